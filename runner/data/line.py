@@ -1,0 +1,31 @@
+"""A straight line with noise: Y = slope * X + intercept + scale * N(0, sigma)."""
+
+import torch
+
+from runner.data import Data, Tensors
+
+
+def line(
+    points: int = 200,
+    slope: float = 0.5,
+    intercept: float = 0.0,
+    scale: float = 0.2,
+    sigma: float = 0.05,
+    low: float = -1.0,
+    high: float = 1.0,
+    valid: int = 50,
+    test: int = 0,
+    seed: int = 0,
+) -> Data:
+    """`points` training examples, x evenly spaced on [low, high], both x and y of shape (points, 1).
+
+    valid, test: numbers of further points of the same line, with noise of their own.
+    seed: chooses the noise; it is not the run's seed, so runs with different seeds see the same data.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(n: int) -> Tensors:
+        x = torch.linspace(low, high, n).unsqueeze(1)
+        return Tensors(x, slope * x + intercept + scale * sigma * torch.randn(n, 1, generator=generator))
+
+    return Data(draw(points), draw(valid) if valid else None, draw(test) if test else None)

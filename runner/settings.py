@@ -1,0 +1,65 @@
+"""Everything that can be configured, as dataclasses: the type, the default and the unit of each key."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+#: A component is `{name: ClassName, **arguments}`; `name` is looked up, the rest are the class's arguments.
+Component = dict[str, Any]
+
+
+@dataclass
+class Model:
+    layers: Any = None  # a list of layers, or a mapping name -> layer
+    knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
+
+
+@dataclass
+class Trainer:
+    epochs: int = 300  # passes over the training data; 0 only runs the model forward
+    batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
+    shuffle: bool = True  # a new order every epoch, drawn from `seed`
+    drop_last: bool = False  # leave out a last batch that is smaller than the others
+    workers: int = 0  # DataLoader processes, for data that does not fit in memory
+    validate_every: int = 1  # epochs between two looks at the validation data
+    monitor: str | None = None  # what `best` and early stopping go by; null: valid/loss, or train/loss
+    mode: str = "min"  # min | max: which values of `monitor` are better
+    patience: int | None = None  # validations without improvement before stopping; null: never
+    min_delta: float = 0.0  # a smaller change than this is no improvement
+    clip_norm: float | None = None  # the gradient's 2-norm is cut down to this
+    clip_value: float | None = None  # each gradient element is cut to +- this
+    accumulate: int = 1  # batches whose gradients are averaged into one optimizer step
+    precision: str = "fp32"  # fp32 | fp64 | bf16 | fp16; bf16 and fp16 by autocast, fp16 with loss scaling
+    compile: Any = False  # true, or the name of a torch.compile backend
+    deterministic: bool = False  # only algorithms that give the same bits twice; slower on a GPU
+    threads: int | None = None  # CPU threads for one operation; other numbers give other last bits
+
+
+@dataclass
+class Checkpoint:
+    every: Any = None  # 1 | "2 epochs" | "100 steps" | "10 minutes"; null: only at the end
+    format: str = "state_dict"  # state_dict | model | both
+
+
+@dataclass
+class Tracking:
+    uri: str | None = None  # MLflow tracking URI; null: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db
+    experiment: str | None = None  # null: the name of the experiments file, or `runner`
+    run_name: str | None = None  # null: MLflow invents one
+    tags: dict[str, str] = field(default_factory=dict)
+    log_model: bool = False  # also log an MLflow model that mlflow.pyfunc.load_model serves; takes seconds
+
+
+@dataclass
+class Settings:
+    seed: int = 0  # initial weights, order of the batches, dropout
+    device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
+    data: Component = field(default_factory=dict)
+    model: Model = field(default_factory=Model)
+    loss: Component = field(default_factory=dict)
+    optimizer: Component = field(default_factory=dict)
+    scheduler: Component | None = None
+    metrics: list[Any] = field(default_factory=list)  # torchmetrics names, or {name: {argument: value}}
+    plots: list[str] = field(default_factory=lambda: ["loss_curve"])
+    trainer: Trainer = field(default_factory=Trainer)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    tracking: Tracking = field(default_factory=Tracking)
