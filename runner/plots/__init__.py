@@ -1,0 +1,36 @@
+"""Pictures of a run: one file per plot, each with `draw(run) -> Figure`."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor, nn
+
+from runner.data import Data, Source
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Subject(Protocol):
+    """What a plot may look at."""
+
+    name: str  # for the title
+    history: dict[str, list[tuple[int, float]]]  # metric -> (optimizer steps so far, value), e.g. "train/loss"
+    data: Data
+    model: nn.Module
+
+    def predict(self, source: Source) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""
+
+
+def find(name: str) -> Callable[[Subject], "Figure"] | None:
+    """The plot `runner/plots/<name>.py`."""
+    return importlib.import_module(f"{__name__}.{name}").draw if name in names() else None  # type: ignore[no-any-return]
+
+
+def names() -> list[str]:
+    """The plots that come with the package."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
