@@ -57,22 +57,22 @@ def bind(target: Callable[..., Any], given: dict[str, Any], key: str, free: Iter
 
     `free` names arguments that the program fills in, so that they may be missing.
     """
-    parameters = _parameters(target)
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+    takes = parameters(target)
+    if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         for name in given:
-            if name not in parameters:
-                takes = [n for n in parameters if n not in free]
+            if name not in takes:
+                names = [n for n in takes if n not in free]
                 raise ConfigError(
                     f"{key}.{name}",
-                    f"{target.__name__} takes no argument {name!r}{did_you_mean(name, takes)}"
-                    f" (it takes {', '.join(takes) or 'none'})",
+                    f"{target.__name__} takes no argument {name!r}{did_you_mean(name, names)}"
+                    f" (it takes {', '.join(names) or 'none'})",
                 )
     for name, value in given.items():
-        if name in parameters:
-            _check_type(parameters[name], value, f"{key}.{name}")
+        if name in takes:
+            _check_type(takes[name], value, f"{key}.{name}")
     missing = [
         n
-        for n, p in parameters.items()
+        for n, p in takes.items()
         if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and n not in given and n not in free
     ]
     if missing:
@@ -169,12 +169,12 @@ def _homes(kind: Kind) -> str:
 
 
 @cache
-def _parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of a class or function, with their annotations as objects where that is possible."""
     try:
-        parameters = inspect.signature(target, eval_str=True).parameters
+        return dict(inspect.signature(target, eval_str=True).parameters)
     except Exception:  # annotations that only a type checker can read
-        parameters = inspect.signature(target).parameters
-    return dict(parameters)
+        return dict(inspect.signature(target).parameters)
 
 
 def _check_type(parameter: inspect.Parameter, value: Any, key: str) -> None:

@@ -1,0 +1,60 @@
+"""What happens during a run, and who is told."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+
+@dataclass(slots=True)
+class Step:
+    """An optimizer step was taken."""
+
+    step: int  # optimizer steps so far, from 1
+    loss: Tensor  # of the batch, before the step; on its device, so that nothing waits for it
+
+
+@dataclass
+class Epoch:
+    """The training data was passed through once more, and the validation data looked at."""
+
+    epoch: int  # epochs so far
+    step: int
+    metrics: dict[str, float]  # valid/loss, valid/<metric>, lr
+
+
+@dataclass
+class Snapshot:
+    """A checkpoint was written: `folder` holds its files, `name` is `last` or `best`."""
+
+    name: str
+    step: int
+    folder: Path
+
+
+@dataclass
+class Finished:
+    """Training is over."""
+
+    step: int
+    metrics: dict[str, float]  # train/loss, test/loss, test/<metric>
+    reason: str  # why it ended: all epochs done, or no improvement
+    files: dict[Path, str] = field(default_factory=dict)  # what to keep, and the folder to keep it in
+
+
+Event = Step | Epoch | Snapshot | Finished
+
+
+class Observer(Protocol):
+    """Somebody who is told: the tracker, the screen, the history."""
+
+    def record(self, event: Event) -> None:
+        """Take note of an event; called between two steps, so it must be quick."""
+
+
+class Silence:
+    """An observer that takes no notice."""
+
+    def record(self, event: Event) -> None:
+        pass

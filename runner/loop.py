@@ -1,0 +1,79 @@
+"""Training as a generator: it stands still after every step, and whoever pulls decides whether it goes on."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Batch
+from runner.events import Step
+
+#: (loss, the model's output) for one batch.
+Cost = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+#: The batches that make one optimizer step, each with its share of the step's loss; usually [(1.0, batch)].
+Parts = list[tuple[float, Batch]]
+
+
+@dataclass
+class State:
+    """What an optimizer step changes."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
+    step: int = 0
+
+
+def train(state: State, batches: Iterable[Parts], cost: Cost) -> Iterator[Step]:
+    """Take one optimizer step per item of `batches`.
+
+    Training stands still between steps: look at `state` all you like, and stop pulling to stop training.
+    """
+    searches = isinstance(state.optimizer, torch.optim.LBFGS)  # it evaluates the loss several times a step
+    state.model.train()
+    for parts in batches:
+        if searches:
+            loss = state.optimizer.step(lambda parts=parts: gradients(state, parts, cost))
+        else:
+            loss = gradients(state, parts, cost)
+            state.scaler.unscale_(state.optimizer)  # so that clipping sees true gradients
+            state.scaler.step(state.optimizer)
+            state.scaler.update()
+        state.step += 1
+        yield Step(state.step, loss)
+
+
+def gradients(state: State, parts: Parts, cost: Cost) -> Tensor:
+    """Leave the gradients of the step's loss in the parameters, and return that loss."""
+    state.optimizer.zero_grad()
+    total: Tensor | None = None
+    for share, batch in parts:
+        loss, _ = cost(state.model, batch)
+        loss = loss if share == 1 else loss * share
+        state.scaler.scale(loss).backward()
+        total = loss.detach() if total is None else total + loss.detach()
+    assert total is not None
+    return total
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, batches: Iterable[Batch], cost: Cost, watch: Callable[[Tensor, Tensor], None] | None = None
+) -> Tensor:
+    """The mean loss over all examples, as a tensor without dimensions on the model's device.
+
+    watch: is shown every batch's (output, target); for metrics and predictions.
+    The model is in evaluation mode meanwhile, and returns to the mode it was in.
+    """
+    was_training = model.training
+    model.eval()
+    total, examples = torch.zeros(()), 0
+    for batch in batches:
+        loss, output = cost(model, batch)
+        total = total.to(loss.device) + loss.detach() * len(batch[0])
+        examples += len(batch[0])
+        if watch is not None:
+            watch(output, batch[1])
+    model.train(was_training)
+    return total / max(examples, 1)
