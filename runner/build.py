@@ -1,6 +1,7 @@
 """From settings to the parts of a run: device, loss, optimizer, schedule, metrics, cost."""
 
 import functools
+import importlib
 import inspect
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from runner.data import Batch, Data
 from runner.loop import Cost, State
 from runner.lookup import ConfigError, Kind
 from runner.settings import Component, Settings, Trainer
+from runner.stack import Stack
 
 LOSS = Kind(
     "a loss",
@@ -35,6 +37,8 @@ SCHEDULER = Kind(
     and v is not torch.optim.lr_scheduler.LRScheduler,
 )
 DATA = Kind("a data source", ("runner.data",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
+
+PLOT = Kind("a plot", ("runner.plots",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Losses that broadcast: an output of (N, 1) against targets of (N,) would silently average N x N differences.
@@ -253,6 +257,7 @@ def check(settings: Settings) -> None:
         raise ConfigError("optimizer.name", "LBFGS works without accumulation, clipping and fp16 only")
     if settings.scheduler is not None:
         scheduler_class(settings.scheduler)
+    every(settings.checkpoint.every)
     device(settings.device)
     loss(settings.loss)
 
@@ -276,3 +281,36 @@ def _made(make: Any, arguments: dict[str, Any], key: str) -> Any:
 
 def _batch(tensor: Tensor) -> str:
     return "(" + ", ".join(["N", *map(str, tensor.shape[1:])]) + ")"
+
+
+def every(value: Any) -> tuple[float, str] | None:
+    """`1`, `"2 epochs"`, `"100 steps"` or `"10 minutes"` as (number, unit)."""
+    if value is None:
+        return None
+    number, _, unit = str(value).strip().partition(" ")
+    unit = {"": "epochs", "epoch": "epochs", "step": "steps", "minute": "minutes"}.get(unit.strip(), unit.strip())
+    try:
+        amount = float(number)
+    except ValueError:
+        amount = 0.0
+    if unit not in ("epochs", "steps", "minutes") or amount <= 0 or (unit != "minutes" and amount != int(amount)):
+        raise ConfigError(
+            "checkpoint.every", f"{value!r} is not understood; expected 1, '2 epochs', '100 steps' or '10 minutes'"
+        )
+    return amount, unit
+
+
+def plot(name: Any, key: str) -> Any:
+    """The draw function of a plot: ours by its name, the user's by a dotted one."""
+    return lookup.find(name, PLOT, key)
+
+
+def check_plot(name: Any, key: str, data: Data, plan: Stack) -> None:
+    """Raise ConfigError for a plot that this data or this model cannot have."""
+    draw = plot(name, key)
+    problem = getattr(importlib.import_module(draw.__module__), "problem", None)
+    with torch.device("meta"):
+        model = plan.make()
+    found = problem(data, model) if problem else None
+    if found:
+        raise ConfigError(key, f"{name!r} cannot be drawn: {found}")

@@ -1,0 +1,72 @@
+"""Lets Hydra find experiments/ and conf/ of the working directory as well as those that come with the package.
+
+Hydra loads plugins into every Hydra program of the environment, so both stay out of programs that are not ours.
+"""
+
+import os
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+
+class RunnerSearchPath(SearchPathPlugin):  # type: ignore[misc]
+    """Appends, so that a conf/ that belongs to something else cannot take the place of ours."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        from runner import places
+
+        if not os.environ.get(places.ACTIVE):
+            return
+        for folder in places.experiments():
+            search_path.append("runner-experiments", f"experiments://{folder}")
+        own = Path.cwd() / "conf"
+        if own.is_dir() and own.resolve() != places.conf().resolve():
+            search_path.append("runner-working-directory", f"file://{own}")
+
+
+class ExperimentsSource(ConfigSource):  # type: ignore[misc]
+    """A folder of studies as the group `experiments`; each applies to the whole configuration."""
+
+    @staticmethod
+    def scheme() -> str:
+        return "experiments"
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        from hydra._internal.core_plugins.file_config_source import FileConfigSource
+
+        if not self.is_config(config_path):
+            raise ConfigLoadError(f"{config_path} is not in {self.path}")
+        result = FileConfigSource(self.provider, self.path).load_config(self._inside(config_path))
+        if result.header.get("package") is None:
+            result.header["package"] = "_global_"
+        return result
+
+    def available(self) -> bool:
+        return Path(self.path).is_dir()
+
+    def is_group(self, config_path: str) -> bool:
+        return config_path == "" or (self._is_ours(config_path) and self._file(config_path).is_dir())
+
+    def is_config(self, config_path: str) -> bool:
+        return self._is_ours(config_path) and self._file(self._normalize_file_name(config_path)).is_file()
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        if config_path == "":
+            return [] if results_filter is ObjectType.CONFIG else ["experiments"]
+        found: list[str] = []
+        for path in self._file(config_path).iterdir():
+            if path.suffix == ".yaml" or path.is_dir():
+                self._list_add_result(found, f"{config_path}/{path.name}", path.name, results_filter)
+        return sorted(set(found))
+
+    def _is_ours(self, config_path: str) -> bool:
+        return config_path.partition("/")[0] == "experiments"
+
+    def _inside(self, config_path: str) -> str:
+        return config_path.partition("/")[2]
+
+    def _file(self, config_path: str) -> Path:
+        return Path(self.path) / self._inside(config_path)

@@ -1,0 +1,86 @@
+"""Checkpoint files: a state_dict or a full model, with the SHA-256 of what was written."""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FILES = {"state_dict": "state_dict.pt", "model": "model.pt"}
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be loaded: it is damaged, or it belongs to another model."""
+
+
+def save(folder: Path, model: nn.Module, format: str) -> dict[str, str]:
+    """Write the model's files into `folder` and return the SHA-256 of each by file name.
+
+    format: "state_dict" (the parameters and buffers), "model" (the module itself), or "both".
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    digests = {}
+    for kind in FILES if format == "both" else [format]:
+        buffer = io.BytesIO()
+        torch.save(model if kind == "model" else model.state_dict(), buffer)
+        (folder / FILES[kind]).write_bytes(buffer.getbuffer())
+        digests[FILES[kind]] = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    (folder / "sha256.json").write_text(json.dumps(digests, indent=2) + "\n")
+    return digests
+
+
+def load_state_dict(path: Path) -> dict[str, Tensor]:
+    """The parameters and buffers in `path`, on the CPU. No code in the file is run."""
+    return _load(path, [])  # type: ignore[no-any-return]
+
+
+def load_model(path: Path, classes: Iterable[type]) -> nn.Module:
+    """The model in `path`, on the CPU. It may hold modules of `classes` only: no other code in the file is run."""
+    model = _load(path, classes)
+    if not isinstance(model, nn.Module):
+        raise CheckpointError(f"{path}: holds {type(model).__name__}, expected a torch module")
+    return model
+
+
+def digest(state: dict[str, Tensor]) -> str:
+    """The SHA-256 of a state_dict's names, types, shapes and bytes: equal only for equal weights."""
+    sha = hashlib.sha256()
+    for name, tensor in state.items():
+        value = tensor.detach().cpu().contiguous()
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
+        sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def copy(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers as they are now, on the CPU and apart from the model."""
+    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
+def _load(path: Path, classes: Iterable[type]) -> Any:
+    _verify(path)
+    try:
+        with torch.serialization.safe_globals([*classes, *_PARTS]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        message = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{path}: cannot be loaded: {message}") from error
+
+
+#: Functions that torch's own modules keep beside tensors and numbers (nn.TransformerEncoderLayer its activation).
+_PARTS: list[Any] = [nn.functional.relu, nn.functional.gelu]
+
+
+def _verify(path: Path) -> None:
+    beside = path.with_name("sha256.json")
+    if not path.exists():
+        raise CheckpointError(f"{path}: there is no such file")
+    if beside.exists():
+        wanted = json.loads(beside.read_text()).get(path.name)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if wanted is not None and wanted != found:
+            raise CheckpointError(f"{path}: is damaged: its SHA-256 is {found[:12]}..., recorded was {wanted[:12]}...")

@@ -1,0 +1,53 @@
+"""The losses and metrics of a run as far as it has come, for plots and for what is best."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from runner.events import Epoch, Event, Finished, Step
+
+#: Losses are read back from their device this many at a time: each reading waits for the device.
+CHUNK = 1000
+
+
+@dataclass
+class History:
+    """metric -> (optimizer steps so far, value)."""
+
+    _points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    _pending: list[Step] = field(default_factory=list)
+    _epoch_start: int = 0  # where in train/loss the last epoch began
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Step):
+            self._pending.append(event)
+            if len(self._pending) >= CHUNK:
+                self._read()
+        elif isinstance(event, Epoch | Finished):
+            self._read()
+            for name, value in event.metrics.items():
+                self._points.setdefault(name, []).append((event.step, value))
+
+    @property
+    def points(self) -> dict[str, list[tuple[int, float]]]:
+        self._read()
+        return self._points
+
+    def mean_since_last_epoch(self) -> float:
+        """The mean training loss of the steps since this was last asked."""
+        losses = self.points.get("train/loss", [])[self._epoch_start :]
+        self._epoch_start += len(losses)
+        return sum(value for _, value in losses) / max(len(losses), 1)
+
+    def _read(self) -> None:
+        if self._pending:
+            values = read(self._pending)
+            self._points.setdefault("train/loss", []).extend(values)
+            self._pending.clear()
+
+
+def read(steps: list[Step]) -> list[tuple[int, float]]:
+    """(step, loss) of many steps in one reading from the device."""
+    losses: list[Tensor] = [s.loss for s in steps]
+    return list(zip((s.step for s in steps), torch.stack(losses).tolist(), strict=True))

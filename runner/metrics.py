@@ -1,0 +1,124 @@
+"""Metrics of torchmetrics by name, told the task and the classes of the data."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner import lookup
+from runner.data import Data
+from runner.lookup import ConfigError, Kind
+
+#: What the data can tell a metric.
+FROM_DATA = ("task", "num_classes", "num_labels")
+
+
+def _is_metric(value: Any) -> bool:
+    import torchmetrics
+
+    return isinstance(value, type) and issubclass(value, torchmetrics.Metric) and value is not torchmetrics.Metric
+
+
+METRIC = Kind("a metric", ("torchmetrics",), _is_metric)
+
+
+def build(specs: list[Any], data: Data, loss: nn.Module) -> dict[str, Any]:
+    """The metrics by name, on the CPU. Raises ConfigError for one that the task cannot have."""
+    made: dict[str, Any] = {}
+    for i, spec in enumerate(specs):
+        key = f"metrics[{i}]"
+        name, arguments = _read(spec, key)
+        found = lookup.find(name, METRIC, key)
+        arguments = {**_from_data(found, data, arguments), **arguments}
+        try:
+            made[name.rpartition(".")[2]] = found(**arguments)
+        except (ValueError, TypeError) as error:
+            message = str(error).strip().split("\n")[0]
+            raise ConfigError(key, f"{name} cannot be had for {data.task} data: {message}") from error
+    _check_fits(made, data, loss)
+    return made
+
+
+def watch(metrics: dict[str, Any], data: Data, loss: nn.Module) -> Callable[[Tensor, Tensor], None] | None:
+    """What shows every batch's (output, target) to the metrics; None without metrics."""
+    if not metrics:
+        return None
+
+    def update(output: Tensor, target: Tensor) -> None:
+        scores, target = as_scores(output, target, data, loss)
+        for metric in metrics.values():
+            metric.update(scores, target)
+
+    return update
+
+
+def as_scores(output: Tensor, target: Tensor, data: Data, loss: nn.Module) -> tuple[Tensor, Tensor]:
+    """Probabilities for classes, numbers as they are.
+
+    torchmetrics takes scores that all lie in [0, 1] for probabilities, which logits may happen to do.
+    """
+    if data.task == "multiclass" or (data.task == "binary" and output.dim() > 1 and output.shape[1] == 2):
+        scores = output.softmax(1)
+        return (scores if data.task == "multiclass" else scores[:, 1]), target.long()
+    if data.task == "binary":
+        scores = output if isinstance(loss, nn.BCELoss) else output.sigmoid()
+        return scores.reshape(-1), target.reshape(-1).long()
+    return output, target
+
+
+def values(metrics: dict[str, Any]) -> dict[str, float]:
+    """What the metrics have come to since the last call; they start anew."""
+    found: dict[str, float] = {}
+    for name, metric in metrics.items():
+        value = metric.compute()
+        parts = value.flatten().tolist() if isinstance(value, Tensor) else [float(value)]
+        found.update({name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in enumerate(parts)})
+        metric.reset()
+    return found
+
+
+def _read(spec: Any, key: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(spec, str):
+        return spec, {}
+    if isinstance(spec, dict) and len(spec) == 1 and "name" not in spec and "_target_" not in spec:
+        [(name, arguments)] = spec.items()
+        if isinstance(arguments, dict | None):
+            return name, dict(arguments or {})
+    if isinstance(spec, dict) and spec:
+        return lookup.component(spec, key)
+    raise ConfigError(key, f"expected a name such as Accuracy, or {{F1Score: {{average: macro}}}}, found {spec!r}")
+
+
+def _from_data(found: Any, data: Data, given: dict[str, Any]) -> dict[str, Any]:
+    takes = lookup.parameters(found.__new__ if "task" in lookup.parameters(found.__new__) else found)
+    told: dict[str, Any] = {"task": data.task, "num_classes": len(data.classes)}
+    if data.task == "regression":
+        told = {}
+    elif data.task == "binary":
+        told.pop("num_classes")
+    lookup.bind(_named(found, takes), given, f"metrics.{found.__name__}", free=[*FROM_DATA, *takes])
+    if "task" in takes and data.task == "regression":
+        raise ConfigError("metrics", f"{found.__name__} needs classes, and the data has numbers to predict")
+    return {name: value for name, value in told.items() if name in takes}
+
+
+def _named(found: Any, takes: dict[str, Any]) -> Any:
+    return found.__new__ if "task" in takes else found
+
+
+def _check_fits(metrics: dict[str, Any], data: Data, loss: nn.Module) -> None:
+    """A metric that wants numbers, on data with classes, would fail only after the first epoch."""
+    if data.task == "regression":
+        target: Tensor = torch.rand(4, 1)
+        output: Tensor = torch.rand(4, 1)
+    else:
+        target = torch.tensor([0, 1, 0, 1])
+        output = torch.rand(4, max(len(data.classes), 2) if data.task == "multiclass" else 1)
+    for name, metric in metrics.items():
+        try:
+            metric.update(*as_scores(output, target, data, loss))
+        except Exception as error:
+            message = str(error).strip().split("\n")[0]
+            raise ConfigError("metrics", f"{name} cannot be had for {data.task} data: {message}") from error
+        metric.reset()

@@ -1,0 +1,310 @@
+"""One experiment under way: its parts, what follows from a step, and what is left at the end."""
+
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from runner import build, checkpoint, metrics, plots, stack
+from runner.data import Batch, Data, Source, Tensors, batches, count
+from runner.events import Epoch, Event, Finished, Observer, Snapshot, Step
+from runner.history import History
+from runner.loop import Cost, Parts, State, evaluate, train
+from runner.lookup import ConfigError, did_you_mean
+from runner.settings import Settings
+from runner.signals import Signals
+
+
+@dataclass
+class Run:
+    """A model, its data and everything that trains the one on the other."""
+
+    name: str
+    settings: Settings
+    data: Data
+    stack: stack.Stack
+    state: State
+    cost: Cost
+    loss: nn.Module
+    schedule: build.Schedule
+    metrics: dict[str, Any]
+    device: torch.device
+    folder: Path  # for files on their way to the tracking store
+    epoch: int = 0
+    stopped: str = ""  # why training ends before its last epoch
+    best: dict[str, Tensor] | None = None
+    best_value: float = float("nan")
+    best_step: int = 0
+    stale: int = 0  # validations since the best
+    history_: History = field(default_factory=History)
+    saved: float = field(default_factory=time.monotonic)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.state.model
+
+    @property
+    def history(self) -> dict[str, list[tuple[int, float]]]:
+        return self.history_.points
+
+    @property
+    def monitor(self) -> str:
+        """The metric that decides what is best."""
+        return self.settings.trainer.monitor or ("train/loss" if self.data.valid is None else "valid/loss")
+
+    @property
+    def steps_per_epoch(self) -> int:
+        trainer = self.settings.trainer
+        return -(-count(self.data.train, trainer.batch_size, trainer.drop_last) // trainer.accumulate)
+
+    def batches(self) -> Iterator[Parts]:
+        """Every optimizer step's batches, from the present step to the last epoch."""
+        trainer = self.settings.trainer
+        first, offset = divmod(self.state.step, self.steps_per_epoch)
+        for epoch in range(first, trainer.epochs):
+            start = offset * trainer.accumulate if epoch == first else 0
+            stream = batches(
+                self.data.train,
+                trainer.batch_size,
+                epoch=epoch,
+                seed=self.settings.seed,
+                shuffle=trainer.shuffle,
+                drop_last=trainer.drop_last,
+                start=start,
+                workers=trainer.workers,
+            )
+            yield from grouped(self._moved(stream), trainer.accumulate, getattr(self.loss, "reduction", "mean"))
+
+    def after(self, step: Step) -> Iterator[Event]:
+        """What follows from a step: the step itself, an epoch's end, a checkpoint."""
+        yield step
+        self.schedule.after_step()
+        if step.step % self.steps_per_epoch == 0:
+            self.epoch += 1
+            if self.epoch % self.settings.trainer.validate_every == 0 or self.epoch == self.settings.trainer.epochs:
+                yield self._look(step)
+            else:
+                self.schedule.after_epoch(None)
+        if self._is_due(step.step):
+            self.saved = time.monotonic()
+            yield from self.snapshots()
+
+    def predict(self, source: Source) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, targets and outputs for every example of `source`, in order, on the CPU."""
+        was_training = self.model.training
+        self.model.eval()
+        found = []
+        with torch.no_grad():
+            for batch in self._reading(source):
+                found.append((batch[0].cpu(), batch[1].cpu(), self.cost(self.model, batch)[1].cpu()))
+        self.model.train(was_training)
+        x, y, output = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return x, y, output
+
+    def look_at(self, source: Source, prefix: str) -> dict[str, float]:
+        """Loss and metrics of the model as it is, on all of `source`."""
+        watch = metrics.watch(self.metrics, self.data, self.loss)
+        loss = evaluate(self.model, self._reading(source), self.cost, watch)
+        found = {"loss": loss.item(), **metrics.values(self.metrics)}
+        return {f"{prefix}/{name}": value for name, value in found.items()}
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """Write the model as it is, and the best one so far."""
+        format = self.settings.checkpoint.format
+        for name, weights in (("last", None), ("best", self.best)):
+            folder = self.folder / f"{name}-{self.state.step}"
+            if name == "best":
+                weights, now = weights or checkpoint.copy(self.model), checkpoint.copy(self.model)
+                self.model.load_state_dict(weights)
+                checkpoint.save(folder, self.model, format)
+                self.model.load_state_dict(now)
+            else:
+                checkpoint.save(folder, self.model, format)
+            yield Snapshot(name, self.best_step if name == "best" else self.state.step, folder)
+
+    def finish(self) -> Iterator[Event]:
+        """The last checkpoint, predictions, plots and the figures to remember the run by."""
+        yield from self.snapshots()
+        values = self.look_at(self.data.test, "test") if self.data.test is not None else {}
+        self.history_.record(Finished(self.state.step, values, ""))
+        files = {self._predictions(): ""}
+        files |= {path: "plots" for path in self._plots()}
+        reason = self.stopped or f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
+        yield Finished(self.state.step, self.last_values() | values, reason, files)
+
+    def last_values(self) -> dict[str, float]:
+        """The newest value of every loss and metric."""
+        return {key: points[-1][1] for key, points in self.history.items() if points and key not in ("lr", "epoch")}
+
+    def close(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _look(self, step: Step) -> Epoch:
+        values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
+        values["lr"] = float(self.state.optimizer.param_groups[0]["lr"])
+        mean = self.history_.mean_since_last_epoch()
+        value = {"train/loss": mean, **values}.get(self.monitor)
+        if value is None:
+            known = [name for name in values if name != "lr"] + ["train/loss"]
+            raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, known)}")
+        self.schedule.after_epoch(value)
+        self._compare(value, step.step)
+        event = Epoch(self.epoch, step.step, {**values, "epoch": self.epoch})
+        self.history_.record(event)
+        return event
+
+    def _compare(self, value: float, step: int) -> None:
+        trainer = self.settings.trainer
+        gain = self.best_value - value if trainer.mode == "min" else value - self.best_value
+        if self.best is None or gain > trainer.min_delta:
+            self.best, self.best_value, self.best_step, self.stale = checkpoint.copy(self.model), value, step, 0
+            return
+        self.stale += 1
+        if trainer.patience is not None and self.stale >= trainer.patience:
+            self.stopped = f"no better {self.monitor} than {self.best_value:.6g} for {self.stale} validations"
+
+    def _is_due(self, step: int) -> bool:
+        every = build.every(self.settings.checkpoint.every)
+        if every is None:
+            return False
+        number, unit = every
+        if unit == "minutes":
+            return time.monotonic() - self.saved >= 60 * number
+        return step % (number if unit == "steps" else number * self.steps_per_epoch) == 0
+
+    def _reading(self, source: Source) -> Iterator[Batch]:
+        """Batches without gradients can be larger than those trained with."""
+        size = self.settings.trainer.batch_size
+        return self._moved(batches(source, max(size, 256) if size else None, workers=self.settings.trainer.workers))
+
+    def _moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+        dtype = torch.float64 if self.settings.trainer.precision == "fp64" else None
+        for x, y in stream:
+            if x.device != self.device or (dtype and x.is_floating_point() and x.dtype != dtype):
+                moved = Tensors(x, y).to(self.device, dtype)
+                x, y = moved.x, moved.y
+            yield x, y
+
+    def _predictions(self) -> Path:
+        output = self.predict(self.data.valid if self.data.valid is not None else self.data.train)[2]
+        path = self.folder / "predictions.npy"
+        np.save(path, output.numpy(), allow_pickle=False)
+        return path
+
+    def _plots(self) -> Iterator[Path]:
+        for name in self.settings.plots:
+            path = self.folder / f"{name.rpartition('.')[2]}.png"
+            plots.save(build.plot(name, "plots")(self), path)
+            yield path
+
+
+def prepare(settings: Settings, name: str) -> Run:
+    """Check everything, read the data and build the parts. Raises ConfigError before any work is done."""
+    build.check(settings)
+    device, loss = build.device(settings.device), build.loss(settings.loss)
+    data = build.fit_targets(build.data(settings.data), loss)
+    example, target = _examples(data.train)
+    plan = stack.plan(settings.model.layers, example)
+    build.check_loss(build.loss(settings.loss), plan.output, target, len(data.classes))
+    for i, plot in enumerate(settings.plots):
+        build.check_plot(plot, f"plots[{i}]", data, plan)
+    made = metrics.build(settings.metrics, data, loss)
+    _check_monitor(settings, data)
+    seed(settings)
+    state = build.state(plan.make(), settings.optimizer, settings.trainer, device)
+    trainer = settings.trainer
+    run = Run(
+        name,
+        settings,
+        replace(data, **{part: _on(getattr(data, part), device, trainer.precision) for part in _PARTS}),
+        plan,
+        state,
+        build.cost(loss.to(device), trainer, device),
+        loss,
+        build.Schedule(),
+        {k: m.to(device) for k, m in made.items()},
+        device,
+        Path(tempfile.mkdtemp(prefix="runner-")),
+    )
+    steps = run.steps_per_epoch
+    run.schedule = build.schedule(settings.scheduler, state.optimizer, trainer.epochs, trainer.epochs * steps, trainer.mode)
+    return run
+
+
+def drive(run: Run, *observers: Observer) -> None:
+    """Train to the end and tell the observers. Raises Interrupted after a SIGINT or SIGTERM."""
+    with Signals() as signals:
+        for step in train(run.state, run.batches(), run.cost):
+            run.history_.record(step)
+            for event in run.after(step):
+                for observer in observers:
+                    observer.record(event)
+            signals.check()
+            if run.stopped:
+                break
+        for event in run.finish():
+            for observer in observers:
+                observer.record(event)
+        signals.check()
+
+
+def grouped(stream: Iterator[Batch], size: int, reduction: str) -> Iterator[Parts]:
+    """`size` batches at a time, each with its share: by examples for a mean, 1 for a sum."""
+    if size == 1:
+        for batch in stream:
+            yield [(1.0, batch)]
+        return
+    group: list[Batch] = []
+    for batch in stream:
+        group.append(batch)
+        if len(group) == size:
+            yield _shared(group, reduction)
+            group = []
+    if group:
+        yield _shared(group, reduction)
+
+
+def seed(settings: Settings) -> None:
+    """Start every random generator from the run's seed, and fix what else decides the last bits."""
+    random.seed(settings.seed)
+    np.random.seed(settings.seed % 2**32)
+    torch.manual_seed(settings.seed)
+    torch.use_deterministic_algorithms(settings.trainer.deterministic)
+    if settings.trainer.threads:
+        torch.set_num_threads(settings.trainer.threads)
+
+
+_PARTS = ("train", "valid", "test")
+
+
+def _examples(source: Source) -> tuple[Tensor, Tensor]:
+    """Two examples without values: a batch of one would hide what depends on the batch."""
+    x, y = source[0]
+    return tuple(torch.empty((2, *t.shape), dtype=t.dtype, device="meta") for t in map(torch.as_tensor, (x, y)))  # type: ignore[return-value]
+
+
+def _on(source: Source | None, device: torch.device, precision: str) -> Source | None:
+    if not isinstance(source, Tensors):
+        return source
+    return source.to(device, torch.float64 if precision == "fp64" else None)
+
+
+def _check_monitor(settings: Settings, data: Data) -> None:
+    monitor = settings.trainer.monitor
+    names = [s if isinstance(s, str) else next(iter(s)) for s in settings.metrics]
+    known = ["train/loss"] + (["valid/loss", *(f"valid/{n}" for n in names)] if data.valid is not None else [])
+    if monitor is not None and monitor not in known:
+        raise ConfigError("trainer.monitor", f"{monitor!r} is not one of {', '.join(known)}{did_you_mean(monitor, known)}")
+
+
+def _shared(group: list[Batch], reduction: str) -> Parts:
+    total = sum(len(x) for x, _ in group)
+    return [(1.0 if reduction == "sum" else len(x) / total, (x, y)) for x, y in group]

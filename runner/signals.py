@@ -1,0 +1,42 @@
+"""SIGINT and SIGTERM take effect between two steps; a second SIGINT takes effect at once."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+
+class Interrupted(BaseException):
+    """The run was told to stop. Not an Exception, so that a sweep stops with it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.exit_code = 128 + number
+
+
+class Signals:
+    """While this context is open the signals are only noted."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raise Interrupted if a signal has come."""
+        if self._received is not None:
+            raise Interrupted(self._received)
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        if self._received is not None and number == signal.SIGINT:
+            raise Interrupted(number)
+        self._received = number
