@@ -42,7 +42,7 @@ class Checkpoint:
 
 @dataclass
 class Tracking:
-    uri: str | None = None  # MLflow tracking URI; null: MLFLOW_TRACKING_URI, or sqlite:///mlflow.db
+    uri: str = "sqlite:///mlflow.db"  # where MLflow keeps runs; the preset takes MLFLOW_TRACKING_URI if that is set
     experiment: str | None = None  # null: the name of the experiments file, or `runner`
     run_name: str | None = None  # null: MLflow invents one
     tags: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,7 @@
+"""One file per command: `with_settings` takes a configuration, `with_arguments` takes words."""
+
+import pkgutil
+
+
+def names() -> list[str]:
+    return sorted(m.name for m in pkgutil.iter_modules(__path__))

@@ -1,0 +1,26 @@
+"""The MLflow UI on the tracking store."""
+
+import os
+import sys
+
+from runner.context import Context
+from runner.settings import Settings
+
+
+def with_settings(settings: Settings, context: Context) -> int:
+    """Serve the UI on 127.0.0.1 until interrupted; RUNNER_UI_PORT chooses the port (5000)."""
+    from runner import tracking
+
+    uri = settings.tracking.uri
+    if uri.startswith(("http://", "https://")):
+        print(f"{uri} is a server: open it in a browser")
+        return 0
+    tracking.open_store(uri)  # creates one that does not exist, so that the UI has something to show
+    path = tracking.sqlite_path(uri)
+    port = os.environ.get("RUNNER_UI_PORT", "5000")
+    # Without this MLflow starts 15 processes.
+    os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+    print(f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends it", flush=True)
+    uri = uri if path is None else f"sqlite:///{path}"
+    words = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+    os.execv(sys.executable, [sys.executable, *words])

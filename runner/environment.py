@@ -1,0 +1,66 @@
+"""What a run was made with: versions, threads, device, git commit and state."""
+
+import importlib.metadata
+import platform
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import torch
+
+import runner
+
+
+def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
+    """What to find and compare runs by, as MLflow tags."""
+    commit, state = git()
+    told = {
+        "runner.version": runner.__version__,
+        "runner.command": shlex.join(["runner", *sys.argv[1:]]),
+        "runner.overrides": " ".join(map(shlex.quote, overrides)),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "device": device_name(device),
+        "host": platform.node(),
+    }
+    if commit:
+        told |= {"mlflow.source.git.commit": commit, "git.state": "clean" if not state else "changed"}
+    return {**told, "mlflow.source.name": "runner", "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+
+
+def text(overrides: list[str], device: torch.device) -> str:
+    """The same and more as a file for people: every installed package with its version."""
+    commit, state = git()
+    lines = [f"{key}: {value}" for key, value in tags(overrides, device).items() if not key.startswith("mlflow.")]
+    lines += [f"platform: {platform.platform()}", f"git commit: {commit or 'none'}", "git changes:", *(state or ["  none"])]
+    packages = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
+    return "\n".join([*lines, "packages:", *sorted(packages, key=str.lower)]) + "\n"
+
+
+def git() -> tuple[str, list[str]]:
+    """The commit of the working directory and its uncommitted changes; empty outside of a repository."""
+    commit = _output("git", "rev-parse", "HEAD")
+    return commit, _output("git", "status", "--porcelain").splitlines() if commit else []
+
+
+def device_name(device: torch.device) -> str:
+    return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def _output(*command: str) -> str:
+    try:
+        done: Any = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _user() -> str:
+    import getpass
+
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

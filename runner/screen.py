@@ -1,0 +1,139 @@
+"""What a person sees while a run goes on: the layers, the progress, the result."""
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from runner.events import Epoch, Event, Finished, Step
+from runner.stack import Layer, Stack
+
+
+class Lines:
+    """One plain line per look at the validation data: for files and pipes."""
+
+    def __init__(self, console: Console, epochs: int, steps: int) -> None:
+        self.console, self.epochs, self.steps = console, epochs, steps
+        self._begun, self._first = time.monotonic(), 0
+        self._last: Step | None = None
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Step):
+            self._last = event
+        elif isinstance(event, Epoch):
+            seconds = time.monotonic() - self._begun
+            rate = event.step / seconds if seconds else 0.0
+            left = (self.steps - event.step) / rate if rate else 0.0
+            self.console.print(
+                f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
+                f"  {rate:.0f} steps/s  {left:.0f} s left",
+                highlight=False,
+                soft_wrap=True,
+            )
+
+    def _train(self) -> str:
+        return f"train/loss={self._last.loss.item():.4g}  " if self._last is not None else ""
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """A live bar with loss, metrics, speed and time left: for terminals."""
+
+    #: Seconds between two looks at the loss: each waits for the device.
+    PERIOD = 0.2
+
+    def __init__(self, console: Console, epochs: int, steps: int) -> None:
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[rate]} steps/s"),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=8,
+        )
+        self._begun = self._seen = time.monotonic()
+        self._metrics: dict[str, float] = {}
+        self._task = self.progress.add_task("", total=steps, epoch=f"0/{epochs}", figures="", rate="-")
+        self._epochs = epochs
+        self.progress.start()
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Step):
+            if (now := time.monotonic()) - self._seen > self.PERIOD:
+                self._seen = now
+                self._show(event.step, f"train/loss={event.loss.item():.4g}  ")
+        elif isinstance(event, Epoch):
+            self._metrics = {k: v for k, v in event.metrics.items()}
+            self.progress.update(self._task, epoch=f"{event.epoch}/{self._epochs}")
+            self._show(event.step, "")
+        elif isinstance(event, Finished):
+            self._show(event.step, "")
+
+    def _show(self, step: int, loss: str) -> None:
+        rate = step / max(time.monotonic() - self._begun, 1e-9)
+        self.progress.update(
+            self._task, completed=step, figures=loss + figures(self._metrics), rate=f"{rate:.0f}"
+        )
+
+    def close(self) -> None:
+        self.progress.stop()
+
+
+def watching(console: Console, epochs: int, steps: int) -> Bar | Lines:
+    """A bar on a terminal, lines elsewhere."""
+    return (Bar if console.is_terminal else Lines)(console, epochs, steps)
+
+
+def figures(metrics: dict[str, float]) -> str:
+    """`valid/loss=0.0123  lr=0.1`, without the epoch."""
+    return "  ".join(f"{name}={value:.4g}" for name, value in metrics.items() if name != "epoch")
+
+
+def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
+    """Index, name, kind, output shape and parameters of every layer; inner layers are indented."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, side in (("", "right"), ("name", "left"), ("layer", "left"), ("output", "left"), ("parameters", "right")):
+        table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
+    table.add_row("", "input", "", shape(example), "")
+    for index, layer in enumerate(stack.layers):
+        _add(table, str(index), layer, 0)
+    total = sum(layer.parameters for layer in stack.layers)
+    table.add_row("", "", "", "total", f"{total:,}", style="bold")
+    return table
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """(N, 16, 8, 8): the batch first."""
+    return "(" + ", ".join(["N", *map(str, sizes)]) + ")"
+
+
+def _add(table: Table, index: str, layer: Layer, depth: int) -> None:
+    own = f"{layer.parameters:,}" if layer.parameters else ""
+    table.add_row(index, "  " * depth + layer.name, described(layer), shape(layer.shape), own)
+    for stack in stacks(layer):
+        for inner in stack.layers:
+            _add(table, "", inner, depth + 1)
+
+
+def stacks(layer: Layer) -> list[Stack]:
+    """The stacks directly inside of a layer."""
+    found = [v for value in layer.arguments.values() for v in (value if isinstance(value, list) else [value])]
+    return [v for v in found if isinstance(v, Stack)]
+
+
+def described(layer: Layer) -> str:
+    """Conv2d(in_channels=1, out_channels=16, kernel_size=3)."""
+    inside = [f"{k}={v}" for k, v in layer.arguments.items() if not isinstance(v, Stack | list)]
+    inside += [f"{k}=given" for k in layer.given]
+    return f"{layer.target.__name__}({', '.join(inside)})"
+
+
+def result(run_id: str, status: str, metrics: dict[str, Any]) -> str:
+    """The last line of a training."""
+    return " ".join(["run", run_id, status, *(f"{k}={v:.6g}" for k, v in metrics.items())])
