@@ -1,5 +1,6 @@
 """The command line: Hydra composes a configuration, and a command is handed plain settings."""
 
+import dataclasses
 import importlib
 import os
 import re
@@ -9,7 +10,8 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.errors import MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -32,46 +34,63 @@ def main() -> NoReturn:
 def _take_command() -> str:
     """Remove the command from sys.argv; without one, `train`."""
     words = sys.argv[1:]
-    name = next((w for w in words if not w.startswith("-")), "")
-    if name in commands.names():
-        sys.argv.remove(name)
-        return name
-    if name and "=" not in name and not name.startswith(("~", "+")) and not _follows_flag(words, name):
-        message = f"there is no command {name!r}{did_you_mean(name, commands.names())}"
-        _stop(f"{message} (commands: {', '.join(commands.names())}; an override is key=value)")
-    return "train"
+    bare = [w for i, w in enumerate(words) if _is_bare(w, words[i - 1] if i else "")]
+    if not bare:
+        return "train"
+    name = bare[0]
+    if name not in commands.names():
+        names = ", ".join(commands.names())
+        _stop(f"there is no command {name!r}{did_you_mean(name, commands.names())} (commands: {names})")
+    sys.argv.remove(name)
+    return name
 
 
-def _follows_flag(words: list[str], name: str) -> bool:
-    """`--cfg job`, `-p trainer`: a word that belongs to a flag of Hydra's."""
-    before = words[words.index(name) - 1] if words.index(name) else ""
-    return before.startswith("-") and "=" not in before and before not in ("-m", "--multirun", "--run", "-r")
+def _is_bare(word: str, before: str) -> bool:
+    """Neither a flag, nor an override, nor what belongs to a flag of Hydra's, as in `--cfg job`."""
+    if "=" in word or word.startswith(("-", "~", "+")):
+        return False
+    return not before.startswith("-") or "=" in before or before in _ALONE
+
+
+#: Hydra's flags that take no word after them.
+_ALONE = ("-m", "--multirun", "-r", "--run", "--resolve", "-h", "--help", "--hydra-help", "--version")
 
 
 def _guarded(name: str) -> int:
-    code = 0
+    """Hydra composes, then calls `task`, once or for every job of a sweep."""
+    codes: list[int] = []
+    begun = False
 
     def task(config: DictConfig) -> None:
-        nonlocal code
-        code = _run(name, config)
+        nonlocal begun
+        begun = True
+        try:
+            codes.append(_run(name, config))
+        except (ConfigError, OmegaConfBaseException) as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # so that Hydra says which job, and the others go on
+            _stop(_explained(error))
 
     _register()
     sys.argv[1:] = [_indexed(word) for word in sys.argv[1:]]
     try:
         hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
-        _stop(_explained(error))
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
-    return code
+    except Exception as error:
+        if begun and not isinstance(error, ConfigError | OmegaConfBaseException):
+            raise
+        _stop(_explained(error))
+    return max(codes, default=0)
 
 
 def _run(name: str, config: DictConfig) -> int:
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
+    _refuse_unknown(config, Settings, "")
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, Settings)
     study = choices.get("experiments")
@@ -94,18 +113,32 @@ def _indexed(word: str) -> str:
     return re.sub(r"\[(\d+)\]", r".\1", key) + equals + value
 
 
+def _refuse_unknown(config: DictConfig, kind: Any, parent: str) -> None:
+    """`+trainer.epoch=3` gets past Hydra's own check."""
+    fields = {f.name: f.type for f in dataclasses.fields(kind)}
+    for key in config:
+        name = f"{parent}{key}"
+        if str(key) not in fields:
+            raise ConfigError(name, f"there is no such key{did_you_mean(str(key), fields)}")
+        if dataclasses.is_dataclass(fields[str(key)]):
+            _refuse_unknown(config[key], fields[str(key)], f"{name}.")
+
+
 def _explained(error: Exception) -> str:
     """One message that names the key, and the nearest right one."""
     if isinstance(error, ConfigError):
         return "\n".join([str(error), *getattr(error, "__notes__", [])])
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, preset = str(error.missing_cfg_file).rpartition("/")
+        options = list(error.options or [])
+        return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)} (presets: {', '.join(options)})"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key = getattr(cause, "full_key", None) or ""
+    key = str(getattr(cause, "full_key", None) or "")
     message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
-    if key and ("not in struct" in message or "Key" in message):
-        parent, _, last = str(key).rpartition(".")
+    if key and ("not in struct" in message or message.startswith("Key ")):
+        parent, _, last = key.rpartition(".")
         return f"{key}: there is no such key{did_you_mean(last, _siblings(parent))}"
-    words = str(error).strip().split("\n")
-    return f"{key}: {message}" if key else "\n".join(words)
+    return f"{key}: {message}" if key else str(error).strip()
 
 
 def _siblings(parent: str) -> list[str]:

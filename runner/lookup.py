@@ -52,16 +52,23 @@ def known(kind: Kind) -> list[str]:
     return sorted(names)
 
 
-def bind(target: Callable[..., Any], given: dict[str, Any], key: str, free: Iterable[str] = ()) -> None:
+def bind(
+    target: Callable[..., Any],
+    given: dict[str, Any],
+    key: str,
+    free: Iterable[str] = (),
+    takes: dict[str, inspect.Parameter] | None = None,
+) -> None:
     """Check arguments against the signature of `target`, without calling it.
 
     `free` names arguments that the program fills in, so that they may be missing.
+    `takes` is the signature where `inspect` cannot see it.
     """
-    takes = parameters(target)
+    takes = parameters(target) if takes is None else takes
     if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         for name in given:
             if name not in takes:
-                names = [n for n in takes if n not in free]
+                names = [n for n in takes if n not in (*free, 'device', 'dtype', 'self', 'cls')]
                 raise ConfigError(
                     f"{key}.{name}",
                     f"{target.__name__} takes no argument {name!r}{did_you_mean(name, names)}"

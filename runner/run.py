@@ -109,6 +109,10 @@ class Run:
         x, y, output = (torch.cat(parts) for parts in zip(*found, strict=True))
         return x, y, output
 
+    def batch_of(self, size: int) -> Tensor:
+        """The first `size` training inputs, on the run's device."""
+        return next(self._moved(batches(self.data.train, size)))[0]
+
     def look_at(self, source: Source, prefix: str) -> dict[str, float]:
         """Loss and metrics of the model as it is, on all of `source`."""
         watch = metrics.watch(self.metrics, self.data, self.loss)

@@ -11,6 +11,16 @@ from runner.events import Epoch, Event, Finished, Step
 from runner.stack import Layer, Stack
 
 
+#: Columns when there is no terminal to ask.
+WIDTH = 160
+
+
+def console() -> Console:
+    """Standard output; in a file or a pipe, wide enough to cut nothing."""
+    found = Console(highlight=False)
+    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+
+
 class Lines:
     """One plain line per look at the validation data: for files and pipes."""
 

@@ -44,7 +44,7 @@ class Checkpoint:
 class Tracking:
     uri: str = "sqlite:///mlflow.db"  # where MLflow keeps runs; the preset takes MLFLOW_TRACKING_URI if that is set
     experiment: str | None = None  # null: the name of the experiments file, or `runner`
-    run_name: str | None = None  # null: MLflow invents one
+    run_name: str | None = None  # null: the overrides, or the name of the experiments file
     tags: dict[str, str] = field(default_factory=dict)
     log_model: bool = False  # also log an MLflow model that mlflow.pyfunc.load_model serves; takes seconds
 

@@ -90,7 +90,8 @@ def plan(specs: Any, example: Tensor, key: str = "model.layers") -> Stack:
         try:
             layer, example = _plan_layer(name, layer_key, spec, example)
         except ConfigError as error:
-            error.add_note("\n".join(_trail(layers)))
+            for line in _trail(layers):
+                error.add_note(line)
             raise
         layers.append(layer)
     return Stack(layers, example)
@@ -130,9 +131,25 @@ def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer,
     stacks = {k for k, v in arguments.items() if isinstance(v, Stack) or (isinstance(v, list) and _stacks(v))}
     scalars = {k: v for k, v in arguments.items() if k not in stacks}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        lookup.bind(target, scalars, key, free={*stacks, "args"})
+        _bind(target, parameters, scalars, given, key, {*stacks, "args"})
     layer = Layer(name, key, target, arguments, given)
     return layer, _follow(layer, parameters, example)
+
+
+def _bind(
+    target: Any,
+    parameters: dict[str, inspect.Parameter],
+    arguments: dict[str, Any],
+    given: dict[str, Any],
+    key: str,
+    free: set[str],
+) -> None:
+    try:
+        lookup.bind(target, arguments, key, free, parameters)
+    except ConfigError:
+        # What looked like a given parameter may be the missing argument with a typing error.
+        lookup.bind(target, {**given, **arguments}, key, free, parameters)
+        raise
 
 
 def _read(spec: Any, key: str) -> tuple[Any, str, Any]:

@@ -8,7 +8,6 @@ from runner.settings import Settings
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the newest runs of the tracking store; `tracking.experiment=NAME` shows those of one experiment."""
-    from rich.console import Console
     from rich.table import Table
 
     from runner import screen, tracking
@@ -22,5 +21,5 @@ def with_settings(settings: Settings, context: Context) -> int:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.started))
         last = {k: v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
         table.add_row(row.run_id[:8], row.name, row.experiment, row.status, started, took, screen.figures(last))
-    Console(highlight=False).print(table if found else f"no runs in {settings.tracking.uri}")
+    screen.console().print(table if found else f"no runs in {settings.tracking.uri}")
     return 0

@@ -6,13 +6,11 @@ from runner.settings import Settings
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the layer table of the configured model for the configured data."""
-    from rich.console import Console
-
     from runner import screen
     from runner.run import prepare
 
     run = prepare(settings, context.name)
     x, _ = run.data.train[0]
-    Console(highlight=False).print(screen.layer_table(run.stack, tuple(x.shape)))
+    screen.console().print(screen.layer_table(run.stack, tuple(x.shape)))
     run.close()
     return 0

@@ -1,47 +1,71 @@
 """Train one experiment and keep everything about it in MLflow."""
 
+import contextlib
 import dataclasses
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runner.context import Context
 from runner.settings import Settings
+from runner.signals import Interrupted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runner.run import Run
 
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Check, build, train, record. Returns the exit code."""
-    from rich.console import Console
+    from runner import screen
+    from runner.run import prepare
 
-    from runner import environment, screen, tracking
-    from runner.run import drive, prepare
-
-    console = Console(highlight=False)
+    console = screen.console()
     run = prepare(settings, context.name)
     try:
-        x, _ = run.data.train[0]
-        console.print(screen.layer_table(run.stack, tuple(x.shape)))
-        told = settings.tracking
-        with tracking.recording(
-            told.uri,
-            told.experiment or context.name,
-            told.run_name,
-            {**environment.tags(context.overrides, run.device), **told.tags},
-            params(dataclasses.asdict(settings)),
-            {"config.yaml": context.yaml, "environment.txt": environment.text(context.overrides, run.device)},
-        ) as tracker:
-            console.print(where(run, told.uri, told.experiment or context.name, tracker.run_id), soft_wrap=True)
-            watch = screen.watching(console, settings.trainer.epochs, settings.trainer.epochs * run.steps_per_epoch)
-            try:
-                drive(run, tracker, watch)
-            finally:
-                watch.close()
-            if told.log_model:
-                tracking.log_model(tracker, run)
-        console.print("see it: runner ui" + ("" if told.uri.startswith("sqlite:///mlflow.db") else f" tracking.uri={told.uri}"))
-        print(screen.result(tracker.run_id, "FINISHED", run.last_values()), flush=True)
+        _train(run, settings, context, console)
     finally:
         run.close()
     return 0
+
+
+def _train(run: "Run", settings: Settings, context: Context, console: "Console") -> None:
+    from runner import logged_model, screen, tracking
+    from runner.run import drive
+
+    console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
+    told, experiment = settings.tracking, settings.tracking.experiment or context.name
+    run_id, status = "", "FAILED"
+    try:
+        with tracking.recording(told.uri, experiment, told.run_name or context.title, *_identity(run, context)) as tracker:
+            run_id = tracker.run_id
+            console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
+            watch = screen.watching(console, settings.trainer.epochs, settings.trainer.epochs * run.steps_per_epoch)
+            with contextlib.closing(watch):
+                drive(run, tracker, watch)
+            if told.log_model:
+                logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
+        status = "FINISHED"
+        console.print("to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={told.uri}"), soft_wrap=True)
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
+        raise
+    finally:
+        if run_id:
+            print(screen.result(run_id, status, run.last_values()), flush=True)
+
+
+def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Tags, params and text files that say what this run is."""
+    from runner import environment
+
+    tags = {**environment.tags(context.overrides, run.device), **run.settings.tracking.tags}
+    files = {"config.yaml": context.yaml, "environment.txt": environment.text(context.overrides, run.device)}
+    return tags, params(dataclasses.asdict(run.settings)), files
+
+
+def _is_default(uri: str) -> bool:
+    return uri == "sqlite:///mlflow.db"
 
 
 def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
