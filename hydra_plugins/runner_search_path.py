@@ -12,7 +12,7 @@ from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSou
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
-class RunnerSearchPath(SearchPathPlugin):  # type: ignore[misc]
+class RunnerSearchPath(SearchPathPlugin):
     """Appends, so that a conf/ that belongs to something else cannot take the place of ours."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
@@ -27,7 +27,7 @@ class RunnerSearchPath(SearchPathPlugin):  # type: ignore[misc]
             search_path.append("runner-working-directory", f"file://{own}")
 
 
-class ExperimentsSource(ConfigSource):  # type: ignore[misc]
+class ExperimentsSource(ConfigSource):
     """A folder of studies as the group `experiments`; each applies to the whole configuration."""
 
     @staticmethod

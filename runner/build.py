@@ -12,17 +12,19 @@ from torch import Tensor, nn
 from runner import data as sources
 from runner import lookup
 from runner.data import Batch, Data
-from runner.loop import Cost, State
 from runner.lookup import ConfigError, Kind
+from runner.loop import Cost, State
 from runner.settings import Component, Settings, Trainer
 from runner.stack import Stack
 
 LOSS = Kind(
     "a loss",
     ("torch.nn",),
-    lambda v: isinstance(v, type)
-    and issubclass(v, nn.Module)
-    and (v.__module__ == "torch.nn.modules.loss" or lookup.is_users(v)),
+    lambda v: (
+        isinstance(v, type)
+        and issubclass(v, nn.Module)
+        and (v.__module__ == "torch.nn.modules.loss" or lookup.is_users(v))
+    ),
 )
 OPTIMIZER = Kind(
     "an optimizer",
@@ -32,9 +34,11 @@ OPTIMIZER = Kind(
 SCHEDULER = Kind(
     "a scheduler",
     ("runner.schedules", "torch.optim.lr_scheduler"),
-    lambda v: isinstance(v, type)
-    and issubclass(v, torch.optim.lr_scheduler.LRScheduler)
-    and v is not torch.optim.lr_scheduler.LRScheduler,
+    lambda v: (
+        isinstance(v, type)
+        and issubclass(v, torch.optim.lr_scheduler.LRScheduler)
+        and v is not torch.optim.lr_scheduler.LRScheduler
+    ),
 )
 DATA = Kind("a data source", ("runner.data",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
 
@@ -221,17 +225,26 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
         )
     if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and target.is_floating_point() and target.dim() < 2 + 1:
         raise ConfigError("loss.name", f"{name} needs classes, and the data has numbers to predict; try loss=mse")
-    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and classes and output.dim() > 1 and output.shape[1] < classes:
+    if (
+        isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss)
+        and classes
+        and output.dim() > 1
+        and output.shape[1] < classes
+    ):
         raise ConfigError(
             "model.layers", f"the last layer gives {output.shape[1]} numbers, and the data has {classes} classes"
         )
     if isinstance(loss, ELEMENTWISE) and not target.is_floating_point():
-        raise ConfigError("loss.name", f"{name} needs numbers to predict, and the data has classes; try loss=cross_entropy")
+        raise ConfigError(
+            "loss.name", f"{name} needs numbers to predict, and the data has classes; try loss=cross_entropy"
+        )
     try:
         value = loss.to("meta")(output, target)
     except Exception as error:
         message = str(error).strip().split("\n")[0]
-        raise ConfigError("loss", f"{name} of output {_batch(output)} and target {_batch(target)}: {message}") from error
+        raise ConfigError(
+            "loss", f"{name} of output {_batch(output)} and target {_batch(target)}: {message}"
+        ) from error
     if value.dim():
         raise ConfigError("loss", f"{name} gives {tuple(value.shape)} numbers, expected one")
 

@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.errors import MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -116,12 +116,12 @@ def _indexed(word: str) -> str:
 def _refuse_unknown(config: DictConfig, kind: Any, parent: str) -> None:
     """`+trainer.epoch=3` gets past Hydra's own check."""
     fields = {f.name: f.type for f in dataclasses.fields(kind)}
-    for key in config:
-        name = f"{parent}{key}"
-        if str(key) not in fields:
-            raise ConfigError(name, f"there is no such key{did_you_mean(str(key), fields)}")
-        if dataclasses.is_dataclass(fields[str(key)]):
-            _refuse_unknown(config[key], fields[str(key)], f"{name}.")
+    for key in map(str, config):
+        name = parent + key
+        if key not in fields:
+            raise ConfigError(name, f"there is no such key{did_you_mean(key, fields)}")
+        if dataclasses.is_dataclass(fields[key]):
+            _refuse_unknown(config[key], fields[key], f"{name}.")
 
 
 def _explained(error: Exception) -> str:
@@ -144,7 +144,7 @@ def _explained(error: Exception) -> str:
 def _siblings(parent: str) -> list[str]:
     node = OmegaConf.structured(Settings)
     found = OmegaConf.select(node, parent) if parent else node
-    return [f"{key}" for key in found] if isinstance(found, DictConfig) else []
+    return list(map(str, found)) if isinstance(found, DictConfig) else []
 
 
 def _stop(message: str) -> NoReturn:

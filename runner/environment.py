@@ -34,7 +34,12 @@ def text(overrides: list[str], device: torch.device) -> str:
     """The same and more as a file for people: every installed package with its version."""
     commit, state = git()
     lines = [f"{key}: {value}" for key, value in tags(overrides, device).items() if not key.startswith("mlflow.")]
-    lines += [f"platform: {platform.platform()}", f"git commit: {commit or 'none'}", "git changes:", *(state or ["  none"])]
+    lines += [
+        f"platform: {platform.platform()}",
+        f"git commit: {commit or 'none'}",
+        "git changes:",
+        *(state or ["  none"]),
+    ]
     packages = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
     return "\n".join([*lines, "packages:", *sorted(packages, key=str.lower)]) + "\n"
 

@@ -16,7 +16,8 @@ class Residual(nn.Module):
         self.shortcut = shortcut if shortcut is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        y, x = self.layers(x), self.shortcut(x)
+        y: Tensor = self.layers(x)
+        x = self.shortcut(x)
         if y.shape != x.shape:
             raise ValueError(f"the layers give {tuple(y.shape[1:])} and the shortcut {tuple(x.shape[1:])}")
         return y + x
@@ -36,9 +37,7 @@ class Parallel(nn.Module):
     dim: counts the batch as dimension 0, so 1 is the channels.
     """
 
-    def __init__(
-        self, branches: Sequence[nn.Module], combine: Literal["cat", "sum"] = "cat", dim: int = 1
-    ) -> None:
+    def __init__(self, branches: Sequence[nn.Module], combine: Literal["cat", "sum"] = "cat", dim: int = 1) -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
         self.combine, self.dim = combine, dim

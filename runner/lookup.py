@@ -68,7 +68,7 @@ def bind(
     if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         for name in given:
             if name not in takes:
-                names = [n for n in takes if n not in (*free, 'device', 'dtype', 'self', 'cls')]
+                names = [n for n in takes if n not in (*free, "device", "dtype", "self", "cls")]
                 raise ConfigError(
                     f"{key}.{name}",
                     f"{target.__name__} takes no argument {name!r}{did_you_mean(name, names)}"

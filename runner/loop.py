@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +36,7 @@ def train(state: State, batches: Iterable[Parts], cost: Cost) -> Iterator[Step]:
     state.model.train()
     for parts in batches:
         if searches:
-            loss = state.optimizer.step(lambda parts=parts: gradients(state, parts, cost))
+            loss: Any = state.optimizer.step(partial(gradients, state, parts, cost))  # type: ignore[arg-type]
         else:
             loss = gradients(state, parts, cost)
             state.scaler.unscale_(state.optimizer)  # so that clipping sees true gradients
@@ -51,7 +53,7 @@ def gradients(state: State, parts: Parts, cost: Cost) -> Tensor:
     for share, batch in parts:
         loss, _ = cost(state.model, batch)
         loss = loss if share == 1 else loss * share
-        state.scaler.scale(loss).backward()
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     return total

@@ -17,8 +17,8 @@ from runner import build, checkpoint, metrics, plots, stack
 from runner.data import Batch, Data, Source, Tensors, batches, count
 from runner.events import Epoch, Event, Finished, Observer, Snapshot, Step
 from runner.history import History
-from runner.loop import Cost, Parts, State, evaluate, train
 from runner.lookup import ConfigError, did_you_mean
+from runner.loop import Cost, Parts, State, evaluate, train
 from runner.settings import Settings
 from runner.signals import Signals
 
@@ -140,7 +140,7 @@ class Run:
         values = self.look_at(self.data.test, "test") if self.data.test is not None else {}
         self.history_.record(Finished(self.state.step, values, ""))
         files = {self._predictions(): ""}
-        files |= {path: "plots" for path in self._plots()}
+        files |= dict.fromkeys(self._plots(), "plots")
         reason = self.stopped or f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
         yield Finished(self.state.step, self.last_values() | values, reason, files)
 
@@ -228,7 +228,7 @@ def prepare(settings: Settings, name: str) -> Run:
     run = Run(
         name,
         settings,
-        replace(data, **{part: _on(getattr(data, part), device, trainer.precision) for part in _PARTS}),
+        _moved(data, device, trainer.precision),
         plan,
         state,
         build.cost(loss.to(device), trainer, device),
@@ -239,7 +239,9 @@ def prepare(settings: Settings, name: str) -> Run:
         Path(tempfile.mkdtemp(prefix="runner-")),
     )
     steps = run.steps_per_epoch
-    run.schedule = build.schedule(settings.scheduler, state.optimizer, trainer.epochs, trainer.epochs * steps, trainer.mode)
+    run.schedule = build.schedule(
+        settings.scheduler, state.optimizer, trainer.epochs, trainer.epochs * steps, trainer.mode
+    )
     return run
 
 
@@ -286,19 +288,21 @@ def seed(settings: Settings) -> None:
         torch.set_num_threads(settings.trainer.threads)
 
 
-_PARTS = ("train", "valid", "test")
-
-
 def _examples(source: Source) -> tuple[Tensor, Tensor]:
     """Two examples without values: a batch of one would hide what depends on the batch."""
     x, y = source[0]
     return tuple(torch.empty((2, *t.shape), dtype=t.dtype, device="meta") for t in map(torch.as_tensor, (x, y)))  # type: ignore[return-value]
 
 
-def _on(source: Source | None, device: torch.device, precision: str) -> Source | None:
-    if not isinstance(source, Tensors):
-        return source
-    return source.to(device, torch.float64 if precision == "fp64" else None)
+def _moved(data: Data, device: torch.device, precision: str) -> Data:
+    """What is in memory goes to the device as a whole."""
+
+    def move(source: Source) -> Source:
+        dtype = torch.float64 if precision == "fp64" else None
+        return source.to(device, dtype) if isinstance(source, Tensors) else source
+
+    valid, test = (None if source is None else move(source) for source in (data.valid, data.test))
+    return replace(data, train=move(data.train), valid=valid, test=test)
 
 
 def _check_monitor(settings: Settings, data: Data) -> None:
@@ -306,7 +310,9 @@ def _check_monitor(settings: Settings, data: Data) -> None:
     names = [s if isinstance(s, str) else next(iter(s)) for s in settings.metrics]
     known = ["train/loss"] + (["valid/loss", *(f"valid/{n}" for n in names)] if data.valid is not None else [])
     if monitor is not None and monitor not in known:
-        raise ConfigError("trainer.monitor", f"{monitor!r} is not one of {', '.join(known)}{did_you_mean(monitor, known)}")
+        raise ConfigError(
+            "trainer.monitor", f"{monitor!r} is not one of {', '.join(known)}{did_you_mean(monitor, known)}"
+        )
 
 
 def _shared(group: list[Batch], reduction: str) -> Parts:

@@ -10,7 +10,6 @@ from rich.table import Table
 from runner.events import Epoch, Event, Finished, Step
 from runner.stack import Layer, Stack
 
-
 #: Columns when there is no terminal to ask.
 WIDTH = 160
 
@@ -87,9 +86,7 @@ class Bar:
 
     def _show(self, step: int, loss: str) -> None:
         rate = step / max(time.monotonic() - self._begun, 1e-9)
-        self.progress.update(
-            self._task, completed=step, figures=loss + figures(self._metrics), rate=f"{rate:.0f}"
-        )
+        self.progress.update(self._task, completed=step, figures=loss + figures(self._metrics), rate=f"{rate:.0f}")
 
     def close(self) -> None:
         self.progress.stop()
@@ -108,7 +105,13 @@ def figures(metrics: dict[str, float]) -> str:
 def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
     """Index, name, kind, output shape and parameters of every layer; inner layers are indented."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading, side in (("", "right"), ("name", "left"), ("layer", "left"), ("output", "left"), ("parameters", "right")):
+    for heading, side in (
+        ("", "right"),
+        ("name", "left"),
+        ("layer", "left"),
+        ("output", "left"),
+        ("parameters", "right"),
+    ):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
     table.add_row("", "input", "", shape(example), "")
     for index, layer in enumerate(stack.layers):

@@ -172,7 +172,9 @@ def _signature(target: Any) -> dict[str, inspect.Parameter]:
         # RNN, LSTM and GRU take (*args, **kwargs) and hand them on.
         parameters = {k: p for k, p in lookup.parameters(nn.RNNBase).items() if k != "mode"}
         if target is nn.RNN:
-            parameters["nonlinearity"] = inspect.Parameter("nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh")
+            parameters["nonlinearity"] = inspect.Parameter(
+                "nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh"
+            )
         return parameters
     return lookup.parameters(target)
 
@@ -218,7 +220,9 @@ def _infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], 
         if name not in parameters or not isinstance(example, Tensor):
             continue
         if example.dim() < 2:
-            raise ConfigError(key, f"needs an input of at least one dimension beside the batch, found {_shape(example)}")
+            raise ConfigError(
+                key, f"needs an input of at least one dimension beside the batch, found {_shape(example)}"
+            )
         size = example.shape[dim]
         if name not in arguments:
             if parameters[name].default is inspect.Parameter.empty:
@@ -284,7 +288,9 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     except Exception as error:
         raise ConfigError(layer.key, f"{layer.target.__name__} refuses its arguments: {_first_line(error)}") from error
     if not isinstance(module, nn.Module):
-        raise ConfigError(layer.key, f"{layer.target.__name__} returned {type(module).__name__}, expected a torch module")
+        raise ConfigError(
+            layer.key, f"{layer.target.__name__} returned {type(module).__name__}, expected a torch module"
+        )
     layer.given = given
     _check_given(layer, module, parameters)
     layer.parameters = sum(p.numel() for p in module.parameters())

@@ -188,7 +188,11 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         path = sqlite_path(uri)
-        place = None if path is None else (path.parent / "mlruns" / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)).as_uri()
+        place = (
+            None
+            if path is None
+            else (path.parent / "mlruns" / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)).as_uri()
+        )
         try:
             return str(client.create_experiment(name, artifact_location=place))
         except MlflowException:  # another process was faster

@@ -37,7 +37,9 @@ def _train(run: "Run", settings: Settings, context: Context, console: "Console")
     told, experiment = settings.tracking, settings.tracking.experiment or context.name
     run_id, status = "", "FAILED"
     try:
-        with tracking.recording(told.uri, experiment, told.run_name or context.title, *_identity(run, context)) as tracker:
+        with tracking.recording(
+            told.uri, experiment, told.run_name or context.title, *_identity(run, context)
+        ) as tracker:
             run_id = tracker.run_id
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, settings.trainer.epochs * run.steps_per_epoch)
@@ -46,7 +48,9 @@ def _train(run: "Run", settings: Settings, context: Context, console: "Console")
             if told.log_model:
                 logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
         status = "FINISHED"
-        console.print("to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={told.uri}"), soft_wrap=True)
+        console.print(
+            "to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={told.uri}"), soft_wrap=True
+        )
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
         raise
@@ -71,14 +75,20 @@ def _is_default(uri: str) -> bool:
 def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     """Device, data and the place of the record, in one line each."""
     data = run.data
-    sizes = ", ".join(f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s)
+    sizes = ", ".join(
+        f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
+    )
     return f"device {run.device}; examples: {sizes}\nrun {run_id} in experiment {experiment!r} of {uri}"
 
 
 def params(value: Any, key: str = "") -> dict[str, str]:
     """Every leaf of the configuration by its dotted key; a list of plain values is one leaf."""
     if isinstance(value, dict) and value:
-        return {k: v for name, inner in value.items() for k, v in params(inner, f"{key}.{name}" if key else str(name)).items()}
+        return {
+            k: v
+            for name, inner in value.items()
+            for k, v in params(inner, f"{key}.{name}" if key else str(name)).items()
+        }
     if isinstance(value, list) and any(isinstance(v, dict | list) for v in value) and not _is_numbers(value):
         return {k: v for i, inner in enumerate(value) for k, v in params(inner, f"{key}.{i}").items()}
     return {key: value if isinstance(value, str) else json.dumps(value)}
