@@ -1,0 +1,65 @@
+"""Runs `runner` as a process of its own: from the console script, or forked from a server that has imported torch."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(sys.executable).with_name("runner")
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["runner.cli", "torch", "torch._dynamo", "mlflow", "runner.run", "torchmetrics"])
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def last(self) -> str:
+        return self.out.strip().splitlines()[-1]
+
+    @property
+    def run_id(self) -> str:
+        return self.last.split()[1]
+
+
+def runner(*words: str, cwd: Path, env: dict[str, str] | None = None, code: int | None = 0) -> Done:
+    """Run a command in `cwd` in a forked process; `code` is the exit code to insist on."""
+    out, err = cwd / ".out", cwd / ".err"
+    process = _context.Process(target=_child, args=(words, str(cwd), str(out), str(err), env or {}))
+    process.start()
+    process.join(240)
+    assert process.exitcode is not None, f"runner {words} did not end"
+    done = Done(process.exitcode, out.read_text(), err.read_text())
+    assert code is None or done.code == code, f"exit code {done.code}\n{done.out[-2000:]}\n{done.err[-4000:]}"
+    return done
+
+
+def fresh(*words: str, cwd: Path, env: dict[str, str] | None = None, code: int | None = 0) -> Done:
+    """Run the installed console script."""
+    done = subprocess.run(
+        [SCRIPT, *words], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=240
+    )
+    assert code is None or done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr}"
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _child(words: tuple[str, ...], cwd: str, out: str, err: str, env: dict[str, str]) -> None:
+    os.chdir(cwd)
+    os.environ.update(env)
+    for path, number in ((out, 1), (err, 2)):
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, number)
+    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+    sys.argv = ["runner", *words]
+    from runner.cli import main
+
+    try:
+        main()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()

@@ -1,0 +1,91 @@
+"""Imports run downwards only, and heavy ones are made where they are used."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+#: From the roof to the ground; a module may import from its own floor and those below.
+FLOORS = [
+    ["__main__"],
+    ["cli"],
+    ["commands"],
+    ["tracking", "logged_model"],
+    ["run"],
+    ["screen", "environment"],
+    ["build", "metrics", "stack", "checkpoint", "schedules", "worked"],
+    ["plots"],
+    ["loop", "history", "signals"],
+    ["events"],
+    ["data"],
+    ["layers", "lookup", "settings", "context", "places"],
+]
+FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
+#: Who may know a library at all.
+KNOWS = {
+    "hydra": {"cli", "hydra_plugins"},
+    "omegaconf": {"cli", "hydra_plugins"},
+    "mlflow": {"tracking", "logged_model"},
+    "matplotlib": {"plots", "worked"},
+    "rich": {"screen", "commands", "worked"},
+}
+#: What must not be loaded by composing a configuration alone.
+LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals"]
+
+
+def imports(path: Path, everywhere: bool = True) -> Iterator[str]:
+    """Dotted names that a file imports; those for type checkers only are left out."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if everywhere else ast.iter_child_nodes(tree)
+    typing_only = {
+        child
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+        for child in ast.walk(node)
+    }
+    for node in nodes:
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            if node.module == "runner":
+                yield from (f"runner.{alias.name}" for alias in node.names)
+
+
+def files() -> list[tuple[str, Path]]:
+    ours = [(p.relative_to(ROOT / "runner").parts[0].removesuffix(".py"), p) for p in (ROOT / "runner").rglob("*.py")]
+    return ours + [("hydra_plugins", p) for p in (ROOT / "hydra_plugins").rglob("*.py")]
+
+
+def violations(owner: str, path: Path) -> list[str]:
+    found = []
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "runner" and len(parts) > 1 and owner in FLOOR and parts[1] in FLOOR:
+            if FLOOR[parts[1]] < FLOOR[owner]:
+                found.append(f"{path.name} imports {name} from a floor above")
+        elif parts[0] in KNOWS and owner not in KNOWS[parts[0]]:
+            found.append(f"{path.name} knows {parts[0]}")
+    return found
+
+
+@pytest.mark.parametrize(("owner", "path"), files(), ids=lambda v: v.stem if isinstance(v, Path) else v)
+def test_imports_run_downwards(owner: str, path: Path) -> None:
+    assert owner in FLOOR or owner in ("__init__", "hydra_plugins"), f"{owner} has no floor yet"
+    assert violations(owner, path) == []
+
+
+def test_an_import_from_above_would_be_found(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("from runner import tracking\nimport mlflow\n")
+    assert len(violations("loop", tmp_path / "bad.py")) == 2
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_the_command_line_loads_first_is_light(name: str) -> None:
+    heavy = {"torch", "mlflow", "matplotlib", "sklearn", "torchmetrics", "rich", "pandas", "numpy"}
+    top = {imported.split(".")[0] for imported in imports(ROOT / "runner" / f"{name}.py", everywhere=False)}
+    assert top.isdisjoint(heavy)
