@@ -102,7 +102,7 @@ def _run(name: str, config: DictConfig) -> int:
 def _register() -> None:
     """The schema: types and defaults of every key. Components take any argument, which is checked later."""
     schema = OmegaConf.structured(Settings)
-    for open_key in ("data", "model", "loss", "optimizer"):
+    for open_key in ("data", "model", "loss", "optimizer", "scheduler"):
         OmegaConf.set_struct(schema[open_key], False)
     ConfigStore.instance().store("schema", schema)
 

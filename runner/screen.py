@@ -78,7 +78,7 @@ class Bar:
                 self._seen = now
                 self._show(event.step, f"train/loss={event.loss.item():.4g}  ")
         elif isinstance(event, Epoch):
-            self._metrics = {k: v for k, v in event.metrics.items()}
+            self._metrics = dict(event.metrics)
             self.progress.update(self._task, epoch=f"{event.epoch}/{self._epochs}")
             self._show(event.step, "")
         elif isinstance(event, Finished):

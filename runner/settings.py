@@ -57,9 +57,12 @@ class Settings:
     model: Model = field(default_factory=Model)
     loss: Component = field(default_factory=dict)
     optimizer: Component = field(default_factory=dict)
-    scheduler: Component | None = None
+    scheduler: Component | None = field(default_factory=dict)  # null or empty: the learning rate stays
     metrics: list[Any] = field(default_factory=list)  # torchmetrics names, or {name: {argument: value}}
     plots: list[str] = field(default_factory=lambda: ["loss_curve"])
     trainer: Trainer = field(default_factory=Trainer)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     tracking: Tracking = field(default_factory=Tracking)
+
+    def __post_init__(self) -> None:
+        self.scheduler = self.scheduler or None

@@ -135,7 +135,7 @@ WRONG = {
     "plots=[confusion_matrix]": ["plots[0]: 'confusion_matrix' cannot be drawn"],
     "metrics=[Acuracy]": ["metrics[0]: 'Acuracy' is not a metric", "did you mean 'Accuracy'?"],
     "metrics=[Accuracy]": ["Accuracy needs classes"],
-    "scheduler.name=StepLR": ["scheduler"],
+    "scheduler.name=StepLR": ["scheduler: StepLR needs 'step_size'"],
     "sumary": ["there is no command 'sumary'; did you mean 'summary'?"],
     "trainer=3": ["Config group override must be a string"],
     "tracking.uri=sqlite:////nowhere/at/all.db": ["tracking.uri: there is no folder /nowhere/at"],

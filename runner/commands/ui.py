@@ -23,4 +23,4 @@ def with_settings(settings: Settings, context: Context) -> int:
     print(f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends it", flush=True)
     uri = uri if path is None else f"sqlite:///{path}"
     words = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    os.execv(sys.executable, [sys.executable, *words])
+    return os.execv(sys.executable, [sys.executable, *words])
