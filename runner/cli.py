@@ -132,13 +132,16 @@ def _explained(error: Exception) -> str:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
         return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)} (presets: {', '.join(options)})"
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    below = error.__cause__ or error.__context__
+    cause = below if isinstance(below, OmegaConfBaseException) else error
+    file = re.match(r"In '([^']+)': \w+ raised while composing", str(error))
+    place = f" (in {file[1]}.yaml)" if file else ""
     key = str(getattr(cause, "full_key", None) or "")
     message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
     if key and ("not in struct" in message or message.startswith("Key ")):
         parent, _, last = key.rpartition(".")
-        return f"{key}: there is no such key{did_you_mean(last, _siblings(parent))}"
-    return f"{key}: {message}" if key else str(error).strip()
+        return f"{key}: there is no such key{did_you_mean(last, _siblings(parent))}{place}"
+    return f"{key}: {message}{place}" if key else str(error).strip()
 
 
 def _siblings(parent: str) -> list[str]:

@@ -229,7 +229,7 @@ def test_hydras_own_flags_work(tmp_path: Path) -> None:
     assert "experiments: diabetes, digits_cnn" in help_text
     shown = runner("--cfg", "job", "experiments=digits_cnn", "optimizer.lr=0.7", cwd=tmp_path).out
     assert "lr: 0.7" in shown
-    assert "provider=main" in runner("--info", "searchpath", cwd=tmp_path).out
+    assert "file://" in runner("--info", "searchpath", cwd=tmp_path).out
 
 
 def test_tab_completion_offers_the_presets(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_typing_error_in_a_study_is_found_too(tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments/mine.yaml").write_text("trainer: {epoch: 2}\n")
     done = runner("experiments=mine", cwd=tmp_path, code=2)
-    assert "trainer.epoch: there is no such key; did you mean 'epochs'?" in done.err
+    assert "trainer.epoch: there is no such key; did you mean 'epochs'? (in experiments/mine.yaml)" in done.err
 
 
 def test_the_ui_serves_the_store(store: Path) -> None:
