@@ -1,6 +1,8 @@
 """The worked arithmetic: the chapter's numbers, random layers against torch, impossible ones, a training step."""
 
 import random
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from runner.worked import (
     Disagreement,
+    arithmetic,
     explain,
     impossible,
     impossible_arguments,
@@ -21,6 +24,10 @@ from runner.worked import (
     work,
 )
 from runner.worked.activation import FORMULAS
+from runner.worked.markdown import layer_markdown, step_markdown
+from runner.worked.picture import layer_picture
+from runner.worked.spans import Span
+from runner.worked.text import layer_text, step_text
 
 
 def weighted(layer: Any, values: Any) -> Any:
@@ -83,10 +90,10 @@ def test_pooling_of_the_chapter(layer: nn.Module, expected: list[list[float]], l
 
 def test_ceil_mode_tells_whether_the_last_window_counts() -> None:
     counts = one(nn.MaxPool2d(2, ceil_mode=True), arange(1, 1, 4, 5)).predicted.lines[-1]
-    assert "starts at (3 - 1)*2 = 4, before 5 + 0 = 5, and counts" in counts
+    assert "last window at (3 - 1)*2 = 4 < 5 + 0: counts" in counts
     dropped = one(nn.MaxPool1d(2, 3, padding=1, ceil_mode=True), arange(1, 1, 5)).predicted.lines[-1]
-    assert "(3 - 1)*3 = 6, not before 5 + 1 = 6" in dropped
-    assert dropped.endswith("is dropped: 2")
+    assert "last window at (3 - 1)*3 = 6 >= 5 + 1" in dropped
+    assert dropped.endswith("dropped, 2 left")
 
 
 # Any layer: the arithmetic and the shape are torch's
@@ -263,3 +270,233 @@ def test_arithmetic_and_shapes_of_random_layers_are_torchs(family: Any) -> None:
             assert element.value == pytest.approx(element.torch, rel=1e-4, abs=1e-4)
         done += 1
     assert refused < 200
+
+
+# A guard must guard
+
+
+def test_a_wrong_kernel_of_torch_is_an_error() -> None:
+    layer: Any = nn.Conv1d(1, 1, 2, bias=False)
+    layer._conv_forward = lambda x, weight, bias: nn.functional.conv1d(x, weight * 1.001, bias)
+    weighted(layer, [[[1.0, 2.0]]])
+    message = r"layer '0' \(Conv1d\), output\[0, 0, 0\]: worked by hand 2, torch gives 2.00\d+; .* apart is allowed"
+    with pytest.raises(Disagreement, match=message):
+        one(layer, arange(1, 1, 4))
+
+
+@pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, 2), nn.ConvTranspose2d(1, 1, 2), nn.Linear(4, 4)])
+def test_a_wrong_rule_is_an_error(layer: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = arithmetic.products
+    monkeypatch.setattr(arithmetic, "products", lambda values, weights, bias: right(values[1:], weights[1:], bias))
+    with pytest.raises(Disagreement, match="worked by hand"):
+        one(layer, torch.ones(1, 1, 4, 4))
+
+
+def test_a_wrong_shape_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Span, "out", 7)
+    with pytest.raises(Disagreement, match=r"the formula predicts \(1, 1, 7\), torch gives \(1, 1, 3\)"):
+        one(nn.Conv1d(1, 1, 2), torch.ones(1, 1, 4))
+
+
+# A stack
+
+
+def cnn() -> nn.Sequential:
+    torch.manual_seed(1)
+    first = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+    layers = [first, nn.MaxPool2d(2), nn.Flatten(), nn.Dropout(), nn.Linear(96, 10), nn.LogSoftmax(1)]
+    return nn.Sequential(*layers)
+
+
+def test_a_stack_is_walked_in_evaluation_mode_and_left_as_it_was() -> None:
+    model, x = cnn(), torch.randn(1, 1, 8, 8)
+    explained = explain(model.named_children(), x, elements=3)
+    assert [(e.name, e.depth) for e in explained[:5]] == [("0", 0), ("0.0", 1), ("0.1", 1), ("0.2", 1), ("1", 0)]
+    assert all(len(e.elements) == 3 for e in explained if e.name != "0")
+    assert explained[0].note == "a stack; its layers follow"
+    assert all(module.training and not module._forward_hooks for module in model.modules())
+    np.testing.assert_allclose(explained[-1].output, model.eval()(x).detach(), rtol=1e-6)  # type: ignore[arg-type]
+
+
+def test_a_layer_that_works_in_place_shows_what_went_in() -> None:
+    relu = explain(cnn().named_children(), torch.randn(1, 1, 8, 8))[3]
+    assert relu.input is not None
+    assert relu.input.values.min() < 0
+
+
+def test_a_layer_without_a_rule_says_so_and_shows_its_values() -> None:
+    class Doubled(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return 2 * super().forward(x)
+
+    layers = [("doubled", Doubled(3, 8)), ("lstm", nn.LSTM(8, 4))]
+    doubled, lstm = explain(layers, torch.randn(1, 5, 3))
+    assert doubled.note == "Doubled has no worked rule: shapes and values only"
+    assert (lstm.elements, lstm.output is not None and lstm.output.shape) == ([], (1, 5, 4))
+    assert "LSTM has no worked rule" in layer_text(lstm).plain
+
+
+def test_the_layers_inside_of_a_layer_without_a_rule_are_explained() -> None:
+    names = [e.name for e in explain([("t", nn.TransformerEncoderLayer(8, 2, 8))], torch.randn(1, 5, 8)) if e.elements]
+    assert {"t.linear1", "t.norm2"} <= set(names)
+
+
+def test_not_a_number_is_worked_too() -> None:
+    x = torch.tensor([[[1.0, float("nan"), 2.0, float("inf")]]])
+    for layer in (nn.MaxPool1d(2), nn.ReLU(), nn.Conv1d(1, 1, 1), nn.AvgPool1d(2)):
+        assert one(layer, x).elements
+
+
+# Impossible
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (
+            nn.Conv2d(1, 2, 5),
+            (1, 1, 3, 9),
+            "Conv2d: the kernel does not fit along H: it covers 1*(5 - 1) + 1 = 5, the padded input has 3;"
+            " size out = floor((3 + 2*0 - 1*(5 - 1) - 1)/1 + 1) = -1",
+        ),
+        (
+            nn.Conv1d(2, 2, 3),
+            (1, 3, 9),
+            "Conv1d: in_channels = 2, and the input (1, 3, 9) has 3 channels (its dimension 1)",
+        ),
+        (
+            nn.MaxPool2d(2, padding=2),
+            (1, 1, 4, 4),
+            "MaxPool2d: padding along H is 2, more than half of the kernel: it may be floor(2/2) = 1 at most",
+        ),
+        (nn.Linear(3, 1), (1, 4), "Linear: in_features = 3, and the last dimension of the input (1, 4) is 4"),
+        (
+            nn.Conv1d(1, 1, 3, padding=3, padding_mode="reflect"),
+            (1, 1, 3),
+            "Conv1d: reflect padding along L is 3; with size 3 it may be 2 at most",
+        ),
+        (nn.Conv2d(1, 1, 1), (1, 4), "Conv2d: takes inputs of shape (N, C, H, W), found 2 dimensions: (1, 4)"),
+    ],
+)
+def test_what_cannot_be_is_told_with_sizes_and_formula(layer: nn.Module, shape: tuple[int, ...], message: str) -> None:
+    assert impossible(layer, shape) == message
+    with pytest.raises((RuntimeError, ValueError)):
+        layer(torch.zeros(shape))
+
+
+def test_arguments_that_cannot_be_are_told() -> None:
+    divided = impossible_arguments(nn.Conv2d, {"in_channels": 3, "out_channels": 4, "groups": 2})
+    assert divided == "Conv2d: in_channels = 3 is not divisible by groups = 2 (3 = 1*2 + 1)"
+    norm = impossible_arguments(nn.GroupNorm, {"num_channels": 6, "num_groups": 4})
+    assert norm == "GroupNorm: num_channels = 6 is not divisible by num_groups = 4 (6 = 1*4 + 2)"
+    same = impossible_arguments(nn.Conv1d, {"padding": "same", "stride": 2})
+    assert same == "Conv1d: padding 'same' keeps the size, which needs stride 1; found stride 2"
+    assert impossible_arguments(nn.Conv2d, {"in_channels": 4, "out_channels": 4, "groups": 2}) is None
+
+
+# A training step
+
+
+@pytest.mark.parametrize(("outputs", "bias", "reduction"), [(1, True, "mean"), (2, True, "sum"), (1, False, "mean")])
+def test_a_training_step_is_torchs_and_leaves_the_model_alone(outputs: int, bias: bool, reduction: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, outputs, bias=bias))
+    optimizer, x = torch.optim.SGD(model.parameters(), lr=0.1), torch.randn(20, 2)
+    before = [p.clone() for p in model.parameters()]
+    step = training_step(model, nn.MSELoss(reduction=reduction), optimizer, x, torch.randn(20, outputs))
+    assert step is not None
+    assert len(step.stages) == (6 if bias else 4)
+    assert all(abs(s.value - s.torch) < 1e-4 for s in step.stages)
+    assert all(torch.equal(p, old) and p.grad is None for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_a_training_step_in_numbers() -> None:
+    model = weighted(nn.Linear(1, 1, bias=False), [[2.0]])
+    x, y = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [4.0]])
+    step = training_step(model, nn.MSELoss(), torch.optim.SGD(model.parameters(), lr=0.5), x, y)
+    assert step is not None
+    assert [s.line for s in step.stages] == [
+        "1*2 = 2",
+        "((2 - 1)^2 + (6 - 4)^2)/2 = 2.5",
+        "2/2*(1*1 + 2*3) = 7",
+        "2 - 0.5*7 = -1.5",
+    ]
+    assert "autograd: 7, 0 apart: agrees within 1e-5" in step_text(step).plain
+    assert "2/2*(1*1 + 2*3) = 7" in step_markdown(step)
+
+
+def test_only_a_plain_step_is_worked() -> None:
+    x, linear = torch.ones(1, 1), nn.Linear(1, 1)
+    for optimizer in (torch.optim.Adam(linear.parameters()), torch.optim.SGD(linear.parameters(), momentum=0.9)):
+        assert training_step(linear, nn.MSELoss(), optimizer, x, x) is None
+    assert training_step(linear, nn.L1Loss(), torch.optim.SGD(linear.parameters()), x, x) is None
+
+
+def test_a_wrong_step_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    linear, x = nn.Linear(1, 1), torch.ones(3, 1)
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self: None)
+    with pytest.raises(Disagreement, match="training step, new weight"):
+        training_step(linear, nn.MSELoss(), torch.optim.SGD(linear.parameters()), x, 9 * x)
+
+
+# How it looks
+
+
+def samples() -> list[Any]:
+    stack = [*explain(cnn().named_children(), torch.randn(1, 1, 8, 8))]
+    volume = explain([("volume", nn.Conv3d(4, 2, 3, padding=1, padding_mode="reflect"))], torch.randn(1, 4, 9, 9, 9))
+    long = explain([("long", nn.Linear(1000, 200))], 1000 * torch.randn(1, 1000))
+    return [*stack, *volume, *long, *explain([("up", nn.ConvTranspose1d(2, 2, 3, 2))], torch.randn(1, 2, 40))]
+
+
+def test_the_window_is_marked_with_and_without_colour() -> None:
+    explained = one(nn.MaxPool2d(2), arange(1, 1, 4, 5))
+    plain, coloured = layer_text(explained, colour=False), layer_text(explained, colour=True)
+    assert "[ 0][ 1]  2   3   4    [ 6]  8" in plain.plain
+    assert "[ 0]" not in coloured.plain
+    marked = [span for span in coloured.spans if "yellow" in str(span.style)]
+    assert len(marked) == 5  # four cells of the window, one of the output
+
+
+def test_padding_is_named() -> None:
+    text = layer_text(one(nn.AvgPool2d(2, padding=1), arange(1, 1, 4, 5)), colour=False).plain
+    assert "[p0][p0] p0" in text
+    assert "3 of the window's 4 cells are padding" in text
+
+
+def test_nothing_is_wider_than_the_terminal() -> None:
+    for width in (80, 100, 160):
+        for explained in samples():
+            assert max(len(line) for line in layer_text(explained, width, colour=False).plain.split("\n")) <= width
+
+
+def test_large_tensors_are_shown_in_part_and_say_so() -> None:
+    text = layer_text(one(nn.Conv2d(1, 4, 3), torch.rand(1, 1, 28, 28)), colour=False).plain
+    assert "rows 0-7 of 28" in text
+    assert "2 of 4 channels" in text
+    long = one(nn.Linear(40, 1, bias=False), arange(1, 40))
+    assert "(31 more, together" in long.elements[0].lines[0]
+
+
+def test_markdown_has_the_arithmetic_and_the_picture() -> None:
+    text = layer_markdown(one(nn.MaxPool2d(2), arange(1, 1, 4, 5)), "../plots/explain_0.png")
+    assert text.startswith("# 0: MaxPool2d\n")
+    assert "\nmax(0, 1, 5, 6) = 6\n" in text
+    assert "](../plots/explain_0.png)" in text
+
+
+def test_nothing_overlaps_in_the_pictures() -> None:
+    for explained in samples():
+        figure = layer_picture(explained)
+        renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        boxes = [t.get_window_extent(renderer) for t in figure.axes[0].texts if t.get_text()]
+        page = figure.bbox
+        for i, box in enumerate(boxes):
+            assert min(box.x0, box.y0) >= 0
+            assert (box.x1 <= page.x1, box.y1 <= page.y1) == (True, True)
+            assert not any(box.shrunk(0.98, 0.9).overlaps(other.shrunk(0.98, 0.9)) for other in boxes[:i])
+
+
+def test_arithmetic_needs_neither_matplotlib_nor_rich() -> None:
+    loaded = "import sys, runner.worked; sys.exit(any(m in sys.modules for m in ('matplotlib', 'rich', 'mlflow')))"
+    assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0

@@ -1,0 +1,42 @@
+"""Which file of this package works a layer."""
+
+from typing import Any
+
+from torch import nn
+
+from runner.worked import activation, adaptive, conv, layer_norm, linear, norm, passing, pool, softmax, transposed
+from runner.worked.parts import Family
+
+FAMILIES: tuple[Family, ...] = (
+    conv,
+    transposed,
+    linear,
+    pool,
+    adaptive,
+    activation,
+    norm,
+    layer_norm,
+    softmax,
+    passing,
+)
+
+
+def family(layer: nn.Module) -> Family | None:
+    """The family of the layer, None when there is none."""
+    return next((f for f in FAMILIES if kind(layer) in f.KINDS), None)
+
+
+def takes(layer: nn.Module, dims: int) -> bool:
+    """Whether the layer's family works inputs of so many dimensions, the batch included."""
+    found = family(layer)
+    return found is not None and dims in (found.KINDS[kind(layer)] or range(1, 9))
+
+
+def kind(layer: nn.Module) -> Any:
+    """torch's class whose forward it is: a subclass that computes something else is another kind."""
+    mine = type(layer)
+    return next((c for c in mine.__mro__ if c.__module__.startswith("torch.nn.modules.") and _same(c, mine)), mine)
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one.forward is other.forward

@@ -1,0 +1,78 @@
+"""A stack of layers, worked for one input."""
+
+from collections.abc import Iterable
+from math import prod
+
+import numpy as np
+from torch import Tensor, nn
+
+from runner.worked import rules
+from runner.worked.parts import Array, Disagreement, Element, Explained, Family, Index, Padded, Predicted, array, bare
+from runner.worked.record import Call, record
+
+
+def explain(layers: Iterable[tuple[str, nn.Module]], x: Tensor, elements: int = 1) -> list[Explained]:
+    """Every layer of a stack, in evaluation mode: shapes, their formula, and output elements worked by hand.
+
+    layers: as `model.named_children()` gives them, on one device. Layers inside of a layer without a rule
+        of its own (a nested Sequential, say) come after it, one deeper.
+    x: one example, the batch dimension kept, on the same device.
+    elements: how many of each output; the first, the last, and evenly spread ones between.
+    Raises Disagreement when a shape or an element is not what torch gives.
+    """
+    return [_explained(call, elements) for call in record(layers, x)]
+
+
+def work(layer: nn.Module, x: Array, output: Array, indices: Iterable[Index], name: str = "") -> list[Element]:
+    """The output elements at `indices`, each compared with `output`. Raises Disagreement."""
+    family = rules.family(layer)
+    assert family is not None, f"no worked rule for {type(layer).__name__}"
+    return _worked(family, name, layer, family.pad(layer, x), output, indices)
+
+
+def predict(layer: nn.Module, size: Index) -> Predicted | None:
+    """The output shape by formula; None without a rule."""
+    family = rules.family(layer)
+    return family.shape(layer, size) if family is not None and rules.takes(layer, len(size)) else None
+
+
+def spread(shape: Index, count: int) -> list[Index]:
+    """The first element, the last, and evenly spread ones between."""
+    flat = sorted({int(f) for f in np.linspace(0, prod(shape) - 1, count)}) if prod(shape) else []
+    return [tuple(int(i) for i in np.unravel_index(f, shape)) for f in flat]
+
+
+def _explained(call: Call, elements: int) -> Explained:
+    x = array(call.input) if isinstance(call.input, Tensor) else None
+    output = array(call.output) if isinstance(call.output, Tensor) else None
+    family = rules.family(call.layer)
+    if family is None or x is None or output is None or not rules.takes(call.layer, x.ndim):
+        shown = None if x is None else bare(call.layer, x)
+        return Explained(call.name, call.layer, call.depth, shown, output, note=_why(call, family))
+    padded, predicted = family.pad(call.layer, x), family.shape(call.layer, x.shape)
+    _check_shape(call, predicted, output.shape)
+    worked = _worked(family, call.name, call.layer, padded, output, spread(output.shape, elements))
+    axes = family.AXES.get(x.ndim, ())
+    return Explained(call.name, call.layer, call.depth, padded, output, axes, predicted, worked)
+
+
+def _worked(
+    family: Family, name: str, layer: nn.Module, x: Padded, output: Array, indices: Iterable[Index]
+) -> list[Element]:
+    return [family.element(layer, x, i).checked(name, layer, float(output[i])) for i in indices]
+
+
+def _check_shape(call: Call, predicted: Predicted, shape: Index) -> None:
+    if predicted.shape != shape:
+        place = f"layer {call.name!r} ({type(call.layer).__name__})"
+        raise Disagreement(f"{place}: the formula predicts {predicted.shape}, torch gives {shape}")
+
+
+def _why(call: Call, family: Family | None) -> str:
+    name = type(call.layer).__name__
+    if family is not None:
+        return f"{name} is not worked for an input of this shape: shapes and values only"
+    if isinstance(call.layer, nn.Sequential):
+        return "a stack; its layers follow"
+    following = "; the layers inside follow" if any(call.layer.children()) else ""
+    return f"{name} has no worked rule: shapes and values only{following}"
