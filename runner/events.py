@@ -1,6 +1,6 @@
 """What happens during a run, and who is told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -40,10 +40,16 @@ class Finished:
     step: int
     metrics: dict[str, float]  # train/loss, test/loss, test/<metric>
     reason: str  # why it ended: all epochs done, or no improvement
-    files: dict[Path, str] = field(default_factory=dict)  # what to keep, and the folder to keep it in
 
 
-Event = Step | Epoch | Snapshot | Finished
+@dataclass
+class Kept:
+    """Files were written that belong to the record, in the places that they have inside of `folder`."""
+
+    folder: Path
+
+
+Event = Step | Epoch | Snapshot | Finished | Kept
 
 
 class Observer(Protocol):

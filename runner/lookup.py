@@ -115,9 +115,18 @@ def use_folder(folder: Path) -> None:
 
 
 def is_users(value: Any) -> bool:
-    """Whether `value` was defined in this package, in the user's `experiments`, or in a module the person trusts."""
-    home = str(getattr(value, "__module__", "")).partition(".")[0]
-    return home in _users()
+    """Whether `value` is a part of this package, the user's own, or of a package that the person trusts."""
+    module = str(getattr(value, "__module__", ""))
+    first = module.partition(".")[0]
+    return _is_part(module) if first == "runner" else first in _users()
+
+
+#: Where this package keeps parts of experiments; a configuration must not call the rest, which writes and deletes.
+PARTS = ("runner.layers", "runner.schedules", "runner.data", "runner.plots")
+
+
+def _is_part(module: str) -> bool:
+    return f"{module}.".startswith(tuple(f"{part}." for part in PARTS)) and "._" not in module
 
 
 def _users() -> set[str]:

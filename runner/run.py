@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from runner import build, checkpoint, metrics, plots, stack
 from runner.data import Batch, Data, Source, Tensors, batches, count
-from runner.events import Epoch, Event, Finished, Observer, Snapshot, Step
+from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
 from runner.history import History
 from runner.lookup import ConfigError, did_you_mean
 from runner.loop import Cost, Parts, State, evaluate, train
@@ -135,14 +135,18 @@ class Run:
             yield Snapshot(name, self.best_step if name == "best" else self.state.step, folder)
 
     def finish(self) -> Iterator[Event]:
-        """The last checkpoint, predictions, plots and the figures to remember the run by."""
+        """The last checkpoint, predictions, the figures to remember the run by, and plots.
+
+        Plots come last: one that fails must not take anything else with it.
+        """
         yield from self.snapshots()
+        yield Kept(self._predictions())
         values = self.look_at(self.data.test, "test") if self.data.test is not None else {}
-        self.history_.record(Finished(self.state.step, values, ""))
-        files = {self._predictions(): ""}
-        files |= dict.fromkeys(self._plots(), "plots")
         reason = self.stopped or f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
-        yield Finished(self.state.step, self.last_values() | values, reason, files)
+        self.history_.record(Finished(self.state.step, values, reason))
+        yield Finished(self.state.step, self.last_values(), reason)
+        if self.settings.plots:
+            yield Kept(self._plots())
 
     def last_values(self) -> dict[str, float]:
         """The newest value of every loss and metric."""
@@ -199,15 +203,16 @@ class Run:
 
     def _predictions(self) -> Path:
         output = self.predict(self.data.valid if self.data.valid is not None else self.data.train)[2]
-        path = self.folder / "predictions.npy"
-        np.save(path, output.numpy(), allow_pickle=False)
-        return path
+        folder = _folder(self.folder / "predictions")
+        np.save(folder / "predictions.npy", output.numpy(), allow_pickle=False)
+        return folder
 
-    def _plots(self) -> Iterator[Path]:
+    def _plots(self) -> Path:
+        folder = self.folder / "pictures"
         for name in self.settings.plots:
-            path = self.folder / f"{name.rpartition('.')[2]}.png"
+            path = _folder(folder / "plots") / f"{name.rpartition('.')[2]}.png"
             plots.save(build.plot(name, "plots")(self), path)
-            yield path
+        return folder
 
 
 def prepare(settings: Settings, name: str) -> Run:
@@ -313,6 +318,11 @@ def _check_monitor(settings: Settings, data: Data) -> None:
         raise ConfigError(
             "trainer.monitor", f"{monitor!r} is not one of {', '.join(known)}{did_you_mean(monitor, known)}"
         )
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _shared(group: list[Batch], reduction: str) -> Parts:

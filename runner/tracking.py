@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.events import Epoch, Event, Finished, Snapshot, Step
+from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
 from runner.history import read
 from runner.lookup import ConfigError
 
@@ -26,6 +26,8 @@ CHUNK = 1000
 PERIOD = 1.0
 #: MLflow's limit for the value of a param.
 LONGEST_PARAM = 6000
+#: Without it the UI shows an experiment as one of language models, with tabs for traces and judges.
+MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 class Tracker:
@@ -37,6 +39,7 @@ class Tracker:
         self._sent = time.monotonic()
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._error: BaseException | None = None
+        self._reason = ""
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._worker.start()
 
@@ -94,12 +97,15 @@ class Tracker:
             case (Snapshot() as event, _):
                 self._checkpoint(event)
             case (Finished() as event, ms):
+                self._reason = event.reason
                 tests = {n: v for n, v in event.metrics.items() if n.startswith("test/")}
                 points += [Metric(name, value, ms, event.step) for name, value in tests.items()]
-                for path, folder in event.files.items():
-                    self.client.log_artifact(self.run_id, str(path), folder or None)
+            case (Kept() as event, _):
+                self.client.log_artifacts(self.run_id, str(event.folder))
             case ("end", status, reason):
-                self.client.log_batch(self.run_id, tags=_tags({"runner.status_reason": reason[:5000]}))
+                self.client.log_batch(
+                    self.run_id, tags=_tags({"runner.status_reason": (reason or self._reason)[:5000]})
+                )
                 self.client.set_terminated(self.run_id, status)
 
     def _checkpoint(self, event: Snapshot) -> None:
@@ -187,14 +193,8 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is None:
-        path = sqlite_path(uri)
-        place = (
-            None
-            if path is None
-            else (path.parent / "mlruns" / "".join(c if c.isalnum() or c in "-_." else "_" for c in name)).as_uri()
-        )
         try:
-            return str(client.create_experiment(name, artifact_location=place))
+            return str(client.create_experiment(name, artifact_location=_artifacts(uri, name), tags=MACHINE_LEARNING))
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -202,6 +202,13 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
     if found.lifecycle_stage != "active":
         raise ConfigError("tracking.experiment", f"{name!r} was deleted from this store; restore it, or name another")
     return str(found.experiment_id)
+
+
+def _artifacts(uri: str, experiment: str) -> str | None:
+    """Beside a local store; a server decides for itself."""
+    path = sqlite_path(uri)
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in experiment)
+    return None if path is None else (path.parent / "mlruns" / safe).as_uri()
 
 
 @dataclass
