@@ -470,6 +470,16 @@ def test_nothing_is_wider_than_the_terminal() -> None:
             assert max(len(line) for line in layer_text(explained, width, colour=False).plain.split("\n")) <= width
 
 
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(nn.Linear(99, 2), (99,)), (nn.ReLU(), (1, 2, 2, 2, 2, 99)), (nn.Tanh(), (1, 0, 4)), (nn.Sigmoid(), ())],
+)
+def test_unusual_shapes_are_drawn_too(layer: nn.Module, shape: tuple[int, ...]) -> None:
+    explained = one(layer, torch.randn(shape))
+    assert explained.name in layer_text(explained).plain
+    assert layer_picture(explained).get_figwidth() == 8.0
+
+
 def test_large_tensors_are_shown_in_part_and_say_so() -> None:
     text = layer_text(one(nn.Conv2d(1, 4, 3), torch.rand(1, 1, 28, 28)), colour=False).plain
     assert "rows 0-7 of 28" in text

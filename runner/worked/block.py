@@ -104,7 +104,7 @@ def _panel_title(sheet: Sheet, lead: Index) -> str:
 def _note(sheet: Sheet, leads: list[Index], down: range | None, across: range) -> str:
     """`rows 0-7 of 28, columns 0-7 of 28, 3 of 16 channels`"""
     dims = len(sheet.values.shape)
-    parts = []
+    parts = [sheet.note] if sheet.note else []
     for dim, shown in ((dims - 2, down), (dims - 1, across)):
         if shown is not None and dim >= 0 and len(shown) < len(sheet.values.bounds(dim)):
             parts.append(f"{along(shown, sheet.axes[dim])} of {sheet.values.shape[dim]}")

@@ -132,7 +132,7 @@ def _cell(on: "Axes", cell: Cell, left: float, top: float, width: float, fill: s
     from matplotlib.patches import Rectangle
 
     colour = FILL if cell.marked else PADDING if cell.padding else fill
-    on.add_patch(Rectangle((left, top), width, CELL, facecolor=colour, edgecolor=PALE, linewidth=0.6))
+    on.add_artist(Rectangle((left, top), width, CELL, facecolor=colour, edgecolor=PALE, linewidth=0.6))
     look: dict[str, Any] = {"color": GREY, "style": "italic"} if cell.padding else {"color": BLACK}
     _text(on, left + width / 2, top + CELL / 2, cell.text, ha="center", va="center_baseline", **look)
 

@@ -23,7 +23,7 @@ def window(positions: Window, axes: tuple[str, ...]) -> str:
         return "no number"
     if len(axes) != len(positions) - 1:
         return f"[{', '.join(_numbers(p) for p in positions)}]"
-    batch = [f"example {_numbers(positions[0])}"] if positions[0] != range(1) else []
+    batch = [along(positions[0], "example")] if positions[0] != range(1) else []
     return ", ".join([*batch, *(along(p, axis) for p, axis in zip(positions[1:], axes, strict=True))])
 
 

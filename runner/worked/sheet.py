@@ -19,6 +19,7 @@ class Sheet:
     axes: tuple[str, ...]
     form: Form
     marks: bool = True  # whether the window's cells are to be marked
+    note: str = ""  # which example of the batch it is
 
     @property
     def columns(self) -> int:
@@ -39,7 +40,7 @@ def sheets(explained: Explained, element: Element | None) -> list[Sheet]:
     if element and element.kernel:
         kernel = element.kernel
         partial = any(len(t) < n for t, n in zip(kernel.taps, kernel.values.shape, strict=True))
-        axes = explained.axes[-kernel.values.ndim :]
+        axes = explained.axes[-kernel.values.ndim :] or ("number",) * kernel.values.ndim
         bare = Padded(kernel.values, (0,) * kernel.values.ndim, kernel.values.shape)
         found.append(Sheet(kernel.name, bare, kernel.taps, axes, form(kernel.values), marks=partial))
     if explained.output is not None:
@@ -53,11 +54,13 @@ def _sheet(title: str, values: Padded, window: Window, axes: tuple[str, ...]) ->
     """One example of the batch: the one that the window begins in."""
     title = f"{title} {values.shape}"
     axes = axes or PLAIN.get(len(values.shape), ())
+    note = ""
     if len(values.shape) > 1:
         example = window[0].start if window and len(window[0]) else 0
+        note = f"example {example} of {values.shape[0]}" if values.shape[0] > 1 else ""
         values = Padded(values.values[example], values.left[1:], values.shape[1:])
         window = window[1:]
-    return Sheet(title, values, window, axes or ("number",) * len(values.shape), form(values.values))
+    return Sheet(title, values, window, axes or ("number",) * len(values.shape), form(values.values), note=note)
 
 
 def _copies(values: Padded) -> bool:
