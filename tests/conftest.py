@@ -1,24 +1,79 @@
-"""Creating a tracking store takes seconds, so it is done once and copied."""
+"""What several test files start from: a tracking store that is ready at once, and runs under way."""
 
 import shutil
+import sqlite3
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from runner import tracking
+from runner.lookup import use_folder
+from runner.run import Run, prepare
+from runner.settings import Checkpoint, Model, Settings, Trainer
 
 
 @pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store; tests copy it and leave it alone."""
-    path = tmp_path_factory.mktemp("template") / "mlflow.db"
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow store. To make one takes seconds, to copy it nothing."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
     tracking.open_store(f"sqlite:///{path}")
+    with sqlite3.connect(path) as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.close()
     return path
 
 
 @pytest.fixture
-def store(template: Path, tmp_path: Path) -> Path:
-    """A working directory with an empty tracking store, `mlflow.db`."""
-    for file in template.parent.glob("mlflow.db*"):
-        shutil.copy(file, tmp_path / file.name)
-    return tmp_path
+def store(empty_store: Path, tmp_path: Path) -> str:
+    """The URI of an empty MLflow store of the test's own."""
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def experiments(tmp_path: Path) -> Iterator[Path]:
+    """An `experiments` folder of the user's; what was imported from it is forgotten afterwards."""
+    folder = tmp_path / "experiments"
+    folder.mkdir()
+    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "experiments"}
+    for name in before:
+        del sys.modules[name]
+    use_folder(folder)
+    yield folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "experiments"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+Start = Callable[..., Run]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Prepare a run: `start(epochs=3, layers=[...], optimizer={...})`; keys of the trainer stand beside the others."""
+    runs: list[Run] = []
+    yield lambda **changes: runs.append(prepare(settings(**changes), "test")) or runs[-1]
+    for run in runs:
+        run.close()
+    torch.use_deterministic_algorithms(False)
+
+
+def settings(layers: Any = ("Linear",), every: Any = None, format: str = "state_dict", **changes: Any) -> Settings:
+    """A small regression; `changes` are keys of the settings or of the trainer."""
+    given = {name: changes.pop(name) for name in list(changes) if name in Settings.__dataclass_fields__}
+    made = Settings(
+        data={"name": "line", "points": 64, "valid": 40},
+        model=Model(layers=[{"Linear": 1}] if layers == ("Linear",) else layers),
+        loss={"name": "MSELoss"},
+        optimizer={"name": "SGD", "lr": 0.1},
+        plots=[],
+        trainer=Trainer(**{"epochs": 3, **changes}),
+        checkpoint=Checkpoint(every, format),
+    )
+    for name, value in given.items():
+        setattr(made, name, value)
+    return made

@@ -9,6 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from runner.lookup import ConfigError
+
 Batch = tuple[Tensor, Tensor]
 Task = Literal["regression", "binary", "multiclass"]
 
@@ -19,6 +21,10 @@ class Tensors:
 
     x: Tensor
     y: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ConfigError("data", f"x has {len(self.x)} examples and y has {len(self.y)}; expected as many of both")
 
     def __len__(self) -> int:
         return len(self.x)
@@ -31,7 +37,8 @@ class Tensors:
         return Tensors(_to(self.x, device, dtype), _to(self.y, device, dtype))
 
 
-#: In memory, or a torch map-style dataset of (x, y) pairs that is read from disk as needed.
+#: In memory, or a torch map-style dataset of (x, y) pairs that is read from disk as needed. A dataset must give
+#: the same pair for the same index every time, or continuing an interrupted run is not exact.
 Source = Tensors | torch.utils.data.Dataset[Batch]
 
 
@@ -52,6 +59,12 @@ class Data:
     classes: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for part in ("train", "valid", "test"):
+            source = getattr(self, part)
+            if source is not None and len(source) == 0:
+                raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
+
 
 def batches(
     source: Source,
@@ -66,61 +79,50 @@ def batches(
 ) -> Iterator[Batch]:
     """The batches of one epoch: a pure function of its arguments, whatever was drawn elsewhere.
 
-    size: examples per batch; None: all of them in one.
+    size: examples per batch; None, or more than there are: all of them in one, in their own order.
     epoch, seed: choose the order when `shuffle` is true.
+    drop_last: leave out a last batch of fewer than `size` examples.
     start: how many batches to leave out at the beginning, so that an epoch can be continued.
     workers: DataLoader processes for a source that is not in memory.
     """
     total = len(source)  # type: ignore[arg-type]
-    size = min(size or total, total)
+    size = _size(size, total)
     if isinstance(source, Tensors) and size == total:
         if start == 0:
-            yield source.x, source.y
+            # A copy, as every other batch is: a first layer that works in place must not change the data.
+            yield source.x.clone(), source.y
         return
-    order = _order(total, seed, epoch) if shuffle else torch.arange(total)
-    chunks = list(order.split(size))[start:]
-    if drop_last and chunks and len(chunks[-1]) < size:
-        chunks.pop()
+    order = _order(total, seed, epoch) if shuffle and size < total else torch.arange(total)
+    if drop_last:
+        order = order[: total - total % size]
     if isinstance(source, Tensors):
-        for index in chunks:
-            index = index.to(source.x.device)
+        for index in torch.split(order.to(source.x.device), size)[start:]:
             yield source.x[index], source.y[index]
     else:
-        yield from _load(source, [chunk.tolist() for chunk in chunks], workers, seed, epoch)
+        yield from _load(source, [index.tolist() for index in torch.split(order, size)[start:]], workers, seed, epoch)
 
 
 def count(source: Source, size: int | None, drop_last: bool = False) -> int:
     """How many batches an epoch has."""
     total = len(source)  # type: ignore[arg-type]
-    size = min(size or total, total)
+    size = _size(size, total)
     return total // size if drop_last else -(-total // size)
 
 
 def split(
     total: int, valid: float, test: float, seed: int, strata: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Disjoint index tensors (train, valid, test) covering range(total), drawn from `seed`.
+    """Disjoint index tensors (train, valid, test) covering range(total), each in rising order, drawn from `seed`.
 
-    valid, test: fractions of the whole, each rounded to whole examples.
+    valid, test: fractions of the whole, each rounded to whole examples; together less than 1.
     strata: a class per example; every class is then split in the same proportions, as nearly as whole
         examples allow.
     """
     generator = torch.Generator().manual_seed(seed)
-    groups = [torch.arange(total)] if strata is None else [(strata == c).nonzero().flatten() for c in strata.unique()]
-    parts: tuple[list[Tensor], ...] = ([], [], [])
-    debt = [0.0, 0.0]  # fractions of an example owed to valid and test by the groups so far
-    for group in groups:
-        group = group[torch.randperm(len(group), generator=generator)]
-        sizes = []
-        for i, fraction in enumerate((valid, test)):
-            debt[i] += len(group) * fraction
-            sizes.append(round(debt[i]))
-            debt[i] -= sizes[-1]
-        a, b = sizes[0], sizes[0] + sizes[1]
-        for part, index in zip(parts, (group[b:], group[:a], group[a:b]), strict=True):
-            part.append(index)
-    train_index, valid_index, test_index = (torch.cat(part).sort().values for part in parts)
-    return train_index, valid_index, test_index
+    groups = [group[torch.randperm(len(group), generator=generator)] for group in _groups(total, strata)]
+    valid_index, groups = _draw(groups, round(total * valid))
+    test_index, groups = _draw(groups, round(total * test))
+    return torch.cat(groups).sort().values, valid_index, test_index
 
 
 def find(name: str) -> Any:
@@ -137,15 +139,39 @@ def _to(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tens
     return tensor.to(device, dtype if tensor.is_floating_point() else None)
 
 
+def _size(size: int | None, total: int) -> int:
+    assert size is None or size > 0, size
+    return total if size is None else min(size, total)
+
+
 def _order(total: int, seed: int, epoch: int) -> Tensor:
     # One generator per epoch: the order of epoch 7 can be had without drawing the six before it.
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(total, generator=generator)
 
 
+def _groups(total: int, strata: Tensor | None) -> list[Tensor]:
+    if strata is None:
+        return [torch.arange(total)]
+    sizes = torch.unique(strata, return_counts=True)[1].tolist()
+    return list(torch.split(strata.argsort(stable=True), sizes))
+
+
+def _draw(groups: list[Tensor], wanted: int) -> tuple[Tensor, list[Tensor]]:
+    """`wanted` examples in proportion from all groups, and what is left of the groups."""
+    total = sum(len(group) for group in groups)
+    taken, left, owed = [], [], 0.0  # owed: the fraction of an example that rounding has withheld so far
+    for group in groups:
+        owed += len(group) * wanted / max(total, 1)
+        n = round(owed)
+        owed -= n
+        taken.append(group[:n])
+        left.append(group[n:])
+    return torch.cat(taken).sort().values, left
+
+
 def _load(source: Any, chunks: list[list[int]], workers: int, seed: int, epoch: int) -> Iterator[Batch]:
     # The loader draws a seed for its workers: from a generator of its own, so that the model's draws stay put.
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     loader = torch.utils.data.DataLoader(source, batch_sampler=chunks, num_workers=workers, generator=generator)
-    for x, y in loader:
-        yield x, y
+    yield from ((x, y) for x, y in loader)

@@ -1,0 +1,47 @@
+"""Finding the files and folders that `data.path`, `data.x` and `data.y` name."""
+
+from pathlib import Path
+
+from runner.lookup import ConfigError, did_you_mean
+
+
+def file(path: str | None, key: str, what: str, example: str) -> Path:
+    """The file `path`, relative to the working directory; ConfigError when there is none."""
+    found = _existing(path, key, what, example)
+    if found.is_dir():
+        raise ConfigError(key, f"{str(path)!r} is a folder; expected {what}, e.g. {key}={example}")
+    return found
+
+
+def folder(path: str | None, key: str, what: str, example: str) -> Path:
+    """The folder `path`, relative to the working directory; ConfigError when there is none."""
+    found = _existing(path, key, what, example)
+    if not found.is_dir():
+        raise ConfigError(key, f"{str(path)!r} is a file; expected {what}, e.g. {key}={example}")
+    return found
+
+
+def _existing(path: str | None, key: str, what: str, example: str) -> Path:
+    if not path:
+        raise ConfigError(key, f"missing; give {what}, e.g. {key}={example}")
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise ConfigError(key, f"there is no {str(_first_missing(found))!r}{_where(found)}{_nearest(found)}")
+    return found
+
+
+def _first_missing(path: Path) -> Path:
+    """`path`, or the topmost of its folders that does not exist: that is where the typing error is."""
+    while not path.parent.exists():
+        path = path.parent
+    return path
+
+
+def _where(path: Path) -> str:
+    return "" if path.is_absolute() else f" in {Path.cwd()}"
+
+
+def _nearest(path: Path) -> str:
+    missing = _first_missing(path)
+    names = [p.name for p in missing.parent.iterdir()] if missing.parent.is_dir() else []
+    return did_you_mean(missing.name, sorted(names))

@@ -1,0 +1,56 @@
+"""Reading NumPy's .npz and .npy files, which may hold numbers and text but no Python objects."""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runner.data._values import Array
+from runner.lookup import ConfigError, did_you_mean
+
+
+def read_npy(found: Path, key: str) -> Array:
+    """The one array of an .npy file."""
+    held = _try(lambda: np.load(found, allow_pickle=False), str(found), key)  # a pickle can run code
+    if isinstance(held, np.ndarray):
+        return held
+    held.close()
+    raise ConfigError(key, f"{str(found)!r} holds several arrays; expected one, in an .npy file; data.path reads .npz")
+
+
+def read_npz(found: Path, key: str, needed: Iterable[str], further: Iterable[str]) -> dict[str, Array]:
+    """The `needed` arrays of an .npz file and those `further` ones that it has; what is not x or y is not read."""
+    held = _try(lambda: np.load(found, allow_pickle=False), str(found), key)
+    if isinstance(held, np.ndarray):
+        raise ConfigError(
+            key, f"{str(found)!r} is one array; expected an .npz file, or two .npy files: data.x=x.npy data.y=y.npy"
+        )
+    with held:
+        names = _check_names(found, key, held.files, list(needed), list(further))
+        return {name: _try(partial(held.__getitem__, name), f"{name} in {str(found)!r}", key) for name in names}
+
+
+def _check_names(found: Path, key: str, held: list[str], needed: list[str], further: list[str]) -> list[str]:
+    for name in needed:
+        if name not in held:
+            raise ConfigError(key, f"{str(found)!r} holds {held} and no {name!r}{did_you_mean(name, held)}")
+    known = [*needed, *further]
+    for name in held:
+        if name.startswith(("x_", "y_")) and name not in known:  # x_val would else be left unused without a word
+            raise ConfigError(key, f"{str(found)!r} holds {name!r}; expected {known}{did_you_mean(name, known)}")
+    return [name for name in known if name in held]
+
+
+def _try(read: Callable[[], Any], what: str, key: str) -> Any:
+    try:
+        return read()
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        raise ConfigError(
+            key,
+            f"{what} cannot be read ({error}); expected arrays of numbers or text, without Python objects,"
+            " as np.savez('xy.npz', x=x, y=y) and np.save('x.npy', x) write them",
+        ) from error

@@ -1,0 +1,50 @@
+"""The training, validation and test parts that `data.valid` and `data.test` ask for."""
+
+from torch import Tensor
+
+from runner.data import Tensors, split
+from runner.lookup import ConfigError
+
+Indices = tuple[Tensor, Tensor | None, Tensor | None]
+
+
+def parts(total: int, valid: float, test: float, seed: int, strata: Tensor | None = None) -> Indices:
+    """The examples' indices in the three parts, None for an empty validation or test part.
+
+    Raises ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
+    """
+    _check(valid, test)
+    if not total:
+        raise ConfigError("data", "the data has no examples; expected at least one to train on")
+    train, *held = split(total, valid, test, seed, strata)
+    if not len(train):
+        raise ConfigError(
+            "data.valid",
+            f"valid={valid:g} and test={test:g} of {total} example{'s' * (total > 1)} leave none to train on;"
+            " give smaller fractions or more data",
+        )
+    valid_index, test_index = (index if len(index) else None for index in held)
+    return train, valid_index, test_index
+
+
+def divide(examples: Tensors, indices: Indices) -> tuple[Tensors, Tensors | None, Tensors | None]:
+    """The examples of each part; None for a part that there is not."""
+    train, *held = indices
+    valid, test = (None if index is None else _take(examples, index) for index in held)
+    return _take(examples, train), valid, test
+
+
+def _take(examples: Tensors, index: Tensor) -> Tensors:
+    return Tensors(examples.x[index], examples.y[index])
+
+
+def _check(valid: float, test: float) -> None:
+    for key, fraction in (("data.valid", valid), ("data.test", test)):
+        if not 0 <= fraction < 1:
+            raise ConfigError(key, f"{fraction:g} is not a fraction; expected 0 (none) up to below 1, e.g. {key}=0.15")
+    if valid + test >= 1:
+        raise ConfigError(
+            "data.valid",
+            f"valid={valid:g} and test={test:g} leave nothing to train on; expected their sum below 1,"
+            " e.g. data.valid=0.15 data.test=0.15",
+        )

@@ -1,0 +1,108 @@
+"""From what a file holds as y to what training wants: numbers as float32, or class indices as int64."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from runner.data import Task
+from runner.data._values import Array, Values, column, floats, kind
+from runner.lookup import ConfigError, did_you_mean
+
+
+def targets(
+    given: list[Values], task: str | None, names: list[str] | None = None
+) -> tuple[list[Tensor], Task, tuple[str, ...]]:
+    """The targets, the task and the classes' names. `given` is y itself, then further y's of the same kind.
+
+    task: "regression" or "classification"; None: numbers with a decimal point mean regression, all else classes.
+    names: the classes' names, which then are indexed; None: the different values of y, sorted.
+    """
+    decimal = not names and any(values.array.dtype.kind == "f" for values in given)
+    if task == "regression" or (task is None and decimal):
+        return [column(values) for values in given], "regression", ()
+    labels = [values._replace(array=_labels(values)) for values in given]
+    classes = _check_names(names) if names else _different(labels)
+    indices = [_indices(label, classes, named=bool(names)) for label in labels]
+    return indices, "binary" if len(classes) == 2 else "multiclass", classes
+
+
+def _labels(values: Values) -> Array:
+    """One whole number, one text or one truth value per example."""
+    array = values.array
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ConfigError(
+            values.key,
+            f"{values.name} has the shape {array.shape}; expected one class per example;"
+            " data.task=regression trains on the numbers themselves",
+        )
+    if array.dtype.kind == "f":
+        return _whole(values._replace(array=array))
+    if array.dtype.kind == "S":
+        return np.char.decode(array, "utf-8", "replace")
+    if array.dtype.kind not in "biuU":
+        raise ConfigError(values.key, f"{values.name} holds {kind(array)}; expected whole numbers or text as classes")
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array
+
+
+def _whole(values: Values) -> Array:
+    floats(values)
+    broken = np.flatnonzero(values.array != np.round(values.array))
+    if len(broken):
+        raise ConfigError(
+            values.key,
+            f"{values.name}[{broken[0]}] is {values.array[broken[0]]:g}; expected whole numbers or text as classes;"
+            " data.task=regression trains on the numbers themselves",
+        )
+    return values.array.astype(np.int64)
+
+
+def _different(labels: list[Values]) -> tuple[str, ...]:
+    """The classes of all parts, so that one which only the test set has is a class too."""
+    first = labels[0]
+    for values in labels[1:]:
+        if kind(values.array) != kind(first.array):
+            raise ConfigError(
+                values.key,
+                f"{values.name} holds {kind(values.array)} and {first.name} holds {kind(first.array)};"
+                " expected the same in both",
+            )
+    different = np.unique(np.concatenate([np.unique(values.array) for values in labels]))
+    if len(different) == 1:
+        raise ConfigError(
+            first.key, f"{first.name} holds one class only, {str(different[0])!r}; expected at least two to tell apart"
+        )
+    return tuple(str(label) for label in different)
+
+
+def _check_names(names: list[str]) -> tuple[str, ...]:
+    classes = tuple(str(name) for name in names)
+    if len(set(classes)) < max(2, len(classes)):
+        raise ConfigError("data.classes", f"expected at least two names, all different, not {list(classes)}")
+    return classes
+
+
+def _indices(values: Values, classes: tuple[str, ...], named: bool) -> Tensor:
+    """Numbers are indices already when the person has named the classes; everything else is looked up."""
+    if named and values.array.dtype.kind in "iu":
+        return _checked(values, len(classes))
+    index = {name: i for i, name in enumerate(classes)}
+    different, inverse = np.unique(values.array, return_inverse=True)
+    for label in different.astype(str).tolist():
+        if label not in index:
+            raise ConfigError(
+                "data.classes", f"{values.name} holds {label!r}, which is not among them{did_you_mean(label, classes)}"
+            )
+    places = torch.tensor([index[label] for label in different.astype(str).tolist()], dtype=torch.int64)
+    return places[torch.from_numpy(inverse)]
+
+
+def _checked(values: Values, total: int) -> Tensor:
+    wrong = np.flatnonzero((values.array < 0) | (values.array >= total))
+    if len(wrong):
+        raise ConfigError(
+            "data.classes",
+            f"{values.name}[{wrong[0]}] is {values.array[wrong[0]]}; expected 0 to {total - 1} for {total} names",
+        )
+    return torch.from_numpy(values.array)

@@ -1,0 +1,111 @@
+"""Arrays of one's own: `x` and `y` in an .npz file, or in two .npy files."""
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from runner.data import Data, Tensors
+from runner.data._files import file
+from runner.data._numpy import read_npy, read_npz
+from runner.data._parts import divide, parts
+from runner.data._targets import targets
+from runner.data._values import Values, column, kind
+from runner.lookup import ConfigError
+
+PARTS = {"train": ("x", "y"), "valid": ("x_valid", "y_valid"), "test": ("x_test", "y_test")}
+
+
+def arrays(
+    path: str | None = None,
+    x: str | None = None,
+    y: str | None = None,
+    valid: float = 0.15,
+    test: float = 0.15,
+    seed: int = 0,
+    task: Literal["regression", "classification"] | None = None,
+    classes: list[str] | None = None,
+    indices: bool = False,
+) -> Data:
+    """Finite numbers x as float32 of shape (N, ...), and y: classes as int64 of shape (N,), or numbers as float32.
+
+    path: an .npz file with the arrays x and y, and x_valid, y_valid, x_test, y_test as far as they exist.
+    x, y: instead of it, two .npy files. All paths are relative to the working directory. A plain list of N numbers
+        becomes (N, 1). Values keep their scale: divide pixels by 255 before you save them.
+    valid, test: fractions of x and y, from every class alike; unused for a part that the file holds.
+    seed: chooses which examples go where; it is not the run's seed.
+    task: None: y with a decimal point means regression; whole numbers, true/false and text mean classes, which
+        are numbered from 0 in sorted order over all parts.
+    classes: the classes' names; text in y is looked up here, and whole numbers in y are indices of this list.
+    indices: x holds whole numbers that stay whole (int64), for a model that begins with Embedding.
+    Raises ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or
+        lengths that do not match, and when a fraction is not one.
+    """
+    pairs = _pairs(_read(path, x, y))
+    inputs = [_inputs(values, indices) for values, _ in pairs.values()]
+    outputs, kind_of_task, names = targets([values for _, values in pairs.values()], task, classes)
+    given = {part: Tensors(a, b) for part, a, b in zip(pairs, inputs, outputs, strict=True)}
+    train, valid_set, test_set = _divide(given, valid, test, seed, stratified=bool(names))
+    return Data(train, given.get("valid", valid_set), given.get("test", test_set), kind_of_task, names)
+
+
+def _read(path: str | None, x: str | None, y: str | None) -> dict[str, Values]:
+    if x is None and y is None:
+        found = file(path, "data.path", "an .npz file that holds the arrays x and y", "xy.npz")
+        held = read_npz(found, "data.path", PARTS["train"], PARTS["valid"] + PARTS["test"])
+        return {name: Values(array, name, "data.path") for name, array in held.items()}
+    if path is not None:
+        raise ConfigError("data.path", "stands beside data.x or data.y; give either one .npz file or two .npy files")
+    return {name: _read_npy(text, name, f"data.{name}") for name, text in (("x", x), ("y", y))}
+
+
+def _read_npy(path: str | None, name: str, key: str) -> Values:
+    return Values(read_npy(file(path, key, f"the .npy file that holds {name}", f"{name}.npy"), key), name, key)
+
+
+def _pairs(given: dict[str, Values]) -> dict[str, tuple[Values, Values]]:
+    """(x, y) of each part that there is; each as long as the other, each example of one shape."""
+    pairs = {}
+    for part, (x, y) in PARTS.items():
+        for name, partner in ((x, y), (y, x)):
+            if name in given and partner not in given:
+                raise ConfigError(given[name].key, f"{name} is there without {partner}; give both or neither")
+        if x in given:
+            pairs[part] = _check_shapes(given[x], given[y], given)
+    return pairs
+
+
+def _check_shapes(x: Values, y: Values, given: dict[str, Values]) -> tuple[Values, Values]:
+    for values, first in ((x, given["x"]), (y, given["y"])):
+        if not values.array.ndim:
+            raise ConfigError(values.key, f"{values.name} is a single value; expected one per example")
+        if values.array.shape[1:] != first.array.shape[1:]:
+            raise ConfigError(
+                values.key,
+                f"an example of {values.name} has the shape {values.array.shape[1:]}, and one of {first.name}"
+                f" {first.array.shape[1:]}; expected the same in both",
+            )
+    if len(x.array) != len(y.array):
+        raise ConfigError(
+            y.key,
+            f"{x.name} has {len(x.array):,} examples and {y.name} has {len(y.array):,}; expected as many of both",
+        )
+    return x, y
+
+
+def _inputs(values: Values, indices: bool) -> Tensor:
+    if not indices:
+        return column(values)
+    if values.array.dtype.kind not in "iu":
+        raise ConfigError("data.indices", f"{values.name} holds {kind(values.array)}; expected whole numbers")
+    numbers = torch.from_numpy(values.array.astype(np.int64))
+    return numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
+
+
+def _divide(
+    given: dict[str, Tensors], valid: float, test: float, seed: int, stratified: bool
+) -> tuple[Tensors, Tensors | None, Tensors | None]:
+    whole = given["train"]
+    valid, test = (0.0 if part in given else fraction for part, fraction in (("valid", valid), ("test", test)))
+    return divide(whole, parts(len(whole), valid, test, seed, whole.y if stratified else None))

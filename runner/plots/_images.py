@@ -1,0 +1,29 @@
+"""Tensors as pictures."""
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def picture(x: Tensor) -> NDArray[Any] | None:
+    """x of shape (1, H, W), (3, H, W) or (H, W) as what imshow takes, in 0 to 1; None if it is not an image."""
+    x = x.unsqueeze(0) if x.dim() == 2 else x
+    if x.dim() != 3 or x.shape[0] not in (1, 3) or min(x.shape[1:]) < 5:
+        return None
+    shown = _in_range(x.float())
+    return (shown[0] if len(shown) == 1 else shown.permute(1, 2, 0)).numpy()
+
+
+def limit_of(values: Tensor) -> float:
+    """The largest size of a finite number, which is where the colours end; 1 where all are 0."""
+    finite = values[values.isfinite()]
+    return float(finite.abs().max()) or 1.0 if len(finite) else 1.0
+
+
+def _in_range(x: Tensor) -> Tensor:
+    """As it is where it is in 0 to 1; otherwise stretched to 0 to 1 (standardized images, bytes)."""
+    x = torch.nan_to_num(x)
+    low, high = x.min(), x.max()
+    return x if low >= 0 and high <= 1 else (x - low) / (high - low).clamp(min=1e-12)

@@ -1,0 +1,136 @@
+"""One look for all plots: size, colours, titles, and words that fit. The only place that loads matplotlib.
+
+Margins are fixed lengths in inches: matplotlib's layout engines draw everything several times to find them.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+WIDTH, DPI = 8.0, 120  # 960 pixels
+HEADER = 0.95  # of the title, the run's name and the legend
+# Okabe & Ito (2008): colours that the colour-blind tell apart.
+BLACK, ORANGE, SKY, GREEN, BLUE, RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
+GREY, PALE = "#595959", "#D9D9D9"
+SHARES = "cividis"  # from 0 up: uniform in lightness, the same for the colour-blind
+SIGNED = "RdBu_r"  # around 0: blue below, white at 0, red above
+
+
+def page(title: str, name: str, height: float = 5.0, note: str = "") -> "Figure":
+    """An empty figure with a title, the run's name below it, and a note at the right end of the title's row."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    room = WIDTH - 0.4 - (measure(note, 9) + 0.2 if note else 0)
+    write(figure, 0.2, 0.32, fitted(title, room, 13, "bold"), size=13, weight="bold")
+    write(figure, 0.2, 0.55, fitted(name, WIDTH - 0.4, 10), size=10, color=GREY)
+    if note:
+        write(figure, WIDTH - 0.2, 0.32, literal(note), size=9, color=RED, ha="right")
+    return figure
+
+
+def write(figure: "Figure", left: float, top: float, text: str, **look: Any) -> None:
+    """Text whose baseline starts at (left, top), in inches from the figure's upper left corner."""
+    height = figure.get_figheight()
+    figure.text(left / figure.get_figwidth(), 1 - top / height, text, **look)
+
+
+def axes(
+    figure: "Figure", left: float = 0.9, right: float = 0.25, bottom: float = 0.65, top: float = HEADER
+) -> "Axes":
+    """Axes with these margins in inches, open to the right and above, with a pale grid."""
+    width, height = figure.get_figwidth(), figure.get_figheight()
+    made = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+    made.spines[["top", "right"]].set_visible(False)
+    made.grid(color=PALE, linewidth=0.6)
+    made.set_axisbelow(True)
+    made.tick_params(labelsize=9)
+    return made
+
+
+def sheet(figure: "Figure") -> "Axes":
+    """Invisible axes over the whole figure, in inches from its upper left corner: for pictures and words."""
+    made = figure.add_axes((0, 0, 1, 1))
+    made.set_axis_off()
+    made.set_xlim(0, figure.get_figwidth())
+    made.set_ylim(figure.get_figheight(), 0)
+    return made
+
+
+def place(on: "Axes", picture: Any, left: float, top: float, size: float, limit: float | None = None) -> "AxesImage":
+    """`picture` in its own proportions inside of a square of a `sheet`; signed numbers are coloured up to `limit`."""
+    rows, columns = picture.shape[:2]
+    width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
+    look = {"cmap": "gray", "vmin": 0, "vmax": 1} if limit is None else {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
+    frame(on, left, top, width, height)
+    extent = (left, left + width, top + height, top)
+    return on.imshow(picture, extent=extent, aspect="auto", interpolation="nearest", **look)  # type: ignore[arg-type]
+
+
+def frame(on: "Axes", left: float, top: float, width: float, height: float) -> None:
+    """A thin frame, so that white pictures do not vanish on the white page."""
+    right, bottom = left + width, top + height
+    on.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=GREY, linewidth=0.8)
+
+
+def legend(axes: "Axes") -> None:
+    """Between the header and the axes, where it cannot hide data."""
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=6, frameon=False, fontsize=9,
+        borderaxespad=0.2, columnspacing=1.3, handletextpad=0.5, handlelength=1.6,
+    )  # fmt: skip
+
+
+def say(axes: "Axes", text: str) -> None:
+    """Words in the middle of empty axes."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=11, color=GREY)
+
+
+def fitted(text: str, inches: float, size: float, weight: str = "normal") -> str:
+    """`text` on one line, with as much left out of its middle as is needed to fit."""
+    text = " ".join(text.split())
+    if measure(text, size, weight) <= inches:
+        return literal(text)
+    few, many = 0, len(text)  # `few` letters fit, `many` do not
+    while many - few > 1:
+        keep = (few + many) // 2
+        fits = measure(_without_middle(text, keep), size, weight) <= inches
+        few, many = (keep, many) if fits else (few, keep)
+    return literal(_without_middle(text, few))
+
+
+def measure(text: str, size: float, weight: str = "normal") -> float:
+    """The width of `text` in inches."""
+    from matplotlib.font_manager import FontProperties
+
+    font = FontProperties(size=size, weight=weight)
+    return float(_ruler().get_text_width_height_descent(text, font, ismath=False)[0]) / DPI
+
+
+def literal(text: str) -> str:
+    """`text` as it stands: matplotlib would read what is between two dollar signs as a formula."""
+    return text.replace("$", r"\$")
+
+
+def number(value: float) -> str:
+    """Four significant digits."""
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _without_middle(text: str, keep: int) -> str:
+    tail = keep // 2
+    return text[: keep - tail] + "…" + text[len(text) - tail :]
+
+
+@cache
+def _ruler() -> "RendererAgg":
+    from matplotlib.backends.backend_agg import RendererAgg
+
+    return RendererAgg(1, 1, DPI)

@@ -1,0 +1,93 @@
+"""How often each class was taken for each other."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Data
+from runner.plots import Subject, _style
+from runner.plots._classified import Classified, class_names, classify
+from runner.plots._parts import first_of, lacks_classes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+COUNTED = 30  # more classes than this leave no room for counts
+LABEL = 1.3  # inches that a class's name may take
+TOP, RIGHT = 0.8, 1.0  # inches above the matrix, and beside it for the colour bar
+
+
+def problem(data: Data, model: nn.Module) -> str | None:
+    """It takes one class per example."""
+    return lacks_classes(data)
+
+
+def draw(run: Subject) -> "Figure":
+    """Counts over the validation data, or the training data; coloured by their share of the true class."""
+    words, source = first_of(run.data, "valid", "train")
+    found = classify(run, source)
+    side = min(5.2, max(3.0, 0.43 * found.classes))
+    size = max(6.0, min(9.0, 0.75 * 72 * side / found.classes))
+    every = -(-found.classes * 7 // int(side * 72))  # names closer than 7 points would run into each other
+    names = [_style.fitted(name, LABEL, size) for name in class_names(run.data, found.classes)][::every]
+    widest = max(_style.measure(name, size) for name in names)
+    upright = widest > 0.9 * every * side / found.classes
+    below = 0.55 + (widest if upright else size / 72)
+    figure = _style.page(_title(words, found), run.name, TOP + side + below, _note(found))
+    left = (_style.WIDTH - side) / 2
+    axes = _style.axes(figure, left, _style.WIDTH - left - side, below, TOP)
+    counts = matrix(found.truth, found.said, found.classes)
+    image = _draw_shares(axes, counts)
+    axes.set_xticks(range(0, found.classes, every), names, rotation=90 if upright else 0, fontsize=size)
+    axes.set_yticks(range(0, found.classes, every), names, fontsize=size)
+    _draw_counts(axes, counts, side / found.classes)
+    _draw_bar(axes, image, left + side)
+    return figure
+
+
+def matrix(truth: Tensor, said: Tensor, classes: int) -> Tensor:
+    """Counts of shape (classes, classes): row the true class, column the predicted one."""
+    return torch.bincount(truth * classes + said, minlength=classes**2).reshape(classes, classes)
+
+
+def _title(words: str, found: Classified) -> str:
+    total, right = len(found.truth), int((found.truth == found.said).sum())
+    return f"Confusion matrix: {words}" + (f", {100 * right / total:.1f} % of {total:,} right" if total else "")
+
+
+def _note(found: Classified) -> str:
+    return f"{found.lost:,} outputs are not finite" if found.lost else ""
+
+
+def _draw_shares(axes: "Axes", counts: Tensor) -> "AxesImage":
+    shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    return axes.imshow(shares.numpy(), cmap=_style.SHARES, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+
+
+def _draw_counts(axes: "Axes", counts: Tensor, cell: float) -> None:
+    """The counts that are not 0, in cells of `cell` inches."""
+    if len(counts) > COUNTED:
+        return
+    digits = len(f"{int(counts.max()):,}")
+    size = min(11.0, 0.55 * 72 * cell, 0.85 * 72 * cell / (0.64 * digits))
+    totals = counts.sum(1).tolist()
+    for row, column in counts.nonzero().tolist():
+        count = int(counts[row, column])
+        colour = "black" if count / totals[row] > 0.5 else "white"
+        axes.text(column, row, f"{count:,}", color=colour, fontsize=size, ha="center", va="center")
+
+
+def _draw_bar(axes: "Axes", image: "AxesImage", left: float) -> None:
+    figure = axes.figure
+    box = axes.get_position()
+    place = figure.add_axes(((left + 0.2) / _style.WIDTH, box.y0, 0.15 / _style.WIDTH, box.height))
+    bar = axes.figure.colorbar(image, cax=place, format=lambda share, position: f"{100 * share:.0f} %")
+    bar.set_label("share of the true class", fontsize=9)
+    bar.ax.tick_params(labelsize=8)

@@ -1,0 +1,136 @@
+"""One example on its way through the network: the input, and what every convolution and pooling makes of it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from runner.data import Data
+from runner.plots import Subject, _style
+from runner.plots._images import limit_of, picture
+from runner.plots._parts import first_of
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+POOLING = tuple(getattr(nn, f"{kind}Pool{n}d") for n in (1, 2) for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg", "LP"))
+LAYERS = (nn.Conv1d, nn.Conv2d, *POOLING)
+ACROSS, DOWN = 8, 24  # channels in a row, layers
+TILE, ROW = 0.85, 1.25  # inches
+
+
+def problem(data: Data, model: nn.Module) -> str | None:
+    """It takes a convolution or a pooling over one or two dimensions."""
+    found = any(isinstance(module, LAYERS) for module in model.modules())
+    return None if found else "it needs a convolution or a pooling (of one or two dimensions) in the model"
+
+
+def draw(run: Subject) -> "Figure":
+    """The first example of the validation data, or of the training data where there is none.
+
+    The model looks at it in evaluation mode, and is left in the mode it was in.
+    """
+    words, source = first_of(run.data, "valid", "train")
+    x, y = source[0]
+    rows = maps(run.model, x)
+    note = f"the first {DOWN} of {len(rows)} layers" if len(rows) > DOWN else ""
+    height = 0.85 + ROW * (1 + min(len(rows), DOWN)) + 0.3
+    figure = _style.page(f"Feature maps: first example of the {words}", run.name, height, note)
+    sheet = _style.sheet(figure)
+    _draw_input(sheet, x, _target(run.data, y))
+    for place, (name, output) in enumerate(rows[:DOWN], start=1):
+        _draw_row(sheet, 0.85 + ROW * place, name, output)
+    words = "Blue is below 0, white 0, red above; each layer has its own scale, whose ends are in its title."
+    sheet.text(0.2, height - 0.15, words, fontsize=8, color=_style.GREY)
+    return figure
+
+
+def maps(model: nn.Module, x: Tensor) -> list[tuple[str, Tensor]]:
+    """Name and output, without the batch, of every convolution and pooling, in the order in which they work on x."""
+    seen: list[tuple[str, Tensor]] = []
+
+    def listen(name: str, layer: nn.Module) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            output = output[0] if isinstance(output, tuple) else output
+            # A copy: the next layer may work in place.
+            seen.append((f"{name}: {type(layer).__name__}".removeprefix(": "), output[0].float().cpu().clone()))
+
+        return layer.register_forward_hook(hook)
+
+    hooks = [listen(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
+    try:
+        with _evaluating(model), torch.no_grad():
+            # Not model(x): a compiled model would not call the hooks.
+            model.forward(_as_model(model, x.unsqueeze(0)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _as_model(model: nn.Module, x: Tensor) -> Tensor:
+    parameter = next(model.parameters(), x)
+    return x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+
+
+def _target(data: Data, y: Tensor) -> str:
+    if y.numel() != 1:
+        return ""
+    if data.task == "regression":
+        return f", target {_style.number(float(y))}"
+    return f", class {data.classes[int(y)] if data.classes else int(y)}"
+
+
+def _draw_input(sheet: "Axes", x: Tensor, target: str) -> None:
+    image = picture(x)
+    if image is None:
+        _draw_row(sheet, 0.85, "input", x.float().cpu(), target)
+        return
+    _head(sheet, 0.85, "input", x, target)
+    _style.place(sheet, image, 0.2, 0.95, TILE)
+
+
+def _draw_row(sheet: "Axes", top: float, name: str, output: Tensor, more: str = "") -> None:
+    """Channels as pictures where they have two dimensions, else as curves."""
+    output = output if output.dim() == 3 else output.reshape(-1, output.shape[-1] if output.dim() else 1)
+    shown = output[:ACROSS]
+    part = f", first {ACROSS} channels" if len(output) > ACROSS else ""
+    finite = shown[shown.isfinite()]
+    ends = f", {_style.number(float(finite.min()))} to {_style.number(float(finite.max()))}" if len(finite) else ", not finite"
+    _head(sheet, top, name, output, part + ends + more)
+    limit = limit_of(shown)
+    for place, channel in enumerate(shown):
+        left = 0.2 + place * (TILE + 0.1)
+        if channel.dim() == 2:
+            _style.place(sheet, channel.numpy(), left, top + 0.1, TILE, limit)
+        else:
+            _draw_curve(sheet, channel, left, top + 0.1, limit)
+
+
+def _head(sheet: "Axes", top: float, name: str, output: Tensor, more: str) -> None:
+    words = f"{name}, {' × '.join(map(str, output.shape))}{more}"
+    sheet.text(0.2, top, _style.fitted(words, _style.WIDTH - 0.4, 9), fontsize=9)
+
+
+def _draw_curve(sheet: "Axes", channel: Tensor, left: float, top: float, limit: float) -> None:
+    middle = top + TILE / 2
+    _style.frame(sheet, left, top, TILE, TILE)
+    sheet.plot([left, left + TILE], [middle, middle], color=_style.PALE, linewidth=0.8)
+    across = left + (np.arange(len(channel)) + 0.5) / len(channel) * TILE
+    down = middle - channel.clamp(-limit, limit).numpy() / limit * 0.46 * TILE
+    sheet.plot(across, down, color=_style.BLUE, linewidth=1, marker="." if len(channel) < 20 else "", markersize=3)

@@ -1,0 +1,127 @@
+"""The training loss of every optimizer step and the validation loss, on one axis of steps."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from runner.data import Data
+from runner.plots import Subject, _style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Numbers = NDArray[np.float64]
+MOST = 2000  # points that a line of 960 pixels can show
+WINDOWS = 100  # of the mean drawn over a line that has more than MOST / 2 points
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def problem(data: Data, model: nn.Module) -> str | None:
+    """There is always a loss."""
+    return None
+
+
+def draw(run: Subject) -> "Figure":
+    """train/loss and valid/loss; logarithmic when they span two decades. Values that are not finite are counted."""
+    train, valid = _series(run, "train/loss"), _series(run, "valid/loss")
+    figure = _style.page("Loss", run.name, note=_not_finite(train, valid))
+    axes = _style.axes(figure)
+    axes.set_xlabel("optimizer steps")
+    axes.set_ylabel("loss")
+    if not any(np.isfinite(values).any() for _, values in (train, valid)):
+        _style.say(axes, "no finite loss was recorded")
+        return figure
+    _scale(axes, np.concatenate([train[1], valid[1]]))
+    _draw_train(axes, *train)
+    _draw_valid(axes, *valid)
+    _steps(axes, max(steps[-1] for steps, _ in (train, valid) if len(steps)))
+    _style.legend(axes)
+    return figure
+
+
+def _series(run: Subject, name: str) -> tuple[Numbers, Numbers]:
+    """Steps and values, NaN for all that is not finite or too large to draw."""
+    points = run.history.get(name, [])
+    steps, values = (np.array(column, dtype=float) for column in (zip(*points, strict=True) if points else ([], [])))
+    return steps, np.where(np.abs(values) < 1e300, values, np.nan)
+
+
+def _not_finite(*series: tuple[Numbers, Numbers]) -> str:
+    steps = np.concatenate([steps[np.isnan(values)] for steps, values in series])
+    if not len(steps):
+        return ""
+    return f"{len(steps):,} {'value is' if len(steps) == 1 else 'values are'} not finite, first at step {min(steps):,.0f}"
+
+
+def _scale(axes: "Axes", values: Numbers) -> None:
+    low, high = np.nanmin(values), np.nanmax(values)
+    if low > 0 and high / low >= 100:
+        axes.set_yscale("log")
+        # Not matplotlib's own labels: they are formulas, and loading its formula parser takes longer than the plot.
+        axes.yaxis.set_major_formatter(_power)
+        axes.yaxis.set_minor_formatter(lambda value, position: "")
+
+
+def _power(value: float, position: Any) -> str:
+    exponent = round(np.log10(value))
+    return f"{value:g}" if -3 <= exponent <= 3 else f"10{exponent}".translate(SUPERSCRIPTS).replace("¹⁰", "10", 1)
+
+
+def _draw_train(axes: "Axes", steps: Numbers, values: Numbers) -> None:
+    if not len(steps):
+        return
+    many = len(steps) > MOST / 2
+    look: dict[str, Any] = {"color": _style.SKY, "linewidth": 0.6} if many else {"color": _style.BLUE, "linewidth": 1.4}
+    axes.plot(*_thinned(steps, values), label="train", marker=_marker(steps), markersize=4, **look)
+    if many:
+        label = f"mean of {len(steps) // WINDOWS:,} steps"
+        axes.plot(*_means(steps, values), color=_style.BLUE, linewidth=1.6, label=label)
+
+
+def _draw_valid(axes: "Axes", steps: Numbers, values: Numbers) -> None:
+    if np.isnan(values).all():
+        return
+    axes.plot(
+        *_thinned(steps, values), color=_style.RED, linewidth=1.4, marker=_marker(steps), markersize=4, label="valid"
+    )
+    best = int(np.nanargmin(values))
+    label = f"best: {_style.number(values[best])} at step {steps[best]:,.0f}"
+    axes.plot(
+        [steps[best]], [values[best]], "*", markersize=13, color=_style.ORANGE, markeredgecolor="black", label=label,
+        markeredgewidth=0.8, zorder=5,
+    )  # fmt: skip
+
+
+def _marker(steps: Numbers) -> str:
+    return "o" if len(steps) <= 40 else ""
+
+
+def _thinned(steps: Numbers, values: Numbers) -> tuple[Numbers, Numbers]:
+    """The smallest and the largest value of every few steps: no spike is lost."""
+    if len(steps) <= MOST:
+        return steps, values
+    starts = _starts(len(steps), MOST // 2)
+    extremes = np.stack([np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)], axis=1)
+    return steps[starts].repeat(2), extremes.reshape(-1)
+
+
+def _means(steps: Numbers, values: Numbers) -> tuple[Numbers, Numbers]:
+    starts = _starts(len(steps), WINDOWS)
+    finite = np.isfinite(values)
+    counts = np.add.reduceat(finite.astype(float), starts)
+    sums = np.add.reduceat(np.where(finite, values, 0.0), starts)
+    middles = np.add.reduceat(steps, starts) / np.diff([*starts, len(steps)])
+    return middles, np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _starts(total: int, parts: int) -> NDArray[np.int64]:
+    return np.arange(parts) * total // parts
+
+
+def _steps(axes: "Axes", last: float) -> None:
+    axes.set_xlim(0, last * 1.02)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_formatter(lambda step, position: f"{step:,.0f}")

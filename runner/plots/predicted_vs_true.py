@@ -1,0 +1,73 @@
+"""Predicted against true values: a perfect model's points lie on the diagonal."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Data
+from runner.plots import Subject, _style
+from runner.plots._parts import first_of, lacks_numbers
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 5000  # points
+
+
+def problem(data: Data, model: nn.Module) -> str | None:
+    """It takes numbers to predict."""
+    return lacks_numbers(data)
+
+
+def draw(run: Subject) -> "Figure":
+    """The validation data, or the training data where there is none; several outputs are drawn alike."""
+    words, source = first_of(run.data, "valid", "train")
+    _, y, outputs = run.predict(source)
+    truth, said = y.double().reshape(len(y), -1), outputs.double().reshape(len(y), -1)
+    kept = said.isfinite().all(1)
+    lost = int((~kept).sum())
+    note = f"{lost:,} of {len(y):,} outputs not finite" if lost else ""
+    figure = _style.page(f"Predicted and true: {words}", run.name, height=6.4, note=note)
+    axes = _style.axes(figure, left=1.6, right=1.4, bottom=0.65, top=0.85)
+    target = _style.literal(str(run.data.notes.get("target", "value")))
+    axes.set_xlabel(f"true {target}")
+    axes.set_ylabel(f"predicted {target}")
+    if kept.any():
+        _draw_points(axes, truth[kept], said[kept])
+    else:
+        _style.say(axes, "no output is finite")
+    return figure
+
+
+def scores(truth: Tensor, said: Tensor) -> tuple[float, float | None]:
+    """The root of the mean squared error, and R², the mean over the outputs of 1 - squared error / variance.
+
+    R² is None where the true values do not vary.
+    """
+    rmse = float((said - truth).square().mean().sqrt())
+    spread = (truth - truth.mean(0)).square().sum(0)
+    if not (spread > 0).all():
+        return rmse, None
+    return rmse, float((1 - (said - truth).square().sum(0) / spread).mean())
+
+
+def _draw_points(axes: "Axes", truth: Tensor, said: Tensor) -> None:
+    low, high = _limits(torch.cat([truth, said]))
+    axes.plot([low, high], [low, high], color=_style.GREY, linewidth=1, linestyle="--", label="predicted = true")
+    shown = torch.linspace(0, truth.numel() - 1, min(truth.numel(), MOST)).round().long()
+    label = "" if len(shown) == truth.numel() else f"{len(shown):,} of {truth.numel():,} values"
+    x, y = truth.flatten()[shown].numpy(), said.flatten()[shown].numpy()
+    axes.scatter(x, y, s=18, color=_style.BLUE, alpha=0.6, linewidths=0, label=label or "examples")
+    axes.set(xlim=(low, high), ylim=(low, high))
+    rmse, r2 = scores(truth, said)
+    words = f"RMSE {_style.number(rmse)},  R² {'undefined' if r2 is None else f'{r2:.3f}'}".replace("-", "−")
+    axes.set_title(words, loc="left", fontsize=10, pad=5)
+    _style.legend(axes)
+
+
+def _limits(values: Tensor) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    edge = 0.04 * (high - low) or max(abs(low), 1.0) * 0.1
+    return low - edge, high + edge
