@@ -35,6 +35,12 @@ def store(empty_store: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
+def workplace(store: str, tmp_path: Path) -> Path:
+    """A working directory for commands, with an empty store in it."""
+    return tmp_path
+
+
+@pytest.fixture
 def experiments(tmp_path: Path) -> Iterator[Path]:
     """An `experiments` folder of the user's; what was imported from it is forgotten afterwards."""
     folder = tmp_path / "experiments"
