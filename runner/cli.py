@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, places
+from runner import commands, places, words
 from runner.context import Context
 from runner.lookup import ConfigError, did_you_mean, use_folder
 from runner.settings import Settings
@@ -28,13 +28,16 @@ def main() -> NoReturn:
     os.environ[places.ACTIVE] = "1"
     for folder in reversed(places.experiments()):
         use_folder(folder)
-    sys.exit(_guarded(_take_command()))
+    name = _take_command()
+    command: Any = importlib.import_module(f"runner.commands.{name}")
+    if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
+        sys.exit(_recorded(name, command))
+    sys.exit(_guarded(name))
 
 
 def _take_command() -> str:
     """Remove the command from sys.argv; without one, `train`."""
-    words = sys.argv[1:]
-    bare = [w for i, w in enumerate(words) if _is_bare(w, words[i - 1] if i else "")]
+    bare = words.bare(sys.argv[1:])
     if not bare:
         return "train"
     name = bare[0]
@@ -45,15 +48,14 @@ def _take_command() -> str:
     return name
 
 
-def _is_bare(word: str, before: str) -> bool:
-    """Neither a flag, nor an override, nor what belongs to a flag of Hydra's, as in `--cfg job`."""
-    if "=" in word or word.startswith(("-", "~", "+")):
-        return False
-    return not before.startswith("-") or "=" in before or before in _ALONE
-
-
-#: Hydra's flags that take no word after them.
-_ALONE = ("-m", "--multirun", "-r", "--run", "--resolve", "-h", "--help", "--hydra-help", "--version")
+def _recorded(name: str, command: Any) -> int:
+    """A command that looks at a recorded run needs no Hydra."""
+    try:
+        return words.call(name, command.with_run, sys.argv[1:])
+    except ConfigError as error:
+        _stop(_explained(error))
+    except KeyboardInterrupt:
+        return 130
 
 
 def _guarded(name: str) -> int:

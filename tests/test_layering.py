@@ -12,6 +12,7 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["commands"],
+    ["recall"],
     ["tracking", "logged_model"],
     ["run"],
     ["screen", "environment"],
@@ -20,6 +21,7 @@ FLOORS = [
     ["loop", "history", "signals"],
     ["events"],
     ["data"],
+    ["words"],
     ["layers", "lookup", "settings", "context", "places"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -32,7 +34,7 @@ KNOWS = {
     "rich": {"screen", "commands", "worked"},
 }
 #: What must not be loaded by composing a configuration alone.
-LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals"]
+LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals", "words"]
 
 
 def imports(path: Path, everywhere: bool = True) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""One file per command: `with_settings` takes a configuration, `with_arguments` takes words."""
+"""One file per command: `with_settings` takes a configuration, `with_run` a recorded run and its keyword arguments."""
 
 import pkgutil
 

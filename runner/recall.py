@@ -1,0 +1,95 @@
+"""Runs of the past: which one is meant, how it was configured, what it weighed."""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+from torch import Tensor
+
+from runner import checkpoint, tracking
+from runner.lookup import ConfigError
+from runner.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: A hexadecimal run id of MLflow's has this many characters.
+WHOLE = 32
+
+
+def find_run(uri: str, run: str) -> str:
+    """The id of the run meant by `run`: an id, a unique prefix of one, or `last`, the newest.
+
+    Raises ConfigError when there is no such run, or several.
+    """
+    client = _open(uri)
+    found = _candidates(client, run)
+    if not found:
+        what = "there are no runs" if run == "last" else f"no run's id begins with {run!r}"
+        raise ConfigError("", f"{what} in {uri}; `runner runs` shows those that there are")
+    if len(found) > 1:
+        raise ConfigError("", f"{run!r} is the beginning of {', '.join(r[:12] for r in found)}; give more of it")
+    return found[0]
+
+
+def settings(uri: str, run_id: str) -> Settings:
+    """The configuration that the run was made with."""
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        path = _artifact(_open(uri), run_id, "config.yaml", folder)
+        return _made(Settings, yaml.safe_load(path.read_text()), "")  # type: ignore[no-any-return]
+
+
+def weights(uri: str, run_id: str, name: str = "last") -> dict[str, Tensor]:
+    """Parameters and buffers of the run's checkpoint `last` or `best`. No code in the file is run.
+
+    Raises CheckpointError when the file is damaged.
+    """
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        files = _artifact(_open(uri), run_id, f"checkpoints/{name}", folder)
+        path = files / checkpoint.FILES["state_dict"]
+        if not path.exists():
+            raise ConfigError("", f"run {run_id} kept no state_dict; train with checkpoint.format=both")
+        return checkpoint.load_state_dict(path)
+
+
+def _open(uri: str) -> "MlflowClient":
+    path = tracking.sqlite_path(uri)
+    if path is not None and not path.exists():
+        raise ConfigError("tracking.uri", f"there is no store {path}; train first, or name another")
+    return tracking.open_store(uri)
+
+
+def _candidates(client: "MlflowClient", run: str) -> list[str]:
+    ids = [e.experiment_id for e in client.search_experiments()]
+    if run == "last":
+        newest = client.search_runs(ids, max_results=1, order_by=["attributes.start_time DESC"])
+        return [r.info.run_id for r in newest]
+    if not run.isalnum():
+        return []
+    relation = f"= '{run}'" if len(run) == WHOLE else f"LIKE '{run}%'"
+    return [r.info.run_id for r in client.search_runs(ids, f"attributes.run_id {relation}", max_results=10)]
+
+
+def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
+    """A local copy; of a local store the file itself."""
+    parent, _, last = name.rpartition("/")
+    if not any(Path(found.path).name == last for found in client.list_artifacts(run_id, parent or None)):
+        status = client.get_run(run_id).info.status
+        raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")
+    return Path(client.download_artifacts(run_id, name, folder))
+
+
+def _made(kind: Any, values: dict[str, Any], parent: str) -> Any:
+    """A dataclass from plain values; keys that have come later keep their defaults."""
+    fields = {f.name: f.type for f in dataclasses.fields(kind)}
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise ConfigError(
+                f"{parent}{name}", "the run was made by another version of runner, with a key that this one lacks"
+            )
+        inner = dataclasses.is_dataclass(fields[name])
+        given[name] = _made(fields[name], value, f"{parent}{name}.") if inner else value
+    return kind(**given)

@@ -1,0 +1,69 @@
+"""The words of a command line that are not Hydra's: the command, and RUN key=value ... after some of them."""
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+from runner.lookup import ConfigError, did_you_mean
+from runner.settings import Tracking
+
+RUN = "a run id, a unique prefix of one, or `last`"
+
+
+#: Hydra's flags that take no word after them.
+_ALONE = ("-m", "--multirun", "-r", "--run", "--resolve", "-h", "--help", "--hydra-help", "--version")
+
+
+def bare(words: list[str]) -> list[str]:
+    """Those that are neither flags, nor overrides, nor what belongs to a flag of Hydra's, as in `--cfg job`."""
+    return [w for w, before in zip(words, ["", *words], strict=False) if _is_bare(w, before)]
+
+
+def call(name: str, command: Callable[..., int], words: list[str]) -> int:
+    """Call `command(uri, run, key=value, ...)`; its keyword-only arguments, all of them strings, are the keys.
+
+    tracking.uri=URI among the words names another store than MLFLOW_TRACKING_URI, or else mlflow.db here.
+    Raises ConfigError for a word that is too many, unknown or missing.
+    """
+    runs = bare(words)
+    if len(runs) != 1:
+        raise ConfigError("", f"{name} needs one RUN ({RUN}), found {' and '.join(runs) or 'none'}")
+    given = dict(_split(word, name) for word in words if word is not runs[0])
+    uri = given.pop("tracking.uri", None) or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
+    _check(name, command, given)
+    return int(command(uri, runs[0], **given))
+
+
+def whole(key: str, word: str, least: int = 1) -> int:
+    """The whole number that was typed for `key`."""
+    if not word.isdecimal() or int(word) < least:
+        raise ConfigError(key, f"{word!r} is not a whole number of at least {least}")
+    return int(word)
+
+
+def _is_bare(word: str, before: str) -> bool:
+    if "=" in word or word.startswith(("-", "~", "+")):
+        return False
+    return not before.startswith("-") or "=" in before or before in _ALONE
+
+
+def _split(word: str, name: str) -> tuple[str, str]:
+    key, equals, value = word.partition("=")
+    if not equals or word.startswith(("-", "~", "+")):
+        raise ConfigError(word, f"{name} of a recorded run takes key=value")
+    return key, value
+
+
+def _check(name: str, command: Callable[..., int], given: dict[str, Any]) -> None:
+    takes = {k: p for k, p in inspect.signature(command).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    for key in given:
+        if key not in takes:
+            known = [*takes, "tracking.uri"]
+            raise ConfigError(
+                key,
+                f"{name} of a recorded run takes no such key{did_you_mean(key, known)} (it takes {', '.join(known)})",
+            )
+    missing = [f"{k}=..." for k, p in takes.items() if p.default is p.empty and k not in given]
+    if missing:
+        raise ConfigError("", f"{name} needs {' and '.join(missing)}")
