@@ -10,6 +10,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, ListConfig
 
 
 class RunnerSearchPath(SearchPathPlugin):
@@ -25,6 +26,9 @@ class RunnerSearchPath(SearchPathPlugin):
         own = Path.cwd() / "conf"
         if own.is_dir() and own.resolve() != places.conf().resolve():
             search_path.append("runner-working-directory", f"file://{own}")
+
+#: Groups whose presets are `{name: X, **arguments}`.
+COMPONENTS = ("data", "loss", "optimizer", "scheduler")
 
 
 class ExperimentsSource(ConfigSource):
@@ -42,6 +46,7 @@ class ExperimentsSource(ConfigSource):
         result = FileConfigSource(self.provider, self.path).load_config(self._inside(config_path))
         if result.header.get("package") is None:
             result.header["package"] = "_global_"
+        _leave_presets(result.config)
         return result
 
     def available(self) -> bool:
@@ -70,3 +75,15 @@ class ExperimentsSource(ConfigSource):
 
     def _file(self, config_path: str) -> Path:
         return Path(self.path) / self._inside(config_path)
+
+
+def _leave_presets(study: DictConfig) -> None:
+    """A study that names a component itself does not want the arguments of the preset's other component."""
+    if not isinstance(study, DictConfig):
+        return
+    defaults = study.get("defaults")
+    chosen = {str(key).split("/")[-1] for item in defaults or [] if isinstance(item, DictConfig) for key in item}
+    named = [g for g in COMPONENTS if isinstance(study.get(g), DictConfig) and {"name", "_target_"} & set(study[g])]
+    added = [{f"override /{group}": None} for group in named if group not in chosen]
+    if added and (defaults is None or isinstance(defaults, ListConfig)):
+        study["defaults"] = [*added, *(defaults or [])]

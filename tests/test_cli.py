@@ -18,8 +18,8 @@ from tests.command import SCRIPT, fresh, runner
 SHORT = ("plots=[]", "trainer.epochs=3")
 
 
-def runs(store: Path) -> list[Run]:
-    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+def runs(workplace: Path) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
 
 
@@ -43,18 +43,18 @@ def test_the_first_command_leaves_a_whole_run_in_a_new_store(tmp_path: Path) -> 
     assert not (tmp_path / "outputs").exists()
 
 
-def test_python_dash_m_is_the_same_command(store: Path) -> None:
+def test_python_dash_m_is_the_same_command(workplace: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "runner", *SHORT], cwd=store, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "runner", *SHORT], cwd=workplace, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert " FINISHED " in done.stdout.strip().splitlines()[-1]
 
 
-def test_overrides_reach_the_run(store: Path) -> None:
+def test_overrides_reach_the_run(workplace: Path) -> None:
     words = "experiments=digits_cnn optimizer=adamw optimizer.lr=0.003 model.knobs.width=32 trainer.epochs=3 device=cpu"
-    done = runner(*words.split(), cwd=store)
-    [run] = runs(store)
+    done = runner(*words.split(), cwd=workplace)
+    [run] = runs(workplace)
     assert run.info.run_id == done.run_id
     told = run.data.params
     assert (told["optimizer.name"], told["optimizer.lr"], told["trainer.epochs"]) == ("AdamW", "0.003", "3")
@@ -62,9 +62,9 @@ def test_overrides_reach_the_run(store: Path) -> None:
     assert weights["conv1.weight"].shape == (32, 1, 3, 3)
 
 
-def test_a_sweep_makes_one_run_for_every_combination(store: Path) -> None:
-    runner("-m", "experiments=linear_regression", "optimizer.lr=0.5,0.1", "seed=1,2", "plots=[]", cwd=store)
-    found = runs(store)
+def test_a_sweep_makes_one_run_for_every_combination(workplace: Path) -> None:
+    runner("-m", "experiments=linear_regression", "optimizer.lr=0.5,0.1", "seed=1,2", "plots=[]", cwd=workplace)
+    found = runs(workplace)
     assert {(r.data.params["optimizer.lr"], r.data.params["seed"]) for r in found} == {
         ("0.5", "1"),
         ("0.5", "2"),
@@ -76,11 +76,11 @@ def test_a_sweep_makes_one_run_for_every_combination(store: Path) -> None:
     assert {r.info.status for r in found} == {"FINISHED"}
 
 
-def test_the_same_seed_gives_the_same_bits_twice(store: Path) -> None:
+def test_the_same_seed_gives_the_same_bits_twice(workplace: Path) -> None:
     words = ("experiments=digits_cnn", "trainer.epochs=2", "plots=[]")
-    first, second = runner(*words, cwd=store).run_id, runner(*words, cwd=store).run_id
-    other = runner(*words, "seed=1", cwd=store).run_id
-    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    first, second = runner(*words, cwd=workplace).run_id, runner(*words, cwd=workplace).run_id
+    other = runner(*words, "seed=1", cwd=workplace).run_id
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
 
     def losses(run_id: str) -> list[float]:
         return [p.value for p in client.get_metric_history(run_id, "train/loss")]
@@ -92,19 +92,19 @@ def test_the_same_seed_gives_the_same_bits_twice(store: Path) -> None:
     assert digest(first) == digest(second) != digest(other)
 
 
-def test_named_layers_are_changed_added_and_removed_from_the_command_line(store: Path) -> None:
+def test_named_layers_are_changed_added_and_removed_from_the_command_line(workplace: Path) -> None:
     done = runner(
         "summary",
         "experiments=digits_cnn",
         "model.layers.conv1.Conv2d.out_channels=8",
         "~model.layers.drop",
         "model.layers.more.Linear.out_features=10",
-        cwd=store,
+        cwd=workplace,
     )
     assert "(N, 8, 8, 8)" in done.out
     assert "drop" not in done.out
     assert "more" in done.out
-    assert runs(store) == []
+    assert runs(workplace) == []
 
 
 WRONG = {
@@ -170,35 +170,35 @@ class Fails(nn.Module):
 """
 
 
-def test_an_exception_leaves_a_failed_run_with_what_was_recorded(store: Path) -> None:
-    (store / "experiments").mkdir()
-    (store / "experiments/bad.py").write_text(FAILS)
-    done = runner("model.layers=[{Linear:1},experiments.bad.Fails]", "data.valid=0", cwd=store, code=1)
-    [run] = runs(store)
+def test_an_exception_leaves_a_failed_run_with_what_was_recorded(workplace: Path) -> None:
+    (workplace / "experiments").mkdir()
+    (workplace / "experiments/bad.py").write_text(FAILS)
+    done = runner("model.layers=[{Linear:1},experiments.bad.Fails]", "data.valid=0", cwd=workplace, code=1)
+    [run] = runs(workplace)
     assert done.last.startswith(f"run {run.info.run_id} FAILED")
     assert run.info.status == "FAILED"
     assert run.data.tags["runner.status_reason"] == "RuntimeError: out of patience"
     assert "out of patience" in (artifacts(run) / "traceback.txt").read_text()
-    history = MlflowClient(f"sqlite:///{store}/mlflow.db").get_metric_history(run.info.run_id, "train/loss")
+    history = MlflowClient(f"sqlite:///{workplace}/mlflow.db").get_metric_history(run.info.run_id, "train/loss")
     assert [p.step for p in history] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_run_as_killed_with_what_was_recorded(number: signal.Signals, code: int, store: Path) -> None:
+def test_a_signal_ends_a_run_as_killed_with_what_was_recorded(number: signal.Signals, code: int, workplace: Path) -> None:
     process = subprocess.Popen(
-        [SCRIPT, "trainer.epochs=1000000", "plots=[]"], cwd=store, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [SCRIPT, "trainer.epochs=1000000", "plots=[]"], cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
     while "epoch 5/" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(number)
     out, _ = process.communicate(timeout=20)
-    [run] = runs(store)
+    [run] = runs(workplace)
     assert process.returncode == code
     assert out.strip().splitlines()[-1].startswith(f"run {run.info.run_id} KILLED")
     assert run.info.status == "KILLED"
     assert number.name in run.data.tags["runner.status_reason"]
-    history = MlflowClient(f"sqlite:///{store}/mlflow.db").get_metric_history(run.info.run_id, "train/loss")
+    history = MlflowClient(f"sqlite:///{workplace}/mlflow.db").get_metric_history(run.info.run_id, "train/loss")
     assert [p.step for p in history] == list(range(1, len(history) + 1))
 
 
@@ -240,31 +240,31 @@ def test_tab_completion_offers_the_presets(tmp_path: Path) -> None:
     assert fresh("-sc", "query=bash", cwd=tmp_path, env=env).out.split() == ["experiments=digits_cnn"]
 
 
-def test_runs_lists_the_newest_first(store: Path) -> None:
-    first = runner(*SHORT, cwd=store).run_id
-    second = runner(*SHORT, "seed=5", cwd=store).run_id
-    table = runner("runs", cwd=store).out.splitlines()
+def test_runs_lists_the_newest_first(workplace: Path) -> None:
+    first = runner(*SHORT, cwd=workplace).run_id
+    second = runner(*SHORT, "seed=5", cwd=workplace).run_id
+    table = runner("runs", cwd=workplace).out.splitlines()
     assert [line.split()[0] for line in table[1:]] == [second[:8], first[:8]]
     assert "FINISHED" in table[1]
     assert "seed=5" in table[1]
 
 
-def test_another_store_is_named_by_override_or_by_environment(store: Path) -> None:
-    (store / "a").mkdir()
-    (store / "mlflow.db").rename(store / "a/one.db")
-    uri = f"sqlite:///{store}/a/one.db"
-    runner(*SHORT, f"tracking.uri={uri}", cwd=store)
-    runner(*SHORT, cwd=store, env={"MLFLOW_TRACKING_URI": uri})
+def test_another_store_is_named_by_override_or_by_environment(workplace: Path) -> None:
+    (workplace / "a").mkdir()
+    (workplace / "mlflow.db").rename(workplace / "a/one.db")
+    uri = f"sqlite:///{workplace}/a/one.db"
+    runner(*SHORT, f"tracking.uri={uri}", cwd=workplace)
+    runner(*SHORT, cwd=workplace, env={"MLFLOW_TRACKING_URI": uri})
     client = MlflowClient(uri)
     assert len(client.search_runs([e.experiment_id for e in client.search_experiments()])) == 2
-    assert not (store / "mlflow.db").exists()
+    assert not (workplace / "mlflow.db").exists()
 
 
-def test_a_study_of_ones_own_is_found_in_the_working_directory(store: Path) -> None:
-    (store / "experiments").mkdir()
-    (store / "experiments/mine.yaml").write_text("seed: 9\ntrainer: {epochs: 2}\nplots: []\n")
-    done = runner("experiments=mine", cwd=store)
-    [run] = runs(store)
+def test_a_study_of_ones_own_is_found_in_the_working_directory(workplace: Path) -> None:
+    (workplace / "experiments").mkdir()
+    (workplace / "experiments/mine.yaml").write_text("seed: 9\ntrainer: {epochs: 2}\nplots: []\n")
+    done = runner("experiments=mine", cwd=workplace)
+    [run] = runs(workplace)
     assert run.data.params["seed"] == "9"
     assert "in experiment 'mine'" in done.out
 
@@ -276,9 +276,9 @@ def test_a_typing_error_in_a_study_is_found_too(tmp_path: Path) -> None:
     assert "trainer.epoch: there is no such key; did you mean 'epochs'? (in experiments/mine.yaml)" in done.err
 
 
-def test_the_ui_serves_the_store(store: Path) -> None:
-    run_id = runner(*SHORT, cwd=store).run_id
-    process = subprocess.Popen([SCRIPT, "ui"], cwd=store, env={**os.environ, "RUNNER_UI_PORT": "5791"}, stderr=subprocess.DEVNULL)
+def test_the_ui_serves_the_store(workplace: Path) -> None:
+    run_id = runner(*SHORT, cwd=workplace).run_id
+    process = subprocess.Popen([SCRIPT, "ui"], cwd=workplace, env={**os.environ, "RUNNER_UI_PORT": "5791"}, stderr=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:5791/api/2.0/mlflow/runs/get?run_id={run_id}"
         assert run_id.encode() in _read_when_up(url)
@@ -295,3 +295,19 @@ def _read_when_up(url: str) -> bytes:
         except OSError:
             time.sleep(0.5)
     raise AssertionError("the UI did not start")
+
+
+NAMED = """
+data: {name: line, points: 10}
+optimizer: {_target_: torch.optim.Adam}
+loss: {name: L1Loss}
+"""
+
+
+def test_a_study_that_names_a_component_does_not_inherit_another_ones_arguments(tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/mine.yaml").write_text(NAMED)
+    shown = runner("--cfg", "job", "experiments=mine", cwd=tmp_path).out
+    assert "data:\n  name: line\n  points: 10\nmodel" in shown
+    assert "optimizer:\n  _target_: torch.optim.Adam\nscheduler" in shown
+    assert "sigma" in runner("--cfg", "job", cwd=tmp_path).out

@@ -22,13 +22,13 @@ def command(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
-def test_an_experiment_keeps_what_its_opening_comment_promises(path: Path, store: Path) -> None:
+def test_an_experiment_keeps_what_its_opening_comment_promises(path: Path, workplace: Path) -> None:
     assert path.read_text().startswith("# "), "an experiment opens with its question"
     assert promises(path), "an experiment says which numbers to expect"
 
-    done = runner(*command(path), cwd=store)
+    done = runner(*command(path), cwd=workplace)
 
-    client = MlflowClient(f"sqlite:///{store}/mlflow.db")
+    client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     run = client.get_run(done.run_id)
     artifacts = Path(run.info.artifact_uri.removeprefix("file://"))
     weights = torch.load(artifacts / "checkpoints/last/state_dict.pt", weights_only=True)
