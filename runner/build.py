@@ -3,6 +3,8 @@
 import functools
 import importlib
 import inspect
+import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +120,7 @@ class Schedule:
 
     def after_step(self) -> None:
         if self.scheduler is not None and self.interval == "step":
-            self.scheduler.step()
+            self._move()
 
     def after_epoch(self, monitored: float | None) -> None:
         """`monitored` is what a plateau schedule looks at."""
@@ -126,9 +128,15 @@ class Schedule:
             return
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
             if monitored is not None:
-                self.scheduler.step(monitored)
+                self._move(monitored)
         else:
-            self.scheduler.step()
+            self._move()
+
+    def _move(self, *monitored: float) -> None:
+        with warnings.catch_warnings():
+            # The loss scaling of fp16 leaves the first steps out, as it should; torch then sees no step before this.
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+            self.scheduler.step(*monitored)
 
 
 def schedule(spec: Component | None, optimizer: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
@@ -306,7 +314,8 @@ def every(value: Any) -> tuple[float, str] | None:
         amount = float(number)
     except ValueError:
         amount = 0.0
-    if unit not in ("epochs", "steps", "minutes") or amount <= 0 or (unit != "minutes" and amount != int(amount)):
+    whole = unit == "minutes" or amount.is_integer()
+    if unit not in ("epochs", "steps", "minutes") or not 0 < amount < math.inf or not whole:
         raise ConfigError(
             "checkpoint.every", f"{value!r} is not understood; expected 1, '2 epochs', '100 steps' or '10 minutes'"
         )

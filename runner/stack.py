@@ -217,8 +217,12 @@ def _is_given(parameters: dict[str, inspect.Parameter], name: str, value: Any) -
 def _infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], example: Any, key: str) -> None:
     """Fill in the sizes that follow from the input; refuse those that contradict it."""
     for name, dim in INFERRED.items():
-        if name not in parameters or not isinstance(example, Tensor):
+        if name not in parameters:
             continue
+        if not isinstance(example, Tensor):
+            if name in arguments:
+                continue
+            raise ConfigError(key, f"needs a tensor, found {_shape(example)}")
         if example.dim() < 2:
             raise ConfigError(
                 key, f"needs an input of at least one dimension beside the batch, found {_shape(example)}"
@@ -282,7 +286,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     given, layer.given = layer.given, {}
     try:
         with torch.device("meta"):
-            module = layer.make().eval()
+            module = layer.make()
     except ConfigError:
         raise
     except Exception as error:
@@ -296,7 +300,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     layer.parameters = sum(p.numel() for p in module.parameters())
     try:
         with torch.no_grad():
-            output = module(example)
+            output = module.eval()(example)
     except Exception as error:
         raise ConfigError(
             layer.key, f"{layer.target.__name__} cannot take an input of shape {_shape(example)}: {_first_line(error)}"
