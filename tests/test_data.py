@@ -3,6 +3,8 @@
 import pickle
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +198,12 @@ def test_the_folder_is_the_list_of_sources():
     assert data.find("_files") is None
 
 
+def test_reading_the_digits_imports_nothing_heavy():
+    code = "import sys; from runner import data; [data.find(n) for n in data.names()]; data.find('digits')()"
+    code += "; print([m for m in ('sklearn', 'pandas', 'PIL', 'scipy') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
 def test_digits_are_scikit_learns():
     from sklearn.datasets import load_digits
 
@@ -299,6 +307,13 @@ def test_whole_numbers_truth_values_and_text_are_classes(here, y, classes, task)
 def test_a_class_with_a_single_example_is_fine(here):
     found = arrays(**save(x=x(), y=np.array([0] * 18 + [1, 2])), valid=0.2, test=0.2)
     assert found.classes == ("0", "1", "2")
+    assert [len(found.valid), len(found.test)] == [4, 4]
+
+
+def test_arrays_are_split_by_class(here):
+    for seed in range(5):
+        found = arrays(**save(x=x(40), y=np.arange(40) % 4), valid=0.2, test=0.3, seed=seed)
+        assert [part.y.bincount().tolist() for part in (found.valid, found.test)] == [[2] * 4, [3] * 4]
 
 
 def test_task_overrules_the_kind_of_numbers(here):
@@ -314,7 +329,7 @@ def test_given_parts_are_used_instead_of_fractions(here):
     assert [len(s) for s in (found.train, found.valid, found.test)] == [15, 4, 5]
     assert found.valid.y.tolist() == [0, 1, 1, 2]
     assert found.classes == ("0", "1", "5")
-    held = save(x=x(), y=np.arange(20) % 2, x_test=x(4), y_test=np.array([0, 1, 1, 1]))
+    held = save(x=x(), y=np.arange(20, dtype=np.uint64) % 2, x_test=x(4), y_test=np.array([0, 1, 1, 1]))
     found = arrays(**held, valid=0)
     assert found.valid is None
     assert [len(found.train), len(found.test)] == [20, 4]
@@ -610,6 +625,7 @@ def photos(here):
         paint(here / "photos" / "cat" / f"{i}.png", i)
         paint(here / "photos" / "dog" / "deeper" / f"{i}.PNG", 100 + i)
     (here / "photos" / "cat" / "notes.txt").write_text("not an image")
+    (here / "photos" / "cat" / "._0.png").write_text("what macOS puts into archives")
     (here / "photos" / ".hidden").mkdir()
     return here / "photos"
 
@@ -684,7 +700,7 @@ def test_a_transparent_palette_is_read_without_a_warning(here):
         (here / "photos" / kind).mkdir(parents=True)
         image = Image.new("P", (4, 4), 1)
         image.putpalette([10, 20, 30, 255, 0, 0])
-        image.save(here / "photos" / kind / "0.png", transparency=b"\x00\xff")
+        image.save(here / "photos" / kind / "0.png", transparency=b"\x80\xff")
     assert images("photos", valid=0, test=0).train.x[0, :, 0, 0].tolist() == [1, 0, 0]
 
 
@@ -716,7 +732,7 @@ def test_image_folders_that_cannot_be_used_are_named(photos):
 
 def test_images_that_cannot_be_read_are_named(photos):
     good = (photos / "cat" / "0.png").read_bytes()
-    for content in (b"no image", good[:50], good[:40] + b"zzzz" + good[44:]):
+    for content in (b"no image", good[:45], good[:40] + b"zzzz" + good[44:]):
         (photos / "cat" / "4.png").write_bytes(content)
         with refused("data.path", "'photos/cat/4.png' cannot be read as an image", "replace or remove it"):
             images("photos")
@@ -731,6 +747,10 @@ def test_parts_with_other_folders_are_refused(here):
             paint(here / "photos" / part / kind / "0.png")
     paint(here / "photos" / "test" / "catt" / "0.png")
     with refused("data.path", "'photos/test/catt' is none of the classes to train on", "did you mean 'cat'"):
+        images("photos")
+    for name in ("val", "valid"):
+        paint(here / "photos" / name / "cat" / "0.png")
+    with refused("data.path", "'photos' holds valid and val; expected one of them"):
         images("photos")
     paint(here / "photos" / "validation" / "cat" / "0.png")
     with refused("data.path", "'photos/validation' is beside train; expected valid, val or test", "mean 'valid'"):

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,23 +15,32 @@ from runner.lookup import ConfigError, did_you_mean
 
 def read_npy(found: Path, key: str) -> Array:
     """The one array of an .npy file."""
-    held = _try(lambda: np.load(found, allow_pickle=False), str(found), key)  # a pickle can run code
-    if isinstance(held, np.ndarray):
-        return held
-    held.close()
-    raise ConfigError(key, f"{str(found)!r} holds several arrays; expected one, in an .npy file; data.path reads .npz")
+    with _open(found, key) as file:
+        held = _load(file, found, key)
+    if not isinstance(held, np.ndarray):
+        raise ConfigError(key, f"{str(found)!r} holds several arrays; expected one, in .npy; data.path reads .npz")
+    return held
 
 
 def read_npz(found: Path, key: str, needed: Iterable[str], further: Iterable[str]) -> dict[str, Array]:
     """The `needed` arrays of an .npz file and those `further` ones that it has; what is not x or y is not read."""
-    held = _try(lambda: np.load(found, allow_pickle=False), str(found), key)
-    if isinstance(held, np.ndarray):
-        raise ConfigError(
-            key, f"{str(found)!r} is one array; expected an .npz file, or two .npy files: data.x=x.npy data.y=y.npy"
-        )
-    with held:
+    with _open(found, key) as file:
+        held = _load(file, found, key)
+        if isinstance(held, np.ndarray):
+            raise ConfigError(
+                key, f"{str(found)!r} is one array; expected an .npz file, or two .npy files: data.x=x.npy data.y=y.npy"
+            )
         names = _check_names(found, key, held.files, list(needed), list(further))
         return {name: _try(partial(held.__getitem__, name), f"{name} in {str(found)!r}", key) for name in names}
+
+
+def _open(found: Path, key: str) -> BinaryIO:
+    return _try(partial(found.open, "rb"), repr(str(found)), key)  # type: ignore[no-any-return]
+
+
+def _load(file: BinaryIO, found: Path, key: str) -> Any:
+    # From an open file: given a name, NumPy leaves a broken archive open. No pickles, which can run code.
+    return _try(partial(np.load, file, allow_pickle=False), repr(str(found)), key)
 
 
 def _check_names(found: Path, key: str, held: list[str], needed: list[str], further: list[str]) -> list[str]:

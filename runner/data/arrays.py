@@ -15,6 +15,7 @@ from runner.data._values import Values, column, kind
 from runner.lookup import ConfigError
 
 PARTS = {"train": ("x", "y"), "valid": ("x_valid", "y_valid"), "test": ("x_test", "y_test")}
+EXAMPLE = "xy.npz, or data.x=x.npy data.y=y.npy"
 
 
 def arrays(
@@ -52,7 +53,7 @@ def arrays(
 
 def _read(path: str | None, x: str | None, y: str | None) -> dict[str, Values]:
     if x is None and y is None:
-        found = file(path, "data.path", "an .npz file that holds the arrays x and y", "xy.npz")
+        found = file(path, "data.path", "an .npz file that holds the arrays x and y", EXAMPLE)
         held = read_npz(found, "data.path", PARTS["train"], PARTS["valid"] + PARTS["test"])
         return {name: Values(array, name, "data.path") for name, array in held.items()}
     if path is not None:

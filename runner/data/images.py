@@ -62,7 +62,9 @@ def _folders(root: Path) -> dict[str, Path]:
         if name not in known:
             hint = did_you_mean(name, known)
             raise ConfigError("data.path", f"{str(root / name)!r} is beside train; expected valid, val or test{hint}")
-    return {part: root / name for part, names in PARTS.items() for name in reversed(names) if (root / name).is_dir()}
+    if (root / "valid").is_dir() and (root / "val").is_dir():
+        raise ConfigError("data.path", f"{str(root)!r} holds valid and val; expected one of them")
+    return {part: root / name for part, names in PARTS.items() for name in names if (root / name).is_dir()}
 
 
 def _subfolders(place: Path) -> list[str]:
