@@ -15,7 +15,7 @@ from runner import data as sources
 from runner import lookup
 from runner.data import Batch, Data
 from runner.lookup import ConfigError, Kind
-from runner.loop import Cost, State
+from runner.loop import Cost, State, Weigh
 from runner.settings import Component, Settings, Trainer
 from runner.stack import Stack
 
@@ -182,6 +182,24 @@ def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
     return mixed
 
 
+def weigh(loss: nn.Module) -> Weigh:
+    """What a batch counts beside others, so that the loss of many batches is that of all their examples at once."""
+    if getattr(loss, "reduction", "mean") == "sum":
+        return None
+    if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or (loss.weight is None and loss.ignore_index < 0):
+        return lambda batch: len(batch[0])
+
+    def by_class(batch: Batch) -> float:
+        # The mean of these losses is one over weights, and leaves out ignore_index.
+        target = batch[1]
+        if target.is_floating_point():
+            return len(target)
+        kept = target[target != loss.ignore_index]
+        return kept.numel() if loss.weight is None else loss.weight[kept].sum().item()  # type: ignore[index, operator, union-attr]
+
+    return by_class
+
+
 def state(model: nn.Module, spec: Component, trainer: Trainer, where: torch.device) -> State:
     """Model and optimizer on their device, with clipping, loss scaling and compilation as the trainer wants."""
     model.to(where, torch.float64 if trainer.precision == "fp64" else None)
@@ -280,7 +298,8 @@ def check(settings: Settings) -> None:
         scheduler_class(settings.scheduler)
     every(settings.checkpoint.every)
     device(settings.device)
-    loss(settings.loss)
+    if t.epochs:
+        loss(settings.loss)
 
 
 def _choice(key: str, value: Any, choices: tuple[str, ...]) -> None:

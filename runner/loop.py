@@ -15,6 +15,8 @@ from runner.events import Step
 Cost = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
 #: The batches that make one optimizer step, each with its share of the step's loss; usually [(1.0, batch)].
 Parts = list[tuple[float, Batch]]
+#: How much a batch's loss counts beside others': its examples where the loss is their mean. None: losses add up.
+Weigh = Callable[[Batch], float] | None
 
 
 @dataclass
@@ -61,21 +63,26 @@ def gradients(state: State, parts: Parts, cost: Cost) -> Tensor:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[Batch], cost: Cost, watch: Callable[[Tensor, Tensor], None] | None = None
+    model: nn.Module,
+    batches: Iterable[Batch],
+    cost: Cost,
+    watch: Callable[[Tensor, Tensor], None] | None = None,
+    weigh: Weigh = lambda batch: len(batch[0]),
 ) -> Tensor:
-    """The mean loss over all examples, as a tensor without dimensions on the model's device.
+    """The loss of all batches as if they were one, as a tensor without dimensions on the model's device.
 
     watch: is shown every batch's (output, target); for metrics and predictions.
     The model is in evaluation mode meanwhile, and returns to the mode it was in.
     """
     was_training = model.training
     model.eval()
-    total, examples = torch.zeros(()), 0
+    total, weights = torch.zeros(()), 0.0
     for batch in batches:
         loss, output = cost(model, batch)
-        total = total.to(loss.device) + loss.detach() * len(batch[0])
-        examples += len(batch[0])
+        weight = weigh(batch) if weigh else 1.0
+        total = total.to(loss.device) + loss.detach() * weight
+        weights += weight
         if watch is not None:
             watch(output, batch[1])
     model.train(was_training)
-    return total / max(examples, 1)
+    return total / (weights or 1.0) if weigh else total

@@ -1,5 +1,6 @@
 """One experiment under way: its parts, what follows from a step, and what is left at the end."""
 
+import math
 import random
 import shutil
 import tempfile
@@ -13,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runner import build, checkpoint, metrics, plots, stack
+from runner import build, checkpoint, forward, metrics, plots, stack
 from runner.data import Batch, Data, Source, Tensors, batches, count
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
 from runner.history import History
 from runner.lookup import ConfigError, did_you_mean
-from runner.loop import Cost, Parts, State, evaluate, train
+from runner.loop import Cost, Parts, State, Weigh, evaluate, train
 from runner.settings import Settings
 from runner.signals import Signals
 
@@ -56,6 +57,11 @@ class Run:
         return self.history_.points
 
     @property
+    def trains(self) -> bool:
+        """Without epochs the inputs are only pushed through, and there is no loss."""
+        return self.settings.trainer.epochs > 0
+
+    @property
     def monitor(self) -> str:
         """The metric that decides what is best."""
         return self.settings.trainer.monitor or ("train/loss" if self.data.valid is None else "valid/loss")
@@ -81,7 +87,7 @@ class Run:
                 start=start,
                 workers=trainer.workers,
             )
-            yield from grouped(self._moved(stream), trainer.accumulate, getattr(self.loss, "reduction", "mean"))
+            yield from grouped(self._moved(stream), trainer.accumulate, build.weigh(self.loss))
 
     def after(self, step: Step) -> Iterator[Event]:
         """What follows from a step: the step itself, an epoch's end, a checkpoint."""
@@ -116,7 +122,7 @@ class Run:
     def look_at(self, source: Source, prefix: str) -> dict[str, float]:
         """Loss and metrics of the model as it is, on all of `source`."""
         watch = metrics.watch(self.metrics, self.data, self.loss)
-        loss = evaluate(self.model, self._reading(source), self.cost, watch)
+        loss = evaluate(self.model, self._reading(source), self.cost, watch, build.weigh(self.loss))
         found = {"loss": loss.item(), **metrics.values(self.metrics)}
         return {f"{prefix}/{name}": value for name, value in found.items()}
 
@@ -141,8 +147,11 @@ class Run:
         """
         yield from self.snapshots()
         yield Kept(self._predictions())
-        values = self.look_at(self.data.test, "test") if self.data.test is not None else {}
-        reason = self.stopped or f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
+        if not self.trains:
+            yield Kept(self._forward())
+        values = self.look_at(self.data.test, "test") if self.data.test is not None and self.trains else {}
+        done = f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
+        reason = self.stopped or (done if self.trains else "inputs pushed through, nothing trained")
         self.history_.record(Finished(self.state.step, values, reason))
         yield Finished(self.state.step, self.last_values(), reason)
         if self.settings.plots:
@@ -172,7 +181,7 @@ class Run:
     def _compare(self, value: float, step: int) -> None:
         trainer = self.settings.trainer
         gain = self.best_value - value if trainer.mode == "min" else value - self.best_value
-        if self.best is None or gain > trainer.min_delta:
+        if self.best is None or gain > trainer.min_delta or math.isnan(self.best_value) > math.isnan(value):
             self.best, self.best_value, self.best_step, self.stale = checkpoint.copy(self.model), value, step, 0
             return
         self.stale += 1
@@ -207,6 +216,12 @@ class Run:
         np.save(folder / "predictions.npy", output.numpy(), allow_pickle=False)
         return folder
 
+    def _forward(self) -> Path:
+        folder, source = _folder(self.folder / "forward"), self.data.train
+        forward.keep(self.model, (x for x, _ in self._reading(source)), len(source), folder)  # type: ignore[arg-type]
+        forward.work(self.model, self.batch_of(1), folder)
+        return folder
+
     def _plots(self) -> Path:
         folder = self.folder / "pictures"
         for name in self.settings.plots:
@@ -218,15 +233,18 @@ class Run:
 def prepare(settings: Settings, name: str) -> Run:
     """Check everything, read the data and build the parts. Raises ConfigError before any work is done."""
     build.check(settings)
-    device, loss = build.device(settings.device), build.loss(settings.loss)
+    trains = settings.trainer.epochs > 0
+    device, loss = build.device(settings.device), build.loss(settings.loss) if trains else forward.Unmeasured()
     data = build.fit_targets(build.data(settings.data), loss)
-    example, target = _examples(data.train)
+    example, target = _examples(data.train, settings.trainer.batch_size)
     plan = stack.plan(settings.model.layers, example)
-    build.check_loss(build.loss(settings.loss), plan.output, target, len(data.classes))
+    if trains:
+        _check_targets(target)
+        build.check_loss(build.loss(settings.loss), plan.output, target, len(data.classes))
     for i, plot in enumerate(settings.plots):
         build.check_plot(plot, f"plots[{i}]", data, plan)
-    made = metrics.build(settings.metrics, data, loss)
-    _check_monitor(settings, data)
+    made = metrics.build(settings.metrics, data, loss) if trains else {}
+    _check_monitor(settings, data, list(made))
     seed(settings)
     state = build.state(plan.make(), settings.optimizer, settings.trainer, device)
     trainer = settings.trainer
@@ -236,7 +254,7 @@ def prepare(settings: Settings, name: str) -> Run:
         _moved(data, device, trainer.precision),
         plan,
         state,
-        build.cost(loss.to(device), trainer, device),
+        build.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),
         loss,
         build.Schedule(),
         {k: m.to(device) for k, m in made.items()},
@@ -267,8 +285,8 @@ def drive(run: Run, *observers: Observer) -> None:
         signals.check()
 
 
-def grouped(stream: Iterator[Batch], size: int, reduction: str) -> Iterator[Parts]:
-    """`size` batches at a time, each with its share: by examples for a mean, 1 for a sum."""
+def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]:
+    """`size` batches at a time, each with its share of the step's loss: by weight for a mean, 1 for a sum."""
     if size == 1:
         for batch in stream:
             yield [(1.0, batch)]
@@ -277,10 +295,10 @@ def grouped(stream: Iterator[Batch], size: int, reduction: str) -> Iterator[Part
     for batch in stream:
         group.append(batch)
         if len(group) == size:
-            yield _shared(group, reduction)
+            yield _shared(group, weigh)
             group = []
     if group:
-        yield _shared(group, reduction)
+        yield _shared(group, weigh)
 
 
 def seed(settings: Settings) -> None:
@@ -293,10 +311,11 @@ def seed(settings: Settings) -> None:
         torch.set_num_threads(settings.trainer.threads)
 
 
-def _examples(source: Source) -> tuple[Tensor, Tensor]:
-    """Two examples without values: a batch of one would hide what depends on the batch."""
-    x, y = source[0]
-    return tuple(torch.empty((2, *t.shape), dtype=t.dtype, device="meta") for t in map(torch.as_tensor, (x, y)))  # type: ignore[return-value]
+def _examples(source: Source, size: int | None) -> tuple[Tensor, Tensor]:
+    """A batch without values; of one example only if there are no more: that would hide what depends on the batch."""
+    (x, y), total = source[0], len(source)  # type: ignore[arg-type]
+    size = min(max(size or total, 2), total)
+    return tuple(torch.empty((size, *t.shape), dtype=t.dtype, device="meta") for t in map(torch.as_tensor, (x, y)))  # type: ignore[return-value]
 
 
 def _moved(data: Data, device: torch.device, precision: str) -> Data:
@@ -310,9 +329,13 @@ def _moved(data: Data, device: torch.device, precision: str) -> Data:
     return replace(data, train=move(data.train), valid=valid, test=test)
 
 
-def _check_monitor(settings: Settings, data: Data) -> None:
+def _check_targets(target: Tensor) -> None:
+    if not target.numel():
+        raise ConfigError("data.y", "training needs targets, and there are none; give them, or use trainer.epochs=0")
+
+
+def _check_monitor(settings: Settings, data: Data, names: list[str]) -> None:
     monitor = settings.trainer.monitor
-    names = [s if isinstance(s, str) else next(iter(s)) for s in settings.metrics]
     known = ["train/loss"] + (["valid/loss", *(f"valid/{n}" for n in names)] if data.valid is not None else [])
     if monitor is not None and monitor not in known:
         raise ConfigError(
@@ -325,6 +348,8 @@ def _folder(path: Path) -> Path:
     return path
 
 
-def _shared(group: list[Batch], reduction: str) -> Parts:
-    total = sum(len(x) for x, _ in group)
-    return [(1.0 if reduction == "sum" else len(x) / total, (x, y)) for x, y in group]
+def _shared(group: list[Batch], weigh: Weigh) -> Parts:
+    if weigh is None:
+        return [(1.0, batch) for batch in group]
+    weights = [weigh(batch) for batch in group]
+    return [(weight / sum(weights), batch) for weight, batch in zip(weights, group, strict=True)]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from runner import lookup
 from runner.layers import Repeat
 from runner.lookup import ConfigError, Kind, did_you_mean
+from runner.worked import impossible, impossible_arguments
 
 #: Arguments that follow from the input's shape, and the dimension (the batch is 0) that gives them.
 INFERRED = {
@@ -283,6 +284,7 @@ def _stacks(value: list[Any]) -> bool:
 
 def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any) -> Any:
     """Make the layer on the meta device and push the example through it."""
+    _refuse(impossible_arguments(layer.target, layer.arguments), layer)
     given, layer.given = layer.given, {}
     try:
         with torch.device("meta"):
@@ -298,6 +300,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     layer.given = given
     _check_given(layer, module, parameters)
     layer.parameters = sum(p.numel() for p in module.parameters())
+    _refuse(impossible(module, example.shape) if isinstance(example, Tensor) else None, layer)
     try:
         with torch.no_grad():
             output = module.eval()(example)
@@ -307,6 +310,11 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
         ) from error
     layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
     return output
+
+
+def _refuse(problem: str | None, layer: Layer) -> None:
+    if problem is not None:
+        raise ConfigError(layer.key, problem.removeprefix(f"{layer.key.rpartition('.')[2]}: "))
 
 
 def _check_given(layer: Layer, module: nn.Module, parameters: dict[str, inspect.Parameter]) -> None:
