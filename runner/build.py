@@ -195,7 +195,7 @@ def weigh(loss: nn.Module) -> Weigh:
         if target.is_floating_point():
             return len(target)
         kept = target[target != loss.ignore_index]
-        return kept.numel() if loss.weight is None else loss.weight[kept].sum().item()  # type: ignore[index, operator, union-attr]
+        return kept.numel() if loss.weight is None else loss.weight[kept].sum().item()
 
     return by_class
 

@@ -245,6 +245,8 @@ def prepare(settings: Settings, name: str) -> Run:
         build.check_plot(plot, f"plots[{i}]", data, plan)
     made = metrics.build(settings.metrics, data, loss) if trains else {}
     _check_monitor(settings, data, list(made))
+    if settings.trainer.epochs and not any(layer.parameters for layer in plan.layers):
+        raise ConfigError("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
     seed(settings)
     state = build.state(plan.make(), settings.optimizer, settings.trainer, device)
     trainer = settings.trainer
@@ -352,4 +354,4 @@ def _shared(group: list[Batch], weigh: Weigh) -> Parts:
     if weigh is None:
         return [(1.0, batch) for batch in group]
     weights = [weigh(batch) for batch in group]
-    return [(weight / sum(weights), batch) for weight, batch in zip(weights, group, strict=True)]
+    return [(weight / (sum(weights) or 1.0), batch) for weight, batch in zip(weights, group, strict=True)]
