@@ -27,6 +27,7 @@ class RunnerSearchPath(SearchPathPlugin):
         if own.is_dir() and own.resolve() != places.conf().resolve():
             search_path.append("runner-working-directory", f"file://{own}")
 
+
 #: Groups whose presets are `{name: X, **arguments}`.
 COMPONENTS = ("data", "loss", "optimizer", "scheduler")
 
@@ -77,7 +78,7 @@ class ExperimentsSource(ConfigSource):
         return Path(self.path) / self._inside(config_path)
 
 
-def _leave_presets(study: DictConfig) -> None:
+def _leave_presets(study: object) -> None:
     """A study that names a component itself does not want the arguments of the preset's other component."""
     if not isinstance(study, DictConfig):
         return

@@ -184,9 +184,15 @@ def test_an_exception_leaves_a_failed_run_with_what_was_recorded(workplace: Path
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_a_run_as_killed_with_what_was_recorded(number: signal.Signals, code: int, workplace: Path) -> None:
+def test_a_signal_ends_a_run_as_killed_with_what_was_recorded(
+    number: signal.Signals, code: int, workplace: Path
+) -> None:
     process = subprocess.Popen(
-        [SCRIPT, "trainer.epochs=1000000", "plots=[]"], cwd=workplace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [SCRIPT, "trainer.epochs=1000000", "plots=[]"],
+        cwd=workplace,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     while "epoch 5/" not in process.stdout.readline():
@@ -278,7 +284,9 @@ def test_a_typing_error_in_a_study_is_found_too(tmp_path: Path) -> None:
 
 def test_the_ui_serves_the_store(workplace: Path) -> None:
     run_id = runner(*SHORT, cwd=workplace).run_id
-    process = subprocess.Popen([SCRIPT, "ui"], cwd=workplace, env={**os.environ, "RUNNER_UI_PORT": "5791"}, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [SCRIPT, "ui"], cwd=workplace, env={**os.environ, "RUNNER_UI_PORT": "5791"}, stderr=subprocess.DEVNULL
+    )
     try:
         url = f"http://127.0.0.1:5791/api/2.0/mlflow/runs/get?run_id={run_id}"
         assert run_id.encode() in _read_when_up(url)
