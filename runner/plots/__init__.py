@@ -28,23 +28,15 @@ class Subject(Protocol):
 
 def find(name: str) -> Callable[[Subject], "Figure"] | None:
     """The plot `runner/plots/<name>.py`."""
-    return importlib.import_module(f"{__name__}.{name}").draw if name in names() else None  # type: ignore[no-any-return]
-
-
-def problem(name: str, data: Data, model: nn.Module) -> str | None:
-    """Why the plot `name` cannot be drawn for this data and model, or None if it can. matplotlib is not loaded.
-
-    model: only its layers are looked at, so it may be on the meta device.
-    """
-    return importlib.import_module(f"{__name__}.{name}").problem(data, model)  # type: ignore[no-any-return]
+    return importlib.import_module(f"{__name__}.{name}").draw if name in names() else None
 
 
 def save(figure: "Figure", path: str | Path) -> None:
     """Write `figure` as a PNG. Its folder must exist."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    # zlib's fastest level: a third of the time of the default, a quarter more bytes.
-    FigureCanvasAgg(figure).print_png(str(path), pil_kwargs={"compress_level": 1})
+    # zlib's fastest level: a third of the default's time for a quarter more bytes.
+    FigureCanvasAgg(figure).print_png(str(path), pil_kwargs={"compress_level": 1})  # type: ignore[no-untyped-call]
 
 
 def names() -> list[str]:

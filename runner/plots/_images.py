@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def picture(x: Tensor) -> NDArray[Any] | None:
-    """x of shape (1, H, W), (3, H, W) or (H, W) as what imshow takes, in 0 to 1; None if it is not an image."""
+    """x of shape (1, H, W), (3, H, W), (4, H, W) or (H, W) as imshow takes it, 0 to 1; None if it is no image."""
     x = x.unsqueeze(0) if x.dim() == 2 else x
-    if x.dim() != 3 or x.shape[0] not in (1, 3) or min(x.shape[1:]) < 5:
+    if x.dim() != 3 or x.shape[0] not in (1, 3, 4) or min(x.shape[1:]) < 5:
         return None
     shown = _in_range(x.float())
     return (shown[0] if len(shown) == 1 else shown.permute(1, 2, 0)).numpy()

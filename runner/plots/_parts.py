@@ -2,7 +2,7 @@
 
 from runner.data import Data, Source
 
-WORDS = {"train": "training data", "valid": "validation data", "test": "test data"}
+WORDS = {"train": "training", "valid": "validation", "test": "test"}
 
 
 def first_of(data: Data, *parts: str) -> tuple[str, Source]:

@@ -3,6 +3,7 @@
 Margins are fixed lengths in inches: matplotlib's layout engines draw everything several times to find them.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -19,20 +20,21 @@ BLACK, ORANGE, SKY, GREEN, BLUE, RED = "#000000", "#E69F00", "#56B4E9", "#009E73
 GREY, PALE = "#595959", "#D9D9D9"
 SHARES = "cividis"  # from 0 up: uniform in lightness, the same for the colour-blind
 SIGNED = "RdBu_r"  # around 0: blue below, white at 0, red above
+MINUS = "\N{MINUS SIGN}"
 
 
 def page(title: str, name: str, height: float = 5.0, note: str = "") -> "Figure":
-    """An empty figure with a title, the run's name below it, and a note at the right end of the title's row."""
+    """An empty figure with a title, the run's name below it, and a note to the right of the name."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white")
     FigureCanvasAgg(figure)
     room = WIDTH - 0.4 - (measure(note, 9) + 0.2 if note else 0)
-    write(figure, 0.2, 0.32, fitted(title, room, 13, "bold"), size=13, weight="bold")
-    write(figure, 0.2, 0.55, fitted(name, WIDTH - 0.4, 10), size=10, color=GREY)
+    write(figure, 0.2, 0.32, fitted(title, WIDTH - 0.4, 13, "bold"), size=13, weight="bold")
+    write(figure, 0.2, 0.55, fitted(name, room, 10), size=10, color=GREY)
     if note:
-        write(figure, WIDTH - 0.2, 0.32, literal(note), size=9, color=RED, ha="right")
+        write(figure, WIDTH - 0.2, 0.55, literal(note), size=9, color=RED, ha="right")
     return figure
 
 
@@ -42,9 +44,7 @@ def write(figure: "Figure", left: float, top: float, text: str, **look: Any) -> 
     figure.text(left / figure.get_figwidth(), 1 - top / height, text, **look)
 
 
-def axes(
-    figure: "Figure", left: float = 0.9, right: float = 0.25, bottom: float = 0.65, top: float = HEADER
-) -> "Axes":
+def axes(figure: "Figure", left: float = 0.9, right: float = 0.25, bottom: float = 0.65, top: float = HEADER) -> "Axes":
     """Axes with these margins in inches, open to the right and above, with a pale grid."""
     width, height = figure.get_figwidth(), figure.get_figheight()
     made = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
@@ -82,14 +82,17 @@ def frame(on: "Axes", left: float, top: float, width: float, height: float) -> N
 
 def legend(axes: "Axes") -> None:
     """Between the header and the axes, where it cannot hide data."""
-    axes.legend(
+    made = axes.legend(
         loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=6, frameon=False, fontsize=9,
         borderaxespad=0.2, columnspacing=1.3, handletextpad=0.5, handlelength=1.6,
     )  # fmt: skip
+    for line in made.get_lines():
+        line.set_linewidth(max(line.get_linewidth(), 1.4))  # a hairline's colour cannot be seen
 
 
 def say(axes: "Axes", text: str) -> None:
     """Words in the middle of empty axes."""
+    axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=11, color=GREY)
 
 
@@ -111,7 +114,8 @@ def measure(text: str, size: float, weight: str = "normal") -> float:
     from matplotlib.font_manager import FontProperties
 
     font = FontProperties(size=size, weight=weight)
-    return float(_ruler().get_text_width_height_descent(text, font, ismath=False)[0]) / DPI
+    width, _, _ = _ruler().get_text_width_height_descent(text, font, ismath=False)  # type: ignore[no-untyped-call]
+    return float(width) / DPI
 
 
 def literal(text: str) -> str:
@@ -119,9 +123,24 @@ def literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def number(value: float) -> str:
-    """Four significant digits."""
-    return f"{value:.4g}".replace("-", "−")
+def counted(count: int, noun: str) -> str:
+    """`1 example`, `1,200 examples`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def not_finite(count: int, noun: str) -> str:
+    """A note that says how many there are; empty when there are none."""
+    return f"{counted(count, noun)} {'is' if count == 1 else 'are'} not finite" if count else ""
+
+
+def number(value: float, digits: int = 4) -> str:
+    """`value` with so many significant digits."""
+    return f"{value:.{digits}g}".replace("-", MINUS)
+
+
+def size(shape: Iterable[int]) -> str:
+    """`16 × 8 × 8`."""
+    return " \N{MULTIPLICATION SIGN} ".join(map(str, shape))
 
 
 def _without_middle(text: str, keep: int) -> str:
@@ -133,4 +152,4 @@ def _without_middle(text: str, keep: int) -> str:
 def _ruler() -> "RendererAgg":
     from matplotlib.backends.backend_agg import RendererAgg
 
-    return RendererAgg(1, 1, DPI)
+    return RendererAgg(1, 1, DPI)  # type: ignore[no-untyped-call]

@@ -36,7 +36,7 @@ def draw(run: Subject) -> "Figure":
     widest = max(_style.measure(name, size) for name in names)
     upright = widest > 0.9 * every * side / found.classes
     below = 0.55 + (widest if upright else size / 72)
-    figure = _style.page(_title(words, found), run.name, TOP + side + below, _note(found))
+    figure = _style.page(_title(words, found), run.name, TOP + side + below, _style.not_finite(found.lost, "output"))
     left = (_style.WIDTH - side) / 2
     axes = _style.axes(figure, left, _style.WIDTH - left - side, below, TOP)
     counts = matrix(found.truth, found.said, found.classes)
@@ -55,11 +55,7 @@ def matrix(truth: Tensor, said: Tensor, classes: int) -> Tensor:
 
 def _title(words: str, found: Classified) -> str:
     total, right = len(found.truth), int((found.truth == found.said).sum())
-    return f"Confusion matrix: {words}" + (f", {100 * right / total:.1f} % of {total:,} right" if total else "")
-
-
-def _note(found: Classified) -> str:
-    return f"{found.lost:,} outputs are not finite" if found.lost else ""
+    return f"Confusion matrix: {words} data" + (f", {100 * right / total:.1f} % of {total:,} right" if total else "")
 
 
 def _draw_shares(axes: "Axes", counts: Tensor) -> "AxesImage":

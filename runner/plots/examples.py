@@ -13,9 +13,11 @@ from runner.plots._images import picture
 from runner.plots._parts import first_of, lacks_classes
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST, COLUMNS = 16, 4
+WIDTHS = (0.8, 1.35, 1.35, 1.05, 0.76, 0.76, 0.76, 0.76)  # inches of a table's columns
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,10 @@ def draw(run: Subject) -> "Figure":
     """Up to 16 examples of the test data, else of the validation, else of the training data."""
     words, source = first_of(run.data, "test", "valid", "train")
     chosen = (choose_numbers if run.data.task == "regression" else choose_classes)(run, words, source)
-    note = f"{chosen.lost:,} outputs are not finite" if chosen.lost else ""
-    images = chosen.examples and picture(chosen.examples[0].x) is not None
+    note = _style.not_finite(chosen.lost, "output")
+    if not chosen.examples:
+        return _draw_nothing(run, note)
+    images = picture(chosen.examples[0].x) is not None
     return (_draw_images if images else _draw_table)(run, chosen, note)
 
 
@@ -59,12 +63,13 @@ def choose_classes(run: Subject, words: str, source: Source) -> Chosen:
     [wrong] = torch.where(found.said != found.truth)
     if len(wrong):
         order = wrong[found.sure[wrong].argsort(descending=True, stable=True)]
-        title = f"Mistakes: {_some(order)} of {len(found.index):,} examples of the {words}, the surest first"
+        title = f"Mistakes: {_first(order)}"
     else:
         order = found.sure.argsort(stable=True)
-        title = f"No mistakes among {len(found.index):,} examples of the {words}: the least certain"
+        title = f"No mistakes: the {min(len(order), MOST)} least certain"
     names = class_names(run.data, found.classes)
-    return Chosen(title, "confidence", [
+    total = _style.counted(len(found.index), f"{words} example")
+    return Chosen(f"{title} ({total})", "confidence", [
         Example(int(found.index[i]), found.x[i], names[found.truth[i]], names[found.said[i]], _percent(found.sure[i]))
         for i in order[:MOST].tolist()
     ], found.lost)  # fmt: skip
@@ -77,13 +82,13 @@ def choose_numbers(run: Subject, words: str, source: Source) -> Chosen:
     errors = (said - truth).square().mean(1).sqrt()
     [kept] = torch.where(said.isfinite().all(1))
     order = kept[errors[kept].argsort(descending=True, stable=True)][:MOST].tolist()
-    title = f"Largest errors: {len(order)} of {len(y):,} examples of the {words}"
+    title = f"Largest errors: {len(order)} of {_style.counted(len(y), f'{words} example')}"
     examples = [Example(i, x[i], _numbers(truth[i]), _numbers(said[i]), _style.number(float(errors[i]))) for i in order]
     return Chosen(title, "error", examples, len(y) - len(kept))
 
 
-def _some(order: Tensor) -> str:
-    return f"{min(len(order), MOST)} of {len(order):,}" if len(order) > MOST else str(len(order))
+def _first(order: Tensor) -> str:
+    return f"the surest {MOST} of {len(order):,}" if len(order) > MOST else f"all {len(order)}, the surest first"
 
 
 def _percent(share: Tensor) -> str:
@@ -93,6 +98,12 @@ def _percent(share: Tensor) -> str:
 def _numbers(values: Tensor) -> str:
     words = [_style.number(float(v)) for v in values[:3]]
     return ", ".join(words) + ("…" if len(values) > 3 else "")
+
+
+def _draw_nothing(run: Subject, note: str) -> "Figure":
+    figure = _style.page("Examples", run.name, 2.0, note)
+    _style.write(figure, 0.2, 1.2, "The model's output is finite for none of them.", size=11, color=_style.GREY)
+    return figure
 
 
 def _draw_images(run: Subject, chosen: Chosen, note: str) -> "Figure":
@@ -106,16 +117,18 @@ def _draw_images(run: Subject, chosen: Chosen, note: str) -> "Figure":
         image = picture(example.x)
         assert image is not None
         _style.place(sheet, image, left, top, size)
-        lines = ["true", example.truth, "predicted", example.said, f"{chosen.how} {example.how}"]
-        for line, text in enumerate(lines):
-            strong = line in (1, 3)
-            fitted = _style.fitted(text, cell - size - 0.14, 9.5 if strong else 7, "bold" if strong else "normal")
-            sheet.text(
-                left + size + 0.07, top + (0.12, 0.29, 0.48, 0.65, 0.87)[line], fitted,
-                fontsize=9.5 if strong else 7, fontweight="bold" if strong else "normal",
-                color=(_style.GREY, _style.BLUE, _style.GREY, _style.RED, _style.GREY)[line],
-            )  # fmt: skip
+        _describe(sheet, example, chosen.how, left + size + 0.07, top, cell - size - 0.14)
     return figure
+
+
+def _describe(sheet: "Axes", example: Example, how: str, left: float, top: float, room: float) -> None:
+    last = f"error {example.how}" if how == "error" else f"{example.how} sure"
+    for down, text in ((0.12, "true"), (0.48, "predicted"), (0.87, last)):
+        sheet.text(left, top + down, _style.fitted(text, room, 7), fontsize=7, color=_style.GREY)
+    for down, text, colour in ((0.29, example.truth, _style.BLUE), (0.65, example.said, _style.RED)):
+        size = next((size for size in (9.5, 8.0) if _style.measure(text, size, "bold") <= room), 7.0)
+        words = _style.fitted(text, room, size, "bold")
+        sheet.text(left, top + down, words, fontsize=size, fontweight="bold", color=colour)
 
 
 def _draw_table(run: Subject, chosen: Chosen, note: str) -> "Figure":
@@ -123,11 +136,10 @@ def _draw_table(run: Subject, chosen: Chosen, note: str) -> "Figure":
     figure = _style.page(chosen.title, run.name, 1.25 + 0.25 * len(chosen.examples), note)
     sheet = _style.sheet(figure)
     left = 0.2
-    for (head, *cells), width in zip(_columns(run.data, chosen), (0.8, 1.5, 1.5, 1.0, *[0.8] * 4), strict=False):
-        words = [_style.fitted(cell, width - 0.1, 9) for cell in cells]
-        sheet.text(left, 0.9, _style.fitted(head, width - 0.1, 9, "bold"), fontsize=9, fontweight="bold")
-        for row, word in enumerate(words):
-            sheet.text(left, 1.2 + 0.25 * row, word, fontsize=9)
+    for (head, *cells), width in zip(_columns(run.data, chosen), WIDTHS, strict=False):
+        sheet.text(left, 0.9, _style.fitted(head, width - 0.08, 9, "bold"), fontsize=9, fontweight="bold")
+        for row, cell in enumerate(cells):
+            sheet.text(left, 1.2 + 0.25 * row, _style.fitted(cell, width - 0.08, 9), fontsize=9)
         left += width
     sheet.plot([0.2, _style.WIDTH - 0.2], [0.98, 0.98], color=_style.GREY, linewidth=0.8)
     return figure
@@ -141,6 +153,8 @@ def _columns(data: Data, chosen: Chosen) -> list[list[str]]:
         ["predicted", *(e.said for e in shown)],
         [chosen.how, *(e.how for e in shown)],
     ]
-    inputs = [e.x.flatten()[:4].tolist() for e in shown]
+    inputs = zip(*(e.x.flatten()[:4].tolist() for e in shown), strict=True)
     names = data.notes.get("features", [f"x[{i}]" for i in range(4)])
-    return columns + [[str(name), *map(_style.number, values)] for name, values in zip(names, zip(*inputs), strict=False)]
+    return columns + [
+        [str(name), *(_style.number(v, 3) for v in values)] for name, values in zip(names, inputs, strict=False)
+    ]

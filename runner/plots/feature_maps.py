@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-POOLING = tuple(getattr(nn, f"{kind}Pool{n}d") for n in (1, 2) for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg", "LP"))
+POOLING = tuple(
+    getattr(nn, f"{kind}Pool{n}d") for n in (1, 2) for kind in ("Max", "Avg", "AdaptiveMax", "AdaptiveAvg", "LP")
+)
 LAYERS = (nn.Conv1d, nn.Conv2d, *POOLING)
 ACROSS, DOWN = 8, 24  # channels in a row, layers
 TILE, ROW = 0.85, 1.25  # inches
@@ -39,13 +41,12 @@ def draw(run: Subject) -> "Figure":
     rows = maps(run.model, x)
     note = f"the first {DOWN} of {len(rows)} layers" if len(rows) > DOWN else ""
     height = 0.85 + ROW * (1 + min(len(rows), DOWN)) + 0.3
-    figure = _style.page(f"Feature maps: first example of the {words}", run.name, height, note)
+    figure = _style.page(f"Feature maps: first example of the {words} data", run.name, height, note)
     sheet = _style.sheet(figure)
     _draw_input(sheet, x, _target(run.data, y))
     for place, (name, output) in enumerate(rows[:DOWN], start=1):
         _draw_row(sheet, 0.85 + ROW * place, name, output)
-    words = "Blue is below 0, white 0, red above; each layer has its own scale, whose ends are in its title."
-    sheet.text(0.2, height - 0.15, words, fontsize=8, color=_style.GREY)
+    sheet.text(0.2, height - 0.15, _scales([output for _, output in rows]), fontsize=8, color=_style.GREY)
     return figure
 
 
@@ -88,6 +89,12 @@ def _as_model(model: nn.Module, x: Tensor) -> Tensor:
     return x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
 
 
+def _scales(outputs: list[Tensor]) -> str:
+    pictures = any(output.dim() == 3 for output in outputs)
+    zero = "Blue is below 0, white 0, red above" if pictures else "The grey line is 0"
+    return f"{zero}; each layer has its own scale, whose ends are in its title."
+
+
 def _target(data: Data, y: Tensor) -> str:
     if y.numel() != 1:
         return ""
@@ -111,7 +118,11 @@ def _draw_row(sheet: "Axes", top: float, name: str, output: Tensor, more: str = 
     shown = output[:ACROSS]
     part = f", first {ACROSS} channels" if len(output) > ACROSS else ""
     finite = shown[shown.isfinite()]
-    ends = f", {_style.number(float(finite.min()))} to {_style.number(float(finite.max()))}" if len(finite) else ", not finite"
+    ends = (
+        f", {_style.number(float(finite.min()))} to {_style.number(float(finite.max()))}"
+        if len(finite)
+        else ", not finite"
+    )
     _head(sheet, top, name, output, part + ends + more)
     limit = limit_of(shown)
     for place, channel in enumerate(shown):
@@ -123,7 +134,7 @@ def _draw_row(sheet: "Axes", top: float, name: str, output: Tensor, more: str = 
 
 
 def _head(sheet: "Axes", top: float, name: str, output: Tensor, more: str) -> None:
-    words = f"{name}, {' × '.join(map(str, output.shape))}{more}"
+    words = f"{name}, {_style.size(output.shape)}{more}"
     sheet.text(0.2, top, _style.fitted(words, _style.WIDTH - 0.4, 9), fontsize=9)
 
 

@@ -35,7 +35,8 @@ def draw(run: Subject) -> "Figure":
     columns, scale = _layout(tiles)
     height, width = -(-len(tiles) // columns) * tiles.shape[1] * scale, columns * tiles.shape[2] * scale
     tall = max(height, 1.2)  # the colour bar needs room for its numbers
-    figure = _style.page(_title(weight, *first), run.name, TOP + tall + BELOW, _note(weight))
+    note = _style.not_finite(int((~weight.isfinite()).sum()), "weight")
+    figure = _style.page(_title(weight, *first), run.name, TOP + tall + BELOW, note)
     _draw_tiles(figure, tiles, columns, width, height)
     _draw_bar(figure, LEFT + width + 0.25, tall)
     _style.write(figure, LEFT, TOP + tall + 0.28, _caption(weight), size=9, color=_style.GREY)
@@ -48,11 +49,12 @@ def _first(model: nn.Module) -> tuple[str, nn.Conv1d | nn.Conv2d] | None:
 
 def _tile(kernel: Tensor) -> Tensor:
     """A kernel of shape (channels, length) or (channels, height, width), enlarged, with a margin of NaN."""
-    zoom = max(1, round(16 / kernel.shape[-1]))
+    zoom = max(2, round(16 / kernel.shape[-1]))
     enlarged = kernel.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
-    if enlarged.dim() == 3:  # channels side by side, a thin line between them
+    margin = 2 if kernel.dim() == 3 and len(kernel) > 1 else 1
+    if enlarged.dim() == 3:  # channels side by side, a thinner line between them
         enlarged = torch.cat(list(nn.functional.pad(enlarged, (0, 1), value=torch.nan)), -1)[:, :-1]
-    return nn.functional.pad(enlarged, (2, 2, 2, 2), value=torch.nan)
+    return nn.functional.pad(enlarged, (margin,) * 4, value=torch.nan)
 
 
 def _layout(tiles: Tensor) -> tuple[int, float]:
@@ -61,7 +63,7 @@ def _layout(tiles: Tensor) -> tuple[int, float]:
 
     def scale(across: int) -> float:
         down = -(-count // across)
-        return min(WIDE / (across * columns), HIGH / (down * rows), 0.9 / min(rows, columns))
+        return min(WIDE / (across * columns), HIGH / (down * rows), 0.8 / min(rows, columns))
 
     # Of equally large ones the layout whose last row is fullest, and then the one with the fewest rows.
     best = max(range(1, count + 1), key=lambda across: (scale(across), -(-count % across), across))
@@ -98,14 +100,11 @@ def _draw_bar(figure: "Figure", left: float, height: float) -> None:
 
 
 def _title(weight: Tensor, name: str, layer: nn.Module) -> str:
-    shown, size = min(len(weight), MOST), " × ".join(map(str, weight.shape[2:]))
-    number = f"{shown} of {len(weight)}" if shown < len(weight) else f"All {shown}"
-    return f"{number} kernels of layer {name}: {type(layer).__name__}, {size}"
-
-
-def _note(weight: Tensor) -> str:
-    lost = int((~weight.isfinite()).sum())
-    return f"{lost:,} weights are not finite" if lost else ""
+    total, size = len(weight), _style.size(weight.shape[2:])
+    number = (
+        f"{MOST} of {total:,} kernels" if total > MOST else f"all {total} kernels" if total > 1 else "the one kernel"
+    )
+    return f"Filters: {number} of layer {name} ({type(layer).__name__}, size {size})"
 
 
 def _caption(weight: Tensor) -> str:

@@ -29,15 +29,19 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 def draw(run: Subject) -> "Figure":
     """Training and validation data, and the model's output on evenly spaced inputs between their ends."""
-    figure = _style.page("Fit", run.name)
+    points = {part: run.predict(getattr(run.data, part)) for part in ("train", "valid") if getattr(run.data, part)}
+    dense, outputs = _line(run, torch.cat([x for x, _, _ in points.values()]))
+    note = "" if outputs.isfinite().all() else "the model's output is not finite"
+    figure = _style.page("Fit: the data and the model", run.name, note=note)
     axes = _style.axes(figure)
     notes = run.data.notes
     axes.set_xlabel(_style.literal(_words(notes.get("features", ["x"])[0], "mean" in notes)))
     axes.set_ylabel(_style.literal(str(notes.get("target", "y"))))
-    x = [_scatter(axes, run, "train", color=_style.BLUE, marker="o", s=14, alpha=0.6, linewidths=0)]
-    if run.data.valid is not None:
-        x.append(_scatter(axes, run, "valid", marker="^", s=20, facecolors="none", edgecolors="black", linewidths=0.8))
-    _draw_line(axes, run, torch.cat(x))
+    _draw_points(axes, *points["train"][:2], "train", color=_style.BLUE, marker="o", linewidths=0)
+    if "valid" in points:
+        look: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "marker": "^", "linewidths": 0.8}
+        _draw_points(axes, *points["valid"][:2], "valid", **look)
+    axes.plot(dense.flatten().numpy(), outputs.flatten().numpy(), color=_style.RED, linewidth=2, label="model")
     _style.legend(axes)
     return figure
 
@@ -46,20 +50,16 @@ def _words(feature: Any, standardized: bool) -> str:
     return f"{feature} (standardized)" if standardized else str(feature)
 
 
-def _scatter(axes: "Axes", run: Subject, part: str, **look: Any) -> Tensor:
-    """Draw the points and return their x, in the shape that the model takes."""
-    x, y, _ = run.predict(getattr(run.data, part))
+def _line(run: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Evenly spaced inputs from the smallest to the largest x, and the model's outputs."""
+    low, high = float(x.min()), float(x.max())
+    edge = 0.5 if low == high else 0.0
+    dense = torch.linspace(low - edge, high + edge, POINTS, dtype=x.dtype).reshape(POINTS, *x.shape[1:])
+    return dense, run.predict(Tensors(dense, torch.zeros(POINTS, 1)))[2]
+
+
+def _draw_points(axes: "Axes", x: Tensor, y: Tensor, part: str, **look: Any) -> None:
     shown = torch.linspace(0, len(x) - 1, min(len(x), MOST)).round().long()
     label = part if len(shown) == len(x) else f"{part} ({len(shown):,} of {len(x):,} points)"
-    axes.scatter(x.flatten()[shown].numpy(), y.flatten()[shown].numpy(), label=label, **look)
-    return x
-
-
-def _draw_line(axes: "Axes", run: Subject, x: Tensor) -> None:
-    dense = torch.linspace(float(x.min()), float(x.max()), POINTS, dtype=x.dtype).reshape(POINTS, *x.shape[1:])
-    _, _, outputs = run.predict(Tensors(dense, torch.zeros(POINTS, 1)))
-    line = outputs.flatten().numpy()
-    finite = outputs.isfinite().all()
-    axes.plot(dense.flatten().numpy(), line, color=_style.RED, linewidth=2.2, label="model", zorder=4)
-    if not finite:
-        axes.set_title("the model's output is not finite", fontsize=9, color=_style.RED, loc="left")
+    size, alpha = (16, 0.7) if len(shown) <= 500 else (7, 0.4)
+    axes.scatter(x.flatten()[shown].numpy(), y.flatten()[shown].numpy(), s=size, alpha=alpha, label=label, **look)

@@ -53,29 +53,39 @@ def _not_finite(*series: tuple[Numbers, Numbers]) -> str:
     steps = np.concatenate([steps[np.isnan(values)] for steps, values in series])
     if not len(steps):
         return ""
-    return f"{len(steps):,} {'value is' if len(steps) == 1 else 'values are'} not finite, first at step {min(steps):,.0f}"
+    return f"{_style.not_finite(len(steps), 'value')}, the first at step {min(steps):,.0f}"
 
 
 def _scale(axes: "Axes", values: Numbers) -> None:
     low, high = np.nanmin(values), np.nanmax(values)
-    if low > 0 and high / low >= 100:
-        axes.set_yscale("log")
-        # Not matplotlib's own labels: they are formulas, and loading its formula parser takes longer than the plot.
-        axes.yaxis.set_major_formatter(_power)
-        axes.yaxis.set_minor_formatter(lambda value, position: "")
+    if low <= 0 or high / low < 100:
+        return
+    axes.set_yscale("log")
+    # Not matplotlib's own labels: they are formulas, and loading its formula parser takes longer than the plot.
+    axes.yaxis.set_major_formatter(_plain if low >= 1e-5 and high <= 1e5 else _power)
+    axes.yaxis.set_minor_formatter(lambda value, position: "")
+    axes.set_ylabel("loss (logarithmic)")
+    if high / low > 1000:
+        axes.minorticks_off()  # as long in the making as everything else on this axis
+
+
+def _plain(value: float, position: Any) -> str:
+    return np.format_float_positional(value, trim="-")
 
 
 def _power(value: float, position: Any) -> str:
-    exponent = round(np.log10(value))
-    return f"{value:g}" if -3 <= exponent <= 3 else f"10{exponent}".translate(SUPERSCRIPTS).replace("¹⁰", "10", 1)
+    return "10" + str(round(np.log10(value))).translate(SUPERSCRIPTS)
 
 
 def _draw_train(axes: "Axes", steps: Numbers, values: Numbers) -> None:
     if not len(steps):
         return
     many = len(steps) > MOST / 2
-    look: dict[str, Any] = {"color": _style.SKY, "linewidth": 0.6} if many else {"color": _style.BLUE, "linewidth": 1.4}
-    axes.plot(*_thinned(steps, values), label="train", marker=_marker(steps), markersize=4, **look)
+    colour, width, alpha = (_style.SKY, 0.6, 0.8) if many else (_style.BLUE, 1.4, 1.0)
+    axes.plot(
+        *_thinned(steps, values), color=colour, linewidth=width, alpha=alpha, marker=_marker(steps), markersize=4,
+        label="train",
+    )  # fmt: skip
     if many:
         label = f"mean of {len(steps) // WINDOWS:,} steps"
         axes.plot(*_means(steps, values), color=_style.BLUE, linewidth=1.6, label=label)
@@ -123,5 +133,5 @@ def _starts(total: int, parts: int) -> NDArray[np.int64]:
 
 def _steps(axes: "Axes", last: float) -> None:
     axes.set_xlim(0, last * 1.02)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.xaxis.set_major_formatter(lambda step, position: f"{step:,.0f}")

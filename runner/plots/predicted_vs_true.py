@@ -27,10 +27,9 @@ def draw(run: Subject) -> "Figure":
     _, y, outputs = run.predict(source)
     truth, said = y.double().reshape(len(y), -1), outputs.double().reshape(len(y), -1)
     kept = said.isfinite().all(1)
-    lost = int((~kept).sum())
-    note = f"{lost:,} of {len(y):,} outputs not finite" if lost else ""
-    figure = _style.page(f"Predicted and true: {words}", run.name, height=6.4, note=note)
-    axes = _style.axes(figure, left=1.6, right=1.4, bottom=0.65, top=0.85)
+    title = f"Predicted and true: {words} data{_words(truth[kept], said[kept])}"
+    figure = _style.page(title, run.name, 6.6, _style.not_finite(int((~kept).sum()), "output"))
+    axes = _style.axes(figure, left=1.6, right=1.4, bottom=0.65, top=0.95)  # leaves a square
     target = _style.literal(str(run.data.notes.get("target", "value")))
     axes.set_xlabel(f"true {target}")
     axes.set_ylabel(f"predicted {target}")
@@ -53,6 +52,13 @@ def scores(truth: Tensor, said: Tensor) -> tuple[float, float | None]:
     return rmse, float((1 - (said - truth).square().sum(0) / spread).mean())
 
 
+def _words(truth: Tensor, said: Tensor) -> str:
+    if not len(truth):
+        return ""
+    rmse, r2 = scores(truth, said)
+    return f", RMSE {_style.number(rmse)}, R² {'undefined' if r2 is None else f'{r2:.3f}'.replace('-', _style.MINUS)}"
+
+
 def _draw_points(axes: "Axes", truth: Tensor, said: Tensor) -> None:
     low, high = _limits(torch.cat([truth, said]))
     axes.plot([low, high], [low, high], color=_style.GREY, linewidth=1, linestyle="--", label="predicted = true")
@@ -61,9 +67,6 @@ def _draw_points(axes: "Axes", truth: Tensor, said: Tensor) -> None:
     x, y = truth.flatten()[shown].numpy(), said.flatten()[shown].numpy()
     axes.scatter(x, y, s=18, color=_style.BLUE, alpha=0.6, linewidths=0, label=label or "examples")
     axes.set(xlim=(low, high), ylim=(low, high))
-    rmse, r2 = scores(truth, said)
-    words = f"RMSE {_style.number(rmse)},  R² {'undefined' if r2 is None else f'{r2:.3f}'}".replace("-", "−")
-    axes.set_title(words, loc="left", fontsize=10, pad=5)
     _style.legend(axes)
 
 
