@@ -266,7 +266,7 @@ def test_a_shape_error_is_told_with_the_shapes_up_to_it():
     layers = {"conv": {"Conv2d": {"out_channels": 4, "kernel_size": 5}}, "flat": "Flatten", "pool": {"MaxPool2d": 2}}
     error = problem(layers, 1, 8, 8)
     assert error.key == "model.layers.pool.MaxPool2d"
-    assert "MaxPool2d cannot take an input of shape (N, 64)" in str(error)
+    assert "takes inputs of shape (N, C, H, W), found 2 dimensions: (2, 64)" in str(error)
     assert error.__notes__ == ["  model.layers.conv.Conv2d  ->  (N, 4, 4, 4)", "  model.layers.flat  ->  (N, 64)"]
 
 
