@@ -66,7 +66,7 @@ def _scale(axes: "Axes", values: Numbers) -> None:
     axes.yaxis.set_minor_formatter(lambda value, position: "")
     axes.set_ylabel("loss (logarithmic)")
     if high / low > 1000:
-        axes.minorticks_off()  # as long in the making as everything else on this axis
+        axes.minorticks_off()  # eight for every decade, and matplotlib is slow to make them
 
 
 def _plain(value: float, position: Any) -> str:
