@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import pickle
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,17 @@ def _load(path: Path, classes: Iterable[type]) -> Any:
         with torch.serialization.safe_globals([*classes, *_PARTS]):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        message = str(error).strip().split("\n")[0]
-        raise CheckpointError(f"{path}: cannot be loaded: {message}") from error
+        raise CheckpointError(f"{path}: cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """torch's own words for a class that is not allowed begin with the advice to allow all of them."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    if named:
+        return f"it holds {named[1]}, which the model's configuration does not name"
+    if isinstance(error, pickle.UnpicklingError):
+        return "it holds something else than tensors, plain values and layers"
+    return str(error).strip().split("\n")[0]
 
 
 #: Functions that torch's own modules keep beside tensors and numbers (nn.TransformerEncoderLayer its activation).
@@ -80,7 +91,15 @@ def _verify(path: Path) -> None:
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file")
     if beside.exists():
-        wanted = json.loads(beside.read_text()).get(path.name)
+        wanted = _recorded(beside, path.name)
         found = hashlib.sha256(path.read_bytes()).hexdigest()
         if wanted is not None and wanted != found:
             raise CheckpointError(f"{path}: is damaged: its SHA-256 is {found[:12]}..., recorded was {wanted[:12]}...")
+
+
+def _recorded(digests: Path, name: str) -> str | None:
+    try:
+        found = json.loads(digests.read_text()).get(name)
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{digests}: is damaged: it holds no SHA-256 by file name") from error
+    return None if found is None else str(found)
