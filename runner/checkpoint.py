@@ -35,14 +35,17 @@ def save(folder: Path, model: nn.Module, format: str) -> dict[str, str]:
     return digests
 
 
-def load_state_dict(path: Path) -> dict[str, Tensor]:
-    """The parameters and buffers in `path`, on the CPU. No code in the file is run."""
-    return _load(path, [])  # type: ignore[no-any-return]
+def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
+    """The parameters and buffers in `path`, on the CPU. No code in the file is run.
+
+    sha256: what the file must have; None: what the `sha256.json` beside it says.
+    """
+    return _load(path, [], sha256)  # type: ignore[no-any-return]
 
 
-def load_model(path: Path, classes: Iterable[type]) -> nn.Module:
+def load_model(path: Path, classes: Iterable[type], sha256: str | None = None) -> nn.Module:
     """The model in `path`, on the CPU. It may hold modules of `classes` only: no other code in the file is run."""
-    model = _load(path, classes)
+    model = _load(path, classes, sha256)
     if not isinstance(model, nn.Module):
         raise CheckpointError(f"{path}: holds {type(model).__name__}, expected a torch module")
     return model
@@ -63,8 +66,8 @@ def copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
 
 
-def _load(path: Path, classes: Iterable[type]) -> Any:
-    _verify(path)
+def _load(path: Path, classes: Iterable[type], sha256: str | None) -> Any:
+    _verify(path, sha256)
     try:
         with torch.serialization.safe_globals([*classes, *_PARTS]):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -86,15 +89,15 @@ def _reason(error: Exception) -> str:
 _PARTS: list[Any] = [nn.functional.relu, nn.functional.gelu]
 
 
-def _verify(path: Path) -> None:
+def _verify(path: Path, wanted: str | None) -> None:
     beside = path.with_name("sha256.json")
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file")
-    if beside.exists():
+    if wanted is None and beside.exists():
         wanted = _recorded(beside, path.name)
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if wanted is not None and wanted != found:
-            raise CheckpointError(f"{path}: is damaged: its SHA-256 is {found[:12]}..., recorded was {wanted[:12]}...")
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if wanted is not None and wanted != found:
+        raise CheckpointError(f"{path}: is damaged: its SHA-256 is {found[:12]}..., recorded was {wanted[:12]}...")
 
 
 def _recorded(digests: Path, name: str) -> str | None:

@@ -1,7 +1,9 @@
 """Runs of the past: which one is meant, how it was configured, what it weighed."""
 
 import dataclasses
+import json
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,17 +43,27 @@ def settings(uri: str, run_id: str) -> Settings:
         return _made(Settings, yaml.safe_load(path.read_text()), "")  # type: ignore[no-any-return]
 
 
-def weights(uri: str, run_id: str, name: str = "last") -> dict[str, Tensor]:
+def data(uri: str, run_id: str) -> dict[str, Any]:
+    """What the run has noted of its data: `task`, `classes`, `notes`, and `example`, the shape and type of an input."""
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        path = _artifact(_open(uri), run_id, "data.json", folder)
+        return json.loads(path.read_text())  # type: ignore[no-any-return]
+
+
+def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] = ()) -> dict[str, Tensor]:
     """Parameters and buffers of the run's checkpoint `last` or `best`. No code in the file is run.
 
-    Raises CheckpointError when the file is damaged.
+    classes: of the modules, for a checkpoint that is a full model and no state_dict.
+    Raises CheckpointError when the file is damaged, or another one than the run's tags tell of.
     """
+    client = _open(uri)
+    told = json.loads(client.get_run(run_id).data.tags.get(f"checkpoint.{name}.sha256", "{}"))
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-        files = _artifact(_open(uri), run_id, f"checkpoints/{name}", folder)
-        path = files / checkpoint.FILES["state_dict"]
-        if not path.exists():
-            raise ConfigError("", f"run {run_id} kept no state_dict; train with checkpoint.format=both")
-        return checkpoint.load_state_dict(path)
+        files = _artifact(client, run_id, f"checkpoints/{name}", folder)
+        state_dict, model = (files / checkpoint.FILES[kind] for kind in ("state_dict", "model"))
+        if state_dict.exists():
+            return checkpoint.load_state_dict(state_dict, told.get(state_dict.name))
+        return checkpoint.load_model(model, classes, told.get(model.name)).state_dict()
 
 
 def _open(uri: str) -> "MlflowClient":

@@ -12,6 +12,7 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["commands"],
+    ["ready"],
     ["recall"],
     ["tracking", "logged_model"],
     ["run"],

@@ -12,6 +12,7 @@ from runner.signals import Interrupted
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runner.data import Data
     from runner.run import Run
 
 
@@ -64,8 +65,19 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
     from runner import environment
 
     tags = {**environment.tags(context.overrides, run.device), **run.settings.tracking.tags}
-    files = {"config.yaml": context.yaml, "environment.txt": environment.text(context.overrides, run.device)}
+    files = {
+        "config.yaml": context.yaml,
+        "environment.txt": environment.text(context.overrides, run.device),
+        "data.json": json.dumps(noted(run.data), indent=2, default=str) + "\n",
+    }
     return tags, params(dataclasses.asdict(run.settings)), files
+
+
+def noted(data: "Data") -> dict[str, Any]:
+    """What a later user of the model must know of the data that it was trained on."""
+    x = data.train[0][0]
+    example = {"shape": list(x.shape), "dtype": "float32" if x.is_floating_point() else str(x.dtype).split(".")[1]}
+    return {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
 
 
 def _is_default(uri: str) -> bool:

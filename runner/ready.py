@@ -1,0 +1,66 @@
+"""The model of a recorded run, ready to use: rebuilt from its configuration and filled with its checkpoint."""
+
+import os
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner import places, recall, stack
+from runner.lookup import ConfigError, use_folder
+from runner.settings import Tracking
+
+CHECKPOINTS = ("best", "last")
+
+
+class Standardize(nn.Module):
+    """(x - mean) / std, column by column, in double precision as the data source does it; `dtype` comes out."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: list[float], std: list[float], dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float64))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float64))
+        self.dtype = dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x - self.mean) / self.std).to(self.dtype)
+
+
+def load(run: str, uri: str | None = None, checkpoint: str = "best", raw: bool = True) -> nn.Module:
+    """The model of a recorded run, in eval mode, on the CPU.
+
+    run: a run id, a unique prefix of one, or "last", the newest.
+    uri: the tracking store; None: MLFLOW_TRACKING_URI, or else mlflow.db in the working directory.
+    checkpoint: "best" by `trainer.monitor`, or "last".
+    raw: the inputs are as they were before the data source standardized them, so that the model begins with
+        `Standardize`; False: without it. It makes no difference where nothing was standardized.
+    Layers of one's own are imported from experiments/ in the working directory; no code in the checkpoint is run.
+    Raises ConfigError when there is no such run or checkpoint, CheckpointError when its SHA-256 is another than the
+    recorded one.
+    """
+    if checkpoint not in CHECKPOINTS:
+        raise ConfigError("checkpoint", f"{checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
+    run_id = recall.find_run(uri, run)
+    settings, data = recall.settings(uri, run_id), recall.data(uri, run_id)
+    for folder in reversed(places.experiments()):
+        use_folder(folder)
+    plan = stack.plan(settings.model.layers, example(data, "meta"))
+    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+        model: nn.Module = plan.make()
+    dtype = torch.float64 if settings.trainer.precision == "fp64" else torch.float32
+    model.to(dtype).load_state_dict(recall.weights(uri, run_id, checkpoint, stack.classes(plan)))
+    if raw and {"mean", "std"} <= data["notes"].keys():
+        scale = Standardize(data["notes"]["mean"], data["notes"]["std"], dtype)
+        model = nn.Sequential(OrderedDict(standardize=scale, trained=model))
+    return model.eval()
+
+
+def example(data: dict[str, Any], device: str = "cpu") -> Tensor:
+    """Two inputs as the model was trained with, batch first and without values."""
+    told = data["example"]
+    return torch.empty((2, *told["shape"]), dtype=getattr(torch, told["dtype"]), device=device)
