@@ -57,7 +57,7 @@ def device(name: str) -> torch.device:
     """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
-        return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+        name = "cuda" if cuda else "mps" if mps else "cpu"
     try:
         found = torch.device(name)
     except RuntimeError:
@@ -67,6 +67,8 @@ def device(name: str) -> torch.device:
         raise ConfigError("device", f"{name!r} is not one of auto, cpu, cuda, cuda:0, mps")
     if (found.index or 0) >= here[found.type]:
         raise ConfigError("device", f"{name!r} is not on this machine; device=auto takes what is there")
+    if found.type == "cuda":  # tensors say cuda:0, and "cuda" would be another device than theirs
+        return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
     return found
 
 
@@ -160,6 +162,8 @@ def scheduler_class(spec: Component) -> tuple[type, dict[str, Any], str]:
     interval = arguments.pop("interval", "step" if name.rpartition(".")[2] in ("OneCycleLR", "CyclicLR") else "epoch")
     if interval not in ("epoch", "step"):
         raise ConfigError("scheduler.interval", f"{interval!r} is not one of epoch, step")
+    if interval == "step" and issubclass(found, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ConfigError("scheduler.interval", "a plateau is seen in validations; use scheduler.interval=epoch")
     lookup.bind(found, arguments, "scheduler", free=["optimizer", *LENGTHS])
     return found, arguments, interval
 
@@ -278,7 +282,9 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
 def check(settings: Settings) -> None:
     """Everything that can be said without data: names, arguments, choices and ranges."""
     t = settings.trainer
-    _choice("trainer.mode", t.mode, ("min", "max"))
+    _choice("trainer.mode", t.mode, (None, "min", "max"))
+    if not 0 <= settings.seed < 2**63:
+        raise ConfigError("seed", f"{settings.seed} is not between 0 and 2**63 - 1")
     _choice("trainer.precision", t.precision, tuple(DTYPES))
     _choice("checkpoint.format", settings.checkpoint.format, ("state_dict", "model", "both"))
     for key, least in (("epochs", 0), ("workers", 0), ("validate_every", 1), ("accumulate", 1)):
@@ -302,9 +308,13 @@ def check(settings: Settings) -> None:
         loss(settings.loss)
 
 
-def _choice(key: str, value: Any, choices: tuple[str, ...]) -> None:
+def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
+    known = [c for c in choices if c]
     if value not in choices:
-        raise ConfigError(key, f"{value!r} is not one of {', '.join(choices)}{lookup.did_you_mean(value, choices)}")
+        raise ConfigError(
+            key,
+            f"{value!r} is not one of {', '.join(known)}{lookup.did_you_mean(value, known)}",
+        )
 
 
 def _at_least(key: str, value: int, least: int) -> None:

@@ -31,6 +31,8 @@ def build(specs: list[Any], data: Data, loss: nn.Module) -> dict[str, Any]:
         name, arguments = _read(spec, key)
         found = lookup.find(name, METRIC, key)
         arguments = {**_from_data(found, data, arguments), **arguments}
+        if name.rpartition(".")[2] in made:
+            raise ConfigError(key, f"{name} stands there already, and both would be recorded under one name")
         try:
             made[name.rpartition(".")[2]] = found(**arguments)
         except (ValueError, TypeError) as error:
@@ -118,6 +120,7 @@ def _check_fits(metrics: dict[str, Any], data: Data, loss: nn.Module) -> None:
     for name, metric in metrics.items():
         try:
             metric.update(*as_scores(output, target, data, loss))
+            values({name: metric})
         except Exception as error:
             message = str(error).strip().split("\n")[0]
             raise ConfigError("metrics", f"{name} cannot be had for {data.task} data: {message}") from error

@@ -1,11 +1,12 @@
 """One experiment under way: its parts, what follows from a step, and what is left at the end."""
 
 import math
+import os
 import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from runner.history import History
 from runner.lookup import ConfigError, did_you_mean
 from runner.loop import Cost, Parts, State, Weigh, evaluate, train
 from runner.settings import Settings
-from runner.signals import Signals
+
+#: What torch starts with; a run that asks for another number leaves it to the next run of a sweep.
+THREADS = torch.get_num_threads()
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Run:
     stale: int = 0  # validations since the best
     history_: History = field(default_factory=History)
     saved: float = field(default_factory=time.monotonic)
+    mode: str = "min"  # which values of `monitor` are better
+    written: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
 
     @property
     def model(self) -> nn.Module:
@@ -68,8 +73,7 @@ class Run:
 
     @property
     def steps_per_epoch(self) -> int:
-        trainer = self.settings.trainer
-        return -(-count(self.data.train, trainer.batch_size, trainer.drop_last) // trainer.accumulate)
+        return _steps_per_epoch(self.settings, self.data)
 
     def batches(self) -> Iterator[Parts]:
         """Every optimizer step's batches, from the present step to the last epoch."""
@@ -92,11 +96,13 @@ class Run:
     def after(self, step: Step) -> Iterator[Event]:
         """What follows from a step: the step itself, an epoch's end, a checkpoint."""
         yield step
-        self.schedule.after_step()
+        trainer, rate = self.settings.trainer, float(self.state.optimizer.param_groups[0]["lr"])
+        if step.step < trainer.epochs * self.steps_per_epoch:
+            self.schedule.after_step()
         if step.step % self.steps_per_epoch == 0:
             self.epoch += 1
-            if self.epoch % self.settings.trainer.validate_every == 0 or self.epoch == self.settings.trainer.epochs:
-                yield self._look(step)
+            if self.epoch % trainer.validate_every == 0 or self.epoch == trainer.epochs:
+                yield self._look(step, rate)
             else:
                 self.schedule.after_epoch(None)
         if self._is_due(step.step):
@@ -127,24 +133,23 @@ class Run:
         return {f"{prefix}/{name}": value for name, value in found.items()}
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """Write the model as it is, and the best one so far."""
-        format = self.settings.checkpoint.format
-        for name, weights in (("last", None), ("best", self.best)):
-            folder = self.folder / f"{name}-{self.state.step}"
-            if name == "best":
-                weights, now = weights or checkpoint.copy(self.model), checkpoint.copy(self.model)
-                self.model.load_state_dict(weights)
-                checkpoint.save(folder, self.model, format)
-                self.model.load_state_dict(now)
-            else:
-                checkpoint.save(folder, self.model, format)
-            yield Snapshot(name, self.best_step if name == "best" else self.state.step, folder)
+        """Write the model as it is and the best one so far, unless their newest files are these already."""
+        if self.written.get("last") != self.state.step:
+            yield self._written("last", self.state.step)
+        if self.best is not None and self.written.get("best") != self.best_step:
+            now = checkpoint.copy(self.model)
+            self.model.load_state_dict(self.best)
+            event = self._written("best", self.best_step)
+            self.model.load_state_dict(now)
+            yield event
 
     def finish(self) -> Iterator[Event]:
         """The last checkpoint, predictions, the figures to remember the run by, and plots.
 
         Plots come last: one that fails must not take anything else with it.
         """
+        if self.best is None:  # nobody looked at the validation data: this model is all there is
+            self.best, self.best_step = checkpoint.copy(self.model), self.state.step
         yield from self.snapshots()
         yield Kept(self._predictions())
         if not self.trains:
@@ -164,9 +169,9 @@ class Run:
     def close(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _look(self, step: Step) -> Epoch:
+    def _look(self, step: Step, rate: float) -> Epoch:
         values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
-        values["lr"] = float(self.state.optimizer.param_groups[0]["lr"])
+        values["lr"] = rate
         mean = self.history_.mean_since_last_epoch()
         value = {"train/loss": mean, **values}.get(self.monitor)
         if value is None:
@@ -178,9 +183,16 @@ class Run:
         self.history_.record(event)
         return event
 
+    def _written(self, name: str, step: int) -> Snapshot:
+        # A folder of its own: files of an earlier one may still be on their way to the store.
+        folder = self.folder / f"{name}-{step}"
+        checkpoint.save(folder, self.model, self.settings.checkpoint.format)
+        self.written[name] = step
+        return Snapshot(name, step, folder)
+
     def _compare(self, value: float, step: int) -> None:
         trainer = self.settings.trainer
-        gain = self.best_value - value if trainer.mode == "min" else value - self.best_value
+        gain = self.best_value - value if self.mode == "min" else value - self.best_value
         if self.best is None or gain > trainer.min_delta or math.isnan(self.best_value) > math.isnan(value):
             self.best, self.best_value, self.best_step, self.stale = checkpoint.copy(self.model), value, step, 0
             return
@@ -199,8 +211,12 @@ class Run:
 
     def _reading(self, source: Source) -> Iterator[Batch]:
         """Batches without gradients can be larger than those trained with."""
-        size = self.settings.trainer.batch_size
-        return self._moved(batches(source, max(size, 256) if size else None, workers=self.settings.trainer.workers))
+        size, workers = self.settings.trainer.batch_size, self.settings.trainer.workers
+        if isinstance(source, Tensors):
+            size = max(size, 256) if size else None
+        else:
+            size = size or 256
+        return self._moved(batches(source, size, workers=workers))
 
     def _moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         dtype = torch.float64 if self.settings.trainer.precision == "fp64" else None
@@ -233,6 +249,7 @@ class Run:
 def prepare(settings: Settings, name: str) -> Run:
     """Check everything, read the data and build the parts. Raises ConfigError before any work is done."""
     build.check(settings)
+    seed(settings)  # a data source of the user's may draw numbers
     trains = settings.trainer.epochs > 0
     device, loss = build.device(settings.device), build.loss(settings.loss) if trains else forward.Unmeasured()
     data = build.fit_targets(build.data(settings.data), loss)
@@ -245,12 +262,15 @@ def prepare(settings: Settings, name: str) -> Run:
         build.check_plot(plot, f"plots[{i}]", data, plan)
     made = metrics.build(settings.metrics, data, loss) if trains else {}
     _check_monitor(settings, data, list(made))
+    _check_batches(settings, data, plan)
     if settings.trainer.epochs and not any(layer.parameters for layer in plan.layers):
         raise ConfigError("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
     seed(settings)
     state = build.state(plan.make(), settings.optimizer, settings.trainer, device)
-    trainer = settings.trainer
-    run = Run(
+    trainer, mode = settings.trainer, _mode(settings, made)
+    steps = trainer.epochs * _steps_per_epoch(settings, data)
+    schedule = build.schedule(settings.scheduler, state.optimizer, trainer.epochs, steps, mode)
+    return Run(
         name,
         settings,
         _moved(data, device, trainer.precision),
@@ -258,33 +278,31 @@ def prepare(settings: Settings, name: str) -> Run:
         state,
         build.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),
         loss,
-        build.Schedule(),
+        schedule,
         {k: m.to(device) for k, m in made.items()},
         device,
         Path(tempfile.mkdtemp(prefix="runner-")),
+        mode=mode,
     )
-    steps = run.steps_per_epoch
-    run.schedule = build.schedule(
-        settings.scheduler, state.optimizer, trainer.epochs, trainer.epochs * steps, trainer.mode
-    )
-    return run
 
 
-def drive(run: Run, *observers: Observer) -> None:
-    """Train to the end and tell the observers. Raises Interrupted after a SIGINT or SIGTERM."""
-    with Signals() as signals:
-        for step in train(run.state, run.batches(), run.cost):
-            run.history_.record(step)
-            for event in run.after(step):
-                for observer in observers:
-                    observer.record(event)
-            signals.check()
-            if run.stopped:
-                break
-        for event in run.finish():
+def drive(run: Run, *observers: Observer, check: Callable[[], None] = lambda: None) -> None:
+    """Train to the end and tell the observers.
+
+    check: is called between two steps, and raises to end the run there.
+    """
+    for step in train(run.state, run.batches(), run.cost):
+        run.history_.record(step)
+        for event in run.after(step):
             for observer in observers:
                 observer.record(event)
-        signals.check()
+        check()
+        if run.stopped:
+            break
+    for event in run.finish():
+        check()
+        for observer in observers:
+            observer.record(event)
 
 
 def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]:
@@ -309,8 +327,9 @@ def seed(settings: Settings) -> None:
     np.random.seed(settings.seed % 2**32)
     torch.manual_seed(settings.seed)
     torch.use_deterministic_algorithms(settings.trainer.deterministic)
-    if settings.trainer.threads:
-        torch.set_num_threads(settings.trainer.threads)
+    if settings.trainer.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without it
+    torch.set_num_threads(settings.trainer.threads or THREADS)
 
 
 def _examples(source: Source, size: int | None) -> tuple[Tensor, Tensor]:
@@ -329,6 +348,30 @@ def _moved(data: Data, device: torch.device, precision: str) -> Data:
 
     valid, test = (None if source is None else move(source) for source in (data.valid, data.test))
     return replace(data, train=move(data.train), valid=valid, test=test)
+
+
+def _steps_per_epoch(settings: Settings, data: Data) -> int:
+    trainer = settings.trainer
+    return -(-count(data.train, trainer.batch_size, trainer.drop_last) // trainer.accumulate)
+
+
+def _mode(settings: Settings, made: dict[str, Any]) -> str:
+    """What is better of the monitored metric, which torchmetrics knows."""
+    metric = made.get(str(settings.trainer.monitor).partition("/")[2])
+    return settings.trainer.mode or ("max" if getattr(metric, "higher_is_better", None) else "min")
+
+
+def _check_batches(settings: Settings, data: Data, plan: stack.Stack) -> None:
+    """BatchNorm cannot train on a single example, which a last batch may happen to be."""
+    trainer, total = settings.trainer, len(data.train)  # type: ignore[arg-type]
+    size = min(trainer.batch_size or total, total)
+    norms = [c.__name__ for c in stack.classes(plan) if issubclass(c, nn.modules.batchnorm._BatchNorm)]
+    if trainer.epochs and norms and (size == 1 or (total % size == 1 and not trainer.drop_last)):
+        raise ConfigError(
+            "trainer.batch_size",
+            f"{total} training examples in batches of {size} leave a batch of one, on which {norms[0]} cannot train;"
+            " use another size, or trainer.drop_last=true",
+        )
 
 
 def _check_targets(target: Tensor) -> None:

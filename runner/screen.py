@@ -16,8 +16,8 @@ WIDTH = 160
 
 def console() -> Console:
     """Standard output; in a file or a pipe, wide enough to cut nothing."""
-    found = Console(highlight=False)
-    return found if found.is_terminal else Console(highlight=False, width=WIDTH)
+    found = Console(highlight=False, markup=False)
+    return found if found.is_terminal else Console(highlight=False, markup=False, width=WIDTH)
 
 
 class Lines:
@@ -35,12 +35,9 @@ class Lines:
             seconds = time.monotonic() - self._begun
             rate = event.step / seconds if seconds else 0.0
             left = (self.steps - event.step) / rate if rate else 0.0
-            self.console.print(
-                f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
-                f"  {rate:.0f} steps/s  {left:.0f} s left",
-                highlight=False,
-                soft_wrap=True,
-            )
+            line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
+            # Not by the console: it lays out every line anew, which takes longer than a small model's step.
+            print(f"{line}  {rate:.0f} steps/s  {left:.0f} s left", file=self.console.file, flush=True)
 
     def _train(self) -> str:
         return f"train/loss={self._last.loss.item():.4g}  " if self._last is not None else ""

@@ -22,7 +22,7 @@ class Trainer:
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
     validate_every: int = 1  # epochs between two looks at the validation data
     monitor: str | None = None  # what `best` and early stopping go by; null: valid/loss, or train/loss
-    mode: str = "min"  # min | max: which values of `monitor` are better
+    mode: str | None = None  # min | max: which values of `monitor` are better; null: what the metric says of itself
     patience: int | None = None  # validations without improvement before stopping; null: never
     min_delta: float = 0.0  # a smaller change than this is no improvement
     clip_norm: float | None = None  # the gradient's 2-norm is cut down to this

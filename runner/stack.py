@@ -126,6 +126,7 @@ def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer,
     arguments = _arguments(target, parameters, value, key)
     given = {k: arguments.pop(k) for k in list(arguments) if _is_given(parameters, k, arguments[k])}
     _infer(parameters, arguments, example, key)
+    _batch_first(parameters, arguments, key)
     for k, v in arguments.items():
         if k in parameters:
             arguments[k] = _plan_inside(target, parameters[k], v, example, f"{key}.{k}", arguments)
@@ -213,6 +214,12 @@ def _is_given(parameters: dict[str, inspect.Parameter], name: str, value: Any) -
     if not isinstance(value, list | tuple | int | float) or isinstance(value, bool):
         return False
     return name not in parameters or parameters[name].annotation is bool
+
+
+def _batch_first(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], key: str) -> None:
+    """torch's recurrent layers take the sequence first by default, and would mix the examples of a batch."""
+    if "batch_first" in parameters and not arguments.setdefault("batch_first", True):
+        raise ConfigError(f"{key}.batch_first", "must be true: here the first dimension is the batch; leave it out")
 
 
 def _infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], example: Any, key: str) -> None:

@@ -5,11 +5,14 @@ import json
 import logging
 import os
 import queue
+import shutil
 import sqlite3
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,91 +33,109 @@ LONGEST_PARAM = 6000
 MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}
 
 
+@dataclass
+class _End:
+    """The last thing that a tracker is told."""
+
+    status: str
+    reason: str
+
+
 class Tracker:
     """Tells one MLflow run what happens. Deliveries go out in the background, in order."""
 
     def __init__(self, client: "MlflowClient", run_id: str) -> None:
         self.client, self.run_id = client, run_id
-        self._steps: list[tuple[Step, int]] = []
+        self._noted: list[tuple[Event | _End, float]] = []  # with the time, in seconds since 1970
         self._sent = time.monotonic()
-        self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[tuple[Event | _End, float]]] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._reason = ""
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._worker.start()
 
     def record(self, event: Event) -> None:
-        if type(event) is Step:
-            self._steps.append((event, time.time_ns() // 1_000_000))
-            if len(self._steps) >= CHUNK or time.monotonic() - self._sent > PERIOD:
-                self._send()
-            return
-        self._send_steps_and(event)
+        # Points wait: the thread would take the interpreter away from the training every time it wakes up.
+        self._noted.append((event, time.time()))
+        points = type(event) is Step or type(event) is Epoch
+        if not points or len(self._noted) >= CHUNK or time.monotonic() - self._sent > PERIOD:
+            self._send()
 
     def close(self, status: str, reason: str) -> None:
         """Deliver what is left and end the run. Raises what went wrong in the background."""
+        self._noted.append((_End(status, reason), time.time()))
         self._send()
-        self._queue.put(("end", status, reason))
-        self._queue.put(None)
         self._worker.join()
         if self._error is not None:
             raise self._error
 
-    def _send_steps_and(self, event: Event) -> None:
-        # An epoch's figures wait for the next delivery; files and the end do not.
-        self._queue.put((event, time.time_ns() // 1_000_000))
-        if not isinstance(event, Epoch):
-            self._send()
-
     def _send(self) -> None:
         self._sent = time.monotonic()
-        steps, self._steps = self._steps, []
-        self._queue.put(("steps", steps))
+        noted, self._noted = self._noted, []
+        self._queue.put(noted)
 
     def _work(self) -> None:
-        points: list[Any] = []
-        while (item := self._queue.get()) is not None:
-            try:
-                self._deliver(item, points)
-            except Exception as error:  # told to the caller by close(); training goes on
-                self._error = self._error or error
+        ended = False
+        while not ended:
+            noted = self._queue.get()
+            while not self._queue.empty():  # what came meanwhile goes along: every call takes its time
+                noted += self._queue.get()
+            ended = isinstance(noted[-1][0], _End)
+            for call in self._calls(noted):
+                try:
+                    call()
+                except Exception as error:  # told to the caller by close(); training goes on
+                    self._error = self._error or error
 
-    def _deliver(self, item: Any, points: list[Any]) -> None:
-        """Points are gathered until a `steps` item asks for their delivery."""
+    def _calls(self, noted: list[tuple[Event | _End, float]]) -> Iterator[Callable[[], None]]:
+        """What is to be done, one after the other; if one fails, the others still are."""
+        tags: dict[str, str] = {}
+        yield partial(self._log_points, noted)
+        for event, _ in noted:
+            if isinstance(event, Snapshot):
+                yield partial(self._log_checkpoint, event, tags)
+            elif isinstance(event, Kept):
+                yield partial(self.client.log_artifacts, self.run_id, str(event.folder))
+            elif isinstance(event, Finished):
+                self._reason = event.reason
+        if isinstance(event, _End):
+            yield partial(self._end, event, tags)
+        elif tags:
+            yield partial(self.client.log_batch, self.run_id, tags=_tags(tags))
+
+    def _end(self, event: _End, tags: dict[str, str]) -> None:
+        """A run whose record is incomplete has failed, however well it was trained."""
+        status, reason = event.status, event.reason or self._reason
+        if self._error is not None and status == "FINISHED":
+            status, reason = "FAILED", f"{type(self._error).__name__}: {self._error}"
+        self.client.log_batch(self.run_id, tags=_tags({**tags, "runner.status_reason": reason[:5000]}))
+        self.client.set_terminated(self.run_id, status)
+
+    def _log_points(self, noted: list[tuple[Event | _End, float]]) -> None:
         from mlflow.entities import Metric
 
-        match item:
-            case ("steps", steps):
-                if steps:
-                    times = [ms for _, ms in steps]
-                    losses = read([step for step, _ in steps])
-                    points += [Metric("train/loss", v, ms, s) for (s, v), ms in zip(losses, times, strict=True)]
-                while points:
-                    batch, points[:CHUNK] = points[:CHUNK], []
-                    self.client.log_batch(self.run_id, metrics=batch)
-            case (Epoch() as event, ms):
-                points += [Metric(name, value, ms, event.step) for name, value in event.metrics.items()]
-            case (Snapshot() as event, _):
-                self._checkpoint(event)
-            case (Finished() as event, ms):
-                self._reason = event.reason
-                tests = {n: v for n, v in event.metrics.items() if n.startswith("test/")}
-                points += [Metric(name, value, ms, event.step) for name, value in tests.items()]
-            case (Kept() as event, _):
-                self.client.log_artifacts(self.run_id, str(event.folder))
-            case ("end", status, reason):
-                self.client.log_batch(
-                    self.run_id, tags=_tags({"runner.status_reason": (reason or self._reason)[:5000]})
-                )
-                self.client.set_terminated(self.run_id, status)
+        steps = [(event, at) for event, at in noted if isinstance(event, Step)]
+        values = [(n, v, at, e.step) for e, at in noted if isinstance(e, Epoch | Finished) for n, v in _figures(e)]
+        if steps:
+            losses = read([step for step, _ in steps])
+            values += [("train/loss", loss, at, step) for (step, loss), (_, at) in zip(losses, steps, strict=True)]
+        points = [Metric(name, value, int(at * 1000), step) for name, value, at, step in values]
+        for start in range(0, len(points), CHUNK):
+            self.client.log_batch(self.run_id, metrics=points[start : start + CHUNK])
 
-    def _checkpoint(self, event: Snapshot) -> None:
-        """The tag that names a checkpoint is written after its files, so that it never points at half of them."""
+    def _log_checkpoint(self, event: Snapshot, tags: dict[str, str]) -> None:
+        """The tags that name a checkpoint are written after its files, so that they never point at half of them."""
         place = f"checkpoints/{event.name}"
         self.client.log_artifacts(self.run_id, str(event.folder), place)
-        digests = (event.folder / "sha256.json").read_text()
-        told = {"": place, ".step": str(event.step), ".sha256": json.dumps(json.loads(digests))}
-        self.client.log_batch(self.run_id, tags=_tags({f"checkpoint.{event.name}{k}": v for k, v in told.items()}))
+        digests = json.loads((event.folder / "sha256.json").read_text())
+        told = {"": place, ".step": str(event.step), ".sha256": json.dumps(digests)}
+        tags.update({f"checkpoint.{event.name}{key}": value for key, value in told.items()})
+        shutil.rmtree(event.folder)
+
+
+def _figures(event: Epoch | Finished) -> list[tuple[str, float]]:
+    """Of the end only what was not told before."""
+    return [(n, v) for n, v in event.metrics.items() if isinstance(event, Epoch) or n.startswith("test/")]
 
 
 @contextlib.contextmanager
@@ -126,35 +147,55 @@ def recording(
     params: dotted key -> value. files: artifact name -> text.
     """
     from mlflow.entities import Param
+    from mlflow.exceptions import MlflowException
 
     from runner.signals import Interrupted
 
     client = open_store(uri)
-    run_id = client.create_run(_experiment(client, uri, experiment), tags=tags, run_name=run_name).info.run_id
+    try:
+        run_id = client.create_run(_experiment(client, uri, experiment), tags=tags, run_name=run_name).info.run_id
+    except MlflowException as error:
+        raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {_first_line(error)}") from error
     tracker = Tracker(client, run_id)
     try:
         entries = [Param(key, value[:LONGEST_PARAM]) for key, value in params.items()]
         for start in range(0, len(entries), 100):
             client.log_batch(run_id, params=entries[start : start + 100])
-        for name, text in files.items():
-            client.log_text(run_id, text, name)
+        _log_texts(client, run_id, files)
         yield tracker
     except (Interrupted, KeyboardInterrupt) as stop:
-        tracker.close("KILLED", str(stop) or "interrupted by SIGINT")
+        _close(tracker, "KILLED", str(stop) or "interrupted by SIGINT", stop)
         raise
     except BaseException as error:
         import traceback
 
         with contextlib.suppress(Exception):
             client.log_text(run_id, traceback.format_exc(), "traceback.txt")
-        tracker.close("FAILED", f"{type(error).__name__}: {error}")
+        _close(tracker, "FAILED", f"{type(error).__name__}: {error}", error)
         raise
     tracker.close("FINISHED", "")
+
+
+def _close(tracker: Tracker, status: str, reason: str, cause: BaseException) -> None:
+    """What ended the run is what the caller hears of; a tracker that fails as well is a note to it."""
+    try:
+        tracker.close(status, reason)
+    except Exception as error:
+        cause.add_note(f"and the record is incomplete: {type(error).__name__}: {error}")
+
+
+def _log_texts(client: "MlflowClient", run_id: str, files: dict[str, str]) -> None:
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        for name, text in files.items():
+            (Path(folder) / name).write_text(text, encoding="utf-8")
+        client.log_artifacts(run_id, folder)
 
 
 def open_store(uri: str) -> "MlflowClient":
     """The client of a tracking store. A local SQLite store that does not exist is created, by one process at a time."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server would hold a call for 247 s
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     _quiet()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -164,7 +205,7 @@ def open_store(uri: str) -> "MlflowClient":
         if path is None:
             return MlflowClient(uri, uri)
         return _open_sqlite(path)
-    except MlflowException as error:
+    except (MlflowException, sqlite3.Error) as error:
         raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {_first_line(error)}") from error
 
 
@@ -181,9 +222,9 @@ def _open_sqlite(path: Path) -> "MlflowClient":
     if not path.parent.is_dir():
         raise ConfigError("tracking.uri", f"there is no folder {path.parent}")
     with FileLock(f"{path}.lock"):  # MLflow creates tables without one, and two processes at once break the store
-        client = MlflowClient(uri, uri)
         with contextlib.closing(sqlite3.connect(path)) as store:
             store.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
+        client = MlflowClient(uri, uri)
     return client
 
 

@@ -10,7 +10,8 @@ def with_settings(settings: Settings, context: Context) -> int:
     from runner.run import prepare
 
     run = prepare(settings, context.name)
-    x, _ = run.data.train[0]
-    screen.console().print(screen.layer_table(run.stack, tuple(x.shape)))
-    run.close()
+    try:
+        screen.console().print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
+    finally:
+        run.close()
     return 0

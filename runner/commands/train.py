@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.context import Context
 from runner.settings import Settings
-from runner.signals import Interrupted
+from runner.signals import Interrupted, Signals
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,21 +22,23 @@ def with_settings(settings: Settings, context: Context) -> int:
     from runner.run import prepare
 
     console = screen.console()
-    run = prepare(settings, context.name)
-    try:
-        _train(run, settings, context, console)
-    finally:
-        run.close()
+    with Signals() as signals:
+        run = prepare(settings, context.name)
+        try:
+            signals.check()
+            _train(run, settings, context, console, signals)
+        finally:
+            run.close()
     return 0
 
 
-def _train(run: "Run", settings: Settings, context: Context, console: "Console") -> None:
+def _train(run: "Run", settings: Settings, context: Context, console: "Console", signals: Signals) -> None:
     from runner import logged_model, screen, tracking
     from runner.run import drive
 
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
     told, experiment = settings.tracking, settings.tracking.experiment or context.name
-    run_id, status = "", "FAILED"
+    run_id, status, values = "", "FAILED", {}
     try:
         with tracking.recording(
             told.uri, experiment, told.run_name or context.title, *_identity(run, context)
@@ -45,7 +47,7 @@ def _train(run: "Run", settings: Settings, context: Context, console: "Console")
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, settings.trainer.epochs * run.steps_per_epoch)
             with contextlib.closing(watch):
-                drive(run, tracker, watch)
+                drive(run, tracker, watch, check=signals.check)
             if told.log_model:
                 logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
         status = "FINISHED"
@@ -57,7 +59,9 @@ def _train(run: "Run", settings: Settings, context: Context, console: "Console")
         raise
     finally:
         if run_id:
-            print(screen.result(run_id, status, run.last_values()), flush=True)
+            with contextlib.suppress(RuntimeError):  # a device that failed gives no figures either
+                values = run.last_values()
+            print(screen.result(run_id, status, values), flush=True)
 
 
 def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
