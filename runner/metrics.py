@@ -115,8 +115,9 @@ def _check_fits(metrics: dict[str, Any], data: Data, loss: nn.Module) -> None:
         target: Tensor = torch.rand(4, 1)
         output: Tensor = torch.rand(4, 1)
     else:
-        target = torch.tensor([0, 1, 0, 1])
-        output = torch.rand(4, max(len(data.classes), 2) if data.task == "multiclass" else 1)
+        classes = max(len(data.classes), 2)
+        target = torch.arange(classes).repeat(2)
+        output = torch.rand(len(target), classes if data.task == "multiclass" else 1)
     for name, metric in metrics.items():
         try:
             metric.update(*as_scores(output, target, data, loss))

@@ -212,10 +212,8 @@ class Run:
     def _reading(self, source: Source) -> Iterator[Batch]:
         """Batches without gradients can be larger than those trained with."""
         size, workers = self.settings.trainer.batch_size, self.settings.trainer.workers
-        if isinstance(source, Tensors):
-            size = max(size, 256) if size else None
-        else:
-            size = size or 256
+        if size or not isinstance(source, Tensors):
+            size = max(size or 0, 256) if isinstance(source, Tensors) else size or 256
         return self._moved(batches(source, size, workers=workers))
 
     def _moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:

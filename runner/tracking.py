@@ -224,8 +224,7 @@ def _open_sqlite(path: Path) -> "MlflowClient":
     with FileLock(f"{path}.lock"):  # MLflow creates tables without one, and two processes at once break the store
         with contextlib.closing(sqlite3.connect(path)) as store:
             store.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
-        client = MlflowClient(uri, uri)
-    return client
+        return MlflowClient(uri, uri)
 
 
 def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
