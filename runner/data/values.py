@@ -1,0 +1,64 @@
+"""Inputs that are written down: literally, or as a shape to fill."""
+
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from runner.data import Data, Tensors
+from runner.data._values import Values, column, floats
+from runner.lookup import ConfigError
+
+
+def values(
+    x: list[Any] | None = None,
+    shape: list[int] | None = None,
+    fill: Literal["arange", "ones"] | None = None,
+    y: list[Any] | None = None,
+) -> Data:
+    """The inputs `x`, or a tensor of `shape` filled with 0, 1, 2, ... ("arange") or with ones; float32.
+
+    shape: the first dimension counts the examples. Given together with `x`, x takes this shape.
+    y: one number, or one grid of numbers, per example; without it y has shape (N, 0), which no loss can use.
+    """
+    inputs = _filled(fill, _checked(shape)) if x is None else _shaped(x, shape, fill)
+    return Data(Tensors(inputs, torch.empty(len(inputs), 0) if y is None else column(_grid(y, "y"))))
+
+
+def _filled(fill: str | None, shape: list[int] | None) -> Tensor:
+    if fill is None:
+        raise ConfigError("data.x", "missing; give the inputs, or data.fill=arange (or ones) with data.shape")
+    if shape is None:
+        raise ConfigError("data.shape", f"missing; data.fill={fill} needs it, as in data.shape=[1,1,4,4]")
+    return torch.ones(shape) if fill == "ones" else torch.arange(float(prod(shape))).reshape(shape)
+
+
+def _shaped(x: list[Any], shape: list[int] | None, fill: str | None) -> Tensor:
+    if fill is not None:
+        raise ConfigError("data.fill", f"{fill!r} stands beside data.x; expected one of them, the other null")
+    inputs = floats(_grid(x, "x"))
+    if shape is None:
+        return inputs
+    if prod(_checked(shape) or []) != inputs.numel():
+        raise ConfigError(
+            "data.shape",
+            f"{shape} holds {' * '.join(map(str, shape))} = {prod(shape)} numbers, and data.x has {inputs.numel()};"
+            " change one of them",
+        )
+    return inputs.reshape(shape)
+
+
+def _checked(shape: list[int] | None) -> list[int] | None:
+    if shape is not None and not (shape and all(type(n) is int and n > 0 for n in shape)):
+        raise ConfigError("data.shape", f"{shape} is no shape; expected whole numbers of at least 1, as in [1,1,4,4]")
+    return shape
+
+
+def _grid(numbers: list[Any], name: str) -> Values:
+    key = f"data.{name}"
+    try:
+        return Values(np.array(numbers), name, key)
+    except ValueError:
+        raise ConfigError(key, "its rows differ in length; expected a grid, as in [[1,2],[3,4]]") from None
