@@ -10,7 +10,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 class RunnerSearchPath(SearchPathPlugin):
@@ -85,6 +85,8 @@ def _leave_presets(study: object) -> None:
     defaults = study.get("defaults")
     chosen = {str(key).split("/")[-1] for item in defaults or [] if isinstance(item, DictConfig) for key in item}
     named = [g for g in COMPONENTS if isinstance(study.get(g), DictConfig) and {"name", "_target_"} & set(study[g])]
-    added = [{f"override /{group}": None} for group in named if group not in chosen]
+    added: list[dict[str, str | None]] = [{f"override /{group}": None} for group in named if group not in chosen]
+    if "model" not in chosen and isinstance(OmegaConf.select(study, "model.layers"), DictConfig):
+        added.append({"override /model": "empty"})  # a mapping cannot be merged into the default's list
     if added and (defaults is None or isinstance(defaults, ListConfig)):
         study["defaults"] = [*added, *(defaults or [])]

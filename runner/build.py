@@ -49,6 +49,14 @@ PLOT = Kind("a plot", ("runner.plots",), lambda v: inspect.isfunction(v) and loo
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
 #: Losses that broadcast: an output of (N, 1) against targets of (N,) would silently average N x N differences.
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss, nn.BCELoss)
+#: How torch's optimizers call their arguments when they refuse a value.
+SAID = {
+    "lr": "learning rate",
+    "momentum": "momentum",
+    "weight_decay": "weight_decay",
+    "betas": "beta",
+    "eps": "epsilon",
+}
 #: Arguments of schedulers that follow from the length of the training.
 LENGTHS = ("total_steps", "T_max")
 
@@ -80,7 +88,21 @@ def data(spec: Component) -> Data:
     found = source(**arguments)
     if not isinstance(found, Data):
         raise ConfigError("data.name", f"{name!r} returned {type(found).__name__}, expected runner.data.Data")
+    for part in ("train", "valid", "test"):
+        _check_source(getattr(found, part), f"{name!r} gives {part}=")
     return found
+
+
+def _check_source(source: Any, said: str) -> None:
+    if source is None:
+        return
+    if not isinstance(source, sources.Tensors | torch.utils.data.Dataset):
+        raise ConfigError(
+            "data.name", f"{said}{type(source).__name__}, expected runner.data.Tensors(x, y) or a torch Dataset"
+        )
+    pair = (source.x, source.y) if isinstance(source, sources.Tensors) else source[0]
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
+        raise ConfigError("data.name", f"{said}{type(source).__name__} without pairs of tensors (x, y)")
 
 
 def loss(spec: Component) -> nn.Module:
@@ -325,8 +347,10 @@ def _at_least(key: str, value: int, least: int) -> None:
 def _made(make: Any, arguments: dict[str, Any], key: str) -> Any:
     try:
         return make(**arguments)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ConfigError(key, str(error).strip().split("\n")[0]) from error
+    except Exception as error:
+        message = str(error).strip().split("\n")[0]
+        named = [argument for argument, words in SAID.items() if argument in arguments and words in message]
+        raise ConfigError(f"{key}.{named[0]}" if named else key, message) from error
 
 
 def _batch(tensor: Tensor) -> str:

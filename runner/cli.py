@@ -22,6 +22,10 @@ from runner.settings import Settings
 from runner.signals import Interrupted
 
 
+#: Groups whose presets are `{name: X, **arguments}`.
+COMPONENTS = ("data", "loss", "optimizer", "scheduler")
+
+
 def main() -> NoReturn:
     """Run the command in sys.argv and exit: 0 done, 1 failed, 2 wrong configuration, 130 and 143 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
@@ -70,6 +74,7 @@ def _guarded(name: str) -> int:
             codes.append(_run(name, config))
         except (ConfigError, OmegaConfBaseException) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
+                print(_explained(error), file=sys.stderr)
                 raise  # so that Hydra says which job, and the others go on
             _stop(_explained(error))
 
@@ -93,6 +98,7 @@ def _run(name: str, config: DictConfig) -> int:
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
     _refuse_unknown(config, Settings, "")
+    _refuse_unused_knobs(config, overrides)
     settings = OmegaConf.to_object(config)
     assert isinstance(settings, Settings)
     study = choices.get("experiments")
@@ -112,6 +118,8 @@ def _register() -> None:
 def _indexed(word: str) -> str:
     """`model.layers[0].Linear=1` as Hydra's grammar spells it: `model.layers.0.Linear=1`."""
     key, equals, value = word.partition("=")
+    if key.lstrip("+") in {f"{component}._target_" for component in COMPONENTS}:
+        key = key.replace("_target_", "name")  # which the preset has already, and would keep
     return re.sub(r"\[(\d+)\]", r".\1", key) + equals + value
 
 
@@ -124,6 +132,17 @@ def _refuse_unknown(config: DictConfig, kind: Any, parent: str) -> None:
             raise ConfigError(name, f"there is no such key{did_you_mean(key, fields)}")
         if dataclasses.is_dataclass(fields[key]):
             _refuse_unknown(config[key], fields[key], f"{name}.")
+
+
+def _refuse_unused_knobs(config: DictConfig, overrides: list[str]) -> None:
+    """A knob that no layer turns was most likely meant to be another one."""
+    text = OmegaConf.to_yaml(config)
+    used = re.findall(r"knobs\.(\w+)", text)
+    for word in overrides:
+        match = re.match(r"\+*model\.knobs\.(\w+)=", word)
+        if match and match[1] not in used:
+            known = f" (there are {', '.join(dict.fromkeys(used))})" if used else ""
+            raise ConfigError(f"model.knobs.{match[1]}", f"no layer uses it{did_you_mean(match[1], used)}{known}")
 
 
 def _explained(error: Exception) -> str:
@@ -143,6 +162,11 @@ def _explained(error: Exception) -> str:
     if key and ("not in struct" in message or message.startswith("Key ")):
         parent, _, last = key.rpartition(".")
         return f"{key}: there is no such key{did_you_mean(last, _siblings(parent))}{place}"
+    if "is not a ListConfig" in message:
+        return f"{key or 'metrics or plots'}: expected a list in brackets, such as metrics=[Accuracy]{place}"
+    if message.startswith("Config group override must"):
+        words = [w for w in sys.argv[1:] if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")]
+        return f"{' '.join(words)}: {message}; expected the name of a preset, such as optimizer=adam"
     return f"{key}: {message}{place}" if key else str(error).strip()
 
 

@@ -90,7 +90,12 @@ def component(spec: dict[str, Any], key: str) -> tuple[str, dict[str, Any]]:
     """Split `{name: X, **arguments}` into X and the arguments; `_target_` is another spelling of `name`."""
     arguments = dict(spec)
     target = arguments.pop("_target_", None)
-    name = arguments.pop("name", None) or target
+    name = arguments.pop("name", None)
+    if name and target and name != target:
+        raise ConfigError(
+            key, f"both name: {name} and _target_: {target} are given, which mean the same; leave one out"
+        )
+    name = name or target
     if not name:
         raise ConfigError(f"{key}.name", "missing; give the name of a class or function")
     return name, arguments
@@ -200,7 +205,9 @@ def _check_type(parameter: inspect.Parameter, value: Any, key: str) -> None:
         wants = type(parameter.default) if type(parameter.default) in (bool, int, float, str) else Any
         if wants is int:
             wants = int | float
-    if value is None or _fits(value, wants):
+    if value is None and (wants is Any or parameter.default is None or parameter.default is parameter.empty):
+        return
+    if _fits(value, wants):
         return
     raise ConfigError(key, f"{value!r} is not {_words(wants)}")
 

@@ -201,6 +201,8 @@ def open_store(uri: str) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
 
     path = sqlite_path(uri)
+    if "://" not in uri and uri != "databricks":
+        raise ConfigError("tracking.uri", f"{uri!r} is not a URI; expected sqlite:///file.db or http://host:port")
     try:
         if path is None:
             return MlflowClient(uri, uri)

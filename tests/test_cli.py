@@ -112,7 +112,13 @@ WRONG = {
     "trainer.epoch=3": ["trainer.epoch:", "did you mean 'epochs'?"],
     "+trainer.epoch=3": ["trainer.epoch:", "did you mean 'epochs'?"],
     "optimizer.lr=abc": ["optimizer.lr: 'abc' is not a number"],
-    "optimizer.lr=-1": ["optimizer: Invalid learning rate: -1"],
+    "optimizer.lr=-1": ["optimizer.lr: Invalid learning rate: -1"],
+    "optimizer.lr=null": ["optimizer.lr: None is not a number"],
+    "optimizer._target_=nonsense.Nope": ["optimizer.name: 'nonsense.Nope' is outside of torch"],
+    "model.knobs.width=3": ["model.knobs.width: no layer uses it"],
+    "metrics=Accuracy": ["metrics", "expected a list in brackets"],
+    "optimizer=null": ["optimizer=null:", "expected the name of a preset"],
+    "tracking.uri=foo": ["tracking.uri: 'foo' is not a URI; expected sqlite:///file.db"],
     "optimizer.momentm=0.9": ["optimizer.momentm: SGD takes no argument", "did you mean 'momentum'?"],
     "model.layers=[Lineer]": ["model.layers[0]: 'Lineer' is not a layer", "did you mean 'Linear'?"],
     "model.layers=[{Linear:{out_featurs:1}}]": ["model.layers[0].Linear.out_featurs", "did you mean 'out_features'?"],
@@ -319,3 +325,42 @@ def test_a_study_that_names_a_component_does_not_inherit_another_ones_arguments(
     assert "data:\n  name: line\n  points: 10\nmodel" in shown
     assert "optimizer:\n  _target_: torch.optim.Adam\nscheduler" in shown
     assert "sigma" in runner("--cfg", "job", cwd=tmp_path).out
+
+
+def test_target_is_another_spelling_of_name(workplace: Path) -> None:
+    runner("optimizer._target_=torch.optim.Adam", "optimizer.lr=0.01", *SHORT, cwd=workplace)
+    [run] = runs(workplace)
+    assert run.data.params["optimizer.name"] == "torch.optim.Adam"
+
+
+LAYERS = "model: {layers: {a: {Linear: 3}, b: {Linear: 1}}}"
+
+
+def test_a_study_may_name_its_layers_without_a_word_about_the_default(tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/mine.yaml").write_text(LAYERS)
+    shown = runner("summary", "experiments=mine", cwd=tmp_path).out
+    assert "Linear(out_features=3, in_features=1)" in shown
+
+
+SOURCES = """
+from runner.data import Data
+
+def pairs():
+    return Data(train=([1.0], [2.0]))
+
+def arrays():
+    import numpy as np
+    from runner.data import Tensors
+    return Data(train=Tensors(np.ones((4, 1)), np.ones((4, 1))))
+"""
+
+
+@pytest.mark.parametrize("name", ["pairs", "arrays"])
+def test_a_data_source_that_gives_something_else_is_told_so(name: str, tmp_path: Path) -> None:
+    (tmp_path / "experiments").mkdir()
+    (tmp_path / "experiments/mine.py").write_text(SOURCES)
+    (tmp_path / "experiments/mine.yaml").write_text(f"data: {{name: experiments.mine.{name}}}")
+    done = runner("experiments=mine", cwd=tmp_path, code=2)
+    assert "data.name" in done.err
+    assert "Traceback" not in done.err
