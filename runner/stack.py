@@ -304,10 +304,10 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
         raise ConfigError(
             layer.key, f"{layer.target.__name__} returned {type(module).__name__}, expected a torch module"
         )
+    _refuse(impossible(module, example.shape) if isinstance(example, Tensor) else None, layer)
     layer.given = given
     _check_given(layer, module, parameters)
     layer.parameters = sum(p.numel() for p in module.parameters())
-    _refuse(impossible(module, example.shape) if isinstance(example, Tensor) else None, layer)
     try:
         with torch.no_grad():
             output = module.eval()(example)

@@ -21,4 +21,6 @@ def lacks_classes(data: Data) -> str | None:
 
 def lacks_numbers(data: Data) -> str | None:
     """Why a plot of numbers is not possible."""
-    return None if data.task == "regression" else "it needs numbers to predict, and the data has classes"
+    if data.task != "regression":
+        return "it needs numbers to predict, and the data has classes"
+    return None if data.train[0][1].numel() else "it needs numbers to predict, and the data has none"

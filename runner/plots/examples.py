@@ -10,7 +10,7 @@ from runner.data import Data, Source
 from runner.plots import Subject, _style
 from runner.plots._classified import class_names, classify
 from runner.plots._images import picture
-from runner.plots._parts import first_of, lacks_classes
+from runner.plots._parts import first_of, lacks_classes, lacks_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ class Chosen:
 
 def problem(data: Data, model: nn.Module) -> str | None:
     """It takes numbers to predict, or one class per example."""
-    return None if data.task == "regression" else lacks_classes(data)
+    return lacks_numbers(data) if data.task == "regression" else lacks_classes(data)
 
 
 def draw(run: Subject) -> "Figure":
