@@ -77,7 +77,8 @@ def settings(layers: Any = ("Linear",), every: Any = None, format: str = "state_
         loss={"name": "MSELoss"},
         optimizer={"name": "SGD", "lr": 0.1},
         plots=[],
-        trainer=Trainer(**{"epochs": 3, **changes}),
+        # One thread: on a busy machine, threads that wait for each other cost ten times such small arithmetic.
+        trainer=Trainer(**{"epochs": 3, "threads": 1, **changes}),
         checkpoint=Checkpoint(every, format),
     )
     for name, value in given.items():

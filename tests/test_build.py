@@ -82,7 +82,7 @@ def test_all_of_torchs_optimizers_are_known():
 
 
 def test_the_optimizers_own_refusal_names_the_key():
-    with pytest.raises(ConfigError, match=r"^optimizer: Invalid learning rate: -1"):
+    with pytest.raises(ConfigError, match=r"^optimizer.lr: Invalid learning rate: -1"):
         build.optimizer({"name": "SGD", "lr": -1}, model())
     with pytest.raises(ConfigError, match=r"^optimizer: Nesterov momentum requires a momentum"):
         build.optimizer({"name": "SGD", "lr": 1, "nesterov": True}, model())
