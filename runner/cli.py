@@ -21,7 +21,6 @@ from runner.lookup import ConfigError, did_you_mean, use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
 
-
 #: Groups whose presets are `{name: X, **arguments}`.
 COMPONENTS = ("data", "loss", "optimizer", "scheduler")
 

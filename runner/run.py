@@ -255,6 +255,7 @@ def prepare(settings: Settings, name: str) -> Run:
     plan = stack.plan(settings.model.layers, example)
     if trains:
         _check_targets(target)
+        _check_probabilities(data, loss)
         build.check_loss(build.loss(settings.loss), plan.output, target, len(data.classes))
     for i, plot in enumerate(settings.plots):
         build.check_plot(plot, f"plots[{i}]", data, plan)
@@ -346,6 +347,18 @@ def _moved(data: Data, device: torch.device, precision: str) -> Data:
 
     valid, test = (None if source is None else move(source) for source in (data.valid, data.test))
     return replace(data, train=move(data.train), valid=valid, test=test)
+
+
+def _check_probabilities(data: Data, loss: nn.Module) -> None:
+    """Binary cross-entropy of targets beyond 0 and 1 falls without bound."""
+    if isinstance(loss, nn.BCELoss | nn.BCEWithLogitsLoss) and isinstance(data.train, Tensors):
+        low, high = data.train.y.min().item(), data.train.y.max().item()
+        if low < 0 or high > 1:
+            raise ConfigError(
+                "loss.name",
+                f"{type(loss).__name__} needs targets from 0 to 1, and these go from {low:.4g} to {high:.4g};"
+                " try loss=mse, or loss=cross_entropy for more than two classes",
+            )
 
 
 def _steps_per_epoch(settings: Settings, data: Data) -> int:

@@ -137,6 +137,7 @@ WRONG = {
     "checkpoint.every=often": ["checkpoint.every: 'often' is not understood"],
     "device=gpu": ["device: 'gpu' is not one of auto, cpu, cuda"],
     "loss=cross_entropy": ["loss.name: CrossEntropyLoss needs classes"],
+    "loss=bce_with_logits": ["loss.name: BCEWithLogitsLoss needs targets from 0 to 1", "try loss=mse"],
     "plots=[los_curve]": ["plots[0]: 'los_curve' is not a plot", "did you mean 'loss_curve'?"],
     "plots=[confusion_matrix]": ["plots[0]: 'confusion_matrix' cannot be drawn"],
     "metrics=[Acuracy]": ["metrics[0]: 'Acuracy' is not a metric", "did you mean 'Accuracy'?"],
