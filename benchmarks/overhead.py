@@ -4,10 +4,11 @@
 
 loop      The tracked training loop (`drive` up to its last step: events, history, a Tracker on a SQLite store, plain
           lines to nowhere) against a bare PyTorch loop. The bare loop takes the same optimizer steps on the same
-          tensors and the same batches, draws the order of the examples as the configuration wants it, makes the same
-          validation passes (loss and accuracy) and reads their figures, and nothing else: it keeps no losses. Both
-          end with the same weights, bit for bit, or the benchmark stops. `line` is 300 steps with a validation every
-          10, `digits_cnn` 10 epochs at batch 64 with a validation after each.
+          tensors and the same batches, draws the order of the examples and moves the learning rate as the
+          configuration wants it, makes the same validation passes (loss and accuracy) and reads their figures, and
+          nothing else: it keeps no losses. Both end with the same weights, bit for bit, or the benchmark stops.
+          `line` is 300 steps with a validation every 10, `digits_cnn` 10 epochs at batch 64 with a validation after
+          each.
 close     From the last step of the `line` job to its run being FINISHED (flush, checkpoints, predictions, end; no
           plots) against MLflow's own calls for the same content: create_run, a log_batch of the params, a log_batch
           of the 300 losses, the same files in one log_artifacts, set_terminated.
@@ -182,6 +183,7 @@ def _bare(settings: Any, validate: bool) -> tuple[float, dict[str, Any]]:
     run, trainer = prepare(settings, "benchmark"), settings.trainer
     model, optimizer, loss_fn = run.model, run.state.optimizer, run.loss
     train, valid, accuracy = run.data.train, run.data.valid, bool(run.metrics)
+    scheduler = run.schedule.scheduler  # once an epoch, or there is none
     every = trainer.validate_every if validate else trainer.epochs + 1
     run.close()
 
@@ -200,6 +202,8 @@ def _bare(settings: Any, validate: bool) -> tuple[float, dict[str, Any]]:
                 loss_fn(output, valid.y).item()
                 if accuracy:
                     (output.argmax(1) == valid.y).float().mean().item()
+        if scheduler is not None:
+            scheduler.step()
     return time.perf_counter() - begun, model.state_dict()
 
 
