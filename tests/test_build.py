@@ -305,11 +305,12 @@ def test_without_clipping_the_step_is_longer():
     assert moved.abs().max().item() > 0.03
 
 
-def test_fp16_clips_true_gradients_and_not_scaled_ones():
-    """The first step overflows at the scaler's first scale, and is left out."""
+@pytest.mark.parametrize("fused", [False, True])
+def test_fp16_clips_true_gradients_and_not_scaled_ones(fused):
+    """The first step overflows at the scaler's first scale, and is left out. A fused optimizer is handed the scale."""
     network = model()
     before = [p.detach().clone() for p in network.parameters()]
-    stepped({"name": "SGD", "lr": 1.0}, steps=2, network=network, clip_norm=0.01, precision="fp16")
+    stepped({"name": "SGD", "lr": 1.0, "fused": fused}, steps=2, network=network, clip_norm=0.01, precision="fp16")
     moved = torch.cat([(p - b).flatten() for p, b in zip(network.parameters(), before, strict=True)])
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
 

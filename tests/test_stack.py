@@ -341,6 +341,7 @@ def test_planning_takes_no_memory():
     """40 GB of parameters: a plan that made them would be killed, or take minutes."""
     start = time.perf_counter()
     stack = planned([{"Linear": 100_000}, "ReLU", {"Linear": 10}], 100_000)
+    assert classes(stack) == [nn.Linear, nn.ReLU, nn.Sequential]
     assert time.perf_counter() - start < 1
     assert stack.layers[0].parameters == 100_000 * 100_001
     assert stack.output.is_meta
