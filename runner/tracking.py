@@ -108,8 +108,13 @@ class Tracker:
         status, reason = event.status, event.reason or self._reason
         if self._error is not None and status == "FINISHED":
             status, reason = "FAILED", f"{type(self._error).__name__}: {self._error}"
-        self.client.log_batch(self.run_id, tags=_tags({**tags, "runner.status_reason": reason[:5000]}))
-        self.client.set_terminated(self.run_id, status)
+        try:
+            self.client.log_batch(self.run_id, tags=_tags({**tags, "runner.status_reason": reason[:5000]}))
+        except Exception:
+            status = "FAILED" if status == "FINISHED" else status
+            raise
+        finally:
+            self.client.set_terminated(self.run_id, status)
 
     def _log_points(self, noted: list[tuple[Event | _End, float]]) -> None:
         from mlflow.entities import Metric
