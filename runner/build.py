@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from runner import data as sources
 from runner import lookup
+from runner._startup import spare_dynamo
 from runner.data import Batch, Data
 from runner.lookup import ConfigError, Kind
 from runner.loop import Cost, State, Weigh
@@ -231,6 +232,8 @@ def state(model: nn.Module, spec: Component, trainer: Trainer, where: torch.devi
     model.to(where, torch.float64 if trainer.precision == "fp64" else None)
     if trainer.compile:
         model.compile(backend=trainer.compile if isinstance(trainer.compile, str) else "inductor")
+    else:
+        spare_dynamo(optimizer_class(spec)[0])
     made = State(model, optimizer(spec, model), torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16"))
     clip(made, trainer)
     return made

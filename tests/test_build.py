@@ -412,3 +412,41 @@ def test_devices_are_checked():
 def test_a_state_counts_from_zero():
     network = model()
     assert State(network, torch.optim.SGD(network.parameters())).step == 0
+
+
+WITHOUT_DYNAMO = """
+import sys
+import torch
+from runner._startup import spare_dynamo
+
+def train(optimizer, **arguments):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    made = optimizer(model.parameters(), **arguments)
+    for _ in range(5):
+        made.zero_grad()
+        model(torch.ones(4, 3)).square().mean().backward()
+        made.step()
+    return model.weight.detach().clone()
+
+kinds = [(torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}), (torch.optim.Adam, {"lr": 0.1}), (torch.optim.AdamW, {})]
+for kind, _ in kinds:
+    spare_dynamo(kind)
+spared = [train(kind, **arguments) for kind, arguments in kinds]
+assert "torch._dynamo" not in sys.modules
+print([w.tolist() for w in spared])
+"""
+
+
+def test_sparing_dynamo_changes_no_weight() -> None:
+    import subprocess
+    import sys
+
+    plain = WITHOUT_DYNAMO.replace("    spare_dynamo(kind)", "    pass").replace(
+        'assert "torch._dynamo" not in sys.modules', 'assert "torch._dynamo" in sys.modules'
+    )
+    spared, told = (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        for code in (WITHOUT_DYNAMO, plain)
+    )
+    assert spared == told

@@ -17,7 +17,7 @@ FLOORS = [
     ["tracking", "logged_model"],
     ["run"],
     ["screen", "environment"],
-    ["forward", "build", "metrics"],
+    ["forward", "build", "metrics", "_startup"],
     ["stack", "checkpoint", "schedules"],
     ["worked", "plots"],
     ["loop", "history", "signals"],

@@ -64,9 +64,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "env/bin/runner"
 
 
+def environment() -> dict[str, str]:
+    """Without what could lead Python back to the checkout."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+
+
 def run(installed: Path, cwd: Path, *words: str) -> str:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    done = subprocess.run([installed, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([installed, *words], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
@@ -98,4 +102,4 @@ def test_presets_of_the_working_directory_are_found(installed: Path, tmp_path: P
 
 def run_python(installed: Path, cwd: Path, code: str) -> str:
     command = [installed.with_name("python"), "-c", code]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=cwd, env=environment(), capture_output=True, text=True, check=True).stdout
