@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,12 @@ class Run:
         """The metric that decides what is best."""
         return self.settings.trainer.monitor or ("train/loss" if self.data.valid is None else "valid/loss")
 
-    @property
+    @cached_property
+    def every(self) -> tuple[float, str] | None:
+        """How often a checkpoint is due: (number, unit)."""
+        return build.every(self.settings.checkpoint.every)
+
+    @cached_property
     def steps_per_epoch(self) -> int:
         return _steps_per_epoch(self.settings, self.data)
 
@@ -201,10 +207,9 @@ class Run:
             self.stopped = f"no better {self.monitor} than {self.best_value:.6g} for {self.stale} validations"
 
     def _is_due(self, step: int) -> bool:
-        every = build.every(self.settings.checkpoint.every)
-        if every is None:
+        if self.every is None:
             return False
-        number, unit = every
+        number, unit = self.every
         if unit == "minutes":
             return time.monotonic() - self.saved >= 60 * number
         return step % (number if unit == "steps" else number * self.steps_per_epoch) == 0
