@@ -17,6 +17,7 @@ from runner._startup import spare_dynamo
 from runner.data import Batch, Data
 from runner.lookup import ConfigError, Kind
 from runner.loop import Cost, State, Weigh
+from runner.push import push
 from runner.settings import Component, Settings, Trainer
 from runner.stack import Stack
 
@@ -294,7 +295,7 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
             "loss.name", f"{name} needs numbers to predict, and the data has classes; try loss=cross_entropy"
         )
     try:
-        value = loss.to("meta")(output, target)
+        value = push(loss.to("meta"), output, target)
     except Exception as error:
         message = str(error).strip().split("\n")[0]
         raise ConfigError(

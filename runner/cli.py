@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, places, words
+from runner import commands, garbage, places, words
 from runner.context import Context
 from runner.lookup import ConfigError, did_you_mean, use_folder
 from runner.settings import Settings
@@ -33,9 +33,10 @@ def main() -> NoReturn:
         use_folder(folder)
     name = _take_command()
     command: Any = importlib.import_module(f"runner.commands.{name}")
-    if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
-        sys.exit(_recorded(name, command))
-    sys.exit(_guarded(name))
+    with garbage.rare():
+        if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
+            sys.exit(_recorded(name, command))
+        sys.exit(_guarded(name))
 
 
 def _take_command() -> str:

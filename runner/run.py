@@ -330,7 +330,8 @@ def seed(settings: Settings) -> None:
     random.seed(settings.seed)
     np.random.seed(settings.seed % 2**32)
     torch.manual_seed(settings.seed)
-    torch.use_deterministic_algorithms(settings.trainer.deterministic)
+    if torch.are_deterministic_algorithms_enabled() != settings.trainer.deterministic:  # saying it again costs 2.5 s
+        torch.use_deterministic_algorithms(settings.trainer.deterministic)
     if settings.trainer.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without it
     torch.set_num_threads(settings.trainer.threads or THREADS)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from runner import lookup
 from runner.layers import Repeat
 from runner.lookup import ConfigError, Kind, did_you_mean
+from runner.push import push
 from runner.worked import impossible, impossible_arguments
 
 #: Arguments that follow from the input's shape, and the dimension (the batch is 0) that gives them.
@@ -310,7 +311,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     layer.parameters = sum(p.numel() for p in module.parameters())
     try:
         with torch.no_grad():
-            output = module.eval()(example)
+            output = push(module.eval(), example)
     except Exception as error:
         raise ConfigError(
             layer.key, f"{layer.target.__name__} cannot take an input of shape {_shape(example)}: {_first_line(error)}"

@@ -24,7 +24,7 @@ FLOORS = [
     ["events"],
     ["data"],
     ["words"],
-    ["layers", "lookup", "settings", "context", "places"],
+    ["layers", "lookup", "settings", "context", "places", "push", "garbage"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -36,7 +36,7 @@ KNOWS = {
     "rich": {"screen", "commands", "worked"},
 }
 #: What must not be loaded by composing a configuration alone.
-LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals", "words"]
+LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals", "words", "garbage"]
 
 
 def imports(path: Path, everywhere: bool = True) -> Iterator[str]:

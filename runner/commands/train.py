@@ -33,7 +33,7 @@ def with_settings(settings: Settings, context: Context) -> int:
 
 
 def _train(run: "Run", settings: Settings, context: Context, console: "Console", signals: Signals) -> None:
-    from runner import logged_model, screen, tracking
+    from runner import garbage, logged_model, screen, tracking
     from runner.run import drive
 
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
@@ -46,6 +46,7 @@ def _train(run: "Run", settings: Settings, context: Context, console: "Console",
             run_id = tracker.run_id
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, settings.trainer.epochs * run.steps_per_epoch)
+            garbage.usual()
             with contextlib.closing(watch):
                 drive(run, tracker, watch, check=signals.check)
             if told.log_model:
