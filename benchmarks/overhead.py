@@ -153,7 +153,8 @@ def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any]]:
 
     from runner import screen, tracking
     from runner.context import Context
-    from runner.run import drive, prepare
+    from runner.prepare import prepare
+    from runner.run import drive
 
     run = prepare(settings, "benchmark")
     identity = _identity(run, Context("benchmark", "# the configuration\n" * 60))
@@ -178,7 +179,7 @@ def _bare(settings: Any, validate: bool) -> tuple[float, dict[str, Any]]:
     """Seconds of the loop alone, and the weights."""
     import torch
 
-    from runner.run import prepare
+    from runner.prepare import prepare
 
     run, trainer = prepare(settings, "benchmark"), settings.trainer
     model, optimizer, loss_fn = run.model, run.state.optimizer, run.loss

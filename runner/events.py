@@ -38,7 +38,7 @@ class Finished:
     """Training is over."""
 
     step: int
-    metrics: dict[str, float]  # train/loss, test/loss, test/<metric>
+    metrics: dict[str, float]  # test/loss, test/<metric>
     reason: str  # why it ended: all epochs done, or no improvement
 
 

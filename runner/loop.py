@@ -76,13 +76,15 @@ def evaluate(
     """
     was_training = model.training
     model.eval()
-    total, weights = torch.zeros(()), 0.0
+    losses, weights = [], []
     for batch in batches:
         loss, output = cost(model, batch)
-        weight = weigh(batch) if weigh else 1.0
-        total = total.to(loss.device) + loss.detach() * weight
-        weights += weight
+        losses.append(loss)
+        weights.append(weigh(batch) if weigh else 1.0)
         if watch is not None:
             watch(output, batch[1])
     model.train(was_training)
-    return total / (weights or 1.0) if weigh else total
+    if len(losses) == 1:
+        return losses[0]
+    total = sum((loss * weight for loss, weight in zip(losses, weights, strict=True)), torch.zeros(()))
+    return total / (sum(weights) or 1.0) if weigh else total

@@ -49,15 +49,16 @@ def push(module: nn.Module, *inputs: Tensor) -> Any:
 
 def _work(module: nn.Module, x: Any) -> float:
     """At least the multiply-adds of `module` and the numbers it gives; infinite where that is not known."""
-    kind = type(module)
-    if not isinstance(x, Tensor) or x.dim() < 2:
+    if not isinstance(x, Tensor) or x.dim() < 2 or not x.numel():
         return math.inf
-    if kind is nn.Linear and x.shape[-1]:
+    if type(module) is nn.Linear:
         return x.numel() / x.shape[-1] * (module.in_features + 1) * module.out_features
-    if kind in (nn.Conv1d, nn.Conv2d) and not isinstance(module.padding, str):
-        places = math.prod(n + 2 * p for n, p in zip(x.shape[2:], module.padding, strict=False))
-        return len(x) * places * sum(p.numel() for p in module.parameters())
-    if kind in _KEEPS or isinstance(module, nn.modules.loss._Loss):
+    if type(module) in (nn.Conv1d, nn.Conv2d):
+        assert isinstance(module, nn.Conv1d | nn.Conv2d)
+        padding = module.kernel_size if isinstance(module.padding, str) else module.padding
+        places = math.prod(n + 2 * p for n, p in zip(x.shape[2:], padding, strict=False))
+        return float(len(x) * places * sum(p.numel() for p in module.parameters()))
+    if type(module) in _KEEPS or isinstance(module, nn.modules.loss._Loss):
         return 100 * x.numel()
     return math.inf
 

@@ -120,7 +120,9 @@ class Tracker:
         from mlflow.entities import Metric
 
         steps = [(event, at) for event, at in noted if isinstance(event, Step)]
-        values = [(n, v, at, e.step) for e, at in noted if isinstance(e, Epoch | Finished) for n, v in _figures(e)]
+        values = [
+            (n, v, at, e.step) for e, at in noted if isinstance(e, Epoch | Finished) for n, v in e.metrics.items()
+        ]
         if steps:
             losses = read([step for step, _ in steps])
             values += [("train/loss", loss, at, step) for (step, loss), (_, at) in zip(losses, steps, strict=True)]
@@ -136,11 +138,6 @@ class Tracker:
         told = {"": place, ".step": str(event.step), ".sha256": json.dumps(digests)}
         tags.update({f"checkpoint.{event.name}{key}": value for key, value in told.items()})
         shutil.rmtree(event.folder)
-
-
-def _figures(event: Epoch | Finished) -> list[tuple[str, float]]:
-    """Of the end only what was not told before."""
-    return [(n, v) for n, v in event.metrics.items() if isinstance(event, Epoch) or n.startswith("test/")]
 
 
 @contextlib.contextmanager

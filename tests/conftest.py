@@ -12,7 +12,8 @@ import torch
 
 from runner import tracking
 from runner.lookup import use_folder
-from runner.run import Run, prepare
+from runner.prepare import prepare
+from runner.run import Run
 from runner.settings import Checkpoint, Model, Settings, Trainer
 
 

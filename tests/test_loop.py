@@ -11,7 +11,7 @@ from runner.checkpoint import digest
 from runner.data import Batch
 from runner.events import Step
 from runner.loop import State, evaluate, train
-from runner.run import grouped
+from runner.parts import grouped
 from runner.settings import Trainer
 
 CPU = torch.device("cpu")

@@ -14,7 +14,8 @@ from torch import nn
 from runner import checkpoint
 from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
 from runner.lookup import ConfigError
-from runner.run import THREADS, Run, drive
+from runner.prepare import THREADS
+from runner.run import Run, drive
 from runner.signals import Interrupted, Signals
 from tests.conftest import Start
 
@@ -129,7 +130,7 @@ def test_every_step_and_every_look_is_told_once_and_in_order(start: Start):
         assert notes.events.index(look) > notes.events.index(notes.all(Step)[look.step - 1])
     [finished] = notes.all(Finished)
     assert (finished.step, finished.reason) == (20, "5 of 5 epochs done")
-    assert finished.metrics["train/loss"] == losses(run)[-1]
+    assert finished.metrics == {}, "what was told before is not told again"
     assert run.history["valid/loss"] == [(look.step, look.metrics["valid/loss"]) for look in looks]
 
 
@@ -160,7 +161,7 @@ def test_early_stopping_stops_after_patience_looks_without_gain(start: Start):
     best = min(range(len(seen)), key=seen.__getitem__)
     assert len(seen) == best + 1 + 4 < 200
     assert run.state.step == 4 * len(seen)
-    assert (run.best_value, run.best_step) == (seen[best], 4 * (best + 1))
+    assert (run.best.value, run.best.step) == (seen[best], 4 * (best + 1))
     assert finished.reason == f"no better valid/loss than {seen[best]:.6g} for 4 validations"
 
 
@@ -168,20 +169,20 @@ def test_a_gain_below_min_delta_is_none(start: Start):
     run = start(epochs=100, patience=2, min_delta=1e9)
     drive(run)
     assert run.state.step == 3
-    assert run.best_step == 1
+    assert run.best.step == 1
 
 
 def test_mode_max_keeps_the_highest(start: Start):
     run = start(**DIGITS, epochs=6, metrics=["Accuracy"], monitor="valid/Accuracy", mode="max")
     drive(run)
     seen = values(run, "valid/Accuracy")
-    assert run.best_value == max(seen) > min(seen)
+    assert run.best.value == max(seen) > min(seen)
 
 
 def test_the_best_weights_give_the_best_value_again(start: Start):
     run = start(layers=NOISY, batch_size=16, epochs=30, optimizer={"name": "SGD", "lr": 0.3})
     notes = driven(run)
-    assert run.best_step < run.state.step, "choose a training whose last step is not its best"
+    assert run.best.step < run.state.step, "choose a training whose last step is not its best"
     folders = {snapshot.name: snapshot.folder for snapshot in notes.all(Snapshot)}
     for name, expected in (("best", min(values(run, "valid/loss"))), ("last", values(run, "valid/loss")[-1])):
         run.model.load_state_dict(checkpoint.load_state_dict(folders[name] / "state_dict.pt"))
@@ -203,15 +204,18 @@ def _events(run: Run) -> Any:
 
     for step in train(run.state, run.batches(), run.cost):
         run.history_.record(step)
-        yield from run.after(step)
+        yield step
+        for event in run.after(step):
+            run.history_.record(event)
+            yield event
     yield from run.finish()
 
 
 def test_a_first_value_that_is_not_a_number_is_not_the_best_for_ever(start: Start):
     run = start()
     for value, step in ((float("nan"), 1), (3.0, 2), (float("nan"), 3), (2.0, 4), (2.5, 5)):
-        run._compare(value, step)
-    assert (run.best_value, run.best_step) == (2.0, 4)
+        run.best.compare(value, step, run.model)
+    assert (run.best.value, run.best.step) == (2.0, 4)
 
 
 def test_without_validation_data_the_training_loss_decides(start: Start):
@@ -219,7 +223,7 @@ def test_without_validation_data_the_training_loss_decides(start: Start):
     drive(run)
     assert run.monitor == "train/loss"
     means = np.mean(np.reshape(losses(run), (-1, 4)), axis=1)
-    assert run.best_value == pytest.approx(means.min(), rel=1e-6)
+    assert run.best.value == pytest.approx(means.min(), rel=1e-6)
 
 
 def test_a_monitor_that_is_not_measured_is_refused_before_training(start: Start):
@@ -237,7 +241,7 @@ def test_a_monitor_that_is_not_measured_is_refused_before_training(start: Start)
 def test_a_metric_can_be_monitored_however_it_is_written(start: Start, spec):
     run = start(**DIGITS, epochs=1, metrics=[spec], monitor="valid/F1Score", mode="max")
     drive(run)
-    assert run.best_value == values(run, "valid/F1Score")[0]
+    assert run.best.value == values(run, "valid/F1Score")[0]
 
 
 # Metrics
@@ -339,7 +343,7 @@ def test_checkpoints_are_written_when_they_are_due(start: Start, every, steps):
     last, best = ([s.step for s in notes.all(Snapshot) if s.name == name] for name in ("last", "best"))
     assert last == steps
     assert best == sorted(set(best))
-    assert best[-1] == run.best_step
+    assert best[-1] == run.best.step
 
 
 # Precision, compilation, epochs

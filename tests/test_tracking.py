@@ -22,7 +22,8 @@ from runner.commands import train
 from runner.context import Context
 from runner.events import Event, Snapshot, Step
 from runner.lookup import ConfigError
-from runner.run import Run, drive, prepare
+from runner.prepare import prepare
+from runner.run import Run, drive
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
 from tests import command
@@ -185,7 +186,7 @@ def test_checkpoints_are_found_from_the_run_alone(recorded: Recorded, tmp_path: 
     assert set(digests) == {"state_dict.pt", "model.pt"}
     assert digests == {file: sha256((folder / file).read_bytes()).hexdigest() for file in digests}
     run = recorded.again
-    state, step = {"last": (run.model.state_dict(), run.state.step), "best": (run.best, run.best_step)}[name]
+    state, step = {"last": (run.model.state_dict(), run.state.step), "best": (run.best.weights, run.best.step)}[name]
     assert tags[f"checkpoint.{name}.step"] == str(step)
     assert checkpoint.digest(checkpoint.load_state_dict(folder / "state_dict.pt")) == checkpoint.digest(state)
 

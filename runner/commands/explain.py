@@ -34,7 +34,7 @@ def with_run(uri: str, run: str, *, elements: str = "1") -> int:
 
 
 def _prepared(settings: Settings, name: str) -> "Run":
-    from runner.run import prepare
+    from runner.prepare import prepare
 
     # A GPU may round products to fewer digits than the arithmetic allows.
     return prepare(dataclasses.replace(settings, device="cpu", plots=[]), name)

@@ -7,7 +7,7 @@ from runner.settings import Settings
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the layer table of the configured model for the configured data."""
     from runner import screen
-    from runner.run import prepare
+    from runner.prepare import prepare
 
     run = prepare(settings, context.name)
     try:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def with_settings(settings: Settings, context: Context) -> int:
     """Check, build, train, record. Returns the exit code."""
     from runner import screen
-    from runner.run import prepare
+    from runner.prepare import prepare
 
     console = screen.console()
     with Signals() as signals:

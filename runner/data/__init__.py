@@ -1,6 +1,7 @@
 """What training needs to know of its data, and the batches in which it is read."""
 
 import importlib
+import itertools
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -88,9 +89,7 @@ def batches(
     total = len(source)  # type: ignore[arg-type]
     size = _size(size, total)
     if isinstance(source, Tensors) and size == total:
-        if start == 0:
-            # A copy, as every other batch is: a first layer that works in place must not change the data.
-            yield source.x.clone(), source.y
+        yield from itertools.islice(whole(source), 1 if start == 0 else 0)
         return
     order = _order(total, seed, epoch) if shuffle and size < total else torch.arange(total)
     if drop_last:
@@ -100,6 +99,15 @@ def batches(
             yield source.x[index], source.y[index]
     else:
         yield from _load(source, [index.tolist() for index in torch.split(order, size)[start:]], workers, seed, epoch)
+
+
+def whole(source: Tensors) -> Iterator[Batch]:
+    """All examples in one batch, without end. A copy, made anew where a layer that works in place has changed it."""
+    while True:
+        x = source.x.clone()
+        version = x._version
+        while x._version == version:
+            yield x, source.y
 
 
 def count(source: Source, size: int | None, drop_last: bool = False) -> int:
