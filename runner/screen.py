@@ -23,9 +23,12 @@ def console() -> Console:
 class Lines:
     """One plain line per look at the validation data: for files and pipes."""
 
+    #: Seconds between two flushes: each is a call to the system, which takes as long as a small model's step.
+    PERIOD = 0.1
+
     def __init__(self, console: Console, epochs: int, steps: int) -> None:
         self.console, self.epochs, self.steps = console, epochs, steps
-        self._begun, self._first = time.monotonic(), 0
+        self._begun, self._flushed = time.monotonic(), 0.0
         self._last: Step | None = None
 
     def record(self, event: Event) -> None:
@@ -37,13 +40,16 @@ class Lines:
             left = (self.steps - event.step) / rate if rate else 0.0
             line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
             # Not by the console: it lays out every line anew, which takes longer than a small model's step.
-            print(f"{line}  {rate:.0f} steps/s  {left:.0f} s left", file=self.console.file, flush=True)
+            print(f"{line}  {rate:.0f} steps/s  {left:.0f} s left", file=self.console.file)
+            if (now := time.monotonic()) - self._flushed > self.PERIOD:
+                self._flushed = now
+                self.console.file.flush()
 
     def _train(self) -> str:
         return f"train/loss={self._last.loss.item():.4g}  " if self._last is not None else ""
 
     def close(self) -> None:
-        pass
+        self.console.file.flush()
 
 
 class Bar:
