@@ -264,10 +264,10 @@ def _floor(settings: Any, kept: Path) -> float:
 
     from mlflow.entities import Metric, Param
 
-    from runner import tracking
+    from runner import stores
     from runner.commands.train import params
 
-    client = tracking.open_store(settings.tracking.uri)
+    client = stores.open_store(settings.tracking.uri)
     experiment = client.get_experiment_by_name("benchmark").experiment_id
     losses = [Metric("train/loss", 1e-4, time.time_ns() // 1_000_000, step) for step in range(1, 301)]
     entries = [Param(key, value) for key, value in params(dataclasses.asdict(settings)).items()]

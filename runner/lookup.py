@@ -245,3 +245,23 @@ def _words(wants: Any) -> str:
         return "one of " + ", ".join(repr(a) for a in wants.__args__)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     return names.get(wants, str(getattr(wants, "__name__", wants)))
+
+
+#: How torch's optimizers call their arguments when they refuse a value.
+SAID = {
+    "lr": "learning rate",
+    "momentum": "momentum",
+    "weight_decay": "weight_decay",
+    "betas": "beta",
+    "eps": "epsilon",
+}
+
+
+def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
+    """What `make` gives; ConfigError for arguments that it refuses."""
+    try:
+        return make(**arguments)
+    except Exception as error:
+        message = str(error).strip().split("\n")[0]
+        named = [argument for argument, words in SAID.items() if argument in arguments and words in message]
+        raise ConfigError(f"{key}.{named[0]}" if named else key, message) from error

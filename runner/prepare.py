@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runner import build, forward, metrics, stack
+from runner import build, forward, losses, metrics, scheduling, stack
 from runner.best import Best
 from runner.data import Data, Source, Tensors
 from runner.lookup import ConfigError, did_you_mean
@@ -27,14 +27,14 @@ def prepare(settings: Settings, name: str) -> Run:
     build.check(settings)
     seed(settings)  # a data source of the user's may draw numbers
     trains = settings.trainer.epochs > 0
-    device, loss = build.device(settings.device), build.loss(settings.loss) if trains else forward.Unmeasured()
-    data = build.fit_targets(build.data(settings.data), loss)
+    device, loss = build.device(settings.device), losses.build(settings.loss) if trains else forward.Unmeasured()
+    data = losses.fit_targets(build.data(settings.data), loss)
     example, target = _examples(data.train, settings.trainer.batch_size)
     plan = stack.plan(settings.model.layers, example)
     if trains:
         _check_targets(target)
         _check_probabilities(data, loss)
-        build.check_loss(build.loss(settings.loss), plan.output, target, len(data.classes))
+        losses.check_loss(losses.build(settings.loss), plan.output, target, len(data.classes))
     for i, plot in enumerate(settings.plots):
         build.check_plot(plot, f"plots[{i}]", data, plan)
     made = metrics.build(settings.metrics, data, loss) if trains else {}
@@ -46,14 +46,14 @@ def prepare(settings: Settings, name: str) -> Run:
     state = build.state(plan.make(), settings.optimizer, settings.trainer, device)
     trainer, mode = settings.trainer, _mode(settings, made)
     steps = trainer.epochs * steps_per_epoch(settings, data)
-    schedule = build.schedule(settings.scheduler, state.optimizer, trainer.epochs, steps, mode)
+    schedule = scheduling.build(settings.scheduler, state.optimizer, trainer.epochs, steps, mode)
     return Run(
         name,
         settings,
         _moved(data, device, trainer.precision),
         plan,
         state,
-        build.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),
+        losses.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),
         loss,
         schedule,
         {k: m.to(device) for k, m in made.items()},

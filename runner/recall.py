@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import Tensor
 
-from runner import checkpoint, tracking
+from runner import checkpoint, stores
 from runner.lookup import ConfigError
 from runner.settings import Settings
 
@@ -67,10 +67,10 @@ def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] =
 
 
 def _open(uri: str) -> "MlflowClient":
-    path = tracking.sqlite_path(uri)
+    path = stores.sqlite_path(uri)
     if path is not None and not path.exists():
         raise ConfigError("tracking.uri", f"there is no store {path}; train first, or name another")
-    return tracking.open_store(uri)
+    return stores.open_store(uri)
 
 
 def _candidates(client: "MlflowClient", run: str) -> list[str]:

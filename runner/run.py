@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runner import build, checkpoint, forward, metrics, plots, stack
+from runner import build, checkpoint, forward, losses, metrics, plots, scheduling, stack
 from runner.best import Best
 from runner.data import Batch, Data, Source, Tensors, batches, count, whole
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
@@ -36,7 +36,7 @@ class Run:
     state: State
     cost: Cost
     loss: nn.Module
-    schedule: build.Schedule
+    schedule: scheduling.Schedule
     metrics: dict[str, Any]
     device: torch.device
     folder: Path  # for files on their way to the tracking store
@@ -99,7 +99,7 @@ class Run:
                 workers=trainer.workers,
             )
             here = isinstance(self.data.train, Tensors)  # moved to the device as a whole
-            yield from grouped(stream if here else self._moved(stream), trainer.accumulate, build.weigh(self.loss))
+            yield from grouped(stream if here else self._moved(stream), trainer.accumulate, losses.weigh(self.loss))
 
     def after(self, step: Step) -> Iterator[Event]:
         """What follows from a step: a look at the validation data where an epoch ends, a checkpoint if one is due."""
@@ -135,7 +135,7 @@ class Run:
     def look_at(self, source: Source, prefix: str) -> dict[str, float]:
         """Loss and metrics of the model as it is, on all of `source`."""
         watch = metrics.watch(self.metrics, self.data, self.loss)
-        loss = evaluate(self.model, self._reading(source), self.cost, watch, build.weigh(self.loss))
+        loss = evaluate(self.model, self._reading(source), self.cost, watch, losses.weigh(self.loss))
         found = {"loss": loss.item(), **metrics.values(self.metrics)}
         return {f"{prefix}/{name}": value for name, value in found.items()}
 

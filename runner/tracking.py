@@ -2,11 +2,8 @@
 
 import contextlib
 import json
-import logging
-import os
 import queue
 import shutil
-import sqlite3
 import tempfile
 import threading
 import time
@@ -16,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import stores
 from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
 from runner.history import read
 from runner.lookup import ConfigError
@@ -29,8 +27,6 @@ CHUNK = 1000
 PERIOD = 1.0
 #: MLflow's limit for the value of a param.
 LONGEST_PARAM = 6000
-#: Without it the UI shows an experiment as one of language models, with tabs for traces and judges.
-MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}
 
 
 @dataclass
@@ -153,11 +149,11 @@ def recording(
 
     from runner.signals import Interrupted
 
-    client = open_store(uri)
+    client = stores.open_store(uri)
     try:
-        run_id = client.create_run(_experiment(client, uri, experiment), tags=tags, run_name=run_name).info.run_id
+        run_id = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=run_name).info.run_id
     except MlflowException as error:
-        raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {_first_line(error)}") from error
+        raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.first_line(error)}") from error
     tracker = Tracker(client, run_id)
     try:
         entries = [Param(key, value[:LONGEST_PARAM]) for key, value in params.items()]
@@ -193,113 +189,7 @@ def _log_texts(client: "MlflowClient", run_id: str, files: dict[str, str]) -> No
         client.log_artifacts(run_id, folder)
 
 
-def open_store(uri: str) -> "MlflowClient":
-    """The client of a tracking store. A local SQLite store that does not exist is created, by one process at a time."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server would hold a call for 247 s
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    _quiet()
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    path = sqlite_path(uri)
-    if "://" not in uri and uri != "databricks":
-        raise ConfigError("tracking.uri", f"{uri!r} is not a URI; expected sqlite:///file.db or http://host:port")
-    try:
-        if path is None:
-            return MlflowClient(uri, uri)
-        return _open_sqlite(path)
-    except (MlflowException, sqlite3.Error) as error:
-        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {_first_line(error)}") from error
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a sqlite:/// URI, absolute; None for any other store."""
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
-
-
-def _open_sqlite(path: Path) -> "MlflowClient":
-    from filelock import FileLock
-    from mlflow import MlflowClient
-
-    uri = f"sqlite:///{path}"
-    if not path.parent.is_dir():
-        raise ConfigError("tracking.uri", f"there is no folder {path.parent}")
-    with FileLock(f"{path}.lock"):  # MLflow creates tables without one, and two processes at once break the store
-        with contextlib.closing(sqlite3.connect(path)) as store:
-            store.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
-        return MlflowClient(uri, uri)
-
-
-def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
-    """The experiment's id. A local store keeps artifacts beside itself, whatever directory a later reader is in."""
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name, artifact_location=_artifacts(uri, name), tags=MACHINE_LEARNING))
-        except MlflowException:  # another process was faster
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage != "active":
-        raise ConfigError("tracking.experiment", f"{name!r} was deleted from this store; restore it, or name another")
-    return str(found.experiment_id)
-
-
-def _artifacts(uri: str, experiment: str) -> str | None:
-    """Beside a local store; a server decides for itself."""
-    path = sqlite_path(uri)
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in experiment)
-    return None if path is None else (path.parent / "mlruns" / safe).as_uri()
-
-
-@dataclass
-class Row:
-    """One line of `runner runs`."""
-
-    run_id: str
-    name: str
-    experiment: str
-    status: str
-    started: float  # seconds since 1970
-    seconds: float | None
-    metrics: dict[str, float]
-
-
-def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
-    """The newest runs of a store, newest first."""
-    client = open_store(uri)
-    names = {e.experiment_id: e.name for e in client.search_experiments()}
-    ids = [i for i, name in names.items() if experiment is None or name == experiment]
-    if not ids:
-        return []
-    found = client.search_runs(ids, max_results=most, order_by=["attributes.start_time DESC"])
-    return [
-        Row(
-            run.info.run_id,
-            run.info.run_name,
-            names[run.info.experiment_id],
-            run.info.status,
-            run.info.start_time / 1000,
-            None if run.info.end_time is None else (run.info.end_time - run.info.start_time) / 1000,
-            dict(run.data.metrics),
-        )
-        for run in found
-    ]
-
-
 def _tags(values: dict[str, str]) -> list[Any]:
     from mlflow.entities import RunTag
 
     return [RunTag(key, value) for key, value in values.items()]
-
-
-def _quiet() -> None:
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

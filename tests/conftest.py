@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from runner import tracking
+from runner import stores
 from runner.lookup import use_folder
 from runner.prepare import prepare
 from runner.run import Run
@@ -21,7 +21,7 @@ from runner.settings import Checkpoint, Model, Settings, Trainer
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow store. To make one takes seconds, to copy it nothing."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
-    tracking.open_store(f"sqlite:///{path}")
+    stores.open_store(f"sqlite:///{path}")
     with sqlite3.connect(path) as store:
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     store.close()

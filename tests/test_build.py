@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from runner import build, lookup
+from runner import build, lookup, losses, scheduling
 from runner.data import Data, Tensors
 from runner.lookup import ConfigError
 from runner.loop import State, train
@@ -41,13 +41,15 @@ def stepped(optimizer: dict[str, Any], steps: int = 5, network: nn.Module | None
     where = torch.device("cpu")
     state = build.state(network, optimizer, made, where)
     x, y = (t.double() if made.precision == "fp64" else t for t in batch())
-    return [step.loss.item() for step in train(state, [[(1.0, (x, y))]] * steps, build.cost(nn.MSELoss(), made, where))]
+    return [
+        step.loss.item() for step in train(state, [[(1.0, (x, y))]] * steps, losses.cost(nn.MSELoss(), made, where))
+    ]
 
 
 def rates(scheduler: dict[str, Any], steps: int, epochs: int = 1, lr: float = 1.0) -> list[float]:
     """The learning rate of each of `steps` steps, or epochs where the schedule goes by epochs."""
     optimizer = torch.optim.SGD(model().parameters(), lr=lr)
-    schedule = build.schedule(scheduler, optimizer, epochs, steps, "min")
+    schedule = scheduling.build(scheduler, optimizer, epochs, steps, "min")
     found = []
     for _ in range(steps if schedule.interval == "step" else epochs):
         found.append(float(optimizer.param_groups[0]["lr"]))
@@ -129,13 +131,13 @@ def test_every_scheduler_of_plain_arguments_is_had_by_its_own_name(name):
 
 
 def test_all_of_torchs_schedulers_are_known():
-    assert set(lookup.known(build.SCHEDULER)) == {*PLAIN, *NOT_PLAIN}
+    assert set(lookup.known(scheduling.SCHEDULER)) == {*PLAIN, *NOT_PLAIN}
 
 
 @pytest.mark.parametrize("name", sorted(NOT_PLAIN))
 def test_a_scheduler_that_yaml_cannot_spell_says_what_it_needs(name):
     with pytest.raises(ConfigError, match=rf"^scheduler: {name} needs '"):
-        build.scheduler_class({"name": name})
+        scheduling.read({"name": name})
 
 
 def test_the_length_of_the_training_is_filled_in():
@@ -163,7 +165,7 @@ def test_warmup_cosine_follows_its_formula():
 def test_a_plateau_cuts_after_patience_validations_and_stands_still_without_one():
     optimizer = torch.optim.SGD(model().parameters(), lr=1.0)
     spec = {"name": "ReduceLROnPlateau", "patience": 2, "factor": 0.5}
-    schedule = build.schedule(spec, optimizer, 20, 20, "max")
+    schedule = scheduling.build(spec, optimizer, 20, 20, "max")
     seen = []
     for value in (0.1, 0.2, 0.2, None, None, 0.2, 0.2, 0.9):
         schedule.after_epoch(value)
@@ -185,7 +187,7 @@ def test_a_plateau_cuts_after_patience_validations_and_stands_still_without_one(
 )
 def test_a_wrong_schedule_is_answered_with_its_key(spec, message):
     with pytest.raises(ConfigError) as error:
-        build.scheduler_class(spec)
+        scheduling.read(spec)
     assert message in str(error.value)
 
 
@@ -195,7 +197,7 @@ def test_a_wrong_schedule_is_answered_with_its_key(spec, message):
 @pytest.mark.parametrize("spec", presets("loss"))
 def test_every_loss_preset_gives_its_own_number(spec):
     lookup.use_folder(CONF.parent / "experiments")
-    loss = build.loss(spec)
+    loss = losses.build(spec)
     output, classes = torch.randn(6, 3), torch.tensor([0, 1, 2, 0, 1, 2])
     numbers = torch.rand(6, 3)
     target = classes if spec["name"] == "CrossEntropyLoss" else numbers
@@ -217,27 +219,27 @@ def test_a_schedule_is_silent_when_fp16_leaves_the_first_steps_out():
     trainer = Trainer(precision="fp16")
     where = torch.device("cpu")
     state = build.state(network, {"name": "SGD", "lr": 0.1}, trainer, where)
-    schedule = build.schedule({"name": "StepLR", "step_size": 1, "interval": "step"}, state.optimizer, 1, 3, "min")
+    schedule = scheduling.build({"name": "StepLR", "step_size": 1, "interval": "step"}, state.optimizer, 1, 3, "min")
     x, y = batch()
-    for _ in train(state, [[(1.0, (x, 1e4 * y))]] * 3, build.cost(nn.MSELoss(), trainer, where)):
+    for _ in train(state, [[(1.0, (x, 1e4 * y))]] * 3, losses.cost(nn.MSELoss(), trainer, where)):
         schedule.after_step()
     assert state.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
 
 
 def test_any_loss_of_torch_is_had_by_its_own_name():
     for name in ("SmoothL1Loss", "PoissonNLLLoss", "KLDivLoss", "MultiMarginLoss", "torch.nn.SoftMarginLoss"):
-        assert type(build.loss({"name": name})).__name__ == name.rpartition(".")[2]
+        assert type(losses.build({"name": name})).__name__ == name.rpartition(".")[2]
 
 
 def test_class_weights_are_a_list():
-    loss = build.loss({"name": "CrossEntropyLoss", "weight": [1, 3]})
+    loss = losses.build({"name": "CrossEntropyLoss", "weight": [1, 3]})
     output, target = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1])
     assert loss(output, target).item() == pytest.approx((0.313262 * 1 + 1.313262 * 3) / 4, rel=1e-5)
 
 
 def test_a_loss_that_gives_many_numbers_is_refused():
     with pytest.raises(ConfigError, match=r"^loss.reduction: 'none' gives no single number"):
-        build.loss({"name": "MSELoss", "reduction": "none"})
+        losses.build({"name": "MSELoss", "reduction": "none"})
 
 
 def on_meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -246,34 +248,34 @@ def on_meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 
 @pytest.mark.parametrize("name", ["MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCEWithLogitsLoss"])
 def test_a_loss_that_would_broadcast_is_refused(name):
-    loss = build.loss({"name": name})
+    loss = losses.build({"name": name})
     with pytest.raises(ConfigError, match=r"the last layer gives \(N, 1\) and the targets have \(N\)"):
-        build.check_loss(loss, on_meta(2, 1), on_meta(2), 0)
-    build.check_loss(loss, on_meta(2, 1), on_meta(2, 1), 0)
+        losses.check_loss(loss, on_meta(2, 1), on_meta(2), 0)
+    losses.check_loss(loss, on_meta(2, 1), on_meta(2, 1), 0)
 
 
 def test_a_loss_that_does_not_fit_the_data_is_refused():
     classes = on_meta(2, dtype=torch.int64)
-    cross_entropy, mse = build.loss({"name": "CrossEntropyLoss"}), build.loss({"name": "MSELoss"})
+    cross_entropy, mse = losses.build({"name": "CrossEntropyLoss"}), losses.build({"name": "MSELoss"})
     with pytest.raises(ConfigError, match="the last layer gives 3 numbers, and the data has 10 classes"):
-        build.check_loss(cross_entropy, on_meta(2, 3), classes, 10)
+        losses.check_loss(cross_entropy, on_meta(2, 3), classes, 10)
     with pytest.raises(ConfigError, match="needs classes, and the data has numbers"):
-        build.check_loss(cross_entropy, on_meta(2, 3), on_meta(2, 3), 0)
+        losses.check_loss(cross_entropy, on_meta(2, 3), on_meta(2, 3), 0)
     with pytest.raises(ConfigError, match="needs numbers to predict, and the data has classes; try loss=cross_entropy"):
-        build.check_loss(mse, on_meta(2), classes, 10)
+        losses.check_loss(mse, on_meta(2), classes, 10)
     with pytest.raises(ConfigError, match="gives a tuple, expected a tensor"):
-        build.check_loss(mse, (on_meta(2, 1), None), on_meta(2, 1), 0)
-    build.check_loss(cross_entropy, on_meta(2, 10), classes, 10)
+        losses.check_loss(mse, (on_meta(2, 1), None), on_meta(2, 1), 0)
+    losses.check_loss(cross_entropy, on_meta(2, 10), classes, 10)
 
 
 def test_two_classes_become_numbers_for_bce():
     two = Tensors(torch.rand(4, 3), torch.tensor([0, 1, 1, 0]))
     data = Data(two, two, None, "binary", ("no", "yes"))
-    fitted = build.fit_targets(data, nn.BCEWithLogitsLoss())
+    fitted = losses.fit_targets(data, nn.BCEWithLogitsLoss())
     assert fitted.train.y.tolist() == [[0.0], [1.0], [1.0], [0.0]]
     assert fitted.valid.y.dtype == torch.float32
     assert (fitted.test, fitted.task, fitted.classes) == (None, "binary", ("no", "yes"))
-    assert build.fit_targets(data, nn.CrossEntropyLoss()) is data
+    assert losses.fit_targets(data, nn.CrossEntropyLoss()) is data
 
 
 # What the trainer wants of a step
@@ -316,11 +318,11 @@ def test_fp16_clips_true_gradients_and_not_scaled_ones(fused):
 
 
 def test_precisions_train_alike_but_not_with_the_same_bits():
-    losses = {p: stepped({"name": "SGD", "lr": 0.1}, steps=6, precision=p) for p in build.DTYPES}
-    losses["fp16"] = losses["fp16"][1:]  # the first step overflows at the scaler's first scale, and is left out
-    assert len({tuple(found[:5]) for found in losses.values()}) == 4
+    by_precision = {p: stepped({"name": "SGD", "lr": 0.1}, steps=6, precision=p) for p in losses.DTYPES}
+    by_precision["fp16"] = by_precision["fp16"][1:]  # without the step that overflows the first scale
+    assert len({tuple(found[:5]) for found in by_precision.values()}) == 4
     for precision, tolerance in (("fp32", 1e-6), ("bf16", 0.02), ("fp16", 0.005)):
-        assert losses[precision][:5] == pytest.approx(losses["fp64"][:5], rel=tolerance), precision
+        assert by_precision[precision][:5] == pytest.approx(by_precision["fp64"][:5], rel=tolerance), precision
 
 
 @pytest.mark.parametrize(
@@ -333,7 +335,7 @@ def test_precision_is_that_of_the_layers_and_losses_are_exact_enough(precision, 
     network[0].register_forward_hook(lambda *given: seen.append(given[2].dtype))
     state = build.state(network, {"name": "SGD", "lr": 0.1}, trainer, torch.device("cpu"))
     x, y = (t.double() if precision == "fp64" else t for t in batch())
-    loss, output = build.cost(nn.MSELoss(), trainer, torch.device("cpu"))(state.model, (x, y))
+    loss, output = losses.cost(nn.MSELoss(), trainer, torch.device("cpu"))(state.model, (x, y))
     assert seen == [inside]
     assert loss.dtype == output.dtype == (torch.float64 if precision == "fp64" else torch.float32)
     assert {p.dtype for p in network.parameters()} == {loss.dtype}

@@ -7,22 +7,22 @@ import pytest
 import torch
 from torch import nn
 
-from runner import build, lookup, stack
+from runner import build, lookup, losses, scheduling, specs
 from runner.lookup import ConfigError
 from runner.metrics import METRIC
 
-KINDS = [stack.LAYER, build.LOSS, build.OPTIMIZER, build.SCHEDULER, build.DATA, build.PLOT, METRIC]
+KINDS = [specs.LAYER, losses.LOSS, build.OPTIMIZER, scheduling.SCHEDULER, build.DATA, build.PLOT, METRIC]
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "module"),
     [
-        ("Linear", stack.LAYER, "torch.nn"),
-        ("Residual", stack.LAYER, "runner.layers"),
-        ("MSELoss", build.LOSS, "torch.nn"),
+        ("Linear", specs.LAYER, "torch.nn"),
+        ("Residual", specs.LAYER, "runner.layers"),
+        ("MSELoss", losses.LOSS, "torch.nn"),
         ("AdamW", build.OPTIMIZER, "torch.optim"),
-        ("StepLR", build.SCHEDULER, "torch.optim.lr_scheduler"),
-        ("WarmupCosineLR", build.SCHEDULER, "runner.schedules"),
+        ("StepLR", scheduling.SCHEDULER, "torch.optim.lr_scheduler"),
+        ("WarmupCosineLR", scheduling.SCHEDULER, "runner.schedules"),
         ("line", build.DATA, "runner.data.line"),
         ("Accuracy", METRIC, "torchmetrics"),
     ],
@@ -37,10 +37,10 @@ def test_a_bare_name_is_the_class_of_that_name(name, kind, module):
     ("wrong", "right", "kind"),
     [
         ("Adm", "Adam", build.OPTIMIZER),
-        ("linear", "Linear", stack.LAYER),
-        ("Con2d", "Conv2d", stack.LAYER),
-        ("MSEloss", "MSELoss", build.LOSS),
-        ("CosineLR", "WarmupCosineLR", build.SCHEDULER),
+        ("linear", "Linear", specs.LAYER),
+        ("Con2d", "Conv2d", specs.LAYER),
+        ("MSEloss", "MSELoss", losses.LOSS),
+        ("CosineLR", "WarmupCosineLR", scheduling.SCHEDULER),
         ("digit", "digits", build.DATA),
         ("Acuracy", "Accuracy", METRIC),
     ],
@@ -60,7 +60,7 @@ def test_nothing_is_proposed_where_no_name_is_near():
 @pytest.mark.parametrize("wrong", [None, 3, "", ["Linear"], {"Linear": 1}])
 def test_what_is_no_name_is_refused(wrong):
     with pytest.raises(ConfigError, match="is not the name of a layer"):
-        lookup.find(wrong, stack.LAYER, "key")
+        lookup.find(wrong, specs.LAYER, "key")
 
 
 def test_known_lists_only_what_find_accepts():
@@ -72,9 +72,11 @@ def test_known_lists_only_what_find_accepts():
 
 
 def test_a_dotted_name_reaches_torch():
-    assert lookup.find("torch.nn.Linear", stack.LAYER, "key") is nn.Linear
+    assert lookup.find("torch.nn.Linear", specs.LAYER, "key") is nn.Linear
     assert lookup.find("torch.optim.Adam", build.OPTIMIZER, "key") is torch.optim.Adam
-    assert lookup.find("torch.optim.lr_scheduler.StepLR", build.SCHEDULER, "key") is torch.optim.lr_scheduler.StepLR
+    assert (
+        lookup.find("torch.optim.lr_scheduler.StepLR", scheduling.SCHEDULER, "key") is torch.optim.lr_scheduler.StepLR
+    )
     assert lookup.find("torchmetrics.classification.BinaryAccuracy", METRIC, "key").__name__ == "BinaryAccuracy"
 
 
@@ -97,7 +99,7 @@ DANGEROUS = [
     "runner.lookup.importlib.import_module",
     "runner.environment._output",
     "runner.environment.subprocess.run",
-    "runner.tracking.open_store",
+    "runner.stores.open_store",
     "runner.commands.ui.with_settings",
     "runner.checkpoint.save",
     "runner.__main__.main",
@@ -146,8 +148,8 @@ def load(n: int = 4) -> Data:
 
 def test_the_users_own_code_is_found_in_experiments(experiments: Path):
     (experiments / "mine.py").write_text(MINE)
-    assert lookup.find("experiments.mine.Twice", stack.LAYER, "key")().forward(3) == 6
-    assert lookup.find("experiments.mine.twice", stack.LAYER, "key").__name__ == "twice"
+    assert lookup.find("experiments.mine.Twice", specs.LAYER, "key")().forward(3) == 6
+    assert lookup.find("experiments.mine.twice", specs.LAYER, "key").__name__ == "twice"
     assert len(build.data({"name": "experiments.mine.load", "n": 7}).train) == 7
 
 
@@ -181,18 +183,18 @@ def test_the_folder_named_last_comes_first(experiments: Path, tmp_path: Path):
     (experiments / "far.py").write_text("from torch import nn\nclass Far(nn.Identity): pass\n")
     (nearer / "both.py").write_text("from torch import nn\nclass Near(nn.Identity): pass\n")
     lookup.use_folder(nearer)
-    assert lookup.find("experiments.both.Near", stack.LAYER, "key")
-    assert lookup.find("experiments.far.Far", stack.LAYER, "key")
+    assert lookup.find("experiments.both.Near", specs.LAYER, "key")
+    assert lookup.find("experiments.far.Far", specs.LAYER, "key")
 
 
 def test_another_package_must_be_trusted_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "ours_alone.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match="RUNNER_TRUST=ours_alone"):
-        lookup.find("ours_alone.Twice", stack.LAYER, "key")
+        lookup.find("ours_alone.Twice", specs.LAYER, "key")
     assert "ours_alone" not in sys.modules, "the module of a refused name must not be run"
     monkeypatch.setenv("RUNNER_TRUST", "other, ours_alone")
-    assert lookup.find("ours_alone.Twice", stack.LAYER, "key").__name__ == "Twice"
+    assert lookup.find("ours_alone.Twice", specs.LAYER, "key").__name__ == "Twice"
     monkeypatch.delitem(sys.modules, "ours_alone")
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner import build
+from runner import losses
 from runner.checkpoint import digest
 from runner.data import Batch
 from runner.events import Step
@@ -36,10 +36,10 @@ def model(outputs: int = 2) -> nn.Module:
 
 def trained(loss: nn.Module, stream: Any, network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """Losses and final weights."""
-    cost = build.cost(loss, Trainer(precision="fp64"), CPU)
+    cost = losses.cost(loss, Trainer(precision="fp64"), CPU)
     state = State(network, torch.optim.Adam(network.parameters(), lr=0.01))
-    losses = [step.loss for step in train(state, stream, cost)]
-    return losses, [p.detach() for p in network.parameters()]
+    found = [step.loss for step in train(state, stream, cost)]
+    return found, [p.detach() for p in network.parameters()]
 
 
 LOSSES = {
@@ -57,7 +57,7 @@ LOSSES = {
 def test_accumulating_four_batches_of_16_equals_one_of_64(kind, total):
     """150 = 2 * 64 + 22: the last step has a batch of 16 and one of 6, whose shares differ."""
     loss, classes = LOSSES[kind]
-    data, weigh = examples(total, classes), build.weigh(loss)
+    data, weigh = examples(total, classes), losses.weigh(loss)
     four = trained(loss, grouped(iter(cut(data, 16)), 4, weigh), model(classes or 2))
     one = trained(loss, grouped(iter(cut(data, 64)), 1, weigh), model(classes or 2))
     assert len(four[0]) == len(one[0]) == -(-total // 64)
@@ -69,9 +69,9 @@ def test_equal_shares_would_not_do():
     """The control: with a quarter for each batch the ragged step above comes out differently."""
     loss, data = nn.MSELoss(), examples(150)
     wrong = ([(1 / len(group), batch) for _, batch in group] for group in grouped(iter(cut(data, 16)), 4, lambda b: 1))
-    losses, _ = trained(loss, wrong, model())
-    right, _ = trained(loss, grouped(iter(cut(data, 64)), 1, build.weigh(loss)), model())
-    assert [abs(a - b) < 1e-12 for a, b in zip(losses, right, strict=True)] == [True, True, False]
+    values, _ = trained(loss, wrong, model())
+    right, _ = trained(loss, grouped(iter(cut(data, 64)), 1, losses.weigh(loss)), model())
+    assert [abs(a - b) < 1e-12 for a, b in zip(values, right, strict=True)] == [True, True, False]
 
 
 @pytest.mark.parametrize("size", [7, 64, 150])
@@ -79,7 +79,7 @@ def test_equal_shares_would_not_do():
 def test_evaluating_in_batches_equals_one_big_batch(kind, size):
     loss, classes = LOSSES[kind]
     data, network = examples(150, classes), model(classes or 2)
-    found = evaluate(network, cut(data, size), build.cost(loss, Trainer(), CPU), weigh=build.weigh(loss))
+    found = evaluate(network, cut(data, size), losses.cost(loss, Trainer(), CPU), weigh=losses.weigh(loss))
     with torch.no_grad():
         whole = loss(network(data[0]), data[1])
     assert found.dim() == 0
@@ -93,7 +93,7 @@ def test_evaluating_shows_every_output_in_order_and_changes_nothing():
     before, random = digest(network.state_dict()), torch.get_rng_state()
     for mode in (True, False):
         network.train(mode)
-        evaluate(network, cut(data, 6), build.cost(nn.MSELoss(), Trainer(), CPU), lambda *pair: seen.append(pair))
+        evaluate(network, cut(data, 6), losses.cost(nn.MSELoss(), Trainer(), CPU), lambda *pair: seen.append(pair))
         assert network.training is network[1].training is network[2].training is mode
     assert digest(network.state_dict()) == before
     assert torch.equal(torch.get_rng_state(), random)
@@ -104,10 +104,10 @@ def test_evaluating_shows_every_output_in_order_and_changes_nothing():
 
 def test_training_is_that_of_a_loop_written_by_hand():
     data, network, loss = examples(64), model(), nn.MSELoss()
-    losses, weights = trained(loss, grouped(iter(cut(data, 16)), 1, build.weigh(loss)), network)
+    values, weights = trained(loss, grouped(iter(cut(data, 16)), 1, losses.weigh(loss)), network)
     by_hand = model()
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.01)
-    for (x, y), found in zip(cut(data, 16), losses, strict=True):
+    for (x, y), found in zip(cut(data, 16), values, strict=True):
         optimizer.zero_grad()
         value = loss(by_hand(x), y)
         assert torch.equal(value.detach(), found)
@@ -123,7 +123,7 @@ def test_lbfgs_reaches_the_least_squares_solution():
     optimizer = torch.optim.LBFGS(
         network.parameters(), max_iter=100, tolerance_grad=1e-12, tolerance_change=1e-14, line_search_fn="strong_wolfe"
     )
-    steps = list(train(State(network, optimizer), [[(1.0, (x, y))]] * 6, build.cost(nn.MSELoss(), Trainer(), CPU)))
+    steps = list(train(State(network, optimizer), [[(1.0, (x, y))]] * 6, losses.cost(nn.MSELoss(), Trainer(), CPU)))
     solution = torch.linalg.lstsq(torch.cat([x, torch.ones(50, 1)], 1), y).solution
     torch.testing.assert_close(network.weight.detach(), solution[:5].T, rtol=0, atol=2e-6)
     torch.testing.assert_close(network.bias.detach(), solution[5], rtol=0, atol=2e-6)
@@ -141,7 +141,7 @@ def running(pulled: list[int], batches: int = 10) -> tuple[State, Any]:
 
     network = model()
     state = State(network, torch.optim.SGD(network.parameters(), lr=0.1))
-    return state, train(state, stream(), build.cost(nn.MSELoss(), Trainer(), CPU))
+    return state, train(state, stream(), losses.cost(nn.MSELoss(), Trainer(), CPU))
 
 
 def test_nothing_happens_before_the_first_pull_and_after_the_last():
@@ -163,7 +163,7 @@ def test_a_step_stands_still_while_it_is_looked_at():
     state, steps = running([])
     next(steps)
     paused = digest(state.model.state_dict())
-    evaluate(state.model, [examples(8)], build.cost(nn.MSELoss(), Trainer(), CPU))
+    evaluate(state.model, [examples(8)], losses.cost(nn.MSELoss(), Trainer(), CPU))
     assert digest(state.model.state_dict()) == paused
     assert state.model.training
     next(steps)
@@ -174,7 +174,7 @@ def test_training_ends_with_its_batches_and_can_be_continued():
     state, steps = running([], batches=3)
     assert [step.step for step in steps] == [1, 2, 3]
     network, optimizer = state.model, state.optimizer
-    more = train(State(network, optimizer, step=3), [[(1.0, examples(4))]], build.cost(nn.MSELoss(), Trainer(), CPU))
+    more = train(State(network, optimizer, step=3), [[(1.0, examples(4))]], losses.cost(nn.MSELoss(), Trainer(), CPU))
     assert [step.step for step in more] == [4]
 
 

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Record
 from omegaconf import OmegaConf
 
-from runner import checkpoint, logged_model, tracking
+from runner import checkpoint, logged_model, stores, tracking
 from runner.commands import train
 from runner.context import Context
 from runner.events import Event, Snapshot, Step
@@ -69,8 +69,8 @@ def recorded(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
     chosen.tracking = Tracking(uri=uri, experiment="digits", run_name="chosen", tags={"team": "blue"})
     yaml = OmegaConf.to_yaml(OmegaConf.structured(chosen))
     assert train.with_settings(chosen, Context("study", yaml, ["optimizer.lr=0.01"])) == 0
-    client = tracking.open_store(uri)
-    [row] = tracking.rows(uri)
+    client = stores.open_store(uri)
+    [row] = stores.rows(uri)
     again = prepare(chosen, "again")
     drive(again)
     yield Recorded(chosen, client.get_run(row.run_id), client, again)
@@ -226,7 +226,7 @@ def steps_of(client: MlflowClient, run_id: str) -> list[int]:
 
 def test_an_exception_makes_the_run_failed_and_loses_nothing(start: Start, store: str, tmp_path: Path):
     run_id = recorded_until(store, start(epochs=50, every="10 steps"), At(23, lambda: 1 / 0))
-    client = tracking.open_store(store)
+    client = stores.open_store(store)
     record = client.get_run(run_id)
     assert record.info.status == "FAILED"
     assert record.data.tags["runner.status_reason"] == "ZeroDivisionError: division by zero"
@@ -242,7 +242,7 @@ def test_an_exception_makes_the_run_failed_and_loses_nothing(start: Start, store
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_makes_the_run_killed_and_loses_nothing(start: Start, store: str, number):
     run_id = recorded_until(store, start(epochs=50), At(9, lambda: os.kill(os.getpid(), number)))
-    client = tracking.open_store(store)
+    client = stores.open_store(store)
     record = client.get_run(run_id)
     assert record.info.status == "KILLED"
     assert record.data.tags["runner.status_reason"] == f"interrupted by {number.name}"
@@ -263,8 +263,8 @@ def test_a_run_whose_record_is_incomplete_is_not_finished(store: str, tmp_path: 
 
     with pytest.raises(FileNotFoundError, match=r"sha256\.json"):
         record()
-    client = tracking.open_store(store)
-    [row] = tracking.rows(store)
+    client = stores.open_store(store)
+    [row] = stores.rows(store)
     assert row.status == "FAILED"
     tags = client.get_run(row.run_id).data.tags
     assert tags["runner.status_reason"].startswith("FileNotFoundError: ")
@@ -274,7 +274,7 @@ def test_a_run_whose_record_is_incomplete_is_not_finished(store: str, tmp_path: 
 
 def test_a_loss_that_is_not_a_number_is_recorded(start: Start, store: str):
     run_id = recorded_until(store, start(epochs=300, optimizer={"name": "SGD", "lr": 100.0}))
-    client = tracking.open_store(store)
+    client = stores.open_store(store)
     found = client.get_metric_history(run_id, "train/loss")
     assert [m.step for m in found] == list(range(1, 301))
     assert np.isnan(found[-1].value)
@@ -285,7 +285,7 @@ def test_more_steps_than_one_call_takes_are_all_recorded(store: str):
     with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
         for step in range(1, 2 * tracking.CHUNK + 8):
             tracker.record(Step(step, torch.tensor(float(step))))
-    client = tracking.open_store(store)
+    client = stores.open_store(store)
     found = client.get_metric_history(tracker.run_id, "train/loss")
     assert [(m.step, m.value) for m in found] == [(n, float(n)) for n in range(1, 2 * tracking.CHUNK + 8)]
 
@@ -294,7 +294,7 @@ def test_long_and_many_params_are_recorded(store: str):
     params = {f"key{i}": str(i) for i in range(250)} | {"long": "x" * 10_000}
     with tracking.recording(store, "tests", None, {}, params, {}) as tracker:
         pass
-    found = tracking.open_store(store).get_run(tracker.run_id).data.params
+    found = stores.open_store(store).get_run(tracker.run_id).data.params
     assert found == {**params, "long": "x" * tracking.LONGEST_PARAM}
 
 
@@ -314,12 +314,12 @@ def test_four_processes_create_one_store_at_once(tmp_path: Path):
     for process in processes:
         process.join(240)
     assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    assert [row.status for row in tracking.rows(uri, "shared")] == ["FINISHED"] * 4
+    assert [row.status for row in stores.rows(uri, "shared")] == ["FINISHED"] * 4
 
 
 def test_a_store_can_be_read_while_it_is_written(store: str):
-    tracking.open_store(store)
-    with sqlite3.connect(tracking.sqlite_path(store)) as connection:
+    stores.open_store(store)
+    with sqlite3.connect(stores.sqlite_path(store)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
 
@@ -329,22 +329,22 @@ def test_a_new_store_is_in_wal_mode(empty_store: Path):
 
 
 def test_a_deleted_experiment_is_told_and_no_run_is_made(store: str):
-    client = tracking.open_store(store)
+    client = stores.open_store(store)
     client.delete_experiment(client.create_experiment("old"))
     with (
         pytest.raises(ConfigError, match=r"^tracking.experiment: 'old' was deleted from this store"),
         tracking.recording(store, "old", None, {}, {}, {}),
     ):
         pass
-    assert tracking.rows(store) == []
+    assert stores.rows(store) == []
 
 
 def test_a_store_that_cannot_be_is_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"^tracking.uri: there is no folder"):
-        tracking.open_store(f"sqlite:///{tmp_path}/missing/mlflow.db")
+        stores.open_store(f"sqlite:///{tmp_path}/missing/mlflow.db")
     (tmp_path / "mlflow.db").write_text("this is no database, but a text of some length" * 100)
     with pytest.raises(ConfigError, match=r"^tracking.uri: "):
-        tracking.open_store(f"sqlite:///{tmp_path}/mlflow.db")
+        stores.open_store(f"sqlite:///{tmp_path}/mlflow.db")
 
 
 def test_artifacts_are_found_from_another_working_directory(
@@ -357,7 +357,7 @@ def test_artifacts_are_found_from_another_working_directory(
     monkeypatch.chdir(here)
     with tracking.recording("sqlite:///mlflow.db", "a/b c", None, {}, {}, {"config.yaml": "seed: 7\n"}) as tracker:
         monkeypatch.chdir(there)
-    client = tracking.open_store(f"sqlite:///{here}/mlflow.db")
+    client = stores.open_store(f"sqlite:///{here}/mlflow.db")
     found = Path(client.download_artifacts(tracker.run_id, "config.yaml", str(there)))
     assert found.read_text() == "seed: 7\n"
     assert list(here.glob("mlruns/a_b_c/**/config.yaml"))
@@ -370,13 +370,13 @@ def test_rows_are_the_newest_runs_first(store: str):
         with tracking.recording(store, name, f"run {name}", {}, {}, {}) as tracker:
             tracker.record(Step(1, torch.tensor(0.5)))
         ids.append(tracker.run_id)
-    rows = tracking.rows(store)
+    rows = stores.rows(store)
     assert [row.run_id for row in rows] == ids[::-1]
     assert (rows[0].name, rows[0].experiment, rows[0].status) == ("run three", "three", "FINISHED")
     assert rows[0].metrics == {"train/loss": 0.5}
-    assert [row.run_id for row in tracking.rows(store, "two")] == [ids[1]]
-    assert [row.run_id for row in tracking.rows(store, most=2)] == ids[:0:-1]
-    assert tracking.rows(store, "four") == []
+    assert [row.run_id for row in stores.rows(store, "two")] == [ids[1]]
+    assert [row.run_id for row in stores.rows(store, most=2)] == ids[:0:-1]
+    assert stores.rows(store, "four") == []
 
 
 # The logged model
@@ -392,7 +392,7 @@ def test_the_logged_model_is_served_at_any_batch_size(start: Start, store: str, 
         run.model.train()
         uri = logged_model.log(tracker.client, tracker.run_id, run.model, run.batch_of(2), run.folder)
         assert run.model.training
-    assert tracking.open_store(store).get_run(tracker.run_id).data.tags["runner.logged_model"] == uri
+    assert stores.open_store(store).get_run(tracker.run_id).data.tags["runner.logged_model"] == uri
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store)

@@ -10,9 +10,9 @@ def with_settings(settings: Settings, context: Context) -> int:
     """Print the newest runs of the tracking store; `tracking.experiment=NAME` shows those of one experiment."""
     from rich.table import Table
 
-    from runner import screen, tracking
+    from runner import screen, stores
 
-    found = tracking.rows(settings.tracking.uri, settings.tracking.experiment)
+    found = stores.rows(settings.tracking.uri, settings.tracking.experiment)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("run", "name", "experiment", "status", "started", "took", "results"):
         table.add_column(heading, no_wrap=heading != "results")

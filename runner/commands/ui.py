@@ -9,14 +9,15 @@ from runner.settings import Settings
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Serve the UI on 127.0.0.1 until interrupted; RUNNER_UI_PORT chooses the port (5000)."""
-    from runner import tracking
+
+    from runner import stores
 
     uri = settings.tracking.uri
     if uri.startswith(("http://", "https://")):
         print(f"{uri} is a server: open it in a browser")
         return 0
-    tracking.open_store(uri)  # creates one that does not exist, so that the UI has something to show
-    path = tracking.sqlite_path(uri)
+    stores.open_store(uri)  # creates one that does not exist, so that the UI has something to show
+    path = stores.sqlite_path(uri)
     port = os.environ.get("RUNNER_UI_PORT", "5000")
     # Without this MLflow starts 15 processes.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
