@@ -19,6 +19,7 @@ class Best:
 
     def compare(self, value: float, step: int, model: nn.Module) -> None:
         """Keep the weights of `model` if `value` is better than all before; a number is better than none."""
+        value = value if math.isfinite(value) else math.nan  # infinity would be the best for ever where more is better
         gain = self.value - value if self.mode == "min" else value - self.value
         if self.weights is None or gain > self.min_delta or math.isnan(self.value) > math.isnan(value):
             self.keep(model, step)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
 from collections.abc import Iterable
@@ -12,26 +13,40 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FILES = {"state_dict": "state_dict.pt", "model": "model.pt"}
+from runner import durable
+
+FILES = {"state_dict": "state_dict.pt", "model": "model.pt", "training": "training.pt"}
+#: The files that hold a model, each of them alone.
+MODELS = ("state_dict", "model")
+DIGESTS = "sha256.json"
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be loaded: it is damaged, or it belongs to another model."""
 
 
-def save(folder: Path, model: nn.Module, format: str) -> dict[str, str]:
+def save(folder: Path, model: nn.Module, format: str, training: dict[str, Any] | None = None) -> dict[str, str]:
     """Write the model's files into `folder` and return the SHA-256 of each by file name.
 
     format: "state_dict" (the parameters and buffers), "model" (the module itself), or "both".
+    training: what else the next step depends on, as tensors and plain values; goes into `training.pt`.
+    Raises CheckpointError when the files cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    kinds = list(MODELS) if format == "both" else [format]
+    content = {FILES[kind]: model if kind == "model" else model.state_dict() for kind in kinds}
+    if training is not None:
+        content[FILES["training"]] = training
     digests = {}
-    for kind in FILES if format == "both" else [format]:
-        buffer = io.BytesIO()
-        torch.save(model if kind == "model" else model.state_dict(), buffer)
-        (folder / FILES[kind]).write_bytes(buffer.getbuffer())
-        digests[FILES[kind]] = hashlib.sha256(buffer.getbuffer()).hexdigest()
-    (folder / "sha256.json").write_text(json.dumps(digests, indent=2) + "\n")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, value in content.items():
+            buffer = io.BytesIO()
+            torch.save(value, buffer)
+            durable.write(folder / name, buffer.getbuffer())
+            digests[name] = hashlib.sha256(buffer.getbuffer()).hexdigest()
+        durable.write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode())
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written: {error}") from error
     return digests
 
 
@@ -51,6 +66,11 @@ def load_model(path: Path, classes: Iterable[type], sha256: str | None = None) -
     return model
 
 
+def load_training(path: Path, sha256: str | None = None) -> dict[str, Any]:
+    """What `save` was given as `training`. No code in the file is run."""
+    return _load(path, [], sha256)  # type: ignore[no-any-return]
+
+
 def digest(state: dict[str, Tensor]) -> str:
     """The SHA-256 of a state_dict's names, types, shapes and bytes: equal only for equal weights."""
     sha = hashlib.sha256()
@@ -67,6 +87,10 @@ def copy(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _load(path: Path, classes: Iterable[type], sha256: str | None) -> Any:
+    if os.environ.get("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "").lower() in ("1", "y", "yes", "true"):
+        raise CheckpointError(
+            f"{path}: TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD is set, which lets a file run any code; unset it"
+        )
     _verify(path, sha256)
     try:
         with torch.serialization.safe_globals([*classes, *_PARTS]):
@@ -90,7 +114,7 @@ _PARTS: list[Any] = [nn.functional.relu, nn.functional.gelu]
 
 
 def _verify(path: Path, wanted: str | None) -> None:
-    beside = path.with_name("sha256.json")
+    beside = path.with_name(DIGESTS)
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such file")
     if wanted is None and beside.exists():

@@ -1,6 +1,7 @@
 """The losses and metrics of a run as far as it has come, for plots and for what is best."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +40,20 @@ class History:
         losses = self.points.get("train/loss", [])[self._epoch_start :]
         self._epoch_start += len(losses)
         return sum(value for _, value in losses) / max(len(losses), 1)
+
+    def taken(self) -> dict[str, Any]:
+        """All of it, as tensors and plain values."""
+        columns = {
+            name: (torch.tensor([s for s, _ in found]), torch.tensor([v for _, v in found], dtype=torch.float64))
+            for name, found in self.points.items()
+        }
+        return {"points": columns, "epoch_start": self._epoch_start}
+
+    def restore(self, taken: dict[str, Any]) -> None:
+        """Begin with what `taken` gave."""
+        self._epoch_start = taken["epoch_start"]
+        for name, (steps, values) in taken["points"].items():
+            self._points[name] = list(zip(steps.tolist(), values.tolist(), strict=True))
 
     def _read(self) -> None:
         if self._pending:

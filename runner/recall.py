@@ -38,9 +38,13 @@ def find_run(uri: str, run: str) -> str:
 
 def settings(uri: str, run_id: str) -> Settings:
     """The configuration that the run was made with."""
+    return _made(Settings, yaml.safe_load(config(uri, run_id)), "")  # type: ignore[no-any-return]
+
+
+def config(uri: str, run_id: str) -> str:
+    """The run's config.yaml."""
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-        path = _artifact(_open(uri), run_id, "config.yaml", folder)
-        return _made(Settings, yaml.safe_load(path.read_text()), "")  # type: ignore[no-any-return]
+        return _artifact(_open(uri), run_id, "config.yaml", folder).read_text()
 
 
 def data(uri: str, run_id: str) -> dict[str, Any]:
@@ -50,6 +54,59 @@ def data(uri: str, run_id: str) -> dict[str, Any]:
         return json.loads(path.read_text())  # type: ignore[no-any-return]
 
 
+def status(uri: str, run_id: str) -> tuple[str, str]:
+    """The run's status and the name of its experiment."""
+    client = _open(uri)
+    info = client.get_run(run_id).info
+    return info.status, client.get_experiment(info.experiment_id).name
+
+
+def last_step(uri: str, run_id: str) -> int:
+    """The last optimizer step whose loss was recorded; 0 if none was."""
+    points = _open(uri).get_metric_history(run_id, "train/loss")
+    return max((point.step for point in points), default=0)
+
+
+@dataclasses.dataclass
+class Kept:
+    """A checkpoint that a run's tags tell of."""
+
+    place: str  # the artifact folder
+    step: int
+    sha256: dict[str, str]  # by file name
+
+
+def kept(uri: str, run_id: str, name: str) -> list[Kept]:
+    """The run's checkpoints `last` (the newest first, then those before it) or `best`."""
+    tags = _open(uri).get_run(run_id).data.tags
+    return [Kept(**entry) for entry in json.loads(tags.get(f"checkpoint.{name}.kept", "[]"))]
+
+
+def state(uri: str, run_id: str, classes: Iterable[type]) -> tuple[Kept, dict[str, Tensor], dict[str, Any], list[str]]:
+    """The newest checkpoint that can be loaded: (which, weights, training state, what is wrong with newer ones).
+
+    Raises CheckpointError when there is one, and none can be loaded; ConfigError when there is none.
+    """
+    client = _open(uri)
+    wrong: list[str] = []
+    found = kept(uri, run_id, "last")
+    if not found:
+        status = client.get_run(run_id).info.status
+        raise ConfigError(
+            "", f"run {run_id} is {status} and kept no checkpoint to continue from; checkpoint.every=1 keeps some"
+        )
+    for entry in found:
+        with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+            try:
+                files = Path(client.download_artifacts(run_id, entry.place, folder))
+                training = checkpoint.FILES["training"]
+                loaded = checkpoint.load_training(files / training, entry.sha256.get(training))
+                return entry, _weights(files, entry.sha256, classes), loaded, wrong
+            except Exception as error:  # whatever it is, there may be one before
+                wrong.append(f"checkpoint of step {entry.step}: {str(error).strip().splitlines()[0]}")
+    raise checkpoint.CheckpointError("; ".join(wrong))
+
+
 def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] = ()) -> dict[str, Tensor]:
     """Parameters and buffers of the run's checkpoint `last` or `best`. No code in the file is run.
 
@@ -57,13 +114,18 @@ def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] =
     Raises CheckpointError when the file is damaged, or another one than the run's tags tell of.
     """
     client = _open(uri)
-    told = json.loads(client.get_run(run_id).data.tags.get(f"checkpoint.{name}.sha256", "{}"))
+    tags = client.get_run(run_id).data.tags
+    place, told = tags.get(f"checkpoint.{name}"), json.loads(tags.get(f"checkpoint.{name}.sha256", "{}"))
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-        files = _artifact(client, run_id, f"checkpoints/{name}", folder)
-        state_dict, model = (files / checkpoint.FILES[kind] for kind in ("state_dict", "model"))
-        if state_dict.exists():
-            return checkpoint.load_state_dict(state_dict, told.get(state_dict.name))
-        return checkpoint.load_model(model, classes, told.get(model.name)).state_dict()
+        files = _artifact(client, run_id, place or f"checkpoints/{name}", folder)
+        return _weights(files, told, classes)
+
+
+def _weights(files: Path, told: dict[str, str], classes: Iterable[type]) -> dict[str, Tensor]:
+    state_dict, model = (files / checkpoint.FILES[kind] for kind in checkpoint.MODELS)
+    if state_dict.exists():
+        return checkpoint.load_state_dict(state_dict, told.get(state_dict.name))
+    return checkpoint.load_model(model, classes, told.get(model.name)).state_dict()
 
 
 def _open(uri: str) -> "MlflowClient":

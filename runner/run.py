@@ -3,7 +3,7 @@
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runner import build, checkpoint, forward, losses, metrics, plots, scheduling, stack
+from runner import build, checkpoint, exact, forward, losses, metrics, plots, scheduling, stack
 from runner.best import Best
 from runner.data import Batch, Data, Source, Tensors, batches, count, whole
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
+from runner.finite import Finite, check_model
 from runner.history import History
 from runner.lookup import ConfigError, did_you_mean
 from runner.loop import Cost, Parts, State, evaluate, train
@@ -143,6 +144,10 @@ class Run:
         """Write the model as it is and the best one so far, unless their newest files are these already."""
         if self.written.get("last") != self.state.step:
             yield self._written("last", self.state.step)
+        yield from self.rescued()
+
+    def rescued(self) -> Iterator[Snapshot]:
+        """Write the best model so far, unless its newest files are that already."""
         if self.best.weights is not None and self.written.get("best") != self.best.step:
             now = checkpoint.copy(self.model)
             self.model.load_state_dict(self.best.weights)
@@ -193,7 +198,9 @@ class Run:
     def _written(self, name: str, step: int) -> Snapshot:
         # A folder of its own: files of an earlier one may still be on their way to the store.
         folder = self.folder / f"{name}-{step}"
-        checkpoint.save(folder, self.model, self.settings.checkpoint.format)
+        check_model(self.model, step)
+        training = exact.taken(self) if name == "last" and self.trains else None
+        checkpoint.save(folder, self.model, self.settings.checkpoint.format, training)
         self.written[name] = step
         return Snapshot(name, step, folder)
 
@@ -237,24 +244,40 @@ class Run:
         return folder
 
 
-def drive(run: Run, *observers: Observer, check: Callable[[], None] = lambda: None) -> None:
+def drive(run: Run, *observers: Observer, stop: Callable[[], BaseException | None] = lambda: None) -> None:
     """Train to the end and tell the observers.
 
-    check: is called between two steps, and raises to end the run there.
+    stop: is asked between two steps; what it gives ends the run there, and is raised after a checkpoint.
+    Raises Diverged when the loss is no finite number.
     """
-    told = (run.history_, *observers)
-    for step in train(run.state, run.batches(), run.cost):
-        for observer in told:
-            observer.record(step)
-        for event in run.after(step):
+    told, finite = (run.history_, *observers), Finite(run.device.type != "cpu")
+    try:
+        for step in () if run.stopped else train(run.state, run.batches(), run.cost):
+            finite.check(step)
             for observer in told:
-                observer.record(event)
-        check()
-        if run.stopped:
-            break
+                observer.record(step)
+            _tell(told, run.after(step))
+            if (reason := stop()) is not None:
+                _tell(told, run.snapshots())
+                raise reason
+            if run.stopped:
+                break
+        finite.check_last()
+    except Exception as error:
+        try:
+            _tell(told, run.rescued())
+        except Exception as another:
+            error.add_note(f"and the best model so far cannot be written: {another}")
+        raise
     for event in run.finish():
-        check()
-        for observer in told:
+        _tell(told, [event])
+        if (reason := stop()) is not None:
+            raise reason
+
+
+def _tell(observers: Iterable[Observer], events: Iterable[Event]) -> None:
+    for event in events:
+        for observer in observers:
             observer.record(event)
 
 

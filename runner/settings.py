@@ -31,12 +31,14 @@ class Trainer:
     precision: str = "fp32"  # fp32 | fp64 | bf16 | fp16; bf16 and fp16 by autocast, fp16 with loss scaling
     compile: Any = False  # true, or the name of a torch.compile backend
     deterministic: bool = False  # only algorithms that give the same bits twice; slower on a GPU
+    time_limit: str | None = None  # "90 minutes", "12 hours": stop and save before the process is that old; null: never
     threads: int | None = None  # CPU threads for one operation; other numbers give other last bits
 
 
 @dataclass
 class Checkpoint:
-    every: Any = None  # 1 | "2 epochs" | "100 steps" | "10 minutes"; null: only at the end
+    every: Any = None  # 1 | "2 epochs" | "100 steps" | "10 minutes"; null: at the end, and when interrupted
+    keep: int = 2  # the newest so many, beside the best; with one alone there is none to fall back to
     format: str = "state_dict"  # state_dict | model | both
 
 

@@ -31,10 +31,14 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    def stop(self) -> Interrupted | None:
+        """What to end with, if a signal has come."""
+        return None if self._received is None else Interrupted(self._received)
+
     def check(self) -> None:
         """Raise Interrupted if a signal has come."""
-        if self._received is not None:
-            raise Interrupted(self._received)
+        if (reason := self.stop()) is not None:
+            raise reason
 
     def _note(self, number: int, _: FrameType | None) -> None:
         if self._received is not None and number == signal.SIGINT:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner import durable
 from runner.lookup import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +36,31 @@ def open_store(uri: str) -> "MlflowClient":
         return _open_sqlite(path)
     except (MlflowException, sqlite3.Error) as error:
         raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
+
+
+def put(client: "MlflowClient", run_id: str, folder: Path, place: str) -> None:
+    """The files of `folder` as artifacts in `place`. On a local disk each is whole or not there."""
+    here = _local(client, run_id)
+    if here is None:
+        client.log_artifacts(run_id, str(folder), place)
+    else:
+        durable.publish(sorted(folder.iterdir()), here / place)
+
+
+def delete(client: "MlflowClient", run_id: str, place: str) -> None:
+    """Delete the artifacts in `place`, if this kind of store can."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with contextlib.suppress(NotImplementedError):
+        get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
+
+
+def _local(client: "MlflowClient", run_id: str) -> Path | None:
+    """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    uri = client.get_run(run_id).info.artifact_uri
+    return Path(local_file_uri_to_path(uri)) if uri.startswith(("file:", "/")) else None
 
 
 def sqlite_path(uri: str) -> Path | None:

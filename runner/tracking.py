@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import queue
 import shutil
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import stores
+from runner.checkpoint import DIGESTS
 from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
 from runner.history import read
 from runner.lookup import ConfigError
@@ -45,6 +47,10 @@ class Tracker:
         self._noted: list[tuple[Event | _End, float]] = []  # with the time, in seconds since 1970
         self._sent = time.monotonic()
         self._queue: queue.SimpleQueue[list[tuple[Event | _End, float]]] = queue.SimpleQueue()
+        self.keep = 2  # checkpoints `last`
+        self.kept: dict[str, list[dict[str, Any]]] = {}  # name -> place, step and sha256 of each, newest first
+        self.there: set[tuple[str, int]] = set()  # (metric, step) that a continued run has already
+        self._gone: list[str] = []  # places of checkpoints to delete
         self._error: BaseException | None = None
         self._reason = ""
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
@@ -98,6 +104,8 @@ class Tracker:
             yield partial(self._end, event, tags)
         elif tags:
             yield partial(self.client.log_batch, self.run_id, tags=_tags(tags))
+        if self._gone:
+            yield self._prune
 
     def _end(self, event: _End, tags: dict[str, str]) -> None:
         """A run whose record is incomplete has failed, however well it was trained."""
@@ -122,27 +130,54 @@ class Tracker:
         if steps:
             losses = read([step for step, _ in steps])
             values += [("train/loss", loss, at, step) for (step, loss), (_, at) in zip(losses, steps, strict=True)]
-        points = [Metric(name, value, int(at * 1000), step) for name, value, at, step in values]
+        points = [
+            Metric(name, value, int(at * 1000), step)
+            for name, value, at, step in values
+            if math.isfinite(value) and (name, step) not in self.there  # infinity would win where more is better
+        ]
         for start in range(0, len(points), CHUNK):
             self.client.log_batch(self.run_id, metrics=points[start : start + CHUNK])
 
     def _log_checkpoint(self, event: Snapshot, tags: dict[str, str]) -> None:
         """The tags that name a checkpoint are written after its files, so that they never point at half of them."""
-        place = f"checkpoints/{event.name}"
-        self.client.log_artifacts(self.run_id, str(event.folder), place)
-        digests = json.loads((event.folder / "sha256.json").read_text())
-        told = {"": place, ".step": str(event.step), ".sha256": json.dumps(digests)}
+        place = f"checkpoints/{event.name}-{event.step}"
+        stores.put(self.client, self.run_id, event.folder, place)
+        entry = {"place": place, "step": event.step, "sha256": json.loads((event.folder / DIGESTS).read_text())}
+        kept = [entry, *(k for k in self.kept.get(event.name, []) if k["place"] != place)]
+        most = self.keep if event.name == "last" else 1
+        self.kept[event.name], self._gone = kept[:most], self._gone + [k["place"] for k in kept[most:]]
+        told = {
+            "": place,
+            ".step": str(event.step),
+            ".sha256": json.dumps(entry["sha256"]),
+            ".kept": json.dumps(self.kept[event.name]),
+        }
         tags.update({f"checkpoint.{event.name}{key}": value for key, value in told.items()})
         shutil.rmtree(event.folder)
+
+    def _prune(self) -> None:
+        """Delete the checkpoints that no tag names any more."""
+        gone, self._gone = self._gone, []
+        for place in gone:
+            stores.delete(self.client, self.run_id, place)
 
 
 @contextlib.contextmanager
 def recording(
-    uri: str, experiment: str, run_name: str | None, tags: dict[str, str], params: dict[str, str], files: dict[str, str]
+    uri: str,
+    experiment: str,
+    run_name: str | None,
+    tags: dict[str, str],
+    params: dict[str, str],
+    files: dict[str, str],
+    run_id: str | None = None,
+    keep: int = 2,
 ) -> Iterator[Tracker]:
     """An MLflow run that is FINISHED only if the block ends by itself; FAILED or KILLED with the reason otherwise.
 
     params: dotted key -> value. files: artifact name -> text.
+    run_id: of a run that is to be continued, whose name and params stay as they are.
+    keep: how many checkpoints `last` to keep.
     """
     from mlflow.entities import Param
     from mlflow.exceptions import MlflowException
@@ -151,10 +186,14 @@ def recording(
 
     client = stores.open_store(uri)
     try:
-        run_id = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=run_name).info.run_id
+        if run_id is None:
+            place = stores.experiment(client, uri, experiment)
+            tracker = Tracker(client, client.create_run(place, tags=tags, run_name=run_name).info.run_id)
+        else:
+            tracker, params = _continued(client, run_id, tags), {}
     except MlflowException as error:
         raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.first_line(error)}") from error
-    tracker = Tracker(client, run_id)
+    tracker.keep, run_id = keep, tracker.run_id
     try:
         entries = [Param(key, value[:LONGEST_PARAM]) for key, value in params.items()]
         for start in range(0, len(entries), 100):
@@ -172,6 +211,18 @@ def recording(
         _close(tracker, "FAILED", f"{type(error).__name__}: {error}", error)
         raise
     tracker.close("FINISHED", "")
+
+
+def _continued(client: "MlflowClient", run_id: str, tags: dict[str, str]) -> Tracker:
+    """The tracker of a run that is RUNNING again, and has the points that it has."""
+    tracker, run = Tracker(client, run_id), client.get_run(run_id)
+    for name in ("last", "best"):
+        tracker.kept[name] = json.loads(run.data.tags.get(f"checkpoint.{name}.kept", "[]"))
+    for key in run.data.metrics:
+        tracker.there.update((key, point.step) for point in client.get_metric_history(run_id, key))
+    client.log_batch(run_id, tags=_tags(tags))
+    client.update_run(run_id, status="RUNNING")
+    return tracker
 
 
 def _close(tracker: Tracker, status: str, reason: str, cause: BaseException) -> None:

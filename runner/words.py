@@ -23,6 +23,7 @@ def bare(words: list[str]) -> list[str]:
 def call(name: str, command: Callable[..., int], words: list[str]) -> int:
     """Call `command(uri, run, key=value, ...)`; its keyword-only arguments, all of them strings, are the keys.
 
+    A command that takes `**overrides` is handed every key.
     tracking.uri=URI among the words names another store than MLFLOW_TRACKING_URI, or else mlflow.db here.
     Raises ConfigError for a word that is too many, unknown or missing.
     """
@@ -57,8 +58,9 @@ def _split(word: str, name: str) -> tuple[str, str]:
 
 def _check(name: str, command: Callable[..., int], given: dict[str, Any]) -> None:
     takes = {k: p for k, p in inspect.signature(command).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    free = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(command).parameters.values())
     for key in given:
-        if key not in takes:
+        if key not in takes and not free:
             known = [*takes, "tracking.uri"]
             raise ConfigError(
                 key,

@@ -455,7 +455,7 @@ def test_a_signal_stops_between_two_steps(start: Start):
 
     before = signal.getsignal(signal.SIGTERM)
     with Signals() as signals, pytest.raises(Interrupted, match="SIGTERM") as stop:
-        drive(run, Impatient(), check=signals.check)
+        drive(run, Impatient(), stop=signals.stop)
     assert stop.value.exit_code == 143
     assert run.state.step == 7
     assert signal.getsignal(signal.SIGTERM) is before

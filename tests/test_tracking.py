@@ -203,7 +203,7 @@ def recorded_until(uri: str, run: Run, *observers: Any) -> str:
             tracking.recording(uri, "tests", None, {}, {"seed": "0"}, {"config.yaml": "seed: 0\n"}) as tracker,
         ):
             seen = tracker.run_id
-            drive(run, tracker, *observers, check=signals.check)
+            drive(run, tracker, *observers, stop=signals.stop)
     except (Interrupted, KeyboardInterrupt, ZeroDivisionError):
         pass
     return seen

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from runner import fingerprint
 from runner.context import Context
 from runner.settings import Settings
 from runner.signals import Interrupted, Signals
@@ -26,37 +27,53 @@ def with_settings(settings: Settings, context: Context) -> int:
         run = prepare(settings, context.name)
         try:
             signals.check()
-            _train(run, settings, context, console, signals)
+            record(run, context, console, signals)
         finally:
             run.close()
     return 0
 
 
-def _train(run: "Run", settings: Settings, context: Context, console: "Console", signals: Signals) -> None:
+def record(
+    run: "Run",
+    context: Context,
+    console: "Console",
+    signals: Signals,
+    run_id: str = "",
+    drift: dict[str, str] | None = None,
+) -> None:
+    """Train from where `run` stands to its end, into a new MLflow run, or into `run_id`, which is continued.
+
+    drift: tags that tell what has changed in a run that is continued.
+    """
     from runner import garbage, logged_model, screen, tracking
+    from runner.limit import TimeLimit
     from runner.run import drive
 
+    settings, told = run.settings, run.settings.tracking
+    experiment, limit = told.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
-    told, experiment = settings.tracking, settings.tracking.experiment or context.name
-    run_id, status, values = "", "FAILED", {}
+    identity = _identity(run, context) if not run_id else _again(run, context, drift or {})
+    goal = (told.uri, experiment, told.run_name or context.title, *identity)
+    status, values = "FAILED", {}
     try:
-        with tracking.recording(
-            told.uri, experiment, told.run_name or context.title, *_identity(run, context)
-        ) as tracker:
+        with tracking.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
-            watch = screen.watching(console, settings.trainer.epochs, settings.trainer.epochs * run.steps_per_epoch)
+            watch = screen.watching(console, settings.trainer.epochs, run.steps)
             garbage.usual()
             with contextlib.closing(watch):
-                drive(run, tracker, watch, check=signals.check)
+                drive(run, tracker, watch, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
                 logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
+            signals.check()
         status = "FINISHED"
         console.print(
             "to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={told.uri}"), soft_wrap=True
         )
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
+        if run_id and run.written.get("last"):
+            console.print(f"to continue it: runner resume {run_id[:8]}")
         raise
     finally:
         if run_id:
@@ -78,11 +95,24 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
     return tags, params(dataclasses.asdict(run.settings)), files
 
 
+def _again(
+    run: "Run", context: Context, drift: dict[str, str]
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """The same of a run that is continued: what it was made with stays, what it is continued with is added."""
+    from runner import environment
+
+    step = run.state.step
+    tags = {**drift, "runner.resumed": f"after step {step}"}
+    files = {f"environment-{step}.txt": environment.text(context.overrides, run.device)}
+    return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
+
+
 def noted(data: "Data") -> dict[str, Any]:
     """What a later user of the model must know of the data that it was trained on."""
     x = data.train[0][0]
     example = {"shape": list(x.shape), "dtype": "float32" if x.is_floating_point() else str(x.dtype).split(".")[1]}
-    return {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
+    told = {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
+    return {**told, "sha256": fingerprint.fingerprint(data)}
 
 
 def _is_default(uri: str) -> bool:

@@ -1,0 +1,88 @@
+"""Continue an interrupted run in its own record, exactly as if it had never stopped."""
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from runner.context import Context
+from runner.lookup import ConfigError
+from runner.signals import Signals
+
+if TYPE_CHECKING:
+    from runner.recall import Kept
+    from runner.run import Run
+
+
+def with_run(uri: str, run: str, **overrides: str) -> int:
+    """Train `run` to its end; `trainer.epochs=N` makes it longer. Returns the exit code."""
+    import dataclasses
+
+    from runner import amend, drift, recall, screen
+    from runner.checkpoint import CheckpointError
+    from runner.commands.train import record
+    from runner.prepare import prepare
+
+    run_id = recall.find_run(uri, run)
+    status, experiment = recall.status(uri, run_id)
+    if status == "RUNNING":
+        raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
+    text = recall.config(uri, run_id)
+    recorded, _ = amend.amended(text, {})
+    settings, changed_text = amend.amended(text, {**overrides, "tracking.uri": uri})
+    found = drift.changes(*(amend.leaves(dataclasses.asdict(s)) for s in (recorded, settings)))
+    with Signals() as signals:
+        made = prepare(settings, experiment)
+        try:
+            _check_data(made, recall.data(uri, run_id))
+            entry, old_steps = _restored(made, uri, run_id)
+            _check_record(recall.last_step(uri, run_id), entry, drift.steers(found))
+            drift.apply(made, found, old_steps)
+            if status == "FINISHED" and made.state.step >= made.steps:
+                print(f"run {run_id} is FINISHED after {made.epoch} epochs; trainer.epochs=N continues it up to N")
+                return 0
+            signals.check()
+            print(f"run {run_id} continues after step {entry.step} of {made.steps}")
+            context = Context(experiment, changed_text, [f"{k}={v}" for k, v in overrides.items()])
+            record(made, context, screen.console(), signals, run_id, _drifted(found, entry.step))
+        except CheckpointError as error:
+            print(error, file=sys.stderr)
+            return 1
+        finally:
+            made.close()
+    return 0
+
+
+def _restored(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:
+    """Put the run where its newest good checkpoint is. Gives that checkpoint, and the length of training it knew."""
+    from runner import exact, recall, stack
+
+    entry, weights, training, wrong = recall.state(uri, run_id, stack.classes(made.stack))
+    for problem in wrong:
+        print(f"{problem}; falling back to the checkpoint of step {entry.step}", file=sys.stderr)
+    exact.restore(made, weights, training)
+    made.written = {"last": entry.step}
+    for kept in recall.kept(uri, run_id, "best"):
+        made.written["best"] = kept.step
+    return entry, int(training["steps"])
+
+
+def _check_data(made: "Run", told: dict[str, Any]) -> None:
+    from runner.fingerprint import fingerprint
+
+    was, now = told.get("sha256"), fingerprint(made.data)
+    if was is not None and was != now:
+        parts = ", ".join(name for name in {**was, **now} if was.get(name) != now.get(name))
+        raise ConfigError("data", f"the {parts} data are not those that the run was trained on; bring them back")
+
+
+def _check_record(last: int, entry: "Kept", steers: bool) -> None:
+    """Steps that were recorded, and lost with the process, are repeated with the same bits; not with other settings."""
+    if steers and last > entry.step:
+        raise ConfigError(
+            "",
+            f"the record goes on to step {last}, and the checkpoint is of step {entry.step}: what was recorded cannot"
+            " be trained otherwise; continue without changes, or start a run of its own",
+        )
+
+
+def _drifted(found: dict[str, tuple[Any, Any]], step: int) -> dict[str, str]:
+    return {f"drift.{key}": f"{old!r} -> {new!r} after step {step}" for key, (old, new) in found.items()}

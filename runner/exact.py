@@ -1,0 +1,62 @@
+"""Everything beside the weights that the next step depends on, so that a continued run is the uninterrupted one."""
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from runner.run import Run
+
+
+def taken(run: "Run") -> dict[str, Any]:
+    """The state between two steps, as tensors and plain values: what `restore` needs, beside the model's own."""
+    best, scheduler = run.best, run.schedule.scheduler
+    return {
+        "step": run.state.step,
+        "steps": run.steps,
+        "epoch": run.epoch,
+        "optimizer": run.state.optimizer.state_dict(),
+        "scaler": run.state.scaler.state_dict(),
+        "scheduler": None if scheduler is None else scheduler.state_dict(),
+        "best": {"value": best.value, "step": best.step, "stale": best.stale, "weights": best.weights},
+        "history": run.history_.taken(),
+        "random": _random(run.device),
+    }
+
+
+def restore(run: "Run", weights: dict[str, Any], training: dict[str, Any]) -> None:
+    """Put a run that has just been prepared where another one stood when `training` was taken."""
+    run.model.load_state_dict(weights)
+    run.state.optimizer.load_state_dict(training["optimizer"])
+    run.state.scaler.load_state_dict(training["scaler"])
+    if run.schedule.scheduler is not None:
+        run.schedule.scheduler.load_state_dict(training["scheduler"])
+    run.state.step, run.epoch = training["step"], training["epoch"]
+    for name, value in training["best"].items():
+        setattr(run.best, name, value)
+    run.history_.restore(training["history"])
+    _restore_random(training["random"], run.device)
+
+
+def _random(device: torch.device) -> dict[str, Any]:
+    kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    return {
+        "python": random.getstate(),
+        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "mps": torch.mps.get_rng_state() if device.type == "mps" else None,
+    }
+
+
+def _restore_random(state: dict[str, Any], device: torch.device) -> None:
+    random.setstate(state["python"])
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    if device.type == "mps" and state["mps"] is not None:
+        torch.mps.set_rng_state(state["mps"])

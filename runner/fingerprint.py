@@ -1,0 +1,29 @@
+"""Whether data are the data that a run was trained on."""
+
+import hashlib
+from typing import Any
+
+import torch
+
+from runner.data import Data, Source, Tensors
+
+#: Examples that are looked at, of those in memory and of those on a disk: evenly spread, the last among them.
+MOST, READ = 10_000, 3
+
+
+def fingerprint(data: Data) -> dict[str, str]:
+    """SHA-256 by split, of the number of examples and of examples spread evenly over them."""
+    return {name: _digest(part) for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
+
+
+def _digest(source: Source) -> str:
+    total = len(source)  # type: ignore[arg-type]
+    sha = hashlib.sha256(str(total).encode())
+    index = torch.linspace(0, total - 1, min(total, MOST if isinstance(source, Tensors) else READ)).long()
+    pairs: Any = [(source.x[index], source.y[index])] if isinstance(source, Tensors) else (source[i] for i in index)
+    for pair in pairs:
+        for tensor in map(torch.as_tensor, pair):
+            value = tensor.detach().cpu().contiguous()
+            sha.update(f"{value.dtype} {tuple(value.shape)};".encode())
+            sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
