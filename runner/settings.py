@@ -38,8 +38,8 @@ class Trainer:
 @dataclass
 class Checkpoint:
     every: Any = None  # 1 | "2 epochs" | "100 steps" | "10 minutes"; null: at the end, and when interrupted
-    keep: int = 2  # the newest so many, beside the best; with one alone there is none to fall back to
     format: str = "state_dict"  # state_dict | model | both
+    keep: int = 2  # the newest so many, beside the best; with one alone there is none to fall back to
 
 
 @dataclass

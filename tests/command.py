@@ -48,6 +48,11 @@ def fresh(*words: str, cwd: Path, env: dict[str, str] | None = None, code: int |
     return Done(done.returncode, done.stdout, done.stderr)
 
 
+def newest(artifacts: Path, name: str = "last") -> Path:
+    """The folder of a run's newest checkpoint `last` or `best`."""
+    return max((artifacts / "checkpoints").glob(f"{name}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
 def _child(words: tuple[str, ...], cwd: str, out: str, err: str, env: dict[str, str]) -> None:
     os.chdir(cwd)
     os.environ.update(env)

@@ -13,7 +13,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.command import SCRIPT, fresh, runner
+from tests.command import SCRIPT, fresh, newest, runner
 
 SHORT = ("plots=[]", "trainer.epochs=3")
 
@@ -37,7 +37,7 @@ def test_the_first_command_leaves_a_whole_run_in_a_new_store(tmp_path: Path) -> 
     assert points[-1].value < 2e-4
     found = {str(p.relative_to(artifacts(run))) for p in artifacts(run).rglob("*") if p.is_file()}
     assert {"plots/loss_curve.png", "plots/fit.png", "predictions.npy", "config.yaml", "environment.txt"} <= found
-    weights = torch.load(artifacts(run) / "checkpoints/last/state_dict.pt", weights_only=True)
+    weights = torch.load(newest(artifacts(run)) / "state_dict.pt", weights_only=True)
     assert weights["0.weight"].item() == pytest.approx(0.5, abs=0.005)
     assert weights["0.bias"].item() == pytest.approx(0, abs=0.003)
     assert not (tmp_path / "outputs").exists()
@@ -58,7 +58,7 @@ def test_overrides_reach_the_run(workplace: Path) -> None:
     assert run.info.run_id == done.run_id
     told = run.data.params
     assert (told["optimizer.name"], told["optimizer.lr"], told["trainer.epochs"]) == ("AdamW", "0.003", "3")
-    weights = torch.load(artifacts(run) / "checkpoints/last/state_dict.pt", weights_only=True)
+    weights = torch.load(newest(artifacts(run)) / "state_dict.pt", weights_only=True)
     assert weights["conv1.weight"].shape == (32, 1, 3, 3)
 
 

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from runner.commands import names
-from tests.command import runner
+from tests.command import newest, runner
 from tests.expected import Command, commands, read
 
 FOLDER = Path(__file__).parent.parent / "experiments"
@@ -51,7 +51,7 @@ def measured(name: str, run: Run, artifacts: Path) -> Any:
     if name.startswith("outputs/"):
         output = np.load(artifacts / f"{name.removesuffix('.shape')}.npy", allow_pickle=False)
         return output.shape if name.endswith(".shape") else output
-    weights = torch.load(artifacts / "checkpoints/last/state_dict.pt", weights_only=True)
+    weights = torch.load(newest(artifacts) / "state_dict.pt", weights_only=True)
     return weights[name].numpy() if name in weights else run.data.metrics[name]
 
 

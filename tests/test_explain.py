@@ -11,7 +11,7 @@ from torch import nn
 from runner import recall
 from runner.forward import keep
 from runner.lookup import ConfigError
-from tests.command import Done, runner
+from tests.command import Done, newest, runner
 
 CNN = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "flatten", "drop", "head"]
 
@@ -44,7 +44,7 @@ def test_a_run_without_epochs_keeps_every_layers_output(workplace: Path) -> None
     assert "max(0, 1, 5, 6) = 6" in (kept / "explain/pool.md").read_text()
     assert "(../plots/explain_pool.png)" in (kept / "explain/pool.md").read_text()
     assert (kept / "plots/explain_pool.png").stat().st_size > 5000
-    assert (kept / "checkpoints/last/state_dict.pt").exists()
+    assert (newest(kept) / "state_dict.pt").exists()
     assert MlflowClient(f"sqlite:///{workplace}/mlflow.db").get_run(done.run_id).data.metrics == {}
 
 
@@ -105,7 +105,7 @@ def test_values_that_cannot_be_are_told(words: str, tmp_path: Path) -> None:
 def test_values_with_targets_can_be_trained_with(workplace: Path) -> None:
     words = ["data=values", "data.x=[-1,1,-2,2]", "data.shape=[4,1]", "data.y=[-3,3,-6,6]", "optimizer.lr=0.1"]
     done = runner(*words, "trainer.epochs=200", "plots=[]", cwd=workplace)
-    weights = torch.load(artifacts(done, workplace) / "checkpoints/last/state_dict.pt", weights_only=True)
+    weights = torch.load(newest(artifacts(done, workplace)) / "state_dict.pt", weights_only=True)
     assert weights["0.weight"].item() == pytest.approx(3, abs=1e-4)
 
 

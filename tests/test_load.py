@@ -18,7 +18,7 @@ from runner.checkpoint import CheckpointError
 from runner.data import Data
 from runner.lookup import ConfigError
 from runner.settings import Settings
-from tests.command import runner
+from tests.command import newest, runner
 from tests.test_cli import artifacts
 
 WORDS = "experiments=save_and_load"
@@ -81,7 +81,7 @@ def test_state_dict_and_full_model_give_equal_outputs(saved: tuple[Path, str]) -
         stack.plan(settings(workplace, run_id).model.layers, ready.example(recall.data(uri(workplace), run_id), "meta"))
     )
     for name in ("last", "best"):
-        whole = checkpoint.load_model(folder(workplace, run_id) / f"checkpoints/{name}/model.pt", classes).eval()
+        whole = checkpoint.load_model(newest(folder(workplace, run_id), name) / "model.pt", classes).eval()
         filled = package.load(run_id, uri(workplace), name)
         np.testing.assert_array_equal(outputs(whole, valid(data)), outputs(filled, valid(data)))
 
@@ -166,7 +166,7 @@ def test_predict_says_what_is_wrong_and_writes_nothing(saved: tuple[Path, str]) 
 
 def test_a_damaged_checkpoint_is_refused_even_when_the_file_beside_it_agrees(own: tuple[Path, str]) -> None:
     workplace, run_id = own
-    place = folder(workplace, run_id) / "checkpoints/best"
+    place = newest(folder(workplace, run_id), "best")
     state = torch.load(place / "state_dict.pt", weights_only=True)
     checkpoint.save(place, Weights(state), "state_dict")  # writes a new sha256.json too
     with pytest.raises(CheckpointError, match="is damaged"):

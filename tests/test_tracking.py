@@ -21,6 +21,7 @@ from runner import checkpoint, logged_model, stores, tracking
 from runner.commands import train
 from runner.context import Context
 from runner.events import Event, Snapshot, Step
+from runner.finite import Diverged
 from runner.lookup import ConfigError
 from runner.prepare import prepare
 from runner.run import Run, drive
@@ -180,10 +181,10 @@ def test_predictions_are_the_models_output_on_the_validation_data(recorded: Reco
 @pytest.mark.parametrize("name", ["last", "best"])
 def test_checkpoints_are_found_from_the_run_alone(recorded: Recorded, tmp_path: Path, name):
     tags = recorded.record.data.tags
-    assert tags[f"checkpoint.{name}"] == f"checkpoints/{name}"
+    assert tags[f"checkpoint.{name}"] == f"checkpoints/{name}-{tags[f'checkpoint.{name}.step']}"
     folder = recorded.file(tags[f"checkpoint.{name}"], tmp_path)
     digests = json.loads(tags[f"checkpoint.{name}.sha256"])
-    assert set(digests) == {"state_dict.pt", "model.pt"}
+    assert set(digests) == {"state_dict.pt", "model.pt", *({"training.pt"} if name == "last" else ())}
     assert digests == {file: sha256((folder / file).read_bytes()).hexdigest() for file in digests}
     run = recorded.again
     state, step = {"last": (run.model.state_dict(), run.state.step), "best": (run.best.weights, run.best.step)}[name]
@@ -272,13 +273,16 @@ def test_a_run_whose_record_is_incomplete_is_not_finished(store: str, tmp_path: 
     assert steps_of(client, row.run_id) == [1, 2]
 
 
-def test_a_loss_that_is_not_a_number_is_recorded(start: Start, store: str):
-    run_id = recorded_until(store, start(epochs=300, optimizer={"name": "SGD", "lr": 100.0}))
+def test_a_loss_that_is_not_a_number_fails_the_run_and_is_no_point(start: Start, store: str):
+    with pytest.raises(Diverged, match=r"train/loss is (inf|nan) at step \d+") as error:
+        recorded_until(store, start(epochs=300, optimizer={"name": "SGD", "lr": 100.0}))
+    last = int(str(error.value).split()[-1])
     client = stores.open_store(store)
-    found = client.get_metric_history(run_id, "train/loss")
-    assert [m.step for m in found] == list(range(1, 301))
-    assert np.isnan(found[-1].value)
-    assert client.get_run(run_id).info.status == "FINISHED"
+    run = client.get_run(stores.rows(store)[0].run_id)
+    assert (run.info.status, run.data.tags["runner.status_reason"]) == ("FAILED", f"Diverged: {error.value}")
+    found = client.get_metric_history(run.info.run_id, "train/loss")
+    assert [m.step for m in found] == list(range(1, last))
+    assert np.isfinite([m.value for m in found]).all()
 
 
 def test_more_steps_than_one_call_takes_are_all_recorded(store: str):

@@ -5,7 +5,6 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from runner import fingerprint
 from runner.context import Context
 from runner.settings import Settings
 from runner.signals import Interrupted, Signals
@@ -109,10 +108,12 @@ def _again(
 
 def noted(data: "Data") -> dict[str, Any]:
     """What a later user of the model must know of the data that it was trained on."""
+    from runner.fingerprint import fingerprint
+
     x = data.train[0][0]
     example = {"shape": list(x.shape), "dtype": "float32" if x.is_floating_point() else str(x.dtype).split(".")[1]}
     told = {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
-    return {**told, "sha256": fingerprint.fingerprint(data)}
+    return {**told, "sha256": fingerprint(data)}
 
 
 def _is_default(uri: str) -> bool:

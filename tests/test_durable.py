@@ -1,0 +1,152 @@
+"""A file is whole or not there, at whatever call to the system the process is killed."""
+
+import io
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from runner import checkpoint, durable
+from runner.checkpoint import CheckpointError
+
+#: The calls after which the disk is another than before.
+CALLS = ("write", "fsync", "replace")
+FORK = multiprocessing.get_context("fork")
+
+
+def model(value: float) -> nn.Module:
+    made = nn.Linear(200, 200)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.fill_(value)
+    return made
+
+
+def save(folder: Path, value: float) -> None:
+    checkpoint.save(folder, model(value), "state_dict")
+
+
+def killed_at(number: int, act: Callable[[], None]) -> bool:
+    """Run `act` in a process that is killed before its `number`-th call; whether it came to that."""
+
+    def child() -> None:
+        left = [number]
+
+        def guarded(call: Any) -> Any:
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return call(*args, **kwargs)
+
+            return wrapper
+
+        for name in CALLS:
+            setattr(os, name, guarded(getattr(os, name)))
+        durable.PIECE = 2048
+        act()
+        os._exit(0)
+
+    process = FORK.Process(target=child)
+    process.start()
+    process.join(60)
+    return process.exitcode == -signal.SIGKILL
+
+
+def found(path: Path) -> float | None:
+    """The one number in all of the checkpoint; None if there is none."""
+    try:
+        weight = checkpoint.load_state_dict(path)["weight"]
+    except CheckpointError:
+        return None
+    assert (weight == weight[0, 0]).all(), "a mixture of two checkpoints"
+    return weight[0, 0].item()
+
+
+def killed_everywhere(folder: Path, every: int, act: Callable[[Path], None]) -> list[float | None]:
+    """What is found in `folder`'s file after a kill before each `every`-th call of replacing 1.0 by 2.0."""
+    content = pickled(1.0)
+    outcomes, number = [], 0
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "state_dict.pt").write_bytes(content)
+        came = killed_at(number, lambda: act(folder / "state_dict.pt"))
+        outcomes.append(found(folder / "state_dict.pt"))
+        number += every
+        if not came:
+            return outcomes
+
+
+def pickled(value: float) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(model(value).state_dict(), buffer)
+    return buffer.getvalue()
+
+
+def kills(folder: Path) -> str:
+    """All of it; a line for the README."""
+    new = pickled(2.0)  # before the fork: torch's threads do not come along
+    outcomes = killed_everywhere(folder, 1, lambda path: durable.write(path, new))
+    bad = sum(outcome not in (1.0, 2.0) for outcome in outcomes)
+    return f"kill at every write, fsync and replace of a save: {len(outcomes) - 1} points, {bad} unloadable"
+
+
+def test_a_save_that_is_killed_leaves_the_old_file_or_the_new(tmp_path: Path):
+    new = pickled(2.0)
+    outcomes = killed_everywhere(tmp_path / "here", 4, lambda path: durable.write(path, new))
+    assert len(outcomes) >= 20
+    assert set(outcomes[:-1]) == {1.0}, "before the replace the former file stands"
+    assert outcomes[-1] == 2.0
+
+
+def test_a_plain_write_that_is_killed_does_not(tmp_path: Path):
+    """The control."""
+
+    new = memoryview(pickled(2.0))
+
+    def plainly(path: Path) -> None:
+        durable._pour(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), new)
+
+    assert None in killed_everywhere(tmp_path / "here", 16, plainly)
+
+
+def test_what_is_written_can_be_read_and_nothing_else_is_left(tmp_path: Path):
+    durable.write(tmp_path / "a", b"one")
+    durable.write(tmp_path / "a", b"two")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a", b"two")]
+
+
+def test_copies_are_made_in_folders_that_are_not_there_yet(tmp_path: Path):
+    (tmp_path / "a").write_bytes(b"one")
+    durable.publish([tmp_path / "a"], tmp_path / "deep" / "er")
+    assert (tmp_path / "deep" / "er" / "a").read_bytes() == b"one"
+
+
+def test_a_full_disk_is_told_before_and_the_former_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(tmp_path, 1.0)
+    monkeypatch.setattr(durable, "SPARE", 1 << 60)
+    with pytest.raises(CheckpointError, match=r"no space left in .* MB are to be written, .* MB are free"):
+        save(tmp_path, 2.0)
+    assert found(tmp_path / "state_dict.pt") == 1.0
+
+
+def test_a_disk_that_fails_midway_leaves_the_former_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save(tmp_path, 1.0)
+    before = sorted(p.name for p in tmp_path.iterdir())
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        save(tmp_path, 2.0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert found(tmp_path / "state_dict.pt") == 1.0
