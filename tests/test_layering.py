@@ -12,12 +12,12 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["commands"],
-    ["ready"],
+    ["ready", "exports"],
     ["recall"],
     ["tracking", "logged_model", "stores"],
     ["prepare"],
     ["run"],
-    ["screen", "environment"],
+    ["screen", "environment", "reproduction", "again"],
     ["forward", "build", "metrics", "best"],
     ["losses", "scheduling"],
     ["stack", "checkpoint", "schedules", "parts", "_startup"],
@@ -27,7 +27,7 @@ FLOORS = [
     ["events"],
     ["data"],
     ["words"],
-    ["layers", "lookup", "settings", "context", "places", "push", "garbage"],
+    ["layers", "lookup", "settings", "context", "places", "push", "garbage", "outputs"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -39,7 +39,18 @@ KNOWS = {
     "rich": {"screen", "commands", "worked"},
 }
 #: What must not be loaded by composing a configuration alone.
-LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals", "words", "garbage"]
+LIGHT = [
+    "cli",
+    "commands/__init__",
+    "settings",
+    "lookup",
+    "context",
+    "places",
+    "signals",
+    "words",
+    "garbage",
+    "outputs",
+]
 
 
 def imports(path: Path, everywhere: bool = True) -> Iterator[str]:
