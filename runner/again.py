@@ -10,26 +10,30 @@ from runner.data import Data, Source, Tensors
 from runner.lookup import ConfigError
 
 
+def check(data: Data, noted: dict[str, Any]) -> None:
+    """Raise ConfigError where inputs or targets of `data` mean something else than those of the run that `noted`."""
+    _same("the shape of an example", list(data.train[0][0].shape), noted["example"]["shape"])
+    _same("the task", data.task, noted["task"])
+    _same("the classes", list(data.classes), noted["classes"])
+    for name in ("features", "target", "divided_by", "channels"):
+        _same(name, data.notes.get(name), noted["notes"].get(name))
+
+
 def alike(data: Data, noted: dict[str, Any]) -> Data:
-    """`data` with the standardization of `noted`, what a run has kept of the data that its model was trained on.
+    """`data` with the standardization that a run has noted of the data that its model was trained on.
 
     A source standardizes by its own training examples: for another file these would be other numbers, and the model
-    would be shown inputs on another scale. Raises ConfigError where inputs or targets mean something else.
+    would be shown inputs on another scale.
     """
     notes = noted["notes"]
-    _check("the shape of an example", list(data.train[0][0].shape), noted["example"]["shape"])
-    _check("the task", data.task, noted["task"])
-    _check("the classes", list(data.classes), noted["classes"])
-    for name in ("features", "target", "divided_by", "channels"):
-        _check(name, data.notes.get(name), notes.get(name))
-    if {name: data.notes.get(name) for name in ("mean", "std")} == {name: notes.get(name) for name in ("mean", "std")}:
+    if all(data.notes.get(name) == notes.get(name) for name in ("mean", "std")):
         return data
     train, valid, test = (_scaled(part, data.notes, notes) for part in (data.train, data.valid, data.test))
     assert train is not None
     return replace(data, train=train, valid=valid, test=test, notes=notes)
 
 
-def _check(what: str, found: Any, wanted: Any) -> None:
+def _same(what: str, found: Any, wanted: Any) -> None:
     if found != wanted:
         raise ConfigError("data", f"{what}: {found!r}, and the model was trained with {wanted!r}")
 

@@ -174,7 +174,7 @@ def _explained(error: Exception) -> str:
         options = list(error.options or [])
         return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)} (presets: {', '.join(options)})"
     below = error.__cause__ or error.__context__
-    cause = below if isinstance(below, OmegaConfBaseException) else error
+    cause = below if isinstance(below, OmegaConfBaseException) and not getattr(error, "full_key", "") else error
     file = re.match(r"In '([^']+)': \w+ raised while composing", str(error))
     place = f" (in {file[1]}.yaml)" if file else ""
     key = str(getattr(cause, "full_key", None) or "")

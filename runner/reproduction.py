@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from runner import checkpoint
-from runner.events import Event, Step
+from runner.events import Epoch, Event, Step
 
 #: Metrics that training measures; others, such as those of the machine, are of no account.
 KINDS = ("train/", "valid/", "test/")
@@ -25,6 +25,22 @@ class Difference:
     step: int
     recorded: float | None
     found: float | None
+
+
+class Reached(Exception):
+    """The record goes no further."""
+
+
+@dataclass
+class Until:
+    """An observer that raises Reached at the end of a record that breaks off, before what ended the run comes again."""
+
+    step: int
+    looked: bool  # whether the validation data were looked at after this step
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Epoch if self.looked else Step) and event.step >= self.step:
+            raise Reached
 
 
 @dataclass
@@ -47,6 +63,12 @@ class Digests:
 def counted(names: Iterable[str]) -> list[str]:
     """Those metrics that a second training has to give again."""
     return [name for name in names if name.startswith(KINDS) or name in ("lr", "epoch")]
+
+
+def end(recorded: Points, saved: set[int]) -> Until:
+    """Where to stop repeating a run that was interrupted, whose checkpoints are of the steps `saved`."""
+    step = max(*recorded["train/loss"], *saved)
+    return Until(step, any(step in values for name, values in recorded.items() if name != "train/loss"))
 
 
 def compare(recorded: Points, found: Points, whole: bool) -> list[Difference]:

@@ -31,7 +31,7 @@ def with_run(
     recorded = recall.settings(uri, run_id)
     settings = change(recorded)
     _check(recorded, settings)
-    prepared = _prepared(settings, recall.data(uri, run_id), run_id)
+    prepared = _prepared(settings, recall.data(uri, run_id), run_id, settings.data != recorded.data)
     try:
         weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         prepared.model.load_state_dict(weights)
@@ -59,11 +59,16 @@ def _check(recorded: Settings, settings: Settings) -> None:
         raise ConfigError("trainer.epochs", "the run only pushed its inputs through; there is no loss to compute")
 
 
-def _prepared(settings: Settings, noted: dict[str, object], name: str) -> "Run":
-    """The run's parts, with data that are scaled as those that its model was trained on."""
-    from runner import again
+def _prepared(settings: Settings, noted: dict[str, object], name: str, others: bool) -> "Run":
+    """The run's parts, with data that are scaled as those that its model was trained on.
+
+    others: the data are others, and must be of the same kind; to say so, they are read once more.
+    """
+    from runner import again, build
     from runner.prepare import prepare
 
+    if others:
+        again.check(build.data(settings.data), noted)
     run = prepare(dataclasses.replace(settings, plots=[]), name)
     try:
         run.data = again.alike(run.data, noted)

@@ -10,12 +10,9 @@ from runner.settings import Checkpoint, Settings
 from runner.signals import Signals
 
 if TYPE_CHECKING:
+    from runner.events import Observer
     from runner.reproduction import Difference, Digests, Points
     from runner.run import Run
-
-
-class _Reached(Exception):
-    """The last recorded step of an interrupted run."""
 
 
 def with_run(uri: str, run: str) -> int:
@@ -38,7 +35,8 @@ def with_run(uri: str, run: str) -> int:
         try:
             weights = _weights(uri, run_id, tags, again)
             digests = reproduction.Digests(again.model, {step for step, _ in weights.values()})
-            _train(again, digests, None if status == "FINISHED" else max(steps, *digests.steps), signals)
+            end = [] if status == "FINISHED" else [reproduction.end(recorded, digests.steps)]
+            _train(again, signals, digests, *end)
         except CheckpointError as error:
             print(error, file=sys.stderr)
             return 1
@@ -102,21 +100,16 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
     return found
 
 
-def _train(again: "Run", digests: "Digests", until: int | None, signals: Signals) -> None:
-    """To the end, or to step `until`."""
+def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
     from runner import garbage, screen
+    from runner.reproduction import Reached
     from runner.run import drive
-
-    def check() -> None:
-        signals.check()
-        if until is not None and again.state.step >= until:
-            raise _Reached
 
     epochs = again.settings.trainer.epochs
     watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)
     garbage.usual()
-    with contextlib.closing(watch), contextlib.suppress(_Reached):
-        drive(again, digests, watch, check=check)
+    with contextlib.closing(watch), contextlib.suppress(Reached):
+        drive(again, watch, *observers, check=signals.check)
 
 
 def _report(
