@@ -77,9 +77,7 @@ def _changed(overrides: list[str], recorded: Settings) -> Settings:
         if key in (*COMPONENTS, "model", "trainer", "checkpoint", "tracking") and isinstance(value, str):
             raise ConfigError(key, f"presets belong to new runs; give single values, such as {key}.name={value}")
         OmegaConf.update(config, key, value, merge=True)
-    settings = OmegaConf.to_object(config)
-    assert isinstance(settings, Settings)
-    return settings
+    return OmegaConf.to_object(config)  # type: ignore[return-value]
 
 
 def _guarded(name: str) -> int:
