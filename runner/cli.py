@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import MissingConfigException
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -55,11 +56,28 @@ def _take_command() -> str:
 def _recorded(name: str, command: Any) -> int:
     """A command that looks at a recorded run needs no Hydra."""
     try:
-        return words.call(name, command.with_run, sys.argv[1:])
-    except ConfigError as error:
+        return words.call(name, command.with_run, sys.argv[1:], _changed)
+    except (ConfigError, OmegaConfBaseException, HydraException) as error:
         _stop(_explained(error))
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         return 130
+
+
+def _changed(overrides: list[str], recorded: Settings) -> Settings:
+    """A recorded configuration with values of the command line, which are checked as they are for a new run."""
+    config, parser = OmegaConf.structured(recorded), OverridesParser.create()
+    for word in overrides:
+        override = parser.parse_override(_indexed(word))
+        key, value = override.key_or_group, override.value()
+        if override.is_sweep_override():
+            raise ConfigError(key, f"a recorded run takes one value at a time, and {word!r} sweeps")
+        if key in (*COMPONENTS, "model", "trainer", "checkpoint", "tracking") and isinstance(value, str):
+            raise ConfigError(key, f"presets belong to new runs; give single values, such as {key}.name={value}")
+        OmegaConf.update(config, key, value, merge=True)
+    return OmegaConf.to_object(config)  # type: ignore[return-value]
 
 
 def _guarded(name: str) -> int:
@@ -154,7 +172,7 @@ def _explained(error: Exception) -> str:
         options = list(error.options or [])
         return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)} (presets: {', '.join(options)})"
     below = error.__cause__ or error.__context__
-    cause = below if isinstance(below, OmegaConfBaseException) else error
+    cause = below if isinstance(below, OmegaConfBaseException) and not getattr(error, "full_key", "") else error
     file = re.match(r"In '([^']+)': \w+ raised while composing", str(error))
     place = f" (in {file[1]}.yaml)" if file else ""
     key = str(getattr(cause, "full_key", None) or "")

@@ -1,5 +1,6 @@
 """What may change when a run is continued, what must not, and how a change takes hold."""
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ import torch
 from runner import scheduling
 from runner.lookup import ConfigError
 from runner.run import Run
+from runner.settings import Settings
 
 #: Keys, or beginnings of keys, with which the steps so far would have been the same.
 FREE = (
@@ -31,13 +33,10 @@ PROGRESS = ("last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "
 FIXED = ("optimizer.name", "scheduler.name", "scheduler.interval")
 
 
-def changes(recorded: dict[str, Any], wanted: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+def changes(recorded: Settings, wanted: Settings) -> dict[str, tuple[Any, Any]]:
     """What differs, as key -> (old, new). Raises ConfigError with the list of what cannot be changed under way."""
-    found = {
-        key: (recorded.get(key), wanted.get(key))
-        for key in {**recorded, **wanted}
-        if recorded.get(key) != wanted.get(key)
-    }
+    was, now = (_leaves(dataclasses.asdict(settings), "") for settings in (recorded, wanted))
+    found = {key: (was.get(key), now.get(key)) for key in {**was, **now} if was.get(key) != now.get(key)}
     refused = [key for key in found if key in FIXED or not key.startswith((*FREE, *STEERED))]
     if refused:
         listed = "; ".join(f"{key}: {found[key][0]!r} -> {found[key][1]!r}" for key in refused)
@@ -68,6 +67,13 @@ def apply(run: Run, found: dict[str, tuple[Any, Any]], old_steps: int) -> None:
         _rebuild(run)
     if run.steps > old_steps == run.state.step:
         run.schedule.after_step()  # which is left out after the last step of a training
+
+
+def _leaves(value: Any, key: str) -> dict[str, Any]:
+    """Every value that is no mapping, by its dotted key."""
+    if isinstance(value, dict) and value:
+        return {k: v for name, inner in value.items() for k, v in _leaves(inner, f"{key}.{name}".lstrip(".")).items()}
+    return {key: value}
 
 
 def _steer(optimizer: torch.optim.Optimizer, name: str, old: Any, new: Any) -> None:

@@ -23,6 +23,7 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "device": device_name(device),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
         "host": platform.node(),
     }
     if commit:
@@ -42,6 +43,34 @@ def text(overrides: list[str], device: torch.device) -> str:
     ]
     packages = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
     return "\n".join([*lines, "packages:", *sorted(packages, key=str.lower)]) + "\n"
+
+
+#: What decides the last bits of a training, or the training itself; `python -m pip` names for packages.
+DECISIVE = (
+    *("runner.version", "python", "torch", "numpy", "scikit-learn", "torchmetrics", "pillow"),
+    *("threads", "device", "cpu", "git commit"),
+)
+
+
+def differences(recorded: str, device: torch.device) -> list[str]:
+    """What is otherwise here than when `recorded`, an environment.txt, was written: one line each."""
+    then, now = facts(recorded), facts(text([], device))
+    found = [
+        f"{key}: recorded {then[key]}, here {now.get(key, 'none')}"
+        for key in DECISIVE
+        if key in then and then[key] != now.get(key)
+    ]
+    for when, told in (("recorded", then), ("here", now)):
+        if told.get("git.state") == "changed":
+            found.append(f"git state: {when} with uncommitted changes, of which the commit does not tell")
+    return found
+
+
+def facts(recorded: str) -> dict[str, str]:
+    """The values of an environment.txt by their keys, and the packages' versions by their names in lower case."""
+    lines, _, packages = recorded.partition("\npackages:\n")
+    found = dict(line.split("==", 1) for line in packages.lower().splitlines() if "==" in line)
+    return found | dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line and line[0] != " ")
 
 
 def git() -> tuple[str, list[str]]:

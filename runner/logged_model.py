@@ -30,7 +30,7 @@ def log(client: "MlflowClient", run_id: str, model: nn.Module, x: Tensor, folder
     with torch.no_grad():
         output = model(x)
     place = folder / "model"
-    with _quiet():
+    with quiet():
         mlflow.pytorch.save_model(
             model,
             str(place),
@@ -49,7 +49,7 @@ def log(client: "MlflowClient", run_id: str, model: nn.Module, x: Tensor, folder
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """MLflow and torch.export speak at length about matters that are settled here."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "torch.export", "torch.onnx")]
     levels = [logger.level for logger in loggers]

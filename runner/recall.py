@@ -38,20 +38,30 @@ def find_run(uri: str, run: str) -> str:
 
 def settings(uri: str, run_id: str) -> Settings:
     """The configuration that the run was made with."""
-    return _made(Settings, yaml.safe_load(config(uri, run_id)), "")  # type: ignore[no-any-return]
-
-
-def config(uri: str, run_id: str) -> str:
-    """The run's config.yaml."""
-    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-        return _artifact(_open(uri), run_id, "config.yaml", folder).read_text()
+    return _made(Settings, yaml.safe_load(text(uri, run_id, "config.yaml")), "")  # type: ignore[no-any-return]
 
 
 def data(uri: str, run_id: str) -> dict[str, Any]:
     """What the run has noted of its data: `task`, `classes`, `notes`, and `example`, the shape and type of an input."""
+    return json.loads(text(uri, run_id, "data.json"))  # type: ignore[no-any-return]
+
+
+def text(uri: str, run_id: str, name: str) -> str:
+    """The run's artifact `name`, such as config.yaml or environment.txt."""
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-        path = _artifact(_open(uri), run_id, "data.json", folder)
-        return json.loads(path.read_text())  # type: ignore[no-any-return]
+        return _artifact(_open(uri), run_id, name, folder).read_text(encoding="utf-8")
+
+
+def facts(uri: str, run_id: str) -> tuple[str, dict[str, str], list[str]]:
+    """The run's status, its tags, and the names of its metrics."""
+    run = _open(uri).get_run(run_id)
+    return run.info.status, dict(run.data.tags), sorted(run.data.metrics)
+
+
+def points(uri: str, run_id: str, names: Iterable[str]) -> dict[str, dict[int, float]]:
+    """Every recorded value of the metrics `names`: name -> optimizer steps so far -> value."""
+    client = _open(uri)
+    return {name: {p.step: p.value for p in client.get_metric_history(run_id, name)} for name in names}
 
 
 def status(uri: str, run_id: str) -> tuple[str, str]:

@@ -1,12 +1,15 @@
 """The words of a command line that are not Hydra's: the command, and RUN key=value ... after some of them."""
 
+import dataclasses
 import inspect
 import os
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from runner.lookup import ConfigError, did_you_mean
-from runner.settings import Tracking
+from runner.settings import Settings, Tracking
 
 RUN = "a run id, a unique prefix of one, or `last`"
 
@@ -20,11 +23,16 @@ def bare(words: list[str]) -> list[str]:
     return [w for w, before in zip(words, ["", *words], strict=False) if _is_bare(w, before)]
 
 
-def call(name: str, command: Callable[..., int], words: list[str]) -> int:
+#: (overrides as they were typed, a recorded configuration) -> the configuration with them.
+Changed = Callable[[list[str], Settings], Settings]
+
+
+def call(name: str, command: Callable[..., int], words: list[str], changed: Changed) -> int:
     """Call `command(uri, run, key=value, ...)`; its keyword-only arguments, all of them strings, are the keys.
 
-    A command that takes `**overrides` is handed every key.
     tracking.uri=URI among the words names another store than MLFLOW_TRACKING_URI, or else mlflow.db here.
+    changed: a command with a third argument, `change`, takes overrides too; it is called with a function from the
+        recorded configuration to the overridden one.
     Raises ConfigError for a word that is too many, unknown or missing.
     """
     runs = bare(words)
@@ -32,8 +40,12 @@ def call(name: str, command: Callable[..., int], words: list[str]) -> int:
         raise ConfigError("", f"{name} needs one RUN ({RUN}), found {' and '.join(runs) or 'none'}")
     given = dict(_split(word, name) for word in words if word is not runs[0])
     uri = given.pop("tracking.uri", None) or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
-    _check(name, command, given)
-    return int(command(uri, runs[0], **given))
+    if "change" not in inspect.signature(command).parameters:
+        _check(name, command, given)
+        return int(command(uri, runs[0], **given))
+    overrides = [f"{key}={given.pop(key)}" for key in list(given) if _is_override(key, command)]
+    _check(name, command, given, ["OVERRIDE ..."])
+    return int(command(uri, runs[0], partial(changed, overrides), **given))
 
 
 def whole(key: str, word: str, least: int = 1) -> int:
@@ -41,6 +53,23 @@ def whole(key: str, word: str, least: int = 1) -> int:
     if not word.isdecimal() or int(word) < least:
         raise ConfigError(key, f"{word!r} is not a whole number of at least {least}")
     return int(word)
+
+
+def truth(key: str, word: str) -> bool:
+    """The true or false that was typed for `key`."""
+    if word not in ("true", "false"):
+        raise ConfigError(key, f"{word!r} is neither true nor false")
+    return word == "true"
+
+
+def _is_override(key: str, command: Callable[..., int]) -> bool:
+    """A key of the configuration that is no key of the command's own."""
+    known = {field.name for field in dataclasses.fields(Settings)}
+    return key not in _keys(command) and re.split(r"[.\[]", key)[0] in known
+
+
+def _keys(command: Callable[..., int]) -> dict[str, inspect.Parameter]:
+    return {k: p for k, p in inspect.signature(command).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
 def _is_bare(word: str, before: str) -> bool:
@@ -56,15 +85,15 @@ def _split(word: str, name: str) -> tuple[str, str]:
     return key, value
 
 
-def _check(name: str, command: Callable[..., int], given: dict[str, Any]) -> None:
-    takes = {k: p for k, p in inspect.signature(command).parameters.items() if p.kind is p.KEYWORD_ONLY}
-    free = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(command).parameters.values())
+def _check(name: str, command: Callable[..., int], given: dict[str, Any], further: list[str] | None = None) -> None:
+    takes = _keys(command)
     for key in given:
-        if key not in takes and not free:
+        if key not in takes:
             known = [*takes, "tracking.uri"]
             raise ConfigError(
                 key,
-                f"{name} of a recorded run takes no such key{did_you_mean(key, known)} (it takes {', '.join(known)})",
+                f"{name} of a recorded run takes no such key{did_you_mean(key, known)}"
+                f" (it takes {', '.join([*known, *(further or [])])})",
             )
     missing = [f"{k}=..." for k, p in takes.items() if p.default is p.empty and k not in given]
     if missing:

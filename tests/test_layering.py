@@ -12,13 +12,13 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["commands"],
-    ["ready"],
+    ["ready", "exports"],
     ["recall", "drift"],
     ["tracking", "logged_model", "stores"],
     ["prepare"],
     ["run"],
     ["exact", "fingerprint"],
-    ["screen", "environment"],
+    ["screen", "environment", "reproduction", "again"],
     ["forward", "build", "metrics", "best"],
     ["losses", "scheduling"],
     ["stack", "checkpoint", "schedules", "parts", "_startup"],
@@ -27,21 +27,32 @@ FLOORS = [
     ["loop", "history", "finite"],
     ["events"],
     ["data"],
-    ["words", "amend", "limit"],
+    ["words", "limit"],
     ["signals"],
-    ["layers", "lookup", "settings", "context", "places", "push", "garbage", "durable"],
+    ["layers", "lookup", "settings", "context", "places", "push", "garbage", "durable", "outputs"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
     "hydra": {"cli", "hydra_plugins"},
-    "omegaconf": {"cli", "hydra_plugins", "amend"},
+    "omegaconf": {"cli", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "logged_model"},
     "matplotlib": {"plots", "worked"},
     "rich": {"screen", "commands", "worked"},
 }
 #: What must not be loaded by composing a configuration alone.
-LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals", "words", "garbage"]
+LIGHT = [
+    "cli",
+    "commands/__init__",
+    "settings",
+    "lookup",
+    "context",
+    "places",
+    "signals",
+    "words",
+    "garbage",
+    "outputs",
+]
 
 
 def imports(path: Path, everywhere: bool = True) -> Iterator[str]:

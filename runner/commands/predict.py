@@ -1,9 +1,9 @@
 """The outputs of a recorded run's model for the inputs in an .npy file."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import outputs, words
 from runner.lookup import ConfigError
 
 if TYPE_CHECKING:
@@ -29,45 +29,30 @@ def with_run(
 
     raw: false for inputs that are standardized already; see runner.ready.load.
     """
-    place = _writable(output, _truth("overwrite", overwrite))
+    place = outputs.place(output, ".npy", words.truth("overwrite", overwrite))
+    import numpy as np
+
     from runner import ready, recall
     from runner.checkpoint import CheckpointError
-    from runner.data._files import file
+    from runner.data._files import file as existing
     from runner.data._numpy import read_npy
 
-    given = read_npy(file(inputs, "inputs", "an .npy file with one input per example", "x.npy"), "inputs")
+    given = read_npy(existing(inputs, "inputs", "an .npy file with one input per example", "x.npy"), "inputs")
     run_id = recall.find_run(uri, run)
     data = recall.data(uri, run_id)
     x = _fitting(given, inputs, ready.example(data))
     try:
-        model = ready.load(run_id, uri, checkpoint, _truth("raw", raw))
+        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw))
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1
     found = _through(model, x)
-    _write(place, found)
+    with outputs.whole(place) as beside, beside.open("wb") as file:
+        np.save(file, found, allow_pickle=False)
     print(f"{output}: {found.shape}, the outputs of the {checkpoint} model of run {run_id} for {len(x):,} examples")
     if data["classes"]:
         print(f"classes: {', '.join(data['classes'])}")
     return 0
-
-
-def _truth(key: str, word: str) -> bool:
-    if word not in ("true", "false"):
-        raise ConfigError(key, f"{word!r} is neither true nor false")
-    return word == "true"
-
-
-def _writable(output: str, overwrite: bool) -> Path:
-    place = Path(output).expanduser()
-    if place.suffix != ".npy":
-        raise ConfigError("output", f"{output!r} ends in {place.suffix!r}; expected .npy, e.g. output=pred.npy")
-    if not place.parent.is_dir():
-        raise ConfigError("output", f"there is no folder {str(place.parent)!r}; make it first")
-    if place.is_dir() or (place.exists() and not overwrite):
-        remedy = "name another file" if place.is_dir() else "name another file, or add overwrite=true"
-        raise ConfigError("output", f"{output!r} exists already; {remedy}")
-    return place
 
 
 def _fitting(given: "NDArray[Any]", name: str, example: "Tensor") -> "Tensor":
@@ -103,13 +88,3 @@ def _through(model: "nn.Module", x: "Tensor") -> "NDArray[np.floating[Any]]":
                 part = part.to(dtype)
             parts.append(model(part))
     return torch.cat(parts).numpy()
-
-
-def _write(place: Path, found: Any) -> None:
-    """Whole or not at all: an interrupted command leaves no half file under the name."""
-    import numpy as np
-
-    beside = place.with_name(f".{place.name}.part")
-    with beside.open("wb") as file:
-        np.save(file, found, allow_pickle=False)
-    beside.replace(place)

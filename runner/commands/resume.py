@@ -1,10 +1,13 @@
 """Continue an interrupted run in its own record, exactly as if it had never stopped."""
 
+import dataclasses
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from runner.context import Context
 from runner.lookup import ConfigError
+from runner.settings import Settings
 from runner.signals import Signals
 
 if TYPE_CHECKING:
@@ -12,11 +15,11 @@ if TYPE_CHECKING:
     from runner.run import Run
 
 
-def with_run(uri: str, run: str, **overrides: str) -> int:
+def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
     """Train `run` to its end; `trainer.epochs=N` makes it longer. Returns the exit code."""
-    import dataclasses
+    import yaml
 
-    from runner import amend, drift, recall, screen
+    from runner import drift, recall, screen
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.prepare import prepare
@@ -25,10 +28,10 @@ def with_run(uri: str, run: str, **overrides: str) -> int:
     status, experiment = recall.status(uri, run_id)
     if status == "RUNNING":
         raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
-    text = recall.config(uri, run_id)
-    recorded, _ = amend.amended(text, {})
-    settings, changed_text = amend.amended(text, {**overrides, "tracking.uri": uri})
-    found = drift.changes(*(amend.leaves(dataclasses.asdict(s)) for s in (recorded, settings)))
+    recorded = recall.settings(uri, run_id)
+    settings = change(recorded)
+    found = drift.changes(recorded, settings)
+    settings = dataclasses.replace(settings, tracking=dataclasses.replace(settings.tracking, uri=uri))
     with Signals() as signals:
         made = prepare(settings, experiment)
         try:
@@ -41,7 +44,8 @@ def with_run(uri: str, run: str, **overrides: str) -> int:
                 return 0
             signals.check()
             print(f"run {run_id} continues after step {entry.step} of {made.steps}")
-            context = Context(experiment, changed_text, [f"{k}={v}" for k, v in overrides.items()])
+            text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
+            context = Context(experiment, text, [f"{key}={new}" for key, (_, new) in found.items()])
             record(made, context, screen.console(), signals, run_id, _drifted(found, entry.step))
         except CheckpointError as error:
             print(error, file=sys.stderr)

@@ -1,0 +1,110 @@
+"""Loss and metrics of a recorded run's model, on the data that it was made with or on other data."""
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from runner.lookup import ConfigError
+from runner.settings import Settings
+
+if TYPE_CHECKING:
+    from runner.run import Run
+
+SPLITS = ("train", "valid", "test")
+CHECKPOINTS = ("best", "last")
+#: Parts of the configuration that decide the figures; the others are as the checkpoint was trained, or of no effect.
+MATTERS = ("seed", "device", "data", "loss", "metrics", "trainer")
+
+
+def with_run(
+    uri: str, run: str, change: Callable[[Settings], Settings], *, split: str = "test", checkpoint: str = "best"
+) -> int:
+    """Print loss and metrics of the checkpoint on `split`. Nothing is written to the tracking store."""
+    for key, word, known in (("split", split, SPLITS), ("checkpoint", checkpoint, CHECKPOINTS)):
+        if word not in known:
+            raise ConfigError(key, f"{word!r} is not one of {', '.join(known)}")
+    from runner import recall, stack
+    from runner.checkpoint import CheckpointError
+
+    run_id = recall.find_run(uri, run)
+    recorded = recall.settings(uri, run_id)
+    settings = change(recorded)
+    _check(recorded, settings)
+    prepared = _prepared(settings, recall.data(uri, run_id), run_id, settings.data != recorded.data)
+    try:
+        weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
+        prepared.model.load_state_dict(weights)
+        found = _measured(prepared, split)
+    except CheckpointError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        prepared.close()
+    step = int(recall.facts(uri, run_id)[1].get(f"checkpoint.{checkpoint}.step", 0))
+    _show(found, {} if settings != recorded else _at(uri, run_id, list(found), step), prepared)
+    figures = " ".join(f"{name}={value!r}" for name, value in found.items())
+    print(f"evaluate {run_id} checkpoint={checkpoint} step={step} {figures}")
+    return 0
+
+
+def _check(recorded: Settings, settings: Settings) -> None:
+    for field in dataclasses.fields(Settings):
+        if field.name not in MATTERS and getattr(settings, field.name) != getattr(recorded, field.name):
+            raise ConfigError(
+                field.name,
+                f"evaluate takes it from the record; it can be overridden in {', '.join(MATTERS)}",
+            )
+    if not settings.trainer.epochs:
+        raise ConfigError("trainer.epochs", "the run only pushed its inputs through; there is no loss to compute")
+
+
+def _prepared(settings: Settings, noted: dict[str, object], name: str, others: bool) -> "Run":
+    """The run's parts, with data that are scaled as those that its model was trained on.
+
+    others: the data are others, and must be of the same kind; to say so, they are read once more.
+    """
+    from runner import again, build
+    from runner.prepare import prepare
+
+    if others:
+        again.check(build.data(settings.data), noted)
+    run = prepare(dataclasses.replace(settings, plots=[]), name)
+    try:
+        run.data = again.alike(run.data, noted)
+    except ConfigError:
+        run.close()
+        raise
+    return run
+
+
+def _measured(run: "Run", split: str) -> dict[str, float]:
+    source = getattr(run.data, split)
+    if source is None:
+        there = [name for name in SPLITS if getattr(run.data, name) is not None]
+        raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(there)}")
+    return run.look_at(source, split)
+
+
+def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
+    """What the run itself has recorded of `names` with the weights of `step`."""
+    from runner import recall
+
+    points = recall.points(uri, run_id, [name for name in names if not name.startswith("train/")])
+    return {name: values[step] for name, values in points.items() if step in values}
+
+
+def _show(found: dict[str, float], recorded: dict[str, float], run: "Run") -> None:
+    from rich.table import Table
+
+    from runner import screen
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "found", *(["recorded"] if recorded else [])):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, value in found.items():
+        past = [f"{recorded[name]:.6g}" if name in recorded else "-"] if recorded else []
+        table.add_row(name, f"{value:.6g}", *past)
+    split = next(iter(found)).partition("/")[0]
+    screen.console().print(f"device {run.device}; {len(getattr(run.data, split)):,} examples")
+    screen.console().print(table)

@@ -1,0 +1,88 @@
+"""A recorded run's model as a file for other programs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner import outputs, words
+
+if TYPE_CHECKING:
+    from runner.exports import Format, Source
+
+
+def with_run(
+    uri: str,
+    run: str,
+    *,
+    format: str,
+    output: str,
+    checkpoint: str = "best",
+    raw: str = "true",
+    overwrite: str = "false",
+) -> int:
+    """Write the model to `output`, read it back and compare it with torch; only then does the file get its name.
+
+    raw: the model takes inputs as they were before the data source standardized them; see runner.ready.load.
+    """
+    from runner import exports
+    from runner.checkpoint import CheckpointError
+
+    kind = exports.find(format)
+    over, standardizes = words.truth("overwrite", overwrite), words.truth("raw", raw) and kind.RAW
+    place = outputs.place(output, kind.SUFFIX, over)
+    beside = None if kind.RAW else outputs.place(str(place.with_suffix(".yaml")), ".yaml", over)
+    try:
+        source, lines = _source(uri, run, checkpoint, standardizes)
+        checked = _written(kind, source, place, beside)
+    except (CheckpointError, exports.ExportError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"{place}: the {checkpoint} model of run {source.about['run']}, {checked}")
+    print(*lines, *([f"{beside}: its configuration"] if beside else []), sep="\n")
+    return 0
+
+
+def _source(uri: str, run: str, checkpoint: str, raw: bool) -> tuple["Source", list[str]]:
+    """The model, and what its user must know of inputs and outputs."""
+    from runner import exports, ready, recall
+
+    run_id = recall.find_run(uri, run)
+    model = ready.load(run_id, uri, checkpoint, raw)
+    told = recall.data(uri, run_id)
+    notes = told["notes"] if isinstance(next(model.children(), None), ready.Standardize) else None
+    about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(told)}
+    x = exports.inputs(model, ready.example(told, "meta"), notes)
+    shape = ", ".join(["N", *map(str, x.shape[1:])])
+    scaled = "" if "mean" not in told["notes"] else ", standardized" if notes is None else ", not standardized"
+    lines = [f"inputs: {str(x.dtype).removeprefix('torch.')} of shape ({shape}){scaled}"]
+    lines += [f"classes: {', '.join(told['classes'])}"] if told["classes"] else []
+    return exports.Source(model, x, recall.text(uri, run_id, "config.yaml"), about), lines
+
+
+def _written(kind: "Format", source: "Source", place: Path, config: Path | None) -> str:
+    """What was compared. Raises ExportError, and leaves no file, when it cannot be done or is not the same.
+
+    config: where to put the configuration, which then has its name before the model has.
+    """
+    with outputs.whole(place) as beside:
+        checked = _checked(kind, source, beside)
+        if config is not None:
+            with outputs.whole(config) as path:
+                path.write_text(source.config, encoding="utf-8")
+    return checked
+
+
+def _checked(kind: "Format", source: "Source", path: Path) -> str:
+    from runner.exports import ExportError
+    from runner.logged_model import quiet
+
+    try:
+        with quiet():
+            kind.write(source, path)
+            return kind.check(source, path)
+    except (OSError, ExportError):
+        raise
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ExportError(f"the model cannot be exported: {type(error).__name__}: {reason}") from error

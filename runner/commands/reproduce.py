@@ -1,0 +1,144 @@
+"""A recorded run once more, from its configuration: identical to the last bit, or the first difference."""
+
+import contextlib
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+from runner.lookup import ConfigError
+from runner.settings import Checkpoint, Settings
+from runner.signals import Signals
+
+if TYPE_CHECKING:
+    from runner.events import Observer
+    from runner.reproduction import Difference, Digests, Points
+    from runner.run import Run
+
+
+def with_run(uri: str, run: str) -> int:
+    """Train again and compare every recorded value and the weights' SHA-256; 0 only if all are identical.
+
+    The tracking store is only read. An interrupted run is repeated up to its last recorded step.
+    """
+    from runner import recall, reproduction
+    from runner.checkpoint import CheckpointError
+
+    run_id = recall.find_run(uri, run)
+    status, tags, names = recall.facts(uri, run_id)
+    settings = recall.settings(uri, run_id)
+    recorded = recall.points(uri, run_id, reproduction.counted(names))
+    _check(run_id, status, tags, settings, recorded)
+    steps = max(recorded["train/loss"])
+    _say(f"run {run_id}, {status}, {steps:,} steps")
+    with Signals() as signals:
+        again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
+        try:
+            weights = _weights(uri, run_id, tags, again)
+            digests = reproduction.Digests(again.model, {step for step, _ in weights.values()})
+            end = [] if status == "FINISHED" else [reproduction.end(recorded, digests.steps)]
+            _train(again, signals, digests, *end)
+        except CheckpointError as error:
+            print(error, file=sys.stderr)
+            return 1
+        finally:
+            again.close()
+    found = {name: dict(values) for name, values in again.history.items()}
+    return _report(run_id, recorded, reproduction.compare(recorded, found, status == "FINISHED"), weights, digests)
+
+
+def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, recorded: "Points") -> None:
+    if status in ("RUNNING", "SCHEDULED"):
+        raise ConfigError("", f"run {run_id} is {status}; what it will leave cannot be compared yet")
+    if not settings.trainer.epochs:
+        raise ConfigError("", f"run {run_id} pushed its inputs through and trained nothing; there is nothing to repeat")
+    if not recorded.get("train/loss") or "checkpoint.last.step" not in tags:
+        raise ConfigError(
+            "", f"run {run_id} is {status} and kept no loss or no checkpoint; there is nothing to compare"
+        )
+
+
+def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
+    """Ready to train as it was then: threads and device as recorded, as far as they are here."""
+    import torch
+
+    from runner import environment as here
+    from runner.prepare import prepare
+
+    usual, threads = torch.get_num_threads(), int(tags.get("threads", 0)) or settings.trainer.threads
+    trainer = dataclasses.replace(settings.trainer, threads=threads)
+    device = _device(tags.get("device", settings.device))
+    settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
+    again = prepare(settings, name)
+    differences = here.differences(environment, again.device)
+    _say(*differences or ["versions, device and git commit are as recorded"])
+    if threads and threads != usual:
+        _say(f"threads: set to {threads} as recorded; here it would be {usual}")
+    if again.device.type != "cpu" and not trainer.deterministic:
+        _say(f"device {again.device}: trained without trainer.deterministic=true, equal bits are a matter of luck")
+    return again
+
+
+def _device(recorded: str) -> str:
+    """The recorded device where this machine has it, or else what it has."""
+    from runner import build
+
+    try:
+        return str(build.device(recorded.split()[0]))
+    except ConfigError:
+        return "auto"
+
+
+def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[str, tuple[int, str]]:
+    """checkpoint -> (its step, the SHA-256 of its tensors)."""
+    from runner import checkpoint, recall, stack
+
+    found = {}
+    for name in ("last", "best"):
+        if f"checkpoint.{name}.step" in tags:
+            state = recall.weights(uri, run_id, name, stack.classes(again.stack))
+            found[name] = (int(tags[f"checkpoint.{name}.step"]), checkpoint.digest(state))
+    return found
+
+
+def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
+    from runner import garbage, screen
+    from runner.reproduction import Reached
+    from runner.run import drive
+
+    epochs = again.settings.trainer.epochs
+    watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)
+    garbage.usual()
+    with contextlib.closing(watch), contextlib.suppress(Reached):
+        drive(again, watch, *observers, stop=signals.stop)
+
+
+def _report(
+    run_id: str,
+    recorded: "Points",
+    differences: list["Difference"],
+    weights: dict[str, tuple[int, str]],
+    digests: "Digests",
+) -> int:
+    for name, values in recorded.items():
+        wrong = sum(d.name == name for d in differences)
+        _say(f"{name}: {len(values):,} values, {'identical' if not wrong else f'{wrong:,} differ'}")
+    others = []
+    for name, (step, sha256) in weights.items():
+        found = digests.taken.get(step, "none")
+        others += [name] * (found != sha256)
+        _say(
+            f"weights {name}, step {step:,}: {sha256[:16]}... {'identical' if found == sha256 else f'is {found[:16]}'}"
+        )
+    total = sum(map(len, recorded.values()))
+    if not differences and not others:
+        _say(f"reproduce {run_id} identical values={total} weights={weights['last'][1]}")
+        return 0
+    first = differences[0] if differences else None
+    told = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.found!r}" if first else ""
+    _say(f"reproduce {run_id} different values={len(differences)}/{total} weights={','.join(others) or 'none'} {told}")
+    return 1
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, flush=True)

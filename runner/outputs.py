@@ -1,0 +1,34 @@
+"""Files that a command writes for its user: never over another by mistake, and whole or not at all."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from runner.lookup import ConfigError
+
+
+def place(output: str, suffix: str, overwrite: bool, key: str = "output") -> Path:
+    """The file that `output` names, if it may be written. Raises ConfigError otherwise."""
+    found = Path(output).expanduser()
+    if found.suffix != suffix:
+        raise ConfigError(key, f"{output!r} ends in {found.suffix!r}; expected {suffix}, e.g. {key}=file{suffix}")
+    if not found.parent.is_dir():
+        raise ConfigError(key, f"there is no folder {str(found.parent)!r}; make it first")
+    if found.is_dir() or (found.exists() and not overwrite):
+        remedy = "name another file" if found.is_dir() else "name another file, or add overwrite=true"
+        raise ConfigError(key, f"{output!r} exists already; {remedy}")
+    return found
+
+
+@contextlib.contextmanager
+def whole(place: Path) -> Iterator[Path]:
+    """A path to write to, whose file takes the name `place` when the block has ended by itself."""
+    beside = place.with_name(f".{place.stem}.part{place.suffix}")
+    try:
+        yield beside
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(place)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,98 @@
+"""What a second training has to give: every value and every weight that the first one has recorded."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from runner import checkpoint
+from runner.events import Epoch, Event, Step
+
+#: Metrics that training measures; others, such as those of the machine, are of no account.
+KINDS = ("train/", "valid/", "test/")
+#: MLflow keeps infinity as the largest number that there is.
+LARGEST = 1.7976931348623157e308
+
+Points = dict[str, dict[int, float]]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two values that should be one; None where there is none."""
+
+    name: str
+    step: int
+    recorded: float | None
+    found: float | None
+
+
+class Reached(Exception):
+    """The record goes no further."""
+
+
+@dataclass
+class Until:
+    """An observer that raises Reached at the end of a record that breaks off, before what ended the run comes again."""
+
+    step: int
+    looked: bool  # whether the validation data were looked at after this step
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Epoch if self.looked else Step) and event.step >= self.step:
+            raise Reached
+
+
+@dataclass
+class Digests:
+    """An observer that takes the SHA-256 of the weights after some steps."""
+
+    model: nn.Module
+    steps: set[int]
+    taken: dict[int, str] = field(default_factory=dict)
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Step):
+            self.at(event.step)
+
+    def at(self, step: int) -> None:
+        if step in self.steps:
+            self.taken[step] = checkpoint.digest(self.model.state_dict())
+
+
+def counted(names: Iterable[str]) -> list[str]:
+    """Those metrics that a second training has to give again."""
+    return [name for name in names if name.startswith(KINDS) or name in ("lr", "epoch")]
+
+
+def end(recorded: Points, saved: set[int]) -> Until:
+    """Where to stop repeating a run that was interrupted, whose checkpoints are of the steps `saved`."""
+    step = max(*recorded["train/loss"], *saved)
+    return Until(step, any(step in values for name, values in recorded.items() if name != "train/loss"))
+
+
+def compare(recorded: Points, found: Points, whole: bool) -> list[Difference]:
+    """The values that differ in any bit, in the order in which they came.
+
+    whole: the record is that of a whole training; False: it breaks off, and what was found beyond it is left out.
+    """
+    differences = []
+    for name in {**recorded, **found}:
+        then, now = recorded.get(name, {}), found.get(name, {})
+        steps = {*then, *now} if whole else set(then)
+        differences += [
+            Difference(name, step, then.get(step), now.get(step))
+            for step in steps
+            if not _same(then.get(step), now.get(step))
+        ]
+    return sorted(differences, key=lambda d: (d.step, d.name != "train/loss", d.name))
+
+
+def _same(recorded: float | None, found: float | None) -> bool:
+    if recorded is None or found is None:
+        return False
+    return _kept(recorded) == _kept(found) or (math.isnan(recorded) and math.isnan(found))
+
+
+def _kept(value: float) -> float:
+    return max(-LARGEST, min(LARGEST, value)) if not math.isnan(value) else value
