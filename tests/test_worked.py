@@ -362,7 +362,7 @@ def test_not_a_number_is_worked_too() -> None:
         (
             nn.Conv1d(2, 2, 3),
             (1, 3, 9),
-            "Conv1d: in_channels = 2, and the input (1, 3, 9) has 3 channels (its dimension 1)",
+            "Conv1d: in_channels = 2, and the input (1, 3, 9) has 3 channels: in_channels = C of (N, C, L)",
         ),
         (
             nn.MaxPool2d(2, padding=2),

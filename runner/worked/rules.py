@@ -20,6 +20,10 @@ FAMILIES: tuple[Family, ...] = (
     passing,
 )
 
+WINDOWS: tuple[Family, ...] = (conv, transposed, pool, adaptive)
+#: What a layer computes with.
+COMPUTES = ("forward", "_conv_forward", "_output_padding", "__call__")
+
 
 def family(layer: nn.Module) -> Family | None:
     """The family of the layer, None when there is none."""
@@ -33,10 +37,15 @@ def takes(layer: nn.Module, dims: int) -> bool:
 
 
 def kind(layer: nn.Module) -> Any:
-    """torch's class whose forward it is: a subclass that computes something else is another kind."""
+    """torch's class whose arithmetic it is: a subclass that computes something else is another kind."""
     mine = type(layer)
     return next((c for c in mine.__mro__ if c.__module__.startswith("torch.nn.modules.") and _same(c, mine)), mine)
 
 
+def window_dimensions(target: Any) -> int:
+    """Along how many dimensions the window of this class slides; 0 for a layer without a window."""
+    return next((f.KINDS[target][0] - 2 for f in WINDOWS if target in f.KINDS), 0)
+
+
 def _same(one: Any, other: Any) -> bool:
-    return one.forward is other.forward
+    return all(getattr(one, name, None) is getattr(other, name, None) for name in COMPUTES)
