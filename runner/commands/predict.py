@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import words
 from runner.lookup import ConfigError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def with_run(
 
     raw: false for inputs that are standardized already; see runner.ready.load.
     """
-    place = _writable(output, _truth("overwrite", overwrite))
+    place = _writable(output, words.truth("overwrite", overwrite))
     from runner import ready, recall
     from runner.checkpoint import CheckpointError
     from runner.data._files import file
@@ -40,7 +41,7 @@ def with_run(
     data = recall.data(uri, run_id)
     x = _fitting(given, inputs, ready.example(data))
     try:
-        model = ready.load(run_id, uri, checkpoint, _truth("raw", raw))
+        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw))
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1
@@ -50,12 +51,6 @@ def with_run(
     if data["classes"]:
         print(f"classes: {', '.join(data['classes'])}")
     return 0
-
-
-def _truth(key: str, word: str) -> bool:
-    if word not in ("true", "false"):
-        raise ConfigError(key, f"{word!r} is neither true nor false")
-    return word == "true"
 
 
 def _writable(output: str, overwrite: bool) -> Path:

@@ -37,8 +37,8 @@ def unfit(target: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
             continue
         numbers = per_dimension(value, dims)
         if len(numbers) != dims:
-            letters = ", ".join(LETTERS[dims])
-            yield f"{name} = {_words(value)} is of length {len(numbers)}; expected {dims} ({letters}), or a single number"
+            wanted = f"expected {dims} ({', '.join(LETTERS[dims])}), or a single number"
+            yield f"{name} = {_words(value)} is of length {len(numbers)}; {wanted}"
         for number in numbers:
             empty = number is None and name == "output_size"
             if not empty and (type(number) is not int or number < least):

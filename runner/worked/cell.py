@@ -20,7 +20,9 @@ class Form:
     def text(self, value: float) -> str:
         if value == 0 or not math.isfinite(value):
             return number(value) if value == 0 else str(value)
-        return number(value, 2) if self.decimals is None else f"{value:.{self.decimals}f}"
+        if self.decimals is None:
+            return number(value, 2)
+        return f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"  # -0.0 + 0.0 is 0.0
 
 
 def form(values: Array) -> Form:

@@ -68,12 +68,15 @@ def _channels(layer: Any, shape: Index) -> Iterator[str]:
         if wanted is None or (layer.weight is None and getattr(layer, "running_mean", None) is None):
             continue
         if shape[1] != wanted:
-            yield f"{name} = {wanted}, and the input {shape} has {shape[1]} channels: {name} = C of {_letters(len(shape))}"
+            rule = f"{name} = C of {_letters(len(shape))}"
+            yield f"{name} = {wanted}, and the input {shape} has {shape[1]} channels: {rule}"
     slopes = getattr(layer, "num_parameters", 1)
     if slopes > 1 and shape[1:2] != (slopes,):
         yield f"num_parameters = {slopes}, and the input {shape} has another size of dimension 1; it may be that, or 1"
     if hasattr(layer, "in_features") and shape[-1] != layer.in_features:
         yield f"in_features = {layer.in_features}, and the last dimension of the input {shape} is {shape[-1]}"
+    if isinstance(layer, nn.GLU) and -len(shape) <= layer.dim < len(shape) and shape[layer.dim] % 2:
+        yield f"dimension {layer.dim} of the input {shape} is halved, and {shape[layer.dim]} is not even"
     normalized = tuple(getattr(layer, "normalized_shape", ()))
     if normalized and shape[-len(normalized) :] != normalized:
         yield f"normalized_shape = {normalized}, and the input {shape} ends in {shape[-len(normalized) :]}"

@@ -4,7 +4,20 @@ from typing import Any
 
 from torch import nn
 
-from runner.worked import activation, adaptive, conv, layer_norm, linear, norm, passing, pool, softmax, transposed
+from runner.worked import (
+    activation,
+    adaptive,
+    conv,
+    gated,
+    layer_norm,
+    linear,
+    norm,
+    passing,
+    pool,
+    response,
+    softmax,
+    transposed,
+)
 from runner.worked.parts import Family
 
 FAMILIES: tuple[Family, ...] = (
@@ -14,8 +27,10 @@ FAMILIES: tuple[Family, ...] = (
     pool,
     adaptive,
     activation,
+    gated,
     norm,
     layer_norm,
+    response,
     softmax,
     passing,
 )
@@ -40,6 +55,11 @@ def kind(layer: nn.Module) -> Any:
     """torch's class whose arithmetic it is: a subclass that computes something else is another kind."""
     mine = type(layer)
     return next((c for c in mine.__mro__ if c.__module__.startswith("torch.nn.modules.") and _same(c, mine)), mine)
+
+
+def near(layer: nn.Module) -> str:
+    """The worked class that this one, which is not worked, is a subclass of; empty when there is none."""
+    return next((c.__name__ for c in type(layer).__mro__ if any(c in f.KINDS for f in FAMILIES)), "")
 
 
 def window_dimensions(target: Any) -> int:
