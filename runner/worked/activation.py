@@ -39,7 +39,7 @@ def _elu(x: float, alpha: float, scale: float = 1.0, width: float = 1.0) -> tupl
     times = f"{number(scale)}*" if scale != 1 else ""
     if x > 0:
         return f"above 0: {times}{number(x)}", scale * x
-    inside = factor(x) if width == 1 else f"{factor(x)}/{number(width)}"
+    inside = number(x) if width == 1 else f"{factor(x)}/{number(width)}"
     return f"not above 0: {times}{factor(alpha)}*(exp({inside}) - 1)", scale * alpha * math.expm1(x / width)
 
 
