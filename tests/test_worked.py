@@ -545,7 +545,8 @@ def samples() -> list[Any]:
     stack = [*explain(cnn().named_children(), torch.randn(1, 1, 8, 8))]
     volume = explain([("volume", nn.Conv3d(4, 2, 3, padding=1, padding_mode="reflect"))], torch.randn(1, 4, 9, 9, 9))
     long = explain([("long", nn.Linear(1000, 200))], 1000 * torch.randn(1, 1000))
-    return [*stack, *volume, *long, *explain([("up", nn.ConvTranspose1d(2, 2, 3, 2))], torch.randn(1, 2, 40))]
+    tiny = explain([("tiny", nn.Linear(20, 3))], 1e-3 * torch.randn(1, 20))
+    return [*stack, *volume, *long, *tiny, *explain([("up", nn.ConvTranspose1d(2, 2, 3, 2))], torch.randn(1, 2, 40))]
 
 
 def test_the_window_is_marked_with_and_without_colour() -> None:

@@ -10,6 +10,8 @@ from runner.worked.parts import Array
 
 #: float32 prints 27.8 as 27.799999: such a number needs one decimal.
 ROUNDING = 1e-6
+#: Characters of a number of two significant digits: -0.00012.
+LONGEST = 8
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def form(values: Array) -> Form:
     top = float(np.abs(finite).max(initial=0.0))
     form = Form(_decimals(finite, top), 0)
     ends = [float(v) for v in (finite.min(initial=0.0), finite.max(initial=0.0))]
-    longest = max(len(form.text(v)) for v in ends) if form.decimals is not None else 7
+    longest = max(len(form.text(v)) for v in ends) if form.decimals is not None else LONGEST
     return Form(form.decimals, max(longest, 3 if len(finite) < values.size else 1))
 
 
