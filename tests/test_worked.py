@@ -546,7 +546,15 @@ def samples() -> list[Any]:
     volume = explain([("volume", nn.Conv3d(4, 2, 3, padding=1, padding_mode="reflect"))], torch.randn(1, 4, 9, 9, 9))
     long = explain([("long", nn.Linear(1000, 200))], 1000 * torch.randn(1, 1000))
     tiny = explain([("tiny", nn.Linear(20, 3))], 1e-3 * torch.randn(1, 20))
-    return [*stack, *volume, *long, *tiny, *explain([("up", nn.ConvTranspose1d(2, 2, 3, 2))], torch.randn(1, 2, 40))]
+    hollow = explain([("hollow", nn.MaxPool2d((2, 1), 1, (1, 0), (2, 1)))], torch.randn(1, 2, 1, 7))  # padding only
+    return [
+        *stack,
+        *volume,
+        *long,
+        *tiny,
+        *hollow,
+        *explain([("up", nn.ConvTranspose1d(2, 2, 3, 2))], torch.randn(1, 2, 40)),
+    ]
 
 
 def test_the_window_is_marked_with_and_without_colour() -> None:

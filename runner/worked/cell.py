@@ -34,7 +34,8 @@ def form(values: Array) -> Form:
     form = Form(_decimals(finite, top), 0)
     ends = [float(v) for v in (finite.min(initial=0.0), finite.max(initial=0.0))]
     longest = max(len(form.text(v)) for v in ends) if form.decimals is not None else LONGEST
-    return Form(form.decimals, max(longest, 3 if len(finite) < values.size else 1))
+    others = {str(float(v)) for v in values[~np.isfinite(values)]}
+    return Form(form.decimals, max(longest, *map(len, others), 1))
 
 
 def _decimals(finite: Array, top: float) -> int | None:
