@@ -84,12 +84,14 @@ def _guarded(name: str) -> int:
     """Hydra composes, then calls `task`, once or for every job of a sweep."""
     codes: list[int] = []
     begun = False
+    command: Any = importlib.import_module(f"runner.commands.{name}")
+    told = words.own(command.with_settings, sys.argv)
 
     def task(config: DictConfig) -> None:
         nonlocal begun
         begun = True
         try:
-            codes.append(_run(name, config))
+            codes.append(_run(command, config, told))
         except (ConfigError, OmegaConfBaseException) as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 print(_explained(error), file=sys.stderr)
@@ -112,7 +114,7 @@ def _guarded(name: str) -> int:
     return max(codes, default=0)
 
 
-def _run(name: str, config: DictConfig) -> int:
+def _run(command: Any, config: DictConfig, told: dict[str, str]) -> int:
     choices = HydraConfig.get().runtime.choices
     overrides = list(HydraConfig.get().overrides.task)
     _refuse_unknown(config, Settings, "")
@@ -121,8 +123,7 @@ def _run(name: str, config: DictConfig) -> int:
     assert isinstance(settings, Settings)
     study = choices.get("experiments")
     context = Context(str(study) if study else "runner", OmegaConf.to_yaml(config, resolve=True), overrides)
-    command: Any = importlib.import_module(f"runner.commands.{name}")
-    return int(command.with_settings(settings, context))
+    return int(command.with_settings(settings, context, **told))
 
 
 def _register() -> None:

@@ -10,10 +10,20 @@ from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 from runner import plots
-from runner.worked import Explained, explain
+from runner.lookup import ConfigError
+from runner.worked import Choice, Explained, explain
 
 #: Worked elements of every layer's output: the first, one in the middle, the last.
-ELEMENTS = 3
+ELEMENTS = Choice(3)
+
+
+def check(output: object) -> None:
+    """Raises ConfigError for a stack whose output cannot be kept: one tensor, one part for each example."""
+    if not isinstance(output, Tensor):
+        found = f"the last layer gives a {type(output).__name__}"
+        raise ConfigError("model.layers", f"{found}, expected a tensor; `Select: 0` after it takes the first item")
+    if not output.dim():
+        raise ConfigError("model.layers", "the last layer gives a single number, expected one part for each example")
 
 
 class Unmeasured(nn.Module):
@@ -32,7 +42,7 @@ def keep(model: nn.Module, inputs: Iterable[Tensor], count: int, folder: Path) -
     files: dict[str, Any] = {}
     for start, x in _counted(inputs):
         for name, output in _through(model, x):
-            whole = len(x) == count
+            whole, output = len(x) == count, _tensor(output)
             if isinstance(output, Tensor) and output.dim() and (whole or len(output) == len(x)):
                 rows = output.cpu().numpy()
                 if name not in files:
@@ -46,10 +56,15 @@ def work(model: nn.Module, x: Tensor, folder: Path) -> None:
 
     Raises Disagreement when torch's numbers are not those worked by hand.
     """
+    on_cpu = copy.deepcopy(model).cpu()  # a GPU may round products to fewer digits than the arithmetic allows
+    write(explain(on_cpu.named_children(), x.cpu(), ELEMENTS), folder)
+
+
+def write(found: Iterable[Explained], folder: Path) -> None:
+    """Write explain/<layer>.md and plots/explain_<layer>.png for each layer."""
     for name in ("explain", "plots"):
         (folder / name).mkdir(parents=True)
-    on_cpu = copy.deepcopy(model).cpu()  # a GPU may round products to fewer digits than the arithmetic allows
-    for explained in explain(on_cpu.named_children(), x.cpu(), ELEMENTS):
+    for explained in found:
         if type(explained.layer) is not nn.Sequential:  # which says nothing that its layers do not say
             _draw(explained, folder)
 
@@ -86,6 +101,13 @@ def _draw(explained: Explained, folder: Path) -> None:
         plots.save(layer_picture(explained), folder / picture)
     text = layer_markdown(explained, f"../{picture}" if picture else None)
     (folder / "explain" / f"{name}.md").write_text(text)
+
+
+def _tensor(output: Any) -> Any:
+    """Of a tuple (an LSTM's) the first item."""
+    while isinstance(output, tuple | list) and output:
+        output = output[0]
+    return output
 
 
 def _file(layer: str) -> str:

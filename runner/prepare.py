@@ -35,6 +35,8 @@ def prepare(settings: Settings, name: str) -> Run:
         _check_targets(target)
         _check_probabilities(data, loss)
         losses.check_loss(losses.build(settings.loss), plan.output, target, len(data.classes))
+    else:
+        forward.check(plan.output)
     for i, plot in enumerate(settings.plots):
         build.check_plot(plot, f"plots[{i}]", data, plan)
     made = metrics.build(settings.metrics, data, loss) if trains else {}

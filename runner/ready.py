@@ -30,6 +30,12 @@ class Standardize(nn.Module):
         return ((x - self.mean) / self.std).to(self.dtype)
 
 
+def check(checkpoint: str) -> None:
+    """Raises ConfigError for a checkpoint that no run has."""
+    if checkpoint not in CHECKPOINTS:
+        raise ConfigError("checkpoint", f"{checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
+
+
 def load(run: str, uri: str | None = None, checkpoint: str = "best", raw: bool = True) -> nn.Module:
     """The model of a recorded run, in eval mode, on the CPU.
 
@@ -42,8 +48,7 @@ def load(run: str, uri: str | None = None, checkpoint: str = "best", raw: bool =
     Raises ConfigError when there is no such run or checkpoint, CheckpointError when its SHA-256 is another than the
     recorded one.
     """
-    if checkpoint not in CHECKPOINTS:
-        raise ConfigError("checkpoint", f"{checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
+    check(checkpoint)
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
     run_id = recall.find_run(uri, run)
     settings, data = recall.settings(uri, run_id), recall.data(uri, run_id)

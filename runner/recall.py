@@ -138,6 +138,11 @@ def _weights(files: Path, told: dict[str, str], classes: Iterable[type]) -> dict
     return checkpoint.load_model(model, classes, told.get(model.name)).state_dict()
 
 
+def add(uri: str, run_id: str, folder: Path) -> None:
+    """Put everything in `folder` among the run's artifacts."""
+    _open(uri).log_artifacts(run_id, str(folder))
+
+
 def _open(uri: str) -> "MlflowClient":
     path = stores.sqlite_path(uri)
     if path is not None and not path.exists():

@@ -6,6 +6,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from runner import lookup
 from runner.lookup import ConfigError, Kind
@@ -24,6 +25,8 @@ INFERRED = {
 
 def _is_layer(value: Any) -> bool:
     if isinstance(value, type) and issubclass(value, nn.Module):
+        if issubclass(value, LazyModuleMixin):  # sizes are inferred without it
+            return False
         return value is not nn.Module and (value.__module__.startswith("torch.nn.") or lookup.is_users(value))
     return inspect.isfunction(value) and lookup.is_users(value)
 
@@ -132,7 +135,8 @@ def infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], e
         elif name != "normalized_shape" and arguments[name] != size:
             raise ConfigError(
                 f"{key}.{name}",
-                f"{arguments[name]!r} does not fit: the input has shape {shape(example)}, so it must be {size};"
+                f"{arguments[name]!r} does not fit: the input has shape {shape(example)}, so it must be {size}"
+                f" ({name} = size of {'dimension 1, the channels' if dim == 1 else 'the last dimension'});"
                 " leave it out and it is filled in",
             )
 

@@ -48,6 +48,23 @@ def call(name: str, command: Callable[..., int], words: list[str], changed: Chan
     return int(command(uri, runs[0], partial(changed, overrides), **given))
 
 
+def own(command: Callable[..., int], words: list[str]) -> dict[str, str]:
+    """Take out of `words` the command's own key=value, those of its keyword-only arguments."""
+    takes = {k for k, p in inspect.signature(command).parameters.items() if p.kind is p.KEYWORD_ONLY}
+    given = {}
+    for word in [w for w in words if w.partition("=")[0] in takes and "=" in w]:
+        words.remove(word)
+        given[word.partition("=")[0]] = word.partition("=")[2]
+    return given
+
+
+def truth(key: str, word: str) -> bool:
+    """The `true` or `false` that was typed for `key`."""
+    if word not in ("true", "false"):
+        raise ConfigError(key, f"{word!r} is neither true nor false")
+    return word == "true"
+
+
 def whole(key: str, word: str, least: int = 1) -> int:
     """The whole number that was typed for `key`."""
     if not word.isdecimal() or int(word) < least:

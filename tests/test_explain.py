@@ -172,6 +172,55 @@ def test_more_elements_of_a_run_are_explained(workplace: Path) -> None:
     assert "max(14, 15) = 15" in done.out
 
 
+def test_a_run_keeps_its_explanation_when_told_to(workplace: Path) -> None:
+    words = ["experiments=digits_cnn", "trainer.epochs=1", "plots=[]", "checkpoint.format=model"]
+    done = runner(*words, cwd=workplace)
+    kept = artifacts(done, workplace)
+    assert "agrees within" in runner("explain", "last", "checkpoint=best", "layer=head", cwd=workplace).out
+    assert not (kept / "explain").exists()
+    told = runner("explain", "last", "keep=true", cwd=workplace)
+    assert told.last == f"kept with run {done.run_id}: explain/<layer>.md and plots/explain_<layer>.png"
+    assert {path.stem for path in (kept / "explain").iterdir()} == set(CNN)
+    assert {path.stem for path in (kept / "plots").iterdir()} == {f"explain_{name}" for name in CNN}
+    (kept / "checkpoints/last/model.pt").write_bytes(b"nothing")
+    broken = runner("explain", "last", cwd=workplace, code=1)
+    assert "model.pt" in broken.err
+    assert "Traceback" not in broken.err
+
+
+CHOSEN = {
+    "elements=3": ["0*0.1 + 1*0.2 + 2*0.3 + 8*1 + 9*1 + 10*1 = 27.8", "output[0, 0, 2]", "output[0, 0, 5]"],
+    "layer=conv elements=[0,0,5]": ["5*0.1 + 6*0.2 + 7*0.3 + 13*1 + 14*1 + 15*1 = 45.8", "[ 5][ 6][ 7]"],
+}
+
+
+@pytest.mark.parametrize("words", CHOSEN)
+def test_elements_can_be_chosen(words: str, tmp_path: Path) -> None:
+    done = runner("explain", "experiments=conv1d_channels", *words.split(), cwd=tmp_path)
+    for part in CHOSEN[words]:
+        assert part in done.out
+
+
+UNCHOSEN = {
+    "elements=0": "elements: '0' is not a whole number of at least 1, or a place such as [0,3,2,2]",
+    "elements=[0,0,5]": "elements: [0,0,5] is an element of one layer's output: say which by layer=NAME",
+    "elements=[0,0,6] layer=conv": "elements: [0, 0, 6] is not in the output, whose shape is (1, 1, 6)",
+    "layer=con": "layer: there is no layer 'con' (layers: conv)",
+}
+
+
+@pytest.mark.parametrize("words", UNCHOSEN)
+def test_a_choice_that_cannot_be_is_told(words: str, tmp_path: Path) -> None:
+    done = runner("explain", "experiments=conv1d_channels", *words.split(), cwd=tmp_path, code=2)
+    assert done.err == f"{UNCHOSEN[words]}\n"
+    assert not done.out
+
+
+def test_a_step_that_is_not_worked_says_why(tmp_path: Path) -> None:
+    done = runner("explain", "experiments=linear_regression", "loss=l1", "optimizer=adam", cwd=tmp_path)
+    assert "no step of training is worked (L1Loss, Adam): only one of MSELoss and plain SGD" in done.out
+
+
 RUNS = {
     "nope": "no run's id begins with 'nope'",
     "it's": "no run's id begins with",
@@ -179,6 +228,8 @@ RUNS = {
     "last first": "explain needs one RUN (a run id, a unique prefix of one, or `last`), found last and first",
     "last elemets=2": "elemets: explain of a recorded run takes no such key; did you mean 'elements'?",
     "last elements=0": "elements: '0' is not a whole number of at least 1",
+    "last keep=yes": "keep: 'yes' is neither true nor false",
+    "last checkpoint=first": "checkpoint: 'first' is not one of best, last",
     "last tracking.uri=sqlite:///none.db": "tracking.uri: there is no store",
 }
 
@@ -234,6 +285,14 @@ IMPOSSIBLE = {
     ],
     "experiments=conv2d_options +model.layers.conv.Conv2d.in_channels=5": [
         "model.layers.conv.Conv2d.in_channels: 5 does not fit: the input has shape (N, 2, 8, 8), so it must be 2"
+        " (in_channels = size of dimension 1, the channels)"
+    ],
+    "experiments=conv2d_options model.knobs.stride=0": [
+        "model.layers.conv.Conv2d: stride = 0: expected whole numbers of at least 1"
+    ],
+    "experiments=conv2d data.shape=[4,4,4]": ["takes inputs of shape (N, C, H, W), found 3 dimensions: (4, 4, 4)"],
+    "experiments=max_pool1d +model.layers.rnn.LSTM.hidden_size=2": [
+        "model.layers: the last layer gives a tuple, expected a tensor; `Select: 0` after it takes the first item"
     ],
     "experiments=avg_pool2d model.layers.pool.AvgPool2d.padding=2": [
         "model.layers.pool.AvgPool2d: padding along H is 2, more than half of the kernel: it may be floor(2/2) = 1"

@@ -13,7 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from runner.worked import (
+    Choice,
     Disagreement,
+    NoSuchElement,
+    NoSuchLayer,
     arithmetic,
     explain,
     impossible,
@@ -170,7 +173,7 @@ def adaptive(draw: random.Random) -> tuple[Callable[[], nn.Module], tuple[int, .
 
 def linear(draw: random.Random) -> tuple[Callable[[], nn.Module], tuple[int, ...]]:
     inputs = draw.randint(1, 30)
-    shape = (1, *(draw.randint(1, 4) for _ in range(draw.randint(0, 2))), inputs)
+    shape = (draw.randint(1, 2), *(draw.randint(1, 4) for _ in range(draw.randint(0, 2))), inputs)
     return lambda: nn.Linear(inputs, draw.randint(1, 5), bias=draw.random() < 0.5), shape
 
 
@@ -210,6 +213,9 @@ def rest(draw: random.Random) -> tuple[Callable[[], nn.Module], tuple[int, ...]]
         lambda: nn.LogSoftmax(draw.choice([1, 2])),
         lambda: nn.Softmin(1),
         nn.Softmax2d,
+        lambda: nn.GLU(draw.choice([1, 2, -1])),
+        lambda: nn.LocalResponseNorm(draw.randint(1, 4), alpha=draw.choice([1e-4, 0.5]), k=2.0),
+        lambda: nn.SyncBatchNorm(3),
         lambda: nn.Flatten(draw.choice([0, 1, 2]), draw.choice([2, -1])),
         nn.Identity,
         nn.Dropout,
@@ -223,7 +229,7 @@ def several(draw: random.Random, dims: int, low: int, high: int) -> Any:
 
 
 def sized(draw: random.Random, dims: int, channels: int) -> tuple[int, ...]:
-    return (1, channels, *(draw.randint(1, 7) for _ in range(dims)))
+    return (draw.choice([1, 1, 2, 3]), channels, *(draw.randint(1, 7) for _ in range(dims)))
 
 
 def shaken(layer: nn.Module) -> nn.Module:
@@ -310,7 +316,7 @@ def cnn() -> nn.Sequential:
 
 def test_a_stack_is_walked_in_evaluation_mode_and_left_as_it_was() -> None:
     model, x = cnn(), torch.randn(1, 1, 8, 8)
-    explained = explain(model.named_children(), x, elements=3)
+    explained = explain(model.named_children(), x, Choice(3))
     assert [(e.name, e.depth) for e in explained[:5]] == [("0", 0), ("0.0", 1), ("0.1", 1), ("0.2", 1), ("1", 0)]
     assert all(len(e.elements) == 3 for e in explained if e.name != "0")
     assert explained[0].note == "a stack; its layers follow"
@@ -331,9 +337,58 @@ def test_a_layer_without_a_rule_says_so_and_shows_its_values() -> None:
 
     layers = [("doubled", Doubled(3, 8)), ("lstm", nn.LSTM(8, 4))]
     doubled, lstm = explain(layers, torch.randn(1, 5, 3))
-    assert doubled.note == "Doubled has no worked rule: shapes and values only"
+    assert doubled.note == (
+        "Doubled has no worked rule; it computes something of its own, not what Linear does: shapes and values only"
+    )
     assert (lstm.elements, lstm.output is not None and lstm.output.shape) == ([], (1, 5, 4))
     assert "LSTM has no worked rule" in layer_text(lstm).plain
+
+
+class Centred(nn.Conv2d):
+    """Standardizes its kernels, like many a layer of the literature."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return super()._conv_forward(input, weight - weight.mean(), bias)
+
+
+def test_a_subclass_that_computes_something_else_has_no_rule() -> None:
+    assert "Centred has no worked rule" in one(Centred(1, 1, 2), torch.ones(1, 1, 4, 4)).note
+    assert one(type("Mine", (nn.Conv2d,), {})(1, 1, 2), torch.ones(1, 1, 4, 4)).elements
+
+
+def test_a_parametrized_layer_is_worked_with_the_weight_in_use() -> None:
+    explained = one(nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 2, 3)), torch.randn(1, 1, 5, 5))
+    text = layer_text(explained).plain
+    assert "agrees within 1e-5" in text
+    assert "22 parameters: bias 2 + parametrizations.weight.original0 2*1*1*1" in text
+    assert "ParametrizedConv2d(1, 2, kernel_size=(3, 3), stride=(1, 1))" in text
+
+
+def test_one_layer_and_one_element_can_be_chosen() -> None:
+    layers = [("a", nn.Sequential(nn.ReLU(), nn.Flatten())), ("ab", nn.Linear(12, 2))]
+    x = arange(1, 3, 4)
+    chosen = explain(layers, x, Choice(index=(0, 7), layer="a.1"))
+    assert [(e.name, [element.index for element in e.elements]) for e in chosen] == [("a.1", [(0, 7)])]
+    assert [e.name for e in explain(layers, x, Choice(layer="a"))] == ["a", "a.0", "a.1"]
+    for index in ((0, 12), (0, 0, 0), (-1, 0)):
+        with pytest.raises(NoSuchElement, match=r"is not in the output, whose shape is \(1, 12\)"):
+            explain(layers, x, Choice(index=index, layer="a.1"))
+    with pytest.raises(NoSuchLayer, match="there is no layer 'b'"):
+        explain(layers, x, Choice(layer="b"))
+
+
+def test_what_is_further_apart_than_the_tolerance_says_by_what_it_is_measured() -> None:
+    torch.manual_seed(0)
+    text = layer_text(one(nn.Linear(1000, 1), 1e4 * torch.randn(1, 1000))).plain
+    assert "agrees within 1e-5 of the largest number in it, " in text
+    assert "agrees within 1e-5\n" in layer_text(one(nn.Linear(2, 1), torch.ones(1, 2))).plain
+
+
+def test_a_number_that_passes_is_not_said_to_equal_itself() -> None:
+    x = torch.tensor([[2.0]])
+    for layer in (nn.LeakyReLU(), nn.ELU(), nn.Threshold(1.0, 0.0), nn.Hardshrink(), nn.Softplus(threshold=1)):
+        [line] = one(layer, x).elements[0].lines
+        assert line.endswith(": 2")
 
 
 def test_the_layers_inside_of_a_layer_without_a_rule_are_explained() -> None:
@@ -362,7 +417,7 @@ def test_not_a_number_is_worked_too() -> None:
         (
             nn.Conv1d(2, 2, 3),
             (1, 3, 9),
-            "Conv1d: in_channels = 2, and the input (1, 3, 9) has 3 channels (its dimension 1)",
+            "Conv1d: in_channels = 2, and the input (1, 3, 9) has 3 channels: in_channels = C of (N, C, L)",
         ),
         (
             nn.MaxPool2d(2, padding=2),
@@ -382,6 +437,50 @@ def test_what_cannot_be_is_told_with_sizes_and_formula(layer: nn.Module, shape: 
     assert impossible(layer, shape) == message
     with pytest.raises((RuntimeError, ValueError)):
         layer(torch.zeros(shape))
+
+
+UNFIT = {
+    "stride = 0: expected whole numbers of at least 1": (nn.MaxPool2d, {"kernel_size": 2, "stride": 0}),
+    "kernel_size = [2, 2, 2] is of length 3; expected 2 (H, W), or a single number": (
+        nn.Conv2d,
+        {"in_channels": 1, "out_channels": 1, "kernel_size": [2, 2, 2]},
+    ),
+    "padding = -1: expected whole numbers of at least 0": (nn.AvgPool1d, {"kernel_size": 2, "padding": -1}),
+    "kernel_size = [2.5, 2]: expected whole numbers of at least 1": (nn.AvgPool2d, {"kernel_size": [2.5, 2]}),
+    "output_size = [1, 0]: expected whole numbers of at least 1": (nn.AdaptiveAvgPool2d, {"output_size": [1, 0]}),
+    "output_padding = [1] is of length 1; expected 2 (H, W), or a single number": (
+        nn.ConvTranspose2d,
+        {"in_channels": 1, "out_channels": 1, "kernel_size": 2, "output_padding": [1]},
+    ),
+    "out_channels = -2; at least 1 is needed": (nn.Conv1d, {"in_channels": 1, "out_channels": -2, "kernel_size": 1}),
+    "groups = 0; at least 1 is needed": (
+        nn.Conv1d,
+        {"in_channels": 1, "out_channels": 1, "kernel_size": 1, "groups": 0},
+    ),
+}
+
+
+@pytest.mark.parametrize("message", UNFIT)
+def test_sizes_that_no_layer_has_are_told(message: str) -> None:
+    target, arguments = UNFIT[message]
+    assert impossible_arguments(target, arguments) == f"{target.__name__}: {message}"
+
+
+def test_sizes_of_a_finished_layer_are_told_too() -> None:
+    assert impossible(nn.MaxPool2d(2, stride=0), (1, 1, 4, 4)) == (
+        "MaxPool2d: stride = 0: expected whole numbers of at least 1"
+    )
+    assert impossible_arguments(nn.AdaptiveAvgPool2d, {"output_size": [None, 2]}) is None
+
+
+def test_a_batch_is_not_taken_for_channels() -> None:
+    message = impossible(nn.Conv2d(8, 1, 3), (8, 8, 8))
+    assert message is not None
+    assert "takes inputs of shape (N, C, H, W), found 3 dimensions" in message
+    assert "Unflatten: {dim: 1, unflattened_size: [1, 8]}" in message
+    assert impossible(nn.MaxPool2d(2), (8, 8, 8)) is None  # where it makes no difference
+    assert "does not fit along W" in str(impossible(nn.MaxPool2d((2, 9)), (8, 8, 8)))
+    assert impossible(nn.ReLU(), (4,)) is None
 
 
 def test_arguments_that_cannot_be_are_told() -> None:
@@ -446,7 +545,16 @@ def samples() -> list[Any]:
     stack = [*explain(cnn().named_children(), torch.randn(1, 1, 8, 8))]
     volume = explain([("volume", nn.Conv3d(4, 2, 3, padding=1, padding_mode="reflect"))], torch.randn(1, 4, 9, 9, 9))
     long = explain([("long", nn.Linear(1000, 200))], 1000 * torch.randn(1, 1000))
-    return [*stack, *volume, *long, *explain([("up", nn.ConvTranspose1d(2, 2, 3, 2))], torch.randn(1, 2, 40))]
+    tiny = explain([("tiny", nn.Linear(20, 3))], 1e-3 * torch.randn(1, 20))
+    hollow = explain([("hollow", nn.MaxPool2d((2, 1), 1, (1, 0), (2, 1)))], torch.randn(1, 2, 1, 7))  # padding only
+    return [
+        *stack,
+        *volume,
+        *long,
+        *tiny,
+        *hollow,
+        *explain([("up", nn.ConvTranspose1d(2, 2, 3, 2))], torch.randn(1, 2, 40)),
+    ]
 
 
 def test_the_window_is_marked_with_and_without_colour() -> None:

@@ -1,36 +1,78 @@
 """Every layer's arithmetic, worked for one example."""
 
 import dataclasses
+import re
 import sys
 from typing import TYPE_CHECKING
 
 from runner import words
 from runner.context import Context
+from runner.lookup import ConfigError
 from runner.settings import Settings
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from runner.run import Run
+    from runner.worked import Choice, Explained
 
 #: Columns where there is no terminal to ask.
 WIDTH = 100
 
 
-def with_settings(settings: Settings, context: Context) -> int:
-    """Explain the configured model with the weights that training would begin with."""
+def with_settings(settings: Settings, context: Context, *, elements: str = "1", layer: str = "") -> int:
+    """Explain the configured model with the weights that training would begin with.
+
+    elements: how many of each layer's output, or one of them, as [0,3,2,2], of the layer that `layer` names.
+    """
+    choice = _choice(elements, layer)
     run = _prepared(settings, context.name)
-    return _show(run, f"weights as they are at the start (seed {settings.seed})", 1)
+    try:
+        return _told(run, f"weights as they are at the start (seed {settings.seed})", choice)[0]
+    finally:
+        run.close()
 
 
-def with_run(uri: str, run: str, *, elements: str = "1") -> int:
-    """Explain the model that a run has trained. elements: how many of each layer's output."""
-    from runner import recall
+def with_run(
+    uri: str, run: str, *, elements: str = "1", layer: str = "", checkpoint: str = "last", keep: str = "false"
+) -> int:
+    """Explain the model that a run has trained.
 
-    count, run_id = words.whole("elements", elements), recall.find_run(uri, run)
+    keep: true to add explain/<layer>.md and plots/explain_<layer>.png to the run's artifacts.
+    """
+    choice, keeps = _choice(elements, layer), words.truth("keep", keep)
+    from runner import forward, ready, recall, stack
+    from runner.checkpoint import CheckpointError
+
+    ready.check(checkpoint)
+    run_id = recall.find_run(uri, run)
     recalled = _prepared(recall.settings(uri, run_id), run_id)
-    recalled.model.load_state_dict(recall.weights(uri, run_id))
-    return _show(recalled, f"weights of run {run_id}", count)
+    try:
+        recalled.model.load_state_dict(recall.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
+        code, found = _told(recalled, f"{'best ' if checkpoint == 'best' else ''}weights of run {run_id}", choice)
+        if keeps and not code:
+            forward.write(found, recalled.folder / "explained")
+            recall.add(uri, run_id, recalled.folder / "explained")
+            print(f"kept with run {run_id}: explain/<layer>.md and plots/explain_<layer>.png")
+        return code
+    except CheckpointError as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        recalled.close()
+
+
+def _choice(elements: str, layer: str) -> "Choice":
+    from runner.worked import Choice
+
+    if re.fullmatch(r"\[\s*\d+\s*(,\s*\d+\s*)*\]", elements):
+        if not layer:
+            raise ConfigError("elements", f"{elements} is an element of one layer's output: say which by layer=NAME")
+        return Choice(index=tuple(map(int, elements.strip("[] ").split(","))), layer=layer)
+    if not elements.isdecimal() or int(elements) < 1:
+        expected = "a whole number of at least 1, or a place such as [0,3,2,2]"
+        raise ConfigError("elements", f"{elements!r} is not {expected}")
+    return Choice(int(elements), layer=layer)
 
 
 def _prepared(settings: Settings, name: str) -> "Run":
@@ -40,43 +82,60 @@ def _prepared(settings: Settings, name: str) -> "Run":
     return prepare(dataclasses.replace(settings, device="cpu", plots=[]), name)
 
 
-def _show(run: "Run", weights: str, elements: int) -> int:
+def _told(run: "Run", weights: str, choice: "Choice") -> "tuple[int, list[Explained]]":
+    """Print everything: the exit code, and what was explained."""
     from runner import screen
     from runner.worked import Disagreement
 
     console = screen.console()
     try:
+        found = _explained(run, choice)
         total = len(run.data.train)  # type: ignore[arg-type]
-        console.print(f"the first of {total:,} training example{'' if total == 1 else 's'}, {weights}\n")
-        _layers(run, elements, console)
-        _step(run, console)
+        console.print(f"the first of {total:,} training example{'' if total == 1 else 's'}, {weights}")
+        console.print("numbers are worked with all their digits, and written with five of them\n")
+        _layers(found, console)
+        if not choice.layer:
+            _step(run, console)
     except Disagreement as error:
         print(error, file=sys.stderr)
-        return 1
-    finally:
-        run.close()
-    return 0
+        return 1, []
+    return 0, found
 
 
-def _layers(run: "Run", elements: int, console: "Console") -> None:
-    from runner.worked import explain
+def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
+    from runner.worked import NoSuchElement, NoSuchLayer, explain
+
+    try:
+        return explain(run.model.named_children(), run.batch_of(1), choice)
+    except NoSuchLayer as error:
+        raise ConfigError("layer", str(error)) from error
+    except NoSuchElement as error:
+        raise ConfigError("elements", str(error)) from error
+
+
+def _layers(found: "list[Explained]", console: "Console") -> None:
     from runner.worked.text import layer_text
 
     colour = console.color_system is not None
-    for explained in explain(run.model.named_children(), run.batch_of(1), elements):
+    for explained in found:
         console.print(layer_text(explained, _width(console), colour), soft_wrap=True)
 
 
 def _step(run: "Run", console: "Console") -> None:
     """The next step, where it is a plain one of a linear regression."""
-    from runner.worked import training_step
+    from runner.worked import training_step, untold
     from runner.worked.text import step_text
 
     parts = next(run.batches(), [])
-    if len(parts) == 1:
-        step = training_step(run.model, run.loss, run.state.optimizer, *parts[0][1])
-        if step is not None:
-            console.print(step_text(step, _width(console)), soft_wrap=True)
+    if not parts or not run.settings.trainer.epochs:
+        return
+    why = untold(run.model, run.loss, run.state.optimizer, len(parts))
+    if why:
+        console.print(why, soft_wrap=True)
+        return
+    step = training_step(run.model, run.loss, run.state.optimizer, *parts[0][1])
+    if step is not None:
+        console.print(step_text(step, _width(console)), soft_wrap=True)
 
 
 def _width(console: "Console") -> int:

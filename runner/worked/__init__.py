@@ -1,15 +1,20 @@
 """The arithmetic of layers, worked by hand and compared with torch."""
 
-from runner.worked.impossible import impossible, impossible_arguments
+from runner.worked.arguments import impossible_arguments
+from runner.worked.choice import Choice, NoSuchElement, NoSuchLayer, spread
+from runner.worked.impossible import impossible
 from runner.worked.parts import TOLERANCE, Disagreement, Element, Explained
-from runner.worked.step import Stage, TrainingStep, training_step
-from runner.worked.walk import explain, predict, spread, work
+from runner.worked.step import Stage, TrainingStep, training_step, untold
+from runner.worked.walk import explain, predict, work
 
 __all__ = [
     "TOLERANCE",
+    "Choice",
     "Disagreement",
     "Element",
     "Explained",
+    "NoSuchElement",
+    "NoSuchLayer",
     "Stage",
     "TrainingStep",
     "explain",
@@ -18,5 +23,6 @@ __all__ = [
     "predict",
     "spread",
     "training_step",
+    "untold",
     "work",
 ]

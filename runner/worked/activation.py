@@ -27,19 +27,20 @@ def element(layer: Any, x: Padded, index: Index) -> Element:
         text, out = _leaky(value, float(array(layer.weight)[index[1] if layer.num_parameters > 1 else 0]))
     else:
         text, out = next(FORMULAS[kind] for kind in type(layer).__mro__ if kind in FORMULAS)(layer, value)
-    return Element(index, (f"{text} = {number(out)}",), out, abs(value) if math.isfinite(value) else 1.0, single(index))
+    line = text if text.endswith(f": {number(out)}") else f"{text} = {number(out)}"
+    return Element(index, (line,), out, abs(value) if math.isfinite(value) else 1.0, single(index))
 
 
 def _leaky(x: float, slope: float) -> tuple[str, float]:
-    return (number(x), x) if x >= 0 else (f"below 0: {factor(slope)}*{factor(x)}", slope * x)
+    return (f"not below 0: {number(x)}", x) if x >= 0 else (f"below 0: {factor(slope)}*{factor(x)}", slope * x)
 
 
 def _elu(x: float, alpha: float, scale: float = 1.0, width: float = 1.0) -> tuple[str, float]:
     times = f"{number(scale)}*" if scale != 1 else ""
     if x > 0:
-        return f"{times}{number(x)}", scale * x
-    inside = factor(x) if width == 1 else f"{factor(x)}/{number(width)}"
-    return f"{times}{factor(alpha)}*(exp({inside}) - 1)", scale * alpha * math.expm1(x / width)
+        return f"above 0: {times}{number(x)}", scale * x
+    inside = number(x) if width == 1 else f"{factor(x)}/{number(width)}"
+    return f"not above 0: {times}{factor(alpha)}*(exp({inside}) - 1)", scale * alpha * math.expm1(x / width)
 
 
 def _clamp(x: float, low: float, high: float) -> tuple[str, float]:
@@ -77,7 +78,8 @@ def _soft_shrink(layer: Any, x: float) -> tuple[str, float]:
 
 def _threshold(layer: Any, x: float) -> tuple[str, float]:
     kept = x > layer.threshold
-    return f"{number(x)} is {'above' if kept else 'not above'} {number(layer.threshold)}", x if kept else layer.value
+    out = x if kept else layer.value
+    return f"{number(x)} is {'above' if kept else 'not above'} {number(layer.threshold)}: {number(out)}", out
 
 
 def _sigmoid(x: float) -> float:

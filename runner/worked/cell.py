@@ -10,6 +10,8 @@ from runner.worked.parts import Array
 
 #: float32 prints 27.8 as 27.799999: such a number needs one decimal.
 ROUNDING = 1e-6
+#: Characters of a number of two significant digits: -0.00012.
+LONGEST = 8
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,9 @@ class Form:
     def text(self, value: float) -> str:
         if value == 0 or not math.isfinite(value):
             return number(value) if value == 0 else str(value)
-        return number(value, 2) if self.decimals is None else f"{value:.{self.decimals}f}"
+        if self.decimals is None:
+            return number(value, 2)
+        return f"{round(value, self.decimals) + 0.0:.{self.decimals}f}"  # -0.0 + 0.0 is 0.0
 
 
 def form(values: Array) -> Form:
@@ -29,8 +33,9 @@ def form(values: Array) -> Form:
     top = float(np.abs(finite).max(initial=0.0))
     form = Form(_decimals(finite, top), 0)
     ends = [float(v) for v in (finite.min(initial=0.0), finite.max(initial=0.0))]
-    longest = max(len(form.text(v)) for v in ends) if form.decimals is not None else 7
-    return Form(form.decimals, max(longest, 3 if len(finite) < values.size else 1))
+    longest = max(len(form.text(v)) for v in ends) if form.decimals is not None else LONGEST
+    others = {str(float(v)) for v in values[~np.isfinite(values)]}
+    return Form(form.decimals, max(longest, *map(len, others), 1))
 
 
 def _decimals(finite: Array, top: float) -> int | None:

@@ -1,16 +1,18 @@
 """Configurations that cannot work, told with the sizes and the formula before torch is asked."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
 from torch import nn
 
-from runner.worked import conv, norm, pool, rules, transposed
+from runner.worked import arguments, conv, norm, pool, rules, transposed
 from runner.worked.parts import Index
 from runner.worked.spans import LETTERS, Span, per_dimension
 
 CHANNELS = ("in_channels", "num_features", "num_channels")
+#: Layers that tell an input's channels from its examples.
+MIXING = (*conv.KINDS, *transposed.KINDS, *norm.INSTANCE)
 
 
 def impossible(layer: nn.Module, shape: Index) -> str | None:
@@ -19,26 +21,14 @@ def impossible(layer: nn.Module, shape: Index) -> str | None:
     return next((f"{name}: {problem}" for problem in _problems(layer, tuple(shape))), None)
 
 
-def impossible_arguments(target: type, arguments: Mapping[str, Any]) -> str | None:
-    """Why the layer cannot be made with these arguments; None when nothing speaks against it."""
-    pairs = [("in_channels", "groups"), ("out_channels", "groups"), ("num_channels", "num_groups")]
-    for whole, part in pairs:
-        size, parts = arguments.get(whole), arguments.get(part)
-        if isinstance(size, int) and isinstance(parts, int) and (parts < 1 or size % parts):
-            rest = f"{size} = {size // parts}*{parts} + {size % parts}" if parts > 0 else "at least 1 is needed"
-            return f"{target.__name__}: {whole} = {size} is not divisible by {part} = {parts} ({rest})"
-    strides = per_dimension(arguments.get("stride", 1), 1)
-    if arguments.get("padding") == "same" and any(s != 1 for s in strides):
-        found = ", ".join(map(str, strides))
-        return f"{target.__name__}: padding 'same' keeps the size, which needs stride 1; found stride {found}"
-    return None
-
-
 def _problems(layer: Any, shape: Index) -> Iterator[str]:
     family = rules.family(layer)
     if family is None:
         return
-    yield from _dimensions(family.KINDS[rules.kind(layer)], shape)
+    yield from arguments.unfit(rules.kind(layer), vars(layer))
+    yield from _dimensions(layer, family.KINDS[rules.kind(layer)], shape)
+    if rules.kind(layer) in pool.KINDS and len(shape) == family.KINDS[rules.kind(layer)][0] - 1:
+        shape = (shape[0], 1, *shape[1:])  # torch takes the batch for channels, and pooling does not mind
     if not rules.takes(layer, len(shape)):
         return
     yield from _channels(layer, shape)
@@ -56,10 +46,16 @@ def _problems(layer: Any, shape: Index) -> Iterator[str]:
         yield from _transposed(layer, shape)
 
 
-def _dimensions(allowed: tuple[int, ...], shape: Index) -> Iterator[str]:
-    if allowed and len(shape) not in (*allowed, allowed[0] - 1):  # one less is an input without a batch to torch
-        wanted = " or ".join(_letters(dims) for dims in allowed)
-        yield f"takes inputs of shape {wanted}, found {len(shape)} dimensions: {shape}"
+def _dimensions(layer: Any, allowed: tuple[int, ...], shape: Index) -> Iterator[str]:
+    without_batch = allowed and len(shape) == allowed[0] - 1
+    if not allowed or len(shape) in allowed or (without_batch and rules.kind(layer) not in MIXING):
+        return
+    wanted = " or ".join(_letters(dims) for dims in allowed)
+    remedy = ""
+    if without_batch:  # which torch reads as a single example: the batch would be mixed
+        sizes = ", ".join(map(str, (1, *shape[1:2])))
+        remedy = f"; to have one channel, put Unflatten: {{dim: 1, unflattened_size: [{sizes}]}} before it"
+    yield f"takes inputs of shape {wanted}, found {len(shape)} dimensions: {shape}{remedy}"
 
 
 def _letters(dims: int) -> str:
@@ -68,11 +64,19 @@ def _letters(dims: int) -> str:
 
 def _channels(layer: Any, shape: Index) -> Iterator[str]:
     for name in CHANNELS:
-        wanted = getattr(layer, name, shape[1])
-        if shape[1] != wanted and (layer.weight is not None or getattr(layer, "running_mean", None) is not None):
-            yield f"{name} = {wanted}, and the input {shape} has {shape[1]} channels (its dimension 1)"
+        wanted = getattr(layer, name, None)
+        if wanted is None or (layer.weight is None and getattr(layer, "running_mean", None) is None):
+            continue
+        if shape[1] != wanted:
+            rule = f"{name} = C of {_letters(len(shape))}"
+            yield f"{name} = {wanted}, and the input {shape} has {shape[1]} channels: {rule}"
+    slopes = getattr(layer, "num_parameters", 1)
+    if slopes > 1 and shape[1:2] != (slopes,):
+        yield f"num_parameters = {slopes}, and the input {shape} has another size of dimension 1; it may be that, or 1"
     if hasattr(layer, "in_features") and shape[-1] != layer.in_features:
         yield f"in_features = {layer.in_features}, and the last dimension of the input {shape} is {shape[-1]}"
+    if isinstance(layer, nn.GLU) and -len(shape) <= layer.dim < len(shape) and shape[layer.dim] % 2:
+        yield f"dimension {layer.dim} of the input {shape} is halved, and {shape[layer.dim]} is not even"
     normalized = tuple(getattr(layer, "normalized_shape", ()))
     if normalized and shape[-len(normalized) :] != normalized:
         yield f"normalized_shape = {normalized}, and the input {shape} ends in {shape[-len(normalized) :]}"

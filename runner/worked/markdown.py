@@ -31,13 +31,13 @@ def step_markdown(step: TrainingStep) -> str:
     """One training step."""
     parts = ["# One training step", _fenced(step.formulas)]
     for stage in step.stages:
-        lines = [stage.line, words.compared(stage.value, stage.torch, stage.by)]
+        lines = [stage.line, words.compared(stage.value, stage.torch, stage.scale, stage.by)]
         parts.append(f"{stage.title[0].upper()}{stage.title[1:]}:\n\n{_fenced(lines)}")
     return "\n\n".join(parts) + "\n"
 
 
 def _element(explained: Explained, element: Element) -> str:
-    lines = [*element.notes, *element.lines, words.compared(element.value, element.torch)]
+    lines = [*element.notes, *element.lines, words.compared(element.value, element.torch, element.scale)]
     return f"{words.source(explained, element)}:\n\n{_fenced(lines)}"
 
 

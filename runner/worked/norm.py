@@ -12,10 +12,10 @@ from runner.worked.places import CHANNELS as AXES
 
 __all__ = ["AXES", "KINDS", "element", "pad", "shape"]
 
-BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+BATCH = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 INSTANCE = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 KINDS: dict[Any, tuple[int, ...]] = {
-    **dict(zip(BATCH, [(2, 3), (4,), (5,)], strict=True)),
+    **dict(zip(BATCH, [(2, 3), (4,), (5,), ()], strict=True)),
     **dict(zip(INSTANCE, [(3,), (4,), (5,)], strict=True)),
     nn.GroupNorm: (),
 }

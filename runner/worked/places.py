@@ -23,7 +23,7 @@ def window(positions: Window, axes: tuple[str, ...]) -> str:
         return "no number"
     if len(axes) != len(positions) - 1:
         return f"[{', '.join(_numbers(p) for p in positions)}]"
-    batch = [along(positions[0], "example")] if positions[0] != range(1) else []
+    batch = [along(positions[0], "example")] if positions[0] != range(1) or not axes else []
     return ", ".join([*batch, *(along(p, axis) for p, axis in zip(positions[1:], axes, strict=True))])
 
 

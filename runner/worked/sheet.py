@@ -60,13 +60,19 @@ def _sheet(title: str, values: Padded, window: Window, axes: tuple[str, ...]) ->
         note = f"example {example} of {values.shape[0]}" if values.shape[0] > 1 else ""
         values = Padded(values.values[example], values.left[1:], values.shape[1:])
         window = window[1:]
-    return Sheet(title, values, window, axes or ("number",) * len(values.shape), form(values.values), note=note)
+    words = axes or ("number",) * len(values.shape)
+    return Sheet(title, values, window, words, form(_inside(values)), note=note)
 
 
 def _copies(values: Padded) -> bool:
     """Whether the padding holds numbers other than 0 and minus infinity."""
+    return bool(_counted(values.values) > _counted(_inside(values)))
+
+
+def _inside(values: Padded) -> Array:
+    """Without the padding."""
     inside = tuple(slice(before, before + n) for before, n in zip(values.left, values.shape, strict=True))
-    return bool(_counted(values.values) > _counted(values.values[inside]))
+    return values.values[inside]
 
 
 def _counted(values: Array) -> int:

@@ -18,6 +18,7 @@ class Stage:
     line: str
     value: float
     torch: float
+    scale: float  # its largest term: rounding is relative to that
     by: str = "torch"
 
 
@@ -61,18 +62,29 @@ def training_step(
     return TrainingStep(_formulas(count, "bias" in taken.old), stages)
 
 
+def untold(model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, parts: int = 1) -> str:
+    """Why the training step of one Linear layer is not worked; empty when it is, or when there are other layers."""
+    if _layers(model) != [nn.Linear] or (parts == 1 and is_worked(model, loss, optimizer)):
+        return ""
+    found = f"{type(loss).__name__}, {type(optimizer).__name__}{' of several batches' if parts > 1 else ''}"
+    return f"no step of training is worked ({found}): only one of MSELoss and plain SGD, without clipping, is"
+
+
 def is_worked(model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
     """Whether the step of these is worked: one Linear layer, MSELoss, SGD without momentum and decay."""
-    inside = [type(m) for m in model.modules() if not isinstance(m, nn.Sequential)]
     plain = ("momentum", "weight_decay", "dampening", "nesterov", "maximize")
     return (
-        inside == [nn.Linear]
+        _layers(model) == [nn.Linear]
         and type(loss) is nn.MSELoss
         and loss.reduction in ("mean", "sum")
         and type(optimizer) is torch.optim.SGD
         and not any(group[name] for group in optimizer.param_groups for name in plain)
         and not optimizer._optimizer_step_pre_hooks  # gradients may be clipped there
     )
+
+
+def _layers(model: nn.Module) -> list[type]:
+    return [type(m) for m in model.modules() if not isinstance(m, nn.Sequential)]
 
 
 def _take(model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor) -> _Taken:
@@ -144,4 +156,4 @@ def _in_part(texts: list[str], terms: list[float]) -> str:
 
 def _stage(title: str, total: Sum, torch_value: float, by: str = "torch") -> Stage:
     agree(f"training step, {title}", total.value, torch_value, total.scale)
-    return Stage(title, f"{total.text} = {number(total.value)}", total.value, torch_value, by)
+    return Stage(title, f"{total.text} = {number(total.value)}", total.value, torch_value, total.scale, by)

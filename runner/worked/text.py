@@ -63,12 +63,12 @@ def _element(explained: Explained, element: Element, width: int) -> list[Text]:
         *_wrapped([words.source(explained, element)], width, TITLE, 0),
         *_wrapped(element.notes, width, QUIET, 0),
         *_wrapped(element.lines, width, SUM),
-        *_wrapped([words.compared(element.value, element.torch)], width, QUIET),
+        *_wrapped([words.compared(element.value, element.torch, element.scale)], width, QUIET),
     ]
 
 
 def _stage(stage: Stage, width: int) -> list[Text]:
-    compared = words.compared(stage.value, stage.torch, stage.by)
+    compared = words.compared(stage.value, stage.torch, stage.scale, stage.by)
     return [Text(stage.title, TITLE), *_wrapped([stage.line], width, SUM), *_wrapped([compared], width, QUIET)]
 
 

@@ -1,26 +1,27 @@
 """A stack of layers, worked for one input."""
 
 from collections.abc import Iterable
-from math import prod
 
-import numpy as np
 from torch import Tensor, nn
 
 from runner.worked import rules
+from runner.worked.choice import FIRST, Choice
 from runner.worked.parts import Array, Disagreement, Element, Explained, Family, Index, Padded, Predicted, array, bare
 from runner.worked.record import Call, record
 
 
-def explain(layers: Iterable[tuple[str, nn.Module]], x: Tensor, elements: int = 1) -> list[Explained]:
+def explain(layers: Iterable[tuple[str, nn.Module]], x: Tensor, choice: Choice = FIRST) -> list[Explained]:
     """Every layer of a stack, in evaluation mode: shapes, their formula, and output elements worked by hand.
 
     layers: as `model.named_children()` gives them, on one device. Layers inside of a layer without a rule
         of its own (a nested Sequential, say) come after it, one deeper.
     x: one example, the batch dimension kept, on the same device.
-    elements: how many of each output; the first, the last, and evenly spread ones between.
-    Raises Disagreement when a shape or an element is not what torch gives.
+    Raises Disagreement when a shape or an element is not what torch gives, NoSuchLayer and NoSuchElement for a
+    choice that cannot be.
     """
-    return [_explained(call, elements) for call in record(layers, x)]
+    calls = record(layers, x)
+    choice.check(call.name for call in calls)
+    return [_explained(call, choice) for call in calls if choice.takes(call.name)]
 
 
 def work(layer: nn.Module, x: Array, output: Array, indices: Iterable[Index], name: str = "") -> list[Element]:
@@ -36,13 +37,7 @@ def predict(layer: nn.Module, size: Index) -> Predicted | None:
     return family.shape(layer, size) if family is not None and rules.takes(layer, len(size)) else None
 
 
-def spread(shape: Index, count: int) -> list[Index]:
-    """The first element, the last, and evenly spread ones between."""
-    flat = sorted({int(f) for f in np.linspace(0, prod(shape) - 1, count)}) if prod(shape) else []
-    return [tuple(int(i) for i in np.unravel_index(f, shape)) for f in flat]
-
-
-def _explained(call: Call, elements: int) -> Explained:
+def _explained(call: Call, choice: Choice) -> Explained:
     x = array(call.input) if isinstance(call.input, Tensor) else None
     output = array(call.output) if isinstance(call.output, Tensor) else None
     family = rules.family(call.layer)
@@ -51,7 +46,7 @@ def _explained(call: Call, elements: int) -> Explained:
         return Explained(call.name, call.layer, call.depth, shown, output, note=_why(call, family))
     padded, predicted = family.pad(call.layer, x), family.shape(call.layer, x.shape)
     _check_shape(call, predicted, output.shape)
-    worked = _worked(family, call.name, call.layer, padded, output, spread(output.shape, elements))
+    worked = _worked(family, call.name, call.layer, padded, output, choice.elements(output.shape))
     axes = family.AXES.get(x.ndim, ())
     return Explained(call.name, call.layer, call.depth, padded, output, axes, predicted, worked)
 
@@ -75,4 +70,6 @@ def _why(call: Call, family: Family | None) -> str:
     if isinstance(call.layer, nn.Sequential):
         return "a stack; its layers follow"
     following = "; the layers inside follow" if any(call.layer.children()) else ""
-    return f"{name} has no worked rule: shapes and values only{following}"
+    own = rules.near(call.layer)
+    because = f"; it computes something of its own, not what {own} does" if own else ""
+    return f"{name} has no worked rule{because}: shapes and values only{following}"

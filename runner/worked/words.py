@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from runner.worked import places
+from runner.worked import places, rules
 from runner.worked.arithmetic import number
 from runner.worked.parts import TOLERANCE, Element, Explained
 
@@ -12,13 +12,17 @@ from runner.worked.parts import TOLERANCE, Element, Explained
 def kind(explained: Explained) -> str:
     """`Conv2d(1, 1, kernel_size=(2, 2), stride=(1, 1))`; of a layer with layers inside its class alone."""
     layer = explained.layer
+    if rules.family(layer) is not None:
+        return f"{type(layer).__name__}({layer.extra_repr()})"
     return type(layer).__name__ if any(layer.children()) else repr(layer).replace("\n", " ")
 
 
 def parameters(explained: Explained) -> str:
     """`80 parameters: weight 8*1*3*3 + bias 8`"""
     count = explained.parameters
-    own = [f"{name} {'*'.join(map(str, p.shape)) or 1}" for name, p in explained.layer.named_parameters(recurse=False)]
+    whole = rules.family(explained.layer) is not None  # what is inside of it is not explained by itself
+    named = explained.layer.named_parameters(recurse=whole)
+    own = [f"{name} {'*'.join(map(str, p.shape)) or 1}" for name, p in named]
     words = f"{count:,} parameter{'' if count == 1 else 's'}" if count else "no parameters"
     return f"{words}: {' + '.join(own)}" if own else words
 
@@ -39,10 +43,14 @@ def source(explained: Explained, element: Element) -> str:
     return f"{places.element(element.index)} is made of {window} of the input"
 
 
-def compared(value: float, torch: float, by: str = "torch") -> str:
-    """`torch: 27.8, 7.9e-7 apart: agrees within 1e-5`; a disagreement would have been an error."""
+def compared(value: float, torch: float, scale: float, by: str = "torch") -> str:
+    """`torch: 27.8, 7.9e-7 apart: agrees within 1e-5`; a disagreement would have been an error.
+
+    scale: the largest number in the arithmetic, by which a difference beyond 1e-5 was measured.
+    """
     apart = 0.0 if value == torch or math.isnan(value) else abs(value - torch)
-    return f"{by}: {torch:.7g}, {number(apart, 2)} apart: agrees within {number(TOLERANCE)}"
+    measure = f" of the largest number in it, {number(max(abs(value), scale))}" if apart > TOLERANCE else ""
+    return f"{by}: {torch:.7g}, {number(apart, 2)} apart: agrees within {number(TOLERANCE)}{measure}"
 
 
 def _shape(tensor: object) -> str:
