@@ -20,8 +20,9 @@ MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}
 def open_store(uri: str) -> "MlflowClient":
     """The client of a tracking store. A local SQLite store that does not exist is created, by one process at a time."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server would hold a call for 247 s
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    # A dead server would hold a call for 247 s. It is for the spool to try again: MLflow would not ask first.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
     _quiet()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -94,7 +95,15 @@ class Row:
 
 def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
     """The newest runs of a store, newest first."""
+    from mlflow.exceptions import MlflowException
+
+    from runner.reconcile import reconcile
+
     client = open_store(uri)
+    try:
+        reconcile(client)
+    except MlflowException as error:
+        raise ConfigError("tracking.uri", f"{uri!r} does not answer: {first_line(error)}") from error
     names = {e.experiment_id: e.name for e in client.search_experiments()}
     ids = [i for i, name in names.items() if experiment is None or name == experiment]
     if not ids:

@@ -14,7 +14,7 @@ FLOORS = [
     ["commands"],
     ["ready"],
     ["recall"],
-    ["tracking", "logged_model", "stores"],
+    ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores"],
     ["prepare"],
     ["run"],
     ["screen", "environment"],
@@ -23,23 +23,24 @@ FLOORS = [
     ["stack", "checkpoint", "schedules", "parts", "_startup"],
     ["specs"],
     ["worked", "plots"],
+    ["entries"],
     ["loop", "history", "signals"],
     ["events"],
     ["data"],
     ["words"],
-    ["layers", "lookup", "settings", "context", "places", "push", "garbage"],
+    ["layers", "lookup", "settings", "context", "places", "push", "garbage", "spool", "liveness"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
     "hydra": {"cli", "hydra_plugins"},
     "omegaconf": {"cli", "hydra_plugins"},
-    "mlflow": {"tracking", "stores", "logged_model"},
+    "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "worked"},
     "rich": {"screen", "commands", "worked"},
 }
 #: What must not be loaded by composing a configuration alone.
-LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals", "words", "garbage"]
+LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals", "words", "garbage", "spool"]
 
 
 def imports(path: Path, everywhere: bool = True) -> Iterator[str]:

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Record
 from omegaconf import OmegaConf
 
-from runner import checkpoint, logged_model, stores, tracking
+from runner import checkpoint, delivery, logged_model, stores, tracking
 from runner.commands import train
 from runner.context import Context
 from runner.events import Event, Snapshot, Step
@@ -26,6 +26,7 @@ from runner.prepare import prepare
 from runner.run import Run, drive
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
+from runner.tracker import LONGEST_PARAM
 from tests import command
 from tests.conftest import Start, settings
 
@@ -283,11 +284,11 @@ def test_a_loss_that_is_not_a_number_is_recorded(start: Start, store: str):
 
 def test_more_steps_than_one_call_takes_are_all_recorded(store: str):
     with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
-        for step in range(1, 2 * tracking.CHUNK + 8):
+        for step in range(1, 2 * delivery.CHUNK + 8):
             tracker.record(Step(step, torch.tensor(float(step))))
     client = stores.open_store(store)
     found = client.get_metric_history(tracker.run_id, "train/loss")
-    assert [(m.step, m.value) for m in found] == [(n, float(n)) for n in range(1, 2 * tracking.CHUNK + 8)]
+    assert [(m.step, m.value) for m in found] == [(n, float(n)) for n in range(1, 2 * delivery.CHUNK + 8)]
 
 
 def test_long_and_many_params_are_recorded(store: str):
@@ -295,7 +296,7 @@ def test_long_and_many_params_are_recorded(store: str):
     with tracking.recording(store, "tests", None, {}, params, {}) as tracker:
         pass
     found = stores.open_store(store).get_run(tracker.run_id).data.params
-    assert found == {**params, "long": "x" * tracking.LONGEST_PARAM}
+    assert found == {**params, "long": "x" * LONGEST_PARAM}
 
 
 # The store

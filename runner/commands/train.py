@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runner.context import Context
 from runner.settings import Settings
 from runner.signals import Interrupted, Signals
+from runner.spool import Undelivered
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,6 +58,7 @@ def _train(run: "Run", settings: Settings, context: Context, console: "Console",
         )
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
+        status = error.status if isinstance(error, Undelivered) else status
         raise
     finally:
         if run_id:
