@@ -23,6 +23,7 @@ def open_store(uri: str) -> "MlflowClient":
     # A dead server would hold a call for 247 s. It is for the spool to try again: MLflow would not ask first.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     _quiet()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
