@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import liveness, reconcile, spool, stores
+from runner import reconcile, spool, stores
 from runner.delivery import Delivery
 from runner.lookup import ConfigError
 
@@ -31,13 +31,13 @@ def settle(folder: Path, uri: str | None = None) -> Settled:
         said = _deliver(taken, _store(taken, uri)) if taken.header else "nothing was in it"
         taken.remove()
         return Settled(folder.name, False, said)
-    except (MlflowException, OSError, ConfigError, _Refused) as error:
+    except (MlflowException, OSError, ConfigError, _Left) as error:
         return Settled(folder.name, True, stores.first_line(error))
     finally:
         taken.release()
 
 
-class _Refused(Exception):
+class _Left(Exception):
     pass
 
 
@@ -51,18 +51,17 @@ def _store(taken: spool.Spool, uri: str | None) -> str:
 
 def _deliver(taken: spool.Spool, uri: str) -> str:
     client = stores.open_store(uri)
+    reconcile.reconcile(client)
     run, before = client.get_run(taken.run_id), taken.delivered
     # A later process has continued the run: its status, its checkpoints and its files are newer than these.
     own = reconcile.owner(run) == taken.header["process"]
+    if not own and run.info.status == "RUNNING":  # two that ask what is there, and then send, would both send
+        raise _Left(f"another process has continued the run and is at work in {uri}; wait for its end")
     delivery = Delivery(client, taken, asks=True)
     delivery.deliver(ends=own)
     if delivery.refused:
         taken.mark(before)
         why = stores.first_line(delivery.refused[0])
-        raise _Refused(f"{uri} refuses a part of it: {why}; to give that up, delete {taken.folder}")
-    if own and liveness.is_gone(taken.header["process"]):
-        reconcile.reconcile(client)
+        raise _Left(f"{uri} refuses a part of it: {why}; to give that up, delete {taken.folder}")
     status = client.get_run(taken.run_id).info.status
-    return f"delivered to {uri}, {status}" + (
-        "" if own else "; only the points, since another process has continued it"
-    )
+    return f"delivered to {uri}, {status}" + ("" if own else "; only the points, since it was continued elsewhere")

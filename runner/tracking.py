@@ -15,6 +15,7 @@ from runner.tracker import Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 
 @contextlib.contextmanager
@@ -76,21 +77,26 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
     from mlflow.exceptions import MlflowException
 
     folder = spool.place(uri) / run_id
-    if folder.exists():
-        left = settle(folder)
-        if left.left:
-            raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
     try:
+        _refuse_live(client.get_run(run_id))
+        if folder.exists():
+            left = settle(folder)
+            if left.left:
+                raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
         with reconcile.changing():
-            run = client.get_run(run_id)
-            who = reconcile.owner(run)
-            if run.info.status == "RUNNING" and who and liveness.is_gone(who) is False and who != liveness.process():
-                raise ConfigError("", f"run {run_id} is still at work, in process {who['pid']} on {who['host']}")
+            _refuse_live(client.get_run(run_id))
             client.log_batch(run_id, tags=_tags({**tags, **reconcile.tags()}))
             client.update_run(run_id, status="RUNNING")
     except MlflowException as error:
         raise ConfigError("", f"run {run_id} cannot be continued: {stores.first_line(error)}") from error
     return spool.create(uri, run_id, liveness.process())
+
+
+def _refuse_live(run: "Run") -> None:
+    who, run_id = reconcile.owner(run), run.info.run_id
+    live = run.info.status == "RUNNING" and bool(who) and liveness.is_gone(who) is False
+    if live and who != liveness.process():
+        raise ConfigError("", f"run {run_id} is still at work, in process {who['pid']} on {who['host']}")
 
 
 def _close(tracker: Tracker, status: str, reason: str, cause: BaseException) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from runner import spool, stores, tracking
+from runner import liveness, spool, stores, tracking
 from runner.delivery import Delivery
 from runner.events import Epoch, Kept, Snapshot, Step
 from runner.lookup import ConfigError
@@ -233,19 +233,19 @@ def test_a_spool_left_behind_does_not_undo_what_a_later_process_has_done(
     server: Server, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("runner.tracker.CLOSING", 0.1)
+    here = liveness.process
+    monkeypatch.setattr("runner.liveness.process", lambda: {"host": "b", "pid": 1, "start": "1", "machine": "b"})
     undelivered(proxy, lambda tracker: tell(tracker, range(1, 21)))
     [left] = spools(tmp_path)
     proxy.mode = "pass"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    monkeypatch.setattr("runner.liveness.process", lambda: {"host": "b", "pid": 1, "start": "1", "machine": "b"})
+    monkeypatch.setattr("runner.liveness.process", here)
     with tracking.recording(proxy.uri, "", None, {}, {}, {}, left.name) as tracker:
         tell(tracker, range(11, 31))
-        flush(tracker, proxy)
-        done = settle(left)
-        assert not done.left
-        assert done.said.endswith("RUNNING; only the points, since another process has continued it")
+        assert "is at work" in settle(left).said
+    assert settle(left).said == f"delivered to {proxy.uri}, FINISHED; only the points, since it was continued elsewhere"
     assert server.points(tracker.run_id) == once(range(1, 31))
 
 

@@ -27,7 +27,6 @@ from runner.run import Run, drive
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
 from runner.tracker import LONGEST_PARAM
-from tests import command
 from tests.conftest import Start, settings
 
 CHOSEN: dict[str, Any] = {
@@ -300,22 +299,6 @@ def test_long_and_many_params_are_recorded(store: str):
 
 
 # The store
-
-
-def _open_and_record(uri: str) -> None:
-    with tracking.recording(uri, "shared", None, {}, {}, {}):
-        pass
-
-
-def test_four_processes_create_one_store_at_once(tmp_path: Path):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    processes = [command._context.Process(target=_open_and_record, args=(uri,)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(240)
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    assert [row.status for row in stores.rows(uri, "shared")] == ["FINISHED"] * 4
 
 
 def test_a_store_can_be_read_while_it_is_written(store: str):
