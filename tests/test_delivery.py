@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -288,6 +289,8 @@ def figure_server_killed() -> str:
     """One line for the table of figures: the server is killed in mid-run and started again after 5 s."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
         stores.open_store(f"sqlite:///{folder}/empty.db")
+        with contextlib.closing(sqlite3.connect("empty.db")) as empty:
+            empty.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         server = Server(Path(folder) / "empty.db", Path(folder))
         server.start()
         try:
