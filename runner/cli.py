@@ -21,6 +21,7 @@ from runner.context import Context
 from runner.lookup import ConfigError, did_you_mean, use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
+from runner.spool import Undelivered
 
 #: Groups whose presets are `{name: X, **arguments}`.
 COMPONENTS = ("data", "loss", "optimizer", "scheduler")
@@ -62,6 +63,9 @@ def _recorded(name: str, command: Any) -> int:
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         return stop.exit_code
+    except Undelivered as error:
+        print(error, file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -97,13 +101,16 @@ def _guarded(name: str) -> int:
                 print(_explained(error), file=sys.stderr)
                 raise  # so that Hydra says which job, and the others go on
             _stop(_explained(error))
+        except Undelivered as error:
+            print(error, file=sys.stderr)
+            codes.append(1)
 
     _register()
     sys.argv[1:] = [_indexed(word) for word in sys.argv[1:]]
     try:
         hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
+        print(_explained(stop), file=sys.stderr)
         return stop.exit_code
     except KeyboardInterrupt:
         return 130
@@ -164,9 +171,9 @@ def _refuse_unused_knobs(config: DictConfig, overrides: list[str]) -> None:
             raise ConfigError(f"model.knobs.{match[1]}", f"no layer uses it{did_you_mean(match[1], used)}{known}")
 
 
-def _explained(error: Exception) -> str:
+def _explained(error: BaseException) -> str:
     """One message that names the key, and the nearest right one."""
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | Interrupted):
         return "\n".join([str(error), *getattr(error, "__notes__", [])])
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import Tensor
 
-from runner import checkpoint, stores
+from runner import checkpoint, reconcile, stores
 from runner.lookup import ConfigError
 from runner.settings import Settings
 
@@ -27,6 +27,7 @@ def find_run(uri: str, run: str) -> str:
     Raises ConfigError when there is no such run, or several.
     """
     client = _open(uri)
+    reconcile.reconcile(client)
     found = _candidates(client, run)
     if not found:
         what = "there are no runs" if run == "last" else f"no run's id begins with {run!r}"

@@ -1,6 +1,7 @@
 """A tracking store: how it is opened and created, its experiments, its runs."""
 
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
@@ -21,8 +22,10 @@ MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}
 def open_store(uri: str) -> "MlflowClient":
     """The client of a tracking store. A local SQLite store that does not exist is created, by one process at a time."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a dead server would hold a call for 247 s
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    # A dead server would hold a call for 247 s. It is for the spool to try again: MLflow would not ask first.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     _quiet()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -38,10 +41,10 @@ def open_store(uri: str) -> "MlflowClient":
         raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
 
 
-def put(client: "MlflowClient", run_id: str, folder: Path, place: str) -> None:
-    """The files of `folder` as artifacts in `place`. On a local disk each is whole or not there."""
-    here = _local(client, run_id)
-    if here is None:
+def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
+    """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there."""
+    here = _local(client, run_id) if place else None
+    if here is None or place is None:
         client.log_artifacts(run_id, str(folder), place)
     else:
         durable.publish(sorted(folder.iterdir()), here / place)
@@ -55,6 +58,7 @@ def delete(client: "MlflowClient", run_id: str, place: str) -> None:
         get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
 
 
+@functools.lru_cache(maxsize=32)
 def _local(client: "MlflowClient", run_id: str) -> Path | None:
     """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
     from mlflow.utils.file_utils import local_file_uri_to_path
@@ -120,7 +124,15 @@ class Row:
 
 def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
     """The newest runs of a store, newest first."""
+    from mlflow.exceptions import MlflowException
+
+    from runner.reconcile import reconcile
+
     client = open_store(uri)
+    try:
+        reconcile(client)
+    except MlflowException as error:
+        raise ConfigError("tracking.uri", f"{uri!r} does not answer: {first_line(error)}") from error
     names = {e.experiment_id: e.name for e in client.search_experiments()}
     ids = [i for i, name in names.items() if experiment is None or name == experiment]
     if not ids:

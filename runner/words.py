@@ -58,13 +58,6 @@ def own(command: Callable[..., int], words: list[str]) -> dict[str, str]:
     return given
 
 
-def truth(key: str, word: str) -> bool:
-    """The `true` or `false` that was typed for `key`."""
-    if word not in ("true", "false"):
-        raise ConfigError(key, f"{word!r} is neither true nor false")
-    return word == "true"
-
-
 def whole(key: str, word: str, least: int = 1) -> int:
     """The whole number that was typed for `key`."""
     if not word.isdecimal() or int(word) < least:

@@ -9,7 +9,17 @@ from pathlib import Path
 
 SCRIPT = Path(sys.executable).with_name("runner")
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["runner.cli", "torch", "torch._dynamo", "mlflow", "runner.run", "torchmetrics"])
+_context.set_forkserver_preload(
+    [
+        "runner.cli",
+        "torch",
+        "torch._dynamo",
+        "mlflow",
+        "runner.run",
+        "torchmetrics",
+        "mlflow.store.tracking.sqlalchemy_store",
+    ]
+)
 
 
 @dataclass

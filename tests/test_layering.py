@@ -14,7 +14,7 @@ FLOORS = [
     ["commands"],
     ["ready", "exports"],
     ["recall", "drift"],
-    ["tracking", "logged_model", "stores"],
+    ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores"],
     ["prepare"],
     ["run"],
     ["exact", "fingerprint"],
@@ -24,19 +24,20 @@ FLOORS = [
     ["stack", "checkpoint", "schedules", "parts", "_startup"],
     ["specs"],
     ["worked", "plots"],
+    ["entries"],
     ["loop", "history", "finite"],
     ["events"],
     ["data"],
     ["words", "limit"],
     ["signals"],
-    ["layers", "lookup", "settings", "context", "places", "push", "garbage", "durable", "outputs"],
+    ["layers", "lookup", "settings", "context", "places", "push", "garbage", "durable", "outputs", "spool", "liveness"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
     "hydra": {"cli", "hydra_plugins"},
     "omegaconf": {"cli", "hydra_plugins"},
-    "mlflow": {"tracking", "stores", "logged_model"},
+    "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "worked"},
     "rich": {"screen", "commands", "worked"},
 }
@@ -52,6 +53,7 @@ LIGHT = [
     "words",
     "garbage",
     "outputs",
+    "spool",
 ]
 
 

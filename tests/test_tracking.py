@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Record
 from omegaconf import OmegaConf
 
-from runner import checkpoint, logged_model, stores, tracking
+from runner import checkpoint, delivery, logged_model, stores, tracking
 from runner.commands import train
 from runner.context import Context
 from runner.events import Event, Snapshot, Step
@@ -27,7 +27,7 @@ from runner.prepare import prepare
 from runner.run import Run, drive
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
-from tests import command
+from runner.tracker import LONGEST_PARAM
 from tests.conftest import Start, settings
 
 CHOSEN: dict[str, Any] = {
@@ -287,11 +287,11 @@ def test_a_loss_that_is_not_a_number_fails_the_run_and_is_no_point(start: Start,
 
 def test_more_steps_than_one_call_takes_are_all_recorded(store: str):
     with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
-        for step in range(1, 2 * tracking.CHUNK + 8):
+        for step in range(1, 2 * delivery.CHUNK + 8):
             tracker.record(Step(step, torch.tensor(float(step))))
     client = stores.open_store(store)
     found = client.get_metric_history(tracker.run_id, "train/loss")
-    assert [(m.step, m.value) for m in found] == [(n, float(n)) for n in range(1, 2 * tracking.CHUNK + 8)]
+    assert [(m.step, m.value) for m in found] == [(n, float(n)) for n in range(1, 2 * delivery.CHUNK + 8)]
 
 
 def test_long_and_many_params_are_recorded(store: str):
@@ -299,26 +299,10 @@ def test_long_and_many_params_are_recorded(store: str):
     with tracking.recording(store, "tests", None, {}, params, {}) as tracker:
         pass
     found = stores.open_store(store).get_run(tracker.run_id).data.params
-    assert found == {**params, "long": "x" * tracking.LONGEST_PARAM}
+    assert found == {**params, "long": "x" * LONGEST_PARAM}
 
 
 # The store
-
-
-def _open_and_record(uri: str) -> None:
-    with tracking.recording(uri, "shared", None, {}, {}, {}):
-        pass
-
-
-def test_four_processes_create_one_store_at_once(tmp_path: Path):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    processes = [command._context.Process(target=_open_and_record, args=(uri,)) for _ in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(240)
-    assert [process.exitcode for process in processes] == [0, 0, 0, 0]
-    assert [row.status for row in stores.rows(uri, "shared")] == ["FINISHED"] * 4
 
 
 def test_a_store_can_be_read_while_it_is_written(store: str):

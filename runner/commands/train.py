@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from runner.context import Context
 from runner.settings import Settings
 from runner.signals import Interrupted, Signals
+from runner.spool import Undelivered
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,6 +65,7 @@ def record(
                 drive(run, tracker, watch, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
                 logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
+            tracker.drain()
             signals.check()
         status = "FINISHED"
         console.print(
@@ -71,8 +73,9 @@ def record(
         )
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
-        if run_id and run.written.get("last"):
+        if run_id and run.written.get("last") and not isinstance(error, Undelivered):
             console.print(f"to continue it: runner resume {run_id[:8]}")
+        status = error.status if isinstance(error, Undelivered) else status
         raise
     finally:
         if run_id:

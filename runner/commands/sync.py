@@ -1,0 +1,23 @@
+"""Deliver what a tracking server could not take."""
+
+from runner.context import Context
+from runner.settings import Settings
+
+
+def with_settings(settings: Settings, context: Context) -> int:
+    """Deliver every spool of the working directory and of the store; returns 1 if anything is left, 0 otherwise.
+
+    `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved.
+    """
+    from runner import spool, stores
+    from runner.settling import settle
+
+    uri = settings.tracking.uri
+    typed = any(word.startswith("tracking.uri=") for word in context.overrides)
+    moved = uri if typed and stores.sqlite_path(uri) is None else None
+    left = False
+    for folder in spool.found(uri):
+        done = settle(folder, moved)
+        left = left or done.left
+        print(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}", flush=True)
+    return int(left)

@@ -1,0 +1,64 @@
+"""Events as what is written into a spool."""
+
+import json
+import math
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.events import Epoch, Event, Finished, Snapshot, Step
+from runner.history import read
+from runner.spool import Entry
+
+
+@dataclass
+class End:
+    """The last thing that a tracker is told."""
+
+    status: str
+    reason: str
+
+
+Noted = list[tuple[Event | End | threading.Event, float]]  # with the time, in seconds since 1970
+
+
+def points(noted: Noted) -> list[Any]:
+    """(metric, value, milliseconds since 1970, step) of every number in the events; losses are read in one go."""
+    steps = [(event, at) for event, at in noted if isinstance(event, Step)]
+    looks = [(event, at) for event, at in noted if isinstance(event, Epoch | Finished)]
+    values = [(name, value, int(at * 1000), e.step) for e, at in looks for name, value in e.metrics.items()]
+    if steps:
+        losses = zip(read([step for step, _ in steps]), steps, strict=True)
+        values += [("train/loss", loss, int(at * 1000), step) for (step, loss), (_, at) in losses]
+    return [value for value in values if math.isfinite(value[1])]  # infinity would win where more is better
+
+
+def checkpoint(number: int, event: Snapshot, kept: list[dict[str, Any]], most: int) -> list[Entry]:
+    """The tags that name a checkpoint are written after its files, so that they never point at half of them.
+
+    kept: the checkpoints of this name before, newest first; it is brought up to date, and what is more than `most`
+        is deleted when no tag names it any more.
+    """
+    place = f"checkpoints/{event.name}-{event.step}"
+    digests = json.loads((event.folder / "sha256.json").read_text())
+    kept[:] = [{"place": place, "step": event.step, "sha256": digests}, *(k for k in kept if k["place"] != place)]
+    gone, kept[most:] = [entry["place"] for entry in kept[most:]], []
+    told = {"": place, ".step": str(event.step), ".sha256": json.dumps(digests), ".kept": json.dumps(kept)}
+    tags = {f"checkpoint.{event.name}{key}": value for key, value in told.items()}
+    name = f"checkpoints/{event.name}"
+    files = {"files": number, "from": str(event.folder), "to": place, "tags": tags, "move": True, "name": name}
+    return [files, {"gone": gone}] if gone else [files]
+
+
+def files(number: int, folder: Path) -> Entry:
+    """Everything in a folder that somebody else removes."""
+    return {"files": number, "from": str(folder), "to": None, "tags": {}, "move": False}
+
+
+def end(event: End, at: float, reason: str, error: Exception | None) -> Entry:
+    """A run whose record is incomplete has failed, however well it was trained."""
+    status, reason = event.status, event.reason or reason
+    if error is not None and status == "FINISHED":
+        status, reason = "FAILED", f"{type(error).__name__}: {error}"
+    return {"end": status, "reason": reason, "at": int(at * 1000)}

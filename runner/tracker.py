@@ -1,0 +1,212 @@
+"""The observer that tells a tracking store what happens in a run."""
+
+import contextlib
+import queue
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner import entries, reconcile, stores
+from runner.delivery import CHUNK, Delivery
+from runner.entries import End, Noted
+from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
+from runner.spool import Entry, Spool, Undelivered
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: Seconds between two deliveries while training goes on.
+PERIOD = 1.0
+#: Seconds until a store that did not answer is tried again: this at first, then twice as long each time, up to BEAT.
+AGAIN = 1.0
+#: Seconds in which a run that ends tries to reach a store that does not answer; a call that hangs comes on top.
+CLOSING = 3.0
+#: MLflow's limit for the value of a param.
+LONGEST_PARAM = 6000
+
+
+class Tracker:
+    """Tells one MLflow run what happens. In the background, in order: first a file on this disk, then the store."""
+
+    def __init__(self, client: "MlflowClient", kept: Spool, asks: bool = False, keep: int = 2) -> None:
+        self.client, self.run_id = client, kept.run_id
+        self._noted: Noted = []
+        self._sent = self._beaten = time.monotonic()
+        self._queue: queue.SimpleQueue[Noted] = queue.SimpleQueue()
+        self._spool, self._delivery = kept, Delivery(client, kept, asks)
+        self._held: list[Entry] = []  # what this disk did not take
+        self._outside: list[Entry] = []  # whose files are not in the spool
+        self._kept: dict[str, Entry] = {}  # name -> checkpoint that waits in the spool
+        self._numbers = count()
+        self.keep = keep  # checkpoints `last`
+        self.checkpoints: dict[str, list[dict[str, Any]]] = {}  # name -> place, step and sha256 of each, newest first
+        self._error: Exception | None = None  # of the record
+        self._silent: Exception | None = None  # of a store that does not answer
+        self._wait, self._due, self._closing = AGAIN, 0.0, 0.0
+        self._reason = ""
+        self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
+
+    def begin(self, params: dict[str, str], files: dict[str, str]) -> None:
+        """Tell what is known at the start, and go on in the background."""
+        with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+            for name, text in files.items():
+                (Path(folder) / name).write_text(text, encoding="utf-8")
+            cut = {key: value[:LONGEST_PARAM] for key, value in params.items()}
+            self._write([{"params": cut}, *self._files(entries.files(next(self._numbers), Path(folder)))])
+            self._deliver()
+            for refusal in self._delivery.refused:
+                raise refusal
+        self._worker.start()
+
+    def record(self, event: Event) -> None:
+        # Points wait: the thread would take the interpreter away from the training every time it wakes up.
+        self._noted.append((event, time.time()))
+        points = type(event) is Step or type(event) is Epoch
+        if not points or len(self._noted) >= CHUNK or time.monotonic() - self._sent > PERIOD:
+            self._send()
+
+    def drain(self) -> None:
+        """Wait until what was told so far is delivered, or the store has not answered."""
+        done = threading.Event()
+        self._noted.append((done, time.time()))
+        self._send()
+        done.wait(CLOSING)
+
+    def close(self, status: str, reason: str) -> None:
+        """Deliver what is left and end the run. Raises what went wrong in the background.
+
+        Raises Undelivered if the store did not answer: everything is in the spool then.
+        """
+        self._noted.append((End(status, reason), time.time()))
+        self._closing = time.monotonic() + CLOSING
+        self._send()
+        if self._worker.ident is None:
+            self._worker.start()
+        self._worker.join()
+        if self._silent is None and not self._held:
+            self._spool.remove()
+        self._spool.release()
+        error = self._error or next(iter(self._delivery.refused), None)
+        if self._silent is not None:
+            raise Undelivered(status, self._undelivered(status)) from error
+        if error is not None:
+            raise error
+
+    def _undelivered(self, status: str) -> str:
+        why = stores.first_line(self._silent or Exception())
+        return (
+            f"run {self.run_id} is {status}, but the store does not know all of it: {why}\n"
+            f"the rest is kept in {self._spool.folder}; to deliver it, in this directory: runner sync"
+        )
+
+    def _send(self) -> None:
+        self._sent = time.monotonic()
+        noted, self._noted = self._noted, []
+        self._queue.put(noted)
+
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            noted = self._next()
+            ended = bool(noted) and isinstance(noted[-1][0], End)
+            self._write(list(self._entries(noted)))
+            if ended or time.monotonic() >= self._due:
+                self._deliver()
+            else:
+                self._take_in()
+            if time.monotonic() - self._beaten > reconcile.BEAT:
+                self._beat()
+            for event, _ in noted:
+                if isinstance(event, threading.Event):
+                    event.set()
+        while self._silent is not None and time.monotonic() < self._closing:
+            time.sleep(0.5)
+            self._deliver()
+
+    def _next(self) -> Noted:
+        """What has come meanwhile goes along: every call takes its time. Empty when there is something else to do."""
+        noted: Noted = []
+        until = min(self._beaten + reconcile.BEAT, self._due if self._silent else float("inf"))
+        with contextlib.suppress(queue.Empty):
+            noted += self._queue.get(timeout=max(until - time.monotonic(), 0.01))
+            while True:
+                noted += self._queue.get_nowait()
+        return noted
+
+    def _write(self, told: list[Entry]) -> None:
+        try:
+            self._held += told
+            self._spool.append(self._held)
+            self._held = []
+        except OSError as error:  # told to the caller by close(); training goes on
+            self._error = self._error or error
+
+    def _deliver(self) -> None:
+        try:
+            self._delivery.deliver()
+        except Exception as error:
+            self._silent = error
+            self._due, self._wait = time.monotonic() + self._wait, min(2 * self._wait, reconcile.BEAT)
+            self._take_in()
+            return
+        self._silent, self._wait, self._due = None, AGAIN, 0.0
+        for entry in [*self._outside, *self._kept.values()]:
+            if entry["move"]:
+                shutil.rmtree(entry["from"], ignore_errors=True)
+            self._spool.forget(entry)
+        self._outside, self._kept = [], {}
+
+    def _take_in(self) -> None:
+        """Files that could not be delivered move into the spool; of each checkpoint only the newest."""
+        for entry in self._outside:
+            try:
+                self._spool.keep(entry, entry["move"])
+            except OSError as error:
+                self._error = self._error or error
+            if entry["move"]:
+                older = self._kept.get(entry["name"])
+                if older is not None:
+                    self._spool.drop(older)
+                self._kept[entry["name"]] = entry
+        self._outside = []
+
+    def _beat(self) -> None:
+        """Say that the process is there. A run that was given up, because it was silent for so long, runs again."""
+        silent, self._beaten = time.monotonic() - self._beaten, time.monotonic()
+        with contextlib.suppress(Exception):  # the next one is as good, and what matters waits in the spool
+            self.client.set_tag(self.run_id, reconcile.HEARTBEAT, str(int(time.time())))
+            if silent > reconcile.GRACE / 2:
+                self.client.update_run(self.run_id, status="RUNNING")
+
+    def _entries(self, noted: Noted) -> Iterator[Entry]:
+        """What is to be told; if one part cannot be, the others still are."""
+        points = self._guarded(entries.points, noted) or []
+        yield from ({"points": points[start : start + CHUNK]} for start in range(0, len(points), CHUNK))
+        for event, at in noted:
+            if isinstance(event, Snapshot):
+                yield from self._files(*(self._guarded(self._checkpoint, event) or []))
+            elif isinstance(event, Kept):
+                yield from self._files(entries.files(next(self._numbers), event.folder))
+            elif isinstance(event, Finished):
+                self._reason = event.reason
+            elif isinstance(event, End):
+                yield entries.end(event, at, self._reason, self._error)
+
+    def _guarded(self, make: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return make(*args)
+        except Exception as error:  # told to the caller by close(); training goes on
+            self._error = self._error or error
+
+    def _checkpoint(self, event: Snapshot) -> list[Entry]:
+        before, most = self.checkpoints.setdefault(event.name, []), self.keep if event.name == "last" else 1
+        return entries.checkpoint(next(self._numbers), event, before, most)
+
+    def _files(self, *given: Entry) -> list[Entry]:
+        self._outside += [entry for entry in given if "files" in entry]
+        return list(given)
