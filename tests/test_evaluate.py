@@ -16,7 +16,7 @@ from tests.command import Done, runner
 
 #: Trained for too long, so that the best weights are not the last ones.
 WORDS = (
-    "experiments=diabetes model=mlp model.knobs.outputs=1 optimizer=adam optimizer.lr=0.01 trainer.epochs=60"
+    "experiments=diabetes model=mlp model.knobs.outputs=1 optimizer=adam optimizer.lr=0.02 trainer.epochs=30"
     " trainer.validate_every=1 trainer.batch_size=32 plots=[]"
 )
 
@@ -121,9 +121,6 @@ WRONG = {
     "model.knobs.hidden=3": ["model: evaluate takes it from the record"],
     "optimizer.lr=3": ["optimizer: evaluate takes it from the record"],
     "data.test=0": ["split: the data has no test set; it has train and valid"],
-    "metrics=[Acuracy]": ["Acuracy", "did you mean 'Accuracy'?"],
-    "device=cuda:99": ["device: 'cuda:99' is not on this machine"],
-    "x[": ["x["],
 }
 
 
