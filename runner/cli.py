@@ -16,7 +16,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, garbage, places, words
+from runner import commands, garbage, limit, places, words
 from runner.context import Context
 from runner.lookup import ConfigError, did_you_mean, use_folder
 from runner.settings import Settings
@@ -31,6 +31,7 @@ def main() -> NoReturn:
     """Run the command in sys.argv and exit: 0 done, 1 failed, 2 wrong configuration, 130 and 143 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
     os.environ[places.ACTIVE] = "1"
+    limit.begin()
     for folder in reversed(places.experiments()):
         use_folder(folder)
     name = _take_command()

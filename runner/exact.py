@@ -36,6 +36,7 @@ def restore(run: "Run", weights: dict[str, Any], training: dict[str, Any]) -> No
     run.state.step, run.epoch = training["step"], training["epoch"]
     for name, value in training["best"].items():
         setattr(run.best, name, value)
+    run.lose_patience()
     run.history_.restore(training["history"])
     _restore_random(training["random"], run.device)
 

@@ -7,8 +7,14 @@ from runner.lookup import ConfigError
 from runner.signals import Interrupted
 
 #: When this process began to work, near enough.
-BEGUN = time.monotonic()
+_begun = time.monotonic()
 UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
+
+
+def begin() -> None:
+    """Count from now."""
+    global _begun
+    _begun = time.monotonic()
 
 
 class OutOfTime(Interrupted):
@@ -25,7 +31,7 @@ class TimeLimit:
     def __init__(self, limit: str | None) -> None:
         self.limit = limit or ""
         seconds = float("inf") if limit is None else read(limit)
-        self.end = BEGUN + seconds - min(seconds / 20, 60.0)
+        self.end = _begun + seconds - min(seconds / 20, 60.0)
 
     def stop(self) -> OutOfTime | None:
         """What to end with, if the time is out."""

@@ -173,6 +173,11 @@ class Run:
         if self.settings.plots:
             yield Kept(self._plots())
 
+    def lose_patience(self) -> None:
+        """Stop if nothing has been better for `trainer.patience` validations."""
+        if self.best.stale >= (self.settings.trainer.patience or math.inf):
+            self.stopped = f"no better {self.monitor} than {self.best.value:.6g} for {self.best.stale} validations"
+
     def last_values(self) -> dict[str, float]:
         """The newest value of every loss and metric."""
         return {key: points[-1][1] for key, points in self.history.items() if points and key not in ("lr", "epoch")}
@@ -181,7 +186,6 @@ class Run:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _look(self, step: Step, rate: float) -> Epoch:
-        trainer = self.settings.trainer
         values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
         values["lr"] = rate
         mean = self.history_.mean_since_last_epoch()
@@ -191,8 +195,7 @@ class Run:
             raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, known)}")
         self.schedule.after_epoch(value)
         self.best.compare(value, step.step, self.model)
-        if self.best.stale >= (trainer.patience or math.inf):
-            self.stopped = f"no better {self.monitor} than {self.best.value:.6g} for {self.best.stale} validations"
+        self.lose_patience()
         return Epoch(self.epoch, step.step, {**values, "epoch": self.epoch})
 
     def _written(self, name: str, step: int) -> Snapshot:

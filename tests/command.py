@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 SCRIPT = Path(sys.executable).with_name("runner")
 _context = multiprocessing.get_context("forkserver")
@@ -39,12 +40,23 @@ class Done:
 
 def runner(*words: str, cwd: Path, env: dict[str, str] | None = None, code: int | None = 0) -> Done:
     """Run a command in `cwd` in a forked process; `code` is the exit code to insist on."""
+    return ended(begin(*words, cwd=cwd, env=env), cwd, code)
+
+
+def begin(*words: str, cwd: Path, env: dict[str, str] | None = None) -> Any:
+    """Begin a command in `cwd` in a forked process, which is returned."""
     out, err = cwd / ".out", cwd / ".err"
+    out.write_text("")
     process = _context.Process(target=_child, args=(words, str(cwd), str(out), str(err), env or {}))
     process.start()
+    return process
+
+
+def ended(process: Any, cwd: Path, code: int | None = 0) -> Done:
+    """What a command that was begun has come to."""
     process.join(240)
-    assert process.exitcode is not None, f"runner {words} did not end"
-    done = Done(process.exitcode, out.read_text(), err.read_text())
+    assert process.exitcode is not None, "the command did not end"
+    done = Done(process.exitcode, (cwd / ".out").read_text(), (cwd / ".err").read_text())
     assert code is None or done.code == code, f"exit code {done.code}\n{done.out[-2000:]}\n{done.err[-4000:]}"
     return done
 

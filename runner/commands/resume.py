@@ -25,6 +25,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
     from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
+    _deliver(uri, run_id)
     status, experiment = recall.status(uri, run_id)
     if status == "RUNNING":
         raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
@@ -53,6 +54,16 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
         finally:
             made.close()
     return 0
+
+
+def _deliver(uri: str, run_id: str) -> None:
+    """What an earlier process could not: there may be a checkpoint in it."""
+    from runner import spool
+    from runner.settling import settle
+
+    folder = spool.place(uri) / run_id
+    if folder.exists() and (settled := settle(folder)).left:
+        raise ConfigError("", f"run {run_id} cannot be continued: {settled.said}; try: runner sync")
 
 
 def _restored(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:

@@ -1,0 +1,296 @@
+"""A run that was interrupted, killed or damaged is continued in its own record, as if nothing had been."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from runner import checkpoint
+from tests.command import begin, ended, newest, runner
+
+SLOW = """
+import os, time
+import torch
+from torch import nn
+
+class Slow(nn.Module):
+    steps = 0
+
+    def forward(self, x):
+        if self.training:
+            time.sleep(0.01)
+            Slow.steps += 1
+            if Slow.steps == int(os.environ.get("BREAK_AT", 0)):
+                raise RuntimeError("broken on purpose")
+            if Slow.steps == int(os.environ.get("NAN_AT", 0)):
+                return x * float("nan")
+        elif os.environ.get("SLOW_VALIDATION"):
+            time.sleep(float(os.environ["SLOW_VALIDATION"]))
+        return x
+"""
+STUDY = """
+data: {name: line, points: 64, valid: 20}
+model:
+  layers:
+    - Linear: 4
+    - Dropout: 0.2
+    - experiments.slow.Slow
+    - Linear: 1
+loss: {name: MSELoss}
+optimizer: {name: Adam, lr: 0.01}
+trainer: {epochs: 12, batch_size: 16}
+checkpoint: {every: 5 steps}
+plots: []
+device: cpu
+"""
+STEPS = 48
+
+
+@pytest.fixture
+def place(workplace: Path) -> Path:
+    (workplace / "experiments").mkdir()
+    (workplace / "experiments" / "slow.py").write_text(SLOW)
+    (workplace / "experiments" / "slow.yaml").write_text(STUDY)
+    return workplace
+
+
+def client(place: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{place}/mlflow.db")
+
+
+def the_run(place: Path) -> Any:
+    [run] = client(place).search_runs([e.experiment_id for e in client(place).search_experiments()])
+    return run
+
+
+def points(place: Path) -> list[tuple[str, int]]:
+    """(key, step) of every row, in the order of steps; equal ones would stand twice."""
+    with sqlite3.connect(place / "mlflow.db") as store:
+        return store.execute("select key, step from metrics order by key, step").fetchall()
+
+
+def artifacts(place: Path) -> Path:
+    return Path(the_run(place).info.artifact_uri.removeprefix("file://"))
+
+
+def weights(place: Path) -> str:
+    return checkpoint.digest(checkpoint.load_state_dict(newest(artifacts(place)) / "state_dict.pt"))
+
+
+def losses(place: Path) -> list[tuple[int, float]]:
+    found = client(place).get_metric_history(the_run(place).info.run_id, "train/loss")
+    return sorted((point.step, point.value) for point in found)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[str, list[tuple[int, float]]]:
+    """Weights and losses of the training that nothing has happened to."""
+    place = tmp_path_factory.mktemp("whole")
+    shutil.copy(empty_store, place / "mlflow.db")
+    (place / "experiments").mkdir()
+    (place / "experiments" / "slow.py").write_text(SLOW)
+    (place / "experiments" / "slow.yaml").write_text(STUDY)
+    runner("experiments=slow", cwd=place)
+    return weights(place), losses(place)
+
+
+def reached(place: Path, text: str) -> None:
+    """Wait until the command has printed `text`."""
+    until = time.monotonic() + 120
+    while text not in (place / ".out").read_text():
+        assert time.monotonic() < until, f"{text!r} was not printed:\n{(place / '.out').read_text()[-2000:]}"
+        time.sleep(0.02)
+
+
+def is_whole(place: Path, whole: tuple[str, list[tuple[int, float]]]) -> None:
+    assert the_run(place).info.status == "FINISHED"
+    found = points(place)
+    assert len(found) == len(set(found)), "no point twice"
+    assert losses(place) == whole[1]
+    assert weights(place) == whole[0]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_run_saves_is_killed_and_goes_on(place: Path, whole, number, code):
+    process = begin("experiments=slow", cwd=place)
+    reached(place, "epoch 3/12")
+    os.kill(process.pid, number)
+    done = ended(process, place, code)
+    run = the_run(place)
+    assert done.last.startswith(f"run {run.info.run_id} KILLED train/loss=")
+    assert run.info.status == "KILLED"
+    assert run.data.tags["runner.status_reason"] == f"interrupted by {signal.Signals(number).name}"
+    assert f"to continue it: runner resume {run.info.run_id[:8]}" in done.out
+    assert int(run.data.tags["checkpoint.last.step"]) == losses(place)[-1][0] >= 12, "it was saved where it stopped"
+    done = runner("resume", run.info.run_id[:8], cwd=place)
+    assert done.last.startswith(f"run {run.info.run_id} FINISHED train/loss=")
+    is_whole(place, whole)
+
+
+def killed_until_done(place: Path, kills: int, seed: int = 0) -> int:
+    """Kill -9 at random moments, resume after each, and at last to the end. Returns how many were killed."""
+    draw, words, killed = random.Random(seed), ["experiments=slow"], 0
+    while killed < kills:
+        process = begin(*words, cwd=place)
+        reached(place, "epoch ")
+        time.sleep(draw.uniform(0, 0.25))
+        os.kill(process.pid, signal.SIGKILL)
+        done = ended(process, place, None)
+        if done.code == 0:
+            break
+        killed += 1
+        kept = the_run(place).data.tags.get("checkpoint.last.step")
+        words = ["resume", "last"] if kept else ["experiments=slow"]
+        assert kept, "it lived for an epoch, and a checkpoint was due after every fifth step"
+    runner("resume", "last", cwd=place)
+    return killed
+
+
+def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(place: Path, whole):
+    assert killed_until_done(place, 4) == 4
+    is_whole(place, whole)
+
+
+def test_resuming_from_another_directory_needs_the_store_alone(place: Path, whole, tmp_path: Path):
+    process = begin("experiments=slow", cwd=place)
+    reached(place, "epoch 4/12")
+    os.kill(process.pid, signal.SIGTERM)
+    ended(process, place, 143)
+    there = tmp_path / "there"
+    shutil.copytree(place / "experiments", there / "experiments")
+    runner("resume", "last", f"tracking.uri=sqlite:///{place}/mlflow.db", cwd=there)
+    is_whole(place, whole)
+
+
+def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(place: Path, whole):
+    process = begin("experiments=slow", cwd=place)
+    reached(place, "epoch 5/12")
+    os.kill(process.pid, signal.SIGTERM)
+    ended(process, place, 143)
+    damaged = newest(artifacts(place)) / "training.pt"
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    kept = [entry["step"] for entry in json.loads(the_run(place).data.tags["checkpoint.last.kept"])]
+    done = runner("resume", "last", cwd=place)
+    assert f"checkpoint of step {kept[0]}: " in done.err
+    assert "is damaged: its SHA-256 is " in done.err
+    assert f"falling back to the checkpoint of step {kept[1]}" in done.err
+    is_whole(place, whole)
+
+
+def test_when_all_checkpoints_are_damaged_nothing_is_begun_anew(place: Path):
+    runner("experiments=slow", "trainer.epochs=2", cwd=place)
+    for path in artifacts(place).glob("checkpoints/last-*/training.pt"):
+        path.write_bytes(path.read_bytes()[:-7])
+    done = runner("resume", "last", "trainer.epochs=3", cwd=place, code=1)
+    assert done.err.count("is damaged") == 2
+    assert "Traceback" not in done.err
+    assert the_run(place).info.status == "FINISHED"
+    assert losses(place)[-1][0] == 8
+
+
+def test_more_epochs_are_the_training_that_had_them_from_the_start(place: Path, whole):
+    runner("experiments=slow", "trainer.epochs=5", cwd=place)
+    done = runner("resume", "last", cwd=place)
+    assert "is FINISHED after 5 epochs; trainer.epochs=N continues it up to N" in done.out
+    runner("resume", "last", "trainer.epochs=12", cwd=place)
+    is_whole(place, whole)
+    tags = the_run(place).data.tags
+    assert tags["drift.trainer.epochs"] == "5 -> 12 after step 20"
+    assert (tags["runner.command"], the_run(place).data.params["trainer.epochs"]) == (tags["runner.command"], "5")
+
+
+def test_a_changed_hyperparameter_takes_hold_and_is_told(place: Path, whole):
+    runner("experiments=slow", "trainer.epochs=6", cwd=place)
+    runner("resume", "last", "trainer.epochs=12", "optimizer.lr=0.5", cwd=place)
+    assert the_run(place).data.tags["drift.optimizer.lr"] == "0.01 -> 0.5 after step 24"
+    assert losses(place)[:24] == whole[1][:24]
+    assert losses(place)[25:] != whole[1][25:]
+    rates = {p.step: p.value for p in client(place).get_metric_history(the_run(place).info.run_id, "lr")}
+    assert (rates[24], rates[28]) == (0.01, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.points=65", "data.points: a run cannot be continued with another model, other data"),
+        ("optimizer.name=SGD", "(optimizer.name: 'Adam' -> 'SGD')"),
+        ("trainer.batch_size=8", "(trainer.batch_size: 16 -> 8)"),
+        ("seed=3", "(seed: 0 -> 3)"),
+        ("trainer.epoch=9", "trainer.epoch: "),
+        ("optimizer.lr=fast", "optimizer"),
+    ],
+)
+def test_what_would_make_it_another_run_is_refused(place: Path, override, said):
+    runner("experiments=slow", "trainer.epochs=1", cwd=place)
+    done = runner("resume", "last", override, cwd=place, code=2)
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert the_run(place).info.status == "FINISHED"
+
+
+def test_a_run_without_a_checkpoint_says_so(place: Path):
+    process = begin("experiments=slow", "checkpoint.every=null", cwd=place)
+    reached(place, "epoch 2/12")
+    os.kill(process.pid, signal.SIGKILL)
+    ended(process, place, None)
+    done = runner("resume", "last", cwd=place, code=2)
+    assert "is KILLED and kept no checkpoint to continue from; checkpoint.every=1 keeps some" in done.err
+
+
+# However it ends
+
+
+@pytest.mark.parametrize(
+    ("env", "reason"),
+    [
+        ({"BREAK_AT": "10"}, "RuntimeError: broken on purpose"),
+        ({"NAN_AT": "10"}, "Diverged: train/loss is nan at step 10"),
+    ],
+)
+def test_a_failure_says_why_and_what_was_kept_stays(place: Path, whole, env, reason):
+    done = runner("experiments=slow", cwd=place, env=env, code=1)
+    run = the_run(place)
+    assert (run.info.status, run.data.tags["runner.status_reason"]) == ("FAILED", reason)
+    assert reason.partition(": ")[2] in (artifacts(place) / "traceback.txt").read_text()
+    assert done.last.startswith(f"run {run.info.run_id} FAILED")
+    assert losses(place) == whole[1][:9]
+    assert run.data.tags["checkpoint.last.step"] == "5"
+    runner("resume", "last", cwd=place)
+    is_whole(place, whole)
+
+
+@pytest.mark.parametrize("env", [{}, {"SLOW_VALIDATION": "0.3"}], ids=["mid-epoch", "validating"])
+@pytest.mark.parametrize("moment", ["run ", "epoch 2/12", "epoch 12/12"], ids=["starting", "training", "closing"])
+def test_a_run_that_is_told_to_stop_is_never_finished(place: Path, env, moment):
+    process = begin("experiments=slow", "plots=[loss_curve,fit]", "data.valid=20", cwd=place, env=env)
+    reached(place, moment)
+    os.kill(process.pid, signal.SIGTERM)
+    ended(process, place, 143)
+    assert the_run(place).info.status == "KILLED"
+
+
+def test_a_time_limit_stops_in_time_and_can_be_gone_on_from(place: Path, whole):
+    (place / "experiments" / "slow.yaml").write_text(STUDY.replace("epochs: 12", "epochs: 12, time_limit: 3 seconds"))
+    done = runner("experiments=slow", "trainer.time_limit=1 second", cwd=place, code=1)
+    assert the_run(place).info.status == "KILLED"
+    assert the_run(place).data.tags["runner.status_reason"] == "trainer.time_limit of 1 second is reached"
+    assert " KILLED " in done.last
+    runner("resume", "last", "trainer.time_limit=1 hour", cwd=place)
+    is_whole(place, whole)
+
+
+def figure_kills(place: Path, whole: tuple[str, list[tuple[int, float]]]) -> str:
+    """All of it; a line for the README."""
+    killed = killed_until_done(place, 20, seed=1)
+    is_whole(place, whole)
+    return f"{killed} random SIGKILLs with resume in between: one run, no point twice, weights identical"
