@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import data as sources
-from runner import lookup
+from runner import lookup, ranges
 from runner.data import Batch, Data
 from runner.lookup import ConfigError, Kind, made
 from runner.loop import Cost, Weigh
@@ -40,6 +40,7 @@ def build(spec: Component) -> nn.Module:
     lookup.bind(found, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, "loss")
     if arguments.get("reduction", "mean") not in ("mean", "sum"):
         raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use mean or sum")
+    ranges.check(found, arguments, ranges.LOSS, "loss")
     return made(found, arguments, "loss")  # type: ignore[no-any-return]
 
 
