@@ -73,7 +73,8 @@ def plan(told: Any, example: Tensor, key: str = "model.layers") -> Stack:
             layer, example = _plan_layer(name, layer_key, spec, example)
         except ConfigError as error:
             found = each(error)
-            for line in _trail(layers):
+            shapes = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
+            for line in _trail(layers) if shapes else ():
                 found[0].add_note(line)
             further = naming.problems(named[len(layers) + 1 :])
             raise (ConfigErrors([*found, *further]) if further else error) from error

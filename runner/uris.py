@@ -1,9 +1,10 @@
-"""Whether a tracking URI can be opened, said without opening it; and URIs without their passwords."""
+"""Whether a tracking URI can be opened, said without opening it."""
 
 import os
 import re
 from pathlib import Path
 
+from runner import secrets
 from runner.errors import ConfigError
 
 KEY = "tracking.uri"
@@ -13,7 +14,7 @@ EXAMPLES = "sqlite:///file.db or http://host:port"
 
 def check(uri: str) -> None:
     """Raise ConfigError for a URI that names no store. Nothing is created, and no server is asked."""
-    shown = masked(uri)
+    shown = secrets.masked(uri)
     if "://" not in uri and uri != "databricks":
         raise ConfigError(KEY, f"{shown!r} is not a URI; expected {EXAMPLES}")
     scheme = uri.partition("://")[0].partition("+")[0]
@@ -41,8 +42,3 @@ def _check_file(uri: str) -> None:
             start = file.read(16)
         if start and start != b"SQLite format 3\0":
             raise ConfigError(KEY, f"{path} is no SQLite file; name another")
-
-
-def masked(text: str) -> str:
-    """`text` with the user and password of every URI in it replaced by ***."""
-    return re.sub(r"(?<=://)[^/\s@'\"]+(?:@[^/\s@'\"]+)*@", "***@", text)
