@@ -164,7 +164,7 @@ def check(config: DictConfig) -> None:
         if hydra.get(key):
             node = OmegaConf.to_container(hydra[key], resolve=False)
             for name, value in node.items() if isinstance(node, dict) else ():
-                _check_parts(value, f"hydra.{key}.{name}")
+                _check_parts(value, f"hydra.{key}.{name!s}")
     _check_folders(config, [word.partition("=")[0].lstrip("+") for word in hydra.overrides.hydra])
 
 

@@ -1,5 +1,6 @@
 """The loss: from its settings to what a batch costs, and whether output and targets fit it."""
 
+import math
 from typing import Any
 
 import torch
@@ -119,6 +120,13 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
         raise ConfigError(
             "loss.name", f"{name} needs numbers to predict, and the data has classes; try loss=cross_entropy"
         )
+    if not isinstance(loss, ELEMENTWISE) and target.is_floating_point() and _mixes(output, target):
+        raise ConfigError(
+            "model.layers",
+            f"the last layer gives {_batch(output)} and the targets have {_batch(target)}, which torch would spread to"
+            f" {_spread(output, target)}, every example against every other;"
+            " give both as many dimensions",
+        )
     try:
         value = push(loss.to("meta"), output, target)
     except Exception as error:
@@ -128,6 +136,20 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
         ) from error
     if value.dim():
         raise ConfigError("loss", f"{name} gives {tuple(value.shape)} numbers, expected one")
+
+
+def _mixes(output: Tensor, target: Tensor) -> bool:
+    """Whether arithmetic between the two would pair the outputs of some examples with the targets of others."""
+    if output.dim() == target.dim():
+        return False
+    try:
+        return math.prod(_spread(output, target)) > max(output.numel(), target.numel())
+    except RuntimeError:
+        return False
+
+
+def _spread(output: Tensor, target: Tensor) -> tuple[int, ...]:
+    return tuple(torch.broadcast_shapes(output.shape, target.shape))  # type: ignore[no-untyped-call]
 
 
 def _batch(tensor: Tensor) -> str:

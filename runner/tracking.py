@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import stores
+from runner import secrets, stores
 from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
 from runner.history import read
 from runner.lookup import ConfigError
@@ -105,7 +105,9 @@ class Tracker:
         if self._error is not None and status == "FINISHED":
             status, reason = "FAILED", f"{type(self._error).__name__}: {self._error}"
         try:
-            self.client.log_batch(self.run_id, tags=_tags({**tags, "runner.status_reason": reason[:5000]}))
+            self.client.log_batch(
+                self.run_id, tags=_tags({**tags, "runner.status_reason": secrets.masked(reason[:5000])})
+            )
         except Exception:
             status = "FAILED" if status == "FINISHED" else status
             raise
@@ -168,7 +170,7 @@ def recording(
         import traceback
 
         with contextlib.suppress(Exception):
-            client.log_text(run_id, traceback.format_exc(), "traceback.txt")
+            client.log_text(run_id, secrets.masked(traceback.format_exc()), "traceback.txt")
         _close(tracker, "FAILED", f"{type(error).__name__}: {error}", error)
         raise
     tracker.close("FINISHED", "")

@@ -11,12 +11,15 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["__main__"],
     ["cli"],
+    ["sweeps"],
+    ["composed"],
+    ["guard"],
     ["commands"],
     ["ready"],
     ["recall"],
     ["tracking", "logged_model", "stores"],
     ["prepare"],
-    ["checks"],
+    ["checks", "schema"],
     ["run"],
     ["screen", "environment"],
     ["fitting", "cost"],
@@ -30,21 +33,38 @@ FLOORS = [
     ["events"],
     ["data"],
     ["words"],
-    ["randomness", "lookup", "ranges", "limits", "uris"],
-    ["signatures"],
-    ["layers", "settings", "context", "places", "push", "garbage", "errors"],
+    ["randomness", "lookup", "ranges", "uris"],
+    ["signatures", "origins", "secrets"],
+    ["layers", "settings", "context", "limits", "places", "push", "garbage", "errors"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "hydra_plugins"},
-    "omegaconf": {"cli", "hydra_plugins"},
+    "hydra": {"cli", "composed", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "composed", "guard", "sweeps", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "logged_model"},
     "matplotlib": {"plots", "worked"},
     "rich": {"screen", "commands", "worked"},
 }
 #: What must not be loaded by composing a configuration alone.
-LIGHT = ["cli", "commands/__init__", "settings", "lookup", "context", "places", "signals", "words", "garbage"]
+LIGHT = [
+    "cli",
+    "composed",
+    "guard",
+    "sweeps",
+    "origins",
+    "secrets",
+    "limits",
+    "errors",
+    "commands/__init__",
+    "settings",
+    "lookup",
+    "context",
+    "places",
+    "signals",
+    "words",
+    "garbage",
+]
 
 
 def imports(path: Path, everywhere: bool = True) -> Iterator[str]:

@@ -5,6 +5,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from runner import secrets
 from runner.context import Context
 from runner.settings import Settings
 from runner.signals import Interrupted, Signals
@@ -53,7 +54,8 @@ def _train(run: "Run", settings: Settings, context: Context, console: "Console",
                 logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
         status = "FINISHED"
         console.print(
-            "to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={told.uri}"), soft_wrap=True
+            "to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={secrets.masked(told.uri)}"),
+            soft_wrap=True,
         )
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
@@ -69,13 +71,13 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
     """Tags, params and text files that say what this run is."""
     from runner import environment
 
-    tags = {**environment.tags(context.overrides, run.device), **run.settings.tracking.tags}
+    tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
     files = {
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),
         "data.json": json.dumps(noted(run.data), indent=2, default=str) + "\n",
     }
-    return tags, params(dataclasses.asdict(run.settings)), files
+    return tags, params(secrets.without(dataclasses.asdict(run.settings))), files
 
 
 def noted(data: "Data") -> dict[str, Any]:
@@ -95,7 +97,7 @@ def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     sizes = ", ".join(
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
-    return f"device {run.device}; examples: {sizes}\nrun {run_id} in experiment {experiment!r} of {uri}"
+    return f"device {run.device}; examples: {sizes}\nrun {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"
 
 
 def params(value: Any, key: str = "") -> dict[str, str]:
