@@ -104,7 +104,9 @@ def _check_optimizer(settings: Settings) -> None:
     with problems.noted():
         found, arguments = build.optimizer_class(settings.optimizer)
         if found is torch.optim.LBFGS and (t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value):
-            raise ConfigError("optimizer.name", "LBFGS works without accumulation, clipping and fp16 only")
+            raise ConfigError(
+                "optimizer.name", "LBFGS works without accumulation, clipping and fp16 only; leave them out"
+            )
         if not t.compile:
             spare_dynamo(found)
         make = functools.partial(found, [nn.Parameter(torch.zeros(2, 2))])

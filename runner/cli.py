@@ -61,7 +61,7 @@ def _recorded(name: str, command: Any) -> int:
     try:
         return words.call(name, command.with_run, sys.argv[1:])
     except ConfigError as error:
-        _stop(composed.explained(error))
+        _stop(composed.explained(error, sys.argv[1:]))
     except KeyboardInterrupt:
         return 130
 
@@ -110,7 +110,7 @@ def _guarded(name: str) -> int:
     except Exception as error:
         if begun and not isinstance(error, composed.ERRORS):
             raise
-        _stop(composed.explained(error))
+        _stop(composed.explained(error, sys.argv[1:]))
     if failures:
         raise failures[0]
     return max(codes, default=0)
@@ -130,8 +130,8 @@ def _command(name: str) -> Any:
 
 def _told(error: Exception, overrides: list[str]) -> str:
     if isinstance(error, ConfigError):
-        return composed.placed(error, lambda: guard.said(overrides))
-    return composed.explained(error)
+        return composed.placed(error, overrides)
+    return composed.explained(error, sys.argv[1:])
 
 
 def _register() -> None:

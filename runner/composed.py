@@ -1,9 +1,8 @@
 """From what Hydra has composed to settings, and from its errors to one message that names the key."""
 
+import contextlib
 import dataclasses
 import re
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -14,15 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 from runner import guard, secrets
 from runner.context import Context
 from runner.errors import ConfigError, Problems, did_you_mean, each
-from runner.origins import Origins
+from runner.origins import Origins, plain, shown
 from runner.settings import Settings
 
 #: Groups whose presets are `{name: X, **arguments}`.
 COMPONENTS = ("data", "loss", "optimizer", "scheduler")
 #: What may be wrong with a configuration before there are settings.
 ERRORS = (ConfigError, OmegaConfBaseException, MissingConfigException)
-
-Said = Callable[[], Origins]
 
 
 def settings(config: DictConfig, overrides: list[str]) -> Settings:
@@ -100,38 +97,39 @@ def _refuse_new_layers(overrides: list[str]) -> None:
     problems.tell()
 
 
-def placed(error: ConfigError, said: Said) -> str:
+def placed(error: ConfigError, overrides: list[str]) -> str:
     """Every problem with the file and line that said it, if one did."""
     lines = []
-    try:
-        origins = said()
-    except Exception:  # what cannot be composed has been told by its own message
-        origins = Origins()
+    typed = tuple(f"{plain(word.partition('=')[0].lstrip('+~'))}." for word in overrides)
+    origins = Origins()
+    if not all(f"{plain(problem.key)}.".startswith(typed) for problem in each(error)):
+        with contextlib.suppress(Exception):  # what cannot be composed has been told by its own message
+            origins = guard.said(overrides)
     for problem in each(error):
         place = origins.of(problem.key)
         lines += [f"{problem} ({place})" if place else str(problem), *getattr(problem, "__notes__", [])]
     return "\n".join(lines)
 
 
-def explained(error: Exception) -> str:
+def explained(error: Exception, words: list[str]) -> str:
     """One message that names the key, and the nearest right one."""
     file = re.match(r"In '([^']+)': ", str(error))
-    place = f" (in {_file(file[1])})" if file else ""
+    place = f" (in {_file(file[1])})" if file and file[1] != "config" else ""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
-        shown = f" (presets: {', '.join(options)})"
-        return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{shown}{place}"
+        known = f" (presets: {', '.join(options)})"
+        return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"
     below = error.__cause__ or error.__context__
     cause = below if isinstance(below, OmegaConfBaseException | ConfigError) else error
     if isinstance(cause, ConfigError):
         return str(cause)
     key = str(getattr(cause, "full_key", None) or "")
     message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
-    return _in_words(key, message, place) or (f"{key}: {message}{place}" if key else str(error).strip())
+    return _in_words(key, message, place, words) or (f"{key}: {message}{place}" if key else str(error).strip())
 
 
-def _in_words(key: str, message: str, place: str) -> str:
+def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
     """Hydra's and OmegaConf's most frequent complaints, with what to do."""
     if key and ("not in struct" in message or message.startswith("Key ")):
         parent, _, last = key.rpartition(".")
@@ -139,11 +137,11 @@ def _in_words(key: str, message: str, place: str) -> str:
     if "is not a ListConfig" in message:
         return f"{key or 'metrics or plots'}: expected a list in brackets, such as metrics=[Accuracy]{place}"
     if message.startswith("Config group override must"):
-        typed = [w for w in sys.argv[1:] if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")]
+        typed = [w for w in words if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")]
         return f"{' '.join(typed)}: {message}; expected the name of a preset, such as optimizer=adam"
     if gone := re.match(r"Could not delete from config. '([^']+)' does not exist", message):
         parent, _, last = gone[1].rpartition(".")
-        names = guard.said([w for w in sys.argv[1:] if "=" in w and not w.startswith("-")]).below(parent)
+        names = guard.said([w for w in words if "=" in w and not w.startswith("-")]).below(parent)
         return f"{gone[1]}: there is nothing to take away{did_you_mean(last, names)} (there are {', '.join(names)})"
     if unknown := re.match(r"Unsupported interpolation type (\S+)", message):
         return f"{key}: ${{{unknown[1]}:...}} may not be used; expected one of {', '.join(guard.RESOLVERS)}{place}"
@@ -151,12 +149,14 @@ def _in_words(key: str, message: str, place: str) -> str:
         return f"{key}: ${{{missing[1]}}} refers to a key that there is not; correct it, or add that key{place}"
     if "could not be converted to Integer" in message:
         return f"{key}: {message}; expected a whole number{place}"
+    if "could not be converted to Float" in message:
+        return f"{key}: {message}; expected a number{place}"
+    if "is not a valid bool" in message:
+        return f"{key}: {message}; expected true or false{place}"
     return ""
 
 
 def _file(config: str) -> str:
-    from runner.origins import shown
-
     return shown(guard.loaded[config]) if config in guard.loaded else f"{config}.yaml"
 
 

@@ -1,10 +1,7 @@
 """What a model costs before it is made: memory and multiply-adds, from shapes and signatures alone."""
 
-import contextlib
-import os
 from dataclasses import dataclass
 from math import prod
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -12,6 +9,7 @@ from torch import nn
 from runner import build
 from runner._startup import spare_dynamo
 from runner.errors import ConfigError
+from runner.memory import memory, size
 from runner.settings import Settings
 from runner.stack import Layer, Stack, stacks
 
@@ -36,16 +34,16 @@ class Cost:
 
 def cost(settings: Settings, plan: Stack, batch: int) -> Cost:
     """Of training with batches of `batch` examples; without epochs, of the way forward."""
-    size = 8 if settings.trainer.precision == "fp64" else 4
+    wide = 8 if settings.trainer.precision == "fp64" else 4
     parameters = sum(layer.parameters for layer in plan.layers)
     trains = settings.trainer.epochs > 0
-    outputs = [size * batch * prod(layer.shape) for layer in plan.layers]
+    outputs = [wide * batch * prod(layer.shape) for layer in plan.layers]
     return Cost(
         parameters,
         sum(multiply_adds(layer) for layer in plan.layers),
-        size * parameters,
-        size * parameters * trains,
-        int(size * parameters * trains * state_per_parameter(settings)),
+        wide * parameters,
+        wide * parameters * trains,
+        int(wide * parameters * trains * state_per_parameter(settings)),
         sum(outputs),
         max(outputs, default=0),
     )
@@ -69,26 +67,6 @@ def check(settings: Settings, plan: Stack, batch: int, where: torch.device) -> N
         f"weights {size(found.weights)}, gradients {size(found.gradients)}, optimizer {size(found.optimizer)} and the"
         f" largest output {size(found.largest)} need {size(found.least)}, and {where.type} has {size(there)}; {remedy}",
     )
-
-
-def memory(where: torch.device) -> int:
-    """Bytes of the device; of the processor, what its container allows."""
-    if where.type == "cuda":
-        return int(torch.cuda.get_device_properties(where).total_memory)
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):
-            found = min(found, int(Path(limit).read_text()))
-    return found
-
-
-def size(count: float) -> str:
-    """1234567890 bytes as `1.2 GB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB" if count < 1e6 else f"{count:.1e} TB"
 
 
 def state_per_parameter(settings: Settings) -> float:

@@ -46,7 +46,7 @@ def batches(settings: Settings, data: Data, plan: stack.Stack | None) -> None:
     size = min(trainer.batch_size or total, total)
     if size < 1:
         return
-    if trainer.drop_last and size == total and trainer.batch_size != total:
+    if trainer.drop_last and (trainer.batch_size or 0) > total:
         raise ConfigError(
             "trainer.batch_size",
             f"{trainer.batch_size} is more than the {total} training examples;"

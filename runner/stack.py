@@ -12,6 +12,8 @@ from runner import lookup, naming, ranges, specs
 from runner.errors import ConfigError, ConfigErrors, did_you_mean, each
 from runner.layers import Repeat
 from runner.limits import LAYERS
+from runner.memory import memory
+from runner.memory import size as bytes_
 from runner.push import push
 from runner.worked import impossible, impossible_arguments
 
@@ -185,6 +187,18 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     layer.given = given
     _check_given(layer, module, parameters)
     layer.parameters = sum(p.numel() for p in module.parameters())
+    if 4 * layer.parameters > (there := memory(torch.device("cpu"))):
+        raise ConfigError(
+            layer.key,
+            f"its {layer.parameters:,} parameters need {bytes_(4 * layer.parameters)}, and there are {bytes_(there)};"
+            " make it smaller",
+        )
+    if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
+        raise ConfigError(
+            layer.key,
+            "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
+            " data.indices=true",
+        )
     try:
         with torch.no_grad():
             output = push(module.eval(), example)

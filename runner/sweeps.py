@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from runner import composed, guard, secrets
+from runner import composed, secrets
 from runner.errors import ConfigError
 
 #: Wrong jobs that are told one by one.
@@ -47,8 +47,8 @@ def _check(config: DictConfig, job: Job, name: str, show: Callable[[Any, Any, st
 
 def _told(error: Exception, job: Job) -> str:
     if isinstance(error, ConfigError):
-        return composed.placed(error, lambda: guard.said(job))
-    return composed.explained(error)
+        return composed.placed(error, job)
+    return composed.explained(error, job)
 
 
 def _tell(wrong: list[str], total: int, going: bool) -> None:

@@ -35,7 +35,7 @@ FLOORS = [
     ["words"],
     ["randomness", "lookup", "ranges", "uris"],
     ["signatures", "origins", "secrets"],
-    ["layers", "settings", "context", "limits", "places", "push", "garbage", "errors"],
+    ["layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.

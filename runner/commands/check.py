@@ -20,6 +20,7 @@ def with_settings(settings: Settings, context: Context) -> int:
 def show(settings: Settings, found: "Checked", name: str) -> None:
     """The layers, and the cost in numbers, bytes and steps."""
     from runner import cost, screen
+    from runner.memory import size
     from runner.run import steps_per_epoch
 
     console, trainer = screen.console(), settings.trainer
@@ -28,8 +29,8 @@ def show(settings: Settings, found: "Checked", name: str) -> None:
     bill = cost.cost(settings, found.plan, batch)
     console.print(f"{name}: right", soft_wrap=True)
     console.print(screen.layer_table(found.plan, tuple(found.data.train[0][0].shape)))
-    memory = f"weights {cost.size(bill.weights)}, gradients {cost.size(bill.gradients)}"
-    memory += f", optimizer {cost.size(bill.optimizer)}, activations {cost.size(bill.activations)}"
+    memory = f"weights {size(bill.weights)}, gradients {size(bill.gradients)}"
+    memory += f", optimizer {size(bill.optimizer)}, activations {size(bill.activations)}"
     steps = steps_per_epoch(settings, found.data)
     lines = (
         f"parameters     {bill.parameters:,}",
