@@ -118,7 +118,7 @@ def _guarded(name: str) -> int:
 
 def _run(name: str, config: DictConfig, overrides: list[str]) -> int:
     settings = composed.settings(config, overrides)
-    for line in composed.kept(overrides):
+    for line in composed.left_over(overrides):
         print(line, file=sys.stderr)
     context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
     return int(_command(name).with_settings(settings, context))

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from runner import guard, secrets
 from runner.context import Context
-from runner.errors import ConfigError, Problems, did_you_mean, each
+from runner.errors import ConfigError, Problems, did_you_mean, each, told
 from runner.origins import Origins, plain, shown
 from runner.settings import Settings
 
@@ -45,17 +45,17 @@ def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
     return Context(str(study) if study else "runner", text, [secrets.masked(word) for word in overrides])
 
 
-def kept(overrides: list[str]) -> list[str]:
+def left_over(overrides: list[str]) -> list[str]:
     """What a component that was named on the command line keeps of the preset's, in words."""
-    told = []
+    kept = []
     named = [w.partition("=")[0].partition(".")[0] for w in overrides if re.match(r"(\w+)\.name=", w)]
     for group in [g for g in named if g in COMPONENTS]:
         said = guard.said(overrides)
         keys = [k for k in said.below(group) if k not in ("name", "_target_")]
         if keys:
             place = said.of(f"{group}.{keys[0]}").rpartition(":")[0]
-            told.append(f"{group}: {', '.join(keys)} of {place} still hold; {group}=PRESET brings its own")
-    return told
+            kept.append(f"{group}: {', '.join(keys)} of {place} still hold; {group}=PRESET brings its own")
+    return kept
 
 
 def _refuse_unknown(config: DictConfig, kind: Any, parent: str) -> None:
@@ -115,15 +115,17 @@ def explained(error: Exception, words: list[str]) -> str:
     """One message that names the key, and the nearest right one."""
     file = re.match(r"In '([^']+)': ", str(error))
     place = f" (in {_file(file[1])})" if file and file[1] != "config" else ""
+    if isinstance(error, ConfigError):
+        return told(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
         known = f" (presets: {', '.join(options)})"
         return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"
     below = error.__cause__ or error.__context__
-    cause = below if isinstance(below, OmegaConfBaseException | ConfigError) else error
-    if isinstance(cause, ConfigError):
-        return str(cause)
+    if isinstance(below, ConfigError):
+        return str(below)
+    cause = below if isinstance(below, OmegaConfBaseException) and not getattr(error, "full_key", None) else error
     key = str(getattr(cause, "full_key", None) or "")
     message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
     return _in_words(key, message, place, words) or (f"{key}: {message}{place}" if key else str(error).strip())
@@ -144,11 +146,14 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
         names = guard.said([w for w in words if "=" in w and not w.startswith("-")]).below(parent)
         return f"{gone[1]}: there is nothing to take away{did_you_mean(last, names)} (there are {', '.join(names)})"
     if unknown := re.match(r"Unsupported interpolation type (\S+)", message):
-        return f"{key}: ${{{unknown[1]}:...}} may not be used; expected one of {', '.join(guard.RESOLVERS)}{place}"
+        start = f"{key}: " if key else ""
+        return f"{start}${{{unknown[1]}:...}} may not be used; expected one of {', '.join(guard.RESOLVERS)}{place}"
     if missing := re.match(r"Interpolation key '([^']+)' not found", message):
         return f"{key}: ${{{missing[1]}}} refers to a key that there is not; correct it, or add that key{place}"
     if "could not be converted to Integer" in message:
         return f"{key}: {message}; expected a whole number{place}"
+    if twice := re.match(r"Multiple values for (\S+?)\.", message):
+        return f"{twice[1]}: chosen twice; write {twice[1]}=PRESET, without +{place}"
     if "could not be converted to Float" in message:
         return f"{key}: {message}; expected a number{place}"
     if "is not a valid bool" in message:

@@ -115,7 +115,8 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
     ):
         raise ConfigError(
             "model.layers",
-            f"the last layer gives {output.shape[1]} numbers, and the data has {classes} classes; let it give {classes}",
+            f"the last layer gives {output.shape[1]} numbers, and the data has {classes} classes;"
+            f" let it give {classes}",
         )
     if isinstance(loss, ELEMENTWISE) and not target.is_floating_point():
         raise ConfigError(

@@ -60,16 +60,16 @@ HOSTILE: dict[str, tuple[dict[str, str], str, str]] = {
     "callback in a study": ({STUDY: f"hydra: {{callbacks: {{x: {TOUCH}}}}}\n"}, "experiments=x", "hydra.callbacks: "),
     "callback by package": (
         {"conf/data/evil.yaml": f"# @package hydra.callbacks\nx: {TOUCH}\n"},
-        "+data=evil",
+        "data=evil",
         "hydra.callbacks: ",
     ),
     "callback by a group": (
         {"conf/hydra/callbacks/evil.yaml": f"x: {TOUCH}\n"},
-        "+hydra/callbacks=evil",
+        "hydra/callbacks=evil",
         "hydra.callbacks: ",
     ),
     "callback by defaults of a study": (
-        {STUDY: "defaults: [/hydra/callbacks: evil]\n", "conf/hydra/callbacks/evil.yaml": f"x: {TOUCH}\n"},
+        {STUDY: "defaults: [override /hydra/callbacks: evil]\n", "conf/hydra/callbacks/evil.yaml": f"x: {TOUCH}\n"},
         "experiments=x",
         "hydra.callbacks: ",
     ),
@@ -99,9 +99,7 @@ HOSTILE: dict[str, tuple[dict[str, str], str, str]] = {
         "hydra.hydra_logging.handlers.console.stream: ",
     ),
     "logging class by interpolation": (
-        {
-            STUDY: "seed: 1\nhydra: {hydra_logging: {handlers: {console: {class: 'logging.${oc.decode:FileHandler}'}}}}\n"
-        },
+        {STUDY: "hydra: {hydra_logging: {handlers: {console: {class: 'logging.${oc.decode:FileHandler}'}}}}\n"},
         "experiments=x",
         "hydra.hydra_logging.handlers.console.class: ",
     ),
@@ -131,7 +129,7 @@ HOSTILE: dict[str, tuple[dict[str, str], str, str]] = {
         "tracking.run_name='${oc.env:PATH}'",
         "oc.env:PATH: ",
     ),
-    "resolver": ({STUDY: "tracking: {run_name: '${touch:CANARY}'}\n"}, "experiments=x", "tracking.run_name: "),
+    "resolver": ({STUDY: "tracking: {run_name: '${touch:CANARY}'}\n"}, "experiments=x", "${touch:...} may not be used"),
     "tag of a call": ({STUDY: "seed: !!python/object/apply:os.mkdir [CANARY]\n"}, "experiments=x", "x.yaml:1: "),
     "tag of a name": ({STUDY: "seed: !!python/name:os.mkdir\n"}, "experiments=x", "x.yaml:1: "),
     "tag of a module": ({STUDY: "seed: 1\nx: !!python/module:canary\n"}, "experiments=x", "x.yaml:2: "),
@@ -287,8 +285,9 @@ def test_a_pickle_in_an_array_is_not_loaded(file: str, workplace: Path, monkeypa
     with composing.hydra():
         assert "without Python objects" in composing.problem("data=arrays", *words)
     assert not canary.exists()
-    found = np.load(file, allow_pickle=True)
-    _ = found if file == "x.npy" else found["x"]
+    with open(file, "rb") as opened:
+        found = np.load(opened, allow_pickle=True)
+        _ = found if file == "x.npy" else found["x"]
     assert canary.exists(), "nothing would have happened: the guard guards nothing"
 
 
