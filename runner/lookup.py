@@ -89,6 +89,8 @@ def _is_needed(parameter: inspect.Parameter) -> bool:
 
 def component(spec: dict[str, Any], key: str) -> tuple[str, dict[str, Any]]:
     """Split `{name: X, **arguments}` into X and the arguments; `_target_` is another spelling of `name`."""
+    if not isinstance(spec, dict):
+        raise ConfigError(key, f"{spec!r} is not a mapping; expected a name and its arguments, as in {{name: X, a: 1}}")
     arguments = dict(spec)
     target = arguments.pop("_target_", None)
     name = arguments.pop("name", None)

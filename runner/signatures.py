@@ -25,7 +25,7 @@ def check_type(parameter: inspect.Parameter, value: Any, key: str) -> None:
         wants = type(parameter.default) if type(parameter.default) in (bool, int, float, str) else Any
         if wants is int:
             wants = int | float
-    if value is None and (wants is Any or parameter.default is None or parameter.default is parameter.empty):
+    if value is None and (wants is Any or parameter.default is None):
         return
     if _fits(value, wants):
         return

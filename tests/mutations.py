@@ -1,4 +1,4 @@
-"""Seeded mutations of the shipped configurations: `python -m tests.mutations 20000` tries as many and prints figures."""
+"""Seeded mutations of the shipped configurations; `python -m tests.mutations 20000` tries as many with figures."""
 
 import copy
 import random
@@ -83,13 +83,15 @@ def outcome(config: dict[str, Any]) -> str:
             made = composed.settings(OmegaConf.merge(schema, OmegaConf.create(config)), [])  # type: ignore[arg-type]
             checks.check(made)
     except ConfigError as error:
-        assert all(problem.key for problem in each(error)), f"no key: {error}"
-        return each(error)[0].key
+        return _named([problem.key for problem in each(error)], error)
     except composed.ERRORS as error:
-        key = composed.explained(error, []).partition(": ")[0]
-        assert key, f"no key: {error!r}"
-        return key
+        return _named([composed.explained(error, []).partition(": ")[0]], error)
     return "valid"
+
+
+def _named(keys: list[str], error: Exception) -> str:
+    assert all(keys), f"no key: {error!r}"
+    return keys[0]
 
 
 def main(count: int) -> None:

@@ -285,7 +285,7 @@ def test_a_pickle_in_an_array_is_not_loaded(file: str, workplace: Path, monkeypa
     with composing.hydra():
         assert "without Python objects" in composing.problem("data=arrays", *words)
     assert not canary.exists()
-    with open(file, "rb") as opened:
+    with Path(file).open("rb") as opened:
         found = np.load(opened, allow_pickle=True)
         _ = found if file == "x.npy" else found["x"]
     assert canary.exists(), "nothing would have happened: the guard guards nothing"
