@@ -31,6 +31,7 @@ def main() -> NoReturn:
     for folder in reversed(places.experiments()):
         use_folder(folder)
     sys.excepthook = _fail
+    secrets.mask_logs()
     try:
         sys.argv[1:] = guard.take_trust(sys.argv[1:])
     except ConfigError as error:

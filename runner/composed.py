@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import yaml
-from hydra.errors import MissingConfigException
+from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -117,10 +117,14 @@ def explained(error: Exception, words: list[str]) -> str:
     place = f" (in {_file(file[1])})" if file and file[1] != "config" else ""
     if isinstance(error, ConfigError):
         return told(error)
+    if isinstance(error, OverrideParseException):
+        problem = str(error).split("\n")[0]
+        return f"{error.override}: this is not key=value: {problem}; put a value with = or : or a comma in quotes"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
         known = f" (presets: {', '.join(options)})"
+        place = "" if any(word.startswith(f"{group}=") for word in words) else _chosen(group, preset) or place
         return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"
     below = error.__cause__ or error.__context__
     if isinstance(below, ConfigError):
@@ -158,6 +162,15 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
         return f"{key}: {message}; expected a number{place}"
     if "is not a valid bool" in message:
         return f"{key}: {message}; expected true or false{place}"
+    return ""
+
+
+def _chosen(group: str, preset: str) -> str:
+    """The file and line whose defaults name a preset."""
+    for path in guard.loaded.values():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if re.search(rf"/?{group}\s*:\s*['\"]?{re.escape(preset)}\b", line):
+                return f" ({shown(path)}:{number})"
     return ""
 
 

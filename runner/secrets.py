@@ -1,19 +1,22 @@
 """Secrets kept out of what is recorded and printed: passwords in URIs, values of keys that are called secret."""
 
+import contextlib
+import logging
 import os
 import re
 from typing import Any
 
 MASK = "***"
 
-_NAME = re.compile(
-    r"(?:^|[_.\-])(?:token|password|passwd|passphrase|secret|credentials?|api_?key|access_?key|private_?key)$",
-    re.IGNORECASE,
-)
+_WORDS = "token|password|passwd|passphrase|secret|credentials?|api_?key|access_?key|private_?key"
+_NAME = re.compile(rf"(?:^|[_.\-])(?:{_WORDS})$", re.IGNORECASE)
 #: `user:password@` and `token@` of a URI.
 _URI = re.compile(r"(?<=://)[^/\s'\"?#]+@")
 #: `?password=x` of a URI, `key=value` of a command line and `key: value` of YAML.
-_PAIR = re.compile(r"(?P<key>[\w.\-]+)(?P<is>['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s&'\",;}\])]+)")
+_PAIR = re.compile(
+    rf"(?<![\w\-])(?P<key>(?:[\w.\-]*[_.\-])?(?:{_WORDS}))(?P<is>['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s&'\",;}}\])]+)",
+    re.IGNORECASE,
+)
 
 
 def is_secret(name: str) -> bool:
@@ -39,9 +42,21 @@ def without(value: Any, name: str = "") -> Any:
     return value
 
 
+def mask_logs() -> None:
+    """From here on whatever is logged, by Hydra or MLflow too, is logged without secrets."""
+    make = logging.getLogRecordFactory()
+
+    def record(*given: Any, **named: Any) -> logging.LogRecord:
+        made = make(*given, **named)
+        with contextlib.suppress(Exception):  # a message that does not fit its arguments is told by logging itself
+            made.msg, made.args = masked(made.getMessage()), ()
+        return made
+
+    logging.setLogRecordFactory(record)
+
+
 def _pair(found: re.Match[str]) -> str:
-    plain = not is_secret(found["key"]) or found["value"] in ("null", "None", "true", "false", MASK)
-    return found[0] if plain else f"{found['key']}{found['is']}{MASK}"
+    return found[0] if found["value"] in ("null", "None", "true", "false") else f"{found['key']}{found['is']}{MASK}"
 
 
 def _from_environment() -> list[str]:

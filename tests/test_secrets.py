@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from runner import secrets
-from tests.command import runner
+from tests.command import fresh, runner
 
 PLANTED = ("hunter2hunter2", "tok3ntok3ntok3n", "s3cr3ts3cr3t", "passw0rdpassw0rd", "apik3yapik3y")
 ENVIRONMENT = {"MLFLOW_TRACKING_TOKEN": PLANTED[1], "DATABASE_PASSWORD": PLANTED[3], "WANDB_API_KEY": PLANTED[4]}
@@ -47,14 +47,14 @@ def test_a_run_and_a_sweep_keep_no_secret(first: list[str], workplace: Path) -> 
 def test_a_failure_keeps_no_secret(workplace: Path) -> None:
     (workplace / "experiments").mkdir()
     (workplace / "experiments/bad.py").write_text(FAILS)
-    words = ("model.layers=[{Linear:1},experiments.bad.Fails]", "data.valid=0", *WORDS)
-    done = runner(*words, cwd=workplace, env=ENVIRONMENT, code=1)
+    words = ("model.layers=[{Linear:1},experiments.bad.Fails]", "data.valid=0", *WORDS[1:])
+    done = fresh(*words, cwd=workplace, env=ENVIRONMENT, code=1)
     assert "RuntimeError: cannot reach http://***@host/ with ***" in done.err
     assert leaks(workplace) == []
 
 
 def test_a_message_keeps_no_secret(workplace: Path) -> None:
-    words = (f"tracking.uri=ftp://me:{PLANTED[0]}@host/x?password={PLANTED[2]}", "optimizer.lr=-1")
+    words = (f"tracking.uri='ftp://me:{PLANTED[0]}@host/x?password={PLANTED[2]}'", "optimizer.lr=-1")
     done = runner(*words, cwd=workplace, env=ENVIRONMENT, code=2)
     assert "tracking.uri: 'ftp://***@host/x?password=***' begins with 'ftp'" in done.err
     assert leaks(workplace) == []
