@@ -40,11 +40,12 @@ class ExperimentsSource(ConfigSource):
         return "experiments"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from hydra._internal.core_plugins.file_config_source import FileConfigSource
+        from runner.guard import CheckedFiles, loaded
 
         if not self.is_config(config_path):
             raise ConfigLoadError(f"{config_path} is not in {self.path}")
-        result = FileConfigSource(self.provider, self.path).load_config(self._inside(config_path))
+        result = CheckedFiles(self.provider, self.path).load_config(self._inside(config_path))
+        loaded[config_path.removesuffix(".yaml")] = self._file(self._normalize_file_name(config_path))
         if result.header.get("package") is None:
             result.header["package"] = "_global_"
         _leave_presets(result.config)
@@ -69,7 +70,7 @@ class ExperimentsSource(ConfigSource):
         return sorted(set(found))
 
     def _is_ours(self, config_path: str) -> bool:
-        return config_path.partition("/")[0] == "experiments"
+        return config_path.partition("/")[0] == "experiments" and ".." not in config_path.split("/")
 
     def _inside(self, config_path: str) -> str:
         return config_path.partition("/")[2]

@@ -4,18 +4,20 @@ import functools
 import importlib
 import inspect
 import math
+import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from runner import data as sources
-from runner import lookup, losses, scheduling
+from runner import lookup, ranges
 from runner._startup import spare_dynamo
 from runner.data import Data
 from runner.lookup import ConfigError, Kind
 from runner.loop import State
-from runner.settings import Component, Settings, Trainer
+from runner.settings import Component, Trainer
 from runner.stack import Stack
 
 OPTIMIZER = Kind(
@@ -47,17 +49,47 @@ def device(name: str) -> torch.device:
     return found
 
 
-def data(spec: Component) -> Data:
-    """Read the data. Raises ConfigError when the source, its arguments or its files are wrong."""
-    name, arguments = lookup.component(spec, "data")
-    source = lookup.find(name, DATA, "data.name")
-    lookup.bind(source, arguments, "data")
-    found = source(**arguments)
+def data(spec: Component, brief: bool = False) -> Data:
+    """Read the data. Raises ConfigError when the source, its arguments or its files are wrong.
+
+    brief: only as much as it takes to know shapes, sizes and classes, where the source's module has a function
+        `brief` that takes the same arguments and reads less.
+    """
+    source, arguments = data_source(spec)
+    name = source.__name__
+    try:
+        found = ((brief_source(source) if brief else None) or source)(**arguments)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(*_raised(name, source, error)) from error
     if not isinstance(found, Data):
         raise ConfigError("data.name", f"{name!r} returned {type(found).__name__}, expected runner.data.Data")
     for part in ("train", "valid", "test"):
         _check_source(getattr(found, part), f"{name!r} gives {part}=")
     return found
+
+
+def data_source(spec: Component) -> tuple[Any, dict[str, Any]]:
+    """The data source and its arguments, checked."""
+    name, arguments = lookup.component(spec, "data")
+    source = lookup.find(name, DATA, "data.name")
+    lookup.bind(source, arguments, "data")
+    return source, arguments
+
+
+def brief_source(source: Any) -> Any:
+    """What reads less than `source` does; None if its module has nothing of the kind."""
+    return getattr(importlib.import_module(source.__module__), "brief", None)
+
+
+def _raised(name: str, source: Any, error: Exception) -> tuple[str, str]:
+    """Where a source failed: the innermost line of its own file."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == source.__code__.co_filename]
+    message = str(error).strip().split("\n")[0]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    told = f"{type(error).__name__}: {message}{place}"
+    return "data", f"{name!r} failed with {told}; expected runner.data.Data from these arguments"
 
 
 def _check_source(source: Any, said: str) -> None:
@@ -86,6 +118,7 @@ def optimizer_class(spec: Component) -> tuple[type[torch.optim.Optimizer], dict[
     name, arguments = lookup.component(spec, "optimizer")
     found = lookup.find(name, OPTIMIZER, "optimizer.name")
     lookup.bind(found, arguments, "optimizer", free=["params"])
+    ranges.check(found, arguments, ranges.OPTIMIZER, "optimizer")
     return found, {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
 
 
@@ -114,49 +147,6 @@ def clip(state: State, trainer: Trainer) -> None:
 
 def void(_: object) -> None:
     """A hook that returns something would replace the optimizer's arguments."""
-
-
-def check(settings: Settings) -> None:
-    """Everything that can be said without data: names, arguments, choices and ranges."""
-    t = settings.trainer
-    _choice("trainer.mode", t.mode, (None, "min", "max"))
-    if not 0 <= settings.seed < 2**63:
-        raise ConfigError("seed", f"{settings.seed} is not between 0 and 2**63 - 1")
-    _choice("trainer.precision", t.precision, tuple(losses.DTYPES))
-    _choice("checkpoint.format", settings.checkpoint.format, ("state_dict", "model", "both"))
-    for key, least in (("epochs", 0), ("workers", 0), ("validate_every", 1), ("accumulate", 1)):
-        _at_least(f"trainer.{key}", getattr(t, key), least)
-    for key in ("batch_size", "patience", "threads"):
-        if getattr(t, key) is not None:
-            _at_least(f"trainer.{key}", getattr(t, key), 1)
-    for key in ("clip_norm", "clip_value"):
-        if getattr(t, key) is not None and not getattr(t, key) > 0:
-            raise ConfigError(f"trainer.{key}", f"{getattr(t, key)!r} is not above 0")
-    if not isinstance(t.compile, bool | str):
-        raise ConfigError("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
-    found, _ = optimizer_class(settings.optimizer)
-    if found is torch.optim.LBFGS and (t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value):
-        raise ConfigError("optimizer.name", "LBFGS works without accumulation, clipping and fp16 only")
-    if settings.scheduler is not None:
-        scheduling.read(settings.scheduler)
-    every(settings.checkpoint.every)
-    device(settings.device)
-    if t.epochs:
-        losses.build(settings.loss)
-
-
-def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
-    known = [c for c in choices if c]
-    if value not in choices:
-        raise ConfigError(
-            key,
-            f"{value!r} is not one of {', '.join(known)}{lookup.did_you_mean(value, known)}",
-        )
-
-
-def _at_least(key: str, value: int, least: int) -> None:
-    if value < least:
-        raise ConfigError(key, f"{value!r} is below {least}")
 
 
 def every(value: Any) -> tuple[float, str] | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runner import secrets
 from runner.events import Epoch, Event, Finished, Snapshot, Step
 from runner.history import read
 from runner.spool import Entry
@@ -61,4 +62,4 @@ def end(event: End, at: float, reason: str, error: Exception | None) -> Entry:
     status, reason = event.status, event.reason or reason
     if error is not None and status == "FINISHED":
         status, reason = "FAILED", f"{type(error).__name__}: {error}"
-    return {"end": status, "reason": reason, "at": int(at * 1000)}
+    return {"end": status, "reason": secrets.masked(reason), "at": int(at * 1000)}

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import runner
+from runner import secrets
 
 
 def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
@@ -17,8 +18,8 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
     commit, state = git()
     told = {
         "runner.version": runner.__version__,
-        "runner.command": shlex.join(["runner", *sys.argv[1:]]),
-        "runner.overrides": " ".join(map(shlex.quote, overrides)),
+        "runner.command": secrets.masked(shlex.join(["runner", *sys.argv[1:]])),
+        "runner.overrides": secrets.masked(" ".join(map(shlex.quote, overrides))),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),

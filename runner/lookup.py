@@ -1,6 +1,5 @@
 """From a name in a configuration to the class or function it means, or a ConfigError that says what is wrong."""
 
-import difflib
 import importlib
 import inspect
 import os
@@ -8,17 +7,14 @@ import sys
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-
-class ConfigError(ValueError):
-    """Something a user wrote is wrong. `key` is the key as one would type it."""
-
-    def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}" if key else problem)
-        self.key = key
+from runner import signatures
+from runner.errors import ConfigError as ConfigError
+from runner.errors import Problems
+from runner.errors import did_you_mean as did_you_mean
+from runner.signatures import parameters as parameters
 
 
 @dataclass(frozen=True)
@@ -65,29 +61,36 @@ def bind(
     `takes` is the signature where `inspect` cannot see it.
     """
     takes = parameters(target) if takes is None else takes
-    if not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
-        for name in given:
-            if name not in takes:
-                names = [n for n in takes if n not in (*free, "device", "dtype", "self", "cls")]
-                raise ConfigError(
-                    f"{key}.{name}",
-                    f"{target.__name__} takes no argument {name!r}{did_you_mean(name, names)}"
-                    f" (it takes {', '.join(names) or 'none'})",
-                )
+    problems = Problems()
+    names = [n for n in takes if n not in (*free, "device", "dtype", "self", "cls")]
+    further = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     for name, value in given.items():
         if name in takes:
-            _check_type(takes[name], value, f"{key}.{name}")
-    missing = [
-        n
-        for n, p in takes.items()
-        if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and n not in given and n not in free
-    ]
-    if missing:
-        raise ConfigError(key, f"{target.__name__} needs {' and '.join(repr(n) for n in missing)}")
+            with problems.noted():
+                signatures.check_type(takes[name], value, f"{key}.{name}")
+        elif not further:
+            problems.add(
+                f"{key}.{name}",
+                f"{target.__name__} takes no argument {name!r}{did_you_mean(name, names)}"
+                f" (it takes {', '.join(names) or 'none'})",
+            )
+    missing = [n for n, p in takes.items() if _is_needed(p) and n not in given and n not in free]
+    if missing and (further or takes.keys() >= given.keys()):  # else it is the unknown one with a typing error
+        problems.add(key, f"{target.__name__} needs {' and '.join(repr(n) for n in missing)}")
+    problems.tell()
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind not in (
+        parameter.VAR_KEYWORD,
+        parameter.VAR_POSITIONAL,
+    )
 
 
 def component(spec: dict[str, Any], key: str) -> tuple[str, dict[str, Any]]:
     """Split `{name: X, **arguments}` into X and the arguments; `_target_` is another spelling of `name`."""
+    if not isinstance(spec, dict):
+        raise ConfigError(key, f"{spec!r} is not a mapping; expected a name and its arguments, as in {{name: X, a: 1}}")
     arguments = dict(spec)
     target = arguments.pop("_target_", None)
     name = arguments.pop("name", None)
@@ -99,13 +102,6 @@ def component(spec: dict[str, Any], key: str) -> tuple[str, dict[str, Any]]:
     if not name:
         raise ConfigError(f"{key}.name", "missing; give the name of a class or function")
     return name, arguments
-
-
-def did_you_mean(wrong: str, right: Iterable[str]) -> str:
-    """` — did you mean 'x'?`, or nothing when no right name is near."""
-    names = {str(n).lower(): str(n) for n in right}
-    near = difflib.get_close_matches(str(wrong).lower(), names, n=1, cutoff=0.5)
-    return f"; did you mean {names[near[0]]!r}?" if near else ""
 
 
 def use_folder(folder: Path) -> None:
@@ -135,7 +131,12 @@ def _is_part(module: str) -> bool:
 
 
 def _users() -> set[str]:
-    return {"runner", "experiments", *filter(None, os.environ.get("RUNNER_TRUST", "").replace(",", " ").split())}
+    return {"runner", "experiments", *trusted()}
+
+
+def trusted() -> list[str]:
+    """The packages that the person, and no configuration, has named."""
+    return os.environ.get("RUNNER_TRUST", "").replace(",", " ").split()
 
 
 def _search(name: str, kind: Kind) -> Any:
@@ -150,11 +151,13 @@ def _search(name: str, kind: Kind) -> Any:
 def _import(name: str, kind: Kind, key: str) -> Any:
     """Import as few modules as needed: only ours, the user's and torch's own are ever imported."""
     first = name.partition(".")[0]
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(key, f"{name!r} is no dotted name; expected one such as experiments.mine.MyClass")
     if first not in _users() | {"torch", "torchmetrics"}:
         raise ConfigError(
             key,
             f"{name!r} is outside of torch, runner and experiments; put your own code into experiments/,"
-            f" or trust its package with RUNNER_TRUST={first}",
+            f" or trust its package with --trust {first} (or RUNNER_TRUST={first})",
         )
     parts = name.split(".")
     if first in _users():
@@ -187,64 +190,6 @@ def _expected_file(parts: list[str]) -> str:
 
 def _homes(kind: Kind) -> str:
     return f" in {' or '.join(kind.homes)}" if kind.homes else ""
-
-
-@cache
-def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments of a class or function, with their annotations as objects where that is possible."""
-    try:
-        return dict(inspect.signature(target, eval_str=True).parameters)
-    except Exception:  # annotations that only a type checker can read
-        return dict(inspect.signature(target).parameters)
-
-
-def _check_type(parameter: inspect.Parameter, value: Any, key: str) -> None:
-    """Refuse a word where the signature wants a number, or the other way round."""
-    wants = parameter.annotation
-    if wants is parameter.empty or isinstance(wants, str):
-        wants = type(parameter.default) if type(parameter.default) in (bool, int, float, str) else Any
-        if wants is int:
-            wants = int | float
-    if value is None and (wants is Any or parameter.default is None or parameter.default is parameter.empty):
-        return
-    if _fits(value, wants):
-        return
-    raise ConfigError(key, f"{value!r} is not {_words(wants)}")
-
-
-def _fits(value: Any, wants: Any) -> bool:
-    args = getattr(wants, "__args__", ())
-    origin = getattr(wants, "__origin__", None)
-    if isinstance(wants, types.UnionType) or str(origin) == "typing.Union":
-        return any(_fits(value, a) for a in args)
-    if str(origin) == "typing.Literal":
-        return value in args
-    if wants in (int, float, complex):
-        return isinstance(value, int | (float if wants is not int else int)) and not (
-            isinstance(value, bool) and wants is not int
-        )
-    if wants in (bool, str):
-        return isinstance(value, wants)
-    if origin in (list, tuple) or wants in (list, tuple):
-        return isinstance(value, list | tuple)
-    if wants is type(None):
-        return value is None
-    return not _plain(wants)
-
-
-def _plain(wants: Any) -> bool:
-    """torch.Tensor and other classes that YAML cannot spell are never what a user meant."""
-    return isinstance(wants, type) and wants.__name__ == "Tensor"
-
-
-def _words(wants: Any) -> str:
-    if isinstance(wants, types.UnionType) or str(getattr(wants, "__origin__", "")) == "typing.Union":
-        words = [_words(a) for a in wants.__args__ if a is not type(None) and not _plain(a)]
-        return " or ".join(dict.fromkeys(words))
-    if str(getattr(wants, "__origin__", "")) == "typing.Literal":
-        return "one of " + ", ".join(repr(a) for a in wants.__args__)
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-    return names.get(wants, str(getattr(wants, "__name__", wants)))
 
 
 #: How torch's optimizers call their arguments when they refuse a value.

@@ -1,12 +1,13 @@
 """The loss: from its settings to what a batch costs, and whether output and targets fit it."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from runner import data as sources
-from runner import lookup
+from runner import lookup, ranges
 from runner.data import Batch, Data
 from runner.lookup import ConfigError, Kind, made
 from runner.loop import Cost, Weigh
@@ -40,6 +41,7 @@ def build(spec: Component) -> nn.Module:
     lookup.bind(found, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, "loss")
     if arguments.get("reduction", "mean") not in ("mean", "sum"):
         raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use mean or sum")
+    ranges.check(found, arguments, ranges.LOSS, "loss")
     return made(found, arguments, "loss")  # type: ignore[no-any-return]
 
 
@@ -112,11 +114,20 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
         and output.shape[1] < classes
     ):
         raise ConfigError(
-            "model.layers", f"the last layer gives {output.shape[1]} numbers, and the data has {classes} classes"
+            "model.layers",
+            f"the last layer gives {output.shape[1]} numbers, and the data has {classes} classes;"
+            f" let it give {classes}",
         )
     if isinstance(loss, ELEMENTWISE) and not target.is_floating_point():
         raise ConfigError(
             "loss.name", f"{name} needs numbers to predict, and the data has classes; try loss=cross_entropy"
+        )
+    if not isinstance(loss, ELEMENTWISE) and target.is_floating_point() and _mixes(output, target):
+        raise ConfigError(
+            "model.layers",
+            f"the last layer gives {_batch(output)} and the targets have {_batch(target)}, which torch would spread to"
+            f" {_spread(output, target)}, every example against every other;"
+            " give both as many dimensions",
         )
     try:
         value = push(loss.to("meta"), output, target)
@@ -127,6 +138,20 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
         ) from error
     if value.dim():
         raise ConfigError("loss", f"{name} gives {tuple(value.shape)} numbers, expected one")
+
+
+def _mixes(output: Tensor, target: Tensor) -> bool:
+    """Whether arithmetic between the two would pair the outputs of some examples with the targets of others."""
+    if output.dim() == target.dim():
+        return False
+    try:
+        return math.prod(_spread(output, target)) > max(output.numel(), target.numel())
+    except RuntimeError:
+        return False
+
+
+def _spread(output: Tensor, target: Tensor) -> tuple[int, ...]:
+    return tuple(torch.broadcast_shapes(output.shape, target.shape))  # type: ignore[no-untyped-call]
 
 
 def _batch(tensor: Tensor) -> str:

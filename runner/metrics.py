@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from runner import lookup
 from runner.data import Data
-from runner.lookup import ConfigError, Kind
+from runner.errors import ConfigError, Problems
+from runner.lookup import Kind
 
 #: What the data can tell a metric.
 FROM_DATA = ("task", "num_classes", "num_labels")
@@ -26,20 +27,40 @@ METRIC = Kind("a metric", ("torchmetrics",), _is_metric)
 def build(specs: list[Any], data: Data, loss: nn.Module) -> dict[str, Any]:
     """The metrics by name, on the CPU. Raises ConfigError for one that the task cannot have."""
     made: dict[str, Any] = {}
+    problems = Problems()
     for i, spec in enumerate(specs):
-        key = f"metrics[{i}]"
-        name, arguments = _read(spec, key)
-        found = lookup.find(name, METRIC, key)
-        arguments = {**_from_data(found, data, arguments), **arguments}
-        if name.rpartition(".")[2] in made:
-            raise ConfigError(key, f"{name} stands there already, and both would be recorded under one name")
-        try:
-            made[name.rpartition(".")[2]] = found(**arguments)
-        except (ValueError, TypeError) as error:
-            message = str(error).strip().split("\n")[0]
-            raise ConfigError(key, f"{name} cannot be had for {data.task} data: {message}") from error
-    _check_fits(made, data, loss)
+        with problems.noted():
+            name, metric = _build(spec, f"metrics[{i}]", data)
+            if name in made:
+                raise ConfigError(
+                    f"metrics[{i}]",
+                    f"{name} stands there already, and both would be recorded under one name; leave it out",
+                )
+            made[name] = metric
+    with problems.noted():
+        _check_fits(made, data, loss)
+    problems.tell()
     return made
+
+
+def check(specs: list[Any]) -> None:
+    """What can be said of metrics without data: their names."""
+    problems = Problems()
+    for i, spec in enumerate(specs):
+        with problems.noted():
+            lookup.find(_read(spec, f"metrics[{i}]")[0], METRIC, f"metrics[{i}]")
+    problems.tell()
+
+
+def _build(spec: Any, key: str, data: Data) -> tuple[str, Any]:
+    name, arguments = _read(spec, key)
+    found = lookup.find(name, METRIC, key)
+    arguments = {**_from_data(found, data, arguments, key), **arguments}
+    try:
+        return name.rpartition(".")[2], found(**arguments)
+    except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
+        message = str(error).strip().split("\n")[0]
+        raise ConfigError(key, f"{name} cannot be had for {data.task} data: {message}") from error
 
 
 def watch(metrics: dict[str, Any], data: Data, loss: nn.Module) -> Callable[[Tensor, Tensor], None] | None:
@@ -92,16 +113,19 @@ def _read(spec: Any, key: str) -> tuple[str, dict[str, Any]]:
     raise ConfigError(key, f"expected a name such as Accuracy, or {{F1Score: {{average: macro}}}}, found {spec!r}")
 
 
-def _from_data(found: Any, data: Data, given: dict[str, Any]) -> dict[str, Any]:
+def _from_data(found: Any, data: Data, given: dict[str, Any], key: str) -> dict[str, Any]:
     takes = lookup.parameters(found.__new__ if "task" in lookup.parameters(found.__new__) else found)
     told: dict[str, Any] = {"task": data.task, "num_classes": len(data.classes)}
     if data.task == "regression":
         told = {}
     elif data.task == "binary":
         told.pop("num_classes")
-    lookup.bind(_named(found, takes), given, f"metrics.{found.__name__}", free=[*FROM_DATA, *takes])
+    lookup.bind(_named(found, takes), given, f"{key}.{found.__name__}", free=[*FROM_DATA, *takes])
     if "task" in takes and data.task == "regression":
-        raise ConfigError("metrics", f"{found.__name__} needs classes, and the data has numbers to predict")
+        raise ConfigError(
+            key,
+            f"{found.__name__} needs classes, and the data has numbers to predict; try MeanAbsoluteError or R2Score",
+        )
     return {name: value for name, value in told.items() if name in takes}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from runner import lookup
+from runner import lookup, ranges
 from runner.lookup import ConfigError, Kind, made
 from runner.settings import Component
 
@@ -78,4 +78,5 @@ def read(spec: Component) -> tuple[type, dict[str, Any], str]:
     if interval == "step" and issubclass(found, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ConfigError("scheduler.interval", "a plateau is seen in validations; use scheduler.interval=epoch")
     lookup.bind(found, arguments, "scheduler", free=["optimizer", *LENGTHS])
+    ranges.check(found, arguments, ranges.SCHEDULER, "scheduler")
     return found, arguments, interval

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from runner.events import Epoch, Event, Finished, Step
-from runner.stack import Layer, Stack
+from runner.stack import Layer, Stack, stacks
 
 #: Columns when there is no terminal to ask.
 WIDTH = 160
@@ -135,12 +135,6 @@ def _add(table: Table, index: str, layer: Layer, depth: int) -> None:
     for stack in stacks(layer):
         for inner in stack.layers:
             _add(table, "", inner, depth + 1)
-
-
-def stacks(layer: Layer) -> list[Stack]:
-    """The stacks directly inside of a layer."""
-    found = [v for value in layer.arguments.values() for v in (value if isinstance(value, list) else [value])]
-    return [v for v in found if isinstance(v, Stack)]
 
 
 def described(layer: Layer) -> str:

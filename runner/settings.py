@@ -52,6 +52,11 @@ class Tracking:
 
 
 @dataclass
+class Sweep:
+    keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins
+
+
+@dataclass
 class Settings:
     seed: int = 0  # initial weights, order of the batches, dropout
     device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
@@ -65,6 +70,7 @@ class Settings:
     trainer: Trainer = field(default_factory=Trainer)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     tracking: Tracking = field(default_factory=Tracking)
+    sweep: Sweep = field(default_factory=Sweep)
 
     def __post_init__(self) -> None:
         self.scheduler = self.scheduler or None

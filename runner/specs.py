@@ -1,6 +1,7 @@
 """What a configuration says of a layer: its class, its arguments, and what of them follows from the input."""
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -41,6 +42,8 @@ def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
         for name, spec in specs.items():
             if "." in str(name) or not str(name):
                 raise ConfigError(f"{key}.{name}", "a layer's name is part of a key and cannot contain a dot")
+            if not re.fullmatch(r"[\w\- ]+", str(name)):
+                raise ConfigError(f"{key}.{name}", "a layer's name becomes a file's name; use letters, digits and _")
             yield str(name), f"{key}.{name}", spec
     elif isinstance(specs, list | tuple):
         for index, spec in enumerate(specs):

@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import lookup, specs
+from runner import lookup, naming, ranges, specs
+from runner.errors import ConfigError, ConfigErrors, did_you_mean, each
 from runner.layers import Repeat
-from runner.lookup import ConfigError, did_you_mean
+from runner.limits import LAYERS
+from runner.memory import memory
+from runner.memory import size as bytes_
 from runner.push import push
 from runner.worked import impossible, impossible_arguments
 
@@ -24,7 +27,8 @@ class Layer:
     target: Any  # a class, or a user's function that returns a module
     arguments: dict[str, Any]  # a nested stack is a Stack, several are a list of Stacks
     given: dict[str, Any] = field(default_factory=dict)  # parameter name -> its values
-    shape: tuple[int, ...] = ()  # of the output, the batch left out
+    input: tuple[int, ...] = ()  # its shape, the batch left out
+    shape: tuple[int, ...] = ()  # of the output, likewise
     parameters: int = 0
 
     def make(self) -> nn.Module:
@@ -37,12 +41,10 @@ class Layer:
 
     def inner(self) -> Iterator["Layer"]:
         """The layers inside of this one, depth first."""
-        for value in self.arguments.values():
-            for stack in value if isinstance(value, list) else [value]:
-                if isinstance(stack, Stack):
-                    for layer in stack.layers:
-                        yield layer
-                        yield from layer.inner()
+        for stack in stacks(self):
+            for layer in stack.layers:
+                yield layer
+                yield from layer.inner()
 
 
 @dataclass
@@ -67,15 +69,32 @@ def plan(told: Any, example: Tensor, key: str = "model.layers") -> Stack:
     Raises ConfigError that names the first layer that cannot be, with the shapes up to it.
     """
     layers: list[Layer] = []
-    for name, layer_key, spec in specs.named(told, key):
+    named = list(specs.named(told, key))
+    for name, layer_key, spec in named:
         try:
             layer, example = _plan_layer(name, layer_key, spec, example)
         except ConfigError as error:
-            for line in _trail(layers):
-                error.add_note(line)
-            raise
+            found = each(error)
+            shapes = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
+            for line in _trail(layers) if shapes else ():
+                found[0].add_note(line)
+            further = naming.problems(named[len(layers) + 1 :])
+            raise (ConfigErrors([*found, *further]) if further else error) from error
         layers.append(layer)
+        if sum(size(layer) for layer in layers) > LAYERS:
+            raise ConfigError(layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones")
     return Stack(layers, example)
+
+
+def size(layer: Layer) -> int:
+    """How many layers there are in a layer, itself included."""
+    return 1 + sum(size(inner) for stack in stacks(layer) for inner in stack.layers)
+
+
+def stacks(layer: Layer) -> list[Stack]:
+    """The stacks directly inside of a layer."""
+    found = [v for value in layer.arguments.values() for v in (value if isinstance(value, list) else [value])]
+    return [v for v in found if isinstance(v, Stack)]
 
 
 def classes(stack: Stack) -> list[type]:
@@ -90,6 +109,7 @@ def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer,
     parameters = specs.signature(target)
     arguments = specs.arguments(target, parameters, value, key)
     given = {k: arguments.pop(k) for k in list(arguments) if specs.is_given(parameters, k, arguments[k])}
+    ranges.check(target, arguments, ranges.LAYER, key)
     specs.infer(parameters, arguments, example, key)
     specs.batch_first(parameters, arguments, key)
     for k, v in arguments.items():
@@ -126,14 +146,22 @@ def _plan_inside(
     if target is nn.Sequential or specs.holds_module(parameter.annotation):
         return None if value is None else plan(specs.single(value), example, key)
     if target is Repeat and parameter.name == "layers":
-        stacks = []
-        for _ in range(specs.times(arguments, key)):
-            stacks.append(plan(value, example, key))
-            example = stacks[-1].output
-        return stacks
+        return _repeated(value, specs.times(arguments, key), example, key)
     if specs.holds_modules(parameter.annotation):
         return [plan(specs.single(spec), example, branch_key) for _, branch_key, spec in specs.named(value, key)]
     return value
+
+
+def _repeated(value: Any, times: int, example: Tensor, key: str) -> list[Stack]:
+    found = [plan(value, example, key)]
+    if sum(size(layer) for layer in found[0].layers) * times > LAYERS:
+        raise ConfigError(f"{key.rpartition('.')[0]}.times", f"{times} makes more than {LAYERS:,} layers; use fewer")
+    while len(found) < times:
+        before, example = example, found[-1].output
+        # What takes its own output's shape need not be planned again.
+        same = isinstance(example, Tensor) and (before.shape, before.dtype) == (example.shape, example.dtype)
+        found.append(found[-1] if same else plan(value, example, key))
+    return found
 
 
 def _stacks(value: list[Any]) -> bool:
@@ -159,6 +187,18 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     layer.given = given
     _check_given(layer, module, parameters)
     layer.parameters = sum(p.numel() for p in module.parameters())
+    if 4 * layer.parameters > (there := memory(torch.device("cpu"))):
+        raise ConfigError(
+            layer.key,
+            f"its {layer.parameters:,} parameters need {bytes_(4 * layer.parameters)}, and there are {bytes_(there)};"
+            " make it smaller",
+        )
+    if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
+        raise ConfigError(
+            layer.key,
+            "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
+            " data.indices=true",
+        )
     try:
         with torch.no_grad():
             output = push(module.eval(), example)
@@ -167,6 +207,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
             layer.key,
             f"{layer.target.__name__} cannot take an input of shape {specs.shape(example)}: {_first_line(error)}",
         ) from error
+    layer.input = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
     layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
     return output
 

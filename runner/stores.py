@@ -105,7 +105,7 @@ def experiment(client: "MlflowClient", uri: str, name: str) -> str:
 def _artifacts(uri: str, experiment: str) -> str | None:
     """Beside a local store; a server decides for itself."""
     path = sqlite_path(uri)
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in experiment)
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in experiment).lstrip(".") or "_"
     return None if path is None else (path.parent / "mlruns" / safe).as_uri()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import liveness, reconcile, spool, stores
+from runner import liveness, reconcile, secrets, spool, stores
 from runner.events import Kept
 from runner.lookup import ConfigError
 from runner.settling import settle
@@ -59,7 +59,7 @@ def recording(
         import traceback
 
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-            (Path(folder) / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            (Path(folder) / "traceback.txt").write_text(secrets.masked(traceback.format_exc()), encoding="utf-8")
             tracker.record(Kept(Path(folder)))
             _close(tracker, "FAILED", f"{type(error).__name__}: {error}", error)
         raise

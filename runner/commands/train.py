@@ -5,6 +5,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
+from runner import secrets
 from runner.context import Context
 from runner.settings import Settings
 from runner.signals import Interrupted, Signals
@@ -69,7 +70,8 @@ def record(
             signals.check()
         status = "FINISHED"
         console.print(
-            "to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={told.uri}"), soft_wrap=True
+            "to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={secrets.masked(told.uri)}"),
+            soft_wrap=True,
         )
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
@@ -88,13 +90,13 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
     """Tags, params and text files that say what this run is."""
     from runner import environment
 
-    tags = {**environment.tags(context.overrides, run.device), **run.settings.tracking.tags}
+    tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
     files = {
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),
         "data.json": json.dumps(noted(run.data), indent=2, default=str) + "\n",
     }
-    return tags, params(dataclasses.asdict(run.settings)), files
+    return tags, params(secrets.without(dataclasses.asdict(run.settings))), files
 
 
 def _again(
@@ -129,7 +131,7 @@ def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     sizes = ", ".join(
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
-    return f"device {run.device}; examples: {sizes}\nrun {run_id} in experiment {experiment!r} of {uri}"
+    return f"device {run.device}; examples: {sizes}\nrun {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"
 
 
 def params(value: Any, key: str = "") -> dict[str, str]:

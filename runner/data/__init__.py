@@ -5,12 +5,12 @@ import itertools
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from runner.lookup import ConfigError
+from runner.errors import ConfigError, did_you_mean
 
 Batch = tuple[Tensor, Tensor]
 Task = Literal["regression", "binary", "multiclass"]
@@ -61,6 +61,9 @@ class Data:
     notes: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if self.task not in get_args(Task):
+            hint = did_you_mean(self.task, get_args(Task))
+            raise ConfigError("data", f"Data(task={self.task!r}) is not one of {', '.join(get_args(Task))}{hint}")
         for part in ("train", "valid", "test"):
             source = getattr(self, part)
             if source is not None and len(source) == 0:

@@ -1,5 +1,6 @@
 """A CSV or Parquet file as a pandas frame, and its columns as numbers."""
 
+import csv
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -30,9 +31,20 @@ def read(found: Path, key: str = "data.path") -> Frame:
         raise ConfigError(key, f"{str(found)!r} cannot be read as a table: {str(error).strip()}") from error
     if found.suffix.lower() == ".csv" and not isinstance(frame.index, pandas.RangeIndex):
         raise ConfigError(key, f"rows of {str(found)!r} have more values than its first line has names")
+    if found.suffix.lower() == ".csv":
+        _refuse_twins(found, key)
     if not len(frame):
         raise ConfigError(key, f"{str(found)!r} has no rows; expected a line of names and one line per example")
     return frame.set_axis(frame.columns.map(str), axis=1)
+
+
+def _refuse_twins(found: Path, key: str) -> None:
+    """pandas calls a second column `a` silently `a.1`."""
+    with found.open(newline="", encoding="utf-8-sig") as lines:
+        names = next(csv.reader(lines), [])
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ConfigError(key, f"{str(found)!r} has several columns called {_list(twins)}; give each a name of its own")
 
 
 def need(frame: Frame, names: list[str], key: str) -> None:

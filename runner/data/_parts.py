@@ -27,6 +27,18 @@ def parts(total: int, valid: float, test: float, seed: int, strata: Tensor | Non
     return train, valid_index, test_index
 
 
+#: Numbers of one tensor that is made up rather than read.
+MOST = 100_000_000
+
+
+def whole(key: str, value: int, least: int) -> None:
+    """Raise ConfigError for a number of examples that cannot be."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
+        raise ConfigError(
+            key, f"{value!r} is out of range; expected a whole number of at least {least} and at most {MOST:,}"
+        )
+
+
 def divide(examples: Tensors, indices: Indices) -> tuple[Tensors, Tensors | None, Tensors | None]:
     """The examples of each part; None for a part that there is not."""
     train, *held = indices

@@ -53,6 +53,7 @@ def arrays(
 
 def _read(path: str | None, x: str | None, y: str | None) -> dict[str, Values]:
     if x is None and y is None:
+        _refuse_table(path, "data.path")
         found = file(path, "data.path", "an .npz file that holds the arrays x and y", EXAMPLE)
         held = read_npz(found, "data.path", PARTS["train"], PARTS["valid"] + PARTS["test"])
         return {name: Values(array, name, "data.path") for name, array in held.items()}
@@ -62,7 +63,13 @@ def _read(path: str | None, x: str | None, y: str | None) -> dict[str, Values]:
 
 
 def _read_npy(path: str | None, name: str, key: str) -> Values:
+    _refuse_table(path, key)
     return Values(read_npy(file(path, key, f"the .npy file that holds {name}", f"{name}.npy"), key), name, key)
+
+
+def _refuse_table(path: str | None, key: str) -> None:
+    if path and path.lower().endswith((".csv", ".parquet")):
+        raise ConfigError(key, f"{path!r} is a table; use data=table data.path={path} data.target=COLUMN")
 
 
 def _pairs(given: dict[str, Values]) -> dict[str, tuple[Values, Values]]:

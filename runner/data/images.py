@@ -1,6 +1,7 @@
 """Images of one's own: a folder with one folder of image files for each class."""
 
 from pathlib import Path
+from typing import Any
 
 from runner.data import Data, Source
 from runner.data._files import folder
@@ -51,6 +52,11 @@ def images(
         classes=tuple(classes),
         notes={"size": [height, width], "channels": channels, "divided_by": 255},
     )
+
+
+def brief(**arguments: Any) -> Data:
+    """The same without decoding an image."""
+    return images(**{**arguments, "in_memory": False})
 
 
 def _folders(root: Path) -> dict[str, Path]:

@@ -1,8 +1,12 @@
 """A straight line with noise: Y = slope * X + intercept + scale * N(0, sigma)."""
 
+import math
+
 import torch
 
 from runner.data import Data, Tensors
+from runner.data._parts import whole
+from runner.errors import ConfigError
 
 
 def line(
@@ -22,6 +26,14 @@ def line(
     valid, test: numbers of further points of the same line, with noise of their own.
     seed: chooses the noise; it is not the run's seed, so runs with different seeds see the same data.
     """
+    whole("data.points", points, 1)
+    whole("data.valid", valid, 0)
+    whole("data.test", test, 0)
+    for key, value in (("scale", scale), ("sigma", sigma)):
+        if not 0 <= value < math.inf:
+            raise ConfigError(f"data.{key}", f"{value!r} is out of range; expected a number of at least 0")
+    if not low < high:
+        raise ConfigError("data.low", f"{low!r} is not below data.high={high!r}; give a range from low to high")
     generator = torch.Generator().manual_seed(seed)
 
     def draw(n: int) -> Tensors:

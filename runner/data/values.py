@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from runner.data import Data, Tensors
+from runner.data._parts import MOST
 from runner.data._values import Values, column, floats
 from runner.lookup import ConfigError
 
@@ -53,6 +54,8 @@ def _shaped(x: list[Any], shape: list[int] | None, fill: str | None) -> Tensor:
 def _checked(shape: list[int] | None) -> list[int] | None:
     if shape is not None and not (shape and all(type(n) is int and n > 0 for n in shape)):
         raise ConfigError("data.shape", f"{shape} is no shape; expected whole numbers of at least 1, as in [1,1,4,4]")
+    if shape is not None and prod(shape) > MOST:
+        raise ConfigError("data.shape", f"{shape} holds {prod(shape):,} numbers; expected at most {MOST:,}")
     return shape
 
 

@@ -34,6 +34,11 @@ def find(name: str) -> Callable[[Subject], "Figure"] | None:
 def save(figure: "Figure", path: str | Path) -> None:
     """Write `figure` as a PNG. Its folder must exist."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if not isinstance(figure, Figure):
+        what = f"a plot returned {type(figure).__name__}, expected a matplotlib figure; end draw() with `return figure`"
+        raise TypeError(f"{Path(path).stem}: {what}")
 
     # zlib's fastest level: two thirds of the default's time, for a fifth more bytes.
     FigureCanvasAgg(figure).print_png(str(path), pil_kwargs={"compress_level": 1})  # type: ignore[no-untyped-call]

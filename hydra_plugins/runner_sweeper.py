@@ -1,0 +1,96 @@
+"""Hydra's own sweeper, with every job checked before the first one begins."""
+
+import contextlib
+import io
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+
+@dataclass
+class Node:
+    """`hydra/sweeper=checked`."""
+
+    _target_: str = "hydra_plugins.runner_sweeper.CheckedSweeper"
+    max_batch_size: int | None = None  # jobs handed to the launcher at once; null: all
+    params: dict[str, str] | None = field(default_factory=dict)  # overrides of every sweep, as on the command line
+
+
+ConfigStore.instance().store("checked", Node, group="hydra/sweeper", provider="runner")
+
+
+class CheckedSweeper(BasicSweeper):
+    """The product of all values. A task function's `jobs(jobs, compose)` says which of them are run."""
+
+    _choose: Callable[..., list[list[str]]]
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._choose = getattr(task_function, "jobs", lambda jobs, compose: jobs)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from runner import limits, secrets, sweeps
+
+        assert self.config is not None
+        assert self.launcher is not None
+        jobs = sweeps.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
+        jobs = self._choose(jobs, self._compose)
+        HydraConfig.instance().set_config(self.config)
+        if not jobs:
+            return []
+        folder = Path(self.config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "multirun.yaml").write_text(secrets.masked(OmegaConf.to_yaml(self.config)))
+        returns, first = [], 0
+        for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
+            results = self.launcher.launch(batch, initial_job_idx=first)
+            first += len(batch)
+            _raise_failures(results)
+            returns.append(results)
+        return returns
+
+    def _jobs(self, arguments: list[str]) -> Iterator[list[str]]:
+        assert self.hydra_context is not None
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        values = {o.get_key_element(): o for o in parser.parse_overrides(arguments)}
+        for job in itertools.product(*[list(_values(key, override)) for key, override in values.items()]):
+            yield list(job)
+
+    def _compose(self, job: list[str]) -> DictConfig:
+        assert self.hydra_context is not None
+        assert self.config is not None
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+        with flag_override(config, ["struct", "readonly"], [False, False]):
+            config.hydra.job.num, config.hydra.job.id = 0, "job_id_for_validation"
+            HydraConfig.instance().set_config(config)  # for ${hydra:...} of the job
+            del config["hydra"]
+        return config
+
+
+def _values(key: str, override: Override) -> Iterator[str]:
+    from runner.errors import ConfigError
+    from runner.limits import JOBS
+
+    if not override.is_sweep_override():
+        yield f"{key}={override.get_value_element_as_str()}"
+        return
+    if not override.is_discrete_sweep():
+        raise ConfigError(key, "an interval has no end of values; give them one by one, as in optimizer.lr=0.1,0.5")
+    for value in itertools.islice(override.sweep_string_iterator(), JOBS + 1):
+        yield f"{key}={value}"
+
+
+def _raise_failures(results: Sequence[Any]) -> None:
+    for result in results:
+        with contextlib.redirect_stderr(io.StringIO()):  # Hydra would print all overrides, secrets too
+            _ = result.return_value

@@ -1,0 +1,68 @@
+"""What is wrong with a configuration: one problem, or all of them together."""
+
+import contextlib
+import difflib
+from collections.abc import Iterable, Iterator
+
+
+class ConfigError(ValueError):
+    """Something a user wrote is wrong. `key` is the key as one would type it."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}" if key else problem)
+        self.key = key
+
+
+class ConfigErrors(ConfigError):
+    """Several problems of one configuration, in the order in which they were found."""
+
+    def __init__(self, errors: Iterable[ConfigError]) -> None:
+        self.errors = [single for error in errors for single in each(error)]
+        super().__init__("", f"{len(self.errors)} problems")
+        self.key = self.errors[0].key
+
+    def __str__(self) -> str:
+        return "\n".join(map(told, self.errors))
+
+
+class Problems:
+    """Collects errors, so that one does not hide the others."""
+
+    def __init__(self) -> None:
+        self.found: list[ConfigError] = []
+
+    @contextlib.contextmanager
+    def noted(self) -> Iterator[None]:
+        """A ConfigError that ends the block is kept, and what follows the block goes on."""
+        try:
+            yield
+        except ConfigError as error:
+            self.found += [e for e in each(error) if str(e) not in map(str, self.found)]
+
+    def add(self, key: str, problem: str) -> None:
+        with self.noted():
+            raise ConfigError(key, problem)
+
+    def tell(self) -> None:
+        """Raise what was found, if anything was."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise ConfigErrors(self.found)
+
+
+def each(error: ConfigError) -> list[ConfigError]:
+    """The problems that an error consists of."""
+    return list(error.errors) if isinstance(error, ConfigErrors) else [error]
+
+
+def told(error: BaseException) -> str:
+    """The message and the notes below it."""
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
+def did_you_mean(wrong: str, right: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing when no right name is near."""
+    names = {str(n).lower(): str(n) for n in right}
+    near = difflib.get_close_matches(str(wrong).lower(), names, n=1, cutoff=0.5)
+    return f"; did you mean {names[near[0]]!r}?" if near else ""

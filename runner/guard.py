@@ -1,0 +1,260 @@
+"""What Hydra may load and do: checked before it does, as much of what it can be told is code.
+
+Hydra instantiates callbacks, logging handlers, launchers and sweepers, imports packages of the search path, sets
+environment variables and unpickles reruns, all before the first line of a command runs.
+"""
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.utils import get_args_parser
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.basecontainer import BaseContainer
+
+from runner import limits, lookup, origins
+from runner.errors import ConfigError, did_you_mean
+
+#: Flags that make Hydra read other files than ours first.
+FLAGS = {
+    "experimental_rerun": ("--experimental-rerun", "a rerun is a pickle, which runs code; give the overrides again"),
+    "config_path": ("--config-path", "put presets into conf/ and studies into experiments/ of the working directory"),
+    "config_name": ("--config-name", "put a study into experiments/NAME.yaml and say experiments=NAME"),
+    "config_dir": ("--config-dir", "put presets into conf/ of the working directory"),
+}
+#: Resolvers that a configuration may use: they see the configuration, the time and the variables below.
+RESOLVERS = (
+    "hydra",
+    "now",
+    "oc.create",
+    "oc.decode",
+    "oc.deprecated",
+    "oc.dict.keys",
+    "oc.dict.values",
+    "oc.env",
+    "oc.select",
+    "python_version",
+)
+#: Environment variables that `oc.env` may read; RUNNER_ENV=NAME,NAME of the person's adds more.
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "HOME",
+    "LOCAL_RANK",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_TRACKING_URI",
+    "RANK",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_JOB_ID",
+    "TMPDIR",
+    "USER",
+    "WORLD_SIZE",
+)
+#: Packages whose classes a launcher or sweeper may be told to make, beside those that the person trusts.
+PARTS = ("optuna",)
+STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
+
+#: Config name -> the file that was read for it, last.
+loaded: dict[str, Path] = {}
+#: Hydra's loader that has composed last.
+_loaders: list[Any] = []
+
+
+def take_trust(words: list[str]) -> list[str]:
+    """The words without `--trust PACKAGE`, each of which is trusted from here on."""
+    left: list[str] = []
+    trusted = os.environ.get("RUNNER_TRUST", "")
+    rest = iter(words)
+    for word in rest:
+        if word != "--trust" and not word.startswith("--trust="):
+            left.append(word)
+            continue
+        name = word.partition("=")[2] if "=" in word else next(rest, "")
+        if not name.isidentifier():
+            raise ConfigError("--trust", f"{name!r} is not the name of a package; expected one, as in --trust mylib")
+        trusted += f",{name}"
+    os.environ["RUNNER_TRUST"] = trusted
+    return left
+
+
+def check_words(words: list[str]) -> None:
+    """Refuse the flags that let Hydra read and run what we have not seen."""
+    parsed, _ = get_args_parser().parse_known_args(words)
+    for name, (flag, remedy) in FLAGS.items():
+        if getattr(parsed, name, None):
+            raise ConfigError(flag, f"this flag is not taken here; {remedy}")
+
+
+def install() -> None:
+    """From here on Hydra composes under our eyes."""
+    with _without_working_directory():
+        Plugins.instance()
+    SourcesRegistry.instance().types["file"] = CheckedFiles
+    _restrict_resolvers()
+    if not hasattr(ConfigLoaderImpl.load_configuration, "checked"):
+        ConfigLoaderImpl.load_configuration = _checked(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
+
+
+class CheckedFiles(FileConfigSource):
+    """YAML files on disk, looked at before they are built."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        if ".." in PurePosixPath(config_path).parts or config_path.startswith("/"):
+            raise ConfigError(
+                config_path.rpartition("/")[0] or config_path, f"{config_path!r} leaves the folders of presets"
+            )
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        if path.is_file():
+            limits.check(path, origins.shown(path))
+            loaded[config_path.removesuffix(".yaml")] = path
+        return super().load_config(config_path)
+
+
+def said(overrides: Sequence[str]) -> origins.Origins:
+    """Where the files of the present configuration say what, less what the command line says."""
+    found = origins.Origins()
+    defaults = _loaders[-1].compute_defaults_list("config", list(overrides), RunMode.RUN)
+    groups = [str(default.override_key) for default in defaults.defaults if default.override_key]
+    for default in defaults.defaults:
+        path = loaded.get(str(default.config_path))
+        if path is not None and not str(default.config_path).startswith("hydra/"):
+            found.read(path, str(default.package or ""))
+    for word in overrides:
+        key = word.partition("=")[0].lstrip("+~")
+        if key not in groups:
+            found.override(key)
+    return found
+
+
+def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    def load_configuration(self: Any, config_name: Any, overrides: list[str], *rest: Any, **named: Any) -> DictConfig:
+        _loaders[:] = [self]
+        for word in overrides:
+            if "searchpath" in word.partition("=")[0]:
+                raise ConfigError("hydra.searchpath", "folders of others may hold code; put presets into conf/")
+        config = load(self, config_name, overrides, *rest, **named)
+        check(config)
+        return config
+
+    load_configuration.checked = True  # type: ignore[attr-defined]
+    return load_configuration
+
+
+def check(config: DictConfig) -> None:
+    """Refuse a composed configuration that would make Hydra run what it names, or write where it says."""
+    hydra = config.hydra
+    for key in ("callbacks", "searchpath"):
+        if hydra.get(key):
+            raise ConfigError(f"hydra.{key}", "a configuration may not name code for Hydra to run; leave it out")
+    if hydra.job.get("env_set"):
+        raise ConfigError("hydra.job.env_set", "a configuration may not set environment variables; set them yourself")
+    for key in ("hydra_logging", "job_logging"):
+        if hydra.get(key):
+            _check_logging(OmegaConf.to_container(hydra[key], resolve=True), f"hydra.{key}")
+    for key in ("launcher", "sweeper"):
+        if hydra.get(key):
+            node = OmegaConf.to_container(hydra[key], resolve=False)
+            for name, value in node.items() if isinstance(node, dict) else ():
+                _check_parts(value, f"hydra.{key}.{name!s}")
+    _check_folders(config, [word.partition("=")[0].lstrip("+") for word in hydra.overrides.hydra])
+
+
+def _check_logging(value: Any, key: str) -> None:
+    """logging.config calls what `()` names, makes what `class` names and imports what ext:// names."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            below = f"{key}.{name}"
+            if name == "()" or (name == "class" and inner not in ("logging.StreamHandler", "logging.Formatter")):
+                raise ConfigError(below, f"{inner!r} would be run or would write a file; use logging.StreamHandler")
+            _check_logging(inner, below)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_logging(inner, f"{key}[{index}]")
+    elif isinstance(value, str) and value.startswith(("ext://", "cfg://")) and value not in STREAMS:
+        raise ConfigError(key, f"{value!r} would be imported; use {' or '.join(STREAMS)}")
+
+
+def _check_parts(value: Any, key: str) -> None:
+    """What Hydra makes on the way to a launcher or a sweeper. The launcher itself has to be an installed plugin."""
+    if isinstance(value, list):
+        for index, inner in enumerate(value):
+            _check_parts(inner, f"{key}[{index}]")
+    if not isinstance(value, dict):
+        return
+    if "_target_" in value:
+        _check_part(str(value["_target_"]), f"{key}._target_")
+    for name, inner in value.items():
+        _check_parts(inner, f"{key}.{name}")
+
+
+def _check_part(name: str, key: str) -> None:
+    first = name.partition(".")[0]
+    known = {*PARTS, *lookup.trusted()}
+    found: Any = None
+    if first in known and all(part.isidentifier() for part in name.split(".")):
+        with contextlib.suppress(ImportError, AttributeError):
+            found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+    if not isinstance(found, type) or found.__module__.partition(".")[0] not in known:
+        raise ConfigError(key, f"{name!r} may not be run; a person allows a package with --trust {first}")
+
+
+def _check_folders(config: DictConfig, typed: list[str]) -> None:
+    """A file may not choose a folder outside of the working directory; the person may."""
+    for key in ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir"):
+        if f"hydra.{key}" in typed:
+            continue
+        value = _text(config, f"hydra.{key}")
+        if value and (Path(value).is_absolute() or ".." in Path(value).parts or value.startswith("~")):
+            raise ConfigError(f"hydra.{key}", f"{value!r} is outside of the working directory; name a folder in it")
+
+
+def _text(config: DictConfig, key: str) -> str:
+    """The value; nothing where it depends on a job that there is not yet."""
+    try:
+        return str(OmegaConf.select(config, key) or "")
+    except Exception:
+        return ""
+
+
+def _restrict_resolvers() -> None:
+    for name in [name for name in BaseContainer._resolvers if name not in RESOLVERS]:
+        OmegaConf.clear_resolver(name)
+    OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
+
+
+def _variable(name: str, *default: Any) -> Any:
+    known = [*VARIABLES, *os.environ.get("RUNNER_ENV", "").replace(",", " ").split()]
+    if name not in known:
+        raise ConfigError(
+            f"oc.env:{name}",
+            f"a configuration may not read this variable{did_you_mean(name, known)};"
+            f" allow it with RUNNER_ENV={name} (it may read {', '.join(known)})",
+        )
+    if len(default) > 1:
+        raise ConfigError(f"oc.env:{name}", "takes one default")
+    if name in os.environ:
+        return os.environ[name]
+    if not default:
+        raise ConfigError(f"oc.env:{name}", f"the variable is not set; set it, or give a default: ${{oc.env:{name},x}}")
+    return default[0]
+
+
+@contextlib.contextmanager
+def _without_working_directory() -> Iterator[None]:
+    """A hydra_plugins/ folder where a person happens to be is no plugin: `python -m` would find it."""
+    here, before = Path.cwd(), list(sys.path)
+    ours = Path(limits.__file__).resolve().parent.parent
+    sys.path[:] = [p for p in before if Path(p or ".").resolve() != here.resolve() or here.resolve() == ours]
+    try:
+        yield
+    finally:
+        sys.path[:] = before

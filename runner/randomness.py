@@ -1,0 +1,24 @@
+"""Where random numbers start, and what else decides the last bits."""
+
+import os
+import random
+
+import numpy as np
+import torch
+
+from runner.settings import Settings
+
+#: What torch starts with; a run that asks for another number leaves it to the next run of a sweep.
+THREADS = torch.get_num_threads()
+
+
+def seed(settings: Settings) -> None:
+    """Start every random generator from the run's seed, and fix what else decides the last bits."""
+    random.seed(settings.seed)
+    np.random.seed(settings.seed % 2**32)
+    torch.manual_seed(settings.seed)
+    if torch.are_deterministic_algorithms_enabled() != settings.trainer.deterministic:  # saying it again costs 2.5 s
+        torch.use_deterministic_algorithms(settings.trainer.deterministic)
+    if settings.trainer.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without it
+    torch.set_num_threads(settings.trainer.threads or THREADS)

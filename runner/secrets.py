@@ -1,0 +1,64 @@
+"""Secrets kept out of what is recorded and printed: passwords in URIs, values of keys that are called secret."""
+
+import contextlib
+import logging
+import os
+import re
+from typing import Any
+
+MASK = "***"
+
+_WORDS = "token|password|passwd|passphrase|secret|credentials?|api_?key|access_?key|private_?key"
+_NAME = re.compile(rf"(?:^|[_.\-])(?:{_WORDS})$", re.IGNORECASE)
+#: `user:password@` and `token@` of a URI.
+_URI = re.compile(r"(?<=://)[^/\s'\"?#]+@")
+#: `?password=x` of a URI, `key=value` of a command line and `key: value` of YAML.
+_PAIR = re.compile(
+    rf"(?<![\w\-])(?P<key>(?:[\w.\-]*[_.\-])?(?:{_WORDS}))(?P<is>['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s&'\",;}}\])]+)",
+    re.IGNORECASE,
+)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a key's own name says that its value is nobody's business."""
+    return bool(_NAME.search(name))
+
+
+def masked(text: str) -> str:
+    """`text` without passwords in URIs, `password=...`, and values of environment variables that are called secret."""
+    for value in _from_environment():
+        text = text.replace(value, MASK)
+    return _PAIR.sub(_pair, _URI.sub(f"{MASK}@", text))
+
+
+def without(value: Any, name: str = "") -> Any:
+    """A copy of plain values in which secrets are masked."""
+    if isinstance(value, dict):
+        return {k: without(v, str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [without(v, name) for v in value]
+    if isinstance(value, str):
+        return MASK if value and is_secret(name) else masked(value)
+    return value
+
+
+def mask_logs() -> None:
+    """From here on whatever is logged, by Hydra or MLflow too, is logged without secrets."""
+    make = logging.getLogRecordFactory()
+
+    def record(*given: Any, **named: Any) -> logging.LogRecord:
+        made = make(*given, **named)
+        with contextlib.suppress(Exception):  # a message that does not fit its arguments is told by logging itself
+            made.msg, made.args = masked(made.getMessage()), ()
+        return made
+
+    logging.setLogRecordFactory(record)
+
+
+def _pair(found: re.Match[str]) -> str:
+    return found[0] if found["value"] in ("null", "None", "true", "false") else f"{found['key']}{found['is']}{MASK}"
+
+
+def _from_environment() -> list[str]:
+    found = [value for name, value in os.environ.items() if is_secret(name) and len(value) >= 6]
+    return sorted(found, key=len, reverse=True)

@@ -1,0 +1,69 @@
+"""What a signature takes: names and annotations, and whether a value of a configuration fits one."""
+
+import inspect
+import types
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from runner.errors import ConfigError
+
+
+@cache
+def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of a class or function, with their annotations as objects where that is possible."""
+    try:
+        return dict(inspect.signature(target, eval_str=True).parameters)
+    except Exception:  # annotations that only a type checker can read
+        return dict(inspect.signature(target).parameters)
+
+
+def check_type(parameter: inspect.Parameter, value: Any, key: str) -> None:
+    """Refuse a word where the signature wants a number, or the other way round."""
+    wants = parameter.annotation
+    if wants is parameter.empty or isinstance(wants, str):
+        wants = type(parameter.default) if type(parameter.default) in (bool, int, float, str) else Any
+        if wants is int:
+            wants = int | float
+    if value is None and (wants is Any or parameter.default is None):
+        return
+    if _fits(value, wants):
+        return
+    raise ConfigError(key, f"{value!r} is not {_words(wants)}")
+
+
+def _fits(value: Any, wants: Any) -> bool:
+    args = getattr(wants, "__args__", ())
+    origin = getattr(wants, "__origin__", None)
+    if isinstance(wants, types.UnionType) or str(origin) == "typing.Union":
+        return any(_fits(value, a) for a in args)
+    if str(origin) == "typing.Literal":
+        return value in args
+    if wants in (int, float, complex):
+        return isinstance(value, int | (float if wants is not int else int)) and not (
+            isinstance(value, bool) and wants is not int
+        )
+    if wants in (bool, str):
+        return isinstance(value, wants)
+    if origin in (list, tuple) or wants in (list, tuple):
+        return isinstance(value, list | tuple)
+    if wants is type(None):
+        return value is None
+    return not _plain(wants)
+
+
+def _plain(wants: Any) -> bool:
+    """torch.Tensor and other classes that YAML cannot spell are never what a user meant."""
+    return isinstance(wants, type) and wants.__name__ == "Tensor"
+
+
+def _words(wants: Any) -> str:
+    if isinstance(wants, types.UnionType) or str(getattr(wants, "__origin__", "")) == "typing.Union":
+        words = [_words(a) for a in wants.__args__ if a is not type(None) and not _plain(a)]
+        return " or ".join(dict.fromkeys(words))
+    if str(getattr(wants, "__origin__", "")) == "typing.Literal":
+        return "one of " + ", ".join(repr(a) for a in wants.__args__)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    names |= dict.fromkeys((list, tuple), "a list, as in [0.9, 0.99]")
+    wants = getattr(wants, "__origin__", wants)
+    return names.get(wants, str(getattr(wants, "__name__", wants)))

@@ -1,0 +1,44 @@
+"""Whether a tracking URI can be opened, said without opening it."""
+
+import os
+import re
+from pathlib import Path
+
+from runner import secrets
+from runner.errors import ConfigError
+
+KEY = "tracking.uri"
+SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+EXAMPLES = "sqlite:///file.db or http://host:port"
+
+
+def check(uri: str) -> None:
+    """Raise ConfigError for a URI that names no store. Nothing is created, and no server is asked."""
+    shown = secrets.masked(uri)
+    if "://" not in uri and uri != "databricks":
+        raise ConfigError(KEY, f"{shown!r} is not a URI; expected {EXAMPLES}")
+    scheme = uri.partition("://")[0].partition("+")[0]
+    if scheme not in SCHEMES:
+        raise ConfigError(KEY, f"{shown!r} begins with {scheme!r}; expected {EXAMPLES}")
+    if scheme in ("http", "https") and not re.match(r"https?://[^/?#]*[\w\]]", uri):
+        raise ConfigError(KEY, f"{shown!r} names no host; expected {EXAMPLES}")
+    if scheme == "sqlite":
+        _check_file(uri)
+
+
+def _check_file(uri: str) -> None:
+    if not uri.startswith("sqlite:///") or not uri.removeprefix("sqlite:///"):
+        raise ConfigError(KEY, f"{uri!r} names no file; expected three slashes and a path, as in sqlite:///file.db")
+    path = Path(uri.removeprefix("sqlite:///")).absolute()
+    if not path.parent.is_dir():
+        raise ConfigError(KEY, f"there is no folder {path.parent}; make it, or name another file")
+    if path.is_dir():
+        raise ConfigError(KEY, f"{uri!r} is a folder; expected a file, as in sqlite:///file.db")
+    there = path if path.exists() else path.parent
+    if not os.access(there, os.W_OK):
+        raise ConfigError(KEY, f"{there} cannot be written; name another file")
+    if path.exists():
+        with path.open("rb") as file:
+            start = file.read(16)
+        if start and start != b"SQLite format 3\0":
+            raise ConfigError(KEY, f"{path} is no SQLite file; name another")

@@ -1,0 +1,63 @@
+"""Composes and checks configurations in this process, as the command line does in one of its own."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, flag_override
+
+from runner import checks, cli, composed, guard, places
+from runner.lookup import use_folder
+from runner.settings import Settings
+
+
+@contextlib.contextmanager
+def hydra() -> Iterator[None]:
+    """Hydra as `runner` sets it up, for the working directory."""
+    before = os.environ.get(places.ACTIVE)
+    os.environ[places.ACTIVE] = "1"
+    for folder in reversed(places.experiments()):
+        use_folder(folder)
+    cli._register()
+    guard.install()
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(places.conf())):
+            yield
+    finally:
+        os.environ.pop(places.ACTIVE) if before is None else os.environ.update({places.ACTIVE: before})
+
+
+def config(words: list[str]) -> DictConfig:
+    """The composed configuration without Hydra's own part."""
+    found = compose("config", overrides=words, return_hydra_config=True)
+    HydraConfig.instance().set_config(found)
+    with flag_override(found, ["struct", "readonly"], [False, False]):
+        del found["hydra"]
+    return found
+
+
+def settings(*words: str) -> Settings:
+    told = [cli._indexed(word) for word in words]
+    return composed.settings(config(told), told)
+
+
+def problem(*words: str) -> str:
+    """What the command line would say of this configuration; nothing if it is right."""
+    told = [cli._indexed(word) for word in words]
+    try:
+        checks.check(composed.settings(config(told), told))
+    except composed.ERRORS as error:
+        return cli._told(error, told)
+    except Exception as error:  # Hydra's own, while it composes
+        if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf") and not isinstance(error, ValueError):
+            raise
+        return composed.explained(error, told)
+    return ""
+
+
+def shown(message: str, folder: Path) -> str:
+    """The message with the working directory called ~."""
+    return message.replace(str(folder), "~")

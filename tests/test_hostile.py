@@ -1,0 +1,320 @@
+"""Configurations and files of strangers: each is refused with its key, and its canary stays untouched."""
+
+import io
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from runner import checkpoint, guard, limits, lookup
+from runner.errors import ConfigError
+from tests import command, composing
+
+#: Writes a file as soon as it is made: what a canary is touched with.
+TOUCH = "{_target_: logging.FileHandler, filename: CANARY}"
+
+CALLS = [
+    *("os.mkdir", "os.system", "subprocess.run", "shutil.rmtree", "pathlib.Path.touch", "logging.FileHandler"),
+    *("builtins.exec", "builtins.eval", "builtins.open", "importlib.import_module", "hydra.utils.instantiate"),
+    *("torch.load", "torch.save", "torch.hub.load", "torch.nn.functional.torch.load", "torch.serialization.os.mkdir"),
+    *("runner.lookup.importlib.import_module", "runner.checkpoint.save", "runner.commands.ui.with_settings"),
+    *("experiments.os.mkdir", "experiments.losses.torch.save", "experiments..losses.line", "__import__"),
+]
+STUDY = "experiments/x.yaml"
+JOB_LOGGING = "version: 1\nhandlers: {h: {class: logging.FileHandler, filename: CANARY}}\nroot: {handlers: [h]}\n"
+
+#: What is tried: files of the working directory, words of the command line, and the key of the answer.
+HOSTILE: dict[str, tuple[dict[str, str], str, str]] = {
+    **{f"data.name {name}": ({}, f"data.name={name} +data.path=CANARY", "data.name: ") for name in CALLS},
+    "loss": ({}, "loss.name=os.mkdir +loss.path=CANARY", "loss.name: "),
+    "loss by alias": ({}, "loss.name=torch.nn.modules.loss.torch.save", "loss.name: "),
+    "optimizer": ({}, "optimizer.name=torch.optim.optimizer.torch.save", "optimizer.name: "),
+    "scheduler": ({}, "+scheduler.name=os.mkdir +scheduler.path=CANARY", "scheduler.name: "),
+    "layer": ({}, "model.layers=[{os.mkdir:{path:CANARY}}]", "model.layers[0].os.mkdir: "),
+    "layer by alias": ({}, "model.layers=[{torch.nn.modules.module.torch.save:{f:CANARY}}]", "model.layers[0]"),
+    "layer as _target_": ({}, "model.layers=[{_target_:os.mkdir,path:CANARY}]", "model.layers[0]: "),
+    "inner layer": ({}, "model.layers=[{Residual:[{os.mkdir:{path:CANARY}}]}]", "model.layers[0].Residual.layers[0]"),
+    "metric": ({}, "metrics=[{os.mkdir:{path:CANARY}}]", "metrics[0]: "),
+    "metric by alias": ({}, "metrics=[torchmetrics.metric.torch.save]", "metrics[0]: "),
+    "plot": ({}, "plots=[os.mkdir]", "plots[0]: "),
+    "plot by traversal": ({}, "plots=['../CANARY']", "plots[0]: "),
+    "interpolated _target_": (
+        {STUDY: "tracking: {run_name: os.mkdir}\ndata: {_target_: '${tracking.run_name}', path: CANARY}\n"},
+        "experiments=x",
+        "data.name: ",
+    ),
+    "decoded _target_": (
+        {STUDY: "data: {_target_: '${oc.decode:os.mkdir}', path: CANARY}\n"},
+        "experiments=x",
+        "data.name: ",
+    ),
+    "callback typed": ({}, f"+hydra.callbacks.x={TOUCH.replace(' ', '')}", "hydra.callbacks: "),
+    "callback in a study": ({STUDY: f"hydra: {{callbacks: {{x: {TOUCH}}}}}\n"}, "experiments=x", "hydra.callbacks: "),
+    "callback by package": (
+        {"conf/data/evil.yaml": f"# @package hydra.callbacks\nx: {TOUCH}\n"},
+        "data=evil",
+        "hydra.callbacks: ",
+    ),
+    "callback by a group": (
+        {"conf/hydra/callbacks/evil.yaml": f"x: {TOUCH}\n"},
+        "hydra/callbacks=evil",
+        "hydra.callbacks: ",
+    ),
+    "callback by defaults of a study": (
+        {STUDY: "defaults: [override /hydra/callbacks: evil]\n", "conf/hydra/callbacks/evil.yaml": f"x: {TOUCH}\n"},
+        "experiments=x",
+        "hydra.callbacks: ",
+    ),
+    "logging class typed": (
+        {},
+        "+hydra.job_logging={version:1,handlers:{h:{class:logging.FileHandler,filename:CANARY}}}",
+        "hydra.job_logging.handlers.h.class: ",
+    ),
+    "logging group": (
+        {"conf/hydra/job_logging/evil.yaml": JOB_LOGGING},
+        "hydra/job_logging=evil",
+        "hydra.job_logging.handlers.h.class: ",
+    ),
+    "logging factory": (
+        {STUDY: "hydra: {hydra_logging: {handlers: {console: {'()': logging.FileHandler, filename: CANARY}}}}\n"},
+        "experiments=x",
+        "hydra.hydra_logging.handlers.console.",
+    ),
+    "logging formatter": (
+        {STUDY: "hydra: {hydra_logging: {formatters: {simple: {'()': os.mkdir, path: CANARY}}}}\n"},
+        "experiments=x",
+        "hydra.hydra_logging.formatters.simple.(): ",
+    ),
+    "logging import": (
+        {STUDY: "hydra: {hydra_logging: {handlers: {console: {stream: 'ext://canary.touch'}}}}\n"},
+        "experiments=x",
+        "hydra.hydra_logging.handlers.console.stream: ",
+    ),
+    "logging class by interpolation": (
+        {STUDY: "hydra: {hydra_logging: {handlers: {console: {class: 'logging.${oc.decode:FileHandler}'}}}}\n"},
+        "experiments=x",
+        "hydra.hydra_logging.handlers.console.class: ",
+    ),
+    "environment typed": ({}, "+hydra.job.env_set.RUNNER_TRUST=os", "hydra.job.env_set: "),
+    "environment in a study": (
+        {STUDY: "hydra: {job: {env_set: {RUNNER_TRUST: os}}}\ndata: {name: os.mkdir, path: CANARY}\n"},
+        "experiments=x",
+        "hydra.job.env_set: ",
+    ),
+    "launcher's part": ({}, f"+hydra.launcher.x={TOUCH.replace(' ', '')}", "hydra.launcher.x._target_: "),
+    "sweeper's part": ({}, f"+hydra.sweeper.x=[{TOUCH.replace(' ', '')}]", "hydra.sweeper.x[0]._target_: "),
+    "part by an allowed package's alias": (
+        {},
+        "+hydra.sweeper.x={_target_:optuna.samplers.os.mkdir}",
+        "hydra.sweeper.x._target_: ",
+    ),
+    "searchpath typed": ({}, "hydra.searchpath=[pkg://canary]", "hydra.searchpath: "),
+    "searchpath added": ({}, "+hydra.searchpath=[file:///tmp]", "hydra.searchpath: "),
+    "searchpath in a study": ({STUDY: "hydra: {searchpath: ['pkg://canary']}\n"}, "experiments=x", "searchpath"),
+    "folder of the run": ({STUDY: "hydra: {run: {dir: CANARY}}\n"}, "experiments=x", "hydra.run.dir: "),
+    "folder of the sweep": ({STUDY: "hydra: {sweep: {dir: ../../CANARY}}\n"}, "experiments=x", "hydra.sweep.dir: "),
+    "folder of a job": ({STUDY: "hydra: {sweep: {subdir: ../../x}}\n"}, "experiments=x", "hydra.sweep.subdir: "),
+    "folder of outputs": ({STUDY: "hydra: {output_subdir: /tmp/x}\n"}, "experiments=x", "hydra.output_subdir: "),
+    "variable": ({STUDY: "tracking: {run_name: '${oc.env:PATH}'}\n"}, "experiments=x", "oc.env:PATH: "),
+    "variable in disguise": (
+        {STUDY: "tracking: {run_name: '${oc.decode:\"$\\{oc.env:PATH\\}\"}'}\n"},
+        "tracking.run_name='${oc.env:PATH}'",
+        "oc.env:PATH: ",
+    ),
+    "resolver": ({STUDY: "tracking: {run_name: '${touch:CANARY}'}\n"}, "experiments=x", "${touch:...} may not be used"),
+    "tag of a call": ({STUDY: "seed: !!python/object/apply:os.mkdir [CANARY]\n"}, "experiments=x", "x.yaml:1: "),
+    "tag of a name": ({STUDY: "seed: !!python/name:os.mkdir\n"}, "experiments=x", "x.yaml:1: "),
+    "tag of a module": ({STUDY: "seed: 1\nx: !!python/module:canary\n"}, "experiments=x", "x.yaml:2: "),
+    "tag of one's own": ({STUDY: "seed: !touch CANARY\n"}, "experiments=x", "x.yaml:1: "),
+    "bomb": (
+        {
+            STUDY: "a: &a [x,x,x,x,x,x,x,x,x]\n"
+            + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 9)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+        },
+        "experiments=x",
+        "x.yaml:6: ",
+    ),
+    "depth": ({STUDY: f"seed: {'[' * 1000}{']' * 1000}\n"}, "experiments=x", "x.yaml:1: "),
+    "circle": ({STUDY: "model: &m {knobs: *m}\n"}, "experiments=x", "x.yaml:1: "),
+    "size": ({STUDY: "# " + "x" * limits.BYTES}, "experiments=x", "x.yaml: "),
+    "a study by traversal": ({"evil.yaml": "seed: 1\n"}, "experiments=../evil", "experiments/..: "),
+    "a preset by traversal": ({"evil.yaml": "name: x\n"}, "data=../../evil", "data/../..: "),
+    "a layer's name by traversal": ({STUDY: "model: {layers: {../CANARY: ReLU}}\n"}, "experiments=x", "model.layers."),
+}
+
+CANARY = "import pathlib\npathlib.Path('touched').touch()\ndef touch(): pass\n"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_configuration_is_refused_with_its_key(name: str, workplace: Path, monkeypatch: Any) -> None:
+    files, words, key = HOSTILE[name]
+    canary = workplace / "touched"
+    (workplace / "canary.py").write_text(CANARY)
+    for file, text in files.items():
+        (workplace / file).parent.mkdir(parents=True, exist_ok=True)
+        (workplace / file).write_text(text.replace("CANARY", str(canary)))
+    monkeypatch.chdir(workplace)
+    monkeypatch.syspath_prepend(workplace)
+    with composing.hydra():
+        found = composing.problem(*words.replace("CANARY", str(canary)).split())
+    assert key in found.replace(str(workplace), ""), found
+    assert not canary.exists()
+    assert "canary" not in sys.modules
+
+
+def test_there_are_sixty_of_them() -> None:
+    assert len(HOSTILE) + len(FLAGS) >= 60
+
+
+FLAGS = [
+    "--experimental-rerun=config.pickle",
+    "--experimental-r=config.pickle",
+    "--config-dir=evil",
+    "-cd=evil",
+    "--config-name=evil",
+    "-cn=evil",
+    "--config-path=evil",
+    "-cp=evil",
+]
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_flags_that_bring_files_of_others_are_refused(flag: str) -> None:
+    words = ["seed=1", *(flag.split("=") if flag.startswith("-c") else [flag])]
+    with pytest.raises(ConfigError, match="this flag is not taken here"):
+        guard.check_words(words)
+
+
+def test_the_flags_that_people_use_are_taken() -> None:
+    guard.check_words(["-m", "seed=1,2", "--cfg", "job", "--resolve"])
+
+
+class Touch:
+    """A pickle of it makes a file where it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+def unguarded(guarded: list[str], *words: str, cwd: Path) -> None:
+    """`runner` in a process where these guards are taken away."""
+    process = command._context.Process(target=_run_unguarded, args=(guarded, words, str(cwd)))
+    process.start()
+    process.join(120)
+
+
+def _run_unguarded(guarded: list[str], words: tuple[str, ...], cwd: str) -> None:
+    import contextlib
+
+    for name in guarded:
+        setattr(guard, name, lambda *_: contextlib.nullcontext())
+    command._child(words, cwd, f"{cwd}/.out", f"{cwd}/.err", {})
+
+
+REAL = {
+    "callback": ["check", "summary", "+hydra.callbacks.x={_target_:logging.FileHandler,filename:CANARY}"],
+    "logging": [
+        "check",
+        "summary",
+        "+hydra.hydra_logging.handlers.x={class:logging.FileHandler,filename:CANARY}",
+    ],
+    "rerun": ["check_words", "summary", "--experimental-rerun=config.pickle"],
+    "plugins": ["_without_working_directory", "summary"],
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_without_its_guard_hydra_would_have_run_it(name: str, workplace: Path) -> None:
+    canary = workplace / "touched"
+    (workplace / "config.pickle").write_bytes(pickle.dumps(Touch(canary)))
+    if name == "plugins":
+        (workplace / "hydra_plugins").mkdir()
+        (workplace / "hydra_plugins/evil.py").write_text(f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n")
+    taken, *words = [word.replace("CANARY", str(canary)) for word in REAL[name]]
+    if name == "plugins":
+        env = {**os.environ, "PYTHONPATH": "", "RUNNER_ACTIVE": "1"}
+        subprocess.run([sys.executable, "-m", "runner", "--cfg", "job"], cwd=workplace, env=env, check=True, timeout=60)
+        assert not canary.exists()
+        script = "from runner import guard, cli; import contextlib, sys; sys.argv[1:] = ['--cfg', 'job'];"
+        script += "guard._without_working_directory = contextlib.nullcontext; cli.main()"
+        subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, timeout=60)
+    else:
+        done = command.runner(*words, cwd=workplace, code=2)
+        assert "Traceback" not in done.err
+        assert not canary.exists()
+        unguarded([taken], *words, cwd=workplace)
+    assert canary.exists(), "nothing would have happened: the guard guards nothing"
+
+
+def test_only_the_person_reads_other_variables(workplace: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(workplace)
+    monkeypatch.setenv("DATA_ROOT", "here")
+    words = ("tracking.run_name='${oc.env:DATA_ROOT}'",)
+    with composing.hydra():
+        assert "oc.env:DATA_ROOT: " in composing.problem(*words)
+        monkeypatch.setenv("RUNNER_ENV", "DATA_ROOT")
+        assert composing.settings(*words).tracking.run_name == "here"
+
+
+def test_only_the_person_trusts_a_package(monkeypatch: Any) -> None:
+    monkeypatch.setenv("RUNNER_TRUST", "")
+    assert guard.take_trust(["seed=1", "--trust", "mine", "--trust=ours", "-m"]) == ["seed=1", "-m"]
+    assert lookup.trusted() == ["mine", "ours"]
+    with pytest.raises(ConfigError, match="--trust: 'a/b' is not the name of a package"):
+        guard.take_trust(["--trust", "a/b"])
+
+
+@pytest.mark.parametrize("file", ["x.npy", "xy.npz"])
+def test_a_pickle_in_an_array_is_not_loaded(file: str, workplace: Path, monkeypatch: Any) -> None:
+    canary = workplace / "touched"
+    held = np.array([Touch(canary)], dtype=object)
+    monkeypatch.chdir(workplace)
+    (np.save if file == "x.npy" else np.savez)(file, **({"arr": held} if file == "x.npy" else {"x": held, "y": held}))
+    words = ["data.x=x.npy", "data.y=x.npy"] if file == "x.npy" else ["data.path=xy.npz"]
+    with composing.hydra():
+        assert "without Python objects" in composing.problem("data=arrays", *words)
+    assert not canary.exists()
+    with Path(file).open("rb") as opened:
+        found = np.load(opened, allow_pickle=True)
+        _ = found if file == "x.npy" else found["x"]
+    assert canary.exists(), "nothing would have happened: the guard guards nothing"
+
+
+class Evil(nn.Linear):
+    def __reduce__(self) -> Any:
+        return (Path.touch, (Path("touched"),))
+
+
+@pytest.mark.parametrize("kind", ["state_dict", "model", "zip"])
+def test_a_crafted_checkpoint_is_not_run(kind: str, workplace: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(workplace)
+    file, canary = workplace / "state_dict.pt", workplace / "touched"
+    held: Any = {"state_dict": {"0.weight": Touch(canary)}, "model": nn.Sequential(Evil(1, 1)), "zip": None}[kind]
+    torch.save(held, file)
+    if kind == "zip":
+        _replace_pickle(file, pickle.dumps(Touch(canary)))
+    with pytest.raises(checkpoint.CheckpointError):
+        checkpoint.load_state_dict(file)
+    with pytest.raises(checkpoint.CheckpointError):
+        checkpoint.load_model(file, [nn.Sequential, nn.Linear])
+    assert not canary.exists()
+    torch.load(file, weights_only=False)
+    assert canary.exists(), "nothing would have happened: the guard guards nothing"
+
+
+def _replace_pickle(file: Path, held: bytes) -> None:
+    """The archive as torch wrote it, with another pickle inside."""
+    with zipfile.ZipFile(io.BytesIO(file.read_bytes())) as old, zipfile.ZipFile(file, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, held if name.endswith("data.pkl") else old.read(name))
