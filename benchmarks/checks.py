@@ -29,6 +29,5 @@ if __name__ == "__main__":
         (Path(folder) / "experiments").mkdir()
         (Path(folder) / "experiments/deep.yaml").write_text(f"model: {{layers: [{', '.join(STACK)}]}}\n")
         found = [seconds(folder) for _ in range(5)]
-    print(
-        f"a wrong layer in the middle of {len(STACK)}: median {statistics.median(found):.2f} s, least {min(found):.2f} s"
-    )
+    middle, least = statistics.median(found), min(found)
+    print(f"a wrong layer in the middle of {len(STACK)}: median {middle:.2f} s, least {least:.2f} s")
