@@ -7,12 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import build, cost, fitting, forward, lookup, losses, metrics, naming, ranges, scheduling, stack, uris
+from runner import (
+    build,
+    cost,
+    fitting,
+    forward,
+    limit,
+    lookup,
+    losses,
+    metrics,
+    naming,
+    ranges,
+    scheduling,
+    stack,
+    uris,
+)
 from runner._startup import spare_dynamo
 from runner.data import Data, Source
 from runner.errors import ConfigError, Problems, did_you_mean
 from runner.randomness import seed
 from runner.settings import Settings
+
+#: Checkpoints that a tag can tell of.
+MOST_KEPT = 20
 
 
 @dataclass
@@ -94,6 +111,12 @@ def _check_checkpoint(settings: Settings) -> None:
         _choice("checkpoint.format", settings.checkpoint.format, ("state_dict", "model", "both"))
     with problems.noted():
         build.every(settings.checkpoint.every)
+    with problems.noted():
+        if not 1 <= settings.checkpoint.keep <= MOST_KEPT:
+            raise ConfigError("checkpoint.keep", f"{settings.checkpoint.keep} is not from 1 to {MOST_KEPT}")
+    with problems.noted():
+        if settings.trainer.time_limit is not None:
+            limit.read(settings.trainer.time_limit)
     problems.tell()
 
 

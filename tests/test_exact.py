@@ -57,11 +57,12 @@ def made(optimizer: str, schedule: str, layers: str, reading: str, **more: Any) 
         optimizer=OPTIMIZERS[optimizer],
         scheduler=SCHEDULES[schedule],
         batch_size=SIZE,
-        **{"epochs": EPOCHS, "patience": 100, "workers": READING[reading] or 0, **more},
+        **{"epochs": EPOCHS, "patience": 100, **more},
     )
     run = prepare(chosen, "test")
     if READING[reading] is not None:
         object.__setattr__(run.data, "train", Dataset(run.data.train))
+        run.settings.trainer.workers = READING[reading] or 0
     return run
 
 
