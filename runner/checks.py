@@ -192,6 +192,9 @@ def _with_data(settings: Settings, problems: Problems) -> Checked | None:
     with problems.noted():
         plan = stack.plan(settings.model.layers, x)
     made = _with_loss(settings, problems, data, loss, plan, y)
+    if plan is not None and settings.trainer.epochs == 0:
+        with problems.noted():
+            forward.check(plan.output)
     if plan is not None:
         _with_plan(settings, problems, data, plan)
     with problems.noted():

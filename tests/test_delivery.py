@@ -135,7 +135,7 @@ def test_what_cannot_be_delivered_is_kept_and_synchronized(
     assert server.points(run_id) == [*once(range(1, 21)), ("valid/loss", 10), ("valid/loss", 20)]
     client = stores.open_store(server.uri)
     files = Path(client.download_artifacts(run_id, "", str(tmp_path)))
-    assert (files / "checkpoints" / "last" / "weights").read_text() == "of step 20"
+    assert (files / "checkpoints" / "last-20" / "weights").read_text() == "of step 20"
     assert (files / "predictions").read_text() == "1 2 3"
     assert client.get_run(run_id).data.tags["checkpoint.last.step"] == "20"
 

@@ -135,7 +135,7 @@ def test_evaluate_says_what_is_wrong(trained: tuple[Path, str]) -> None:
 
 def test_a_damaged_checkpoint_is_no_basis_for_a_figure(workplace: Path) -> None:
     runner("plots=[]", "trainer.epochs=2", cwd=workplace)
-    [place] = workplace.glob("mlruns/runner/*/artifacts/checkpoints/last/state_dict.pt")
+    [place] = workplace.glob("mlruns/runner/*/artifacts/checkpoints/last-*/state_dict.pt")
     damaged = bytearray(place.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     place.write_bytes(damaged)

@@ -182,7 +182,7 @@ def test_a_run_keeps_its_explanation_when_told_to(workplace: Path) -> None:
     assert told.last == f"kept with run {done.run_id}: explain/<layer>.md and plots/explain_<layer>.png"
     assert {path.stem for path in (kept / "explain").iterdir()} == set(CNN)
     assert {path.stem for path in (kept / "plots").iterdir()} == {f"explain_{name}" for name in CNN}
-    (kept / "checkpoints/last/model.pt").write_bytes(b"nothing")
+    (newest(kept) / "model.pt").write_bytes(b"nothing")
     broken = runner("explain", "last", cwd=workplace, code=1)
     assert "model.pt" in broken.err
     assert "Traceback" not in broken.err
@@ -288,7 +288,7 @@ IMPOSSIBLE = {
         " (in_channels = size of dimension 1, the channels)"
     ],
     "experiments=conv2d_options model.knobs.stride=0": [
-        "model.layers.conv.Conv2d: stride = 0: expected whole numbers of at least 1"
+        "model.layers.conv.Conv2d.stride: 0 is out of range; expected a whole number of at least 1"
     ],
     "experiments=conv2d data.shape=[4,4,4]": ["takes inputs of shape (N, C, H, W), found 3 dimensions: (4, 4, 4)"],
     "experiments=max_pool1d +model.layers.rnn.LSTM.hidden_size=2": [

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from runner import checkpoint, environment, recall, reproduction
 from tests import clean_clone
-from tests.command import runner
+from tests.command import newest, runner
 
 WORDS = (
     "data=digits loss=cross_entropy optimizer=adamw scheduler=cosine trainer.epochs=3 trainer.batch_size=256"
@@ -88,7 +88,7 @@ def test_one_other_bit_in_one_recorded_loss_is_found(own: tuple[Path, str]) -> N
 def test_other_weights_are_found_even_where_every_loss_is_the_same(own: tuple[Path, str]) -> None:
     workplace, run_id = own
     state = recall.weights(f"sqlite:///{workplace}/mlflow.db", run_id)
-    place = artifact(workplace, "checkpoints/last")
+    place = newest(artifact(workplace, ""))
 
     class Other:
         def state_dict(self) -> dict[str, object]:
@@ -164,6 +164,7 @@ def test_an_interrupted_run_is_reproduced_as_far_as_it_came(workplace: Path) -> 
 
 def test_a_run_that_goes_on_or_left_nothing_is_refused(own: tuple[Path, str]) -> None:
     workplace, run_id = own
+    change(workplace, "DELETE FROM tags WHERE key = 'runner.process'")  # or it would be found to be dead
     change(workplace, "UPDATE runs SET status = 'RUNNING'")
     assert f"run {run_id} is RUNNING" in runner("reproduce", "last", cwd=workplace, code=2).err
     change(workplace, "UPDATE runs SET status = 'FAILED'")

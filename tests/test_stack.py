@@ -1,6 +1,6 @@
 """Stacks of layers: what is inferred, what is checked, what is built, and what planning leaves alone."""
 
-import time
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -338,12 +338,11 @@ def test_embedding_begins_with_whole_numbers():
 
 
 def test_planning_takes_no_memory():
-    """40 GB of parameters: a plan that made them would be killed, or take minutes."""
-    start = time.perf_counter()
-    stack = planned([{"Linear": 100_000}, "ReLU", {"Linear": 10}], 100_000)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    stack = planned([{"Linear": 20_000}, "ReLU", {"Linear": 10}], 20_000)
     assert classes(stack) == [nn.Linear, nn.ReLU, nn.Sequential]
-    assert time.perf_counter() - start < 1
-    assert stack.layers[0].parameters == 100_000 * 100_001
+    assert stack.layers[0].parameters == 20_000 * 20_001
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 400_000, "of 1.6 GB, in KB"
     assert stack.output.is_meta
 
 
