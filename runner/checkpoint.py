@@ -25,11 +25,14 @@ class CheckpointError(RuntimeError):
     """A checkpoint cannot be loaded: it is damaged, or it belongs to another model."""
 
 
-def save(folder: Path, model: nn.Module, format: str, training: dict[str, Any] | None = None) -> dict[str, str]:
+def save(
+    folder: Path, model: nn.Module, format: str, training: dict[str, Any] | None = None, lasting: bool = True
+) -> dict[str, str]:
     """Write the model's files into `folder` and return the SHA-256 of each by file name.
 
     format: "state_dict" (the parameters and buffers), "model" (the module itself), or "both".
     training: what else the next step depends on, as tensors and plain values; goes into `training.pt`.
+    lasting: False for files on their way to a store, which makes them last.
     Raises CheckpointError when the files cannot be written.
     """
     kinds = list(MODELS) if format == "both" else [format]
@@ -42,9 +45,9 @@ def save(folder: Path, model: nn.Module, format: str, training: dict[str, Any] |
         for name, value in content.items():
             buffer = io.BytesIO()
             torch.save(value, buffer)
-            durable.write(folder / name, buffer.getbuffer())
+            durable.write(folder / name, buffer.getbuffer(), lasting)
             digests[name] = hashlib.sha256(buffer.getbuffer()).hexdigest()
-        durable.write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode())
+        durable.write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode(), lasting)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written: {error}") from error
     return digests

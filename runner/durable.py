@@ -11,9 +11,11 @@ PIECE = 1 << 20
 SPARE = 1 << 20
 
 
-def write(path: Path, content: bytes | memoryview) -> None:
+def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: bool = True) -> None:
     """Put `content` under `path`, whole or not at all: what was there before stays until the new file is on the disk.
 
+    lasting: False for a file on its way to another place, which need not outlive a loss of power.
+    entry: False if the caller makes the folder's entries last, of many files at once.
     Raises OSError when it cannot be, for want of space among others, with the former file intact.
     """
     demand(path.parent, len(content))
@@ -21,12 +23,14 @@ def write(path: Path, content: bytes | memoryview) -> None:
     try:
         with beside.open("wb", buffering=0) as file:
             _pour(file.fileno(), memoryview(content))
-            os.fsync(file.fileno())
+            if lasting:
+                os.fsync(file.fileno())
         beside.replace(path)
     except OSError:
         beside.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if lasting and entry:
+        _sync_folder(path.parent)
 
 
 def publish(files: Iterable[Path], folder: Path) -> None:
@@ -34,8 +38,8 @@ def publish(files: Iterable[Path], folder: Path) -> None:
     made = _missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for path in files:
-        write(folder / path.name, path.read_bytes())
-    for parent in made:
+        write(folder / path.name, path.read_bytes(), entry=False)
+    for parent in [folder, *made]:
         _sync_folder(parent)
 
 

@@ -203,7 +203,7 @@ class Run:
         folder = self.folder / f"{name}-{step}"
         check_model(self.model, step)
         training = exact.taken(self) if name == "last" and self.trains else None
-        checkpoint.save(folder, self.model, self.settings.checkpoint.format, training)
+        checkpoint.save(folder, self.model, self.settings.checkpoint.format, training, lasting=False)
         self.written[name] = step
         return Snapshot(name, step, folder)
 

@@ -26,10 +26,10 @@ def open_store(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    _quiet()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    _quiet()  # after MLflow is loaded, which sets it up to talk
     path = sqlite_path(uri)
     if "://" not in uri and uri != "databricks":
         raise ConfigError("tracking.uri", f"{uri!r} is not a URI; expected sqlite:///file.db or http://host:port")
