@@ -39,10 +39,11 @@ class Delivery:
                 if ends or "points" in entry:
                     self._tell(entry)
                 if not self._tags:
-                    self.sent = self.spool.mark(end)
+                    self.sent = end
             if self._tags:
                 self._flush()
-                self.sent = self.spool.mark(self.spool.size)
+                self.sent = self.spool.size
+            self.sent = self.spool.mark(self.sent)
         except Exception:
             # An answer may have been lost and not the question.
             self.asks, self._known, self._tags, self.sent = True, {}, {}, self.spool.delivered

@@ -1,7 +1,6 @@
 """A tracking store: how it is opened and created, its experiments, its runs."""
 
 import contextlib
-import functools
 import logging
 import os
 import sqlite3
@@ -58,12 +57,23 @@ def delete(client: "MlflowClient", run_id: str, place: str) -> None:
         get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
 
 
-@functools.lru_cache(maxsize=32)
+#: Run id -> where its artifacts are, of the newest runs of this process: asking the store takes its time.
+_artifact_uris: dict[str, str] = {}
+
+
+def know(run_id: str, artifact_uri: str) -> None:
+    """Remember where a run's artifacts are."""
+    _artifact_uris.clear()
+    _artifact_uris[run_id] = artifact_uri
+
+
 def _local(client: "MlflowClient", run_id: str) -> Path | None:
     """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    uri = client.get_run(run_id).info.artifact_uri
+    if run_id not in _artifact_uris:
+        know(run_id, client.get_run(run_id).info.artifact_uri)
+    uri = _artifact_uris[run_id]
     return Path(local_file_uri_to_path(uri)) if uri.startswith(("file:", "/")) else None
 
 
