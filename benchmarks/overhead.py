@@ -135,7 +135,7 @@ def _check_same_weights(settings: Any) -> None:
 
 def _tracked(settings: Any) -> tuple[float, dict[str, Any]]:
     """Seconds of `drive` up to its last step, and the weights."""
-    with _driven(settings) as (run, drive, _):
+    with _driven(settings) as (run, drive, *_):
         run.finish = lambda: iter(())
         begun = time.perf_counter()
         drive()
@@ -144,8 +144,8 @@ def _tracked(settings: Any) -> tuple[float, dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any]]:
-    """A prepared run, what drives it with a real tracker and plain lines on a null file, and what ends its record.
+def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]:
+    """A prepared run, what drives it with a real tracker and plain lines on a null file, what ends its record, its id.
 
     The record is ended after the block where the block did not do it, so that nothing works in the background after.
     """
@@ -164,7 +164,7 @@ def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any]]:
         trainer = settings.trainer
         lines = screen.Lines(Console(file=null), trainer.epochs, trainer.epochs * run.steps_per_epoch)
         try:
-            yield run, lambda: drive(run, tracker, lines), record
+            yield run, lambda: drive(run, tracker, lines), record, tracker.run_id
         finally:
             run.close()
 
@@ -232,7 +232,7 @@ def close(pairs: int | None) -> Iterator[Row]:
             f"close: line x 300 steps{words}",
             lambda o=opening: _closed(settings, kept, o),
             lambda: _floor(settings, kept),
-            pairs or 15,
+            pairs or 31,
             bar,
         )
 
@@ -241,7 +241,7 @@ def _closed(settings: Any, kept: Path, opening: bool = False) -> float:
     """Seconds from the last step to FINISHED. The files that went to MLflow are put into `kept` for the other side."""
     last: list[float] = []
     before = time.perf_counter()
-    with _driven(settings) as (run, drive, record):
+    with _driven(settings) as (run, drive, record, run_id):
         opened = time.perf_counter() - before
         finish = run.finish
 
@@ -253,9 +253,23 @@ def _closed(settings: Any, kept: Path, opening: bool = False) -> float:
         drive()
         record.close()
         seconds = time.perf_counter() - last[0]
-        shutil.rmtree(kept, ignore_errors=True)
-        shutil.copytree(run.folder, kept)
+        _keep(settings, run_id, kept)
     return seconds + (opened if opening else 0.0)
+
+
+def _keep(settings: Any, run_id: str, kept: Path) -> None:
+    """Put the files that came to the run at its end into `kept`: checkpoints and predictions."""
+    from runner import stores
+
+    shutil.rmtree(kept, ignore_errors=True)
+    client = stores.open_store(settings.tracking.uri)
+    for name in ("checkpoints", "predictions.npy"):
+        client.download_artifacts(run_id, name, str(_folder(kept)))
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def _floor(settings: Any, kept: Path) -> float:

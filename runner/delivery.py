@@ -1,6 +1,6 @@
 """What is in a spool is told to the tracking store: in order, and no point twice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,8 @@ from runner.spool import Entry, Spool
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-#: Points per call: what MLflow's servers accept at once.
-CHUNK = 1000
+#: Points per call. MLflow's servers accept 1,000 points, params and tags at once, 100 of them tags.
+CHUNK = 900
 #: Params per call.
 PARAMS = 100
 
@@ -27,31 +27,30 @@ class Delivery:
         self.sent = spool.delivered
         self.refused: list[Exception] = []  # what the store will never take
         self._known: dict[str, set[int]] = {}  # key -> steps that the store has
-        self._tags: dict[str, str] = {}  # of files that are there; told together, since every call takes its time
+        # What is told together, since every call takes its time: points, and the tags of files that are there.
+        self._points: list[Any] = []
+        self._tags: dict[str, str] = {}
 
     def deliver(self, ends: bool = True) -> None:
         """Raises what stopped it: the store does not answer, or not well. What it refuses is noted in `refused`.
 
-        ends: the run's status is set as well.
+        ends: the run's status is set as well, and its files and tags are told.
         """
         try:
-            for entry, end in _merged(self.spool.entries(self.sent)):
+            end = self.sent
+            for entry, end in self.spool.entries(self.sent):  # noqa: B007
                 if ends or "points" in entry:
                     self._tell(entry)
-                if not self._tags:
-                    self.sent = end
-            if self._tags:
-                self._flush()
-                self.sent = self.spool.size
-            self.sent = self.spool.mark(self.sent)
+            self._flush()
+            self.sent = self.spool.mark(end)
         except Exception:
             # An answer may have been lost and not the question.
-            self.asks, self._known, self._tags, self.sent = True, {}, {}, self.spool.delivered
+            self.asks, self._known, self._points, self._tags, self.sent = True, {}, [], {}, self.spool.delivered
             raise
 
     def _tell(self, entry: Entry) -> None:
         if "points" in entry:
-            self._points(entry["points"])
+            self._add(entry["points"])
         elif "params" in entry:
             self._params(entry["params"])
         elif "files" in entry:
@@ -61,15 +60,17 @@ class Delivery:
         elif "end" in entry:
             self._end(entry)
 
-    def _points(self, points: list[Any]) -> None:
-        from mlflow.entities import Metric
+    def _add(self, points: list[Any]) -> None:
+        if len(self._points) + len(points) > CHUNK:
+            self._flush()
+        self._points += points
 
+    def _new(self, points: list[Any]) -> list[Any]:
+        """Those that the store does not have."""
+        if not self.asks or not points:
+            return points
         first = min(step for *_, step in points)
-        if self.asks:
-            points = [p for p in points if p[3] not in self._steps(p[0], first)]
-        if points and self._try(lambda: self.client.log_batch(self.spool.run_id, metrics=[Metric(*p) for p in points])):
-            for key, _, _, step in points if self.asks else ():
-                self._known[key].add(step)
+        return [p for p in points if p[3] not in self._steps(p[0], first)]
 
     def _steps(self, key: str, first: int) -> set[int]:
         if key not in self._known:
@@ -105,17 +106,27 @@ class Delivery:
 
     def _end(self, entry: Entry) -> None:
         status, reason = entry["end"], entry["reason"]
-        if self.refused and status == "FINISHED":  # a run whose record is incomplete has failed, however well trained
-            status, reason = "FAILED", f"{type(self.refused[0]).__name__}: {self.refused[0]}"
         self._tags["runner.status_reason"] = reason[:5000]
-        status = status if self._flush() or status != "FINISHED" else "FAILED"
+        self._flush()
+        if self.refused and status == "FINISHED":  # a run whose record is incomplete has failed, however well trained
+            status = "FAILED"
+            self._tags["runner.status_reason"] = f"{type(self.refused[0]).__name__}: {self.refused[0]}"[:5000]
+            self._flush()
         self._try(lambda: self.client.set_terminated(self.spool.run_id, status, entry["at"]))
 
-    def _flush(self) -> bool:
-        from mlflow.entities import RunTag
+    def _flush(self) -> None:
+        from mlflow.entities import Metric, RunTag
 
-        tags, self._tags = [RunTag(*tag) for tag in self._tags.items()], {}
-        return self._try(lambda: self.client.log_batch(self.spool.run_id, tags=tags))
+        points, tags = self._new(self._points), [RunTag(*tag) for tag in self._tags.items()]
+        self._points, self._tags = [], {}
+        log = partial(self.client.log_batch, self.spool.run_id)
+        if not points and not tags:
+            return
+        if self._try(lambda: log(metrics=[Metric(*point) for point in points], tags=tags)):
+            for key, _, _, step in points if self.asks else ():
+                self._known[key].add(step)
+        elif points and tags:  # one that is refused takes nothing but its like along
+            self._try(lambda: log(tags=tags))
 
     def _try(self, call: Callable[[], Any]) -> bool:
         try:
@@ -136,18 +147,3 @@ def is_refusal(error: Exception) -> bool:
         return bool(error.error_code == "INVALID_PARAMETER_VALUE")
     return isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
 
-
-def _merged(entries: Iterator[tuple[Entry, int]]) -> Iterator[tuple[Entry, int]]:
-    """Points that follow each other go together, as many as a call takes."""
-    points: list[Any] = []
-    end = 0
-    for entry, after in entries:
-        more = entry.get("points", [])
-        if points and (not more or len(points) + len(more) > CHUNK):
-            yield {"points": points}, end
-            points = []
-        points, end = points + more, after
-        if not more:
-            yield entry, end
-    if points:
-        yield {"points": points}, end

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two deliveries while training goes on.
 PERIOD = 1.0
+#: Seconds in which what follows goes along: every call of the store takes its time.
+TOGETHER = 0.02
 #: Seconds until a store that did not answer is tried again: this at first, then twice as long each time, up to BEAT.
 AGAIN = 1.0
 #: Seconds in which a run that ends tries to reach a store that does not answer; a call that hangs comes on top.
@@ -129,13 +131,14 @@ class Tracker:
             self._deliver()
 
     def _next(self) -> Noted:
-        """What has come meanwhile goes along: every call takes its time. Empty when there is something else to do."""
+        """What was told meanwhile, and what comes TOGETHER with it. Empty when there is something else to do."""
         noted: Noted = []
         until = min(self._beaten + reconcile.BEAT, self._due if self._silent else float("inf"))
         with contextlib.suppress(queue.Empty):
-            noted += self._queue.get(timeout=max(until - time.monotonic(), 0.01))
-            while True:
-                noted += self._queue.get_nowait()
+            while not (noted and isinstance(noted[-1][0], End)):
+                first = not noted
+                noted += self._queue.get(timeout=max(until - time.monotonic(), 0.01 if first else 0.0))
+                until = time.monotonic() + TOGETHER if first else until
         return noted
 
     def _write(self, told: list[Entry]) -> None:

@@ -288,7 +288,8 @@ def test_a_run_that_is_told_to_stop_is_never_finished(place: Path, env, moment):
 
 def test_a_time_limit_stops_in_time_and_can_be_gone_on_from(place: Path, whole):
     (place / "experiments" / "slow.yaml").write_text(STUDY.replace("epochs: 12", "epochs: 12, time_limit: 3 seconds"))
-    done = runner("experiments=slow", "trainer.time_limit=1 second", cwd=place, code=1)
+    slow = {"SLOW_VALIDATION": "0.3"}  # 3.6 s in all, however fast the machine
+    done = runner("experiments=slow", "trainer.time_limit=1 second", cwd=place, env=slow, code=1)
     assert the_run(place).info.status == "KILLED"
     assert the_run(place).data.tags["runner.status_reason"] == "trainer.time_limit of 1 second is reached"
     assert " KILLED " in done.last
