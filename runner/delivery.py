@@ -146,4 +146,3 @@ def is_refusal(error: Exception) -> bool:
     if isinstance(error, MlflowException):
         return bool(error.error_code == "INVALID_PARAMETER_VALUE")
     return isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
-
