@@ -13,6 +13,13 @@ class Step:
 
     step: int  # optimizer steps so far, from 1
     loss: Tensor  # of the batch, before the step; on its device, so that nothing waits for it
+    value: float | None = None  # the loss as a number, if somebody has read it
+
+    def read(self) -> float:
+        """The loss as a number. Waits for the device the first time."""
+        if self.value is None:
+            self.value = self.loss.item()
+        return self.value
 
 
 @dataclass

@@ -23,7 +23,7 @@ class Finite:
     def check(self, step: Step) -> None:
         """Raise Diverged if the loss is not a finite number."""
         look, self._before = (self._before, step) if self.late else (step, None)
-        if look is not None and not math.isfinite(value := look.loss.item()):
+        if look is not None and not math.isfinite(value := look.read()):
             raise Diverged(f"train/loss is {value} at step {look.step}")
 
     def check_last(self) -> None:

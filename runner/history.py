@@ -64,5 +64,9 @@ class History:
 
 def read(steps: list[Step]) -> list[tuple[int, float]]:
     """(step, loss) of many steps in one reading from the device."""
-    losses: list[Tensor] = [s.loss for s in steps]
-    return list(zip((s.step for s in steps), torch.stack(losses).tolist(), strict=True))
+    unread = [s for s in steps if s.value is None]
+    if unread:
+        losses: list[Tensor] = [s.loss for s in unread]
+        for step, value in zip(unread, torch.stack(losses).tolist(), strict=True):
+            step.value = value
+    return [(s.step, s.read()) for s in steps]

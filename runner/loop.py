@@ -50,7 +50,7 @@ def train(state: State, batches: Iterable[Parts], cost: Cost) -> Iterator[Step]:
 
 def gradients(state: State, parts: Parts, cost: Cost) -> Tensor:
     """Leave the gradients of the step's loss in the parameters, and return that loss."""
-    state.optimizer.zero_grad()
+    _forget_gradients(state.optimizer)
     total: Tensor | None = None
     for share, batch in parts:
         loss, _ = cost(state.model, batch)
@@ -59,6 +59,16 @@ def gradients(state: State, parts: Parts, cost: Cost) -> Tensor:
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
     return total
+
+
+def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """What `zero_grad` does, without its entry for the profiler, which takes a tenth of a small model's step."""
+    if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
+        optimizer.zero_grad()
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from runner import build, checkpoint, exact, forward, losses, metrics, plots, scheduling, stack
 from runner.best import Best
-from runner.data import Batch, Data, Source, Tensors, batches, count, whole
+from runner.data import Batch, Data, Source, Tensors, batches, count
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
 from runner.finite import Finite, check_model
 from runner.history import History
@@ -84,7 +84,7 @@ class Run:
         """Every optimizer step's batches, from the present step to the last epoch."""
         trainer = self.settings.trainer
         if isinstance(self.data.train, Tensors) and count(self.data.train, trainer.batch_size) == 1:
-            yield from ([(1.0, batch)] for batch in islice(whole(self.data.train), self.steps - self.state.step))
+            yield from ([(1.0, batch)] for batch in islice(self.data.train.whole, self.steps - self.state.step))
             return
         first, offset = divmod(self.state.step, self.steps_per_epoch)
         for epoch in range(first, trainer.epochs):

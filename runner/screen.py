@@ -46,7 +46,7 @@ class Lines:
                 self.console.file.flush()
 
     def _train(self) -> str:
-        return f"train/loss={self._last.loss.item():.4g}  " if self._last is not None else ""
+        return f"train/loss={self._last.read():.4g}  " if self._last is not None else ""
 
     def close(self) -> None:
         self.console.file.flush()
@@ -79,7 +79,7 @@ class Bar:
         if isinstance(event, Step):
             if (now := time.monotonic()) - self._seen > self.PERIOD:
                 self._seen = now
-                self._show(event.step, f"train/loss={event.loss.item():.4g}  ")
+                self._show(event.step, f"train/loss={event.read():.4g}  ")
         elif isinstance(event, Epoch):
             self._metrics = dict(event.metrics)
             self.progress.update(self._task, epoch=f"{event.epoch}/{self._epochs}")

@@ -5,6 +5,7 @@ import itertools
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
@@ -32,6 +33,11 @@ class Tensors:
 
     def __getitem__(self, index: int) -> Batch:
         return self.x[index], self.y[index]
+
+    @cached_property
+    def whole(self) -> Iterator[Batch]:
+        """All examples in one batch, without end. A copy, made anew where a layer that works in place changed it."""
+        return _whole(self)
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Tensors":
         """A copy on `device`; floating-point values become `dtype` if one is given."""
@@ -92,7 +98,7 @@ def batches(
     total = len(source)  # type: ignore[arg-type]
     size = _size(size, total)
     if isinstance(source, Tensors) and size == total:
-        yield from itertools.islice(whole(source), 1 if start == 0 else 0)
+        yield from itertools.islice(source.whole, 1 if start == 0 else 0)
         return
     order = _order(total, seed, epoch) if shuffle and size < total else torch.arange(total)
     if drop_last:
@@ -104,8 +110,7 @@ def batches(
         yield from _load(source, [index.tolist() for index in torch.split(order, size)[start:]], workers, seed, epoch)
 
 
-def whole(source: Tensors) -> Iterator[Batch]:
-    """All examples in one batch, without end. A copy, made anew where a layer that works in place has changed it."""
+def _whole(source: Tensors) -> Iterator[Batch]:
     while True:
         x = source.x.clone()
         version = x._version
