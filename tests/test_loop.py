@@ -181,3 +181,29 @@ def test_training_ends_with_its_batches_and_can_be_continued():
 def test_a_loss_has_no_graph_behind_it():
     _, steps = running([])
     assert next(steps).loss.grad_fn is None
+
+
+def test_an_optimizer_that_clears_gradients_in_its_own_way_is_asked_to():
+    class Careful(torch.optim.SGD):
+        cleared = 0
+
+        def zero_grad(self, set_to_none: bool = True) -> None:
+            self.cleared += 1
+            super().zero_grad(set_to_none)
+
+    network = model()
+    batch, cost = examples(4), losses.cost(nn.MSELoss(), Trainer(precision="fp64"), CPU)
+    state = State(network, Careful(network.parameters(), lr=0.1))
+    list(train(state, [[(1.0, batch)]] * 3, cost))
+    assert state.optimizer.cleared == 3
+
+
+def test_gradients_do_not_add_up_from_step_to_step():
+    network, batch = model(), examples(4)
+    cost = losses.cost(nn.MSELoss(), Trainer(precision="fp64"), CPU)
+    state = State(network, torch.optim.SGD(network.parameters(), lr=0.0))
+    for _ in train(state, [[(1.0, batch)]] * 2, cost):
+        found = [parameter.grad.clone() for parameter in network.parameters()]
+    fresh = model()
+    cost(fresh, batch)[0].backward()
+    assert all(torch.equal(a, b.grad) for a, b in zip(found, fresh.parameters(), strict=True))
