@@ -74,6 +74,16 @@ def load_training(path: Path, sha256: str | None = None) -> dict[str, Any]:
     return _load(path, [], sha256)  # type: ignore[no-any-return]
 
 
+def fill(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give `weights` to the model. Raises CheckpointError where their names or shapes are those of another model."""
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        _, *wrong = str(error).strip().splitlines()
+        told = " ".join(line.strip() for line in wrong[:3])
+        raise CheckpointError(f"the checkpoint belongs to another model: {told}") from error
+
+
 def digest(state: dict[str, Tensor]) -> str:
     """The SHA-256 of a state_dict's names, types, shapes and bytes: equal only for equal weights."""
     sha = hashlib.sha256()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from runner import checkpoint
+
 if TYPE_CHECKING:
     from runner.run import Run
 
@@ -28,7 +30,7 @@ def taken(run: "Run") -> dict[str, Any]:
 
 def restore(run: "Run", weights: dict[str, Any], training: dict[str, Any]) -> None:
     """Put a run that has just been prepared where another one stood when `training` was taken."""
-    run.model.load_state_dict(weights)
+    checkpoint.fill(run.model, weights)
     run.state.optimizer.load_state_dict(training["optimizer"])
     run.state.scaler.load_state_dict(training["scaler"])
     if run.schedule.scheduler is not None:

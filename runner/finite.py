@@ -32,6 +32,12 @@ class Finite:
             self.check(self._before)
 
 
+def check_loss(name: str, value: float, step: int) -> None:
+    """Raise Diverged if the loss on data that is not trained on is no finite number."""
+    if not math.isfinite(value):
+        raise Diverged(f"{name} is {value} after step {step}")
+
+
 def check_model(model: nn.Module, step: int) -> None:
     """Raise Diverged if a parameter is not finite. A buffer may be so by intent, as a mask is."""
     for name, parameter in model.named_parameters():

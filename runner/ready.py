@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import places, recall, stack
+from runner.checkpoint import fill
 from runner.lookup import ConfigError, use_folder
 from runner.settings import Tracking
 
@@ -58,7 +59,7 @@ def load(run: str, uri: str | None = None, checkpoint: str = "best", raw: bool =
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
         model: nn.Module = plan.make()
     dtype = torch.float64 if settings.trainer.precision == "fp64" else torch.float32
-    model.to(dtype).load_state_dict(recall.weights(uri, run_id, checkpoint, stack.classes(plan)))
+    fill(model.to(dtype), recall.weights(uri, run_id, checkpoint, stack.classes(plan)))
     if raw and {"mean", "std"} <= data["notes"].keys():
         scale = Standardize(data["notes"]["mean"], data["notes"]["std"], dtype)
         model = nn.Sequential(OrderedDict(standardize=scale, trained=model))

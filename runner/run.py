@@ -18,7 +18,7 @@ from runner import build, checkpoint, exact, forward, losses, metrics, plots, sc
 from runner.best import Best
 from runner.data import Batch, Data, Source, Tensors, batches, count
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
-from runner.finite import Finite, check_model
+from runner.finite import Finite, check_loss, check_model
 from runner.history import History
 from runner.lookup import ConfigError, did_you_mean
 from runner.loop import Cost, Parts, State, evaluate, train
@@ -167,6 +167,7 @@ class Run:
         if not self.trains:
             yield Kept(self._forward())
         values = self.look_at(self.data.test, "test") if self.data.test is not None and self.trains else {}
+        check_loss("test/loss", values.get("test/loss", 0.0), self.state.step)
         done = f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
         reason = self.stopped or (done if self.trains else "inputs pushed through, nothing trained")
         yield Finished(self.state.step, values, reason)
@@ -187,6 +188,7 @@ class Run:
 
     def _look(self, step: Step, rate: float) -> Epoch:
         values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
+        check_loss("valid/loss", values.get("valid/loss", 0.0), step.step)
         values["lr"] = rate
         mean = self.history_.mean_since_last_epoch()
         value = {"train/loss": mean, **values}.get(self.monitor)

@@ -85,7 +85,7 @@ class Tracker:
         Raises Undelivered if the store did not answer: everything is in the spool then.
         """
         self._noted.append((End(status, reason), time.time()))
-        self._closing = time.monotonic() + CLOSING
+        self._closing = time.monotonic() + (CLOSING if status != "KILLED" else 0.0)
         self._send()
         if self._worker.ident is None:
             self._worker.start()
@@ -112,16 +112,16 @@ class Tracker:
         self._queue.put(noted)
 
     def _work(self) -> None:
-        ended = False
-        while not ended:
+        end: End | None = None
+        while end is None:
             noted = self._next()
-            ended = bool(noted) and isinstance(noted[-1][0], End)
+            end = noted[-1][0] if noted and isinstance(noted[-1][0], End) else None
             self._write(list(self._entries(noted)))
-            if ended or time.monotonic() >= self._due:
+            if self._silent is None or self._is_worth_a_try(end):
                 self._deliver()
             else:
                 self._take_in()
-            if time.monotonic() - self._beaten > reconcile.BEAT:
+            if end is None and time.monotonic() - self._beaten > reconcile.BEAT:
                 self._beat()
             for event, _ in noted:
                 if isinstance(event, threading.Event):
@@ -129,6 +129,13 @@ class Tracker:
         while self._silent is not None and time.monotonic() < self._closing:
             time.sleep(0.5)
             self._deliver()
+
+    def _is_worth_a_try(self, end: End | None) -> bool:
+        """Whether a store that did not answer is asked again: after a while, and at the end of a run.
+
+        A process that was told to stop has 5 s, and a call that hangs would take MLflow's whole time-out.
+        """
+        return time.monotonic() >= self._due if end is None else end.status != "KILLED"
 
     def _next(self) -> Noted:
         """What was told meanwhile, and what comes TOGETHER with it. Empty when there is something else to do."""

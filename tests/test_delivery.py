@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import sqlite3
 import tempfile
 import time
@@ -17,6 +18,7 @@ from runner.delivery import Delivery
 from runner.events import Epoch, Kept, Snapshot, Step
 from runner.lookup import ConfigError
 from runner.settling import settle
+from runner.signals import Interrupted
 from runner.spool import Undelivered
 from tests import command
 from tests.server import Proxy, Server
@@ -169,6 +171,36 @@ def test_a_server_that_is_not_there_at_the_start_is_a_wrong_configuration(proxy:
         tracking.recording(proxy.uri, "tests", None, {}, {}, {}),
     ):
         raise AssertionError
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["known to hang", "hangs at the end"])
+def test_a_server_that_hangs_keeps_an_interrupted_run_for_less_than_five_seconds(
+    server: Server, proxy: Proxy, tmp_path: Path, before: bool
+):
+    begun = 0.0
+
+    def interrupted() -> None:
+        nonlocal begun
+        with tracking.recording(proxy.uri, "tests", None, {}, {}, {}) as tracker:
+            tell(tracker, range(1, 11))
+            flush(tracker, proxy)
+            proxy.mode = "hang"
+            tell(tracker, range(11, 21))
+            if before:
+                tracker._send()
+                time.sleep(0.3)
+            begun = time.monotonic()
+            raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as error:
+        interrupted()
+    assert time.monotonic() - begun < 5  # what is promised, and no measure of speed
+    assert "runner sync" in str(error.value.__notes__)
+    proxy.mode = "pass"
+    [left] = spools(tmp_path)
+    run_id = left.name
+    assert "KILLED" in settle(left).said
+    assert server.points(run_id) == once(range(1, 21))
 
 
 def test_a_spool_that_a_process_works_at_is_left_alone(store: str):

@@ -209,7 +209,7 @@ def test_training_that_diverges_keeps_the_best_finite_model():
         settings(optimizer={"name": "SGD", "lr": 300.0}, layers=[{"Linear": 8}, {"Linear": 1}], epochs=60), "t"
     )
     folders: dict[str, Path] = {}
-    with pytest.raises(finite.Diverged, match=r"train/loss is (nan|inf) at step \d+"):
+    with pytest.raises(finite.Diverged, match=r"(train|valid)/loss is (nan|inf) (at|after) step \d+"):
         trained(run, folders=folders)
     assert set(folders) == {"best"}
     found = checkpoint.load_state_dict(folders["best"] / "state_dict.pt")

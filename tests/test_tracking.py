@@ -275,7 +275,7 @@ def test_a_run_whose_record_is_incomplete_is_not_finished(store: str, tmp_path: 
 
 def test_a_loss_that_is_not_a_number_fails_the_run_and_is_no_point(start: Start, store: str):
     with pytest.raises(Diverged, match=r"train/loss is (inf|nan) at step \d+") as error:
-        recorded_until(store, start(epochs=300, optimizer={"name": "SGD", "lr": 100.0}))
+        recorded_until(store, start(epochs=300, validate_every=300, optimizer={"name": "SGD", "lr": 100.0}))
     last = int(str(error.value).split()[-1])
     client = stores.open_store(store)
     run = client.get_run(stores.rows(store)[0].run_id)
@@ -283,6 +283,15 @@ def test_a_loss_that_is_not_a_number_fails_the_run_and_is_no_point(start: Start,
     found = client.get_metric_history(run.info.run_id, "train/loss")
     assert [m.step for m in found] == list(range(1, last))
     assert np.isfinite([m.value for m in found]).all()
+
+
+def test_a_validation_loss_that_is_not_a_number_fails_the_run_too(start: Start, store: str):
+    with pytest.raises(Diverged, match=r"valid/loss is (inf|nan) after step \d+") as error:
+        recorded_until(store, start(epochs=300, optimizer={"name": "SGD", "lr": 100.0}))
+    [row] = stores.rows(store)
+    assert row.status == "FAILED"
+    found = stores.open_store(store).get_metric_history(row.run_id, "valid/loss")
+    assert [m.step for m in found] == list(range(1, int(str(error.value).split()[-1])))
 
 
 def test_more_steps_than_one_call_takes_are_all_recorded(store: str):

@@ -25,7 +25,7 @@ def with_run(
         if word not in known:
             raise ConfigError(key, f"{word!r} is not one of {', '.join(known)}")
     from runner import recall, stack
-    from runner.checkpoint import CheckpointError
+    from runner.checkpoint import CheckpointError, fill
 
     run_id = recall.find_run(uri, run)
     recorded = recall.settings(uri, run_id)
@@ -34,7 +34,7 @@ def with_run(
     prepared = _prepared(settings, recall.data(uri, run_id), run_id, settings.data != recorded.data)
     try:
         weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
-        prepared.model.load_state_dict(weights)
+        fill(prepared.model, weights)
         found = _measured(prepared, split)
     except CheckpointError as error:
         print(error, file=sys.stderr)

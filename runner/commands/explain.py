@@ -42,13 +42,13 @@ def with_run(
     """
     choice, keeps = _choice(elements, layer), words.truth("keep", keep)
     from runner import forward, ready, recall, stack
-    from runner.checkpoint import CheckpointError
+    from runner.checkpoint import CheckpointError, fill
 
     ready.check(checkpoint)
     run_id = recall.find_run(uri, run)
     recalled = _prepared(recall.settings(uri, run_id), run_id)
     try:
-        recalled.model.load_state_dict(recall.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
+        fill(recalled.model, recall.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
         code, found = _told(recalled, f"{'best ' if checkpoint == 'best' else ''}weights of run {run_id}", choice)
         if keeps and not code:
             forward.write(found, recalled.folder / "explained")

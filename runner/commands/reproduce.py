@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from runner.run import Run
 
 
+#: What may have changed under way without another bit in the record.
+UNSEEN = ("checkpoint.", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
+
+
 def with_run(uri: str, run: str) -> int:
     """Train again and compare every recorded value and the weights' SHA-256; 0 only if all are identical.
 
@@ -51,6 +55,13 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
         raise ConfigError("", f"run {run_id} is {status}; what it will leave cannot be compared yet")
     if not settings.trainer.epochs:
         raise ConfigError("", f"run {run_id} pushed its inputs through and trained nothing; there is nothing to repeat")
+    longer = () if settings.scheduler else ("trainer.epochs",)  # a schedule was that of the shorter training at first
+    drift = {key.removeprefix("drift."): told for key, told in tags.items() if key.startswith("drift.")}
+    changed = [f"{key}: {told}" for key, told in drift.items() if not key.startswith((*UNSEEN, *longer))]
+    if changed:
+        raise ConfigError(
+            "", f"run {run_id} was continued with changes ({'; '.join(changed)}); no one training gives it again"
+        )
     if not recorded.get("train/loss") or "checkpoint.last.step" not in tags:
         raise ConfigError(
             "", f"run {run_id} is {status} and kept no loss or no checkpoint; there is nothing to compare"
@@ -65,7 +76,7 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     from runner.prepare import prepare
 
     usual, threads = torch.get_num_threads(), int(tags.get("threads", 0)) or settings.trainer.threads
-    trainer = dataclasses.replace(settings.trainer, threads=threads)
+    trainer = dataclasses.replace(settings.trainer, threads=threads, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
     again = prepare(settings, name)
