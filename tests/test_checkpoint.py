@@ -1,11 +1,14 @@
 """Checkpoints: loaded is saved, nothing in a file is run, and a damaged file is said to be one."""
 
+import contextlib
 import io
 import json
 import os
 import pickle
+import random
 import shutil
 import zipfile
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -279,3 +282,87 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path):
     shutil.copy(file, tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match=r"model\.pt: holds .*Dict, expected a torch module"):
         checkpoint.load_model(tmp_path / "model.pt", [])
+
+
+# Damage in numbers
+
+
+def damaged(content: bytes, flips: int, cuts: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
+    """Files that are not what was saved, each with what was done to it."""
+    draw = random.Random(seed)
+    for _ in range(flips):
+        bit = draw.randrange(8 * len(content))
+        flipped = bytearray(content)
+        flipped[bit // 8] ^= 1 << bit % 8
+        yield f"bit {bit} flipped", bytes(flipped)
+    for _ in range(cuts):
+        length = draw.randrange(len(content))
+        yield f"cut to {length} bytes", content[:length]
+    yield "empty", b""
+    yield "text", b"weights\n" * 100
+
+
+def loaded_in_silence(folder: Path, flips: int, cuts: int) -> tuple[int, list[str], int]:
+    """How many damaged files there were, which were loaded as if they were whole, and how many torch alone loads."""
+    file = saved(folder)
+    content, told = file.read_bytes(), json.loads((folder / "sha256.json").read_text())[file.name]
+    silent, plainly, total = [], 0, 0
+    for what, found in damaged(content, flips, cuts):
+        file.write_bytes(found)
+        total += 1
+        try:
+            checkpoint.load_state_dict(file, told)
+            silent.append(what)
+        except CheckpointError:
+            pass
+        with contextlib.suppress(Exception):
+            torch.load(file, weights_only=True)
+            plainly += 1
+    file.write_bytes(content)
+    checkpoint.load_state_dict(file, told)
+    return total, silent, plainly
+
+
+def foreign(folder: Path) -> list[str]:
+    """Whole files in the place of others: which of them are not refused."""
+    taken = []
+    stack, x = planned("mlp")
+    checkpoint.save(folder / "one", trained(stack, x), "state_dict", {"step": 1})
+    checkpoint.save(folder / "two", stack.make(), "state_dict", {"step": 2})
+    for name, load in (("state_dict.pt", checkpoint.load_state_dict), ("training.pt", checkpoint.load_training)):
+        told = json.loads((folder / "one" / "sha256.json").read_text())[name]
+        shutil.copy(folder / "two" / name, folder / "one" / name)
+        with contextlib.suppress(CheckpointError):
+            load(folder / "one" / name, told)
+            taken.append(f"{name} of another step")
+    other, _ = planned("cnn")
+    checkpoint.save(folder / "three", other.make(), "state_dict")
+    with contextlib.suppress(CheckpointError):
+        checkpoint.fill(stack.make(), checkpoint.load_state_dict(folder / "three" / "state_dict.pt"))
+        taken.append("another architecture")
+    return taken
+
+
+def figure(folder: Path) -> str:
+    """All of it; a line for the README."""
+    total, silent, plainly = loaded_in_silence(folder / "damaged", 1000, 300)
+    taken = foreign(folder / "foreign")
+    return (
+        f"1,000 bit flips, 300 truncations, empty, text, swapped and wrong-architecture files: {total + 3} files,"
+        f" {len(silent) + len(taken)} loaded in silence; torch.load alone loads {plainly}"
+    )
+
+
+def test_no_damage_is_silent(tmp_path: Path):
+    total, silent, plainly = loaded_in_silence(tmp_path, 60, 20)
+    assert (total, silent) == (82, [])
+    assert plainly > 20, "the control: most flipped bits are nothing to torch"
+
+
+def test_whole_files_in_the_place_of_others_are_refused(tmp_path: Path):
+    assert foreign(tmp_path) == []
+
+
+def test_weights_of_another_model_are_said_to_be_so(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"belongs to another model: .*0\.weight"):
+        checkpoint.fill(nn.Sequential(nn.Linear(3, 2)), nn.Sequential(nn.Linear(2, 2)).state_dict())

@@ -63,10 +63,17 @@ STEPS = 48
 
 @pytest.fixture
 def place(workplace: Path) -> Path:
-    (workplace / "experiments").mkdir()
-    (workplace / "experiments" / "slow.py").write_text(SLOW)
-    (workplace / "experiments" / "slow.yaml").write_text(STUDY)
+    study(workplace, workplace / "mlflow.db")
     return workplace
+
+
+def study(place: Path, store: Path) -> None:
+    """A working directory with the study, and a copy of the empty `store`."""
+    if not (place / "mlflow.db").exists():
+        shutil.copy(store, place / "mlflow.db")
+    (place / "experiments").mkdir()
+    (place / "experiments" / "slow.py").write_text(SLOW)
+    (place / "experiments" / "slow.yaml").write_text(STUDY)
 
 
 def client(place: Path) -> MlflowClient:
@@ -99,12 +106,12 @@ def losses(place: Path) -> list[tuple[int, float]]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> tuple[str, list[tuple[int, float]]]:
+    return uninterrupted(tmp_path_factory.mktemp("whole"), empty_store)
+
+
+def uninterrupted(place: Path, store: Path) -> tuple[str, list[tuple[int, float]]]:
     """Weights and losses of the training that nothing has happened to."""
-    place = tmp_path_factory.mktemp("whole")
-    shutil.copy(empty_store, place / "mlflow.db")
-    (place / "experiments").mkdir()
-    (place / "experiments" / "slow.py").write_text(SLOW)
-    (place / "experiments" / "slow.yaml").write_text(STUDY)
+    study(place, store)
     runner("experiments=slow", cwd=place)
     return weights(place), losses(place)
 
@@ -276,11 +283,9 @@ def test_a_failure_says_why_and_what_was_kept_stays(place: Path, whole, env, rea
     is_whole(place, whole)
 
 
-@pytest.mark.parametrize("env", [{}, {"SLOW_VALIDATION": "0.3"}], ids=["mid-epoch", "validating"])
-@pytest.mark.parametrize("moment", ["run ", "epoch 2/12", "drawing"], ids=["starting", "training", "closing"])
-def test_a_run_that_is_told_to_stop_is_never_finished(place: Path, env, moment):
-    process = begin("experiments=slow", "plots=[experiments.slow.draw]", cwd=place, env=env)
-    reached(place, moment)
+def test_a_run_that_is_told_to_stop_while_it_draws_is_not_finished(place: Path):
+    process = begin("experiments=slow", "plots=[experiments.slow.draw]", cwd=place)
+    reached(place, "drawing")
     os.kill(process.pid, signal.SIGTERM)
     ended(process, place, 143)
     assert the_run(place).info.status == "KILLED"
@@ -297,8 +302,12 @@ def test_a_time_limit_stops_in_time_and_can_be_gone_on_from(place: Path, whole):
     is_whole(place, whole)
 
 
-def figure_kills(place: Path, whole: tuple[str, list[tuple[int, float]]]) -> str:
-    """All of it; a line for the README."""
-    killed = killed_until_done(place, 20, seed=1)
-    is_whole(place, whole)
-    return f"{killed} random SIGKILLs with resume in between: one run, no point twice, weights identical"
+def figure(folder: Path, store: Path, kills: int = 20) -> str:
+    """One line for the table of figures."""
+    (folder / "whole").mkdir()
+    (folder / "killed").mkdir()
+    whole = uninterrupted(folder / "whole", store)
+    study(folder / "killed", store)
+    killed = killed_until_done(folder / "killed", kills, seed=1)
+    is_whole(folder / "killed", whole)
+    return f"{killed} random SIGKILLs with resume in between: one run, no point twice, losses and weights identical"

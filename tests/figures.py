@@ -1,0 +1,64 @@
+"""The figures behind "nothing is lost", measured at full length: python -m tests.figures [NAME ...]
+
+Each is one line. The test suite does a part of every one of them; all of them together take some 15 minutes.
+"""
+
+import shutil
+import sqlite3
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from runner import stores
+from tests import (
+    clean_clone,
+    test_checkpoint,
+    test_delivery,
+    test_durable,
+    test_exact,
+    test_reconcile,
+    test_resume,
+    test_status,
+)
+
+#: name -> (folder, empty store) -> its line.
+FIGURES: dict[str, Callable[[Path, Path], str]] = {
+    "save": lambda folder, store: test_durable.kills(folder, store),
+    "damage": lambda folder, _: test_checkpoint.figure(folder),
+    "exact": lambda *_: test_exact.matrix(),
+    "status": lambda _, store: test_status.figure(store),
+    "kills": lambda folder, store: test_resume.figure(folder, store),
+    "stores": lambda *_: test_reconcile.figure_store_race(),
+    "live": lambda *_: test_reconcile.figure_live_runs(),
+    "server": lambda *_: test_delivery.figure_server_killed(),
+    "reproduce": lambda *_: clean_clone.figure(),
+}
+
+
+def main(names: list[str]) -> None:
+    unknown = set(names) - FIGURES.keys()
+    if unknown:
+        sys.exit(f"there is no figure {', '.join(unknown)}; there are {', '.join(FIGURES)}")
+    with tempfile.TemporaryDirectory(prefix="runner-figures-") as place:
+        store = _empty_store(Path(place))
+        for name in names or FIGURES:
+            folder, begun = Path(place) / name, time.monotonic()
+            folder.mkdir()
+            told = FIGURES[name](folder, store)
+            print(f"{name} ({time.monotonic() - begun:.0f} s): {told}", flush=True)
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _empty_store(folder: Path) -> Path:
+    path = folder / "empty.db"
+    stores.open_store(f"sqlite:///{path}")
+    with sqlite3.connect(path) as store:
+        store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store.close()
+    return path
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
