@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from omegaconf import OmegaConf
 from torch import nn
 
 from runner import checkpoint, guard, limits, lookup
@@ -217,44 +220,131 @@ def unguarded(guarded: list[str], *words: str, cwd: Path) -> None:
 def _run_unguarded(guarded: list[str], words: tuple[str, ...], cwd: str) -> None:
     import contextlib
 
+    sys.path.insert(0, cwd)  # where a package of others would be
     for name in guarded:
-        setattr(guard, name, lambda *_: contextlib.nullcontext())
+        setattr(guard, name, (lambda load: load) if name == "_checked" else lambda *_: contextlib.nullcontext())
     command._child(words, cwd, f"{cwd}/.out", f"{cwd}/.err", {})
 
 
-REAL = {
-    "callback": ["check", "summary", "+hydra.callbacks.x={_target_:logging.FileHandler,filename:CANARY}"],
-    "logging": [
+#: Hostile rows whose guard is taken away: the guard, the files, the words.
+HANDLER = "{_target_:logging.FileHandler,filename:CANARY}"
+REAL: dict[str, tuple[str, dict[str, str], list[str]]] = {
+    "callback": ("check", {}, ["summary", f"+hydra.callbacks.x={HANDLER}"]),
+    "callback by package": (
         "check",
-        "summary",
-        "+hydra.hydra_logging.handlers.x={class:logging.FileHandler,filename:CANARY}",
-    ],
-    "rerun": ["check_words", "summary", "--experimental-rerun=config.pickle"],
-    "plugins": ["_without_working_directory", "summary"],
+        {"conf/data/evil.yaml": f"# @package hydra.callbacks\nx: {TOUCH}\n"},
+        ["summary", "data=evil"],
+    ),
+    "logging": (
+        "check",
+        {},
+        ["summary", "+hydra.hydra_logging.handlers.x={class:logging.FileHandler,filename:CANARY}"],
+    ),
+    "logging group": (
+        "check",
+        {"conf/hydra/job_logging/evil.yaml": JOB_LOGGING},
+        ["summary", "hydra/job_logging=evil"],
+    ),
+    "environment": (
+        "check",
+        {},
+        ["summary", "+hydra.job.env_set.RUNNER_TRUST=canary", "data.name=canary.touch"],
+    ),
+    "folder of the run": ("check", {STUDY: "hydra: {run: {dir: CANARY}}\n"}, ["summary", "experiments=x"]),
+    "launcher's part": ("check", {}, ["-m", "seed=0", f"+hydra.launcher.x={HANDLER}"]),
+    "sweeper's part": ("check", {}, ["-m", "seed=0", f"+hydra.sweeper.x={HANDLER}"]),
+    "searchpath": ("_checked", {}, ["summary", "hydra.searchpath=[pkg://canary]"]),
+    "rerun": ("check_words", {}, ["summary", "--experimental-rerun=config.pickle"]),
 }
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_without_its_guard_hydra_would_have_run_it(name: str, workplace: Path) -> None:
     canary = workplace / "touched"
+    taken, files, words = REAL[name]
+    words = [word.replace("CANARY", str(canary)) for word in words]
     (workplace / "config.pickle").write_bytes(pickle.dumps(Touch(canary)))
-    if name == "plugins":
-        (workplace / "hydra_plugins").mkdir()
-        (workplace / "hydra_plugins/evil.py").write_text(f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n")
-    taken, *words = [word.replace("CANARY", str(canary)) for word in REAL[name]]
-    if name == "plugins":
-        env = {**os.environ, "PYTHONPATH": "", "RUNNER_ACTIVE": "1"}
-        subprocess.run([sys.executable, "-m", "runner", "--cfg", "job"], cwd=workplace, env=env, check=True, timeout=60)
-        assert not canary.exists()
-        script = "from runner import guard, cli; import contextlib, sys; sys.argv[1:] = ['--cfg', 'job'];"
-        script += "guard._without_working_directory = contextlib.nullcontext; cli.main()"
-        subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, timeout=60)
-    else:
-        done = command.runner(*words, cwd=workplace, code=2)
-        assert "Traceback" not in done.err
-        assert not canary.exists()
-        unguarded([taken], *words, cwd=workplace)
+    (workplace / "canary.py").write_text(CANARY.replace("'touched'", repr(str(canary))))
+    for file, text in files.items():
+        (workplace / file).parent.mkdir(parents=True, exist_ok=True)
+        (workplace / file).write_text(text.replace("CANARY", str(canary)))
+    done = command.runner(*words, cwd=workplace, code=2)
+    assert "Traceback" not in done.err
+    assert not canary.exists()
+    unguarded([taken], *words, cwd=workplace)
     assert canary.exists(), "nothing would have happened: the guard guards nothing"
+
+
+def test_without_its_guard_a_folder_of_plugins_would_have_been_imported(workplace: Path) -> None:
+    canary = workplace / "touched"
+    (workplace / "hydra_plugins").mkdir()
+    (workplace / "hydra_plugins/evil.py").write_text(f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n")
+    env = {**os.environ, "PYTHONPATH": "", "RUNNER_ACTIVE": "1"}
+    subprocess.run([sys.executable, "-m", "runner", "--cfg", "job"], cwd=workplace, env=env, check=True, timeout=60)
+    assert not canary.exists()
+    script = "from runner import guard, cli; import contextlib, sys; sys.argv[1:] = ['--cfg', 'job'];"
+    script += "guard._without_working_directory = contextlib.nullcontext; cli.main()"
+    subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, timeout=60)
+    assert canary.exists(), "nothing would have happened: the guard guards nothing"
+
+
+def test_what_lookup_refuses_would_have_been_called(workplace: Path, monkeypatch: Any) -> None:
+    """The same words, from a person who trusts the package."""
+    canary, words = workplace / "touched", ("data.name=canary.touch",)
+    (workplace / "canary.py").write_text(CANARY)
+    monkeypatch.chdir(workplace)
+    monkeypatch.syspath_prepend(workplace)
+    with composing.hydra():
+        assert "data.name: " in composing.problem(*words)
+        assert not canary.exists()
+        monkeypatch.setenv("RUNNER_TRUST", "canary")
+        composing.problem(*words)
+    del sys.modules["canary"]
+    assert canary.exists(), "nothing would have happened: the guard guards nothing"
+
+
+def test_a_resolver_that_is_taken_away_would_have_been_called(workplace: Path, monkeypatch: Any) -> None:
+    canary = workplace / "touched"
+    monkeypatch.chdir(workplace)
+    words = ("tracking.run_name='${touch:x}'",)
+    OmegaConf.register_new_resolver("touch", lambda _: canary.touch())
+    with composing.hydra():
+        assert "touch" in composing.problem(*words)
+        assert not canary.exists()
+        OmegaConf.register_new_resolver("touch", lambda _: canary.touch())
+        composing.problem(*words)
+    assert canary.exists(), "nothing would have happened: the guard guards nothing"
+    OmegaConf.clear_resolver("touch")
+
+
+def test_a_tag_would_have_been_called(workplace: Path) -> None:
+    canary = workplace / "touched"
+    text = f"!!python/object/apply:os.mkdir [{canary}]"
+    with pytest.raises(ConfigError, match="may name code"):
+        limits.check_text(text, "x.yaml")
+    yaml.unsafe_load(text)
+    assert canary.exists(), "nothing would have happened: the guard guards nothing"
+
+
+def test_a_preset_outside_of_its_folders_would_have_been_read(workplace: Path, monkeypatch: Any) -> None:
+    (workplace / "conf/data").mkdir(parents=True)
+    (workplace / "evil.yaml").write_text("name: evil\n")
+    monkeypatch.chdir(workplace)
+    with composing.hydra():
+        assert "data/../..: " in composing.problem("data=../../evil")
+        monkeypatch.setattr(guard.CheckedFiles, "load_config", FileConfigSource.load_config)
+        assert composing.config(["data=../../evil"]).data.name == "evil"
+
+
+@pytest.mark.parametrize(("limit", "name"), [("BYTES", "size"), ("VALUES", "bomb"), ("DEPTH", "depth")])
+def test_without_its_limit_a_file_would_have_been_taken(
+    limit: str, name: str, monkeypatch: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "x.yaml").write_text(HOSTILE[name][0][STUDY])
+    with pytest.raises(ConfigError):
+        limits.check(tmp_path / "x.yaml", "x.yaml")
+    monkeypatch.setattr(limits, limit, 10**12)
+    limits.check(tmp_path / "x.yaml", "x.yaml")
 
 
 def test_only_the_person_reads_other_variables(workplace: Path, monkeypatch: Any) -> None:
