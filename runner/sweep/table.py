@@ -1,0 +1,58 @@
+"""What a sweep has come to: one row for each job."""
+
+import math
+from dataclasses import dataclass, field
+
+#: How a job stands; a pruned job is FINISHED and tells at which epoch.
+STATES = ("WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED")
+
+
+@dataclass
+class Row:
+    """One job: what is varied, how it stands, and its figures."""
+
+    number: int  # from 0, as Hydra counts
+    overrides: dict[str, str]  # what is varied: key -> value as typed
+    run_id: str = ""  # "" before it begins
+    status: str = "WAITING"
+    value: float | None = None  # the best of the monitored metric
+    metrics: dict[str, float] = field(default_factory=dict)  # the newest value of each loss and metric
+    epoch: int = 0
+    epochs: int = 0
+    seconds: float | None = None  # since it began, or that it took
+    pruned: int | None = None  # the epoch after which it was given up
+    reason: str = ""  # why it is FAILED or KILLED, in a line
+
+    @property
+    def name(self) -> str:
+        """`optimizer.lr=0.1, seed=2`: what tells this job from the others."""
+        return ", ".join(f"{key}={value}" for key, value in self.overrides.items())
+
+
+@dataclass
+class Table:
+    """All jobs of a sweep in the order of their numbers."""
+
+    rows: list[Row]
+    metric: str = "valid/loss"  # what jobs are ranked by
+    mode: str = "min"  # which of its values are better: min | max
+
+    @property
+    def keys(self) -> list[str]:
+        """What is varied, in the order in which it was typed."""
+        return list(dict.fromkeys(key for row in self.rows for key in row.overrides))
+
+    @property
+    def ranked(self) -> list[Row]:
+        """The jobs with a value, the best first; equal ones by their number."""
+        found = [row for row in self.rows if row.value is not None and math.isfinite(row.value)]
+        sign = 1 if self.mode == "min" else -1
+        return sorted(found, key=lambda row: (sign * (row.value or 0.0), row.number))
+
+    @property
+    def best(self) -> Row | None:
+        """The best of the jobs that ended well."""
+        return next((row for row in self.ranked if row.status == "FINISHED"), None)
+
+    def having(self, status: str) -> list[Row]:
+        return [row for row in self.rows if row.status == status]
