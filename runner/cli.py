@@ -21,7 +21,7 @@ from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
 from runner.spool import Undelivered
-from runner.task import Task, Wrong
+from runner.task import Task
 
 
 def main() -> NoReturn:
@@ -116,8 +116,6 @@ def _guarded(name: str) -> int:
         guard.check_words(sys.argv[1:])
         guard.install()
         hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
-    except Wrong as error:
-        _stop(str(error))
     except Interrupted as stop:
         print(secrets.masked(told(stop)), file=sys.stderr)
         return stop.exit_code

@@ -21,10 +21,6 @@ from runner.sweep.manifest import Job, Manifest
 from runner.sweep.outcome import Outcome
 
 
-class Wrong(Exception):
-    """A single run's configuration is wrong, in words that are ready to be printed."""
-
-
 @dataclass
 class Task:
     """A task function that another process can be handed: it takes the jobs it is to run along."""
@@ -48,10 +44,9 @@ class Task:
         try:
             self.codes.append(self._run(config, overrides))
         except composed.ERRORS as error:
-            message = composed.told(error, overrides)
+            print(secrets.masked(composed.told(error, overrides)), file=sys.stderr)
             if not sweeps_:
-                raise Wrong(message) from error
-            print(secrets.masked(message), file=sys.stderr)
+                sys.exit(2)
             raise
         except Undelivered as error:
             print(secrets.masked(str(error)), file=sys.stderr)
