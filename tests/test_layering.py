@@ -14,6 +14,7 @@ FLOORS = [
     ["sweeps"],
     ["composed"],
     ["guard"],
+    ["sweep"],
     ["commands"],
     ["ready", "exports"],
     ["recall", "drift"],
@@ -47,8 +48,8 @@ KNOWS = {
     "hydra": {"cli", "composed", "guard", "hydra_plugins"},
     "omegaconf": {"cli", "composed", "guard", "sweeps", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
-    "matplotlib": {"plots", "worked"},
-    "rich": {"screen", "commands", "worked"},
+    "matplotlib": {"plots", "worked", "sweep"},
+    "rich": {"screen", "commands", "worked", "sweep"},
 }
 #: What must not be loaded by composing a configuration alone.
 LIGHT = [
