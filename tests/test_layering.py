@@ -14,7 +14,7 @@ FLOORS = [
     ["task"],
     ["sweeps"],
     ["composed"],
-    ["guard"],
+    ["guard", "composing"],
     ["sweep"],
     ["commands"],
     ["ready", "exports"],
@@ -46,8 +46,8 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "task", "composed", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "task", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
+    "hydra": {"cli", "task", "composing", "composed", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "task", "composing", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
