@@ -22,6 +22,7 @@ FLOORS = [
     ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores"],
     ["prepare"],
     ["checks", "schema"],
+    ["vectorized"],
     ["run"],
     ["exact", "fingerprint"],
     ["screen", "environment", "reproduction", "again"],
