@@ -27,11 +27,11 @@ class Pool:
     def at(self, index: Tensor) -> Batch:
         """index: (N, batch), of each run's own examples."""
         rows = (index + self.offsets).flatten()
-        x, y = (part.index_select(0, rows).unflatten(0, index.shape) for part in (self.x, self.y))
+        x, y = (part.index_select(0, rows).view(*index.shape, *part.shape[1:]) for part in (self.x, self.y))
         return x, y
 
     def _apart(self, part: Tensor) -> Tensor:
-        return part.expand(self.n, *part.shape) if self.shared else part.unflatten(0, (self.n, self.size))
+        return part.expand(self.n, *part.shape) if self.shared else part.view(self.n, self.size, *part.shape[1:])
 
 
 def same(a: Tensors, b: Tensors) -> bool:
@@ -51,7 +51,7 @@ def feed(runs: Sequence[Run]) -> Iterator[Batch]:
     epochs, start = [run.state.step // run.steps_per_epoch for run in runs], first.state.step % first.steps_per_epoch
     while True:
         orders = [_order(run, epoch, pool.size)[:end] for run, epoch in zip(runs, epochs, strict=True)]
-        for index in torch.stack(orders).to(pool.x.device).split(size, 1)[start:]:
+        for index in torch.split(torch.stack(orders).to(pool.x.device), size, 1)[start:]:
             yield pool.at(index)
         epochs, start = [epoch + 1 for epoch in epochs], 0
 

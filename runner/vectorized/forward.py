@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap  # type: ignore[attr-defined]
+from torch.func import functional_call, vmap
 
 from runner import layers
 from runner.vectorized.draws import Draws
@@ -106,7 +106,7 @@ def fold(x: Tensor) -> Tensor:
 
 def unfold(x: Tensor, n: int) -> Tensor:
     """The way back."""
-    return x.unflatten(1, (n, -1)).transpose(0, 1)
+    return x.view(len(x), n, x.shape[1] // n, *x.shape[2:]).transpose(0, 1)
 
 
 def _dropout(models: Sequence[Any], draws: Draws) -> Forward:
@@ -138,7 +138,7 @@ def _linear(stacked: Stacked, place: str) -> Forward:
             found = torch.bmm(rows, weight.mT)
         else:
             found = torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
-        return found if x.dim() == 3 else found.unflatten(1, x.shape[1:-1])
+        return found if x.dim() == 3 else found.view(*x.shape[:-1], -1)
 
     return linear
 

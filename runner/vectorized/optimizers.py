@@ -87,6 +87,8 @@ class Update:
 
     def _hand_out(self) -> None:
         self._handed_out = True
+        if not self.rule.names:
+            return
         for i, optimizer in enumerate(self.optimizers):
             start = 0
             for j, parameter in enumerate(_parameters(optimizer)):
@@ -104,7 +106,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
-    return optimizer.state.get(parameter, {})
+    return dict(optimizer.state.get(parameter, {}))
 
 
 def _taken(optimizer: torch.optim.Optimizer) -> int:
@@ -167,7 +169,7 @@ def _adam(group: dict[str, Any], decoupled: bool) -> Rule:
         p.addcdiv_(mean * rate, denominator)
 
     def fused(group: dict[str, Any], step: Tensor, p: Tensor, grad: Tensor, *kept: Tensor) -> None:
-        take = torch._fused_adamw_ if decoupled else torch._fused_adam_  # type: ignore[attr-defined]
+        take = torch._fused_adamw_ if decoupled else torch._fused_adam_
         mean, square, *most = ([part] for part in kept)
         take(
             [p],

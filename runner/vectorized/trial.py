@@ -39,6 +39,7 @@ def _trial(runs: Sequence[Run]) -> None:
     output = forward(stacked, models, draws)(x, True)
     found = many(output, y)
     stacked.take_gradients(found)  # which fails for a parameter that has none
+    _check_gradients(runs[0])
     before = exact.random_state(device)
     try:
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
@@ -55,6 +56,28 @@ def _trial(runs: Sequence[Run]) -> None:
                 raise Unstackable("a layer changes more than its parameters and buffers")
     finally:
         exact.set_random_state(before, device)
+
+
+def _check_gradients(run: Run) -> None:
+    """A gradient that is 0 but for rounding, as that of a bias before BatchNorm, differs from one program to another.
+
+    Adam and RMSprop divide gradients by their size, and make steps of a full learning rate out of it.
+    """
+    if type(run.state.optimizer) is torch.optim.SGD:
+        return
+    model, (x, y) = copy.deepcopy(run.model).double(), _examples(run)
+    for module in model.modules():
+        if isinstance(module, DROPS):
+            module.p = 0.0
+    x, y = (part.double() if part.is_floating_point() else part for part in (x, y))
+    copy.deepcopy(run.loss).double()(model.train()(x), y).backward()
+    largest = {name: float(p.grad.abs().max()) for name, p in model.named_parameters() if p.grad is not None}
+    for name, value in largest.items():
+        if 0 < value < 1e-10 * max(largest.values()):
+            raise Unstackable(
+                f"the gradient of {name} is nothing but rounding, which {type(run.state.optimizer).__name__} makes into"
+                " steps; a bias before BatchNorm is of no use: with bias: false it can be stacked"
+            )
 
 
 def _examples(run: Run) -> tuple[Tensor, Tensor]:
