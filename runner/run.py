@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from runner.lookup import ConfigError, did_you_mean
 from runner.loop import Cost, Parts, State, evaluate, train
 from runner.parts import grouped
 from runner.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Run:
     written: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     random: Callable[[], dict[str, Any]] | None = None  # the same now, of a run whose draws are not the process's
+    save: Callable[["Figure", Path], None] = plots.save  # writes a picture
     looked: dict[str, float] | None = None  # valid/..., where many models have just been looked at together
 
     @property
@@ -263,7 +267,7 @@ class Run:
         folder = self.folder / "pictures"
         for name in self.settings.plots:
             path = _folder(folder / "plots") / f"{name.rpartition('.')[2]}.png"
-            plots.save(build.plot(name, "plots")(self), path)
+            self.save(build.plot(name, "plots")(self), path)
         return folder
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from runner.events import Event, Kept
 from runner.signals import Signals
 from runner.sweep import job
 from runner.sweep.job import Told
@@ -16,7 +17,30 @@ if TYPE_CHECKING:
     from runner.limit import TimeLimit
     from runner.run import Run
     from runner.settings import Settings
+    from runner.sweep.rendering import Renderer
     from runner.tracker import Tracker
+
+
+#: Runs that have ended and are closed later: their pictures are drawn meanwhile.
+WAITING = 8
+
+
+class Held:
+    """Tells a tracker everything but files, which are kept until `let_go`: other processes are writing them."""
+
+    def __init__(self, tracker: "Tracker") -> None:
+        self.tracker = tracker
+        self._kept: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Kept):
+            self._kept.append(event)
+        else:
+            self.tracker.record(event)
+
+    def let_go(self) -> None:
+        for event in self._kept:
+            self.tracker.record(event)
 
 
 @dataclass
@@ -28,11 +52,11 @@ class Member:
     context: "Context"
     run: "Run"
     record: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
-    tracker: "Tracker | None" = None
+    held: Held | None = None
 
     @property
     def run_id(self) -> str:
-        return self.tracker.run_id if self.tracker is not None else self.job.run_id
+        return self.held.tracker.run_id if self.held is not None else self.job.run_id
 
 
 def run_together(jobs: list[Job], told: Told, say: Callable[[str], None]) -> list[Outcome]:
@@ -75,21 +99,31 @@ def _begun(jobs: list[Job], told: Told, outcomes: dict[int, Outcome]) -> list[Me
 
 def _train(members: list[Member], told: Told, signals: Signals, outcomes: dict[int, Outcome]) -> None:
     from runner.limit import TimeLimit
+    from runner.sweep.rendering import rendering
     from runner.vectorized import drive_many
 
-    def ended(number: int, error: BaseException | None) -> None:
-        member = members[number]
-        outcomes[member.job.number] = _closed(member, told, error)
-
     limits = [TimeLimit(member.settings.trainer.time_limit) for member in members]
-    try:
-        observers = [[_opened(member)] for member in members]
-        drive_many([member.run for member in members], observers, lambda: _reason(signals, limits), ended)
-    except BaseException as error:
-        for member in members:
-            if member.job.number not in outcomes:
-                outcomes[member.job.number] = _closed(member, told, error)
-        raise
+    over: list[tuple[Member, BaseException | None]] = []
+
+    def close(left: int) -> None:
+        while len(over) > left:
+            member, error = over.pop(0)
+            outcomes[member.job.number] = _closed(member, told, renderer, error)
+
+    def ended(number: int, error: BaseException | None) -> None:
+        over.append((members[number], error))
+        close(WAITING)
+
+    with rendering() as renderer:
+        try:
+            observers = [[_opened(member, renderer)] for member in members]
+            drive_many([member.run for member in members], observers, lambda: _reason(signals, limits), ended)
+        except BaseException as error:
+            close(0)
+            over += [(member, error) for member in members if member.job.number not in outcomes]
+            raise
+        finally:
+            close(0)
     signals.check()
 
 
@@ -97,7 +131,7 @@ def _reason(signals: Signals, limits: list["TimeLimit"]) -> BaseException | None
     return signals.stop() or next((reason for limit in limits if (reason := limit.stop()) is not None), None)
 
 
-def _opened(member: Member) -> "Tracker":
+def _opened(member: Member, renderer: "Renderer") -> Held:
     """A run of its own for the job, as `commands.train.record` makes it."""
     from runner import tracking
     from runner.commands.train import identity, named
@@ -107,17 +141,20 @@ def _opened(member: Member) -> "Tracker":
     recording = tracking.recording(
         *goal, *identity(member.run, context, run_id), run_id or None, member.settings.checkpoint.keep
     )
-    member.tracker = member.record.enter_context(recording)
-    return member.tracker
+    member.held = Held(member.record.enter_context(recording))
+    member.run.save = renderer.save
+    return member.held
 
 
-def _closed(member: Member, told: Told, error: BaseException | None) -> Outcome:
+def _closed(member: Member, told: Told, renderer: "Renderer", error: BaseException | None) -> Outcome:
     """End the job's run with the truth."""
     found = error
     try:
-        if error is None and member.settings.tracking.log_model and member.tracker is not None:
-            _log_model(member)
-        member.record.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+        with member.record:
+            if member.held is not None:
+                _let_go(member, member.held, renderer)
+            if error is not None:
+                raise error
     except BaseException as raised:
         found = raised
     if found is None:
@@ -127,12 +164,15 @@ def _closed(member: Member, told: Told, error: BaseException | None) -> Outcome:
     return job.ended(member.job, member.run, told, member.run_id, "KILLED", str(found))
 
 
-def _log_model(member: Member) -> None:
+def _let_go(member: Member, held: Held, renderer: "Renderer") -> None:
+    """Files that are there now, and the MLflow model if one is wanted."""
     from runner import logged_model
 
-    assert member.tracker is not None
     run = member.run
-    logged_model.log(member.tracker.client, member.run_id, run.model, run.batch_of(2), run.folder)
+    renderer.wait(run.folder)
+    held.let_go()
+    if member.settings.tracking.log_model and run.trains and run.state.step:
+        logged_model.log(held.tracker.client, member.run_id, run.model, run.batch_of(2), run.folder)
 
 
 def _numbers(members: list[Member]) -> str:
