@@ -80,3 +80,5 @@ def bar(figure: "Figure", beside: "Axes", table: Table, norm: "Normalize") -> No
     if type(norm).__name__ == "LogNorm":
         made.ax.yaxis.set_major_formatter(_scale.plain if low >= 1e-4 and high <= 1e5 else _scale.power)
         made.ax.yaxis.set_minor_formatter(lambda value, position: "")
+    else:  # matplotlib's own would write a factor above the bar
+        made.ax.yaxis.set_major_formatter(lambda value, position: _style.number(value, 6))

@@ -58,9 +58,8 @@ def _grid(table: Table, rows: list[Row], across: Parameter, down: Parameter) -> 
     _name(axes, across, down, wide, high)
     norm = _look.normalize(list(cells.values()))
     _draw_cells(axes, table, cells, across, down, norm)
-    size = min(9.0, 72 * wide / len(across.values) / 4.2, 72 * high / len(down.values) * 0.6)
     if max(len(across.values), len(down.values)) <= WRITTEN:
-        _write_cells(axes, table, rows, across, down, norm, size)
+        _write_cells(axes, table, rows, across, down, norm, wide / len(across.values))
     _style.legend(axes)
     _look.bar(figure, axes, table, norm)
     return figure
@@ -121,12 +120,15 @@ def _draw_cells(
 
 
 def _write_cells(
-    axes: "Axes", table: Table, rows: list[Row], across: Parameter, down: Parameter, norm: "Normalize", size: float
+    axes: "Axes", table: Table, rows: list[Row], across: Parameter, down: Parameter, norm: "Normalize", room: float
 ) -> None:
-    """The means; in brackets where a job was given up before its end."""
+    """The means, in cells `room` inches wide; in brackets where a job was given up before its end."""
     pruned = {(across.place(row), down.place(row)) for row in rows if row.pruned is not None}
     shade = _look.shades(table, norm)
-    for (at_x, at_y), value in means(rows, across, down).items():
+    cells = means(rows, across, down)
+    widest = max(_style.measure(f"({_style.number(value, 3)})", 9) for value in cells.values())
+    size = min(9.0, 9.0 * room / widest)
+    for (at_x, at_y), value in cells.items():
         red, green, blue, _ = shade(value)
         colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
         x, y = across.places.index(at_x), down.places.index(at_y)
