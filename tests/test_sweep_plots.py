@@ -4,6 +4,7 @@ import itertools
 import math
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,10 @@ def test_each_sweep_gets_its_plots(
             assert image.width == 960
 
 
+def finished(jobs: Iterable[dict[str, str]]) -> Table:
+    return Table([Row(i, overrides, f"{i:032x}", "FINISHED", 1.0 + i) for i, overrides in enumerate(jobs)])
+
+
 def degenerate() -> dict[str, Table]:
     nan, mixed, failed = (sweep(LR, WIDTH, seeds(2))[0] for _ in range(3))
     for row in nan.rows:
@@ -122,13 +127,9 @@ def degenerate() -> dict[str, Table]:
     tiny = sweep(("a.eps", ["1e-12", "2e-12", "3e-12"]), ("b", ["0", "1e-300", "1e300"]), low=1e-12)[0]
     odd = sweep(("model.layers", ODD), ("flag", ["true", "false", "null"]), ("n", ["1", "null", "2.5"]), low=1e-9)[0]
     wide = sweep(*((f"group{i}.a_rather_long_key_number_{i}", ["1", "2"]) for i in range(6)))[0]
-    many = Table(
-        [Row(i, {"lr": f"{1.02**i / 1e4:.6g}", "p": f"{i * 7919 % 500}"}, "", "FINISHED", 1.0 + i) for i in range(500)]
-    )
-    named = Table(
-        [Row(i, {"name": f"a configuration with the number {i}"}, "", "FINISHED", 1.0 + i) for i in range(500)]
-    )
-    partly = Table([Row(i, {"a": "1", "b": "2"} if i % 2 else {"c": "3"}, "", "FINISHED", 1.0 + i) for i in range(4)])
+    many = finished({"lr": f"{1.02**i / 1e4:.6g}", "p": f"{i * 7919 % 500}"} for i in range(500))
+    named = finished({"name": f"a configuration with the number {i}"} for i in range(500))
+    partly = finished({"a": "1", "b": "2"} if i % 2 else {"c": "3"} for i in range(4))
     running = sweep(LR, seeds(3))[0]
     for row in running.rows:
         row.status = "RUNNING"
@@ -140,15 +141,22 @@ def degenerate() -> dict[str, Table]:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("name", degenerate())
-def test_every_sweep_is_drawn_without_a_warning(name: str, mode: str) -> None:
+def test_every_sweep_is_drawn_without_a_warning(name: str) -> None:
     table = degenerate()[name]
-    table.mode = mode
     broken: Curves = {row.number: [(1, math.nan), (2, math.inf), (3, 1e308)] for row in table.rows}
-    for found in (curves_of(table), broken, {row.number: [(7, 0.5)] for row in table.rows}, {}):
+    for mode, found in (("min", curves_of(table)), ("max", broken)):
+        table.mode = mode
         for plot, figure in plots.draw_all(table, found):
             assert collisions(figure) == [], plot
+
+
+@pytest.mark.parametrize("found", [{}, {0: [(7, 0.5)]}, {0: [], 1: [(7, 0.5)]}, {99: [(1, 1.0)]}])
+def test_curves_of_no_or_one_point_are_no_trouble(found: Curves) -> None:
+    table, _ = sweep(LR, seeds(2))
+    assert {"ranked", "mean_and_spread"} < {name for name, _ in plots.draw_all(table, found)}
+    figure = curves.draw(table, found)
+    assert (figure is not None) is bool(found.get(0) or found.get(1))
 
 
 def test_a_sweep_without_any_result_has_no_plots_but_its_failures() -> None:
@@ -313,7 +321,7 @@ def test_values_are_written_up_to_twelve_by_twelve() -> None:
 
 def test_values_that_make_no_grid_are_points_in_the_plane() -> None:
     axes = drawn(heat_map, degenerate()["many"]).axes[0]
-    assert len(axes.get_lines()) == 501
+    assert len(axes.collections[0].get_offsets()) == 500
     assert points(axes, "best") == [(0.0001, 0.0)]
 
 

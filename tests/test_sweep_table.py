@@ -18,8 +18,8 @@ ODD = {"model.layers": "[16,32]", "note": 'a "quoted", größe\nof $5', "seed": 
 
 def table(mode: str = "min") -> Table:
     rows = [
-        Row(0, {"optimizer.lr": "0.1", **ODD}, "a" * 32, "FINISHED", 0.5, {"valid/loss": 0.6, "lr": 0.1, "epoch": 3.0}, 3),
-        Row(1, {"optimizer.lr": "1e-12", "seed": "1"}, "b" * 32, "FINISHED", 0.25, {"valid/Accuracy": 0.5}, 2, pruned=2),
+        Row(0, {"optimizer.lr": "0.1", **ODD}, "a" * 32, "FINISHED", 0.5, {"valid/loss": 1, "lr": 0.1, "epoch": 3}, 3),
+        Row(1, {"optimizer.lr": "1e-9", "seed": "1"}, "b" * 32, "FINISHED", 0.25, {"valid/Accuracy": 0.5}, 2, pruned=2),
         Row(2, {"optimizer.lr": "10", "seed": "1"}, "c" * 32, "FAILED", 1e-9, reason="FloatingPointError: nan,\nat 3"),
         Row(3, {"optimizer.lr": "1", "seed": "1"}, "d" * 32, "FINISHED", math.nan, {"valid/Accuracy": math.inf}),
         Row(4, {"optimizer.lr": "2", "seed": "1"}),

@@ -74,9 +74,9 @@ def _plane(table: Table, rows: list[Row], across: Parameter, down: Parameter) ->
     _name(axes, across, down, 5.0, 3.5)
     norm = _look.normalize([row.value or 0.0 for row in rows])
     shade = _look.shades(table, norm)
-    for row in reversed(rows):  # the best on top
-        at = [across.place(row)], [down.place(row)]
-        axes.plot(*at, "o", color=shade(row.value or 0.0), markersize=8, markeredgecolor="white", markeredgewidth=0.5)
+    worst_first = rows[::-1]  # the best is drawn over the others
+    at = [across.place(row) for row in worst_first], [down.place(row) for row in worst_first]
+    axes.scatter(*at, c=[shade(row.value or 0.0) for row in worst_first], s=60, edgecolors="white", linewidths=0.5)
     best = _look.best(table)
     if best is not None:
         _look.star(axes, across.place(best), down.place(best))

@@ -1,6 +1,6 @@
 """Three parameters or more: an axis for each and one for the result, and a line for each job."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,13 +52,14 @@ def height(parameter: Parameter, row: Row) -> float:
 def _draw_lines(axes: "Axes", table: Table, rows: list[Row], varied: list[Parameter]) -> None:
     norm = _look.normalize([row.value or 0.0 for row in rows])
     shade, best = _look.shades(table, norm), _look.best(table)
-    grey = {"color": _style.PALE, "linewidth": 0.8, "zorder": 1}
+    grey: dict[str, Any] = {"color": _style.PALE, "linewidth": 0.8, "zorder": 1}
     thin = 1.2 if len(rows) <= 60 else 0.7
     with_value = {row.number for row in rows}
     label = "failed, pruned or without a result"
     for row in [row for row in table.rows if row.number not in with_value] + rows[::-1]:
         x, y = list(range(len(varied) + 1)), [height(parameter, row) for parameter in varied]
         y += [float(norm(row.value or 0.0))] if row.number in with_value else []
+        look: dict[str, Any]
         if row is best:
             look = {"color": _style.RED, "linewidth": 2.8, "zorder": 4, "label": "best"}
         elif row.pruned is not None or row.number not in with_value:
@@ -67,7 +68,7 @@ def _draw_lines(axes: "Axes", table: Table, rows: list[Row], varied: list[Parame
             look = {"color": shade(row.value or 0.0), "linewidth": thin, "alpha": 0.8, "zorder": 2}
         axes.plot(x[: len(y)], y, clip_on=False, **look)
     if best is not None:
-        axes.plot([len(varied)], [float(norm(best.value))], clip_on=False, **_look.STAR)
+        axes.plot([len(varied)], [float(norm(best.value or 0.0))], clip_on=False, **_look.STAR)
 
 
 def _draw_axis(axes: "Axes", place: int, name: str, ticks: Ticks, slot: float, last: bool = False) -> None:
