@@ -49,16 +49,22 @@ def planned(jobs: list[list[str]]) -> Any:
         return sweeps.manifest(good, jobs, EXPERIMENT, []), good[0].settings
 
 
-def swept(jobs: list[list[str]], together: bool) -> float:
-    """A whole sweep in this process: composed, checked, trained, recorded, plotted, closed."""
+def swept(jobs: list[list[str]], how: str) -> float:
+    """A whole sweep in this process: composed, checked, trained, recorded, plotted, closed.
+
+    how: "together" (hydra/launcher=vectorized), "one by one" (hydra/launcher=one_by_one) or "basic".
+    """
     from rich.console import Console
 
     from runner.sweep import conduct, job
+    from runner.sweep.one_by_one import run_one_by_one
     from runner.sweep.together import run_together
 
     def launch(todo: list[Any], told: Any) -> list[Any]:
-        if together:
+        if how == "together":
             return run_together(todo, told, lambda line: None)
+        if how == "one by one":
+            return run_one_by_one(todo, told)
         return [job.run(one, told) for one in todo]
 
     begun = time.perf_counter()
