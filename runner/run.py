@@ -44,6 +44,7 @@ class Run:
     best: Best
     epoch: int = 0
     stopped: str = ""  # why training ends before its last epoch
+    pruned: int | None = None  # the epoch after which a sweep has given it up
     history_: History = field(default_factory=History)
     saved: float = field(default_factory=time.monotonic)
     written: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files

@@ -53,6 +53,9 @@ class Tracking:
 
 @dataclass
 class Sweep:
+    pruner: Any = (
+        None  # asha | median, or {name: asha, min_epochs: 1, factor: 3}: gives up jobs that do worse; null: none
+    )
     keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins
 
 
