@@ -10,9 +10,9 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import guard, secrets
+from runner import errors, guard, secrets
 from runner.context import Context
-from runner.errors import ConfigError, Problems, did_you_mean, each, told
+from runner.errors import ConfigError, Problems, did_you_mean, each
 from runner.origins import Origins, plain, shown
 from runner.settings import Settings
 
@@ -111,12 +111,17 @@ def placed(error: ConfigError, overrides: list[str]) -> str:
     return "\n".join(lines)
 
 
+def told(error: Exception, overrides: list[str]) -> str:
+    """What is wrong with a job, in words."""
+    return placed(error, overrides) if isinstance(error, ConfigError) else explained(error, overrides)
+
+
 def explained(error: Exception, words: list[str]) -> str:
     """One message that names the key, and the nearest right one."""
     file = re.match(r"In '([^']+)': ", str(error))
     place = f" (in {_file(file[1])})" if file and file[1] != "config" else ""
     if isinstance(error, ConfigError):
-        return told(error)
+        return errors.told(error)
     if isinstance(error, OverrideParseException):
         problem = str(error).split("\n")[0]
         return f"{error.override}: this is not key=value: {problem}; put a value with = or : or a comma in quotes"

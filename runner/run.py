@@ -171,9 +171,15 @@ class Run:
         check_loss("test/loss", values.get("test/loss", 0.0), self.state.step)
         done = f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
         reason = self.stopped or (done if self.trains else "inputs pushed through, nothing trained")
-        yield Finished(self.state.step, values, reason)
+        yield Finished(self.state.step, values, reason, self._told_of_best())
         if self.settings.plots:
             yield Kept(self._plots())
+
+    def _told_of_best(self) -> dict[str, str]:
+        """Tags that say how good the run is."""
+        if math.isnan(self.best.value):
+            return {}
+        return {"best.metric": self.monitor, "best.value": repr(self.best.value), "best.step": str(self.best.step)}
 
     def lose_patience(self) -> None:
         """Stop if nothing has been better for `trainer.patience` validations."""

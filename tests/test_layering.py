@@ -11,9 +11,11 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["__main__"],
     ["cli"],
+    ["task"],
     ["sweeps"],
     ["composed"],
     ["guard"],
+    ["sweep"],
     ["commands"],
     ["ready", "exports"],
     ["recall", "drift"],
@@ -39,24 +41,28 @@ FLOORS = [
     ["randomness", "lookup", "ranges", "uris"],
     ["signatures", "origins", "signals", "spool"],
     ["secrets"],
-    ["layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
+    ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
     ["durable", "liveness"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "composed", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "composed", "guard", "sweeps", "hydra_plugins"},
+    "hydra": {"cli", "task", "composed", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "task", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
-    "matplotlib": {"plots", "worked"},
-    "rich": {"screen", "commands", "worked"},
+    "matplotlib": {"plots", "sweep", "worked"},
+    "rich": {"screen", "sweep", "commands", "worked"},
 }
 #: What must not be loaded by composing a configuration alone.
 LIGHT = [
     "cli",
     "composed",
     "guard",
+    "task",
+    "frozen",
     "sweeps",
+    "sweep/manifest",
+    "sweep/job",
     "origins",
     "secrets",
     "limits",
