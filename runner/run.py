@@ -176,10 +176,16 @@ class Run:
             yield Kept(self._plots())
 
     def _told_of_best(self) -> dict[str, str]:
-        """Tags that say how good the run is."""
+        """Tags that say how good the run is, and whether it was given up."""
+        pruned = {} if self.pruned is None else {"sweep.pruned": str(self.pruned)}
         if math.isnan(self.best.value):
-            return {}
-        return {"best.metric": self.monitor, "best.value": repr(self.best.value), "best.step": str(self.best.step)}
+            return pruned
+        return {
+            **pruned,
+            "best.metric": self.monitor,
+            "best.value": repr(self.best.value),
+            "best.step": str(self.best.step),
+        }
 
     def lose_patience(self) -> None:
         """Stop if nothing has been better for `trainer.patience` validations."""

@@ -22,7 +22,6 @@ FLOORS = [
     ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores"],
     ["prepare"],
     ["checks", "schema"],
-    ["sweep"],
     ["run"],
     ["exact", "fingerprint"],
     ["screen", "environment", "reproduction", "again"],

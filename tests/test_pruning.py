@@ -1,9 +1,11 @@
 """Jobs of a sweep that are given up between epochs: the rules, the file between the jobs, and runs."""
 
-import multiprocessing
 import random
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,8 @@ from runner.sweep.pruning import FILE, pruning
 from tests.conftest import Start, settings
 
 EPOCHS = 27
+#: In an order that is neither from worst to best nor from best to worst.
+RATES = [0.01, 0.3, 0.001, 0.1, 0.03, 0.003, 0.05, 0.005, 0.02]
 
 
 def trained(rule: pruners.Rule | None, curves: Sequence[Sequence[float]], mode: str = "min") -> list[int]:
@@ -142,23 +146,26 @@ def test_a_right_pruner_is_taken(spec: object) -> None:
     assert checks.check(made).mode == "min"
 
 
-def _tell(path: Path, job: int, looks: int) -> None:
-    shared = SharedLooks(path, "min")
-    for epoch in range(looks):
-        shared.add(job, epoch, job + epoch / 7)
+TELL = """
+import sys
+from pathlib import Path
+from runner.sweep.looks import SharedLooks
+
+shared, job = SharedLooks(Path(sys.argv[1]), "min"), int(sys.argv[2])
+for epoch in range(500):
+    shared.add(job, epoch, job + epoch / 7)
+"""
 
 
 def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("forkserver")
-    processes = [context.Process(target=_tell, args=(tmp_path / FILE, job, 500)) for job in range(3)]
-    for process in processes:
-        process.start()
+    words = [sys.executable, "-W", "error", "-c", TELL, tmp_path / FILE]
+    processes = [subprocess.Popen([*words, str(job)]) for job in range(3)]
     reader, seen = SharedLooks(tmp_path / FILE, "min"), 0
-    while any(process.is_alive() for process in processes):
+    while any(process.poll() is None for process in processes):
         now = sum(map(len, reader.now().values.values()))
         assert now >= seen
         seen = now
-    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert [process.returncode for process in processes] == [0, 0, 0]
     assert reader.now().values == {job: {epoch: job + epoch / 7 for epoch in range(500)} for job in range(3)}
 
 
@@ -174,13 +181,14 @@ def test_half_a_line_and_a_look_that_comes_twice_do_no_harm(tmp_path: Path) -> N
     assert shared.now().values.keys() == SharedLooks(shared.path, "min").now().values.keys() == {0, 1}
 
 
-def sweep(start: Start, folder: Path, pruner: object, **changes: object) -> list[Run]:
-    """27 jobs of learning rates and seeds, one after the other."""
+def sweep(start: Start, folder: Path, pruner: object, **changes: Any) -> list[Run]:
+    """27 jobs of learning rates and widths, one after the other."""
     runs = []
-    rates = random.Random(4).sample([10 ** (-3 + 2 * k / 8) for k in range(9)], 9)
-    for job, (rate, seed) in enumerate((rate, seed) for rate in rates for seed in range(3)):
-        given = {"optimizer": {"name": "SGD", "lr": rate}, "seed": seed, "epochs": EPOCHS, **changes}
-        run = start(**given)
+    for job, (rate, width) in enumerate((rate, width) for rate in RATES for width in (8, 16, 32)):
+        layers = ["Flatten", {"Linear": width}, "ReLU", {"Linear": 10}]
+        optimizer = {"name": "SGD", "lr": rate, "momentum": 0.9}
+        given = {"data": {"name": "digits"}, "loss": {"name": "CrossEntropyLoss"}, "epochs": 9, "batch_size": 128}
+        run = start(**{**given, "layers": layers, "optimizer": optimizer, **changes})
         run.settings.sweep.pruner = pruner
         drive(run, pruning(run, job, folder))
         runs.append(run)
@@ -190,9 +198,9 @@ def sweep(start: Start, folder: Path, pruner: object, **changes: object) -> list
 def test_asha_over_27_runs_finds_the_same_best_with_40_percent_fewer_epochs(start: Start, tmp_path: Path) -> None:
     whole = sweep(start, tmp_path / "whole", None)
     less = sweep(start, tmp_path / "less", "asha")
-    assert [run.epoch for run in whole] == [EPOCHS] * 27
+    assert [run.epoch for run in whole] == [9] * 27
     assert all(run.pruned is None for run in whole)
-    assert sum(run.epoch for run in less) <= 0.6 * 27 * EPOCHS
+    assert sum(run.epoch for run in less) <= 0.6 * 27 * 9
     best, found = (min(range(27), key=lambda job: runs[job].best.value) for runs in (whole, less))
     assert best == found
     assert less[found].best.value == whole[best].best.value
@@ -205,7 +213,7 @@ def test_asha_over_27_runs_finds_the_same_best_with_40_percent_fewer_epochs(star
 
 def test_the_median_stops_runs_too_and_training_loss_can_be_monitored(start: Start, tmp_path: Path) -> None:
     pruner = {"name": "median", "warmup": 3, "startup": 4}
-    runs = sweep(start, tmp_path, pruner, data={"name": "line", "points": 64, "valid": 0}, monitor="train/loss")
+    runs = sweep(start, tmp_path, pruner, monitor="train/loss")
     assert {run.pruned for run in runs} - {None}
     assert min(run.pruned for run in runs if run.pruned) > 3
 
