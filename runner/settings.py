@@ -56,9 +56,10 @@ class Tracking:
 
 @dataclass
 class Sweep:
-    pruner: Any = (
-        None  # asha | median, or {name: asha, min_epochs: 1, factor: 3}: gives up jobs that do worse; null: none
-    )
+    # What a search goes by: a metric, or one for each of hydra.sweeper.direction; null: trainer.monitor. Of one, the best
+    # value counts (the last, if it is not what is monitored); of several, the last of each.
+    metric: Any = None
+    pruner: Any = None  # gives up jobs that do worse: asha | median, or {name: asha, factor: 3, ...}; null: none
     keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins
     resume: str | None = None  # a sweep's id, or last: what is not finished of it goes on
     reuse: bool = False  # true: a job whose configuration is FINISHED in this experiment already is not run again

@@ -11,8 +11,9 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["__main__"],
     ["cli"],
+    ["searching"],
     ["task"],
-    ["sweeps"],
+    ["sweeps", "spaces", "trials"],
     ["composed"],
     ["guard"],
     ["sweep"],
@@ -46,8 +47,8 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "task", "composed", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "task", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
+    "hydra": {"cli", "task", "searching", "spaces", "trials", "composed", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "task", "searching", "trials", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
@@ -58,6 +59,11 @@ LIGHT = [
     "composed",
     "guard",
     "task",
+    "searching",
+    "spaces",
+    "trials",
+    "sweep/search",
+    "sweep/space",
     "frozen",
     "sweeps",
     "sweep/manifest",
