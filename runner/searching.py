@@ -28,7 +28,10 @@ def run(
     config: DictConfig,
     is_group: Callable[[str], bool],
 ) -> None:
-    """Run the search that `given`, the values of hydra.sweeper, and `overrides` ask for; or go on with a recorded one."""
+    """Run the search that `given`, the values of hydra.sweeper, and `overrides` ask for, or go on with a recorded one.
+
+    is_group: whether a key chooses a preset.
+    """
     from runner import screen
     from runner.sweep import conduct, job
 

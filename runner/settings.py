@@ -56,8 +56,8 @@ class Tracking:
 
 @dataclass
 class Sweep:
-    # What a search goes by: a metric, or one for each of hydra.sweeper.direction; null: trainer.monitor. Of one, the best
-    # value counts (the last, if it is not what is monitored); of several, the last of each.
+    # What a search goes by: a metric, or one for each of hydra.sweeper.direction; null: trainer.monitor. Of what is
+    # monitored the best value counts, of another metric the last, and of several the last of each.
     metric: Any = None
     pruner: Any = None  # gives up jobs that do worse: asha | median, or {name: asha, factor: 3, ...}; null: none
     keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins

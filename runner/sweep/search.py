@@ -57,8 +57,8 @@ def check(wish: Wish) -> None:
     check_numbers(wish)
     if len(wish.objectives) > 1 and samplers.named(wish.sampler) == "cmaes":
         raise ConfigError("hydra/sweeper/sampler", "cmaes takes one objective; use tpe or nsgaii")
-    if wish.storage and wish.study_name:
-        _check_study(wish)
+    if wish.storage:
+        _check_storage(wish)
 
 
 def check_numbers(wish: Wish) -> None:
@@ -71,8 +71,11 @@ def check_numbers(wish: Wish) -> None:
         raise ConfigError("hydra.sweeper.max_failure_rate", f"{rate!r} is not a number from 0 to 1")
 
 
-def _check_study(wish: Wish) -> None:
-    """A study that has enough trials already."""
+def _check_storage(wish: Wish) -> None:
+    """One that does not open, and a study that has enough trials already."""
+    if not wish.study_name:
+        opened(str(wish.storage))
+        return
     study = wish.study("", Path())
     study.left_by("")
     if study.count >= study.total(wish.n_trials):
