@@ -10,7 +10,7 @@ from runner.errors import ConfigError
 from runner.sweep import space
 from runner.sweep.manifest import Job
 from runner.sweep.outcome import Outcome
-from runner.sweep.study import Study
+from runner.sweep.study import Study, opened
 
 if TYPE_CHECKING:
     from runner.sweep.conduct import Sweep

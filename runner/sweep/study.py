@@ -21,7 +21,7 @@ class Study:
     ) -> None:
         """Raises ConfigError if the storage does not open, or holds a study of this name that is another one."""
         self.space, self.sampler, self.seed, self.name = space, sampler, seed, name
-        self._study = _opened(storage, name, directions)
+        self._study = _made(storage, name, directions)
         self._asked: dict[int, Any] = {}
 
     @property
@@ -98,13 +98,20 @@ class Study:
                 ) from error
 
 
-def _opened(storage: str, name: str, directions: list[str]) -> Any:
-    optuna = samplers.library()
+def opened(url: str) -> Any:
+    """Optuna's storage. Raises ConfigError if it does not open."""
     try:
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        return samplers.library().storages.get_storage(url)
+    except ConfigError:
+        raise
     except Exception as error:  # of SQLAlchemy, of a driver, of the file system
         reason = secrets.masked(str(error).strip().split("\n")[0])
-        raise ConfigError("hydra.sweeper.storage", f"{secrets.masked(storage)!r} does not open: {reason}") from error
+        raise ConfigError("hydra.sweeper.storage", f"{secrets.masked(url)!r} does not open: {reason}") from error
+
+
+def _made(storage: str, name: str, directions: list[str]) -> Any:
+    optuna, kept = samplers.library(), opened(storage)
+    study = optuna.create_study(storage=kept, study_name=name, directions=directions, load_if_exists=True)
     there = [direction.name.lower() for direction in study.directions]
     if there != directions:
         raise ConfigError(
