@@ -51,8 +51,8 @@ def part(override: Override) -> Interval | Choice:
 
 def option(text: str) -> Any:
     """A number, a truth or nothing for what they are, and everything else as it was typed."""
-    if text in ("true", "false", "null"):
-        return {"true": True, "false": False, "null": None}[text]
+    if text in ("True", "False", "null"):
+        return {"True": True, "False": False, "null": None}[text]
     for kind in (int, float):
         try:
             return kind(text)

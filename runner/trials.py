@@ -17,7 +17,7 @@ MOST = 64
 
 
 def bases(
-    space: Space, fixed: list[str], compose: Callable[[list[str]], DictConfig], is_group: Callable[[str], bool]
+    space: Space, fixed: list[str], compose: Callable[[int, list[str]], DictConfig], is_group: Callable[[str], bool]
 ) -> list[dict[str, Any]]:
     """A configuration for every combination of the presets to choose from, before the values of a trial.
 
@@ -31,7 +31,7 @@ def bases(
     found = []
     for chosen in combinations:
         presets = {key: typed(value) for key, value in chosen.items()}
-        config = compose([*fixed, *words(presets)])
+        config = compose(0, [*fixed, *words(presets)])
         found.append({"presets": presets, "config": OmegaConf.to_container(config, resolve=False)})
     return found
 

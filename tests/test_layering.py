@@ -15,7 +15,7 @@ FLOORS = [
     ["task"],
     ["sweeps", "spaces", "trials"],
     ["composed"],
-    ["guard"],
+    ["guard", "composing"],
     ["sweep"],
     ["commands"],
     ["ready", "exports"],
@@ -23,6 +23,7 @@ FLOORS = [
     ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores"],
     ["prepare"],
     ["checks", "schema"],
+    ["vectorized"],
     ["run"],
     ["exact", "fingerprint"],
     ["screen", "environment", "reproduction", "again"],
@@ -47,8 +48,8 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "task", "searching", "spaces", "trials", "composed", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "task", "searching", "trials", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
+    "hydra": {"cli", "task", "composing", "searching", "spaces", "trials", "composed", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "task", "composing", "searching", "trials", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
