@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -19,6 +19,9 @@ from runner.spool import Undelivered
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job, Manifest
 from runner.sweep.outcome import Outcome
+
+if TYPE_CHECKING:
+    from runner.sweep.conduct import Launch, Sweep
 
 
 @dataclass
@@ -102,9 +105,16 @@ def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLau
     from runner.sweep import conduct
 
     plan, settings, run_id, left_out = _planned(task, found, compose, config)
+    with conduct.sweeping(plan, settings, launched(task, launch), screen.console(), words(), run_id) as under_way:
+        under_way.run(plan.jobs)
+    task.codes.append(code(under_way) or (2 if left_out else 0))
+
+
+def launched(task: Task, launch: HydraLaunch) -> "Launch":
+    """What runs jobs by Hydra's launcher, which may be called again and again."""
     numbers = [0]
 
-    def launched(jobs: list[Job], told: Told) -> list[Outcome]:
+    def run(jobs: list[Job], told: Told) -> list[Outcome]:
         first, numbers[0] = numbers[0], numbers[0] + len(jobs)
         task.jobs, task.told = dict(enumerate(jobs, first)), told
         try:
@@ -113,12 +123,18 @@ def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLau
         finally:
             task.jobs, task.told = {}, None
 
-    words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
-    with conduct.sweeping(plan, settings, launched, screen.console(), words, run_id) as under_way:
-        under_way.run(plan.jobs)
-    undelivered = any(outcome.undelivered for outcome in under_way.outcomes.values())
-    failed = under_way.tracker.verdict[0] != "FINISHED" or undelivered
-    task.codes.append(1 if failed else 2 if left_out else 0)
+    return run
+
+
+def code(done: "Sweep") -> int:
+    """The exit code of a sweep that has come to its end."""
+    undelivered = any(outcome.undelivered for outcome in done.outcomes.values())
+    return int(done.tracker.verdict[0] != "FINISHED" or undelivered)
+
+
+def words() -> list[str]:
+    """What was typed."""
+    return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
 
 
 def _outcome(job: Job, result: Any) -> Outcome:

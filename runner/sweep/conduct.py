@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,7 @@ class Sweep:
         self._before = {number for number in self._before if found[number].info.status != "RUNNING"}
         runs = {number: run for number, run in found.items() if number not in self._before}
         told = rows.rows(self.plan.jobs, self._epochs, runs, dict(self.outcomes), self.plan.metric)
-        return Table(told, self.plan.metric, self.plan.mode)
+        return Table(told, self.plan.metric, self.plan.mode, self.plan.objectives)
 
     def take_up(self) -> None:
         """Of a sweep that goes on: what is FINISHED is not run again, and what is not waits for its turn."""
@@ -70,6 +70,10 @@ class Sweep:
                 )
             elif row.run_id:
                 self._before.add(row.number)
+
+    def leave(self, numbers: Iterable[int]) -> None:
+        """Of a sweep that goes on: these jobs are over, though they are not FINISHED, and nobody waits for them."""
+        self._before -= set(numbers)
 
     def keep(self, texts: dict[str, str]) -> None:
         """Text files for the parent run."""
@@ -123,7 +127,7 @@ def sweeping(
                 if run_id:
                     sweep.take_up()
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
-                shown = screen.watching(console, len(plan.jobs))
+                shown = screen.watching(console, plan.total)
                 try:
                     with Board(sweep.table, shown, sweep.keep_table):
                         yield sweep
@@ -208,6 +212,8 @@ def _close(sweep: Sweep, table: Table) -> None:
             "sweep.best_value": repr(best.value),
             "sweep.best_command": _again(sweep, best),
         }
+    if table.front:
+        tags["sweep.front"] = ",".join(row.run_id for row in table.front)
     sweep.tracker.record(Finished(0, {}, "", tags))
 
 
@@ -217,14 +223,16 @@ def _again(sweep: Sweep, row: Any) -> str:
 
 def _tell(sweep: Sweep, status: str, table: Table, console: "Console") -> None:
     best = table.best
-    summary.summary(console, table, _again(sweep, best) if best else "")
+    summary.summary(console, table, _again(sweep, best) if best and not table.front else "")
+    for row in table.front:
+        console.print(f"on the front, job {row.number}: {_again(sweep, row)}", soft_wrap=True, markup=False)
     if status != "FINISHED":
         print(f"to go on with it: runner resume {sweep.told.parent[:8]}")
     print(summary.result(sweep.told.parent, status, best), flush=True)
 
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:
-    told = f"sweep {sweep.told.parent} of {len(sweep.plan.jobs)} jobs in experiment {experiment!r}"
+    told = f"sweep {sweep.told.parent} of {sweep.plan.total} jobs in experiment {experiment!r}"
     done = len(sweep.outcomes)
     return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already" if done else "")
 
@@ -233,7 +241,7 @@ def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str
     from runner import build, environment
 
     told = environment.tags([secrets.masked(word) for word in words], build.device(settings.device))
-    return {**told, "sweep.jobs": str(len(plan.jobs)), **dict([files.TAG])}
+    return {**told, "sweep.jobs": str(plan.total), **dict([files.TAG])}
 
 
 def _epochs(job: Job) -> int:

@@ -4,11 +4,12 @@ import math
 import sys
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from runner import secrets
+from runner import secrets, spool
 from runner.context import Context
 from runner.settings import Settings, made
 from runner.signals import Signals
@@ -18,6 +19,7 @@ from runner.sweep.outcome import Outcome
 from runner.sweep.rows import DIGEST, JOB, PARENT
 
 if TYPE_CHECKING:
+    from runner.events import Observer
     from runner.run import Run
 
 #: Points of a curve that a job hands to its sweep; plots show no more.
@@ -40,6 +42,8 @@ def run(job: Job, told: Told) -> Outcome:
     Raises Interrupted when the process was told to stop.
     """
     settings, context = configured(job, told)
+    from runner.sweep.pruning import pruning
+
     made: Run | None = None
     begun: list[str] = []
     try:
@@ -47,7 +51,7 @@ def run(job: Job, told: Told) -> Outcome:
             made = begin(job, settings, told)
             try:
                 signals.check()
-                _train(made, job, context, signals, begun)
+                _train(made, job, context, signals, begun, pruning(made, job.number, shared(told)))
             finally:
                 made.close()
         return ended(job, made, told, begun[0], "FINISHED")
@@ -92,7 +96,7 @@ def ended(job: Job, made: "Run", told: Told, run_id: str, status: str, reason: s
         made.last_values(),
         curve[:: -(-len(curve) // MOST) or 1],
         made.epoch,
-        getattr(made, "pruned", None),
+        made.pruned,
         reason,
     )
 
@@ -119,9 +123,14 @@ def failed(
     return outcome
 
 
-def _train(made: "Run", job: Job, context: Context, signals: Signals, begun: list[str]) -> None:
+def shared(told: Told) -> Path:
+    """The folder that all jobs of the sweep see, beside the spools of what is on its way to the store."""
+    return spool.place(told.uri).parent / "sweeps" / told.parent
+
+
+def _train(made: "Run", job: Job, context: Context, signals: Signals, begun: list[str], observer: "Observer") -> None:
     from rich.console import Console
 
     from runner.commands.train import record
 
-    record(made, context, Console(quiet=True), signals, job.run_id, begun=begun.append)
+    record(made, context, Console(quiet=True), signals, job.run_id, begun=begun.append, observers=[observer])
