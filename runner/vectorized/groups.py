@@ -11,7 +11,6 @@ from runner.vectorized.optimizers import rule
 from runner.vectorized.trial import trial
 from runner.vectorized.unstackable import Unstackable
 
-
 #: Settings of an optimizer that decide which operations its step has; the others are numbers, and each run has its own.
 FLAGS = ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
 
