@@ -136,9 +136,7 @@ def search(study: Study, until: int, stop_in: int | None = None) -> None:
         told(study, number, values)
 
 
-def told(
-    study: Study, number: int, values: dict[str, Any], status: str = "FINISHED", pruned: int | None = None
-) -> None:
+def told(found: Study, number: int, values: dict[str, Any], status: str = "FINISHED", pruned: int = 0) -> None:
     value = math.log10(values["lr"] * 100) ** 2 + (values["width"] - 4) ** 2 / 10
     found.tell(Outcome(number, "", status, value, pruned=pruned or None), [value])
 
@@ -259,22 +257,22 @@ def test_a_trial_is_composed_from_what_was_frozen_as_hydra_would(monkeypatch: An
         "data=digits",
         "loss=cross_entropy",
         "optimizer=choice(adam,sgd)",
-        "model=choice(digits_mlp,digits_cnn)",
+        "model=digits_cnn",
+        "scheduler=choice(cosine,step)",
         "optimizer.lr=tag(log,interval(1e-3,0.1))",
         "model.knobs.width=choice(8,16)",
         "+optimizer.weight_decay=interval(0,0.1)",
         "metrics=choice([Accuracy],[])",
     )
     with composing.hydra():
-        bases = trials.bases(
-            parts, fixed, lambda _, words: composing.config(words), lambda key: key in ("optimizer", "model")
-        )
+        groups = ("optimizer", "scheduler")
+        bases = trials.bases(parts, fixed, lambda _, words: composing.config(words), lambda key: key in groups)
         assert len(bases) == 4
         for number, point in enumerate(space.corners(parts) * 2):
             point["optimizer"] = ["adam", "sgd"][number // 2]
             job = trials.job(number, point, fixed, json.loads(json.dumps(bases)))
             assert job.config == OmegaConf.to_container(composing.config(job.words), resolve=True)
-            assert job.name.startswith(f"optimizer={point['optimizer']}, model=")
+            assert job.name.startswith(f"optimizer={point['optimizer']}, scheduler=")
             assert made(job.config).optimizer["lr"] == point["optimizer.lr"]
 
 
@@ -346,8 +344,8 @@ def test_a_wrong_search_is_refused_before_it_begins(words: str, workplace: Path)
 
 STUDY = """
 defaults:
-  - override hydra/sweeper: optuna
-  - override hydra/sweeper/sampler: tpe
+  - override /hydra/sweeper: optuna
+  - override /hydra/sweeper/sampler: tpe
 data: {name: line, points: 64, valid: 20}
 optimizer: {name: SGD, lr: 0.1}
 trainer: {epochs: 12, batch_size: 16, threads: 1}
