@@ -130,6 +130,18 @@ def test_imports_run_downwards(owner: str, path: Path) -> None:
     assert violations(owner, path) == []
 
 
+SWEEP = sorted((ROOT / "runner" / "sweep").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SWEEP, ids=lambda path: path.stem)
+def test_of_a_sweep_only_its_plots_know_matplotlib_and_only_its_screen_knows_rich(path: Path) -> None:
+    libraries = {name.split(".")[0] for name in imports(path)} & {"matplotlib", "rich"}
+    at_once = {name.split(".")[0] for name in imports(path, everywhere=False)} & {"matplotlib"}
+    known = {"matplotlib"} if path.parent.name == "plots" else {"rich"} if path.stem in ("screen", "summary") else set()
+    assert libraries <= known
+    assert at_once == set()
+
+
 def test_an_import_from_above_would_be_found(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("from runner import tracking\nimport mlflow\n")
     assert len(violations("loop", tmp_path / "bad.py")) == 2

@@ -1,27 +1,37 @@
 """Pictures of many runs written by other processes: three quarters of a plot's time go into its pixels."""
 
 import contextlib
-import multiprocessing
 import os
 import pickle
-import signal
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from runner import plots
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Processes at most; each takes 100 MB.
+MOST = 4
+SERVER = """
+import sys
+from runner.sweep import rendering
+rendering.serve(sys.stdin.buffer, sys.stdout.buffer)
+"""
+
 
 class Renderer:
     """`save` takes a figure and returns at once; `wait` until the files in a folder are there."""
 
-    def __init__(self, pool: ProcessPoolExecutor) -> None:
-        self._pool = pool
-        self._begun: dict[Path, list[Future[None]]] = {}  # folder -> what is being written there
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool, self._own = pool, threading.local()
+        self._begun: list[tuple[Path, bytes, Future[None]]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def save(self, figure: "Figure", path: Path) -> None:
         """The same as plots.save, later. A figure that cannot be handed over is written here."""
@@ -30,32 +40,65 @@ class Renderer:
         except Exception:  # a user's plot may hold anything
             plots.save(figure, path)
             return
-        self._begun.setdefault(path.parent, []).append(self._pool.submit(_write, told, str(path)))
+        self._begun.append((path, told, self._pool.submit(self._ask, told, path)))
 
     def wait(self, folder: Path) -> None:
-        """Raises what has gone wrong."""
-        for place in [place for place in self._begun if place.is_relative_to(folder)]:
-            for future in self._begun.pop(place):
-                future.result()
+        """Until what was to be written into `folder` is there; what another process could not is written here."""
+        mine = [entry for entry in self._begun if entry[0].is_relative_to(folder)]
+        self._begun = [entry for entry in self._begun if entry not in mine]
+        for path, told, future in mine:
+            if future.exception() is not None:
+                plots.save(pickle.loads(told), path)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for process in self._processes:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.wait()
+
+    def _ask(self, told: bytes, path: Path) -> None:
+        if not hasattr(self._own, "process"):
+            self._own.process = _started()
+            self._processes.append(self._own.process)
+        process: subprocess.Popen[bytes] = self._own.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pickle.dump((told, str(path)), process.stdin)
+        process.stdin.flush()
+        if process.stdout.readline() != b"done\n":
+            raise RuntimeError("the picture was not written")
 
 
 @contextlib.contextmanager
 def rendering() -> Iterator[Renderer]:
-    """A renderer with as many processes as there are cores, at most four."""
-    cores = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 4)
-    # Not forked: threads that deliver and compute are at work here.
-    with ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), _begin) as pool:
-        try:
-            yield Renderer(pool)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    """A renderer with as many processes as there are cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    renderer = Renderer(ThreadPoolExecutor(min(cores, MOST), "rendering"))
+    try:
+        yield renderer
+    finally:
+        renderer.close()
 
 
-def _begin() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep's own process decides what is to become of it
+def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
+    """Write figures until there are no more: the other process."""
+    with contextlib.suppress(EOFError):
+        while True:
+            told, path = pickle.load(asked)
+            plots.save(pickle.loads(told), path)
+            answers.write(b"done\n")
+            answers.flush()
 
 
-def _write(told: bytes, path: str) -> None:
-    figure: Any = pickle.loads(told)
-    plots.save(figure, path)
+def _started() -> subprocess.Popen[bytes]:
+    # A session of its own: an interrupt on the terminal is for the sweep, which decides what becomes of its pictures.
+    return subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        start_new_session=True,
+    )
