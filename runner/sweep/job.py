@@ -129,8 +129,7 @@ def shared(told: Told) -> Path:
 
 
 def _train(made: "Run", job: Job, context: Context, signals: Signals, begun: list[str], observer: "Observer") -> None:
-    from rich.console import Console
-
+    from runner import screen
     from runner.commands.train import record
 
-    record(made, context, Console(quiet=True), signals, job.run_id, begun=begun.append, observers=[observer])
+    record(made, context, screen.quiet(), signals, job.run_id, begun=begun.append, observers=[observer])
