@@ -427,8 +427,10 @@ def test_failed_and_pruned_trials_are_told_and_the_sweep_fails(workplace: Path) 
     assert states[0.3].state.name == "COMPLETE"
     runs = {float(run.data.params["optimizer.lr"]): run for run in children(workplace).values()}
     assert runs[1e30].info.status == "FAILED"
-    pruned = states[0.001].state.name == "PRUNED"
-    assert pruned == ("sweep.pruned" in runs[0.001].data.tags) == (states[0.001].number > states[0.3].number)
+    assert states[0.001].state.name == "PRUNED"
+    assert runs[0.001].data.tags["sweep.pruned"] == "1"
+    assert runs[0.001].info.status == "FINISHED"
+    assert " identical " in runner("reproduce", runs[0.001].info.run_id, cwd=workplace).last
     assert done.last.startswith("sweep ")
     assert " FAILED best=" in done.last
 
