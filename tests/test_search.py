@@ -420,6 +420,7 @@ def _wait_for_checkpoints(place: Path, jobs: int) -> None:
 
 def test_failed_and_pruned_trials_are_told_and_the_sweep_fails(workplace: Path) -> None:
     words = ["hydra/sweeper/sampler=grid", "optimizer.lr=choice(0.3,0.001,1e30)", "trainer.epochs=4"]
+    words += ["hydra.sweeper.sampler.seed=1"]  # 0.3 comes before 0.001
     done = runner(*OPTUNA, *words, "sweep.pruner=asha", "hydra.sweeper.n_trials=50", cwd=workplace, code=1)
     states = {trial.params["optimizer.lr"]: trial for trial in trials_of(workplace)}
     assert len(trials_of(workplace)) == 3, "a grid has an end"
