@@ -404,6 +404,10 @@ def test_a_search_killed_at_trial_6_of_10_and_resumed_ends_with_exactly_10(workp
     more = runner("resume", _parent(workplace), "hydra.sweeper.n_trials=11", cwd=workplace)
     assert "10 are FINISHED already" in more.out
     assert len(trials_of(workplace)) == len(children(workplace)) == 11
+    next(workplace.glob(".runner/sweeps/*/study.db")).unlink()
+    gone = runner("resume", _parent(workplace), "hydra.sweeper.n_trials=12", cwd=workplace, code=2)
+    assert "hydra.sweeper.storage: " in gone.err
+    assert len(children(workplace)) == 11
 
 
 def _parent(place: Path) -> str:
