@@ -49,7 +49,18 @@ FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
     "hydra": {"cli", "task", "composing", "searching", "spaces", "trials", "composed", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "task", "composing", "searching", "trials", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
+    "omegaconf": {
+        "cli",
+        "task",
+        "composing",
+        "searching",
+        "trials",
+        "composed",
+        "guard",
+        "sweeps",
+        "frozen",
+        "hydra_plugins",
+    },
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
