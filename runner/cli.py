@@ -66,9 +66,12 @@ def _as_sweep(given: list[str]) -> list[str]:
 
     try:
         run, uri = words.run_of("resume", given)
-        found = conduct.again(uri, run)
+        found, over = conduct.again(uri, run)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
+    if over:
+        print(over)
+        sys.exit(0)
     further = [word for word in given if word != run and not word.startswith("tracking.uri=")]
     if found and any(not word.startswith("hydra") for word in further):
         _stop(

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from runner import composed, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
+from runner.signals import Signals
 from runner.spool import Undelivered
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job, Manifest
@@ -31,6 +32,7 @@ class Task:
     told: Told | None = None  # what the jobs of a sweep share
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
+    pid: int = field(default_factory=os.getpid)
     begun: bool = False
     codes: list[int] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
@@ -61,8 +63,8 @@ class Task:
         from runner.sweep import job
 
         assert self.told is not None
-        self._settle()
-        return job.run(self.jobs[number], self.told)
+        here = self._settle()
+        return job.run(self.jobs[number], self.told) if here else job.elsewhere(self.jobs[number], self.told)
 
     def _run(self, config: DictConfig, overrides: list[str]) -> int:
         settings = composed.settings(config, overrides)
@@ -75,10 +77,15 @@ class Task:
     def command(self) -> Any:
         return importlib.import_module(f"runner.commands.{self.name}")
 
-    def _settle(self) -> None:
-        """Make another process what `runner` has made of the first: its place, its trust, its experiments."""
+    def _settle(self) -> bool:
+        """Make another process what `runner` has made of the first: its place, its trust, its experiments.
+
+        Gives whether this is the first.
+        """
+        if os.getpid() == self.pid:
+            return True
         if os.environ.get(places.ACTIVE) == str(os.getpid()):
-            return
+            return False
         os.environ[places.ACTIVE] = str(os.getpid())
         os.environ.setdefault("RUNNER_TRUST", self.trust)
         if Path(self.place).is_dir():
@@ -86,6 +93,7 @@ class Task:
         for folder in reversed(places.experiments()):
             use_folder(folder)
         secrets.mask_logs()
+        return False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "failures": [], "codes": []}
@@ -108,14 +116,16 @@ def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLau
         first, numbers[0] = numbers[0], numbers[0] + len(jobs)
         task.jobs, task.told = dict(enumerate(jobs, first)), told
         try:
-            results = launch([job.words for job in jobs], first)
+            with signals.at_once():
+                results = launch([job.words for job in jobs], first)
             return [_outcome(job, result) for job, result in zip(jobs, results, strict=True)]
         finally:
             task.jobs, task.told = {}, None
 
     words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
-    with conduct.sweeping(plan, settings, launched, screen.console(), words, run_id) as under_way:
+    with Signals() as signals, conduct.sweeping(plan, settings, launched, screen.console(), words, run_id) as under_way:
         under_way.run(plan.jobs)
+        signals.check()
     undelivered = any(outcome.undelivered for outcome in under_way.outcomes.values())
     failed = under_way.tracker.verdict[0] != "FINISHED" or undelivered
     task.codes.append(1 if failed else 2 if left_out else 0)
@@ -139,7 +149,10 @@ def _planned(
 
     wanted, uri = config.sweep.resume, config.tracking.uri
     if wanted is not None and wanted != "last":
-        run_id = recall.find_run(uri, str(wanted))
+        further = [word for word in found[0] if not word.startswith(("sweep.resume=", "tracking.uri="))]
+        if further:
+            raise ConfigError("sweep.resume", f"a sweep goes on as it was recorded; leave out {further[0]}")
+        run_id = recall.find(uri, str(wanted))
         plan = conduct.recorded(uri, run_id)
         settings = made(plan.jobs[0].config)
         settings.tracking.uri = uri

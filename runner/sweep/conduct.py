@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import recall, secrets, stores, tracking
+from runner import recall, reconcile, secrets, stores, tracking
 from runner.errors import ConfigError
 from runner.events import Finished, Kept
 from runner.plots import save
@@ -119,7 +119,9 @@ def sweeping(
         sweep: Sweep | None = None
         try:
             with tracking.recording(uri, experiment, name, tags, {}, files_, run_id or None) as tracker:
-                sweep = Sweep(plan, Told(tracker.run_id, plan.study, plan.metric, uri), tracker, launch, Path(folder))
+                process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
+                told = Told(tracker.run_id, plan.study, plan.metric, uri, process)
+                sweep = Sweep(plan, told, tracker, launch, Path(folder))
                 if run_id:
                     sweep.take_up()
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
@@ -127,6 +129,9 @@ def sweeping(
                 try:
                     with Board(sweep.table, shown, sweep.keep_table):
                         yield sweep
+                except (Interrupted, KeyboardInterrupt):
+                    reconcile.reconcile(tracker.client)  # processes of a launcher's have died with it
+                    raise
                 finally:
                     table = sweep.table()
                     shown.close(table)
@@ -152,33 +157,45 @@ def verdict(table: Table) -> tuple[str, str]:
 
 
 def recorded(uri: str, run_id: str) -> Manifest:
-    """The manifest of a recorded sweep, each job with the run that it has."""
+    """The manifest of a recorded sweep, each job with the run that it has.
+
+    Raises ConfigError while one of its jobs is still at work: processes of a launcher's may outlive the sweep's.
+    """
     found = manifest.read(recall.text(uri, run_id, manifest.NAME))
     for number, run in _children(uri, run_id).items():
+        if run.info.status == "RUNNING":
+            who = reconcile.owner(run)
+            raise ConfigError(
+                "",
+                f"job {number} of sweep {run_id} is still at work, in process {who.get('pid')} on {who.get('host')};"
+                " wait for its end, or stop it",
+            )
         for job in found.jobs:
             if job.number == number:
                 job.run_id = run.info.run_id
     return found
 
 
-def again(uri: str, run: str) -> list[str]:
-    """The words by which the sweep `run` goes on; empty if it is a single run.
+def again(uri: str, run: str) -> tuple[list[str], str]:
+    """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing to go on with).
 
     Of `last`, the newest run, the sweep that it is a job of, if that has not come to its end.
     """
     from runner.commands.resume import deliver
 
-    run_id = recall.find_run(uri, run)
+    run_id = recall.find(uri, run)
     parent = recall.facts(uri, run_id)[1].get(rows.PARENT)
     if run == "last" and parent and recall.facts(uri, parent)[0] != "FINISHED":
         run_id = parent
     status, tags, _ = recall.facts(uri, run_id)
     if "sweep.jobs" not in tags:
-        return []
+        return [], ""
+    if status == "FINISHED":
+        return [], f"sweep {run_id} is FINISHED: there is nothing left of its {tags['sweep.jobs']} jobs"
     if status == "RUNNING":
         raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
     deliver(uri, run_id)
-    return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"]
+    return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], ""
 
 
 def newest(uri: str, experiment: str) -> str:
@@ -194,6 +211,7 @@ def newest(uri: str, experiment: str) -> str:
 
 def _children(uri: str, run_id: str) -> dict[int, Any]:
     client = stores.open_store(uri)
+    reconcile.reconcile(client)
     return rows.children(client, client.get_run(run_id).info.experiment_id, run_id)
 
 
