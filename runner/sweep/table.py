@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 #: How a job stands; a pruned job is FINISHED and tells at which epoch.
 STATES = ("WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED")
+#: Of these nothing more is to come.
+ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
 @dataclass
@@ -28,6 +30,15 @@ class Row:
         """`optimizer.lr=0.1, seed=2`: what tells this job from the others."""
         return ", ".join(f"{key}={value}" for key, value in self.overrides.items())
 
+    @property
+    def ended(self) -> bool:
+        return self.status in ENDED
+
+    @property
+    def share(self) -> float:
+        """How much of it is done, 0 to 1."""
+        return 1.0 if self.ended else min(1.0, self.epoch / self.epochs) if self.epochs else 0.0
+
 
 @dataclass
 class Table:
@@ -50,9 +61,18 @@ class Table:
         return sorted(found, key=lambda row: (sign * (row.value or 0.0), row.number))
 
     @property
+    def standing(self) -> list[Row]:
+        """The ranked jobs that neither failed nor were interrupted."""
+        return [row for row in self.ranked if row.status in ("RUNNING", "FINISHED")]
+
+    @property
     def best(self) -> Row | None:
         """The best of the jobs that ended well."""
         return next((row for row in self.ranked if row.status == "FINISHED"), None)
+
+    @property
+    def better(self) -> str:
+        return "lower is better" if self.mode == "min" else "higher is better"
 
     def having(self, status: str) -> list[Row]:
         return [row for row in self.rows if row.status == status]
