@@ -119,6 +119,10 @@ class CheckedFiles(FileConfigSource):
         return super().load_config(config_path)
 
 
+# Processes of a launcher's register Hydra's own class beside ours; whether it is the same is told by its name.
+CheckedFiles.__name__ = FileConfigSource.__name__
+
+
 def said(overrides: Sequence[str]) -> origins.Origins:
     """Where the files of the present configuration say what, less what the command line says."""
     found = origins.Origins()

@@ -10,16 +10,18 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from runner import composed, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.signals import Signals
 from runner.spool import Undelivered
+from runner.sweep.digest import digest
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job, Manifest
 from runner.sweep.outcome import Outcome
+from runner.sweep.rows import DIGEST
 
 
 @dataclass
@@ -71,6 +73,8 @@ class Task:
         for line in composed.left_over(overrides):
             print(line, file=sys.stderr)
         context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
+        if self.name == "train":
+            context.tags[DIGEST] = digest(OmegaConf.to_container(config, resolve=True), places.experiments())  # type: ignore[arg-type]
         return int(self.command.with_settings(settings, context, **self.own))
 
     @property
@@ -110,7 +114,7 @@ def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLau
     from runner.sweep import conduct
 
     plan, settings, run_id, left_out = _planned(task, found, compose, config)
-    numbers = [0]
+    task.begun, numbers = True, [0]
 
     def launched(jobs: list[Job], told: Told) -> list[Outcome]:
         first, numbers[0] = numbers[0], numbers[0] + len(jobs)
@@ -148,8 +152,9 @@ def _planned(
     from runner.sweep import conduct
 
     wanted, uri = config.sweep.resume, config.tracking.uri
+    found = [[word for word in job if not word.startswith("sweep.resume=")] for job in found]
     if wanted is not None and wanted != "last":
-        further = [word for word in found[0] if not word.startswith(("sweep.resume=", "tracking.uri="))]
+        further = [word for word in found[0] if not word.startswith("tracking.uri=")]
         if further:
             raise ConfigError("sweep.resume", f"a sweep goes on as it was recorded; leave out {further[0]}")
         run_id = recall.find(uri, str(wanted))

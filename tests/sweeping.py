@@ -24,7 +24,7 @@ from torch import nn
 
 class Fails(nn.Module):
     # plan: "3:raise 5:kill": what the sixth training call of the jobs with these seeds does.
-    # kill and wait are done once, by a process that leaves a marker.
+    # kill and wait (for a file "go") are done once, by a process that leaves a marker.
     def __init__(self, plan: str = "", seed: int = 0):
         super().__init__()
         self.how, self.calls = dict(part.split(":") for part in plan.split()).get(str(seed), ""), 0
@@ -44,9 +44,12 @@ class Fails(nn.Module):
             Path("x.npy").unlink()
         if self.how in ("kill", "wait") and not Path("killed").exists():
             Path("killed").write_text(str(os.getpid()))
+            time.sleep(1)  # until the checkpoint is in the store, on its way in the background
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(30)
+            end = time.monotonic() + 60
+            while not Path("go").exists() and time.monotonic() < end:
+                time.sleep(0.02)
         return x
 """
 STUDY = """
@@ -64,7 +67,7 @@ trainer: {epochs: 3, batch_size: 16, threads: 1}
 plots: []
 device: cpu
 """
-STEPS = 9  # of a job's whole training
+STEPS = 12  # of a job's whole training
 
 
 def furnish(place: Path) -> None:
@@ -99,7 +102,7 @@ class Family:
     @property
     def weights(self) -> list[str]:
         """SHA-256 of the last checkpoint of each job."""
-        places = [newest(artifacts(self.place, job)) / "model.state_dict.pt" for job in self.jobs]
+        places = [newest(artifacts(self.place, job)) / "state_dict.pt" for job in self.jobs]
         return [hashlib.sha256(path.read_bytes()).hexdigest() for path in places]
 
     def steps(self, name: str = "train/loss") -> list[list[int]]:
@@ -127,9 +130,9 @@ def artifacts(place: Path, run: Any) -> Path:
 
 def group(*words: str, cwd: Path, env: dict[str, str] | None = None) -> "subprocess.Popen[bytes]":
     """Begin the console script in a process group of its own, so that all of it can be killed."""
-    out, err = (cwd / ".out").open("wb"), (cwd / ".err").open("wb")
-    environment = {**os.environ, **(env or {})}
-    return subprocess.Popen([SCRIPT, *words], cwd=cwd, env=environment, stdout=out, stderr=err, start_new_session=True)
+    all_ = {**os.environ, **(env or {})}
+    with (cwd / ".out").open("wb") as out, (cwd / ".err").open("wb") as err:
+        return subprocess.Popen([SCRIPT, *words], cwd=cwd, env=all_, stdout=out, stderr=err, start_new_session=True)
 
 
 def kill_group(process: "subprocess.Popen[bytes]") -> None:

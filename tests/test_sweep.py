@@ -63,7 +63,7 @@ def is_whole(found: Family, weights: list[str]) -> None:
     assert found.parent.info.status == "FINISHED"
     assert found.statuses == ["FINISHED"] * 6
     assert found.steps() == [list(range(1, STEPS + 1))] * 6, "no step is missing, and none is there twice"
-    assert found.steps("valid/loss") == [[3, 6, 9]] * 6
+    assert found.steps("valid/loss") == [[4, 8, 12]] * 6
     assert found.weights == weights
     assert [line["status"] for line in found.table] == ["FINISHED"] * 6
 
@@ -89,7 +89,7 @@ def test_a_killed_sweep_goes_on_where_it_was(how: str, every: str, place: Path, 
     assert len(times(before)) == 2
     assert [job.info.run_id for job in after.jobs[:3]] == [job.info.run_id for job in before.jobs]
     resumed = [job.data.tags.get("runner.resumed") for job in after.jobs]
-    assert resumed == [None, None, "after step 3" if keep else None, None, None, None]
+    assert resumed == [None, None, "after step 4" if keep else None, None, None, None]
 
 
 def test_killed_with_two_workers_it_goes_on_too(place: Path, whole: list[str]) -> None:
@@ -98,7 +98,7 @@ def test_killed_with_two_workers_it_goes_on_too(place: Path, whole: list[str]) -
     kill_group(process)
     before = family(place)
     assert 2 <= len(before.jobs) <= 4
-    runner("resume", "last", cwd=place)
+    fresh("resume", "last", cwd=place)
     after = family(place)
     is_whole(after, whole)
     assert times(before).items() <= times(after).items()
@@ -112,6 +112,7 @@ def test_an_interrupted_sweep_says_so_and_goes_on(
     process = group(*SIX, *launcher, plan("3:wait"), "checkpoint.every=1", cwd=place)
     until((place / "killed").exists)
     os.kill(process.pid, number)
+    (place / "go").touch()
     done = over(process, place)
     found = family(place)
     name = signal.Signals(number).name
@@ -120,7 +121,7 @@ def test_an_interrupted_sweep_says_so_and_goes_on(
     assert found.parent.data.tags["runner.status_reason"] == f"interrupted by {name}"
     assert done.last.startswith(f"sweep {found.parent.info.run_id} KILLED best=")
     assert "RUNNING" not in {line["status"] for line in found.table}
-    runner("resume", "last", cwd=place)
+    fresh("resume", "last", cwd=place)
     is_whole(family(place), whole)
 
 
@@ -182,7 +183,7 @@ def test_children_say_whose_they_are_and_what_differs(place: Path) -> None:
 @pytest.mark.parametrize("launcher", [(), JOBLIB])
 def test_a_file_edited_meanwhile_changes_nothing(launcher: tuple[str, ...], place: Path) -> None:
     words = ("-m", "experiments=bad", "seed=1,2,3,4", "trainer.epochs=3")
-    runner(*words, *launcher, plan("1:edit"), cwd=place)
+    fresh(*words, *launcher, plan("1:edit"), cwd=place)  # a forked process does not end joblib's workers
     found = family(place)
     assert "no study any more" in (place / "experiments" / "bad.yaml").read_text()
     assert found.statuses == ["FINISHED"] * 4
@@ -190,20 +191,24 @@ def test_a_file_edited_meanwhile_changes_nothing(launcher: tuple[str, ...], plac
 
 
 def test_a_job_that_cannot_begin_has_a_run_that_says_why(place: Path) -> None:
-    np.save(place / "x.npy", np.random.default_rng(0).normal(size=(64, 1)).astype("float32"))
-    np.save(place / "y.npy", np.ones((64, 1), "float32"))
-    words = ("data={name: arrays, x: x.npy, y: y.npy, valid: 0.2}", plan("1:delete"))
-    runner("-m", "experiments=bad", "seed=1,2", *_arrays(), plan("1:delete"), cwd=place, code=1)
+    arrays(place)
+    runner("-m", "experiments=bad", "seed=1,2", plan("1:delete"), cwd=place, code=1)
     found = family(place)
-    assert found.statuses == ["FINISHED", "FAILED"], words
+    assert found.statuses == ["FINISHED", "FAILED"]
     assert "x.npy" in found.jobs[1].data.tags["runner.status_reason"]
     assert "x.npy" in (artifacts(place, found.jobs[1]) / "traceback.txt").read_text()
     assert "seed: 2" in (artifacts(place, found.jobs[1]) / "config.yaml").read_text()
     assert found.jobs[1].info.run_name == "seed=2"
 
 
-def _arrays() -> list[str]:
-    return ["data=arrays", "data.x=x.npy", "data.y=y.npy", "data.valid=0.2"]
+def arrays(place: Path) -> None:
+    """Data in files, for the study."""
+    np.save(place / "x.npy", np.random.default_rng(0).normal(size=(64, 1)).astype("float32"))
+    np.save(place / "y.npy", np.ones((64, 1), "float32"))
+    study = place / "experiments" / "bad.yaml"
+    line = "data: {name: line, points: 64, valid: 20}"
+    assert line in study.read_text()
+    study.write_text(study.read_text().replace(line, "data: {name: arrays, x: x.npy, y: y.npy, valid: 0.2}"))
 
 
 def test_a_finished_sweep_has_nothing_to_go_on_with(place: Path) -> None:
@@ -293,9 +298,8 @@ def test_check_begins_no_run(place: Path) -> None:
 
 
 def test_several_sweeps_at_once_keep_apart(place: Path) -> None:
-    processes = [
-        group("-m", "experiments=bad", f"seed={n}1,{n}2", "trainer.epochs=1", cwd=_within(place, n)) for n in (1, 2, 3)
-    ]
+    words = ("-m", "experiments=bad", "trainer.epochs=1", "tracking.uri=sqlite:///../mlflow.db")
+    processes = [group(*words, f"seed={n}1,{n}2", cwd=_within(place, n)) for n in (1, 2, 3)]
     for n, process in zip((1, 2, 3), processes, strict=True):
         assert over(process, _within(place, n)).code == 0
     found = families(place)
@@ -305,9 +309,42 @@ def test_several_sweeps_at_once_keep_apart(place: Path) -> None:
 
 
 def _within(place: Path, number: int) -> Path:
-    """A working directory of its own with the same store."""
+    """A working directory of its own."""
     folder = place / str(number)
     if not folder.exists():
         shutil.copytree(place / "experiments", folder / "experiments")
-        (folder / "conf" / "tracking").mkdir(parents=True)
     return folder
+
+
+def test_what_was_trained_already_is_reused_if_nothing_has_changed(place: Path) -> None:
+    arrays(place)
+    words = ("experiments=bad", "trainer.epochs=1")
+    single = runner(*words, "seed=3", cwd=place).run_id
+    runner("-m", *words, "seed=1,2", cwd=place)
+    first = family(place)
+    done = runner("-m", *words, "seed=1,2,3,4", "sweep.reuse=true", cwd=place)
+    second = families(place)[1]
+    old = [*(job.info.run_id for job in first.jobs), single]
+    assert [job.data.tags["sweep.job"] for job in second.jobs] == ["3"], "only seed=4 is run"
+    assert [line["run_id"] for line in second.table] == [*old, second.jobs[0].info.run_id]
+    assert [line["valid/loss"] for line in second.table][:2] == [line["valid/loss"] for line in first.table]
+    assert json.loads(second.parent.data.tags["sweep.reused"]) == {f"job {n}": run for n, run in enumerate(old)}
+    assert "3 are FINISHED already, 3 of them by runs that are reused" in done.out
+    assert second.parent.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("change", ["data", "module", "setting", "not asked", "failed"])
+def test_what_is_not_the_same_is_not_reused(change: str, place: Path) -> None:
+    arrays(place)
+    words = ["-m", "experiments=bad", "seed=1,2", "trainer.epochs=1"]
+    runner(*words, *(["trainer.epochs=3", plan("1:raise", "2:raise")] if change == "failed" else []), cwd=place, code=None)
+    if change == "data":
+        np.save(place / "y.npy", np.zeros((64, 1), "float32"))
+    if change == "module":
+        with (place / "experiments" / "bad.py").open("a") as file:
+            file.write("\n# changed\n")
+    further = {"setting": ["optimizer.lr=0.2"], "failed": ["trainer.epochs=3", plan("1:raise", "2:raise")]}
+    reuse = [] if change == "not asked" else ["sweep.reuse=true"]
+    runner(*words, *further.get(change, []), *reuse, cwd=place, code=None)
+    assert [len(found.jobs) for found in families(place)] == [2, 2]
+    assert not any("sweep.reused" in found.parent.data.tags for found in families(place))

@@ -1,13 +1,14 @@
 """A sweep from its first job to its last: one parent run around all of them, and the truth at its end."""
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import recall, reconcile, secrets, stores, tracking
+from runner import places, recall, reconcile, secrets, stores, tracking
 from runner.errors import ConfigError
 from runner.events import Finished, Kept
 from runner.plots import save
@@ -16,6 +17,7 @@ from runner.signals import Interrupted
 from runner.spool import Undelivered
 from runner.sweep import files, manifest, plots, rows, screen, summary
 from runner.sweep.board import Board
+from runner.sweep.digest import digest
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job, Manifest
 from runner.sweep.outcome import Outcome
@@ -39,6 +41,7 @@ class Sweep:
         self._launch, self._folder, self._numbers = launch, folder, count()
         self._experiment = tracker.client.get_run(tracker.run_id).info.experiment_id
         self._epochs = {job.number: _epochs(job) for job in plan.jobs}
+        self.reused: dict[int, Any] = {}  # job -> the run that had been made before
         self._before: set[int] = set()  # jobs whose run has ended before this process began, and goes on
 
     def run(self, jobs: list[Job]) -> list[Outcome]:
@@ -70,6 +73,19 @@ class Sweep:
                 )
             elif row.run_id:
                 self._before.add(row.number)
+
+    def reuse(self, folders: list[Path]) -> None:
+        """Of jobs that have no run yet: those that a run of this experiment has trained already are not run again.
+
+        folders: where `experiments` modules are.
+        """
+        new = [job for job in self.plan.jobs if not job.run_id]
+        self.reused = rows.finished(self.tracker.client, self._experiment, _digests(new, folders))
+        told = rows.rows(self.plan.jobs, self._epochs, self.reused, {}, self.plan.metric)
+        for row in [row for row in told if row.number in self.reused]:
+            self.outcomes[row.number] = Outcome(
+                row.number, row.run_id, row.status, row.value, row.metrics, [], row.epoch, row.pruned
+            )
 
     def keep(self, texts: dict[str, str]) -> None:
         """Text files for the parent run."""
@@ -124,6 +140,8 @@ def sweeping(
                 sweep = Sweep(plan, told, tracker, launch, Path(folder))
                 if run_id:
                     sweep.take_up()
+                if settings.sweep.reuse:
+                    sweep.reuse(places.experiments())
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
                 shown = screen.watching(console, len(plan.jobs))
                 try:
@@ -159,17 +177,10 @@ def verdict(table: Table) -> tuple[str, str]:
 def recorded(uri: str, run_id: str) -> Manifest:
     """The manifest of a recorded sweep, each job with the run that it has.
 
-    Raises ConfigError while one of its jobs is still at work: processes of a launcher's may outlive the sweep's.
+    Raises ConfigError while one of its jobs is still at work.
     """
     found = manifest.read(recall.text(uri, run_id, manifest.NAME))
-    for number, run in _children(uri, run_id).items():
-        if run.info.status == "RUNNING":
-            who = reconcile.owner(run)
-            raise ConfigError(
-                "",
-                f"job {number} of sweep {run_id} is still at work, in process {who.get('pid')} on {who.get('host')};"
-                " wait for its end, or stop it",
-            )
+    for number, run in _refuse_live(uri, run_id).items():
         for job in found.jobs:
             if job.number == number:
                 job.run_id = run.info.run_id
@@ -194,6 +205,7 @@ def again(uri: str, run: str) -> tuple[list[str], str]:
         return [], f"sweep {run_id} is FINISHED: there is nothing left of its {tags['sweep.jobs']} jobs"
     if status == "RUNNING":
         raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
+    _refuse_live(uri, run_id)
     deliver(uri, run_id)
     return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], ""
 
@@ -209,6 +221,20 @@ def newest(uri: str, experiment: str) -> str:
     return str(runs[0].info.run_id)
 
 
+def _refuse_live(uri: str, run_id: str) -> dict[int, Any]:
+    """The runs of the sweep's jobs, none of which may be at work: a launcher's processes may outlive the sweep's."""
+    found = _children(uri, run_id)
+    for number, run in found.items():
+        if run.info.status == "RUNNING":
+            who = reconcile.owner(run)
+            raise ConfigError(
+                "",
+                f"job {number} of sweep {run_id} is still at work, in process {who.get('pid')} on {who.get('host')};"
+                " wait for its end, or stop it",
+            )
+    return found
+
+
 def _children(uri: str, run_id: str) -> dict[int, Any]:
     client = stores.open_store(uri)
     reconcile.reconcile(client)
@@ -220,6 +246,9 @@ def _close(sweep: Sweep, table: Table) -> None:
     sweep.keep_table(table)
     sweep.keep_plots(table)
     tags = {"sweep.finished": str(len(table.having("FINISHED")))}
+    if sweep.reused:
+        told = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}
+        tags |= {"sweep.reused": json.dumps(told)}
     if best is not None:
         tags |= {
             "sweep.best": best.run_id,
@@ -243,8 +272,9 @@ def _tell(sweep: Sweep, status: str, table: Table, console: "Console") -> None:
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:
     told = f"sweep {sweep.told.parent} of {len(sweep.plan.jobs)} jobs in experiment {experiment!r}"
-    done = len(sweep.outcomes)
-    return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already" if done else "")
+    done, reused = len(sweep.outcomes), len(sweep.reused)
+    other = f", {reused} of them by runs that are reused" if reused else ""
+    return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already{other}" if done else "")
 
 
 def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str]:
@@ -252,6 +282,10 @@ def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str
 
     told = environment.tags([secrets.masked(word) for word in words], build.device(settings.device))
     return {**told, "sweep.jobs": str(len(plan.jobs)), **dict([files.TAG])}
+
+
+def _digests(jobs: list[Job], folders: list[Path]) -> dict[int, str]:
+    return {job.number: digest(job.config, folders) for job in jobs}
 
 
 def _epochs(job: Job) -> int:
