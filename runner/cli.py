@@ -77,6 +77,7 @@ def _as_sweep(given: list[str]) -> list[str]:
         _stop(
             f"{further[0]}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed"
         )
+    guard.recorded[:] = found
     return ["-m", *found, *further, f"tracking.uri={uri}"] if found else []
 
 

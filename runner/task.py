@@ -19,7 +19,7 @@ from runner.signals import Signals
 from runner.spool import Undelivered
 from runner.sweep.digest import digest
 from runner.sweep.job import Told
-from runner.sweep.manifest import Job, Manifest
+from runner.sweep.manifest import Job, Manifest, same
 from runner.sweep.outcome import Outcome
 from runner.sweep.rows import DIGEST
 
@@ -170,7 +170,7 @@ def _planned(
         return plan, settings, "", len(good) < len(found)
     run_id = conduct.newest(settings.tracking.uri, settings.tracking.experiment or study)
     recorded = conduct.recorded(settings.tracking.uri, run_id)
-    if [job.words for job in recorded.jobs] != [job.words for job in plan.jobs]:
+    if not same(recorded, plan):
         raise ConfigError(
             "sweep.resume",
             f"the last sweep, {run_id[:8]} ({recorded.title}), has other jobs than this command ({plan.title});"
@@ -182,5 +182,5 @@ def _planned(
 def launcher(config: DictConfig) -> list[str]:
     """The words that choose and set up Hydra's launcher."""
     chosen = config.hydra.runtime.choices["hydra/launcher"]
-    typed = [word for word in config.hydra.overrides.hydra if word.startswith("hydra.launcher.")]
+    typed = [word for word in config.hydra.overrides.hydra if word.lstrip("+").startswith("hydra.launcher.")]
     return [f"hydra/launcher={chosen}", *typed]

@@ -36,6 +36,9 @@ class Fails(nn.Module):
     def comes(self, x):
         if self.how == "raise":
             raise RuntimeError("broken on purpose")
+        if self.how == "once" and not Path("killed").exists():
+            Path("killed").touch()
+            raise RuntimeError("broken for once")
         if self.how == "diverge":
             return x * float("nan")
         if self.how == "edit":

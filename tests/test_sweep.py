@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 import runner as package
 from runner.lookup import ConfigError
-from tests.command import Done, begin, ended, fresh, runner
+from tests.command import begin, ended, fresh, runner
 from tests.sweeping import (
     STEPS,
     Family,
@@ -102,7 +101,7 @@ def test_killed_with_two_workers_it_goes_on_too(place: Path, whole: list[str]) -
     after = family(place)
     is_whole(after, whole)
     assert times(before).items() <= times(after).items()
-    assert {j.info.run_id for j in before.jobs} <= {j.info.run_id for j in after.jobs}
+    assert {job.info.run_id for job in before.jobs} <= {job.info.run_id for job in after.jobs}
 
 
 @pytest.mark.parametrize(("launcher", "number"), [((), 2), ((), 15), (JOBLIB, 15), (JOBLIB, 2)])
@@ -117,7 +116,8 @@ def test_an_interrupted_sweep_says_so_and_goes_on(
     found = family(place)
     name = signal.Signals(number).name
     assert done.code == 128 + number, done.err
-    assert (found.parent.info.status, found.jobs[2].info.status) == ("KILLED", "KILLED")
+    [waited] = [job for job in found.jobs if job.data.tags["sweep.job"] == "2"]
+    assert (found.parent.info.status, waited.info.status) == ("KILLED", "KILLED")
     assert found.parent.data.tags["runner.status_reason"] == f"interrupted by {name}"
     assert done.last.startswith(f"sweep {found.parent.info.run_id} KILLED best=")
     assert "RUNNING" not in {line["status"] for line in found.table}
@@ -337,7 +337,9 @@ def test_what_was_trained_already_is_reused_if_nothing_has_changed(place: Path) 
 def test_what_is_not_the_same_is_not_reused(change: str, place: Path) -> None:
     arrays(place)
     words = ["-m", "experiments=bad", "seed=1,2", "trainer.epochs=1"]
-    runner(*words, *(["trainer.epochs=3", plan("1:raise", "2:raise")] if change == "failed" else []), cwd=place, code=None)
+    runner(
+        *words, *(["trainer.epochs=3", plan("1:raise", "2:raise")] if change == "failed" else []), cwd=place, code=None
+    )
     if change == "data":
         np.save(place / "y.npy", np.zeros((64, 1), "float32"))
     if change == "module":
@@ -348,3 +350,30 @@ def test_what_is_not_the_same_is_not_reused(change: str, place: Path) -> None:
     runner(*words, *further.get(change, []), *reuse, cwd=place, code=None)
     assert [len(found.jobs) for found in families(place)] == [2, 2]
     assert not any("sweep.reused" in found.parent.data.tags for found in families(place))
+
+
+def eight(folder: Path) -> str:
+    """What is wrong with eight workers at once on a store that does not exist; "" if nothing is."""
+    furnish(folder)
+    workers = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=8")
+    done = fresh("-m", "experiments=bad", "seed=1,2,3,4,5,6,7,8", "trainer.epochs=1", *workers, cwd=folder, code=None)
+    names = [e.name for e in client(folder).search_experiments() if e.name != "Default"]
+    found = [(f.parent.info.status, f.statuses) for f in families(folder)]
+    right = (done.code, names, found) == (0, ["bad"], [("FINISHED", ["FINISHED"] * 8)])
+    return "" if right else f"exit code {done.code}, experiments {names}, {found}\n{done.err[-2000:]}"
+
+
+def test_eight_workers_make_one_store(tmp_path: Path) -> None:
+    assert eight(tmp_path) == ""
+
+
+def figure(folder: Path) -> str:
+    """Twenty times the same; a line for the README."""
+    bad = []
+    for number in range(20):
+        place = folder / str(number)
+        place.mkdir()
+        bad += [told] if (told := eight(place)) else []
+        shutil.rmtree(place)
+    lines = "".join(f"; {line}" for line in bad)
+    return f"8 joblib workers on a store that does not exist: {20 - len(bad)} of 20 sweeps as promised{lines}"

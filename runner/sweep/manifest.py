@@ -68,16 +68,18 @@ def read(text: str) -> Manifest:
 
 
 def varied(jobs: list[list[str]]) -> list[dict[str, str]]:
-    """Of each job's words those whose value is not the same in all jobs: key -> value."""
+    """Of each job's words those whose value is not the same in all jobs: key -> value, without secrets."""
     told = [dict(word.partition("=")[::2] for word in job if "=" in word) for job in jobs]
     keys = dict.fromkeys(key for job in told for key in job)
     differ = [key for key in keys if len({job.get(key) for job in told}) > 1]
-    return [{key.lstrip("+"): job[key] for key in differ if key in job} for job in told]
+    shown = [{key: secrets.without(job[key], key) for key in differ if key in job} for job in told]
+    return [{key.lstrip("+"): value for key, value in job.items()} for job in shown]
 
 
 def same(one: Manifest, other: Manifest) -> bool:
-    """Whether both run the same jobs."""
-    return [job.words for job in one.jobs] == [job.words for job in other.jobs]
+    """Whether both run the same jobs, as far as is known without secrets."""
+    words = [[[secrets.masked(word) for word in job.words] for job in plan.jobs] for plan in (one, other)]
+    return words[0] == words[1]
 
 
 def without_config(job: Job) -> Job:
