@@ -12,9 +12,11 @@ _WORDS = "token|password|passwd|passphrase|secret|credentials?|api_?key|access_?
 _NAME = re.compile(rf"(?:^|[_.\-])(?:{_WORDS})$", re.IGNORECASE)
 #: `user:password@` and `token@` of a URI.
 _URI = re.compile(r"(?<=://)[^/\s'\"?#]+@")
-#: `?password=x` of a URI, `key=value` of a command line and `key: value` of YAML.
+_VALUE = r"[^\s&'\",;}\])]+"
+#: `?password=x` of a URI, `key=value` and `key=value,value` of a command line and `key: value` of YAML.
 _PAIR = re.compile(
-    rf"(?<![\w\-])(?P<key>(?:[\w.\-]*[_.\-])?(?:{_WORDS}))(?P<is>['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s&'\",;}}\])]+)",
+    rf"(?<![\w\-])(?P<key>(?:[\w.\-]*[_.\-])?(?:{_WORDS}))(?P<is>['\"]?\s*[=:]\s*['\"]?)"
+    rf"(?P<value>{_VALUE}(?:['\"]?,(?!['\"]?[\w.\-]+['\"]?\s*[=:])['\"]?{_VALUE})*)",
     re.IGNORECASE,
 )
 

@@ -96,7 +96,7 @@ class Sweep:
         self.tracker.record(Kept(folder))
 
     def keep_table(self, table: Table) -> None:
-        self.keep({"results.csv": secrets.masked(files.csv(table)), "results.json": files.mlflow_table(table)})
+        self.keep({"results.csv": files.csv(table), "results.json": files.mlflow_table(table)})
 
     def keep_plots(self, table: Table) -> None:
         """The pictures of the sweep; one that cannot be drawn is said, and takes no other with it."""
