@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -33,6 +33,7 @@ class CheckedSweeper(BasicSweeper):
     """The product of all values. How they are run is for `runner.task` to say, and for Hydra's launcher."""
 
     _task: Any
+    _composing: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
@@ -83,15 +84,14 @@ class CheckedSweeper(BasicSweeper):
         for job in itertools.product(*[list(_values(key, override)) for key, override in values.items()]):
             yield list(job)
 
-    def _compose(self, job: list[str]) -> DictConfig:
+    def _compose(self, number: int, job: list[str]) -> DictConfig:
         assert self.hydra_context is not None
         assert self.config is not None
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
-        with flag_override(config, ["struct", "readonly"], [False, False]):
-            config.hydra.job.num, config.hydra.job.id = 0, "job_id_for_validation"
-            HydraConfig.instance().set_config(config)  # for ${hydra:...} of the job
-            del config["hydra"]
-        return config
+        from runner.composing import Composing
+
+        self._composing = self._composing or Composing(self.hydra_context.config_loader, self.config)
+        found: DictConfig = self._composing.compose(number, job)
+        return found
 
 
 def _values(key: str, override: Override) -> Iterator[str]:

@@ -16,7 +16,8 @@ from runner.sweep.manifest import Job, Manifest, varied
 TOLD = 10
 
 Words = list[str]
-Compose = Callable[[Words], DictConfig]
+#: (number, words) -> the job's configuration
+Compose = Callable[[int, Words], DictConfig]
 
 
 @dataclass
@@ -39,7 +40,7 @@ def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], N
     for number, job in enumerate(jobs):
         name = f"job {number} ({secrets.masked(' '.join(job))})"
         try:
-            config = compose(job)
+            config = compose(number, job)
             going = going or bool(OmegaConf.select(config, "sweep.keep_going"))
             good.append(_checked(config, number, job, name, show))
         except composed.ERRORS as error:

@@ -50,7 +50,7 @@ def problem(*words: str) -> str:
     try:
         checks.check(composed.settings(config(told), told))
     except composed.ERRORS as error:
-        return cli._told(error, told)
+        return composed.told(error, told)
     except Exception as error:  # Hydra's own, while it composes
         if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf") and not isinstance(error, ValueError):
             raise

@@ -14,7 +14,7 @@ FLOORS = [
     ["task"],
     ["sweeps"],
     ["composed"],
-    ["guard"],
+    ["guard", "composing"],
     ["sweep"],
     ["commands"],
     ["ready", "exports"],
@@ -22,6 +22,7 @@ FLOORS = [
     ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores"],
     ["prepare"],
     ["checks", "schema"],
+    ["vectorized"],
     ["run"],
     ["exact", "fingerprint"],
     ["screen", "environment", "reproduction", "again"],
@@ -46,8 +47,8 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "task", "composed", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "task", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
+    "hydra": {"cli", "task", "composing", "composed", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "task", "composing", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
@@ -121,6 +122,18 @@ def violations(owner: str, path: Path) -> list[str]:
 def test_imports_run_downwards(owner: str, path: Path) -> None:
     assert owner in FLOOR or owner in ("__init__", "hydra_plugins"), f"{owner} has no floor yet"
     assert violations(owner, path) == []
+
+
+SWEEP = sorted((ROOT / "runner" / "sweep").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SWEEP, ids=lambda path: path.stem)
+def test_of_a_sweep_only_its_plots_know_matplotlib_and_only_its_screen_knows_rich(path: Path) -> None:
+    libraries = {name.split(".")[0] for name in imports(path)} & {"matplotlib", "rich"}
+    at_once = {name.split(".")[0] for name in imports(path, everywhere=False)} & {"matplotlib"}
+    known = {"matplotlib"} if path.parent.name == "plots" else {"rich"} if path.stem in ("screen", "summary") else set()
+    assert libraries <= known
+    assert at_once == set()
 
 
 def test_an_import_from_above_would_be_found(tmp_path: Path) -> None:

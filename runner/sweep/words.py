@@ -8,7 +8,7 @@ from runner.sweep.table import Row
 def short(keys: Iterable[str]) -> dict[str, str]:
     """`lr` for `optimizer.lr`, as long as no other key ends like it."""
     keys = list(keys)
-    return {key: next(end for end in _ends(key) if _alone(end, keys)) for key in keys}
+    return {key: next(end for end in _ends(key) if end == key or _alone(end, keys)) for key in keys}
 
 
 def named(row: Row, names: dict[str, str]) -> str:
@@ -47,5 +47,4 @@ def _ends(key: str) -> list[str]:
 
 
 def _alone(end: str, keys: list[str]) -> bool:
-    """Whether it is the end of one key, or a whole key."""
-    return end in keys or sum(end in _ends(key) for key in keys) == 1
+    return sum(end in _ends(key) for key in keys) == 1

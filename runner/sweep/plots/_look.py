@@ -22,25 +22,21 @@ STAR: dict[str, Any] = {
 
 
 def page(title: str, table: Table, height: float) -> "Figure":
-    """A page with the states of the jobs below its title; a note counts those without a value."""
+    """A page with the metric and the states of the jobs below its title; a note counts those without a value."""
     counts = {status: len(table.having(status)) for status in STATES}
     pruned = sum(row.pruned is not None for row in table.rows)
-    states = [f"{count:,} {status.lower()}" for status, count in counts.items() if count]
-    states += [f"{pruned:,} of them pruned"] if pruned else []
+    further = {"FINISHED": f" ({pruned:,} pruned)" if pruned else ""}
+    states = [f"{count:,} {status.lower()}{further.get(status, '')}" for status, count in counts.items() if count]
     lost = sum(row.status == "FINISHED" for row in table.rows) - len(drawable(table.having("FINISHED")))
     note = f"{words.counted(lost, 'finished job')} without a finite {table.metric}" if lost else ""
-    return _style.page(title, f"{words.counted(len(table.rows), 'job')}: {', '.join(states)}", height, note)
+    name = f"{table.metric}, {table.better}; {words.counted(len(table.rows), 'job')}: {', '.join(states)}"
+    return _style.page(title, name, height, note)
 
 
 def best(table: Table) -> Row | None:
     """The best job that ended well; while none has, the best that runs."""
     rows = drawable(table.standing)
     return next((row for row in rows if row.status == "FINISHED"), rows[0] if rows else None)
-
-
-def told(table: Table) -> str:
-    """`valid/loss, lower is better`."""
-    return f"{table.metric}, {table.better}"
 
 
 def star(axes: "Axes", x: float, y: float, label: str = "best") -> None:
@@ -84,3 +80,5 @@ def bar(figure: "Figure", beside: "Axes", table: Table, norm: "Normalize") -> No
     if type(norm).__name__ == "LogNorm":
         made.ax.yaxis.set_major_formatter(_scale.plain if low >= 1e-4 and high <= 1e5 else _scale.power)
         made.ax.yaxis.set_minor_formatter(lambda value, position: "")
+    else:  # matplotlib's own would write a factor above the bar
+        made.ax.yaxis.set_major_formatter(lambda value, position: _style.number(value, 6))

@@ -27,7 +27,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
     lines = [varied[i : i + columns] for i in range(0, len(varied), columns)]
     below = [BELOW + max(_taken(parameter, wide) for parameter in line) for line in lines]
     high = PANEL if len(varied) > 1 else 3.4
-    figure = _look.page(_title(table), table, _style.HEADER + len(lines) * (high + 0.2) + sum(below))
+    figure = _look.page("Results by parameter", table, _style.HEADER + len(lines) * (high + 0.2) + sum(below))
     top = _style.HEADER
     for line, room in zip(lines, below, strict=True):
         for column, parameter in enumerate(line):
@@ -38,10 +38,6 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
         top += high + 0.2 + room
     _style.legend(figure.axes[min(columns, len(varied)) - 1])
     return figure
-
-
-def _title(table: Table) -> str:
-    return f"Results by parameter: {_look.told(table)}"
 
 
 def _taken(parameter: Parameter, wide: float) -> float:

@@ -32,7 +32,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
     below = LINE * len(rows) + 0.1 if few else 0.0
     figure = _look.page(f"Curves: {_named(table, found)} of all jobs", table, 5.0 + below)
     axes = _style.axes(figure, right=0.25 if few else 1.2, bottom=0.65 + below)
-    values = _limits(axes, [found[row.number] for row in rows], _named(table, found))
+    _limits(axes, [found[row.number] for row in rows], _named(table, found))
     _draw(axes, table, rows, found, few)
     axes.set_xlim(0, max(step for row in rows for step, _ in found[row.number]) * 1.02)
     axes.locator_params(axis="x", integer=True)
@@ -42,7 +42,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
         _write_names(figure, table, rows, 5.0)
     elif ranked := drawable(table.standing):
         _look.bar(figure, axes, table, _look.normalize([row.value or 0.0 for row in ranked]))
-    if values:
+    if axes.get_legend_handles_labels()[1]:
         _style.legend(axes)
     return figure
 
@@ -62,14 +62,13 @@ def _named(table: Table, curves: Curves) -> str:
     return table.metric if sum(map(bool, same)) * 2 >= len(ranked) else "train/loss"
 
 
-def _limits(axes: "Axes", curves: list[Points], name: str) -> list[float]:
+def _limits(axes: "Axes", curves: list[Points], name: str) -> None:
     """What diverges leaves the picture: it would make all else flat."""
     values = [value for points in curves for _, value in points]
     if spans(values):
         top = BEYOND * float(np.median([points[0][1] for points in curves]))
         values = [value for value in values if value <= top]
     _scale.metric(axes, "y", values, name)
-    return values
 
 
 def _draw(axes: "Axes", table: Table, rows: list[Row], curves: Curves, few: bool) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Cells = dict[tuple[float, float], float]
 WRITTEN = 12  # rows and columns up to which the values are written
 FILLED = 0.25  # share of the grid below which it is no grid
-RIGHT, TOP = 1.2, 0.85
+RIGHT, TOP = 1.2, 0.95
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
@@ -28,7 +28,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
     cells = means(rows, across, down)
     if len(cells) < FILLED * len(across.values) * len(down.values):
         return _plane(table, rows, across, down)
-    return _grid(table, cells, across, down)
+    return _grid(table, rows, across, down)
 
 
 def means(rows: list[Row], across: Parameter, down: Parameter) -> Cells:
@@ -39,7 +39,8 @@ def means(rows: list[Row], across: Parameter, down: Parameter) -> Cells:
     return {pair: mean(values) for pair, values in groups.items()}
 
 
-def _grid(table: Table, cells: Cells, across: Parameter, down: Parameter) -> "Figure":
+def _grid(table: Table, rows: list[Row], across: Parameter, down: Parameter) -> "Figure":
+    cells = means(rows, across, down)
     names = [_style.fitted(value, 1.6, 9) for value in down.values]
     left = 0.75 + max(_style.measure(name, 9) for name in names)
     wide = _style.WIDTH - left - RIGHT
@@ -57,9 +58,9 @@ def _grid(table: Table, cells: Cells, across: Parameter, down: Parameter) -> "Fi
     _name(axes, across, down, wide, high)
     norm = _look.normalize(list(cells.values()))
     _draw_cells(axes, table, cells, across, down, norm)
-    size = min(9.0, 72 * wide / len(across.values) / 4.2, 72 * high / len(down.values) * 0.6)
     if max(len(across.values), len(down.values)) <= WRITTEN:
-        _write_cells(axes, table, cells, across, down, norm, size)
+        _write_cells(axes, table, rows, across, down, norm, wide / len(across.values))
+    _style.legend(axes)
     _look.bar(figure, axes, table, norm)
     return figure
 
@@ -73,9 +74,9 @@ def _plane(table: Table, rows: list[Row], across: Parameter, down: Parameter) ->
     _name(axes, across, down, 5.0, 3.5)
     norm = _look.normalize([row.value or 0.0 for row in rows])
     shade = _look.shades(table, norm)
-    for row in reversed(rows):  # the best on top
-        at = [across.place(row)], [down.place(row)]
-        axes.plot(*at, "o", color=shade(row.value or 0.0), markersize=8, markeredgecolor="white", markeredgewidth=0.5)
+    worst_first = rows[::-1]  # the best is drawn over the others
+    at = [across.place(row) for row in worst_first], [down.place(row) for row in worst_first]
+    axes.scatter(*at, c=[shade(row.value or 0.0) for row in worst_first], s=60, edgecolors="white", linewidths=0.5)
     best = _look.best(table)
     if best is not None:
         _look.star(axes, across.place(best), down.place(best))
@@ -86,7 +87,7 @@ def _plane(table: Table, rows: list[Row], across: Parameter, down: Parameter) ->
 
 def _title(table: Table) -> str:
     seeds = "" if len(parameters(table)) == 2 else ", mean over the seeds"
-    return f"Results by two parameters{seeds}: {_look.told(table)}"
+    return f"Results by two parameters{seeds}"
 
 
 def _name(axes: "Axes", across: Parameter, down: Parameter, wide: float, high: float) -> None:
@@ -114,14 +115,24 @@ def _draw_cells(
     frame.set_label("best")
     frame.set_clip_on(False)
     axes.add_patch(frame)
+    if len(cells) < len(across.values) * len(down.values):
+        axes.fill([], [], facecolor="white", edgecolor=_style.PALE, hatch="////", label="no result")
 
 
 def _write_cells(
-    axes: "Axes", table: Table, cells: Cells, across: Parameter, down: Parameter, norm: "Normalize", size: float
+    axes: "Axes", table: Table, rows: list[Row], across: Parameter, down: Parameter, norm: "Normalize", room: float
 ) -> None:
+    """The means, in cells `room` inches wide; in brackets where a job was given up before its end."""
+    pruned = {(across.place(row), down.place(row)) for row in rows if row.pruned is not None}
     shade = _look.shades(table, norm)
+    cells = means(rows, across, down)
+    widest = max(_style.measure(f"({_style.number(value, 3)})", 9) for value in cells.values())
+    size = min(9.0, 9.0 * room / widest)
     for (at_x, at_y), value in cells.items():
         red, green, blue, _ = shade(value)
         colour = "black" if 0.3 * red + 0.59 * green + 0.11 * blue > 0.5 else "white"
         x, y = across.places.index(at_x), down.places.index(at_y)
-        axes.text(x, y, _style.number(value, 3), color=colour, fontsize=size, ha="center", va="center")
+        text = f"({_style.number(value, 3)})" if (at_x, at_y) in pruned else _style.number(value, 3)
+        axes.text(x, y, text, color=colour, fontsize=size, ha="center", va="center")
+    if pruned:
+        axes.plot([], [], " ", label="(with a pruned job)")

@@ -6,9 +6,8 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from runner.plots import _style
-from runner.sweep import words
 from runner.sweep.plots import Curves, _listing, _look, _scale
-from runner.sweep.plots._parameters import SEED, drawable, parameters, spans
+from runner.sweep.plots._parameters import SEED, drawable, parameters, spans, tuned
 from runner.sweep.table import Row, Table
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ HIGH = 3.2  # inches of the curves
 class Group:
     """The jobs that differ by their seed alone."""
 
-    name: str
     rows: list[Row]
 
     @property
@@ -50,11 +48,12 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
     averaged = {place: _averaged(group, curves) for place, group in enumerate(shown)} if len(shown) <= CURVES else {}
     averaged = {place: points for place, points in averaged.items() if points}
     below = HIGH + 0.9 if averaged else 0.0
-    title = f"Mean ± standard deviation over the seeds: {_look.told(table)}"
+    title = "Mean ± sample standard deviation over the seeds"
+    keys = [parameter.key for parameter in tuned(table)]
     figures = [_figures(group) for group in shown]
     values = [value for group in shown for value in [*group.values, group.mean]]
     values += [end for g in shown for end in (g.mean - g.spread, g.mean + g.spread) if end > 0 or not spans(values)]
-    figure, axes = _listing.listing(title, table, [group.name for group in shown], figures, values, below)
+    figure, axes = _listing.listing(title, table, [group.rows[0] for group in shown], keys, figures, values, below)
     _draw_groups(axes, shown, bool(averaged))
     if averaged:
         _draw_curves(_style.axes(figure, 0.9, 0.25, 0.65, figure.get_figheight() - 0.65 - HIGH), averaged)
@@ -63,12 +62,11 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
 
 def groups(table: Table) -> list[Group]:
     """The best mean first."""
-    names, found = words.short(table.keys), dict[str, list[Row]]()
+    found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in drawable(table.standing):
-        rest = {key: value for key, value in row.overrides.items() if key != SEED}
-        found.setdefault(words.named(Row(row.number, rest), names) or "all jobs", []).append(row)
+        found.setdefault(tuple(item for item in row.overrides.items() if item[0] != SEED), []).append(row)
     sign = 1 if table.mode == "min" else -1
-    return sorted((Group(name, rows) for name, rows in found.items()), key=lambda group: sign * group.mean)
+    return sorted((Group(rows) for rows in found.values()), key=lambda group: sign * group.mean)
 
 
 def _figures(group: Group) -> str:

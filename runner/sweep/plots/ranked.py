@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from runner.plots import _style
 from runner.sweep import words
 from runner.sweep.plots import Curves, _listing, _look
-from runner.sweep.plots._parameters import drawable
+from runner.sweep.plots._parameters import drawable, parameters
 from runner.sweep.table import Row, Table
 
 if TYPE_CHECKING:
@@ -24,17 +24,14 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
         return _only_failures(table, failed) if failed else None
     shown = rows[:MOST]
     names, values = words.short(table.keys), [row.value or 0.0 for row in shown]
-    labels = [words.named(row, names) or f"job {row.number}" for row in shown]
     below = LINE * len(_told(failed, names)) + (0.1 if failed else 0)
     figures = [_style.number(value) for value in values]
-    figure, axes = _listing.listing(_title(table, len(rows)), table, labels, figures, values, below)
+    title = f"The best {MOST} of {len(rows):,} results" if len(rows) > MOST else "Results ranked"
+    keys = [parameter.key for parameter in parameters(table)]
+    figure, axes = _listing.listing(title, table, shown, keys, figures, values, below)
     _draw_dots(axes, table, shown)
     _write_failures(figure, failed, names, figure.get_figheight() - below)
     return figure
-
-
-def _title(table: Table, rows: int) -> str:
-    return (f"The best {MOST} of {rows:,} results" if rows > MOST else "Results ranked") + f": {_look.told(table)}"
 
 
 def _draw_dots(axes: "Axes", table: Table, rows: list[Row]) -> None:
