@@ -10,6 +10,8 @@ from typing import Any
 
 URI = "sqlite:///mlflow.db"
 EXPERIMENT = "benchmark"
+#: Of the sweep whose cost per job is measured.
+JOBS = 16
 
 
 @contextmanager
@@ -78,51 +80,42 @@ def swept(jobs: list[list[str]], how: str) -> float:
     return seconds
 
 
+@contextmanager
+def _trained() -> Iterator[list[float]]:
+    """Seconds from each run's first step to its last look."""
+    from runner import run as runs
+
+    found: list[float] = []
+    train, finish = runs.train, runs.Run.finish
+
+    def timed(*given: Any) -> Any:
+        found.append(-time.perf_counter())
+        yield from train(*given)
+
+    def finished(run: Any) -> Any:
+        found[-1] += time.perf_counter()
+        yield from finish(run)
+
+    runs.train, runs.Run.finish = timed, finished  # type: ignore[assignment,method-assign]
+    try:
+        yield found
+    finally:
+        runs.train, runs.Run.finish = train, finish  # type: ignore[method-assign]
+
+
 class Beside:
     """What a small job costs beside its training, and what MLflow's own calls and the same pictures cost."""
 
     def __init__(self, experiment: str, epochs: int) -> None:
-        from runner.sweep.job import Told
-
-        self.words = words(experiment, 1, epochs)[0]
-        plan, settings = planned([self.words])
-        self.told = Told("0" * 32, EXPERIMENT, plan.metric, settings.tracking.uri)
+        self.experiment, self.epochs = experiment, epochs
         self.content = Path("content").absolute()
-        self.run_id = ""
 
     def ours(self) -> float:
-        """From the words to the run's end, less the steps and the looks at the validation data."""
-        from runner import run as runs
-        from runner.sweep import job
-        from runner.sweep.manifest import Job
-
-        trained: list[float] = []
-        drive, finish = runs.train, runs.Run.finish
-
-        def timed(*given: Any) -> Any:
-            trained.append(time.perf_counter())
-            yield from drive(*given)
-
-        def finished(run: Any) -> Any:
-            trained.append(time.perf_counter())
-            yield from finish(run)
-
-        runs.train, runs.Run.finish = timed, finished  # type: ignore[assignment,method-assign]
-        try:
-            with composer() as made:
-                made.compose(0, self.words)  # what the jobs of a sweep share
-                begun = time.perf_counter()
-                from runner import composed, sweeps
-
-                [good] = sweeps.check([self.words], made.compose)
-                outcome = job.run(Job(0, self.words, {"seed": "0"}, good.config), self.told)
-                seconds = time.perf_counter() - begun
-                assert composed is not None
-        finally:
-            runs.train, runs.Run.finish = drive, finish  # type: ignore[method-assign]
-        assert outcome.status == "FINISHED", outcome
-        self.run_id = outcome.run_id
-        return seconds - (trained[1] - trained[0])
+        """Of a sweep of JOBS jobs, per job: all of it but the steps and the looks at the validation data."""
+        with _trained() as seconds:
+            whole = swept(words(self.experiment, JOBS, self.epochs), "one by one")
+        assert len(seconds) == JOBS
+        return (whole - sum(seconds)) / JOBS
 
     def floor(self) -> float:
         """MLflow's calls for the same tags, params, points and files, and the same pictures drawn and written."""
@@ -132,7 +125,8 @@ class Beside:
         from runner import stores
 
         client: MlflowClient = stores.open_store(URI)
-        run = client.get_run(self.run_id)
+        run = _newest_job(client)
+        self.run_id = run.info.run_id
         points = [
             Metric(p.key, p.value, p.timestamp, p.step)
             for key in run.data.metrics
@@ -141,7 +135,7 @@ class Beside:
         shutil.rmtree(self.content, ignore_errors=True)
         self.content.mkdir()
         client.download_artifacts(self.run_id, "", str(self.content))
-        draw = _pictures(self.words)
+        draw = _pictures(words(self.experiment, 1, self.epochs)[0])
         begun = time.perf_counter()
         made = client.create_run(run.info.experiment_id, run_name=run.info.run_name).info.run_id
         tags = [RunTag(key, value) for key, value in run.data.tags.items() if key != "mlflow.runName"]
@@ -153,6 +147,12 @@ class Beside:
         client.log_artifacts(made, str(self.content))
         client.set_terminated(made)
         return time.perf_counter() - begun
+
+
+def _newest_job(client: Any) -> Any:
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    found = client.search_runs([experiment], "tags.`sweep.job` = '0'", order_by=["attributes.start_time DESC"])
+    return found[0]
 
 
 def _pictures(told: list[str]) -> Callable[[Path], None]:

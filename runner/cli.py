@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, composed, garbage, guard, limit, places, secrets, words
+from runner import commands, composed, garbage, guard, limit, places, secrets, trials, words
 from runner.errors import ConfigError, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
@@ -142,11 +142,7 @@ def _command(name: str) -> Any:
 
 
 def _register() -> None:
-    """The schema: types and defaults of every key. Components take any argument, which is checked later."""
-    schema = OmegaConf.structured(Settings)
-    for open_key in ("data", "model", "loss", "optimizer", "scheduler"):
-        OmegaConf.set_struct(schema[open_key], False)
-    ConfigStore.instance().store("schema", schema)
+    ConfigStore.instance().store("schema", trials.schema())
 
 
 def _indexed(word: str) -> str:

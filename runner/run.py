@@ -47,6 +47,7 @@ class Run:
     best: Best
     epoch: int = 0
     stopped: str = ""  # why training ends before its last epoch
+    pruned: int | None = None  # the epoch after which a sweep has given it up
     history_: History = field(default_factory=History)
     saved: float = field(default_factory=time.monotonic)
     written: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
@@ -189,10 +190,16 @@ class Run:
             yield Kept(self._plots())
 
     def _told_of_best(self) -> dict[str, str]:
-        """Tags that say how good the run is."""
+        """Tags that say how good the run is, and whether it was given up."""
+        pruned = {} if self.pruned is None else {"sweep.pruned": str(self.pruned)}
         if math.isnan(self.best.value):
-            return {}
-        return {"best.metric": self.monitor, "best.value": repr(self.best.value), "best.step": str(self.best.step)}
+            return pruned
+        return {
+            **pruned,
+            "best.metric": self.monitor,
+            "best.value": repr(self.best.value),
+            "best.step": str(self.best.step),
+        }
 
     def lose_patience(self) -> None:
         """Stop if nothing has been better for `trainer.patience` validations."""

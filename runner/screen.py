@@ -20,6 +20,11 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, markup=False, width=WIDTH)
 
 
+def quiet() -> Console:
+    """Prints nothing: for a job among many, whose sweep is shown as a whole."""
+    return Console(quiet=True)
+
+
 class Lines:
     """One plain line per look at the validation data: for files and pipes."""
 

@@ -56,6 +56,10 @@ class Tracking:
 
 @dataclass
 class Sweep:
+    # What a search goes by: a metric, or one for each of hydra.sweeper.direction; null: trainer.monitor. Of what is
+    # monitored the best value counts, of another metric the last, and of several the last of each.
+    metric: Any = None
+    pruner: Any = None  # gives up jobs that do worse: asha | median, or {name: asha, factor: 3, ...}; null: none
     keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins
     resume: str | None = None  # a sweep's id, or last: what is not finished of it goes on
     reuse: bool = False  # true: a job whose configuration is FINISHED in this experiment already is not run again

@@ -33,6 +33,9 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+            outer = getattr(handler, "__self__", None)
+            if isinstance(outer, Signals):  # what came too late for this block is for the one around it
+                outer._received = outer._received or self._received
 
     def stop(self) -> Interrupted | None:
         """What to end with, if a signal has come."""

@@ -30,6 +30,10 @@ class Good:
     mode: str  # which values of its monitored metric are better
     validates: bool  # whether there is validation data
 
+    @property
+    def monitor(self) -> str:
+        return self.settings.trainer.monitor or ("valid/loss" if self.validates else "train/loss")
+
 
 def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], None] | None = None) -> list[Good]:
     """The jobs that can be run. Raises ConfigError if any cannot, unless sweep.keep_going is true.
@@ -58,14 +62,8 @@ def manifest(good: list[Good], jobs: list[Words], study: str, launcher: list[str
         if len({getattr(job.settings.tracking, key) for job in good}) > 1:
             raise ConfigError(f"tracking.{key}", "a sweep is recorded in one place; give one value")
     told = varied(jobs)
-    first = good[0].settings
-    metric = first.trainer.monitor or _default(good[0])
     made = [Job(job.number, jobs[job.number], told[job.number], job.config) for job in good]
-    return Manifest(study, launcher, metric, good[0].mode, made)
-
-
-def _default(job: Good) -> str:
-    return "valid/loss" if job.validates else "train/loss"
+    return Manifest(study, launcher, good[0].monitor, good[0].mode, made)
 
 
 def _checked(

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -15,13 +15,15 @@ from omegaconf import DictConfig, OmegaConf
 from runner import composed, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
-from runner.signals import Signals
 from runner.spool import Undelivered
 from runner.sweep.digest import digest
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job, Manifest, same
 from runner.sweep.outcome import Outcome
 from runner.sweep.rows import DIGEST
+
+if TYPE_CHECKING:
+    from runner.sweep.conduct import Launch, Sweep
 
 
 @dataclass
@@ -114,25 +116,37 @@ def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLau
     from runner.sweep import conduct
 
     plan, settings, run_id, left_out = _planned(task, found, compose, config)
-    task.begun, numbers = True, [0]
+    task.begun = True
+    with conduct.sweeping(plan, settings, launched(task, launch), screen.console(), words(), run_id) as under_way:
+        under_way.run(plan.jobs)
+    task.codes.append(code(under_way) or (2 if left_out else 0))
 
-    def launched(jobs: list[Job], told: Told) -> list[Outcome]:
+
+def launched(task: Task, launch: HydraLaunch) -> "Launch":
+    """What runs jobs by Hydra's launcher, which may be called again and again."""
+    numbers = [0]
+
+    def run(jobs: list[Job], told: Told) -> list[Outcome]:
         first, numbers[0] = numbers[0], numbers[0] + len(jobs)
         task.jobs, task.told = dict(enumerate(jobs, first)), told
         try:
-            with signals.at_once():
-                results = launch([job.words for job in jobs], first)
+            results = launch([job.words for job in jobs], first)
             return [_outcome(job, result) for job, result in zip(jobs, results, strict=True)]
         finally:
             task.jobs, task.told = {}, None
 
-    words = [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
-    with Signals() as signals, conduct.sweeping(plan, settings, launched, screen.console(), words, run_id) as under_way:
-        under_way.run(plan.jobs)
-        signals.check()
-    undelivered = any(outcome.undelivered for outcome in under_way.outcomes.values())
-    failed = under_way.tracker.verdict[0] != "FINISHED" or undelivered
-    task.codes.append(1 if failed else 2 if left_out else 0)
+    return run
+
+
+def code(done: "Sweep") -> int:
+    """The exit code of a sweep that has come to its end."""
+    undelivered = any(outcome.undelivered for outcome in done.outcomes.values())
+    return int(done.tracker.verdict[0] != "FINISHED" or undelivered)
+
+
+def words() -> list[str]:
+    """What was typed."""
+    return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
 
 
 def _outcome(job: Job, result: Any) -> Outcome:

@@ -143,7 +143,7 @@ class Tracker:
         noted: Noted = []
         until = min(self._beaten + reconcile.BEAT, self._due if self._silent else float("inf"))
         with contextlib.suppress(queue.Empty):
-            while not (noted and isinstance(noted[-1][0], End)):
+            while not (noted and isinstance(noted[-1][0], End | threading.Event)):
                 first = not noted
                 noted += self._queue.get(timeout=max(until - time.monotonic(), 0.01 if first else 0.0))
                 until = time.monotonic() + TOGETHER if first else until

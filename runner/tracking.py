@@ -83,7 +83,7 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
 
     try:
         spool.place(uri).mkdir(parents=True, exist_ok=True)
-        reconcile.reconcile(client)
+        reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
         run = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=run_name)
         stores.know(run.info.run_id, run.info.artifact_uri)

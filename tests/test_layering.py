@@ -11,8 +11,9 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["__main__"],
     ["cli"],
+    ["searching"],
     ["task"],
-    ["sweeps"],
+    ["sweeps", "spaces", "trials"],
     ["composed"],
     ["guard", "composing"],
     ["sweep"],
@@ -37,7 +38,7 @@ FLOORS = [
     ["loop", "history", "finite"],
     ["events"],
     ["data"],
-    ["words", "limit", "outputs"],
+    ["words", "limit", "outputs", "pruners"],
     ["randomness", "lookup", "ranges", "uris"],
     ["signatures", "origins", "signals", "spool"],
     ["secrets"],
@@ -47,8 +48,8 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "task", "composing", "composed", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "task", "composing", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
+    "hydra": {"cli", "task", "composing", "searching", "spaces", "trials", "composed", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "task", "composing", "searching", "trials", "composed", "guard", "sweeps", "frozen", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
@@ -59,6 +60,11 @@ LIGHT = [
     "composed",
     "guard",
     "task",
+    "searching",
+    "spaces",
+    "trials",
+    "sweep/search",
+    "sweep/space",
     "frozen",
     "sweeps",
     "sweep/manifest",

@@ -26,8 +26,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "amsgrad": {"name": "Adam", "lr": 0.01, "amsgrad": True},
     "adamw": {"name": "AdamW", "lr": 0.01},
     "rmsprop": {"name": "RMSprop", "lr": 0.01, "weight_decay": 1e-3},
-    "rmsprop with momentum": {"name": "RMSprop", "lr": 0.01, "momentum": 0.5},
-    "rmsprop centered": {"name": "RMSprop", "lr": 0.01, "momentum": 0.5, "centered": True},
+    "rmsprop with momentum": {"name": "RMSprop", "lr": 0.001, "momentum": 0.5},
+    "rmsprop centered": {"name": "RMSprop", "lr": 0.001, "momentum": 0.5, "centered": True},
 }
 #: Before BatchNorm, which takes away what a bias adds: see test_a_bias_that_does_nothing_runs_alone.
 BARE = {"Linear": {"out_features": 6, "bias": False}}
@@ -161,7 +161,7 @@ def test_together_is_alone_in_float64(made: Made, optimizer: str, layers: str) -
         assert [e.reason for e in one.of(Finished)] == [e.reason for e in other.of(Finished)]
 
 
-@pytest.mark.parametrize("layers", LAYERS)
+@pytest.mark.parametrize("layers", ["plain", "both"])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_together_is_alone_in_float32(made: Made, optimizer: str, layers: str) -> None:
     told = jobs(layers=layers, optimizer=optimizer, precision="fp32", epochs=4)
@@ -204,7 +204,7 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "cosine by epochs": {"name": "CosineAnnealingLR"},
     "cosine by steps": {"name": "CosineAnnealingLR", "interval": "step"},
     "one cycle, of momentum as well": {"name": "OneCycleLR", "max_lr": 0.1},
-    "plateau": {"name": "ReduceLROnPlateau", "patience": 0, "factor": 0.5},
+    "plateau": {"name": "ReduceLROnPlateau", "patience": 0, "factor": 0.5, "threshold": 0.3},
 }
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from runner.errors import ConfigError
 from runner.events import Finished, Kept
 from runner.plots import save
 from runner.settings import Settings, made
-from runner.signals import Interrupted
+from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
 from runner.sweep import files, manifest, plots, rows, screen, summary
 from runner.sweep.board import Board
@@ -35,8 +35,10 @@ Launch = Callable[[list[Job], Told], list[Outcome]]
 class Sweep:
     """Jobs under way and what has become of them. `run` may be called again and again with further jobs."""
 
-    def __init__(self, plan: Manifest, told: Told, tracker: "Tracker", launch: Launch, folder: Path) -> None:
-        self.plan, self.told, self.tracker = plan, told, tracker
+    def __init__(
+        self, plan: Manifest, told: Told, tracker: "Tracker", launch: Launch, folder: Path, signals: Signals
+    ) -> None:
+        self.plan, self.told, self.tracker, self._signals = plan, told, tracker, signals
         self.outcomes: dict[int, Outcome] = {}
         self._launch, self._folder, self._numbers = launch, folder, count()
         self._experiment = tracker.client.get_run(tracker.run_id).info.experiment_id
@@ -52,8 +54,9 @@ class Sweep:
             self._epochs |= {job.number: _epochs(job) for job in new}
             self.keep({manifest.NAME: self.plan.text()})
         left = [job for job in jobs if job.number not in self.outcomes]
-        for outcome in self._launch(left, self.told) if left else []:
-            self.outcomes[outcome.number] = outcome
+        with self._signals.at_once():
+            for outcome in self._launch(left, self.told) if left else []:
+                self.outcomes[outcome.number] = outcome
         return [self.outcomes[job.number] for job in jobs]
 
     def table(self) -> Table:
@@ -62,7 +65,7 @@ class Sweep:
         self._before = {number for number in self._before if found[number].info.status != "RUNNING"}
         runs = {number: run for number, run in found.items() if number not in self._before}
         told = rows.rows(self.plan.jobs, self._epochs, runs, dict(self.outcomes), self.plan.metric)
-        return Table(told, self.plan.metric, self.plan.mode)
+        return Table(told, self.plan.metric, self.plan.mode, self.plan.objectives)
 
     def take_up(self) -> None:
         """Of a sweep that goes on: what is FINISHED is not run again, and what is not waits for its turn."""
@@ -86,6 +89,10 @@ class Sweep:
             self.outcomes[row.number] = Outcome(
                 row.number, row.run_id, row.status, row.value, row.metrics, [], row.epoch, row.pruned
             )
+
+    def leave(self, numbers: Iterable[int]) -> None:
+        """Of a sweep that goes on: these jobs are over, though they are not FINISHED, and nobody waits for them."""
+        self._before -= set(numbers)
 
     def keep(self, texts: dict[str, str]) -> None:
         """Text files for the parent run."""
@@ -131,22 +138,23 @@ def sweeping(
     name, files_ = settings.tracking.run_name or plan.title, {manifest.NAME: plan.text()}
     tags = _tags(plan, settings, words)
     status, table = "FAILED", Table([], plan.metric, plan.mode)
-    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder, Signals() as signals:
         sweep: Sweep | None = None
         try:
             with tracking.recording(uri, experiment, name, tags, {}, files_, run_id or None) as tracker:
                 process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
                 told = Told(tracker.run_id, plan.study, plan.metric, uri, process)
-                sweep = Sweep(plan, told, tracker, launch, Path(folder))
+                sweep = Sweep(plan, told, tracker, launch, Path(folder), signals)
                 if run_id:
                     sweep.take_up()
                 if settings.sweep.reuse:
                     sweep.reuse(places.experiments())
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
-                shown = screen.watching(console, len(plan.jobs))
+                shown = screen.watching(console, plan.total)
                 try:
                     with Board(sweep.table, shown, sweep.keep_table):
                         yield sweep
+                        signals.check()
                 except (Interrupted, KeyboardInterrupt):
                     reconcile.reconcile(tracker.client)  # processes of a launcher's have died with it
                     raise
@@ -255,6 +263,8 @@ def _close(sweep: Sweep, table: Table) -> None:
             "sweep.best_value": repr(best.value),
             "sweep.best_command": _again(sweep, best),
         }
+    if table.front:
+        tags["sweep.front"] = ",".join(row.run_id for row in table.front)
     sweep.tracker.record(Finished(0, {}, "", tags))
 
 
@@ -264,14 +274,16 @@ def _again(sweep: Sweep, row: Any) -> str:
 
 def _tell(sweep: Sweep, status: str, table: Table, console: "Console") -> None:
     best = table.best
-    summary.summary(console, table, _again(sweep, best) if best else "")
+    summary.summary(console, table, _again(sweep, best) if best and not table.front else "")
+    for row in table.front:
+        console.print(f"on the front, job {row.number}: {_again(sweep, row)}", soft_wrap=True, markup=False)
     if status != "FINISHED":
         print(f"to go on with it: runner resume {sweep.told.parent[:8]}")
     print(summary.result(sweep.told.parent, status, best), flush=True)
 
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:
-    told = f"sweep {sweep.told.parent} of {len(sweep.plan.jobs)} jobs in experiment {experiment!r}"
+    told = f"sweep {sweep.told.parent} of {sweep.plan.total} jobs in experiment {experiment!r}"
     done, reused = len(sweep.outcomes), len(sweep.reused)
     other = f", {reused} of them by runs that are reused" if reused else ""
     return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already{other}" if done else "")
@@ -281,7 +293,7 @@ def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str
     from runner import build, environment
 
     told = environment.tags([secrets.masked(word) for word in words], build.device(settings.device))
-    return {**told, "sweep.jobs": str(len(plan.jobs)), **dict([files.TAG])}
+    return {**told, "sweep.jobs": str(plan.total), **dict([files.TAG])}
 
 
 def _digests(jobs: list[Job], folders: list[Path]) -> dict[int, str]:

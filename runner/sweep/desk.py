@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.events import Event, Kept
+from runner.events import Event, Kept, Observer
 from runner.sweep import job
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job
@@ -69,10 +69,11 @@ class Desk:
             self.outcomes[one.number] = job.failed(one, None, self.told, context, settings, one.run_id, error)
             return None
 
-    def open(self, member: Member) -> Held:
+    def open(self, member: Member) -> "list[Observer]":
         """Give the job a run of its own, as `commands.train.record` does. Gives who is to be told of it."""
         from runner import tracking
         from runner.commands.train import identity, named
+        from runner.sweep.pruning import pruning
 
         told, context, run_id = member.settings.tracking, member.context, member.job.run_id
         goal = (told.uri, told.experiment or context.name, named(context, told))
@@ -80,7 +81,8 @@ class Desk:
         recording = tracking.recording(*goal, *identified, run_id or None, member.settings.checkpoint.keep)
         member.held = Held(member.record.enter_context(recording))
         member.run.save = self.renderer.save
-        return member.held
+        # The pruner comes first: what it decides, the record tells.
+        return [pruning(member.run, member.job.number, job.shared(self.told)), member.held]
 
     def end(self, member: Member, error: BaseException | None) -> None:
         """The job has come to its end, which is `error` if it failed or was interrupted."""

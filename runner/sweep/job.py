@@ -4,11 +4,12 @@ import math
 import sys
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
 
-from runner import secrets
+from runner import secrets, spool
 from runner.context import Context
 from runner.settings import Settings, made
 from runner.signals import Interrupted, Signals
@@ -18,6 +19,7 @@ from runner.sweep.outcome import Outcome
 from runner.sweep.rows import DIGEST, JOB, PARENT
 
 if TYPE_CHECKING:
+    from runner.events import Observer
     from runner.run import Run
 
 #: Points of a curve that a job hands to its sweep; plots show no more.
@@ -41,6 +43,8 @@ def run(job: Job, told: Told) -> Outcome:
     Raises Interrupted when the process was told to stop.
     """
     settings, context = configured(job, told)
+    from runner.sweep.pruning import pruning
+
     made: Run | None = None
     begun: list[str] = []
     try:
@@ -48,10 +52,9 @@ def run(job: Job, told: Told) -> Outcome:
             made = begin(job, settings, told)
             try:
                 signals.check()
-                _train(made, job, context, signals, begun)
+                _train(made, job, context, signals, begun, pruning(made, job.number, shared(told)))
             finally:
                 made.close()
-        signals.check()  # it came too late for this job, and is for those after it
         return ended(job, made, told, begun[0], "FINISHED")
     except Exception as error:
         return failed(job, made, told, context, settings, (begun or [job.run_id])[0], error)
@@ -112,7 +115,7 @@ def ended(job: Job, made: "Run", told: Told, run_id: str, status: str, reason: s
         made.last_values(),
         curve[:: -(-len(curve) // MOST) or 1],
         made.epoch,
-        getattr(made, "pruned", None),
+        made.pruned,
         reason,
     )
 
@@ -139,9 +142,13 @@ def failed(
     return outcome
 
 
-def _train(made: "Run", job: Job, context: Context, signals: Signals, begun: list[str]) -> None:
-    from rich.console import Console
+def shared(told: Told) -> Path:
+    """The folder that all jobs of the sweep see, beside the spools of what is on its way to the store."""
+    return spool.place(told.uri).parent / "sweeps" / told.parent
 
+
+def _train(made: "Run", job: Job, context: Context, signals: Signals, begun: list[str], observer: "Observer") -> None:
+    from runner import screen
     from runner.commands.train import record
 
-    record(made, context, Console(quiet=True), signals, job.run_id, begun=begun.append)
+    record(made, context, screen.quiet(), signals, job.run_id, begun=begun.append, observers=[observer])

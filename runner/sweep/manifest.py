@@ -43,10 +43,23 @@ class Manifest:
     metric: str  # what jobs are ranked by
     mode: str  # which of its values are better: min | max
     jobs: list[Job] = field(default_factory=list)
+    search: dict[str, Any] | None = None  # of jobs that come one after the other; see search.Wish
+
+    @property
+    def total(self) -> int:
+        """Jobs, those of a search included that nobody has asked for yet."""
+        return max(len(self.jobs), self.search["n_trials"] if self.search else 0)
+
+    @property
+    def objectives(self) -> list[tuple[str, str]]:
+        """(metric, min | max): several only of a search."""
+        return [(metric, mode) for metric, mode in self.search["objectives"]] if self.search else []
 
     @property
     def title(self) -> str:
-        """`optimizer.lr=0.1,0.5 seed=1,2`: what is varied, with all values."""
+        """`optimizer.lr=0.1,0.5 seed=1,2`: what is varied, with all values; of a search what it may try."""
+        if self.search:
+            return f"search over {', '.join(self.search['space'])}"[:250]
         keys = dict.fromkeys(key for job in self.jobs for key in job.varied)
         told = [f"{key}={','.join(dict.fromkeys(j.varied[key] for j in self.jobs if key in j.varied))}" for key in keys]
         return " ".join(told)[:250] or self.study

@@ -47,6 +47,27 @@ class Table:
     rows: list[Row]
     metric: str = "valid/loss"  # what jobs are ranked by
     mode: str = "min"  # which of its values are better: min | max
+    objectives: list[tuple[str, str]] = field(default_factory=list)  # (metric, min | max), where there are several
+
+    @property
+    def front(self) -> list[Row]:
+        """With several objectives, the jobs to choose from: no other is as good in all of them and better in one.
+
+        Vilfredo Pareto's optimality, of the last value of each metric; ordered by the first objective.
+        """
+        if len(self.objectives) < 2:
+            return []
+        costs = {row.number: cost for row in self.rows if (cost := self._costs(row))}
+        beaten = {n for n, cost in costs.items() for other in costs.values() if _beats(other, cost)}
+        found = [row for row in self.rows if row.number in costs.keys() - beaten]
+        return sorted(found, key=lambda row: (costs[row.number], row.number))
+
+    def _costs(self, row: Row) -> list[float]:
+        """A number for each objective, of which less is better; none of a job that has not ended well."""
+        values = [row.metrics.get(metric, math.nan) for metric, _ in self.objectives]
+        if row.status != "FINISHED" or row.pruned is not None or not all(map(math.isfinite, values)):
+            return []
+        return [v if mode == "min" else -v for v, (_, mode) in zip(values, self.objectives, strict=True)]
 
     @property
     def keys(self) -> list[str]:
@@ -76,3 +97,7 @@ class Table:
 
     def having(self, status: str) -> list[Row]:
         return [row for row in self.rows if row.status == status]
+
+
+def _beats(one: list[float], other: list[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

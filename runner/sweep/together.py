@@ -50,7 +50,7 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
 
     limits = [TimeLimit(member.settings.trainer.time_limit) for member in members]
     try:
-        observers = [[desk.open(member)] for member in members]
+        observers = [desk.open(member) for member in members]
         drive_many(
             [member.run for member in members],
             observers,

@@ -134,13 +134,31 @@ def _linear(stacked: Stacked, place: str) -> Forward:
 
     def linear(x: Tensor, training: bool) -> Tensor:
         rows = x if x.dim() == 3 else x.flatten(1, -2)
-        if bias is None:
-            found = torch.bmm(rows, weight.mT)
-        else:
-            found = torch.baddbmm(bias.unsqueeze(1), rows, weight.mT)
+        found: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
         return found if x.dim() == 3 else found.view(*x.shape[:-1], -1)
 
     return linear
+
+
+class _Linear(torch.autograd.Function):
+    """x (N, batch, in), weight (N, out, in), bias (N, out) -> (N, batch, out).
+
+    Torch's own way back leaves the gradient of the weight transposed, which costs a copy of it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.has_bias = bias is not None
+        if bias is None:
+            return torch.bmm(x, weight.mT)
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
+        (x, weight), grad = ctx.saved_tensors, gradients[0].contiguous()
+        before = torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None
+        return before, torch.bmm(grad.mT, x), grad.sum(1) if ctx.has_bias else None
 
 
 def _layer_norm(stacked: Stacked, module: Any, place: str) -> Forward:
@@ -221,7 +239,9 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
             return vmap(one, randomness="error")(values, x)
         except Exception as error:
             message = str(error).strip().split("\n")[0][:150]
-            raise Unstackable(f"{type(module).__name__} cannot be computed for many models at once: {message}") from error
+            raise Unstackable(
+                f"{type(module).__name__} cannot be computed for many models at once: {message}"
+            ) from error
         finally:
             module.train(was_training)
 

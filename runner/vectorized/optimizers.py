@@ -31,7 +31,7 @@ class Rule:
     numbers: Callable[[dict[str, Any], int], tuple[float, ...]]
     #: (parameters, gradients, *kept, *numbers): changes the first, and what is kept, in place.
     formula: Callable[..., None]
-    fused: Callable[..., None] | None = None  # torch's own for one model: (settings, step, parameters, gradients, *kept)
+    fused: Callable[..., None] | None = None  # torch's own for one model, of lists with a tensor for each parameter
 
 
 class Update:
@@ -51,23 +51,33 @@ class Update:
         self._settings: Any = None
         self._columns: list[Tensor] = []  # (N, 1) each
         self._handed_out = False
+        self._lists: list[list[list[Tensor]]] = []
 
     def step(self) -> None:
         """With the gradients as they are in the stack."""
         self.steps += 1
         self._taken = [taken + 1 for taken in self._taken]
         groups = [optimizer.param_groups[0] for optimizer in self.optimizers]
-        parts = (self.stacked.flat, self.stacked.gradients, *self.kept)
         if self._fuses:
-            assert self.rule.fused is not None
-            for i, group in enumerate(groups):
-                self.rule.fused(group, self.steps[i, 0], *(part[i] for part in parts))
+            self._step_fused(groups)
         else:
             columns = self._read(groups)
+            parts = (self.stacked.flat, self.stacked.flat_gradients(), *self.kept)
             for block in self._blocks:
                 self.rule.formula(*(part[block] for part in parts), *(column[block] for column in columns))
         if not self._handed_out:
             self._hand_out()
+
+    def _step_fused(self, groups: list[dict[str, Any]]) -> None:
+        """Model by model: each thing as a list of tensors, one for each parameter."""
+        assert self.rule.fused is not None
+        gradients = _by_model(list(self.stacked.gradients.values()))
+        if not self._lists:
+            self._lists = [_by_model(self.stacked.parts(part)) for part in (self.stacked.flat, *self.kept)]
+            self._counts = [list(row.unbind()) for row in self.steps.unbind()]
+        flat, *kept = self._lists
+        for i, group in enumerate(groups):
+            self.rule.fused(group, self._counts[i], flat[i], gradients[i], *(part[i] for part in kept))
 
     def _read(self, groups: list[dict[str, Any]]) -> list[Tensor]:
         """The numbers, anew where a schedule or the count of steps has changed them."""
@@ -107,6 +117,11 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
     return dict(optimizer.state.get(parameter, {}))
+
+
+def _by_model(parts: Sequence[Tensor]) -> list[list[Tensor]]:
+    """Of (N, *shape) of each parameter: for each model a list of its own."""
+    return [list(row) for row in zip(*(part.unbind() for part in parts), strict=True)]
 
 
 def _taken(optimizer: torch.optim.Optimizer) -> int:
@@ -168,16 +183,16 @@ def _adam(group: dict[str, Any], decoupled: bool) -> Rule:
         denominator = (most[0] if amsgrad else square).sqrt().div_(root).add_(eps)
         p.addcdiv_(mean * rate, denominator)
 
-    def fused(group: dict[str, Any], step: Tensor, p: Tensor, grad: Tensor, *kept: Tensor) -> None:
+    def fused(group: dict[str, Any], steps: list[Tensor], p: list[Tensor], *rest: list[Tensor]) -> None:
         take = torch._fused_adamw_ if decoupled else torch._fused_adam_
-        mean, square, *most = ([part] for part in kept)
+        grad, mean, square, *most = rest
         take(
-            [p],
-            [grad],
+            p,
+            grad,
             mean,
             square,
             most[0] if most else [],
-            [step],
+            steps,
             lr=float(group["lr"]),
             beta1=group["betas"][0],
             beta2=group["betas"][1],

@@ -46,7 +46,8 @@ class Program:
         found = self.losses(self.forward(x, True), y)
         self.stacked.take_gradients(found)
         if self._clip is not None:
-            self._clip(self.stacked.gradients)
+            with torch.no_grad():
+                self._clip(list(self.stacked.gradients.values()))
         with torch.no_grad():
             self.update.step()
         for run in self.runs:
@@ -63,18 +64,21 @@ def _random(draws: Draws, i: int) -> Any:
 
 
 def _clip(runs: Sequence[Run]) -> Any:
-    """What cuts the gradients, (N, P), in place, as `build.clip` does for one model."""
+    """What cuts the gradients, (N, *shape) each, in place, as `build.clip` does for one model."""
     trainers = [run.settings.trainer for run in runs]
     if all(t.clip_norm is None and t.clip_value is None for t in trainers):
         return None
     inf = float("inf")
     like: dict[str, Any] = {"dtype": next(runs[0].model.parameters()).dtype, "device": runs[0].device}
-    norms = torch.tensor([[inf if t.clip_norm is None else t.clip_norm] for t in trainers], **like)
-    values = torch.tensor([[inf if t.clip_value is None else t.clip_value] for t in trainers], **like)
+    norms = torch.tensor([inf if t.clip_norm is None else t.clip_norm for t in trainers], **like)
+    values = torch.tensor([inf if t.clip_value is None else t.clip_value for t in trainers], **like)
 
-    def clip(gradients: Tensor) -> None:
-        share = (norms / (gradients.norm(dim=1, keepdim=True) + 1e-6)).clamp_(max=1.0)
-        gradients.mul_(share.where(norms < inf, torch.ones_like(share)))
-        gradients.clamp_(-values, values)
+    def clip(gradients: list[Tensor]) -> None:
+        each = torch.stack([part.flatten(1).norm(dim=1) for part in gradients])
+        share = (norms / (each.norm(dim=0) + 1e-6)).clamp_(max=1.0)
+        share = share.where(norms < inf, torch.ones_like(share))
+        for part in gradients:
+            shape = (-1, *(1 for _ in part.shape[1:]))
+            part.mul_(share.view(shape)).clamp_(-values.view(shape), values.view(shape))
 
     return clip

@@ -12,18 +12,18 @@ class Stacked:
     flat: (N, P), one row of all parameters for each model.
     leaves: name -> (N, *shape), views of `flat` with respect to which gradients can be taken.
     buffers: name -> (N, *shape).
-    gradients: (N, P).
+    gradients: name -> (N, *shape), of the last step.
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         own = [dict(model.named_parameters()) for model in models]
         self.flat = torch.stack([torch.cat([p.detach().reshape(-1) for p in of.values()]) for of in own])
-        self.gradients = torch.empty_like(self.flat)
+        self.gradients: dict[str, Tensor] = {}
+        self._row = torch.empty(0)
         self.leaves: dict[str, Tensor] = {}
-        start = 0
-        for name, parameter in own[0].items():
-            part = self.flat[:, start : start + parameter.numel()].view(len(own), *parameter.shape)
-            start += parameter.numel()
+        sizes = [parameter.numel() for parameter in own[0].values()]
+        for (name, parameter), row in zip(own[0].items(), torch.split(self.flat, sizes, 1), strict=True):
+            part = row.view(len(own), *parameter.shape)
             self.leaves[name] = part.detach().requires_grad_()
             for of, row in zip(own, part.unbind(), strict=True):
                 of[name].data = row
@@ -33,7 +33,19 @@ class Stacked:
         """Of each model's loss, (N,), with respect to its own parameters, into `gradients`."""
         # A model's loss depends on its own parameters only, so the gradient of the sum holds them all.
         found = torch.autograd.grad(losses.sum(), list(self.leaves.values()))
-        torch.cat([part.reshape(len(losses), -1) for part in found], 1, out=self.gradients)
+        self.gradients = dict(zip(self.leaves, found, strict=True))
+
+    def flat_gradients(self) -> Tensor:
+        """(N, P), a row for each model as in `flat`; overwritten by the next."""
+        rows = [part.reshape(len(part), -1) for part in self.gradients.values()]
+        self._row = torch.empty_like(self.flat) if not self._row.numel() else self._row
+        return torch.cat(rows, 1, out=self._row)
+
+    def parts(self, flat: Tensor) -> list[Tensor]:
+        """(N, P) as (N, *shape) of each parameter, in the order of `leaves`."""
+        sizes = [leaf[0].numel() for leaf in self.leaves.values()]
+        split = torch.split(flat, sizes, 1)
+        return [part.view(leaf.shape) for part, leaf in zip(split, self.leaves.values(), strict=True)]
 
     @staticmethod
     def _stack(models: Sequence[nn.Module], name: str) -> Tensor:
