@@ -168,7 +168,8 @@ def check(config: DictConfig, words: Sequence[str]) -> None:
     words: of the command line; what a person has typed there, a file may not say.
     """
     hydra = config.hydra
-    if not {*hydra.overrides.hydra, *hydra.overrides.task} <= set(words):
+    told: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
+    if not {*told["hydra"], *told["task"]} <= set(words):
         raise ConfigError("hydra.overrides", "a configuration may not say what was typed; leave it out")
     typed = [word.partition("=")[0].lstrip("+") for word in words if word not in recorded]
     for key in ("callbacks", "searchpath"):

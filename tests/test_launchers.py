@@ -79,8 +79,10 @@ def test_a_file_may_not_say_that_it_was_typed(workplace: Path) -> None:
 def _checked(place: Path, launcher: str, line: str, *words: str, code: int) -> str:
     """What `runner check` says to a study that sets up a launcher."""
     (place / "experiments").mkdir()
-    study = f"defaults:\n  - override /hydra/launcher: {launcher}\nhydra:\n  launcher:\n    {line}\n"
+    study = f"hydra:\n  launcher:\n    {line}\n"
     (place / "experiments" / "cluster.yaml").write_text(study)
-    done = runner("check", "-m", "experiments=cluster", "seed=1", *words, cwd=place, code=code)
+    done = runner(
+        "check", "-m", "experiments=cluster", "seed=1", f"hydra/launcher={launcher}", *words, cwd=place, code=code
+    )
     assert not list(place.glob("CANARY*"))
     return done.err
