@@ -8,7 +8,8 @@ from runner.events import Observer, Step
 from runner.finite import Diverged
 from runner.run import Run, conclude, tell
 from runner.vectorized.groups import groups as groups
-from runner.vectorized.program import Program
+from runner.vectorized.stacked import release
+from runner.vectorized.team import Team
 
 Stop = Callable[[], BaseException | None]
 #: (number of the run, the error that ended it, or None)
@@ -54,23 +55,23 @@ def drive_many(
 
 def _until_one_ends(members: list[Member], stop: Stop, ended: Ended) -> list[Member]:
     """Train together until some have come to their ends; the rest is given back."""
-    program = Program([member.run for member in members])
-    while all(member.goes_on for member in members):
-        _step(program, members)
-        if (reason := stop()) is not None:
-            for member in members:
-                _interrupt(member, reason)
+    with Team([member.run for member in members]) as team:
+        while all(member.goes_on for member in members):
+            _step(team, members)
+            if (reason := stop()) is not None:
+                for member in members:
+                    _interrupt(member, reason)
     for member in members:
         if not member.goes_on:
-            program.release(member.run)
+            release(member.run.model, member.run.state.optimizer)
             _end(member, stop, ended)
     return [member for member in members if member.goes_on]
 
 
-def _step(program: Program, members: list[Member]) -> None:
-    losses = program.step()
+def _step(team: Team, members: list[Member]) -> None:
+    losses = team.step()
     values = losses.tolist()
-    _look(program, members)
+    _look(team, members)
     for member, loss, value in zip(members, losses.unbind(), values, strict=True):
         try:
             _follow(member, Step(member.run.state.step, loss, value))
@@ -86,11 +87,11 @@ def _follow(member: Member, step: Step) -> None:
     tell(member.told, member.run.after(step))
 
 
-def _look(program: Program, members: list[Member]) -> None:
+def _look(team: Team, members: list[Member]) -> None:
     """At the validation data, for those whose step is followed by that."""
-    runs = [member.run for member in members]
+    runs = team.runs
     looking = [i for i, run in enumerate(runs) if run.state.step % run.steps_per_epoch == 0 and run.looks]
-    for i, values in zip(looking, program.look(looking) if looking else (), strict=True):
+    for i, values in zip(looking, team.look(looking) if looking else (), strict=True):
         runs[i].looked = values
 
 

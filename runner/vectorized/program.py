@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner import randomness
 from runner.run import Run
 from runner.vectorized.costs import losses
 from runner.vectorized.draws import Draws
@@ -14,7 +13,7 @@ from runner.vectorized.feed import feed
 from runner.vectorized.forward import forward
 from runner.vectorized.look import Look
 from runner.vectorized.optimizers import Update
-from runner.vectorized.stacked import Stacked, release
+from runner.vectorized.stacked import Stacked
 
 
 class Program:
@@ -25,8 +24,7 @@ class Program:
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
-        trainer, first = runs[0].settings.trainer, runs[0]
-        randomness.restrain(trainer)
+        first = runs[0]
         models = [run.model for run in runs]
         self.stacked = Stacked(models)
         self.draws = Draws([run.random() if run.random else run.ready for run in runs], first.device)
@@ -53,10 +51,6 @@ class Program:
         for run in self.runs:
             run.state.step += 1
         return found.detach()
-
-    def release(self, run: Run) -> None:
-        """Let a run stand alone."""
-        release(run.model, run.state.optimizer)
 
 
 def _random(draws: Draws, i: int) -> Any:
