@@ -18,7 +18,7 @@ from runner.lookup import use_folder
 from runner.spool import Undelivered
 from runner.sweep.digest import digest
 from runner.sweep.job import Told
-from runner.sweep.manifest import Job, Manifest, same
+from runner.sweep.manifest import Job, Manifest, complete, same
 from runner.sweep.outcome import Outcome
 from runner.sweep.rows import DIGEST
 
@@ -172,7 +172,7 @@ def _planned(
         if further:
             raise ConfigError("sweep.resume", f"a sweep goes on as it was recorded; leave out {further[0]}")
         run_id = recall.find(uri, str(wanted))
-        plan = conduct.recorded(uri, run_id)
+        plan = complete(conduct.recorded(uri, run_id))
         settings = made(plan.jobs[0].config)
         settings.tracking.uri = uri
         return plan, settings, run_id, False
@@ -190,7 +190,7 @@ def _planned(
             f"the last sweep, {run_id[:8]} ({recorded.title}), has other jobs than this command ({plan.title});"
             f" to go on with it: runner resume {run_id[:8]}",
         )
-    return recorded, settings, run_id, len(good) < len(found)
+    return complete(recorded, plan), settings, run_id, len(good) < len(found)
 
 
 def launcher(config: DictConfig) -> list[str]:

@@ -316,6 +316,19 @@ def _within(place: Path, number: int) -> Path:
     return folder
 
 
+def test_a_secret_that_a_job_needs_is_typed_again(place: Path) -> None:
+    study, code = place / "experiments" / "bad.yaml", place / "experiments" / "bad.py"
+    study.write_text(study.read_text().replace('seed: "${seed}"', 'seed: "${seed}", token: hunter2hunter2'))
+    takes = 'seed: int = 0, token: str = ""):\n        assert token == "hunter2hunter2", token'
+    code.write_text(code.read_text().replace("seed: int = 0):", takes))
+    words = ("-m", "experiments=bad", "seed=1,2", plan("1:once"))
+    runner(*words, cwd=place, code=1)
+    refused = runner("resume", "last", cwd=place, code=2)
+    assert "model.layers.bad.experiments.bad.Fails.token is a secret and in no record" in refused.err
+    runner(*words, "sweep.resume=last", cwd=place)
+    assert family(place).statuses == ["FINISHED"] * 2
+
+
 def test_what_was_trained_already_is_reused_if_nothing_has_changed(place: Path) -> None:
     arrays(place)
     words = ("experiments=bad", "trainer.epochs=1")

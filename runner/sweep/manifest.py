@@ -95,6 +95,21 @@ def same(one: Manifest, other: Manifest) -> bool:
     return words[0] == words[1]
 
 
+def complete(recorded: Manifest, typed: Manifest | None = None) -> Manifest:
+    """A record with the secrets that it was not told, of the same jobs as they were typed again.
+
+    Raises ConfigError for one that is needed and not there.
+    """
+    for job, again in zip(recorded.jobs, typed.jobs if typed else recorded.jobs, strict=True):
+        job.config = secrets.filled(job.config, again.config)
+        key = secrets.missing({name: value for name, value in job.config.items() if name != "tracking"})
+        if key:
+            raise ConfigError(
+                "", f"{key} is a secret and in no record; to go on, type the sweep's command again, with sweep.resume=last"
+            )
+    return recorded
+
+
 def without_config(job: Job) -> Job:
     """The same job, light enough to be kept for a table."""
     return dataclasses.replace(job, config={})
