@@ -105,7 +105,7 @@ def complete(recorded: Manifest, typed: Manifest | None = None) -> Manifest:
         key = secrets.missing({name: value for name, value in job.config.items() if name != "tracking"})
         if key:
             raise ConfigError(
-                "", f"{key} is a secret and in no record; to go on, type the sweep's command again, with sweep.resume=last"
+                "", f"{key} is a secret and in no record; type the sweep's command again, with sweep.resume=last"
             )
     return recorded
 

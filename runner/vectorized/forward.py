@@ -239,9 +239,7 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
             return vmap(one, randomness="error")(values, x)
         except Exception as error:
             message = str(error).strip().split("\n")[0][:150]
-            raise Unstackable(
-                f"{type(module).__name__} cannot be computed for many models at once: {message}"
-            ) from error
+            raise Unstackable(f"{type(module).__name__} cannot be computed for many models at once: {message}") from error
         finally:
             module.train(was_training)
 

@@ -60,9 +60,7 @@ def check(run: Run) -> None:
 def key(run: Run) -> Any:
     """Equal for runs that one program can train."""
     trainer, [group] = run.settings.trainer, run.state.optimizer.param_groups
-    flags = [
-        bool(group.get(flag)) for flag in ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
-    ]
+    flags = [bool(group.get(flag)) for flag in ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")]
     counts = [run.state.step for m in run.model.modules() if getattr(m, "momentum", 0.0) is None]
     return repr(
         (
@@ -105,3 +103,5 @@ def _frozen(value: Any) -> Any:
 def _shapes(data: Data) -> list[Any]:
     sources = [s for s in (data.train, data.valid) if isinstance(s, Tensors)]
     return [(part.shape, part.dtype) for s in sources for part in (s.x, s.y)]
+
+
