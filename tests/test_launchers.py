@@ -20,7 +20,8 @@ RAY = pytest.mark.skipif(not installed("ray"), reason="runner[ray] has an enviro
 @pytest.mark.parametrize("launcher", ["submitit_local", pytest.param("ray", marks=RAY)])
 def test_four_jobs_of_which_one_fails_once(launcher: str, workplace: Path) -> None:
     furnish(workplace)
-    env = {"RAY_AUTH_TOKEN": secrets.token_hex(16)}  # or Ray writes one into the home folder
+    # A Ray of its own, and its token, which Ray would write into the home folder.
+    env = {"RAY_ADDRESS": "local", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
     words = ("-m", "experiments=bad", "seed=1,2,3,4", "model.knobs.plan='3:once'", f"hydra/launcher={launcher}")
     fresh(*words, cwd=workplace, env=env, code=1)
     before = family(workplace)
@@ -69,6 +70,17 @@ def test_a_file_may_tell_a_queue_and_numbers(line: str, workplace: Path) -> None
 
 def test_what_a_person_types_is_taken(workplace: Path) -> None:
     _checked(workplace, "submitit_slurm", "nodes: 1", "hydra.launcher.setup=[module]", code=0)
+
+
+def test_what_is_recorded_is_typed_again(workplace: Path) -> None:
+    furnish(workplace)
+    place = f"hydra.launcher.submitit_folder={workplace / 'jobs'}"
+    words = ("-m", "experiments=bad", "seed=1", "model.knobs.plan='1:raise'", "hydra/launcher=submitit_local")
+    fresh(*words, place, cwd=workplace, code=1)
+    refused = runner("resume", "last", cwd=workplace, code=2)
+    assert refused.err.startswith("hydra.launcher.submitit_folder: ")
+    fresh("resume", "last", place, cwd=workplace, code=1)  # it fails again, in its second run
+    assert family(workplace).statuses == ["FAILED"]
 
 
 def test_a_file_may_not_say_that_it_was_typed(workplace: Path) -> None:
