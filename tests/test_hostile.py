@@ -238,7 +238,11 @@ REAL: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "logging": (
         "check",
         {},
-        ["summary", "+hydra.hydra_logging.handlers.x={class:logging.FileHandler,filename:CANARY}"],
+        [
+            "summary",
+            "hydra/hydra_logging=default",
+            "+hydra.hydra_logging.handlers.x={class:logging.FileHandler,filename:CANARY}",
+        ],
     ),
     "logging group": (
         "check",
