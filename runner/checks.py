@@ -173,7 +173,7 @@ def _is_quick(settings: Settings) -> bool:
 def _with_data(settings: Settings, problems: Problems) -> Checked | None:
     """What the data can tell; None where something must be known that is wrong already."""
     loss = data = plan = None
-    usable = 0 <= settings.seed < 2**63 and (settings.trainer.threads or 1) > 0
+    usable = not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
     trains = settings.trainer.epochs > 0
     with problems.noted():
         loss = losses.build(settings.loss) if trains else forward.Unmeasured()

@@ -1,6 +1,7 @@
-"""Seeded mutations of the shipped configurations; `python -m tests.mutations 20000` tries as many with figures."""
+"""Seeded mutations of the shipped configurations; `python -m tests.mutations 20000 [FIRST SEED]` tries as many with figures."""
 
 import copy
+import faulthandler
 import random
 import resource
 import sys
@@ -94,10 +95,10 @@ def _named(keys: list[str], error: Exception) -> str:
     return keys[0]
 
 
-def main(count: int) -> None:
-    """Try `count` mutations and say what became of them."""
+def main(count: int, first: int = 0) -> None:
+    """Try the mutations of the seeds from `first` and say what became of them."""
     bases, ends, slowest = shipped(), Counter[str](), 0.0
-    for seed in range(count):
+    for seed in range(first, first + count):
         begun = time.perf_counter()
         try:
             found = outcome(mutated(bases, seed))
@@ -114,4 +115,5 @@ def main(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000)
+    faulthandler.enable()
+    main(*map(int, sys.argv[1:] or ["20000"]))

@@ -13,6 +13,7 @@ FLOORS = [
     ["cli"],
     ["sweeps"],
     ["composed"],
+    ["explained"],
     ["guard"],
     ["commands"],
     ["ready", "exports"],
@@ -35,7 +36,7 @@ FLOORS = [
     ["events"],
     ["data"],
     ["words", "limit", "outputs"],
-    ["randomness", "lookup", "ranges", "uris"],
+    ["randomness", "lookup", "ranges", "uris", "typed"],
     ["signatures", "origins", "signals", "spool"],
     ["secrets"],
     ["layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
@@ -44,8 +45,8 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "composed", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "composed", "guard", "sweeps", "hydra_plugins"},
+    "hydra": {"cli", "composed", "explained", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "composed", "explained", "guard", "sweeps", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "worked"},
     "rich": {"screen", "commands", "worked"},
@@ -54,12 +55,14 @@ KNOWS = {
 LIGHT = [
     "cli",
     "composed",
+    "explained",
     "guard",
     "sweeps",
     "origins",
     "secrets",
     "limits",
     "errors",
+    "typed",
     "commands/__init__",
     "settings",
     "lookup",
