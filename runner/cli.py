@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, composed, garbage, guard, limit, places, secrets, sweeps, words
+from runner import commands, composed, garbage, gathered, guard, limit, places, secrets, sweeps, words
 from runner.errors import ConfigError, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
@@ -141,10 +141,18 @@ def _guarded(name: str) -> int:
     except Exception as error:
         if begun and not isinstance(error, composed.ERRORS):
             raise
-        _stop(composed.explained(error, sys.argv[1:]))
+        _stop(_all(error))
     if failures:
         raise failures[0]
     return max(codes, default=0)
+
+
+def _all(error: Exception) -> str:
+    """What Hydra could not compose, and what else is wrong; of a sweep the first problem alone."""
+    overrides = words.overrides(sys.argv[1:])
+    if overrides is None:
+        return composed.explained(error, sys.argv[1:])
+    return gathered.told(error, overrides)
 
 
 def _run(command: Any, config: DictConfig, overrides: list[str], own: dict[str, str]) -> int:

@@ -1,5 +1,6 @@
 """What Hydra and OmegaConf complain of, in one message that names the key and what to do."""
 
+import contextlib
 import re
 
 from hydra.errors import MissingConfigException, OverrideParseException
@@ -27,7 +28,7 @@ def explained(error: Exception, words: list[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
-        known = f" (presets: {', '.join(options)})"
+        known = f" (presets: {', '.join(options)})" if options else ""
         place = "" if any(word.startswith(f"{group}=") for word in words) else _chosen(group, preset) or place
         return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"
     below = error.__cause__ or error.__context__
@@ -37,9 +38,14 @@ def explained(error: Exception, words: list[str]) -> str:
     key = str(getattr(cause, "full_key", None) or "")
     message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
     if whole := re.match(r"Merge error: \w+ is not a subclass of (\w+)\. value: (.*)", message):
-        key, message = whole[1].lower(), f"{whole[2]!r} is no mapping; expected keys and values"
+        key, message = _named(whole[1]), f"{whole[2]!r} is no mapping; expected keys and values"
     if referred := re.match(r"While dereferencing interpolation '([^']+)': (.*)", message):
         message = f"{referred[1]} refers to what does not fit: {referred[2]}"
+    message = re.sub(r"^\w+ raised while resolving interpolation: ", "", message)
+    if key == "_dummy_":  # the choice of a preset is resolved in a configuration of its own
+        key = next((w.partition("=")[0] for w in words if "${" in w), key)
+    if file and not key:
+        key = _misfit(file[1])
     place = _line(file[1], key) or place if file else place
     return _in_words(key, message, place, words) or (f"{key}: {message}{place}" if key else str(error).strip())
 
@@ -49,10 +55,12 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
     if key and ("not in struct" in message or message.startswith("Key ")):
         parent, _, last = key.rpartition(".")
         return f"{key}: there is no such key{did_you_mean(last, _siblings(parent))}{place}"
+    if message.startswith(("Cannot assign ", "Cannot merge ")) and key:
+        return f"{key}: {_shape(key)}{place}"
     if "is not a ListConfig" in message:
         return f"{key or 'metrics or plots'}: expected a list in brackets, such as metrics=[Accuracy]{place}"
     if message.startswith("Config group override must"):
-        typed = [w for w in words if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")]
+        typed = [w for w in words if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")] or words
         return f"{' '.join(typed)}: {message}; expected the name of a preset, such as optimizer=adam"
     if gone := re.match(r"Could not delete from config. '([^']+)' does not exist", message):
         parent, _, last = gone[1].rpartition(".")
@@ -71,13 +79,55 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
         return f"{key}: {message}; expected a single value{place}"
     if "could not be converted to Integer" in message:
         return f"{key}: {message}; expected a whole number{place}"
-    if twice := re.match(r"Multiple values for (\S+?)\.", message):
+    twice = re.match(r"Multiple values for (\S+?)\.", message) or re.match(r"(\S+) appears more than once", message)
+    if twice and any(word.startswith(f"+{twice[1]}=") for word in words):
         return f"{twice[1]}: chosen twice; write {twice[1]}=PRESET, without +{place}"
+    if twice:
+        return f"{twice[1]}: chosen twice; a study writes override /{twice[1]}: PRESET{place}"
+    if group := re.search(r"Could not override '(\S+)'. No match in the defaults list", message):
+        return f"{group[1]}: there are no such presets{did_you_mean(group[1], _siblings(''))}{place}"
+    if group := re.search(r"Could not override '(\S+)'", message):
+        near = did_you_mean(group[1].partition("@")[0], _siblings(""))
+        return f"{group[1]}: no preset is chosen there{near}{place}"
+    if double := re.match(r"Duplicate _self_ defined in (\S+)", message):
+        return f"defaults: _self_ stands twice; leave one out (in {_file(double[1])})"
     if "could not be converted to Float" in message:
         return f"{key}: {message}; expected a number{place}"
     if "is not a valid bool" in message:
         return f"{key}: {message}; expected true or false{place}"
     return ""
+
+
+def _named(kind: str) -> str:
+    """The key whose values are a dataclass of ours, or of Hydra's."""
+    if not kind.endswith("Conf"):
+        return kind.lower()
+    return "hydra" if kind == "HydraConf" else f"hydra.{kind.removesuffix('Conf').removeprefix('Basic').lower()}"
+
+
+def _misfit(config: str) -> str:
+    """The key of a study that has another shape than it may have, where OmegaConf does not say it."""
+    with contextlib.suppress(Exception):
+        held = OmegaConf.to_container(OmegaConf.load(guard.loaded[config]))
+        for key, value in held.items() if isinstance(held, dict) else ():
+            if key in guard.left_out:
+                continue
+            try:
+                OmegaConf.merge(OmegaConf.structured(Settings), {key: value})
+            except OmegaConfBaseException:
+                return str(key)
+    return ""
+
+
+def _shape(key: str) -> str:
+    if key == "model.layers":
+        return "a mapping of layers cannot be merged into the preset's list, nor a list into a mapping; use model=empty"
+    if key not in _siblings(""):
+        return "expected keys and values, as in {a: 1}"
+    return (
+        f"expected keys and values; a preset is chosen on the command line, {key}=PRESET, or in the defaults of a study,"
+        f" override /{key}: PRESET"
+    )
 
 
 def _line(config: str, key: str) -> str:

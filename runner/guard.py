@@ -19,7 +19,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
 
 from runner import limits, lookup, origins
@@ -67,6 +67,8 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 loaded: dict[str, Path] = {}
 #: Hydra's loader that has composed last.
 _loaders: list[Any] = []
+#: Keys that are taken out of files.
+left_out: set[str] = set()
 
 
 def take_trust(words: list[str]) -> list[str]:
@@ -116,7 +118,55 @@ class CheckedFiles(FileConfigSource):
         if path.is_file():
             limits.check(path, origins.shown(path))
             loaded[config_path.removesuffix(".yaml")] = path
-        return super().load_config(config_path)
+        found = super().load_config(config_path)
+        _check_defaults(found.config, origins.shown(path))
+        for key in left_out if isinstance(found.config, DictConfig) else ():
+            _leave_out(found.config, key.split("."))
+        return found
+
+
+def _check_defaults(config: Any, name: str) -> None:
+    """Hydra iterates over whatever it finds there."""
+    defaults = config.get("defaults") if isinstance(config, DictConfig) else None
+    if defaults is None:
+        return
+    if not isinstance(defaults, ListConfig):
+        raise ConfigError("defaults", f"{defaults!r} is no list; expected one, as in [override /data: digits] ({name})")
+    for index, chosen in enumerate(defaults):
+        if not isinstance(chosen, str) and not (isinstance(chosen, DictConfig) and len(chosen) == 1):
+            raise ConfigError(
+                f"defaults[{index}]", f"{chosen!r} chooses no preset; expected one, as in `override /data: digits` ({name})"
+            )
+
+
+@contextlib.contextmanager
+def leaving_out() -> Iterator[set[str]]:
+    """Keys that are put into the set are taken out of every file that is read within the block."""
+    try:
+        yield left_out
+    finally:
+        left_out.clear()
+
+
+def _leave_out(config: DictConfig, words: list[str]) -> None:
+    """Take out what stands at a key, or the value that has no such key because it is no mapping."""
+    *above, last = words
+    while above:
+        inner = config._get_node(above[0])
+        if inner is None:
+            return
+        if not isinstance(inner, DictConfig) or inner._is_none() or inner._is_interpolation():
+            last = above[0]
+            break
+        config, above = inner, above[1:]
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        if config._get_node(last) is not None:
+            del config[last]
+
+
+def compose(overrides: Sequence[str], mode: RunMode) -> DictConfig:
+    """The configuration, as Hydra's present loader makes it of other overrides."""
+    return _loaders[-1].load_configuration("config", list(overrides), mode)  # type: ignore[no-any-return]
 
 
 def said(overrides: Sequence[str]) -> origins.Origins:
@@ -141,7 +191,10 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         for word in overrides:
             if "searchpath" in word.partition("=")[0]:
                 raise ConfigError("hydra.searchpath", "folders of others may hold code; put presets into conf/")
-        config = load(self, config_name, overrides, *rest, **named)
+        try:
+            config = load(self, config_name, overrides, *rest, **named)
+        except RecursionError:
+            raise ConfigError("defaults", "files choose each other in a circle; take one of them out") from None
         check(config)
         return config
 

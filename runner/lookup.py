@@ -36,6 +36,10 @@ def find(name: Any, kind: Kind, key: str) -> Any:
     return found
 
 
+#: Arguments of torch's classes that the whole run decides, and by which key.
+FIXED = {"device": "device", "dtype": "trainer.precision"}
+
+
 def known(kind: Kind) -> list[str]:
     """The bare names that this kind accepts."""
     names: set[str] = set()
@@ -62,10 +66,12 @@ def bind(
     """
     takes = parameters(target) if takes is None else takes
     problems = Problems()
-    names = [n for n in takes if n not in (*free, "device", "dtype", "self", "cls")]
+    names = [n for n in takes if n not in (*free, *FIXED, "self", "cls")]
     further = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     for name, value in given.items():
-        if name in takes:
+        if name in FIXED and name in takes and str(target.__module__).startswith("torch."):
+            problems.add(f"{key}.{name}", f"is the same for all of a run; leave it out, and set {FIXED[name]}")
+        elif name in takes:
             with problems.noted():
                 signatures.check_type(takes[name], value, f"{key}.{name}")
         elif not further:

@@ -40,9 +40,7 @@ def _fits(value: Any, wants: Any) -> bool:
     if str(origin) == "typing.Literal":
         return value in args
     if wants in (int, float, complex):
-        return isinstance(value, int | (float if wants is not int else int)) and not (
-            isinstance(value, bool) and wants is not int
-        )
+        return isinstance(value, int if wants is int else int | float) and not isinstance(value, bool)
     if wants in (bool, str):
         return isinstance(value, wants)
     if origin in (list, tuple) or wants in (list, tuple):

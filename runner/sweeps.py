@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from runner import composed, secrets
+from runner import composed, gathered, secrets
 from runner.errors import ConfigError
 
 #: Wrong jobs that are told one by one.
@@ -30,7 +30,7 @@ def check(jobs: list[Job], compose: Compose, show: Callable[[Any, Any, str], Non
             _check(config, job, name, show)
             good.append(job)
         except composed.ERRORS as error:
-            wrong.append(f"{name}: {_told(error, job)}")
+            wrong.append(f"{name}: {gathered.told(error, job, compose)}")
     if wrong:
         _tell(wrong, len(jobs), going)
     return good
@@ -43,12 +43,6 @@ def _check(config: DictConfig, job: Job, name: str, show: Callable[[Any, Any, st
     found = checks.check(settings)
     if show is not None:
         show(settings, found, name)
-
-
-def _told(error: Exception, job: Job) -> str:
-    if isinstance(error, ConfigError):
-        return composed.placed(error, job)
-    return composed.explained(error, job)
 
 
 def _tell(wrong: list[str], total: int, going: bool) -> None:

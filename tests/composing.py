@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
-from runner import checks, cli, composed, guard, places
+from runner import checks, cli, composed, gathered, guard, places
+from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.settings import Settings
 
@@ -50,11 +51,11 @@ def problem(*words: str) -> str:
     try:
         checks.check(composed.settings(config(told), told))
     except composed.ERRORS as error:
-        return cli._told(error, told)
+        return cli._told(error, told) if isinstance(error, ConfigError) else gathered.told(error, told)
     except Exception as error:  # Hydra's own, while it composes
         if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf") and not isinstance(error, ValueError):
             raise
-        return composed.explained(error, told)
+        return gathered.told(error, told)
     return ""
 
 

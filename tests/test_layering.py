@@ -12,6 +12,7 @@ FLOORS = [
     ["__main__"],
     ["cli"],
     ["sweeps"],
+    ["gathered"],
     ["composed"],
     ["explained"],
     ["guard"],
@@ -45,8 +46,8 @@ FLOORS = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "composed", "explained", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "composed", "explained", "guard", "sweeps", "hydra_plugins"},
+    "hydra": {"cli", "composed", "explained", "gathered", "guard", "hydra_plugins"},
+    "omegaconf": {"cli", "composed", "explained", "gathered", "guard", "sweeps", "hydra_plugins"},
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
     "matplotlib": {"plots", "worked"},
     "rich": {"screen", "commands", "worked"},
@@ -56,6 +57,7 @@ LIGHT = [
     "cli",
     "composed",
     "explained",
+    "gathered",
     "guard",
     "sweeps",
     "origins",
