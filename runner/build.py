@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import data as sources
-from runner import lookup, ranges
+from runner import kept, lookup, ranges
 from runner._startup import spare_dynamo
 from runner.data import Data
 from runner.lookup import ConfigError, Kind
@@ -58,7 +58,7 @@ def data(spec: Component, brief: bool = False) -> Data:
     source, arguments = data_source(spec)
     name = source.__name__
     try:
-        found = ((brief_source(source) if brief else None) or source)(**arguments)
+        found = kept.read((brief_source(source) if brief else None) or source, arguments)
     except ConfigError:
         raise
     except Exception as error:

@@ -125,8 +125,8 @@ def _shape(key: str) -> str:
     if key not in _siblings(""):
         return "expected keys and values, as in {a: 1}"
     return (
-        f"expected keys and values; a preset is chosen on the command line, {key}=PRESET, or in the defaults of a study,"
-        f" override /{key}: PRESET"
+        f"expected keys and values; a preset is chosen on the command line, {key}=PRESET, or in the defaults of a"
+        f" study, override /{key}: PRESET"
     )
 
 

@@ -120,8 +120,9 @@ class CheckedFiles(FileConfigSource):
             loaded[config_path.removesuffix(".yaml")] = path
         found = super().load_config(config_path)
         _check_defaults(found.config, origins.shown(path))
-        for key in left_out if isinstance(found.config, DictConfig) else ():
-            _leave_out(found.config, key.split("."))
+        if isinstance(found.config, DictConfig):
+            for key in left_out:
+                _leave_out(found.config, key.split("."))
         return found
 
 
@@ -135,7 +136,8 @@ def _check_defaults(config: Any, name: str) -> None:
     for index, chosen in enumerate(defaults):
         if not isinstance(chosen, str) and not (isinstance(chosen, DictConfig) and len(chosen) == 1):
             raise ConfigError(
-                f"defaults[{index}]", f"{chosen!r} chooses no preset; expected one, as in `override /data: digits` ({name})"
+                f"defaults[{index}]",
+                f"{chosen!r} chooses no preset; expected one, as in `override /data: digits` ({name})",
             )
 
 

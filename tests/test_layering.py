@@ -35,6 +35,7 @@ FLOORS = [
     ["entries"],
     ["loop", "history", "finite"],
     ["events"],
+    ["kept"],
     ["data"],
     ["words", "limit", "outputs"],
     ["randomness", "lookup", "ranges", "uris", "typed"],
