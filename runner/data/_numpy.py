@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 import numpy as np
+import torch
 
 from runner.data._values import Array
 from runner.lookup import ConfigError, did_you_mean
+from runner.memory import memory, size
 
 
 def read_npy(found: Path, key: str, brief: bool = False) -> Array:
@@ -39,8 +41,18 @@ def read_npz(
                 key, f"{str(found)!r} is one array; expected an .npz file, or two .npy files: data.x=x.npy data.y=y.npy"
             )
         names = _check_names(found, key, held.files, list(needed), list(further))
+        for name in names:  # a small archive may hold zeros without end
+            _check_size(_try(partial(_member, held.zip, name), f"{name} in {str(found)!r}", key), name, found, key)
         reads = {n: partial(_member, held.zip, n) if n in brief else partial(held.__getitem__, n) for n in names}
         return {name: _try(read, f"{name} in {str(found)!r}", key) for name, read in reads.items()}
+
+
+def _check_size(array: Array, name: str, found: Path, key: str) -> None:
+    there = memory(torch.device("cpu"))
+    if array.nbytes > there:
+        raise ConfigError(
+            key, f"{name} in {str(found)!r} takes {size(array.nbytes)}, and there are {size(there)}; save less of it"
+        )
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Array:
