@@ -117,6 +117,7 @@ def optimizer_class(spec: Component) -> tuple[type[torch.optim.Optimizer], dict[
     """The optimizer's class and arguments, checked."""
     name, arguments = lookup.component(spec, "optimizer")
     found = lookup.find(name, OPTIMIZER, "optimizer.name")
+    lookup.refuse(arguments, ["params"], "optimizer", "is filled in with the model's parameters; leave it out")
     lookup.bind(found, arguments, "optimizer", free=["params"])
     ranges.check(found, arguments, ranges.OPTIMIZER, "optimizer")
     return found, {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}

@@ -95,6 +95,9 @@ def _check_trainer(settings: Settings) -> None:
             _choice(f"trainer.{key}", value, choices)
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
+    if isinstance(t.compile, str):
+        with problems.noted():
+            _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
     if t.drop_last and t.batch_size is None:
         problems.add("trainer.drop_last", "true has no effect without trainer.batch_size; give one, or leave it out")
     problems.tell()

@@ -170,7 +170,7 @@ def _command(name: str) -> Any:
 def _told(error: Exception, overrides: list[str]) -> str:
     if isinstance(error, ConfigError):
         return composed.placed(error, overrides)
-    return composed.explained(error, sys.argv[1:])
+    return gathered.told(error, overrides)
 
 
 def _register() -> None:

@@ -62,6 +62,8 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
     if message.startswith("Config group override must"):
         typed = [w for w in words if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")] or words
         return f"{' '.join(typed)}: {message}; expected the name of a preset, such as optimizer=adam"
+    if there := re.match(r"Could not append to config. An item is already at '([^']+)'", message):
+        return f"{there[1]}: stands there already; write it without +{place}"
     if gone := re.match(r"Could not delete from config. '([^']+)' does not exist", message):
         parent, _, last = gone[1].rpartition(".")
         names = guard.said([w for w in words if "=" in w and not w.startswith("-")]).below(parent)

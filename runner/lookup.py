@@ -86,6 +86,15 @@ def bind(
     problems.tell()
 
 
+def refuse(arguments: dict[str, Any], names: Iterable[str], key: str, why: str) -> None:
+    """Raise ConfigError for every one of `names` that is given."""
+    problems = Problems()
+    for name in names:
+        if name in arguments:
+            problems.add(f"{key}.{name}", why)
+    problems.tell()
+
+
 def _is_needed(parameter: inspect.Parameter) -> bool:
     return parameter.default is parameter.empty and parameter.kind not in (
         parameter.VAR_KEYWORD,

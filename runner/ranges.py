@@ -153,6 +153,9 @@ def check(target: Any, arguments: dict[str, Any], table: dict[str, Range], key: 
     for name, value in arguments.items() if known else ():
         if name not in table or (name == "p" and "Dropout" not in target.__name__):
             continue
+        if table is not LAYER and isinstance(value, list | tuple) and not all(map(_is_number, value)):
+            problems.add(f"{key}.{name}", f"{value!r} is not a list of numbers")
+            continue
         for number in value if isinstance(value, list | tuple) else [value]:
             if not table[name].holds(number):
                 problems.add(f"{key}.{name}", f"{number!r} is out of range; expected {table[name]}")
@@ -161,3 +164,7 @@ def check(target: Any, arguments: dict[str, Any], table: dict[str, Range], key: 
                 problems.add(f"{key}.{name}", f"{number!r} is too large; expected at most {LARGEST:,}")
                 break
     problems.tell()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

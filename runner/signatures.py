@@ -58,7 +58,7 @@ def _plain(wants: Any) -> bool:
 def _words(wants: Any) -> str:
     if isinstance(wants, types.UnionType) or str(getattr(wants, "__origin__", "")) == "typing.Union":
         words = [_words(a) for a in wants.__args__ if a is not type(None) and not _plain(a)]
-        return " or ".join(dict.fromkeys(words))
+        return " or ".join(dict.fromkeys(words)) or "a list of numbers"
     if str(getattr(wants, "__origin__", "")) == "typing.Literal":
         return "one of " + ", ".join(repr(a) for a in wants.__args__)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}

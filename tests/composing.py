@@ -49,13 +49,13 @@ def problem(*words: str) -> str:
     """What the command line would say of this configuration; nothing if it is right."""
     told = [cli._indexed(word) for word in words]
     try:
-        checks.check(composed.settings(config(told), told))
+        composed_ones = config(told)
+    except Exception as error:
+        return gathered.told(error, told)
+    try:
+        checks.check(composed.settings(composed_ones, told))
     except composed.ERRORS as error:
         return cli._told(error, told) if isinstance(error, ConfigError) else gathered.told(error, told)
-    except Exception as error:  # Hydra's own, while it composes
-        if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf") and not isinstance(error, ValueError):
-            raise
-        return gathered.told(error, told)
     return ""
 
 

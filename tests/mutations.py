@@ -1,4 +1,4 @@
-"""Seeded mutations of the shipped configurations; `python -m tests.mutations 20000 [FIRST SEED]` tries as many with figures."""
+"""Seeded mutations of the shipped configurations; `python -m tests.mutations COUNT [FIRST SEED]` prints figures."""
 
 import copy
 import faulthandler
