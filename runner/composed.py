@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import yaml
-from hydra.errors import MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -19,7 +19,7 @@ from runner.origins import Origins, plain
 from runner.settings import Settings
 
 #: What may be wrong with a configuration before there are settings.
-ERRORS = (ConfigError, OmegaConfBaseException, MissingConfigException)
+ERRORS = (ConfigError, OmegaConfBaseException, HydraException)
 
 
 def settings(config: DictConfig, overrides: list[str]) -> Settings:

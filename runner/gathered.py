@@ -32,6 +32,8 @@ def told(error: Exception, words: list[str], compose: Compose | None = None) -> 
                 break
             messages.append(message)
             key = plain(message.partition(": ")[0])
+            if key.partition(".")[0].partition("[")[0] in ("defaults", "hydra"):
+                break  # without what a file chooses, it is another configuration
             kept = [word for word in left if plain(word.partition("=")[0].lstrip("+~")) != key and word != key]
             if isinstance(error, ConfigError) or (len(kept) == len(left) and key in left_out):
                 break
@@ -55,9 +57,8 @@ def _problem(words: list[str], compose: Compose) -> Exception | None:
 
     try:
         checks.check(composed.settings(compose(words), words))
-    except Exception as error:  # Hydra's too, which have no class in common
-        known = isinstance(error, composed.ERRORS) or type(error).__module__.partition(".")[0] == "hydra"
-        return error if known else None
+    except composed.ERRORS as error:
+        return error
     return None
 
 

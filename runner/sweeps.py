@@ -30,7 +30,7 @@ def check(jobs: list[Job], compose: Compose, show: Callable[[Any, Any, str], Non
             _check(config, job, name, show)
             good.append(job)
         except composed.ERRORS as error:
-            wrong.append(f"{name}: {gathered.told(error, job, compose)}")
+            wrong.append(f"{name}: {gathered.told(error, job, compose)}" if len(wrong) < TOLD else name)
     if wrong:
         _tell(wrong, len(jobs), going)
     return good

@@ -55,8 +55,8 @@ STUDIES = {
     "model: {layers: {null: ReLU}}\n": "experiments/x.yaml:1: a key is not a word here; expected `key: value`",
     "? [a, b]\n: 1\n": "experiments/x.yaml:1: a key is not a word here; expected `key: value`",
     "seed: 1\n---\nseed: 2\n": "experiments/x.yaml:2: a second document begins here; put it into a file of its own",
-    "data: {points: !!binary aGVsbG8=}\n": "experiments/x.yaml:1: the tag 'tag:yaml.org,2002:binary' is not taken; write"
-    " a plain value",
+    "data: {points: !!binary aGVsbG8=}\n": "experiments/x.yaml:1: the tag 'tag:yaml.org,2002:binary' is not taken;"
+    " write a plain value",
     "defaults: 3\n": "defaults: 3 is no list; expected one, as in [override /data: digits] (experiments/x.yaml)",
     "defaults: [3]\n": "defaults[0]: 3 chooses no preset; expected one, as in `override /data: digits`"
     " (experiments/x.yaml)",
