@@ -3,7 +3,7 @@
 import contextlib
 import io
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass
@@ -30,34 +30,52 @@ ConfigStore.instance().store("checked", Node, group="hydra/sweeper", provider="r
 
 
 class CheckedSweeper(BasicSweeper):
-    """The product of all values. A task function's `jobs(jobs, compose)` says which of them are run."""
+    """The product of all values. How they are run is for `runner.task` to say, and for Hydra's launcher."""
 
-    _choose: Callable[..., list[list[str]]]
+    _task: Any
+    _composing: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self._choose = getattr(task_function, "jobs", lambda jobs, compose: jobs)
+        self._task = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
-        from runner import limits, secrets, sweeps
+        from runner import limits, sweeps, task
+
+        assert self.config is not None
+        jobs = sweeps.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
+        if self._task.name == "check":
+            sweeps.check(jobs, self._compose, self._task.command.show)
+        elif self._task.name == "train":
+            task.sweep(self._task, jobs, self._compose, self._frozen, self.config)
+        else:
+            _raise_failures(self._launch(jobs, 0))
+
+    def _frozen(self, jobs: list[list[str]], first: int) -> list[Any]:
+        """Run jobs whose configuration the task function has: Hydra's own is not composed again."""
+        from runner.frozen import Frozen
+
+        assert self.hydra_context is not None
+        assert self.launcher is not None
+        assert self.config is not None
+        loader: Any = Frozen()
+        context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
+        self.launcher.setup(hydra_context=context, task_function=self._task, config=self.config)
+        return self._launch(jobs, first)
+
+    def _launch(self, jobs: list[list[str]], first: int) -> list[Any]:
+        from runner import secrets
 
         assert self.config is not None
         assert self.launcher is not None
-        jobs = sweeps.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
-        jobs = self._choose(jobs, self._compose)
         HydraConfig.instance().set_config(self.config)
-        if not jobs:
-            return []
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "multirun.yaml").write_text(secrets.masked(OmegaConf.to_yaml(self.config)))
-        returns, first = [], 0
+        found: list[Any] = []
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
-            results = self.launcher.launch(batch, initial_job_idx=first)
-            first += len(batch)
-            _raise_failures(results)
-            returns.append(results)
-        return returns
+            found += self.launcher.launch(batch, initial_job_idx=first + len(found))
+        return found
 
     def _jobs(self, arguments: list[str]) -> Iterator[list[str]]:
         assert self.hydra_context is not None
@@ -66,15 +84,14 @@ class CheckedSweeper(BasicSweeper):
         for job in itertools.product(*[list(_values(key, override)) for key, override in values.items()]):
             yield list(job)
 
-    def _compose(self, job: list[str]) -> DictConfig:
+    def _compose(self, number: int, job: list[str]) -> DictConfig:
         assert self.hydra_context is not None
         assert self.config is not None
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
-        with flag_override(config, ["struct", "readonly"], [False, False]):
-            config.hydra.job.num, config.hydra.job.id = 0, "job_id_for_validation"
-            HydraConfig.instance().set_config(config)  # for ${hydra:...} of the job
-            del config["hydra"]
-        return config
+        from runner.composing import Composing
+
+        self._composing = self._composing or Composing(self.hydra_context.config_loader, self.config)
+        found: DictConfig = self._composing.compose(number, job)
+        return found
 
 
 def _values(key: str, override: Override) -> Iterator[str]:

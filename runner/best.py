@@ -14,12 +14,14 @@ class Best:
     min_delta: float = 0.0  # by how much a value must be better
     weights: dict[str, Tensor] | None = None
     value: float = math.nan
+    newest: float = math.nan  # the last value compared, the best or not
     step: int = 0
     stale: int = 0  # values since the best one
 
     def compare(self, value: float, step: int, model: nn.Module) -> None:
         """Keep the weights of `model` if `value` is better than all before; a number is better than none."""
         value = value if math.isfinite(value) else math.nan  # infinity would be the best for ever where more is better
+        self.newest = value
         gain = self.value - value if self.mode == "min" else value - self.value
         if self.weights is None or gain > self.min_delta or math.isnan(self.value) > math.isnan(value):
             self.keep(model, step)

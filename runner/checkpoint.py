@@ -7,6 +7,8 @@ import os
 import pickle
 import re
 from collections.abc import Iterable
+from copy import copy as copy_of
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +38,9 @@ def save(
     Raises CheckpointError when the files cannot be written.
     """
     kinds = list(MODELS) if format == "both" else [format]
-    content = {FILES[kind]: model if kind == "model" else model.state_dict() for kind in kinds}
+    content = {FILES[kind]: _own(model if kind == "model" else model.state_dict()) for kind in kinds}
     if training is not None:
-        content[FILES["training"]] = training
+        content[FILES["training"]] = _own(training)
     digests = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,6 +99,30 @@ def digest(state: dict[str, Tensor]) -> str:
 def copy(model: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers as they are now, on the CPU and apart from the model."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+
+
+def _own(value: Any) -> Any:
+    """The same without tensors that are parts of larger ones, whose files would hold all of the larger ones."""
+    if isinstance(value, Tensor):
+        return value.clone() if _is_part(value) else value
+    if isinstance(value, nn.Module):
+        return _apart(value) if any(map(_is_part, (*value.parameters(), *value.buffers()))) else value
+    if isinstance(value, dict):
+        found = copy_of(value)  # a state_dict is more than a dict
+        found.update((k, _own(v)) for k, v in value.items())
+        return found
+    return [_own(v) for v in value] if isinstance(value, list) else value
+
+
+def _is_part(tensor: Tensor) -> bool:
+    return tensor.untyped_storage().nbytes() > tensor.nbytes
+
+
+def _apart(model: nn.Module) -> nn.Module:
+    found = deepcopy(model)
+    for tensor in (*found.parameters(), *found.buffers()):
+        tensor.data = tensor.data.clone()
+    return found
 
 
 def _load(path: Path, classes: Iterable[type], sha256: str | None) -> Any:

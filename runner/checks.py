@@ -17,6 +17,7 @@ from runner import (
     losses,
     metrics,
     naming,
+    pruners,
     ranges,
     scheduling,
     stack,
@@ -71,7 +72,15 @@ def without_data(settings: Settings) -> None:
     problems, trainer = Problems(), settings.trainer
     with problems.noted():
         _check_trainer(settings)
-    for part in (_check_seed, _check_optimizer, _check_loss, _check_checkpoint, _check_source, _check_plot_names):
+    for part in (
+        _check_seed,
+        _check_optimizer,
+        _check_loss,
+        _check_checkpoint,
+        _check_source,
+        _check_plot_names,
+        pruners.check,
+    ):
         with problems.noted():
             part(settings)
     with problems.noted():

@@ -10,28 +10,24 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, composed, garbage, gathered, guard, limit, places, secrets, sweeps, words
+from runner import commands, composed, garbage, gathered, guard, limit, places, secrets, trials, words
 from runner.errors import ConfigError, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
 from runner.spool import Undelivered
-
-#: Commands whose sweeps are checked as a whole before they begin.
-CHECKED = ("check", "train")
+from runner.task import Task
 
 
 def main() -> NoReturn:
     """Run the command in sys.argv and exit: 0 done, 1 failed, 2 wrong configuration, 130 and 143 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
-    os.environ[places.ACTIVE] = "1"
+    os.environ[places.ACTIVE] = str(os.getpid())
     limit.begin()
     for folder in reversed(places.experiments()):
         use_folder(folder)
@@ -42,6 +38,8 @@ def main() -> NoReturn:
     except ConfigError as error:
         _stop(str(error))
     name = _take_command()
+    if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
+        name, sys.argv[1:] = "train", sweep
     command = _command(name)
     with garbage.rare():
         if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
@@ -60,6 +58,23 @@ def _take_command() -> str:
         _stop(f"there is no command {name!r}{did_you_mean(name, commands.names())} (commands: {names})")
     sys.argv.remove(name)
     return name
+
+
+def _as_sweep(given: list[str]) -> list[str]:
+    """The words by which a sweep goes on, if the RUN among `given` is one; a sweep needs Hydra and its launchers."""
+    from runner.sweep import conduct
+
+    try:
+        run, uri = words.run_of("resume", given)
+        found = conduct.again(uri, run)
+    except (ConfigError, Undelivered) as error:
+        _stop(told(error))
+    further = [word for word in given if word != run and not word.startswith("tracking.uri=")]
+    if found and any(not word.startswith("hydra") for word in further):
+        _stop(
+            f"{further[0]}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed"
+        )
+    return ["-m", *found, *further, f"tracking.uri={uri}"] if found else []
 
 
 def _recorded(name: str, command: Any) -> int:
@@ -93,40 +108,8 @@ def _changed(overrides: list[str], recorded: Settings) -> Settings:
 
 
 def _guarded(name: str) -> int:
-    """Hydra composes, then calls `task`, once or for every job of a sweep."""
-    codes: list[int] = []
-    failures: list[Exception] = []
-    begun = False
-    command = _command(name)
-    own = words.own(command.with_settings, sys.argv)
-
-    def task(config: DictConfig) -> None:
-        nonlocal begun
-        begun = True
-        overrides = list(HydraConfig.get().overrides.task)
-        try:
-            codes.append(_run(command, config, overrides, own))
-        except composed.ERRORS as error:
-            message = _told(error, overrides)
-            if HydraConfig.get().mode != RunMode.MULTIRUN:
-                _stop(message)
-            print(secrets.masked(message), file=sys.stderr)
-            raise
-        except Undelivered as error:
-            print(secrets.masked(str(error)), file=sys.stderr)
-            codes.append(1)
-        except Exception as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise
-            failures.append(error)  # Hydra would print all overrides, secrets too
-
-    def jobs(jobs: list[list[str]], compose: sweeps.Compose) -> list[list[str]]:
-        show = getattr(command, "show", None)
-        kept = sweeps.check(jobs, compose, show) if name in CHECKED else jobs
-        codes.append(0 if len(kept) == len(jobs) else 2)
-        return [] if show else kept
-
-    task.jobs = jobs  # type: ignore[attr-defined]
+    """Hydra composes, then calls a task, once or for every job of a sweep."""
+    task = Task(name, words.own(_command(name).with_settings, sys.argv))
     _register()
     sys.argv[1:] = [_indexed(word) for word in sys.argv[1:]]
     try:
@@ -136,15 +119,18 @@ def _guarded(name: str) -> int:
     except Interrupted as stop:
         print(secrets.masked(told(stop)), file=sys.stderr)
         return stop.exit_code
+    except Undelivered as error:
+        print(secrets.masked(str(error)), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if begun and not isinstance(error, composed.ERRORS):
+        if task.begun and not isinstance(error, composed.ERRORS):
             raise
         _stop(_all(error))
-    if failures:
-        raise failures[0]
-    return max(codes, default=0)
+    if task.failures:
+        raise task.failures[0]
+    return max(task.codes, default=0)
 
 
 def _all(error: Exception) -> str:
@@ -155,30 +141,12 @@ def _all(error: Exception) -> str:
     return gathered.told(error, overrides)
 
 
-def _run(command: Any, config: DictConfig, overrides: list[str], own: dict[str, str]) -> int:
-    settings = composed.settings(config, overrides)
-    for line in composed.left_over(overrides):
-        print(line, file=sys.stderr)
-    context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
-    return int(command.with_settings(settings, context, **own))
-
-
 def _command(name: str) -> Any:
     return importlib.import_module(f"runner.commands.{name}")
 
 
-def _told(error: Exception, overrides: list[str]) -> str:
-    if isinstance(error, ConfigError):
-        return composed.placed(error, overrides)
-    return gathered.told(error, overrides)
-
-
 def _register() -> None:
-    """The schema: types and defaults of every key. Components take any argument, which is checked later."""
-    schema = OmegaConf.structured(Settings)
-    for open_key in ("data", "model", "loss", "optimizer", "scheduler"):
-        OmegaConf.set_struct(schema[open_key], False)
-    ConfigStore.instance().store("schema", schema)
+    ConfigStore.instance().store("schema", trials.schema())
 
 
 def _indexed(word: str) -> str:

@@ -8,9 +8,13 @@ class Context:
     name: str  # the experiments file, or `runner`
     yaml: str = ""  # the resolved configuration
     overrides: list[str] = field(default_factory=list)  # as typed
+    tags: dict[str, str] = field(default_factory=dict)  # of the run, beside those that tell what it was made with
+    job: str = ""  # of a sweep's job: what is varied
 
     @property
     def title(self) -> str:
-        """What tells this run from others: its overrides, or the study's name."""
+        """What tells this run from others: what a sweep varies, its overrides, or the study's name."""
+        if self.job:
+            return self.job[:250]
         told = [word for word in self.overrides if not word.startswith("experiments=")]
         return ", ".join(told)[:250] or self.name

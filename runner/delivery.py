@@ -106,7 +106,7 @@ class Delivery:
 
     def _end(self, entry: Entry) -> None:
         status, reason = entry["end"], entry["reason"]
-        self._tags["runner.status_reason"] = reason[:5000]
+        self._tags |= {**entry.get("tags", {}), "runner.status_reason": reason[:5000]}
         self._flush()
         if self.refused and status == "FINISHED":  # a run whose record is incomplete has failed, however well trained
             status = "FAILED"

@@ -57,9 +57,9 @@ def files(number: int, folder: Path) -> Entry:
     return {"files": number, "from": str(folder), "to": None, "tags": {}, "move": False}
 
 
-def end(event: End, at: float, reason: str, error: Exception | None) -> Entry:
+def end(event: End, at: float, reason: str, tags: dict[str, str], error: Exception | None) -> Entry:
     """A run whose record is incomplete has failed, however well it was trained."""
     status, reason = event.status, event.reason or reason
     if error is not None and status == "FINISHED":
         status, reason = "FAILED", f"{type(error).__name__}: {error}"
-    return {"end": status, "reason": secrets.masked(reason), "at": int(at * 1000)}
+    return {"end": status, "reason": secrets.masked(reason), "tags": tags, "at": int(at * 1000)}

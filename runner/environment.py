@@ -5,6 +5,7 @@ import platform
 import shlex
 import subprocess
 import sys
+from functools import cache
 from typing import Any
 
 import torch
@@ -42,8 +43,13 @@ def text(overrides: list[str], device: torch.device) -> str:
         "git changes:",
         *(state or ["  none"]),
     ]
+    return "\n".join([*lines, "packages:", *_packages()]) + "\n"
+
+
+@cache
+def _packages() -> list[str]:
     packages = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
-    return "\n".join([*lines, "packages:", *sorted(packages, key=str.lower)]) + "\n"
+    return sorted(packages, key=str.lower)
 
 
 #: What decides the last bits of a training, or the training itself; `python -m pip` names for packages.
@@ -74,8 +80,12 @@ def facts(recorded: str) -> dict[str, str]:
     return found | dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line and line[0] != " ")
 
 
+@cache
 def git() -> tuple[str, list[str]]:
-    """The commit of the working directory and its uncommitted changes; empty outside of a repository."""
+    """The commit of the working directory and its uncommitted changes; empty outside of a repository.
+
+    As they were when the process first asked: what it has imported by then does not change.
+    """
     commit = _output("git", "rev-parse", "HEAD")
     return commit, _output("git", "status", "--porcelain").splitlines() if commit else []
 

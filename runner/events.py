@@ -1,6 +1,6 @@
 """What happens during a run, and who is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -47,6 +47,7 @@ class Finished:
     step: int
     metrics: dict[str, float]  # test/loss, test/<metric>
     reason: str  # why it ended: all epochs done, or no improvement
+    tags: dict[str, str] = field(default_factory=dict)  # what to find the run by
 
 
 @dataclass

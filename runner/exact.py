@@ -24,7 +24,7 @@ def taken(run: "Run") -> dict[str, Any]:
         "scheduler": None if scheduler is None else scheduler.state_dict(),
         "best": {"value": best.value, "step": best.step, "stale": best.stale, "weights": best.weights},
         "history": run.history_.taken(),
-        "random": _random(run.device),
+        "random": run.random() if run.random else random_state(run.device),
     }
 
 
@@ -40,10 +40,12 @@ def restore(run: "Run", weights: dict[str, Any], training: dict[str, Any]) -> No
         setattr(run.best, name, value)
     run.lose_patience()
     run.history_.restore(training["history"])
-    _restore_random(training["random"], run.device)
+    set_random_state(training["random"], run.device)
+    run.ready = training["random"]
 
 
-def _random(device: torch.device) -> dict[str, Any]:
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Of every random generator of this process that training may draw from."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
@@ -54,7 +56,8 @@ def _random(device: torch.device) -> dict[str, Any]:
     }
 
 
-def _restore_random(state: dict[str, Any], device: torch.device) -> None:
+def set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Let them go on from what `random_state` gave."""
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))

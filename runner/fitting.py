@@ -29,6 +29,12 @@ def probabilities(data: Data, loss: nn.Module) -> None:
 def monitor(settings: Settings, data: Data, names: list[str]) -> None:
     monitor, patience = settings.trainer.monitor, settings.trainer.patience
     known = ["train/loss"] + (["valid/loss", *(f"valid/{n}" for n in names)] if data.valid is not None else [])
+    wanted = settings.sweep.metric
+    for name in [] if wanted is None else wanted if isinstance(wanted, list) else [wanted]:
+        if name not in known:
+            raise ConfigError(
+                "sweep.metric", f"{name!r} is not one of {', '.join(known)}{did_you_mean(str(name), known)}"
+            )
     if monitor is not None and monitor not in known:
         raise ConfigError(
             "trainer.monitor", f"{monitor!r} is not one of {', '.join(known)}{did_you_mean(monitor, known)}"

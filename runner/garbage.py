@@ -9,6 +9,7 @@ import gc
 from collections.abc import Iterator
 
 USUAL = gc.get_threshold()
+_usual = False
 
 
 @contextlib.contextmanager
@@ -23,6 +24,8 @@ def rare() -> Iterator[None]:
 
 def usual() -> None:
     """Collect as often as Python does, leaving out what is loaded by now."""
-    if not gc.get_freeze_count():  # a sweep's next job must not keep what the one before has left behind
+    global _usual
+    if not _usual:  # a sweep's next job must not keep what the one before has left behind
         gc.freeze()
+    _usual = True
     gc.set_threshold(*USUAL)

@@ -20,9 +20,10 @@ Compose = Callable[[list[str]], DictConfig]
 def told(error: Exception, words: list[str], compose: Compose | None = None) -> str:
     """The message of `error`, and those of everything else that is wrong, one below the other.
 
-    words: the overrides; compose: makes a configuration of them, as Hydra did when `error` was raised.
+    words: the overrides; compose: makes a configuration of them, for the job of a sweep. It may keep what it has read
+        of files, so that nothing is left out of those.
     """
-    compose = compose or _composed
+    files, compose = compose is None, compose or _composed
     messages: list[str] = []
     left = list(words)
     with guard.leaving_out() as left_out:
@@ -35,7 +36,7 @@ def told(error: Exception, words: list[str], compose: Compose | None = None) -> 
             if key.partition(".")[0].partition("[")[0] in ("defaults", "hydra"):
                 break  # without what a file chooses, it is another configuration
             kept = [word for word in left if plain(word.partition("=")[0].lstrip("+~")) != key and word != key]
-            if isinstance(error, ConfigError) or (len(kept) == len(left) and key in left_out):
+            if isinstance(error, ConfigError) or (len(kept) == len(left) and (key in left_out or not files)):
                 break
             if len(kept) == len(left):
                 left_out.add(key)

@@ -59,8 +59,8 @@ VARIABLES = (
     "USER",
     "WORLD_SIZE",
 )
-#: Packages whose classes a launcher or sweeper may be told to make, beside those that the person trusts.
-PARTS = ("optuna",)
+#: What a sweeper may be told to make, beside classes of the packages that the person trusts; see runner.sweep.samplers.
+PARTS = tuple(f"optuna.samplers.{name}Sampler" for name in ("TPE", "CmaEs", "Random", "Grid", "NSGAII"))
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 #: Config name -> the file that was read for it, last.
@@ -253,13 +253,17 @@ def _check_parts(value: Any, key: str) -> None:
 
 def _check_part(name: str, key: str) -> None:
     first = name.partition(".")[0]
-    known = {*PARTS, *lookup.trusted()}
+    if name in PARTS:
+        return
+    known = set(lookup.trusted())
     found: Any = None
     if first in known and all(part.isidentifier() for part in name.split(".")):
         with contextlib.suppress(ImportError, AttributeError):
             found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
     if not isinstance(found, type) or found.__module__.partition(".")[0] not in known:
-        raise ConfigError(key, f"{name!r} may not be run; a person allows a package with --trust {first}")
+        raise ConfigError(
+            key, f"{name!r} may not be run{did_you_mean(name, PARTS)}; a person allows a package with --trust {first}"
+        )
 
 
 def _check_folders(config: DictConfig, typed: list[str]) -> None:

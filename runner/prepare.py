@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from runner import build, checks, fitting, losses, scheduling
+from runner import build, checks, exact, fitting, losses, scheduling
 from runner.best import Best
 from runner.data import Data, Source, Tensors
 from runner.randomness import THREADS as THREADS
@@ -28,7 +28,7 @@ def prepare(settings: Settings, name: str) -> Run:
     state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
     steps = trainer.epochs * steps_per_epoch(settings, data)
     schedule = scheduling.build(settings.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
-    return Run(
+    run = Run(
         name,
         settings,
         _moved(data, device, trainer.precision),
@@ -42,6 +42,8 @@ def prepare(settings: Settings, name: str) -> Run:
         Path(tempfile.mkdtemp(prefix="runner-")),
         Best(checked.mode, trainer.min_delta),
     )
+    run.ready = exact.random_state(device)
+    return run
 
 
 def _moved(data: Data, device: torch.device, precision: str) -> Data:

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import torch
 
-from runner.settings import Settings
+from runner.settings import Settings, Trainer
 
 #: What torch starts with; a run that asks for another number leaves it to the next run of a sweep.
 THREADS = torch.get_num_threads()
@@ -17,8 +17,13 @@ def seed(settings: Settings) -> None:
     random.seed(settings.seed)
     np.random.seed(settings.seed % 2**32)
     torch.manual_seed(settings.seed)
-    if torch.are_deterministic_algorithms_enabled() != settings.trainer.deterministic:  # saying it again costs 2.5 s
-        torch.use_deterministic_algorithms(settings.trainer.deterministic)
-    if settings.trainer.deterministic:
+    restrain(settings.trainer)
+
+
+def restrain(trainer: Trainer) -> None:
+    """Fix what else decides the last bits: the choice of algorithms, and the number of threads."""
+    if torch.are_deterministic_algorithms_enabled() != trainer.deterministic:  # saying it again costs 2.5 s
+        torch.use_deterministic_algorithms(trainer.deterministic)
+    if trainer.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without it
-    torch.set_num_threads(settings.trainer.threads or THREADS)
+    torch.set_num_threads(trainer.threads or THREADS)

@@ -129,6 +129,12 @@ LOSS = {
     "eps": NOT_NEGATIVE,
     "label_smoothing": SHARE,
 }
+PRUNER = {
+    "factor": Range(2, whole=True),
+    "min_epochs": COUNT,
+    "startup": COUNT,
+    "warmup": FROM_0,
+}
 TRAINER = {
     "accumulate": COUNT,
     "batch_size": COUNT,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from runner import checkpoint, reconcile, stores
 from runner.lookup import ConfigError
-from runner.settings import Settings
+from runner.settings import Settings, made
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +39,7 @@ def find_run(uri: str, run: str) -> str:
 
 def settings(uri: str, run_id: str) -> Settings:
     """The configuration that the run was made with."""
-    return _made(Settings, yaml.safe_load(text(uri, run_id, "config.yaml")), "")  # type: ignore[no-any-return]
+    return made(yaml.safe_load(text(uri, run_id, "config.yaml")))
 
 
 def data(uri: str, run_id: str) -> dict[str, Any]:
@@ -169,17 +169,3 @@ def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Pa
         status = client.get_run(run_id).info.status
         raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")
     return Path(client.download_artifacts(run_id, name, folder))
-
-
-def _made(kind: Any, values: dict[str, Any], parent: str) -> Any:
-    """A dataclass from plain values; keys that have come later keep their defaults."""
-    fields = {f.name: f.type for f in dataclasses.fields(kind)}
-    given: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in fields:
-            raise ConfigError(
-                f"{parent}{name}", "the run was made by another version of runner, with a key that this one lacks"
-            )
-        inner = dataclasses.is_dataclass(fields[name])
-        given[name] = _made(fields[name], value, f"{parent}{name}.") if inner else value
-    return kind(**given)

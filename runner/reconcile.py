@@ -35,6 +35,18 @@ def reconcile(client: "MlflowClient") -> list[str]:
     return [run_id for run_id in ids if _end(client, run_id)] if ids else []
 
 
+#: When this process has last looked for dead runs, by store.
+_looked: dict[str, float] = {}
+
+
+def seldom(client: "MlflowClient") -> None:
+    """Reconcile, unless this process has just done it: the jobs of a sweep begin one after the other."""
+    uri = str(client.tracking_uri)
+    if time.monotonic() - _looked.get(uri, -BEAT) >= BEAT:
+        _looked[uri] = time.monotonic()
+        reconcile(client)
+
+
 def owner(run: "Run") -> dict[str, Any]:
     """The process that the run belongs to: pid, host, ...; empty if another program has made it."""
     return json.loads(run.data.tags.get(PROCESS, "{}"))  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from runner.lookup import ConfigError, did_you_mean
 from runner.loop import Cost, Parts, State, evaluate, train
 from runner.parts import grouped
 from runner.settings import Settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass
@@ -44,9 +47,14 @@ class Run:
     best: Best
     epoch: int = 0
     stopped: str = ""  # why training ends before its last epoch
+    pruned: int | None = None  # the epoch after which a sweep has given it up
     history_: History = field(default_factory=History)
     saved: float = field(default_factory=time.monotonic)
     written: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
+    ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
+    random: Callable[[], dict[str, Any]] | None = None  # the same now, of a run whose draws are not the process's
+    save: Callable[["Figure", Path], None] = plots.save  # writes a picture
+    looked: dict[str, float] | None = None  # valid/..., where many models have just been looked at together
 
     @property
     def model(self) -> nn.Module:
@@ -80,6 +88,12 @@ class Run:
         """Of the whole training."""
         return self.settings.trainer.epochs * self.steps_per_epoch
 
+    @property
+    def looks(self) -> bool:
+        """Whether the epoch under way ends with a look at the validation data."""
+        trainer, epoch = self.settings.trainer, self.epoch + 1
+        return epoch % trainer.validate_every == 0 or epoch == trainer.epochs
+
     def batches(self) -> Iterator[Parts]:
         """Every optimizer step's batches, from the present step to the last epoch."""
         trainer = self.settings.trainer
@@ -104,12 +118,13 @@ class Run:
 
     def after(self, step: Step) -> Iterator[Event]:
         """What follows from a step: a look at the validation data where an epoch ends, a checkpoint if one is due."""
-        trainer, rate = self.settings.trainer, self.state.optimizer.param_groups[0]["lr"]
+        rate = self.state.optimizer.param_groups[0]["lr"]
         if step.step < self.steps:
             self.schedule.after_step()
         if step.step % self.steps_per_epoch == 0:
+            looks = self.looks
             self.epoch += 1
-            if self.epoch % trainer.validate_every == 0 or self.epoch == trainer.epochs:
+            if looks:
                 yield self._look(step, float(rate))
             else:
                 self.schedule.after_epoch(None)
@@ -123,7 +138,7 @@ class Run:
         self.model.eval()
         found = []
         with torch.no_grad():
-            for batch in self._reading(source):
+            for batch in self.reading(source):
                 found.append((batch[0].cpu(), batch[1].cpu(), self.cost(self.model, batch)[1].cpu()))
         self.model.train(was_training)
         x, y, output = (torch.cat(parts) for parts in zip(*found, strict=True))
@@ -136,7 +151,7 @@ class Run:
     def look_at(self, source: Source, prefix: str) -> dict[str, float]:
         """Loss and metrics of the model as it is, on all of `source`."""
         watch = metrics.watch(self.metrics, self.data, self.loss)
-        loss = evaluate(self.model, self._reading(source), self.cost, watch, losses.weigh(self.loss))
+        loss = evaluate(self.model, self.reading(source), self.cost, watch, losses.weigh(self.loss))
         found = {"loss": loss.item(), **metrics.values(self.metrics)}
         return {f"{prefix}/{name}": value for name, value in found.items()}
 
@@ -170,9 +185,21 @@ class Run:
         check_loss("test/loss", values.get("test/loss", 0.0), self.state.step)
         done = f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
         reason = self.stopped or (done if self.trains else "inputs pushed through, nothing trained")
-        yield Finished(self.state.step, values, reason)
+        yield Finished(self.state.step, values, reason, self._told_of_best())
         if self.settings.plots:
             yield Kept(self._plots())
+
+    def _told_of_best(self) -> dict[str, str]:
+        """Tags that say how good the run is, and whether it was given up."""
+        pruned = {} if self.pruned is None else {"sweep.pruned": str(self.pruned)}
+        if math.isnan(self.best.value):
+            return pruned
+        return {
+            **pruned,
+            "best.metric": self.monitor,
+            "best.value": repr(self.best.value),
+            "best.step": str(self.best.step),
+        }
 
     def lose_patience(self) -> None:
         """Stop if nothing has been better for `trainer.patience` validations."""
@@ -187,7 +214,9 @@ class Run:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _look(self, step: Step, rate: float) -> Epoch:
-        values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
+        values, self.looked = self.looked, None
+        if values is None:
+            values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
         check_loss("valid/loss", values.get("valid/loss", 0.0), step.step)
         values["lr"] = rate
         mean = self.history_.mean_since_last_epoch()
@@ -214,8 +243,8 @@ class Run:
             return time.monotonic() - self.saved >= 60 * number
         return step % (number if unit == "steps" else number * self.steps_per_epoch) == 0
 
-    def _reading(self, source: Source) -> Iterator[Batch]:
-        """Batches without gradients can be larger than those trained with."""
+    def reading(self, source: Source) -> Iterator[Batch]:
+        """All of `source` in order. Batches without gradients can be larger than those trained with."""
         size, workers = self.settings.trainer.batch_size, self.settings.trainer.workers
         if size or not isinstance(source, Tensors):
             size = max(size or 0, 256) if isinstance(source, Tensors) else size or 256
@@ -237,7 +266,7 @@ class Run:
 
     def _forward(self) -> Path:
         folder, source = _folder(self.folder / "forward"), self.data.train
-        forward.keep(self.model, (x for x, _ in self._reading(source)), len(source), folder)  # type: ignore[arg-type]
+        forward.keep(self.model, (x for x, _ in self.reading(source)), len(source), folder)  # type: ignore[arg-type]
         forward.work(self.model, self.batch_of(1), folder)
         return folder
 
@@ -245,7 +274,7 @@ class Run:
         folder = self.folder / "pictures"
         for name in self.settings.plots:
             path = _folder(folder / "plots") / f"{name.rpartition('.')[2]}.png"
-            plots.save(build.plot(name, "plots")(self), path)
+            self.save(build.plot(name, "plots")(self), path)
         return folder
 
 
@@ -261,26 +290,31 @@ def drive(run: Run, *observers: Observer, stop: Callable[[], BaseException | Non
             finite.check(step)
             for observer in told:
                 observer.record(step)
-            _tell(told, run.after(step))
+            tell(told, run.after(step))
             if (reason := stop()) is not None:
-                _tell(told, run.snapshots())
+                tell(told, run.snapshots())
                 raise reason
             if run.stopped:
                 break
         finite.check_last()
     except Exception as error:
         try:
-            _tell(told, run.rescued())
+            tell(told, run.rescued())
         except Exception as another:
             error.add_note(f"and the best model so far cannot be written: {another}")
         raise
+    conclude(run, told, stop)
+
+
+def conclude(run: Run, told: Iterable[Observer], stop: Callable[[], BaseException | None]) -> None:
+    """Tell of the end of a training that is over."""
     for event in run.finish():
-        _tell(told, [event])
+        tell(told, [event])
         if (reason := stop()) is not None:
             raise reason
 
 
-def _tell(observers: Iterable[Observer], events: Iterable[Event]) -> None:
+def tell(observers: Iterable[Observer], events: Iterable[Event]) -> None:
     for event in events:
         for observer in observers:
             observer.record(event)

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from runner.events import Epoch, Event, Finished, Step
+from runner.events import Epoch, Event, Finished, Silence, Step
 from runner.stack import Layer, Stack, stacks
 
 #: Columns when there is no terminal to ask.
@@ -18,6 +18,11 @@ def console() -> Console:
     """Standard output; in a file or a pipe, wide enough to cut nothing."""
     found = Console(highlight=False, markup=False)
     return found if found.is_terminal else Console(highlight=False, markup=False, width=WIDTH)
+
+
+def quiet() -> Console:
+    """Prints nothing: for a job among many, whose sweep is shown as a whole."""
+    return Console(quiet=True)
 
 
 class Lines:
@@ -95,8 +100,17 @@ class Bar:
         self.progress.stop()
 
 
-def watching(console: Console, epochs: int, steps: int) -> Bar | Lines:
-    """A bar on a terminal, lines elsewhere."""
+class Nothing(Silence):
+    """For a job among many, whose sweep is shown as a whole."""
+
+    def close(self) -> None:
+        pass
+
+
+def watching(console: Console, epochs: int, steps: int) -> Bar | Lines | Nothing:
+    """A bar on a terminal, lines elsewhere, nothing for a console that is quiet."""
+    if console.quiet:
+        return Nothing()
     return (Bar if console.is_terminal else Lines)(console, epochs, steps)
 
 

@@ -1,7 +1,10 @@
 """Everything that can be configured, as dataclasses: the type, the default and the unit of each key."""
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
+
+from runner.errors import ConfigError
 
 #: A component is `{name: ClassName, **arguments}`; `name` is looked up, the rest are the class's arguments.
 Component = dict[str, Any]
@@ -53,7 +56,13 @@ class Tracking:
 
 @dataclass
 class Sweep:
+    # What a search goes by: a metric, or one for each of hydra.sweeper.direction; null: trainer.monitor. Of what is
+    # monitored the best value counts, of another metric the last, and of several the last of each.
+    metric: Any = None
+    pruner: Any = None  # gives up jobs that do worse: asha | median, or {name: asha, factor: 3, ...}; null: none
     keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins
+    resume: str | None = None  # a sweep's id, or last: what is not finished of it goes on
+    reuse: bool = False  # true: a job whose configuration is FINISHED in this experiment already is not run again
 
 
 @dataclass
@@ -74,3 +83,24 @@ class Settings:
 
     def __post_init__(self) -> None:
         self.scheduler = self.scheduler or None
+
+
+def made(values: dict[str, Any]) -> Settings:
+    """Settings from plain values, such as a recorded config.yaml; keys that have come later keep their defaults.
+
+    Raises ConfigError for a key that there is not.
+    """
+    return _made(Settings, values, "")  # type: ignore[no-any-return]
+
+
+def _made(kind: Any, values: dict[str, Any], parent: str) -> Any:
+    fields = {f.name: f.type for f in dataclasses.fields(kind)}
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise ConfigError(
+                f"{parent}{name}", "the run was made by another version of runner, with a key that this one lacks"
+            )
+        inner = dataclasses.is_dataclass(fields[name])
+        given[name] = _made(fields[name], value, f"{parent}{name}.") if inner else value
+    return kind(**given)

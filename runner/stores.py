@@ -24,6 +24,7 @@ def open_store(uri: str) -> "MlflowClient":
     # A dead server would hold a call for 247 s. It is for the spool to try again: MLflow would not ask first.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -57,13 +58,16 @@ def delete(client: "MlflowClient", run_id: str, place: str) -> None:
         get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
 
 
+#: Runs whose places are remembered: many are open at once where models are trained together.
+REMEMBERED = 1000
 #: Run id -> where its artifacts are, of the newest runs of this process: asking the store takes its time.
 _artifact_uris: dict[str, str] = {}
 
 
 def know(run_id: str, artifact_uri: str) -> None:
     """Remember where a run's artifacts are."""
-    _artifact_uris.clear()
+    if len(_artifact_uris) >= REMEMBERED:
+        _artifact_uris.clear()
     _artifact_uris[run_id] = artifact_uri
 
 

@@ -46,11 +46,12 @@ class Tracker:
         self._kept: dict[str, Entry] = {}  # name -> checkpoint that waits in the spool
         self._numbers = count()
         self.keep = keep  # checkpoints `last`
+        self.verdict = ("FINISHED", "")  # status and reason of a run whose block ends by itself
         self.checkpoints: dict[str, list[dict[str, Any]]] = {}  # name -> place, step and sha256 of each, newest first
         self._error: Exception | None = None  # of the record
         self._silent: Exception | None = None  # of a store that does not answer
         self._wait, self._due, self._closing = AGAIN, 0.0, 0.0
-        self._reason = ""
+        self._reason, self._tags = "", dict[str, str]()
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
 
     def begin(self, params: dict[str, str], files: dict[str, str]) -> None:
@@ -142,7 +143,7 @@ class Tracker:
         noted: Noted = []
         until = min(self._beaten + reconcile.BEAT, self._due if self._silent else float("inf"))
         with contextlib.suppress(queue.Empty):
-            while not (noted and isinstance(noted[-1][0], End)):
+            while not (noted and isinstance(noted[-1][0], End | threading.Event)):
                 first = not noted
                 noted += self._queue.get(timeout=max(until - time.monotonic(), 0.01 if first else 0.0))
                 until = time.monotonic() + TOGETHER if first else until
@@ -203,9 +204,9 @@ class Tracker:
             elif isinstance(event, Kept):
                 yield from self._files(entries.files(next(self._numbers), event.folder))
             elif isinstance(event, Finished):
-                self._reason = event.reason
+                self._reason, self._tags = event.reason, event.tags
             elif isinstance(event, End):
-                yield entries.end(event, at, self._reason, self._error)
+                yield entries.end(event, at, self._reason, self._tags, self._error)
 
     def _guarded(self, make: Callable[..., Any], *args: Any) -> Any:
         try:

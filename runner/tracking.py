@@ -33,17 +33,15 @@ def recording(
     """An MLflow run that is FINISHED only if the block ends by itself; FAILED or KILLED with the reason otherwise.
 
     params: dotted key -> value. files: artifact name -> text.
-    run_id: of a run to continue. It keeps its params and its tags, and points that it has already are not sent again.
+    run_id: of a run to continue. Points that it has already are not sent again.
     keep: how many checkpoints `last` to keep.
     Raises ConfigError if the store does not answer at the start. Raises Undelivered at the end if it does not then.
     """
     from runner.signals import Interrupted
 
     client = stores.open_store(uri)
-    if run_id is None:
-        kept = _create(client, uri, experiment, run_name, tags)
-    else:
-        kept, params = _continue(client, uri, run_id, tags), {}
+    new = run_id is None
+    kept = _create(client, uri, experiment, run_name, tags) if new else _continue(client, uri, str(run_id), tags)
     tracker = Tracker(client, kept, run_id is not None, keep)
     if run_id is not None:
         tags = client.get_run(run_id).data.tags
@@ -63,7 +61,21 @@ def recording(
             tracker.record(Kept(Path(folder)))
             _close(tracker, "FAILED", f"{type(error).__name__}: {error}", error)
         raise
-    tracker.close("FINISHED", "")
+    tracker.close(*tracker.verdict)
+
+
+def failed(
+    uri: str, experiment: str, run_name: str, tags: dict[str, str], files: dict[str, str], error: Exception
+) -> str:
+    """The id of a run that is made to tell why there is none: `error` came before it could begin.
+
+    "" if the store does not take it.
+    """
+    run_id = ""
+    with contextlib.suppress(Exception), recording(uri, experiment, run_name, tags, {}, files) as tracker:
+        run_id = tracker.run_id
+        raise error
+    return run_id
 
 
 def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | None, tags: dict[str, str]) -> Spool:
@@ -71,7 +83,7 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
 
     try:
         spool.place(uri).mkdir(parents=True, exist_ok=True)
-        reconcile.reconcile(client)
+        reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
         run = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=run_name)
         stores.know(run.info.run_id, run.info.artifact_uri)

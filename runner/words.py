@@ -35,17 +35,24 @@ def call(name: str, command: Callable[..., int], words: list[str], changed: Chan
         recorded configuration to the overridden one.
     Raises ConfigError for a word that is too many, unknown or missing.
     """
+    run, uri = run_of(name, words)
+    given = dict(_split(word, name) for word in words if word is not run)
+    given.pop("tracking.uri", None)
+    if "change" not in inspect.signature(command).parameters:
+        _check(name, command, given)
+        return int(command(uri, run, **given))
+    overrides = [f"{key}={given.pop(key)}" for key in list(given) if _is_override(key, command)]
+    _check(name, command, given, ["OVERRIDE ..."])
+    return int(command(uri, run, partial(changed, overrides), **given))
+
+
+def run_of(name: str, words: list[str]) -> tuple[str, str]:
+    """The RUN among the words, and the tracking store that it is in."""
     runs = bare(words)
     if len(runs) != 1:
         raise ConfigError("", f"{name} needs one RUN ({RUN}), found {' and '.join(runs) or 'none'}")
-    given = dict(_split(word, name) for word in words if word is not runs[0])
-    uri = given.pop("tracking.uri", None) or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
-    if "change" not in inspect.signature(command).parameters:
-        _check(name, command, given)
-        return int(command(uri, runs[0], **given))
-    overrides = [f"{key}={given.pop(key)}" for key in list(given) if _is_override(key, command)]
-    _check(name, command, given, ["OVERRIDE ..."])
-    return int(command(uri, runs[0], partial(changed, overrides), **given))
+    given = [word.partition("=")[2] for word in words if word.startswith("tracking.uri=")]
+    return runs[0], next(iter(given), "") or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
 
 
 def own(command: Callable[..., int], words: list[str]) -> dict[str, str]:

@@ -10,7 +10,6 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
 from runner import checks, cli, composed, gathered, guard, places
-from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.settings import Settings
 
@@ -55,7 +54,7 @@ def problem(*words: str) -> str:
     try:
         checks.check(composed.settings(composed_ones, told))
     except composed.ERRORS as error:
-        return cli._told(error, told) if isinstance(error, ConfigError) else gathered.told(error, told)
+        return gathered.told(error, told)
     return ""
 
 

@@ -63,8 +63,10 @@ def test_overrides_reach_the_run(workplace: Path) -> None:
 
 
 def test_a_sweep_makes_one_run_for_every_combination(workplace: Path) -> None:
-    runner("-m", "experiments=linear_regression", "optimizer.lr=0.5,0.1", "seed=1,2", "plots=[]", cwd=workplace)
-    found = runs(workplace)
+    done = runner("-m", "experiments=linear_regression", "optimizer.lr=0.5,0.1", "seed=1,2", "plots=[]", cwd=workplace)
+    [parent] = [r for r in runs(workplace) if "sweep.jobs" in r.data.tags]
+    assert done.last.startswith(f"sweep {parent.info.run_id} FINISHED best=")
+    found = [r for r in runs(workplace) if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     assert {(r.data.params["optimizer.lr"], r.data.params["seed"]) for r in found} == {
         ("0.5", "1"),
         ("0.5", "2"),

@@ -11,17 +11,21 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["__main__"],
     ["cli"],
-    ["sweeps"],
+    ["searching"],
+    ["task"],
+    ["sweeps", "spaces", "trials"],
     ["gathered"],
     ["composed"],
     ["explained"],
-    ["guard"],
+    ["guard", "composing"],
+    ["sweep"],
     ["commands"],
     ["ready", "exports"],
     ["recall", "drift"],
     ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores"],
     ["prepare"],
     ["checks", "schema"],
+    ["vectorized"],
     ["run"],
     ["exact", "fingerprint"],
     ["screen", "environment", "reproduction", "again"],
@@ -37,21 +41,46 @@ FLOORS = [
     ["events"],
     ["kept"],
     ["data"],
-    ["words", "limit", "outputs"],
+    ["words", "limit", "outputs", "pruners"],
     ["randomness", "lookup", "ranges", "uris", "typed"],
     ["signatures", "origins", "signals", "spool"],
     ["secrets"],
-    ["layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
+    ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
     ["durable", "liveness"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
 KNOWS = {
-    "hydra": {"cli", "composed", "explained", "gathered", "guard", "hydra_plugins"},
-    "omegaconf": {"cli", "composed", "explained", "gathered", "guard", "sweeps", "hydra_plugins"},
+    "hydra": {
+        "cli",
+        "task",
+        "composing",
+        "searching",
+        "spaces",
+        "trials",
+        "composed",
+        "explained",
+        "gathered",
+        "guard",
+        "hydra_plugins",
+    },
+    "omegaconf": {
+        "cli",
+        "task",
+        "composing",
+        "searching",
+        "trials",
+        "composed",
+        "explained",
+        "gathered",
+        "guard",
+        "sweeps",
+        "frozen",
+        "hydra_plugins",
+    },
     "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
-    "matplotlib": {"plots", "worked"},
-    "rich": {"screen", "commands", "worked"},
+    "matplotlib": {"plots", "sweep", "worked"},
+    "rich": {"screen", "sweep", "commands", "worked"},
 }
 #: What must not be loaded by composing a configuration alone.
 LIGHT = [
@@ -60,7 +89,16 @@ LIGHT = [
     "explained",
     "gathered",
     "guard",
+    "task",
+    "searching",
+    "spaces",
+    "trials",
+    "sweep/search",
+    "sweep/space",
+    "frozen",
     "sweeps",
+    "sweep/manifest",
+    "sweep/job",
     "origins",
     "secrets",
     "limits",
@@ -121,6 +159,18 @@ def violations(owner: str, path: Path) -> list[str]:
 def test_imports_run_downwards(owner: str, path: Path) -> None:
     assert owner in FLOOR or owner in ("__init__", "hydra_plugins"), f"{owner} has no floor yet"
     assert violations(owner, path) == []
+
+
+SWEEP = sorted((ROOT / "runner" / "sweep").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SWEEP, ids=lambda path: path.stem)
+def test_of_a_sweep_only_its_plots_know_matplotlib_and_only_its_screen_knows_rich(path: Path) -> None:
+    libraries = {name.split(".")[0] for name in imports(path)} & {"matplotlib", "rich"}
+    at_once = {name.split(".")[0] for name in imports(path, everywhere=False)} & {"matplotlib"}
+    known = {"matplotlib"} if path.parent.name == "plots" else {"rich"} if path.stem in ("screen", "summary") else set()
+    assert libraries <= known
+    assert at_once == set()
 
 
 def test_an_import_from_above_would_be_found(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
     from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
-    _deliver(uri, run_id)
+    deliver(uri, run_id)
     status, experiment = recall.status(uri, run_id)
     if status == "RUNNING":
         raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
@@ -56,14 +56,26 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
     return 0
 
 
-def _deliver(uri: str, run_id: str) -> None:
-    """What an earlier process could not: there may be a checkpoint in it."""
+def deliver(uri: str, run_id: str) -> None:
+    """Tell the store what an earlier process could not: there may be a checkpoint in it."""
     from runner import spool
     from runner.settling import settle
 
     folder = spool.place(uri) / run_id
     if folder.exists() and (settled := settle(folder)).left:
         raise ConfigError("", f"run {run_id} cannot be continued: {settled.said}; try: runner sync")
+
+
+def restored(made: "Run", uri: str, run_id: str) -> None:
+    """Put a run that has just been prepared where the recorded one stood; at its beginning if it kept no checkpoint.
+
+    Raises ConfigError if the data have changed, CheckpointError if no checkpoint can be loaded.
+    """
+    from runner import recall
+
+    if recall.kept(uri, run_id, "last"):
+        _check_data(made, recall.data(uri, run_id))
+        _restored(made, uri, run_id)
 
 
 def _restored(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:

@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import json
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from runner import secrets
 from runner.context import Context
-from runner.settings import Settings
+from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from runner.data import Data
+    from runner.events import Observer
     from runner.run import Run
 
 
@@ -41,10 +43,14 @@ def record(
     signals: Signals,
     run_id: str = "",
     drift: dict[str, str] | None = None,
+    begun: Callable[[str], None] = lambda run_id: None,
+    observers: Iterable["Observer"] = (),
 ) -> None:
     """Train from where `run` stands to its end, into a new MLflow run, or into `run_id`, which is continued.
 
     drift: tags that tell what has changed in a run that is continued.
+    begun: is told the run's id as soon as there is one.
+    observers: are told of the training beside the record and the screen.
     """
     from runner import garbage, logged_model, screen, tracking
     from runner.limit import TimeLimit
@@ -53,17 +59,17 @@ def record(
     settings, told = run.settings, run.settings.tracking
     experiment, limit = told.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
-    identity = _identity(run, context) if not run_id else _again(run, context, drift or {})
-    goal = (told.uri, experiment, told.run_name or context.title, *identity)
+    goal = (told.uri, experiment, named(context, told), *identity(run, context, run_id, drift))
     status, values = "FAILED", {}
     try:
         with tracking.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
+            begun(run_id)
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps)
             garbage.usual()
             with contextlib.closing(watch):
-                drive(run, tracker, watch, stop=lambda: signals.stop() or limit.stop())
+                drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
                 logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
             tracker.drain()
@@ -80,10 +86,22 @@ def record(
         status = error.status if isinstance(error, Undelivered) else status
         raise
     finally:
-        if run_id:
+        if run_id and not console.quiet:
             with contextlib.suppress(RuntimeError):  # a device that failed gives no figures either
                 values = run.last_values()
             print(screen.result(run_id, status, values), flush=True)
+
+
+def named(context: Context, told: Tracking) -> str:
+    """The run's name. Jobs of one sweep must not have the same."""
+    return f"{told.run_name}: {context.title}" if told.run_name and context.job else told.run_name or context.title
+
+
+def identity(
+    run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Tags, params and text files that say what this run is; of one that goes on, what it is continued with."""
+    return _identity(run, context) if not run_id or not run.state.step else _again(run, context, drift or {})
 
 
 def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
@@ -91,6 +109,7 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
     from runner import environment
 
     tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
+    tags |= context.tags
     files = {
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),

@@ -100,7 +100,7 @@ def batches(
     if isinstance(source, Tensors) and size == total:
         yield from itertools.islice(source.whole, 1 if start == 0 else 0)
         return
-    order = _order(total, seed, epoch) if shuffle and size < total else torch.arange(total)
+    order = order_of(total, seed, epoch) if shuffle and size < total else torch.arange(total)
     if drop_last:
         order = order[: total - total % size]
     if isinstance(source, Tensors):
@@ -123,6 +123,13 @@ def count(source: Source, size: int | None, drop_last: bool = False) -> int:
     total = len(source)  # type: ignore[arg-type]
     size = _size(size, total)
     return total // size if drop_last else -(-total // size)
+
+
+def order_of(total: int, seed: int, epoch: int) -> Tensor:
+    """The indices of `total` examples in the order of one epoch."""
+    # One generator per epoch: the order of epoch 7 can be had without drawing the six before it.
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return torch.randperm(total, generator=generator)
 
 
 def split(
@@ -158,12 +165,6 @@ def _to(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tens
 def _size(size: int | None, total: int) -> int:
     assert size is None or size > 0, size
     return total if size is None else min(size, total)
-
-
-def _order(total: int, seed: int, epoch: int) -> Tensor:
-    # One generator per epoch: the order of epoch 7 can be had without drawing the six before it.
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(total, generator=generator)
 
 
 def _groups(total: int, strata: Tensor | None) -> list[Tensor]:

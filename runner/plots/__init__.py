@@ -6,12 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor, nn
-
-from runner.data import Data, Source
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from runner.data import Data, Source
 
 
 class Subject(Protocol):
@@ -19,10 +18,10 @@ class Subject(Protocol):
 
     name: str  # for the title
     history: dict[str, list[tuple[int, float]]]  # metric -> (optimizer steps so far, value), e.g. "train/loss"
-    data: Data
-    model: nn.Module
+    data: "Data"
+    model: "nn.Module"
 
-    def predict(self, source: Source) -> tuple[Tensor, Tensor, Tensor]:
+    def predict(self, source: "Source") -> "tuple[Tensor, Tensor, Tensor]":
         """Inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data
-from runner.plots import Subject, _style
+from runner.plots import Subject, _style, _ticks
 from runner.plots._classified import Classified, class_names, classify
 from runner.plots._parts import first_of, lacks_classes
 
@@ -84,6 +84,6 @@ def _draw_bar(axes: "Axes", image: "AxesImage", left: float) -> None:
     figure = axes.figure
     box = axes.get_position()
     place = figure.add_axes(((left + 0.2) / _style.WIDTH, box.y0, 0.15 / _style.WIDTH, box.height))
-    bar = axes.figure.colorbar(image, cax=place, format=lambda share, position: f"{100 * share:.0f} %")
+    bar = axes.figure.colorbar(image, cax=place, format=_ticks.percent)
     bar.set_label("share of the true class", fontsize=9)
     bar.ax.tick_params(labelsize=8)

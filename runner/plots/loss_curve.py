@@ -1,13 +1,13 @@
 """The training loss of every optimizer step and the validation loss, on one axis of steps."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
 from runner.data import Data
-from runner.plots import Subject, _style
+from runner.plots import Subject, _style, _ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.float64]
 MOST = 2000  # points that a line of 960 pixels can show
 WINDOWS = 100  # of the mean drawn over a line that has more than MOST / 2 points
-SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
@@ -62,19 +61,11 @@ def _scale(axes: "Axes", values: Numbers) -> None:
         return
     axes.set_yscale("log")
     # Not matplotlib's own labels: they are formulas, and loading its formula parser takes longer than the plot.
-    axes.yaxis.set_major_formatter(_plain if low >= 1e-5 and high <= 1e5 else _power)
-    axes.yaxis.set_minor_formatter(lambda value, position: "")
+    axes.yaxis.set_major_formatter(_ticks.plain if low >= 1e-5 and high <= 1e5 else _ticks.power)
+    axes.yaxis.set_minor_formatter(_ticks.nothing)
     axes.set_ylabel("loss (logarithmic)")
     if high / low > 1000:
         axes.minorticks_off()  # eight for every decade, and matplotlib is slow to make them
-
-
-def _plain(value: float, position: Any) -> str:
-    return np.format_float_positional(value, trim="-")
-
-
-def _power(value: float, position: Any) -> str:
-    return "10" + str(round(np.log10(value))).translate(SUPERSCRIPTS)
 
 
 def _draw_train(axes: "Axes", steps: Numbers, values: Numbers) -> None:
@@ -134,4 +125,4 @@ def _starts(total: int, parts: int) -> NDArray[np.int64]:
 def _steps(axes: "Axes", last: float) -> None:
     axes.set_xlim(0, last * 1.02)
     axes.locator_params(axis="x", integer=True)
-    axes.xaxis.set_major_formatter(lambda step, position: f"{step:,.0f}")
+    axes.xaxis.set_major_formatter(_ticks.whole)

@@ -1,0 +1,127 @@
+"""Runs of a sweep's jobs in this process: opened, told, and closed while the next ones are trained."""
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from runner.events import Event, Kept, Observer
+from runner.sweep import job
+from runner.sweep.job import Told
+from runner.sweep.manifest import Job
+from runner.sweep.outcome import Outcome
+
+if TYPE_CHECKING:
+    from runner.context import Context
+    from runner.run import Run
+    from runner.settings import Settings
+    from runner.sweep.rendering import Renderer
+    from runner.tracker import Tracker
+
+
+class Held:
+    """Tells a tracker everything but files, which are kept until `let_go`: other processes are writing them."""
+
+    def __init__(self, tracker: "Tracker") -> None:
+        self.tracker = tracker
+        self._kept: list[Event] = []
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Kept):
+            self._kept.append(event)
+        else:
+            self.tracker.record(event)
+
+    def let_go(self) -> None:
+        for event in self._kept:
+            self.tracker.record(event)
+
+
+@dataclass
+class Member:
+    """A job under way."""
+
+    job: Job
+    settings: "Settings"
+    context: "Context"
+    run: "Run"
+    record: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    held: Held | None = None
+
+    @property
+    def run_id(self) -> str:
+        return self.held.tracker.run_id if self.held is not None else self.job.run_id
+
+
+class Desk:
+    """Where jobs begin and end. Those that have ended wait for their pictures, at most `waiting` of them."""
+
+    def __init__(self, told: Told, renderer: "Renderer", waiting: int) -> None:
+        self.told, self.renderer, self.waiting = told, renderer, waiting
+        self.outcomes: dict[int, Outcome] = {}
+        self._over: list[tuple[Member, BaseException | None]] = []
+
+    def begin(self, one: Job) -> Member | None:
+        """The job ready to start; None if it cannot, which is then recorded."""
+        settings, context = job.configured(one, self.told)
+        try:
+            return Member(one, settings, context, job.begin(one, settings, self.told))
+        except Exception as error:
+            self.outcomes[one.number] = job.failed(one, None, self.told, context, settings, one.run_id, error)
+            return None
+
+    def open(self, member: Member) -> "list[Observer]":
+        """Give the job a run of its own, as `commands.train.record` does. Gives who is to be told of it."""
+        from runner import tracking
+        from runner.commands.train import identity, named
+        from runner.sweep.pruning import pruning
+
+        told, context, run_id = member.settings.tracking, member.context, member.job.run_id
+        goal = (told.uri, told.experiment or context.name, named(context, told))
+        identified = identity(member.run, context, run_id)
+        recording = tracking.recording(*goal, *identified, run_id or None, member.settings.checkpoint.keep)
+        member.held = Held(member.record.enter_context(recording))
+        member.run.save = self.renderer.save
+        # The pruner comes first: what it decides, the record tells.
+        return [pruning(member.run, member.job.number, job.shared(self.told)), member.held]
+
+    def end(self, member: Member, error: BaseException | None) -> None:
+        """The job has come to its end, which is `error` if it failed or was interrupted."""
+        self._over.append((member, error))
+        self.close(self.waiting)
+
+    def close(self, left: int = 0) -> None:
+        """End the records of those that have waited longest."""
+        while len(self._over) > left:
+            member, error = self._over.pop(0)
+            try:
+                self.outcomes[member.job.number] = self._closed(member, error)
+            finally:
+                member.run.close()
+
+    def _closed(self, member: Member, error: BaseException | None) -> Outcome:
+        """End the job's run with the truth."""
+        found = error
+        try:
+            with member.record:
+                if member.held is not None:
+                    self._let_go(member, member.held, error is None)
+                if error is not None:
+                    raise error
+        except BaseException as raised:
+            found = raised
+        if found is None:
+            return job.ended(member.job, member.run, self.told, member.run_id, "FINISHED")
+        if isinstance(found, Exception):
+            told = (self.told, member.context, member.settings, member.run_id)
+            return job.failed(member.job, member.run, *told, found)
+        return job.ended(member.job, member.run, self.told, member.run_id, "KILLED", str(found))
+
+    def _let_go(self, member: Member, held: Held, whole: bool) -> None:
+        """Tell of the files, which are there now, and of the MLflow model if one is wanted."""
+        from runner import logged_model
+
+        run = member.run
+        self.renderer.wait(run.folder)
+        held.let_go()
+        if member.settings.tracking.log_model and whole:
+            logged_model.log(held.tracker.client, member.run_id, run.model, run.batch_of(2), run.folder)

@@ -1,0 +1,54 @@
+"""What decides a run's result, as one number: two jobs with the same digest give the same weights."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import runner
+
+#: Parts of a configuration that change nothing about what is trained.
+IDLE = ("tracking", "sweep", "plots", "checkpoint")
+#: Bytes of a data file that are read; of a larger one its size and its time of change stand for it.
+MOST = 50_000_000
+
+
+def digest(config: dict[str, Any], folders: list[Path]) -> str:
+    """SHA-256 of the configuration, of the files it reads, and of the user's modules that it names.
+
+    folders: where `experiments` modules are.
+    """
+    told = {key: value for key, value in config.items() if key not in IDLE}
+    sha = hashlib.sha256(json.dumps([runner.__version__, told], sort_keys=True, default=str).encode())
+    for path in sorted({*_files(told.get("data")), *_modules(told, folders)}):
+        sha.update(f"{path.name} {_content(path)};".encode())
+    return sha.hexdigest()
+
+
+def _files(value: Any) -> set[Path]:
+    found = [Path(text).expanduser() for text in _texts(value)]
+    return {path for path in found if path.exists() and path != Path()}
+
+
+def _modules(value: Any, folders: list[Path]) -> set[Path]:
+    named = {text.split(".")[1] for text in _texts(value) if text.startswith("experiments.")}
+    return {path for name in named for folder in folders if (path := folder / f"{name}.py").is_file()}
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, dict):
+        return [text for key, inner in value.items() for text in [str(key), *_texts(inner)]]
+    if isinstance(value, list):
+        return [text for inner in value for text in _texts(inner)]
+    return [value] if isinstance(value, str) and value else []
+
+
+def _content(path: Path) -> str:
+    if path.is_dir():
+        inside = sorted(p for p in path.rglob("*") if p.is_file())
+        return hashlib.sha256(" ".join(f"{p} {_stamp(p)}" for p in inside).encode()).hexdigest()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.stat().st_size <= MOST else _stamp(path)
+
+
+def _stamp(path: Path) -> str:
+    return f"{path.stat().st_size} {path.stat().st_mtime_ns}"

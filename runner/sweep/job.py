@@ -1,0 +1,135 @@
+"""One job of a sweep, from its frozen configuration to its outcome; in this process or in another."""
+
+import math
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from runner import secrets, spool
+from runner.context import Context
+from runner.settings import Settings, made
+from runner.signals import Signals
+from runner.spool import Undelivered
+from runner.sweep.manifest import Job
+from runner.sweep.outcome import Outcome
+from runner.sweep.rows import DIGEST, JOB, PARENT
+
+if TYPE_CHECKING:
+    from runner.events import Observer
+    from runner.run import Run
+
+#: Points of a curve that a job hands to its sweep; plots show no more.
+MOST = 1000
+
+
+@dataclass
+class Told:
+    """What all jobs of a sweep are told."""
+
+    parent: str  # the sweep's run
+    study: str  # the experiments file, or `runner`
+    metric: str  # what jobs are ranked by
+    uri: str
+
+
+def run(job: Job, told: Told) -> Outcome:
+    """Train it in a run of its own, or go on in the one that it has. Whatever fails is told, and recorded there.
+
+    Raises Interrupted when the process was told to stop.
+    """
+    settings, context = configured(job, told)
+    from runner.sweep.pruning import pruning
+
+    made: Run | None = None
+    begun: list[str] = []
+    try:
+        with Signals() as signals:
+            made = begin(job, settings, told)
+            try:
+                signals.check()
+                _train(made, job, context, signals, begun, pruning(made, job.number, shared(told)))
+            finally:
+                made.close()
+        return ended(job, made, told, begun[0], "FINISHED")
+    except Exception as error:
+        return failed(job, made, told, context, settings, (begun or [job.run_id])[0], error)
+
+
+def configured(job: Job, told: Told) -> tuple[Settings, Context]:
+    """The job's settings, and what its record is told beside them."""
+    from runner import places
+    from runner.sweep.digest import digest
+
+    settings = made(job.config)
+    settings.tracking.uri = told.uri
+    tags = {PARENT: told.parent, JOB: str(job.number), DIGEST: digest(job.config, places.experiments())}
+    text = yaml.dump(secrets.without(job.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
+    return settings, Context(told.study, text, [secrets.masked(word) for word in job.words], tags, job.name)
+
+
+def begin(job: Job, settings: Settings, told: Told) -> "Run":
+    """Everything checked and built; of a job that was interrupted, as far on as its newest checkpoint."""
+    from runner.commands import resume
+    from runner.prepare import prepare
+
+    if job.run_id:
+        resume.deliver(told.uri, job.run_id)
+    made = prepare(settings, told.study)
+    if job.run_id:
+        resume.restored(made, told.uri, job.run_id)
+    return made
+
+
+def ended(job: Job, made: "Run", told: Told, run_id: str, status: str, reason: str = "") -> Outcome:
+    """What the sweep is told of a run that has come to its end."""
+    curve = made.history.get(told.metric, [])
+    value = made.best.value if made.monitor == told.metric else (curve[-1][1] if curve else math.nan)
+    return Outcome(
+        job.number,
+        run_id,
+        status,
+        value if math.isfinite(value) else None,
+        made.last_values(),
+        curve[:: -(-len(curve) // MOST) or 1],
+        made.epoch,
+        made.pruned,
+        reason,
+    )
+
+
+def failed(
+    job: Job, made: "Run | None", told: Told, context: Context, settings: Settings, run_id: str, error: Exception
+) -> Outcome:
+    """What the sweep is told of a job that has failed. One that did not come to a run of its own gets one now."""
+    from runner import tracking
+
+    reason = secrets.masked(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+    if isinstance(error, Undelivered):
+        status, reason = error.status, secrets.masked(str(error).splitlines()[0])
+    else:
+        status = "FAILED"
+        print(secrets.masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+    if not run_id:
+        goal = (settings.tracking.uri, settings.tracking.experiment or told.study, context.title, context.tags)
+        run_id = tracking.failed(*goal, {"config.yaml": context.yaml}, error)
+    if made is None:
+        return Outcome(job.number, run_id, status, reason=reason, undelivered=isinstance(error, Undelivered))
+    outcome = ended(job, made, told, run_id, status, reason)
+    outcome.undelivered = isinstance(error, Undelivered)
+    return outcome
+
+
+def shared(told: Told) -> Path:
+    """The folder that all jobs of the sweep see, beside the spools of what is on its way to the store."""
+    return spool.place(told.uri).parent / "sweeps" / told.parent
+
+
+def _train(made: "Run", job: Job, context: Context, signals: Signals, begun: list[str], observer: "Observer") -> None:
+    from runner import screen
+    from runner.commands.train import record
+
+    record(made, context, screen.quiet(), signals, job.run_id, begun=begun.append, observers=[observer])

@@ -1,0 +1,98 @@
+"""What a sweep is going to run, frozen: every job's whole configuration, whatever becomes of the files."""
+
+import dataclasses
+import json
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner import secrets
+from runner.errors import ConfigError
+
+#: The parent run's artifact that holds it.
+NAME = "manifest.json"
+
+
+@dataclass
+class Job:
+    """One run of a sweep."""
+
+    number: int  # from 0
+    words: list[str]  # its overrides, as one would type them for this run alone
+    varied: dict[str, str]  # key -> value of what tells it from the others
+    config: dict[str, Any]  # resolved
+    run_id: str = ""  # its own run, if it has begun before
+
+    @property
+    def name(self) -> str:
+        """`optimizer.lr=0.1, seed=2`."""
+        return ", ".join(f"{key}={value}" for key, value in self.varied.items()) or f"job {self.number}"
+
+    @property
+    def command(self) -> str:
+        """What one types to run it again by itself."""
+        return secrets.masked(shlex.join(["runner", *self.words]))
+
+
+@dataclass
+class Manifest:
+    """All jobs, and how they are run."""
+
+    study: str  # the experiments file, or `runner`
+    launcher: list[str]  # words that choose and set up Hydra's launcher and sweeper
+    metric: str  # what jobs are ranked by
+    mode: str  # which of its values are better: min | max
+    jobs: list[Job] = field(default_factory=list)
+    search: dict[str, Any] | None = None  # of jobs that come one after the other; see search.Wish
+
+    @property
+    def total(self) -> int:
+        """Jobs, those of a search included that nobody has asked for yet."""
+        return max(len(self.jobs), self.search["n_trials"] if self.search else 0)
+
+    @property
+    def objectives(self) -> list[tuple[str, str]]:
+        """(metric, min | max): several only of a search."""
+        return [(metric, mode) for metric, mode in self.search["objectives"]] if self.search else []
+
+    @property
+    def title(self) -> str:
+        """`optimizer.lr=0.1,0.5 seed=1,2`: what is varied, with all values; of a search what it may try."""
+        if self.search:
+            return f"search over {', '.join(self.search['space'])}"[:250]
+        keys = dict.fromkeys(key for job in self.jobs for key in job.varied)
+        told = [f"{key}={','.join(dict.fromkeys(j.varied[key] for j in self.jobs if key in j.varied))}" for key in keys]
+        return " ".join(told)[:250] or self.study
+
+    def text(self) -> str:
+        """As JSON, without secrets."""
+        told = {**vars(self), "jobs": [{**vars(job), "run_id": ""} for job in self.jobs]}
+        return json.dumps(secrets.without(told), indent=1)
+
+
+def read(text: str) -> Manifest:
+    """What `Manifest.text` gave. Raises ConfigError for anything else."""
+    try:
+        told = json.loads(text)
+        jobs = [Job(**job) for job in told.pop("jobs")]
+        return Manifest(**told, jobs=jobs)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ConfigError("sweep.resume", f"{NAME} of the sweep is damaged or of another version: {error}") from error
+
+
+def varied(jobs: list[list[str]]) -> list[dict[str, str]]:
+    """Of each job's words those whose value is not the same in all jobs: key -> value."""
+    told = [dict(word.partition("=")[::2] for word in job if "=" in word) for job in jobs]
+    keys = dict.fromkeys(key for job in told for key in job)
+    differ = [key for key in keys if len({job.get(key) for job in told}) > 1]
+    return [{key.lstrip("+"): job[key] for key in differ if key in job} for job in told]
+
+
+def same(one: Manifest, other: Manifest) -> bool:
+    """Whether both run the same jobs."""
+    return [job.words for job in one.jobs] == [job.words for job in other.jobs]
+
+
+def without_config(job: Job) -> Job:
+    """The same job, light enough to be kept for a table."""
+    return dataclasses.replace(job, config={})

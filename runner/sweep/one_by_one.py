@@ -1,0 +1,46 @@
+"""Jobs of a sweep in this process, one after the other; a run is closed while the next one trains."""
+
+from runner.signals import Signals
+from runner.sweep.desk import Desk
+from runner.sweep.job import Told
+from runner.sweep.manifest import Job
+from runner.sweep.outcome import Outcome
+
+#: Runs whose pictures are drawn by other processes meanwhile.
+WAITING = 2
+
+
+def run_one_by_one(jobs: list[Job], told: Told) -> list[Outcome]:
+    """Run the jobs. One that fails leaves the others alone.
+
+    Raises Interrupted when the process was told to stop, with all records closed.
+    """
+    from runner.sweep.rendering import rendering
+
+    with Signals() as signals, rendering() as renderer:
+        desk = Desk(told, renderer, WAITING)
+        try:
+            for job in jobs:
+                signals.check()
+                _train(desk, job, signals)
+        finally:
+            desk.close()
+    return [desk.outcomes[job.number] for job in jobs]
+
+
+def _train(desk: Desk, job: Job, signals: Signals) -> None:
+    from runner.limit import TimeLimit
+    from runner.run import drive
+
+    member = desk.begin(job)
+    if member is None:
+        return
+    limit = TimeLimit(member.settings.trainer.time_limit)
+    try:
+        drive(member.run, *desk.open(member), stop=lambda: signals.stop() or limit.stop())
+    except BaseException as error:
+        desk.end(member, error)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        desk.end(member, None)

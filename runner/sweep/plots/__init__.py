@@ -1,0 +1,27 @@
+"""Pictures of a sweep: one file per plot, each with `draw(table, curves) -> Figure | None`."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from runner.sweep.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Job number -> (optimizer step, value) in the order of the steps; of the ranked metric, or else of train/loss.
+Curves = dict[int, list[tuple[int, float]]]
+
+
+def draw_all(table: Table, curves: Curves) -> Iterator[tuple[str, "Figure"]]:
+    """Name and picture of every plot for which the sweep has something to show."""
+    for name in names():
+        figure = importlib.import_module(f"{__name__}.{name}").draw(table, curves)
+        if figure is not None:
+            yield name, figure
+
+
+def names() -> list[str]:
+    """The plots, which are the files of this folder."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))

@@ -1,0 +1,104 @@
+"""Pictures of many runs written by other processes: three quarters of a plot's time go into its pixels."""
+
+import contextlib
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from runner import plots
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Processes at most; each takes 100 MB.
+MOST = 4
+SERVER = """
+import sys
+from runner.sweep import rendering
+rendering.serve(sys.stdin.buffer, sys.stdout.buffer)
+"""
+
+
+class Renderer:
+    """`save` takes a figure and returns at once; `wait` until the files in a folder are there."""
+
+    def __init__(self, pool: ThreadPoolExecutor) -> None:
+        self._pool, self._own = pool, threading.local()
+        self._begun: list[tuple[Path, bytes, Future[None]]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def save(self, figure: "Figure", path: Path) -> None:
+        """The same as plots.save, later. A figure that cannot be handed over is written here."""
+        try:
+            told = pickle.dumps(figure)
+        except Exception:  # a user's plot may hold anything
+            plots.save(figure, path)
+            return
+        self._begun.append((path, told, self._pool.submit(self._ask, told, path)))
+
+    def wait(self, folder: Path) -> None:
+        """Until what was to be written into `folder` is there; what another process could not is written here."""
+        mine = [entry for entry in self._begun if entry[0].is_relative_to(folder)]
+        self._begun = [entry for entry in self._begun if entry not in mine]
+        for path, told, future in mine:
+            if future.exception() is not None:
+                plots.save(pickle.loads(told), path)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        for process in self._processes:
+            assert process.stdin is not None
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.wait()
+
+    def _ask(self, told: bytes, path: Path) -> None:
+        if not hasattr(self._own, "process"):
+            self._own.process = _started()
+            self._processes.append(self._own.process)
+        process: subprocess.Popen[bytes] = self._own.process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pickle.dump((told, str(path)), process.stdin)
+        process.stdin.flush()
+        if process.stdout.readline() != b"done\n":
+            raise RuntimeError("the picture was not written")
+
+
+@contextlib.contextmanager
+def rendering() -> Iterator[Renderer]:
+    """A renderer with as many processes as there are cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    renderer = Renderer(ThreadPoolExecutor(min(cores, MOST), "rendering"))
+    try:
+        yield renderer
+    finally:
+        renderer.close()
+
+
+def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
+    """Write figures until there are no more: the other process."""
+    with contextlib.suppress(EOFError):
+        while True:
+            told, path = pickle.load(asked)
+            plots.save(pickle.loads(told), path)
+            answers.write(b"done\n")
+            answers.flush()
+
+
+def _started() -> subprocess.Popen[bytes]:
+    # A session of its own: an interrupt on the terminal is for the sweep, which decides what becomes of its pictures.
+    return subprocess.Popen(
+        [sys.executable, "-c", SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        start_new_session=True,
+    )

@@ -1,0 +1,69 @@
+"""How the jobs of a sweep stand, as the tracking store knows it."""
+
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from runner.sweep.manifest import Job
+from runner.sweep.outcome import Outcome
+from runner.sweep.table import Row
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+#: Tags of a job's run.
+PARENT, JOB, DIGEST, PRUNED = "mlflow.parentRunId", "sweep.job", "runner.digest", "sweep.pruned"
+
+
+def children(client: "MlflowClient", experiment_id: str, parent: str) -> dict[int, "Run"]:
+    """Job number -> its run."""
+    found: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{parent}'", page_token=token)
+        found += page
+        token = page.token
+        if not token:
+            break
+    return {int(run.data.tags[JOB]): run for run in sorted(found, key=_age) if JOB in run.data.tags}
+
+
+def rows(
+    jobs: Iterable[Job], epochs: dict[int, int], runs: dict[int, "Run"], told: dict[int, Outcome], metric: str
+) -> list[Row]:
+    """A row for every job: what its process has told where it has ended, and the store otherwise.
+
+    epochs: of each job's whole training.
+    """
+    found = []
+    for job in jobs:
+        row = Row(job.number, job.varied, epochs=epochs.get(job.number, 0))
+        if job.number in runs:
+            _from_store(row, runs[job.number], metric)
+        if job.number in told:
+            _from_outcome(row, told[job.number])
+        found.append(row)
+    return found
+
+
+def _from_store(row: Row, run: "Run", metric: str) -> None:
+    tags, metrics = run.data.tags, run.data.metrics
+    row.run_id, row.status = run.info.run_id, run.info.status
+    row.metrics = {key: value for key, value in metrics.items() if "/" in key}
+    row.epoch = int(metrics.get("epoch", 0))
+    best = tags.get("best.value") if tags.get("best.metric") == metric else None
+    row.value = float(best) if best is not None else metrics.get(metric)
+    row.pruned = int(tags[PRUNED]) if PRUNED in tags else None
+    row.seconds = ((run.info.end_time or time.time() * 1000) - run.info.start_time) / 1000
+    row.reason = tags.get("runner.status_reason", "") if row.status in ("FAILED", "KILLED") else ""
+
+
+def _from_outcome(row: Row, told: Outcome) -> None:
+    row.run_id, row.status, row.pruned, row.reason = told.run_id, told.status, told.pruned, told.reason
+    row.value = told.value if told.value is not None else row.value
+    row.metrics, row.epoch = told.metrics or row.metrics, told.epoch or row.epoch
+
+
+def _age(run: "Run") -> int:
+    return int(run.info.start_time)

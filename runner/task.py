@@ -1,0 +1,184 @@
+"""What Hydra calls: with one configuration, with the jobs of a sweep, and for each job wherever it runs."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from runner import composed, places, secrets, sweeps
+from runner.errors import ConfigError
+from runner.lookup import use_folder
+from runner.spool import Undelivered
+from runner.sweep.job import Told
+from runner.sweep.manifest import Job, Manifest
+from runner.sweep.outcome import Outcome
+
+if TYPE_CHECKING:
+    from runner.sweep.conduct import Launch, Sweep
+
+
+@dataclass
+class Task:
+    """A task function that another process can be handed: it takes the jobs it is to run along."""
+
+    name: str  # the command
+    own: dict[str, str]  # key=value of the command's own
+    jobs: dict[int, Job] = field(default_factory=dict)  # Hydra's job number -> job
+    told: Told | None = None  # what the jobs of a sweep share
+    place: str = field(default_factory=os.getcwd)
+    trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
+    begun: bool = False
+    codes: list[int] = field(default_factory=list)
+    failures: list[Exception] = field(default_factory=list)
+
+    def __call__(self, config: DictConfig) -> Any:
+        if self.told is not None:
+            return self.job(HydraConfig.get().job.num)
+        self.begun = True
+        overrides = list(HydraConfig.get().overrides.task)
+        sweeps_ = HydraConfig.get().mode == RunMode.MULTIRUN
+        try:
+            self.codes.append(self._run(config, overrides))
+        except composed.ERRORS as error:
+            print(secrets.masked(composed.told(error, overrides)), file=sys.stderr)
+            if not sweeps_:
+                sys.exit(2)
+            raise
+        except Undelivered as error:
+            print(secrets.masked(str(error)), file=sys.stderr)
+            self.codes.append(1)
+        except Exception as error:
+            if sweeps_:
+                raise
+            self.failures.append(error)  # Hydra would print all overrides, secrets too
+
+    def job(self, number: int) -> Outcome:
+        """Run one job of a sweep; in a process of a launcher's this is the first call."""
+        from runner.sweep import job
+
+        assert self.told is not None
+        self._settle()
+        return job.run(self.jobs[number], self.told)
+
+    def _run(self, config: DictConfig, overrides: list[str]) -> int:
+        settings = composed.settings(config, overrides)
+        for line in composed.left_over(overrides):
+            print(line, file=sys.stderr)
+        context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
+        return int(self.command.with_settings(settings, context, **self.own))
+
+    @property
+    def command(self) -> Any:
+        return importlib.import_module(f"runner.commands.{self.name}")
+
+    def _settle(self) -> None:
+        """Make another process what `runner` has made of the first: its place, its trust, its experiments."""
+        if os.environ.get(places.ACTIVE) == str(os.getpid()):
+            return
+        os.environ[places.ACTIVE] = str(os.getpid())
+        os.environ.setdefault("RUNNER_TRUST", self.trust)
+        if Path(self.place).is_dir():
+            os.chdir(self.place)
+        for folder in reversed(places.experiments()):
+            use_folder(folder)
+        secrets.mask_logs()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "failures": [], "codes": []}
+
+
+Compose = sweeps.Compose
+#: (jobs, number of the first) -> what Hydra's launcher says of each.
+HydraLaunch = Callable[[list[list[str]], int], list[Any]]
+
+
+def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLaunch, config: DictConfig) -> None:
+    """Run all jobs of a sweep under one parent run; first all of them are checked."""
+    from runner import screen
+    from runner.sweep import conduct
+
+    plan, settings, run_id, left_out = _planned(task, found, compose, config)
+    with conduct.sweeping(plan, settings, launched(task, launch), screen.console(), words(), run_id) as under_way:
+        under_way.run(plan.jobs)
+    task.codes.append(code(under_way) or (2 if left_out else 0))
+
+
+def launched(task: Task, launch: HydraLaunch) -> "Launch":
+    """What runs jobs by Hydra's launcher, which may be called again and again."""
+    numbers = [0]
+
+    def run(jobs: list[Job], told: Told) -> list[Outcome]:
+        first, numbers[0] = numbers[0], numbers[0] + len(jobs)
+        task.jobs, task.told = dict(enumerate(jobs, first)), told
+        try:
+            results = launch([job.words for job in jobs], first)
+            return [_outcome(job, result) for job, result in zip(jobs, results, strict=True)]
+        finally:
+            task.jobs, task.told = {}, None
+
+    return run
+
+
+def code(done: "Sweep") -> int:
+    """The exit code of a sweep that has come to its end."""
+    undelivered = any(outcome.undelivered for outcome in done.outcomes.values())
+    return int(done.tracker.verdict[0] != "FINISHED" or undelivered)
+
+
+def words() -> list[str]:
+    """What was typed."""
+    return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
+
+
+def _outcome(job: Job, result: Any) -> Outcome:
+    """What a launcher gives back; where it failed before our own code ran, that."""
+    value = getattr(result, "_return_value", None)
+    if isinstance(value, Outcome):
+        return value
+    return Outcome(job.number, job.run_id, "FAILED", reason=secrets.masked(f"{type(value).__name__}: {value}"))
+
+
+def _planned(
+    task: Task, found: list[list[str]], compose: Compose, config: DictConfig
+) -> tuple[Manifest, Any, str, bool]:
+    """(what is run, settings of one of the jobs, the sweep that goes on if one does, whether jobs are left out)."""
+    from runner import recall
+    from runner.settings import made
+    from runner.sweep import conduct
+
+    wanted, uri = config.sweep.resume, config.tracking.uri
+    if wanted is not None and wanted != "last":
+        run_id = recall.find_run(uri, str(wanted))
+        plan = conduct.recorded(uri, run_id)
+        settings = made(plan.jobs[0].config)
+        settings.tracking.uri = uri
+        return plan, settings, run_id, False
+    good = sweeps.check(found, compose)
+    study = str(config.hydra.runtime.choices.get("experiments") or "runner")
+    plan = sweeps.manifest(good, found, study, launcher(config))
+    settings = good[0].settings
+    if wanted is None:
+        return plan, settings, "", len(good) < len(found)
+    run_id = conduct.newest(settings.tracking.uri, settings.tracking.experiment or study)
+    recorded = conduct.recorded(settings.tracking.uri, run_id)
+    if [job.words for job in recorded.jobs] != [job.words for job in plan.jobs]:
+        raise ConfigError(
+            "sweep.resume",
+            f"the last sweep, {run_id[:8]} ({recorded.title}), has other jobs than this command ({plan.title});"
+            f" to go on with it: runner resume {run_id[:8]}",
+        )
+    return recorded, settings, run_id, len(good) < len(found)
+
+
+def launcher(config: DictConfig) -> list[str]:
+    """The words that choose and set up Hydra's launcher."""
+    chosen = config.hydra.runtime.choices["hydra/launcher"]
+    typed = [word for word in config.hydra.overrides.hydra if word.startswith("hydra.launcher.")]
+    return [f"hydra/launcher={chosen}", *typed]

@@ -1,0 +1,49 @@
+"""The loss of many models at once, one number for each."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.losses import ELEMENTWISE
+
+#: (outputs, targets), both of shape (N, batch, ...) -> (N,).
+Losses = Callable[[Tensor, Tensor], Tensor]
+
+
+def losses(loss: nn.Module, targets: Tensor) -> Losses:
+    """What `loss` gives for each model. targets: of all the data, to see what they may be."""
+    if isinstance(loss, ELEMENTWISE):
+        return _elementwise(loss)
+    if type(loss) is nn.CrossEntropyLoss and _is_plain(loss, targets):
+        return _cross_entropy(loss)
+    return lambda output, target: torch.stack([loss(o, t) for o, t in zip(output, target, strict=True)])
+
+
+def _is_plain(loss: nn.CrossEntropyLoss, targets: Tensor) -> bool:
+    """Whether every example counts as much as another."""
+    left_out = not targets.is_floating_point() and bool((targets == loss.ignore_index).any())
+    return loss.weight is None and not left_out
+
+
+def _elementwise(loss: Any) -> Losses:
+    each, total = _each(loss)
+    return lambda output, target: total(each(output, target).flatten(1))
+
+
+def _cross_entropy(loss: Any) -> Losses:
+    each, total = _each(loss)
+
+    def many(output: Tensor, target: Tensor) -> Tensor:
+        return total(each(output.flatten(0, 1), target.flatten(0, 1)).reshape(len(output), -1))
+
+    return many
+
+
+def _each(loss: Any) -> tuple[Any, Callable[[Tensor], Tensor]]:
+    """The loss of every number by itself, and what makes one of them."""
+    each = copy.copy(loss)
+    each.reduction = "none"
+    return each, (lambda x: x.sum(1)) if loss.reduction == "sum" else (lambda x: x.mean(1))

@@ -1,0 +1,107 @@
+"""Which runs can be trained as one program, and why the others cannot."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from runner.data import Data, Tensors
+from runner.run import Run
+from runner.stack import Stack
+from runner.vectorized.forward import DROPS
+from runner.vectorized.optimizers import rule
+from runner.vectorized.trial import trial
+from runner.vectorized.unstackable import Unstackable
+
+
+def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
+    """The numbers of runs that can be trained together, group by group, and of each of the others why it cannot."""
+    alone: dict[int, str] = {}
+    found: dict[Any, list[int]] = {}
+    for i, run in enumerate(runs):
+        try:
+            check(run)
+            found.setdefault(key(run), []).append(i)
+        except Unstackable as error:
+            alone[i] = str(error)
+    together = []
+    for members in found.values():
+        try:
+            if len(members) == 1:
+                raise Unstackable("no other job has its architecture, loss, kind of optimizer and sizes")
+            trial([runs[i] for i in members[:2]])
+            together.append(members)
+        except Unstackable as error:
+            alone |= dict.fromkeys(members, str(error))
+    return together, dict(sorted(alone.items()))
+
+
+def check(run: Run) -> None:
+    """Raise Unstackable for what can be said of a run by itself."""
+    trainer = run.settings.trainer
+    if not run.trains:
+        raise Unstackable("trainer.epochs=0 trains nothing")
+    rule(run.state.optimizer)
+    if trainer.accumulate > 1:
+        raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
+    if trainer.precision not in ("fp32", "fp64"):
+        raise Unstackable(f"trainer.precision={trainer.precision} is not stacked")
+    if trainer.compile:
+        raise Unstackable("trainer.compile is not stacked")
+    for part in ("train", "valid"):
+        source = getattr(run.data, part)
+        if source is not None and not isinstance(source, Tensors):
+            raise Unstackable(f"the {part} data is not in memory")
+    parameters = list(run.model.parameters())
+    if not parameters:
+        raise Unstackable("the model has no parameters")
+    if len({p.dtype for p in parameters}) > 1 or not all(p.requires_grad for p in parameters):
+        raise Unstackable("some parameters are of another type than the others, or are not trained")
+
+
+def key(run: Run) -> Any:
+    """Equal for runs that one program can train."""
+    trainer, [group] = run.settings.trainer, run.state.optimizer.param_groups
+    flags = [bool(group.get(flag)) for flag in ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")]
+    counts = [run.state.step for m in run.model.modules() if getattr(m, "momentum", 0.0) is None]
+    return repr(
+        (
+            _layers(run.stack),
+            [(name, tuple(p.shape), p.dtype) for name, p in run.model.state_dict().items()],
+            run.settings.loss,
+            [repr(v) for v in run.loss.buffers()],
+            _shapes(run.data),
+            type(run.state.optimizer),
+            flags,
+            trainer.batch_size,
+            trainer.drop_last,
+            trainer.deterministic,
+            trainer.threads,
+            run.device,
+            run.state.step % run.steps_per_epoch,
+            counts[:1],  # a mean over all batches so far
+        )
+    )
+
+
+def _layers(stack: Stack) -> list[Any]:
+    """Classes and arguments, but for a dropout's probability, which each model has of its own."""
+    return [
+        (layer.name, layer.target, {k: _frozen(v) for k, v in layer.arguments.items() if not _is_own(layer.target, k)})
+        for layer in stack.layers
+    ]
+
+
+def _is_own(target: Any, argument: str) -> bool:
+    return target in DROPS and argument == "p"
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Stack):
+        return _layers(value)
+    return [_frozen(v) for v in value] if isinstance(value, list) else value
+
+
+def _shapes(data: Data) -> list[Any]:
+    sources = [s for s in (data.train, data.valid) if isinstance(s, Tensors)]
+    return [(part.shape, part.dtype) for s in sources for part in (s.x, s.y)]
+
+

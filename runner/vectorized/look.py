@@ -1,0 +1,63 @@
+"""A look at the validation data for many models at once."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from runner import losses as single
+from runner import metrics
+from runner.data import Tensors
+from runner.run import Run
+from runner.vectorized.costs import Losses
+from runner.vectorized.feed import Pool
+from runner.vectorized.forward import Forward
+
+
+class Look:
+    """What `Run.look_at` would find for each of the runs."""
+
+    def __init__(self, runs: Sequence[Run], forward: Forward, losses: Losses) -> None:
+        self.runs, self.forward, self.losses = runs, forward, losses
+        found = [run.data.valid for run in runs]
+        self.pool = None if any(v is None for v in found) else Pool([v for v in found if isinstance(v, Tensors)])
+        self.weigh = single.weigh(runs[0].loss)
+
+    @torch.no_grad()
+    def __call__(self, chosen: Sequence[int]) -> list[dict[str, float]]:
+        """The values of the runs with these numbers. The others are gone through as well: all of them cost one pass."""
+        if self.pool is None:
+            return [{} for _ in chosen]
+        watches = {i: metrics.watch(self.runs[i].metrics, self.runs[i].data, self.runs[i].loss) for i in chosen}
+        size = self.runs[0].settings.trainer.batch_size
+        size = max(size, 256) if size else self.pool.size
+        parts, weights = [], []
+        for start in range(0, self.pool.size, size):
+            x, y = self.pool.slice(start, min(start + size, self.pool.size))
+            output = self.forward(x, False)
+            parts.append(self.losses(output, y))
+            weights.append(self._weights(x, y))
+            for i, watch in watches.items():
+                if watch is not None:
+                    watch(output[i], y[i])
+        values = self._together(parts, weights).tolist()
+        return [_named(values[i], self.runs[i]) for i in chosen]
+
+    def _weights(self, x: Tensor, y: Tensor) -> Tensor:
+        """(N,), what each run's batch counts."""
+        if self.weigh is None:
+            return torch.ones(len(x))
+        if self.pool is not None and self.pool.shared:
+            return torch.full((len(x),), float(self.weigh((x[0], y[0]))))
+        return torch.tensor([float(self.weigh(batch)) for batch in zip(x, y, strict=True)])
+
+    def _together(self, parts: list[Tensor], weights: list[Tensor]) -> Tensor:
+        if len(parts) == 1:
+            return parts[0]
+        share = torch.stack(weights).to(parts[0].device, parts[0].dtype)
+        total = (torch.stack(parts) * share).sum(0)
+        return total if self.weigh is None else total / share.sum(0)
+
+
+def _named(loss: float, run: Run) -> dict[str, float]:
+    return {f"valid/{name}": value for name, value in {"loss": loss, **metrics.values(run.metrics)}.items()}

@@ -1,0 +1,74 @@
+"""A program's members shared out to the processor's cores, each of which trains its share without waiting for others."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from runner import randomness
+from runner.run import Run
+from runner.vectorized.program import Program
+
+#: Parameters times examples of one step, over all members, from which a second thread is worth its while: about 1 ms.
+WORTH = 10_000_000
+
+T = TypeVar("T")
+
+
+class Team:
+    """The runs as one program for each thread. A context: threads end with it, and torch's own number comes back.
+
+    A thread for every operation would have all of them wait for the slowest thread each time; where other processes
+    want the cores as well, that costs more than it gains.
+    """
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = list(runs)
+        self._trainer = runs[0].settings.trainer
+        randomness.restrain(self._trainer)
+        n = _threads(runs)
+        self._pool = ThreadPoolExecutor(n, "train") if n > 1 else None
+        size = -(-len(runs) // n)
+        self._starts = list(range(0, len(runs), size))
+        self.programs = [Program(runs[start : start + size]) for start in self._starts]
+
+    def __enter__(self) -> "Team":
+        if self.runs[0].device.type == "cpu":
+            torch.set_num_threads(1)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+        randomness.restrain(self._trainer)
+
+    def step(self) -> Tensor:
+        """Every run takes a step. Its loss of each, (N,), as before the step."""
+        return torch.cat(self._each(lambda program, _: program.step()))
+
+    def look(self, chosen: Sequence[int]) -> list[dict[str, float]]:
+        """The values of the validation data for the runs with these numbers."""
+
+        def look(program: Program, start: int) -> list[dict[str, float]]:
+            here = [i - start for i in chosen if 0 <= i - start < len(program.runs)]
+            return program.look(here) if here else []
+
+        return [values for found in self._each(look) for values in found]
+
+    def _each(self, work: Callable[[Program, int], T]) -> list[T]:
+        run: Any = map if self._pool is None else self._pool.map
+        return list(run(work, self.programs, self._starts))
+
+
+def _threads(runs: Sequence[Run]) -> int:
+    first = runs[0]
+    if first.device.type != "cpu":
+        return 1
+    examples = min(first.settings.trainer.batch_size or len(first.data.train), len(first.data.train))  # type: ignore[arg-type]
+    work = len(runs) * examples * sum(p.numel() for p in first.model.parameters())
+    return max(1, min(torch.get_num_threads(), len(runs), work // WORTH))

@@ -1,0 +1,67 @@
+"""A job of a sweep is what Hydra would compose, however it is come by."""
+
+from typing import Any
+
+import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from runner.composing import Composing
+from tests import composing
+
+JOBS = [
+    ["optimizer.lr=0.1"],
+    ["optimizer.lr=0.2", "seed=7"],
+    ["experiments=digits_cnn", "model.knobs.width=32"],
+    ["experiments=digits_cnn", "model.knobs.width=64", "trainer.epochs=3"],
+    ["experiments=digits_cnn", "~model.layers.drop", "+model.layers.more.Linear.out_features=10"],
+    ["optimizer=adam", "optimizer.lr=0.003"],
+    ["optimizer=adamw", "optimizer.lr=0.003", "optimizer.betas=[0.8,0.9]"],
+    ["scheduler=cosine", "scheduler.eta_min=0.1"],
+    ["model.layers=[{Linear: 3},ReLU,{Linear: 1}]", "loss=mse"],
+    ["+optimizer.momentum=0.9", "optimizer.lr=1e-3"],
+    ["data.points=${seed}", "seed=40"],
+    ["tracking.run_name='a, b=c'", "plots=[]"],
+]
+WRONG = [["trainer.epoch=9"], ["optimizer=adm"], ["trainer.epochs=x"], ["~nothing"], ["+trainer.epochs=3", "lr"]]
+
+
+def test_a_job_composed_from_a_copy_is_the_job_that_hydra_composes() -> None:
+    with composing.hydra():
+        loader, master = _loader()
+        ours = Composing(loader, master)
+        for number, job in enumerate([*JOBS, *JOBS]):
+            found = ours.compose(number, job)
+            wanted = loader.load_sweep_config(master, list(job))
+            assert _plain(found) == {k: v for k, v in _plain(wanted).items() if k != "hydra"}, job
+
+
+@pytest.mark.parametrize("job", WRONG, ids=" ".join)
+def test_what_is_wrong_is_said_in_hydras_own_words(job: list[str]) -> None:
+    with composing.hydra():
+        loader, master = _loader()
+        ours = Composing(loader, master)
+        ours.compose(0, ["optimizer.lr=0.1"])
+        with pytest.raises(Exception) as hydras:  # noqa: PT011
+            loader.load_sweep_config(master, list(job))
+        with pytest.raises(type(hydras.value)) as found:
+            ours.compose(1, job)
+        assert str(found.value) == str(hydras.value)
+
+
+def test_a_job_does_not_change_the_next() -> None:
+    with composing.hydra():
+        ours = Composing(*_loader())
+        ours.compose(0, ["optimizer.lr=9.0", "seed=5"])
+        assert ours.compose(1, ["seed=6"]).optimizer.lr == 0.5
+
+
+def _loader() -> tuple[ConfigLoaderImpl, Any]:
+    loader: Any = GlobalHydra.instance().config_loader()
+    return loader, loader.load_configuration("config", [], RunMode.MULTIRUN)
+
+
+def _plain(config: Any) -> Any:
+    return OmegaConf.to_container(config, resolve=False)
