@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -18,6 +18,8 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
@@ -61,6 +63,7 @@ VARIABLES = (
 )
 #: What a sweeper may be told to make, beside classes of the packages that the person trusts; see runner.sweep.samplers.
 PARTS = tuple(f"optuna.samplers.{name}Sampler" for name in ("TPE", "CmaEs", "Random", "Grid", "NSGAII"))
+PLUGINS: dict[str, type] = {"launcher": Launcher, "sweeper": Sweeper}
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 #: Config name -> the file that was read for it, last.
@@ -90,10 +93,17 @@ def take_trust(words: list[str]) -> list[str]:
 
 def check_words(words: list[str]) -> None:
     """Refuse the flags that let Hydra read and run what we have not seen."""
-    parsed, _ = get_args_parser().parse_known_args(words)
+    parser: Any = get_args_parser()
+    parser.error = _wrong_flag
+    parsed = parser.parse_args(words)
     for name, (flag, remedy) in FLAGS.items():
         if getattr(parsed, name, None):
             raise ConfigError(flag, f"this flag is not taken here; {remedy}")
+
+
+def _wrong_flag(message: str) -> NoReturn:
+    """Hydra would print all its flags first."""
+    raise ConfigError("", f"{message}; `runner --help` says what there is")
 
 
 def install() -> None:
@@ -217,10 +227,22 @@ def check(config: DictConfig) -> None:
             _check_logging(OmegaConf.to_container(hydra[key], resolve=True), f"hydra.{key}")
     for key in ("launcher", "sweeper"):
         if hydra.get(key):
+            _check_plugin(hydra[key], key)
             node = OmegaConf.to_container(hydra[key], resolve=False)
             for name, value in node.items() if isinstance(node, dict) else ():
                 _check_parts(value, f"hydra.{key}.{name!s}")
     _check_folders(config, [word.partition("=")[0].lstrip("+") for word in hydra.overrides.hydra])
+
+
+def _check_plugin(node: Any, key: str) -> None:
+    """Hydra asks as much only after the configuration is composed, and does not name the key."""
+    name = _text(node, "_target_") if isinstance(node, DictConfig) else ""
+    known = [f"{c.__module__}.{c.__qualname__}" for c in Plugins.instance().discover(PLUGINS[key])]
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise ConfigError(
+            f"hydra.{key}._target_", f"{name!r} is no {key} that is installed; choose one with hydra/{key}=NAME{near}"
+        )
 
 
 def _check_logging(value: Any, key: str) -> None:

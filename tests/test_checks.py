@@ -204,6 +204,11 @@ def test_check_prints_the_layers_and_the_cost_and_makes_no_run(tmp_path: Path) -
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_sweep_over_nothing_is_refused(tmp_path: Path) -> None:
+    done = runner("-m", "seed=range(3,1)", cwd=tmp_path, code=2)
+    assert done.err == "seed: 'seed=range(3,1)' gives no value to sweep over; give at least one\n"
+
+
 def test_a_sweep_of_too_many_jobs_is_refused(tmp_path: Path) -> None:
     done = runner("-m", "seed=range(1,1000000000)", cwd=tmp_path, code=2)
     assert "the sweep has more than 10,000 jobs" in done.err
