@@ -1,7 +1,7 @@
 """What Hydra and OmegaConf complain of, in one message that names the key and what to do."""
 
-import contextlib
 import re
+from typing import Any
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -38,7 +38,10 @@ def explained(error: Exception, words: list[str]) -> str:
     key = str(getattr(cause, "full_key", None) or "")
     message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
     if whole := re.match(r"Merge error: \w+ is not a subclass of (\w+)\. value: (.*)", message):
-        key, message = _named(whole[1]), f"{whole[2]!r} is no mapping; expected keys and values"
+        key, message = (
+            _named(whole[1], file[1] if file else ""),
+            f"{whole[2]!r} is no mapping; expected keys and values",
+        )
     if referred := re.match(r"While dereferencing interpolation '([^']+)': (.*)", message):
         message = f"{referred[1]} refers to what does not fit: {referred[2]}"
     message = re.sub(r"^\w+ raised while resolving interpolation: ", "", message)
@@ -100,25 +103,31 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
     return ""
 
 
-def _named(kind: str) -> str:
-    """The key whose values are a dataclass of ours, or of Hydra's."""
-    if not kind.endswith("Conf"):
+def _named(kind: str, config: str) -> str:
+    """The key whose values are a dataclass of ours, or else of Hydra's or a plugin's."""
+    if kind.lower() in _siblings(""):
         return kind.lower()
-    return "hydra" if kind == "HydraConf" else f"hydra.{kind.removesuffix('Conf').removeprefix('Basic').lower()}"
+    below = _held(config).get("hydra")
+    wrong = [key for key, value in below.items() if not isinstance(value, dict)] if isinstance(below, dict) else []
+    return f"hydra.{wrong[0]}" if wrong else "hydra"
 
 
 def _misfit(config: str) -> str:
     """The key of a study that has another shape than it may have, where OmegaConf does not say it."""
-    with contextlib.suppress(Exception):
-        held = OmegaConf.to_container(OmegaConf.load(guard.loaded[config]))
-        for key, value in held.items() if isinstance(held, dict) else ():
-            if key in guard.left_out:
-                continue
-            try:
-                OmegaConf.merge(OmegaConf.structured(Settings), {key: value})
-            except OmegaConfBaseException:
-                return str(key)
+    for key, value in _held(config).items():
+        try:
+            OmegaConf.merge(OmegaConf.structured(Settings), {} if key in guard.left_out else {key: value})
+        except OmegaConfBaseException:
+            return key
     return ""
+
+
+def _held(config: str) -> dict[str, Any]:
+    """What a file says."""
+    if config not in guard.loaded:
+        return {}
+    held = OmegaConf.to_container(OmegaConf.load(guard.loaded[config]))
+    return {str(key): value for key, value in held.items()} if isinstance(held, dict) else {}
 
 
 def _shape(key: str) -> str:

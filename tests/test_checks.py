@@ -191,7 +191,7 @@ def test_the_right_jobs_are_run_when_asked_for(workplace: Path) -> None:
     words = ("optimizer.lr=0.001,-1", "sweep.keep_going=true", "trainer.epochs=2", "plots=[]")
     done = runner("-m", *words, cwd=workplace, code=2)
     assert "left out: job 1 (optimizer.lr=-1" in done.err
-    assert done.last.startswith("run ")
+    assert done.last.startswith("sweep ")
     assert " FINISHED " in done.last
 
 
