@@ -103,8 +103,10 @@ def _values(key: str, override: Override) -> Iterator[str]:
         return
     if not override.is_discrete_sweep():
         raise ConfigError(key, "an interval has no end of values; give them one by one, as in optimizer.lr=0.1,0.5")
-    for value in itertools.islice(override.sweep_string_iterator(), JOBS + 1):
-        yield f"{key}={value}"
+    values = list(itertools.islice(override.sweep_string_iterator(), JOBS + 1))
+    if not values:
+        raise ConfigError(key, f"{override.input_line!r} gives no value to sweep over; give at least one")
+    yield from (f"{key}={value}" for value in values)
 
 
 def _raise_failures(results: Sequence[Any]) -> None:

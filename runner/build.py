@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import data as sources
-from runner import lookup, ranges
+from runner import kept, lookup, ranges
 from runner._startup import spare_dynamo
 from runner.data import Data
 from runner.lookup import ConfigError, Kind
@@ -58,7 +58,7 @@ def data(spec: Component, brief: bool = False) -> Data:
     source, arguments = data_source(spec)
     name = source.__name__
     try:
-        found = ((brief_source(source) if brief else None) or source)(**arguments)
+        found = kept.read((brief_source(source) if brief else None) or source, arguments)
     except ConfigError:
         raise
     except Exception as error:
@@ -117,6 +117,7 @@ def optimizer_class(spec: Component) -> tuple[type[torch.optim.Optimizer], dict[
     """The optimizer's class and arguments, checked."""
     name, arguments = lookup.component(spec, "optimizer")
     found = lookup.find(name, OPTIMIZER, "optimizer.name")
+    lookup.refuse(arguments, ["params"], "optimizer", "is filled in with the model's parameters; leave it out")
     lookup.bind(found, arguments, "optimizer", free=["params"])
     ranges.check(found, arguments, ranges.OPTIMIZER, "optimizer")
     return found, {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}

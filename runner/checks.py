@@ -104,6 +104,9 @@ def _check_trainer(settings: Settings) -> None:
             _choice(f"trainer.{key}", value, choices)
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
+    if isinstance(t.compile, str):
+        with problems.noted():
+            _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
     if t.drop_last and t.batch_size is None:
         problems.add("trainer.drop_last", "true has no effect without trainer.batch_size; give one, or leave it out")
     problems.tell()
@@ -182,7 +185,7 @@ def _is_quick(settings: Settings) -> bool:
 def _with_data(settings: Settings, problems: Problems) -> Checked | None:
     """What the data can tell; None where something must be known that is wrong already."""
     loss = data = plan = None
-    usable = 0 <= settings.seed < 2**63 and (settings.trainer.threads or 1) > 0
+    usable = not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
     trains = settings.trainer.epochs > 0
     with problems.noted():
         loss = losses.build(settings.loss) if trains else forward.Unmeasured()

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, composed, garbage, guard, limit, places, secrets, trials, words
+from runner import commands, composed, garbage, gathered, guard, limit, places, secrets, trials, words
 from runner.errors import ConfigError, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
@@ -133,10 +133,18 @@ def _guarded(name: str) -> int:
     except Exception as error:
         if task.begun and not isinstance(error, composed.ERRORS):
             raise
-        _stop(composed.explained(error, sys.argv[1:]))
+        _stop(_all(error))
     if task.failures:
         raise task.failures[0]
     return max(task.codes, default=0)
+
+
+def _all(error: Exception) -> str:
+    """What Hydra could not compose, and what else is wrong; of a sweep the first problem alone."""
+    overrides = words.overrides(sys.argv[1:])
+    if overrides is None:
+        return composed.explained(error, sys.argv[1:])
+    return gathered.told(error, overrides)
 
 
 def _command(name: str) -> Any:

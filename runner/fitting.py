@@ -78,7 +78,7 @@ def indices(data: Data, plan: stack.Stack) -> None:
     rows = layer.arguments["num_embeddings"]
     for part in ("train", "valid", "test"):
         source = getattr(data, part)
-        if isinstance(source, Tensors) and (source.x.max() >= rows or source.x.min() < 0):
+        if isinstance(source, Tensors) and not source.x.is_meta and (source.x.max() >= rows or source.x.min() < 0):
             wrong = source.x.max().item() if source.x.max() >= rows else source.x.min().item()
             raise ConfigError(
                 f"{layer.key}.num_embeddings",

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
@@ -20,8 +20,10 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
 
 from runner import limits, lookup, origins
@@ -68,6 +70,7 @@ QUEUE = (
     *("name", "partition", "qos", "account", "constraint", "exclude", "gres"),
     *("mem_per_gpu", "mem_per_cpu", "pre_dispatch", "batch_size", "max_nbytes", "prefer"),
 )
+PLUGINS: dict[str, type] = {"launcher": Launcher, "sweeper": Sweeper}
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 #: Words that a record has given, and no person.
@@ -76,6 +79,8 @@ recorded: list[str] = []
 loaded: dict[str, Path] = {}
 #: Hydra's loader that has composed last.
 _loaders: list[Any] = []
+#: Keys that are taken out of files.
+left_out: set[str] = set()
 
 
 def take_trust(words: list[str]) -> list[str]:
@@ -97,10 +102,17 @@ def take_trust(words: list[str]) -> list[str]:
 
 def check_words(words: list[str]) -> None:
     """Refuse the flags that let Hydra read and run what we have not seen."""
-    parsed, _ = get_args_parser().parse_known_args(words)
+    parser: Any = get_args_parser()
+    parser.error = _wrong_flag
+    parsed = parser.parse_args(words)
     for name, (flag, remedy) in FLAGS.items():
         if getattr(parsed, name, None):
             raise ConfigError(flag, f"this flag is not taken here; {remedy}")
+
+
+def _wrong_flag(message: str) -> NoReturn:
+    """Hydra would print all its flags first."""
+    raise ConfigError("", f"{message}; `runner --help` says what there is")
 
 
 def install() -> None:
@@ -125,7 +137,57 @@ class CheckedFiles(FileConfigSource):
         if path.is_file():
             limits.check(path, origins.shown(path))
             loaded[config_path.removesuffix(".yaml")] = path
-        return super().load_config(config_path)
+        found = super().load_config(config_path)
+        _check_defaults(found.config, origins.shown(path))
+        if isinstance(found.config, DictConfig):
+            for key in left_out:
+                _leave_out(found.config, key.split("."))
+        return found
+
+
+def _check_defaults(config: Any, name: str) -> None:
+    """Hydra iterates over whatever it finds there."""
+    defaults = config.get("defaults") if isinstance(config, DictConfig) else None
+    if defaults is None:
+        return
+    if not isinstance(defaults, ListConfig):
+        raise ConfigError("defaults", f"{defaults!r} is no list; expected one, as in [override /data: digits] ({name})")
+    for index, chosen in enumerate(defaults):
+        if not isinstance(chosen, str) and not (isinstance(chosen, DictConfig) and len(chosen) == 1):
+            raise ConfigError(
+                f"defaults[{index}]",
+                f"{chosen!r} chooses no preset; expected one, as in `override /data: digits` ({name})",
+            )
+
+
+@contextlib.contextmanager
+def leaving_out() -> Iterator[set[str]]:
+    """Keys that are put into the set are taken out of every file that is read within the block."""
+    try:
+        yield left_out
+    finally:
+        left_out.clear()
+
+
+def _leave_out(config: DictConfig, words: list[str]) -> None:
+    """Take out what stands at a key, or the value that has no such key because it is no mapping."""
+    *above, last = words
+    while above:
+        inner = config._get_node(above[0])
+        if inner is None:
+            return
+        if not isinstance(inner, DictConfig) or inner._is_none() or inner._is_interpolation():
+            last = above[0]
+            break
+        config, above = inner, above[1:]
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        if config._get_node(last) is not None:
+            del config[last]
+
+
+def compose(overrides: Sequence[str], mode: RunMode) -> DictConfig:
+    """The configuration, as Hydra's present loader makes it of other overrides."""
+    return _loaders[-1].load_configuration("config", list(overrides), mode)  # type: ignore[no-any-return]
 
 
 # Processes of a launcher's register Hydra's own class beside ours; whether it is the same is told by its name.
@@ -154,7 +216,10 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         for word in overrides:
             if "searchpath" in word.partition("=")[0]:
                 raise ConfigError("hydra.searchpath", "folders of others may hold code; put presets into conf/")
-        config = load(self, config_name, overrides, *rest, **named)
+        try:
+            config = load(self, config_name, overrides, *rest, **named)
+        except RecursionError:
+            raise ConfigError("defaults", "files choose each other in a circle; take one of them out") from None
         check(config, overrides)
         return config
 
@@ -182,11 +247,23 @@ def check(config: DictConfig, words: Sequence[str]) -> None:
             _check_logging(OmegaConf.to_container(hydra[key], resolve=True), f"hydra.{key}")
     for key in ("launcher", "sweeper"):
         if hydra.get(key):
+            _check_plugin(hydra[key], key)
             node = OmegaConf.to_container(hydra[key], resolve=False)
             for name, value in node.items() if isinstance(node, dict) else ():
                 _check_parts(value, f"hydra.{key}.{name!s}")
     _check_launcher(config, typed)
     _check_folders(config, typed)
+
+
+def _check_plugin(node: Any, key: str) -> None:
+    """Hydra asks as much only after the configuration is composed, and does not name the key."""
+    name = _text(node, "_target_") if isinstance(node, DictConfig) else ""
+    known = [f"{c.__module__}.{c.__qualname__}" for c in Plugins.instance().discover(PLUGINS[key])]
+    if name not in known:
+        near = did_you_mean(name, known)
+        raise ConfigError(
+            f"hydra.{key}._target_", f"{name!r} is no {key} that is installed; choose one with hydra/{key}=NAME{near}"
+        )
 
 
 def _check_logging(value: Any, key: str) -> None:

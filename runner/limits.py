@@ -1,5 +1,6 @@
 """How large a configuration may be, and its files checked for it before anything builds what they say."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ DEPTH = 60
 LAYERS = 10_000
 #: Jobs of a sweep.
 JOBS = 10_000
+
+#: What a value may be said to be.
+PLAIN = ("!", *(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "map", "null", "seq", "str")))
 
 #: C, where PyYAML was built with it: ten times as fast.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -51,30 +55,62 @@ def check_text(text: str, name: str) -> None:
 
 def _count(text: str, name: str) -> None:
     sizes: dict[str, int] = {}  # anchor -> values below it
-    open_ones: list[tuple[str | None, int]] = []  # (anchor, values before it)
-    total = 0
+    open_ones: list[_Open] = []
+    total = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
-        line = event.start_mark.line + 1
-        tag = getattr(event, "tag", None)
-        if (tag and not tag.startswith("tag:yaml.org,2002:")) or (tag and "python" in tag):
-            raise ConfigError(
-                f"{name}:{line}", f"the tag {tag!r} is not allowed, as it may name code; write a plain value"
-            )
+        place = f"{name}:{event.start_mark.line + 1}"
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            if documents > 1:
+                raise ConfigError(place, "a second document begins here; put it into a file of its own")
+        if isinstance(event, yaml.AliasEvent | yaml.NodeEvent):
+            _check_node(event, open_ones, place)
         if isinstance(event, yaml.AliasEvent):
-            if event.anchor in [anchor for anchor, _ in open_ones]:
-                raise ConfigError(f"{name}:{line}", f"*{event.anchor} stands inside of itself; write it out")
+            if event.anchor in [one.anchor for one in open_ones]:
+                raise ConfigError(place, f"*{event.anchor} stands inside of itself; write it out")
             total += sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.NodeEvent):
             total += 1
         if isinstance(event, yaml.CollectionStartEvent):
-            open_ones.append((event.anchor, total))
+            open_ones.append(_Open(event.anchor, total, isinstance(event, yaml.MappingStartEvent)))
             if len(open_ones) > DEPTH:
-                raise ConfigError(
-                    f"{name}:{line}", f"more than {DEPTH} lists and mappings inside of each other; use fewer"
-                )
+                raise ConfigError(place, f"more than {DEPTH} lists and mappings inside of each other; use fewer")
         elif isinstance(event, yaml.CollectionEndEvent):
-            anchor, before = open_ones.pop()
-            if anchor:
-                sizes[anchor] = total - before + 1
+            closed = open_ones.pop()
+            if closed.anchor:
+                sizes[closed.anchor] = total - closed.before + 1
         if total > VALUES:
-            raise ConfigError(f"{name}:{line}", f"more than {VALUES:,} values, aliases counted in full; use fewer")
+            raise ConfigError(place, f"more than {VALUES:,} values, aliases counted in full; use fewer")
+
+
+@dataclass
+class _Open:
+    """A list or a mapping whose end has not been read."""
+
+    anchor: str | None
+    before: int  # values of the file before it
+    mapping: bool
+    keys: set[str] = field(default_factory=set)
+    inner: int = 0  # values directly in it; in a mapping every second is a key
+
+
+def _check_node(event: Any, open_ones: list[_Open], place: str) -> None:
+    """Refuse tags beyond YAML's plain values, a file that is no mapping, and keys that are no words or stand twice."""
+    tag = getattr(event, "tag", None)
+    if tag and tag not in PLAIN:
+        known = tag.startswith("tag:yaml.org,2002:") and "python" not in tag
+        why = "is not taken" if known else "is not allowed, as it may name code"
+        raise ConfigError(place, f"the tag {tag!r} {why}; write a plain value")
+    if not open_ones:
+        if isinstance(event, yaml.SequenceStartEvent) or getattr(event, "value", "") not in ("", "null", "~"):
+            raise ConfigError(place, "the file holds no keys; expected keys and values, as in `seed: 1`")
+        return
+    here = open_ones[-1]
+    here.inner += 1
+    if here.mapping and here.inner % 2:
+        key = event.value if isinstance(event, yaml.ScalarEvent) else None
+        if key in (None, "", "null", "~"):
+            raise ConfigError(place, "a key is not a word here; expected `key: value`")
+        if key in here.keys:
+            raise ConfigError(place, f"{key!r} stands there already; leave one of the two out")
+        here.keys.add(key)

@@ -36,6 +36,10 @@ def find(name: Any, kind: Kind, key: str) -> Any:
     return found
 
 
+#: Arguments of torch's classes that the whole run decides, and by which key.
+FIXED = {"device": "device", "dtype": "trainer.precision"}
+
+
 def known(kind: Kind) -> list[str]:
     """The bare names that this kind accepts."""
     names: set[str] = set()
@@ -62,10 +66,12 @@ def bind(
     """
     takes = parameters(target) if takes is None else takes
     problems = Problems()
-    names = [n for n in takes if n not in (*free, "device", "dtype", "self", "cls")]
+    names = [n for n in takes if n not in (*free, *FIXED, "self", "cls")]
     further = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     for name, value in given.items():
-        if name in takes:
+        if name in FIXED and name in takes and str(target.__module__).startswith("torch."):
+            problems.add(f"{key}.{name}", f"is the same for all of a run; leave it out, and set {FIXED[name]}")
+        elif name in takes:
             with problems.noted():
                 signatures.check_type(takes[name], value, f"{key}.{name}")
         elif not further:
@@ -77,6 +83,15 @@ def bind(
     missing = [n for n, p in takes.items() if _is_needed(p) and n not in given and n not in free]
     if missing and (further or takes.keys() >= given.keys()):  # else it is the unknown one with a typing error
         problems.add(key, f"{target.__name__} needs {' and '.join(repr(n) for n in missing)}")
+    problems.tell()
+
+
+def refuse(arguments: dict[str, Any], names: Iterable[str], key: str, why: str) -> None:
+    """Raise ConfigError for every one of `names` that is given."""
+    problems = Problems()
+    for name in names:
+        if name in arguments:
+            problems.add(f"{key}.{name}", why)
     problems.tell()
 
 

@@ -36,13 +36,20 @@ def build(spec: Component) -> nn.Module:
     name, arguments = lookup.component(spec, "loss")
     found = lookup.find(name, LOSS, "loss.name")
     for key in ("weight", "pos_weight"):  # YAML has no tensors
-        if isinstance(arguments.get(key), list):
-            arguments[key] = torch.tensor(arguments[key], dtype=torch.float32)
+        if isinstance(arguments.get(key), list) and key in lookup.parameters(found):
+            arguments[key] = _numbers(arguments[key], f"loss.{key}")
     lookup.bind(found, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, "loss")
     if arguments.get("reduction", "mean") not in ("mean", "sum"):
         raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use mean or sum")
     ranges.check(found, arguments, ranges.LOSS, "loss")
     return made(found, arguments, "loss")  # type: ignore[no-any-return]
+
+
+def _numbers(values: list[Any], key: str) -> Tensor:
+    try:
+        return torch.tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(key, f"{values!r} is not a list of numbers") from error
 
 
 def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
@@ -133,6 +140,12 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
         value = push(loss.to("meta"), output, target)
     except Exception as error:
         message = str(error).strip().split("\n")[0]
+        if isinstance(error, TypeError) and "forward() missing" in message:
+            raise ConfigError(
+                "loss.name",
+                f"{name} takes more than the output and the targets; use another, or write one in experiments/ that"
+                " calls it",
+            ) from error
         raise ConfigError(
             "loss", f"{name} of output {_batch(output)} and target {_batch(target)}: {message}"
         ) from error

@@ -27,6 +27,7 @@ METRIC = Kind("a metric", ("torchmetrics",), _is_metric)
 def build(specs: list[Any], data: Data, loss: nn.Module) -> dict[str, Any]:
     """The metrics by name, on the CPU. Raises ConfigError for one that the task cannot have."""
     made: dict[str, Any] = {}
+    keys: dict[str, str] = {}
     problems = Problems()
     for i, spec in enumerate(specs):
         with problems.noted():
@@ -36,9 +37,10 @@ def build(specs: list[Any], data: Data, loss: nn.Module) -> dict[str, Any]:
                     f"metrics[{i}]",
                     f"{name} stands there already, and both would be recorded under one name; leave it out",
                 )
-            made[name] = metric
-    with problems.noted():
-        _check_fits(made, data, loss)
+            made[name], keys[name] = metric, f"metrics[{i}]"
+    for name, metric in made.items():
+        with problems.noted():
+            _check_fits(name, metric, keys[name], data, loss)
     problems.tell()
     return made
 
@@ -133,7 +135,7 @@ def _named(found: Any, takes: dict[str, Any]) -> Any:
     return found.__new__ if "task" in takes else found
 
 
-def _check_fits(metrics: dict[str, Any], data: Data, loss: nn.Module) -> None:
+def _check_fits(name: str, metric: Any, key: str, data: Data, loss: nn.Module) -> None:
     """A metric that wants numbers, on data with classes, would fail only after the first epoch."""
     if data.task == "regression":
         target: Tensor = torch.rand(4, 1)
@@ -142,11 +144,10 @@ def _check_fits(metrics: dict[str, Any], data: Data, loss: nn.Module) -> None:
         classes = max(len(data.classes), 2)
         target = torch.arange(classes).repeat(2)
         output = torch.rand(len(target), classes if data.task == "multiclass" else 1)
-    for name, metric in metrics.items():
-        try:
-            metric.update(*as_scores(output, target, data, loss))
-            values({name: metric})
-        except Exception as error:
-            message = str(error).strip().split("\n")[0]
-            raise ConfigError("metrics", f"{name} cannot be had for {data.task} data: {message}") from error
-        metric.reset()
+    try:
+        metric.update(*as_scores(output, target, data, loss))
+        values({name: metric})
+    except Exception as error:
+        message = str(error).strip().split("\n")[0]
+        raise ConfigError(key, f"{name} cannot be had for {data.task} data: {message}") from error
+    metric.reset()

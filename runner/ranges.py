@@ -39,6 +39,10 @@ BELOW_1 = Range(0, 1, open_high=True)
 BETWEEN = Range(0, 1, open_low=True, open_high=True)
 FRACTION = Range(0, 1, open_low=True)
 COUNT = Range(1, whole=True)
+#: Layers in one of torch's layers that makes copies of what it holds.
+COPIES = Range(1, 1000, whole=True)
+#: torch counts in 32 bits in many a place, and crashes in some of them.
+LARGEST = 2**31 - 1
 FROM_0 = Range(0, whole=True)
 
 LAYER = {
@@ -57,7 +61,7 @@ LAYER = {
     "num_embeddings": COUNT,
     "num_groups": COUNT,
     "num_heads": COUNT,
-    "num_layers": COUNT,
+    "num_layers": COPIES,
     "num_parameters": COUNT,
     "out_channels": COUNT,
     "out_features": COUNT,
@@ -155,8 +159,18 @@ def check(target: Any, arguments: dict[str, Any], table: dict[str, Range], key: 
     for name, value in arguments.items() if known else ():
         if name not in table or (name == "p" and "Dropout" not in target.__name__):
             continue
+        if table is not LAYER and isinstance(value, list | tuple) and not all(map(_is_number, value)):
+            problems.add(f"{key}.{name}", f"{value!r} is not a list of numbers")
+            continue
         for number in value if isinstance(value, list | tuple) else [value]:
             if not table[name].holds(number):
                 problems.add(f"{key}.{name}", f"{number!r} is out of range; expected {table[name]}")
                 break
+            if table[name].whole and isinstance(number, int) and number > LARGEST:
+                problems.add(f"{key}.{name}", f"{number!r} is too large; expected at most {LARGEST:,}")
+                break
     problems.tell()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

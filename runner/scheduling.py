@@ -25,6 +25,9 @@ SCHEDULER = Kind(
 #: Arguments of schedulers that follow from the length of the training.
 LENGTHS = ("total_steps", "T_max")
 
+#: Arguments of torch's that YAML cannot say; a schedule of the user's own may take what it likes.
+FUNCTIONS = ("lr_lambda", "scale_fn", "schedulers")
+
 
 @dataclass
 class Schedule:
@@ -77,6 +80,12 @@ def read(spec: Component) -> tuple[type, dict[str, Any], str]:
         raise ConfigError("scheduler.interval", f"{interval!r} is not one of epoch, step")
     if interval == "step" and issubclass(found, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ConfigError("scheduler.interval", "a plateau is seen in validations; use scheduler.interval=epoch")
+    lookup.refuse(arguments, ["optimizer"], "scheduler", "is filled in; leave it out")
+    if found.__module__.startswith("torch."):
+        why = "takes functions or schedulers, which YAML cannot say; write a schedule of your own in experiments/"
+        lookup.refuse(arguments, FUNCTIONS, "scheduler", why)
+        if not isinstance(arguments.get("milestones", []), list):
+            raise ConfigError("scheduler.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
     lookup.bind(found, arguments, "scheduler", free=["optimizer", *LENGTHS])
     ranges.check(found, arguments, ranges.SCHEDULER, "scheduler")
     return found, arguments, interval

@@ -10,8 +10,10 @@ MASK = "***"
 
 _WORDS = "token|password|passwd|passphrase|secret|credentials?|api_?key|access_?key|private_?key"
 _NAME = re.compile(rf"(?:^|[_.\-])(?:{_WORDS})$", re.IGNORECASE)
-#: `user:password@` and `token@` of a URI.
-_URI = re.compile(r"(?<=://)[^/\s'\"?#]+@")
+#: `user:password@` and `token@` of a URI; a password that is not quoted may hold a slash, and more than one @.
+_URI = re.compile(r"(?<=://)(?:[^/\s@:'\"]*:(?!\d+(?:[/?#\s'\"]|$))[^\s'\"]*@|[^/\s'\"?#]+@)")
+#: A value that is one URI with a user in it.
+_WHOLE = re.compile(r"[a-z][a-z0-9+.\-]*://[^/]*:(?!\d+(?:/|$))[^@]*@", re.IGNORECASE)
 _VALUE = r"[^\s&'\",;}\])]+"
 #: `?password=x` of a URI, `key=value` and `key=value,value` of a command line and `key: value` of YAML.
 _PAIR = re.compile(
@@ -33,6 +35,11 @@ def masked(text: str) -> str:
     return _PAIR.sub(_pair, _URI.sub(f"{MASK}@", text))
 
 
+def masked_uri(uri: str) -> str:
+    """The same for what is known to be a URI, or was meant to be one: all before its last @ is masked."""
+    return re.sub(r"(?:(?<=://)|^(?!.*://)).*@", f"{MASK}@", masked(uri), flags=re.DOTALL)
+
+
 def without(value: Any, name: str = "") -> Any:
     """A copy of plain values in which secrets are masked."""
     if isinstance(value, dict):
@@ -40,7 +47,9 @@ def without(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [without(v, name) for v in value]
     if isinstance(value, str):
-        return MASK if value and is_secret(name) else masked(value)
+        if value and is_secret(name):
+            return MASK
+        return masked_uri(value) if _WHOLE.match(value) else masked(value)
     return value
 
 

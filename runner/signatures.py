@@ -40,9 +40,7 @@ def _fits(value: Any, wants: Any) -> bool:
     if str(origin) == "typing.Literal":
         return value in args
     if wants in (int, float, complex):
-        return isinstance(value, int | (float if wants is not int else int)) and not (
-            isinstance(value, bool) and wants is not int
-        )
+        return isinstance(value, int if wants is int else int | float) and not isinstance(value, bool)
     if wants in (bool, str):
         return isinstance(value, wants)
     if origin in (list, tuple) or wants in (list, tuple):
@@ -60,7 +58,7 @@ def _plain(wants: Any) -> bool:
 def _words(wants: Any) -> str:
     if isinstance(wants, types.UnionType) or str(getattr(wants, "__origin__", "")) == "typing.Union":
         words = [_words(a) for a in wants.__args__ if a is not type(None) and not _plain(a)]
-        return " or ".join(dict.fromkeys(words))
+        return " or ".join(dict.fromkeys(words)) or "a list of numbers"
     if str(getattr(wants, "__origin__", "")) == "typing.Literal":
         return "one of " + ", ".join(repr(a) for a in wants.__args__)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}

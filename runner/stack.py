@@ -1,6 +1,7 @@
 """From the layers of a configuration to a model: names, inferred sizes and shapes, one layer after the other."""
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +117,8 @@ def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer,
         if k in parameters:
             arguments[k] = _plan_inside(target, parameters[k], v, example, f"{key}.{k}", arguments)
     stacks = {k for k, v in arguments.items() if isinstance(v, Stack) or (isinstance(v, list) and _stacks(v))}
+    if target is nn.Sequential and "args" not in arguments:
+        raise ConfigError(key, "Sequential needs layers, as in {Sequential: [{Linear: 4}, ReLU]}")
     scalars = {k: v for k, v in arguments.items() if k not in stacks}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         _bind(target, parameters, scalars, given, key, {*stacks, "args"})
@@ -203,6 +206,12 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
         with torch.no_grad():
             output = push(module.eval(), example)
     except Exception as error:
+        if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
+            raise ConfigError(
+                layer.key,
+                f"{layer.target.__name__} takes more than one input, and a stack hands on one; use another layer, or"
+                " write one in experiments/ that calls it",
+            ) from error
         raise ConfigError(
             layer.key,
             f"{layer.target.__name__} cannot take an input of shape {specs.shape(example)}: {_first_line(error)}",

@@ -3,11 +3,12 @@
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from runner import composed, secrets
+from runner import composed, gathered, secrets
 from runner.errors import ConfigError
 from runner.settings import Settings
 from runner.sweep.manifest import Job, Manifest, varied
@@ -40,7 +41,9 @@ def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], N
 
     show: is handed the settings, what the check has found out and the name of every right job.
     """
-    good, wrong, going = [], [], False
+    good: list[Good] = []
+    wrong: list[str] = []
+    going = False
     for number, job in enumerate(jobs):
         name = f"job {number} ({secrets.masked(' '.join(job))})"
         try:
@@ -48,7 +51,9 @@ def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], N
             going = going or bool(OmegaConf.select(config, "sweep.keep_going"))
             good.append(_checked(config, number, job, name, show))
         except composed.ERRORS as error:
-            wrong.append(f"{name}: {composed.told(error, job)}")
+            wrong.append(
+                f"{name}: {gathered.told(error, job, partial(compose, number))}" if len(wrong) < TOLD else name
+            )
     if wrong:
         _tell(wrong, len(jobs), going)
     return good

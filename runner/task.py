@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import composed, places, secrets, sweeps
+from runner import composed, gathered, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.spool import Undelivered
@@ -50,7 +50,7 @@ class Task:
         try:
             self.codes.append(self._run(config, overrides))
         except composed.ERRORS as error:
-            print(secrets.masked(composed.told(error, overrides)), file=sys.stderr)
+            print(secrets.masked(gathered.told(error, overrides)), file=sys.stderr)
             if not sweeps_:
                 sys.exit(2)
             raise

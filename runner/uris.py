@@ -14,7 +14,7 @@ EXAMPLES = "sqlite:///file.db or http://host:port"
 
 def check(uri: str) -> None:
     """Raise ConfigError for a URI that names no store. Nothing is created, and no server is asked."""
-    shown = secrets.masked(uri)
+    shown = secrets.masked_uri(uri)
     if "://" not in uri and uri != "databricks":
         raise ConfigError(KEY, f"{shown!r} is not a URI; expected {EXAMPLES}")
     scheme = uri.partition("://")[0].partition("+")[0]
@@ -24,6 +24,22 @@ def check(uri: str) -> None:
         raise ConfigError(KEY, f"{shown!r} names no host; expected {EXAMPLES}")
     if scheme == "sqlite":
         _check_file(uri)
+    elif scheme not in ("http", "https", "databricks"):
+        _check_driver(uri, shown)
+
+
+def _check_driver(uri: str, shown: str) -> None:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        raise ConfigError(
+            KEY, f"{shown!r} needs the package {error.name}, which is not installed; install it"
+        ) from None
+    except (SQLAlchemyError, ValueError):
+        raise ConfigError(KEY, f"{shown!r} is not understood; expected {EXAMPLES}") from None
 
 
 def _check_file(uri: str) -> None:

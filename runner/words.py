@@ -65,6 +65,11 @@ def own(command: Callable[..., int], words: list[str]) -> dict[str, str]:
     return given
 
 
+def overrides(words: list[str]) -> list[str] | None:
+    """The words, if all of them are overrides and Hydra is asked for nothing else; else None."""
+    return None if any(word.startswith("-") for word in words) else list(words)
+
+
 def whole(key: str, word: str, least: int = 1) -> int:
     """The whole number that was typed for `key`."""
     if not word.isdecimal() or int(word) < least:

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
-from runner import checks, cli, composed, guard, places
+from runner import checks, cli, composed, gathered, guard, places
 from runner.lookup import use_folder
 from runner.settings import Settings
 
@@ -48,13 +48,13 @@ def problem(*words: str) -> str:
     """What the command line would say of this configuration; nothing if it is right."""
     told = [cli._indexed(word) for word in words]
     try:
-        checks.check(composed.settings(config(told), told))
+        composed_ones = config(told)
+    except Exception as error:
+        return gathered.told(error, told)
+    try:
+        checks.check(composed.settings(composed_ones, told))
     except composed.ERRORS as error:
-        return composed.told(error, told)
-    except Exception as error:  # Hydra's own, while it composes
-        if type(error).__module__.partition(".")[0] not in ("hydra", "omegaconf") and not isinstance(error, ValueError):
-            raise
-        return composed.explained(error, told)
+        return gathered.told(error, told)
     return ""
 
 

@@ -1,7 +1,9 @@
 """Wrong configurations: all problems at once, each with its key, what to do, and the file and line that said it."""
 
+import contextlib
 import json
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ WRONG: dict[str, str] = yaml.safe_load(TABLE.read_text())
 
 STUDIES = {
     "optimizer:\n  lr: -1\n": "optimizer.lr: -1 is out of range; expected a number above 0 (experiments/x.yaml:2)",
-    "trainer: {epoch: 2}\n": "trainer.epoch: there is no such key; did you mean 'epochs'? (in experiments/x.yaml)",
+    "trainer: {epoch: 2}\n": "trainer.epoch: there is no such key; did you mean 'epochs'? (experiments/x.yaml:1)",
     "defaults:\n  - override /data: lines\n": "data: there is no preset 'lines'; did you mean 'line'?"
     " (presets: arrays, diabetes, digits, images, line, table, values) (experiments/x.yaml:2)",
     "seed: 1\nmodel:\n  layers:\n    a: {Linear: 4}\n    b: {Linaer: 1}\n": "model.layers.b.Linaer: 'Linaer' is not a"
@@ -39,6 +41,31 @@ STUDIES = {
     " (experiments/x.yaml:2)",
     "seed: [1\n": "experiments/x.yaml:2: this is not YAML: did not find expected ',' or ']'; check brackets, quotes and"
     " indentation",
+    "trainer:\n  epochs: abc\n  batchsize: 3\noptimizer: {lr: -1}\nplots: ${seed}\n": "trainer.epochs: Value 'abc' of"
+    " type 'str' could not be converted to Integer; expected a whole number (experiments/x.yaml:2)\n"
+    "trainer.batchsize: there is no such key; did you mean 'batch_size'? (experiments/x.yaml:3)\n"
+    "plots: 0 is not a list, as in [a, b] (experiments/x.yaml:5)",
+    "optimizer: [SGD]\nseed: abc\n": "optimizer: expected keys and values; a preset is chosen on the command line,"
+    " optimizer=PRESET, or in the defaults of a study, override /optimizer: PRESET (experiments/x.yaml:1)\n"
+    "seed: Value 'abc' of type 'str' could not be converted to Integer; expected a whole number (experiments/x.yaml:2)",
+    "trainer: ${seed}\n": "trainer: '${seed}' is no mapping; expected keys and values (experiments/x.yaml:1)",
+    "- seed\n": "experiments/x.yaml:1: the file holds no keys; expected keys and values, as in `seed: 1`",
+    "42\n": "experiments/x.yaml:1: the file holds no keys; expected keys and values, as in `seed: 1`",
+    "seed: 1\nseed: 2\n": "experiments/x.yaml:2: 'seed' stands there already; leave one of the two out",
+    "model: {layers: {null: ReLU}}\n": "experiments/x.yaml:1: a key is not a word here; expected `key: value`",
+    "? [a, b]\n: 1\n": "experiments/x.yaml:1: a key is not a word here; expected `key: value`",
+    "seed: 1\n---\nseed: 2\n": "experiments/x.yaml:2: a second document begins here; put it into a file of its own",
+    "data: {points: !!binary aGVsbG8=}\n": "experiments/x.yaml:1: the tag 'tag:yaml.org,2002:binary' is not taken;"
+    " write a plain value",
+    "defaults: 3\n": "defaults: 3 is no list; expected one, as in [override /data: digits] (experiments/x.yaml)",
+    "defaults: [3]\n": "defaults[0]: 3 chooses no preset; expected one, as in `override /data: digits`"
+    " (experiments/x.yaml)",
+    "defaults: [x]\n": "defaults: files choose each other in a circle; take one of them out",
+    "defaults: [_self_, _self_]\n": "defaults: _self_ stands twice; leave one out (in experiments/x.yaml)",
+    "defaults: [/optimizer: adam]\n": "optimizer: chosen twice; a study writes override /optimizer: PRESET",
+    "defaults: [override /nothing: x]\n": "nothing: there are no such presets; did you mean 'tracking'? (in"
+    " experiments/x.yaml)",
+    "hydra: {launcher: 3}\n": "hydra.launcher: '3' is no mapping; expected keys and values (in experiments/x.yaml)",
     "data: {name: experiments.mine.fails}\n": "data: 'fails' failed with ZeroDivisionError: division by zero"
     " (mine.py, line 5); expected runner.data.Data from these arguments (experiments/x.yaml:1)",
     "data: {name: experiments.mine.typo}\n": "data: Data(task='regresion') is not one of regression, binary,"
@@ -89,6 +116,23 @@ def test_all_problems_are_told_at_once() -> None:
         checks.check(wrong)
     keys = [problem.key for problem in error.value.errors]
     assert keys == ["trainer.epochs", "optimizer.lr", "plots[0]", "device", "model.layers[0]"]
+
+
+def test_all_that_is_wrong_is_told_though_hydra_stops_at_the_first(there: Path, experiments: Path) -> None:
+    (experiments / "x.yaml").write_text("trainer: {epoch: 2}\nloss: {nam: x}\nseed: abc\n")
+    with composing.hydra():
+        found = composing.problem("experiments=x", "trainer.batchsize=2", "optimizer.lr=-1", "device=gpu")
+        keys = ["trainer.epoch", "seed", "trainer.batchsize", "optimizer.lr", "loss.nam", "device"]
+        assert [line.partition(": ")[0] for line in found.splitlines()] == keys
+        assert composing.problem("trainer.epochs=2") == "", "what was left out has come back"
+
+
+def test_the_command_line_tells_them_all(workplace: Path) -> None:
+    done = runner("trainer.epoch=3", "seed=abc", "optimizer.lr=-1", cwd=workplace, code=2)
+    assert [line.partition(": ")[0] for line in done.err.splitlines()] == ["trainer.epoch", "seed", "optimizer.lr"]
+    done = runner("-m", "seed=1,abc", "trainer.epochs=x,2", cwd=workplace, code=2)
+    assert "job 2 (seed=abc trainer.epochs=x): seed: Value 'abc'" in done.err
+    assert "\ntrainer.epochs: Value 'x'" in done.err
 
 
 def test_a_users_source_is_not_read_when_something_is_wrong_already(there: Path, experiments: Path) -> None:
@@ -147,7 +191,7 @@ def test_the_right_jobs_are_run_when_asked_for(workplace: Path) -> None:
     words = ("optimizer.lr=0.001,-1", "sweep.keep_going=true", "trainer.epochs=2", "plots=[]")
     done = runner("-m", *words, cwd=workplace, code=2)
     assert "left out: job 1 (optimizer.lr=-1" in done.err
-    assert done.last.startswith("run ")
+    assert done.last.startswith("sweep ")
     assert " FINISHED " in done.last
 
 
@@ -158,6 +202,11 @@ def test_check_prints_the_layers_and_the_cost_and_makes_no_run(tmp_path: Path) -
     assert not (tmp_path / "mlflow.db").exists()
     assert "job 1 (seed=2): right" in runner("check", "-m", "seed=1,2", cwd=tmp_path).out
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_sweep_over_nothing_is_refused(tmp_path: Path) -> None:
+    done = runner("-m", "seed=range(3,1)", cwd=tmp_path, code=2)
+    assert done.err == "seed: 'seed=range(3,1)' gives no value to sweep over; give at least one\n"
 
 
 def test_a_sweep_of_too_many_jobs_is_refused(tmp_path: Path) -> None:
@@ -226,3 +275,16 @@ def test_secrets_are_not_in_parameters() -> None:
         "password": "***",
         "n": 3,
     }
+
+
+def main() -> None:
+    """Write the table of messages anew."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), composing.hydra():
+        furnish(Path(folder))
+        found = {words: shown(composing.problem(*words.split()), Path(folder).resolve()) for words in WRONG}
+    text = yaml.safe_dump(found, sort_keys=False, width=120, allow_unicode=True)
+    TABLE.write_text(f"{TABLE.read_text().splitlines()[0]}\n{text}")
+
+
+if __name__ == "__main__":
+    main()

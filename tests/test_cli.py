@@ -288,7 +288,7 @@ def test_a_typing_error_in_a_study_is_found_too(tmp_path: Path) -> None:
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments/mine.yaml").write_text("trainer: {epoch: 2}\n")
     done = runner("experiments=mine", cwd=tmp_path, code=2)
-    assert "trainer.epoch: there is no such key; did you mean 'epochs'? (in experiments/mine.yaml)" in done.err
+    assert "trainer.epoch: there is no such key; did you mean 'epochs'? (experiments/mine.yaml:1)" in done.err
 
 
 def test_the_ui_serves_the_store(workplace: Path) -> None:

@@ -112,6 +112,18 @@ HOSTILE: dict[str, tuple[dict[str, str], str, str]] = {
         "experiments=x",
         "hydra.job.env_set: ",
     ),
+    "launcher": ({}, "hydra.launcher._target_=os.mkdir +hydra.launcher.path=CANARY", "hydra.launcher._target_: "),
+    "launcher in a study": (
+        {STUDY: "hydra: {launcher: {_target_: logging.FileHandler}}\n"},
+        "experiments=x",
+        "hydra.launcher._target_: ",
+    ),
+    "sweeper": ({}, "hydra.sweeper._target_=os.mkdir +hydra.sweeper.path=CANARY", "hydra.sweeper._target_: "),
+    "a plugin of another kind": (
+        {},
+        "hydra.launcher._target_=hydra_plugins.runner_sweeper.CheckedSweeper",
+        "hydra.launcher._target_: ",
+    ),
     "launcher's part": ({}, f"+hydra.launcher.x={TOUCH.replace(' ', '')}", "hydra.launcher.x._target_: "),
     "sweeper's part": ({}, f"+hydra.sweeper.x=[{TOUCH.replace(' ', '')}]", "hydra.sweeper.x[0]._target_: "),
     "part by an allowed package's alias": (
@@ -145,9 +157,22 @@ HOSTILE: dict[str, tuple[dict[str, str], str, str]] = {
         "experiments=x",
         "x.yaml:6: ",
     ),
-    "depth": ({STUDY: f"seed: {'[' * 1000}{']' * 1000}\n"}, "experiments=x", "x.yaml:1: "),
+    "depth": ({STUDY: f"seed: {'[' * 900}{']' * 900}\n"}, "experiments=x", "x.yaml:1: "),
     "circle": ({STUDY: "model: &m {knobs: *m}\n"}, "experiments=x", "x.yaml:1: "),
     "size": ({STUDY: "# " + "x" * limits.BYTES}, "experiments=x", "x.yaml: "),
+    "tag of bytes": ({STUDY: "seed: !!binary aGVsbG8=\n"}, "experiments=x", "x.yaml:1: "),
+    "a circle of files": ({STUDY: "defaults: [x]\n"}, "experiments=x", "defaults: "),
+    "layers without end by a number": (
+        {},
+        "model.layers=[{LSTM:{hidden_size:1,num_layers:1000000000}}]",
+        "model.layers[0].LSTM.num_layers: ",
+    ),
+    "threads without end": ({}, "trainer.threads=1000000", "trainer.threads: "),
+    "a number that torch overflows at": (
+        {},
+        "model.layers=[{Linear:100000000000000000000000}]",
+        "model.layers[0].Linear.out_features: ",
+    ),
     "a study by traversal": ({"evil.yaml": "seed: 1\n"}, "experiments=../evil", "experiments/..: "),
     "a preset by traversal": ({"evil.yaml": "name: x\n"}, "data=../../evil", "data/../..: "),
     "a layer's name by traversal": ({STUDY: "model: {layers: {../CANARY: ReLU}}\n"}, "experiments=x", "model.layers."),
@@ -193,6 +218,12 @@ FLAGS = [
 def test_flags_that_bring_files_of_others_are_refused(flag: str) -> None:
     words = ["seed=1", *(flag.split("=") if flag.startswith("-c") else [flag])]
     with pytest.raises(ConfigError, match="this flag is not taken here"):
+        guard.check_words(words)
+
+
+@pytest.mark.parametrize("words", [["-x"], ["--multirun=3"], ["--confg-dir=evil"]])
+def test_a_flag_that_there_is_not_is_answered_in_one_line(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^[^\n]*`runner --help` says what there is$"):
         guard.check_words(words)
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from runner import secrets
+from runner import secrets, uris
+from runner.errors import ConfigError
 from tests.command import fresh, runner
 
 PLANTED = ("hunter2hunter2", "tok3ntok3ntok3n", "s3cr3ts3cr3t", "passw0rdpassw0rd", "apik3yapik3y")
@@ -69,6 +70,17 @@ def test_a_message_keeps_no_secret(workplace: Path) -> None:
     assert leaks(workplace) == []
 
 
+@pytest.mark.parametrize(
+    "uri", ["ftp://me:hunter2 hunter2@host/x", "hunter2:hunter2@host", "postgresql+pg8000://me:hun@ter/2@host/x"]
+)
+def test_a_tracking_uri_shows_nothing_before_its_host(uri: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        uris.check(uri)
+    assert "***@host" in str(error.value)
+    assert "hun" not in str(error.value)
+    assert "hun" not in str(secrets.without({"uri": uri})) or "://" not in uri
+
+
 def test_a_leak_would_be_found(workplace: Path) -> None:
     runner("trainer.epochs=2", "plots=[]", f"+tracking.tags.note={PLANTED[0]}", cwd=workplace)
     assert leaks(workplace), "a value that nothing calls a secret is kept"
@@ -79,6 +91,9 @@ def test_a_leak_would_be_found(workplace: Path) -> None:
     [
         ("postgresql://me:pw@host/db", "postgresql://***@host/db"),
         ("https://token@host", "https://***@host"),
+        ("postgresql://me:p@ss/w0rd@host/db", "postgresql://***@host/db"),
+        ("'http://me:pa#ss?x@host/x', http://a:b@c", "'http://***@host/x', http://***@c"),
+        ("http://host:8080/a@b and mail me@home.org", "http://host:8080/a@b and mail me@home.org"),
         ("a=1&access_token=abc", "a=1&access_token=***"),
         ("{'password': 'abc', 'lr': 0.1}", "{'password': '***', 'lr': 0.1}"),
         ("-m a.password=abc,def seed=1,2", "-m a.password=*** seed=1,2"),

@@ -5,16 +5,21 @@ import zlib
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
+import torch
 
 from runner.data._values import Array
 from runner.lookup import ConfigError, did_you_mean
+from runner.memory import memory, size
 
 
-def read_npy(found: Path, key: str) -> Array:
-    """The one array of an .npy file."""
+def read_npy(found: Path, key: str, brief: bool = False) -> Array:
+    """The one array of an .npy file; brief: only its shape and type, as an array without memory of its own."""
+    if brief:
+        with _open(found, key) as file:
+            return _try(partial(_header, file), repr(str(found)), key)  # type: ignore[no-any-return]
     with _open(found, key) as file:
         held = _load(file, found, key)
     if not isinstance(held, np.ndarray):
@@ -22,8 +27,13 @@ def read_npy(found: Path, key: str) -> Array:
     return held
 
 
-def read_npz(found: Path, key: str, needed: Iterable[str], further: Iterable[str]) -> dict[str, Array]:
-    """The `needed` arrays of an .npz file and those `further` ones that it has; what is not x or y is not read."""
+def read_npz(
+    found: Path, key: str, needed: Iterable[str], further: Iterable[str], brief: Iterable[str] = ()
+) -> dict[str, Array]:
+    """The `needed` arrays of an .npz file and those `further` ones that it has; what is not x or y is not read.
+
+    brief: arrays of which only shape and type are read.
+    """
     with _open(found, key) as file:
         held = _load(file, found, key)
         if isinstance(held, np.ndarray):
@@ -31,7 +41,35 @@ def read_npz(found: Path, key: str, needed: Iterable[str], further: Iterable[str
                 key, f"{str(found)!r} is one array; expected an .npz file, or two .npy files: data.x=x.npy data.y=y.npy"
             )
         names = _check_names(found, key, held.files, list(needed), list(further))
-        return {name: _try(partial(held.__getitem__, name), f"{name} in {str(found)!r}", key) for name in names}
+        for name in names:  # a small archive may hold zeros without end
+            _check_size(_try(partial(_member, held.zip, name), f"{name} in {str(found)!r}", key), name, found, key)
+        reads = {n: partial(_member, held.zip, n) if n in brief else partial(held.__getitem__, n) for n in names}
+        return {name: _try(read, f"{name} in {str(found)!r}", key) for name, read in reads.items()}
+
+
+def _check_size(array: Array, name: str, found: Path, key: str) -> None:
+    there = memory(torch.device("cpu"))
+    if array.nbytes > there:
+        raise ConfigError(
+            key, f"{name} in {str(found)!r} takes {size(array.nbytes)}, and there are {size(there)}; save less of it"
+        )
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(f"{name}.npy") as file:
+        return _header(file)
+
+
+def _header(file: IO[bytes]) -> Array:
+    """An array of the shape and type that an .npy file begins with, whose numbers all are one zero."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"version {version} of the format")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.hasobject:
+        raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
+    return np.broadcast_to(np.zeros((), dtype), shape)
 
 
 def _open(found: Path, key: str) -> BinaryIO:

@@ -47,6 +47,8 @@ def divide(examples: Tensors, indices: Indices) -> tuple[Tensors, Tensors | None
 
 
 def _take(examples: Tensors, index: Tensor) -> Tensors:
+    if examples.x.is_meta:
+        return Tensors(examples.x.new_empty((len(index), *examples.x.shape[1:])), examples.y[index])
     return Tensors(examples.x[index], examples.y[index])
 
 

@@ -1,6 +1,6 @@
 """Arrays of one's own: `x` and `y` in an .npz file, or in two .npy files."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -45,26 +45,49 @@ def arrays(
     """
     pairs = _pairs(_read(path, x, y))
     inputs = [_inputs(values, indices) for values, _ in pairs.values()]
+    return _data(pairs, inputs, valid, test, seed, task, classes)
+
+
+def brief(
+    path: str | None = None, x: str | None = None, y: str | None = None, indices: bool = False, **further: Any
+) -> Data:
+    """The same without reading the inputs, which have a shape and a type on the meta device, and no values."""
+    pairs = _pairs(_read(path, x, y, brief=True))
+    inputs = [_shape_of(values, indices) for values, _ in pairs.values()]
+    return _data(pairs, inputs, **{"valid": 0.15, "test": 0.15, "seed": 0, "task": None, "classes": None, **further})
+
+
+def _data(
+    pairs: dict[str, tuple[Values, Values]],
+    inputs: list[Tensor],
+    valid: float,
+    test: float,
+    seed: int,
+    task: str | None,
+    classes: list[str] | None,
+) -> Data:
     outputs, kind_of_task, names = targets([values for _, values in pairs.values()], task, classes)
     given = {part: Tensors(a, b) for part, a, b in zip(pairs, inputs, outputs, strict=True)}
     train, valid_set, test_set = _divide(given, valid, test, seed, stratified=bool(names))
     return Data(train, given.get("valid", valid_set), given.get("test", test_set), kind_of_task, names)
 
 
-def _read(path: str | None, x: str | None, y: str | None) -> dict[str, Values]:
+def _read(path: str | None, x: str | None, y: str | None, brief: bool = False) -> dict[str, Values]:
     if x is None and y is None:
         _refuse_table(path, "data.path")
         found = file(path, "data.path", "an .npz file that holds the arrays x and y", EXAMPLE)
-        held = read_npz(found, "data.path", PARTS["train"], PARTS["valid"] + PARTS["test"])
+        inputs = [x for x, _ in PARTS.values()] if brief else []
+        held = read_npz(found, "data.path", PARTS["train"], PARTS["valid"] + PARTS["test"], inputs)
         return {name: Values(array, name, "data.path") for name, array in held.items()}
     if path is not None:
         raise ConfigError("data.path", "stands beside data.x or data.y; give either one .npz file or two .npy files")
-    return {name: _read_npy(text, name, f"data.{name}") for name, text in (("x", x), ("y", y))}
+    return {name: _read_npy(text, name, f"data.{name}", brief) for name, text in (("x", x), ("y", y))}
 
 
-def _read_npy(path: str | None, name: str, key: str) -> Values:
+def _read_npy(path: str | None, name: str, key: str, brief: bool) -> Values:
     _refuse_table(path, key)
-    return Values(read_npy(file(path, key, f"the .npy file that holds {name}", f"{name}.npy"), key), name, key)
+    found = file(path, key, f"the .npy file that holds {name}", f"{name}.npy")
+    return Values(read_npy(found, key, brief and name == "x"), name, key)
 
 
 def _refuse_table(path: str | None, key: str) -> None:
@@ -100,6 +123,13 @@ def _check_shapes(x: Values, y: Values, given: dict[str, Values]) -> tuple[Value
             f"{x.name} has {len(x.array):,} examples and {y.name} has {len(y.array):,}; expected as many of both",
         )
     return x, y
+
+
+def _shape_of(values: Values, indices: bool) -> Tensor:
+    """What `_inputs` would give, without its numbers."""
+    one = values._replace(array=np.zeros((1,) * values.array.ndim, values.array.dtype))
+    shape = values.array.shape if values.array.ndim > 1 else (len(values.array), 1)
+    return torch.empty(shape, dtype=_inputs(one, indices).dtype, device="meta")
 
 
 def _inputs(values: Values, indices: bool) -> Tensor:

@@ -84,7 +84,7 @@ def _gain(group: list[Member], told: Told) -> float:
     from runner.prepare import prepare
     from runner.vectorized.faster import gain
 
-    made: "list[Run]" = []
+    made: list[Run] = []
 
     def make(count: int) -> "list[Run]":
         made.extend(prepare(member.settings, told.study) for member in group[:count])
