@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.signals import Signals
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 WAITING = 8
 #: Members at most of a group that is measured; what a member costs does not change beyond.
 MEASURED = 64
+#: Epochs of what is measured: more than anybody waits for.
+ENDLESS = 1_000_000
 
 
 def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measure: bool = False) -> list[Outcome]:
@@ -87,7 +90,9 @@ def _gain(group: list[Member], told: Told) -> float:
     made: list[Run] = []
 
     def make(count: int) -> "list[Run]":
-        made.extend(prepare(member.settings, told.study) for member in group[:count])
+        for member in group[:count]:
+            trainer = replace(member.settings.trainer, epochs=ENDLESS)
+            made.append(prepare(replace(member.settings, trainer=trainer), told.study))
         return made[-count:]
 
     try:

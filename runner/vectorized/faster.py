@@ -17,7 +17,7 @@ TURNS = 3
 def gain(make: Callable[[int], Sequence[Run]], count: int) -> float:
     """How many times as fast a step of all `count` runs is as one program. Below 1: one after the other is faster.
 
-    make: gives so many runs that are like them, to be trained a little and thrown away.
+    make: gives so many runs that are like them, with more steps to go than are measured, to be thrown away afterwards.
     """
     together, alone = make(count), make(1)[0]
     many, one = [], []
@@ -31,8 +31,9 @@ def gain(make: Callable[[int], Sequence[Run]], count: int) -> float:
 def _seconds(steps: Iterator[Any]) -> float:
     """Of one step."""
     for _ in range(WARM):
-        next(steps, None)
+        next(steps)
     taken, begun = 0, time.perf_counter()
-    while taken < STEPS and time.perf_counter() - begun < SECONDS and next(steps, None) is not None:
+    while taken < STEPS and time.perf_counter() - begun < SECONDS:
+        next(steps)
         taken += 1
-    return (time.perf_counter() - begun) / max(taken, 1)
+    return (time.perf_counter() - begun) / taken
