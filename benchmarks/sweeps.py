@@ -1,11 +1,19 @@
 """What sweeps cost. Prints a table, and exits with 1 when a bar is missed.
 
-    python benchmarks/sweeps.py [--only training] [--pairs N] [--threads N]
+    python benchmarks/sweeps.py [--only training|whole|jobs|peers] [--pairs N] [--threads N]
 
 training  The training of 64 jobs alone, as one program (`drive_many`) against one by one (`drive`): 64 of
           `linear_regression` (8 learning rates x 8 seeds) and 64 of `digits_mlp` (the same), prepared beforehand,
           nobody told, nothing finished. Validation and its metrics, schedules and the choice of the best are part of
           it. Both sides end with the same weights, up to rounding, or the benchmark stops.
+whole     The whole sweep of 64 jobs of `digits_mlp` at 100 epochs in this process, everything in MLflow: composed,
+          checked, trained, recorded, plotted, closed. hydra/launcher=vectorized against hydra/launcher=basic, Hydra's
+          own, and for information against hydra/launcher=one_by_one, which closes a run while the next one trains.
+jobs      What a job of a sweep of 16 jobs of `linear_regression` costs beside its training (composing, checking,
+          recording, plots, checkpoints, closing, and its share of the sweep's own run), against MLflow's own calls
+          for the same tags, params, points and files with the same pictures drawn and written.
+peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/peers.py; it draws no
+          plots), in this process: `linear_regression` at 300 epochs, `digits_mlp` at 5. Needs runner[bench].
 
 The two sides of a pair follow each other directly and take turns in going first. A ratio is the median of the pairs'
 ratios, so that a machine whose speed drifts slows down both sides of it.
@@ -28,17 +36,20 @@ from typing import Any
 
 @dataclass
 class Row:
-    """One line of the table: how many times as fast."""
+    """One line of the table: how many times as fast as the other; of a cost, how many times as much."""
 
     what: str
     ours: float  # seconds, median
     other: float
     ratio: float
-    bar: float
+    bar: float | None
+    cost: bool = False
 
     @property
     def missed(self) -> bool:
-        return self.ratio < self.bar
+        if self.bar is None:
+            return False
+        return self.ratio > self.bar if self.cost else self.ratio < self.bar
 
 
 def main() -> int:
@@ -59,17 +70,23 @@ def main() -> int:
 
 def _show(row: Row, first: bool) -> None:
     if first:
-        print(f"{'':50} {'together':>10} {'one by one':>12} {'gain':>7} {'bar':>7}")
-    verdict = "MISSED" if row.missed else "ok"
-    print(
-        f"{row.what:50} {row.ours:>8.3f} s {row.other:>10.3f} s {row.ratio:>6.2f}x {row.bar:>6.1f}x {verdict}",
-        flush=True,
-    )
+        print(f"{'':74} {'ours':>10} {'other':>10} {'ratio':>8} {'bar':>8}")
+    bar = "-" if row.bar is None else f"{row.bar:.1f}x"
+    verdict = "" if row.bar is None else "MISSED" if row.missed else "ok"
+    print(f"{row.what:74} {row.ours:>8.3f} s {row.other:>8.3f} s {row.ratio:>7.2f}x {bar:>8} {verdict}", flush=True)
 
 
-def _compare(what: str, ours: Callable[[], float], other: Callable[[], float], pairs: int, bar: float) -> Row:
-    """Both return seconds. One pair before the others warms up what is cached."""
-    ours(), other()
+def _compare(
+    what: str,
+    ours: Callable[[], float],
+    other: Callable[[], float],
+    pairs: int,
+    bar: float | None,
+    warm: bool = True,
+) -> Row:
+    """Both return seconds. warm: one pair before the others fills what is cached."""
+    if warm:
+        ours(), other()
     found: list[tuple[float, float]] = []
     for i in range(pairs):
         gc.collect()
@@ -161,7 +178,63 @@ def _check_same_weights(jobs: list[Any]) -> None:
             torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
 
 
-PARTS: dict[str, Callable[[int, int | None], Iterator[Row]]] = {"training": training}
+# --- whole, jobs, peers
+
+
+def whole(pairs: int, threads: int | None) -> Iterator[Row]:
+    """Whole sweeps."""
+    from benchmarks import whole
+
+    jobs = whole.words("digits_mlp", 64, 100, *_threads(threads))
+    for other, bar in (("basic", 2.0), ("one by one", None)):
+        yield _compare(
+            f"whole: 64 x digits_mlp, 100 epochs, vectorized against {other}",
+            lambda: whole.swept(jobs, "together"),
+            lambda o=other: whole.swept(jobs, o),
+            pairs,
+            bar,
+            warm=False,
+        )
+
+
+def jobs(pairs: int, threads: int | None) -> Iterator[Row]:
+    """What a small job costs beside its training."""
+    from benchmarks import whole
+
+    beside = whole.Beside("linear_regression", 300, *_threads(threads))
+    what = "jobs: a job of 16 beside its training, against MLflow's calls and the plots"
+    row = _compare(what, beside.ours, lambda: statistics.median(beside.floor() for _ in range(5)), pairs, 1.3)
+    yield Row(row.what, row.ours, row.other, 1 / row.ratio, row.bar, cost=True)
+
+
+def peers(pairs: int, threads: int | None) -> Iterator[Row]:
+    """The same jobs with Lightning."""
+    from benchmarks import whole
+
+    for experiment, epochs, how, bar in (
+        ("linear_regression", 300, "one by one", 10.0),
+        ("digits_mlp", 5, "one by one", 3.0),
+        ("digits_mlp", 5, "together", 5.0),
+    ):
+        yield _compare(
+            f"peers: 16 x {experiment}, {epochs} epochs, {how}, against Lightning",
+            lambda e=experiment, n=epochs, h=how: whole.swept(whole.words(e, 16, n, *_threads(threads)), h),
+            lambda e=experiment, n=epochs: whole.lightning(e, 16, n, *_threads(threads)),
+            pairs,
+            bar,
+        )
+
+
+def _threads(threads: int | None) -> list[str]:
+    return [] if threads is None else [f"trainer.threads={threads}"]
+
+
+PARTS: dict[str, Callable[[int, int | None], Iterator[Row]]] = {
+    "training": training,
+    "whole": whole,
+    "jobs": jobs,
+    "peers": peers,
+}
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))

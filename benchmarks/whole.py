@@ -104,14 +104,14 @@ def _trained() -> Iterator[list[float]]:
 class Beside:
     """What a small job costs beside its training, and what MLflow's own calls and the same pictures cost."""
 
-    def __init__(self, experiment: str, epochs: int) -> None:
-        self.experiment, self.epochs = experiment, epochs
+    def __init__(self, experiment: str, epochs: int, *more: str) -> None:
+        self.experiment, self.epochs, self.more = experiment, epochs, more
         self.content = Path("content").absolute()
 
     def ours(self) -> float:
         """Of a sweep of JOBS jobs, per job: all of it but the steps and the looks at the validation data."""
         with _trained() as seconds:
-            whole = swept(words(self.experiment, JOBS, self.epochs), "one by one")
+            whole = swept(words(self.experiment, JOBS, self.epochs, *self.more), "one by one")
         assert len(seconds) == JOBS
         return (whole - sum(seconds)) / JOBS
 
@@ -133,7 +133,7 @@ class Beside:
         shutil.rmtree(self.content, ignore_errors=True)
         self.content.mkdir()
         client.download_artifacts(self.run_id, "", str(self.content))
-        draw = _pictures(words(self.experiment, 1, self.epochs)[0])
+        draw = _pictures(words(self.experiment, 1, self.epochs, *self.more)[0])
         begun = time.perf_counter()
         made = client.create_run(run.info.experiment_id, run_name=run.info.run_name).info.run_id
         tags = [RunTag(key, value) for key, value in run.data.tags.items() if key != "mlflow.runName"]
@@ -174,7 +174,7 @@ def _pictures(told: list[str]) -> Callable[[Path], None]:
     return draw
 
 
-def lightning(experiment: str, count: int, epochs: int) -> float:
+def lightning(experiment: str, count: int, epochs: int, *more: str) -> float:
     """The same jobs with Lightning and its MLFlowLogger, every step logged, validation and metrics alike."""
     import logging
     import warnings
@@ -189,7 +189,7 @@ def lightning(experiment: str, count: int, epochs: int) -> float:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    plan, _ = planned(words(experiment, count, epochs))
+    plan, _ = planned(words(experiment, count, epochs, *more))
     begun = time.perf_counter()
     for job in plan.jobs:
         settings = made(job.config)
