@@ -8,6 +8,7 @@ from runner.sweep.table import Row, Table
 SEED = "seed"
 MISSING = "\N{EN DASH}"  # the job does not set this key
 DECADES = 100.0  # from here on an axis is logarithmic
+DECADE = 10.0  # of what was swept: values are chosen, and learning rates are chosen by their logarithm
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,9 @@ def drawable(rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.value is not None and abs(row.value) < 1e300]
 
 
-def spans(values: list[float]) -> bool:
-    """Whether they are positive and go over two decades or more."""
-    return bool(values) and min(values) > 0 and max(values) / min(values) >= DECADES
+def spans(values: list[float], times: float = DECADES) -> bool:
+    """Whether they are positive and the largest is so many times the smallest."""
+    return bool(values) and min(values) > 0 and max(values) / min(values) >= times
 
 
 def number(text: str) -> float | None:
@@ -67,7 +68,7 @@ def _parameter(table: Table, key: str, name: str) -> Parameter:
     numeric = None not in numbers.values()
     once = {numbers[text] if numeric else text: text for text in reversed(typed)}  # 0.1 and 1e-1 are one number
     inorder = sorted(once.values(), key=lambda text: (numbers[text] is None, numbers[text] or 0.0, typed.index(text)))
-    log = numeric and spans([value for value in numbers.values() if value is not None])
+    log = numeric and spans([value for value in numbers.values() if value is not None], DECADE)
     return Parameter(key, name, inorder, numeric, log)
 
 
