@@ -69,14 +69,14 @@ def _as_sweep(given: list[str]) -> list[str]:
         found, over = conduct.again(uri, run)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
-    if over:
-        print(over)
-        sys.exit(0)
     further = [word for word in given if word != run and not word.startswith("tracking.uri=")]
     if found and any(not word.lstrip("+").startswith("hydra") for word in further):
         _stop(
             f"{further[0]}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed"
         )
+    if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
+        print(over)
+        sys.exit(0)
     typed = {word.partition("=")[0].lstrip("+") for word in further}
     found = [word for word in found if word.partition("=")[0].lstrip("+") not in typed]
     guard.recorded[:] = found

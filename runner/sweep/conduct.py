@@ -196,7 +196,7 @@ def recorded(uri: str, run_id: str) -> Manifest:
 
 
 def again(uri: str, run: str) -> tuple[list[str], str]:
-    """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing to go on with).
+    """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing left to do).
 
     Of `last`, the newest run, the sweep that it is a job of, if that has not come to its end.
     """
@@ -209,13 +209,13 @@ def again(uri: str, run: str) -> tuple[list[str], str]:
     status, tags, _ = recall.facts(uri, run_id)
     if "sweep.jobs" not in tags:
         return [], ""
-    if status == "FINISHED":
-        return [], f"sweep {run_id} is FINISHED: there is nothing left of its {tags['sweep.jobs']} jobs"
     if status == "RUNNING":
         raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
     _refuse_live(uri, run_id)
     deliver(uri, run_id)
-    return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], ""
+    over = f"sweep {run_id} is FINISHED: there is nothing left of its {tags['sweep.jobs']} jobs"
+    over = over if status == "FINISHED" else ""
+    return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], over
 
 
 def newest(uri: str, experiment: str) -> str:
