@@ -71,9 +71,7 @@ def swept(jobs: list[list[str]], how: str) -> float:
 
     begun = time.perf_counter()
     plan, settings = planned(jobs)
-    with Path(os.devnull).open("w") as null, conduct.sweeping(
-        plan, settings, launch, Console(file=null), []
-    ) as sweep:
+    with Path(os.devnull).open("w") as null, conduct.sweeping(plan, settings, launch, Console(file=null), []) as sweep:
         sweep.run(plan.jobs)
     seconds = time.perf_counter() - begun
     assert sweep.tracker.verdict[0] == "FINISHED", sweep.tracker.verdict

@@ -1,4 +1,4 @@
-"""Launchers for jobs in this process: `hydra/launcher=one_by_one` and `hydra/launcher=vectorized`."""
+"""Launchers for jobs in this process: `hydra/launcher=one_by_one`, `vectorized` and `auto`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +26,14 @@ class Vectorized:
     models: int = 256  # at most so many in one program; fewer take less memory
 
 
-for name, node in (("one_by_one", OneByOne), ("vectorized", Vectorized)):
+@dataclass
+class Auto(Vectorized):
+    """`hydra/launcher=auto`: as one program where some steps of it have shown to be faster."""
+
+    measure: bool = True
+
+
+for name, node in (("one_by_one", OneByOne), ("vectorized", Vectorized), ("auto", Auto)):
     ConfigStore.instance().store(name, node, group="hydra/launcher", provider="runner")
 
 
@@ -64,12 +71,12 @@ class OneByOneLauncher(Here):
 
 
 class VectorizedLauncher(Here):
-    def __init__(self, models: int) -> None:
+    def __init__(self, models: int, measure: bool = False) -> None:
         super().__init__()
-        self.models = models
+        self.models, self.measure = models, measure
 
     def run(self, jobs: list[Any]) -> list[Any]:
         from runner.sweep.together import run_together
 
         batches = [jobs[start : start + self.models] for start in range(0, len(jobs), self.models)]
-        return [outcome for batch in batches for outcome in run_together(batch, self._task.told, print)]
+        return [outcome for batch in batches for outcome in run_together(batch, self._task.told, print, self.measure)]

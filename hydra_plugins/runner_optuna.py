@@ -29,13 +29,13 @@ class Node:
     search_space: Any = None  # the same in the form that was used before Hydra 1.2
 
 
-#: Arguments that are worth a name; others are added with +hydra.sweeper.sampler.NAME=VALUE.
+#: Arguments that are worth a name, null: what Optuna takes; others are added with +hydra.sweeper.sampler.NAME=VALUE.
 SAMPLERS: dict[str, dict[str, Any]] = {
-    "tpe": {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 10, "multivariate": None},
-    "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "n_startup_trials": 1, "sigma0": None},
+    "tpe": {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": None, "multivariate": None},
+    "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "n_startup_trials": None, "sigma0": None},
     "random": {"_target_": "optuna.samplers.RandomSampler"},
     "grid": {"_target_": "optuna.samplers.GridSampler"},
-    "nsgaii": {"_target_": "optuna.samplers.NSGAIISampler", "population_size": 50},
+    "nsgaii": {"_target_": "optuna.samplers.NSGAIISampler", "population_size": None},
 }
 
 ConfigStore.instance().store("optuna", Node, group="hydra/sweeper", provider="runner")

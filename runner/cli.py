@@ -66,14 +66,20 @@ def _as_sweep(given: list[str]) -> list[str]:
 
     try:
         run, uri = words.run_of("resume", given)
-        found = conduct.again(uri, run)
+        found, over = conduct.again(uri, run)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
+    if over:
+        print(over)
+        sys.exit(0)
     further = [word for word in given if word != run and not word.startswith("tracking.uri=")]
-    if found and any(not word.startswith("hydra") for word in further):
+    if found and any(not word.lstrip("+").startswith("hydra") for word in further):
         _stop(
             f"{further[0]}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed"
         )
+    typed = {word.partition("=")[0].lstrip("+") for word in further}
+    found = [word for word in found if word.partition("=")[0].lstrip("+") not in typed]
+    guard.recorded[:] = found
     return ["-m", *found, *further, f"tracking.uri={uri}"] if found else []
 
 

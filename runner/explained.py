@@ -14,6 +14,8 @@ from runner.settings import Settings
 
 #: Groups whose presets are `{name: X, **arguments}`.
 COMPONENTS = ("data", "loss", "optimizer", "scheduler")
+#: Hydra's launchers that are packages of their own -> the extra that brings them.
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 
 
 def explained(error: Exception, words: list[str]) -> str:
@@ -28,6 +30,8 @@ def explained(error: Exception, words: list[str]) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
+        if group == "hydra/launcher" and preset in LAUNCHERS:
+            return f"{group}: {preset} is not installed; pip install 'runner[{LAUNCHERS[preset]}]'"
         known = f" (presets: {', '.join(options)})" if options else ""
         place = "" if any(word.startswith(f"{group}=") for word in words) else _chosen(group, preset) or place
         return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"

@@ -7,6 +7,7 @@ environment variables and unpickles reruns, all before the first line of a comma
 import contextlib
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
+from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.launcher import Launcher
@@ -63,9 +65,16 @@ VARIABLES = (
 )
 #: What a sweeper may be told to make, beside classes of the packages that the person trusts; see runner.sweep.samplers.
 PARTS = tuple(f"optuna.samplers.{name}Sampler" for name in ("TPE", "CmaEs", "Random", "Grid", "NSGAII"))
+#: What a file may tell a launcher in words: names that a cluster's queue knows.
+QUEUE = (
+    *("name", "partition", "qos", "account", "constraint", "exclude", "gres"),
+    *("mem_per_gpu", "mem_per_cpu", "pre_dispatch", "batch_size", "max_nbytes", "prefer"),
+)
 PLUGINS: dict[str, type] = {"launcher": Launcher, "sweeper": Sweeper}
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
+#: Words that a record has given, and no person.
+recorded: list[str] = []
 #: Config name -> the file that was read for it, last.
 loaded: dict[str, Path] = {}
 #: Hydra's loader that has composed last.
@@ -181,6 +190,10 @@ def compose(overrides: Sequence[str], mode: RunMode) -> DictConfig:
     return _loaders[-1].load_configuration("config", list(overrides), mode)  # type: ignore[no-any-return]
 
 
+# Processes of a launcher's register Hydra's own class beside ours; whether it is the same is told by its name.
+CheckedFiles.__name__ = FileConfigSource.__name__
+
+
 def said(overrides: Sequence[str]) -> origins.Origins:
     """Where the files of the present configuration say what, less what the command line says."""
     found = origins.Origins()
@@ -207,16 +220,23 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             config = load(self, config_name, overrides, *rest, **named)
         except RecursionError:
             raise ConfigError("defaults", "files choose each other in a circle; take one of them out") from None
-        check(config)
+        check(config, overrides)
         return config
 
     load_configuration.checked = True  # type: ignore[attr-defined]
     return load_configuration
 
 
-def check(config: DictConfig) -> None:
-    """Refuse a composed configuration that would make Hydra run what it names, or write where it says."""
+def check(config: DictConfig, words: Sequence[str]) -> None:
+    """Refuse a composed configuration that would make Hydra run what it names, or write where it says.
+
+    words: of the command line; what a person has typed there, a file may not say.
+    """
     hydra = config.hydra
+    told: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
+    if not {*told["hydra"], *told["task"]} <= set(words):
+        raise ConfigError("hydra.overrides", "a configuration may not say what was typed; leave it out")
+    typed = [word.partition("=")[0].lstrip("+") for word in words if word not in recorded]
     for key in ("callbacks", "searchpath"):
         if hydra.get(key):
             raise ConfigError(f"hydra.{key}", "a configuration may not name code for Hydra to run; leave it out")
@@ -231,7 +251,8 @@ def check(config: DictConfig) -> None:
             node = OmegaConf.to_container(hydra[key], resolve=False)
             for name, value in node.items() if isinstance(node, dict) else ():
                 _check_parts(value, f"hydra.{key}.{name!s}")
-    _check_folders(config, [word.partition("=")[0].lstrip("+") for word in hydra.overrides.hydra])
+    _check_launcher(config, typed)
+    _check_folders(config, typed)
 
 
 def _check_plugin(node: Any, key: str) -> None:
@@ -286,6 +307,43 @@ def _check_part(name: str, key: str) -> None:
         raise ConfigError(
             key, f"{name!r} may not be run{did_you_mean(name, PARTS)}; a person allows a package with --trust {first}"
         )
+
+
+def _check_launcher(config: DictConfig, typed: list[str]) -> None:
+    """What a launcher is told in words may become a command, a place or an address: a person has to type it."""
+    chosen = str(config.hydra.runtime.choices.get("hydra/launcher"))
+    usual = _leaves(_own(chosen))
+    for key, value in _leaves(OmegaConf.to_container(config.hydra.launcher, resolve=False) or {}).items():
+        name = f"hydra.launcher.{key}"
+        by_person = any(f"{name}.".startswith(f"{word}.") for word in typed)
+        if by_person or key == "_target_" or usual.get(key, ...) == value or _is_plain(key, value):
+            continue
+        raise ConfigError(
+            name, f"{value!r} may become a command or a place, so no file and no record may say it; type {name}=..."
+        )
+
+
+def _own(launcher: str) -> Any:
+    """What an installed launcher is told if nothing is said."""
+    with contextlib.suppress(Exception):
+        return OmegaConf.to_container(ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node)
+    return {}
+
+
+def _leaves(value: Any, key: str = "") -> dict[str, Any]:
+    """Dotted key -> value; an empty mapping is none."""
+    if not isinstance(value, dict):
+        return {key: value}
+    return {k: v for name, inner in value.items() for k, v in _leaves(inner, f"{key}.{name}" if key else name).items()}
+
+
+def _is_plain(key: str, value: Any) -> bool:
+    """Numbers and the names of a queue, which can do no more than be wrong."""
+    if "additional_parameters" in key:
+        return False
+    if value is None or isinstance(value, bool | int | float):
+        return True
+    return key in QUEUE and isinstance(value, str) and re.fullmatch(r"[\w.,:@%/+-]*", value) is not None
 
 
 def _check_folders(config: DictConfig, typed: list[str]) -> None:

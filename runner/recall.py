@@ -22,7 +22,18 @@ WHOLE = 32
 
 
 def find_run(uri: str, run: str) -> str:
-    """The id of the run meant by `run`: an id, a unique prefix of one, or `last`, the newest.
+    """As `find`, but of a run that has a model. Raises ConfigError for a sweep as well."""
+    run_id = find(uri, run)
+    tags = _open(uri).get_run(run_id).data.tags
+    if "sweep.jobs" in tags:
+        best = tags.get("sweep.best")
+        known = f"the best is {best}" if best else "`runner runs` shows them"
+        raise ConfigError("", f"{run_id} is a sweep of {tags['sweep.jobs']} jobs; name one of its jobs: {known}")
+    return run_id
+
+
+def find(uri: str, run: str) -> str:
+    """The id of the run or sweep meant by `run`: an id, a unique prefix of one, or `last`, the newest.
 
     Raises ConfigError when there is no such run, or several.
     """

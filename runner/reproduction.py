@@ -3,11 +3,15 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from runner import checkpoint
 from runner.events import Epoch, Event, Step
+
+if TYPE_CHECKING:
+    from runner.run import Run
 
 #: Metrics that training measures; others, such as those of the machine, are of no account.
 KINDS = ("train/", "valid/", "test/")
@@ -58,6 +62,18 @@ class Digests:
     def at(self, step: int) -> None:
         if step in self.steps:
             self.taken[step] = checkpoint.digest(self.model.state_dict())
+
+
+@dataclass
+class Pruned:
+    """An observer that ends a run where a sweep has given it up; which other jobs there were, nobody asks again."""
+
+    run: "Run"
+    epoch: int
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Epoch) and event.epoch == self.epoch:
+            self.run.stopped = f"pruned after epoch {self.epoch}"
 
 
 def counted(names: Iterable[str]) -> list[str]:

@@ -93,7 +93,7 @@ def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[M
     from runner.settings import made
     from runner.sweep import conduct
 
-    run_id = recall.find_run(config.tracking.uri, wanted)
+    run_id = recall.find(config.tracking.uri, wanted)
     plan = conduct.recorded(config.tracking.uri, run_id)
     wish = search.read(plan.search or {})
     for key in CHANGES:

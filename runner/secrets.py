@@ -14,9 +14,11 @@ _NAME = re.compile(rf"(?:^|[_.\-])(?:{_WORDS})$", re.IGNORECASE)
 _URI = re.compile(r"(?<=://)(?:[^/\s@:'\"]*:(?!\d+(?:[/?#\s'\"]|$))[^\s'\"]*@|[^/\s'\"?#]+@)")
 #: A value that is one URI with a user in it.
 _WHOLE = re.compile(r"[a-z][a-z0-9+.\-]*://[^/]*:(?!\d+(?:/|$))[^@]*@", re.IGNORECASE)
-#: `?password=x` of a URI, `key=value` of a command line and `key: value` of YAML.
+_VALUE = r"[^\s&'\",;}\])]+"
+#: `?password=x` of a URI, `key=value` and `key=value,value` of a command line and `key: value` of YAML.
 _PAIR = re.compile(
-    rf"(?<![\w\-])(?P<key>(?:[\w.\-]*[_.\-])?(?:{_WORDS}))(?P<is>['\"]?\s*[=:]\s*['\"]?)(?P<value>[^\s&'\",;}}\])]+)",
+    rf"(?<![\w\-])(?P<key>(?:[\w.\-]*[_.\-])?(?:{_WORDS}))(?P<is>['\"]?\s*[=:]\s*['\"]?)"
+    rf"(?P<value>{_VALUE}(?:['\"]?,(?!['\"]?[\w.\-]+['\"]?\s*[=:])['\"]?{_VALUE})*)",
     re.IGNORECASE,
 )
 
@@ -51,6 +53,22 @@ def without(value: Any, name: str = "") -> Any:
     return value
 
 
+def filled(value: Any, typed: Any, name: str = "") -> Any:
+    """`value` with the secrets that `without` has taken from it, as far as they are in `typed`."""
+    if isinstance(value, dict) and isinstance(typed, dict):
+        return {k: filled(v, typed.get(k), str(k)) for k, v in value.items()}
+    if isinstance(value, list) and isinstance(typed, list) and len(value) == len(typed):
+        return [filled(one, other, name) for one, other in zip(value, typed, strict=True)]
+    return typed if _is_taken(value) and without(typed, name) == value else value
+
+
+def missing(value: Any, key: str = "") -> str:
+    """The dotted key of the first secret that was taken from `value`; "" if none was."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    found = (missing(one, f"{key}.{name}" if key else str(name)) for name, one in inner)
+    return key if _is_taken(value) else next((one for one in found if one), "")
+
+
 def mask_logs() -> None:
     """From here on whatever is logged, by Hydra or MLflow too, is logged without secrets."""
     make = logging.getLogRecordFactory()
@@ -62,6 +80,10 @@ def mask_logs() -> None:
         return made
 
     logging.setLogRecordFactory(record)
+
+
+def _is_taken(value: Any) -> bool:
+    return isinstance(value, str) and MASK in value
 
 
 def _pair(found: re.Match[str]) -> str:

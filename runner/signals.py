@@ -1,7 +1,9 @@
 """SIGINT and SIGTERM take effect between two steps; a second SIGINT takes effect at once."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -19,6 +21,7 @@ class Signals:
 
     def __init__(self) -> None:
         self._received: int | None = None
+        self._waits = True
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -30,6 +33,9 @@ class Signals:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+            outer = getattr(handler, "__self__", None)
+            if isinstance(outer, Signals):  # what came too late for this block is for the one around it
+                outer._received = outer._received or self._received
 
     def stop(self) -> Interrupted | None:
         """What to end with, if a signal has come."""
@@ -40,7 +46,19 @@ class Signals:
         if (reason := self.stop()) is not None:
             raise reason
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Around a block that only waits for others: a signal ends it."""
+        self.check()
+        self._waits = False
+        try:
+            yield
+        finally:
+            self._waits = True
+
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self._received is not None and number == signal.SIGINT:
-            raise Interrupted(number)
+        again = self._received is not None and number == signal.SIGINT
         self._received = number
+        if again or not self._waits:
+            self._waits = True
+            raise Interrupted(number)

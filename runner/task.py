@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from runner import composed, gathered, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.spool import Undelivered
+from runner.sweep.digest import digest
 from runner.sweep.job import Told
-from runner.sweep.manifest import Job, Manifest
+from runner.sweep.manifest import Job, Manifest, complete, same
 from runner.sweep.outcome import Outcome
+from runner.sweep.rows import DIGEST
 
 if TYPE_CHECKING:
     from runner.sweep.conduct import Launch, Sweep
@@ -34,6 +36,7 @@ class Task:
     told: Told | None = None  # what the jobs of a sweep share
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
+    pid: int = field(default_factory=os.getpid)
     begun: bool = False
     codes: list[int] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
@@ -64,24 +67,31 @@ class Task:
         from runner.sweep import job
 
         assert self.told is not None
-        self._settle()
-        return job.run(self.jobs[number], self.told)
+        here = self._settle()
+        return job.run(self.jobs[number], self.told) if here else job.elsewhere(self.jobs[number], self.told)
 
     def _run(self, config: DictConfig, overrides: list[str]) -> int:
         settings = composed.settings(config, overrides)
         for line in composed.left_over(overrides):
             print(line, file=sys.stderr)
         context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
+        if self.name == "train":
+            context.tags[DIGEST] = digest(OmegaConf.to_container(config, resolve=True), places.experiments())  # type: ignore[arg-type]
         return int(self.command.with_settings(settings, context, **self.own))
 
     @property
     def command(self) -> Any:
         return importlib.import_module(f"runner.commands.{self.name}")
 
-    def _settle(self) -> None:
-        """Make another process what `runner` has made of the first: its place, its trust, its experiments."""
+    def _settle(self) -> bool:
+        """Make another process what `runner` has made of the first: its place, its trust, its experiments.
+
+        Gives whether this is the first.
+        """
+        if os.getpid() == self.pid:
+            return True
         if os.environ.get(places.ACTIVE) == str(os.getpid()):
-            return
+            return False
         os.environ[places.ACTIVE] = str(os.getpid())
         os.environ.setdefault("RUNNER_TRUST", self.trust)
         if Path(self.place).is_dir():
@@ -89,6 +99,7 @@ class Task:
         for folder in reversed(places.experiments()):
             use_folder(folder)
         secrets.mask_logs()
+        return False
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "failures": [], "codes": []}
@@ -105,6 +116,7 @@ def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLau
     from runner.sweep import conduct
 
     plan, settings, run_id, left_out = _planned(task, found, compose, config)
+    task.begun = True
     with conduct.sweeping(plan, settings, launched(task, launch), screen.console(), words(), run_id) as under_way:
         under_way.run(plan.jobs)
     task.codes.append(code(under_way) or (2 if left_out else 0))
@@ -154,9 +166,13 @@ def _planned(
     from runner.sweep import conduct
 
     wanted, uri = config.sweep.resume, config.tracking.uri
+    found = [[word for word in job if not word.startswith("sweep.resume=")] for job in found]
     if wanted is not None and wanted != "last":
-        run_id = recall.find_run(uri, str(wanted))
-        plan = conduct.recorded(uri, run_id)
+        further = [word for word in found[0] if not word.startswith("tracking.uri=")]
+        if further:
+            raise ConfigError("sweep.resume", f"a sweep goes on as it was recorded; leave out {further[0]}")
+        run_id = recall.find(uri, str(wanted))
+        plan = complete(conduct.recorded(uri, run_id))
         settings = made(plan.jobs[0].config)
         settings.tracking.uri = uri
         return plan, settings, run_id, False
@@ -168,17 +184,17 @@ def _planned(
         return plan, settings, "", len(good) < len(found)
     run_id = conduct.newest(settings.tracking.uri, settings.tracking.experiment or study)
     recorded = conduct.recorded(settings.tracking.uri, run_id)
-    if [job.words for job in recorded.jobs] != [job.words for job in plan.jobs]:
+    if not same(recorded, plan):
         raise ConfigError(
             "sweep.resume",
             f"the last sweep, {run_id[:8]} ({recorded.title}), has other jobs than this command ({plan.title});"
             f" to go on with it: runner resume {run_id[:8]}",
         )
-    return recorded, settings, run_id, len(good) < len(found)
+    return complete(recorded, plan), settings, run_id, len(good) < len(found)
 
 
 def launcher(config: DictConfig) -> list[str]:
     """The words that choose and set up Hydra's launcher."""
     chosen = config.hydra.runtime.choices["hydra/launcher"]
-    typed = [word for word in config.hydra.overrides.hydra if word.startswith("hydra.launcher.")]
+    typed = [word for word in config.hydra.overrides.hydra if word.lstrip("+").startswith("hydra.launcher.")]
     return [f"hydra/launcher={chosen}", *typed]

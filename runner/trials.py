@@ -50,7 +50,8 @@ def config(base: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
     made, parser = OmegaConf.merge(schema(), json.loads(json.dumps(base))), OverridesParser.create()
     for word in words(texts):
         override = parser.parse_override(word)
-        OmegaConf.update(made, override.key_or_group, override.value(), merge=True, force_add=override.is_add())
+        adds = override.is_add() or override.is_force_add()
+        OmegaConf.update(made, override.key_or_group, override.value(), merge=True, force_add=adds)
     return OmegaConf.to_container(made, resolve=True)  # type: ignore[return-value]
 
 

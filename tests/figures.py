@@ -21,6 +21,7 @@ from tests import (
     test_reconcile,
     test_resume,
     test_status,
+    test_sweep,
 )
 
 #: name -> (folder, empty store) -> its line.
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[Path, Path], str]] = {
     "stores": lambda *_: test_reconcile.figure_store_race(),
     "live": lambda *_: test_reconcile.figure_live_runs(),
     "server": lambda *_: test_delivery.figure_server_killed(),
+    "sweeps": lambda folder, _: test_sweep.figure(folder),
     "reproduce": lambda *_: clean_clone.figure(),
 }
 

@@ -45,6 +45,15 @@ def test_a_run_and_a_sweep_keep_no_secret(first: list[str], workplace: Path) -> 
     assert leaks(workplace) == []
 
 
+def test_a_sweep_over_a_secret_keeps_none(workplace: Path) -> None:
+    words = (f"+tracking.tags.password={PLANTED[2]},{PLANTED[0]}", f"+tracking.tags.note={PLANTED[3]},x")
+    done = runner("-m", "trainer.epochs=1", "plots=[]", *words, cwd=workplace, env=ENVIRONMENT)
+    assert [secret for secret in PLANTED if secret in done.out + done.err] == []
+    assert leaks(workplace) == []
+    [manifest] = workplace.glob("mlruns/*/*/artifacts/manifest.json")
+    assert "tracking.tags.password=***" in manifest.read_text()
+
+
 def test_a_failure_keeps_no_secret(workplace: Path) -> None:
     (workplace / "experiments").mkdir()
     (workplace / "experiments/bad.py").write_text(FAILS)
@@ -87,6 +96,9 @@ def test_a_leak_would_be_found(workplace: Path) -> None:
         ("http://host:8080/a@b and mail me@home.org", "http://host:8080/a@b and mail me@home.org"),
         ("a=1&access_token=abc", "a=1&access_token=***"),
         ("{'password': 'abc', 'lr': 0.1}", "{'password': '***', 'lr': 0.1}"),
+        ("-m a.password=abc,def seed=1,2", "-m a.password=*** seed=1,2"),
+        ('{"password":"abc","lr":0.1}', '{"password":"***","lr":0.1}'),
+        ("f(password=abc,lr=0.1)", "f(password=***,lr=0.1)"),
         ("model.layers.emb.num_tokens=100", "model.layers.emb.num_tokens=100"),
         ("author=me@home.org http://host/a@b", "author=me@home.org http://host/a@b"),
     ],

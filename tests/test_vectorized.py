@@ -14,7 +14,7 @@ from runner.finite import Diverged
 from runner.prepare import prepare
 from runner.run import Run, drive
 from runner.settings import Settings
-from runner.vectorized import drive_many, feed, groups
+from runner.vectorized import drive_many, feed, groups, team
 from runner.vectorized.draws import Draws
 from tests.conftest import settings
 
@@ -172,9 +172,7 @@ def test_together_is_alone_in_float32(made: Made, optimizer: str, layers: str) -
 
 
 @pytest.mark.parametrize("layers", ["plain", "dropout", "batchnorm"])
-def test_the_law_fails_when_two_share_their_batches(
-    made: Made, monkeypatch: pytest.MonkeyPatch, layers: str
-) -> None:
+def test_the_law_fails_when_two_share_their_batches(made: Made, monkeypatch: pytest.MonkeyPatch, layers: str) -> None:
     order = feed._order
     monkeypatch.setattr(feed, "_order", lambda run, epoch, total: order(shared, epoch, total))
     told = jobs(layers=layers)
@@ -300,6 +298,16 @@ def test_a_large_model_takes_torchs_fused_step(made: Made) -> None:
         assert apart(runs, others) < 1e-10
 
 
+def test_shares_of_the_work_on_several_threads(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(team, "WORTH", 1)
+    told = jobs(5, layers="both", optimizer="adam", threads=2, metrics=["MeanAbsoluteError"])
+    told[1].trainer.epochs = 4
+    runs, _, _ = together(made, told)
+    assert torch.get_num_threads() == 2
+    others, _, _ = alone(made, told)
+    assert apart(runs, others) < 1e-10
+
+
 def test_every_run_may_have_its_own_data_and_dropout(made: Made) -> None:
     told = jobs(layers="dropout")
     told[1].data = {**told[1].data, "path": PLACE["other"]}
@@ -369,7 +377,7 @@ def test_a_checkpoint_holds_one_model_of_many(made: Made, format: str) -> None:
     few, many = jobs(2, layers="both", every=3, format=format), jobs(20, layers="both", every=3, format=format)
     sizes = []
     for told in (few, many):
-        runs, seen, _ = together(made, told)
+        _, seen, _ = together(made, told)
         files = {p.name: p for p in seen[0].of(Snapshot)[0].folder.iterdir()}
         sizes.append({name: path.stat().st_size for name, path in files.items() if path.suffix == ".pt"})
     assert sizes[0] == sizes[1]
@@ -386,8 +394,8 @@ def test_a_run_that_has_left_owns_its_tensors(made: Made) -> None:
 
 def test_snapshots_on_the_way_are_those_of_a_run_alone(made: Made) -> None:
     told = jobs(layers="dropout", optimizer="adam", every="7 steps")
-    runs, seen, _ = together(made, told)
-    others, expected, _ = alone(made, told)
+    _, seen, _ = together(made, told)
+    _, expected, _ = alone(made, told)
     for one, other in zip(seen, expected, strict=True):
         assert [(s.name, s.step) for s in one.of(Snapshot)] == [(s.name, s.step) for s in other.of(Snapshot)]
         for a, b in zip(one.of(Snapshot), other.of(Snapshot), strict=True):
@@ -417,8 +425,8 @@ def test_what_cannot_be_stacked_says_why(made: Made, kind: str) -> None:
 
 
 def test_runs_are_grouped_by_what_one_program_can_train(made: Made) -> None:
-    told = [*jobs(2), *jobs(2, layers="both"), *jobs(2, optimizer="adam"), *jobs(1, batch_size=4), *jobs(2, accumulate=3)]
-    told.append(jobs(1, layers="both")[0])
+    told = [*jobs(2), *jobs(2, layers="both"), *jobs(2, optimizer="adam")]
+    told += [*jobs(1, batch_size=4), *jobs(2, accumulate=3), *jobs(1, layers="both")]
     found, left = groups([made(one) for one in told])
     assert found == [[0, 1], [2, 3, 9], [4, 5]]
     assert list(left) == [6, 7, 8]

@@ -22,7 +22,8 @@ UNSEEN = ("checkpoint.", "plots", "tracking.", "trainer.time_limit", "trainer.wo
 def with_run(uri: str, run: str) -> int:
     """Train again and compare every recorded value and the weights' SHA-256; 0 only if all are identical.
 
-    The tracking store is only read. An interrupted run is repeated up to its last recorded step.
+    The tracking store is only read. An interrupted run is repeated up to its last recorded step, one that a sweep
+    has pruned up to that epoch.
     """
     from runner import recall, reproduction
     from runner.checkpoint import CheckpointError
@@ -39,7 +40,9 @@ def with_run(uri: str, run: str) -> int:
         try:
             weights = _weights(uri, run_id, tags, again)
             digests = reproduction.Digests(again.model, {step for step, _ in weights.values()})
-            end = [] if status == "FINISHED" else [reproduction.end(recorded, digests.steps)]
+            end: list[Observer] = [] if status == "FINISHED" else [reproduction.end(recorded, digests.steps)]
+            if "sweep.pruned" in tags:
+                end.append(reproduction.Pruned(again, int(tags["sweep.pruned"])))
             _train(again, signals, digests, *end)
         except CheckpointError as error:
             print(error, file=sys.stderr)

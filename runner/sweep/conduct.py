@@ -1,21 +1,23 @@
 """A sweep from its first job to its last: one parent run around all of them, and the truth at its end."""
 
 import contextlib
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import recall, secrets, stores, tracking
+from runner import places, recall, reconcile, secrets, stores, tracking
 from runner.errors import ConfigError
 from runner.events import Finished, Kept
 from runner.plots import save
 from runner.settings import Settings, made
-from runner.signals import Interrupted
+from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
 from runner.sweep import files, manifest, plots, rows, screen, summary
 from runner.sweep.board import Board
+from runner.sweep.digest import digest
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job, Manifest
 from runner.sweep.outcome import Outcome
@@ -33,12 +35,15 @@ Launch = Callable[[list[Job], Told], list[Outcome]]
 class Sweep:
     """Jobs under way and what has become of them. `run` may be called again and again with further jobs."""
 
-    def __init__(self, plan: Manifest, told: Told, tracker: "Tracker", launch: Launch, folder: Path) -> None:
-        self.plan, self.told, self.tracker = plan, told, tracker
+    def __init__(
+        self, plan: Manifest, told: Told, tracker: "Tracker", launch: Launch, folder: Path, signals: Signals
+    ) -> None:
+        self.plan, self.told, self.tracker, self._signals = plan, told, tracker, signals
         self.outcomes: dict[int, Outcome] = {}
         self._launch, self._folder, self._numbers = launch, folder, count()
         self._experiment = tracker.client.get_run(tracker.run_id).info.experiment_id
         self._epochs = {job.number: _epochs(job) for job in plan.jobs}
+        self.reused: dict[int, Any] = {}  # job -> the run that had been made before
         self._before: set[int] = set()  # jobs whose run has ended before this process began, and goes on
 
     def run(self, jobs: list[Job]) -> list[Outcome]:
@@ -49,8 +54,9 @@ class Sweep:
             self._epochs |= {job.number: _epochs(job) for job in new}
             self.keep({manifest.NAME: self.plan.text()})
         left = [job for job in jobs if job.number not in self.outcomes]
-        for outcome in self._launch(left, self.told) if left else []:
-            self.outcomes[outcome.number] = outcome
+        with self._signals.at_once():
+            for outcome in self._launch(left, self.told) if left else []:
+                self.outcomes[outcome.number] = outcome
         return [self.outcomes[job.number] for job in jobs]
 
     def table(self) -> Table:
@@ -71,6 +77,19 @@ class Sweep:
             elif row.run_id:
                 self._before.add(row.number)
 
+    def reuse(self, folders: list[Path]) -> None:
+        """Of jobs that have no run yet: those that a run of this experiment has trained already are not run again.
+
+        folders: where `experiments` modules are.
+        """
+        new = [job for job in self.plan.jobs if not job.run_id]
+        self.reused = rows.finished(self.tracker.client, self._experiment, _digests(new, folders))
+        told = rows.rows(self.plan.jobs, self._epochs, self.reused, {}, self.plan.metric)
+        for row in [row for row in told if row.number in self.reused]:
+            self.outcomes[row.number] = Outcome(
+                row.number, row.run_id, row.status, row.value, row.metrics, [], row.epoch, row.pruned
+            )
+
     def leave(self, numbers: Iterable[int]) -> None:
         """Of a sweep that goes on: these jobs are over, though they are not FINISHED, and nobody waits for them."""
         self._before -= set(numbers)
@@ -84,7 +103,7 @@ class Sweep:
         self.tracker.record(Kept(folder))
 
     def keep_table(self, table: Table) -> None:
-        self.keep({"results.csv": secrets.masked(files.csv(table)), "results.json": files.mlflow_table(table)})
+        self.keep({"results.csv": files.csv(table), "results.json": files.mlflow_table(table)})
 
     def keep_plots(self, table: Table) -> None:
         """The pictures of the sweep; one that cannot be drawn is said, and takes no other with it."""
@@ -119,18 +138,26 @@ def sweeping(
     name, files_ = settings.tracking.run_name or plan.title, {manifest.NAME: plan.text()}
     tags = _tags(plan, settings, words)
     status, table = "FAILED", Table([], plan.metric, plan.mode)
-    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder, Signals() as signals:
         sweep: Sweep | None = None
         try:
             with tracking.recording(uri, experiment, name, tags, {}, files_, run_id or None) as tracker:
-                sweep = Sweep(plan, Told(tracker.run_id, plan.study, plan.metric, uri), tracker, launch, Path(folder))
+                process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
+                told = Told(tracker.run_id, plan.study, plan.metric, uri, process)
+                sweep = Sweep(plan, told, tracker, launch, Path(folder), signals)
                 if run_id:
                     sweep.take_up()
+                if settings.sweep.reuse:
+                    sweep.reuse(places.experiments())
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
                 shown = screen.watching(console, plan.total)
                 try:
                     with Board(sweep.table, shown, sweep.keep_table):
                         yield sweep
+                        signals.check()
+                except (Interrupted, KeyboardInterrupt):
+                    reconcile.reconcile(tracker.client)  # processes of a launcher's have died with it
+                    raise
                 finally:
                     table = sweep.table()
                     shown.close(table)
@@ -156,33 +183,39 @@ def verdict(table: Table) -> tuple[str, str]:
 
 
 def recorded(uri: str, run_id: str) -> Manifest:
-    """The manifest of a recorded sweep, each job with the run that it has."""
+    """The manifest of a recorded sweep, each job with the run that it has.
+
+    Raises ConfigError while one of its jobs is still at work.
+    """
     found = manifest.read(recall.text(uri, run_id, manifest.NAME))
-    for number, run in _children(uri, run_id).items():
+    for number, run in _refuse_live(uri, run_id).items():
         for job in found.jobs:
             if job.number == number:
                 job.run_id = run.info.run_id
     return found
 
 
-def again(uri: str, run: str) -> list[str]:
-    """The words by which the sweep `run` goes on; empty if it is a single run.
+def again(uri: str, run: str) -> tuple[list[str], str]:
+    """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing to go on with).
 
     Of `last`, the newest run, the sweep that it is a job of, if that has not come to its end.
     """
     from runner.commands.resume import deliver
 
-    run_id = recall.find_run(uri, run)
+    run_id = recall.find(uri, run)
     parent = recall.facts(uri, run_id)[1].get(rows.PARENT)
     if run == "last" and parent and recall.facts(uri, parent)[0] != "FINISHED":
         run_id = parent
     status, tags, _ = recall.facts(uri, run_id)
     if "sweep.jobs" not in tags:
-        return []
+        return [], ""
+    if status == "FINISHED":
+        return [], f"sweep {run_id} is FINISHED: there is nothing left of its {tags['sweep.jobs']} jobs"
     if status == "RUNNING":
         raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
+    _refuse_live(uri, run_id)
     deliver(uri, run_id)
-    return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"]
+    return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], ""
 
 
 def newest(uri: str, experiment: str) -> str:
@@ -196,8 +229,23 @@ def newest(uri: str, experiment: str) -> str:
     return str(runs[0].info.run_id)
 
 
+def _refuse_live(uri: str, run_id: str) -> dict[int, Any]:
+    """The runs of the sweep's jobs, none of which may be at work: a launcher's processes may outlive the sweep's."""
+    found = _children(uri, run_id)
+    for number, run in found.items():
+        if run.info.status == "RUNNING":
+            who = reconcile.owner(run)
+            raise ConfigError(
+                "",
+                f"job {number} of sweep {run_id} is still at work, in process {who.get('pid')} on {who.get('host')};"
+                " wait for its end, or stop it",
+            )
+    return found
+
+
 def _children(uri: str, run_id: str) -> dict[int, Any]:
     client = stores.open_store(uri)
+    reconcile.reconcile(client)
     return rows.children(client, client.get_run(run_id).info.experiment_id, run_id)
 
 
@@ -206,6 +254,9 @@ def _close(sweep: Sweep, table: Table) -> None:
     sweep.keep_table(table)
     sweep.keep_plots(table)
     tags = {"sweep.finished": str(len(table.having("FINISHED")))}
+    if sweep.reused:
+        told = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}
+        tags |= {"sweep.reused": json.dumps(told)}
     if best is not None:
         tags |= {
             "sweep.best": best.run_id,
@@ -233,8 +284,9 @@ def _tell(sweep: Sweep, status: str, table: Table, console: "Console") -> None:
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:
     told = f"sweep {sweep.told.parent} of {sweep.plan.total} jobs in experiment {experiment!r}"
-    done = len(sweep.outcomes)
-    return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already" if done else "")
+    done, reused = len(sweep.outcomes), len(sweep.reused)
+    other = f", {reused} of them by runs that are reused" if reused else ""
+    return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already{other}" if done else "")
 
 
 def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str]:
@@ -242,6 +294,10 @@ def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str
 
     told = environment.tags([secrets.masked(word) for word in words], build.device(settings.device))
     return {**told, "sweep.jobs": str(plan.total), **dict([files.TAG])}
+
+
+def _digests(jobs: list[Job], folders: list[Path]) -> dict[int, str]:
+    return {job.number: digest(job.config, folders) for job in jobs}
 
 
 def _epochs(job: Job) -> int:

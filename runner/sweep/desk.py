@@ -4,7 +4,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runner.events import Event, Kept, Observer
+from runner.events import Epoch, Event, Kept, Observer
 from runner.sweep import job
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job
@@ -97,6 +97,12 @@ class Desk:
                 self.outcomes[member.job.number] = self._closed(member, error)
             finally:
                 member.run.close()
+
+    def record(self, event: Event) -> None:
+        """An epoch of a job's is over: those before it whose pictures are there wait no longer."""
+        if isinstance(event, Epoch):
+            while self._over and self.renderer.ready(self._over[0][0].run.folder):
+                self.close(len(self._over) - 1)
 
     def _closed(self, member: Member, error: BaseException | None) -> Outcome:
         """End the job's run with the truth."""

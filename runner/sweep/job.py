@@ -12,7 +12,7 @@ import yaml
 from runner import secrets, spool
 from runner.context import Context
 from runner.settings import Settings, made
-from runner.signals import Signals
+from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
 from runner.sweep.manifest import Job
 from runner.sweep.outcome import Outcome
@@ -34,6 +34,7 @@ class Told:
     study: str  # the experiments file, or `runner`
     metric: str  # what jobs are ranked by
     uri: str
+    process: str = ""  # that conducts the sweep, as its run's tag tells it
 
 
 def run(job: Job, told: Told) -> Outcome:
@@ -57,6 +58,24 @@ def run(job: Job, told: Told) -> Outcome:
         return ended(job, made, told, begun[0], "FINISHED")
     except Exception as error:
         return failed(job, made, told, context, settings, (begun or [job.run_id])[0], error)
+
+
+def elsewhere(job: Job, told: Told) -> Outcome:
+    """The same in a process of a launcher's, where an interruption is no more than the end of this job.
+
+    A job that has waited in a queue for longer than its sweep was conducted is not begun: a resumed sweep runs it.
+    """
+    from runner import reconcile, stores
+
+    client = stores.open_store(told.uri)
+    reconcile.reconcile(client)
+    parent = client.get_run(told.parent)
+    if parent.info.status != "RUNNING" or parent.data.tags.get(reconcile.PROCESS) != told.process:
+        return Outcome(job.number, job.run_id, "KILLED", reason=f"sweep {told.parent} does not go on in {told.process}")
+    try:
+        return run(job, told)
+    except Interrupted as stop:
+        return Outcome(job.number, job.run_id, "KILLED", reason=str(stop))
 
 
 def configured(job: Job, told: Told) -> tuple[Settings, Context]:

@@ -81,16 +81,33 @@ def read(text: str) -> Manifest:
 
 
 def varied(jobs: list[list[str]]) -> list[dict[str, str]]:
-    """Of each job's words those whose value is not the same in all jobs: key -> value."""
+    """Of each job's words those whose value is not the same in all jobs: key -> value, without secrets."""
     told = [dict(word.partition("=")[::2] for word in job if "=" in word) for job in jobs]
     keys = dict.fromkeys(key for job in told for key in job)
     differ = [key for key in keys if len({job.get(key) for job in told}) > 1]
-    return [{key.lstrip("+"): job[key] for key in differ if key in job} for job in told]
+    shown = [{key: secrets.without(job[key], key) for key in differ if key in job} for job in told]
+    return [{key.lstrip("+"): value for key, value in job.items()} for job in shown]
 
 
 def same(one: Manifest, other: Manifest) -> bool:
-    """Whether both run the same jobs."""
-    return [job.words for job in one.jobs] == [job.words for job in other.jobs]
+    """Whether both run the same jobs, as far as is known without secrets."""
+    words = [[[secrets.masked(word) for word in job.words] for job in plan.jobs] for plan in (one, other)]
+    return words[0] == words[1]
+
+
+def complete(recorded: Manifest, typed: Manifest | None = None) -> Manifest:
+    """A record with the secrets that it was not told, of the same jobs as they were typed again.
+
+    Raises ConfigError for one that is needed and not there.
+    """
+    for job, again in zip(recorded.jobs, typed.jobs if typed else recorded.jobs, strict=True):
+        job.config = secrets.filled(job.config, again.config)
+        key = secrets.missing({name: value for name, value in job.config.items() if name != "tracking"})
+        if key:
+            raise ConfigError(
+                "", f"{key} is a secret and in no record; type the sweep's command again, with sweep.resume=last"
+            )
+    return recorded
 
 
 def without_config(job: Job) -> Job:

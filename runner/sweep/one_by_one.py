@@ -37,7 +37,7 @@ def _train(desk: Desk, job: Job, signals: Signals) -> None:
         return
     limit = TimeLimit(member.settings.trainer.time_limit)
     try:
-        drive(member.run, *desk.open(member), stop=lambda: signals.stop() or limit.stop())
+        drive(member.run, *desk.open(member), desk, stop=lambda: signals.stop() or limit.stop())
     except BaseException as error:
         desk.end(member, error)
         if not isinstance(error, Exception):

@@ -50,6 +50,10 @@ class Renderer:
             if future.exception() is not None:
                 plots.save(pickle.loads(told), path)
 
+    def ready(self, folder: Path) -> bool:
+        """Whether `wait` would not wait."""
+        return all(future.done() for path, _, future in self._begun if path.is_relative_to(folder))
+
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
         for process in self._processes:

@@ -29,6 +29,17 @@ def children(client: "MlflowClient", experiment_id: str, parent: str) -> dict[in
     return {int(run.data.tags[JOB]): run for run in sorted(found, key=_age) if JOB in run.data.tags}
 
 
+def finished(client: "MlflowClient", experiment_id: str, digests: dict[int, str]) -> dict[int, "Run"]:
+    """Job number -> the newest run of the experiment that has its digest, is FINISHED and was not given up early."""
+    found = {}
+    for number, sha in digests.items():
+        where = f"attributes.status = 'FINISHED' AND tags.`{DIGEST}` = '{sha}'"
+        runs = client.search_runs([experiment_id], where, order_by=["attributes.start_time DESC"])
+        for run in [run for run in runs if PRUNED not in run.data.tags][:1]:
+            found[number] = run
+    return found
+
+
 def rows(
     jobs: Iterable[Job], epochs: dict[int, int], runs: dict[int, "Run"], told: dict[int, Outcome], metric: str
 ) -> list[Row]:

@@ -92,6 +92,11 @@ def search(wish: Wish, sweep: "Sweep", study: Study, make: Callable[[int, dict[s
     """
     parent, total = sweep.told.parent, study.total(wish.n_trials)
     there = {job.number: job for job in sweep.plan.jobs}
+    if any(number >= study.count for number in there):
+        raise ConfigError(
+            "hydra.sweeper.storage",
+            f"study {study.name!r} does not know the trials of sweep {parent[:8]}; bring it back",
+        )
     left = study.left_by(parent)
     sweep.leave(there.keys() - set(left))
     while left or study.count < total:

@@ -1,5 +1,6 @@
 """Jobs of a sweep whose models are trained as one program; each has its own run, as if it had been alone."""
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,15 +13,19 @@ from runner.sweep.outcome import Outcome
 
 if TYPE_CHECKING:
     from runner.limit import TimeLimit
+    from runner.run import Run
 
 #: Runs that have ended and are closed later: their pictures are drawn meanwhile.
 WAITING = 8
+#: Members at most of a group that is measured; what a member costs does not change beyond.
+MEASURED = 64
 
 
-def run_together(jobs: list[Job], told: Told, say: Callable[[str], None]) -> list[Outcome]:
+def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measure: bool = False) -> list[Outcome]:
     """Run the jobs: those that can be stacked as few programs, and the others one by one.
 
     say: is told of every group, and of every job that runs by itself why it does.
+    measure: some steps of each group are measured both ways, and the faster way is taken.
     Raises Interrupted when the process was told to stop, with all records closed.
     """
     from runner.sweep.rendering import rendering
@@ -32,8 +37,14 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None]) -> lis
         try:
             together, alone = groups([member.run for member in members])
             for numbers in together:
-                say(f"jobs {_numbers([members[i] for i in numbers])} are trained as one program")
-                _train(desk, [members[i] for i in numbers], signals)
+                group = [members[i] for i in numbers]
+                times = _gain(group, told) if measure else math.inf
+                if times < 1:
+                    alone |= dict.fromkeys(numbers, f"one program of them is only {times:.2g} times as fast")
+                    continue
+                measured = f", {times:.2g} times as fast as one after the other" if measure else ""
+                say(f"jobs {_numbers(group)} are trained as one program{measured}")
+                _train(desk, group, signals)
         finally:
             for member in members:
                 member.run.close()
@@ -66,6 +77,24 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
     finally:
         desk.close()
     signals.check()
+
+
+def _gain(group: list[Member], told: Told) -> float:
+    """How many times as fast the group is as one program."""
+    from runner.prepare import prepare
+    from runner.vectorized.faster import gain
+
+    made: list[Run] = []
+
+    def make(count: int) -> "list[Run]":
+        made.extend(prepare(member.settings, told.study) for member in group[:count])
+        return made[-count:]
+
+    try:
+        return gain(make, min(len(group), MEASURED))
+    finally:
+        for run in made:
+            run.close()
 
 
 def _reason(signals: Signals, limits: list["TimeLimit"]) -> BaseException | None:

@@ -239,7 +239,8 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
             return vmap(one, randomness="error")(values, x)
         except Exception as error:
             message = str(error).strip().split("\n")[0][:150]
-            raise Unstackable(f"{type(module).__name__} cannot be computed for many models at once: {message}") from error
+            name = type(module).__name__
+            raise Unstackable(f"{name} cannot be computed for many models at once: {message}") from error
         finally:
             module.train(was_training)
 

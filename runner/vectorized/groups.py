@@ -11,6 +11,9 @@ from runner.vectorized.optimizers import rule
 from runner.vectorized.trial import trial
 from runner.vectorized.unstackable import Unstackable
 
+#: Settings of an optimizer that decide which operations its step has; the others are numbers, and each run has its own.
+FLAGS = ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
+
 
 def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
     """The numbers of runs that can be trained together, group by group, and of each of the others why it cannot."""
@@ -60,7 +63,7 @@ def check(run: Run) -> None:
 def key(run: Run) -> Any:
     """Equal for runs that one program can train."""
     trainer, [group] = run.settings.trainer, run.state.optimizer.param_groups
-    flags = [bool(group.get(flag)) for flag in ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")]
+    flags = [bool(group.get(flag)) for flag in FLAGS]
     counts = [run.state.step for m in run.model.modules() if getattr(m, "momentum", 0.0) is None]
     return repr(
         (
@@ -103,5 +106,3 @@ def _frozen(value: Any) -> Any:
 def _shapes(data: Data) -> list[Any]:
     sources = [s for s in (data.train, data.valid) if isinstance(s, Tensors)]
     return [(part.shape, part.dtype) for s in sources for part in (s.x, s.y)]
-
-

@@ -1,4 +1,4 @@
-"""A program's members shared out to the processor's cores, each of which trains its share without waiting for others."""
+"""Runs shared out to the processor's cores, each of which trains its share without waiting for the others."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

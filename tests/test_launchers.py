@@ -1,0 +1,100 @@
+"""Sweeps under the launchers of Hydra's that run jobs in other processes and on other machines."""
+
+import importlib.util
+import secrets
+from pathlib import Path
+
+import pytest
+
+from tests.command import fresh, runner
+from tests.sweeping import STEPS, family, furnish
+
+
+def installed(launcher: str) -> bool:
+    return importlib.util.find_spec(f"hydra_plugins.hydra_{launcher}_launcher") is not None
+
+
+RAY = pytest.mark.skipif(not installed("ray"), reason="runner[ray] has an environment of its own, see .ci/run")
+
+
+@pytest.mark.parametrize("launcher", ["submitit_local", pytest.param("ray", marks=RAY)])
+def test_four_jobs_of_which_one_fails_once(launcher: str, workplace: Path) -> None:
+    furnish(workplace)
+    # A Ray of its own, and its token, which Ray would write into the home folder.
+    env = {"RAY_ADDRESS": "local", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    words = ("-m", "experiments=bad", "seed=1,2,3,4", "model.knobs.plan='3:once'", f"hydra/launcher={launcher}")
+    fresh(*words, cwd=workplace, env=env, code=1)
+    before = family(workplace)
+    assert before.statuses == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
+    assert before.table[2]["reason"] == "RuntimeError: broken for once"
+    done = fresh("resume", "last", cwd=workplace, env=env)
+    after = family(workplace)
+    assert (after.parent.info.status, after.statuses) == ("FINISHED", ["FINISHED"] * 4)
+    assert after.steps() == [list(range(1, STEPS + 1))] * 4
+    assert [job.info.run_id for job in after.jobs] == [job.info.run_id for job in before.jobs]
+    ended = [[job.info.end_time for n, job in enumerate(found.jobs) if n != 2] for found in (before, after)]
+    assert ended[0] == ended[1], "what is FINISHED is not run again"
+    assert [line["status"] for line in after.table] == ["FINISHED"] * 4
+    assert done.last.startswith(f"sweep {after.parent.info.run_id} FINISHED best=")
+
+
+@pytest.mark.skipif(installed("ray"), reason="it is not missing")
+def test_a_launcher_that_is_missing_is_told_with_its_remedy(workplace: Path) -> None:
+    done = fresh("-m", "seed=1,2", "hydra/launcher=ray", cwd=workplace, code=2)
+    assert done.err == "hydra/launcher: ray is not installed; pip install 'runner[ray]'\n"
+
+
+FILES = {
+    "setup": ("submitit_slurm", "setup: ['touch CANARY']"),
+    "additional_parameters.wrap": ("submitit_slurm", "additional_parameters: {wrap: 1}"),
+    "comment": ("submitit_slurm", "comment: touch"),
+    "partition": ("submitit_slurm", 'partition: "x\\ntouch CANARY"'),
+    "submitit_folder": ("submitit_local", "submitit_folder: /tmp/x"),
+    "temp_folder": ("joblib", "temp_folder: /tmp/x"),
+}
+
+
+@pytest.mark.parametrize("key", FILES)
+def test_a_file_may_not_tell_a_launcher_a_command_or_a_place(key: str, workplace: Path) -> None:
+    launcher, line = FILES[key]
+    done = _checked(workplace, launcher, line, code=2)
+    assert done.startswith(f"hydra.launcher.{key}: "), done
+    assert "may become a command or a place" in done
+
+
+@pytest.mark.parametrize("line", ["partition: gpu", "cpus_per_task: 4", "gres: 'gpu:a100:2'"])
+def test_a_file_may_tell_a_queue_and_numbers(line: str, workplace: Path) -> None:
+    """The control: a cluster's preset is of use."""
+    _checked(workplace, "submitit_slurm", line, code=0)
+
+
+def test_what_a_person_types_is_taken(workplace: Path) -> None:
+    _checked(workplace, "submitit_slurm", "nodes: 1", "hydra.launcher.setup=[module]", code=0)
+
+
+def test_what_is_recorded_is_typed_again(workplace: Path) -> None:
+    furnish(workplace)
+    place = f"hydra.launcher.submitit_folder={workplace / 'jobs'}"
+    words = ("-m", "experiments=bad", "seed=1", "model.knobs.plan='1:raise'", "hydra/launcher=submitit_local")
+    fresh(*words, place, cwd=workplace, code=1)
+    refused = runner("resume", "last", cwd=workplace, code=2)
+    assert refused.err.startswith("hydra.launcher.submitit_folder: ")
+    fresh("resume", "last", place, cwd=workplace, code=1)  # it fails again, in its second run
+    assert family(workplace).statuses == ["FAILED"]
+
+
+def test_a_file_may_not_say_that_it_was_typed(workplace: Path) -> None:
+    line = "nodes: 1\n  overrides: {hydra: ['hydra.launcher.setup=[touch]']}"
+    assert _checked(workplace, "submitit_slurm", line, code=2).startswith("hydra.overrides: ")
+
+
+def _checked(place: Path, launcher: str, line: str, *words: str, code: int) -> str:
+    """What `runner check` says to a study that sets up a launcher."""
+    (place / "experiments").mkdir()
+    study = f"hydra:\n  launcher:\n    {line}\n"
+    (place / "experiments" / "cluster.yaml").write_text(study)
+    done = runner(
+        "check", "-m", "experiments=cluster", "seed=1", f"hydra/launcher={launcher}", *words, cwd=place, code=code
+    )
+    assert not list(place.glob("CANARY*"))
+    return done.err
