@@ -75,6 +75,7 @@ def data_source(spec: Component) -> tuple[Any, dict[str, Any]]:
     name, arguments = lookup.component(spec, "data")
     source = lookup.find(name, DATA, "data.name")
     lookup.bind(source, arguments, "data")
+    ranges.check(source, arguments, ranges.DATA, "data")
     return source, arguments
 
 

@@ -41,7 +41,9 @@ def explained(error: Exception, words: list[str]) -> str:
     cause = below if isinstance(below, OmegaConfBaseException) and not getattr(error, "full_key", None) else error
     key = str(getattr(cause, "full_key", None) or "")
     message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
-    if whole := re.match(r"Merge error: \w+ is not a subclass of (\w+)\. value: (.*)", message):
+    if whole := re.match(
+        r"(?:Merge error|Invalid type assigned): \w+ is not a subclass of (\w+)\. value: (.*)", message
+    ):
         key, message = (
             _named(whole[1], file[1] if file else ""),
             f"{whole[2]!r} is no mapping; expected keys and values",

@@ -123,6 +123,7 @@ SCHEDULER = {
     "total_steps": COUNT,
     "warmup": NOT_NEGATIVE,
 }
+DATA = {"seed": Range(0, 2**63 - 1, whole=True)}
 LOSS = {
     "beta": NOT_NEGATIVE,
     "delta": POSITIVE,
@@ -166,7 +167,7 @@ def check(target: Any, arguments: dict[str, Any], table: dict[str, Range], key: 
             if not table[name].holds(number):
                 problems.add(f"{key}.{name}", f"{number!r} is out of range; expected {table[name]}")
                 break
-            if table[name].whole and isinstance(number, int) and number > LARGEST:
+            if table[name].whole and math.isinf(table[name].high) and isinstance(number, int) and number > LARGEST:
                 problems.add(f"{key}.{name}", f"{number!r} is too large; expected at most {LARGEST:,}")
                 break
     problems.tell()

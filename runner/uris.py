@@ -45,6 +45,8 @@ def _check_driver(uri: str, shown: str) -> None:
 def _check_file(uri: str) -> None:
     if not uri.startswith("sqlite:///") or not uri.removeprefix("sqlite:///"):
         raise ConfigError(KEY, f"{uri!r} names no file; expected three slashes and a path, as in sqlite:///file.db")
+    if uri.startswith("sqlite:///:memory:"):
+        raise ConfigError(KEY, f"{uri!r} is gone when the process ends; name a file, as in sqlite:///file.db")
     path = Path(uri.removeprefix("sqlite:///")).absolute()
     if not path.parent.is_dir():
         raise ConfigError(KEY, f"there is no folder {path.parent}; make it, or name another file")

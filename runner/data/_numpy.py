@@ -96,8 +96,10 @@ def _try(read: Callable[[], Any], what: str, key: str) -> Any:
     try:
         return read()
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        # NumPy's advice for what it does not know is to load it as a pickle.
+        reason = "it is none of NumPy's files" if "load it unsafely" in str(error) else error
         raise ConfigError(
             key,
-            f"{what} cannot be read ({error}); expected arrays of numbers or text, without Python objects,"
+            f"{what} cannot be read ({reason}); expected arrays of numbers or text, without Python objects,"
             " as np.savez('xy.npz', x=x, y=y) and np.save('x.npy', x) write them",
         ) from error

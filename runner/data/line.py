@@ -32,6 +32,9 @@ def line(
     for key, value in (("scale", scale), ("sigma", sigma)):
         if not 0 <= value < math.inf:
             raise ConfigError(f"data.{key}", f"{value!r} is out of range; expected a number of at least 0")
+    for key, value in (("slope", slope), ("intercept", intercept), ("low", low), ("high", high)):
+        if not math.isfinite(value):
+            raise ConfigError(f"data.{key}", f"{value!r} is out of range; expected a finite number")
     if not low < high:
         raise ConfigError("data.low", f"{low!r} is not below data.high={high!r}; give a range from low to high")
     generator = torch.Generator().manual_seed(seed)
