@@ -22,6 +22,8 @@ from runner.sweep.under_way import Launch, Sweep
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runner.tracker import Tracker
+
 
 @contextlib.contextmanager
 def sweeping(
@@ -34,33 +36,21 @@ def sweeping(
     """
     uri, experiment = settings.tracking.uri, settings.tracking.experiment or plan.study
     name, files_ = settings.tracking.run_name or plan.title, {manifest.NAME: plan.text()}
-    tags = _tags(plan, settings, words)
-    status, table = "FAILED", Table([], plan.metric, plan.mode)
+    tags, status = _tags(plan, settings, words), "FAILED"
     with tempfile.TemporaryDirectory(prefix="runner-") as folder, Signals() as signals:
         sweep: Sweep | None = None
         try:
             with tracking.recording(uri, experiment, name, tags, {}, files_, run_id or None) as tracker:
-                process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
-                told = Told(tracker.run_id, plan.study, plan.metric, uri, process)
-                sweep = Sweep(plan, told, tracker, launch, Path(folder), signals)
+                sweep = Sweep(plan, _told(plan, uri, tracker), tracker, launch, Path(folder), signals)
                 if run_id:
                     sweep.take_up()
                 if settings.sweep.reuse:
                     sweep.reuse(places.experiments())
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
-                shown = screen.watching(console, plan.total)
-                try:
-                    with Board(sweep.table, shown, sweep.keep_table):
-                        yield sweep
-                        signals.check()
-                except (Interrupted, KeyboardInterrupt):
-                    reconcile.reconcile(tracker.client)  # processes of a launcher's have died with it
-                    raise
-                finally:
-                    table = sweep.table()
-                    shown.close(table)
-                    _close(sweep, table)
-                tracker.verdict = verdict(table)
+                with _shown(sweep, console):
+                    yield sweep
+                    signals.check()
+                tracker.verdict = verdict(sweep.end)
             status = tracker.verdict[0]
         except BaseException as error:
             status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
@@ -68,7 +58,7 @@ def sweeping(
             raise
         finally:
             if sweep is not None:
-                _tell(sweep, status, table, console)
+                _tell(sweep, status, console)
 
 
 def verdict(table: Table) -> tuple[str, str]:
@@ -78,6 +68,28 @@ def verdict(table: Table) -> tuple[str, str]:
         return "FINISHED", f"{len(table.rows)} of {len(table.rows)} jobs are FINISHED"
     told = "; ".join(f"job {row.number} {row.status}: {row.reason}" for row in wrong[:5])
     return "FAILED", f"{len(wrong)} of {len(table.rows)} jobs are not FINISHED: {told}"
+
+
+def _told(plan: Manifest, uri: str, tracker: "Tracker") -> Told:
+    process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
+    return Told(tracker.run_id, plan.study, plan.metric, uri, process)
+
+
+@contextlib.contextmanager
+def _shown(sweep: Sweep, console: "Console") -> Iterator[None]:
+    """The screen and the parent's table are kept current around a block, and brought to their end after it."""
+    shown = screen.watching(console, sweep.plan.total)
+    try:
+        with Board(sweep.table, shown, sweep.keep_table):
+            yield
+    except (Interrupted, KeyboardInterrupt):
+        with contextlib.suppress(Exception):  # a store that does not answer: the next command ends them
+            reconcile.reconcile(sweep.tracker.client)  # processes of a launcher's have died with it
+        raise
+    finally:
+        sweep.finish()
+        shown.close(sweep.end)
+        _close(sweep, sweep.end)
 
 
 def _close(sweep: Sweep, table: Table) -> None:
@@ -103,8 +115,8 @@ def _again(sweep: Sweep, row: Row) -> str:
     return next((job.command for job in sweep.plan.jobs if job.number == row.number), "")
 
 
-def _tell(sweep: Sweep, status: str, table: Table, console: "Console") -> None:
-    best = table.best
+def _tell(sweep: Sweep, status: str, console: "Console") -> None:
+    table, best = sweep.end, sweep.end.best
     summary.summary(console, table, _again(sweep, best) if best and not table.front else "")
     for row in table.front:
         console.print(f"on the front, job {row.number}: {_again(sweep, row)}", soft_wrap=True, markup=False)

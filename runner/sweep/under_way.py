@@ -37,6 +37,8 @@ class Sweep:
         self._epochs = {job.number: _epochs(job) for job in plan.jobs}
         self.reused: dict[int, Any] = {}  # job -> the run that had been made before
         self._before: set[int] = set()  # jobs whose run has ended before this process began, and goes on
+        self.end = Table([], plan.metric, plan.mode)  # what all has come to; see finish
+        self._answers = True  # whether the store does
         self._lock = threading.Lock()  # around _before, and the tracker, which is made for one thread
 
     def run(self, jobs: list[Job]) -> list[Outcome]:
@@ -58,8 +60,14 @@ class Sweep:
         with self._lock:
             self._before = {number for number in self._before if found[number].info.status != "RUNNING"}
             runs = {number: run for number, run in found.items() if number not in self._before}
-        told = rows.rows(self.plan.jobs, self._epochs, runs, dict(self.outcomes), self.plan.metric)
-        return Table(told, self.plan.metric, self.plan.mode, self.plan.objectives)
+        return self._table(runs)
+
+    def finish(self) -> None:
+        """The last table into `end`; where the store does not answer, by what the jobs themselves have told."""
+        try:
+            self.end = self.table()
+        except Exception:  # whatever a store or its driver raises
+            self._answers, self.end = False, self._table({})
 
     def take_up(self) -> None:
         """Of a sweep that goes on: what is FINISHED is not run again, and what is not waits for its turn."""
@@ -110,7 +118,7 @@ class Sweep:
         for row in table.rows:
             if row.number in self.outcomes and self.outcomes[row.number].curve:
                 found[row.number] = self.outcomes[row.number].curve
-            elif row.run_id:
+            elif row.run_id and self._answers:
                 points = self.tracker.client.get_metric_history(row.run_id, self.plan.metric)
                 found[row.number] = [(point.step, point.value) for point in points]
         return found
@@ -119,6 +127,10 @@ class Sweep:
         """For the parent run."""
         with self._lock:
             self.tracker.record(event)
+
+    def _table(self, runs: dict[int, Any]) -> Table:
+        told = rows.rows(self.plan.jobs, self._epochs, runs, dict(self.outcomes), self.plan.metric)
+        return Table(told, self.plan.metric, self.plan.mode, self.plan.objectives)
 
 
 def _outcome(row: Row) -> Outcome:
