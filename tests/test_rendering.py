@@ -38,7 +38,8 @@ class Ends(Figure):
 @pytest.fixture
 def renderer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Renderer]:
     monkeypatch.setattr(rendering, "MOST", 1)
-    with rendering.rendering() as found:
+    with rendering.rendering(2) as found:
+        assert isinstance(found, Renderer)
         yield found
 
 
@@ -80,3 +81,10 @@ def test_modules_of_the_working_directory_are_not_loaded(
     renderer.wait(tmp_path)
     assert (tmp_path / "a.png").exists()
     assert not (tmp_path / "loaded").exists()
+
+
+def test_a_single_run_writes_its_own(tmp_path: Path) -> None:
+    with rendering.rendering(1) as found:
+        found.save(Figure(), tmp_path / "a.png")
+        assert found.ready(tmp_path)
+    assert (tmp_path / "a.png").read_bytes()[:4] == PNG

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from runner.context import Context
     from runner.run import Run
     from runner.settings import Settings
-    from runner.sweep.rendering import Renderer
+    from runner.sweep.rendering import Itself, Renderer
     from runner.tracker import Tracker
 
 
@@ -55,7 +55,7 @@ class Member:
 class Desk:
     """Where jobs begin and end. Those that have ended wait for their pictures, at most `waiting` of them."""
 
-    def __init__(self, told: Told, renderer: "Renderer", waiting: int) -> None:
+    def __init__(self, told: Told, renderer: "Renderer | Itself", waiting: int) -> None:
         self.told, self.renderer, self.waiting = told, renderer, waiting
         self.outcomes: dict[int, Outcome] = {}
         self._over: list[tuple[Member, BaseException | None]] = []

@@ -75,9 +75,25 @@ class Renderer:
             raise
 
 
+class Itself:
+    """The same of one run alone: to start a process takes longer than to write its pictures here."""
+
+    def save(self, figure: "Figure", path: Path) -> None:
+        plots.save(figure, path)
+
+    def wait(self, folder: Path) -> None:
+        pass
+
+    def ready(self, folder: Path) -> bool:
+        return True
+
+
 @contextlib.contextmanager
-def rendering() -> Iterator[Renderer]:
-    """A renderer with as many processes as there are cores."""
+def rendering(runs: int) -> Iterator[Renderer | Itself]:
+    """What writes the pictures of so many runs: as many processes as there are cores."""
+    if runs < 2:
+        yield Itself()
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     renderer = Renderer(ThreadPoolExecutor(min(cores, MOST), "rendering"))
     try:

@@ -34,7 +34,7 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measur
     from runner.sweep.rendering import rendering
     from runner.vectorized import groups
 
-    with Signals() as signals, rendering() as renderer:
+    with Signals() as signals, rendering(len(jobs)) as renderer:
         desk = Desk(told, renderer, WAITING)
         members: list[Member] = []
         try:

@@ -1,11 +1,13 @@
 """Jobs of a sweep under way, and what has become of them."""
 
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import secrets, stores
 from runner.events import Event, Kept
 from runner.plots import save
 from runner.settings import made
@@ -66,7 +68,9 @@ class Sweep:
         """The last table into `end`; where the store does not answer, by what the jobs themselves have told."""
         try:
             self.end = self.table()
-        except Exception:  # whatever a store or its driver raises
+        except Exception as error:  # whatever a store or its driver raises
+            why = secrets.masked(stores.first_line(error))
+            print(f"the table tells what the jobs have told, for the store does not: {why}", file=sys.stderr)
             self._answers, self.end = False, self._table({})
 
     def take_up(self) -> None:
