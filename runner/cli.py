@@ -62,11 +62,11 @@ def _take_command() -> str:
 
 def _as_sweep(given: list[str]) -> list[str]:
     """The words by which a sweep goes on, if the RUN among `given` is one; a sweep needs Hydra and its launchers."""
-    from runner.sweep import conduct
+    from runner.sweep import recorded
 
     try:
         run, uri = words.run_of("resume", given)
-        found, over = conduct.again(uri, run)
+        found, over = recorded.again(uri, run)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
     further = [word for word in given if word != run and not word.startswith("tracking.uri=")]

@@ -1,6 +1,8 @@
 """Everything beside the weights that the next step depends on, so that a continued run is the uninterrupted one."""
 
+import contextlib
 import random
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,3 +68,13 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
     if device.type == "mps" and state["mps"] is not None:
         torch.mps.set_rng_state(state["mps"])
+
+
+@contextlib.contextmanager
+def undrawn(device: torch.device) -> Iterator[None]:
+    """Around a block that may draw random numbers: after it they are those that would have come without it."""
+    before = random_state(device)
+    try:
+        yield
+    finally:
+        set_random_state(before, device)

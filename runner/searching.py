@@ -91,10 +91,10 @@ def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[M
     """A recorded search, with what has been typed anew."""
     from runner import recall
     from runner.settings import made
-    from runner.sweep import conduct
+    from runner.sweep import recorded
 
     run_id = recall.find(config.tracking.uri, wanted)
-    plan = conduct.recorded(config.tracking.uri, run_id)
+    plan = recorded.plan(config.tracking.uri, run_id)
     wish = search.read(plan.search or {})
     for key in CHANGES:
         if any(word.startswith(f"hydra.sweeper.{key}=") for word in config.hydra.overrides.hydra):
@@ -110,15 +110,15 @@ def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[M
 
 def _same(wish: Wish, good: Good, study: str, given: dict[str, Any], config: DictConfig) -> tuple[Manifest, Any, str]:
     """The newest sweep of the experiment, which has to be this search."""
-    from runner.sweep import conduct
+    from runner.sweep import recorded
 
     uri = good.settings.tracking.uri
-    run_id = conduct.newest(uri, good.settings.tracking.experiment or study)
-    recorded = conduct.recorded(uri, run_id)
-    if recorded.search is None or search.read(recorded.search).space != wish.space:
+    run_id = recorded.newest(uri, good.settings.tracking.experiment or study)
+    before = recorded.plan(uri, run_id)
+    if before.search is None or search.read(before.search).space != wish.space:
         raise ConfigError(
             "sweep.resume",
-            f"the last sweep, {run_id[:8]} ({recorded.title}), is not this search; to go on with it: runner resume"
+            f"the last sweep, {run_id[:8]} ({before.title}), is not this search; to go on with it: runner resume"
             f" {run_id[:8]}",
         )
     return _recorded(run_id, given, config)

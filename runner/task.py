@@ -23,7 +23,7 @@ from runner.sweep.outcome import Outcome
 from runner.sweep.rows import DIGEST
 
 if TYPE_CHECKING:
-    from runner.sweep.conduct import Launch, Sweep
+    from runner.sweep.under_way import Launch, Sweep
 
 
 @dataclass
@@ -163,7 +163,7 @@ def _planned(
     """(what is run, settings of one of the jobs, the sweep that goes on if one does, whether jobs are left out)."""
     from runner import recall
     from runner.settings import made
-    from runner.sweep import conduct
+    from runner.sweep import recorded
 
     wanted, uri = config.sweep.resume, config.tracking.uri
     found = [[word for word in job if not word.startswith("sweep.resume=")] for job in found]
@@ -172,7 +172,7 @@ def _planned(
         if further:
             raise ConfigError("sweep.resume", f"a sweep goes on as it was recorded; leave out {further[0]}")
         run_id = recall.find(uri, str(wanted))
-        plan = complete(conduct.recorded(uri, run_id))
+        plan = complete(recorded.plan(uri, run_id))
         settings = made(plan.jobs[0].config)
         settings.tracking.uri = uri
         return plan, settings, run_id, False
@@ -182,15 +182,15 @@ def _planned(
     settings = good[0].settings
     if wanted is None:
         return plan, settings, "", len(good) < len(found)
-    run_id = conduct.newest(settings.tracking.uri, settings.tracking.experiment or study)
-    recorded = conduct.recorded(settings.tracking.uri, run_id)
-    if not same(recorded, plan):
+    run_id = recorded.newest(settings.tracking.uri, settings.tracking.experiment or study)
+    before = recorded.plan(settings.tracking.uri, run_id)
+    if not same(before, plan):
         raise ConfigError(
             "sweep.resume",
-            f"the last sweep, {run_id[:8]} ({recorded.title}), has other jobs than this command ({plan.title});"
+            f"the last sweep, {run_id[:8]} ({before.title}), has other jobs than this command ({plan.title});"
             f" to go on with it: runner resume {run_id[:8]}",
         )
-    return complete(recorded, plan), settings, run_id, len(good) < len(found)
+    return complete(before, plan), settings, run_id, len(good) < len(found)
 
 
 def launcher(config: DictConfig) -> list[str]:

@@ -47,7 +47,7 @@ def sweep(done: int, running: int, waiting: int) -> Table:
 
 def lines(table: Table, **size: int) -> list[str]:
     found = console(**size)
-    board = screen.Board(found)
+    board = screen.LiveTable(found)
     with found.capture() as capture:
         found.print(board.picture(table))
     board.close(table)
@@ -106,7 +106,7 @@ def test_time_left_of_a_job_is_by_its_epochs() -> None:
 def test_a_terminal_gets_a_table_and_a_file_gets_lines() -> None:
     board = screen.watching(console(), 3)
     board.close(sweep(3, 0, 0))
-    assert isinstance(board, screen.Board)
+    assert isinstance(board, screen.LiveTable)
     assert isinstance(screen.watching(console(terminal=False), 3), screen.Lines)
 
 

@@ -433,6 +433,11 @@ def test_runs_are_grouped_by_what_one_program_can_train(made: Made) -> None:
     assert "no other job" in left[6]
 
 
+def test_a_time_limit_is_not_that_of_a_run_without_one(made: Made) -> None:
+    found, _ = groups([made(one) for one in [*jobs(2), *jobs(2, time_limit="1 hour")]])
+    assert found == [[0, 1], [2, 3]]
+
+
 def test_a_bias_that_does_nothing_runs_alone(made: Made) -> None:
     layers = [{"Linear": 6}, "BatchNorm1d", "ReLU", {"Linear": 1}]
     found, left = groups([made(one) for one in jobs(2, layers=layers, optimizer="adam")])

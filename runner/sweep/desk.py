@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from runner.context import Context
     from runner.run import Run
     from runner.settings import Settings
-    from runner.sweep.rendering import Renderer
+    from runner.sweep.rendering import Itself, Renderer
     from runner.tracker import Tracker
 
 
@@ -55,7 +55,7 @@ class Member:
 class Desk:
     """Where jobs begin and end. Those that have ended wait for their pictures, at most `waiting` of them."""
 
-    def __init__(self, told: Told, renderer: "Renderer", waiting: int) -> None:
+    def __init__(self, told: Told, renderer: "Renderer | Itself", waiting: int) -> None:
         self.told, self.renderer, self.waiting = told, renderer, waiting
         self.outcomes: dict[int, Outcome] = {}
         self._over: list[tuple[Member, BaseException | None]] = []
@@ -105,10 +105,12 @@ class Desk:
                 self.close(len(self._over) - 1)
 
     def _closed(self, member: Member, error: BaseException | None) -> Outcome:
-        """End the job's run with the truth."""
+        """End the job's run with the truth. The next one trains: what MLflow draws meanwhile, it would miss."""
+        from runner import exact
+
         found = error
         try:
-            with member.record:
+            with exact.undrawn(member.run.device), member.record:
                 if member.held is not None:
                     self._let_go(member, member.held, error is None)
                 if error is not None:

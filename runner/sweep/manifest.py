@@ -1,6 +1,5 @@
 """What a sweep is going to run, frozen: every job's whole configuration, whatever becomes of the files."""
 
-import dataclasses
 import json
 import shlex
 from dataclasses import dataclass, field
@@ -108,8 +107,3 @@ def complete(recorded: Manifest, typed: Manifest | None = None) -> Manifest:
                 "", f"{key} is a secret and in no record; type the sweep's command again, with sweep.resume=last"
             )
     return recorded
-
-
-def without_config(job: Job) -> Job:
-    """The same job, light enough to be kept for a table."""
-    return dataclasses.replace(job, config={})

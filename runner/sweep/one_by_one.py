@@ -17,7 +17,7 @@ def run_one_by_one(jobs: list[Job], told: Told) -> list[Outcome]:
     """
     from runner.sweep.rendering import rendering
 
-    with Signals() as signals, rendering() as renderer:
+    with Signals() as signals, rendering(len(jobs)) as renderer:
         desk = Desk(told, renderer, WAITING)
         try:
             for job in jobs:

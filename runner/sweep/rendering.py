@@ -1,4 +1,7 @@
-"""Pictures of many runs written by other processes: three quarters of a plot's time go into its pixels."""
+"""Pictures of many runs written by other processes: three quarters of a plot's time go into its pixels.
+
+A figure is handed over as a pickle, through a pipe that this process alone can write into.
+"""
 
 import contextlib
 import os
@@ -21,7 +24,8 @@ MOST = 4
 SERVER = """
 import sys
 from runner.sweep import rendering
-rendering.serve(sys.stdin.buffer, sys.stdout.buffer)
+answers, sys.stdout = sys.stdout.buffer, sys.stderr
+rendering.serve(sys.stdin.buffer, answers)
 """
 
 
@@ -57,27 +61,39 @@ class Renderer:
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
         for process in self._processes:
-            assert process.stdin is not None
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            process.wait()
+            _ended(process)
 
     def _ask(self, told: bytes, path: Path) -> None:
         if not hasattr(self._own, "process"):
             self._own.process = _started()
             self._processes.append(self._own.process)
-        process: subprocess.Popen[bytes] = self._own.process
-        assert process.stdin is not None
-        assert process.stdout is not None
-        pickle.dump((told, str(path)), process.stdin)
-        process.stdin.flush()
-        if process.stdout.readline() != b"done\n":
-            raise RuntimeError("the picture was not written")
+        try:
+            _written(self._own.process, told, path)
+        except BaseException:  # what it answers from now on may belong to this picture; the next has another process
+            self._own.process.kill()
+            del self._own.process
+            raise
+
+
+class Itself:
+    """The same of one run alone: to start a process takes longer than to write its pictures here."""
+
+    def save(self, figure: "Figure", path: Path) -> None:
+        plots.save(figure, path)
+
+    def wait(self, folder: Path) -> None:
+        pass
+
+    def ready(self, folder: Path) -> bool:
+        return True
 
 
 @contextlib.contextmanager
-def rendering() -> Iterator[Renderer]:
-    """A renderer with as many processes as there are cores."""
+def rendering(runs: int) -> Iterator[Renderer | Itself]:
+    """What writes the pictures of so many runs: as many processes as there are cores."""
+    if runs < 2:
+        yield Itself()
+        return
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     renderer = Renderer(ThreadPoolExecutor(min(cores, MOST), "rendering"))
     try:
@@ -96,10 +112,24 @@ def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
             answers.flush()
 
 
+def _written(process: subprocess.Popen[bytes], told: bytes, path: Path) -> None:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    pickle.dump((told, str(path)), process.stdin)
+    process.stdin.flush()
+    if process.stdout.readline() != b"done\n":
+        raise RuntimeError("the picture was not written")
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(OSError), process:  # which closes both pipes and waits
+        pass
+
+
 def _started() -> subprocess.Popen[bytes]:
     # A session of its own: an interrupt on the terminal is for the sweep, which decides what becomes of its pictures.
     return subprocess.Popen(
-        [sys.executable, "-c", SERVER],
+        [sys.executable, "-P", "-c", SERVER],  # -P: a pickle.py of the working directory is not ours
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Tags of a job's run.
 PARENT, JOB, DIGEST, PRUNED = "mlflow.parentRunId", "sweep.job", "runner.digest", "sweep.pruned"
+#: Tag of the sweep's own run: how many jobs it has.
+JOBS = "sweep.jobs"
 
 
 def children(client: "MlflowClient", experiment_id: str, parent: str) -> dict[int, "Run"]:

@@ -18,9 +18,9 @@ STYLES = {"WAITING": "dim", "RUNNING": "bold", "FINISHED": "green", "FAILED": "r
 AROUND = 4
 
 
-def watching(console: Console, total: int) -> "Board | Lines":
+def watching(console: Console, total: int) -> "LiveTable | Lines":
     """A live table on a terminal, lines elsewhere; both have show(table) and close(table). total: all jobs."""
-    return Board(console) if console.is_terminal else Lines(console, total)
+    return LiveTable(console) if console.is_terminal else Lines(console, total)
 
 
 class Lines:
@@ -54,7 +54,7 @@ class Lines:
         print(line, file=self.console.file, flush=True)
 
 
-class Board:
+class LiveTable:
     """A table of the jobs that fits the terminal, with one bar for all of them."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:

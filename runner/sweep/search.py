@@ -13,7 +13,7 @@ from runner.sweep.outcome import Outcome
 from runner.sweep.study import Study, opened
 
 if TYPE_CHECKING:
-    from runner.sweep.conduct import Sweep
+    from runner.sweep.under_way import Sweep
 
 
 @dataclass

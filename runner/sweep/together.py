@@ -34,12 +34,17 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measur
     from runner.sweep.rendering import rendering
     from runner.vectorized import groups
 
-    with Signals() as signals, rendering() as renderer:
+    with Signals() as signals, rendering(len(jobs)) as renderer:
         desk = Desk(told, renderer, WAITING)
-        members = [member for job in jobs if (member := desk.begin(job)) is not None]
+        members: list[Member] = []
         try:
+            for job in jobs:
+                signals.check()
+                if (member := desk.begin(job)) is not None:
+                    members.append(member)
             together, alone = groups([member.run for member in members])
             for numbers in together:
+                signals.check()
                 group = [members[i] for i in numbers]
                 times = _gain(group, told) if measure else math.inf
                 if times < 1:
@@ -76,7 +81,8 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
         for member in members:
             if member.job.number not in desk.outcomes:
                 desk.end(member, error)
-        raise
+        if not isinstance(error, Exception):
+            raise
     finally:
         desk.close()
     signals.check()

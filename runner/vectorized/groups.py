@@ -78,6 +78,7 @@ def key(run: Run) -> Any:
             trainer.drop_last,
             trainer.deterministic,
             trainer.threads,
+            trainer.time_limit,  # which ends all of them
             run.device,
             run.state.step % run.steps_per_epoch,
             counts[:1],  # a mean over all batches so far

@@ -40,8 +40,7 @@ def _trial(runs: Sequence[Run]) -> None:
     found = many(output, y)
     stacked.take_gradients(found)  # which fails for a parameter that has none
     _check_gradients(runs[0])
-    before = exact.random_state(device)
-    try:
+    with exact.undrawn(device):
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
             exact.set_random_state(run.ready, device)
             attributes = _attributes(model)
@@ -54,8 +53,6 @@ def _trial(runs: Sequence[Run]) -> None:
                 raise Unstackable("the model draws random numbers that are not those of dropout")
             if attributes != _attributes(model):
                 raise Unstackable("a layer changes more than its parameters and buffers")
-    finally:
-        exact.set_random_state(before, device)
 
 
 def _check_gradients(run: Run) -> None:

@@ -1,0 +1,75 @@
+"""Sweeps that the store knows: what goes on with one, what was going to be run, and whether it is at work."""
+
+from typing import Any
+
+from runner import recall, reconcile, stores
+from runner.errors import ConfigError
+from runner.sweep import manifest, rows
+from runner.sweep.manifest import Manifest
+
+
+def plan(uri: str, run_id: str) -> Manifest:
+    """The manifest of a recorded sweep, each job with the run that it has.
+
+    Raises ConfigError while one of its jobs is still at work.
+    """
+    found = manifest.read(recall.text(uri, run_id, manifest.NAME))
+    for number, run in _refuse_live(uri, run_id).items():
+        for job in found.jobs:
+            if job.number == number:
+                job.run_id = run.info.run_id
+    return found
+
+
+def again(uri: str, run: str) -> tuple[list[str], str]:
+    """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing left to do).
+
+    Of `last`, the newest run, the sweep that it is a job of, if that has not come to its end.
+    """
+    from runner.commands.resume import deliver
+
+    run_id = recall.find(uri, run)
+    parent = recall.facts(uri, run_id)[1].get(rows.PARENT)
+    if run == "last" and parent and recall.facts(uri, parent)[0] != "FINISHED":
+        run_id = parent
+    status, tags, _ = recall.facts(uri, run_id)
+    if rows.JOBS not in tags:
+        return [], ""
+    if status == "RUNNING":
+        raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
+    _refuse_live(uri, run_id)
+    deliver(uri, run_id)
+    over = f"sweep {run_id} is FINISHED: there is nothing left of its {tags[rows.JOBS]} jobs"
+    over = over if status == "FINISHED" else ""
+    return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], over
+
+
+def newest(uri: str, experiment: str) -> str:
+    """The id of the newest sweep of an experiment. Raises ConfigError if there is none."""
+    client = stores.open_store(uri)
+    found = client.get_experiment_by_name(experiment)
+    ids = [found.experiment_id] if found else []
+    runs = client.search_runs(ids, f"tags.`{rows.JOBS}` != ''", max_results=1, order_by=["attributes.start_time DESC"])
+    if not runs:
+        raise ConfigError("sweep.resume", f"there is no sweep in experiment {experiment!r} of {uri}")
+    return str(runs[0].info.run_id)
+
+
+def _refuse_live(uri: str, run_id: str) -> dict[int, Any]:
+    """The runs of the sweep's jobs, none of which may be at work: a launcher's processes may outlive the sweep's."""
+    found = _children(uri, run_id)
+    for number, run in found.items():
+        if run.info.status == "RUNNING":
+            who = reconcile.owner(run)
+            raise ConfigError(
+                "",
+                f"job {number} of sweep {run_id} is still at work, in process {who.get('pid')} on {who.get('host')};"
+                " wait for its end, or stop it",
+            )
+    return found
+
+
+def _children(uri: str, run_id: str) -> dict[int, Any]:
+    client = stores.open_store(uri)
+    reconcile.reconcile(client)
+    return rows.children(client, client.get_run(run_id).info.experiment_id, run_id)
