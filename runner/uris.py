@@ -60,8 +60,9 @@ def _check_file(uri: str) -> None:
 
 
 def _is_sqlite(path: Path) -> bool:
-    """Asked of SQLite: a process that opens and closes the file by itself loses the locks it has there. Another one that
-    is done with the store then takes itself for the last, and deletes the log that this process writes to.
+    """Asked of SQLite: a process that opens and closes the file by itself loses the locks that it has there.
+
+    Another one that is done with the store then takes itself for the last, and deletes the log that this one writes to.
     """
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", timeout=0, uri=True)) as store:
