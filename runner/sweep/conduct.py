@@ -44,6 +44,7 @@ class Sweep:
         self._experiment = tracker.client.get_run(tracker.run_id).info.experiment_id
         self._epochs = {job.number: _epochs(job) for job in plan.jobs}
         self.reused: dict[int, Any] = {}  # job -> the run that had been made before
+        self._found: dict[int, Any] = {}  # job -> its run, as the store has told it last
         self._before: set[int] = set()  # jobs whose run has ended before this process began, and goes on
 
     def run(self, jobs: list[Job]) -> list[Outcome]:
@@ -61,8 +62,20 @@ class Sweep:
 
     def table(self) -> Table:
         """How all jobs stand."""
-        found = rows.children(self.tracker.client, self._experiment, self.tracker.run_id)
-        self._before = {number for number in self._before if found[number].info.status != "RUNNING"}
+        return self._of(rows.children(self.tracker.client, self._experiment, self.tracker.run_id))
+
+    def last_table(self) -> Table:
+        """The same at the end: if the store does not answer any more, by what it has told before."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.table()
+        except MlflowException:
+            return self._of(self._found)
+
+    def _of(self, found: dict[int, Any]) -> Table:
+        self._found = found
+        self._before = {number for number in self._before if number in found and found[number].info.status != "RUNNING"}
         runs = {number: run for number, run in found.items() if number not in self._before}
         told = rows.rows(self.plan.jobs, self._epochs, runs, dict(self.outcomes), self.plan.metric)
         return Table(told, self.plan.metric, self.plan.mode, self.plan.objectives)
@@ -115,13 +128,16 @@ class Sweep:
 
     def curves(self, table: Table) -> dict[int, list[tuple[int, float]]]:
         """Job -> (step, value) of the metric that jobs are ranked by."""
+        from mlflow.exceptions import MlflowException
+
         found = {}
         for row in table.rows:
             if row.number in self.outcomes and self.outcomes[row.number].curve:
                 found[row.number] = self.outcomes[row.number].curve
             elif row.run_id:
-                points = self.tracker.client.get_metric_history(row.run_id, self.plan.metric)
-                found[row.number] = [(point.step, point.value) for point in points]
+                with contextlib.suppress(MlflowException):  # a store that does not answer: one curve less
+                    points = self.tracker.client.get_metric_history(row.run_id, self.plan.metric)
+                    found[row.number] = [(point.step, point.value) for point in points]
         return found
 
 
@@ -159,7 +175,7 @@ def sweeping(
                     reconcile.reconcile(tracker.client)  # processes of a launcher's have died with it
                     raise
                 finally:
-                    table = sweep.table()
+                    table = sweep.last_table()
                     shown.close(table)
                     _close(sweep, table)
                 tracker.verdict = verdict(table)
@@ -279,6 +295,8 @@ def _tell(sweep: Sweep, status: str, table: Table, console: "Console") -> None:
         console.print(f"on the front, job {row.number}: {_again(sweep, row)}", soft_wrap=True, markup=False)
     if status != "FINISHED":
         print(f"to go on with it: runner resume {sweep.told.parent[:8]}")
+    if any(outcome.undelivered for outcome in sweep.outcomes.values()):
+        print("the store does not know all of it; to deliver the rest, in this directory: runner sync")
     print(summary.result(sweep.told.parent, status, best), flush=True)
 
 
