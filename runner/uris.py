@@ -1,7 +1,9 @@
 """Whether a tracking URI can be opened, said without opening it."""
 
+import contextlib
 import os
 import re
+import sqlite3
 from pathlib import Path
 
 from runner import secrets
@@ -55,8 +57,20 @@ def _check_file(uri: str) -> None:
     there = path if path.exists() else path.parent
     if not os.access(there, os.W_OK):
         raise ConfigError(KEY, f"{there} cannot be written; name another file")
-    if path.exists():
-        with path.open("rb") as file:
-            start = file.read(16)
-        if start and start != b"SQLite format 3\0":
-            raise ConfigError(KEY, f"{path} is no SQLite file; name another")
+    if path.exists() and not _is_sqlite(path):
+        raise ConfigError(KEY, f"{path} is no SQLite file; name another")
+
+
+def _is_sqlite(path: Path) -> bool:
+    """Asked of SQLite: a process that opens and closes the file by itself loses the locks that it has there.
+
+    Another one that is done with the store then takes itself for the last, and deletes the log that this one writes to.
+    """
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", timeout=0, uri=True)) as store:
+            store.execute("PRAGMA schema_version")
+    except sqlite3.OperationalError:  # in use: it is one
+        return True
+    except sqlite3.DatabaseError:
+        return False
+    return True

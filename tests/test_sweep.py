@@ -13,6 +13,7 @@ import pytest
 import runner as package
 from runner.lookup import ConfigError
 from tests.command import begin, ended, fresh, runner
+from tests.server import Server
 from tests.sweeping import (
     STEPS,
     Family,
@@ -390,3 +391,23 @@ def figure(folder: Path) -> str:
         shutil.rmtree(place)
     lines = "".join(f"; {line}" for line in bad)
     return f"8 joblib workers on a store that does not exist: {20 - len(bad)} of 20 sweeps as promised{lines}"
+
+
+def test_a_sweep_whose_server_goes_away_says_what_it_knows(empty_store: Path, tmp_path: Path, place: Path) -> None:
+    server = Server(empty_store, tmp_path)
+    server.start()
+    try:
+        server.wait()
+        words = ("-m", "experiments=bad", "seed=1,2,3", "checkpoint.every=1", plan("1:wait"))
+        process = begin(*words, f"tracking.uri={server.uri}", cwd=place)
+        until((place / "killed").exists, "for the first job")
+        server.kill()
+        (place / "go").touch()
+        done = ended(process, place, code=1)
+    finally:
+        server.kill()
+    assert done.last.split()[2] == "FAILED"
+    assert " best=none" not in done.last, "the first job was trained"
+    assert "FAILED  job 1  seed=2  ConfigError: tracking.uri: no run can be made in" in done.out
+    assert "in this directory: runner sync" in done.out
+    assert "runner sync" in done.err

@@ -5,6 +5,7 @@ import os
 import signal
 import sqlite3
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +18,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Record
 from omegaconf import OmegaConf
 
-from runner import checkpoint, delivery, logged_model, stores, tracking
+from runner import checkpoint, delivery, logged_model, stores, tracking, uris
 from runner.commands import train
 from runner.context import Context
 from runner.events import Event, Snapshot, Step
@@ -319,6 +320,19 @@ def test_a_store_can_be_read_while_it_is_written(store: str):
     with sqlite3.connect(stores.sqlite_path(store)) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     connection.close()
+
+
+LOOK = "import sqlite3, sys; s = sqlite3.connect(sys.argv[1]); s.execute('SELECT * FROM runs').fetchall(); s.close()"
+
+
+def test_a_check_leaves_the_store_locked_as_it_was(store: str):
+    path = str(stores.sqlite_path(store))
+    own = sqlite3.connect(path)
+    own.execute("SELECT * FROM runs").fetchall()
+    uris.check(store)
+    subprocess.run([sys.executable, "-c", LOOK, path], check=True)  # the last to leave deletes the log
+    assert Path(f"{path}-wal").exists(), "another process took itself for the last"
+    own.close()
 
 
 def test_a_new_store_is_in_wal_mode(empty_store: Path):

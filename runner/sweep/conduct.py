@@ -122,6 +122,8 @@ def _tell(sweep: Sweep, status: str, console: "Console") -> None:
         console.print(f"on the front, job {row.number}: {_again(sweep, row)}", soft_wrap=True, markup=False)
     if status != "FINISHED":
         print(f"to go on with it: runner resume {sweep.told.parent[:8]}")
+    if any(outcome.undelivered for outcome in sweep.outcomes.values()):
+        print("the store does not know all of it; to deliver the rest, in this directory: runner sync")
     print(summary.result(sweep.told.parent, status, best), flush=True)
 
 
