@@ -41,6 +41,13 @@ def open_store(uri: str) -> "MlflowClient":
         raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
 
 
+def if_it_answers() -> "contextlib.suppress":
+    """A block that ends early, and without an error, if the store does not answer."""
+    from mlflow.exceptions import MlflowException
+
+    return contextlib.suppress(MlflowException)
+
+
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
     """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there."""
     here = _local(client, run_id) if place else None

@@ -66,12 +66,9 @@ class Sweep:
 
     def last_table(self) -> Table:
         """The same at the end: if the store does not answer any more, by what it has told before."""
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with stores.if_it_answers():
             return self.table()
-        except MlflowException:
-            return self._of(self._found)
+        return self._of(self._found)
 
     def _of(self, found: dict[int, Any]) -> Table:
         self._found = found
@@ -128,14 +125,12 @@ class Sweep:
 
     def curves(self, table: Table) -> dict[int, list[tuple[int, float]]]:
         """Job -> (step, value) of the metric that jobs are ranked by."""
-        from mlflow.exceptions import MlflowException
-
         found = {}
         for row in table.rows:
             if row.number in self.outcomes and self.outcomes[row.number].curve:
                 found[row.number] = self.outcomes[row.number].curve
             elif row.run_id:
-                with contextlib.suppress(MlflowException):  # a store that does not answer: one curve less
+                with stores.if_it_answers():
                     points = self.tracker.client.get_metric_history(row.run_id, self.plan.metric)
                     found[row.number] = [(point.step, point.value) for point in points]
         return found
