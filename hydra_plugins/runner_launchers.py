@@ -23,7 +23,7 @@ class Vectorized:
     """`hydra/launcher=vectorized`: jobs that share an architecture are trained as one program."""
 
     _target_: str = "hydra_plugins.runner_launchers.VectorizedLauncher"
-    models: int = 256  # at most so many in one program; fewer take less memory
+    models: int = 64  # at most so many in one program; fewer take less memory
 
 
 @dataclass

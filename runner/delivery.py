@@ -1,5 +1,6 @@
 """What is in a spool is told to the tracking store: in order, and no point twice."""
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
 CHUNK = 900
 #: Params per call.
 PARAMS = 100
+
+
+#: Held while a store is told something: MLflow keeps 15 connections to a database, and SQLite lets one write at a time.
+#: Without it, many runs that are open at once in a process wait for each other until the first gives up.
+_AT_ONCE = threading.Semaphore(4)
 
 
 class Delivery:
@@ -36,6 +42,10 @@ class Delivery:
 
         ends: the run's status is set as well, and its files and tags are told.
         """
+        with _AT_ONCE:
+            self._deliver(ends)
+
+    def _deliver(self, ends: bool) -> None:
         try:
             end = self.sent
             for entry, end in self.spool.entries(self.sent):  # noqa: B007

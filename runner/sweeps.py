@@ -66,6 +66,8 @@ def manifest(good: list[Good], jobs: list[Words], study: str, launcher: list[str
     for key in ("uri", "experiment"):
         if len({getattr(job.settings.tracking, key) for job in good}) > 1:
             raise ConfigError(f"tracking.{key}", "a sweep is recorded in one place; give one value")
+    if len({str(job.settings.sweep) for job in good}) > 1:
+        raise ConfigError("sweep", "these keys are of the sweep as a whole; give each one value")
     told = varied(jobs)
     made = [Job(job.number, jobs[job.number], told[job.number], job.config) for job in good]
     return Manifest(study, launcher, good[0].monitor, good[0].mode, made)

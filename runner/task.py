@@ -2,7 +2,9 @@
 
 import importlib
 import os
+import pickle
 import sys
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,7 +104,12 @@ class Task:
         return False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "failures": [], "codes": []}
+        """Launchers hand it over with every job: the jobs, which are much alike, are packed."""
+        packed = zlib.compress(pickle.dumps(self.jobs))
+        return {**self.__dict__, "jobs": packed, "failures": [], "codes": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, jobs=pickle.loads(zlib.decompress(state["jobs"])))
 
 
 Compose = sweeps.Compose
