@@ -11,6 +11,7 @@ import yaml
 
 from runner import secrets, spool
 from runner.context import Context
+from runner.errors import ConfigError
 from runner.settings import Settings, made
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
@@ -131,7 +132,7 @@ def failed(
         status, reason = error.status, secrets.masked(str(error).splitlines()[0])
     else:
         status = "FAILED"
-        print(secrets.masked("".join(traceback.format_exception(error))), end="", file=sys.stderr)
+        print(secrets.masked(_in_words(job, error)), end="", file=sys.stderr)
     if not run_id:
         goal = (settings.tracking.uri, settings.tracking.experiment or told.study, context.title, context.tags)
         run_id = tracking.failed(*goal, {"config.yaml": context.yaml}, error)
@@ -140,6 +141,13 @@ def failed(
     outcome = ended(job, made, told, run_id, status, reason)
     outcome.undelivered = isinstance(error, Undelivered)
     return outcome
+
+
+def _in_words(job: Job, error: Exception) -> str:
+    """What a user wrote is said in a line, everything else with its traceback."""
+    if isinstance(error, ConfigError):
+        return f"job {job.number} ({job.name}): {error}\n"
+    return "".join(traceback.format_exception(error))
 
 
 def shared(told: Told) -> Path:
