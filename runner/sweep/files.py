@@ -28,10 +28,12 @@ def csv(table: Table) -> str:
 def mlflow_table(table: Table) -> str:
     """The same as JSON of columns and data, which is how MLflow keeps a table. JSON has no nan: it is null there.
 
-    Not by MLflow's log_table: that appends to the rows that are there, and loads pandas.
+    Not by MLflow's log_table: that appends to the rows that are there, and loads pandas. A dot in a column's name is
+    a slash here: MLflow's UI takes it for a path, and shows the column empty.
     """
+    columns = [name.replace(".", "/") for name in _columns(table)]
     data = [[_finite(value) for value in line] for line in _lines(table)]
-    return json.dumps({"columns": _columns(table), "data": data}, ensure_ascii=False, allow_nan=False)
+    return json.dumps({"columns": columns, "data": data}, ensure_ascii=False, allow_nan=False)
 
 
 def _columns(table: Table) -> list[str]:
