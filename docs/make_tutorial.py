@@ -8,7 +8,7 @@ A further word is another file to read.
 In the text, a ```console block holds commands after `$ ` and what they print, a ```python block is run and the
 ```text block after it is what it prints. A quoted line `...` stands for any lines. Numbers may differ in their last
 digits; ```console within=0.03 lets them differ by that much. A comment `<!-- plots/x.png -->` before a picture
-names the artifact that it is, of the last training; `<!-- 2: plots/x.png -->` of the second of a sweep, and
+names the artifact that it is, of the last training, or of the best of a sweep, and
 `<!-- plots/x.png within=0.05 -->` lets a twentieth of its pixels differ, as another processor's rounding asks for.
 """
 
@@ -27,10 +27,11 @@ from typing import Any
 DOCS = Path(__file__).resolve().parent
 TUTORIAL = DOCS / "tutorial.md"
 BLOCK = re.compile(r"^```(\w+)(?: within=([\d.]+))?$")
-PICTURE = re.compile(r"^<!-- (?:(\d+): )?(\S+\.png)(?: within=([\d.]+))? -->\n!\[.*\]\((\S+)\)$", re.MULTILINE)
+PICTURE = re.compile(r"^<!-- (\S+\.png)(?: within=([\d.]+))? -->\n!\[.*\]\((\S+)\)$", re.MULTILINE)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 RUN_ID = re.compile(r"\b[0-9a-f]{32}\b")
-FINISHED = re.compile(r"^run ([0-9a-f]{32}) FINISHED", re.MULTILINE)
+FINISHED = re.compile(r"^(?:run |sweep [0-9a-f]{32} FINISHED best=)([0-9a-f]{32})\b", re.MULTILINE)
+SECONDS = re.compile(r"\b[\d.]+ s\b")
 #: Numbers are the same when they differ by less than this share, or by less than LEAST.
 SHARE, LEAST = 2e-3, 2e-6
 #: Pictures are the same when no more than this share of their pixels differ visibly: less than a digit has.
@@ -56,7 +57,6 @@ class Picture:
     """A picture of the text, and the artifact that it is a copy of."""
 
     line: int
-    which: int | None
     artifact: str
     place: Path
     within: float = PIXELS
@@ -110,9 +110,7 @@ def told(text: str) -> list[Told]:
 
 def pictures(text: str) -> list[Picture]:
     return [
-        Picture(
-            text.count("\n", 0, m.start()) + 1, int(m[1]) if m[1] else None, m[2], DOCS / m[4], float(m[3] or PIXELS)
-        )
+        Picture(text.count("\n", 0, m.start()) + 1, m[1], DOCS / m[3], float(m[2] or PIXELS))
         for m in PICTURE.finditer(text)
     ]
 
@@ -153,7 +151,7 @@ def matches(quoted: list[str], printed: list[str], within: float = 0.0) -> bool:
 
 def look(picture: Picture, runs: list[str], work: Path, check: bool) -> Iterator[str]:
     """Compare the picture with the artifact, or replace it when they differ."""
-    run_id = runs[(picture.which or len(runs)) - 1]
+    run_id = runs[-1]
     [artifact] = work.glob(f"mlruns/*/{run_id}/artifacts/{picture.artifact}")
     if alike(artifact, picture.place, picture.within):
         return
@@ -181,8 +179,8 @@ def _same(want: list[str], have: list[str], within: float) -> bool:
 
 
 def _same_line(want: str, have: str, within: float) -> bool:
-    """The same words, run ids aside, and numbers that are nearly the same."""
-    want, have = RUN_ID.sub("ID", want), RUN_ID.sub("ID", have)
+    """The same words, run ids and seconds aside, and numbers that are nearly the same."""
+    want, have = (SECONDS.sub("TIME", RUN_ID.sub("ID", line)) for line in (want, have))
     numbers = list(zip(NUMBER.findall(want), NUMBER.findall(have), strict=False))
     near = all(abs(float(a) - float(b)) <= max(LEAST, within, SHARE * abs(float(a))) for a, b in numbers)
     return NUMBER.sub("0", want).split() == NUMBER.sub("0", have).split() and near

@@ -33,7 +33,7 @@ def recording(
     """An MLflow run that is FINISHED only if the block ends by itself; FAILED or KILLED with the reason otherwise.
 
     params: dotted key -> value. files: artifact name -> text.
-    run_id: of a run to continue. Points that it has already are not sent again.
+    run_id: of a run to continue. It keeps its params, and points that it has already are not sent again.
     keep: how many checkpoints `last` to keep.
     Raises ConfigError if the store does not answer at the start. Raises Undelivered at the end if it does not then.
     """
@@ -44,7 +44,9 @@ def recording(
     kept = _create(client, uri, experiment, run_name, tags) if new else _continue(client, uri, str(run_id), tags)
     tracker = Tracker(client, kept, run_id is not None, keep)
     if run_id is not None:
-        tags = client.get_run(run_id).data.tags
+        recorded = client.get_run(run_id).data
+        params = {key: value for key, value in params.items() if key not in recorded.params}
+        tags = recorded.tags
         for name in ("last", "best"):
             tracker.checkpoints[name] = json.loads(tags.get(f"checkpoint.{name}.kept", "[]"))
     try:
