@@ -106,7 +106,7 @@ def test_a_picture_that_has_changed_is_found_and_replaced(tutorial: ModuleType, 
     artifact.parent.mkdir(parents=True)
     shutil.copy(DOCS / "pictures/tutorial/conv1d.png", artifact)
     old = tmp_path / "docs/a.png"
-    picture = tutorial.Picture(1, None, "plots/a.png", old)
+    picture = tutorial.Picture(1, "plots/a.png", old)
     old.parent.mkdir()
     pixels = np.array(imread(artifact))
     pixels[120:135, 580:615] = 1  # where the 0.8 is
