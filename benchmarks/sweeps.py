@@ -9,7 +9,7 @@ training  The training of 64 jobs alone, as one program (`drive_many`) against o
 whole     The whole sweep of 64 jobs of `digits_mlp` at 100 epochs in this process, everything in MLflow: composed,
           checked, trained, recorded, plotted, closed. hydra/launcher=vectorized against hydra/launcher=basic, Hydra's
           own, and for information against hydra/launcher=one_by_one, which closes a run while the next one trains.
-jobs      What a job of a sweep of 16 jobs of `linear_regression` costs beside its training (composing, checking,
+jobs      What a job of a sweep of 64 jobs of `linear_regression` costs beside its training (composing, checking,
           recording, plots, checkpoints, closing, and its share of the sweep's own run), against MLflow's own calls
           for the same tags, params, points and files with the same pictures drawn and written.
 peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/peers.py; it draws no
@@ -202,7 +202,7 @@ def jobs(pairs: int, threads: int | None) -> Iterator[Row]:
     from benchmarks import whole
 
     beside = whole.Beside("linear_regression", 300, *_threads(threads))
-    what = "jobs: a job of 16 beside its training, against MLflow's calls and the plots"
+    what = "jobs: a job of 64 beside its training, against MLflow's calls and the plots"
     row = _compare(what, beside.ours, lambda: statistics.median(beside.floor() for _ in range(5)), pairs, 1.3)
     yield Row(row.what, row.ours, row.other, 1 / row.ratio, row.bar, cost=True)
 

@@ -58,6 +58,8 @@ def delete(client: "MlflowClient", run_id: str, place: str) -> None:
         get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
 
 
+#: SQLite file -> (inode, client): every job of a sweep opens the store that the one before has opened.
+_clients: dict[Path, tuple[int, "MlflowClient"]] = {}
 #: Runs whose places are remembered: many are open at once where models are trained together.
 REMEMBERED = 1000
 #: Run id -> where its artifacts are, of the newest runs of this process: asking the store takes its time.
@@ -93,10 +95,14 @@ def _open_sqlite(path: Path) -> "MlflowClient":
     uri = f"sqlite:///{path}"
     if not path.parent.is_dir():
         raise ConfigError("tracking.uri", f"there is no folder {path.parent}")
+    if path in _clients and path.exists() and _clients[path][0] == path.stat().st_ino:
+        return _clients[path][1]
     with FileLock(f"{path}.lock"):  # MLflow creates tables without one, and two processes at once break the store
         with contextlib.closing(sqlite3.connect(path)) as store:
             store.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
-        return MlflowClient(uri, uri)
+        client = MlflowClient(uri, uri)
+    _clients[path] = path.stat().st_ino, client
+    return client
 
 
 def experiment(client: "MlflowClient", uri: str, name: str) -> str:
