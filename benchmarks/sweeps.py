@@ -12,8 +12,9 @@ whole     The whole sweep of 64 jobs of `digits_mlp` at 100 epochs in this proce
 jobs      What a job of a sweep of 64 jobs of `linear_regression` costs beside its training (composing, checking,
           recording, plots, checkpoints, closing, and its share of the sweep's own run), against MLflow's own calls
           for the same tags, params, points and files with the same pictures drawn and written.
-peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/peers.py; it draws no
-          plots), in this process: `linear_regression` at 300 epochs, `digits_mlp` at 5. Needs runner[bench].
+peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/peers.py), in this
+          process: `linear_regression` at 300 epochs, `digits_mlp` at 5. Lightning draws no plots of a run, so none are
+          drawn here; with them for information. Needs runner[bench].
 
 The two sides of a pair follow each other directly and take turns in going first. A ratio is the median of the pairs'
 ratios, so that a machine whose speed drifts slows down both sides of it.
@@ -211,14 +212,15 @@ def peers(pairs: int, threads: int | None) -> Iterator[Row]:
     """The same jobs with Lightning."""
     from benchmarks import whole
 
-    for experiment, epochs, how, bar in (
-        ("linear_regression", 300, "one by one", 10.0),
-        ("digits_mlp", 5, "one by one", 3.0),
-        ("digits_mlp", 5, "together", 5.0),
+    for experiment, epochs, how, more, bar in (
+        ("linear_regression", 300, "one by one", ["plots=[]"], 10.0),
+        ("digits_mlp", 5, "one by one", ["plots=[]"], 3.0),
+        ("digits_mlp", 5, "together", ["plots=[]"], 5.0),
+        ("digits_mlp", 5, "together", [], None),
     ):
         yield _compare(
-            f"peers: 16 x {experiment}, {epochs} epochs, {how}, against Lightning",
-            lambda e=experiment, n=epochs, h=how: whole.swept(whole.words(e, 16, n, *_threads(threads)), h),
+            f"peers: 16 x {experiment}, {how}{'' if more else ', with plots'}, against Lightning",
+            lambda e=experiment, n=epochs, h=how, m=more: whole.swept(whole.words(e, 16, n, *m, *_threads(threads)), h),
             lambda e=experiment, n=epochs: whole.lightning(e, 16, n, *_threads(threads)),
             pairs,
             bar,
