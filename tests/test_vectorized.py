@@ -14,8 +14,10 @@ from runner.finite import Diverged
 from runner.prepare import prepare
 from runner.run import Run, drive
 from runner.settings import Settings
-from runner.vectorized import drive_many, feed, groups, team
+from runner.vectorized import drive_many, feed, groups, team, update
 from runner.vectorized.draws import Draws
+from runner.vectorized.program import Program
+from runner.vectorized.scores import Scores
 from tests.conftest import settings
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -289,13 +291,79 @@ def test_weights_of_classes(made: Made) -> None:
     assert apart(runs, others) < 1e-10
 
 
-def test_a_large_model_takes_torchs_fused_step(made: Made) -> None:
-    layers = [{"Linear": 80}, "ReLU", {"Linear": 80}, "Tanh", {"Linear": 1}]
-    for optimizer in ("adam", "amsgrad", "adamw"):
-        told = jobs(layers=layers, optimizer=optimizer)
-        runs, _, _ = together(made, told)
-        others, _, _ = alone(made, told)
-        assert apart(runs, others) < 1e-10
+LARGE = [{"Linear": 80}, "ReLU", {"Linear": 80}, "Tanh", {"Linear": 1}]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "amsgrad", "adamw", "momentum", "rmsprop"])
+def test_a_large_model(made: Made, optimizer: str) -> None:
+    """Which takes torch's fused step where there is one, and the others parameter by parameter."""
+    told = jobs(layers=LARGE, optimizer=optimizer)
+    runs, _, _ = together(made, told)
+    others, _, _ = alone(made, told)
+    assert apart(runs, others) < 1e-10
+
+
+def test_neighbours_take_the_fused_step_at_once_while_their_settings_are_the_same(made: Made) -> None:
+    told = jobs(6, layers=LARGE, optimizer="adam")
+    for i, one in enumerate(told):
+        one.optimizer["lr"] = [0.01, 0.01, 0.02, 0.02, 0.02, 0.01][i]
+        one.scheduler = None if i == 3 else {"name": "StepLR", "step_size": 2, "gamma": 0.5}
+    runs, _, _ = together(made, told)
+    others, _, _ = alone(made, told)
+    assert len({run.history["lr"][-1] for run in runs}) == 3
+    assert apart(runs, others) < 1e-10
+
+
+@pytest.mark.parametrize("size", [0, 1, 2**30])
+@pytest.mark.parametrize("optimizer", ["adam", "nesterov", "rmsprop centered"])
+def test_however_the_numbers_of_a_step_are_cut(
+    made: Made, optimizer: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update, "FUSED", 2**30)
+    monkeypatch.setattr(update, "WHOLE", size)
+    monkeypatch.setattr(update, "BLOCK", max(size, 1))
+    told = jobs(4, optimizer=optimizer)
+    runs, _, _ = together(made, told)
+    others, _, _ = alone(made, told)
+    assert apart(runs, others) < 1e-10
+
+
+#: (data, metrics, how many of them are counted for all runs together)
+METRICS: dict[str, tuple[dict[str, Any], list[Any], int]] = {
+    "classes": (
+        {"name": "digits", "flat": True, "valid": 0.2, "test": 0.7},
+        [
+            "Accuracy",
+            {"F1Score": {"average": "macro"}},
+            {"torchmetrics.classification.MulticlassAccuracy": {"top_k": 2}},
+        ],
+        1,
+    ),
+    "numbers": ({"name": "diabetes"}, ["MeanSquaredError", "R2Score", "MeanAbsoluteError"], 2),
+}
+
+
+@pytest.mark.parametrize("task", METRICS)
+def test_metrics_are_those_of_each_run(made: Made, task: str) -> None:
+    data, metrics, counted = METRICS[task]
+    loss = {"name": "CrossEntropyLoss" if task == "classes" else "MSELoss"}
+    told = jobs(4, layers=[{"Linear": 10 if task == "classes" else 1}], data=data, loss=loss, metrics=metrics)
+    runs = [made(one) for one in told]
+    assert len(Scores(runs, [0])._counts) == counted
+    found = Program(runs).look([1, 3])
+    for i, values in zip((1, 3), found, strict=True):
+        expected = runs[i].look_at(runs[i].data.valid, "valid")  # type: ignore[arg-type]
+        assert list(values) == list(expected)
+        assert values == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_metric_that_not_all_have_is_counted_for_each(made: Made) -> None:
+    told = jobs(3, metrics=["MeanAbsoluteError"])
+    told[1].metrics = ["MeanSquaredError"]
+    told[2].metrics = ["MeanSquaredError", "MeanAbsoluteError"]
+    runs = [made(one) for one in told]
+    for run, values in zip(runs, Program(runs).look([0, 1, 2]), strict=True):
+        assert values == pytest.approx(run.look_at(run.data.valid, "valid"))  # type: ignore[arg-type]
 
 
 def test_shares_of_the_work_on_several_threads(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

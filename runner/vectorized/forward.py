@@ -10,6 +10,7 @@ from torch.func import functional_call, vmap
 
 from runner import layers
 from runner.vectorized.draws import Draws
+from runner.vectorized.linear import linear
 from runner.vectorized.stacked import Stacked
 from runner.vectorized.unstackable import Unstackable
 
@@ -37,7 +38,7 @@ def forward(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: 
     """
     kind = type(models[0])
     if kind in (nn.Sequential, layers.Repeat):
-        return _chain([_child(stacked, models, draws, place, name) for name, _ in models[0].named_children()])
+        return _chain(stacked, models, draws, place)
     if kind is layers.Residual:
         inner, shortcut = (_child(stacked, models, draws, place, name) for name in ("layers", "shortcut"))
         return lambda x, training: inner(x, training) + shortcut(x, training)
@@ -54,7 +55,7 @@ def forward(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: 
     if kind is nn.Flatten:
         return _flatten(models[0])
     if kind is nn.Linear:
-        return _linear(stacked, place)
+        return linear(stacked, place)
     if kind is nn.LayerNorm:
         return _layer_norm(stacked, models[0], place)
     if kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d) and models[0].padding_mode == "zeros":
@@ -68,7 +69,15 @@ def _child(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: s
     return forward(stacked, [model.get_submodule(name) for model in models], draws, f"{place}{name}.")
 
 
-def _chain(parts: list[Forward]) -> Forward:
+def _chain(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: str) -> Forward:
+    children = list(models[0].named_children())
+    parts: list[Forward] = []
+    for i, (name, child) in enumerate(children):
+        if type(child) is nn.Linear and i + 1 < len(children) and type(children[i + 1][1]) is nn.ReLU:
+            parts.append(linear(stacked, f"{place}{name}.", rectified=True))
+        elif not (type(child) is nn.ReLU and i > 0 and type(children[i - 1][1]) is nn.Linear):
+            parts.append(_child(stacked, models, draws, place, name))
+
     def through(x: Any, training: bool) -> Any:
         for part in parts:
             x = part(x, training)
@@ -127,38 +136,6 @@ def _dropout(models: Sequence[Any], draws: Draws) -> Forward:
 def _flatten(module: Any) -> Forward:
     start, end = (dim + 1 if dim >= 0 else dim for dim in (module.start_dim, module.end_dim))
     return lambda x, training: x.flatten(start, end)
-
-
-def _linear(stacked: Stacked, place: str) -> Forward:
-    weight, bias = stacked.leaves[f"{place}weight"], stacked.leaves.get(f"{place}bias")
-
-    def linear(x: Tensor, training: bool) -> Tensor:
-        rows = x if x.dim() == 3 else x.flatten(1, -2)
-        found: Tensor = _Linear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
-        return found if x.dim() == 3 else found.view(*x.shape[:-1], -1)
-
-    return linear
-
-
-class _Linear(torch.autograd.Function):
-    """x (N, batch, in), weight (N, out, in), bias (N, out) -> (N, batch, out).
-
-    Torch's own way back leaves the gradient of the weight transposed, which costs a copy of it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.has_bias = bias is not None
-        if bias is None:
-            return torch.bmm(x, weight.mT)
-        return torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, Tensor | None]:
-        (x, weight), grad = ctx.saved_tensors, gradients[0].contiguous()
-        before = torch.bmm(grad, weight) if ctx.needs_input_grad[0] else None
-        return before, torch.bmm(grad.mT, x), grad.sum(1) if ctx.has_bias else None
 
 
 def _layer_norm(stacked: Stacked, module: Any, place: str) -> Forward:

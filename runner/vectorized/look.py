@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from runner import losses as single
-from runner import metrics
 from runner.data import Tensors
 from runner.run import Run
 from runner.vectorized.costs import Losses
 from runner.vectorized.feed import Pool
 from runner.vectorized.forward import Forward
+from runner.vectorized.scores import Scores
 
 
 class Look:
@@ -28,7 +28,7 @@ class Look:
         """The values of the runs with these numbers. The others are gone through as well: all of them cost one pass."""
         if self.pool is None:
             return [{} for _ in chosen]
-        watches = {i: metrics.watch(self.runs[i].metrics, self.runs[i].data, self.runs[i].loss) for i in chosen}
+        scores = Scores(self.runs, chosen)
         size = self.runs[0].settings.trainer.batch_size
         size = max(size, 256) if size else self.pool.size
         parts, weights = [], []
@@ -37,11 +37,10 @@ class Look:
             output = self.forward(x, False)
             parts.append(self.losses(output, y))
             weights.append(self._weights(x, y))
-            for i, watch in watches.items():
-                if watch is not None:
-                    watch(output[i], y[i])
+            scores.update(output, y)
         values = self._together(parts, weights).tolist()
-        return [_named(values[i], self.runs[i]) for i in chosen]
+        found = [{"loss": values[i], **others} for i, others in zip(chosen, scores.values(), strict=True)]
+        return [{f"valid/{name}": value for name, value in one.items()} for one in found]
 
     def _weights(self, x: Tensor, y: Tensor) -> Tensor:
         """(N,), what each run's batch counts."""
@@ -57,7 +56,3 @@ class Look:
         share = torch.stack(weights).to(parts[0].device, parts[0].dtype)
         total = (torch.stack(parts) * share).sum(0)
         return total if self.weigh is None else total / share.sum(0)
-
-
-def _named(loss: float, run: Run) -> dict[str, float]:
-    return {f"valid/{name}": value for name, value in {"loss": loss, **metrics.values(run.metrics)}.items()}

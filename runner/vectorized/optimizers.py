@@ -1,24 +1,16 @@
-"""One optimizer step of many models at once, each with its own learning rate and the like.
+"""How each kind of optimizer takes a step of many models at once, each with its own learning rate and the like.
 
 The formulas are those of torch.optim's for one model, operation by operation (torch 2.13, `_single_tensor_*`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from runner.vectorized.stacked import Stacked
 from runner.vectorized.unstackable import Unstackable
-
-#: Numbers of the stack that are worked on together: what is written stays in the processor's cache until it is read.
-BLOCK = 2**16
-#: Numbers of one model from which torch's fused Adam, called for each model, is faster than one call for all.
-FUSED = 4000
-
-Optimizers = Sequence[torch.optim.Optimizer]
 
 
 @dataclass
@@ -31,103 +23,8 @@ class Rule:
     numbers: Callable[[dict[str, Any], int], tuple[float, ...]]
     #: (parameters, gradients, *kept, *numbers): changes the first, and what is kept, in place.
     formula: Callable[..., None]
-    fused: Callable[..., None] | None = None  # torch's own for one model, of lists with a tensor for each parameter
-
-
-class Update:
-    """Takes the step. Each optimizer's own state becomes a view of what is kept here."""
-
-    def __init__(self, stacked: Stacked, optimizers: Optimizers) -> None:
-        self.stacked, self.optimizers = stacked, optimizers
-        self.rule = rule(optimizers[0])
-        self.kept = [self._gathered(name) for name in self.rule.names]  # (N, P) each
-        counts = [[float(_state(o, p).get("step", 0.0)) for p in _parameters(o)] for o in optimizers]
-        self.steps = torch.tensor(counts, dtype=torch.float32)
-        self._taken = [_taken(optimizer) for optimizer in optimizers]
-        on_cpu, (n, size) = stacked.flat.device.type == "cpu", stacked.flat.shape
-        rows = max(1, BLOCK // size) if on_cpu else n
-        self._blocks = [slice(i, i + rows) for i in range(0, n, rows)]
-        self._fuses = on_cpu and self.rule.fused is not None and size >= FUSED
-        self._settings: Any = None
-        self._columns: list[Tensor] = []  # (N, 1) each
-        self._handed_out = False
-        self._lists: list[list[list[Tensor]]] = []
-
-    def step(self) -> None:
-        """With the gradients as they are in the stack."""
-        self.steps += 1
-        self._taken = [taken + 1 for taken in self._taken]
-        groups = [optimizer.param_groups[0] for optimizer in self.optimizers]
-        if self._fuses:
-            self._step_fused(groups)
-        else:
-            columns = self._read(groups)
-            parts = (self.stacked.flat, self.stacked.flat_gradients(), *self.kept)
-            for block in self._blocks:
-                self.rule.formula(*(part[block] for part in parts), *(column[block] for column in columns))
-        if not self._handed_out:
-            self._hand_out()
-
-    def _step_fused(self, groups: list[dict[str, Any]]) -> None:
-        """Model by model: each thing as a list of tensors, one for each parameter."""
-        assert self.rule.fused is not None
-        gradients = _by_model(list(self.stacked.gradients.values()))
-        if not self._lists:
-            self._lists = [_by_model(self.stacked.parts(part)) for part in (self.stacked.flat, *self.kept)]
-            self._counts = [list(row.unbind()) for row in self.steps.unbind()]
-        flat, *kept = self._lists
-        for i, group in enumerate(groups):
-            self.rule.fused(group, self._counts[i], flat[i], gradients[i], *(part[i] for part in kept))
-
-    def _read(self, groups: list[dict[str, Any]]) -> list[Tensor]:
-        """The numbers, anew where a schedule or the count of steps has changed them."""
-        found = [self.rule.numbers(group, taken) for group, taken in zip(groups, self._taken, strict=True)]
-        if found != self._settings:
-            self._settings, like = found, self.stacked.flat
-            table = torch.tensor(found, dtype=torch.float64).to(like.device, like.dtype)
-            self._columns = [column.unsqueeze(1) for column in table.unbind(1)]
-        return self._columns
-
-    def _gathered(self, name: str) -> Tensor:
-        rows = []
-        for optimizer in self.optimizers:
-            found = [(_state(optimizer, p).get(name), p) for p in _parameters(optimizer)]
-            rows.append(torch.cat([(torch.zeros_like(p) if v is None else v).detach().reshape(-1) for v, p in found]))
-        return torch.stack(rows)
-
-    def _hand_out(self) -> None:
-        self._handed_out = True
-        if not self.rule.names:
-            return
-        for i, optimizer in enumerate(self.optimizers):
-            start = 0
-            for j, parameter in enumerate(_parameters(optimizer)):
-                end = start + parameter.numel()
-                state = optimizer.state[parameter]
-                if self.rule.counts:
-                    state["step"] = self.steps[i, j]
-                for name, kept in zip(self.rule.names, self.kept, strict=True):
-                    state[name] = kept[i, start:end].view(parameter.shape)
-                start = end
-
-
-def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return list(optimizer.param_groups[0]["params"])
-
-
-def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
-    return dict(optimizer.state.get(parameter, {}))
-
-
-def _by_model(parts: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Of (N, *shape) of each parameter: for each model a list of its own."""
-    return [list(row) for row in zip(*(part.unbind() for part in parts), strict=True)]
-
-
-def _taken(optimizer: torch.optim.Optimizer) -> int:
-    """How many steps its state has come through. SGD does not count: 0 or some."""
-    state = _state(optimizer, _parameters(optimizer)[0])
-    return int(state.get("step", state.get("momentum_buffer") is not None))
+    #: torch's own, for settings that are the same: (settings, steps, parameters, gradients, *kept), lists of tensors.
+    fused: Callable[..., None] | None = None
 
 
 def rule(optimizer: torch.optim.Optimizer) -> Rule:

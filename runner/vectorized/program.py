@@ -12,8 +12,8 @@ from runner.vectorized.draws import Draws
 from runner.vectorized.feed import feed
 from runner.vectorized.forward import forward
 from runner.vectorized.look import Look
-from runner.vectorized.optimizers import Update
 from runner.vectorized.stacked import Stacked
+from runner.vectorized.update import Update
 
 
 class Program:

@@ -9,43 +9,41 @@ from torch import Tensor, nn
 class Stacked:
     """N models of one shape. A change of the stack is a change of the models, and the other way round.
 
-    flat: (N, P), one row of all parameters for each model.
+    flat: (N * P,), one parameter after the other, each of them model after model.
     leaves: name -> (N, *shape), views of `flat` with respect to which gradients can be taken.
+    gradient: as `flat`, of the last step. Layers may write their share of it themselves.
+    gradients: name -> (N, *shape), views of `gradient`.
     buffers: name -> (N, *shape).
-    gradients: name -> (N, *shape), of the last step.
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         own = [dict(model.named_parameters()) for model in models]
-        self.flat = torch.stack([torch.cat([p.detach().reshape(-1) for p in of.values()]) for of in own])
-        self.gradients: dict[str, Tensor] = {}
-        self._row = torch.empty(0)
-        self.leaves: dict[str, Tensor] = {}
-        sizes = [parameter.numel() for parameter in own[0].values()]
-        for (name, parameter), row in zip(own[0].items(), torch.split(self.flat, sizes, 1), strict=True):
-            part = row.view(len(own), *parameter.shape)
-            self.leaves[name] = part.detach().requires_grad_()
-            for of, row in zip(own, part.unbind(), strict=True):
+        shapes = [(len(models), *parameter.shape) for parameter in own[0].values()]
+        self.sizes = [parameter.numel() for parameter in own[0].values()]
+        self.flat = torch.cat([of[name].detach().reshape(-1) for name in own[0] for of in own])
+        self.gradient = torch.zeros_like(self.flat)
+        self.leaves, self.gradients = (
+            {name: part.view(shape) for name, part, shape in zip(own[0], self.parts(flat), shapes, strict=True)}
+            for flat in (self.flat, self.gradient)
+        )
+        for name, leaf in self.leaves.items():
+            for of, row in zip(own, leaf.unbind(), strict=True):
                 of[name].data = row
+            self.leaves[name] = leaf.detach().requires_grad_()
         self.buffers = {name: self._stack(models, name) for name, _ in models[0].named_buffers()}
 
     def take_gradients(self, losses: Tensor) -> None:
-        """Of each model's loss, (N,), with respect to its own parameters, into `gradients`."""
+        """Of each model's loss, (N,), with respect to its own parameters, into `gradient`."""
         # A model's loss depends on its own parameters only, so the gradient of the sum holds them all.
         found = torch.autograd.grad(losses.sum(), list(self.leaves.values()))
-        self.gradients = dict(zip(self.leaves, found, strict=True))
-
-    def flat_gradients(self) -> Tensor:
-        """(N, P), a row for each model as in `flat`; overwritten by the next."""
-        rows = [part.reshape(len(part), -1) for part in self.gradients.values()]
-        self._row = torch.empty_like(self.flat) if not self._row.numel() else self._row
-        return torch.cat(rows, 1, out=self._row)
+        for gradient, place in zip(found, self.gradients.values(), strict=True):
+            if gradient.data_ptr() != place.data_ptr():
+                place.copy_(gradient)
 
     def parts(self, flat: Tensor) -> list[Tensor]:
-        """(N, P) as (N, *shape) of each parameter, in the order of `leaves`."""
-        sizes = [leaf[0].numel() for leaf in self.leaves.values()]
-        split = torch.split(flat, sizes, 1)
-        return [part.view(leaf.shape) for part, leaf in zip(split, self.leaves.values(), strict=True)]
+        """Of a tensor like `flat`: (N, numbers) of each parameter, in the order of `leaves`. They are views."""
+        n = len(flat) // max(sum(self.sizes), 1)
+        return [part.view(n, -1) for part in torch.split(flat, [n * size for size in self.sizes])]
 
     @staticmethod
     def _stack(models: Sequence[nn.Module], name: str) -> Tensor:

@@ -1,9 +1,9 @@
 """Runs shared out to the processor's cores, each of which trains its share without waiting for the others."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ class Team:
         self._trainer = runs[0].settings.trainer
         randomness.restrain(self._trainer)
         n = _threads(runs)
-        self._pool = ThreadPoolExecutor(n, "train") if n > 1 else None
+        self._pool = ThreadPoolExecutor(n - 1, "train") if n > 1 else None
         size = -(-len(runs) // n)
         self._starts = list(range(0, len(runs), size))
         self.programs = [Program(runs[start : start + size]) for start in self._starts]
@@ -61,8 +61,14 @@ class Team:
         return [values for found in self._each(look) for values in found]
 
     def _each(self, work: Callable[[Program, int], T]) -> list[T]:
-        run: Any = map if self._pool is None else self._pool.map
-        return list(run(work, self.programs, self._starts))
+        first, *others = zip(self.programs, self._starts, strict=True)
+        # This thread takes a share as well: it has nothing else to do, and one less must be woken up.
+        begun = [self._pool.submit(work, *other) for other in others] if self._pool is not None else []
+        try:
+            found = work(*first)
+        finally:
+            wait(begun)
+        return [found, *(other.result() for other in begun)]
 
 
 def _threads(runs: Sequence[Run]) -> int:
