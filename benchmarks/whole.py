@@ -163,7 +163,7 @@ def _newest_job(client: Any) -> Any:
 
 def _pictures(told: list[str]) -> Callable[[Path], None]:
     """What draws and writes the plots of a run that is trained already."""
-    from runner import build, plots
+    from runner import plots
     from runner.prepare import prepare
     from runner.run import drive
     from runner.settings import made
@@ -176,7 +176,7 @@ def _pictures(told: list[str]) -> Callable[[Path], None]:
 
     def draw(folder: Path) -> None:
         for name in run.settings.plots:
-            plots.save(build.plot(name, "plots")(run), folder / f"{name}.png")
+            plots.save(run.drawn(name), folder / f"{name}.png")
         run.close()
 
     return draw

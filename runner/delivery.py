@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner import stores
+from runner.points import insert
 from runner.spool import Entry, Spool
 
 if TYPE_CHECKING:
@@ -130,13 +131,17 @@ class Delivery:
         points, tags = self._new(self._points), [RunTag(*tag) for tag in self._tags.items()]
         self._points, self._tags = [], {}
         log = partial(self.client.log_batch, self.spool.run_id)
-        if not points and not tags:
-            return
-        if self._try(lambda: log(metrics=[Metric(*point) for point in points], tags=tags)):
-            for key, _, _, step in points if self.asks else ():
+        if not points or insert(self.client, self.spool.run_id, points):
+            taken = True
+            if tags:
+                self._try(lambda: log(tags=tags))
+        else:
+            taken = self._try(lambda: log(metrics=[Metric(*point) for point in points], tags=tags))
+            if not taken and tags:  # one that is refused takes nothing but its like along
+                self._try(lambda: log(tags=tags))
+        if taken and self.asks:
+            for key, _, _, step in points:
                 self._known[key].add(step)
-        elif points and tags:  # one that is refused takes nothing but its like along
-            self._try(lambda: log(tags=tags))
 
     def _try(self, call: Callable[[], Any]) -> bool:
         try:

@@ -28,6 +28,9 @@ from runner.settings import Settings
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+#: Inputs, targets and outputs.
+Predicted = tuple[Tensor, Tensor, Tensor]
+
 
 @dataclass
 class Run:
@@ -53,8 +56,9 @@ class Run:
     written: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     random: Callable[[], dict[str, Any]] | None = None  # the same now, of a run whose draws are not the process's
-    save: Callable[["Figure", Path], None] = plots.save  # writes a picture
+    draw: Callable[["Run", Path], None] = lambda run, folder: run.draw_here(folder)  # writes the plots
     looked: dict[str, float] | None = None  # valid/..., where many models have just been looked at together
+    _predicted: list[tuple[Source, Predicted]] | None = None  # what `predict` gave while the run is finished
 
     @property
     def model(self) -> nn.Module:
@@ -132,16 +136,21 @@ class Run:
             self.saved = time.monotonic()
             yield from self.snapshots()
 
-    def predict(self, source: Source) -> tuple[Tensor, Tensor, Tensor]:
+    def predict(self, source: Source) -> Predicted:
         """Inputs, targets and outputs for every example of `source`, in order, on the CPU."""
+        for known, found in self._predicted or ():
+            if known is source:
+                return found
         was_training = self.model.training
         self.model.eval()
-        found = []
+        rows = []
         with torch.no_grad():
             for batch in self.reading(source):
-                found.append((batch[0].cpu(), batch[1].cpu(), self.cost(self.model, batch)[1].cpu()))
+                rows.append((batch[0].cpu(), batch[1].cpu(), self.cost(self.model, batch)[1].cpu()))
         self.model.train(was_training)
-        x, y, output = (torch.cat(parts) for parts in zip(*found, strict=True))
+        x, y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        if self._predicted is not None:
+            self._predicted.append((source, (x, y, output)))
         return x, y, output
 
     def batch_of(self, size: int) -> Tensor:
@@ -175,6 +184,7 @@ class Run:
 
         Plots come last: one that fails must not take anything else with it.
         """
+        self._predicted = []
         if self.best.weights is None:  # nobody looked at the validation data: this model is all there is
             self.best.keep(self.model, self.state.step)
         yield from self.snapshots()
@@ -188,6 +198,7 @@ class Run:
         yield Finished(self.state.step, values, reason, self._told_of_best())
         if self.settings.plots:
             yield Kept(self._plots())
+        self._predicted = None
 
     def _told_of_best(self) -> dict[str, str]:
         """Tags that say how good the run is, and whether it was given up."""
@@ -272,10 +283,17 @@ class Run:
 
     def _plots(self) -> Path:
         folder = self.folder / "pictures"
-        for name in self.settings.plots:
-            path = _folder(folder / "plots") / f"{name.rpartition('.')[2]}.png"
-            self.save(build.plot(name, "plots")(self), path)
+        self.draw(self, _folder(folder / "plots"))
         return folder
+
+    def draw_here(self, folder: Path) -> None:
+        """Write all plots into `folder`."""
+        for name in self.settings.plots:
+            plots.save(self.drawn(name), plots.file(name, folder))
+
+    def drawn(self, name: str) -> "Figure":
+        """A plot, ours or the user's."""
+        return build.plot(name, "plots")(self)  # type: ignore[no-any-return]
 
 
 def drive(run: Run, *observers: Observer, stop: Callable[[], BaseException | None] = lambda: None) -> None:

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -20,8 +21,9 @@ from runner.spool import Entry, Spool, Undelivered
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-#: Seconds between two deliveries while training goes on.
-PERIOD = 1.0
+#: Seconds between two deliveries while training goes on, and for how many runs of this process that holds: of more,
+#: each has its turn as much later. A delivery is 10 ms of Python, in which nothing is trained.
+PERIOD, RUNS = 1.0, 8
 #: Seconds in which what follows goes along: every call of the store takes its time.
 TOGETHER = 0.02
 #: Seconds until a store that did not answer is tried again: this at first, then twice as long each time, up to BEAT.
@@ -30,6 +32,9 @@ AGAIN = 1.0
 CLOSING = 3.0
 #: MLflow's limit for the value of a param.
 LONGEST_PARAM = 6000
+
+
+_open: "weakref.WeakSet[Tracker]" = weakref.WeakSet()
 
 
 class Tracker:
@@ -53,6 +58,7 @@ class Tracker:
         self._wait, self._due, self._closing = AGAIN, 0.0, 0.0
         self._reason, self._tags = "", dict[str, str]()
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
+        _open.add(self)
 
     def begin(self, params: dict[str, str], files: dict[str, str]) -> None:
         """Tell what is known at the start, and go on in the background."""
@@ -70,7 +76,8 @@ class Tracker:
         # Points wait: the thread would take the interpreter away from the training every time it wakes up.
         self._noted.append((event, time.time()))
         points = type(event) is Step or type(event) is Epoch
-        if not points or len(self._noted) >= CHUNK or time.monotonic() - self._sent > PERIOD:
+        period = PERIOD * max(1.0, len(_open) / RUNS)
+        if not points or len(self._noted) >= CHUNK or time.monotonic() - self._sent > period:
             self._send()
 
     def drain(self) -> None:
@@ -91,6 +98,7 @@ class Tracker:
         if self._worker.ident is None:
             self._worker.start()
         self._worker.join()
+        _open.discard(self)
         if self._silent is None and not self._held:
             self._spool.remove()
         self._spool.release()

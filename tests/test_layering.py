@@ -22,7 +22,7 @@ FLOORS = [
     ["commands"],
     ["ready", "exports"],
     ["recall", "drift"],
-    ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores"],
+    ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores", "points"],
     ["prepare"],
     ["checks", "schema"],
     ["vectorized"],
@@ -78,7 +78,7 @@ KNOWS = {
         "frozen",
         "hydra_plugins",
     },
-    "mlflow": {"tracking", "stores", "settling", "delivery", "logged_model"},
+    "mlflow": {"tracking", "stores", "settling", "delivery", "points", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
 }

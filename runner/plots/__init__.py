@@ -43,6 +43,20 @@ def save(figure: "Figure", path: str | Path) -> None:
     FigureCanvasAgg(figure).print_png(str(path), pil_kwargs={"compress_level": 1})  # type: ignore[no-untyped-call]
 
 
+def file(name: str, folder: Path) -> Path:
+    """Where the picture of a plot goes, ours or the user's."""
+    return folder / f"{name.rpartition('.')[2]}.png"
+
+
+def looks_at(name: str, parts: list[str]) -> list[str]:
+    """Which of these parts of the data the plot `runner/plots/<name>.py` sends through the model, by its LOOKS_AT.
+
+    LOOKS_AT: tuples of parts, of each of which the first that there is.
+    """
+    told = getattr(importlib.import_module(f"{__name__}.{name}"), "LOOKS_AT", ())
+    return [next(part for part in some if part in parts) for some in told if any(part in parts for part in some)]
+
+
 def names() -> list[str]:
     """The plots that come with the package."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))

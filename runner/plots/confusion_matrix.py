@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+LOOKS_AT = (("valid", "train"),)
 COUNTED = 30  # more classes than this leave no room for counts
 LABEL = 1.3  # inches that a class's name may take
 TOP, RIGHT = 0.8, 1.0  # inches above the matrix, and beside it for the colour bar
@@ -27,7 +28,7 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 def draw(run: Subject) -> "Figure":
     """Counts over the validation data, or the training data; coloured by their share of the true class."""
-    words, source = first_of(run.data, "valid", "train")
+    words, source = first_of(run.data, *LOOKS_AT[0])
     found = classify(run, source)
     side = min(5.2, max(3.0, 0.43 * found.classes))
     size = max(6.0, min(9.0, 0.75 * 72 * side / found.classes))

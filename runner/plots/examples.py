@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LOOKS_AT = (("test", "valid", "train"),)
 MOST, COLUMNS = 16, 4
 WIDTHS = (0.8, 1.35, 1.35, 1.05, 0.76, 0.76, 0.76, 0.76)  # inches of a table's columns
 
@@ -48,7 +49,7 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 def draw(run: Subject) -> "Figure":
     """Up to 16 examples of the test data, else of the validation, else of the training data."""
-    words, source = first_of(run.data, "test", "valid", "train")
+    words, source = first_of(run.data, *LOOKS_AT[0])
     chosen = (choose_numbers if run.data.task == "regression" else choose_classes)(run, words, source)
     note = _style.not_finite(chosen.lost, "output")
     if not chosen.examples:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LOOKS_AT = (("train",), ("valid",))
 POINTS = 500  # of the line
 MOST = 2000  # points of data that can be told apart
 

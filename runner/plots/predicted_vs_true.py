@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LOOKS_AT = (("valid", "train"),)
 MOST = 5000  # points
 
 
@@ -23,7 +24,7 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 def draw(run: Subject) -> "Figure":
     """The validation data, or the training data where there is none; several outputs are drawn alike."""
-    words, source = first_of(run.data, "valid", "train")
+    words, source = first_of(run.data, *LOOKS_AT[0])
     _, y, outputs = run.predict(source)
     truth, said = y.double().reshape(len(y), -1), outputs.double().reshape(len(y), -1)
     kept = said.isfinite().all(1)

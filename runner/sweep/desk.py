@@ -80,7 +80,7 @@ class Desk:
         identified = identity(member.run, context, run_id)
         recording = tracking.recording(*goal, *identified, run_id or None, member.settings.checkpoint.keep)
         member.held = Held(member.record.enter_context(recording))
-        member.run.save = self.renderer.save
+        member.run.draw = self.renderer.draw
         # The pruner comes first: what it decides, the record tells.
         return [pruning(member.run, member.job.number, job.shared(self.told)), member.held]
 

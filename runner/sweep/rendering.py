@@ -1,6 +1,7 @@
-"""Pictures of many runs written by other processes: three quarters of a plot's time go into its pixels.
+"""Pictures of many runs drawn and written by other processes: for a small model, plots take longer than its training.
 
-A figure is handed over as a pickle, through a pipe that this process alone can write into.
+What our own plots need is handed over as a pickle, through a pipe that this process alone can write into; of a plot of
+the user's, which may look at anything, the figure.
 """
 
 import contextlib
@@ -12,14 +13,17 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from runner import plots
+from runner.sweep.portrait import portrait
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Processes at most; each takes 100 MB.
+    from runner.run import Run
+
+#: Processes at most; each takes 300 MB.
 MOST = 4
 SERVER = """
 import sys
@@ -28,31 +32,40 @@ answers, sys.stdout = sys.stdout.buffer, sys.stderr
 rendering.serve(sys.stdin.buffer, answers)
 """
 
+#: Pictures to write: (file, what is drawn, the name of the plot; without one what is drawn is the figure itself).
+Asked = list[tuple[Path, Any, str | None]]
+
 
 class Renderer:
-    """`save` takes a figure and returns at once; `wait` until the files in a folder are there."""
+    """`draw` takes a run that is trained and returns at once; `wait` until the files in a folder are there."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool, self._own = pool, threading.local()
         self._begun: list[tuple[Path, bytes, Future[None]]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
 
+    def draw(self, run: "Run", folder: Path) -> None:
+        """The same as `run.draw_here`, later. What cannot be handed over is drawn or written here."""
+        ours = [name for name in run.settings.plots if name in plots.names()]
+        subject = portrait(run, ours) if ours else None
+        drawn = [] if subject is None else ours
+        if not self._hand_over(folder, [(plots.file(name, folder), subject, name) for name in drawn]):
+            drawn = []
+        for name in [name for name in run.settings.plots if name not in drawn]:
+            self.save(run.drawn(name), plots.file(name, folder))
+
     def save(self, figure: "Figure", path: Path) -> None:
-        """The same as plots.save, later. A figure that cannot be handed over is written here."""
-        try:
-            told = pickle.dumps(figure)
-        except Exception:  # a user's plot may hold anything
+        """The same as plots.save, later."""
+        if not self._hand_over(path, [(path, figure, None)]):
             plots.save(figure, path)
-            return
-        self._begun.append((path, told, self._pool.submit(self._ask, told, path)))
 
     def wait(self, folder: Path) -> None:
         """Until what was to be written into `folder` is there; what another process could not is written here."""
         mine = [entry for entry in self._begun if entry[0].is_relative_to(folder)]
         self._begun = [entry for entry in self._begun if entry not in mine]
-        for path, told, future in mine:
+        for _, told, future in mine:
             if future.exception() is not None:
-                plots.save(pickle.loads(told), path)
+                _write(pickle.loads(told))
 
     def ready(self, folder: Path) -> bool:
         """Whether `wait` would not wait."""
@@ -63,23 +76,33 @@ class Renderer:
         for process in self._processes:
             _ended(process)
 
-    def _ask(self, told: bytes, path: Path) -> None:
+    def _hand_over(self, place: Path, asked: Asked) -> bool:
+        """False if it cannot be: a user's layers and plots may hold anything."""
+        try:
+            told = pickle.dumps(asked)
+        except Exception:
+            return False
+        if asked:
+            self._begun.append((place, told, self._pool.submit(self._ask, told)))
+        return True
+
+    def _ask(self, told: bytes) -> None:
         if not hasattr(self._own, "process"):
             self._own.process = _started()
             self._processes.append(self._own.process)
         try:
-            _written(self._own.process, told, path)
-        except BaseException:  # what it answers from now on may belong to this picture; the next has another process
+            _answered(self._own.process, told)
+        except BaseException:  # what it answers from now on may belong to these pictures; the next have another process
             self._own.process.kill()
             del self._own.process
             raise
 
 
 class Itself:
-    """The same of one run alone: to start a process takes longer than to write its pictures here."""
+    """The same of one run alone: to start a process takes longer than to draw its pictures here."""
 
-    def save(self, figure: "Figure", path: Path) -> None:
-        plots.save(figure, path)
+    def draw(self, run: "Run", folder: Path) -> None:
+        run.draw_here(folder)
 
     def wait(self, folder: Path) -> None:
         pass
@@ -90,7 +113,7 @@ class Itself:
 
 @contextlib.contextmanager
 def rendering(runs: int) -> Iterator[Renderer | Itself]:
-    """What writes the pictures of so many runs: as many processes as there are cores."""
+    """What draws the pictures of so many runs: as many processes as there are cores."""
     if runs < 2:
         yield Itself()
         return
@@ -103,19 +126,27 @@ def rendering(runs: int) -> Iterator[Renderer | Itself]:
 
 
 def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
-    """Write figures until there are no more: the other process."""
+    """Write pictures until there are no more to write: the other process."""
+    import torch
+
+    torch.set_num_threads(1)  # the cores are taken
     with contextlib.suppress(EOFError):
         while True:
-            told, path = pickle.load(asked)
-            plots.save(pickle.loads(told), path)
+            _write(pickle.loads(pickle.load(asked)))
             answers.write(b"done\n")
             answers.flush()
 
 
-def _written(process: subprocess.Popen[bytes], told: bytes, path: Path) -> None:
+def _write(asked: Asked) -> None:
+    for path, what, name in asked:
+        draw = plots.find(name) if name is not None else None
+        plots.save(what if draw is None else draw(what), path)
+
+
+def _answered(process: subprocess.Popen[bytes], told: bytes) -> None:
     assert process.stdin is not None
     assert process.stdout is not None
-    pickle.dump((told, str(path)), process.stdin)
+    pickle.dump(told, process.stdin)
     process.stdin.flush()
     if process.stdout.readline() != b"done\n":
         raise RuntimeError("the picture was not written")

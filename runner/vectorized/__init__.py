@@ -9,7 +9,7 @@ from runner.finite import Diverged
 from runner.run import Run, conclude, tell
 from runner.vectorized.groups import groups as groups
 from runner.vectorized.stacked import release
-from runner.vectorized.team import Team
+from runner.vectorized.team import Team, restrained
 
 Stop = Callable[[], BaseException | None]
 #: (number of the run, the error that ended it, or None)
@@ -44,13 +44,19 @@ def drive_many(
     Returns what ended each run: None, or the error. One that fails leaves the others alone.
     """
     members = [Member(i, run, (run.history_, *told)) for i, (run, told) in enumerate(zip(runs, observers, strict=True))]
+    members.sort(key=lambda member: _settings(member.run))  # neighbours that are alike can take a step at once
     for member in members:
         if not member.goes_on:
             _end(member, stop, ended)
     left = [member for member in members if member.goes_on]
-    while left:
-        left = _until_one_ends(left, stop, ended)
-    return [member.error for member in members]
+    with restrained(runs[0]):
+        while left:
+            left = _until_one_ends(left, stop, ended)
+    return [member.error for member in sorted(members, key=lambda member: member.number)]
+
+
+def _settings(run: Run) -> str:
+    return repr({key: value for key, value in run.state.optimizer.param_groups[0].items() if key != "params"})
 
 
 def _until_one_ends(members: list[Member], stop: Stop, ended: Ended) -> list[Member]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from runner.loop import train
 from runner.run import Run
-from runner.vectorized.team import Team
+from runner.vectorized.team import Team, restrained
 
 #: Steps before the clock starts, steps that are timed at most, and seconds after which no more are taken.
 WARM, STEPS, SECONDS = 3, 30, 0.3
@@ -22,7 +22,7 @@ def gain(make: Callable[[int], Sequence[Run]], count: int) -> float:
     together, alone = make(count), make(1)[0]
     many, one = [], []
     for _ in range(TURNS):
-        with Team(together) as team:
+        with restrained(alone), Team(together) as team:
             many.append(_seconds(iter(team.step, None)))
         one.append(_seconds(train(alone.state, alone.batches(), alone.cost)))
     return min(one) * count / min(many)

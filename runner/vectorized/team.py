@@ -1,6 +1,7 @@
 """Runs shared out to the processor's cores, each of which trains its share without waiting for the others."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import TypeVar
@@ -19,16 +20,10 @@ T = TypeVar("T")
 
 
 class Team:
-    """The runs as one program for each thread. A context: threads end with it, and torch's own number comes back.
-
-    A thread for every operation would have all of them wait for the slowest thread each time; where other processes
-    want the cores as well, that costs more than it gains.
-    """
+    """The runs as one program for each thread. A context: the threads end with it."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
-        self._trainer = runs[0].settings.trainer
-        randomness.restrain(self._trainer)
         n = _threads(runs)
         self._pool = ThreadPoolExecutor(n - 1, "train") if n > 1 else None
         size = -(-len(runs) // n)
@@ -36,8 +31,6 @@ class Team:
         self.programs = [Program(runs[start : start + size]) for start in self._starts]
 
     def __enter__(self) -> "Team":
-        if self.runs[0].device.type == "cpu":
-            torch.set_num_threads(1)
         return self
 
     def __exit__(
@@ -45,7 +38,6 @@ class Team:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown()
-        randomness.restrain(self._trainer)
 
     def step(self) -> Tensor:
         """Every run takes a step. Its loss of each, (N,), as before the step."""
@@ -77,4 +69,20 @@ def _threads(runs: Sequence[Run]) -> int:
         return 1
     examples = min(first.settings.trainer.batch_size or len(first.data.train), len(first.data.train))  # type: ignore[arg-type]
     work = len(runs) * examples * sum(p.numel() for p in first.model.parameters())
-    return max(1, min(torch.get_num_threads(), len(runs), work // WORTH))
+    return max(1, min(first.settings.trainer.threads or randomness.THREADS, len(runs), work // WORTH))
+
+
+@contextlib.contextmanager
+def restrained(run: Run) -> Iterator[None]:
+    """What `run` and others like it are trained in: as they want it, but each operation with one thread.
+
+    With several, an operation waits for the slowest; where others want the cores as well, that costs more than it
+    gains.
+    """
+    randomness.restrain(run.settings.trainer)
+    if run.device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        randomness.restrain(run.settings.trainer)
