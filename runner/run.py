@@ -286,9 +286,9 @@ class Run:
         self.draw(self, _folder(folder / "plots"))
         return folder
 
-    def draw_here(self, folder: Path) -> None:
-        """Write all plots into `folder`."""
-        for name in self.settings.plots:
+    def draw_here(self, folder: Path, names: Iterable[str] | None = None) -> None:
+        """Write plots into `folder`: these, or all."""
+        for name in self.settings.plots if names is None else names:
             plots.save(self.drawn(name), plots.file(name, folder))
 
     def drawn(self, name: str) -> "Figure":

@@ -2,14 +2,19 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
 
-from runner.sweep import rendering
+from runner import plots
+from runner.prepare import prepare
+from runner.run import Run, drive
+from runner.sweep import portrait, rendering
 from runner.sweep.rendering import Renderer
+from tests.conftest import settings
 
 PNG = b"\x89PNG"
 
@@ -83,8 +88,104 @@ def test_modules_of_the_working_directory_are_not_loaded(
     assert not (tmp_path / "loaded").exists()
 
 
-def test_a_single_run_writes_its_own(tmp_path: Path) -> None:
+RUNS: dict[str, dict[str, Any]] = {
+    "classes": {
+        "data": {"name": "digits", "valid": 0.2, "test": 0.2},
+        "layers": [{"Conv2d": {"out_channels": 3, "kernel_size": 3}}, "Flatten", {"Linear": 10}],
+        "loss": {"name": "CrossEntropyLoss"},
+        "batch_size": 64,
+        "epochs": 1,
+        "plots": ["loss_curve", "confusion_matrix", "examples", "filters", "feature_maps"],
+    },
+    "numbers": {"plots": ["fit", "predicted_vs_true", "examples", "loss_curve"]},
+    "numbers without a part to look at": {
+        "data": {"name": "line", "points": 64, "valid": 0},
+        "plots": ["fit", "predicted_vs_true", "examples", "loss_curve"],
+    },
+    "numbers in float64": {"precision": "fp64", "plots": ["fit", "predicted_vs_true", "examples"]},
+}
+
+
+@pytest.fixture
+def trained() -> Iterator[Callable[..., Run]]:
+    made: list[Run] = []
+
+    def train(**given: Any) -> Run:
+        made.append(prepare(settings(**given), "test"))
+        made[-1].draw = lambda run, folder: None
+        drive(made[-1])
+        return made[-1]
+
+    yield train
+    for run in made:
+        run.close()
+
+
+def pictures(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_plots_are_those_that_the_run_itself_would_draw(
+    trained: Callable[..., Run], renderer: Renderer, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, here, there = trained(**RUNS[kind]), tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    run.draw_here(here)
+    monkeypatch.setattr(plots, "save", None)  # nothing is written in this process from now on
+    renderer.draw(run, there)
+    renderer.wait(there)
+    assert len(begun(renderer)) == 1
+    assert list(pictures(there)) != []
+    assert pictures(there) == pictures(here)
+
+
+def test_what_cannot_be_handed_over_is_drawn_here(
+    trained: Callable[..., Run], renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(**RUNS["numbers"])
+    for i, change in enumerate(("large", "low precision", "no pickle")):
+        with monkeypatch.context() as patch:
+            if change == "large":
+                patch.setattr(portrait, "MOST", 100)
+            elif change == "low precision":
+                patch.setattr(run.settings.trainer, "precision", "bf16")
+            else:
+                patch.setitem(run.data.notes, "secret", lambda: None)
+            folder = tmp_path / str(i)
+            folder.mkdir()
+            renderer.draw(run, folder)
+            renderer.wait(folder)
+            assert sorted(path.stem for path in folder.iterdir()) == sorted(run.settings.plots)
+
+
+def test_a_part_that_a_plot_does_not_tell_of_is_not_a_wrong_picture(
+    trained: Callable[..., Run], renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process has only its first example, and says so; the picture is drawn here."""
+    run, here, there = trained(**RUNS["numbers"]), tmp_path / "here", tmp_path / "there"
+    monkeypatch.setattr(run.settings, "plots", ["predicted_vs_true"])
+    monkeypatch.setattr(plots, "looks_at", lambda name, parts: [])
+    here.mkdir()
+    there.mkdir()
+    run.draw_here(here)
+    renderer.draw(run, there)
+    renderer.wait(there)
+    assert pictures(there) == pictures(here)
+
+
+def test_a_plot_that_fails_fails_here(trained: Callable[..., Run], renderer: Renderer, tmp_path: Path) -> None:
+    run = trained(**RUNS["numbers"])
+    run.history_.points["valid/loss"] = [("no", "numbers")]  # type: ignore[list-item]
+    renderer.draw(run, tmp_path)
+    with pytest.raises(ValueError, match="no"):
+        renderer.wait(tmp_path)
+
+
+def test_a_single_run_draws_its_own(trained: Callable[..., Run], tmp_path: Path) -> None:
+    run = trained(plots=["loss_curve"])
     with rendering.rendering(1) as found:
-        found.save(Figure(), tmp_path / "a.png")
+        found.draw(run, tmp_path)
         assert found.ready(tmp_path)
-    assert (tmp_path / "a.png").read_bytes()[:4] == PNG
+    assert (tmp_path / "loss_curve.png").read_bytes()[:4] == PNG

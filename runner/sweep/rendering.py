@@ -10,7 +10,7 @@ import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -41,31 +41,32 @@ class Renderer:
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool, self._own = pool, threading.local()
-        self._begun: list[tuple[Path, bytes, Future[None]]] = []
+        self._begun: list[tuple[Path, Callable[[], None], Future[None]]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def draw(self, run: "Run", folder: Path) -> None:
         """The same as `run.draw_here`, later. What cannot be handed over is drawn or written here."""
         ours = [name for name in run.settings.plots if name in plots.names()]
         subject = portrait(run, ours) if ours else None
-        drawn = [] if subject is None else ours
-        if not self._hand_over(folder, [(plots.file(name, folder), subject, name) for name in drawn]):
-            drawn = []
-        for name in [name for name in run.settings.plots if name not in drawn]:
-            self.save(run.drawn(name), plots.file(name, folder))
+        asked: Asked = [(plots.file(name, folder), subject, name) for name in ours]
+        if subject is None or not self._hand_over(folder, asked, lambda: run.draw_here(folder, ours)):
+            ours = []
+        for name in run.settings.plots:
+            if name not in ours:
+                self.save(run.drawn(name), plots.file(name, folder))
 
     def save(self, figure: "Figure", path: Path) -> None:
         """The same as plots.save, later."""
-        if not self._hand_over(path, [(path, figure, None)]):
+        if not self._hand_over(path, [(path, figure, None)], lambda: plots.save(figure, path)):
             plots.save(figure, path)
 
     def wait(self, folder: Path) -> None:
         """Until what was to be written into `folder` is there; what another process could not is written here."""
         mine = [entry for entry in self._begun if entry[0].is_relative_to(folder)]
         self._begun = [entry for entry in self._begun if entry not in mine]
-        for _, told, future in mine:
+        for _, here, future in mine:
             if future.exception() is not None:
-                _write(pickle.loads(told))
+                here()
 
     def ready(self, folder: Path) -> bool:
         """Whether `wait` would not wait."""
@@ -76,14 +77,13 @@ class Renderer:
         for process in self._processes:
             _ended(process)
 
-    def _hand_over(self, place: Path, asked: Asked) -> bool:
-        """False if it cannot be: a user's layers and plots may hold anything."""
+    def _hand_over(self, place: Path, asked: Asked, here: Callable[[], None]) -> bool:
+        """False if it cannot be: a user's layers and plots may hold anything. here: does it in this process."""
         try:
             told = pickle.dumps(asked)
         except Exception:
             return False
-        if asked:
-            self._begun.append((place, told, self._pool.submit(self._ask, told)))
+        self._begun.append((place, here, self._pool.submit(self._ask, told)))
         return True
 
     def _ask(self, told: bytes) -> None:
