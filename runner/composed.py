@@ -64,9 +64,17 @@ def left_over(overrides: list[str]) -> list[str]:
 def _refuse_missing(config: DictConfig) -> None:
     """OmegaConf leaves what is `???` at its default."""
     problems = Problems()
-    for key in sorted(OmegaConf.missing_keys(config)):
+    # It takes a while to ask for them, and to write all of it down does not.
+    missing = OmegaConf.missing_keys(config) if _says_missing(OmegaConf.to_container(config)) else ()
+    for key in sorted(missing):
         problems.add(key, "has no value; ??? stands for one that has to be given")
     problems.tell()
+
+
+def _says_missing(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_says_missing, value.values() if isinstance(value, dict) else value))
+    return bool(value == "???")
 
 
 def _refuse_unknown(config: DictConfig, kind: Any, parent: str) -> None:

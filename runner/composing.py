@@ -1,6 +1,6 @@
 """The configurations of a sweep's jobs, composed once for every choice of files; values are set in a copy."""
 
-import copy
+import pickle
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -16,7 +16,9 @@ class Composing:
     def __init__(self, loader: Any, master: DictConfig) -> None:
         self._loader, self._master = loader, master
         self._parser = OverridesParser.create(config_loader=loader)
-        self._bases: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
+        self._bases: dict[tuple[str, ...], tuple[bytes, DictConfig]] = {}
+        self._told: DictConfig | None = None
+        self._held: Any = None
 
     def compose(self, number: int, job: list[str]) -> DictConfig:
         """The job's configuration without Hydra's own part, as Hydra itself would compose it.
@@ -26,20 +28,29 @@ class Composing:
         parsed = self._parser.parse_overrides(job)
         files = tuple(str(override.input_line) for override in parsed if self._chooses_files(override))
         try:
-            config, whole = self._base(files)
-            config = copy.deepcopy(config)
+            text, whole = self._base(files)
+            config: DictConfig = pickle.loads(text)  # a fifth of the time of a deepcopy
             ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if not self._chooses_files(o)], config)
         except Exception:  # said by Hydra in its own words
             config, whole = self._split(self._loader.load_sweep_config(self._master, list(job)))
-        with flag_override(whole.hydra, ["struct", "readonly"], [False, False]):
-            whole.hydra.job.num, whole.hydra.job.id = number, str(number)
-            whole.hydra.overrides.task = list(job)
-        HydraConfig.instance().set_config(whole)  # for ${hydra:...} of the job
+        self._tell(whole, number, job)
         return config
 
-    def _base(self, files: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+    def _tell(self, whole: DictConfig, number: int, job: list[str]) -> None:
+        """What ${hydra:...} of the job gives."""
+        instance = HydraConfig.instance()
+        if self._told is not whole or instance.cfg is not self._held:
+            instance.set_config(whole)  # which copies it
+            self._told, self._held = whole, instance.cfg
+        told: Any = self._held
+        with flag_override(told.hydra, ["struct", "readonly"], [False, False]):
+            told.hydra.job.num, told.hydra.job.id = number, str(number)
+            told.hydra.overrides.task = list(job)
+
+    def _base(self, files: tuple[str, ...]) -> tuple[bytes, DictConfig]:
         if files not in self._bases:
-            self._bases[files] = self._split(self._loader.load_sweep_config(self._master, list(files)))
+            ours, whole = self._split(self._loader.load_sweep_config(self._master, list(files)))
+            self._bases[files] = pickle.dumps(ours), whole
         return self._bases[files]
 
     def _split(self, composed: DictConfig) -> tuple[DictConfig, DictConfig]:

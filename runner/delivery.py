@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from runner import stores
-from runner.points import insert
+from runner.bulk import insert
 from runner.spool import Entry, Spool
 
 if TYPE_CHECKING:
@@ -92,6 +92,8 @@ class Delivery:
     def _params(self, params: dict[str, str]) -> None:
         from mlflow.entities import Param
 
+        if insert(self.client, self.spool.run_id, params=params):
+            return
         entries = [Param(key, value) for key, value in params.items()]
         for start in range(0, len(entries), PARAMS):
             self._try(partial(self.client.log_batch, self.spool.run_id, params=entries[start : start + PARAMS]))
@@ -128,20 +130,19 @@ class Delivery:
     def _flush(self) -> None:
         from mlflow.entities import Metric, RunTag
 
-        points, tags = self._new(self._points), [RunTag(*tag) for tag in self._tags.items()]
+        points, told = self._new(self._points), self._tags
         self._points, self._tags = [], {}
-        log = partial(self.client.log_batch, self.spool.run_id)
-        if not points or insert(self.client, self.spool.run_id, points):
-            taken = True
-            if tags:
-                self._try(lambda: log(tags=tags))
-        else:
-            taken = self._try(lambda: log(metrics=[Metric(*point) for point in points], tags=tags))
-            if not taken and tags:  # one that is refused takes nothing but its like along
-                self._try(lambda: log(tags=tags))
-        if taken and self.asks:
-            for key, _, _, step in points:
-                self._known[key].add(step)
+        if not points and not told:
+            return
+        if not insert(self.client, self.spool.run_id, points, tags=told):
+            tags = [RunTag(*tag) for tag in told.items()]
+            log = partial(self.client.log_batch, self.spool.run_id)
+            if not self._try(lambda: log(metrics=[Metric(*point) for point in points], tags=tags)):
+                if points and tags:  # one that is refused takes nothing but its like along
+                    self._try(lambda: log(tags=tags))
+                return
+        for key, _, _, step in points if self.asks else ():
+            self._known[key].add(step)
 
     def _try(self, call: Callable[[], Any]) -> bool:
         try:

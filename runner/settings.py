@@ -63,6 +63,7 @@ class Sweep:
     keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins
     resume: str | None = None  # a sweep's id, or last: what is not finished of it goes on
     reuse: bool = False  # true: a job whose configuration is FINISHED in this experiment already is not run again
+    plots: bool = True  # false: no pictures of the sweep as a whole; those of its jobs are `plots`
 
 
 @dataclass

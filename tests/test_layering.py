@@ -22,7 +22,7 @@ FLOORS = [
     ["commands"],
     ["ready", "exports"],
     ["recall", "drift"],
-    ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores", "points"],
+    ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores", "bulk"],
     ["prepare"],
     ["checks", "schema"],
     ["vectorized"],
@@ -78,7 +78,7 @@ KNOWS = {
         "frozen",
         "hydra_plugins",
     },
-    "mlflow": {"tracking", "stores", "settling", "delivery", "points", "logged_model"},
+    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
 }

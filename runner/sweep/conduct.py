@@ -47,7 +47,7 @@ def sweeping(
                 if settings.sweep.reuse:
                     sweep.reuse(places.experiments())
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
-                with _shown(sweep, console):
+                with _shown(sweep, console, settings.sweep.plots):
                     yield sweep
                     signals.check()
                 tracker.verdict = verdict(sweep.end)
@@ -76,7 +76,7 @@ def _told(plan: Manifest, uri: str, tracker: "Tracker") -> Told:
 
 
 @contextlib.contextmanager
-def _shown(sweep: Sweep, console: "Console") -> Iterator[None]:
+def _shown(sweep: Sweep, console: "Console", pictures: bool) -> Iterator[None]:
     """The screen and the parent's table are kept current around a block, and brought to their end after it."""
     shown = screen.watching(console, sweep.plan.total)
     try:
@@ -89,13 +89,14 @@ def _shown(sweep: Sweep, console: "Console") -> Iterator[None]:
     finally:
         sweep.finish()
         shown.close(sweep.end)
-        _close(sweep, sweep.end)
+        _close(sweep, sweep.end, pictures)
 
 
-def _close(sweep: Sweep, table: Table) -> None:
+def _close(sweep: Sweep, table: Table, pictures: bool) -> None:
     best = table.best
     sweep.keep_table(table)
-    sweep.keep_plots(table)
+    if pictures:
+        sweep.keep_plots(table)
     tags = {"sweep.finished": str(len(table.having("FINISHED")))}
     if sweep.reused:
         told = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}

@@ -1,4 +1,4 @@
-"""Points that go into a local store in one statement are those that MLflow itself would have written."""
+"""What goes into a local store in a few statements is what MLflow itself would have written."""
 
 import math
 import sqlite3
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
-from mlflow.entities import Metric
+from mlflow.entities import Metric, Param, RunTag
 
-from runner import points, stores, tracking
+from runner import bulk, stores, tracking
 from runner.events import Epoch, Step
 
 NOW = 1_700_000_000_000
@@ -42,6 +42,14 @@ def rows(path: Path, run_id: str) -> dict[str, list[Any]]:
         }
 
 
+def texts(path: Path, run_id: str) -> dict[str, dict[str, str]]:
+    with closing(sqlite3.connect(path)) as store:
+        return {
+            table: dict(store.execute(f"SELECT key, value FROM {table} WHERE run_uuid = ?", [run_id]))
+            for table in ("params", "tags")
+        }
+
+
 def made(client: MlflowClient) -> str:
     return str(client.create_run(stores.experiment(client, client.tracking_uri, "points")).info.run_id)
 
@@ -52,7 +60,7 @@ def test_all_rows_are_mlflows_own(store: str, seed: int) -> None:
     ours, theirs = made(client), made(client)
     for _ in range(3):
         told = some(rng, 40)
-        assert points.insert(client, ours, told)
+        assert bulk.insert(client, ours, told)
         client.log_batch(theirs, metrics=[Metric(*point) for point in told])
     path = stores.sqlite_path(store)
     assert path is not None
@@ -79,6 +87,49 @@ def test_a_recorded_run_tells_its_points_so(store: str, monkeypatch: pytest.Monk
     assert told == []
 
 
+def test_a_run_that_is_made_and_ended_calls_for_nothing_else(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MlflowClient, "log_batch", None)
+    with tracking.recording(store, "points", None, {}, {"seed": "0", "optimizer.lr": "0.1"}, {"a.txt": "a"}) as tracker:
+        tracker.record(Step(1, torch.tensor(1.0)))
+    data = tracker.client.get_run(tracker.run_id).data
+    assert data.params == {"seed": "0", "optimizer.lr": "0.1"}
+    assert data.tags["runner.status_reason"] == ""
+
+
+def test_params_and_tags_are_mlflows_own(store: str) -> None:
+    client, path = stores.open_store(store), stores.sqlite_path(store)
+    assert path is not None
+    ours, theirs = made(client), made(client)
+    told = [({"a": "1", "b.c": ""}, {"x": "y", "long": "ä" * 6000}), ({"b.c": "", "d": "'\n"}, {"x": "z", "new": ""})]
+    for params, tags in told:
+        assert bulk.insert(client, ours, params=params, tags=tags)
+        client.log_batch(theirs, params=[Param(*p) for p in params.items()], tags=[RunTag(*t) for t in tags.items()])
+    found, expected = (texts(path, run) for run in (ours, theirs))
+    assert found["params"] == expected["params"] == {"a": "1", "b.c": "", "d": "'\n"}
+    for run in (found, expected):
+        del run["tags"]["mlflow.runName"]
+    assert found["tags"] == expected["tags"]
+    assert client.get_run(ours).data.tags["x"] == "z"
+
+
+def test_a_param_of_another_value_is_for_mlflow_to_refuse(store: str) -> None:
+    client = stores.open_store(store)
+    run_id = made(client)
+    assert bulk.insert(client, run_id, params={"a": "1"})
+    assert not bulk.insert(client, run_id, params={"b": "1", "a": "2"}, tags={"t": "1"})
+    assert client.get_run(run_id).data.params == {"a": "1"}
+    assert "t" not in client.get_run(run_id).data.tags
+
+
+@pytest.mark.parametrize("tags", [{"mlflow.runName": "other"}, {"a?": "b"}, {"a": "b" * 6001}, {"a": 1}], ids=str)
+def test_tags_that_are_more_than_tags_are_for_mlflow(store: str, tags: dict[str, Any]) -> None:
+    client = stores.open_store(store)
+    run_id = made(client)
+    before = client.get_run(run_id).data.tags
+    assert not bulk.insert(client, run_id, params={"a": "1"}, tags=tags)
+    assert client.get_run(run_id).data.tags == before
+
+
 WRONG: dict[str, list[Any]] = {
     "a name that MLflow refuses": ["a?b", 1.0, NOW, 1],
     "a name that is no path": ["a//b", 1.0, NOW, 1],
@@ -96,7 +147,7 @@ WRONG: dict[str, list[Any]] = {
 def test_what_mlflow_may_refuse_is_for_mlflow(store: str, wrong: str) -> None:
     client = stores.open_store(store)
     run_id = made(client)
-    assert not points.insert(client, run_id, [["a", 1.0, NOW, step] for step in range(20)] + [WRONG[wrong]])
+    assert not bulk.insert(client, run_id, [["a", 1.0, NOW, step] for step in range(20)] + [WRONG[wrong]])
     assert client.get_metric_history(run_id, "a") == []
 
 
@@ -104,18 +155,18 @@ def test_a_run_that_was_deleted_takes_none(store: str) -> None:
     client = stores.open_store(store)
     run_id = made(client)
     client.delete_run(run_id)
-    assert not points.insert(client, run_id, [["a", 1.0, NOW, step] for step in range(20)])
+    assert not bulk.insert(client, run_id, [["a", 1.0, NOW, step] for step in range(20)])
 
 
 def test_another_store_takes_none() -> None:
     client = MlflowClient("http://127.0.0.1:9")
-    assert not points.insert(client, "0" * 32, [["a", 1.0, NOW, step] for step in range(20)])
+    assert not bulk.insert(client, "0" * 32, [["a", 1.0, NOW, step] for step in range(20)])
 
 
 def test_tables_of_another_version_take_none(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     client = stores.open_store(store)
     run_id = made(client)
-    monkeypatch.setattr(points, "COLUMNS", points.COLUMNS - {"is_nan"})
-    assert not points.insert(client, run_id, [["a", 1.0, NOW, step] for step in range(20)])
+    monkeypatch.setitem(bulk.TABLES, "SqlMetric", bulk.METRIC - {"is_nan"})
+    assert not bulk.insert(client, run_id, [["a", 1.0, NOW, step] for step in range(20)])
     monkeypatch.undo()
-    assert points.insert(client, run_id, [["a", 1.0, NOW, step] for step in range(20)])
+    assert bulk.insert(client, run_id, [["a", 1.0, NOW, step] for step in range(20)])
