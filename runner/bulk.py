@@ -49,7 +49,7 @@ def insert(
     tables = _tables(store) if plain and getattr(store, "db_type", None) == "sqlite" else None
     if tables is None:
         return False
-    with store.ManagedSessionMaker(read_only=False) as session:
+    with _session(store) as session:
         told = _Telling(session, tables, run_id)
         if not told.is_active() or not told.agrees(params):
             return False
@@ -57,6 +57,13 @@ def insert(
         told.texts("SqlParam", params)
         told.texts("SqlTag", tags)
     return True
+
+
+def _session(store: Any) -> Any:
+    try:
+        return store.ManagedSessionMaker(read_only=False)
+    except TypeError:  # an older MLflow, whose sessions all write
+        return store.ManagedSessionMaker()
 
 
 def _tables(store: Any) -> dict[str, Any] | None:

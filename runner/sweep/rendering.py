@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 #: Processes at most; each takes 300 MB.
 MOST = 4
+DONE, FAILED = b"done\n", b"failed\n"
 SERVER = """
 import sys
 from runner.sweep import rendering
@@ -91,11 +92,13 @@ class Renderer:
             self._own.process = _started()
             self._processes.append(self._own.process)
         try:
-            _answered(self._own.process, told)
+            answer = _answered(self._own.process, told)
         except BaseException:  # what it answers from now on may belong to these pictures; the next have another process
             self._own.process.kill()
             del self._own.process
             raise
+        if answer == FAILED:
+            raise RuntimeError("another process could not draw them")
 
 
 class Itself:
@@ -132,8 +135,12 @@ def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
     torch.set_num_threads(1)  # the cores are taken
     with contextlib.suppress(EOFError):
         while True:
-            _write(pickle.loads(pickle.load(asked)))
-            answers.write(b"done\n")
+            told = pickle.load(asked)
+            try:
+                _write(pickle.loads(told))
+                answers.write(DONE)
+            except Exception:  # it fails where it is asked for as well, and is told there
+                answers.write(FAILED)
             answers.flush()
 
 
@@ -143,13 +150,15 @@ def _write(asked: Asked) -> None:
         plots.save(what if draw is None else draw(what), path)
 
 
-def _answered(process: subprocess.Popen[bytes], told: bytes) -> None:
+def _answered(process: subprocess.Popen[bytes], told: bytes) -> bytes:
     assert process.stdin is not None
     assert process.stdout is not None
     pickle.dump(told, process.stdin)
     process.stdin.flush()
-    if process.stdout.readline() != b"done\n":
-        raise RuntimeError("the picture was not written")
+    answer = process.stdout.readline()
+    if answer not in (DONE, FAILED):
+        raise RuntimeError("the pictures were not written")
+    return answer
 
 
 def _ended(process: subprocess.Popen[bytes]) -> None:
