@@ -148,8 +148,9 @@ def _is_plain_text(key: Any, value: Any) -> bool:
 
 
 def _is_name(key: Any) -> bool:
-    # MLflow takes names for paths: `..` would lead out.
-    return len(key) <= LONGEST and NAME.fullmatch(key) is not None and ".." not in key and "/." not in key
+    # MLflow takes names for paths: `..` would lead out, and `./a` is `a`.
+    led = key.startswith(".") or ".." in key or "/." in key
+    return len(key) <= LONGEST and NAME.fullmatch(key) is not None and not led
 
 
 def _row(run_id: str, key: str, value: float, time: int, step: int) -> dict[str, Any]:

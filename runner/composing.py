@@ -3,7 +3,7 @@
 import pickle
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -33,10 +33,10 @@ class Composing:
             ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if not self._chooses_files(o)], config)
         except Exception:  # said by Hydra in its own words
             config, whole = self._split(self._loader.load_sweep_config(self._master, list(job)))
-        self._tell(whole, number, job)
+        self._tell(whole, number, parsed)
         return config
 
-    def _tell(self, whole: DictConfig, number: int, job: list[str]) -> None:
+    def _tell(self, whole: DictConfig, number: int, job: list[Override]) -> None:
         """What ${hydra:...} of the job gives."""
         instance = HydraConfig.instance()
         if self._told is not whole or instance.cfg is not self._held:
@@ -45,7 +45,8 @@ class Composing:
         told: Any = self._held
         with flag_override(told.hydra, ["struct", "readonly"], [False, False]):
             told.hydra.job.num, told.hydra.job.id = number, str(number)
-            told.hydra.overrides.task = list(job)
+            told.hydra.overrides.task = [str(override.input_line) for override in job]
+            told.hydra.job.override_dirname = get_overrides_dirname(job, **told.hydra.job.config.override_dirname)
 
     def _base(self, files: tuple[str, ...]) -> tuple[bytes, DictConfig]:
         if files not in self._bases:

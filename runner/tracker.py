@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 #: Seconds between two deliveries while training goes on, and for how many runs of this process that holds: of more,
-#: each has its turn as much later. A delivery is 10 ms of Python, in which nothing is trained.
+#: points wait in the file, and each run has its turn as much later. A delivery is Python, in which nothing is trained.
 PERIOD, RUNS = 1.0, 8
 #: Seconds in which what follows goes along: every call of the store takes its time.
 TOGETHER = 0.02
@@ -56,6 +56,7 @@ class Tracker:
         self._error: Exception | None = None  # of the record
         self._silent: Exception | None = None  # of a store that does not answer
         self._wait, self._due, self._closing = AGAIN, 0.0, 0.0
+        self._turn = 0.0  # before which points alone are not delivered
         self._reason, self._tags = "", dict[str, str]()
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
         _open.add(self)
@@ -76,8 +77,7 @@ class Tracker:
         # Points wait: the thread would take the interpreter away from the training every time it wakes up.
         self._noted.append((event, time.time()))
         points = type(event) is Step or type(event) is Epoch
-        period = PERIOD * max(1.0, len(_open) / RUNS)
-        if not points or len(self._noted) >= CHUNK or time.monotonic() - self._sent > period:
+        if not points or len(self._noted) >= CHUNK or time.monotonic() - self._sent > PERIOD:
             self._send()
 
     def drain(self) -> None:
@@ -126,10 +126,10 @@ class Tracker:
             noted = self._next()
             end = noted[-1][0] if noted and isinstance(noted[-1][0], End) else None
             self._write(list(self._entries(noted)))
-            if self._silent is None or self._is_worth_a_try(end):
-                self._deliver()
-            else:
+            if self._silent is not None and not self._is_worth_a_try(end):
                 self._take_in()
+            elif not self._can_wait(noted):
+                self._deliver()
             if end is None and time.monotonic() - self._beaten > reconcile.BEAT:
                 self._beat()
             for event, _ in noted:
@@ -138,6 +138,11 @@ class Tracker:
         while self._silent is not None and time.monotonic() < self._closing:
             time.sleep(0.5)
             self._deliver()
+
+    def _can_wait(self, noted: Noted) -> bool:
+        """Whether these are points alone, and others have their turn before."""
+        points = bool(noted) and all(isinstance(event, Step | Epoch) for event, _ in noted)
+        return points and self._silent is None and time.monotonic() < self._turn
 
     def _is_worth_a_try(self, end: End | None) -> bool:
         """Whether a store that did not answer is asked again: after a while, and at the end of a run.
@@ -166,6 +171,7 @@ class Tracker:
             self._error = self._error or error
 
     def _deliver(self) -> None:
+        self._turn = time.monotonic() + (PERIOD * len(_open) / RUNS if len(_open) > RUNS else 0.0)
         try:
             self._delivery.deliver()
         except Exception as error:

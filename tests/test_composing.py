@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -49,6 +50,23 @@ def test_what_is_wrong_is_said_in_hydras_own_words(job: list[str]) -> None:
         with pytest.raises(type(hydras.value)) as found:
             ours.compose(1, job)
         assert str(found.value) == str(hydras.value)
+
+
+def test_every_job_is_told_of_itself_by_hydra() -> None:
+    """As Hydra would have told it, also where jobs of different files take turns."""
+    jobs = [["optimizer.lr=0.1"], ["optimizer=adam", "optimizer.lr=0.2"], ["optimizer.lr=0.3", "seed=2"]]
+    with composing.hydra():
+        loader, master = _loader()
+        ours = Composing(loader, master)
+        for number, job in enumerate([*jobs, *jobs]):
+            found = OmegaConf.to_container(ours.compose(number, ["data.seed=${hydra:job.num}", *job]), resolve=True)
+            wanted = loader.load_sweep_config(master, ["data.seed=${hydra:job.num}", *job]).hydra.job
+            told = HydraConfig.get()
+            assert found["data"]["seed"] == number  # type: ignore[index,call-overload]
+            assert told.job.id == str(number)
+            assert told.overrides.task[1:] == job
+            raw = (OmegaConf.to_container(node)["override_dirname"] for node in (told.job, wanted))  # type: ignore[index,call-overload,arg-type]
+            assert len(set(raw)) == 1
 
 
 def test_a_job_does_not_change_the_next() -> None:

@@ -1,7 +1,9 @@
 """Pictures written by other processes: all of them are there, whatever becomes of a process."""
 
 import os
+import pickle
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +158,7 @@ def test_what_cannot_be_handed_over_is_drawn_here(
             folder = tmp_path / str(i)
             folder.mkdir()
             renderer.draw(run, folder)
+            assert folder not in [entry[0] for entry in renderer._begun]
             renderer.wait(folder)
             assert sorted(path.stem for path in folder.iterdir()) == sorted(run.settings.plots)
 
@@ -173,6 +176,45 @@ def test_a_part_that_a_plot_does_not_tell_of_is_not_a_wrong_picture(
     renderer.draw(run, there)
     renderer.wait(there)
     assert pictures(there) == pictures(here)
+
+
+def test_of_data_that_no_plot_goes_through_one_example_is_handed_over(
+    trained: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trained(data={"name": "line", "points": 50_000, "valid": 40}, plots=["predicted_vs_true"])
+    told = pickle.dumps(portrait.portrait(run, ["predicted_vs_true"]))
+    assert len(told) < 50_000 < run.data.train.x.nbytes  # type: ignore[union-attr]
+
+
+def test_a_layer_that_cannot_be_handed_over_is_no_failure(
+    trained: Callable[..., Run], renderer: Renderer, tmp_path: Path
+) -> None:
+    run = trained(**RUNS["numbers"])
+    run.model.kept = threading.Lock()  # type: ignore[assignment]
+    renderer.draw(run, tmp_path)
+    renderer.wait(tmp_path)
+    assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(run.settings.plots)
+
+
+def test_one_that_fails_leaves_the_others_alone(renderer: Renderer, tmp_path: Path) -> None:
+    renderer.save(Figure(), tmp_path / "missing" / "a.png")
+    renderer.save(Figure(), tmp_path / "b.png")
+    with pytest.raises(FileNotFoundError):
+        renderer.wait(tmp_path)
+    assert (tmp_path / "b.png").read_bytes()[:4] == PNG
+    assert len(begun(renderer)) == 1  # which said so and went on
+
+
+def test_pictures_that_nobody_waits_for_hold_nothing_up(tmp_path: Path) -> None:
+    with rendering.rendering(2) as found:
+        assert isinstance(found, Renderer)
+        found.save(Figure(), tmp_path / "a.png")
+        found.wait(tmp_path)
+        for process in found._processes:
+            os.kill(process.pid, signal.SIGSTOP)
+        for i in range(5):
+            found.save(Figure(), tmp_path / f"{i}.png")
+    assert all(process.poll() is not None for process in found._processes)
 
 
 def test_a_plot_that_fails_fails_here(trained: Callable[..., Run], renderer: Renderer, tmp_path: Path) -> None:

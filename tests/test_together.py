@@ -82,3 +82,33 @@ def test_auto_says_what_it_has_measured(place: Path) -> None:
     said = runner(*FOUR, "hydra/launcher=auto", cwd=place)
     assert said.out.count("times as fast") == 2
     assert family(place).statuses == ["FINISHED"] * 4
+
+
+BAD_PLOT = """
+from matplotlib.figure import Figure
+
+
+class Bad(Figure):
+    def draw(self, renderer):
+        raise RuntimeError("no pixels on purpose")
+
+
+def bad(run):
+    return Bad()
+"""
+
+
+@pytest.mark.parametrize("launcher", ["one_by_one", "vectorized"])
+def test_a_plot_that_fails_takes_nothing_else_with_it(place: Path, launcher: str) -> None:
+    (place / "experiments" / "drawn.py").write_text(BAD_PLOT)
+    words = ("seed=1,2", "plots=[loss_curve,experiments.drawn.bad]", f"hydra/launcher={launcher}")
+    done = runner("-m", "experiments=many", *words, cwd=place, code=1)
+    assert "no pixels on purpose" in done.err
+    found = family(place)
+    assert [job.info.status for job in found.jobs] == ["FAILED", "FAILED"]
+    for job in found.jobs:
+        kept = artifacts(place, job)
+        assert job.data.tags["runner.status_reason"] == "RuntimeError: no pixels on purpose"
+        assert (kept / "predictions.npy").is_file()
+        assert (kept / "plots" / "loss_curve.png").is_file()
+        assert "test/loss" in job.data.metrics or "valid/loss" in job.data.metrics

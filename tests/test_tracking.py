@@ -1,11 +1,14 @@
 """What a run leaves in MLflow, whatever way it ends, and that any process in any folder finds it."""
 
+import contextlib
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Record
 from omegaconf import OmegaConf
 
-from runner import checkpoint, delivery, logged_model, stores, tracking, uris
+from runner import checkpoint, delivery, logged_model, stores, tracker, tracking, uris
 from runner.commands import train
 from runner.context import Context
 from runner.events import Event, Snapshot, Step
@@ -417,3 +420,31 @@ def test_the_logged_model_is_served_at_any_batch_size(start: Start, store: str, 
         with torch.no_grad():
             expected = run.model(x).numpy()
         np.testing.assert_allclose(served.predict(x.numpy()), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_many_open_runs_take_turns_and_what_waits_is_in_the_file(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracker, "PERIOD", 0.05)
+    monkeypatch.setattr(tracker, "RUNS", 1)
+    before = len(tracker._open)
+    with contextlib.ExitStack() as stack:
+        told = [stack.enter_context(tracking.recording(store, "turns", None, {}, {}, {})) for _ in range(40)]
+        assert len(tracker._open) == before + 40
+        one = told[0]
+        one._turn = time.monotonic() + 60
+        for step in (1, 2):
+            time.sleep(0.1)
+            one.record(Step(step, torch.tensor(float(step))))
+        points = _wait(lambda: [e for e, _ in one._spool.entries(0) if "points" in e])
+        assert points[0]["points"][0][0] == "train/loss"
+        assert one.client.get_metric_history(one.run_id, "train/loss") == []
+        one.drain()  # what is more than points waits for nobody
+        assert [p.step for p in one.client.get_metric_history(one.run_id, "train/loss")] == [1, 2]
+        assert one._turn > time.monotonic() + 1
+    assert len(tracker._open) == before
+
+
+def _wait(look: Callable[[], Any]) -> Any:
+    end = time.monotonic() + 20
+    while not (found := look()) and time.monotonic() < end:
+        time.sleep(0.02)
+    return found

@@ -1,6 +1,7 @@
 """Many runs trained as one program are each the run that it would have been alone."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,14 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> None:
         y, y_valid = (np.sin(part.sum(1, keepdims=True)) for part in (x, x_valid))
         PLACE[name] = str(tmp_path_factory.mktemp("examples") / f"{name}.npz")
         np.savez(PLACE[name], x=x, y=y, x_valid=x_valid, y_valid=y_valid)
+    PLACE["two"] = str(tmp_path_factory.mktemp("examples") / "two.npz")
+    np.savez(
+        PLACE["two"],
+        x=x,
+        y=(y[:, 0] > 0).astype(np.int64),
+        x_valid=x_valid,
+        y_valid=(y_valid[:, 0] > 0).astype(np.int64),
+    )
 
 
 class Seen:
@@ -303,14 +312,21 @@ def test_a_large_model(made: Made, optimizer: str) -> None:
     assert apart(runs, others) < 1e-10
 
 
-def test_neighbours_take_the_fused_step_at_once_while_their_settings_are_the_same(made: Made) -> None:
+def test_neighbours_take_the_fused_step_at_once_while_their_settings_are_the_same(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = jobs(6, layers=LARGE, optimizer="adam")
     for i, one in enumerate(told):
-        one.optimizer["lr"] = [0.01, 0.01, 0.02, 0.02, 0.02, 0.01][i]
+        one.optimizer |= {"lr": [0.01, 0.01, 0.02, 0.02, 0.02, 0.01][i], "weight_decay": 0.0}
         one.scheduler = None if i == 3 else {"name": "StepLR", "step_size": 2, "gamma": 0.5}
+    steps: list[int] = []
+    step = update._Fused.step
+    monkeypatch.setattr(update._Fused, "step", lambda self, *a: (step(self, *a), steps.append(len(self._pieces)))[0])
     runs, _, _ = together(made, told)
     others, _, _ = alone(made, told)
     assert len({run.history["lr"][-1] for run in runs}) == 3
+    assert steps[0] == 2  # learning rates, of whoever
+    assert steps[-1] == 3  # one of the three that had 0.02 has no schedule
     assert apart(runs, others) < 1e-10
 
 
@@ -340,14 +356,17 @@ METRICS: dict[str, tuple[dict[str, Any], list[Any], int]] = {
         1,
     ),
     "numbers": ({"name": "diabetes"}, ["MeanSquaredError", "R2Score", "MeanAbsoluteError"], 2),
+    "two classes": ({"name": "arrays", "path": "two", "task": "classification"}, ["MeanSquaredError", "Accuracy"], 0),
 }
+LOSSES = {"classes": ("CrossEntropyLoss", 10), "numbers": ("MSELoss", 1), "two classes": ("BCEWithLogitsLoss", 1)}
 
 
 @pytest.mark.parametrize("task", METRICS)
 def test_metrics_are_those_of_each_run(made: Made, task: str) -> None:
     data, metrics, counted = METRICS[task]
-    loss = {"name": "CrossEntropyLoss" if task == "classes" else "MSELoss"}
-    told = jobs(4, layers=[{"Linear": 10 if task == "classes" else 1}], data=data, loss=loss, metrics=metrics)
+    loss, outputs = LOSSES[task]
+    data = data | ({"path": PLACE["two"]} if "path" in data else {})
+    told = jobs(4, layers=[{"Linear": outputs}], data=data, loss={"name": loss}, metrics=metrics)
     runs = [made(one) for one in told]
     assert len(Scores(runs, [0])._counts) == counted
     found = Program(runs).look([1, 3])
@@ -355,6 +374,53 @@ def test_metrics_are_those_of_each_run(made: Made, task: str) -> None:
         expected = runs[i].look_at(runs[i].data.valid, "valid")  # type: ignore[arg-type]
         assert list(values) == list(expected)
         assert values == pytest.approx(expected, rel=1e-6)
+
+
+def test_accuracy_of_more_outputs_than_classes_is_refused_as_alone(made: Made) -> None:
+    data = METRICS["classes"][0]
+    told = jobs(2, layers=[{"Linear": 12}], data=data, loss={"name": "CrossEntropyLoss"}, metrics=["Accuracy"])
+    runs = [made(one) for one in told]
+    with pytest.raises(ValueError, match="12"):
+        Program(runs).look([0, 1])
+    with pytest.raises(ValueError, match="classes"):
+        runs[0].look_at(runs[0].data.valid, "valid")  # type: ignore[arg-type]
+
+
+def test_an_index_that_is_ignored_is_ignored_wherever_it_stands(made: Made, tmp_path: Path) -> None:
+    """In the validation data alone, or in the data of the second job alone."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 5)).astype(np.float32)
+    for name, train in (("a", [0, 1]), ("b", [0, 1, 2, 0])):
+        y, y_valid = np.resize(train, 40), np.resize([0, 1, 2], 40)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=y, x_valid=x, y_valid=y_valid)
+    loss = {"name": "CrossEntropyLoss", "ignore_index": 2}
+    told = jobs(2, layers=[{"Linear": 3}], loss=loss, data={"name": "arrays", "path": str(tmp_path / "a.npz")})
+    told[1].data = told[1].data | {"path": str(tmp_path / "b.npz")}
+    runs, _, _ = together(made, told)
+    others, _, _ = alone(made, told)
+    assert apart(runs, others) < 1e-10
+
+
+def test_a_parameter_that_is_a_single_number_is_clipped(made: Made, experiments: Path) -> None:
+    (experiments / "scaled.py").write_text(
+        "import torch\nclass Scale(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.scale = torch.nn.Parameter(torch.tensor(1.0))\n"
+        "    def forward(self, x):\n        return x * self.scale\n"
+    )
+    told = jobs(3, layers=[{"Linear": 4}, "experiments.scaled.Scale", {"Linear": 1}], clip_norm=0.05)
+    runs, _, errors = together(made, told)
+    others, _, _ = alone(made, told)
+    assert errors == [None] * 3
+    assert apart(runs, others) < 1e-10
+
+
+def test_pieces_of_a_step() -> None:
+    """One of each parameter where there is room, else as many models as there is room for, and at least one."""
+    flats = [[torch.zeros(6, 10), torch.zeros(6, 1)] for _ in range(2)]
+    for block, sizes in ((60, [6, 6]), (20, [2, 2, 2, 6]), (1, [1] * 12)):
+        pieces = list(update._pieces(flats, block))
+        assert [len(parts[0]) for _, parts in pieces] == sizes
+        assert all(len(parts) == 2 for _, parts in pieces)
 
 
 def test_a_metric_that_not_all_have_is_counted_for_each(made: Made) -> None:

@@ -111,8 +111,7 @@ class Desk:
         found = error
         try:
             with exact.undrawn(member.run.device), member.record:
-                if member.held is not None:
-                    self._let_go(member, member.held, error is None)
+                self._let_go(member, error)
                 if error is not None:
                     raise error
         except BaseException as raised:
@@ -124,12 +123,23 @@ class Desk:
             return job.failed(member.job, member.run, *told, found)
         return job.ended(member.job, member.run, self.told, member.run_id, "KILLED", str(found))
 
-    def _let_go(self, member: Member, held: Held, whole: bool) -> None:
-        """Tell of the files, which are there now, and of the MLflow model if one is wanted."""
+    def _let_go(self, member: Member, error: BaseException | None) -> None:
+        """Tell of the files, and of the MLflow model if one is wanted. What fails here comes after `error`."""
+        try:
+            if member.held is not None:
+                self._tell(member, member.held, error is None)
+        except Exception as another:
+            if error is None:
+                raise
+            error.add_note(f"and what is left of the record cannot be told: {another}")
+
+    def _tell(self, member: Member, held: Held, whole: bool) -> None:
         from runner import logged_model
 
         run = member.run
-        self.renderer.wait(run.folder)
-        held.let_go()
+        try:
+            self.renderer.wait(run.folder)
+        finally:  # a plot that fails must not take anything else with it
+            held.let_go()
         if member.settings.tracking.log_model and whole:
             logged_model.log(held.tracker.client, member.run_id, run.model, run.batch_of(2), run.folder)

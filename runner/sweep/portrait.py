@@ -38,7 +38,7 @@ class Portrait:
                 return self.predicted[part]
         assert isinstance(source, Tensors)
         with torch.no_grad():
-            return source.x, source.y, self.model(source.x)
+            return source.x, source.y, self.model.eval()(source.x)
 
 
 def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
@@ -55,8 +55,16 @@ def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
     data: dict[str, Any] = {
         part: Tensors(*predicted[part][:2]) if part in wanted else _first(source) for part, source in sources.items()
     }
-    model = copy.deepcopy(run.model).cpu().eval()
-    return Portrait(run.name, run.history, replace(run.data, **data), model, predicted)
+    model = run.model if run.device.type == "cpu" else _on_cpu(run.model)
+    return None if model is None else Portrait(run.name, run.history, replace(run.data, **data), model, predicted)
+
+
+def _on_cpu(model: nn.Module) -> nn.Module | None:
+    """A copy; None of a layer of the user's that cannot be copied."""
+    try:
+        return copy.deepcopy(model).cpu()
+    except Exception:
+        return None
 
 
 def _size(of: Source | nn.Module) -> float:
@@ -68,4 +76,4 @@ def _size(of: Source | nn.Module) -> float:
 
 def _first(source: Source) -> Tensors:
     x, y = source[0]
-    return Tensors(x.unsqueeze(0).cpu(), y.unsqueeze(0).cpu())
+    return Tensors(x.unsqueeze(0).cpu().clone(), y.unsqueeze(0).cpu().clone())  # a view would bring all of it along

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Processes at most; each takes 300 MB.
 MOST = 4
+#: Bytes of what is handed over at once.
+LARGEST = 2**25
 DONE, FAILED = b"done\n", b"failed\n"
 SERVER = """
 import sys
@@ -44,6 +46,7 @@ class Renderer:
         self._pool, self._own = pool, threading.local()
         self._begun: list[tuple[Path, Callable[[], None], Future[None]]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._closed = False
 
     def draw(self, run: "Run", folder: Path) -> None:
         """The same as `run.draw_here`, later. What cannot be handed over is drawn or written here."""
@@ -65,15 +68,24 @@ class Renderer:
         """Until what was to be written into `folder` is there; what another process could not is written here."""
         mine = [entry for entry in self._begun if entry[0].is_relative_to(folder)]
         self._begun = [entry for entry in self._begun if entry not in mine]
+        failed = []
         for _, here, future in mine:
             if future.exception() is not None:
-                here()
+                try:
+                    here()
+                except Exception as error:
+                    failed.append(error)
+        if failed:
+            raise failed[0]
 
     def ready(self, folder: Path) -> bool:
         """Whether `wait` would not wait."""
         return all(future.done() for path, _, future in self._begun if path.is_relative_to(folder))
 
     def close(self) -> None:
+        self._closed = True
+        for process in self._processes:
+            process.kill()  # before the pool, which would wait for what it writes
         self._pool.shutdown(cancel_futures=True)
         for process in self._processes:
             _ended(process)
@@ -84,10 +96,14 @@ class Renderer:
             told = pickle.dumps(asked)
         except Exception:
             return False
+        if len(told) > LARGEST:
+            return False
         self._begun.append((place, here, self._pool.submit(self._ask, told)))
         return True
 
     def _ask(self, told: bytes) -> None:
+        if self._closed:
+            raise RuntimeError("nobody waits for pictures any more")
         if not hasattr(self._own, "process"):
             self._own.process = _started()
             self._processes.append(self._own.process)

@@ -49,6 +49,7 @@ def drive_many(
         if not member.goes_on:
             _end(member, stop, ended)
     left = [member for member in members if member.goes_on]
+    # What follows a training is part of it: meanwhile, other processes draw the pictures of those that have ended.
     with restrained(runs[0]):
         while left:
             left = _until_one_ends(left, stop, ended)

@@ -13,19 +13,18 @@ from runner.losses import ELEMENTWISE
 Losses = Callable[[Tensor, Tensor], Tensor]
 
 
-def losses(loss: nn.Module, targets: Tensor) -> Losses:
-    """What `loss` gives for each model. targets: of all the data, to see what they may be."""
+def losses(loss: nn.Module) -> Losses:
+    """What `loss` gives for each model."""
     if isinstance(loss, ELEMENTWISE):
         return _elementwise(loss)
-    if type(loss) is nn.CrossEntropyLoss and _is_plain(loss, targets):
+    if type(loss) is nn.CrossEntropyLoss and _is_plain(loss):
         return _cross_entropy(loss)
     return lambda output, target: torch.stack([loss(o, t) for o, t in zip(output, target, strict=True)])
 
 
-def _is_plain(loss: nn.CrossEntropyLoss, targets: Tensor) -> bool:
-    """Whether every example counts as much as another."""
-    left_out = not targets.is_floating_point() and bool((targets == loss.ignore_index).any())
-    return loss.weight is None and not left_out
+def _is_plain(loss: nn.CrossEntropyLoss) -> bool:
+    """Whether every example counts as much as another, as `losses.weigh` sees it."""
+    return loss.weight is None and loss.ignore_index < 0
 
 
 def _elementwise(loss: Any) -> Losses:

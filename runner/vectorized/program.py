@@ -29,7 +29,7 @@ class Program:
         self.stacked = Stacked(models)
         self.draws = Draws([run.random() if run.random else run.ready for run in runs], first.device)
         self.forward = forward(self.stacked, models, self.draws)
-        self.losses = losses(first.loss, first.data.train.y)  # type: ignore[union-attr]
+        self.losses = losses(first.loss)
         self.update = Update(self.stacked, [run.state.optimizer for run in runs])
         self.look = Look(self.runs, self.forward, self.losses)
         self._feed = feed(self.runs)
@@ -68,7 +68,7 @@ def _clip(runs: Sequence[Run]) -> Any:
     values = torch.tensor([inf if t.clip_value is None else t.clip_value for t in trainers], **like)
 
     def clip(gradients: list[Tensor]) -> None:
-        each = torch.stack([part.flatten(1).norm(dim=1) for part in gradients])
+        each = torch.stack([part.reshape(len(part), -1).norm(dim=1) for part in gradients])
         share = (norms / (each.norm(dim=0) + 1e-6)).clamp_(max=1.0)
         share = share.where(norms < inf, torch.ones_like(share))
         for part in gradients:

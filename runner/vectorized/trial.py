@@ -35,7 +35,7 @@ def _trial(runs: Sequence[Run]) -> None:
     x, y = (torch.stack(part) for part in zip(*map(_examples, runs), strict=True))
     models, alone = ([_copy(run) for run in runs] for _ in range(2))
     stacked, draws = Stacked(models), Draws([run.ready for run in runs], device)
-    many = losses(runs[0].loss, y)
+    many = losses(runs[0].loss)
     output = forward(stacked, models, draws)(x, True)
     found = many(output, y)
     stacked.take_gradients(found)  # which fails for a parameter that has none

@@ -1,6 +1,5 @@
 """One optimizer step of many models at once. Each optimizer's own state becomes a view of what is kept here."""
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -79,12 +78,13 @@ class _Formula:
         everything = (stacked.flat, stacked.gradient, *kept)
         on_cpu = stacked.flat.device.type == "cpu"
         self._whole = stacked.flat.numel() <= (WHOLE if on_cpu else WHOLE_ELSEWHERE)
-        models = torch.arange(len(steps), device=stacked.flat.device)
-        self._owner = torch.cat([models.repeat_interleave(size) for size in stacked.sizes])  # of every number
         if self._whole:
             self._pieces: list[tuple[slice, Sequence[Tensor]]] = [(slice(None), everything)]
+            models = torch.arange(len(steps), device=stacked.flat.device)
+            self._owner = torch.cat([models.repeat_interleave(size) for size in stacked.sizes])  # of every number
         else:
-            self._pieces = list(_pieces([stacked.parts(flat) for flat in everything], BLOCK if on_cpu else math.inf))
+            block = BLOCK if on_cpu else stacked.flat.numel()
+            self._pieces = list(_pieces([stacked.parts(flat) for flat in everything], block))
         self._numbers: list[tuple[float, ...]] = []
         self._columns: list[Tensor] = []  # of each number (N, 1), or one for every number of the stack
 
@@ -106,11 +106,11 @@ class _Fused:
         self.take = rule.fused
         self._parts = [stacked.parts(flat) for flat in (stacked.flat, stacked.gradient, *kept)]
         self._steps = steps
-        self._told: list[Any] = []
         self._pieces: list[tuple[int, list[Tensor], list[list[Tensor]]]] = []
 
     def step(self, settings: Settings, taken: Sequence[int]) -> None:
         told = [(s["lr"], s["betas"], s["weight_decay"], s["eps"], n) for s, n in zip(settings, taken, strict=True)]
+        # Settings and steps are looked up by a piece's first model: only where pieces begin is remembered.
         starts = [i for i, one in enumerate(told) if i == 0 or one != told[i - 1]]
         if starts != [start for start, *_ in self._pieces]:
             self._pieces = [self._piece(i, j) for i, j in zip(starts, [*starts[1:], len(told)], strict=True)]
@@ -122,11 +122,11 @@ class _Fused:
         return start, list(self._steps[start].unbind()), parts
 
 
-def _pieces(flats: Sequence[Sequence[Tensor]], block: float) -> Iterator[tuple[slice, Sequence[Tensor]]]:
+def _pieces(flats: Sequence[Sequence[Tensor]], block: int) -> Iterator[tuple[slice, Sequence[Tensor]]]:
     """(models, their numbers in each of `flats`) of at most about `block` numbers of one parameter."""
     for parts in zip(*flats, strict=True):
         n, size = parts[0].shape
-        rows = int(min(n, max(1, block // size)))
+        rows = min(n, max(1, block // max(size, 1)))
         for start in range(0, n, rows):
             chosen = slice(start, start + rows)
             yield chosen, [part[chosen] for part in parts]
