@@ -148,7 +148,9 @@ def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
     """Write pictures until there are no more to write: the other process."""
     import torch
 
-    torch.set_num_threads(1)  # the cores are taken
+    torch.set_num_threads(1)  # the cores are taken, and those who train go first
+    if hasattr(os, "nice"):
+        os.nice(10)
     with contextlib.suppress(EOFError):
         while True:
             told = pickle.load(asked)
