@@ -55,16 +55,8 @@ def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
     data: dict[str, Any] = {
         part: Tensors(*predicted[part][:2]) if part in wanted else _first(source) for part, source in sources.items()
     }
-    model = run.model if run.device.type == "cpu" else _on_cpu(run.model)
-    return None if model is None else Portrait(run.name, run.history, replace(run.data, **data), model, predicted)
-
-
-def _on_cpu(model: nn.Module) -> nn.Module | None:
-    """A copy; None of a layer of the user's that cannot be copied."""
-    try:
-        return copy.deepcopy(model).cpu()
-    except Exception:
-        return None
+    model = run.model if run.device.type == "cpu" else copy.deepcopy(run.model).cpu()
+    return Portrait(run.name, run.history, replace(run.data, **data), model, predicted)
 
 
 def _size(of: Source | nn.Module) -> float:

@@ -51,12 +51,9 @@ class Renderer:
     def draw(self, run: "Run", folder: Path) -> None:
         """The same as `run.draw_here`, later. What cannot be handed over is drawn or written here."""
         ours = [name for name in run.settings.plots if name in plots.names()]
-        subject = portrait(run, ours) if ours else None
-        asked: Asked = [(plots.file(name, folder), subject, name) for name in ours]
-        if subject is None or not self._hand_over(folder, asked, lambda: run.draw_here(folder, ours)):
-            ours = []
+        done = ours if ours and self._hand_over_run(run, ours, folder) else []
         for name in run.settings.plots:
-            if name not in ours:
+            if name not in done:
                 self.save(run.drawn(name), plots.file(name, folder))
 
     def save(self, figure: "Figure", path: Path) -> None:
@@ -89,6 +86,15 @@ class Renderer:
         self._pool.shutdown(cancel_futures=True)
         for process in self._processes:
             _ended(process)
+
+    def _hand_over_run(self, run: "Run", names: list[str], folder: Path) -> bool:
+        """False if it cannot be: what is wrong is told by the plots themselves, when they are drawn here."""
+        try:
+            subject = portrait(run, names)
+        except Exception:  # a user's layers and data may hold anything
+            subject = None
+        asked: Asked = [(plots.file(name, folder), subject, name) for name in names]
+        return subject is not None and self._hand_over(folder, asked, lambda: run.draw_here(folder, names))
 
     def _hand_over(self, place: Path, asked: Asked, here: Callable[[], None]) -> bool:
         """False if it cannot be: a user's layers and plots may hold anything. here: does it in this process."""
