@@ -16,6 +16,9 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+#: Jobs that take more than a moment to check.
+MANY = 200
+
 
 @dataclass
 class Node:
@@ -41,9 +44,14 @@ class CheckedSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         from runner import limits, sweeps, task
+        from runner.errors import ConfigError
 
         assert self.config is not None
+        if self.config.hydra.launcher.get("n_jobs") == 0:
+            raise ConfigError("hydra.launcher.n_jobs", "0 is no number of processes; -1 stands for one for each core")
         jobs = sweeps.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
+        if len(jobs) >= MANY:
+            print(f"checking {len(jobs):,} jobs", flush=True)
         if self._task.name == "check":
             sweeps.check(jobs, self._compose, self._task.command.show)
         elif self._task.name == "train":

@@ -66,10 +66,10 @@ def _as_sweep(given: list[str]) -> list[str]:
 
     try:
         run, uri = words.run_of("resume", given)
-        found, over = recorded.again(uri, run)
+        further = [word for word in given if word != run and not word.startswith("tracking.uri=")]
+        found, over = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
-    further = [word for word in given if word != run and not word.startswith("tracking.uri=")]
     if found and any(not word.lstrip("+").startswith("hydra") for word in further):
         _stop(
             f"{further[0]}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed"

@@ -197,7 +197,7 @@ class Run:
         reason = self.stopped or (done if self.trains else "inputs pushed through, nothing trained")
         yield Finished(self.state.step, values, reason, self._told_of_best())
         if self.settings.plots:
-            yield Kept(self._plots())
+            yield from self._plots()
         self._predicted = None
 
     def _told_of_best(self) -> dict[str, str]:
@@ -281,15 +281,24 @@ class Run:
         forward.work(self.model, self.batch_of(1), folder)
         return folder
 
-    def _plots(self) -> Path:
+    def _plots(self) -> Iterator[Kept]:
+        """Raises what the first one raised that cannot be drawn; the others are kept."""
         folder = self.folder / "pictures"
-        self.draw(self, _folder(folder / "plots"))
-        return folder
+        failed: Exception | None = None
+        try:
+            self.draw(self, _folder(folder / "plots"))
+        except Exception as error:
+            failed = error
+        yield Kept(folder)
+        if failed is not None:
+            raise failed
 
     def draw_here(self, folder: Path, names: Iterable[str] | None = None) -> None:
         """Write plots into `folder`: these, or all."""
-        for name in self.settings.plots if names is None else names:
-            plots.save(self.drawn(name), plots.file(name, folder))
+        plots.each(
+            self.settings.plots if names is None else names,
+            lambda name: plots.save(self.drawn(name), plots.file(name, folder)),
+        )
 
     def drawn(self, name: str) -> "Figure":
         """A plot, ours or the user's."""

@@ -225,6 +225,21 @@ def test_a_plot_that_fails_fails_here(trained: Callable[..., Run], renderer: Ren
         renderer.wait(tmp_path)
 
 
+def test_a_plot_that_fails_leaves_the_others(
+    trained: Callable[..., Run], renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, here, there = trained(**RUNS["numbers"]), tmp_path / "here", tmp_path / "there"
+    drawn = run.drawn
+    monkeypatch.setattr(run, "drawn", lambda name: drawn(name) if name != "bad" else 1 / 0)
+    monkeypatch.setattr(run.settings, "plots", ["bad", "loss_curve"])
+    for folder, draw in ((here, lambda: run.draw_here(here)), (there, lambda: renderer.draw(run, there))):
+        folder.mkdir()
+        with pytest.raises(ZeroDivisionError):
+            draw()
+        renderer.wait(folder)
+        assert [path.name for path in folder.iterdir()] == ["loss_curve.png"]
+
+
 def test_a_single_run_draws_its_own(trained: Callable[..., Run], tmp_path: Path) -> None:
     run = trained(plots=["loss_curve"])
     with rendering.rendering(1) as found:

@@ -112,3 +112,25 @@ def test_a_plot_that_fails_takes_nothing_else_with_it(place: Path, launcher: str
         assert (kept / "predictions.npy").is_file()
         assert (kept / "plots" / "loss_curve.png").is_file()
         assert "test/loss" in job.data.metrics or "valid/loss" in job.data.metrics
+
+
+def test_a_run_tells_of_those_that_it_was_trained_with(place: Path) -> None:
+    runner("-m", "experiments=many", "seed=1,2", "plots=[]", "hydra/launcher=vectorized", cwd=place)
+    jobs = family(place).jobs
+    assert [job.data.tags["sweep.together"] for job in jobs] == ["2", "2"]
+    said = runner("reproduce", jobs[0].info.run_id, cwd=place, code=None).out
+    assert "it was one of 2 that were trained as one program" in said
+    runner("-m", "experiments=many", "seed=1,2", "plots=[]", "hydra/launcher=one_by_one", cwd=place)
+    told = [["sweep.together" in job.data.tags for job in found.jobs] for found in families(place)]
+    assert sorted(told) == [[False, False], [True, True]]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("hydra/launcher=vectorized", "hydra.launcher.models=0"), ("hydra/launcher=joblib", "hydra.launcher.n_jobs=0")],
+    ids=" ".join,
+)
+def test_a_launcher_of_no_size_is_told_before_there_is_a_sweep(place: Path, words: tuple[str, ...]) -> None:
+    done = runner("-m", "experiments=many", "seed=1,2", *words, cwd=place, code=2)
+    assert done.err.startswith(f"{words[1].partition('=')[0]}: 0 is ")
+    assert families(place) == []

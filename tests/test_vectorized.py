@@ -330,6 +330,26 @@ def test_neighbours_take_the_fused_step_at_once_while_their_settings_are_the_sam
     assert apart(runs, others) < 1e-10
 
 
+def test_observers_are_told_in_the_order_of_the_jobs(made: Made) -> None:
+    """Whatever order they are stacked in: what a pruner is told first goes on."""
+    told = jobs(4)
+    for one, rate in zip(told, (0.04, 0.02, 0.03, 0.01), strict=True):
+        one.optimizer["lr"] = rate
+    order: list[tuple[int, int]] = []
+
+    class Notes:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def record(self, event: Event) -> None:
+            if isinstance(event, Epoch):
+                order.append((event.epoch, self.number))
+
+    drive_many([made(one) for one in told], [[Notes(i)] for i in range(4)])
+    assert order == sorted(order)
+    assert len(order) == 4 * EPOCHS
+
+
 @pytest.mark.parametrize("size", [0, 1, 2**30])
 @pytest.mark.parametrize("optimizer", ["adam", "nesterov", "rmsprop centered"])
 def test_however_the_numbers_of_a_step_are_cut(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from runner.run import Run
 
 
+#: Tag of a run whose model was trained as one program with others: how many they were in all.
+TOGETHER = "sweep.together"
 #: What may have changed under way without another bit in the record.
 UNSEEN = ("checkpoint.", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
 
@@ -37,6 +39,11 @@ def with_run(uri: str, run: str) -> int:
     _say(f"run {run_id}, {status}, {steps:,} steps")
     with Signals() as signals:
         again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
+        if TOGETHER in tags:
+            _say(
+                f"it was one of {tags[TOGETHER]} that were trained as one program (hydra/launcher=vectorized): alone,"
+                " other last bits are to be expected, which grow with the steps"
+            )
         try:
             weights = _weights(uri, run_id, tags, again)
             digests = reproduction.Digests(again.model, {step for step, _ in weights.values()})

@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -46,6 +46,18 @@ def save(figure: "Figure", path: str | Path) -> None:
 def file(name: str, folder: Path) -> Path:
     """Where the picture of a plot goes, ours or the user's."""
     return folder / f"{name.rpartition('.')[2]}.png"
+
+
+def each(names: Iterable[str], draw: Callable[[str], None]) -> None:
+    """Draw all of them. Raises what the first one raised that cannot be drawn, when the others are done."""
+    failed: Exception | None = None
+    for name in names:
+        try:
+            draw(name)
+        except Exception as error:
+            failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def looks_at(name: str, parts: list[str]) -> list[str]:

@@ -30,7 +30,8 @@ class Job:
     @property
     def command(self) -> str:
         """What one types to run it again by itself."""
-        return secrets.masked(shlex.join(["runner", *self.words]))
+        own = [word for word in self.words if not word.lstrip("+~").startswith("sweep.")]
+        return secrets.masked(shlex.join(["runner", *own]))
 
 
 @dataclass

@@ -21,16 +21,18 @@ def plan(uri: str, run_id: str) -> Manifest:
     return found
 
 
-def again(uri: str, run: str) -> tuple[list[str], str]:
+def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
     """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing left to do).
 
-    Of `last`, the newest run, the sweep that it is a job of, if that has not come to its end.
+    Of `last`, the newest run, the sweep that it is a job of; the job itself if the sweep has come to its end and
+    `words` change what a single run goes on with.
     """
     from runner.commands.resume import deliver
 
     run_id = recall.find(uri, run)
     parent = recall.facts(uri, run_id)[1].get(rows.PARENT)
-    if run == "last" and parent and recall.facts(uri, parent)[0] != "FINISHED":
+    single = any(not word.lstrip("+").startswith("hydra") for word in words)
+    if run == "last" and parent and not (single and recall.facts(uri, parent)[0] == "FINISHED"):
         run_id = parent
     status, tags, _ = recall.facts(uri, run_id)
     if rows.JOBS not in tags:

@@ -52,9 +52,8 @@ class Renderer:
         """The same as `run.draw_here`, later. What cannot be handed over is drawn or written here."""
         ours = [name for name in run.settings.plots if name in plots.names()]
         done = ours if ours and self._hand_over_run(run, ours, folder) else []
-        for name in run.settings.plots:
-            if name not in done:
-                self.save(run.drawn(name), plots.file(name, folder))
+        left = [name for name in run.settings.plots if name not in done]
+        plots.each(left, lambda name: self.save(run.drawn(name), plots.file(name, folder)))
 
     def save(self, figure: "Figure", path: Path) -> None:
         """The same as plots.save, later."""

@@ -50,7 +50,7 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measur
                 if times < 1:
                     alone |= dict.fromkeys(numbers, f"one program of them is only {times:.2g} times as fast")
                     continue
-                measured = f", {times:.2g} times as fast as one after the other" if measure else ""
+                measured = f", {_times(times)} times as fast as one after the other" if measure else ""
                 say(f"jobs {_numbers(group)} are trained as one program{measured}")
                 _train(desk, group, signals)
         finally:
@@ -64,9 +64,12 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measur
 
 
 def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
+    from runner.commands.reproduce import TOGETHER
     from runner.limit import TimeLimit
     from runner.vectorized import drive_many
 
+    for member in members:
+        member.context.tags[TOGETHER] = str(len(members))
     limits = [TimeLimit(member.settings.trainer.time_limit) for member in members]
     try:
         observers = [desk.open(member) for member in members]
@@ -110,6 +113,10 @@ def _gain(group: list[Member], told: Told) -> float:
 
 def _reason(signals: Signals, limits: list["TimeLimit"]) -> BaseException | None:
     return signals.stop() or next((reason for limit in limits if (reason := limit.stop()) is not None), None)
+
+
+def _times(times: float) -> str:
+    return f"{times:.2g}" if times < 10 else f"{times:.0f}"
 
 
 def _numbers(members: list[Member]) -> str:

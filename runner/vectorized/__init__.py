@@ -79,7 +79,8 @@ def _step(team: Team, members: list[Member]) -> None:
     losses = team.step()
     values = losses.tolist()
     _look(team, members)
-    for member, loss, value in zip(members, losses.unbind(), values, strict=True):
+    told = zip(members, losses.unbind(), values, strict=True)
+    for member, loss, value in sorted(told, key=lambda one: one[0].number):  # pruners take them in the order typed
         try:
             _follow(member, Step(member.run.state.step, loss, value))
         except Exception as error:

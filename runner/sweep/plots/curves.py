@@ -78,8 +78,9 @@ def _draw(axes: "Axes", table: Table, rows: list[Row], curves: Curves, few: bool
         look = {**looks[row.number], "linewidth": 2.6 if row is best else 1.3 if few else 0.8}
         axes.plot(x, y, zorder=4 if row is best else 2, marker="o" if len(x) == 1 else "", markersize=4, **look)
     _mark_ends(axes, [curves[row.number][-1] for row in rows if row.pruned is not None], "pruned", _style.BLACK)
-    failed = [curves[row.number][-1] for row in rows if row.status in ("FAILED", "KILLED")]
-    _mark_ends(axes, failed, "failed", _style.RED)
+    for status in ("FAILED", "KILLED"):
+        ends = [curves[row.number][-1] for row in rows if row.status == status]
+        _mark_ends(axes, ends, status.lower(), _style.RED)
     if best is not None and best in rows:
         _look.star(axes, *_best_point(table, curves[best.number]))
 

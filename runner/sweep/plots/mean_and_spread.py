@@ -116,4 +116,5 @@ def _draw_curves(axes: "Axes", averaged: Mapping[int, Band]) -> None:
         axes.fill_between(x, low, high, color=_colour(place, True), alpha=0.2, linewidth=0)
         axes.plot(x, y, color=_colour(place, True), linewidth=1.6, marker="o" if len(x) == 1 else "", markersize=4)
     axes.set_xlabel("optimizer steps")
+    axes.locator_params(axis="x", integer=True)
     axes.xaxis.set_major_formatter(lambda step, position: f"{step:,.0f}")
