@@ -33,7 +33,7 @@ CLOSING = 3.0
 #: MLflow's limit for the value of a param.
 LONGEST_PARAM = 6000
 
-
+#: Those of this process whose runs have not ended.
 _open: "weakref.WeakSet[Tracker]" = weakref.WeakSet()
 
 

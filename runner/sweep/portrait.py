@@ -6,19 +6,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from runner import plots
 from runner.data import Data, Source, Tensors
 
 if TYPE_CHECKING:
-    from runner.run import Run
+    from runner.run import Predicted, Run
 
 #: Bytes of examples, outputs and model beyond which handing them over costs more than it spares.
 MOST = 2**23
-
-#: Inputs, targets and outputs.
-Predicted = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass
@@ -29,9 +26,9 @@ class Portrait:
     history: dict[str, list[tuple[int, float]]]
     data: Data
     model: nn.Module
-    predicted: dict[str, Predicted]  # by part of the data
+    predicted: "dict[str, Predicted]"  # by part of the data
 
-    def predict(self, source: Source) -> Predicted:
+    def predict(self, source: Source) -> "Predicted":
         """As `Run.predict`. Raises LookupError for a part of which only the first example is here."""
         for part in ("train", "valid", "test"):
             if getattr(self.data, part) is source:
