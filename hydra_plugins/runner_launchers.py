@@ -37,13 +37,6 @@ for name, node in (("one_by_one", OneByOne), ("vectorized", Vectorized), ("auto"
     ConfigStore.instance().store(name, node, group="hydra/launcher", provider="runner")
 
 
-def check(models: Any) -> None:
-    from runner.errors import ConfigError
-
-    if models < 1:
-        raise ConfigError("hydra.launcher.models", f"{models} is not one or more models in a program")
-
-
 class Here(Launcher):
     """Hands the jobs that the task function has to one of runner's own ways to run many."""
 
@@ -79,8 +72,11 @@ class OneByOneLauncher(Here):
 
 class VectorizedLauncher(Here):
     def __init__(self, models: int, measure: bool = False) -> None:
+        from runner.errors import ConfigError
+
         super().__init__()
-        check(models)
+        if models < 1:
+            raise ConfigError("hydra.launcher.models", f"{models} is not one or more models in a program")
         self.models, self.measure = models, measure
 
     def run(self, jobs: list[Any]) -> list[Any]:

@@ -44,7 +44,8 @@ def insert(
     tags: Mapping[str, str] = NOTHING,
 ) -> bool:
     """Tell a store of these. False, and nothing is told, if that is for `log_batch` to do."""
-    plain = all(map(_is_plain, points)) and all(_is_plain_text(*told) for told in (*params.items(), *tags.items()))
+    plain = all(map(_is_plain, points)) and all(map(_is_name, {key for key, *_ in points}))
+    plain = plain and all(_is_plain_text(*told) for told in (*params.items(), *tags.items()))
     store: Any = getattr(getattr(client, "_tracking_client", None), "store", None)
     tables = _tables(store) if plain and getattr(store, "db_type", None) == "sqlite" else None
     if tables is None:
@@ -138,8 +139,8 @@ def _newer(latest: Any) -> Any:
 
 
 def _is_plain(point: Point) -> bool:
-    key, value, time, step = point
-    return _is_name(key) and type(value) in (float, int) and type(time) is int and type(step) is int and time >= 0
+    _, value, time, step = point
+    return type(value) in (float, int) and type(time) is int and type(step) is int and time >= 0
 
 
 def _is_plain_text(key: Any, value: Any) -> bool:

@@ -64,7 +64,7 @@ def left_over(overrides: list[str]) -> list[str]:
 def _refuse_missing(config: DictConfig) -> None:
     """OmegaConf leaves what is `???` at its default."""
     problems = Problems()
-    # It takes a while to ask for them, and to write all of it down does not.
+    # To ask for them takes 4 ms of every job of a sweep, and to see whether there are any does not.
     missing = OmegaConf.missing_keys(config) if _says_missing(OmegaConf.to_container(config)) else ()
     for key in sorted(missing):
         problems.add(key, "has no value; ??? stands for one that has to be given")
@@ -72,6 +72,7 @@ def _refuse_missing(config: DictConfig) -> None:
 
 
 def _says_missing(value: Any) -> bool:
+    """Whether `???` stands anywhere in it."""
     if isinstance(value, dict | list):
         return any(map(_says_missing, value.values() if isinstance(value, dict) else value))
     return bool(value == "???")
