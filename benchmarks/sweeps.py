@@ -59,8 +59,11 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=5, help="pairs of each comparison")
     parser.add_argument("--threads", type=int, help="trainer.threads of every job; all there are without it")
     told = parser.parse_args()
+    from runner import garbage
+
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory(prefix="sweeps-") as folder, contextlib.chdir(folder):
+    # Python's collector is as seldom as in every process of `runner`.
+    with garbage.rare(), tempfile.TemporaryDirectory(prefix="sweeps-") as folder, contextlib.chdir(folder):
         for name, part in PARTS.items():
             if told.only in (None, name):
                 for row in part(told.pairs, told.threads):

@@ -44,7 +44,6 @@ def drive_many(
     Returns what ended each run: None, or the error. One that fails leaves the others alone.
     """
     members = [Member(i, run, (run.history_, *told)) for i, (run, told) in enumerate(zip(runs, observers, strict=True))]
-    members.sort(key=lambda member: _settings(member.run))  # neighbours that are alike can take a step at once
     for member in members:
         if not member.goes_on:
             _end(member, stop, ended)
@@ -53,11 +52,7 @@ def drive_many(
     with restrained(runs[0]):
         while left:
             left = _until_one_ends(left, stop, ended)
-    return [member.error for member in sorted(members, key=lambda member: member.number)]
-
-
-def _settings(run: Run) -> str:
-    return repr({key: value for key, value in run.state.optimizer.param_groups[0].items() if key != "params"})
+    return [member.error for member in members]
 
 
 def _until_one_ends(members: list[Member], stop: Stop, ended: Ended) -> list[Member]:
@@ -79,8 +74,7 @@ def _step(team: Team, members: list[Member]) -> None:
     losses = team.step()
     values = losses.tolist()
     _look(team, members)
-    told = zip(members, losses.unbind(), values, strict=True)
-    for member, loss, value in sorted(told, key=lambda one: one[0].number):  # pruners take them in the order typed
+    for member, loss, value in zip(members, losses.unbind(), values, strict=True):
         try:
             _follow(member, Step(member.run.state.step, loss, value))
         except Exception as error:

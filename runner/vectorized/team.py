@@ -20,15 +20,21 @@ T = TypeVar("T")
 
 
 class Team:
-    """The runs as one program for each thread. A context: the threads end with it."""
+    """The runs as one program for each thread, in which neighbours are alike: they can take a step at once.
+
+    A context: the threads end with it.
+    """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = list(runs)
         n = _threads(runs)
         self._pool = ThreadPoolExecutor(n - 1, "train") if n > 1 else None
         size = -(-len(runs) // n)
+        order = sorted(range(len(runs)), key=lambda i: _settings(runs[i]))
+        self._places = {i: place for place, i in enumerate(order)}  # of each run, where it is among all programs'
+        self._back = torch.tensor([self._places[i] for i in range(len(runs))], device=runs[0].device)
         self._starts = list(range(0, len(runs), size))
-        self.programs = [Program(runs[start : start + size]) for start in self._starts]
+        self.programs = [Program([runs[i] for i in order[start : start + size]]) for start in self._starts]
 
     def __enter__(self) -> "Team":
         return self
@@ -41,16 +47,19 @@ class Team:
 
     def step(self) -> Tensor:
         """Every run takes a step. Its loss of each, (N,), as before the step."""
-        return torch.cat(self._each(lambda program, _: program.step()))
+        return torch.cat(self._each(lambda program, _: program.step())).index_select(0, self._back)
 
     def look(self, chosen: Sequence[int]) -> list[dict[str, float]]:
         """The values of the validation data for the runs with these numbers."""
 
-        def look(program: Program, start: int) -> list[dict[str, float]]:
-            here = [i - start for i in chosen if 0 <= i - start < len(program.runs)]
-            return program.look(here) if here else []
+        places = [self._places[i] for i in chosen]
 
-        return [values for found in self._each(look) for values in found]
+        def look(program: Program, start: int) -> dict[int, dict[str, float]]:
+            here = [place for place in places if 0 <= place - start < len(program.runs)]
+            return dict(zip(here, program.look([place - start for place in here]) if here else [], strict=True))
+
+        found = {place: values for part in self._each(look) for place, values in part.items()}
+        return [found[place] for place in places]
 
     def _each(self, work: Callable[[Program, int], T]) -> list[T]:
         first, *others = zip(self.programs, self._starts, strict=True)
@@ -61,6 +70,10 @@ class Team:
         finally:
             wait(begun)
         return [found, *(other.result() for other in begun)]
+
+
+def _settings(run: Run) -> str:
+    return repr({key: value for key, value in run.state.optimizer.param_groups[0].items() if key != "params"})
 
 
 def _threads(runs: Sequence[Run]) -> int:
