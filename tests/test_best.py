@@ -1,4 +1,4 @@
-"""`best.value` is what `evaluate checkpoint=best` gives on the same data, for every monitor; and what the best is for."""
+"""`best.value` is what `evaluate checkpoint=best` gives on the same data, for every monitor."""
 
 import copy
 import shutil
