@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from runner import host
 from runner import losses as single
 from runner.data import Tensors
 from runner.run import Run
@@ -38,7 +39,7 @@ class Look:
             parts.append(self.losses(output, y))
             weights.append(self._weights(x, y))
             scores.update(output, y)
-        values = self._together(parts, weights).tolist()
+        values = host.numbers(self._together(parts, weights))
         found = [{"loss": values[i], **others} for i, others in zip(chosen, scores.values(), strict=True)]
         return [{f"valid/{name}": value for name, value in one.items()} for one in found]
 
