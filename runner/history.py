@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner import host
 from runner.events import Epoch, Event, Finished, Step
 
 #: Losses are read back from their device this many at a time: each reading waits for the device.
@@ -45,7 +46,7 @@ class History:
     def restore(self, taken: dict[str, Any]) -> None:
         """Begin with what `taken` gave."""
         for name, (steps, values) in taken["points"].items():
-            self._points[name] = list(zip(steps.tolist(), values.tolist(), strict=True))
+            self._points[name] = list(zip(host.numbers(steps), host.numbers(values), strict=True))
 
     def _read(self) -> None:
         if self._pending:
@@ -59,6 +60,6 @@ def read(steps: list[Step]) -> list[tuple[int, float]]:
     unread = [s for s in steps if s.value is None]
     if unread:
         losses: list[Tensor] = [s.loss for s in unread]
-        for step, value in zip(unread, torch.stack(losses).tolist(), strict=True):
+        for step, value in zip(unread, host.numbers(torch.stack(losses)), strict=True):
             step.value = value
     return [(s.step, s.read()) for s in steps]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import lookup
+from runner import host, lookup
 from runner.data import Data
 from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
@@ -97,7 +97,7 @@ def values(metrics: dict[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, metric in metrics.items():
         value = metric.compute()
-        parts = value.flatten().tolist() if isinstance(value, Tensor) else [float(value)]
+        parts = host.numbers(value) if isinstance(value, Tensor) else [float(value)]
         found.update({name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in enumerate(parts)})
         metric.reset()
     return found

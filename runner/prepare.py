@@ -6,9 +6,10 @@ from pathlib import Path
 
 import torch
 
-from runner import build, checks, exact, fitting, losses, scheduling
+from runner import build, checks, exact, fitting, losses, memory, scheduling
 from runner.best import Best
 from runner.data import Data, Source, Tensors
+from runner.errors import ConfigError
 from runner.randomness import THREADS as THREADS
 from runner.randomness import seed as seed
 from runner.run import Run, steps_per_epoch
@@ -25,13 +26,20 @@ def prepare(settings: Settings, name: str) -> Run:
         fitting.indices(data, checked.plan)  # which the checks could not see
     seed(settings)
     trainer = settings.trainer
-    state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
+    try:
+        moved = _moved(data, device, trainer.precision)
+        state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
+    except RuntimeError as error:
+        if not memory.is_short(error):
+            raise
+        raise ConfigError("device", f"{device} has no room left for model and data: {memory.reason(error)}; end what"
+            " else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
     steps = trainer.epochs * steps_per_epoch(settings, data)
     schedule = scheduling.build(settings.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
     run = Run(
         name,
         settings,
-        _moved(data, device, trainer.precision),
+        moved,
         checked.plan,
         state,
         losses.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runner import build, checkpoint, exact, forward, losses, metrics, plots, scheduling, stack
+from runner import build, checkpoint, exact, forward, host, losses, memory, metrics, plots, scheduling, stack
 from runner.best import Best
 from runner.data import Batch, Data, Source, Tensors, batches, count
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
@@ -162,8 +162,8 @@ class Run:
         rows = []
         with torch.no_grad():
             for batch in self.reading(source):
-                x = batch[0].to("cpu", copy=True)  # before a first layer that works in place changes it
-                rows.append((x, batch[1].cpu(), self.cost(self.model, batch)[1].cpu()))
+                x = host.copied(batch[0])  # before a first layer that works in place changes it
+                rows.append((x, *map(host.tensor, (batch[1], self.cost(self.model, batch)[1]))))
         self.model.train(was_training)
         x, y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
         if self._predicted is not None:
@@ -178,7 +178,7 @@ class Run:
         """Loss and metrics of the model as it is, on all of `source`."""
         watch = metrics.watch(self.metrics, self.data, self.loss)
         loss = evaluate(self.model, self.reading(source), self.cost, watch, losses.weigh(self.loss))
-        found = {"loss": loss.item(), **metrics.values(self.metrics)}
+        found = {"loss": host.number(loss), **metrics.values(self.metrics)}
         return {f"{prefix}/{name}": value for name, value in found.items()}
 
     def validate(self) -> dict[str, float]:
@@ -190,7 +190,8 @@ class Run:
         values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
         if self.monitor == "train/loss":
             weigh = losses.weigh(self.loss)
-            values[EVAL_LOSS] = evaluate(self.model, self.reading(self.data.train), self.cost, weigh=weigh).item()
+            loss = evaluate(self.model, self.reading(self.data.train), self.cost, weigh=weigh)
+            values[EVAL_LOSS] = host.number(loss)
         return values
 
     @contextlib.contextmanager
@@ -317,7 +318,7 @@ class Run:
     def _predictions(self) -> Path:
         output = self.predict(self.data.valid if self.data.valid is not None else self.data.train)[2]
         folder = _folder(self.folder / "predictions")
-        np.save(folder / "predictions.npy", output.numpy(), allow_pickle=False)
+        np.save(folder / "predictions.npy", host.array(output), allow_pickle=False)
         return folder
 
     def _forward(self) -> Path:
@@ -341,16 +342,18 @@ class Run:
     def draw_here(self, folder: Path, names: Iterable[str] | None = None) -> None:
         """Write plots into `folder`: these, or all."""
         with self.weights(self.tested[0]):
+            subject = host.subject(self)
             plots.each(
                 self.settings.plots if names is None else names,
-                lambda name: plots.save(self.drawn(name), plots.file(name, folder)),
+                lambda name: plots.save(self.drawn(name, subject), plots.file(name, folder)),
             )
 
-    def drawn(self, name: str) -> "Figure":
+    def drawn(self, name: str, subject: plots.Subject | None = None) -> "Figure":
         """A plot, ours or the user's."""
-        return build.plot(name, "plots")(self)  # type: ignore[no-any-return]
+        return build.plot(name, "plots")(subject or host.subject(self))  # type: ignore[no-any-return]
 
 
+@memory.told
 def drive(run: Run, *observers: Observer, stop: Callable[[], BaseException | None] = lambda: None) -> None:
     """Train to the end and tell the observers.
 

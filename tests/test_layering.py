@@ -39,6 +39,7 @@ FLOORS = [
     ["entries"],
     ["loop", "history", "finite"],
     ["events"],
+    ["host"],
     ["kept"],
     ["data"],
     ["words", "limit", "outputs", "pruners"],

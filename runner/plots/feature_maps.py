@@ -58,7 +58,7 @@ def maps(model: nn.Module, x: Tensor) -> list[tuple[str, Tensor]]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             output = output[0] if isinstance(output, tuple) else output
             # A copy: the next layer may work in place.
-            seen.append((f"{name}: {type(layer).__name__}".removeprefix(": "), output[0].float().cpu().clone()))
+            seen.append((f"{name}: {type(layer).__name__}".removeprefix(": "), output[0].float().clone()))
 
         return layer.register_forward_hook(hook)
 
@@ -85,8 +85,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _as_model(model: nn.Module, x: Tensor) -> Tensor:
-    parameter = next(model.parameters(), x)
-    return x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+    return x.to(next(model.parameters(), x).dtype) if x.is_floating_point() else x
 
 
 def _scales(outputs: list[Tensor]) -> str:
@@ -106,7 +105,7 @@ def _target(data: Data, y: Tensor) -> str:
 def _draw_input(sheet: "Axes", x: Tensor, target: str) -> None:
     image = picture(x)
     if image is None:
-        _draw_row(sheet, 0.85, "input", x.float().cpu(), target)
+        _draw_row(sheet, 0.85, "input", x.float(), target)
         return
     _head(sheet, 0.85, "input", x, target)
     _style.place(sheet, image, 0.2, 0.95, TILE)

@@ -30,7 +30,7 @@ def draw(run: Subject) -> "Figure":
     """
     first = _first(run.model)
     assert first is not None
-    weight = first[1].weight.detach().float().cpu()
+    weight = first[1].weight.detach().float()
     tiles = torch.stack([_tile(kernel[:CHANNELS]) for kernel in weight[:MOST]])
     columns, scale = _layout(tiles)
     height, width = -(-len(tiles) // columns) * tiles.shape[1] * scale, columns * tiles.shape[2] * scale

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from runner import host
 from runner import losses as single
 from runner.data import Tensors
 from runner.run import EVAL_LOSS, Run
@@ -52,7 +53,7 @@ class Look:
             parts.append(self.losses(output, y))
             weights.append(self._weights(pool, x, y))
             watch(output, y)
-        return self._together(parts, weights).tolist()  # type: ignore[no-any-return]
+        return host.numbers(self._together(parts, weights))
 
     def _weights(self, pool: Pool, x: Tensor, y: Tensor) -> Tensor:
         """(N,), what each run's batch counts."""
