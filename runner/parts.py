@@ -26,4 +26,6 @@ def _shared(group: list[Batch], weigh: Weigh) -> Parts:
     if weigh is None:
         return [(1.0, batch) for batch in group]
     weights = [weigh(batch) for batch in group]
-    return [(weight / (sum(weights) or 1.0), batch) for weight, batch in zip(weights, group, strict=True)]
+    total = sum(weights)
+    total = total + (total == 0)  # where nothing counts, everything costs 0
+    return [(weight / total, batch) for weight, batch in zip(weights, group, strict=True)]

@@ -46,9 +46,9 @@ class Look:
         """(N,), what each run's batch counts."""
         if self.weigh is None:
             return torch.ones(len(x))
-        if self.pool is not None and self.pool.shared:
-            return torch.full((len(x),), float(self.weigh((x[0], y[0]))))
-        return torch.tensor([float(self.weigh(batch)) for batch in zip(x, y, strict=True)])
+        shared = self.pool is not None and self.pool.shared
+        batches = [(x[0], y[0])] if shared else zip(x, y, strict=True)
+        return torch.stack([torch.as_tensor(self.weigh(batch)) for batch in batches]).expand(len(x))
 
     def _together(self, parts: list[Tensor], weights: list[Tensor]) -> Tensor:
         if len(parts) == 1:
