@@ -68,10 +68,14 @@ def check_targets(loss: nn.Module, data: Data, output: Tensor) -> None:
     wanted = convention(loss)
     for part in ("train", "valid", "test") if wanted is not None else ():
         source = getattr(data, part)
-        y = source.y if isinstance(source, Tensors) else None if source is None else source[0][1].unsqueeze(0)
-        if y is not None and y.numel() and not y.is_meta:
+        if source is None:
+            continue
+        y = source.y if isinstance(source, Tensors) else source[0][1].unsqueeze(0)
+        if y.numel() and not y.is_meta:
             assert wanted is not None
             _check_values(loss, wanted, y, f"the {part} data", output)
+            if isinstance(source, Tensors):
+                _check_something_counts(loss, y, f"the {part} data")
 
 
 def _check_same(name: str, wanted: Convention, output: Tensor, target: Tensor, plan: Stack | None) -> None:
@@ -213,9 +217,7 @@ def _check_indices(loss: Any, y: Tensor, where: str, outputs: int) -> None:
     ignored = getattr(loss, "ignore_index", None)
     counts = y if ignored is None else y[y != ignored]
     if not counts.numel():
-        raise ConfigError(
-            "loss.ignore_index", f"every target of {where} is {ignored}, which is left out; nothing is left to measure"
-        )
+        return
     low, high = (int(value) for value in counts.aminmax())
     if low < 0 or high >= outputs:
         wrong = low if low < 0 else high
@@ -226,8 +228,19 @@ def _check_indices(loss: Any, y: Tensor, where: str, outputs: int) -> None:
             f"{where} holds the class {wrong}, and the last layer gives {outputs} numbers, for the classes 0 to"
             f" {outputs - 1}{remedy}",
         )
-    weight = loss.weight
-    if weight is not None and hasattr(loss, "ignore_index") and not weight.to(y.device)[counts].any():
+
+
+def _check_something_counts(loss: Any, y: Tensor, where: str) -> None:
+    """The mean over nothing is NaN."""
+    if y.is_floating_point() or not hasattr(loss, "ignore_index"):
+        return
+    counts = y[y != loss.ignore_index]
+    if not counts.numel():
+        raise ConfigError(
+            "loss.ignore_index",
+            f"every target of {where} is {loss.ignore_index}, which is left out; nothing is left to measure",
+        )
+    if isinstance(loss.weight, Tensor) and not loss.weight.to(y.device)[counts].any():
         raise ConfigError("loss.weight", f"is 0 for every class that {where} holds; give one of them a weight above 0")
 
 

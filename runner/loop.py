@@ -71,6 +71,11 @@ def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
             parameter.grad = None
 
 
+def multiple(weight: Any) -> Any:
+    """By what a batch's mean becomes its sum again: `weight`, or 1 where nothing counts and the sum was not divided."""
+    return weight + (weight == 0)
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module,
@@ -90,11 +95,11 @@ def evaluate(
     for batch in batches:
         loss, output = cost(model, batch)
         losses.append(loss)
-        weights.append(weigh(batch) if weigh else 1.0)
+        weights.append(weigh(batch) if weigh else 1)
         if watch is not None:
             watch(output, batch[1])
     model.train(was_training)
     if len(losses) == 1:
         return losses[0]
-    total = sum((loss * weight for loss, weight in zip(losses, weights, strict=True)), torch.zeros(()))
+    total = sum((loss * multiple(weight) for loss, weight in zip(losses, weights, strict=True)), torch.zeros(()))
     return total / sum(weights) if weigh else total

@@ -105,8 +105,9 @@ def _weights(loss: Any, target: Tensor) -> Tensor:
 
 
 class Counted(nn.Module):
-    """The mean of `loss` over the targets that count: 0, with gradients of 0, where none does and torch gives NaN.
+    """The mean of `loss` over the targets that count; where none does and torch divides by 0, the sum, which is 0.
 
+    Of targets whose class has a weight of 0, the sum still holds what label smoothing adds.
     loss: CrossEntropyLoss or NLLLoss that takes means.
     """
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from runner.data import Batch
-from runner.loop import Parts, Weigh
+from runner.loop import Parts, Weigh, multiple
 
 
 def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]:
@@ -27,5 +27,5 @@ def _shared(group: list[Batch], weigh: Weigh) -> Parts:
         return [(1.0, batch) for batch in group]
     weights = [weigh(batch) for batch in group]
     total = sum(weights)
-    total = total + (total == 0)  # where nothing counts, everything costs 0
-    return [(weight / total, batch) for weight, batch in zip(weights, group, strict=True)]
+    total = total + (total == 0)
+    return [(multiple(weight) / total, batch) for weight, batch in zip(weights, group, strict=True)]

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from runner import losses as single
 from runner.data import Tensors
+from runner.loop import multiple
 from runner.run import Run
 from runner.vectorized.costs import Losses
 from runner.vectorized.feed import Pool
@@ -54,5 +55,5 @@ class Look:
         if len(parts) == 1:
             return parts[0]
         share = torch.stack(weights).to(parts[0].device, parts[0].dtype)
-        total = (torch.stack(parts) * share).sum(0)
+        total = (torch.stack(parts) * multiple(share)).sum(0)
         return total if self.weigh is None else total / share.sum(0)
