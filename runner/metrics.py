@@ -87,8 +87,10 @@ def as_scores(output: Tensor, target: Tensor, data: Data, loss: nn.Module) -> tu
         scores = output.softmax(1)
         return (scores if data.task == "multiclass" else scores[:, 1]), target.long()
     if data.task == "binary":
+        if isinstance(loss, nn.HingeEmbeddingLoss):  # distances: small ones are of class 1
+            output = loss.margin / 2 - output
         scores = output if isinstance(loss, nn.BCELoss) else output.sigmoid()
-        return scores.reshape(-1), target.reshape(-1).long()
+        return scores.reshape(-1), (target.reshape(-1) > 0).long()  # 0 and 1, or -1 and 1
     return output, target
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from runner import build, checks, exact, fitting, losses, memory, scheduling
+from runner import agreement, build, checks, exact, fitting, losses, memory, scheduling
 from runner.best import Best
 from runner.data import Data, Source, Tensors
 from runner.errors import ConfigError
@@ -19,13 +19,16 @@ from runner.settings import Settings
 def prepare(settings: Settings, name: str) -> Run:
     """Check everything, read the data and build the parts. Raises ConfigError before any work is done."""
     checked = checks.check(settings)
+    trainer = settings.trainer
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers
         data = losses.fit_targets(build.data(settings.data), loss)
         fitting.indices(data, checked.plan)  # which the checks could not see
+        if trainer.epochs:
+            agreement.check_targets(loss, data, checked.plan.output)
+    loss = losses.counted(loss, data)
     seed(settings)
-    trainer = settings.trainer
     try:
         moved = _moved(data, device, trainer.precision)
         state = build.state(checked.plan.make(), settings.optimizer, trainer, device)

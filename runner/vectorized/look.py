@@ -8,6 +8,7 @@ from torch import Tensor
 from runner import host
 from runner import losses as single
 from runner.data import Tensors
+from runner.loop import multiple
 from runner.run import EVAL_LOSS, Run
 from runner.vectorized.costs import Losses
 from runner.vectorized.feed import Pool
@@ -59,13 +60,12 @@ class Look:
         """(N,), what each run's batch counts."""
         if self.weigh is None:
             return torch.ones(len(x))
-        if pool.shared:
-            return torch.full((len(x),), float(self.weigh((x[0], y[0]))))
-        return torch.tensor([float(self.weigh(batch)) for batch in zip(x, y, strict=True)])
+        batches = [(x[0], y[0])] if pool.shared else zip(x, y, strict=True)
+        return torch.stack([torch.as_tensor(self.weigh(batch)) for batch in batches]).expand(len(x))
 
     def _together(self, parts: list[Tensor], weights: list[Tensor]) -> Tensor:
         if len(parts) == 1:
             return parts[0]
         share = torch.stack(weights).to(parts[0].device, parts[0].dtype)
-        total = (torch.stack(parts) * share).sum(0)
+        total = (torch.stack(parts) * multiple(share)).sum(0)
         return total if self.weigh is None else total / share.sum(0)
