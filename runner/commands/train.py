@@ -71,7 +71,7 @@ def record(
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
-                logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
+                logged_model.log(tracker.client, run_id, run)
             tracker.drain()
             signals.check()
         status = "FINISHED"
