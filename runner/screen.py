@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from runner.events import Epoch, Event, Finished, Silence, Step
+from runner.events import Epoch, Event, Silence, Step
 from runner.stack import Layer, Stack, stacks
 
 #: Columns when there is no terminal to ask.
@@ -89,8 +89,6 @@ class Bar:
         elif isinstance(event, Epoch):
             self._metrics = dict(event.metrics)
             self.progress.update(self._task, epoch=f"{event.epoch}/{self._epochs}")
-            self._show(event.step, "")
-        elif isinstance(event, Finished):
             self._show(event.step, "")
 
     def _show(self, step: int, loss: str) -> None:
