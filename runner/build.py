@@ -44,9 +44,7 @@ def device(name: str) -> torch.device:
         raise ConfigError("device", f"{name!r} is not one of auto, cpu, cuda, cuda:0, mps")
     if (found.index or 0) >= here.get(found.type, 0):
         raise ConfigError("device", f"{name!r} is not on this machine; device=auto takes what is there")
-    if (
-        found.type != "cpu" and found.index is None
-    ):  # tensors say cuda:0, and "cuda" would be another device than theirs
+    if found.type != "cpu" and found.index is None:  # tensors say cuda:0: "cuda" would be another device than theirs
         return torch.device(found.type, torch.accelerator.current_device_index())
     return found
 

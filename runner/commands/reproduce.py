@@ -101,11 +101,8 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
         _say(f"threads: set to {threads} as recorded; here it would be {usual}")
     if _rounds(again):
         _say(
-            f"device {again.device}, trainer.deterministic=false: the last bits are decided anew by every training, with"
-            " trainer.deterministic=true they are not; losses are compared within"
-            f" {reproduction.tolerance(1, trainer.precision):g} of the largest recorded in the first"
-            f" {reproduction.FIRST} steps, then {reproduction.tolerance(100, trainer.precision) / 100:g} a step, at most"
-            f" {reproduction.MOST:g}"
+            f"device {again.device} without trainer.deterministic=true: every training decides the last bits anew;"
+            f" {reproduction.words(trainer.precision)}"
         )
     return again
 
