@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from runner import build, checks, exact, fitting, losses, scheduling
+from runner import build, checks, cost, exact, fitting, losses, scheduling
 from runner.best import Best
 from runner.data import Data, Source, Tensors
 from runner.randomness import THREADS as THREADS
@@ -15,16 +15,20 @@ from runner.run import Run, steps_per_epoch
 from runner.settings import Settings
 
 
-def prepare(settings: Settings, name: str) -> Run:
-    """Check everything, read the data and build the parts. Raises ConfigError before any work is done."""
+def prepare(settings: Settings, name: str, threads: int | None = None) -> Run:
+    """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
+
+    threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
+    """
     checked = checks.check(settings)
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers
         data = losses.fit_targets(build.data(settings.data), loss)
         fitting.indices(data, checked.plan)  # which the checks could not see
-    seed(settings)
-    trainer = settings.trainer
+    trainer, total = settings.trainer, len(data.train)  # type: ignore[arg-type]
+    threads = threads or cost.threads(settings, checked.plan, min(trainer.batch_size or total, total), device)
+    seed(settings, threads)
     state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
     steps = trainer.epochs * steps_per_epoch(settings, data)
     schedule = scheduling.build(settings.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
@@ -41,6 +45,7 @@ def prepare(settings: Settings, name: str) -> Run:
         device,
         Path(tempfile.mkdtemp(prefix="runner-")),
         Best(checked.mode, trainer.min_delta),
+        threads=threads,
     )
     run.ready = exact.random_state(device)
     return run
