@@ -27,7 +27,7 @@ from runner import (
 from runner._startup import spare_dynamo
 from runner.data import Data, Source
 from runner.errors import ConfigError, Problems, did_you_mean
-from runner.randomness import seed
+from runner.randomness import AUTO, seed
 from runner.settings import Settings
 
 #: Checkpoints that a tag can tell of.
@@ -109,6 +109,8 @@ def _check_trainer(settings: Settings) -> None:
     if isinstance(t.compile, str):
         with problems.noted():
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
+    if t.threads not in (None, AUTO) and type(t.threads) is not int:
+        problems.add("trainer.threads", f"{t.threads!r} is not a whole number of at least 1, auto or null")
     if t.drop_last and t.batch_size is None:
         problems.add("trainer.drop_last", "true has no effect without trainer.batch_size; give one, or leave it out")
     problems.tell()

@@ -15,7 +15,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, composed, garbage, gathered, guard, limit, places, secrets, trials, words
+from runner import commands, composed, cores, garbage, gathered, guard, limit, places, ranks, secrets, trials, words
 from runner.errors import ConfigError, OutOfMemory, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
@@ -28,12 +28,14 @@ def main() -> NoReturn:
     """Run the command in sys.argv and exit: 0 done, 1 failed, 2 wrong configuration, 130 and 143 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
     os.environ[places.ACTIVE] = str(os.getpid())
+    cores.let_waiting_threads_sleep()
     limit.begin()
     for folder in reversed(places.experiments()):
         use_folder(folder)
     sys.excepthook = _fail
     secrets.mask_logs()
     try:
+        ranks.refuse()
         sys.argv[1:] = guard.take_trust(sys.argv[1:])
     except ConfigError as error:
         _stop(str(error))

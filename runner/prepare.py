@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from runner import agreement, build, checks, exact, fitting, losses, memory, scheduling
+from runner import agreement, build, checks, cost, exact, fitting, losses, memory, scheduling
 from runner.best import Best
 from runner.data import Data, Source, Tensors
 from runner.errors import ConfigError
@@ -16,8 +16,11 @@ from runner.run import Run, steps_per_epoch
 from runner.settings import Settings
 
 
-def prepare(settings: Settings, name: str) -> Run:
-    """Check everything, read the data and build the parts. Raises ConfigError before any work is done."""
+def prepare(settings: Settings, name: str, threads: int | None = None) -> Run:
+    """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
+
+    threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
+    """
     checked = checks.check(settings)
     trainer = settings.trainer
     device, loss, data = checked.device, checked.loss, checked.data
@@ -28,7 +31,9 @@ def prepare(settings: Settings, name: str) -> Run:
         if trainer.epochs:
             agreement.check_targets(loss, data, checked.plan.output)
     loss = losses.counted(loss, data)
-    seed(settings)
+    total = len(data.train)  # type: ignore[arg-type]
+    threads = threads or cost.threads(settings, checked.plan, min(trainer.batch_size or total, total), device)
+    seed(settings, threads)
     try:
         moved = _moved(data, device, trainer.precision)
         state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
@@ -52,6 +57,7 @@ def prepare(settings: Settings, name: str) -> Run:
         device,
         Path(tempfile.mkdtemp(prefix="runner-")),
         Best(checked.mode, trainer.min_delta),
+        threads=threads,
     )
     run.ready = exact.random_state(device)
     return run

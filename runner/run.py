@@ -52,6 +52,7 @@ class Run:
     device: torch.device
     folder: Path  # for files on their way to the tracking store
     best: Best
+    threads: int = 1  # for one operation on the processor
     epoch: int = 0
     stopped: str = ""  # why training ends before its last epoch
     pruned: int | None = None  # the epoch after which a sweep has given it up

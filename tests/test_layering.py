@@ -46,10 +46,10 @@ FLOORS = [
     ["data"],
     ["words", "limit", "outputs", "pruners"],
     ["randomness", "lookup", "ranges", "uris", "typed", "conventions"],
-    ["signatures", "origins", "signals", "spool"],
+    ["signatures", "origins", "signals", "spool", "ranks"],
     ["secrets"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness"],
+    ["durable", "liveness", "cores"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.

@@ -24,14 +24,17 @@ def with_run(
     for key, word, known in (("split", split, SPLITS), ("checkpoint", checkpoint, CHECKPOINTS)):
         if word not in known:
             raise ConfigError(key, f"{word!r} is not one of {', '.join(known)}")
-    from runner import recall, stack
+    from runner import randomness, recall, stack
     from runner.checkpoint import CheckpointError, fill
 
     run_id = recall.find_run(uri, run)
     recorded = recall.settings(uri, run_id)
     settings = change(recorded)
     _check(recorded, settings)
-    prepared = _prepared(settings, recall.data(uri, run_id), run_id, settings.data != recorded.data)
+    threads = None
+    if settings.trainer.threads == recorded.trainer.threads:
+        threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
+    prepared = _prepared(settings, recall.data(uri, run_id), run_id, settings.data != recorded.data, threads)
     try:
         weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)
@@ -59,17 +62,18 @@ def _check(recorded: Settings, settings: Settings) -> None:
         raise ConfigError("trainer.epochs", "the run only pushed its inputs through; there is no loss to compute")
 
 
-def _prepared(settings: Settings, noted: dict[str, object], name: str, others: bool) -> "Run":
+def _prepared(settings: Settings, noted: dict[str, object], name: str, others: bool, threads: int | None) -> "Run":
     """The run's parts, with data that are scaled as those that its model was trained on.
 
     others: the data are others, and must be of the same kind; to say so, they are read once more.
+    threads: with which its figures were recorded.
     """
     from runner import again, build
     from runner.prepare import prepare
 
     if others:
         again.check(build.data(settings.data), noted)
-    run = prepare(dataclasses.replace(settings, plots=[]), name)
+    run = prepare(dataclasses.replace(settings, plots=[]), name, threads)
     try:
         run.data = again.alike(run.data, noted)
     except ConfigError:

@@ -84,19 +84,20 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
 
 def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
     """Ready to train as it was then: threads and device as recorded, as far as they are here."""
-    import torch
-
+    from runner import cost
     from runner import environment as here
     from runner import reproduction
     from runner.prepare import prepare
 
-    usual, threads = torch.get_num_threads(), int(tags.get("threads", 0)) or settings.trainer.threads
-    trainer = dataclasses.replace(settings.trainer, threads=threads, time_limit=None)
+    threads = int(tags.get("threads", 0)) or None
+    trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
-    again = prepare(settings, name)
+    again = prepare(settings, name, threads)
     differences = here.differences(environment, again.device)
     _say(*differences or ["versions, device and git commit are as recorded"])
+    total = len(again.data.train)  # type: ignore[arg-type]
+    usual = cost.threads(settings, again.stack, min(trainer.batch_size or total, total), again.device)
     if threads and threads != usual:
         _say(f"threads: set to {threads} as recorded; here it would be {usual}")
     if _rounds(again):

@@ -78,7 +78,7 @@ def key(run: Run) -> Any:
             trainer.batch_size,
             trainer.drop_last,
             trainer.deterministic,
-            trainer.threads,
+            run.threads,
             trainer.time_limit,  # which ends all of them
             run.device,
             run.state.step % run.steps_per_epoch,
