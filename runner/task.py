@@ -90,6 +90,8 @@ class Task:
 
         Gives whether this is the first.
         """
+        from runner import recorded_code
+
         if os.getpid() == self.pid:
             return True
         if os.environ.get(places.ACTIVE) == str(os.getpid()):
@@ -100,6 +102,7 @@ class Task:
             os.chdir(self.place)
         for folder in reversed(places.experiments()):
             use_folder(folder)
+        recorded_code.again()
         secrets.mask_logs()
         return False
 
