@@ -72,6 +72,7 @@ def _as_sweep(given: list[str]) -> list[str]:
         found, over = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
+    further = [word for word in further if not found or not word.startswith("code=")]
     if found and any(not word.lstrip("+").startswith("hydra") for word in further):
         _stop(
             f"{further[0]}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed"

@@ -91,6 +91,8 @@ class Task:
 
         Gives whether this is the first.
         """
+        from runner import recorded_code
+
         if os.getpid() == self.pid:
             return True
         cores.limit(self.cores)
@@ -102,6 +104,7 @@ class Task:
             os.chdir(self.place)
         for folder in reversed(places.experiments()):
             use_folder(folder)
+        recorded_code.again()
         secrets.mask_logs()
         return False
 

@@ -24,10 +24,11 @@ def with_run(
     checkpoint: str = "best",
     raw: str = "true",
     overwrite: str = "false",
+    code: str = "current",
 ) -> int:
     """Write the model's output for every example in `inputs` to `output`, which must not exist yet.
 
-    raw: false for inputs that are standardized already; see runner.ready.load.
+    raw: false for inputs that are standardized already. code: current or recorded; see runner.ready.load.
     """
     place = outputs.place(output, ".npy", words.truth("overwrite", overwrite))
     import numpy as np
@@ -42,7 +43,7 @@ def with_run(
     data = recall.data(uri, run_id)
     x = _fitting(given, inputs, ready.example(data))
     try:
-        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw))
+        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw), code=code)
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1

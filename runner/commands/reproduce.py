@@ -21,15 +21,16 @@ TOGETHER = "sweep.together"
 UNSEEN = ("checkpoint.", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
 
 
-def with_run(uri: str, run: str) -> int:
+def with_run(uri: str, run: str, *, code: str = "current") -> int:
     """Train again and compare every recorded value and the weights' SHA-256; 0 only if all are identical.
 
     On another device than the processor, a run without trainer.deterministic=true has bits that are decided anew each
     time: 0 then also if every loss is as close as rounding leaves it (`reproduction.tolerance`).
     The tracking store is only read. An interrupted run is repeated up to its last recorded step, one that a sweep
     has pruned up to that epoch.
+    code: current or recorded, of everything of one's own.
     """
-    from runner import recall, reproduction
+    from runner import recall, recorded_code, reproduction
     from runner.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
@@ -38,7 +39,7 @@ def with_run(uri: str, run: str) -> int:
     recorded = recall.points(uri, run_id, reproduction.counted(names))
     _check(run_id, status, tags, settings, recorded)
     steps = max(recorded["train/loss"])
-    _say(f"run {run_id}, {status}, {steps:,} steps")
+    _say(f"run {run_id}, {status}, {steps:,} steps", *recorded_code.use(uri, run_id, code))
     with Signals() as signals:
         again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
         if TOGETHER in tags:

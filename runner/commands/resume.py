@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from runner.run import Run
 
 
-def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
-    """Train `run` to its end; `trainer.epochs=N` makes it longer. Returns the exit code."""
+def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "") -> int:
+    """Train `run` to its end; `trainer.epochs=N` makes it longer. Returns the exit code.
+
+    code: recorded or current where files of one's own have changed; "" refuses to go on then.
+    """
     import yaml
 
-    from runner import drift, randomness, recall, screen
+    from runner import drift, randomness, recall, recorded_code, screen
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.prepare import prepare
@@ -29,6 +32,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
     status, experiment = recall.status(uri, run_id)
     if status == "RUNNING":
         raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
+    recorded_code.take_up(uri, [run_id], code, f"run {run_id}")
     recorded = recall.settings(uri, run_id)
     settings = change(recorded)
     found = drift.changes(recorded, settings)

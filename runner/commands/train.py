@@ -102,18 +102,20 @@ def named(context: Context, told: Tracking) -> str:
 
 def identity(
     run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Tags, params and text files that say what this run is; of one that goes on, what it is continued with."""
+) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
+    """Tags, params and files that say what this run is; of one that goes on, what it is continued with."""
     return _identity(run, context) if not run_id or not run.state.step else _again(run, context, drift or {})
 
 
-def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Tags, params and text files that say what this run is."""
-    from runner import environment
+def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
+    """Tags, params and files that say what this run is."""
+    from runner import environment, own_code
 
+    code, kept = own_code.record()
     tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
-    tags |= context.tags
+    tags |= context.tags | code
     files = {
+        **kept,
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),
         "data.json": json.dumps(noted(run.data), indent=2, default=str) + "\n",
@@ -123,13 +125,14 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
 
 def _again(
     run: "Run", context: Context, drift: dict[str, str]
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
     """The same of a run that is continued: what it was made with stays, what it is continued with is added."""
-    from runner import environment
+    from runner import environment, own_code
 
     step = run.state.step
-    tags = {**drift, "runner.resumed": f"after step {step}"}
-    files = {f"environment-{step}.txt": environment.text(context.overrides, run.device)}
+    code, kept = own_code.drifted(step)
+    tags = {**drift, **code, "runner.resumed": f"after step {step}"}
+    files = {**kept, f"environment-{step}.txt": environment.text(context.overrides, run.device)}
     return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
 
 
