@@ -1,6 +1,7 @@
 """The loss: from its settings to what a batch costs, and whether output and targets fit it."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ def fit_targets(data: Data, loss: nn.Module) -> Data:
             return source
         return sources.Tensors(source.x, source.y.float().reshape(len(source.y), 1))
 
-    return Data(fit(data.train), fit(data.valid), fit(data.test), data.task, data.classes, data.notes)
+    return replace(data, train=fit(data.train), valid=fit(data.valid), test=fit(data.test))
 
 
 def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> None:

@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,9 +16,12 @@ from runner.run import Run, steps_per_epoch
 from runner.settings import Settings
 
 
-def prepare(settings: Settings, name: str) -> Run:
-    """Check everything, read the data and build the parts. Raises ConfigError before any work is done."""
-    checked = checks.check(settings)
+def prepare(settings: Settings, name: str, noted: dict[str, Any] | None = None) -> Run:
+    """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
+
+    noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
+    """
+    checked = checks.check(settings, noted)
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers

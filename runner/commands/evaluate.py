@@ -26,12 +26,13 @@ def with_run(
             raise ConfigError(key, f"{word!r} is not one of {', '.join(known)}")
     from runner import recall, stack
     from runner.checkpoint import CheckpointError, fill
+    from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
     recorded = recall.settings(uri, run_id)
     settings = change(recorded)
     _check(recorded, settings)
-    prepared = _prepared(settings, recall.data(uri, run_id), run_id, settings.data != recorded.data)
+    prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, recall.data(uri, run_id))
     try:
         weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)
@@ -57,25 +58,6 @@ def _check(recorded: Settings, settings: Settings) -> None:
             )
     if not settings.trainer.epochs:
         raise ConfigError("trainer.epochs", "the run only pushed its inputs through; there is no loss to compute")
-
-
-def _prepared(settings: Settings, noted: dict[str, object], name: str, others: bool) -> "Run":
-    """The run's parts, with data that are scaled as those that its model was trained on.
-
-    others: the data are others, and must be of the same kind; to say so, they are read once more.
-    """
-    from runner import again, build
-    from runner.prepare import prepare
-
-    if others:
-        again.check(build.data(settings.data), noted)
-    run = prepare(dataclasses.replace(settings, plots=[]), name)
-    try:
-        run.data = again.alike(run.data, noted)
-    except ConfigError:
-        run.close()
-        raise
-    return run
 
 
 def _measured(run: "Run", split: str) -> dict[str, float]:
