@@ -32,21 +32,23 @@ PLOT = Kind("a plot", ("runner.plots",), lambda v: inspect.isfunction(v) and loo
 
 
 def device(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    """The device that `auto`, `cpu`, `cuda`, `cuda:N`, `mps` or another accelerator of torch's means here."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     if name == "auto":
-        name = "cuda" if cuda else "mps" if mps else "cpu"
+        name = "cpu" if accelerator is None else accelerator.type
+    here = {"cpu": 1} | ({} if accelerator is None else {accelerator.type: torch.accelerator.device_count()})
     try:
         found = torch.device(name)
     except RuntimeError:
-        raise ConfigError("device", f"{name!r} is not one of auto, cpu, cuda, cuda:0, mps") from None
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(mps)}
-    if found.type not in here:
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda", "mps", *here):
         raise ConfigError("device", f"{name!r} is not one of auto, cpu, cuda, cuda:0, mps")
-    if (found.index or 0) >= here[found.type]:
+    if (found.index or 0) >= here.get(found.type, 0):
         raise ConfigError("device", f"{name!r} is not on this machine; device=auto takes what is there")
-    if found.type == "cuda":  # tensors say cuda:0, and "cuda" would be another device than theirs
-        return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
+    if (
+        found.type != "cpu" and found.index is None
+    ):  # tensors say cuda:0, and "cuda" would be another device than theirs
+        return torch.device(found.type, torch.accelerator.current_device_index())
     return found
 
 

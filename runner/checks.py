@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import (
+    agreement,
     build,
     cost,
     fitting,
@@ -99,6 +100,7 @@ def _check_trainer(settings: Settings) -> None:
         ranges.check(type(t), vars(t), ranges.TRAINER, "trainer")
     for key, value, choices in (
         ("mode", t.mode, (None, "min", "max")),
+        ("test_checkpoint", t.test_checkpoint, ("best", "last")),
         ("precision", t.precision, tuple(losses.DTYPES)),
     ):
         with problems.noted():
@@ -229,9 +231,9 @@ def _with_loss(
         return made
     with problems.noted():
         fitting.targets(y)
-        fitting.probabilities(data, loss)
         if plan is not None:
-            losses.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes))
+            agreement.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes), plan)
+            agreement.check_targets(loss, data, plan.output)
     before = len(problems.found)
     with problems.noted():
         made = metrics.build(settings.metrics, data, loss)

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner import commands, composed, garbage, gathered, guard, limit, places, secrets, trials, words
-from runner.errors import ConfigError, did_you_mean, told
+from runner.errors import ConfigError, OutOfMemory, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
@@ -170,4 +170,7 @@ def _stop(message: str) -> NoReturn:
 
 def _fail(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What went wrong, without secrets."""
+    if isinstance(error, OutOfMemory):
+        print(secrets.masked(told(error)), file=sys.stderr)
+        return
     print(secrets.masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 
-from runner import build, checks, exact, fitting, losses, scheduling
+from runner import agreement, build, checks, exact, fitting, losses, memory, scheduling
 from runner.best import Best
 from runner.data import Data, Source, Tensors
+from runner.errors import ConfigError
 from runner.randomness import THREADS as THREADS
 from runner.randomness import seed as seed
 from runner.run import Run, steps_per_epoch
@@ -22,20 +23,30 @@ def prepare(settings: Settings, name: str, noted: dict[str, Any] | None = None) 
     noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
     """
     checked = checks.check(settings, noted)
+    trainer = settings.trainer
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers
         data = losses.fit_targets(build.data(settings.data), loss)
         fitting.indices(data, checked.plan)  # which the checks could not see
+        if trainer.epochs:
+            agreement.check_targets(loss, data, checked.plan.output)
+    loss = losses.counted(loss, data)
     seed(settings)
-    trainer = settings.trainer
-    state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
+    try:
+        moved = _moved(data, device, trainer.precision)
+        state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
+    except RuntimeError as error:
+        if not memory.is_short(error):
+            raise
+        raise ConfigError("device", f"{device} has no room left for model and data: {memory.reason(error)}; end what"
+            " else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
     steps = trainer.epochs * steps_per_epoch(settings, data)
     schedule = scheduling.build(settings.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
     run = Run(
         name,
         settings,
-        _moved(data, device, trainer.precision),
+        moved,
         checked.plan,
         state,
         losses.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),

@@ -14,10 +14,16 @@ THREADS = torch.get_num_threads()
 
 def seed(settings: Settings) -> None:
     """Start every random generator from the run's seed, and fix what else decides the last bits."""
-    random.seed(settings.seed)
-    np.random.seed(settings.seed % 2**32)
-    torch.manual_seed(settings.seed)
+    start(settings.seed)
+    torch.manual_seed(settings.seed)  # those of other devices too
     restrain(settings.trainer)
+
+
+def start(number: int) -> None:
+    """Start the generators of the processor from `number`."""
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.default_generator.manual_seed(number)
 
 
 def restrain(trainer: Trainer) -> None:

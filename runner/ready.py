@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import places, recall, stack
+from runner import exact, places, randomness, recall, stack
 from runner.checkpoint import fill
 from runner.lookup import ConfigError, use_folder
-from runner.settings import Tracking
+from runner.settings import Settings, Tracking
 
 CHECKPOINTS = ("best", "last")
 
@@ -56,12 +56,26 @@ def load(run: str, uri: str | None = None, checkpoint: str = "best", raw: bool =
     for folder in reversed(places.experiments()):
         use_folder(folder)
     plan = stack.plan(settings.model.layers, example(data, "meta"))
-    with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they are
+    weights = recall.weights(uri, run_id, checkpoint, stack.classes(plan))
+    return assembled(plan, settings, weights, data["notes"] if raw else {})
+
+
+def assembled(
+    plan: stack.Stack, settings: Settings, weights: dict[str, Tensor], notes: dict[str, Any] | None = None
+) -> nn.Module:
+    """The model of `plan` with `weights`, in eval mode, on the CPU; one that is served and one that is loaded are this.
+
+    notes: of the data; with `mean` and `std` in them the model begins with `Standardize`, and takes inputs that are not
+        standardized yet.
+    The caller's random numbers stay as they are.
+    """
+    with exact.undrawn(torch.device("cpu")):
+        randomness.start(settings.seed)  # a layer may draw more than its parameters as it is made
         model: nn.Module = plan.make()
     dtype = torch.float64 if settings.trainer.precision == "fp64" else torch.float32
-    fill(model.to(dtype), recall.weights(uri, run_id, checkpoint, stack.classes(plan)))
-    if raw and {"mean", "std"} <= data["notes"].keys():
-        scale = Standardize(data["notes"]["mean"], data["notes"]["std"], dtype)
+    fill(model.to(dtype), weights)
+    if notes and {"mean", "std"} <= notes.keys():
+        scale = Standardize(notes["mean"], notes["std"], dtype)
         model = nn.Sequential(OrderedDict(standardize=scale, trained=model))
     return model.eval()
 

@@ -11,7 +11,7 @@ import yaml
 
 from runner import secrets, spool
 from runner.context import Context
-from runner.errors import ConfigError
+from runner.errors import ConfigError, OutOfMemory
 from runner.settings import Settings, made
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
@@ -145,7 +145,7 @@ def failed(
 
 def _in_words(job: Job, error: Exception) -> str:
     """What a user wrote is said in a line, everything else with its traceback."""
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | OutOfMemory):
         return f"job {job.number} ({job.name}): {error}\n"
     return "".join(traceback.format_exception(error))
 

@@ -24,19 +24,23 @@ def plan(uri: str, run_id: str) -> Manifest:
 def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
     """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing left to do).
 
-    Of `last`, the newest run, the sweep that it is a job of; the job itself if the sweep has come to its end and
-    `words` change what a single run goes on with.
+    Raises ConfigError for `words` that change what a single run goes on with, if it is a sweep.
     """
     from runner.commands.resume import deliver
 
     run_id = recall.find(uri, run)
-    parent = recall.facts(uri, run_id)[1].get(rows.PARENT)
-    single = any(not word.lstrip("+").startswith("hydra") for word in words)
-    if run == "last" and parent and not (single and recall.facts(uri, parent)[0] == "FINISHED"):
-        run_id = parent
     status, tags, _ = recall.facts(uri, run_id)
     if rows.JOBS not in tags:
         return [], ""
+    recall.say_last(run, recall.run(uri, run_id))
+    for word in words:
+        if not word.lstrip("+").startswith(("hydra", "code=")):
+            best = tags.get("sweep.best", "RUN")
+            raise ConfigError(
+                "",
+                f"{word}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed;"
+                f" one of its jobs by itself: runner resume {best} {word}",
+            )
     if status == "RUNNING":
         raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
     _refuse_live(uri, run_id)

@@ -70,6 +70,7 @@ def key(run: Run) -> Any:
             _layers(run.stack),
             [(name, tuple(p.shape), p.dtype) for name, p in run.model.state_dict().items()],
             run.settings.loss,
+            type(run.loss),
             [repr(v) for v in run.loss.buffers()],
             _shapes(run.data),
             type(run.state.optimizer),
