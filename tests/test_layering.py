@@ -31,7 +31,7 @@ FLOORS = [
     ["run"],
     ["exact", "fingerprint"],
     ["screen", "environment", "reproduction"],
-    ["fitting", "cost", "agreement"],
+    ["fitting", "cost", "agreement", "predicted"],
     ["forward", "build", "metrics", "best"],
     ["losses", "scheduling"],
     ["stack", "checkpoint", "schedules", "parts", "_startup"],

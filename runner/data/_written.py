@@ -22,7 +22,7 @@ _DATE = re.compile(
 #: Missing values like pandas' own NA, NaN, null and None, whatever their case.
 MISSING = {"na", "nan", "n/a", "null", "#n/a", "<na>"}
 #: Stand for a missing value where all else in a column is a number.
-_NOTHING = MISSING | {"", "?", "-", "--", ".", "none", "missing", "unknown", "nil", "*", "x"}
+_NOTHING = MISSING | {"", "?", "-", "--", ".", "none", "missing", "unknown", "nil", "*"}
 
 
 class Written(NamedTuple):
