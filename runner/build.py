@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import math
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner import again, kept, lookup, ranges
 from runner import data as sources
-from runner import kept, lookup, ranges
 from runner._startup import spare_dynamo
 from runner.data import Data
 from runner.lookup import ConfigError, Kind
@@ -49,16 +50,21 @@ def device(name: str) -> torch.device:
     return found
 
 
-def data(spec: Component, brief: bool = False) -> Data:
+def data(spec: Component, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
     """Read the data. Raises ConfigError when the source, its arguments or its files are wrong.
 
     brief: only as much as it takes to know shapes, sizes and classes, where the source's module has a function
         `brief` that takes the same arguments and reads less.
+    noted: what a run has noted of its data: these are read as its model knows them, by the function `again` of the
+        source's module if it has one. Raises ConfigError where they are of another kind.
     """
     source, arguments = data_source(spec)
     name = source.__name__
     try:
-        found = kept.read((brief_source(source) if brief else None) or source, arguments)
+        if noted is not None and (same := getattr(sys.modules[source.__module__], "again", None)):
+            found = same(noted, **arguments)
+        else:
+            found = kept.read((brief_source(source) if brief and noted is None else None) or source, arguments)
     except ConfigError:
         raise
     except Exception as error:
@@ -67,6 +73,9 @@ def data(spec: Component, brief: bool = False) -> Data:
         raise ConfigError("data.name", f"{name!r} returned {type(found).__name__}, expected runner.data.Data")
     for part in ("train", "valid", "test"):
         _check_source(getattr(found, part), f"{name!r} gives {part}=")
+    if noted is not None:
+        again.check(found, noted)
+        found = again.alike(found, noted)
     return found
 
 

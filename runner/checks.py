@@ -47,9 +47,10 @@ class Checked:
     mode: str  # min | max: which values of the monitored metric are better
 
 
-def check(settings: Settings) -> Checked:
+def check(settings: Settings, noted: dict[str, Any] | None = None) -> Checked:
     """Check everything. Raises ConfigError, or ConfigErrors with every problem there is.
 
+    noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
     What needs no data comes first. A data source that reads much, or that is a user's own, is not called if that has
     found something already.
     """
@@ -62,7 +63,7 @@ def check(settings: Settings) -> Checked:
         with problems.noted():
             metrics.check(settings.metrics)
         problems.tell()
-    checked = _with_data(settings, problems)
+    checked = _with_data(settings, problems, noted)
     problems.tell()
     assert checked is not None
     return checked
@@ -186,7 +187,7 @@ def _is_quick(settings: Settings) -> bool:
     return str(source.__module__).startswith("runner.")
 
 
-def _with_data(settings: Settings, problems: Problems) -> Checked | None:
+def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | None) -> Checked | None:
     """What the data can tell; None where something must be known that is wrong already."""
     loss = data = plan = None
     usable = not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
@@ -196,7 +197,7 @@ def _with_data(settings: Settings, problems: Problems) -> Checked | None:
     with problems.noted():
         if usable:
             seed(settings)  # a data source of the user's may draw numbers
-        data = build.data(settings.data, brief=True)
+        data = build.data(settings.data, brief=True, noted=noted)
         data = losses.fit_targets(data, loss) if loss is not None else data
     if data is None:
         with problems.noted():
@@ -219,7 +220,8 @@ def _with_data(settings: Settings, problems: Problems) -> Checked | None:
         return None
     source, _ = build.data_source(settings.data)
     mode = _mode(settings, made)
-    return Checked(build.device(settings.device), loss, data, build.brief_source(source) is None, plan, made, mode)
+    complete = noted is not None or build.brief_source(source) is None
+    return Checked(build.device(settings.device), loss, data, complete, plan, made, mode)
 
 
 def _with_loss(

@@ -1,6 +1,7 @@
 """The loss: from its settings to what a batch costs, and what that counts beside other batches."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -153,4 +154,4 @@ def fit_targets(data: Data, loss: nn.Module) -> Data:
         signs = wanted.targets == "minus_one_one" and bool((y >= 0).all())
         return sources.Tensors(source.x, 2 * y - 1 if signs else y)
 
-    return Data(fit(data.train), fit(data.valid), fit(data.test), data.task, data.classes, data.notes)
+    return replace(data, train=fit(data.train), valid=fit(data.valid), test=fit(data.test))

@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,17 +17,20 @@ from runner.run import Run, steps_per_epoch
 from runner.settings import Settings
 
 
-def prepare(settings: Settings, name: str, threads: int | None = None) -> Run:
+def prepare(
+    settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None
+) -> Run:
     """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
 
     threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
+    noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
     """
-    checked = checks.check(settings)
+    checked = checks.check(settings, noted)
     trainer = settings.trainer
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers
-        data = losses.fit_targets(build.data(settings.data), loss)
+        data = losses.fit_targets(build.data(settings.data, noted=noted), loss)
         fitting.indices(data, checked.plan)  # which the checks could not see
         if trainer.epochs:
             agreement.check_targets(loss, data, checked.plan.output)

@@ -35,6 +35,7 @@ def with_run(
             raise ConfigError(key, f"{word!r} is not one of {', '.join(known)}")
     from runner import randomness, recall, recorded_code, stack
     from runner.checkpoint import CheckpointError, fill
+    from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
     recorded_code.report(uri, run_id, code)
@@ -44,7 +45,7 @@ def with_run(
     threads = None
     if settings.trainer.threads == recorded.trainer.threads:
         threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
-    prepared = _prepared(settings, recall.data(uri, run_id), run_id, settings.data != recorded.data, threads)
+    prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
     try:
         weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)
@@ -70,26 +71,6 @@ def _check(recorded: Settings, settings: Settings) -> None:
             )
     if not settings.trainer.epochs:
         raise ConfigError("trainer.epochs", "the run only pushed its inputs through; there is no loss to compute")
-
-
-def _prepared(settings: Settings, noted: dict[str, object], name: str, others: bool, threads: int | None) -> "Run":
-    """The run's parts, with data that are scaled as those that its model was trained on.
-
-    others: the data are others, and must be of the same kind; to say so, they are read once more.
-    threads: with which its figures were recorded.
-    """
-    from runner import again, build
-    from runner.prepare import prepare
-
-    if others:
-        again.check(build.data(settings.data), noted)
-    run = prepare(dataclasses.replace(settings, plots=[]), name, threads)
-    try:
-        run.data = again.alike(run.data, noted)
-    except ConfigError:
-        run.close()
-        raise
-    return run
 
 
 def _measured(run: "Run", split: str) -> dict[str, float]:

@@ -143,6 +143,7 @@ def noted(data: "Data") -> dict[str, Any]:
     x = data.train[0][0]
     example = {"shape": list(x.shape), "dtype": "float32" if x.is_floating_point() else str(x.dtype).split(".")[1]}
     told = {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
+    told |= {"report": list(data.report)} if data.report else {}
     return {**told, "sha256": fingerprint(data)}
 
 
@@ -156,7 +157,9 @@ def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     sizes = ", ".join(
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
-    return f"device {run.device}; examples: {sizes}\nrun {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"
+    understood = f"{data.report[0]}\n" if data.report else ""
+    place = f"run {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"
+    return f"{understood}device {run.device}; examples: {sizes}\n{place}"
 
 
 def params(value: Any, key: str = "") -> dict[str, str]:

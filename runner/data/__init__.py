@@ -57,6 +57,8 @@ class Data:
     classes: the classes' names in the order of their indices; empty for regression.
     notes: what was done to the data that a later user of the model must repeat, as plain values:
         e.g. {"features": [...], "mean": [...], "std": [...]} for a standardized table.
+    report: lines that say how the source understood its files, for people: first a summary, which counts and names
+        what was left out, then a line for each column or folder.
     """
 
     train: Source
@@ -65,6 +67,7 @@ class Data:
     task: Task = "regression"
     classes: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
+    report: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.task not in get_args(Task):
