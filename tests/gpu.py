@@ -314,7 +314,7 @@ def swept(place: Place) -> str:
 
 def memory(place: Place) -> str:
     """What does not fit is refused before; what asks for too much under way ends FAILED with one message."""
-    done = place.trained("check", "experiments=digits_mlp", "model.layers=[Flatten,{Linear: 6000000000},{Linear: 10}]", code=2)
+    done = place.trained("check", "experiments=digits_mlp", "model.layers=[Flatten,{Linear: 2000000000},{Linear: 10}]", code=2)
     assert "Traceback" not in done.err, done.err
     assert " has " in done.err or "parameters" in done.err, done.err
     done = place.trained(*WORDS, *ending("memory"), code=1)
