@@ -12,6 +12,9 @@ from runner.errors import ConfigError
 @cache
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The arguments of a class or function, with their annotations as objects where that is possible."""
+    made_by = getattr(target, "__init__", None) if isinstance(target, type) else None
+    if getattr(made_by, "__qualname__", "") == "Module.__init__":  # torch's says **kwargs, and takes none
+        return {}
     try:
         return dict(inspect.signature(target, eval_str=True).parameters)
     except Exception:  # annotations that only a type checker can read

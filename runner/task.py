@@ -75,7 +75,7 @@ class Task:
 
     def _run(self, config: DictConfig, overrides: list[str]) -> int:
         settings = composed.settings(config, overrides)
-        for line in composed.left_over(overrides):
+        for line in composed.left_over(config, overrides):
             print(line, file=sys.stderr)
         context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
         if self.name == "train":
