@@ -15,7 +15,7 @@ from runner.lookup import trusted
 
 #: The artifact that lists them, the folder that holds them, and the tag with the list's SHA-256.
 NAME, FOLDER, TAG = "code.json", "code", "runner.code"
-#: Environment variable with the names of files that are others than a resumed run's, where the person goes on with them.
+#: Environment variable that says which files are others than a resumed run's, where the person goes on with them.
 DRIFT = "RUNNER_CODE_DRIFT"
 #: Bytes of a file that is kept; of a larger one the digest alone.
 MOST = 1 << 20

@@ -52,7 +52,7 @@ def record(
     begun: is told the run's id as soon as there is one.
     observers: are told of the training beside the record and the screen.
     """
-    from runner import garbage, logged_model, screen, tracking
+    from runner import exact, garbage, logged_model, screen, tracking
     from runner.limit import TimeLimit
     from runner.run import drive
 
@@ -68,6 +68,7 @@ def record(
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps)
             garbage.usual()
+            exact.set_random_state(run.ready, run.device)  # whatever opening the record has drawn
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
