@@ -112,7 +112,7 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
     code, kept = own_code.record()
     tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
     tags |= context.tags | code
-    files = {
+    files: dict[str, str | bytes] = {
         **kept,
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),
@@ -130,7 +130,7 @@ def _again(
     step = run.state.step
     code, kept = own_code.drifted(step)
     tags = {**drift, **code, "runner.resumed": f"after step {step}"}
-    files = {**kept, f"environment-{step}.txt": environment.text(context.overrides, run.device)}
+    files: dict[str, str | bytes] = {**kept, f"environment-{step}.txt": environment.text(context.overrides, run.device)}
     return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
 
 

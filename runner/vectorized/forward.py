@@ -233,5 +233,5 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
 
 def _draws() -> Any:
     """How far the generators are from which a layer of a person's own may draw behind torch's back."""
-    kind, keys, position, *rest = np.random.get_state(legacy=True)
-    return random.getstate(), kind, bytes(keys), position, rest
+    numpy: Any = np.random.get_state(legacy=True)
+    return random.getstate(), numpy[1].tobytes(), numpy[2:]
