@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,6 @@ def test_on_a_gpu_the_launcher_says_that_dropout_is_drawn_otherwise(start: Start
 
 def test_what_a_module_draws_as_it_is_imported_is_the_same_in_every_process(own: Path) -> None:
     import random
-    import sys
 
     found = []
     for number in (1, 2):
@@ -273,3 +273,17 @@ def test_what_a_module_draws_as_it_is_imported_is_the_same_in_every_process(own:
         found.append(build.data_source({"name": "experiments.draws.rows"})[0].__globals__["AT_IMPORT"])
         assert random.getstate() == before
     assert found[0] == found[1]
+
+
+def test_without_a_look_at_what_layers_hold_one_would_work_for_all(
+    start: Start, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control of `drawn as it is made`."""
+    monkeypatch.setattr(sys.modules["runner.vectorized.groups"], "own_attributes", lambda module: [])
+    words: dict[str, Any] = {"layers": [{"Linear": 3}, "experiments.draws.Attribute", {"Linear": 1}]}
+    made = [start(**words, seed=seed, optimizer={"name": "SGD", "lr": lr}) for seed, lr in MANY]
+    alone = start(**words, seed=2, optimizer={"name": "SGD", "lr": MANY[2][1]})
+    drive(alone)
+    [numbers], _ = groups(made)
+    drive_many([made[i] for i in numbers], [()] * len(numbers))
+    assert made[2].history["train/loss"][0][1] != pytest.approx(alone.history["train/loss"][0][1], rel=1e-3)
