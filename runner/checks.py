@@ -192,6 +192,8 @@ def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | N
     loss = data = plan = None
     usable = not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
     trains = settings.trainer.epochs > 0
+    if usable:
+        seed(settings)  # a loss of the user's may draw numbers as it is made
     with problems.noted():
         loss = losses.build(settings.loss) if trains else forward.Unmeasured()
     with problems.noted():

@@ -17,7 +17,7 @@ def conf() -> Path:
 
 
 def experiments() -> list[Path]:
-    """Folders of studies: recorded code that is used again, the working directory's, those that come with the package."""
+    """Folders of studies: of recorded code that is used again, of the working directory, and of the package."""
     recorded = [Path(os.environ[CODE]) / "experiments"] if os.environ.get(CODE) else []
     folders = [*recorded, Path.cwd() / "experiments", _shipped("experiments")]
     return [f for i, f in enumerate(folders) if f.is_dir() and f.resolve() not in {g.resolve() for g in folders[:i]}]
