@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import advice, commands, composed, garbage, gathered, guard, limit, places, secrets, trials, words
+from runner import advice, commands, composed, garbage, gathered, guard, helped, limit, pipes, places, secrets, trials, words
 from runner.errors import ConfigError, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
@@ -30,11 +30,13 @@ def main() -> NoReturn:
     for folder in reversed(places.experiments()):
         use_folder(folder)
     sys.excepthook = _fail
+    pipes.outlive_readers()
     secrets.mask_logs()
     try:
         sys.argv[1:] = guard.take_trust(sys.argv[1:])
     except ConfigError as error:
         _stop(str(error))
+    _help()
     name = _take_command()
     if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
         name, sys.argv[1:] = "train", sweep
@@ -43,6 +45,22 @@ def main() -> NoReturn:
         if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
             sys.exit(_recorded(name, command))
         sys.exit(_guarded(name))
+
+
+def _help() -> None:
+    """Print what was asked for and exit, if it is the version or the help of a command."""
+    typed = sys.argv[1:]
+    bare = words.bare(typed)
+    if "--version" in typed:
+        print(helped.version())
+        sys.exit(0)
+    asked = bare[:1] == ["help"]
+    if asked:
+        typed.remove("help")
+        bare, sys.argv[1:] = bare[1:], ["--help", *typed]
+    if bare and bare[0] in commands.names() and (asked or {"-h", "--help"} & set(typed)):
+        print(helped.command(bare[0]))
+        sys.exit(0)
 
 
 def _take_command() -> str:

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["__main__"],
     ["cli"],
+    ["helped"],
     ["searching"],
     ["task"],
     ["sweeps", "spaces", "advice"],
@@ -49,7 +50,7 @@ FLOORS = [
     ["signatures", "origins", "signals", "spool"],
     ["secrets"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness"],
+    ["durable", "liveness", "pipes"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -126,6 +127,8 @@ LIGHT = [
     "places",
     "signals",
     "words",
+    "helped",
+    "pipes",
     "garbage",
     "outputs",
     "spool",
