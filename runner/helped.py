@@ -25,6 +25,8 @@ MEANINGS = {
     "OVERRIDE": "key=value or group=preset, such as experiments=digits_cnn optimizer.lr=0.1",
     "-m": "one job for every combination of values that commas separate, as in optimizer.lr=0.1,0.5",
 }
+#: What an override is where the configuration is a recorded one.
+RECORDED = "key=value, such as trainer.epochs=40, in the place of what was recorded"
 #: What follows the command in its example.
 EXAMPLES = {
     "check": "experiments=digits_cnn optimizer.lr=0.01",
@@ -62,7 +64,8 @@ def command(name: str) -> str:
         text, meanings = _parted(inspect.getdoc(function) or "")
         texts.append(text)
         for key, default in _arguments(name, function).items():
-            given[key] = _line(meanings.get(key) or MEANINGS.get(key, ""), default)
+            meaning = RECORDED if key == "OVERRIDE" and "change" in inspect.signature(function).parameters else ""
+            given[key] = _line(meaning or meanings.get(key) or MEANINGS.get(key, ""), default)
     width = max(map(len, given), default=0)
     arguments = [f"  {key:<{width}}  {line}".rstrip() for key, line in given.items()]
     usage = "\n       ".join(usages)
