@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import guard, secrets, typed
+from runner import guard, secrets, typed, vocabulary
 from runner.context import Context
 from runner.errors import ConfigError, Problems, did_you_mean, each
 from runner.explained import COMPONENTS as COMPONENTS
@@ -26,7 +26,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     """The settings. Raises ConfigError for keys that there are not, or that nothing uses."""
     problems = Problems()
     with problems.noted():
-        _refuse_unknown(config, Settings, "")
+        _refuse_unknown(config, Settings, "", overrides)
     with problems.noted():
         _refuse_unused_knobs(config, overrides)
     with problems.noted():
@@ -110,16 +110,16 @@ def _says_missing(value: Any) -> bool:
     return bool(value == "???")
 
 
-def _refuse_unknown(config: DictConfig, kind: Any, parent: str) -> None:
+def _refuse_unknown(config: DictConfig, kind: Any, parent: str, overrides: list[str]) -> None:
     """`+trainer.epoch=3` gets past Hydra's own check."""
     problems = Problems()
     fields = {f.name: f.type for f in dataclasses.fields(kind)}
     for key in map(str, config):
         if key not in fields:
-            problems.add(parent + key, f"there is no such key{did_you_mean(key, fields)}")
+            problems.add(parent + key, f"there is no such key{vocabulary.hint(parent + key, overrides)}")
         elif dataclasses.is_dataclass(fields[key]):
             with problems.noted():
-                _refuse_unknown(config[key], fields[key], f"{parent}{key}.")
+                _refuse_unknown(config[key], fields[key], f"{parent}{key}.", overrides)
     problems.tell()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from runner import lookup
+from runner.errors import Problems
 from runner.lookup import ConfigError, Kind
 
 #: Arguments that follow from the input's shape, and the dimension (the batch is 0) that gives them.
@@ -22,6 +23,11 @@ INFERRED = {
     "normalized_shape": -1,
     "d_model": -1,
 }
+
+
+#: Letters of a layer's name: MLflow's longest key of a param is 250, and there are arguments behind it.
+LONGEST = 100
+_TAKEN = frozenset(dir(nn.Sequential()))
 
 
 def _is_layer(value: Any) -> bool:
@@ -40,16 +46,34 @@ def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
         specs = [specs]
     if isinstance(specs, Mapping):
         for name, spec in specs.items():
-            if "." in str(name) or not str(name):
-                raise ConfigError(f"{key}.{name}", "a layer's name is part of a key and cannot contain a dot")
-            if not re.fullmatch(r"[\w\- ]+", str(name)):
-                raise ConfigError(f"{key}.{name}", "a layer's name becomes a file's name; use letters, digits and _")
+            _check_name(str(name), f"{key}.{name}")
             yield str(name), f"{key}.{name}", spec
     elif isinstance(specs, list | tuple):
         for index, spec in enumerate(specs):
             yield str(index), f"{key}[{index}]", spec
     else:
         raise ConfigError(key, f"expected a list of layers or a mapping of names to layers, found {specs!r}")
+
+
+def _check_name(name: str, key: str) -> None:
+    if not name:
+        raise ConfigError(key, "a layer has an empty name; give it one of letters, digits and _")
+    if "." in name:
+        raise ConfigError(key, "a layer's name is part of a key and cannot contain a dot; use _")
+    if not re.fullmatch(r"[\w\-]([\w\- ]*[\w\-])?", name):
+        raise ConfigError(key, "a layer's name becomes a file's name; use letters, digits and _")
+    if len(name) > LONGEST:
+        raise ConfigError(key, f"a layer's name becomes a file's name; {len(name)} letters are more than {LONGEST}")
+
+
+def check_modules(named: list[tuple[str, str, Any]]) -> None:
+    """Refuse names that a torch module has for something else, so that no layer can be reached by them."""
+    problems = Problems()
+    for name, key, _ in named:
+        if name in _TAKEN:
+            near = f"{name.strip('_')}_1"
+            problems.add(key, f"torch.nn.Module has something of the name {name!r}; call the layer {near!r}")
+    problems.tell()
 
 
 def read(spec: Any, key: str) -> tuple[Any, str, Any]:

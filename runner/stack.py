@@ -71,6 +71,7 @@ def plan(told: Any, example: Tensor, key: str = "model.layers") -> Stack:
     """
     layers: list[Layer] = []
     named = list(specs.named(told, key))
+    specs.check_modules(named)
     for name, layer_key, spec in named:
         try:
             layer, example = _plan_layer(name, layer_key, spec, example)
