@@ -21,6 +21,7 @@ from runner import (
     ranges,
     scheduling,
     stack,
+    targets,
     uris,
 )
 from runner._startup import spare_dynamo
@@ -192,8 +193,7 @@ def _with_data(settings: Settings, problems: Problems) -> Checked | None:
     with problems.noted():
         if usable:
             seed(settings)  # a data source of the user's may draw numbers
-        data = build.data(settings.data, brief=True)
-        data = losses.fit_targets(data, loss) if loss is not None else data
+        data = targets.read(settings.data, loss, brief=True)
     if data is None:
         with problems.noted():
             naming.check(settings.model.layers)
@@ -229,6 +229,7 @@ def _with_loss(
         fitting.targets(y)
         fitting.probabilities(data, loss)
         if plan is not None:
+            targets.check(data, loss, plan.output)
             losses.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes))
     before = len(problems.found)
     with problems.noted():

@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import data as sources
 from runner import lookup, ranges
-from runner.data import Batch, Data
+from runner.data import Batch
 from runner.lookup import ConfigError, Kind, made
 from runner.loop import Cost, Weigh
 from runner.push import push
@@ -88,19 +87,6 @@ def weigh(loss: nn.Module) -> Weigh:
     return by_class
 
 
-def fit_targets(data: Data, loss: nn.Module) -> Data:
-    """Two classes for a loss that compares numbers: 0 and 1 as floating-point numbers of shape (N, 1)."""
-    if data.task != "binary" or not isinstance(loss, nn.BCEWithLogitsLoss | nn.BCELoss):
-        return data
-
-    def fit(source: Any) -> Any:
-        if not isinstance(source, sources.Tensors) or source.y.is_floating_point():
-            return source
-        return sources.Tensors(source.x, source.y.float().reshape(len(source.y), 1))
-
-    return Data(fit(data.train), fit(data.valid), fit(data.test), data.task, data.classes, data.notes)
-
-
 def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> None:
     """Push shapes through the loss. output, target: on the meta device, batch first."""
     name = type(loss).__name__
@@ -112,7 +98,8 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> No
             f"the last layer gives {_batch(output)} and the targets have {_batch(target)};"
             f" {name} compares number by number, so they must be the same",
         )
-    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and target.is_floating_point() and target.dim() < 2 + 1:
+    numbers = target.is_floating_point() and target.dim() < 2 + 1 and not (classes and target.shape == output.shape)
+    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and numbers:
         raise ConfigError("loss.name", f"{name} needs classes, and the data has numbers to predict; try loss=mse")
     if (
         isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss)

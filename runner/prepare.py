@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from runner import build, checks, exact, fitting, losses, scheduling
+from runner import build, checks, exact, fitting, losses, scheduling, targets
 from runner.best import Best
 from runner.data import Data, Source, Tensors
 from runner.randomness import THREADS as THREADS
@@ -21,7 +21,7 @@ def prepare(settings: Settings, name: str) -> Run:
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers
-        data = losses.fit_targets(build.data(settings.data), loss)
+        data = targets.read(settings.data, loss)
         fitting.indices(data, checked.plan)  # which the checks could not see
     seed(settings)
     trainer = settings.trainer

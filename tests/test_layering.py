@@ -29,7 +29,7 @@ FLOORS = [
     ["run"],
     ["exact", "fingerprint"],
     ["screen", "environment", "reproduction", "again"],
-    ["fitting", "cost"],
+    ["fitting", "cost", "targets"],
     ["forward", "build", "metrics", "best"],
     ["losses", "scheduling"],
     ["stack", "checkpoint", "schedules", "parts", "_startup"],

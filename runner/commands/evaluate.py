@@ -64,11 +64,11 @@ def _prepared(settings: Settings, noted: dict[str, object], name: str, others: b
 
     others: the data are others, and must be of the same kind; to say so, they are read once more.
     """
-    from runner import again, build
+    from runner import again, losses, targets
     from runner.prepare import prepare
 
     if others:
-        again.check(build.data(settings.data), noted)
+        again.check(targets.read(settings.data, losses.build(settings.loss)), noted)
     run = prepare(dataclasses.replace(settings, plots=[]), name)
     try:
         run.data = again.alike(run.data, noted)

@@ -9,7 +9,7 @@ from runner.data._files import file
 from runner.data._frame import Frame, categories, expand, need, read, values
 from runner.data._parts import divide, parts
 from runner.data._standard import moments, scale
-from runner.data._targets import targets
+from runner.data._targets import strata, targets
 from runner.data._values import Values
 from runner.lookup import ConfigError
 
@@ -41,11 +41,11 @@ def table(
     """
     frame = read(file(path, "data.path", "a .csv or .parquet file", "file.csv"))
     target, columns = _names(frame, target, features)
-    y, kind_of_task, classes = _target(frame, target, task)
-    indices = parts(len(frame), valid, test, seed, strata=y if classes else None)
+    y, kind_of_task, classes, guess = _target(frame, target, task)
+    indices = parts(len(frame), valid, test, seed, strata=strata(y, kind_of_task))
     notes = _describe(frame, columns, indices[0], standardize) | {"target": target}
     examples = Tensors(encode(frame, notes), y)
-    return Data(*divide(examples, indices), kind_of_task, classes, notes)
+    return Data(*divide(examples, indices), kind_of_task, classes, notes, guess=guess)
 
 
 def encode(frame: Frame, notes: dict[str, Any]) -> Tensor:
@@ -73,12 +73,16 @@ def _is_row_number(frame: Frame, name: str) -> bool:
     return bool(name == "Unnamed: 0" and frame[name].tolist() == list(range(len(frame))))
 
 
-def _target(frame: Frame, target: str, task: str | None) -> tuple[Tensor, Any, tuple[str, ...]]:
+def _target(
+    frame: Frame, target: str, task: str | None
+) -> tuple[Tensor, Any, tuple[str, ...], Literal["decimals", "whole", "words"] | None]:
     array = values(frame[target], "data.target")
+    numbers = array.dtype.kind == "f"
+    guess = None if task else "words" if not numbers else "whole" if (array == array.round()).all() else "decimals"
     if task is None:
-        task = "regression" if array.dtype.kind == "f" else "classification"
+        task = "regression" if numbers else "classification"
     (y,), kind_of_task, classes = targets([Values(array, f"column {target!r}", "data.target")], task)
-    return y, kind_of_task, classes
+    return y, kind_of_task, classes, guess
 
 
 def _describe(frame: Frame, columns: list[str], train: Tensor, standardize: bool) -> dict[str, Any]:
