@@ -150,7 +150,9 @@ def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     sizes = ", ".join(
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
-    return f"device {run.device}; examples: {sizes}\nrun {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"
+    report = [data.report[0]] if data.report else []
+    lines = [*report, f"device {run.device}; examples: {sizes}"]
+    return "\n".join([*lines, f"run {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"])
 
 
 def params(value: Any, key: str = "") -> dict[str, str]:
