@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner import host
 from runner.data import Data, Source, Tensors
 from runner.lookup import ConfigError
 
@@ -44,7 +45,7 @@ def _scaled(source: Source | None, here: dict[str, Any], then: dict[str, Any]) -
         return None
     if not isinstance(source, Tensors):
         raise ConfigError("data", "is standardized by other numbers than the model's data, and not held in memory")
-    x = source.x.double().cpu() * _row(here, "std", 1.0) + _row(here, "mean", 0.0)
+    x = host.tensor(source.x).double() * _row(here, "std", 1.0) + _row(here, "mean", 0.0)
     x = (x - _row(then, "mean", 0.0)) / _row(then, "std", 1.0)
     return Tensors(x.to(source.x.dtype).to(source.x.device), source.y)
 

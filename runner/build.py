@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import math
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner import again, kept, lookup, ranges
 from runner import data as sources
-from runner import kept, lookup, ranges
 from runner._startup import spare_dynamo
 from runner.data import Data
 from runner.lookup import ConfigError, Kind
@@ -31,34 +32,39 @@ PLOT = Kind("a plot", ("runner.plots",), lambda v: inspect.isfunction(v) and loo
 
 
 def device(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here."""
-    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    """The device that `auto`, `cpu`, `cuda`, `cuda:N`, `mps` or another accelerator of torch's means here."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
     if name == "auto":
-        name = "cuda" if cuda else "mps" if mps else "cpu"
+        name = "cpu" if accelerator is None else accelerator.type
+    here = {"cpu": 1} | ({} if accelerator is None else {accelerator.type: torch.accelerator.device_count()})
     try:
         found = torch.device(name)
     except RuntimeError:
-        raise ConfigError("device", f"{name!r} is not one of auto, cpu, cuda, cuda:0, mps") from None
-    here = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(mps)}
-    if found.type not in here:
+        found = torch.device("meta")
+    if found.type not in ("cpu", "cuda", "mps", *here):
         raise ConfigError("device", f"{name!r} is not one of auto, cpu, cuda, cuda:0, mps")
-    if (found.index or 0) >= here[found.type]:
+    if (found.index or 0) >= here.get(found.type, 0):
         raise ConfigError("device", f"{name!r} is not on this machine; device=auto takes what is there")
-    if found.type == "cuda":  # tensors say cuda:0, and "cuda" would be another device than theirs
-        return torch.device("cuda", torch.cuda.current_device() if found.index is None else found.index)
+    if found.type != "cpu" and found.index is None:  # tensors say cuda:0: "cuda" would be another device than theirs
+        return torch.device(found.type, torch.accelerator.current_device_index())
     return found
 
 
-def data(spec: Component, brief: bool = False) -> Data:
+def data(spec: Component, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
     """Read the data. Raises ConfigError when the source, its arguments or its files are wrong.
 
     brief: only as much as it takes to know shapes, sizes and classes, where the source's module has a function
         `brief` that takes the same arguments and reads less.
+    noted: what a run has noted of its data: these are read as its model knows them, by the function `again` of the
+        source's module if it has one. Raises ConfigError where they are of another kind.
     """
     source, arguments = data_source(spec)
     name = source.__name__
     try:
-        found = kept.read((brief_source(source) if brief else None) or source, arguments)
+        if noted is not None and (same := getattr(sys.modules[source.__module__], "again", None)):
+            found = same(noted, **arguments)
+        else:
+            found = kept.read((brief_source(source) if brief and noted is None else None) or source, arguments)
     except ConfigError:
         raise
     except Exception as error:
@@ -67,6 +73,9 @@ def data(spec: Component, brief: bool = False) -> Data:
         raise ConfigError("data.name", f"{name!r} returned {type(found).__name__}, expected runner.data.Data")
     for part in ("train", "valid", "test"):
         _check_source(getattr(found, part), f"{name!r} gives {part}=")
+    if noted is not None:
+        again.check(found, noted)
+        found = again.alike(found, noted)
     return found
 
 
@@ -77,6 +86,11 @@ def data_source(spec: Component) -> tuple[Any, dict[str, Any]]:
     lookup.bind(source, arguments, "data")
     ranges.check(source, arguments, ranges.DATA, "data")
     return source, arguments
+
+
+def reads_again(spec: Component) -> bool:
+    """Whether the source's module can read data as a run has noted them."""
+    return hasattr(sys.modules[data_source(spec)[0].__module__], "again")
 
 
 def brief_source(source: Any) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import durable
+from runner import durable, host
 
 FILES = {"state_dict": "state_dict.pt", "model": "model.pt", "training": "training.pt"}
 #: The files that hold a model, each of them alone.
@@ -90,15 +90,14 @@ def digest(state: dict[str, Tensor]) -> str:
     """The SHA-256 of a state_dict's names, types, shapes and bytes: equal only for equal weights."""
     sha = hashlib.sha256()
     for name, tensor in state.items():
-        value = tensor.detach().cpu().contiguous()
-        sha.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
-        sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        sha.update(host.content(tensor))
     return sha.hexdigest()
 
 
 def copy(model: nn.Module) -> dict[str, Tensor]:
     """The parameters and buffers as they are now, on the CPU and apart from the model."""
-    return {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
+    return {name: host.copied(tensor) for name, tensor in model.state_dict().items()}
 
 
 def _own(value: Any) -> Any:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import (
+    agreement,
     build,
     cost,
     fitting,
@@ -27,7 +28,7 @@ from runner import (
 from runner._startup import spare_dynamo
 from runner.data import Data, Source
 from runner.errors import ConfigError, Problems, did_you_mean
-from runner.randomness import seed
+from runner.randomness import AUTO, seed
 from runner.settings import Settings
 
 #: Checkpoints that a tag can tell of.
@@ -47,9 +48,10 @@ class Checked:
     mode: str  # min | max: which values of the monitored metric are better
 
 
-def check(settings: Settings) -> Checked:
+def check(settings: Settings, noted: dict[str, Any] | None = None) -> Checked:
     """Check everything. Raises ConfigError, or ConfigErrors with every problem there is.
 
+    noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
     What needs no data comes first. A data source that reads much, or that is a user's own, is not called if that has
     found something already.
     """
@@ -62,7 +64,7 @@ def check(settings: Settings) -> Checked:
         with problems.noted():
             metrics.check(settings.metrics)
         problems.tell()
-    checked = _with_data(settings, problems)
+    checked = _with_data(settings, problems, noted)
     problems.tell()
     assert checked is not None
     return checked
@@ -99,6 +101,7 @@ def _check_trainer(settings: Settings) -> None:
         ranges.check(type(t), vars(t), ranges.TRAINER, "trainer")
     for key, value, choices in (
         ("mode", t.mode, (None, "min", "max")),
+        ("test_checkpoint", t.test_checkpoint, ("best", "last")),
         ("precision", t.precision, tuple(losses.DTYPES)),
     ):
         with problems.noted():
@@ -108,6 +111,8 @@ def _check_trainer(settings: Settings) -> None:
     if isinstance(t.compile, str):
         with problems.noted():
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
+    if t.threads not in (None, AUTO) and type(t.threads) is not int:
+        problems.add("trainer.threads", f"{t.threads!r} is not a whole number of at least 1, auto or null")
     if t.drop_last and t.batch_size is None:
         problems.add("trainer.drop_last", "true has no effect without trainer.batch_size; give one, or leave it out")
     problems.tell()
@@ -183,7 +188,7 @@ def _is_quick(settings: Settings) -> bool:
     return str(source.__module__).startswith("runner.")
 
 
-def _with_data(settings: Settings, problems: Problems) -> Checked | None:
+def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | None) -> Checked | None:
     """What the data can tell; None where something must be known that is wrong already."""
     loss = data = plan = None
     usable = not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
@@ -193,7 +198,7 @@ def _with_data(settings: Settings, problems: Problems) -> Checked | None:
     with problems.noted():
         if usable:
             seed(settings)  # a data source of the user's may draw numbers
-        data = targets.read(settings.data, loss, brief=True)
+        data = targets.read(settings.data, loss, brief=True, noted=noted)
     if data is None:
         with problems.noted():
             naming.check(settings.model.layers)
@@ -215,7 +220,8 @@ def _with_data(settings: Settings, problems: Problems) -> Checked | None:
         return None
     source, _ = build.data_source(settings.data)
     mode = _mode(settings, made)
-    return Checked(build.device(settings.device), loss, data, build.brief_source(source) is None, plan, made, mode)
+    complete = noted is not None or build.brief_source(source) is None
+    return Checked(build.device(settings.device), loss, data, complete, plan, made, mode)
 
 
 def _with_loss(
@@ -227,10 +233,10 @@ def _with_loss(
         return made
     with problems.noted():
         fitting.targets(y)
-        fitting.probabilities(data, loss)
         if plan is not None:
             targets.check(data, loss, plan.output)
-            losses.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes))
+            agreement.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes), plan)
+            agreement.check_targets(loss, data, plan.output)
     before = len(problems.found)
     with problems.noted():
         made = metrics.build(settings.metrics, data, loss)

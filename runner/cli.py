@@ -15,8 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, composed, garbage, gathered, guard, limit, places, secrets, trials, words
-from runner.errors import ConfigError, did_you_mean, told
+from runner import commands, composed, cores, garbage, gathered, guard, limit, places, ranks, secrets, trials, words
+from runner.errors import ConfigError, OutOfMemory, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
@@ -28,12 +28,14 @@ def main() -> NoReturn:
     """Run the command in sys.argv and exit: 0 done, 1 failed, 2 wrong configuration, 130 and 143 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
     os.environ[places.ACTIVE] = str(os.getpid())
+    cores.let_waiting_threads_sleep()
     limit.begin()
     for folder in reversed(places.experiments()):
         use_folder(folder)
     sys.excepthook = _fail
     secrets.mask_logs()
     try:
+        ranks.refuse()
         sys.argv[1:] = guard.take_trust(sys.argv[1:])
     except ConfigError as error:
         _stop(str(error))
@@ -70,6 +72,7 @@ def _as_sweep(given: list[str]) -> list[str]:
         found, over = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
+    further = [word for word in further if not found or not word.startswith("code=")]
     if found and any(not word.lstrip("+").startswith("hydra") for word in further):
         _stop(
             f"{further[0]}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed"
@@ -170,4 +173,7 @@ def _stop(message: str) -> NoReturn:
 
 def _fail(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What went wrong, without secrets."""
+    if isinstance(error, OutOfMemory):
+        print(secrets.masked(told(error)), file=sys.stderr)
+        return
     print(secrets.masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

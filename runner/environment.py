@@ -25,6 +25,7 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "device": device_name(device),
+        **(_cuda() if device.type == "cuda" else {}),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "host": platform.node(),
     }
@@ -55,7 +56,7 @@ def _packages() -> list[str]:
 #: What decides the last bits of a training, or the training itself; `python -m pip` names for packages.
 DECISIVE = (
     *("runner.version", "python", "torch", "numpy", "scikit-learn", "torchmetrics", "pillow"),
-    *("threads", "device", "cpu", "git commit"),
+    *("threads", "device", "cuda", "cudnn", "tf32", "cpu", "git commit"),
 )
 
 
@@ -92,6 +93,16 @@ def git() -> tuple[str, list[str]]:
 
 def device_name(device: torch.device) -> str:
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
+
+
+def _cuda() -> dict[str, str]:
+    """What decides the last bits on a GPU beside the GPU."""
+    products, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    return {
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
+        "tf32": f"products {'yes' if products else 'no'}, convolutions {'yes' if convolutions else 'no'}",
+    }
 
 
 def _output(*command: str) -> str:

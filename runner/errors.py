@@ -25,6 +25,10 @@ class ConfigErrors(ConfigError):
         return "\n".join(map(told, self.errors))
 
 
+class OutOfMemory(RuntimeError):
+    """The memory of the device was not enough for a step."""
+
+
 class Problems:
     """Collects errors, so that one does not hide the others."""
 

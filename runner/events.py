@@ -6,6 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from runner import host
+
 
 @dataclass(slots=True)
 class Step:
@@ -18,7 +20,7 @@ class Step:
     def read(self) -> float:
         """The loss as a number. Waits for the device the first time."""
         if self.value is None:
-            self.value = self.loss.item()
+            self.value = host.number(self.loss)
         return self.value
 
 

@@ -43,7 +43,7 @@ def restore(run: "Run", weights: dict[str, Any], training: dict[str, Any]) -> No
     run.lose_patience()
     run.history_.restore(training["history"])
     set_random_state(training["random"], run.device)
-    run.ready = training["random"]
+    run.ready = random_state(run.device)
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -53,8 +53,7 @@ def random_state(device: torch.device) -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, gauss],
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-        "mps": torch.mps.get_rng_state() if device.type == "mps" else None,
+        **({} if device.type == "cpu" else {device.type: torch.get_device_module(device).get_rng_state(device)}),
     }
 
 
@@ -64,10 +63,8 @@ def set_random_state(state: dict[str, Any], device: torch.device) -> None:
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if device.type == "cuda" and state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"], device)
-    if device.type == "mps" and state["mps"] is not None:
-        torch.mps.set_rng_state(state["mps"])
+    if device.type != "cpu" and (drawn := state.get(device.type)) is not None:
+        torch.get_device_module(device).set_rng_state(drawn, device)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from runner import host
 from runner.data import Data, Source, Tensors
 
 #: Examples that are looked at, of those in memory and of those on a disk: evenly spread, the last among them.
@@ -23,7 +24,6 @@ def _digest(source: Source) -> str:
     pairs: Any = [(source.x[index], source.y[index])] if isinstance(source, Tensors) else (source[i] for i in index)
     for pair in pairs:
         for tensor in map(torch.as_tensor, pair):
-            value = tensor.detach().cpu().contiguous()
-            sha.update(f"{value.dtype} {tuple(value.shape)};".encode())
-            sha.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+            sha.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
+            sha.update(host.content(tensor))
     return sha.hexdigest()

@@ -14,18 +14,6 @@ def targets(target: Tensor) -> None:
         raise ConfigError("data.y", "training needs targets, and there are none; give them, or use trainer.epochs=0")
 
 
-def probabilities(data: Data, loss: nn.Module) -> None:
-    """Binary cross-entropy of targets beyond 0 and 1 falls without bound."""
-    if isinstance(loss, nn.BCELoss | nn.BCEWithLogitsLoss) and isinstance(data.train, Tensors):
-        low, high = data.train.y.min().item(), data.train.y.max().item()
-        if low < 0 or high > 1:
-            raise ConfigError(
-                "loss.name",
-                f"{type(loss).__name__} needs targets from 0 to 1, and these go from {low:.4g} to {high:.4g};"
-                " try loss=mse, or loss=cross_entropy for more than two classes",
-            )
-
-
 def monitor(settings: Settings, data: Data, names: list[str]) -> None:
     monitor, patience = settings.trainer.monitor, settings.trainer.patience
     known = ["train/loss"] + (["valid/loss", *(f"valid/{n}" for n in names)] if data.valid is not None else [])

@@ -1,6 +1,5 @@
 """A run that trains nothing: every layer's output for every input, and the arithmetic worked for the first."""
 
-import copy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
-from runner import plots
+from runner import host, plots
 from runner.lookup import ConfigError
 from runner.worked import Choice, Explained, explain
 
@@ -44,7 +43,7 @@ def keep(model: nn.Module, inputs: Iterable[Tensor], count: int, folder: Path) -
         for name, output in _through(model, x):
             whole, output = len(x) == count, _tensor(output)
             if isinstance(output, Tensor) and output.dim() and (whole or len(output) == len(x)):
-                rows = output.cpu().numpy()
+                rows = host.array(output)
                 if name not in files:
                     shape = rows.shape if whole else (count, *rows.shape[1:])
                     files[name] = open_memmap(folder / f"{name}.npy", "w+", rows.dtype, shape)
@@ -56,8 +55,8 @@ def work(model: nn.Module, x: Tensor, folder: Path) -> None:
 
     Raises Disagreement when torch's numbers are not those worked by hand.
     """
-    on_cpu = copy.deepcopy(model).cpu()  # a GPU may round products to fewer digits than the arithmetic allows
-    write(explain(on_cpu.named_children(), x.cpu(), ELEMENTS), folder)
+    here = host.module(model)  # a GPU may round products to fewer digits than the arithmetic allows
+    write(explain(here.named_children(), host.tensor(x), ELEMENTS), folder)
 
 
 def write(found: Iterable[Explained], folder: Path) -> None:

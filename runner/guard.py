@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
 
-from runner import limits, lookup, origins
+from runner import limits, lookup, merging, origins
 from runner.errors import ConfigError, did_you_mean
 
 #: Flags that make Hydra read other files than ours first.
@@ -121,6 +121,7 @@ def install() -> None:
         Plugins.instance()
     SourcesRegistry.instance().types["file"] = CheckedFiles
     _restrict_resolvers()
+    merging.install()
     if not hasattr(ConfigLoaderImpl.load_configuration, "checked"):
         ConfigLoaderImpl.load_configuration = _checked(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner import host
 from runner.events import Epoch, Event, Finished, Step
 
 #: Losses are read back from their device this many at a time: each reading waits for the device.
@@ -18,7 +19,6 @@ class History:
 
     _points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     _pending: list[Step] = field(default_factory=list)
-    _epoch_start: int = 0  # where in train/loss the last epoch began
 
     def record(self, event: Event) -> None:
         if isinstance(event, Step):
@@ -35,25 +35,18 @@ class History:
         self._read()
         return self._points
 
-    def mean_since_last_epoch(self) -> float:
-        """The mean training loss of the steps since this was last asked."""
-        losses = self.points.get("train/loss", [])[self._epoch_start :]
-        self._epoch_start += len(losses)
-        return sum(value for _, value in losses) / max(len(losses), 1)
-
     def taken(self) -> dict[str, Any]:
         """All of it, as tensors and plain values."""
         columns = {
             name: (torch.tensor([s for s, _ in found]), torch.tensor([v for _, v in found], dtype=torch.float64))
             for name, found in self.points.items()
         }
-        return {"points": columns, "epoch_start": self._epoch_start}
+        return {"points": columns}
 
     def restore(self, taken: dict[str, Any]) -> None:
         """Begin with what `taken` gave."""
-        self._epoch_start = taken["epoch_start"]
         for name, (steps, values) in taken["points"].items():
-            self._points[name] = list(zip(steps.tolist(), values.tolist(), strict=True))
+            self._points[name] = list(zip(host.numbers(steps), host.numbers(values), strict=True))
 
     def _read(self) -> None:
         if self._pending:
@@ -67,6 +60,6 @@ def read(steps: list[Step]) -> list[tuple[int, float]]:
     unread = [s for s in steps if s.value is None]
     if unread:
         losses: list[Tensor] = [s.loss for s in unread]
-        for step, value in zip(unread, torch.stack(losses).tolist(), strict=True):
+        for step, value in zip(unread, host.numbers(torch.stack(losses)), strict=True):
             step.value = value
     return [(s.step, s.read()) for s in steps]

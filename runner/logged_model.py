@@ -1,51 +1,111 @@
-"""The trained model as an MLflow model, which `mlflow.pyfunc.load_model` serves at any batch size."""
+"""The best model of a run as an MLflow model, which `mlflow.pyfunc.load_model` serves at any batch size."""
 
 import contextlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from runner import exports, ready
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from runner.run import Run
 
-def log(client: "MlflowClient", run_id: str, model: nn.Module, x: Tensor, folder: Path) -> str:
-    """Log `model` under the name `model` and return its URI, `models:/<id>`.
+#: Name of the checkpoint whose weights are served.
+CHECKPOINT = "best"
 
-    x: at least two examples, batch first; a single one would fix the batch size at 1.
-    folder: for files on their way.
+
+def log(client: "MlflowClient", run_id: str, run: "Run") -> str:
+    """Log the model that `runner.load(run_id)` gives under the name `model`; returns its URI, `models:/<id>`.
+
+    Its inputs are those before standardization, which is its first layer. Its metadata say which run and checkpoint it
+    is, and what `data.json` says of task, classes and columns.
+    Raises ExportError when the layers cannot be written as one program, or the program gives other outputs than they.
     """
     import mlflow.pytorch
     from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import infer_signature
 
-    was_training, where = model.training, next(iter(model.parameters()), x).device
-    model.to("cpu").eval()  # what is written has dropout switched off for good
-    x = x[:2].cpu()
+    assert run.best.weights is not None, "a run is logged when it is finished"
+    model = ready.assembled(run.stack, run.settings, run.best.weights, run.data.notes)
+    x = _examples(run)
     with torch.no_grad():
-        output = model(x)
-    place = folder / "model"
-    with quiet():
-        mlflow.pytorch.save_model(
-            model,
-            str(place),
-            signature=infer_signature(x.numpy(), output.numpy()),
-            input_example=x.numpy(),
-            pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
-        )
-    model.to(where).train(was_training)
-    run = client.get_run(run_id)
-    logged = client.create_logged_model(run.info.experiment_id, name="model", source_run_id=run_id, model_type="torch")
+        output = model(x[:2])
+    place = run.folder / "model"
+    try:
+        with quiet():
+            mlflow.pytorch.save_model(
+                model,
+                str(place),
+                signature=infer_signature(x[:2].numpy(), output.numpy()),
+                input_example=x[:2].numpy(),
+                pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
+                metadata=_metadata(run_id, run),
+                serialization_format="pt2",
+            )
+            _check(exports.Source(model, x, "", {}), place)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        raise exports.ExportError(
+            f"tracking.log_model: the model cannot be served: {type(error).__name__}: {reason};"
+            " the run is complete but for that; tracking.log_model=false leaves it out"
+        ) from error
+    experiment = client.get_run(run_id).info.experiment_id
+    logged = client.create_logged_model(
+        experiment,
+        name="model",
+        source_run_id=run_id,
+        model_type="torch",
+        tags={"runner.checkpoint": CHECKPOINT, "runner.step": str(run.best.step)},
+    )
     client.log_model_artifacts(logged.model_id, str(place))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=run.best.step)])
     client.set_tag(run_id, "runner.logged_model", logged.model_uri)
+    client.set_tag(run_id, "runner.logged_model.checkpoint", f"{CHECKPOINT}, step {run.best.step}")
     return str(logged.model_uri)
+
+
+def _examples(run: "Run") -> Tensor:
+    """As many inputs as are compared, as they were before standardization.
+
+    A batch of one example would be taken for a size that never changes, so that a lone one is repeated.
+    """
+    x = run.batch_of(max(exports.SIZES)).detach().cpu()
+    x = torch.cat([x] * -(-max(exports.SIZES) // len(x)))[: max(exports.SIZES)]
+    notes = run.data.notes
+    if not {"mean", "std"} <= notes.keys():
+        return x
+    mean, std = (torch.tensor(notes[name], dtype=torch.float64) for name in ("mean", "std"))
+    return x.double() * std + mean
+
+
+def _metadata(run_id: str, run: "Run") -> dict[str, Any]:
+    """What a user of the model must know, as plain values."""
+    standardized = {"mean", "std"} <= run.data.notes.keys()
+    told = {
+        "run": run_id,
+        "checkpoint": CHECKPOINT,
+        "step": run.best.step,
+        "inputs": "not standardized; the model does it" if standardized else "as the run was trained on",
+        "task": run.data.task,
+        "classes": list(run.data.classes),
+        "notes": run.data.notes,
+    }
+    return json.loads(json.dumps(told, default=str))  # type: ignore[no-any-return]
+
+
+def _check(source: exports.Source, place: Path) -> None:
+    """Raise ExportError if what was written gives other outputs than the model in memory."""
+    [path] = place.glob("data/*.pt2")
+    exports.compare(source, torch.export.load(path).module())
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ from runner.events import Step
 #: (loss, the model's output) for one batch.
 Cost = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
 #: The batches that make one optimizer step, each with its share of the step's loss; usually [(1.0, batch)].
-Parts = list[tuple[float, Batch]]
+Parts = list[tuple[float | Tensor, Batch]]
 #: How much a batch's loss counts beside others': its examples where the loss is their mean. None: losses add up.
-Weigh = Callable[[Batch], float] | None
+Weigh = Callable[[Batch], float | Tensor] | None
 
 
 @dataclass
@@ -54,7 +54,7 @@ def gradients(state: State, parts: Parts, cost: Cost) -> Tensor:
     total: Tensor | None = None
     for share, batch in parts:
         loss, _ = cost(state.model, batch)
-        loss = loss if share == 1 else loss * share
+        loss = loss if len(parts) == 1 else (loss * share).to(loss.dtype)
         state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         total = loss.detach() if total is None else total + loss.detach()
     assert total is not None
@@ -69,6 +69,11 @@ def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             parameter.grad = None
+
+
+def multiple(weight: Any) -> Any:
+    """By what a batch's mean becomes its sum again: `weight`, or 1 where nothing counts and the sum was not divided."""
+    return weight + (weight == 0)
 
 
 @torch.no_grad()
@@ -90,11 +95,11 @@ def evaluate(
     for batch in batches:
         loss, output = cost(model, batch)
         losses.append(loss)
-        weights.append(weigh(batch) if weigh else 1.0)
+        weights.append(weigh(batch) if weigh else 1)
         if watch is not None:
             watch(output, batch[1])
     model.train(was_training)
     if len(losses) == 1:
         return losses[0]
-    total = sum((loss * weight for loss, weight in zip(losses, weights, strict=True)), torch.zeros(()))
-    return total / (sum(weights) or 1.0) if weigh else total
+    total = sum((loss * multiple(weight) for loss, weight in zip(losses, weights, strict=True)), torch.zeros(()))
+    return total / sum(weights) if weigh else total

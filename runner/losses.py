@@ -1,16 +1,17 @@
-"""The loss: from its settings to what a batch costs, and whether output and targets fit it."""
+"""The loss: from its settings to what a batch costs, and what that counts beside other batches."""
 
-import math
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from runner import data as sources
 from runner import lookup, ranges
-from runner.data import Batch
+from runner.conventions import TABLE, is_torchs
+from runner.data import Batch, Data
 from runner.lookup import ConfigError, Kind, made
 from runner.loop import Cost, Weigh
-from runner.push import push
 from runner.settings import Component, Trainer
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -26,20 +27,21 @@ LOSS = Kind(
 )
 
 
-#: Losses that broadcast: an output of (N, 1) against targets of (N,) would silently average N x N differences.
-ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss, nn.BCELoss)
-
-
 def build(spec: Component) -> nn.Module:
     """The loss, which must come out as one number."""
     name, arguments = lookup.component(spec, "loss")
     found = lookup.find(name, LOSS, "loss.name")
+    if found.__module__ == "torch.nn.modules.loss" and (found not in TABLE or TABLE[found].refused):
+        why = TABLE[found].refused if found in TABLE else "is not known to this version of runner; use another"
+        raise ConfigError("loss.name", f"{found.__name__} {why}")
     for key in ("weight", "pos_weight"):  # YAML has no tensors
         if isinstance(arguments.get(key), list) and key in lookup.parameters(found):
             arguments[key] = _numbers(arguments[key], f"loss.{key}")
     lookup.bind(found, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, "loss")
-    if arguments.get("reduction", "mean") not in ("mean", "sum"):
-        raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use mean or sum")
+    known = ("mean", "sum", "batchmean") if issubclass(found, nn.KLDivLoss) else ("mean", "sum")
+    if arguments.get("reduction", "mean") not in known:
+        words = " or ".join(known) if len(known) == 2 else ", ".join(known)
+        raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
     ranges.check(found, arguments, ranges.LOSS, "loss")
     return made(found, arguments, "loss")  # type: ignore[no-any-return]
 
@@ -71,88 +73,68 @@ def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
 
 def weigh(loss: nn.Module) -> Weigh:
     """What a batch counts beside others, so that the loss of many batches is that of all their examples at once."""
+    if isinstance(loss, Counted):
+        loss = loss.loss
     if getattr(loss, "reduction", "mean") == "sum":
         return None
-    if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or (loss.weight is None and loss.ignore_index < 0):
+    if not _counts(loss):
         return lambda batch: len(batch[0])
 
-    def by_class(batch: Batch) -> float:
-        # The mean of these losses is one over weights, and leaves out ignore_index.
+    def by_class(batch: Batch) -> float | Tensor:
         target = batch[1]
         if target.is_floating_point():
             return len(target)
-        kept = target[target != loss.ignore_index]
-        return kept.numel() if loss.weight is None else loss.weight[kept].sum().item()
+        # Stays on its device: to read the number would wait for it at every batch. (MPS has no float64.)
+        return _weights(loss, target).sum(dtype=torch.float32 if target.device.type == "mps" else torch.float64)
 
     return by_class
 
 
-def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int) -> None:
-    """Push shapes through the loss. output, target: on the meta device, batch first."""
-    name = type(loss).__name__
-    if not isinstance(output, Tensor):
-        raise ConfigError("model.layers", f"the last layer gives a {type(output).__name__}, expected a tensor")
-    if isinstance(loss, ELEMENTWISE) and output.shape != target.shape:
-        raise ConfigError(
-            "model.layers",
-            f"the last layer gives {_batch(output)} and the targets have {_batch(target)};"
-            f" {name} compares number by number, so they must be the same",
-        )
-    numbers = target.is_floating_point() and target.dim() < 2 + 1 and not (classes and target.shape == output.shape)
-    if isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and numbers:
-        raise ConfigError("loss.name", f"{name} needs classes, and the data has numbers to predict; try loss=mse")
-    if (
-        isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss)
-        and classes
-        and output.dim() > 1
-        and output.shape[1] < classes
-    ):
-        raise ConfigError(
-            "model.layers",
-            f"the last layer gives {output.shape[1]} numbers, and the data has {classes} classes;"
-            f" let it give {classes}",
-        )
-    if isinstance(loss, ELEMENTWISE) and not target.is_floating_point():
-        raise ConfigError(
-            "loss.name", f"{name} needs numbers to predict, and the data has classes; try loss=cross_entropy"
-        )
-    if not isinstance(loss, ELEMENTWISE) and target.is_floating_point() and _mixes(output, target):
-        raise ConfigError(
-            "model.layers",
-            f"the last layer gives {_batch(output)} and the targets have {_batch(target)}, which torch would spread to"
-            f" {_spread(output, target)}, every example against every other;"
-            " give both as many dimensions",
-        )
-    try:
-        value = push(loss.to("meta"), output, target)
-    except Exception as error:
-        message = str(error).strip().split("\n")[0]
-        if isinstance(error, TypeError) and "forward() missing" in message:
-            raise ConfigError(
-                "loss.name",
-                f"{name} takes more than the output and the targets; use another, or write one in experiments/ that"
-                " calls it",
-            ) from error
-        raise ConfigError(
-            "loss", f"{name} of output {_batch(output)} and target {_batch(target)}: {message}"
-        ) from error
-    if value.dim():
-        raise ConfigError("loss", f"{name} gives {tuple(value.shape)} numbers, expected one")
+def _counts(loss: nn.Module) -> bool:
+    """Whether the loss is a mean over the weights of its targets, from which `ignore_index` is left out."""
+    return isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and is_torchs(loss)
 
 
-def _mixes(output: Tensor, target: Tensor) -> bool:
-    """Whether arithmetic between the two would pair the outputs of some examples with the targets of others."""
-    if output.dim() == target.dim():
-        return False
-    try:
-        return math.prod(_spread(output, target)) > max(output.numel(), target.numel())
-    except RuntimeError:
-        return False
+def _weights(loss: Any, target: Tensor) -> Tensor:
+    """What each class index counts, in the shape of `target`: 1, or the class's weight; 0 where it is ignored."""
+    counts = target != loss.ignore_index
+    if loss.weight is None:
+        return counts
+    weights: Tensor = loss.weight.to(target.device)[target.where(counts, torch.zeros_like(target))]
+    return weights * counts
 
 
-def _spread(output: Tensor, target: Tensor) -> tuple[int, ...]:
-    return tuple(torch.broadcast_shapes(output.shape, target.shape))  # type: ignore[no-untyped-call]
+class Counted(nn.Module):
+    """The mean of `loss` over the targets that count; where none does and torch divides by 0, the sum, which is 0.
+
+    Of targets whose class has a weight of 0, the sum still holds what label smoothing adds.
+    loss: CrossEntropyLoss or NLLLoss that takes means.
+    """
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self.loss = loss
+        self.total = copy.deepcopy(loss)
+        self.total.reduction = "sum"
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        if target.is_floating_point():
+            return self.loss(output, target)  # type: ignore[no-any-return]
+        weight = _weights(self.loss, target).sum()
+        total: Tensor = self.total(output, target)
+        return total / weight.where(weight != 0, torch.ones_like(weight))
 
 
-def _batch(tensor: Tensor) -> str:
-    return "(" + ", ".join(["N", *map(str, tensor.shape[1:])]) + ")"
+def counted(loss: nn.Module, data: Data) -> nn.Module:
+    """The loss to train with: `loss` itself, or `Counted` where a batch of `data` may hold nothing that counts."""
+    if not _counts(loss) or getattr(loss, "reduction", "mean") == "sum":
+        return loss
+
+    def leaves_out(source: Any) -> bool:
+        y = source.y if isinstance(source, sources.Tensors) else source[0][1]
+        if y.is_floating_point():
+            return False
+        return not isinstance(source, sources.Tensors) or bool((_weights(loss, y) == 0).any())
+
+    parts = (data.train, data.valid, data.test)
+    return Counted(loss) if any(leaves_out(part) for part in parts if part is not None) else loss

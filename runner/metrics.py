@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import lookup
+from runner import host, lookup
 from runner.data import Data, labels_of
 from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
@@ -87,6 +87,8 @@ def as_scores(output: Tensor, target: Tensor, data: Data, loss: nn.Module) -> tu
         scores = output.softmax(1)
         return (scores if data.task == "multiclass" else scores[:, 1]), labels_of(target, data.task)
     if data.task in ("binary", "multilabel"):
+        if isinstance(loss, nn.HingeEmbeddingLoss):  # distances: small ones are of class 1
+            output = loss.margin / 2 - output
         scores = output if isinstance(loss, nn.BCELoss) else output.sigmoid()
         labels = labels_of(target, data.task)
         return (scores, labels) if data.task == "multilabel" else (scores.reshape(-1), labels.reshape(-1))
@@ -98,7 +100,7 @@ def values(metrics: dict[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, metric in metrics.items():
         value = metric.compute()
-        parts = value.flatten().tolist() if isinstance(value, Tensor) else [float(value)]
+        parts = host.numbers(value) if isinstance(value, Tensor) else [float(value)]
         found.update({name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in enumerate(parts)})
         metric.reset()
     return found

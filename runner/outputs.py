@@ -8,11 +8,18 @@ from pathlib import Path
 from runner.lookup import ConfigError
 
 
-def place(output: str, suffix: str, overwrite: bool, key: str = "output") -> Path:
-    """The file that `output` names, if it may be written. Raises ConfigError otherwise."""
+def place(output: str, suffix: str | tuple[str, ...], overwrite: bool, key: str = "output") -> Path:
+    """The file that `output` names, if it may be written. Raises ConfigError otherwise.
+
+    suffix: what its name must end in, or several of which it may end in one.
+    """
     found = Path(output).expanduser()
-    if found.suffix != suffix:
-        raise ConfigError(key, f"{output!r} ends in {found.suffix!r}; expected {suffix}, e.g. {key}=file{suffix}")
+    suffixes = (suffix,) if isinstance(suffix, str) else suffix
+    if found.suffix not in suffixes:
+        expected = " or ".join(suffixes)
+        raise ConfigError(
+            key, f"{output!r} ends in {found.suffix!r}; expected {expected}, e.g. {key}=file{suffixes[0]}"
+        )
     if not found.parent.is_dir():
         raise ConfigError(key, f"there is no folder {str(found.parent)!r}; make it first")
     if found.is_dir() or (found.exists() and not overwrite):

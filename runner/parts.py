@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from runner.data import Batch
-from runner.loop import Parts, Weigh
+from runner.loop import Parts, Weigh, multiple
 
 
 def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]:
@@ -26,4 +26,6 @@ def _shared(group: list[Batch], weigh: Weigh) -> Parts:
     if weigh is None:
         return [(1.0, batch) for batch in group]
     weights = [weigh(batch) for batch in group]
-    return [(weight / (sum(weights) or 1.0), batch) for weight, batch in zip(weights, group, strict=True)]
+    total = sum(weights)
+    total = total + (total == 0)
+    return [(multiple(weight) / total, batch) for weight, batch in zip(weights, group, strict=True)]

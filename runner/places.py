@@ -1,9 +1,12 @@
 """Where configurations are: those that come with the package and those of the working directory."""
 
+import os
 from pathlib import Path
 
 #: Environment variable that is set while `runner` runs; other Hydra programs do not see our folders.
 ACTIVE = "RUNNER_ACTIVE"
+#: Environment variable with the folder of recorded code that a person has chosen to use; see recorded_code.
+CODE = "RUNNER_CODE"
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -14,8 +17,9 @@ def conf() -> Path:
 
 
 def experiments() -> list[Path]:
-    """Folders of studies; the working directory's come first."""
-    folders = [Path.cwd() / "experiments", _shipped("experiments")]
+    """Folders of studies: recorded code that is used again, the working directory's, those that come with the package."""
+    recorded = [Path(os.environ[CODE]) / "experiments"] if os.environ.get(CODE) else []
+    folders = [*recorded, Path.cwd() / "experiments", _shipped("experiments")]
     return [f for i, f in enumerate(folders) if f.is_dir() and f.resolve() not in {g.resolve() for g in folders[:i]}]
 
 

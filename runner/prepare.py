@@ -3,35 +3,53 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from runner import build, checks, exact, fitting, losses, scheduling, targets
+from runner import agreement, build, checks, cost, exact, fitting, losses, memory, scheduling, targets
 from runner.best import Best
 from runner.data import Data, Source, Tensors
+from runner.errors import ConfigError
 from runner.randomness import THREADS as THREADS
 from runner.randomness import seed as seed
 from runner.run import Run, steps_per_epoch
 from runner.settings import Settings
 
 
-def prepare(settings: Settings, name: str) -> Run:
-    """Check everything, read the data and build the parts. Raises ConfigError before any work is done."""
-    checked = checks.check(settings)
+def prepare(settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None) -> Run:
+    """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
+
+    threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
+    noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
+    """
+    checked = checks.check(settings, noted)
+    trainer = settings.trainer
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers
-        data = targets.read(settings.data, loss)
+        data = targets.read(settings.data, loss, noted=noted)
         fitting.indices(data, checked.plan)  # which the checks could not see
-    seed(settings)
-    trainer = settings.trainer
-    state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
+        if trainer.epochs:
+            agreement.check_targets(loss, data, checked.plan.output)
+    loss = losses.counted(loss, data)
+    total = len(data.train)  # type: ignore[arg-type]
+    threads = threads or cost.threads(settings, checked.plan, min(trainer.batch_size or total, total), device)
+    seed(settings, threads)
+    try:
+        moved = _moved(data, device, trainer.precision)
+        state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
+    except RuntimeError as error:
+        if not memory.is_short(error):
+            raise
+        raise ConfigError("device", f"{device} has no room left for model and data: {memory.reason(error)}; end what"
+            " else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
     steps = trainer.epochs * steps_per_epoch(settings, data)
     schedule = scheduling.build(settings.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
     run = Run(
         name,
         settings,
-        _moved(data, device, trainer.precision),
+        moved,
         checked.plan,
         state,
         losses.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),
@@ -41,6 +59,7 @@ def prepare(settings: Settings, name: str) -> Run:
         device,
         Path(tempfile.mkdtemp(prefix="runner-")),
         Best(checked.mode, trainer.min_delta),
+        threads=threads,
     )
     run.ready = exact.random_state(device)
     return run

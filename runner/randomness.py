@@ -10,20 +10,48 @@ from runner.settings import Settings, Trainer
 
 #: What torch starts with; a run that asks for another number leaves it to the next run of a sweep.
 THREADS = torch.get_num_threads()
+#: The value of trainer.threads that stands for a number chosen by the size of a step.
+AUTO = "auto"
 
 
-def seed(settings: Settings) -> None:
-    """Start every random generator from the run's seed, and fix what else decides the last bits."""
-    random.seed(settings.seed)
-    np.random.seed(settings.seed % 2**32)
-    torch.manual_seed(settings.seed)
-    restrain(settings.trainer)
+def seed(settings: Settings, threads: int | None = None) -> None:
+    """Start every random generator from the run's seed, and fix what else decides the last bits.
+
+    threads: that the run is trained with, once it is known.
+    """
+    start(settings.seed)
+    torch.manual_seed(settings.seed)  # those of other devices too
+    restrain(settings.trainer, threads)
 
 
-def restrain(trainer: Trainer) -> None:
-    """Fix what else decides the last bits: the choice of algorithms, and the number of threads."""
+def start(number: int) -> None:
+    """Start the generators of the processor from `number`."""
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.default_generator.manual_seed(number)
+
+
+def restrain(trainer: Trainer, threads: int | None = None) -> None:
+    """Fix what else decides the last bits: the choice of algorithms, and the number of threads.
+
+    Until it is known what `auto` stands for it is one: data must not depend on the machine that reads them.
+    """
     if torch.are_deterministic_algorithms_enabled() != trainer.deterministic:  # saying it again costs 2.5 s
         torch.use_deterministic_algorithms(trainer.deterministic)
     if trainer.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without it
-    torch.set_num_threads(trainer.threads or THREADS)
+    torch.set_num_threads(threads or said(trainer) or 1)
+
+
+def said(trainer: Trainer) -> int | None:
+    """The number that trainer.threads says; None where it is `auto`."""
+    if trainer.threads == AUTO:
+        return None
+    return THREADS if trainer.threads is None else int(trainer.threads)
+
+
+def recorded(trainer: Trainer, tags: dict[str, str]) -> int | None:
+    """The number that a recorded run was trained with: of its configuration, or else of its tag `threads`."""
+    if isinstance(trainer.threads, int):
+        return trainer.threads
+    return int(tags["threads"]) if tags.get("threads", "").isdecimal() else None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,25 +17,33 @@ from runner.settings import Settings, made
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
+#: Tags of a sweep's own run, and of a run that another one has started.
+JOBS, PARENT = "sweep.jobs", "mlflow.parentRunId"
+#: Runs that are asked for at once.
+PAGE = 200
 #: A hexadecimal run id of MLflow's has this many characters.
 WHOLE = 32
 
 
 def find_run(uri: str, run: str) -> str:
-    """As `find`, but of a run that has a model. Raises ConfigError for a sweep as well."""
+    """As `find`, but of a run that has a model: of a sweep its best job. What was chosen is said on standard error.
+
+    Raises ConfigError as well for a sweep that has no best job.
+    """
     run_id = find(uri, run)
-    tags = _open(uri).get_run(run_id).data.tags
-    if "sweep.jobs" in tags:
-        best = tags.get("sweep.best")
-        known = f"the best is {best}" if best else "`runner runs` shows them"
-        raise ConfigError("", f"{run_id} is a sweep of {tags['sweep.jobs']} jobs; name one of its jobs: {known}")
+    found = _open(uri).get_run(run_id)
+    if JOBS in found.data.tags:
+        return _best(uri, run, found)
+    say_last(run, found)
     return run_id
 
 
 def find(uri: str, run: str) -> str:
-    """The id of the run or sweep meant by `run`: an id, a unique prefix of one, or `last`, the newest.
+    """The id of the run or sweep meant by `run`: an id, a unique prefix of one, or `last`.
 
+    `last` is the newest that a person has started: a run, or a sweep as a whole, never one of a sweep's jobs.
     Raises ConfigError when there is no such run, or several.
     """
     client = _open(uri)
@@ -46,6 +55,42 @@ def find(uri: str, run: str) -> str:
     if len(found) > 1:
         raise ConfigError("", f"{run!r} is the beginning of {', '.join(r[:12] for r in found)}; give more of it")
     return found[0]
+
+
+def say_last(run: str, found: "Run") -> None:
+    """Say on standard error which run or sweep is the last, if `run` is that word."""
+    if run == "last":
+        what = "sweep" if JOBS in found.data.tags else "run"
+        print(f"last is {what} {found.info.run_id} ({found.info.run_name})", file=sys.stderr)
+
+
+def run(uri: str, run_id: str) -> "Run":
+    """The run as the store has it."""
+    return _open(uri).get_run(run_id)
+
+
+def _best(uri: str, run: str, sweep: "Run") -> str:
+    """The best job of a sweep."""
+    tags, run_id, status = sweep.data.tags, sweep.info.run_id, sweep.info.status
+    name = f"last is sweep {run_id}" if run == "last" else f"{run} is sweep {run_id}"
+    remedy = f"`runner runs tracking.experiment={_experiment(uri, sweep)}` shows its jobs: name one"
+    front = tags.get("sweep.front", "").split(",")
+    if len(front) > 1:
+        raise ConfigError("", f"{name}, which has several objectives and no single best job; name one of {', '.join(front)}")
+    if "sweep.best" not in tags:
+        further = "" if status == "RUNNING" else f", or go on with it: runner resume {run_id[:8]}"
+        raise ConfigError("", f"{name}, which is {status} and has no best job among its {tags[JOBS]}; {remedy}{further}")
+    client = _open(uri)
+    if not _candidates(client, tags["sweep.best"]):
+        raise ConfigError("", f"{name}, whose best job {tags['sweep.best']} was deleted; {remedy}")
+    best = client.get_run(tags["sweep.best"])
+    so_far = "" if status == "FINISHED" else f", which is {status}"
+    print(f"{name}{so_far}; its best job {best.info.run_id} ({best.info.run_name}) is taken", file=sys.stderr)
+    return str(best.info.run_id)
+
+
+def _experiment(uri: str, run: "Run") -> str:
+    return str(_open(uri).get_experiment(run.info.experiment_id).name)
 
 
 def settings(uri: str, run_id: str) -> Settings:
@@ -62,6 +107,12 @@ def text(uri: str, run_id: str, name: str) -> str:
     """The run's artifact `name`, such as config.yaml or environment.txt."""
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
         return _artifact(_open(uri), run_id, name, folder).read_text(encoding="utf-8")
+
+
+def content(uri: str, run_id: str, name: str) -> bytes:
+    """The same as it is, byte by byte."""
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        return _artifact(_open(uri), run_id, name, folder).read_bytes()
 
 
 def facts(uri: str, run_id: str) -> tuple[str, dict[str, str], list[str]]:
@@ -165,12 +216,23 @@ def _open(uri: str) -> "MlflowClient":
 def _candidates(client: "MlflowClient", run: str) -> list[str]:
     ids = [e.experiment_id for e in client.search_experiments()]
     if run == "last":
-        newest = client.search_runs(ids, max_results=1, order_by=["attributes.start_time DESC"])
-        return [r.info.run_id for r in newest]
+        return _newest(client, ids)
     if not run.isalnum():
         return []
     relation = f"= '{run}'" if len(run) == WHOLE else f"LIKE '{run}%'"
     return [r.info.run_id for r in client.search_runs(ids, f"attributes.run_id {relation}", max_results=10)]
+
+
+def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
+    """The newest run that was not started by another; the jobs of a large sweep may fill pages."""
+    token, found = None, list["Run"]()
+    while ids:
+        page = client.search_runs(ids, max_results=PAGE, order_by=["attributes.start_time DESC"], page_token=token)
+        found += [run for run in page if PARENT not in run.data.tags]
+        token = page.token
+        if found or not token:
+            break
+    return [max(found, key=lambda run: (run.info.start_time, run.info.run_id)).info.run_id] if found else []
 
 
 def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:

@@ -76,6 +76,43 @@ class Pruned:
             self.run.stopped = f"pruned after epoch {self.epoch}"
 
 
+#: Without trainer.deterministic=true, how far a loss on a device may be from the recorded one, relative to the largest
+#: recorded of its name: this much a step, at least that of FIRST steps, at most MOST. Rounding that differs grows so.
+EACH, FIRST, MOST = 1e-5, 10, 0.05
+#: Times as much where products have 8 or 11 bits instead of 24.
+COARSE = 10.0
+
+
+def tolerance(step: int, precision: str) -> float:
+    """How far a loss after `step` steps may be from the recorded one, relative to the largest recorded."""
+    return min(MOST, EACH * max(step, FIRST) * (COARSE if precision in ("bf16", "fp16") else 1.0))
+
+
+def words(precision: str) -> str:
+    """The tolerance, for people."""
+    first, each = tolerance(1, precision), tolerance(FIRST, precision) / FIRST
+    return (
+        f"losses may be apart by {first:g} of the largest recorded in the first {FIRST} steps, later by {each:g} a step,"
+        f" never by more than {MOST:g}"
+    )
+
+
+def share(difference: Difference, recorded: Points, precision: str) -> float:
+    """How much of its tolerance a difference takes; infinite where nothing is allowed.
+
+    A metric may be anything: one that counts examples changes by a whole one where rounding decides between classes.
+    """
+    then, now = difference.recorded, difference.found
+    if then is None or now is None or not math.isfinite(now):
+        return math.inf
+    if difference.name in ("lr", "epoch"):
+        return math.inf
+    if not difference.name.endswith("/loss"):
+        return 0.0
+    largest = max(abs(v) for v in recorded[difference.name].values())
+    return abs(then - now) / (tolerance(difference.step, precision) * largest)
+
+
 def counted(names: Iterable[str]) -> list[str]:
     """Those metrics that a second training has to give again."""
     return [name for name in names if name.startswith(KINDS) or name in ("lr", "epoch")]
@@ -95,6 +132,8 @@ def compare(recorded: Points, found: Points, whole: bool) -> list[Difference]:
     differences = []
     for name in {**recorded, **found}:
         then, now = recorded.get(name, {}), found.get(name, {})
+        if name.startswith("test/"):  # a run that was made longer was tested at each of its ends
+            then = dict([max(then.items())]) if then else {}
         steps = {*then, *now} if whole else set(then)
         differences += [
             Difference(name, step, then.get(step), now.get(step))

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import build, forward, lookup
+from runner import again, build, forward, lookup
 from runner.data import Batch, Data, Source, Tensors
 from runner.lookup import ConfigError
 from runner.settings import Component
@@ -22,19 +22,18 @@ SIGNS = (nn.SoftMarginLoss, nn.HingeEmbeddingLoss)
 FEW = 10
 
 
-def read(spec: Component, loss: nn.Module | None, brief: bool = False) -> Data:
+def read(spec: Component, loss: nn.Module | None, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
     """The data with targets for `loss`. A source that is not told `data.task` gets the one that the loss decides.
 
-    brief: see runner.build.data.
+    brief, noted: see runner.build.data; the task is then the noted one.
     Raises ConfigError where whole numbers may be classes or numbers and the loss takes either.
     """
     source, arguments = build.data_source(spec)
-    if (
-        loss is None
-        or isinstance(loss, forward.Unmeasured)
-        or "task" not in lookup.parameters(source)
-        or arguments.get("task") is not None
-    ):
+    open_task = "task" in lookup.parameters(source) and arguments.get("task") is None
+    if noted is not None:
+        task = "regression" if noted["task"] == "regression" else "classification"
+        return _as_noted({**spec, "task": task} if open_task else spec, loss, noted)
+    if not open_task or loss is None or isinstance(loss, forward.Unmeasured):
         return fit(build.data(spec, brief), loss)
     first = build.data(spec, brief=True)
     task = task_for(first, loss)
@@ -44,6 +43,14 @@ def read(spec: Component, loss: nn.Module | None, brief: bool = False) -> Data:
     data = build.data({**spec, "task": task}, brief)
     line = f"data.task: {task}, which {type(loss).__name__} takes"
     return fit(replace(data, report=(*data.report, line)), loss)
+
+
+def _as_noted(spec: Component, loss: nn.Module | None, noted: dict[str, Any]) -> Data:
+    if build.reads_again(spec):
+        return fit(build.data(spec, noted=noted), loss)
+    data = fit(build.data(spec), loss)
+    again.check(data, noted)
+    return again.alike(data, noted)
 
 
 def task_for(data: Data, loss: nn.Module) -> str | None:
@@ -70,7 +77,7 @@ def fit(data: Data, loss: nn.Module | None) -> Data:
     if isinstance(loss, nn.CrossEntropyLoss) and data.task == "regression" and not data.classes and _are_shares(data):
         names = tuple(str(k) for k in range(_width(data)))
         return replace(data, task="binary" if len(names) == 2 else "multiclass", classes=names)
-    if data.task != "binary" or not isinstance(loss, (nn.BCEWithLogitsLoss, nn.BCELoss, *SIGNS)):
+    if data.task != "binary" or not isinstance(loss, (*BINARY, *SIGNS)):
         return data
     low = -1.0 if isinstance(loss, SIGNS) else 0.0
     valid, test = (None if source is None else _column(source, low) for source in (data.valid, data.test))
@@ -78,16 +85,20 @@ def fit(data: Data, loss: nn.Module | None) -> Data:
 
 
 def check(data: Data, loss: nn.Module, output: Any) -> None:
-    """Refuse classes for a loss of numbers, whatever their shape. output: on the meta device, batch first."""
-    y = data.train[0][1]
-    if not isinstance(loss, NUMBERS) or data.task == "regression" or y.is_floating_point():
+    """Refuse classes for a loss that takes none, whatever the shapes. output: on the meta device, batch first."""
+    y, name = data.train[0][1], type(loss).__name__
+    if not data.classes or y.is_floating_point():
         return
-    one = data.task == "binary" and isinstance(output, Tensor) and output.dim() == 2 and output.shape[1] == 1
-    raise ConfigError(
-        "loss.name",
-        f"{type(loss).__name__} needs numbers to predict, and the data has classes;"
-        f" try loss={'bce_with_logits' if one else 'cross_entropy'}",
-    )
+    if isinstance(loss, BINARY):
+        raise ConfigError(
+            "loss.name",
+            f"{name} needs two classes, or 0 and 1 for every label, and the data has {len(data.classes)} classes;"
+            " try loss=cross_entropy",
+        )
+    if isinstance(loss, NUMBERS):
+        one = data.task == "binary" and isinstance(output, Tensor) and output.dim() == 2 and output.shape[1] == 1
+        remedy = "bce_with_logits" if one else "cross_entropy"
+        raise ConfigError("loss.name", f"{name} needs numbers to predict, and the data has classes; try loss={remedy}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,4 +180,4 @@ def _column(source: Source, low: float) -> Source:
 
 
 def _two(y: Tensor, low: float) -> Tensor:
-    return y.float() * (1 - low) + low
+    return torch.where(y > 0, 1.0, low)

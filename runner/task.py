@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import composed, gathered, places, secrets, sweeps
+from runner import composed, cores, gathered, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.spool import Undelivered
@@ -36,6 +36,7 @@ class Task:
     own: dict[str, str]  # key=value of the command's own
     jobs: dict[int, Job] = field(default_factory=dict)  # Hydra's job number -> job
     told: Told | None = None  # what the jobs of a sweep share
+    cores: int | None = None  # for each of the jobs that a launcher runs at once in other processes; see cores.each
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
     pid: int = field(default_factory=os.getpid)
@@ -90,8 +91,11 @@ class Task:
 
         Gives whether this is the first.
         """
+        from runner import recorded_code
+
         if os.getpid() == self.pid:
             return True
+        cores.limit(self.cores)
         if os.environ.get(places.ACTIVE) == str(os.getpid()):
             return False
         os.environ[places.ACTIVE] = str(os.getpid())
@@ -100,6 +104,7 @@ class Task:
             os.chdir(self.place)
         for folder in reversed(places.experiments()):
             use_folder(folder)
+        recorded_code.again()
         secrets.mask_logs()
         return False
 

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from runner import build, checks, lookup, losses, scheduling, targets
+from runner import agreement, build, checks, lookup, losses, scheduling, targets
 from runner.data import Data, Tensors
 from runner.lookup import ConfigError
 from runner.loop import State, train
@@ -250,22 +250,22 @@ def on_meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 def test_a_loss_that_would_broadcast_is_refused(name):
     loss = losses.build({"name": name})
     with pytest.raises(ConfigError, match=r"the last layer gives \(N, 1\) and the targets have \(N\)"):
-        losses.check_loss(loss, on_meta(2, 1), on_meta(2), 0)
-    losses.check_loss(loss, on_meta(2, 1), on_meta(2, 1), 0)
+        agreement.check_loss(loss, on_meta(2, 1), on_meta(2), 0)
+    agreement.check_loss(loss, on_meta(2, 1), on_meta(2, 1), 0)
 
 
 def test_a_loss_that_does_not_fit_the_data_is_refused():
     classes = on_meta(2, dtype=torch.int64)
     cross_entropy, mse = losses.build({"name": "CrossEntropyLoss"}), losses.build({"name": "MSELoss"})
     with pytest.raises(ConfigError, match="the last layer gives 3 numbers, and the data has 10 classes"):
-        losses.check_loss(cross_entropy, on_meta(2, 3), classes, 10)
+        agreement.check_loss(cross_entropy, on_meta(2, 3), classes, 10)
     with pytest.raises(ConfigError, match="needs classes, and the data has numbers"):
-        losses.check_loss(cross_entropy, on_meta(2, 3), on_meta(2, 3), 0)
+        agreement.check_loss(cross_entropy, on_meta(2, 3), on_meta(2, 1), 0)
     with pytest.raises(ConfigError, match="needs numbers to predict, and the data has classes; try loss=cross_entropy"):
-        losses.check_loss(mse, on_meta(2), classes, 10)
+        agreement.check_loss(mse, on_meta(2), classes, 10)
     with pytest.raises(ConfigError, match="gives a tuple, expected a tensor"):
-        losses.check_loss(mse, (on_meta(2, 1), None), on_meta(2, 1), 0)
-    losses.check_loss(cross_entropy, on_meta(2, 10), classes, 10)
+        agreement.check_loss(mse, (on_meta(2, 1), None), on_meta(2, 1), 0)
+    agreement.check_loss(cross_entropy, on_meta(2, 10), classes, 10)
 
 
 def test_two_classes_become_numbers_for_bce():

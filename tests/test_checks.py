@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch import nn
 
-from runner import checks, cost, places, secrets, stack
+from runner import agreement, checks, cost, places, secrets, stack
 from runner.errors import ConfigError, ConfigErrors
 from runner.memory import memory
 from runner.schema import schema
@@ -260,13 +260,11 @@ def test_sparse_gradients_and_optimizers_fit_each_other() -> None:
 
 
 def test_a_loss_of_ones_own_does_not_mix_examples() -> None:
-    from runner import losses
-
     loss = nn.PoissonNLLLoss()
     x, y = torch.empty(8, 1, device="meta"), torch.empty(8, device="meta")
     with pytest.raises(ConfigError, match="every example against every other"):
-        losses.check_loss(loss, x, y, 0)
-    losses.check_loss(loss, x, y.unsqueeze(1), 0)
+        agreement.check_loss(loss, x, y, 0)
+    agreement.check_loss(loss, x, y.unsqueeze(1), 0)
 
 
 def test_secrets_are_not_in_parameters() -> None:

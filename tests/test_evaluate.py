@@ -39,9 +39,9 @@ def figures(done: Done) -> dict[str, float]:
     return {key: float(value) for key, value in words if "/" in key}
 
 
-def test_the_last_checkpoint_gives_the_recorded_test_figures(trained: tuple[Path, str]) -> None:
+def test_the_best_checkpoint_gives_the_recorded_test_figures(trained: tuple[Path, str]) -> None:
     workplace, run_id = trained
-    found = figures(runner("evaluate", run_id, "checkpoint=last", cwd=workplace))
+    found = figures(runner("evaluate", run_id, cwd=workplace))
     assert set(found) == {"test/loss", "test/R2Score", "test/MeanAbsoluteError"}
     for name, value in found.items():
         assert value == pytest.approx(history(workplace, run_id, name)[-1], rel=1e-6)

@@ -44,6 +44,9 @@ def test_an_experiment_keeps_what_its_opening_comment_promises(path: Path, comma
     for plot in filter(None, run.data.params["plots"].strip("[]").replace('"', "").split(", ")):
         assert (artifacts / "plots" / f"{plot}.png").stat().st_size > 5000
     assert np.isfinite(np.load(artifacts / "predictions.npy", allow_pickle=False)).all()
+    if (metric := run.data.tags.get("best.metric")) is not None:
+        again = runner("evaluate", done.run_id, f"split={metric.partition('/')[0]}", cwd=workplace)
+        assert f"{metric}={float(run.data.tags['best.value'])!r}" in again.last.split()
 
 
 def measured(name: str, run: Run, artifacts: Path) -> Any:

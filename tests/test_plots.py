@@ -39,6 +39,10 @@ class Trained:
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     name: str = "digits-cnn width=16"
 
+    @property
+    def title(self) -> str:
+        return f"{self.name} (best weights, step 1,200)"
+
     def predict(self, source: Source) -> tuple[Tensor, Tensor, Tensor]:
         pairs = [cast(Any, source)[i] for i in range(len(cast(Any, source)))]
         x, y = (torch.stack(values) for values in zip(*pairs, strict=True))
@@ -252,7 +256,7 @@ import sys, torch
 from runner import plots
 from runner.data.line import line
 class Run:
-    name, history, data, model = "x", {{"train/loss": [(1, 1.0)]}}, line(), torch.nn.Conv1d(1, 1, 1)
+    name, title, history, data, model = "x", "x", {{"train/loss": [(1, 1.0)]}}, line(), torch.nn.Conv1d(1, 1, 1)
     def predict(source): return source.x, source.y, source.y
 modules = [sys.modules[plots.find(name).__module__] for name in plots.names()]
 possible = [module for module in modules if not module.problem(Run.data, Run.model)]

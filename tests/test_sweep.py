@@ -240,30 +240,12 @@ def test_a_job_at_work_keeps_its_sweep_from_going_on(place: Path) -> None:
     ended(process, place, -signal.SIGKILL)
 
 
-def test_other_commands_ask_for_one_of_its_jobs(place: Path) -> None:
-    runner("-m", "experiments=bad", "seed=1,2", "trainer.epochs=1", cwd=place)
-    found = family(place)
-    parent, best = found.parent.info.run_id, found.parent.data.tags["sweep.best"]
-    words = f"{parent} is a sweep of 2 jobs; name one of its jobs: the best is {best}"
-    np.save(place / "in.npy", np.ones((2, 1), "float32"))
-    for command in (
-        ["evaluate", parent],
-        ["predict", parent, "inputs=in.npy", "output=out.npy"],
-        ["export", parent, "format=pt2", "output=m.pt2"],
-        ["reproduce", parent],
-        ["explain", parent],
-    ):
-        assert words in runner(*command, cwd=place, code=2).err, command
-    with pytest.raises(ConfigError, match="is a sweep of 2 jobs"):
-        package.load(parent, f"sqlite:///{place / 'mlflow.db'}")
-    assert runner("evaluate", best, "split=valid", cwd=place).last.startswith(f"evaluate {best}")
-
-
 def test_a_sweep_goes_on_as_it_was_recorded(place: Path) -> None:
     runner(*SIX, plan("1:raise"), "trainer.epochs=3", cwd=place, code=1)
     parent = family(place).parent.info.run_id
     refused = runner("resume", parent, "optimizer.lr=3", cwd=place, code=2)
     assert "optimizer.lr=3: a sweep goes on as it was recorded" in refused.err
+    assert "one of its jobs by itself: runner resume " in refused.err
     refused = runner("-m", "seed=1,2", f"sweep.resume={parent}", cwd=place, code=2)
     assert "a sweep goes on as it was recorded; leave out seed=1" in refused.err
     refused = runner("-m", "experiments=bad", "seed=7,8", "sweep.resume=last", cwd=place, code=2)

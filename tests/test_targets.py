@@ -228,7 +228,7 @@ def decided(data: dict[str, Any], loss: dict[str, Any]) -> str:
 
 
 def test_the_loss_decides_where_it_can_and_else_the_person(place):
-    counts = np.arange(N) % 25 + 18
+    counts = np.arange(N) % 15 + 18
     kinds: dict[str, Any] = {
         "0/1": LABELS,
         "0./1.": LABELS.astype(float),

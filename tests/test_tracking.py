@@ -404,7 +404,7 @@ def test_the_logged_model_is_served_at_any_batch_size(start: Start, store: str, 
     with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
         drive(run, tracker)
         run.model.train()
-        uri = logged_model.log(tracker.client, tracker.run_id, run.model, run.batch_of(2), run.folder)
+        uri = logged_model.log(tracker.client, tracker.run_id, run)
         assert run.model.training
     assert stores.open_store(store).get_run(tracker.run_id).data.tags["runner.logged_model"] == uri
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
@@ -414,6 +414,8 @@ def test_the_logged_model_is_served_at_any_batch_size(start: Start, store: str, 
         served = mlflow.pyfunc.load_model(uri)
     finally:
         mlflow.set_tracking_uri(before)
+    assert run.best.weights is not None
+    run.model.load_state_dict(run.best.weights)
     run.model.eval()
     for size in (1, 2, 7):
         x = torch.linspace(-1, 1, size).reshape(-1, 1)

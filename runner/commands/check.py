@@ -7,6 +7,7 @@ from runner.settings import Settings
 
 if TYPE_CHECKING:
     from runner.checks import Checked
+    from runner.data import Data, Source
 
 
 def with_settings(settings: Settings, context: Context) -> int:
@@ -19,7 +20,7 @@ def with_settings(settings: Settings, context: Context) -> int:
 
 def show(settings: Settings, found: "Checked", name: str) -> None:
     """The layers, and the cost in numbers, bytes and steps."""
-    from runner import cost, screen
+    from runner import cores, cost, screen
     from runner.memory import size
     from runner.run import steps_per_epoch
 
@@ -28,15 +29,46 @@ def show(settings: Settings, found: "Checked", name: str) -> None:
     batch = min(trainer.batch_size or total, total)
     bill = cost.cost(settings, found.plan, batch)
     console.print(f"{name}: right", soft_wrap=True)
+    console.print("\n".join(_data_lines(found.data)), soft_wrap=True, markup=False, highlight=False)
     console.print(screen.layer_table(found.plan, tuple(found.data.train[0][0].shape)))
     memory = f"weights {size(bill.weights)}, gradients {size(bill.gradients)}"
     memory += f", optimizer {size(bill.optimizer)}, activations {size(bill.activations)}"
     steps = steps_per_epoch(settings, found.data)
+    wanted = "null" if trainer.threads is None else trainer.threads
+    threads = cost.threads(settings, found.plan, batch, found.device)
     lines = (
         f"parameters     {bill.parameters:,}",
         f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
         f"memory         {memory} (a batch of {batch:,})",
         f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",
         f"device         {found.device}",
+        f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={wanted})",
     )
     console.print("\n".join(lines), soft_wrap=True)
+
+
+#: Classes whose examples are counted.
+MOST = 20
+
+
+def _data_lines(data: "Data") -> list[str]:
+    """How the source understood its files, the task, and the sizes of the parts with their classes."""
+    lines = [f"{'data' if i == 0 else '':15}{line}" for i, line in enumerate(data.report)]
+    lines.append(f"{'task':15}{data.task}" + (f" of {len(data.classes):,} classes" if data.classes else ""))
+    parts = {name: part for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
+    lines.append(f"{'examples':15}" + ", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
+    counts = {name: counted for name, part in parts.items() if (counted := _counts(part, len(data.classes)))}
+    for i, name in enumerate(data.classes[:MOST] if counts else ()):
+        each = ", ".join(f"{counted[i]:,} {part}" for part, counted in counts.items())
+        lines.append(f"{'classes' if i == 0 else '':15}{name!r}: {each}")
+    if counts and len(data.classes) > MOST:
+        lines.append(f"{'':15}and {len(data.classes) - MOST:,} more")
+    return lines
+
+
+def _counts(source: "Source", classes: int) -> list[int]:
+    """Examples of each class; empty where the source cannot tell without reading everything."""
+    labels = getattr(source, "labels", getattr(source, "y", None))
+    if not classes or labels is None or labels.is_meta or labels.numel() != len(labels):
+        return []
+    return labels.flatten().long().bincount(minlength=classes).tolist()  # type: ignore[no-any-return]

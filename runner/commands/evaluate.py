@@ -18,20 +18,34 @@ MATTERS = ("seed", "device", "data", "loss", "metrics", "trainer")
 
 
 def with_run(
-    uri: str, run: str, change: Callable[[Settings], Settings], *, split: str = "test", checkpoint: str = "best"
+    uri: str,
+    run: str,
+    change: Callable[[Settings], Settings],
+    *,
+    split: str = "test",
+    checkpoint: str = "best",
+    code: str = "current",
 ) -> int:
-    """Print loss and metrics of the checkpoint on `split`. Nothing is written to the tracking store."""
+    """Print loss and metrics of the checkpoint on `split`. Nothing is written to the tracking store.
+
+    code: current or recorded, of layers, loss, metrics and data of one's own.
+    """
     for key, word, known in (("split", split, SPLITS), ("checkpoint", checkpoint, CHECKPOINTS)):
         if word not in known:
             raise ConfigError(key, f"{word!r} is not one of {', '.join(known)}")
-    from runner import recall, stack
+    from runner import randomness, recall, recorded_code, stack
     from runner.checkpoint import CheckpointError, fill
+    from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
+    recorded_code.report(uri, run_id, code)
     recorded = recall.settings(uri, run_id)
     settings = change(recorded)
     _check(recorded, settings)
-    prepared = _prepared(settings, recall.data(uri, run_id), run_id, settings.data != recorded.data)
+    threads = None
+    if settings.trainer.threads == recorded.trainer.threads:
+        threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
+    prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
     try:
         weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)
@@ -59,25 +73,6 @@ def _check(recorded: Settings, settings: Settings) -> None:
         raise ConfigError("trainer.epochs", "the run only pushed its inputs through; there is no loss to compute")
 
 
-def _prepared(settings: Settings, noted: dict[str, object], name: str, others: bool) -> "Run":
-    """The run's parts, with data that are scaled as those that its model was trained on.
-
-    others: the data are others, and must be of the same kind; to say so, they are read once more.
-    """
-    from runner import again, losses, targets
-    from runner.prepare import prepare
-
-    if others:
-        again.check(targets.read(settings.data, losses.build(settings.loss)), noted)
-    run = prepare(dataclasses.replace(settings, plots=[]), name)
-    try:
-        run.data = again.alike(run.data, noted)
-    except ConfigError:
-        run.close()
-        raise
-    return run
-
-
 def _measured(run: "Run", split: str) -> dict[str, float]:
     source = getattr(run.data, split)
     if source is None:
@@ -87,11 +82,13 @@ def _measured(run: "Run", split: str) -> dict[str, float]:
 
 
 def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
-    """What the run itself has recorded of `names` with the weights of `step`."""
+    """Values that the run itself has recorded of `names` with the weights of `step`."""
     from runner import recall
+    from runner.run import EVAL_LOSS
 
-    points = recall.points(uri, run_id, [name for name in names if not name.startswith("train/")])
-    return {name: values[step] for name, values in points.items() if step in values}
+    recorded = {name: EVAL_LOSS if name == "train/loss" else name for name in names}
+    points = recall.points(uri, run_id, recorded.values())
+    return {name: points[key][step] for name, key in recorded.items() if step in points[key]}
 
 
 def _show(found: dict[str, float], recorded: dict[str, float], run: "Run") -> None:

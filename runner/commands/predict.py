@@ -1,18 +1,17 @@
-"""The outputs of a recorded run's model for the inputs in an .npy file."""
+"""The outputs of a recorded run's model for a table, an array or a folder of images."""
 
+import csv
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import outputs, words
-from runner.lookup import ConfigError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor, nn
 
-#: Examples that go through the model at once.
-BATCH = 1024
+    from runner.data._inputs import Inputs
 
 
 def with_run(
@@ -24,57 +23,41 @@ def with_run(
     checkpoint: str = "best",
     raw: str = "true",
     overwrite: str = "false",
+    code: str = "current",
 ) -> int:
     """Write the model's output for every example in `inputs` to `output`, which must not exist yet.
 
-    raw: false for inputs that are standardized already; see runner.ready.load.
+    inputs: what the run was trained on: a .csv or .parquet file with its columns (and any others), a folder of images,
+        or an .npy or .npz file.
+    output: an .npy file gets the model's outputs as they are; a .csv file a line for each example, with its row or
+        file, the class and each class's probability, or the predicted numbers.
+    raw: false for inputs that are standardized already. code: current or recorded; see runner.ready.load.
     """
-    place = outputs.place(output, ".npy", words.truth("overwrite", overwrite))
-    import numpy as np
-
+    place = outputs.place(output, (".npy", ".csv"), words.truth("overwrite", overwrite))
     from runner import ready, recall
     from runner.checkpoint import CheckpointError
-    from runner.data._files import file as existing
-    from runner.data._numpy import read_npy
+    from runner.data import _inputs
 
-    given = read_npy(existing(inputs, "inputs", "an .npy file with one input per example", "x.npy"), "inputs")
     run_id = recall.find_run(uri, run)
-    data = recall.data(uri, run_id)
-    x = _fitting(given, inputs, ready.example(data))
+    noted = recall.data(uri, run_id)
+    given = _inputs.read(inputs, noted)
     try:
-        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw))
+        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw), code=code)
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1
-    found = _through(model, x)
-    with outputs.whole(place) as beside, beside.open("wb") as file:
-        np.save(file, found, allow_pickle=False)
-    print(f"{output}: {found.shape}, the outputs of the {checkpoint} model of run {run_id} for {len(x):,} examples")
-    if data["classes"]:
-        print(f"classes: {', '.join(data['classes'])}")
+    found = _through(model, given.batches)
+    with outputs.whole(place) as beside:
+        if place.suffix == ".npy":
+            _write_array(beside, found)
+        else:
+            loss = str(recall.settings(uri, run_id).loss.get("name"))
+            _write_table(beside, given, model, loss, found, noted)
+    _show(given, output, tuple(found.shape), f"the {checkpoint} model of run {run_id}", noted["classes"])
     return 0
 
 
-def _fitting(given: "NDArray[Any]", name: str, example: "Tensor") -> "Tensor":
-    """The array as the model's input; ConfigError when its shape or its numbers are others."""
-    import torch
-
-    wanted, found = tuple(example.shape[1:]), given.shape
-    if found[1:] != wanted or not found:
-        shape = "(" + ", ".join(["N", *map(str, wanted)]) + ("," if not wanted else "") + ")"
-        remedy = "; for a single example save x[None]" if found == wanted else ""
-        raise ConfigError("inputs", f"{name!r} has the shape {found}; the run was trained on {shape}{remedy}")
-    kinds = "fiub" if example.is_floating_point() else "iu"
-    if given.dtype.kind not in kinds:
-        words = "numbers" if example.is_floating_point() else "whole numbers"
-        raise ConfigError("inputs", f"{name!r} holds {given.dtype}; the run was trained on {words}: x.astype(...)")
-    if not len(given):
-        raise ConfigError("inputs", f"{name!r} holds no examples; expected at least one")
-    # Standardization is done in double precision, as in training.
-    return torch.from_numpy(given.astype("float64" if example.is_floating_point() else "int64"))
-
-
-def _through(model: "nn.Module", x: "Tensor") -> "NDArray[np.floating[Any]]":
+def _through(model: "nn.Module", batches: Iterable["Tensor"]) -> "Tensor":
     import torch
 
     from runner.ready import Standardize
@@ -83,8 +66,35 @@ def _through(model: "nn.Module", x: "Tensor") -> "NDArray[np.floating[Any]]":
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
     with torch.no_grad():
         parts = []
-        for part in torch.split(x, BATCH):
+        for part in batches:
             if part.is_floating_point() and not isinstance(first, Standardize):
                 part = part.to(dtype)
             parts.append(model(part))
-    return torch.cat(parts).numpy()
+    return torch.cat(parts)
+
+
+def _write_array(place: Path, found: "Tensor") -> None:
+    import numpy as np
+
+    with place.open("wb") as file:
+        np.save(file, found.numpy(), allow_pickle=False)
+
+
+def _write_table(
+    place: Path, given: "Inputs", model: "nn.Module", loss: str, found: "Tensor", noted: dict[str, Any]
+) -> None:
+    from runner import predicted
+
+    columns = {given.heading: given.names, **predicted.columns(model, loss, found, noted)}
+    with place.open("w", newline="", encoding="utf-8") as file:
+        lines = csv.writer(file, lineterminator="\n")
+        lines.writerow(columns)
+        lines.writerows(zip(*columns.values(), strict=True))
+
+
+def _show(given: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
+    print(f"{output}: {shape}, the outputs of {model} for {len(given.names):,} examples")
+    if given.said:
+        print(given.said)
+    if classes:
+        print(f"classes: {', '.join(classes)}")

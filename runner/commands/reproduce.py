@@ -1,4 +1,4 @@
-"""A recorded run once more, from its configuration: identical to the last bit, or the first difference."""
+"""A recorded run once more, from its configuration: identical to the last bit, close to it, or the first difference."""
 
 import contextlib
 import dataclasses
@@ -21,13 +21,16 @@ TOGETHER = "sweep.together"
 UNSEEN = ("checkpoint.", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
 
 
-def with_run(uri: str, run: str) -> int:
+def with_run(uri: str, run: str, *, code: str = "current") -> int:
     """Train again and compare every recorded value and the weights' SHA-256; 0 only if all are identical.
 
+    On another device than the processor, a run without trainer.deterministic=true has bits that are decided anew each
+    time: 0 then also if every loss is as close as rounding leaves it (`reproduction.tolerance`).
     The tracking store is only read. An interrupted run is repeated up to its last recorded step, one that a sweep
     has pruned up to that epoch.
+    code: current or recorded, of everything of one's own.
     """
-    from runner import recall, reproduction
+    from runner import recall, recorded_code, reproduction
     from runner.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
@@ -36,7 +39,7 @@ def with_run(uri: str, run: str) -> int:
     recorded = recall.points(uri, run_id, reproduction.counted(names))
     _check(run_id, status, tags, settings, recorded)
     steps = max(recorded["train/loss"])
-    _say(f"run {run_id}, {status}, {steps:,} steps")
+    _say(f"run {run_id}, {status}, {steps:,} steps", *recorded_code.use(uri, run_id, code))
     with Signals() as signals:
         again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
         if TOGETHER in tags:
@@ -57,7 +60,9 @@ def with_run(uri: str, run: str) -> int:
         finally:
             again.close()
     found = {name: dict(values) for name, values in again.history.items()}
-    return _report(run_id, recorded, reproduction.compare(recorded, found, status == "FINISHED"), weights, digests)
+    differences = reproduction.compare(recorded, found, status == "FINISHED")
+    rounds = settings.trainer.precision if _rounds(again) else ""
+    return _report(run_id, recorded, differences, weights, digests, rounds)
 
 
 def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, recorded: "Points") -> None:
@@ -80,23 +85,33 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
 
 def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
     """Ready to train as it was then: threads and device as recorded, as far as they are here."""
-    import torch
-
+    from runner import cost
     from runner import environment as here
+    from runner import reproduction
     from runner.prepare import prepare
 
-    usual, threads = torch.get_num_threads(), int(tags.get("threads", 0)) or settings.trainer.threads
-    trainer = dataclasses.replace(settings.trainer, threads=threads, time_limit=None)
+    threads = int(tags.get("threads", 0)) or None
+    trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
-    again = prepare(settings, name)
+    again = prepare(settings, name, threads)
     differences = here.differences(environment, again.device)
     _say(*differences or ["versions, device and git commit are as recorded"])
+    total = len(again.data.train)  # type: ignore[arg-type]
+    usual = cost.threads(settings, again.stack, min(trainer.batch_size or total, total), again.device)
     if threads and threads != usual:
         _say(f"threads: set to {threads} as recorded; here it would be {usual}")
-    if again.device.type != "cpu" and not trainer.deterministic:
-        _say(f"device {again.device}: trained without trainer.deterministic=true, equal bits are a matter of luck")
+    if _rounds(again):
+        _say(
+            f"device {again.device} without trainer.deterministic=true: every training decides the last bits anew;"
+            f" {reproduction.words(trainer.precision)}"
+        )
     return again
+
+
+def _rounds(run: "Run") -> bool:
+    """Whether the device may add up in another order each time."""
+    return run.device.type != "cpu" and not run.settings.trainer.deterministic
 
 
 def _device(recorded: str) -> str:
@@ -139,10 +154,16 @@ def _report(
     differences: list["Difference"],
     weights: dict[str, tuple[int, str]],
     digests: "Digests",
+    rounds: str,
 ) -> int:
+    """rounds: the precision of a run whose losses need only be close; "" where all bits count."""
+    from runner import reproduction
+
+    shares = {d: reproduction.share(d, recorded, rounds) for d in differences} if rounds else {}
     for name, values in recorded.items():
-        wrong = sum(d.name == name for d in differences)
-        _say(f"{name}: {len(values):,} values, {'identical' if not wrong else f'{wrong:,} differ'}")
+        wrong = [d for d in differences if d.name == name]
+        within = f", at most {max(map(shares.__getitem__, wrong)):.2g} of what is allowed" if rounds and wrong else ""
+        _say(f"{name}: {len(values):,} values, {'identical' if not wrong else f'{len(wrong):,} differ{within}'}")
     others = []
     for name, (step, sha256) in weights.items():
         found = digests.taken.get(step, "none")
@@ -155,6 +176,11 @@ def _report(
         _say(f"reproduce {run_id} identical values={total} weights={weights['last'][1]}")
         return 0
     first = differences[0] if differences else None
+    if rounds and max(shares.values(), default=0.0) <= 1:
+        _say(f"reproduce {run_id} close values={len(differences)}/{total} weights={','.join(others) or 'none'}")
+        return 0
+    if rounds:
+        first = next(d for d in differences if shares[d] > 1)
     told = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.found!r}" if first else ""
     _say(f"reproduce {run_id} different values={len(differences)}/{total} weights={','.join(others) or 'none'} {told}")
     return 1

@@ -60,18 +60,18 @@ def record(
     experiment, limit = told.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
     goal = (told.uri, experiment, named(context, told), *identity(run, context, run_id, drift))
-    status, values = "FAILED", {}
+    status, values = "FAILED", dict[str, float | str]()
     try:
         with tracking.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
             begun(run_id)
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
-            watch = screen.watching(console, settings.trainer.epochs, run.steps)
+            watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
             garbage.usual()
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
-                logged_model.log(tracker.client, run_id, run.model, run.batch_of(2), run.folder)
+                logged_model.log(tracker.client, run_id, run)
             tracker.drain()
             signals.check()
         status = "FINISHED"
@@ -89,6 +89,9 @@ def record(
         if run_id and not console.quiet:
             with contextlib.suppress(RuntimeError):  # a device that failed gives no figures either
                 values = run.last_values()
+                if "test/loss" in values:
+                    step = run.history["test/loss"][-1][0]
+                    values |= {"test.checkpoint": settings.trainer.test_checkpoint, "test.step": str(step)}
             print(screen.result(run_id, status, values), flush=True)
 
 
@@ -99,18 +102,20 @@ def named(context: Context, told: Tracking) -> str:
 
 def identity(
     run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Tags, params and text files that say what this run is; of one that goes on, what it is continued with."""
+) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
+    """Tags, params and files that say what this run is; of one that goes on, what it is continued with."""
     return _identity(run, context) if not run_id or not run.state.step else _again(run, context, drift or {})
 
 
-def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Tags, params and text files that say what this run is."""
-    from runner import environment
+def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
+    """Tags, params and files that say what this run is."""
+    from runner import environment, own_code
 
+    code, kept = own_code.record()
     tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
-    tags |= context.tags
+    tags |= context.tags | code
     files = {
+        **kept,
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),
         "data.json": json.dumps(noted(run.data), indent=2, default=str) + "\n",
@@ -120,13 +125,14 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
 
 def _again(
     run: "Run", context: Context, drift: dict[str, str]
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
     """The same of a run that is continued: what it was made with stays, what it is continued with is added."""
-    from runner import environment
+    from runner import environment, own_code
 
     step = run.state.step
-    tags = {**drift, "runner.resumed": f"after step {step}"}
-    files = {f"environment-{step}.txt": environment.text(context.overrides, run.device)}
+    code, kept = own_code.drifted(step)
+    tags = {**drift, **code, "runner.resumed": f"after step {step}"}
+    files = {**kept, f"environment-{step}.txt": environment.text(context.overrides, run.device)}
     return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
 
 
@@ -137,6 +143,7 @@ def noted(data: "Data") -> dict[str, Any]:
     x = data.train[0][0]
     example = {"shape": list(x.shape), "dtype": "float32" if x.is_floating_point() else str(x.dtype).split(".")[1]}
     told = {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
+    told |= {"report": list(data.report)} if data.report else {}
     return {**told, "sha256": fingerprint(data)}
 
 
@@ -150,9 +157,9 @@ def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     sizes = ", ".join(
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
-    report = [data.report[0]] if data.report else []
-    lines = [*report, f"device {run.device}; examples: {sizes}"]
-    return "\n".join([*lines, f"run {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"])
+    understood = f"{data.report[0]}\n" if data.report else ""
+    place = f"run {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"
+    return f"{understood}device {run.device}; examples: {sizes}\n{place}"
 
 
 def params(value: Any, key: str = "") -> dict[str, str]:

@@ -59,8 +59,8 @@ class Data:
     classes: the classes' or labels' names in the order of their indices; empty for regression.
     notes: what was done to the data that a later user of the model must repeat, as plain values:
         e.g. {"features": [...], "mean": [...], "std": [...]} for a standardized table.
-    report: lines that say how the source understood its files, for people. The first is the summary, which names and
-        counts what was left out.
+    report: lines that say how the source understood its files, for people: first a summary, which counts and names
+        what was left out, then a line for each column or folder.
     guess: what y holds in its file where the source was not given the task and took it from there: "decimals", "whole"
         (numbers) or "words" (text, true and false). The loss may decide otherwise.
     """

@@ -7,7 +7,7 @@ from runner.lookup import ConfigError, did_you_mean
 
 def file(path: str | None, key: str, what: str, example: str) -> Path:
     """The file `path`, relative to the working directory; ConfigError when there is none."""
-    found = _existing(path, key, what, example)
+    found = existing(path, key, what, example)
     if found.is_dir():
         raise ConfigError(key, f"{str(path)!r} is a folder; expected {what}, e.g. {key}={example}")
     return found
@@ -15,13 +15,14 @@ def file(path: str | None, key: str, what: str, example: str) -> Path:
 
 def folder(path: str | None, key: str, what: str, example: str) -> Path:
     """The folder `path`, relative to the working directory; ConfigError when there is none."""
-    found = _existing(path, key, what, example)
+    found = existing(path, key, what, example)
     if not found.is_dir():
         raise ConfigError(key, f"{str(path)!r} is a file; expected {what}, e.g. {key}={example}")
     return found
 
 
-def _existing(path: str | None, key: str, what: str, example: str) -> Path:
+def existing(path: str | None, key: str, what: str, example: str) -> Path:
+    """The file or folder `path`, relative to the working directory; ConfigError when there is none."""
     if not path:
         raise ConfigError(key, f"missing; give {what}, e.g. {key}={example}")
     found = Path(path).expanduser()

@@ -1,135 +1,170 @@
-"""A CSV or Parquet file as a pandas frame, and its columns as numbers."""
+"""A CSV or Parquet file as a pandas frame whose columns have the names that its first line gives."""
 
 import csv
+import re
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from runner.data._values import Array, Values, floats
 from runner.lookup import ConfigError, did_you_mean
 
-#: Texts that one column may hold. Each becomes a column of 0 and 1; a name or a date in every row would be hundreds.
-MOST = 100
-
 Frame = Any  # pandas.DataFrame: importing pandas takes a second, and most runs read no table
-Column = Any  # pandas.Series
+
+#: What may stand between the values of a line, with its name.
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+#: Lines at the beginning of a CSV file that decide which of them it is.
+LINES = 20
 
 
-def read(found: Path, key: str = "data.path") -> Frame:
-    """The file's rows; ConfigError when it is not a table with a row of names and a row of values."""
+class Header(NamedTuple):
+    """The columns' names, stripped of spaces, and what separates the values of a line."""
+
+    names: list[str]
+    separator: str
+
+
+def read(found: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Frame:
+    """The file's rows; ConfigError when it is not a table with a row of names and a row of values.
+
+    texts: columns that are text even if all that they hold in this file looks like numbers.
+    A column without a name is called `Unnamed: 3` by its place from 0, as pandas does it.
+    """
     import pandas
 
-    readers = {".csv": lambda: pandas.read_csv(found, low_memory=False), ".parquet": lambda: pandas.read_parquet(found)}
-    if found.suffix.lower() not in readers:
-        raise ConfigError(key, f"{str(found)!r} ends in {found.suffix!r}; expected .csv or .parquet")
+    kind = found.suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise ConfigError(
+            key,
+            f"{str(found)!r} ends in {found.suffix!r}; expected .csv or .parquet (commas, semicolons or tabs between"
+            " the values of a .csv file are all understood)",
+        )
     try:
-        frame = readers[found.suffix.lower()]()
-    except (ValueError, OSError) as error:  # pandas' and Arrow's own errors are ValueErrors
+        frame = _read_csv(found, key, set(texts)) if kind == ".csv" else _read_parquet(found, key)
+    except ConfigError:
+        raise
+    except UnicodeError as error:
+        raise ConfigError(
+            key,
+            f"{str(found)!r} cannot be read as a table: it is no UTF-8 text; write it again, pandas:"
+            f" pandas.read_csv({str(found)!r}, encoding='latin-1').to_csv('utf8.csv', index=False)",
+        ) from error
+    except (ValueError, OSError, csv.Error) as error:  # pandas' and Arrow's own errors are ValueErrors
         raise ConfigError(key, f"{str(found)!r} cannot be read as a table: {str(error).strip()}") from error
-    if found.suffix.lower() == ".csv" and not isinstance(frame.index, pandas.RangeIndex):
-        raise ConfigError(key, f"rows of {str(found)!r} have more values than its first line has names")
-    if found.suffix.lower() == ".csv":
-        _refuse_twins(found, key)
+    except pandas.errors.ParserWarning as error:
+        raise ConfigError(
+            key, f"rows of {str(found)!r} have more values than its first line has names; give each column a name"
+        ) from error
     if not len(frame):
         raise ConfigError(key, f"{str(found)!r} has no rows; expected a line of names and one line per example")
-    return frame.set_axis(frame.columns.map(str), axis=1)
+    return frame
 
 
-def _refuse_twins(found: Path, key: str) -> None:
-    """pandas calls a second column `a` silently `a.1`."""
-    with found.open(newline="", encoding="utf-8-sig") as lines:
-        names = next(csv.reader(lines), [])
-    twins = sorted({name for name in names if names.count(name) > 1})
-    if twins:
-        raise ConfigError(key, f"{str(found)!r} has several columns called {_list(twins)}; give each a name of its own")
+def header(found: Path) -> Header:
+    """What the first lines of a CSV file say."""
+    with found.open(newline="", encoding="utf-8-sig") as file:
+        lines = [line for line, _ in zip((line for line in file if line.strip()), range(LINES), strict=False)]
+    separator = _separator(lines)
+    names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
+    return Header([name.strip() for name in names], separator)
+
+
+def has_name(name: str) -> bool:
+    """Whether a column was given a name. pandas writes the rows' index as a first column without one."""
+    return not re.fullmatch(r"Unnamed: \d+(\.\d+)*|__index_level_\d+__", name)
 
 
 def need(frame: Frame, names: list[str], key: str) -> None:
-    """Refuse names that are no columns, and columns with missing values."""
-    columns = list(frame.columns)
+    """Refuse names that are no columns."""
+    columns = set(frame.columns)
     for name in names:
         if name not in columns:
-            hint = "; expected commas between columns" if len(columns) == 1 else ""
+            there = list(frame.columns)
+            hint = "; expected commas, semicolons or tabs between columns" if len(there) == 1 else ""
             raise ConfigError(
-                key, f"there is no column {name!r}{did_you_mean(name, columns)} (there are {_list(columns)}{hint})"
+                key, f"there is no column {name!r}{did_you_mean(name, there)} (there are {listed(there)}{hint})"
             )
-    missing = frame[names].isna().sum()
-    if missing.any():
-        counts = ", ".join(f"{name!r} in {n:,}" for name, n in missing.items() if n)
-        raise ConfigError(
-            key,
-            f"values are missing: {shorten(counts, 300)} of {len(frame):,} rows (empty cells, NA, null and None count);"
-            " fill them in, drop those rows (pandas: frame.dropna()), or leave the column out with data.features",
-        )
 
 
-def values(column: Column, key: str) -> Array:
-    """A column as an array of float64, bool or text."""
-    from pandas.api import types
-
-    if isinstance(column.dtype, types.CategoricalDtype) or types.is_string_dtype(column):
-        _refuse_mixed(column, key)
-        return np.asarray(column.astype(str).tolist(), dtype=np.str_)
-    if types.is_bool_dtype(column):
-        return np.asarray(column.to_numpy(dtype=bool))
-    if types.is_numeric_dtype(column):
-        numbers = column.to_numpy(dtype=np.float64)
-        floats(Values(numbers, f"column {column.name!r}, row ", key))
-        return np.asarray(numbers)
-    raise ConfigError(
-        key,
-        f"column {column.name!r} holds {column.dtype}; expected numbers, true/false or text:"
-        " convert it, or leave it out with data.features",
-    )
+def listed(names: Iterable[Any]) -> str:
+    """The names in quotes, as many as a message can hold."""
+    return shorten(", ".join(repr(name) for name in names), 300)
 
 
-def categories(frame: Frame, columns: list[str]) -> dict[str, list[str]]:
-    """The different texts of each column that holds text, sorted."""
-    found = {name: values(frame[name], "data.features") for name in columns}
-    texts = {name: np.unique(array).tolist() for name, array in found.items() if array.dtype.kind == "U"}
-    for name, different in texts.items():
-        if len(different) > MOST:
-            others = ",".join(column for column in columns if column != name)
-            raise ConfigError(
-                "data.features",
-                f"column {name!r} holds {len(different):,} different texts; expected at most {MOST}, each of which"
-                f" becomes a column of 0 and 1; leave it out, data.features=[{shorten(others, 60)}], or turn it into"
-                " numbers",
-            )
-    return texts
-
-
-def expand(frame: Frame, columns: list[str], texts: dict[str, list[str]]) -> NDArray[np.float64]:
-    """The columns side by side as numbers: true is 1, and a text has a column of 0 and 1 for each value it can have."""
-    return np.hstack([_expand(frame[name], texts.get(name)) for name in columns])
-
-
-def _expand(column: Column, texts: list[str] | None) -> NDArray[np.float64]:
-    array = values(column, "data.features")
-    if texts is None:
-        return array.astype(np.float64)[:, None]
-    for text in np.unique(array).tolist():
-        if text not in texts:
-            raise ConfigError("data.features", f"column {column.name!r} holds {text!r}; expected one of {_list(texts)}")
-    return np.stack([array == text for text in texts], axis=1).astype(np.float64)
-
-
-def _refuse_mixed(column: Column, key: str) -> None:
-    """Numbers with a few words between them, such as `?` for a missing value, would pass for text."""
+def _read_csv(found: Path, key: str, texts: set[str]) -> Frame:
     import pandas
 
-    words = pandas.to_numeric(column.astype(object), errors="coerce").isna().to_numpy()
-    if words.any() and words.sum() < len(words) / 2:
-        row = int(words.argmax())
-        raise ConfigError(
-            key,
-            f"column {column.name!r} holds numbers, but {column.iloc[row]!r} in row {row} and {int(words.sum()):,} of"
-            f" {len(words):,} rows hold text; replace it by a number, or drop those rows",
+    names, separator = header(found)
+    _refuse_values(names, found, key)
+    _refuse_twins(names, found, key)
+    names = _named(names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pandas.errors.ParserWarning)
+        return pandas.read_csv(
+            found,
+            sep=separator,
+            header=0,
+            names=names,
+            index_col=False,  # a comma at the end of every line but the first would make an index of the first column
+            skipinitialspace=True,
+            dtype=dict.fromkeys(texts & set(names), "str"),
+            encoding="utf-8-sig",
+            low_memory=False,
         )
 
 
-def _list(names: list[str]) -> str:
-    return shorten(", ".join(repr(name) for name in names), 300)
+def _read_parquet(found: Path, key: str) -> Frame:
+    import pandas
+
+    frame = pandas.read_parquet(found)
+    named = [name for name in frame.index.names if name is not None]
+    frame = frame.reset_index(named) if named else frame
+    names = [str(name).strip() for name in frame.columns]
+    _refuse_twins(names, found, key)
+    return frame.set_axis(_named(names), axis=1).reset_index(drop=True)
+
+
+def _separator(lines: list[str]) -> str:
+    """Gives the first line the most columns, and every line as many: commas, where several do."""
+    widths = {}
+    for separator in SEPARATORS:
+        found = [len(row) for row in csv.reader(lines, delimiter=separator, skipinitialspace=True)]
+        even = all(width in (found[0], found[0] + 1) for width in found[:-1])  # the last may go on in further lines
+        widths[separator] = (even and found[0] > 1, found[0]) if found else (False, 0)
+    return max(widths, key=lambda separator: widths[separator])
+
+
+def _named(names: list[str]) -> list[str]:
+    """pandas' names for the columns without one."""
+    named: list[str] = []
+    taken = set(names)
+    for place, name in enumerate(names):
+        if not name:
+            name = f"Unnamed: {place}"
+            while name in taken:
+                name += ".1"
+            taken.add(name)
+        named.append(name)
+    return named
+
+
+def _refuse_twins(names: list[str], found: Path, key: str) -> None:
+    """pandas calls a second column `a` silently `a.1`."""
+    seen: set[str] = set()
+    twins = sorted({name for name in names if name and (name in seen or seen.add(name))})  # type: ignore[func-returns-value]
+    if twins:
+        raise ConfigError(
+            key, f"{str(found)!r} has several columns called {listed(twins)}; give each a name of its own"
+        )
+
+
+def _refuse_values(names: list[str], found: Path, key: str) -> None:
+    """A file that begins with its first example would lose it, and its columns would be called 5.1 and 3.5."""
+    values = [name for name in names if re.fullmatch(r"[+-]?\d*\.\d+([eE][+-]?\d+)?|[+-]\d+", name)]
+    if 2 * len(values) > len(names):
+        raise ConfigError(
+            key,
+            f"the first line of {str(found)!r} holds values, {listed(values[:3])}, where names are expected; put a line"
+            " with the columns' names before it",
+        )

@@ -13,7 +13,7 @@ def parts(total: int, valid: float, test: float, seed: int, strata: Tensor | Non
 
     Raises ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
     """
-    _check(valid, test)
+    check_fractions(valid, test)
     if not total:
         raise ConfigError("data", "the data has no examples; expected at least one to train on")
     train, *held = split(total, valid, test, seed, strata)
@@ -52,7 +52,8 @@ def _take(examples: Tensors, index: Tensor) -> Tensors:
     return Tensors(examples.x[index], examples.y[index])
 
 
-def _check(valid: float, test: float) -> None:
+def check_fractions(valid: float, test: float) -> None:
+    """Raise ConfigError for fractions outside of [0, 1), or which leave nothing to train on."""
     for key, fraction in (("data.valid", valid), ("data.test", test)):
         if not 0 <= fraction < 1:
             raise ConfigError(key, f"{fraction:g} is not a fraction; expected 0 (none) up to below 1, e.g. {key}=0.15")

@@ -41,7 +41,7 @@ def draw(run: Subject) -> "Figure":
     rows = maps(run.model, x)
     note = f"the first {DOWN} of {len(rows)} layers" if len(rows) > DOWN else ""
     height = 0.85 + ROW * (1 + min(len(rows), DOWN)) + 0.3
-    figure = _style.page(f"Feature maps: first example of the {words} data", run.name, height, note)
+    figure = _style.page(f"Feature maps: first example of the {words} data", run.title, height, note)
     sheet = _style.sheet(figure)
     _draw_input(sheet, x, _target(run.data, y))
     for place, (name, output) in enumerate(rows[:DOWN], start=1):
@@ -58,7 +58,7 @@ def maps(model: nn.Module, x: Tensor) -> list[tuple[str, Tensor]]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             output = output[0] if isinstance(output, tuple) else output
             # A copy: the next layer may work in place.
-            seen.append((f"{name}: {type(layer).__name__}".removeprefix(": "), output[0].float().cpu().clone()))
+            seen.append((f"{name}: {type(layer).__name__}".removeprefix(": "), output[0].float().clone()))
 
         return layer.register_forward_hook(hook)
 
@@ -66,7 +66,7 @@ def maps(model: nn.Module, x: Tensor) -> list[tuple[str, Tensor]]:
     try:
         with _evaluating(model), torch.no_grad():
             # Not model(x): a compiled model would not call the hooks.
-            model.forward(_as_model(model, x.unsqueeze(0)))
+            model.forward(_as_model(model, x.unsqueeze(0).clone()))  # its first layer may work in place
     finally:
         for hook in hooks:
             hook.remove()
@@ -85,8 +85,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _as_model(model: nn.Module, x: Tensor) -> Tensor:
-    parameter = next(model.parameters(), x)
-    return x.to(parameter.device, parameter.dtype if x.is_floating_point() else None)
+    return x.to(next(model.parameters(), x).dtype) if x.is_floating_point() else x
 
 
 def _scales(outputs: list[Tensor]) -> str:
@@ -107,7 +106,7 @@ def _target(data: Data, y: Tensor) -> str:
 def _draw_input(sheet: "Axes", x: Tensor, target: str) -> None:
     image = picture(x)
     if image is None:
-        _draw_row(sheet, 0.85, "input", x.float().cpu(), target)
+        _draw_row(sheet, 0.85, "input", x.float(), target)
         return
     _head(sheet, 0.85, "input", x, target)
     _style.place(sheet, image, 0.2, 0.95, TILE)

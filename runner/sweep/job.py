@@ -11,7 +11,7 @@ import yaml
 
 from runner import secrets, spool
 from runner.context import Context
-from runner.errors import ConfigError
+from runner.errors import ConfigError, OutOfMemory
 from runner.settings import Settings, made
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
@@ -93,12 +93,15 @@ def configured(job: Job, told: Told) -> tuple[Settings, Context]:
 
 def begin(job: Job, settings: Settings, told: Told) -> "Run":
     """Everything checked and built; of a job that was interrupted, as far on as its newest checkpoint."""
+    from runner import randomness, recall
     from runner.commands import resume
     from runner.prepare import prepare
 
+    threads = None
     if job.run_id:
         resume.deliver(told.uri, job.run_id)
-    made = prepare(settings, told.study)
+        threads = randomness.recorded(settings.trainer, recall.facts(told.uri, job.run_id)[1])
+    made = prepare(settings, told.study, threads)
     if job.run_id:
         resume.restored(made, told.uri, job.run_id)
     return made
@@ -145,7 +148,7 @@ def failed(
 
 def _in_words(job: Job, error: Exception) -> str:
     """What a user wrote is said in a line, everything else with its traceback."""
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError | OutOfMemory):
         return f"job {job.number} ({job.name}): {error}\n"
     return "".join(traceback.format_exception(error))
 

@@ -1,6 +1,5 @@
 """What our own plots look at in a run that is trained, small enough to be handed to another process."""
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from runner import plots
+from runner import host, plots
 from runner.data import Data, Source, Tensors
 
 if TYPE_CHECKING:
@@ -23,6 +22,7 @@ class Portrait:
     """A `plots.Subject`, on the CPU. Of parts of the data that no plot sends through the model: the first example."""
 
     name: str
+    title: str
     history: dict[str, list[tuple[int, float]]]
     data: Data
     model: nn.Module
@@ -35,7 +35,7 @@ class Portrait:
                 return self.predicted[part]
         assert isinstance(source, Tensors)
         with torch.no_grad():
-            return source.x, source.y, self.model.eval()(source.x)
+            return source.x, source.y, self.model.eval()(source.x.clone())  # its first layer may work in place
 
 
 def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
@@ -52,8 +52,8 @@ def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
     data: dict[str, Any] = {
         part: Tensors(*predicted[part][:2]) if part in wanted else _first(source) for part, source in sources.items()
     }
-    model = run.model if run.device.type == "cpu" else copy.deepcopy(run.model).cpu()
-    return Portrait(run.name, run.history, replace(run.data, **data), model, predicted)
+    model = run.model if run.device.type == "cpu" else host.module(run.model)
+    return Portrait(run.name, run.title, run.history, replace(run.data, **data), model, predicted)
 
 
 def _size(of: Source | nn.Module) -> float:
@@ -65,4 +65,4 @@ def _size(of: Source | nn.Module) -> float:
 
 def _first(source: Source) -> Tensors:
     x, y = source[0]
-    return Tensors(x.unsqueeze(0).cpu().clone(), y.unsqueeze(0).cpu().clone())  # a view would bring all of it along
+    return Tensors(*(host.copied(part.unsqueeze(0)) for part in (x, y)))  # a view would bring all of it along

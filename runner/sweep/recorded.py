@@ -2,19 +2,24 @@
 
 from typing import Any
 
-from runner import recall, reconcile, stores
+from runner import own_code, recall, reconcile, recorded_code, stores
 from runner.errors import ConfigError
 from runner.sweep import manifest, rows
 from runner.sweep.manifest import Manifest
+
+#: What was typed as code=... for the sweep that this process goes on with; see recorded_code.take_up.
+code = [""]
 
 
 def plan(uri: str, run_id: str) -> Manifest:
     """The manifest of a recorded sweep, each job with the run that it has.
 
-    Raises ConfigError while one of its jobs is still at work.
+    Raises ConfigError while one of its jobs is still at work, and where files of one's own are others than theirs.
     """
-    found = manifest.read(recall.text(uri, run_id, manifest.NAME))
-    for number, run in _refuse_live(uri, run_id).items():
+    found, children = manifest.read(recall.text(uri, run_id, manifest.NAME)), _refuse_live(uri, run_id)
+    codes = {run.data.tags.get(own_code.TAG): run.info.run_id for run in children.values()}
+    recorded_code.take_up(uri, [codes[sha256] for sha256 in codes if sha256], code[0], f"sweep {run_id}")
+    for number, run in children.items():
         for job in found.jobs:
             if job.number == number:
                 job.run_id = run.info.run_id
@@ -24,23 +29,28 @@ def plan(uri: str, run_id: str) -> Manifest:
 def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
     """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing left to do).
 
-    Of `last`, the newest run, the sweep that it is a job of; the job itself if the sweep has come to its end and
-    `words` change what a single run goes on with.
+    Raises ConfigError for `words` that change what a single run goes on with, if it is a sweep.
     """
     from runner.commands.resume import deliver
 
     run_id = recall.find(uri, run)
-    parent = recall.facts(uri, run_id)[1].get(rows.PARENT)
-    single = any(not word.lstrip("+").startswith("hydra") for word in words)
-    if run == "last" and parent and not (single and recall.facts(uri, parent)[0] == "FINISHED"):
-        run_id = parent
     status, tags, _ = recall.facts(uri, run_id)
     if rows.JOBS not in tags:
         return [], ""
+    recall.say_last(run, recall.run(uri, run_id))
+    for word in words:
+        if not word.lstrip("+").startswith(("hydra", "code=")):
+            best = tags.get("sweep.best", "RUN")
+            raise ConfigError(
+                "",
+                f"{word}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed;"
+                f" one of its jobs by itself: runner resume {best} {word}",
+            )
     if status == "RUNNING":
         raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
     _refuse_live(uri, run_id)
     deliver(uri, run_id)
+    code[0] = next((word.partition("=")[2] for word in words if word.startswith("code=")), "")
     over = f"sweep {run_id} is FINISHED: there is nothing left of its {tags[rows.JOBS]} jobs"
     over = over if status == "FINISHED" else ""
     return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], over

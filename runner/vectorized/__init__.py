@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from runner import host, memory
 from runner.events import Observer, Step
 from runner.finite import Diverged
 from runner.run import Run, conclude, tell
@@ -30,6 +31,7 @@ class Member:
         return self.error is None and not self.run.stopped and self.run.state.step < self.run.steps
 
 
+@memory.told
 def drive_many(
     runs: Sequence[Run],
     observers: Sequence[Iterable[Observer]],
@@ -72,7 +74,7 @@ def _until_one_ends(members: list[Member], stop: Stop, ended: Ended) -> list[Mem
 
 def _step(team: Team, members: list[Member]) -> None:
     losses = team.step()
-    values = losses.tolist()
+    values = host.numbers(losses)
     _look(team, members)
     for member, loss, value in zip(members, losses.unbind(), values, strict=True):
         try:

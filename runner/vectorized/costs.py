@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.losses import ELEMENTWISE
-
+#: Losses that are the mean or the sum over all numbers of what each costs.
+ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss, nn.BCELoss)
 #: (outputs, targets), both of shape (N, batch, ...) -> (N,).
 Losses = Callable[[Tensor, Tensor], Tensor]
 
@@ -17,14 +17,10 @@ def losses(loss: nn.Module) -> Losses:
     """What `loss` gives for each model."""
     if isinstance(loss, ELEMENTWISE):
         return _elementwise(loss)
-    if type(loss) is nn.CrossEntropyLoss and _is_plain(loss):
+    # Of targets that are left out, the loss is `losses.Counted`.
+    if type(loss) is nn.CrossEntropyLoss and loss.weight is None:
         return _cross_entropy(loss)
     return lambda output, target: torch.stack([loss(o, t) for o, t in zip(output, target, strict=True)])
-
-
-def _is_plain(loss: nn.CrossEntropyLoss) -> bool:
-    """Whether every example counts as much as another, as `losses.weigh` sees it."""
-    return loss.weight is None and loss.ignore_index < 0
 
 
 def _elementwise(loss: Any) -> Losses:

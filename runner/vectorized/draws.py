@@ -12,7 +12,7 @@ class Draws:
 
     def __init__(self, states: Sequence[dict[str, Any]], device: torch.device) -> None:
         self.states, self.device = list(states), device
-        self.key = device.type if device.type in ("cuda", "mps") else "torch"
+        self.key = "torch" if device.type == "cpu" else device.type
         self.generators = [torch.Generator(device) for _ in states]
         for generator, state in zip(self.generators, states, strict=True):
             generator.set_state(state[self.key])

@@ -70,6 +70,7 @@ def key(run: Run) -> Any:
             _layers(run.stack),
             [(name, tuple(p.shape), p.dtype) for name, p in run.model.state_dict().items()],
             run.settings.loss,
+            type(run.loss),
             [repr(v) for v in run.loss.buffers()],
             _shapes(run.data),
             type(run.state.optimizer),
@@ -77,7 +78,7 @@ def key(run: Run) -> Any:
             trainer.batch_size,
             trainer.drop_last,
             trainer.deterministic,
-            trainer.threads,
+            run.threads,
             trainer.time_limit,  # which ends all of them
             run.device,
             run.state.step % run.steps_per_epoch,

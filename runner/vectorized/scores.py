@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner import metrics
+from runner import host, metrics
 from runner.data import Data
 from runner.run import Run
 
@@ -48,7 +48,7 @@ class Scores:
 
     def values(self) -> list[dict[str, float]]:
         """Of each of the chosen runs."""
-        together = {name: (sums / self._seen).tolist() for name, sums in self._sums.items()}
+        together = {name: host.numbers(sums / self._seen) for name, sums in self._sums.items()}
         return [
             {
                 key: value

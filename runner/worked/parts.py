@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from runner import host
+
 Array = NDArray[np.float64]
 Index = tuple[int, ...]
 #: One range of positions per dimension; outside of 0..size-1 is padding.
@@ -131,7 +133,7 @@ def tolerance(value: float, scale: float) -> float:
 
 def array(tensor: Tensor) -> Array:
     """The tensor's numbers in double precision."""
-    return tensor.detach().cpu().double().numpy()
+    return host.array(host.tensor(tensor).double())
 
 
 def bare(layer: Any, x: Array) -> Padded:

@@ -1,0 +1,81 @@
+"""What each loss of torch takes for output and targets."""
+
+from dataclasses import dataclass, replace
+
+from torch import nn
+
+#: Kinds of targets whose shape is not that of the output.
+BY_CLASS = ("classes", "classes_or_shares")
+MORE_INPUTS = "takes more than the output and the targets; use another, or write one in experiments/ that calls it"
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What a loss takes.
+
+    targets:
+        numbers: any, of the output's shape.
+        zero_to_one: from 0 to 1, of the output's shape.
+        minus_one_one: -1 or 1, of the output's shape.
+        counts: 0 or more, of the output's shape.
+        shares: of the output's shape, from 0 to 1, adding up to 1 over the classes.
+        log_shares: of the output's shape, logarithms of shares.
+        classes: indices, int64, of the output's shape without its second dimension, the classes.
+        classes_or_shares: either.
+        label_sets: int64 of the output's shape, (N, C): indices of the classes that hold, then -1.
+    output: "numbers", "probabilities" or "log_probabilities": what the model has to give.
+    refused: why this loss cannot be had.
+    """
+
+    targets: str = ""
+    output: str = "numbers"
+    refused: str = ""
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether output and targets must have one shape."""
+        return self.targets not in BY_CLASS
+
+
+#: Every loss of torch.nn; one that is not here is refused.
+TABLE = {
+    nn.MSELoss: Convention("numbers"),
+    nn.L1Loss: Convention("numbers"),
+    nn.SmoothL1Loss: Convention("numbers"),
+    nn.HuberLoss: Convention("numbers"),
+    nn.BCELoss: Convention("zero_to_one", "probabilities"),
+    nn.BCEWithLogitsLoss: Convention("zero_to_one"),
+    nn.MultiLabelSoftMarginLoss: Convention("zero_to_one"),
+    nn.SoftMarginLoss: Convention("minus_one_one"),
+    nn.HingeEmbeddingLoss: Convention("minus_one_one"),
+    nn.PoissonNLLLoss: Convention("counts"),
+    nn.KLDivLoss: Convention("shares", "log_probabilities"),
+    nn.CrossEntropyLoss: Convention("classes_or_shares"),
+    nn.NLLLoss: Convention("classes", "log_probabilities"),
+    nn.MultiMarginLoss: Convention("classes"),
+    nn.MultiLabelMarginLoss: Convention("label_sets"),
+    nn.GaussianNLLLoss: Convention(refused=MORE_INPUTS),
+    nn.CosineEmbeddingLoss: Convention(refused=MORE_INPUTS),
+    nn.MarginRankingLoss: Convention(refused=MORE_INPUTS),
+    nn.TripletMarginLoss: Convention(refused=MORE_INPUTS),
+    nn.TripletMarginWithDistanceLoss: Convention(refused=MORE_INPUTS),
+    nn.CTCLoss: Convention(refused=MORE_INPUTS),
+    nn.NLLLoss2d: Convention(refused="is torch's old name of another; use NLLLoss"),
+}
+if hasattr(nn, "LinearCrossEntropyLoss"):  # since torch 2.13
+    TABLE[nn.LinearCrossEntropyLoss] = Convention(
+        refused="has weights of its own, which no optimizer would be given; use a Linear layer and CrossEntropyLoss"
+    )
+
+
+def convention(loss: nn.Module) -> Convention | None:
+    """The convention of a loss of torch or of one that inherits from it; None for others."""
+    found = next((TABLE[kind] for kind in type(loss).__mro__ if kind in TABLE), None)
+    if isinstance(loss, nn.KLDivLoss) and loss.log_target and found is not None:
+        return replace(found, targets="log_shares")
+    return found
+
+
+def is_torchs(loss: nn.Module) -> bool:
+    """Whether the loss is computed by torch's own `forward`."""
+    return type(loss).forward.__module__ == "torch.nn.modules.loss"

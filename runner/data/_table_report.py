@@ -1,0 +1,104 @@
+"""How a table was understood, in lines for people: what was left out, what is doubtful, every column."""
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from runner.data._columns import Column, describe, is_id
+from runner.data._frame import Frame, has_name, listed
+
+#: Columns that get a line of their own.
+MOST = 40
+
+
+def report(
+    frame: Frame,
+    path: str,
+    columns: list[Column],
+    wanted: list[Column],
+    y: Tensor,
+    classes: tuple[str, ...],
+    chosen: dict[str, Any],
+) -> tuple[str, ...]:
+    """A summary in one line, then a line for each column.
+
+    columns, wanted: the features and the targets. y: the targets as tensors.
+    chosen: `leave_out`, `empty`, and `split`, the kind of split and its column, or None.
+    """
+    summary = [
+        f"{path}: {len(frame):,} rows, {len(frame.columns):,} columns",
+        *_left_out(frame, columns, wanted, chosen),
+    ]
+    doubts = _doubts(columns, wanted, y, classes)
+    if doubts:
+        summary.append(f"doubtful: {'; '.join(doubts)}")
+    lines = [f"column {column.name!r}: {describe(column)}" for column in columns[:MOST]]
+    if len(columns) > MOST:
+        kinds = [column.kind for column in columns[MOST:]]
+        counts = ", ".join(f"{kinds.count(kind):,} of {kind}" for kind in dict.fromkeys(kinds))
+        lines.append(f"and {len(kinds):,} more columns: {counts}")
+    lines += [f"target {column.name!r}: {describe(column)}" for column in wanted]
+    twice = _repeated(frame[[column.name for column in [*columns, *wanted]]])
+    if twice:
+        lines.append(f"{twice:,} row{'s' * (twice > 1)} repeat{'s' * (twice == 1)} an earlier one; equal rows may be in training and in test data")
+    return ("; ".join(summary), *lines)
+
+
+def _repeated(frame: Frame) -> int:
+    """Rows that are equal to an earlier one: looked for among those that are equal in their first columns."""
+    alike = frame[frame.iloc[:, :3].duplicated(keep=False).to_numpy()]
+    return int(alike.duplicated().sum())
+
+
+def _left_out(frame: Frame, columns: list[Column], wanted: list[Column], chosen: dict[str, Any]) -> list[str]:
+    used = {column.name for column in [*columns, *wanted]}
+    spared = set(chosen["leave_out"])
+    reasons: dict[str, list[str]] = {}
+    for name in frame.columns:
+        if name in used:
+            continue
+        if chosen["split"] is not None and name == chosen["split"][1]:
+            reason = f"data.split.{chosen['split'][0]}"
+        elif name in spared:
+            reason = "data.leave_out"
+        elif name in chosen["empty"]:
+            reason = "empty"
+        else:
+            reason = "not in data.features" if has_name(name) else "without a name"
+        reasons.setdefault(reason, []).append(name)
+    if not reasons:
+        return []
+    total = sum(map(len, reasons.values()))
+    return [f"{total:,} left out: " + ", ".join(f"{listed(names)} ({reason})" for reason, names in reasons.items())]
+
+
+def _doubts(columns: list[Column], wanted: list[Column], y: Tensor, classes: tuple[str, ...]) -> list[str]:
+    doubts = []
+    ids = [column.name for column in columns if is_id(column)]
+    if ids:
+        doubts.append(f"{listed(ids)} only tells the rows apart")
+    if len(wanted) == 1:
+        copies = [column.name for column in columns if _tells(column, wanted[0], y, len(classes))]
+        if copies:
+            doubts.append(f"{listed(copies)} alone tells the target")
+        different = np.unique(wanted[0].values) if not classes and wanted[0].kind == "numbers" else np.zeros(0)
+        if 2 < len(different) <= 10 and (different == np.round(different)).all() and len(y) > 5 * len(different):
+            doubts.append(
+                f"the target holds {len(different)} different whole numbers, which are predicted as numbers;"
+                " data.task=classification makes classes of them"
+            )
+    return doubts
+
+
+def _tells(column: Column, target: Column, y: Tensor, classes: int) -> bool:
+    """Whether a column is the target under another name: equal, or with one value for each class."""
+    if not classes:
+        return column.kind == "numbers" and np.array_equal(column.values, target.values)
+    values = column.values
+    if column.kind == "text" and column.width != classes:
+        return False
+    index = y.numpy()
+    first = np.zeros(classes, dtype=values.dtype)
+    first[index[::-1]] = values[::-1]  # the value beside the first row of each class
+    return len(np.unique(first)) == classes and bool((first[index] == values).all())
