@@ -90,6 +90,11 @@ def data_source(spec: Component) -> tuple[Any, dict[str, Any]]:
     return source, arguments
 
 
+def reads_again(spec: Component) -> bool:
+    """Whether the source's module can read data as a run has noted them."""
+    return hasattr(sys.modules[data_source(spec)[0].__module__], "again")
+
+
 def brief_source(source: Any) -> Any:
     """What reads less than `source` does; None if its module has nothing of the kind."""
     return getattr(importlib.import_module(source.__module__), "brief", None)

@@ -22,6 +22,7 @@ from runner import (
     ranges,
     scheduling,
     stack,
+    targets,
     uris,
 )
 from runner._startup import spare_dynamo
@@ -199,8 +200,7 @@ def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | N
     with problems.noted():
         if usable:
             seed(settings)  # a data source of the user's may draw numbers
-        data = build.data(settings.data, brief=True, noted=noted)
-        data = losses.fit_targets(data, loss) if loss is not None else data
+        data = targets.read(settings.data, loss, brief=True, noted=noted)
     if data is None:
         with problems.noted():
             naming.check(settings.model.layers)
@@ -236,6 +236,7 @@ def _with_loss(
     with problems.noted():
         fitting.targets(y)
         if plan is not None:
+            targets.check(data, loss, plan.output)
             agreement.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes), plan)
             agreement.check_targets(loss, data, plan.output)
     before = len(problems.found)

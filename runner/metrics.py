@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import host, lookup
-from runner.data import Data
+from runner.data import Data, labels_of
 from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
 
@@ -85,12 +85,13 @@ def as_scores(output: Tensor, target: Tensor, data: Data, loss: nn.Module) -> tu
     """
     if data.task == "multiclass" or (data.task == "binary" and output.dim() > 1 and output.shape[1] == 2):
         scores = output.softmax(1)
-        return (scores if data.task == "multiclass" else scores[:, 1]), target.long()
-    if data.task == "binary":
+        return (scores if data.task == "multiclass" else scores[:, 1]), labels_of(target, data.task)
+    if data.task in ("binary", "multilabel"):
         if isinstance(loss, nn.HingeEmbeddingLoss):  # distances: small ones are of class 1
             output = loss.margin / 2 - output
         scores = output if isinstance(loss, nn.BCELoss) else output.sigmoid()
-        return scores.reshape(-1), (target.reshape(-1) > 0).long()  # 0 and 1, or -1 and 1
+        labels = labels_of(target, data.task)
+        return (scores, labels) if data.task == "multilabel" else (scores.reshape(-1), labels.reshape(-1))
     return output, target
 
 
@@ -124,6 +125,8 @@ def _from_data(found: Any, data: Data, given: dict[str, Any], key: str) -> dict[
         told = {}
     elif data.task == "binary":
         told.pop("num_classes")
+    elif data.task == "multilabel":
+        told["num_labels"] = told.pop("num_classes")
     lookup.bind(_named(found, takes), given, f"{key}.{found.__name__}", free=[*FROM_DATA, *takes])
     if "task" in takes and data.task == "regression":
         raise ConfigError(
@@ -142,6 +145,9 @@ def _check_fits(name: str, metric: Any, key: str, data: Data, loss: nn.Module) -
     if data.task == "regression":
         target: Tensor = torch.rand(4, 1)
         output: Tensor = torch.rand(4, 1)
+    elif data.task == "multilabel":
+        target = torch.arange(len(data.classes)).repeat(4, 1) % 2
+        output = torch.rand(target.shape)
     else:
         classes = max(len(data.classes), 2)
         target = torch.arange(classes).repeat(2)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from runner import agreement, build, checks, cost, exact, fitting, losses, memory, scheduling
+from runner import agreement, build, checks, cost, exact, fitting, losses, memory, scheduling, targets
 from runner.best import Best
 from runner.data import Data, Source, Tensors
 from runner.errors import ConfigError
@@ -17,9 +17,7 @@ from runner.run import Run, steps_per_epoch
 from runner.settings import Settings
 
 
-def prepare(
-    settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None
-) -> Run:
+def prepare(settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None) -> Run:
     """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
 
     threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
@@ -30,7 +28,7 @@ def prepare(
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers
-        data = losses.fit_targets(build.data(settings.data, noted=noted), loss)
+        data = targets.read(settings.data, loss, noted=noted)
         fitting.indices(data, checked.plan)  # which the checks could not see
         if trainer.epochs:
             agreement.check_targets(loss, data, checked.plan.output)

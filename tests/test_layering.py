@@ -35,7 +35,7 @@ FLOORS = [
     ["run"],
     ["exact", "fingerprint"],
     ["screen", "environment", "own_code", "reproduction"],
-    ["fitting", "cost", "agreement", "predicted"],
+    ["fitting", "cost", "agreement", "predicted", "targets"],
     ["forward", "build", "metrics", "best"],
     ["losses", "scheduling"],
     ["stack", "checkpoint", "schedules", "parts", "_startup"],

@@ -14,7 +14,8 @@ from torch import Tensor
 from runner.errors import ConfigError, did_you_mean
 
 Batch = tuple[Tensor, Tensor]
-Task = Literal["regression", "binary", "multiclass"]
+Task = Literal["regression", "binary", "multiclass", "multilabel"]
+Guess = Literal["decimals", "whole", "words"]
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,16 @@ Source = Tensors | torch.utils.data.Dataset[Batch]
 class Data:
     """A training set, and as far as they exist a validation and a test set.
 
-    task: "regression" (y holds numbers), "binary" or "multiclass" (y holds class indices, int64); "classification"
-        becomes one of the two by the number of classes, which without names are counted in the targets.
-    classes: the classes' names in the order of their indices; empty for regression.
+    task: "regression" (y holds numbers), "binary" or "multiclass" (y holds class indices, int64, or the classes'
+        probabilities, float32 of shape (N, classes)) or "multilabel" (y holds 0 and 1 for every label, float32);
+        "classification" becomes binary or multiclass by the number of classes, which without names are counted.
+    classes: the classes' or labels' names in the order of their indices; empty for regression.
     notes: what was done to the data that a later user of the model must repeat, as plain values:
         e.g. {"features": [...], "mean": [...], "std": [...]} for a standardized table.
     report: lines that say how the source understood its files, for people: first a summary, which counts and names
         what was left out, then a line for each column or folder.
+    guess: what y holds in its file where the source was not given the task and took it from there: "decimals", "whole"
+        (numbers) or "words" (text, true and false). The loss may decide otherwise.
     """
 
     train: Source
@@ -69,6 +73,7 @@ class Data:
     classes: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     report: tuple[str, ...] = ()
+    guess: Guess | None = None
 
     def __post_init__(self) -> None:
         if self.task not in (*get_args(Task), "classification"):
@@ -166,6 +171,17 @@ def split(
     valid_index, groups = _draw(groups, round(total * valid))
     test_index, groups = _draw(groups, round(total * test))
     return torch.cat(groups).sort().values, valid_index, test_index
+
+
+def labels_of(y: Tensor, task: Task) -> Tensor:
+    """The class of every example, or 0 and 1 for every label, int64: of probabilities, the most probable."""
+    if not y.is_floating_point():
+        return y.long()
+    if task == "multiclass" and y.dim() == 1:
+        return y.long()
+    if task == "multiclass" or (task == "binary" and y.dim() == 2 and y.shape[1] == 2):
+        return y.argmax(1)
+    return (y > 0.5).long()
 
 
 def find(name: str) -> Any:
