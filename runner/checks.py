@@ -19,6 +19,7 @@ from runner import (
     naming,
     pruners,
     ranges,
+    rehearsal,
     scheduling,
     stack,
     uris,
@@ -107,8 +108,6 @@ def _check_trainer(settings: Settings) -> None:
     if isinstance(t.compile, str):
         with problems.noted():
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
-    if t.drop_last and t.batch_size is None:
-        problems.add("trainer.drop_last", "true has no effect without trainer.batch_size; give one, or leave it out")
     problems.tell()
 
 
@@ -210,7 +209,10 @@ def _with_data(settings: Settings, problems: Problems) -> Checked | None:
     if plan is not None:
         _with_plan(settings, problems, data, plan)
     with problems.noted():
-        fitting.batches(settings, data, plan)
+        fitting.batches(settings, data)
+    if plan is not None and loss is not None and not problems.found:
+        with problems.noted():
+            rehearsal.check(settings, data, loss, plan)
     if problems.found or loss is None or plan is None:
         return None
     source, _ = build.data_source(settings.data)
@@ -225,17 +227,21 @@ def _with_loss(
     made: dict[str, Any] = {}
     if settings.trainer.epochs <= 0 or loss is None:
         return made
+    before = len(problems.found)
     with problems.noted():
         fitting.targets(y)
         fitting.probabilities(data, loss)
         if plan is not None:
             losses.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes))
-    before = len(problems.found)
+    fits, before = plan is not None and len(problems.found) == before, len(problems.found)
+    names: list[str] = []
     with problems.noted():
-        made = metrics.build(settings.metrics, data, loss)
+        if fits and plan is not None:
+            made = metrics.build(settings.metrics, data, loss, plan.output, settings.trainer.batch_size)
+        names = list(made) if fits else metrics.check(settings.metrics)
     if len(problems.found) == before:
         with problems.noted():
-            fitting.monitor(settings, data, list(made))
+            fitting.monitor(settings, data, names)
     return made
 
 

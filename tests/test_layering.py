@@ -25,6 +25,7 @@ FLOORS = [
     ["tracking", "logged_model", "tracker", "settling", "delivery", "reconcile", "stores", "bulk"],
     ["prepare"],
     ["checks", "schema"],
+    ["rehearsal"],
     ["vectorized"],
     ["run"],
     ["exact", "fingerprint"],

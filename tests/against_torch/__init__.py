@@ -1,1 +1,1 @@
-"""Random small configurations, trained by `runner` and by a plain torch script: `python -m tests.against_torch 1000`."""
+"""Random small configurations, trained by `runner` and by plain torch: `python -m tests.against_torch 1000`."""

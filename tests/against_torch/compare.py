@@ -193,7 +193,9 @@ def _spec(case: Case, folder: Path) -> dict[str, Any]:
 
 def _arrays(case: Case, folder: Path) -> dict[str, Any]:
     path, ends = folder / f"{case.seed}.npz", {"train": "", "valid": "_valid", "test": "_test"}
-    found = {f"{n}{ends[part]}": t.numpy() for part, pair in case.parts.items() for n, t in zip("xy", pair, strict=True)}
+    found = {
+        f"{n}{ends[part]}": t.numpy() for part, pair in case.parts.items() for n, t in zip("xy", pair, strict=True)
+    }
     np.savez(path, **found)
     spec: dict[str, Any] = {"name": "arrays", "path": str(path), "valid": 0, "test": 0}
     if not case.parts["train"][0].is_floating_point():
@@ -208,6 +210,9 @@ def _table(case: Case, folder: Path) -> dict[str, Any]:
     x, y = (t.double().numpy() for t in case.parts["train"])
     path = folder / f"{case.seed}.csv"
     names = [f"column {i}" for i in range(x.shape[1])]
-    rows = [",".join([*names, "target"]), *(",".join(map(repr, [*map(float, a), float(b[0])])) for a, b in zip(x, y, strict=True))]
+    rows = [
+        ",".join([*names, "target"]),
+        *(",".join(map(repr, [*map(float, a), float(b[0])])) for a, b in zip(x, y, strict=True)),
+    ]
     path.write_text("\n".join(rows) + "\n")
     return {"name": "table", "path": str(path), "target": "target", "valid": 0, "test": 0}

@@ -39,9 +39,11 @@ def train(case: Case) -> Trained:
         model, loss = model.double(), loss.double()
     told = {k: tuple(v) if isinstance(v, list) else v for k, v in case.optimizer.items() if k != "name"}
     optimizer = getattr(torch.optim, case.optimizer["name"])(model.parameters(), **told)
-    x, y = case.parts["train"]
+    x, _ = case.parts["train"]
     size = min(trainer["batch_size"] or len(x), len(x))
     drops = trainer.get("drop_last", False)
+    if drops and (trainer["batch_size"] or 0) > len(x):
+        raise ValueError("no batch is left")
     per_epoch = math.ceil((len(x) // size if drops else math.ceil(len(x) / size)) / trainer.get("accumulate", 1))
     schedule, interval = _schedule(case, optimizer, trainer["epochs"], trainer["epochs"] * per_epoch)
     best, stale, best_model = math.inf, 0, None
@@ -69,9 +71,8 @@ def train(case: Case) -> Trained:
                 _plateau(schedule, value)
             if stale >= trainer.get("patience", math.inf):
                 break
-        elif schedule is not None and interval == "epoch":
-            if not isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
-                schedule.step()
+        elif interval == "epoch" and not isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            schedule.step()
     if "test" in case.parts:
         found.test = [_evaluate(case, m, loss, case.parts["test"])[0] for m in (model, best_model) if m is not None]
     return found
@@ -195,7 +196,9 @@ def metric(case: Case, spec: Any, output: Tensor, target: Tensor) -> Tensor:
         scores, target = (scores[:, 1] if scores.shape[1:] == (2,) else scores).reshape(-1), target.reshape(-1)
     found = getattr(torchmetrics, name)
     if "task" in found.__new__.__code__.co_varnames:
-        found = functools.partial(found, task=task, **({"num_classes": output.shape[1]} if task == "multiclass" else {}))
+        found = functools.partial(
+            found, task=task, **({"num_classes": output.shape[1]} if task == "multiclass" else {})
+        )
     return _computed(found(**told), scores, target.long())
 
 
