@@ -99,6 +99,7 @@ def _check_trainer(settings: Settings) -> None:
         ranges.check(type(t), vars(t), ranges.TRAINER, "trainer")
     for key, value, choices in (
         ("mode", t.mode, (None, "min", "max")),
+        ("test_checkpoint", t.test_checkpoint, ("best", "last")),
         ("precision", t.precision, tuple(losses.DTYPES)),
     ):
         with problems.noted():

@@ -15,6 +15,7 @@ FREE = (
     "trainer.epochs",
     "trainer.patience",
     "trainer.min_delta",
+    "trainer.test_checkpoint",
     "trainer.time_limit",
     "trainer.workers",
     "trainer.threads",

@@ -18,7 +18,6 @@ class History:
 
     _points: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     _pending: list[Step] = field(default_factory=list)
-    _epoch_start: int = 0  # where in train/loss the last epoch began
 
     def record(self, event: Event) -> None:
         if isinstance(event, Step):
@@ -35,23 +34,16 @@ class History:
         self._read()
         return self._points
 
-    def mean_since_last_epoch(self) -> float:
-        """The mean training loss of the steps since this was last asked."""
-        losses = self.points.get("train/loss", [])[self._epoch_start :]
-        self._epoch_start += len(losses)
-        return sum(value for _, value in losses) / max(len(losses), 1)
-
     def taken(self) -> dict[str, Any]:
         """All of it, as tensors and plain values."""
         columns = {
             name: (torch.tensor([s for s, _ in found]), torch.tensor([v for _, v in found], dtype=torch.float64))
             for name, found in self.points.items()
         }
-        return {"points": columns, "epoch_start": self._epoch_start}
+        return {"points": columns}
 
     def restore(self, taken: dict[str, Any]) -> None:
         """Begin with what `taken` gave."""
-        self._epoch_start = taken["epoch_start"]
         for name, (steps, values) in taken["points"].items():
             self._points[name] = list(zip(steps.tolist(), values.tolist(), strict=True))
 

@@ -95,6 +95,8 @@ def compare(recorded: Points, found: Points, whole: bool) -> list[Difference]:
     differences = []
     for name in {**recorded, **found}:
         then, now = recorded.get(name, {}), found.get(name, {})
+        if name.startswith("test/"):  # a run that was made longer was tested at each of its ends
+            then = dict([max(then.items())]) if then else {}
         steps = {*then, *now} if whole else set(then)
         differences += [
             Difference(name, step, then.get(step), now.get(step))

@@ -1,5 +1,6 @@
 """One experiment under way: its parts, what follows from a step, and what is left at the end."""
 
+import contextlib
 import math
 import shutil
 import time
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 #: Inputs, targets and outputs.
 Predicted = tuple[Tensor, Tensor, Tensor]
+
+#: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
+EVAL_LOSS = "train/eval_loss"
 
 
 @dataclass
@@ -77,6 +81,18 @@ class Run:
     def monitor(self) -> str:
         """The metric that decides what is best."""
         return self.settings.trainer.monitor or ("train/loss" if self.data.valid is None else "valid/loss")
+
+    @property
+    def tested(self) -> tuple[str, int]:
+        """The checkpoint that test figures, predictions and plots are made with at the end, and its step."""
+        name = self.settings.trainer.test_checkpoint
+        return name, self.best.step if name == "best" and self.best.weights is not None else self.state.step
+
+    @property
+    def title(self) -> str:
+        """Name of the run and of the weights that its plots show."""
+        name, step = self.tested
+        return f"{self.name} ({name} weights, step {step:,})" if self.trains else self.name
 
     @cached_property
     def every(self) -> tuple[float, str] | None:
@@ -146,7 +162,8 @@ class Run:
         rows = []
         with torch.no_grad():
             for batch in self.reading(source):
-                rows.append((batch[0].cpu(), batch[1].cpu(), self.cost(self.model, batch)[1].cpu()))
+                x = batch[0].to("cpu", copy=True)  # before a first layer that works in place changes it
+                rows.append((x, batch[1].cpu(), self.cost(self.model, batch)[1].cpu()))
         self.model.train(was_training)
         x, y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
         if self._predicted is not None:
@@ -164,6 +181,31 @@ class Run:
         found = {"loss": loss.item(), **metrics.values(self.metrics)}
         return {f"{prefix}/{name}": value for name, value in found.items()}
 
+    def validate(self) -> dict[str, float]:
+        """Loss and metrics on the validation data; where `train/loss` is monitored, the loss on all training data.
+
+        Both are of the weights as they are now: the losses of the steps were measured before each update, and of a
+        model that was another one at every step.
+        """
+        values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
+        if self.monitor == "train/loss":
+            weigh = losses.weigh(self.loss)
+            values[EVAL_LOSS] = evaluate(self.model, self.reading(self.data.train), self.cost, weigh=weigh).item()
+        return values
+
+    @contextlib.contextmanager
+    def weights(self, name: str) -> Iterator[None]:
+        """Put the weights of checkpoint `name`, best or last, into the model for a block; then those that it had."""
+        if name == "last" or self.best.weights is None or self.best.step == self.state.step:
+            yield
+            return
+        now = checkpoint.copy(self.model)
+        self.model.load_state_dict(self.best.weights)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(now)
+
     def snapshots(self) -> Iterator[Snapshot]:
         """Write the model as it is and the best one so far, unless their newest files are these already."""
         if self.written.get("last") != self.state.step:
@@ -173,14 +215,12 @@ class Run:
     def rescued(self) -> Iterator[Snapshot]:
         """Write the best model so far, unless its newest files are that already."""
         if self.best.weights is not None and self.written.get("best") != self.best.step:
-            now = checkpoint.copy(self.model)
-            self.model.load_state_dict(self.best.weights)
-            event = self._written("best", self.best.step)
-            self.model.load_state_dict(now)
+            with self.weights("best"):
+                event = self._written("best", self.best.step)
             yield event
 
     def finish(self) -> Iterator[Event]:
-        """The last checkpoint, predictions, the figures to remember the run by, and plots.
+        """The last checkpoint, then predictions, test figures and plots with the weights of `trainer.test_checkpoint`.
 
         Plots come last: one that fails must not take anything else with it.
         """
@@ -188,25 +228,30 @@ class Run:
         if self.best.weights is None:  # nobody looked at the validation data: this model is all there is
             self.best.keep(self.model, self.state.step)
         yield from self.snapshots()
-        yield Kept(self._predictions())
-        if not self.trains:
-            yield Kept(self._forward())
-        values = self.look_at(self.data.test, "test") if self.data.test is not None and self.trains else {}
-        check_loss("test/loss", values.get("test/loss", 0.0), self.state.step)
-        done = f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
-        reason = self.stopped or (done if self.trains else "inputs pushed through, nothing trained")
-        yield Finished(self.state.step, values, reason, self._told_of_best())
-        if self.settings.plots:
-            yield from self._plots()
+        name, step = self.tested
+        with self.weights(name):
+            yield Kept(self._predictions())
+            if not self.trains:
+                yield Kept(self._forward())
+            values = self.look_at(self.data.test, "test") if self.data.test is not None and self.trains else {}
+            check_loss("test/loss", values.get("test/loss", 0.0), step)
+            done = f"{self.epoch} of {self.settings.trainer.epochs} epochs done"
+            reason = self.stopped or (done if self.trains else "inputs pushed through, nothing trained")
+            yield Finished(step, values, reason, self._tags())
+            if self.settings.plots:
+                yield from self._plots()
         self._predicted = None
 
-    def _told_of_best(self) -> dict[str, str]:
-        """Tags that say how good the run is, and whether it was given up."""
-        pruned = {} if self.pruned is None else {"sweep.pruned": str(self.pruned)}
+    def _tags(self) -> dict[str, str]:
+        """How good the run is, whether it was pruned, and of which checkpoint test/*, predictions.npy and plots are."""
+        tags = {} if self.pruned is None else {"sweep.pruned": str(self.pruned)}
+        if self.trains:
+            name, step = self.tested
+            tags |= {"test.checkpoint": name, "test.step": str(step)}
         if math.isnan(self.best.value):
-            return pruned
+            return tags
         return {
-            **pruned,
+            **tags,
             "best.metric": self.monitor,
             "best.value": repr(self.best.value),
             "best.step": str(self.best.step),
@@ -217,7 +262,7 @@ class Run:
         if self.best.stale >= (self.settings.trainer.patience or math.inf):
             self.stopped = f"no better {self.monitor} than {self.best.value:.6g} for {self.best.stale} validations"
 
-    def last_values(self) -> dict[str, float]:
+    def last_values(self) -> dict[str, Any]:
         """The newest value of every loss and metric."""
         return {key: points[-1][1] for key, points in self.history.items() if points and key not in ("lr", "epoch")}
 
@@ -227,13 +272,13 @@ class Run:
     def _look(self, step: Step, rate: float) -> Epoch:
         values, self.looked = self.looked, None
         if values is None:
-            values = self.look_at(self.data.valid, "valid") if self.data.valid is not None else {}
-        check_loss("valid/loss", values.get("valid/loss", 0.0), step.step)
+            values = self.validate()
+        for name in ("valid/loss", EVAL_LOSS):
+            check_loss(name, values.get(name, 0.0), step.step)
         values["lr"] = rate
-        mean = self.history_.mean_since_last_epoch()
-        value = {"train/loss": mean, **values}.get(self.monitor)
+        value = values.get(EVAL_LOSS if self.monitor == "train/loss" else self.monitor)
         if value is None:
-            known = [name for name in values if name != "lr"] + ["train/loss"]
+            known = [name for name in values if name not in ("lr", EVAL_LOSS)] + ["train/loss"]
             raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, known)}")
         self.schedule.after_epoch(value)
         self.best.compare(value, step.step, self.model)
@@ -293,10 +338,11 @@ class Run:
 
     def draw_here(self, folder: Path, names: Iterable[str] | None = None) -> None:
         """Write plots into `folder`: these, or all."""
-        plots.each(
-            self.settings.plots if names is None else names,
-            lambda name: plots.save(self.drawn(name), plots.file(name, folder)),
-        )
+        with self.weights(self.tested[0]):
+            plots.each(
+                self.settings.plots if names is None else names,
+                lambda name: plots.save(self.drawn(name), plots.file(name, folder)),
+            )
 
     def drawn(self, name: str) -> "Figure":
         """A plot, ours or the user's."""

@@ -31,8 +31,8 @@ class Lines:
     #: Seconds between two flushes: each is a call to the system, which takes as long as a small model's step.
     PERIOD = 0.1
 
-    def __init__(self, console: Console, epochs: int, steps: int) -> None:
-        self.console, self.epochs, self.steps = console, epochs, steps
+    def __init__(self, console: Console, epochs: int, steps: int, done: int = 0) -> None:
+        self.console, self.epochs, self.steps, self.done = console, epochs, steps, done
         self._begun, self._flushed = time.monotonic(), 0.0
         self._last: Step | None = None
 
@@ -41,7 +41,7 @@ class Lines:
             self._last = event
         elif isinstance(event, Epoch):
             seconds = time.monotonic() - self._begun
-            rate = event.step / seconds if seconds else 0.0
+            rate = (event.step - self.done) / seconds if seconds else 0.0
             left = (self.steps - event.step) / rate if rate else 0.0
             line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
             # Not by the console: it lays out every line anew, which takes longer than a small model's step.
@@ -63,7 +63,7 @@ class Bar:
     #: Seconds between two looks at the loss: each waits for the device.
     PERIOD = 0.2
 
-    def __init__(self, console: Console, epochs: int, steps: int) -> None:
+    def __init__(self, console: Console, epochs: int, steps: int, done: int = 0) -> None:
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -76,8 +76,9 @@ class Bar:
         )
         self._begun = self._seen = time.monotonic()
         self._metrics: dict[str, float] = {}
-        self._task = self.progress.add_task("", total=steps, epoch=f"0/{epochs}", figures="", rate="-")
-        self._epochs = epochs
+        first = f"{done * epochs // steps if steps else 0}/{epochs}"
+        self._task = self.progress.add_task("", total=steps, completed=done, epoch=first, figures="", rate="-")
+        self._epochs, self._done = epochs, done
         self.progress.start()
 
     def record(self, event: Event) -> None:
@@ -93,7 +94,7 @@ class Bar:
             self._show(event.step, "")
 
     def _show(self, step: int, loss: str) -> None:
-        rate = step / max(time.monotonic() - self._begun, 1e-9)
+        rate = (step - self._done) / max(time.monotonic() - self._begun, 1e-9)
         self.progress.update(self._task, completed=step, figures=loss + figures(self._metrics), rate=f"{rate:.0f}")
 
     def close(self) -> None:
@@ -107,11 +108,14 @@ class Nothing(Silence):
         pass
 
 
-def watching(console: Console, epochs: int, steps: int) -> Bar | Lines | Nothing:
-    """A bar on a terminal, lines elsewhere, nothing for a console that is quiet."""
+def watching(console: Console, epochs: int, steps: int, done: int = 0) -> Bar | Lines | Nothing:
+    """A bar on a terminal, lines elsewhere, nothing for a console that is quiet.
+
+    done: steps of an earlier process, of which neither speed nor time left is to be reckoned.
+    """
     if console.quiet:
         return Nothing()
-    return (Bar if console.is_terminal else Lines)(console, epochs, steps)
+    return (Bar if console.is_terminal else Lines)(console, epochs, steps, done)
 
 
 def figures(metrics: dict[str, float]) -> str:
@@ -159,5 +163,6 @@ def described(layer: Layer) -> str:
 
 
 def result(run_id: str, status: str, metrics: dict[str, Any]) -> str:
-    """The last line of a training."""
-    return " ".join(["run", run_id, status, *(f"{k}={v:.6g}" for k, v in metrics.items())])
+    """The last line of a training; words stand as they are."""
+    values = (f"{k}={v}" if isinstance(v, str) else f"{k}={v:.6g}" for k, v in metrics.items())
+    return " ".join(["run", run_id, status, *values])

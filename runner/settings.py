@@ -24,7 +24,10 @@ class Trainer:
     drop_last: bool = False  # leave out a last batch that is smaller than the others
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
     validate_every: int = 1  # epochs between two looks at the validation data
-    monitor: str | None = None  # what `best` and early stopping go by; null: valid/loss, or train/loss
+    # What `best` and early stopping go by; null: valid/loss, or train/loss where there is no validation data. For
+    # train/loss all training data is evaluated every `validate_every` epochs.
+    monitor: str | None = None
+    test_checkpoint: str = "best"  # best | last: whose weights give test/*, predictions.npy and the plots
     mode: str | None = None  # min | max: which values of `monitor` are better; null: what the metric says of itself
     patience: int | None = None  # validations without improvement before stopping; null: never
     min_delta: float = 0.0  # a smaller change than this is no improvement

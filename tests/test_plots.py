@@ -39,6 +39,10 @@ class Trained:
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     name: str = "digits-cnn width=16"
 
+    @property
+    def title(self) -> str:
+        return f"{self.name} (best weights, step 1,200)"
+
     def predict(self, source: Source) -> tuple[Tensor, Tensor, Tensor]:
         pairs = [cast(Any, source)[i] for i in range(len(cast(Any, source)))]
         x, y = (torch.stack(values) for values in zip(*pairs, strict=True))

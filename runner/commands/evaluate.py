@@ -87,11 +87,13 @@ def _measured(run: "Run", split: str) -> dict[str, float]:
 
 
 def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
-    """What the run itself has recorded of `names` with the weights of `step`."""
+    """Values that the run itself has recorded of `names` with the weights of `step`."""
     from runner import recall
+    from runner.run import EVAL_LOSS
 
-    points = recall.points(uri, run_id, [name for name in names if not name.startswith("train/")])
-    return {name: values[step] for name, values in points.items() if step in values}
+    recorded = {name: EVAL_LOSS if name == "train/loss" else name for name in names}
+    points = recall.points(uri, run_id, recorded.values())
+    return {name: points[key][step] for name, key in recorded.items() if step in points[key]}
 
 
 def _show(found: dict[str, float], recorded: dict[str, float], run: "Run") -> None:

@@ -34,7 +34,7 @@ def with_settings(settings: Settings, context: Context, *, elements: str = "1", 
 
 
 def with_run(
-    uri: str, run: str, *, elements: str = "1", layer: str = "", checkpoint: str = "last", keep: str = "false"
+    uri: str, run: str, *, elements: str = "1", layer: str = "", checkpoint: str = "best", keep: str = "false"
 ) -> int:
     """Explain the model that a run has trained.
 
@@ -49,7 +49,7 @@ def with_run(
     recalled = _prepared(recall.settings(uri, run_id), run_id)
     try:
         fill(recalled.model, recall.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
-        code, found = _told(recalled, f"{'best ' if checkpoint == 'best' else ''}weights of run {run_id}", choice)
+        code, found = _told(recalled, f"{checkpoint} weights of run {run_id}", choice)
         if keeps and not code:
             forward.write(found, recalled.folder / "explained")
             recall.add(uri, run_id, recalled.folder / "explained")

@@ -60,13 +60,13 @@ def record(
     experiment, limit = told.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
     goal = (told.uri, experiment, named(context, told), *identity(run, context, run_id, drift))
-    status, values = "FAILED", {}
+    status, values = "FAILED", dict[str, float | str]()
     try:
         with tracking.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
             begun(run_id)
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
-            watch = screen.watching(console, settings.trainer.epochs, run.steps)
+            watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
             garbage.usual()
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
@@ -89,6 +89,9 @@ def record(
         if run_id and not console.quiet:
             with contextlib.suppress(RuntimeError):  # a device that failed gives no figures either
                 values = run.last_values()
+                if "test/loss" in values:
+                    step = run.history["test/loss"][-1][0]
+                    values |= {"test.checkpoint": settings.trainer.test_checkpoint, "test.step": str(step)}
             print(screen.result(run_id, status, values), flush=True)
 
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Subject(Protocol):
     """What a plot may look at."""
 
-    name: str  # for the title
+    name: str  # of the run
+    title: str  # the same, and of which checkpoint the weights are
     history: dict[str, list[tuple[int, float]]]  # metric -> (optimizer steps so far, value), e.g. "train/loss"
     data: "Data"
     model: "nn.Module"

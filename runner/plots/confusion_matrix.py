@@ -37,7 +37,7 @@ def draw(run: Subject) -> "Figure":
     widest = max(_style.measure(name, size) for name in names)
     upright = widest > 0.9 * every * side / found.classes
     below = 0.55 + (widest if upright else size / 72)
-    figure = _style.page(_title(words, found), run.name, TOP + side + below, _style.not_finite(found.lost, "output"))
+    figure = _style.page(_title(words, found), run.title, TOP + side + below, _style.not_finite(found.lost, "output"))
     left = (_style.WIDTH - side) / 2
     axes = _style.axes(figure, left, _style.WIDTH - left - side, below, TOP)
     counts = matrix(found.truth, found.said, found.classes)

@@ -102,7 +102,7 @@ def _numbers(values: Tensor) -> str:
 
 
 def _draw_nothing(run: Subject, note: str) -> "Figure":
-    figure = _style.page("Examples", run.name, 2.0, note)
+    figure = _style.page("Examples", run.title, 2.0, note)
     _style.write(figure, 0.2, 1.2, "The model's output is finite for none of them.", size=11, color=_style.GREY)
     return figure
 
@@ -111,7 +111,7 @@ def _draw_images(run: Subject, chosen: Chosen, note: str) -> "Figure":
     """Four in a row, the words to the right of each picture."""
     cell, size = 1.9, 0.92
     rows = -(-len(chosen.examples) // COLUMNS)
-    figure = _style.page(chosen.title, run.name, 0.85 + rows * (size + 0.2), note)
+    figure = _style.page(chosen.title, run.title, 0.85 + rows * (size + 0.2), note)
     sheet = _style.sheet(figure)
     for place, example in enumerate(chosen.examples):
         left, top = 0.2 + cell * (place % COLUMNS), 0.78 + (place // COLUMNS) * (size + 0.2)
@@ -134,7 +134,7 @@ def _describe(sheet: "Axes", example: Example, how: str, left: float, top: float
 
 def _draw_table(run: Subject, chosen: Chosen, note: str) -> "Figure":
     """A line per example, with its first numbers."""
-    figure = _style.page(chosen.title, run.name, 1.25 + 0.25 * len(chosen.examples), note)
+    figure = _style.page(chosen.title, run.title, 1.25 + 0.25 * len(chosen.examples), note)
     sheet = _style.sheet(figure)
     left = 0.2
     for (head, *cells), width in zip(_columns(run.data, chosen), WIDTHS, strict=False):

@@ -41,7 +41,7 @@ def draw(run: Subject) -> "Figure":
     rows = maps(run.model, x)
     note = f"the first {DOWN} of {len(rows)} layers" if len(rows) > DOWN else ""
     height = 0.85 + ROW * (1 + min(len(rows), DOWN)) + 0.3
-    figure = _style.page(f"Feature maps: first example of the {words} data", run.name, height, note)
+    figure = _style.page(f"Feature maps: first example of the {words} data", run.title, height, note)
     sheet = _style.sheet(figure)
     _draw_input(sheet, x, _target(run.data, y))
     for place, (name, output) in enumerate(rows[:DOWN], start=1):
@@ -66,7 +66,7 @@ def maps(model: nn.Module, x: Tensor) -> list[tuple[str, Tensor]]:
     try:
         with _evaluating(model), torch.no_grad():
             # Not model(x): a compiled model would not call the hooks.
-            model.forward(_as_model(model, x.unsqueeze(0)))
+            model.forward(_as_model(model, x.unsqueeze(0).clone()))  # its first layer may work in place
     finally:
         for hook in hooks:
             hook.remove()

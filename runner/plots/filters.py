@@ -36,7 +36,7 @@ def draw(run: Subject) -> "Figure":
     height, width = -(-len(tiles) // columns) * tiles.shape[1] * scale, columns * tiles.shape[2] * scale
     tall = max(height, 1.2)  # the colour bar needs room for its numbers
     note = _style.not_finite(int((~weight.isfinite()).sum()), "weight")
-    figure = _style.page(_title(weight, *first), run.name, TOP + tall + BELOW, note)
+    figure = _style.page(_title(weight, *first), run.title, TOP + tall + BELOW, note)
     _draw_tiles(figure, tiles, columns, width, height)
     _draw_bar(figure, LEFT + width + 0.25, tall)
     _style.write(figure, LEFT, TOP + tall + 0.28, _caption(weight), size=9, color=_style.GREY)

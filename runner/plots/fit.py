@@ -33,7 +33,7 @@ def draw(run: Subject) -> "Figure":
     points = {part: run.predict(getattr(run.data, part)) for part in ("train", "valid") if getattr(run.data, part)}
     dense, outputs = _line(run, torch.cat([x for x, _, _ in points.values()]))
     note = "" if outputs.isfinite().all() else "the model's output is not finite"
-    figure = _style.page("Fit: the data and the model", run.name, note=note)
+    figure = _style.page("Fit: the data and the model", run.title, note=note)
     axes = _style.axes(figure)
     notes = run.data.notes
     axes.set_xlabel(_style.literal(_words(notes.get("features", ["x"])[0], "mean" in notes)))

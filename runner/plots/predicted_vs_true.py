@@ -29,7 +29,7 @@ def draw(run: Subject) -> "Figure":
     truth, said = y.double().reshape(len(y), -1), outputs.double().reshape(len(y), -1)
     kept = said.isfinite().all(1)
     title = f"Predicted and true: {words} data{_words(truth[kept], said[kept])}"
-    figure = _style.page(title, run.name, 6.6, _style.not_finite(int((~kept).sum()), "output"))
+    figure = _style.page(title, run.title, 6.6, _style.not_finite(int((~kept).sum()), "output"))
     axes = _style.axes(figure, left=1.6, right=1.4, bottom=0.65, top=0.95)  # leaves a square
     target = _style.literal(str(run.data.notes.get("target", "value")))
     axes.set_xlabel(f"true {target}")

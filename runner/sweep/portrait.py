@@ -23,6 +23,7 @@ class Portrait:
     """A `plots.Subject`, on the CPU. Of parts of the data that no plot sends through the model: the first example."""
 
     name: str
+    title: str
     history: dict[str, list[tuple[int, float]]]
     data: Data
     model: nn.Module
@@ -35,7 +36,7 @@ class Portrait:
                 return self.predicted[part]
         assert isinstance(source, Tensors)
         with torch.no_grad():
-            return source.x, source.y, self.model.eval()(source.x)
+            return source.x, source.y, self.model.eval()(source.x.clone())  # its first layer may work in place
 
 
 def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
@@ -53,7 +54,7 @@ def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
         part: Tensors(*predicted[part][:2]) if part in wanted else _first(source) for part, source in sources.items()
     }
     model = run.model if run.device.type == "cpu" else copy.deepcopy(run.model).cpu()
-    return Portrait(run.name, run.history, replace(run.data, **data), model, predicted)
+    return Portrait(run.name, run.title, run.history, replace(run.data, **data), model, predicted)
 
 
 def _size(of: Source | nn.Module) -> float:

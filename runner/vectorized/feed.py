@@ -38,9 +38,11 @@ def same(a: Tensors, b: Tensors) -> bool:
     return a is b or (torch.equal(a.x, b.x) and torch.equal(a.y, b.y))
 
 
-def feed(runs: Sequence[Run]) -> Iterator[Batch]:
-    """Every step's batches, (N, batch, ...), without end: what `Run.batches` gives each of the runs."""
-    pool = Pool([run.data.train for run in runs])  # type: ignore[misc]
+def feed(runs: Sequence[Run], pool: Pool) -> Iterator[Batch]:
+    """Every step's batches, (N, batch, ...), without end: what `Run.batches` gives each of the runs.
+
+    pool: of their training data.
+    """
     trainer, first = runs[0].settings.trainer, runs[0]
     if count(first.data.train, trainer.batch_size) == 1:
         whole = pool.slice(0, pool.size)

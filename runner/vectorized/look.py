@@ -1,13 +1,13 @@
-"""A look at the validation data for many models at once."""
+"""Validation of many models at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from runner import losses as single
 from runner.data import Tensors
-from runner.run import Run
+from runner.run import EVAL_LOSS, Run
 from runner.vectorized.costs import Losses
 from runner.vectorized.feed import Pool
 from runner.vectorized.forward import Forward
@@ -15,38 +15,50 @@ from runner.vectorized.scores import Scores
 
 
 class Look:
-    """What `Run.look_at` would find for each of the runs."""
+    """What `Run.validate` would find for each of the runs.
 
-    def __init__(self, runs: Sequence[Run], forward: Forward, losses: Losses) -> None:
-        self.runs, self.forward, self.losses = runs, forward, losses
+    train: the training data of all of them, evaluated where a run monitors `train/loss`.
+    """
+
+    def __init__(self, runs: Sequence[Run], forward: Forward, losses: Losses, train: Pool) -> None:
+        self.runs, self.forward, self.losses, self.train = runs, forward, losses, train
         found = [run.data.valid for run in runs]
-        self.pool = None if any(v is None for v in found) else Pool([v for v in found if isinstance(v, Tensors)])
+        self.valid = None if any(v is None for v in found) else Pool([v for v in found if isinstance(v, Tensors)])
         self.weigh = single.weigh(runs[0].loss)
 
     @torch.no_grad()
     def __call__(self, chosen: Sequence[int]) -> list[dict[str, float]]:
         """The values of the runs with these numbers. The others are gone through as well: all of them cost one pass."""
-        if self.pool is None:
-            return [{} for _ in chosen]
-        scores = Scores(self.runs, chosen)
+        values: list[dict[str, float]] = [{} for _ in chosen]
+        if self.valid is not None:
+            scores = Scores(self.runs, chosen)
+            found = self._losses(self.valid, scores.update)
+            for one, i, others in zip(values, chosen, scores.values(), strict=True):
+                one |= {"valid/loss": found[i], **{f"valid/{name}": value for name, value in others.items()}}
+        if any(self.runs[i].monitor == "train/loss" for i in chosen):
+            found = self._losses(self.train, lambda output, target: None)
+            for one, i in zip(values, chosen, strict=True):
+                one |= {EVAL_LOSS: found[i]} if self.runs[i].monitor == "train/loss" else {}
+        return values
+
+    def _losses(self, pool: Pool, watch: Callable[[Tensor, Tensor], None]) -> list[float]:
+        """The loss of all examples for each run, batch by batch; `watch` is shown every batch's outputs and targets."""
         size = self.runs[0].settings.trainer.batch_size
-        size = max(size, 256) if size else self.pool.size
+        size = max(size, 256) if size else pool.size
         parts, weights = [], []
-        for start in range(0, self.pool.size, size):
-            x, y = self.pool.slice(start, min(start + size, self.pool.size))
+        for start in range(0, pool.size, size):
+            x, y = pool.slice(start, min(start + size, pool.size))
             output = self.forward(x, False)
             parts.append(self.losses(output, y))
-            weights.append(self._weights(x, y))
-            scores.update(output, y)
-        values = self._together(parts, weights).tolist()
-        found = [{"loss": values[i], **others} for i, others in zip(chosen, scores.values(), strict=True)]
-        return [{f"valid/{name}": value for name, value in one.items()} for one in found]
+            weights.append(self._weights(pool, x, y))
+            watch(output, y)
+        return self._together(parts, weights).tolist()  # type: ignore[no-any-return]
 
-    def _weights(self, x: Tensor, y: Tensor) -> Tensor:
+    def _weights(self, pool: Pool, x: Tensor, y: Tensor) -> Tensor:
         """(N,), what each run's batch counts."""
         if self.weigh is None:
             return torch.ones(len(x))
-        if self.pool is not None and self.pool.shared:
+        if pool.shared:
             return torch.full((len(x),), float(self.weigh((x[0], y[0]))))
         return torch.tensor([float(self.weigh(batch)) for batch in zip(x, y, strict=True)])
 

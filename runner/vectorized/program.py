@@ -9,7 +9,7 @@ from torch import Tensor
 from runner.run import Run
 from runner.vectorized.costs import losses
 from runner.vectorized.draws import Draws
-from runner.vectorized.feed import feed
+from runner.vectorized.feed import Pool, feed
 from runner.vectorized.forward import forward
 from runner.vectorized.look import Look
 from runner.vectorized.stacked import Stacked
@@ -31,8 +31,9 @@ class Program:
         self.forward = forward(self.stacked, models, self.draws)
         self.losses = losses(first.loss)
         self.update = Update(self.stacked, [run.state.optimizer for run in runs])
-        self.look = Look(self.runs, self.forward, self.losses)
-        self._feed = feed(self.runs)
+        train = Pool([run.data.train for run in runs])  # type: ignore[misc]
+        self.look = Look(self.runs, self.forward, self.losses, train)
+        self._feed = feed(self.runs, train)
         self._clip = _clip(runs)
         for i, run in enumerate(runs):
             run.model.train()
