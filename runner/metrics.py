@@ -86,9 +86,10 @@ def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, siz
 
 def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str | None:
     """Why a metric cannot be had of the parts that are evaluated; None if it can. It is as new afterwards."""
-    parts = [part for part in ("valid", "test") if getattr(data, part) is not None] or ["train"]
-    for part in parts:
+    for part in ("valid", "test"):
         source = getattr(data, part)
+        if source is None:
+            continue
         try:
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
@@ -112,8 +113,9 @@ def _made_up(source: Source, data: Data, output: Tensor, size: int | None) -> It
     if isinstance(source, Tensors) and not source.y.is_meta:
         target = source.y[_some(source.y, bool(data.classes))]
     else:
-        target = torch.as_tensor(source[0][1]).expand(min(total, ROWS), *source[0][1].shape)
-        if data.classes and not target.is_floating_point():
+        first = source[0][1]
+        target = first.expand(min(total, ROWS), *first.shape)
+        if data.classes and not first.is_floating_point() and first.min() >= 0:
             target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
     random = torch.Generator().manual_seed(0)
     made = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)

@@ -80,22 +80,25 @@ class Rehearsal:
             if on_cpu:
                 self._step(optimizer)
 
+    @torch.no_grad()
     def evaluate(self) -> None:
-        """Push a batch of one through, where an evaluation or a plot will."""
+        """Go through a batch of each part that is evaluated, and one of a single example where there will be one."""
         self.model.eval()
-        for part, why in self._single_examples():
-            source = getattr(self.data, part)
-            x, _ = self._batch(source, 1)
-            with torch.no_grad():
+        on_cpu = build.device(self.settings.device).type == "cpu"
+        for part, size, why in self._evaluations():
+            x, y = self._batch(getattr(self.data, part), size)
+            with self._autocast(on_cpu):
                 for layer, module in zip(self.plan.layers, self.model.children(), strict=True):
                     try:
                         x = module(x)
                     except Exception as error:
                         raise ConfigError(
                             self._key(layer),
-                            f"cannot take a batch of one, and {why}: {_first_line(error)}; use LayerNorm, or another"
-                            " number of examples",
+                            f"cannot take a batch of {size}, and {why}: {_first_line(error)}; use another"
+                            " layer, such as LayerNorm, or another number of examples",
                         ) from error
+                if self.settings.trainer.epochs and self.real:
+                    self._lost(x, y, part)
 
     def _training_sizes(self) -> list[int]:
         trainer, total = self.settings.trainer, len(self.data.train)  # type: ignore[arg-type]
@@ -104,21 +107,23 @@ class Rehearsal:
         sizes = [min(n, self.most) for n in (size, last) if n == 1 or (n and self.real)]
         return list(dict.fromkeys(sizes))
 
-    def _single_examples(self) -> Iterator[tuple[str, str]]:
-        """Parts of which one example is pushed through by itself, each with the reason."""
-        for part in ("valid", "test") if self.data.valid is not None else ("train", "test"):
+    def _evaluations(self) -> Iterator[tuple[str, int, str]]:
+        """(part of the data, examples of a batch, why there is such a batch)."""
+        trainer = self.settings.trainer
+        trains = self.data.valid is None or trainer.monitor == "train/loss"
+        for part in ("train", "valid", "test") if trains else ("valid", "test"):
             source = getattr(self.data, part)
             if source is None:
                 continue
             total = len(source)
-            size = evaluation_size(source, self.settings.trainer.batch_size) or total
-            if total % min(size, total) == 1 or min(size, total) == 1:
-                examples = f"{total:,} example{'s' * (total > 1)}"
-                yield part, f"the {part} data of {examples} is read in batches of {min(size, total)}"
+            size = min(evaluation_size(source, trainer.batch_size) or total, total)
+            examples = f"{total:,} example{'s' * (total > 1)}"
+            for one in dict.fromkeys(n for n in (size, total % size) if n == 1 or (n and self.real)):
+                yield part, min(one, self.most), f"the {part} data of {examples} is read in batches of {size:,}"
         if "feature_maps" in self.settings.plots:
-            yield "train", "the plot feature_maps shows one example"
-        if not self.settings.trainer.epochs:
-            yield "train", "the arithmetic is worked for one example"
+            yield "train", 1, "the plot feature_maps shows one example"
+        if not trainer.epochs:
+            yield "train", 1, "the arithmetic is worked for one example"
 
     def _batch(self, source: Source, size: int) -> Batch:
         """Real examples where they are in memory; the first one again and again where they are not."""
@@ -177,14 +182,16 @@ class Rehearsal:
                 raise ConfigError(self._key(layer), f"cannot be trained: {_first_line(error)}") from error
         return x
 
-    def _lost(self, output: Any, y: Tensor) -> Tensor:
+    def _lost(self, output: Any, y: Tensor, part: str = "train") -> Tensor:
         wide = self.settings.trainer.precision == "fp64"
         loss = copy.deepcopy(self.loss).to("cpu", torch.float64 if wide else None)
         try:
             value: Tensor = loss(output, y)
         except Exception as error:
             raise ConfigError(
-                "loss.name", f"{type(loss).__name__} fails on a batch of {len(y)} examples: {_first_line(error)}"
+                "loss.name",
+                f"{type(loss).__name__} fails on a batch of {len(y)} of the {part} data: {_first_line(error)}; make its"
+                f" outputs {tuple(output.shape)} and targets {tuple(y.shape)} fit each other, or use another loss",
             ) from error
         return value
 

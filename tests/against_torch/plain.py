@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,20 +51,19 @@ def train(case: Case) -> Trained:
     done = 0
     for epoch in range(1, trainer["epochs"] + 1):
         model.train()
-        losses = []
         for group in _groups(case, epoch - 1, size):
-            losses.append(_step(case, model, loss, optimizer, group))
+            found.steps.append(_step(case, model, loss, optimizer, group))
             done += 1
             if schedule is not None and interval == "step" and done < trainer["epochs"] * per_epoch:
                 schedule.step()
-        found.steps += losses
-        value = sum(losses) / len(losses)
         if epoch % trainer.get("validate_every", 1) == 0 or epoch == trainer["epochs"]:
             if "valid" in case.parts:
                 valid, values = _evaluate(case, model, loss, case.parts["valid"])
                 found.valid.append(valid)
                 found.metrics.append(values)
-                value = value if trainer.get("monitor") == "train/loss" else valid
+                value = valid
+            if "valid" not in case.parts or trainer.get("monitor") == "train/loss":
+                value = _evaluate(case, model, loss, case.parts["train"])[0]
             better = value < best
             best, stale = (value, 0) if better else (best, stale + 1)
             best_model = copy.deepcopy(model) if better or best_model is None else best_model
@@ -174,7 +174,8 @@ def _evaluate(case: Case, model: nn.Module, loss: nn.Module, pair: Pair) -> tupl
     """The loss and the metrics of all of it at once."""
     model.eval()
     value, output = _cost(case, model, loss, (pair[0].clone(), pair[1]))
-    return value.item(), {_name(spec): metric(case, spec, output, pair[1]) for spec in case.metrics}
+    specs = [] if pair is case.parts["train"] else case.metrics
+    return value.item(), {_name(spec): metric(case, spec, output, pair[1]) for spec in specs}
 
 
 def metric(case: Case, spec: Any, output: Tensor, target: Tensor) -> Tensor:
@@ -195,7 +196,7 @@ def metric(case: Case, spec: Any, output: Tensor, target: Tensor) -> Tensor:
     if task == "binary":
         scores, target = (scores[:, 1] if scores.shape[1:] == (2,) else scores).reshape(-1), target.reshape(-1)
     found = getattr(torchmetrics, name)
-    if "task" in found.__new__.__code__.co_varnames:
+    if "task" in inspect.signature(found.__new__).parameters:
         found = functools.partial(
             found, task=task, **({"num_classes": output.shape[1]} if task == "multiclass" else {})
         )
