@@ -114,7 +114,7 @@ def _made_up(source: Source, data: Data, output: Tensor, size: int | None) -> It
         target = source.y[_some(source.y, bool(data.classes))]
     else:
         first = source[0][1]
-        target = first.expand(min(total, ROWS), *first.shape)
+        target = first.repeat(min(total, ROWS), *[1] * first.dim())
         if data.classes and not first.is_floating_point() and first.min() >= 0:
             target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
     random = torch.Generator().manual_seed(0)

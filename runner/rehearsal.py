@@ -130,7 +130,7 @@ class Rehearsal:
         if isinstance(source, Tensors):
             x, y = source.x[:size], source.y[:size]
         else:
-            x, y = (t.expand(size, *t.shape) for t in map(torch.as_tensor, source[0]))
+            x, y = (t.repeat(size, *[1] * t.dim()) for t in source[0])
         return self._as_run(x), self._as_run(y)
 
     def _as_run(self, tensor: Tensor) -> Tensor:
