@@ -22,7 +22,7 @@ from runner.settings import Settings
 
 #: Parameters of a model that is made for this, and multiply-adds of a step that is taken: hundredths of a second.
 PARAMETERS, LITTLE = 1e6, 1e7
-#: Examples of a batch that is made smaller.
+#: Examples of a batch. Torch's own layers and ours tell one from more, and no other number from another.
 FEW = 2
 #: What torch says of a layer that cannot take the mean and variance of one number.
 ONE_NUMBER = "Expected more than 1"
@@ -37,10 +37,18 @@ def check(settings: Settings, data: Data, loss: nn.Module, plan: stack.Stack) ->
     with exact.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
             model = plan.make()
-        rehearsal = Rehearsal(settings, data, loss, plan, model, max(FEW, int(LITTLE / work)) if real else FEW, real)
+        most = max(FEW, int(LITTLE / work)) if real and _has_users(plan) else FEW
+        loss = copy.deepcopy(loss).double() if settings.trainer.precision == "fp64" else loss
+        rehearsal = Rehearsal(settings, data, loss, plan, model, most, real)
         if settings.trainer.epochs:
             rehearsal.train()
         rehearsal.evaluate()
+
+
+def _has_users(plan: stack.Stack) -> bool:
+    """Whether a layer is of the user's own, whose code may depend on a batch's size."""
+    layers = [inner for layer in plan.layers for inner in (layer, *layer.inner())]
+    return any(str(one.target.__module__).partition(".")[0] not in ("torch", "runner") for one in layers)
 
 
 def _work(layer: stack.Layer) -> float:
@@ -183,15 +191,13 @@ class Rehearsal:
         return x
 
     def _lost(self, output: Any, y: Tensor, part: str = "train") -> Tensor:
-        wide = self.settings.trainer.precision == "fp64"
-        loss = copy.deepcopy(self.loss).to("cpu", torch.float64 if wide else None)
         try:
-            value: Tensor = loss(output, y)
+            value: Tensor = self.loss(output, y)
         except Exception as error:
             raise ConfigError(
                 "loss.name",
-                f"{type(loss).__name__} fails on a batch of {len(y)} of the {part} data: {_first_line(error)}; make its"
-                f" outputs {tuple(output.shape)} and targets {tuple(y.shape)} fit each other, or use another loss",
+                f"{type(self.loss).__name__} fails on the {part} data, outputs of shape {tuple(output.shape)} and"
+                f" targets of shape {tuple(y.shape)}: {_first_line(error)}; use another loss, or other targets",
             ) from error
         return value
 

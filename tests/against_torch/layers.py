@@ -109,10 +109,10 @@ def _container(rng: random.Random, shape: Shape, depth: int) -> Drawn:
     inner = _inner(rng, shape, depth)
     specs, make = [d.spec for d in inner], stack(inner)
     kind = rng.choice(["Sequential", "Residual", "Parallel", "Repeat", "shortcut"])
-    if kind == "Sequential":
-        return Drawn({"Sequential": specs}, make)
-    if kind == "Repeat":
+    if kind == "Repeat" and _keeps(make, shape):
         return Drawn({"Repeat": {"layers": specs, "times": 2}}, lambda: nn.Sequential(make(), make()))
+    if kind in ("Sequential", "Repeat"):
+        return Drawn({"Sequential": specs}, make)
     other = _inner(rng, shape, depth)
     others, make_other = [d.spec for d in other], stack(other)
     if kind == "Parallel":
@@ -123,6 +123,15 @@ def _container(rng: random.Random, shape: Shape, depth: int) -> Drawn:
         spec = {"Residual": {"layers": specs, "shortcut": others}}
         return Drawn(spec, lambda: Residual(make(), make_other()))
     return Drawn({"Residual": {"layers": specs}}, lambda: Residual(make(), None))
+
+
+def _keeps(make: Make, shape: Shape) -> bool:
+    """Whether the layers give what they take, so that their sizes are the same the second time."""
+    x = torch.zeros(2, *shape)
+    try:
+        return bool(make().eval()(x).shape == x.shape)
+    except Exception:
+        return False
 
 
 Choice = tuple[str, dict[str, Any], dict[str, Any]]
