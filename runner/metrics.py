@@ -85,26 +85,40 @@ def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, siz
 
 
 def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str | None:
-    """Why a metric cannot be had of the parts that are evaluated; None if it can. It is as new afterwards."""
+    """Why a metric cannot be had of the parts that are evaluated, and what to do; None if it can."""
     for part in ("valid", "test"):
         source = getattr(data, part)
-        if source is None:
+        if source is None or not (said := _said(metric, source, data, loss, output, size)):
             continue
-        try:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                for scores, target in _made_up(source, data, output, size):
-                    metric.update(*as_scores(scores, target, data, loss))
-                values({"": metric})
-        except Exception as error:
-            said = _first_line(error)
-        else:
-            said = next((str(w.message) for w in caught if re.match(MEANINGLESS, str(w.message))), "")
-        metric.reset()
-        if said:
-            shape = "(" + ", ".join(map(str, (len(source), *output.shape[1:]))) + ")"
-            return f"{said.rstrip('.')} (the {part} data, outputs of shape {shape}); use another metric"
+        shape = "(" + ", ".join(map(str, (len(source), *output.shape[1:]))) + ")"
+        more = _said(metric, _enough(source, data), data, loss, output, size) == ""
+        remedy = f"give the {part} data more examples, or use another metric" if more else "use another metric"
+        return f"{said.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
     return None
+
+
+def _said(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str:
+    """What torchmetrics has against it; nothing if it gives a number. The metric is as new afterwards."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for scores, target in _made_up(source, data, output, size):
+                metric.update(*as_scores(scores, target, data, loss))
+            values({"": metric})
+    except Exception as error:
+        return _first_line(error)
+    finally:
+        metric.reset()
+    return next((str(w.message) for w in caught if re.match(MEANINGLESS, str(w.message))), "")
+
+
+def _enough(source: Source, data: Data) -> Tensors:
+    """Many examples, of every class."""
+    first = torch.as_tensor(source[0][1])
+    target = torch.rand(ROWS, *first.shape, generator=torch.Generator().manual_seed(1)).to(first.dtype)
+    if data.classes:
+        target = (torch.arange(target.numel()) % len(data.classes)).reshape(target.shape).to(first.dtype)
+    return Tensors(target, target)
 
 
 def _made_up(source: Source, data: Data, output: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
