@@ -32,13 +32,22 @@ _TAKEN = frozenset(dir(nn.Sequential()))
 
 def _is_layer(value: Any) -> bool:
     if isinstance(value, type) and issubclass(value, nn.Module):
-        if issubclass(value, LazyModuleMixin):  # sizes are inferred without it
+        if issubclass(value, LazyModuleMixin) and value.cls_to_become is None:  # type: ignore[attr-defined]
             return False
         return value is not nn.Module and (value.__module__.startswith("torch.nn.") or lookup.is_users(value))
     return inspect.isfunction(value) and lookup.is_users(value)
 
 
 LAYER = Kind("a layer", ("runner.layers", "torch.nn"), _is_layer)
+
+
+def find(name: Any, key: str) -> Any:
+    """The class or function that a layer's name means; of a lazy class the one that it becomes, as sizes are inferred.
+
+    torch draws the weights of a lazy layer at its first call, and here every layer's are drawn in the model's order.
+    """
+    found = lookup.find(name, LAYER, key)
+    return found.cls_to_become if isinstance(found, type) and issubclass(found, LazyModuleMixin) else found  # type: ignore[attr-defined]
 
 
 def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
@@ -177,7 +186,7 @@ def single(value: Any) -> Any:
 
 def _is_known(name: Any) -> bool:
     try:
-        return bool(lookup.find(name, LAYER, ""))
+        return bool(find(name, ""))
     except ConfigError:
         return False
 

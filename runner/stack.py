@@ -107,7 +107,7 @@ def classes(stack: Stack) -> list[type]:
 
 def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer, Tensor]:
     target_name, key, value = specs.read(spec, key)
-    target = lookup.find(target_name, specs.LAYER, key)
+    target = specs.find(target_name, key)
     parameters = specs.signature(target)
     arguments = specs.arguments(target, parameters, value, key)
     given = {k: arguments.pop(k) for k in list(arguments) if specs.is_given(parameters, k, arguments[k])}

@@ -31,6 +31,7 @@ FLOORS = [
     ["tracking", "tracker", "settling", "delivery", "reconcile", "stores", "bulk"],
     ["prepare"],
     ["checks", "schema"],
+    ["rehearsal"],
     ["vectorized"],
     ["run"],
     ["exact", "fingerprint"],

@@ -150,6 +150,16 @@ def count(source: Source, size: int | None, drop_last: bool = False) -> int:
     return total // size if drop_last else -(-total // size)
 
 
+def evaluation_size(source: Source, size: int | None) -> int | None:
+    """Examples in a batch that is not trained on, where one that is has `size`; None: all.
+
+    Without gradients a batch may be larger.
+    """
+    if isinstance(source, Tensors):
+        return max(size, 256) if size else None
+    return size or 256
+
+
 def order_of(total: int, seed: int, epoch: int) -> Tensor:
     """The indices of `total` examples in the order of one epoch."""
     # One generator per epoch: the order of epoch 7 can be had without drawing the six before it.
