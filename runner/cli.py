@@ -130,8 +130,8 @@ def _recorded(name: str, command: Any) -> int:
     except Interrupted as stop:
         print(secrets.masked(told(stop)), file=sys.stderr)
         return stop.exit_code
-    except Undelivered as error:
-        print(secrets.masked(str(error)), file=sys.stderr)
+    except (OutOfMemory, Undelivered) as error:
+        print(secrets.masked(told(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -172,6 +172,9 @@ def _guarded(name: str) -> int:
         if task.begun and not isinstance(error, composed.ERRORS):
             raise
         _stop(advice.added(_all(error), name, sys.argv[1:]))
+    if task.failures and isinstance(task.failures[0], OutOfMemory):
+        print(secrets.masked(told(task.failures[0])), file=sys.stderr)
+        return 1
     if task.failures:
         raise task.failures[0]
     return max(task.codes, default=0)
@@ -196,7 +199,4 @@ def _stop(message: str) -> NoReturn:
 
 def _fail(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What went wrong, without secrets."""
-    if isinstance(error, OutOfMemory):
-        print(secrets.masked(told(error)), file=sys.stderr)
-        return
     print(secrets.masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

@@ -67,6 +67,14 @@ def three(place: Path, run_id: str, x: np.ndarray[Any, Any]) -> np.ndarray[Any, 
     return found
 
 
+def test_a_model_is_served_on_a_machine_with_a_gpu(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow looks for the tensors of an exported program on a GPU if there is one."""
+    words = "experiments=linear_regression tracking.log_model=true plots=[] trainer.epochs=3"
+    run_id = runner(*words.split(), cwd=workplace).run_id
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    three(workplace, run_id, np.linspace(-1, 1, 5, dtype=np.float32)[:, None])
+
+
 def test_diabetes_is_served_as_a_plain_torch_model_of_the_raw_table(workplace: Path) -> None:
     """The issue's case: 151, which was served as 1166 by weights that see columns on another scale."""
     from sklearn.datasets import load_diabetes
