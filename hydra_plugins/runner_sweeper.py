@@ -49,6 +49,7 @@ class CheckedSweeper(BasicSweeper):
         assert self.config is not None
         if self.config.hydra.launcher.get("n_jobs") == 0:
             raise ConfigError("hydra.launcher.n_jobs", "0 is no number of processes; -1 stands for one for each core")
+        _refuse_many_tasks(self.config.hydra.launcher)
         jobs = sweeps.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
         if len(jobs) >= MANY:
             print(f"checking {len(jobs):,} jobs", flush=True)
@@ -72,7 +73,7 @@ class CheckedSweeper(BasicSweeper):
         return self._launch(jobs, first)
 
     def _launch(self, jobs: list[list[str]], first: int) -> list[Any]:
-        from runner import secrets
+        from runner import cores, secrets
 
         assert self.config is not None
         assert self.launcher is not None
@@ -81,7 +82,11 @@ class CheckedSweeper(BasicSweeper):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "multirun.yaml").write_text(secrets.masked(OmegaConf.to_yaml(self.config)))
         found: list[Any] = []
+        name = str(self.config.hydra.runtime.choices["hydra/launcher"])
+        values: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
+            batch = list(batch)
+            self._task.cores = cores.each(name, values, len(batch))
             found += self.launcher.launch(batch, initial_job_idx=first + len(found))
         return found
 
@@ -115,6 +120,17 @@ def _values(key: str, override: Override) -> Iterator[str]:
     if not values:
         raise ConfigError(key, f"{override.input_line!r} gives no value to sweep over; give at least one")
     yield from (f"{key}={value}" for value in values)
+
+
+def _refuse_many_tasks(launcher: Any) -> None:
+    """submitit calls a job once in every task that it asks for, and each would train the same run."""
+    from runner.errors import ConfigError
+
+    for key in ("tasks_per_node", "nodes"):
+        if isinstance(count := launcher.get(key), int) and count > 1:
+            raise ConfigError(
+                f"hydra.launcher.{key}", f"{count} would train each job {count} times over; runner takes 1 for a job"
+            )
 
 
 def _raise_failures(results: Sequence[Any]) -> None:

@@ -19,6 +19,7 @@ from runner.data import Data
 from runner.lookup import ConfigError, Kind
 from runner.loop import State
 from runner.settings import Component, Trainer
+from runner.signatures import as_words
 from runner.stack import Stack
 
 OPTIMIZER = Kind(
@@ -45,9 +46,7 @@ def device(name: str) -> torch.device:
         raise ConfigError("device", f"{name!r} is not one of auto, cpu, cuda, cuda:0, mps")
     if (found.index or 0) >= here.get(found.type, 0):
         raise ConfigError("device", f"{name!r} is not on this machine; device=auto takes what is there")
-    if (
-        found.type != "cpu" and found.index is None
-    ):  # tensors say cuda:0, and "cuda" would be another device than theirs
+    if found.type != "cpu" and found.index is None:  # tensors say cuda:0: "cuda" would be another device than theirs
         return torch.device(found.type, torch.accelerator.current_device_index())
     return found
 
@@ -85,9 +84,15 @@ def data_source(spec: Component) -> tuple[Any, dict[str, Any]]:
     """The data source and its arguments, checked."""
     name, arguments = lookup.component(spec, "data")
     source = lookup.find(name, DATA, "data.name")
+    arguments = as_words(lookup.parameters(source), arguments)
     lookup.bind(source, arguments, "data")
     ranges.check(source, arguments, ranges.DATA, "data")
     return source, arguments
+
+
+def reads_again(spec: Component) -> bool:
+    """Whether the source's module can read data as a run has noted them."""
+    return hasattr(sys.modules[data_source(spec)[0].__module__], "again")
 
 
 def brief_source(source: Any) -> Any:

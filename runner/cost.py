@@ -6,12 +6,19 @@ from math import prod
 import torch
 from torch import nn
 
-from runner import build
+from runner import build, cores
 from runner._startup import spare_dynamo
 from runner.errors import ConfigError
 from runner.memory import memory, size
+from runner.randomness import said
 from runner.settings import Settings
 from runner.stack import Layer, Stack, stacks
+
+#: Multiply-adds of one batch's way forward that each thread must have to do. With less, threads wait for each other
+#: longer than they work; see docs/decisions.md for what was measured.
+WORTH = 50_000_000
+#: Multiply-adds that take as long as one number of an output does by itself: to write it, and to read it again.
+PER_NUMBER = 10
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,34 @@ def check(settings: Settings, plan: Stack, batch: int, where: torch.device) -> N
         f"weights {size(found.weights)}, gradients {size(found.gradients)}, optimizer {size(found.optimizer)} and the"
         f" largest output {size(found.largest)} need {size(found.least)}, and {where.type} has {size(there)}; {remedy}",
     )
+
+
+def threads(settings: Settings, plan: Stack, batch: int, where: torch.device) -> int:
+    """CPU threads for one operation, as trainer.threads says; `auto` goes by the size of a step with `batch` examples.
+
+    On a GPU the processor does little, with one thread.
+    """
+    number = said(settings.trainer)
+    if number is not None:
+        return number
+    if where.type != "cpu":
+        return 1
+    numbers = sum(prod(layer.shape) for layer in plan.layers)
+    work = batch * (sum(map(least_work, plan.layers)) + PER_NUMBER * numbers)
+    return max(1, min(cores.share(), work // WORTH))
+
+
+def least_work(layer: Layer) -> int:
+    """The same as `multiply_adds`; where the work is unknown, every weight counts once for every item of a sequence."""
+    inside = stacks(layer)
+    if inside:
+        known = sum(inner.parameters for stack in inside for inner in stack.layers)
+        copies = max(1, layer.parameters // known) if known else 1  # TransformerEncoder makes several of one
+        return copies * sum(least_work(inner) for stack in inside for inner in stack.layers)
+    if isinstance(layer.target, type) and issubclass(layer.target, nn.Embedding | nn.EmbeddingBag):
+        return 0  # looks its numbers up
+    items = layer.shape[0] if len(layer.shape) == 2 else 1
+    return _own(layer) or layer.parameters * items
 
 
 def state_per_parameter(settings: Settings) -> float:

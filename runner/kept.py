@@ -10,8 +10,8 @@ from runner.data import Data, Tensors
 
 #: Bytes of one set of data that is kept; each job gets a copy, so that none can change what the next one sees.
 MOST = 2**28
-#: Sets that are kept: what the checks have seen, and what was trained on.
-SETS = 2
+#: Sets that are kept: what the checks have seen, as the source takes it and as the loss does, and what was trained on.
+SETS = 3
 
 _kept: dict[str, Data] = {}
 

@@ -1,7 +1,6 @@
 """The loss: from its settings to what a batch costs, and what that counts beside other batches."""
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 
 from runner import data as sources
 from runner import lookup, ranges
-from runner.conventions import TABLE, convention, is_torchs
+from runner.conventions import TABLE, is_torchs
 from runner.data import Batch, Data
 from runner.lookup import ConfigError, Kind, made
 from runner.loop import Cost, Weigh
@@ -98,11 +97,11 @@ def _counts(loss: nn.Module) -> bool:
 
 def _weights(loss: Any, target: Tensor) -> Tensor:
     """What each class index counts, in the shape of `target`: 1, or the class's weight; 0 where it is ignored."""
-    counts = target != loss.ignore_index
+    counts: Tensor = target != loss.ignore_index
     if loss.weight is None:
         return counts
-    weights: Tensor = loss.weight.to(target.device)[target.where(counts, torch.zeros_like(target))]
-    return weights * counts
+    weights: Tensor = loss.weight.to(target.device)[target.where(counts, torch.zeros_like(target))] * counts
+    return weights
 
 
 class Counted(nn.Module):
@@ -139,19 +138,3 @@ def counted(loss: nn.Module, data: Data) -> nn.Module:
 
     parts = (data.train, data.valid, data.test)
     return Counted(loss) if any(leaves_out(part) for part in parts if part is not None) else loss
-
-
-def fit_targets(data: Data, loss: nn.Module) -> Data:
-    """Two classes for a loss that compares numbers: 0 and 1, or -1 and 1, floating-point, of shape (N, 1)."""
-    wanted = convention(loss)
-    if data.task != "binary" or wanted is None or wanted.targets not in ("zero_to_one", "minus_one_one"):
-        return data
-
-    def fit(source: Any) -> Any:
-        if not isinstance(source, sources.Tensors) or source.y.is_floating_point():
-            return source
-        y = source.y.float().reshape(len(source.y), 1)
-        signs = wanted.targets == "minus_one_one" and bool((y >= 0).all())
-        return sources.Tensors(source.x, 2 * y - 1 if signs else y)
-
-    return replace(data, train=fit(data.train), valid=fit(data.valid), test=fit(data.test))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from runner import agreement, build, checks, exact, fitting, losses, memory, scheduling
+from runner import agreement, build, checks, cost, exact, fitting, losses, memory, scheduling, targets
 from runner.best import Best
 from runner.data import Data, Source, Tensors
 from runner.errors import ConfigError
@@ -17,9 +17,10 @@ from runner.run import Run, steps_per_epoch
 from runner.settings import Settings
 
 
-def prepare(settings: Settings, name: str, noted: dict[str, Any] | None = None) -> Run:
+def prepare(settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None) -> Run:
     """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
 
+    threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
     noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
     """
     checked = checks.check(settings, noted)
@@ -27,12 +28,14 @@ def prepare(settings: Settings, name: str, noted: dict[str, Any] | None = None) 
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
         seed(settings)  # a data source of the user's may draw numbers
-        data = losses.fit_targets(build.data(settings.data), loss)
+        data = targets.read(settings.data, loss, noted=noted)
         fitting.indices(data, checked.plan)  # which the checks could not see
         if trainer.epochs:
             agreement.check_targets(loss, data, checked.plan.output)
     loss = losses.counted(loss, data)
-    seed(settings)
+    total = len(data.train)  # type: ignore[arg-type]
+    threads = threads or cost.threads(settings, checked.plan, min(trainer.batch_size or total, total), device)
+    seed(settings, threads)
     try:
         moved = _moved(data, device, trainer.precision)
         state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
@@ -56,6 +59,7 @@ def prepare(settings: Settings, name: str, noted: dict[str, Any] | None = None) 
         device,
         Path(tempfile.mkdtemp(prefix="runner-")),
         Best(checked.mode, trainer.min_delta),
+        threads=threads,
     )
     run.ready = exact.random_state(device)
     return run

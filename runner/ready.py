@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import exact, places, randomness, recall, stack
+from runner import places, randomness, recall, recorded_code, stack
 from runner.checkpoint import fill
 from runner.lookup import ConfigError, use_folder
 from runner.settings import Settings, Tracking
@@ -37,7 +37,9 @@ def check(checkpoint: str) -> None:
         raise ConfigError("checkpoint", f"{checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
 
 
-def load(run: str, uri: str | None = None, checkpoint: str = "best", raw: bool = True) -> nn.Module:
+def load(
+    run: str, uri: str | None = None, checkpoint: str = "best", raw: bool = True, *, code: str = "current"
+) -> nn.Module:
     """The model of a recorded run, in eval mode, on the CPU.
 
     run: a run id, a unique prefix of one, or "last", the newest.
@@ -45,19 +47,23 @@ def load(run: str, uri: str | None = None, checkpoint: str = "best", raw: bool =
     checkpoint: "best" by `trainer.monitor`, or "last".
     raw: the inputs are as they were before the data source standardized them, so that the model begins with
         `Standardize`; False: without it. It makes no difference where nothing was standardized.
-    Layers of one's own are imported from experiments/ in the working directory; no code in the checkpoint is run.
+    code: of layers of one's own: "current" imports them from experiments/ in the working directory, and says on
+        standard error what has changed there; "recorded" runs the code that the run has kept, for runs that you trust.
+        No code in the checkpoint is run.
     Raises ConfigError when there is no such run or checkpoint, CheckpointError when its SHA-256 is another than the
     recorded one.
     """
     check(checkpoint)
+    recorded_code.check(code)
     uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
     run_id = recall.find_run(uri, run)
     settings, data = recall.settings(uri, run_id), recall.data(uri, run_id)
     for folder in reversed(places.experiments()):
         use_folder(folder)
-    plan = stack.plan(settings.model.layers, example(data, "meta"))
-    weights = recall.weights(uri, run_id, checkpoint, stack.classes(plan))
-    return assembled(plan, settings, weights, data["notes"] if raw else {})
+    with recorded_code.used(uri, run_id, code):
+        plan = stack.plan(settings.model.layers, example(data, "meta"))
+        weights = recall.weights(uri, run_id, checkpoint, stack.classes(plan))
+        return assembled(plan, settings, weights, data["notes"] if raw else {})
 
 
 def assembled(
@@ -69,8 +75,7 @@ def assembled(
         standardized yet.
     The caller's random numbers stay as they are.
     """
-    with exact.undrawn(torch.device("cpu")):
-        randomness.start(settings.seed)  # a layer may draw more than its parameters as it is made
+    with randomness.started(settings.seed):  # a layer may draw more than its parameters as it is made
         model: nn.Module = plan.make()
     dtype = torch.float64 if settings.trainer.precision == "fp64" else torch.float32
     fill(model.to(dtype), weights)

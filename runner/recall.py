@@ -71,23 +71,23 @@ def run(uri: str, run_id: str) -> "Run":
 
 def _best(uri: str, run: str, sweep: "Run") -> str:
     """The best job of a sweep."""
-    from mlflow.exceptions import MlflowException
-
     tags, run_id, status = sweep.data.tags, sweep.info.run_id, sweep.info.status
     name = f"last is sweep {run_id}" if run == "last" else f"{run} is sweep {run_id}"
     remedy = f"`runner runs tracking.experiment={_experiment(uri, sweep)}` shows its jobs: name one"
     front = tags.get("sweep.front", "").split(",")
     if len(front) > 1:
-        raise ConfigError("", f"{name}, which has several objectives and no single best job; name one of {', '.join(front)}")
+        raise ConfigError(
+            "", f"{name}, which has several objectives and no single best job; name one of {', '.join(front)}"
+        )
     if "sweep.best" not in tags:
         further = "" if status == "RUNNING" else f", or go on with it: runner resume {run_id[:8]}"
-        raise ConfigError("", f"{name}, which is {status} and has no best job among its {tags[JOBS]}; {remedy}{further}")
-    try:
-        best = _open(uri).get_run(tags["sweep.best"])
-    except MlflowException:
-        best = None
-    if best is None or best.info.lifecycle_stage != "active":
+        raise ConfigError(
+            "", f"{name}, which is {status} and has no best job among its {tags[JOBS]}; {remedy}{further}"
+        )
+    client = _open(uri)
+    if not _candidates(client, tags["sweep.best"]):
         raise ConfigError("", f"{name}, whose best job {tags['sweep.best']} was deleted; {remedy}")
+    best = client.get_run(tags["sweep.best"])
     so_far = "" if status == "FINISHED" else f", which is {status}"
     print(f"{name}{so_far}; its best job {best.info.run_id} ({best.info.run_name}) is taken", file=sys.stderr)
     return str(best.info.run_id)
@@ -111,6 +111,12 @@ def text(uri: str, run_id: str, name: str) -> str:
     """The run's artifact `name`, such as config.yaml or environment.txt."""
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
         return _artifact(_open(uri), run_id, name, folder).read_text(encoding="utf-8")
+
+
+def content(uri: str, run_id: str, name: str) -> bytes:
+    """The same as it is, byte by byte."""
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        return _artifact(_open(uri), run_id, name, folder).read_bytes()
 
 
 def facts(uri: str, run_id: str) -> tuple[str, dict[str, str], list[str]]:

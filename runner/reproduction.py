@@ -88,6 +88,15 @@ def tolerance(step: int, precision: str) -> float:
     return min(MOST, EACH * max(step, FIRST) * (COARSE if precision in ("bf16", "fp16") else 1.0))
 
 
+def words(precision: str) -> str:
+    """The tolerance, for people."""
+    first, each = tolerance(1, precision), tolerance(FIRST, precision) / FIRST
+    return (
+        f"losses may be apart by {first:g} of the largest recorded in the first {FIRST} steps, later by {each:g} a step,"
+        f" never by more than {MOST:g}"
+    )
+
+
 def share(difference: Difference, recorded: Points, precision: str) -> float:
     """How much of its tolerance a difference takes; infinite where nothing is allowed.
 

@@ -7,6 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from runner import build, lookup, losses, ranges, scheduling, specs
 from runner.lookup import Kind
 from runner.metrics import METRIC
+from runner.randomness import AUTO
 from runner.settings import Model, Settings, Tracking, Trainer
 
 Node = dict[str, Any]
@@ -80,6 +81,8 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
         return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(build.PLOT)}, _DOTTED]}}
     if kind is Model and name == "layers":
         return {"$ref": "#/$defs/layers"}
+    if kind is Trainer and name == "threads":
+        return {"anyOf": [{"type": "integer", **_limits(table.get(name))}, {"enum": [AUTO, None]}, _REFERENCE]}
     if dataclasses.is_dataclass(hint):
         return _object(hint)
     return _value(hint, table.get(name))
@@ -114,7 +117,7 @@ def _layer() -> Node:
     names = lookup.known(specs.LAYER)
     properties = {}
     for name in names:
-        target = lookup.find(name, specs.LAYER, "layer")
+        target = specs.find(name, "layer")
         takes = specs.signature(target)
         closed = not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in takes.values())
         inside: Node = {

@@ -38,7 +38,9 @@ class Trainer:
     compile: Any = False  # true, or the name of a torch.compile backend
     deterministic: bool = False  # only algorithms that give the same bits twice; slower on a GPU
     time_limit: str | None = None  # "90 minutes", "12 hours": stop and save before the process is that old; null: never
-    threads: int | None = None  # CPU threads for one operation; other numbers give other last bits
+    # CPU threads for one operation. auto: by the size of a step, and no more than this process's share of the cores;
+    # null: torch's own number. Other numbers give other last bits; the run's tag `threads` says which it was.
+    threads: Any = "auto"
 
 
 @dataclass

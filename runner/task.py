@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import composed, gathered, places, secrets, sweeps
+from runner import advice, composed, cores, gathered, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.spool import Undelivered
@@ -36,6 +36,7 @@ class Task:
     own: dict[str, str]  # key=value of the command's own
     jobs: dict[int, Job] = field(default_factory=dict)  # Hydra's job number -> job
     told: Told | None = None  # what the jobs of a sweep share
+    cores: int | None = None  # for each of the jobs that a launcher runs at once in other processes; see cores.each
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
     pid: int = field(default_factory=os.getpid)
@@ -52,7 +53,10 @@ class Task:
         try:
             self.codes.append(self._run(config, overrides))
         except composed.ERRORS as error:
-            print(secrets.masked(gathered.told(error, overrides)), file=sys.stderr)
+            message = gathered.told(error, overrides)
+            if not sweeps_:
+                message = advice.added(message, self.name, sys.argv[1:])
+            print(secrets.masked(message), file=sys.stderr)
             if not sweeps_:
                 sys.exit(2)
             raise
@@ -74,7 +78,7 @@ class Task:
 
     def _run(self, config: DictConfig, overrides: list[str]) -> int:
         settings = composed.settings(config, overrides)
-        for line in composed.left_over(overrides):
+        for line in composed.left_over(config, overrides):
             print(line, file=sys.stderr)
         context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
         if self.name == "train":
@@ -90,8 +94,11 @@ class Task:
 
         Gives whether this is the first.
         """
+        from runner import recorded_code
+
         if os.getpid() == self.pid:
             return True
+        cores.limit(self.cores)
         if os.environ.get(places.ACTIVE) == str(os.getpid()):
             return False
         os.environ[places.ACTIVE] = str(os.getpid())
@@ -100,6 +107,7 @@ class Task:
             os.chdir(self.place)
         for folder in reversed(places.experiments()):
             use_folder(folder)
+        recorded_code.again()
         secrets.mask_logs()
         return False
 

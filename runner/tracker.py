@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,11 +61,13 @@ class Tracker:
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
         _open.add(self)
 
-    def begin(self, params: dict[str, str], files: dict[str, str]) -> None:
+    def begin(self, params: dict[str, str], files: Mapping[str, str | bytes]) -> None:
         """Tell what is known at the start, and go on in the background."""
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-            for name, text in files.items():
-                (Path(folder) / name).write_text(text, encoding="utf-8")
+            for name, content in files.items():
+                path = Path(folder) / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content if isinstance(content, bytes) else content.encode())
             cut = {key: value[:LONGEST_PARAM] for key, value in params.items()}
             self._write([{"params": cut}, *self._files(entries.files(next(self._numbers), Path(folder)))])
             self._deliver()

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +26,13 @@ def recording(
     run_name: str | None,
     tags: dict[str, str],
     params: dict[str, str],
-    files: dict[str, str],
+    files: Mapping[str, str | bytes],
     run_id: str | None = None,
     keep: int = 2,
 ) -> Iterator[Tracker]:
     """An MLflow run that is FINISHED only if the block ends by itself; FAILED or KILLED with the reason otherwise.
 
-    params: dotted key -> value. files: artifact name -> text.
+    params: dotted key -> value. files: artifact name -> content.
     run_id: of a run to continue. It keeps its params, and points that it has already are not sent again.
     keep: how many checkpoints `last` to keep.
     Raises ConfigError if the store does not answer at the start. Raises Undelivered at the end if it does not then.

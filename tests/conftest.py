@@ -1,5 +1,6 @@
 """What several test files start from: a tracking store that is ready at once, and runs under way."""
 
+import os
 import shutil
 import sqlite3
 import sys
@@ -8,6 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+# One thread, in the commands that tests begin as well, before torch is loaded: several processes test at once, and on a
+# busy machine threads that wait for each other cost ten times such small arithmetic. Tests of threads say otherwise.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import torch
 
 from runner import stores
@@ -78,7 +84,6 @@ def settings(layers: Any = ("Linear",), every: Any = None, format: str = "state_
         loss={"name": "MSELoss"},
         optimizer={"name": "SGD", "lr": 0.1},
         plots=[],
-        # One thread: on a busy machine, threads that wait for each other cost ten times such small arithmetic.
         trainer=Trainer(**{"epochs": 3, "threads": 1, **changes}),
         checkpoint=Checkpoint(every, format),
     )

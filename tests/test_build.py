@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from runner import agreement, build, checks, lookup, losses, scheduling
+from runner import agreement, build, checks, lookup, losses, scheduling, targets
 from runner.data import Data, Tensors
 from runner.lookup import ConfigError
 from runner.loop import State, train
@@ -271,11 +271,11 @@ def test_a_loss_that_does_not_fit_the_data_is_refused():
 def test_two_classes_become_numbers_for_bce():
     two = Tensors(torch.rand(4, 3), torch.tensor([0, 1, 1, 0]))
     data = Data(two, two, None, "binary", ("no", "yes"))
-    fitted = losses.fit_targets(data, nn.BCEWithLogitsLoss())
+    fitted = targets.fit(data, nn.BCEWithLogitsLoss())
     assert fitted.train.y.tolist() == [[0.0], [1.0], [1.0], [0.0]]
     assert fitted.valid.y.dtype == torch.float32
     assert (fitted.test, fitted.task, fitted.classes) == (None, "binary", ("no", "yes"))
-    assert losses.fit_targets(data, nn.CrossEntropyLoss()) is data
+    assert targets.fit(data, nn.CrossEntropyLoss()) is data
 
 
 # What the trainer wants of a step

@@ -69,7 +69,7 @@ STUDIES = {
     "data: {name: experiments.mine.fails}\n": "data: 'fails' failed with ZeroDivisionError: division by zero"
     " (mine.py, line 5); expected runner.data.Data from these arguments (experiments/x.yaml:1)",
     "data: {name: experiments.mine.typo}\n": "data: Data(task='regresion') is not one of regression, binary,"
-    " multiclass; did you mean 'regression'? (experiments/x.yaml:1)",
+    " multiclass, multilabel; did you mean 'regression'? (experiments/x.yaml:1)",
 }
 MINE = """
 import torch

@@ -176,13 +176,13 @@ def test_a_run_keeps_its_explanation_when_told_to(workplace: Path) -> None:
     words = ["experiments=digits_cnn", "trainer.epochs=1", "plots=[]", "checkpoint.format=model"]
     done = runner(*words, cwd=workplace)
     kept = artifacts(done, workplace)
-    assert "agrees within" in runner("explain", "last", "checkpoint=best", "layer=head", cwd=workplace).out
+    assert "agrees within" in runner("explain", "last", "checkpoint=last", "layer=head", cwd=workplace).out
     assert not (kept / "explain").exists()
     told = runner("explain", "last", "keep=true", cwd=workplace)
     assert told.last == f"kept with run {done.run_id}: explain/<layer>.md and plots/explain_<layer>.png"
     assert {path.stem for path in (kept / "explain").iterdir()} == set(CNN)
     assert {path.stem for path in (kept / "plots").iterdir()} == {f"explain_{name}" for name in CNN}
-    (newest(kept) / "model.pt").write_bytes(b"nothing")
+    (newest(kept, "best") / "model.pt").write_bytes(b"nothing")
     broken = runner("explain", "last", cwd=workplace, code=1)
     assert "model.pt" in broken.err
     assert "Traceback" not in broken.err

@@ -123,8 +123,8 @@ def test_other_arguments_are_read_anew() -> None:
     assert len(arrays(path="xy.npz", valid=0.5).train) != len(arrays(path="xy.npz", valid=0.1).train)  # type: ignore[arg-type]
 
 
-def test_no_more_than_two_are_kept(monkeypatch: Any) -> None:
-    for valid in (0.1, 0.2, 0.3):
+def test_no_more_than_three_are_kept(monkeypatch: Any) -> None:
+    for valid in (0.1, 0.2, 0.3, 0.4):
         arrays(path="xy.npz", valid=valid)
     assert len(kept._kept) == kept.SETS
     monkeypatch.setattr(kept, "MOST", 10)

@@ -10,7 +10,9 @@ import pandas
 import pytest
 import torch
 from sklearn.datasets import load_iris
+from torch import nn
 
+from runner import targets
 from runner.data import Data
 from runner.data.table import encode, table
 from runner.lookup import ConfigError
@@ -335,8 +337,9 @@ def test_a_table_of_many_columns_has_a_short_report(here):
 def test_two_whole_numbers_ask_for_the_task(here, values):
     frame = people(label=values)
     low, high = sorted({f"{value:g}" for value in values}, key=float)
+    read(frame, target="label")
     with refused("data.task", f"column 'label' holds {low} and {high} only", "data.task=classification"):
-        read(frame, target="label")
+        targets.read({"name": "table", "path": "t.csv", "target": "label"}, nn.MSELoss())
     assert read(frame, target="label", task="classification").classes == (low, high)
     assert read(frame, target="label", task="regression").task == "regression"
 

@@ -20,7 +20,7 @@ def with_settings(settings: Settings, context: Context) -> int:
 
 def show(settings: Settings, found: "Checked", name: str) -> None:
     """The layers, and the cost in numbers, bytes and steps."""
-    from runner import cost, screen
+    from runner import cores, cost, screen
     from runner.memory import size
     from runner.run import steps_per_epoch
 
@@ -34,12 +34,15 @@ def show(settings: Settings, found: "Checked", name: str) -> None:
     memory = f"weights {size(bill.weights)}, gradients {size(bill.gradients)}"
     memory += f", optimizer {size(bill.optimizer)}, activations {size(bill.activations)}"
     steps = steps_per_epoch(settings, found.data)
+    wanted = "null" if trainer.threads is None else trainer.threads
+    threads = cost.threads(settings, found.plan, batch, found.device)
     lines = (
         f"parameters     {bill.parameters:,}",
         f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
         f"memory         {memory} (a batch of {batch:,})",
         f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",
         f"device         {found.device}",
+        f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={wanted})",
     )
     console.print("\n".join(lines), soft_wrap=True)
 

@@ -18,21 +18,34 @@ MATTERS = ("seed", "device", "data", "loss", "metrics", "trainer")
 
 
 def with_run(
-    uri: str, run: str, change: Callable[[Settings], Settings], *, split: str = "test", checkpoint: str = "best"
+    uri: str,
+    run: str,
+    change: Callable[[Settings], Settings],
+    *,
+    split: str = "test",
+    checkpoint: str = "best",
+    code: str = "current",
 ) -> int:
-    """Print loss and metrics of the checkpoint on `split`. Nothing is written to the tracking store."""
+    """Print loss and metrics of the checkpoint on `split`. Nothing is written to the tracking store.
+
+    code: current or recorded, of layers, loss, metrics and data of one's own.
+    """
     for key, word, known in (("split", split, SPLITS), ("checkpoint", checkpoint, CHECKPOINTS)):
         if word not in known:
             raise ConfigError(key, f"{word!r} is not one of {', '.join(known)}")
-    from runner import recall, stack
+    from runner import randomness, recall, recorded_code, stack
     from runner.checkpoint import CheckpointError, fill
     from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
+    recorded_code.report(uri, run_id, code)
     recorded = recall.settings(uri, run_id)
     settings = change(recorded)
     _check(recorded, settings)
-    prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, recall.data(uri, run_id))
+    threads = None
+    if settings.trainer.threads == recorded.trainer.threads:
+        threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
+    prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
     try:
         weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)

@@ -34,27 +34,36 @@ def with_settings(settings: Settings, context: Context, *, elements: str = "1", 
 
 
 def with_run(
-    uri: str, run: str, *, elements: str = "1", layer: str = "", checkpoint: str = "best", keep: str = "false"
+    uri: str,
+    run: str,
+    *,
+    elements: str = "1",
+    layer: str = "",
+    checkpoint: str = "best",
+    keep: str = "false",
+    code: str = "current",
 ) -> int:
     """Explain the model that a run has trained.
 
     keep: true to add explain/<layer>.md and plots/explain_<layer>.png to the run's artifacts.
+    code: current or recorded, of layers and data of one's own.
     """
     choice, keeps = _choice(elements, layer), words.truth("keep", keep)
-    from runner import forward, ready, recall, stack
+    from runner import forward, ready, recall, recorded_code, stack
     from runner.checkpoint import CheckpointError, fill
 
     ready.check(checkpoint)
     run_id = recall.find_run(uri, run)
+    recorded_code.report(uri, run_id, code)
     recalled = _prepared(recall.settings(uri, run_id), run_id)
     try:
         fill(recalled.model, recall.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
-        code, found = _told(recalled, f"{checkpoint} weights of run {run_id}", choice)
-        if keeps and not code:
+        status, found = _told(recalled, f"{checkpoint} weights of run {run_id}", choice)
+        if keeps and not status:
             forward.write(found, recalled.folder / "explained")
             recall.add(uri, run_id, recalled.folder / "explained")
             print(f"kept with run {run_id}: explain/<layer>.md and plots/explain_<layer>.png")
-        return code
+        return status
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1

@@ -20,10 +20,12 @@ def with_run(
     checkpoint: str = "best",
     raw: str = "true",
     overwrite: str = "false",
+    code: str = "current",
 ) -> int:
     """Write the model to `output`, read it back and compare it with torch; only then does the file get its name.
 
     raw: the model takes inputs as they were before the data source standardized them; see runner.ready.load.
+    code: current or recorded, of layers of one's own.
     """
     from runner import exports
     from runner.checkpoint import CheckpointError
@@ -33,7 +35,7 @@ def with_run(
     place = outputs.place(output, kind.SUFFIX, over)
     beside = None if kind.RAW else outputs.place(str(place.with_suffix(".yaml")), ".yaml", over)
     try:
-        source, lines = _source(uri, run, checkpoint, standardizes)
+        source, lines = _source(uri, run, checkpoint, standardizes, code)
         checked = _written(kind, source, place, beside)
     except (CheckpointError, exports.ExportError) as error:
         print(error, file=sys.stderr)
@@ -43,12 +45,12 @@ def with_run(
     return 0
 
 
-def _source(uri: str, run: str, checkpoint: str, raw: bool) -> tuple["Source", list[str]]:
+def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple["Source", list[str]]:
     """The model, and what its user must know of inputs and outputs."""
     from runner import exports, ready, recall
 
     run_id = recall.find_run(uri, run)
-    model = ready.load(run_id, uri, checkpoint, raw)
+    model = ready.load(run_id, uri, checkpoint, raw, code=code)
     told = recall.data(uri, run_id)
     notes = told["notes"] if isinstance(next(model.children(), None), ready.Standardize) else None
     about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(told)}

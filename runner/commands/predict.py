@@ -23,6 +23,7 @@ def with_run(
     checkpoint: str = "best",
     raw: str = "true",
     overwrite: str = "false",
+    code: str = "current",
 ) -> int:
     """Write the model's output for every example in `inputs` to `output`, which must not exist yet.
 
@@ -30,7 +31,7 @@ def with_run(
         or an .npy or .npz file.
     output: an .npy file gets the model's outputs as they are; a .csv file a line for each example, with its row or
         file, the class and each class's probability, or the predicted numbers.
-    raw: false for inputs that are standardized already; see runner.ready.load.
+    raw: false for inputs that are standardized already. code: current or recorded; see runner.ready.load.
     """
     place = outputs.place(output, (".npy", ".csv"), words.truth("overwrite", overwrite))
     from runner import ready, recall
@@ -41,7 +42,7 @@ def with_run(
     noted = recall.data(uri, run_id)
     given = _inputs.read(inputs, noted)
     try:
-        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw))
+        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw), code=code)
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1

@@ -21,15 +21,16 @@ TOGETHER = "sweep.together"
 UNSEEN = ("checkpoint.", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
 
 
-def with_run(uri: str, run: str) -> int:
+def with_run(uri: str, run: str, *, code: str = "current") -> int:
     """Train again and compare every recorded value and the weights' SHA-256; 0 only if all are identical.
 
     On another device than the processor, a run without trainer.deterministic=true has bits that are decided anew each
     time: 0 then also if every loss is as close as rounding leaves it (`reproduction.tolerance`).
     The tracking store is only read. An interrupted run is repeated up to its last recorded step, one that a sweep
     has pruned up to that epoch.
+    code: current or recorded, of everything of one's own.
     """
-    from runner import recall, reproduction
+    from runner import recall, recorded_code, reproduction
     from runner.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
@@ -38,7 +39,7 @@ def with_run(uri: str, run: str) -> int:
     recorded = recall.points(uri, run_id, reproduction.counted(names))
     _check(run_id, status, tags, settings, recorded)
     steps = max(recorded["train/loss"])
-    _say(f"run {run_id}, {status}, {steps:,} steps")
+    _say(f"run {run_id}, {status}, {steps:,} steps", *recorded_code.use(uri, run_id, code))
     with Signals() as signals:
         again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
         if TOGETHER in tags:
@@ -84,28 +85,26 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
 
 def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
     """Ready to train as it was then: threads and device as recorded, as far as they are here."""
-    import torch
-
+    from runner import cost
     from runner import environment as here
     from runner import reproduction
     from runner.prepare import prepare
 
-    usual, threads = torch.get_num_threads(), int(tags.get("threads", 0)) or settings.trainer.threads
-    trainer = dataclasses.replace(settings.trainer, threads=threads, time_limit=None)
+    threads = int(tags.get("threads", 0)) or None
+    trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
-    again = prepare(settings, name)
+    again = prepare(settings, name, threads)
     differences = here.differences(environment, again.device)
     _say(*differences or ["versions, device and git commit are as recorded"])
+    total = len(again.data.train)  # type: ignore[arg-type]
+    usual = cost.threads(settings, again.stack, min(trainer.batch_size or total, total), again.device)
     if threads and threads != usual:
         _say(f"threads: set to {threads} as recorded; here it would be {usual}")
     if _rounds(again):
         _say(
-            f"device {again.device}, trainer.deterministic=false: the last bits are decided anew by every training, with"
-            " trainer.deterministic=true they are not; losses are compared within"
-            f" {reproduction.tolerance(1, trainer.precision):g} of the largest recorded in the first"
-            f" {reproduction.FIRST} steps, then {reproduction.tolerance(100, trainer.precision) / 100:g} a step, at most"
-            f" {reproduction.MOST:g}"
+            f"device {again.device} without trainer.deterministic=true: every training decides the last bits anew;"
+            f" {reproduction.words(trainer.precision)}"
         )
     return again
 

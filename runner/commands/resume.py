@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from runner.run import Run
 
 
-def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
-    """Train `run` to its end; `trainer.epochs=N` makes it longer. Returns the exit code."""
+def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "") -> int:
+    """Train `run` to its end; `trainer.epochs=N` makes it longer. Returns the exit code.
+
+    code: recorded or current where files of one's own have changed; "" refuses to go on then.
+    """
     import yaml
 
-    from runner import drift, recall, screen
+    from runner import drift, randomness, recall, recorded_code, screen
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.prepare import prepare
@@ -29,12 +32,14 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
     status, experiment = recall.status(uri, run_id)
     if status == "RUNNING":
         raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
+    recorded_code.take_up(uri, [run_id], code, f"run {run_id}")
     recorded = recall.settings(uri, run_id)
     settings = change(recorded)
     found = drift.changes(recorded, settings)
     settings = dataclasses.replace(settings, tracking=dataclasses.replace(settings.tracking, uri=uri))
     with Signals() as signals:
-        made = prepare(settings, experiment)
+        threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
+        made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
         try:
             _check_data(made, recall.data(uri, run_id))
             entry, old_steps = _restored(made, uri, run_id)
@@ -47,7 +52,10 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings]) -> int:
             print(f"run {run_id} continues after step {entry.step} of {made.steps}")
             text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
             context = Context(experiment, text, [f"{key}={new}" for key, (_, new) in found.items()])
-            record(made, context, screen.console(), signals, run_id, _drifted(found, entry.step))
+            drifted = _drifted(found, entry.step)
+            if "trainer.threads" in found:
+                drifted["threads"] = str(made.threads)
+            record(made, context, screen.console(), signals, run_id, drifted)
         except CheckpointError as error:
             print(error, file=sys.stderr)
             return 1

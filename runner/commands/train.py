@@ -52,7 +52,7 @@ def record(
     begun: is told the run's id as soon as there is one.
     observers: are told of the training beside the record and the screen.
     """
-    from runner import garbage, logged_model, screen, tracking
+    from runner import exact, garbage, logged_model, screen, tracking
     from runner.limit import TimeLimit
     from runner.run import drive
 
@@ -68,6 +68,7 @@ def record(
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
             garbage.usual()
+            exact.set_random_state(run.ready, run.device)  # whatever opening the record has drawn
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
@@ -102,18 +103,20 @@ def named(context: Context, told: Tracking) -> str:
 
 def identity(
     run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Tags, params and text files that say what this run is; of one that goes on, what it is continued with."""
+) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
+    """Tags, params and files that say what this run is; of one that goes on, what it is continued with."""
     return _identity(run, context) if not run_id or not run.state.step else _again(run, context, drift or {})
 
 
-def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    """Tags, params and text files that say what this run is."""
-    from runner import environment
+def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
+    """Tags, params and files that say what this run is."""
+    from runner import environment, own_code
 
+    code, kept = own_code.record()
     tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
-    tags |= context.tags
-    files = {
+    tags |= context.tags | code
+    files: dict[str, str | bytes] = {
+        **kept,
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),
         "data.json": json.dumps(noted(run.data), indent=2, default=str) + "\n",
@@ -123,13 +126,14 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
 
 def _again(
     run: "Run", context: Context, drift: dict[str, str]
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
     """The same of a run that is continued: what it was made with stays, what it is continued with is added."""
-    from runner import environment
+    from runner import environment, own_code
 
     step = run.state.step
-    tags = {**drift, "runner.resumed": f"after step {step}"}
-    files = {f"environment-{step}.txt": environment.text(context.overrides, run.device)}
+    code, kept = own_code.drifted(step)
+    tags = {**drift, **code, "runner.resumed": f"after step {step}"}
+    files: dict[str, str | bytes] = {**kept, f"environment-{step}.txt": environment.text(context.overrides, run.device)}
     return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from runner.errors import ConfigError, did_you_mean
 
 Batch = tuple[Tensor, Tensor]
-Task = Literal["regression", "binary", "multiclass"]
+Task = Literal["regression", "binary", "multiclass", "multilabel"]
+Guess = Literal["decimals", "whole", "words"]
 
 
 @dataclass(frozen=True)
@@ -53,30 +54,51 @@ Source = Tensors | torch.utils.data.Dataset[Batch]
 class Data:
     """A training set, and as far as they exist a validation and a test set.
 
-    task: "regression" (y holds numbers), "binary" or "multiclass" (y holds class indices, int64).
-    classes: the classes' names in the order of their indices; empty for regression.
+    task: "regression" (y holds numbers), "binary" or "multiclass" (y holds class indices, int64, or the classes'
+        probabilities, float32 of shape (N, classes)) or "multilabel" (y holds 0 and 1 for every label, float32);
+        "classification" becomes binary or multiclass by the number of classes, which without names are counted.
+    classes: the classes' or labels' names in the order of their indices; empty for regression.
     notes: what was done to the data that a later user of the model must repeat, as plain values:
         e.g. {"features": [...], "mean": [...], "std": [...]} for a standardized table.
     report: lines that say how the source understood its files, for people: first a summary, which counts and names
         what was left out, then a line for each column or folder.
+    guess: what y holds in its file where the source was not given the task and took it from there: "decimals", "whole"
+        (numbers) or "words" (text, true and false). The loss may decide otherwise.
     """
 
     train: Source
     valid: Source | None = None
     test: Source | None = None
-    task: Task = "regression"
+    task: Task | Literal["classification"] = "regression"
     classes: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     report: tuple[str, ...] = ()
+    guess: Guess | None = None
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
+        if self.task not in (*get_args(Task), "classification"):
             hint = did_you_mean(self.task, get_args(Task))
             raise ConfigError("data", f"Data(task={self.task!r}) is not one of {', '.join(get_args(Task))}{hint}")
         for part in ("train", "valid", "test"):
             source = getattr(self, part)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
+        if self.task == "classification":
+            object.__setattr__(self, "classes", tuple(self.classes) or _numbered(self))
+            object.__setattr__(self, "task", "binary" if len(self.classes) == 2 else "multiclass")
+
+
+def _numbered(data: Data) -> tuple[str, ...]:
+    """Names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
+    sources = [source for source in (data.train, data.valid, data.test) if source is not None]
+    targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
+    if len(targets) < len(sources) or any(y.is_floating_point() or y.dim() != 1 or y.min() < 0 for y in targets):
+        raise ConfigError(
+            "data",
+            "Data(task='classification') does not say its classes, and they cannot be counted; expected their names,"
+            " Data(..., classes=('cat', 'dog')), or targets of int64 from 0, of shape (N,)",
+        )
+    return tuple(map(str, range(int(max(y.max() for y in targets)) + 1)))
 
 
 def batches(
@@ -128,6 +150,16 @@ def count(source: Source, size: int | None, drop_last: bool = False) -> int:
     return total // size if drop_last else -(-total // size)
 
 
+def evaluation_size(source: Source, size: int | None) -> int | None:
+    """Examples in a batch that is not trained on, where one that is has `size`; None: all.
+
+    Without gradients a batch may be larger.
+    """
+    if isinstance(source, Tensors):
+        return max(size, 256) if size else None
+    return size or 256
+
+
 def order_of(total: int, seed: int, epoch: int) -> Tensor:
     """The indices of `total` examples in the order of one epoch."""
     # One generator per epoch: the order of epoch 7 can be had without drawing the six before it.
@@ -149,6 +181,17 @@ def split(
     valid_index, groups = _draw(groups, round(total * valid))
     test_index, groups = _draw(groups, round(total * test))
     return torch.cat(groups).sort().values, valid_index, test_index
+
+
+def labels_of(y: Tensor, task: Task) -> Tensor:
+    """The class of every example, or 0 and 1 for every label, int64: of probabilities, the most probable."""
+    if not y.is_floating_point():
+        return y.long()
+    if task == "multiclass" and y.dim() == 1:
+        return y.long()
+    if task == "multiclass" or (task == "binary" and y.dim() == 2 and y.shape[1] == 2):
+        return y.argmax(1)
+    return (y > 0.5).long()
 
 
 def find(name: str) -> Any:

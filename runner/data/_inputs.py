@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from runner.data._files import existing
-from runner.data._folder import SUFFIXES, _is_image, decode
+from runner.data._folder import pictures, summary
 from runner.data._numpy import read_npy, read_npz
+from runner.data._pictures import decode, reason_against
 from runner.data._values import Array
 from runner.lookup import ConfigError
 
@@ -36,10 +37,10 @@ def read(path: str, noted: dict[str, Any]) -> Inputs:
     """
     what = "an .npy, .npz, .csv or .parquet file, or a folder of images"
     found = existing(path, "inputs", what, "x.npy")
-    if found.is_dir() or _is_image(found):
-        return _images(found, path, noted)
-    if found.suffix.lower() in (".csv", ".parquet"):
+    if found.suffix.lower() in (".csv", ".parquet") and found.is_file():
         return _rows(found, path, noted)
+    if found.is_dir() or not reason_against(found):
+        return _images(found, path, noted)
     x = _fitting(_array(found), path, noted["example"])
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))))
 
@@ -70,12 +71,10 @@ def _images(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
         raise ConfigError(
             "inputs", f"{path!r} holds images, and the run was not trained on images: give {_kind(noted)}"
         )
-    there = sorted(f for f in found.rglob("*") if f.is_file() and not _hidden(f, found)) if found.is_dir() else [found]
-    files = [file for file in there if _is_image(file)]
+    files, left_out = pictures(found) if found.is_dir() else ([found], [])
+    others = f"left out: {summary(left_out)}" if left_out else ""
     if not files:
-        raise ConfigError("inputs", f"{path!r} holds no image; expected {', '.join(sorted(SUFFIXES))}")
-    others = [file.suffix.lower() or file.name for file in there if not _is_image(file)]
-    counts = ", ".join(f"{ending} {others.count(ending)}" for ending in sorted(set(others)))
+        raise ConfigError("inputs", f"{path!r} holds no image, such as .jpg, .png or .webp; {others or 'it is empty'}")
     names = [file.relative_to(found).as_posix() if found.is_dir() else file.name for file in files]
     height, width = notes["size"]
 
@@ -84,11 +83,7 @@ def _images(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
             part = files[start : start + IMAGES]
             yield torch.stack([decode(file, (height, width), notes["channels"]) for file in part])
 
-    return Inputs(batches(), "file", names, f"{len(others)} files are no images: {counts}" if others else "")
-
-
-def _hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
+    return Inputs(batches(), "file", names, others)
 
 
 def _kind(noted: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runner.data import Task
+from runner.data import Guess, Task, labels_of
 from runner.data._values import Array, Values, column, floats, kind
 from runner.lookup import ConfigError, did_you_mean
 
@@ -15,15 +15,53 @@ def targets(
     """The targets, the task and the classes' names. `given` is y itself, then further y's of the same kind.
 
     task: "regression" or "classification"; None: numbers with a decimal point mean regression, all else classes.
+        Classes are whole numbers, text or truth values, or probabilities as float32: of shape (N, 1) those of the
+        second of two, of shape (N, C) those of C classes where each row sums to 1, else of C labels.
     names: the classes' names, which then are indexed; None: the different values of y, sorted.
     """
     decimal = not names and any(values.array.dtype.kind == "f" for values in given)
     if task == "regression" or (task is None and decimal):
         return [column(values) for values in given], "regression", ()
+    if _are_shares(given):
+        return _shares(given, names)
     labels = [values._replace(array=_labels(values)) for values in given]
     classes = _check_names(names) if names else _different(labels)
     indices = [_indices(label, classes, named=bool(names)) for label in labels]
     return indices, "binary" if len(classes) == 2 else "multiclass", classes
+
+
+def strata(y: Tensor, task: Task) -> Tensor | None:
+    """The class of every example, int64 (N,), of which each part of the data gets its share; None without classes."""
+    return None if task in ("regression", "multilabel") else labels_of(y, task).reshape(len(y))
+
+
+def guess(given: list[Values]) -> Guess:
+    """What y holds, from which the task is taken if nobody gives it."""
+    kinds = {values.array.dtype.kind for values in given}
+    return "decimals" if "f" in kinds else "whole" if kinds <= set("iu") else "words"
+
+
+def _are_shares(given: list[Values]) -> bool:
+    """Whether these are probabilities: several numbers for an example, or one that is not whole; all from 0 to 1."""
+    arrays = [values.array for values in given]
+    if not all(array.dtype.kind in "biuf" and array.ndim in (1, 2) for array in arrays):
+        return False
+    if not all(((array >= 0) & (array <= 1)).all() for array in arrays):
+        return False
+    rows = arrays[0].ndim == 2 and arrays[0].shape[1] > 1
+    return rows or not all((array == np.round(array)).all() for array in arrays)
+
+
+def _shares(given: list[Values], names: list[str] | None) -> tuple[list[Tensor], Task, tuple[str, ...]]:
+    outputs = [column(values) for values in given]
+    width = outputs[0].shape[1]
+    total = max(width, 2)
+    classes = _check_names(names) if names else tuple(str(k) for k in range(total))
+    if len(classes) != total:
+        raise ConfigError("data.classes", f"{list(classes)} are {len(classes)}; y has probabilities of {total}")
+    if width > 1 and not all(torch.allclose(y.sum(1), torch.ones(len(y)), atol=1e-4) for y in outputs):
+        return outputs, "multilabel", classes
+    return outputs, "binary" if total == 2 else "multiclass", classes
 
 
 def _labels(values: Values) -> Array:

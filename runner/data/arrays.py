@@ -10,7 +10,7 @@ from runner.data import Data, Tensors
 from runner.data._files import file
 from runner.data._numpy import read_npy, read_npz
 from runner.data._parts import divide, parts
-from runner.data._targets import targets
+from runner.data._targets import guess, strata, targets
 from runner.data._values import Values, column, kind
 from runner.lookup import ConfigError
 
@@ -97,10 +97,18 @@ def _data(
     task: str | None,
     classes: list[str] | None,
 ) -> Data:
-    outputs, kind_of_task, names = targets([values for _, values in pairs.values()], task, classes)
+    ys = [values for _, values in pairs.values()]
+    outputs, kind_of_task, names = targets(ys, task, classes)
     given = {part: Tensors(a, b) for part, a, b in zip(pairs, inputs, outputs, strict=True)}
-    train, valid_set, test_set = _divide(given, valid, test, seed, stratified=bool(names))
-    return Data(train, given.get("valid", valid_set), given.get("test", test_set), kind_of_task, names)
+    train, valid_set, test_set = _divide(given, valid, test, seed, strata(outputs[0], kind_of_task))
+    return Data(
+        train,
+        given.get("valid", valid_set),
+        given.get("test", test_set),
+        kind_of_task,
+        names,
+        guess=None if task or classes else guess(ys),
+    )
 
 
 def _read(path: str | None, x: str | None, y: str | None, brief: bool = False) -> dict[str, Values]:
@@ -173,8 +181,8 @@ def _inputs(values: Values, indices: bool) -> Tensor:
 
 
 def _divide(
-    given: dict[str, Tensors], valid: float, test: float, seed: int, stratified: bool
+    given: dict[str, Tensors], valid: float, test: float, seed: int, classes: Tensor | None
 ) -> tuple[Tensors, Tensors | None, Tensors | None]:
     whole = given["train"]
     valid, test = (0.0 if part in given else fraction for part, fraction in (("valid", valid), ("test", test)))
-    return divide(whole, parts(len(whole), valid, test, seed, whole.y if stratified else None))
+    return divide(whole, parts(len(whole), valid, test, seed, classes))

@@ -1,11 +1,13 @@
 """Images of one's own: a folder with one folder of image files for each class."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from runner.data import Data, Source
-from runner.data._files import folder
-from runner.data._folder import MODES, Files, list_files, same_size
+import torch
+
+from runner.data import Data, Source, _files
+from runner.data._folder import MODES, Files, Listing, heads, list_files, loose, report, same_size, subfolders
 from runner.data._parts import parts
 from runner.lookup import ConfigError, did_you_mean
 
@@ -13,6 +15,7 @@ from runner.lookup import ConfigError, did_you_mean
 IN_MEMORY = 2**30
 
 PARTS = {"train": ("train",), "valid": ("valid", "val"), "test": ("test",)}
+LIKE_PARTS = {"train", "training", "valid", "val", "validation", "dev", "eval", "test", "testing"}
 
 
 def images(
@@ -24,7 +27,10 @@ def images(
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> Data:
-    """x: float32 of shape (N, channels, height, width), 0 to 1; y: the class's index, int64 of shape (N,).
+    """x: float32 of shape (N, channels, height, width), 0 to 1, upright; y: the class's index, int64 of shape (N,).
+
+    An image is what Pillow can read, by its ending or, where that is unknown, by its content; `report` of what is
+    returned counts and names the other files. Of an animation the first picture is read.
 
     path: a folder with one folder of image files for each class, or with such folders in train/, valid/ (or val/) and
         test/; relative to the working directory. The classes are numbered in the sorted order of their names.
@@ -38,12 +44,21 @@ def images(
     """
     if channels not in MODES:
         raise ConfigError("data.channels", f"{channels} is not 1 (grey), 3 (colour) or 4 (with transparency)")
-    root = folder(path, "data.path", "a folder with one folder of images for each class", "photos")
+    root = _files.folder(path, "data.path", "a folder with one folder of images for each class", "photos")
     folders = _folders(root)
     classes = _classes(folders["train"])
+    pixels = _check_size(size)
     listed = {part: list_files(place, classes) for part, place in folders.items()}
-    height, width = _check_size(size) or same_size([file for files, _ in listed.values() for file in files])
-    given = {part: Files(files, labels, (height, width), channels) for part, (files, labels) in listed.items()}
+    whole = loose(root) if folders["train"] != root else Listing()
+    for part, listing in listed.items():
+        prefix = "" if folders[part] == root else f"{folders[part].name}: "
+        whole += replace(listing, folders=[prefix + line for line in listing.folders])
+    found = heads(whole.files)
+    height, width = pixels or same_size(found)
+    given = {
+        part: Files(listing.files, torch.tensor(listing.labels), (height, width), channels)
+        for part, listing in listed.items()
+    }
     if in_memory is None:
         in_memory = 4 * channels * height * width * sum(len(files) for files in given.values()) <= IN_MEMORY
     return Data(
@@ -51,6 +66,7 @@ def images(
         task="binary" if len(classes) == 2 else "multiclass",
         classes=tuple(classes),
         notes={"size": [height, width], "channels": channels, "divided_by": 255},
+        report=tuple(report(root, whole, found, (height, width), channels)),
     )
 
 
@@ -61,32 +77,41 @@ def brief(**arguments: Any) -> Data:
 
 def _folders(root: Path) -> dict[str, Path]:
     """The folder of each part. A `train` that holds images is a class of vehicles; one that holds folders is a part."""
-    if not (root / "train").is_dir() or not _subfolders(root / "train"):
+    if not (root / "train").is_dir() or not subfolders(root / "train"):
+        _refuse_parts(root)
         return {"train": root}
     known = [name for names in PARTS.values() for name in names]
-    for name in _subfolders(root):
-        if name not in known:
-            hint = did_you_mean(name, known)
-            raise ConfigError("data.path", f"{str(root / name)!r} is beside train; expected valid, val or test{hint}")
+    for folder in subfolders(root):
+        if folder.name not in known:
+            hint = did_you_mean(folder.name, known)
+            raise ConfigError("data.path", f"{str(folder)!r} is beside train; expected valid, val or test{hint}")
     if (root / "valid").is_dir() and (root / "val").is_dir():
         raise ConfigError("data.path", f"{str(root)!r} holds valid and val; expected one of them")
     return {part: root / name for part, names in PARTS.items() for name in names if (root / name).is_dir()}
 
 
-def _subfolders(place: Path) -> list[str]:
-    return sorted(child.name for child in place.iterdir() if child.is_dir() and not child.name.startswith("."))
+def _refuse_parts(root: Path) -> None:
+    """Train and Test, with the classes' folders in each, would be two classes."""
+    for folder in subfolders(root):
+        if folder.name.lower() in LIKE_PARTS and subfolders(folder):
+            raise ConfigError(
+                "data.path",
+                f"{str(folder)!r} holds folders and is called like a part of the data, and there is no 'train' beside"
+                " it; expected train, valid (or val) and test: rename it",
+            )
 
 
 def _classes(place: Path) -> list[str]:
-    classes = _subfolders(place)
-    if len(classes) < 2:
-        found = f"only {classes[0]!r}" if classes else "none"
+    folders = subfolders(place)
+    if len(folders) < 2:
+        found = f"only {folders[0].name!r}" if folders else "none"
+        inner = folders and len(subfolders(folders[0])) > 1
         raise ConfigError(
             "data.path",
             f"{str(place)!r} holds {found}; expected a folder of images for each of two or more classes, e.g."
-            f" {str(place / 'cat')!r} and {str(place / 'dog')!r}",
+            + (f" data.path={folders[0]}" if inner else f" {str(place / 'cat')!r} and {str(place / 'dog')!r}"),
         )
-    return classes
+    return [folder.name for folder in folders]
 
 
 def _check_size(size: int | list[int] | None) -> tuple[int, int] | None:

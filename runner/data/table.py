@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runner.data import Data, Tensors
+from runner.data import Data, Guess, Tensors
 from runner.data._columns import FEW, Column, recorded, refuse_missing, understand
 from runner.data._files import file
 from runner.data._frame import Frame, has_name, listed, need, read
@@ -16,7 +16,7 @@ from runner.data._spelled import spelled
 from runner.data._split import column_of, split_by
 from runner.data._standard import moments, scale
 from runner.data._table_report import report
-from runner.data._targets import targets
+from runner.data._targets import strata, targets
 from runner.data._values import Values
 from runner.lookup import ConfigError
 
@@ -73,13 +73,15 @@ def table(
     wanted = [understand(frame, name, "data.target", without) for name in goals]
     columns = [understand(frame, name, "data.features", without) for name in names]
     y, kind_of_task, classes = _targets(wanted, task)
-    indices = _parts(frame, parted, valid, test, seed, y if classes else None)
+    indices = _parts(frame, parted, valid, test, seed, strata(y, kind_of_task))
     x = _expand(columns, len(frame))
     notes = _describe(columns, wanted, x[indices[0].numpy()], standardize)
     lines = report(
         frame, str(path), columns, wanted, y, classes, {"leave_out": spared, "empty": empty, "split": parted}
     )
-    return Data(*divide(Tensors(scale(x, notes), y), indices), kind_of_task, classes, notes, lines)
+    return Data(
+        *divide(Tensors(scale(x, notes), y), indices), kind_of_task, classes, notes, lines, _guess(wanted, task)
+    )
 
 
 def again(noted: dict[str, Any], **arguments: Any) -> Data:
@@ -103,9 +105,10 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     kinds, categories = notes.get("kinds", {}), {goals[0]: list(classes)}
     texts = {name: kinds.get(name, "numbers") for name in goals}
     wanted = [recorded(frame, name, "data.target", texts[name], categories.get(name, [])) for name in goals]
-    y = _as_classes(wanted[0], classes) if classes else _stacked(wanted)
+    shares = len(goals) > 1 or (wanted[0].kind == "numbers" and (wanted[0].values != np.round(wanted[0].values)).any())
+    y = _as_classes(wanted[0], classes) if classes and not shares else _stacked(wanted)
     indices = _parts(
-        frame, column_of(given["split"]), given["valid"], given["test"], given["seed"], y if classes else None
+        frame, column_of(given["split"]), given["valid"], given["test"], given["seed"], strata(y, noted["task"])
     )
     examples = Tensors(encode(frame, notes), y)
     lines = (f"{given['path']}: {len(frame):,} rows, read as the run's data were",)
@@ -196,16 +199,19 @@ def _features(
 
 def _targets(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tuple[str, ...]]:
     if len(columns) > 1:
-        if task == "classification" or any(column.kind == "text" for column in columns):
+        names = [column.name for column in columns]
+        if any(column.kind == "text" for column in columns):
             raise ConfigError(
                 "data.target",
-                f"names several columns, {listed(c.name for c in columns)}; expected numbers in each, or one column of"
-                " classes",
+                f"names several columns, {listed(names)}; expected numbers in each, or one column of classes",
             )
-        return _stacked(columns), "regression", ()
+        if task != "classification":
+            return _stacked(columns), "regression", ()
+        given = [Values(_stacked(columns).numpy(), f"columns {listed(names)}", "data.target")]
+        (y,), kind_of_task, classes = targets(given, task, names)
+        return y, kind_of_task, classes
     [column] = columns
     if task is None:
-        _ask_for_task(column)
         task = "regression" if column.kind == "numbers" else "classification"
     (y,), kind_of_task, classes = targets([Values(column.array, f"column {column.name!r}", "data.target")], task)
     if column.kind == "numbers" and len(classes) > max(FEW, len(y) / 2):
@@ -217,16 +223,13 @@ def _targets(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tupl
     return y, kind_of_task, classes
 
 
-def _ask_for_task(column: Column) -> None:
-    """Two whole numbers are two classes more often than not, and nobody can tell."""
-    different = np.unique(column.values)
-    if column.kind == "numbers" and len(different) == 2 and (different == np.round(different)).all():
-        low, high = (f"{number:g}" for number in different)
-        raise ConfigError(
-            "data.task",
-            f"column {column.name!r} holds {low} and {high} only: classes, or numbers? Give data.task=classification or"
-            " data.task=regression",
-        )
+def _guess(columns: list[Column], task: str | None) -> Guess | None:
+    """What the targets hold, where the task is taken from that."""
+    if task is not None:
+        return None
+    if any(column.kind != "numbers" for column in columns):
+        return "decimals" if len(columns) > 1 else "words"
+    return "whole" if all((column.values == np.round(column.values)).all() for column in columns) else "decimals"
 
 
 def _stacked(columns: list[Column]) -> Tensor:

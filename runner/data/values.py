@@ -9,7 +9,8 @@ from torch import Tensor
 
 from runner.data import Data, Tensors
 from runner.data._parts import MOST
-from runner.data._values import Values, column, floats
+from runner.data._targets import targets
+from runner.data._values import Values, floats
 from runner.lookup import ConfigError
 
 
@@ -18,14 +19,21 @@ def values(
     shape: list[int] | None = None,
     fill: Literal["arange", "ones"] | None = None,
     y: list[Any] | None = None,
+    task: Literal["regression", "classification"] | None = None,
 ) -> Data:
     """The inputs `x`, or a tensor of `shape` filled with 0, 1, 2, ... ("arange") or with ones; float32.
 
     shape: the first dimension counts the examples. Given together with `x`, x takes this shape.
     y: one number, or one grid of numbers, per example; without it y has shape (N, 0), which no loss can use.
+    task: None: numbers, unless the loss needs classes; text and true/false are classes.
     """
     inputs = _filled(fill, _checked(shape)) if x is None else _shaped(x, shape, fill)
-    return Data(Tensors(inputs, torch.empty(len(inputs), 0) if y is None else column(_grid(y, "y"))))
+    if y is None:
+        return Data(Tensors(inputs, torch.empty(len(inputs), 0)))
+    given = [_grid(y, "y")]
+    words = given[0].array.dtype.kind not in "iuf"
+    (target,), kind, classes = targets(given, task or ("classification" if words else "regression"))
+    return Data(Tensors(inputs, target), task=kind, classes=classes, guess=None if task or words else "decimals")
 
 
 def _filled(fill: str | None, shape: list[int] | None) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Source
+from runner.data import Data, Source, labels_of
 from runner.plots import Subject
 
 
@@ -27,8 +27,7 @@ def classify(run: Subject, source: Source) -> Classified:
     x, y, outputs = run.predict(source)
     shares = probabilities(outputs.float().reshape(len(outputs), -1), run.model)
     [index] = torch.where(shares.isfinite().all(1))
-    y = (y > 0) if run.data.task == "binary" else y  # 0 and 1, or -1 and 1
-    truth, (sure, said) = y.reshape(-1)[index].long(), shares[index].max(1)
+    truth, (sure, said) = labels_of(y, run.data.task).reshape(-1)[index], shares[index].max(1)
     classes = max(shares.shape[1], len(run.data.classes), int(truth.max()) + 1 if len(truth) else 0)
     return Classified(index, x[index], truth, said, sure, classes, len(outputs) - len(index))
 

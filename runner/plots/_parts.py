@@ -16,6 +16,10 @@ def lacks_classes(data: Data) -> str | None:
     if data.task == "regression":
         return "it needs classes, and the data has numbers to predict"
     several = data.train[0][1].numel()
+    if data.task == "multilabel":
+        return f"it needs one class per example, and the data has {several} labels per example"
+    if several == len(data.classes) and data.train[0][1].is_floating_point():  # their probabilities
+        return None
     return None if several == 1 else f"it needs one class per example, and the data has {several} per example"
 
 

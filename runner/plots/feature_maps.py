@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runner.data import Data
+from runner.data import Data, labels_of
 from runner.plots import Subject, _style
 from runner.plots._images import limit_of, picture
 from runner.plots._parts import first_of
@@ -99,7 +99,8 @@ def _target(data: Data, y: Tensor) -> str:
         return ""
     if data.task == "regression":
         return f", target {_style.number(float(y))}"
-    return f", class {data.classes[int(y)] if data.classes else int(y)}"
+    k = int(labels_of(y.reshape(1), data.task))
+    return f", class {data.classes[k] if data.classes else k}"
 
 
 def _draw_input(sheet: "Axes", x: Tensor, target: str) -> None:

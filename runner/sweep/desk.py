@@ -71,10 +71,11 @@ class Desk:
 
     def open(self, member: Member) -> "list[Observer]":
         """Give the job a run of its own, as `commands.train.record` does. Gives who is to be told of it."""
-        from runner import tracking
+        from runner import randomness, tracking
         from runner.commands.train import identity, named
         from runner.sweep.pruning import pruning
 
+        randomness.restrain(member.settings.trainer, member.run.threads)  # others may have been prepared since
         told, context, run_id = member.settings.tracking, member.context, member.job.run_id
         goal = (told.uri, told.experiment or context.name, named(context, told))
         identified = identity(member.run, context, run_id)

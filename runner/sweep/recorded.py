@@ -2,19 +2,24 @@
 
 from typing import Any
 
-from runner import recall, reconcile, stores
+from runner import own_code, recall, reconcile, recorded_code, stores
 from runner.errors import ConfigError
 from runner.sweep import manifest, rows
 from runner.sweep.manifest import Manifest
+
+#: What was typed as code=... for the sweep that this process goes on with; see recorded_code.take_up.
+code = [""]
 
 
 def plan(uri: str, run_id: str) -> Manifest:
     """The manifest of a recorded sweep, each job with the run that it has.
 
-    Raises ConfigError while one of its jobs is still at work.
+    Raises ConfigError while one of its jobs is still at work, and where files of one's own are others than theirs.
     """
-    found = manifest.read(recall.text(uri, run_id, manifest.NAME))
-    for number, run in _refuse_live(uri, run_id).items():
+    found, children = manifest.read(recall.text(uri, run_id, manifest.NAME)), _refuse_live(uri, run_id)
+    codes = {run.data.tags.get(own_code.TAG): run.info.run_id for run in children.values()}
+    recorded_code.take_up(uri, [codes[sha256] for sha256 in codes if sha256], code[0], f"sweep {run_id}")
+    for number, run in children.items():
         for job in found.jobs:
             if job.number == number:
                 job.run_id = run.info.run_id
@@ -45,6 +50,7 @@ def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
         raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
     _refuse_live(uri, run_id)
     deliver(uri, run_id)
+    code[0] = next((word.partition("=")[2] for word in words if word.startswith("code=")), "")
     over = f"sweep {run_id} is FINISHED: there is nothing left of its {tags[rows.JOBS]} jobs"
     over = over if status == "FINISHED" else ""
     return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], over

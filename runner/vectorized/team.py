@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from runner import randomness
+from runner import cores, randomness
 from runner.run import Run
 from runner.vectorized.program import Program
 
@@ -82,7 +82,8 @@ def _threads(runs: Sequence[Run]) -> int:
         return 1
     examples = min(first.settings.trainer.batch_size or len(first.data.train), len(first.data.train))  # type: ignore[arg-type]
     work = len(runs) * examples * sum(p.numel() for p in first.model.parameters())
-    return max(1, min(first.settings.trainer.threads or randomness.THREADS, len(runs), work // WORTH))
+    most = randomness.said(first.settings.trainer) or cores.share()
+    return max(1, min(most, len(runs), work // WORTH))
 
 
 @contextlib.contextmanager
@@ -92,10 +93,10 @@ def restrained(run: Run) -> Iterator[None]:
     With several, an operation waits for the slowest; where others want the cores as well, that costs more than it
     gains.
     """
-    randomness.restrain(run.settings.trainer)
+    randomness.restrain(run.settings.trainer, run.threads)
     if run.device.type == "cpu":
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        randomness.restrain(run.settings.trainer)
+        randomness.restrain(run.settings.trainer, run.threads)
