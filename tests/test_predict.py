@@ -199,6 +199,17 @@ def test_a_folder_of_images_is_predicted_by_file_name(place):
     model = package.load(run_id, f"sqlite:///{place}/mlflow.db")
     wanted = model(torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255).softmax(1).detach()
     np.testing.assert_allclose(found.iloc[:, 2:], wanted, atol=1e-6)
+    shutil.copytree(place / "photos" / "dog", place / "dogs" / "dog")
+    whole = ("data.path=dogs", "split=train", "data.valid=0", "data.test=0")
+    figure = figures(runner("evaluate", run_id, *whole, cwd=place))["train/loss"]
+    dogs = found[found["file"].str.startswith("dog")]
+    assert figure == pytest.approx(-np.log(dogs["probability_dog"]).mean(), rel=1e-4)
+    recorded = json.loads(next(place.glob(f"mlruns/*/{run_id}/artifacts/data.json")).read_text())
+    shutil.copytree(place / "photos" / "dog", place / "cows" / "cow")
+    with refused("data.path", "cows/cow' is none of the classes to train on"):
+        build.data({"name": "images", "path": str(place / "cows")}, noted=recorded)
+    with refused("data.channels", "1, and the model was trained with 3"):
+        build.data({"name": "images", "path": str(place / "dogs"), "channels": 1}, noted=recorded)
     (place / "flat").mkdir()
     for name in ("b.png", "a.png"):
         shutil.copy(place / "photos" / "dog" / "3.png", place / "flat" / name)
