@@ -1,5 +1,6 @@
 """`data.split`: parts by the order of a column, by groups and as a column says."""
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def parts(rows: pandas.DataFrame, **arguments: Any) -> list[list[int]]:
     found = table("t.csv", "y", **arguments)
     assert found.notes["features"] == ["x"]
     held = [[] if p is None else (p.y.flatten() - 0.5).int().tolist() for p in (found.train, found.valid, found.test)]
-    assert sorted(sum(held, [])) == list(range(len(rows)))
+    assert sorted(chain(*held)) == list(range(len(rows)))
     assert all(part == sorted(part) for part in held)
     return held
 
@@ -58,7 +59,7 @@ def test_by_a_column_the_earliest_train_and_the_latest_test(here, when, valid, t
     found = parts(rows, split={"by": "when"}, valid=valid, test=test)
     ranks = [sorted(order[part].tolist()) for part in found]
     assert [len(part) for part in found[1:]] == [round(60 * valid), round(60 * test)]
-    assert sum(ranks, []) == list(range(60))
+    assert list(chain(*ranks)) == list(range(60))
 
 
 def test_dates_of_a_parquet_file_are_sorted_too(here):
@@ -72,7 +73,9 @@ def test_dates_of_a_parquet_file_are_sorted_too(here):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.integers(0, 12), min_size=6, max_size=60), st.sampled_from(FRACTIONS), st.sampled_from(["by", "group"]))
+@given(
+    st.lists(st.integers(0, 12), min_size=6, max_size=60), st.sampled_from(FRACTIONS), st.sampled_from(["by", "group"])
+)
 def test_equal_values_are_never_in_two_parts_and_the_cut_is_the_nearest(tmp_path_factory, keys, fractions, kind):
     path = tmp_path_factory.mktemp("t") / "t.csv"
     total, (valid, test) = len(keys), fractions
@@ -88,7 +91,7 @@ def test_equal_values_are_never_in_two_parts_and_the_cut_is_the_nearest(tmp_path
         [] if part is None else [keys[i] for i in (part.y.flatten() - 0.5).int().tolist()]
         for part in (found.train, found.valid, found.test)
     ]
-    assert sorted(sum(held, [])) == sorted(keys)
+    assert sorted(chain(*held)) == sorted(keys)
     assert [bool(part) for part in held] == [True, round(total * valid) > 0, round(total * test) > 0]
     sets = [set(part) for part in held]
     assert not sets[0] & sets[1] | sets[0] & sets[2] | sets[1] & sets[2]
@@ -136,7 +139,7 @@ def test_a_column_says_the_parts(here, words):
 
 def test_fractions_of_the_training_rows_stand_in_for_parts_that_the_column_does_not_name(here):
     said = np.array(["train"] * 40 + ["test"] * 20)
-    train, valid, test = parts(frame(part=said), split={"column": "part"}, valid=0.25)
+    _, valid, test = parts(frame(part=said), split={"column": "part"}, valid=0.25)
     assert test == list(range(40, 60))
     assert len(valid) == 10
     assert parts(frame(part=said), split={"column": "part"}, valid=0)[1] == []
@@ -176,11 +179,26 @@ DAYS = pandas.date_range("2024-01-01", periods=60)
         ({}, {"split": {"by": "day"}}, "data.split.by", ["no column 'day'"]),
         ({}, {"split": {"group": "y"}}, "data.split.group", ["names the target 'y'"]),
         ({"p": "train"}, {"split": {"column": "p"}, "features": ["x", "p"]}, "data.features", ["says the parts"]),
-        ({"p": ["train"] * 59 + ["tset"]}, {"split": {"column": "p"}}, "data.split.column", ["'tset' in row 59", "'test'"]),
-        ({"p": [True] * 60}, {"split": {"column": "p"}}, "data.split.column", ["'True' in row 0; expected train, valid"]),
+        (
+            {"p": ["train"] * 59 + ["tset"]},
+            {"split": {"column": "p"}},
+            "data.split.column",
+            ["'tset' in row 59", "'test'"],
+        ),
+        (
+            {"p": [True] * 60},
+            {"split": {"column": "p"}},
+            "data.split.column",
+            ["'True' in row 0; expected train, valid"],
+        ),
         ({"p": ["test"] * 60}, {"split": {"column": "p"}}, "data.split.column", ["says train in no row"]),
         ({"p": ["train"] * 59 + [None]}, {"split": {"column": "p"}}, "data.split.column", ["'p' in 1 of 60 rows"]),
-        ({"d": DAYS.strftime("%d.%m.%Y")}, {"split": {"by": "d"}}, "data.split.by", ["'01.01.2024' in row 0", "dayfirst"]),
+        (
+            {"d": DAYS.strftime("%d.%m.%Y")},
+            {"split": {"by": "d"}},
+            "data.split.by",
+            ["'01.01.2024' in row 0", "dayfirst"],
+        ),
         ({"d": ["first", "last"] * 30}, {"split": {"by": "d"}}, "data.split.by", ["no certain place in time"]),
         ({"d": [1.0] * 59 + [None]}, {"split": {"by": "d"}}, "data.split.by", ["'d' in 1 of 60 rows"]),
         ({"g": ["a"] * 60}, {"split": {"group": "g"}}, "data.split.group", ["1 different value, too few for 3 parts"]),

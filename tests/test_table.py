@@ -188,7 +188,9 @@ def test_numbers_written_as_text_are_reported_and_what_is_advised_reads_them(her
     frame = people().assign(cost=[WRITTEN[form](v) for v in COSTS])
     target = "cost" if place == "target" else "price"
     found = message(frame, target=target)
-    assert found.startswith(f"data.{'target' if place == 'target' else 'features'}: column 'cost' holds numbers written")
+    assert found.startswith(
+        f"data.{'target' if place == 'target' else 'features'}: column 'cost' holds numbers written"
+    )
     assert f"{frame['cost'].iloc[0]!r} in row 0" in found or "in row" in found
     assert "of 40 rows" in found
     [*advice] = re.findall(r"frame\['cost'\] = .*?\.astype\(float\)", found)
@@ -243,7 +245,9 @@ def test_categories_with_digits_and_signs_are_categories(here, texts):
 
 
 def test_ids_and_dates_are_no_classes(here):
-    with refused("data.target", "column 'who' holds 40 different texts in 40 rows", "a class", "predict another column"):
+    with refused(
+        "data.target", "column 'who' holds 40 different texts in 40 rows", "a class", "predict another column"
+    ):
         read(people(who=[f"p{i}" for i in range(40)]), target="who")
     with refused("data.target", "column 'day' holds dates or times as text"):
         read(people(day=["2024-01-01", "2024-01-02"] * 20), target="day")
@@ -269,7 +273,7 @@ def test_words_for_missing_values_count_whatever_their_case(here, word):
     frame = people(kind=["a", "b", word, "a"] * 10, size=["1.5", "2", word, "3"] * 10)
     with refused("data.features", "values are missing: 'kind' in 10", "of 40 rows, first 'kind' in row 2"):
         read(frame[["age", "kind", "price"]])
-    with pytest.raises(ConfigError, match="'size' (in 10 of 40 rows|holds numbers, but)"):
+    with pytest.raises(ConfigError, match=r"'size' (in 10 of 40 rows|holds numbers, but)"):
         read(frame[["age", "size", "price"]])
 
 

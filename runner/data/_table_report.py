@@ -41,7 +41,8 @@ def report(
     lines += [f"target {column.name!r}: {describe(column)}" for column in wanted]
     twice = _repeated(frame[[column.name for column in [*columns, *wanted]]])
     if twice:
-        lines.append(f"{twice:,} row{'s' * (twice > 1)} repeat{'s' * (twice == 1)} an earlier one; equal rows may be in training and in test data")
+        words = "row repeats an earlier one" if twice == 1 else "rows repeat an earlier one"
+        lines.append(f"{twice:,} {words}; equal rows may be in training and in test data")
     return ("; ".join(summary), *lines)
 
 

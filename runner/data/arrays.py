@@ -57,6 +57,37 @@ def brief(
     return _data(pairs, inputs, **{"valid": 0.15, "test": 0.15, "seed": 0, "task": None, "classes": None, **further})
 
 
+def again(noted: dict[str, Any], **arguments: Any) -> Data:
+    """Another file's examples with the classes of a recorded run, of which it may hold some only.
+
+    noted: what the run has noted of its data. arguments: those of `arrays`.
+    """
+    given = {"valid": 0.15, "test": 0.15, "seed": 0, "classes": None, "indices": False, **arguments}
+    pairs = _pairs(_read(given.get("path"), given.get("x"), given.get("y")))
+    inputs = [_inputs(values, given["indices"]) for values, _ in pairs.values()]
+    task = "regression" if noted["task"] == "regression" else "classification"
+    names = given["classes"]
+    if noted["classes"] and not names and all(_is_whole(y.array) for _, y in pairs.values()):
+        names = list(noted["classes"])
+        pairs = {part: (x, y._replace(array=_as_text(y.array))) for part, (x, y) in pairs.items()}
+    return _data(pairs, inputs, given["valid"], given["test"], given["seed"], task, names)
+
+
+def _is_whole(array: Any) -> bool:
+    """Whether these are classes, and no probabilities of them."""
+    return array.dtype.kind != "f" or bool(
+        (array.ndim == 1 or array.shape[1:] == (1,)) and (array == np.round(array)).all()
+    )
+
+
+def _as_text(array: Any) -> Any:
+    """What a class is called: by its number, its text or its truth value."""
+    flat = array.reshape(len(array))
+    if flat.dtype.kind == "S":
+        return np.char.decode(flat, "utf-8", "replace")
+    return (flat.astype(np.int64) if flat.dtype.kind == "f" else flat).astype(str)
+
+
 def _data(
     pairs: dict[str, tuple[Values, Values]],
     inputs: list[Tensor],

@@ -47,7 +47,43 @@ def images(
     root = _files.folder(path, "data.path", "a folder with one folder of images for each class", "photos")
     folders = _folders(root)
     classes = _classes(folders["train"])
-    pixels = _check_size(size)
+    return _data(root, folders, classes, _check_size(size), channels, valid, test, seed, in_memory)
+
+
+def again(noted: dict[str, Any], **arguments: Any) -> Data:
+    """Another folder's images with the classes, the size and the channels of a recorded run.
+
+    noted: what the run has noted of its data; the folder may hold some of its classes only.
+    arguments: those of `images`.
+    """
+    given = {"valid": 0.15, "test": 0.15, "seed": 0, "in_memory": None, **arguments}
+    notes = noted["notes"]
+    if not {"size", "channels"} <= notes.keys():
+        raise ConfigError("data.name", "the model was not trained on images; give a table or arrays")
+    if given.get("channels", notes["channels"]) != notes["channels"]:
+        raise ConfigError("data.channels", f"{given['channels']}, and the model was trained with {notes['channels']}")
+    root = _files.folder(given.get("path"), "data.path", "a folder with one folder of images for each class", "photos")
+    (height, width), channels = notes["size"], notes["channels"]
+    options = (given[name] for name in ("valid", "test", "seed", "in_memory"))
+    return _data(root, _folders(root), list(noted["classes"]), (height, width), channels, *options)
+
+
+def brief(**arguments: Any) -> Data:
+    """The same without decoding an image."""
+    return images(**{**arguments, "in_memory": False})
+
+
+def _data(
+    root: Path,
+    folders: dict[str, Path],
+    classes: list[str],
+    pixels: tuple[int, int] | None,
+    channels: int,
+    valid: float,
+    test: float,
+    seed: int,
+    in_memory: bool | None,
+) -> Data:
     listed = {part: list_files(place, classes) for part, place in folders.items()}
     whole = loose(root) if folders["train"] != root else Listing()
     for part, listing in listed.items():
@@ -68,11 +104,6 @@ def images(
         notes={"size": [height, width], "channels": channels, "divided_by": 255},
         report=tuple(report(root, whole, found, (height, width), channels)),
     )
-
-
-def brief(**arguments: Any) -> Data:
-    """The same without decoding an image."""
-    return images(**{**arguments, "in_memory": False})
 
 
 def _folders(root: Path) -> dict[str, Path]:
