@@ -131,10 +131,10 @@ def _settings(experiment: str) -> Any:
     import hydra
     from omegaconf import OmegaConf
 
-    from runner import cli, places
+    from runner import places, trials
 
     os.environ[places.ACTIVE] = "1"
-    cli._register()
+    trials.register()
     with hydra.initialize_config_dir(str(places.conf()), version_base="1.3"):
         config = hydra.compose("config", [f"experiments={experiment}", "device=cpu", "plots=[]"])
     return OmegaConf.to_object(config)

@@ -21,11 +21,11 @@ def composer() -> Iterator[Any]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from runner import cli, guard, places
+    from runner import guard, places, trials
     from runner.composing import Composing
 
     os.environ[places.ACTIVE] = str(os.getpid())
-    cli._register()
+    trials.register()
     guard.install()
     with hydra.initialize_config_dir(str(places.conf()), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()

@@ -19,6 +19,7 @@ from runner.data import Data
 from runner.lookup import ConfigError, Kind
 from runner.loop import State
 from runner.settings import Component, Trainer
+from runner.signatures import as_words
 from runner.stack import Stack
 
 OPTIMIZER = Kind(
@@ -83,6 +84,7 @@ def data_source(spec: Component) -> tuple[Any, dict[str, Any]]:
     """The data source and its arguments, checked."""
     name, arguments = lookup.component(spec, "data")
     source = lookup.find(name, DATA, "data.name")
+    arguments = as_words(lookup.parameters(source), arguments)
     lookup.bind(source, arguments, "data")
     ranges.check(source, arguments, ranges.DATA, "data")
     return source, arguments

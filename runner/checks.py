@@ -20,6 +20,7 @@ from runner import (
     naming,
     pruners,
     ranges,
+    rehearsal,
     scheduling,
     stack,
     targets,
@@ -113,8 +114,6 @@ def _check_trainer(settings: Settings) -> None:
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
     if t.threads not in (None, AUTO) and type(t.threads) is not int:
         problems.add("trainer.threads", f"{t.threads!r} is not a whole number of at least 1, auto or null")
-    if t.drop_last and t.batch_size is None:
-        problems.add("trainer.drop_last", "true has no effect without trainer.batch_size; give one, or leave it out")
     problems.tell()
 
 
@@ -193,6 +192,8 @@ def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | N
     loss = data = plan = None
     usable = not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
     trains = settings.trainer.epochs > 0
+    if usable:
+        seed(settings)  # a loss of the user's may draw numbers as it is made
     with problems.noted():
         loss = losses.build(settings.loss) if trains else forward.Unmeasured()
     with problems.noted():
@@ -215,7 +216,10 @@ def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | N
     if plan is not None:
         _with_plan(settings, problems, data, plan)
     with problems.noted():
-        fitting.batches(settings, data, plan)
+        fitting.batches(settings, data)
+    if plan is not None and loss is not None and not problems.found:
+        with problems.noted():
+            rehearsal.check(settings, data, loss, plan)
     if problems.found or loss is None or plan is None:
         return None
     source, _ = build.data_source(settings.data)
@@ -231,18 +235,22 @@ def _with_loss(
     made: dict[str, Any] = {}
     if settings.trainer.epochs <= 0 or loss is None:
         return made
+    before = len(problems.found)
     with problems.noted():
         fitting.targets(y)
         if plan is not None:
             targets.check(data, loss, plan.output)
             agreement.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes), plan)
             agreement.check_targets(loss, data, plan.output)
-    before = len(problems.found)
+    fits, before = plan is not None and len(problems.found) == before, len(problems.found)
+    names: list[str] = []
     with problems.noted():
-        made = metrics.build(settings.metrics, data, loss)
+        if fits and plan is not None:
+            made = metrics.build(settings.metrics, data, loss, plan.output, settings.trainer.batch_size)
+        names = list(made) if fits else metrics.check(settings.metrics)
     if len(problems.found) == before:
         with problems.noted():
-            fitting.monitor(settings, data, list(made))
+            fitting.monitor(settings, data, names)
     return made
 
 

@@ -2,20 +2,34 @@
 
 import importlib
 import os
-import re
 import sys
 import traceback
 from types import TracebackType
 from typing import Any, NoReturn
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import commands, composed, cores, garbage, gathered, guard, limit, places, ranks, secrets, trials, words
+from runner import (
+    advice,
+    commands,
+    composed,
+    cores,
+    garbage,
+    gathered,
+    guard,
+    helped,
+    limit,
+    pipes,
+    places,
+    ranks,
+    secrets,
+    trials,
+    words,
+)
 from runner.errors import ConfigError, OutOfMemory, did_you_mean, told
 from runner.lookup import use_folder
 from runner.settings import Settings
@@ -33,12 +47,14 @@ def main() -> NoReturn:
     for folder in reversed(places.experiments()):
         use_folder(folder)
     sys.excepthook = _fail
+    pipes.outlive_readers()
     secrets.mask_logs()
     try:
         ranks.refuse()
         sys.argv[1:] = guard.take_trust(sys.argv[1:])
     except ConfigError as error:
         _stop(str(error))
+    _help()
     name = _take_command()
     if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
         name, sys.argv[1:] = "train", sweep
@@ -49,6 +65,22 @@ def main() -> NoReturn:
         sys.exit(_guarded(name))
 
 
+def _help() -> None:
+    """Print what was asked for and exit, if it is the version or the help of a command."""
+    typed = sys.argv[1:]
+    bare = words.bare(typed)
+    if "--version" in typed:
+        print(helped.version())
+        sys.exit(0)
+    asked = bare[:1] == ["help"]
+    if asked:
+        typed.remove("help")
+        bare, sys.argv[1:] = bare[1:], ["--help", *typed]
+    if bare and bare[0] in commands.names() and (asked or {"-h", "--help"} & set(typed)):
+        print(helped.command(bare[0]))
+        sys.exit(0)
+
+
 def _take_command() -> str:
     """Remove the command from sys.argv; without one, `train`."""
     bare = words.bare(sys.argv[1:])
@@ -56,8 +88,11 @@ def _take_command() -> str:
         return "train"
     name = bare[0]
     if name not in commands.names():
-        names = ", ".join(commands.names())
-        _stop(f"there is no command {name!r}{did_you_mean(name, commands.names())} (commands: {names})")
+        others = [word for word in sys.argv[1:] if word not in commands.names()]
+        meant = advice.line(next((word for word in bare if word in commands.names()), "train"), others)
+        what = f"{name!r} is neither a command nor key=value" if meant or "." in name else f"there is no command {name!r}"
+        near = "" if meant else did_you_mean(name, commands.names())
+        _stop("\n".join([f"{what}{near} (commands: {', '.join(commands.names())})", *([meant] if meant else [])]))
     sys.argv.remove(name)
     return name
 
@@ -95,8 +130,8 @@ def _recorded(name: str, command: Any) -> int:
     except Interrupted as stop:
         print(secrets.masked(told(stop)), file=sys.stderr)
         return stop.exit_code
-    except Undelivered as error:
-        print(secrets.masked(str(error)), file=sys.stderr)
+    except (OutOfMemory, Undelivered) as error:
+        print(secrets.masked(told(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -106,7 +141,7 @@ def _changed(overrides: list[str], recorded: Settings) -> Settings:
     """A recorded configuration with values of the command line, which are checked as they are for a new run."""
     config, parser = OmegaConf.structured(recorded), OverridesParser.create()
     for word in overrides:
-        override = parser.parse_override(_indexed(word))
+        override = parser.parse_override(words.indexed(word))
         key, value = override.key_or_group, override.value()
         if override.is_sweep_override():
             raise ConfigError(key, f"a recorded run takes one value at a time, and {word!r} sweeps")
@@ -119,8 +154,8 @@ def _changed(overrides: list[str], recorded: Settings) -> Settings:
 def _guarded(name: str) -> int:
     """Hydra composes, then calls a task, once or for every job of a sweep."""
     task = Task(name, words.own(_command(name).with_settings, sys.argv))
-    _register()
-    sys.argv[1:] = [_indexed(word) for word in sys.argv[1:]]
+    trials.register()
+    sys.argv[1:] = words.flags_first([words.indexed(word) for word in sys.argv[1:]])
     try:
         guard.check_words(sys.argv[1:])
         guard.install()
@@ -136,7 +171,10 @@ def _guarded(name: str) -> int:
     except Exception as error:
         if task.begun and not isinstance(error, composed.ERRORS):
             raise
-        _stop(_all(error))
+        _stop(advice.added(_all(error), name, sys.argv[1:]))
+    if task.failures and isinstance(task.failures[0], OutOfMemory):
+        print(secrets.masked(told(task.failures[0])), file=sys.stderr)
+        return 1
     if task.failures:
         raise task.failures[0]
     return max(task.codes, default=0)
@@ -154,18 +192,6 @@ def _command(name: str) -> Any:
     return importlib.import_module(f"runner.commands.{name}")
 
 
-def _register() -> None:
-    ConfigStore.instance().store("schema", trials.schema())
-
-
-def _indexed(word: str) -> str:
-    """`model.layers[0].Linear=1` as Hydra's grammar spells it: `model.layers.0.Linear=1`."""
-    key, equals, value = word.partition("=")
-    if key.lstrip("+") in {f"{component}._target_" for component in composed.COMPONENTS}:
-        key = key.replace("_target_", "name")  # which the preset has already, and would keep
-    return re.sub(r"\[(\d+)\]", r".\1", key) + equals + value
-
-
 def _stop(message: str) -> NoReturn:
     print(secrets.masked(message), file=sys.stderr)
     sys.exit(2)
@@ -173,7 +199,4 @@ def _stop(message: str) -> NoReturn:
 
 def _fail(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What went wrong, without secrets."""
-    if isinstance(error, OutOfMemory):
-        print(secrets.masked(told(error)), file=sys.stderr)
-        return
     print(secrets.masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import guard, secrets, typed
+from runner import guard, secrets, typed, vocabulary
 from runner.context import Context
 from runner.errors import ConfigError, Problems, did_you_mean, each
 from runner.explained import COMPONENTS as COMPONENTS
@@ -26,7 +26,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     """The settings. Raises ConfigError for keys that there are not, or that nothing uses."""
     problems = Problems()
     with problems.noted():
-        _refuse_unknown(config, Settings, "")
+        _refuse_unknown(config, Settings, "", overrides)
     with problems.noted():
         _refuse_unused_knobs(config, overrides)
     with problems.noted():
@@ -36,8 +36,38 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     problems.tell()
     made = OmegaConf.to_object(config)
     assert isinstance(made, Settings)
+    _leave_presets_out(config, made, overrides)
     typed.check(made, Settings)
     return made
+
+
+def _leave_presets_out(config: DictConfig, made: Settings, overrides: list[str]) -> None:
+    """Take away arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
+    foreign = {group: names for group in COMPONENTS if (names := _not_taken(group, getattr(made, group)))}
+    said = guard.said(overrides) if foreign else Origins()
+    for group, names in foreign.items():
+        named = said.of(f"{group}.name") or said.of(f"{group}._target_")
+        for name in names:
+            file = said.of(f"{group}.{name}").rpartition(":")[0]
+            if re.search(rf"(^|/)conf/{group}/[^/]+$", file) and file != named.rpartition(":")[0]:
+                with flag_override(config[group], ["struct", "readonly"], [False, False]):
+                    del config[group][name]
+                del getattr(made, group)[name]
+
+
+def _not_taken(group: str, spec: Any) -> list[str]:
+    """Arguments that the class or function of a component does not take; none where it is not known."""
+    from runner import build, lookup, losses, scheduling
+
+    kinds = {"data": build.DATA, "loss": losses.LOSS, "optimizer": build.OPTIMIZER, "scheduler": scheduling.SCHEDULER}
+    try:
+        name, arguments = lookup.component(spec, group)
+        takes = lookup.parameters(lookup.find(name, kinds[group], f"{group}.name"))
+    except Exception:  # is told by the checks, which look it up again
+        return []
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+        return []
+    return [name for name in arguments if name not in takes and (group, name) != ("scheduler", "interval")]
 
 
 def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
@@ -48,16 +78,18 @@ def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
     return Context(str(study) if study else "runner", text, [secrets.masked(word) for word in overrides])
 
 
-def left_over(overrides: list[str]) -> list[str]:
-    """What a component that was named on the command line keeps of the preset's, in words."""
+def left_over(config: DictConfig, overrides: list[str]) -> list[str]:
+    """What a component that was named on the command line keeps of the preset's, and what not, in words."""
     kept = []
     named = [w.partition("=")[0].partition(".")[0] for w in overrides if re.match(r"(\w+)\.name=", w)]
     for group in [g for g in named if g in COMPONENTS]:
         said = guard.said(overrides)
         keys = [k for k in said.below(group) if k not in ("name", "_target_")]
-        if keys:
-            place = said.of(f"{group}.{keys[0]}").rpartition(":")[0]
-            kept.append(f"{group}: {', '.join(keys)} of {place} still hold; {group}=PRESET brings its own")
+        place = said.of(f"{group}.{keys[0]}").rpartition(":")[0] if keys else ""
+        if still := [key for key in keys if key in config[group]]:
+            kept.append(f"{group}: {', '.join(still)} of {place} still hold; {group}=PRESET brings its own")
+        if gone := [key for key in keys if key not in config[group]]:
+            kept.append(f"{group}: {', '.join(gone)} of {place} left out; {config[group].name} takes no such argument")
     return kept
 
 
@@ -78,16 +110,16 @@ def _says_missing(value: Any) -> bool:
     return bool(value == "???")
 
 
-def _refuse_unknown(config: DictConfig, kind: Any, parent: str) -> None:
+def _refuse_unknown(config: DictConfig, kind: Any, parent: str, overrides: list[str]) -> None:
     """`+trainer.epoch=3` gets past Hydra's own check."""
     problems = Problems()
     fields = {f.name: f.type for f in dataclasses.fields(kind)}
     for key in map(str, config):
         if key not in fields:
-            problems.add(parent + key, f"there is no such key{did_you_mean(key, fields)}")
+            problems.add(parent + key, f"there is no such key{vocabulary.hint(parent + key, overrides)}")
         elif dataclasses.is_dataclass(fields[key]):
             with problems.noted():
-                _refuse_unknown(config[key], fields[key], f"{parent}{key}.")
+                _refuse_unknown(config[key], fields[key], f"{parent}{key}.", overrides)
     problems.tell()
 
 

@@ -1,19 +1,19 @@
 """What Hydra and OmegaConf complain of, in one message that names the key and what to do."""
 
 import re
+import shlex
 from typing import Any
 
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import guard
+from runner import guard, overriding, vocabulary
 from runner.errors import ConfigError, did_you_mean, told
+from runner.keys import COMPONENTS as COMPONENTS
 from runner.origins import Origins, shown
 from runner.settings import Settings
 
-#: Groups whose presets are `{name: X, **arguments}`.
-COMPONENTS = ("data", "loss", "optimizer", "scheduler")
 #: Hydra's launchers that are packages of their own -> the extra that brings them.
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 
@@ -25,8 +25,7 @@ def explained(error: Exception, words: list[str]) -> str:
     if isinstance(error, ConfigError):
         return told(error)
     if isinstance(error, OverrideParseException):
-        problem = str(error).split("\n")[0]
-        return f"{error.override}: this is not key=value: {problem}; put a value with = or : or a comma in quotes"
+        return _unread(str(error.override), str(error).split("\n")[0])
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
@@ -34,6 +33,8 @@ def explained(error: Exception, words: list[str]) -> str:
             return f"{group}: {preset} is not installed; pip install 'runner[{LAUNCHERS[preset]}]'"
         known = f" (presets: {', '.join(options)})" if options else ""
         place = "" if any(word.startswith(f"{group}=") for word in words) else _chosen(group, preset) or place
+        if group in guard.OPTIONAL and preset.lower() in ("", "none", "off", "no", "false"):
+            return f"{group}: there is no preset {preset!r}; {group}=null leaves it out{known}{place}"
         return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"
     below = error.__cause__ or error.__context__
     if isinstance(below, ConfigError):
@@ -46,7 +47,7 @@ def explained(error: Exception, words: list[str]) -> str:
     ):
         key, message = (
             _named(whole[1], file[1] if file else ""),
-            f"{whole[2]!r} is no mapping; expected keys and values",
+            _no_mapping(whole[1], whole[2], bool(file)),
         )
     if referred := re.match(r"While dereferencing interpolation '([^']+)': (.*)", message):
         message = f"{referred[1]} refers to what does not fit: {referred[2]}"
@@ -59,24 +60,38 @@ def explained(error: Exception, words: list[str]) -> str:
     return _in_words(key, message, place, words) or (f"{key}: {message}{place}" if key else str(error).strip())
 
 
+def _unread(word: str, problem: str) -> str:
+    """What Hydra's grammar does not take."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return f"{word}: this is not key=value; expected an override such as optimizer.lr=0.1"
+    if (quoted := overriding.quoted(word)) != word:
+        return f"{key}: the value {value} has to be in quotes; type {shlex.quote(quoted)}"
+    return f"{word}: this is not key=value: {problem}; put a value with = or : or a comma in quotes"
+
+
 def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
     """Hydra's and OmegaConf's most frequent complaints, with what to do."""
     if key and ("not in struct" in message or message.startswith("Key ")):
-        parent, _, last = key.rpartition(".")
-        return f"{key}: there is no such key{did_you_mean(last, _siblings(parent))}{place}"
+        return f"{key}: there is no such key{vocabulary.hint(key, words)}{place}"
     if message.startswith(("Cannot assign ", "Cannot merge ")) and key:
         return f"{key}: {_shape(key)}{place}"
+    if "list index out of range" in message:
+        return f"{key}: the list is shorter than that; expected a place in it, counted from 0, or the whole list{place}"
     if "is not a ListConfig" in message:
         return f"{key or 'metrics or plots'}: expected a list in brackets, such as metrics=[Accuracy]{place}"
     if message.startswith("Config group override must"):
-        typed = [w for w in words if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")] or words
-        return f"{' '.join(typed)}: {message}; expected the name of a preset, such as optimizer=adam"
+        wrong = [w for w in words if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")] or words
+        group = wrong[0].partition("=")[0]
+        expected = f"{group}=PRESET, or {group}=null" if group in guard.OPTIONAL else "such as optimizer=adam"
+        return f"{' '.join(wrong)}: {message}; expected the name of a preset, {expected}"
     if there := re.match(r"Could not append to config. An item is already at '([^']+)'", message):
         return f"{there[1]}: stands there already; write it without +{place}"
     if gone := re.match(r"Could not delete from config. '([^']+)' does not exist", message):
         parent, _, last = gone[1].rpartition(".")
         names = guard.said([w for w in words if "=" in w and not w.startswith("-")]).below(parent)
-        return f"{gone[1]}: there is nothing to take away{did_you_mean(last, names)} (there are {', '.join(names)})"
+        there_are = f" (there are {', '.join(names)})" if names else ""
+        return f"{gone[1]}: there is nothing to take away{did_you_mean(last, names)}{there_are}"
     if unknown := re.match(r"Unsupported interpolation type (\S+)", message):
         start = f"{key}: " if key else ""
         return f"{start}${{{unknown[1]}:...}} may not be used; expected one of {', '.join(guard.RESOLVERS)}{place}"
@@ -95,10 +110,12 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
         return f"{twice[1]}: chosen twice; write {twice[1]}=PRESET, without +{place}"
     if twice:
         return f"{twice[1]}: chosen twice; a study writes override /{twice[1]}: PRESET{place}"
+    if message.startswith("Could not override ''"):
+        return "=: this is not key=value; expected an override such as optimizer.lr=0.1, without spaces around ="
     if group := re.search(r"Could not override '(\S+)'. No match in the defaults list", message):
-        return f"{group[1]}: there are no such presets{did_you_mean(group[1], _siblings(''))}{place}"
+        return f"{group[1]}: there are no such presets{did_you_mean(group[1], vocabulary.siblings(''))}{place}"
     if group := re.search(r"Could not override '(\S+)'", message):
-        near = did_you_mean(group[1].partition("@")[0], _siblings(""))
+        near = did_you_mean(group[1].partition("@")[0], vocabulary.siblings(""))
         return f"{group[1]}: no preset is chosen there{near}{place}"
     if double := re.match(r"Duplicate _self_ defined in (\S+)", message):
         return f"defaults: _self_ stands twice; leave one out (in {_file(double[1])})"
@@ -111,11 +128,18 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
 
 def _named(kind: str, config: str) -> str:
     """The key whose values are a dataclass of ours, or else of Hydra's or a plugin's."""
-    if kind.lower() in _siblings(""):
+    if kind.lower() in vocabulary.siblings(""):
         return kind.lower()
     below = _held(config).get("hydra")
     wrong = [key for key, value in below.items() if not isinstance(value, dict)] if isinstance(below, dict) else []
     return f"hydra.{wrong[0]}" if wrong else "hydra"
+
+
+def _no_mapping(kind: str, value: str, in_file: bool) -> str:
+    group = kind.lower()
+    if in_file and group in vocabulary.groups() and value.isidentifier():
+        return f"{value!r} is no mapping; a study chooses a preset in its defaults: `override /{group}: {value}`"
+    return f"{value!r} is no mapping; expected keys and values"
 
 
 def _misfit(config: str) -> str:
@@ -137,9 +161,9 @@ def _held(config: str) -> dict[str, Any]:
 
 
 def _shape(key: str) -> str:
-    if key == "model.layers":
-        return "a mapping of layers cannot be merged into the preset's list, nor a list into a mapping; use model=empty"
-    if key not in _siblings(""):
+    if key in ("metrics", "plots"):
+        return "expected a list in brackets, such as metrics=[Accuracy]"
+    if key not in vocabulary.siblings(""):
         return "expected keys and values, as in {a: 1}"
     return (
         f"expected keys and values; a preset is chosen on the command line, {key}=PRESET, or in the defaults of a"
@@ -168,9 +192,3 @@ def _chosen(group: str, preset: str) -> str:
 
 def _file(config: str) -> str:
     return shown(guard.loaded[config]) if config in guard.loaded else f"{config}.yaml"
-
-
-def _siblings(parent: str) -> list[str]:
-    node = OmegaConf.structured(Settings)
-    found = OmegaConf.select(node, parent) if parent else node
-    return list(map(str, found)) if isinstance(found, DictConfig) else []

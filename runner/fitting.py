@@ -35,11 +35,8 @@ def monitor(settings: Settings, data: Data, names: list[str]) -> None:
         )
 
 
-def batches(settings: Settings, data: Data, plan: stack.Stack | None) -> None:
+def batches(settings: Settings, data: Data) -> None:
     trainer, total = settings.trainer, len(data.train)  # type: ignore[arg-type]
-    size = min(trainer.batch_size or total, total)
-    if size < 1:
-        return
     if trainer.drop_last and (trainer.batch_size or 0) > total:
         raise ConfigError(
             "trainer.batch_size",
@@ -48,14 +45,6 @@ def batches(settings: Settings, data: Data, plan: stack.Stack | None) -> None:
         )
     if trainer.workers > 0 and all(s is None or isinstance(s, Tensors) for s in (data.train, data.valid, data.test)):
         raise ConfigError("trainer.workers", f"{trainer.workers} has no effect on data in memory; leave it out")
-    norms = [c.__name__ for c in stack.classes(plan) if issubclass(c, nn.modules.batchnorm._BatchNorm)] if plan else []
-    # BatchNorm cannot train on a single example, which a last batch may happen to be.
-    if trainer.epochs and norms and (size == 1 or (total % size == 1 and not trainer.drop_last)):
-        raise ConfigError(
-            "trainer.batch_size",
-            f"{total} training examples in batches of {size} leave a batch of one, on which {norms[0]} cannot train;"
-            " use another size, or trainer.drop_last=true",
-        )
 
 
 def indices(data: Data, plan: stack.Stack) -> None:

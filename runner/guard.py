@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
 
-from runner import limits, lookup, merging, origins
+from runner import choices, limits, lookup, merging, origins, places
 from runner.errors import ConfigError, did_you_mean
 
 #: Flags that make Hydra read other files than ours first.
@@ -73,6 +73,9 @@ QUEUE = (
 PLUGINS: dict[str, type] = {"launcher": Launcher, "sweeper": Sweeper}
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
+#: Groups of which nothing need be chosen: `scheduler=null`.
+OPTIONAL = ("experiments", "scheduler")
+
 #: Words that a record has given, and no person.
 recorded: list[str] = []
 #: Config name -> the file that was read for it, last.
@@ -112,7 +115,9 @@ def check_words(words: list[str]) -> None:
 
 def _wrong_flag(message: str) -> NoReturn:
     """Hydra would print all its flags first."""
-    raise ConfigError("", f"{message}; `runner --help` says what there is")
+    flag = re.match(r"unrecognized arguments: (\S+)", message)
+    what = f"{flag[1]}: this is not a flag of runner; expected key=value" if flag else message
+    raise ConfigError("", f"{what}; `runner --help` says what there is")
 
 
 def install() -> None:
@@ -140,6 +145,8 @@ class CheckedFiles(FileConfigSource):
             loaded[config_path.removesuffix(".yaml")] = path
         found = super().load_config(config_path)
         _check_defaults(found.config, origins.shown(path))
+        if path.parent in places.experiments():
+            _check_choices(found.config, origins.shown(path))
         if isinstance(found.config, DictConfig):
             for key in left_out:
                 _leave_out(found.config, key.split("."))
@@ -159,6 +166,14 @@ def _check_defaults(config: Any, name: str) -> None:
                 f"defaults[{index}]",
                 f"{chosen!r} chooses no preset; expected one, as in `override /data: digits` ({name})",
             )
+
+
+def _check_choices(config: Any, name: str) -> None:
+    defaults = config.get("defaults") if isinstance(config, DictConfig) else None
+    if not defaults:
+        return
+    presets = {group: places.presets(group) for group in places.groups()}
+    choices.check(OmegaConf.to_container(defaults), name, {**presets, **dict.fromkeys((f"hydra/{kind}" for kind in PLUGINS), [])}, places.studies())
 
 
 @contextlib.contextmanager
@@ -198,7 +213,7 @@ CheckedFiles.__name__ = FileConfigSource.__name__
 def said(overrides: Sequence[str]) -> origins.Origins:
     """Where the files of the present configuration say what, less what the command line says."""
     found = origins.Origins()
-    defaults = _loaders[-1].compute_defaults_list("config", list(overrides), RunMode.RUN)
+    defaults = _loaders[-1].compute_defaults_list("config", unset(overrides), RunMode.RUN)
     groups = [str(default.override_key) for default in defaults.defaults if default.override_key]
     for default in defaults.defaults:
         path = loaded.get(str(default.config_path))
@@ -214,11 +229,14 @@ def said(overrides: Sequence[str]) -> origins.Origins:
 def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     def load_configuration(self: Any, config_name: Any, overrides: list[str], *rest: Any, **named: Any) -> DictConfig:
         _loaders[:] = [self]
+        overrides = unset(overrides)
         for word in overrides:
             if "searchpath" in word.partition("=")[0]:
                 raise ConfigError("hydra.searchpath", "folders of others may hold code; put presets into conf/")
         try:
             config = load(self, config_name, overrides, *rest, **named)
+        except TypeError as error:
+            raise _no_list(overrides, error) from error
         except RecursionError:
             raise ConfigError("defaults", "files choose each other in a circle; take one of them out") from None
         check(config, overrides)
@@ -226,6 +244,25 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
 
     load_configuration.checked = True  # type: ignore[attr-defined]
     return load_configuration
+
+
+def unset(overrides: Sequence[str]) -> list[str]:
+    """The words with `~scheduler` for `scheduler=null`, which Hydra takes in files only."""
+    keys = {f"{group}=null": f"~{group}" for group in OPTIONAL}
+    return [keys.get(word, word) for word in overrides]
+
+
+def _no_list(overrides: Sequence[str], error: TypeError) -> Exception:
+    """Hydra's TypeError for a name, or a removal, in layers that are a list."""
+    for word in overrides:
+        key = word.partition("=")[0].lstrip("+~")
+        if key.startswith("model.layers."):
+            return ConfigError(
+                key,
+                "the layers are a list here, without names; expected model.layers[NUMBER]... to change one of them,"
+                " counted from 0, or the whole list, model.layers=[{Linear: 1}]",
+            )
+    return error
 
 
 def check(config: DictConfig, words: Sequence[str]) -> None:

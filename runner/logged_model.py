@@ -50,6 +50,7 @@ def log(client: "MlflowClient", run_id: str, run: "Run") -> str:
                 metadata=_metadata(run_id, run),
                 serialization_format="pt2",
             )
+            _stay_on_cpu(place)
             _check(exports.Source(model, x, "", {}), place)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
@@ -100,6 +101,15 @@ def _metadata(run_id: str, run: "Run") -> dict[str, Any]:
         "notes": run.data.notes,
     }
     return json.loads(json.dumps(told, default=str))  # type: ignore[no-any-return]
+
+
+def _stay_on_cpu(place: Path) -> None:
+    """Have the model served where its tensors are: MLflow would look for those of an exported program on a GPU."""
+    from mlflow.models import Model
+
+    written = Model.load(str(place))
+    written.flavors["python_function"]["config"] = {"device": "cpu"}
+    written.save(str(place / "MLmodel"))
 
 
 def _check(source: exports.Source, place: Path) -> None:

@@ -186,7 +186,7 @@ def _import(name: str, kind: Kind, key: str) -> Any:
 def _import_users(parts: list[str], key: str) -> Any:
     module_name, attribute = ".".join(parts[:-1]), parts[-1]
     try:
-        module = importlib.import_module(module_name)
+        module = _module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
             raise ConfigError(key, f"importing {module_name!r} failed: {error}") from error
@@ -197,6 +197,16 @@ def _import_users(parts: list[str], key: str) -> Any:
         names = [n for n in vars(module) if n[0] != "_"]
         raise ConfigError(key, f"{module_name!r} has no {attribute!r}{did_you_mean(attribute, names)}")
     return getattr(module, attribute)
+
+
+def _module(name: str) -> types.ModuleType:
+    """The module; what it draws as it is imported is the same in every process, whatever was drawn before."""
+    if name in sys.modules:
+        return sys.modules[name]
+    from runner import randomness
+
+    with randomness.started(0):
+        return importlib.import_module(name)
 
 
 def _expected_file(parts: list[str]) -> str:

@@ -1,6 +1,6 @@
 """Training as a generator: it stands still after every step, and whoever pulls decides whether it goes on."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from runner.events import Step
 #: (loss, the model's output) for one batch.
 Cost = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
 #: The batches that make one optimizer step, each with its share of the step's loss; usually [(1.0, batch)].
-Parts = list[tuple[float | Tensor, Batch]]
+Parts = Sequence[tuple[float | Tensor, Batch]]
 #: How much a batch's loss counts beside others': its examples where the loss is their mean. None: losses add up.
 Weigh = Callable[[Batch], float | Tensor] | None
 

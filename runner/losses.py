@@ -97,11 +97,11 @@ def _counts(loss: nn.Module) -> bool:
 
 def _weights(loss: Any, target: Tensor) -> Tensor:
     """What each class index counts, in the shape of `target`: 1, or the class's weight; 0 where it is ignored."""
-    counts = target != loss.ignore_index
+    counts: Tensor = target != loss.ignore_index
     if loss.weight is None:
         return counts
-    weights: Tensor = loss.weight.to(target.device)[target.where(counts, torch.zeros_like(target))]
-    return weights * counts
+    weights: Tensor = loss.weight.to(target.device)[target.where(counts, torch.zeros_like(target))] * counts
+    return weights
 
 
 class Counted(nn.Module):

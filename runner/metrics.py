@@ -1,18 +1,26 @@
 """Metrics of torchmetrics by name, told the task and the classes of the data."""
 
-from collections.abc import Callable
+import functools
+import itertools
+import re
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from runner import host, lookup
-from runner.data import Data, labels_of
+from runner.data import Data, Source, Tensors, evaluation_size, labels_of
 from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
 
 #: What the data can tell a metric.
-FROM_DATA = ("task", "num_classes", "num_labels")
+FROM_DATA = ("task", "num_classes", "num_labels", "num_outputs")
+#: Rows of a part that a metric is tried on, beside one of each class.
+ROWS = 512
+#: Torchmetrics' warnings of a number that means nothing, which it gives all the same.
+MEANINGLESS = r"No (positive|negative) samples"
 
 
 def _is_metric(value: Any) -> bool:
@@ -24,45 +32,125 @@ def _is_metric(value: Any) -> bool:
 METRIC = Kind("a metric", ("torchmetrics",), _is_metric)
 
 
-def build(specs: list[Any], data: Data, loss: nn.Module) -> dict[str, Any]:
-    """The metrics by name, on the CPU. Raises ConfigError for one that the task cannot have."""
+def build(specs: list[Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> dict[str, Any]:
+    """The metrics by name, on the CPU, each tried on every part of the data that is evaluated.
+
+    output: what the model gives for some examples, on the meta device.
+    size: `trainer.batch_size`, by which the evaluation goes.
+    Raises ConfigError for a metric that such outputs and targets cannot have.
+    """
     made: dict[str, Any] = {}
-    keys: dict[str, str] = {}
     problems = Problems()
     for i, spec in enumerate(specs):
         with problems.noted():
-            name, metric = _build(spec, f"metrics[{i}]", data)
+            name, metric = _build(spec, f"metrics[{i}]", data, loss, output, size)
             if name in made:
                 raise ConfigError(
                     f"metrics[{i}]",
                     f"{name} stands there already, and both would be recorded under one name; leave it out",
                 )
-            made[name], keys[name] = metric, f"metrics[{i}]"
-    for name, metric in made.items():
-        with problems.noted():
-            _check_fits(name, metric, keys[name], data, loss)
+            made[name] = metric
     problems.tell()
     return made
 
 
-def check(specs: list[Any]) -> None:
-    """What can be said of metrics without data: their names."""
-    problems = Problems()
+def check(specs: list[Any]) -> list[str]:
+    """Look the metrics' names up, which needs no data, and return them."""
+    problems, names = Problems(), []
     for i, spec in enumerate(specs):
         with problems.noted():
-            lookup.find(_read(spec, f"metrics[{i}]")[0], METRIC, f"metrics[{i}]")
+            name = _read(spec, f"metrics[{i}]")[0]
+            lookup.find(name, METRIC, f"metrics[{i}]")
+            names.append(name.rpartition(".")[2])
     problems.tell()
+    return names
 
 
-def _build(spec: Any, key: str, data: Data) -> tuple[str, Any]:
+def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> tuple[str, Any]:
     name, arguments = _read(spec, key)
     found = lookup.find(name, METRIC, key)
-    arguments = {**_from_data(found, data, arguments, key), **arguments}
+    arguments = {**_from_data(found, data, arguments, key, output), **arguments}
     try:
-        return name.rpartition(".")[2], found(**arguments)
+        metric = found(**arguments)
     except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
-        message = str(error).strip().split("\n")[0]
-        raise ConfigError(key, f"{name} cannot be had for {data.task} data: {message}") from error
+        raise ConfigError(key, f"{name} cannot be had for {data.task} data: {_first_line(error)}") from error
+    problem = _problem(metric, data, loss, output, size)
+    if problem and "num_outputs" in lookup.parameters(found) and "num_outputs" not in arguments:
+        many = functools.partial(found, **arguments, num_outputs=output[0].numel())
+        if output[0].numel() > 1 and _problem(metric := many(), data, loss, output, size) is None:
+            problem = None
+    if problem:
+        raise ConfigError(key, f"{name} cannot be had for {data.task} data: {problem}")
+    return name.rpartition(".")[2], metric
+
+
+def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str | None:
+    """Why a metric cannot be had of the parts that are evaluated, and what to do; None if it can."""
+    for part in ("valid", "test"):
+        source = getattr(data, part)
+        if source is None or not (said := _said(metric, source, data, loss, output, size)):
+            continue
+        shape = "(" + ", ".join(map(str, (len(source), *output.shape[1:]))) + ")"
+        more = _said(metric, _enough(source, data), data, loss, output, size) == ""
+        remedy = f"give the {part} data more examples, or use another metric" if more else "use another metric"
+        return f"{said.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
+    return None
+
+
+def _said(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str:
+    """What torchmetrics has against it; nothing if it gives a number. The metric is as new afterwards."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for scores, target in _made_up(source, data, output, size):
+                metric.update(*as_scores(scores, target, data, loss))
+            values({"": metric})
+    except Exception as error:
+        return _first_line(error)
+    finally:
+        metric.reset()
+    return next((str(w.message) for w in caught if re.match(MEANINGLESS, str(w.message))), "")
+
+
+def _enough(source: Source, data: Data) -> Tensors:
+    """Many examples, of every class."""
+    first = torch.as_tensor(source[0][1])
+    target = torch.rand(ROWS, *first.shape, generator=torch.Generator().manual_seed(1)).to(first.dtype)
+    if data.classes:
+        kinds = 2 if data.task == "multilabel" else len(data.classes)
+        target = (torch.arange(target.numel()) % kinds).reshape(target.shape).to(first.dtype)
+    return Tensors(target, target)
+
+
+def _made_up(source: Source, data: Data, output: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches as the evaluation reads them, the targets real where they are in memory; of many rows only some."""
+    total = len(source)  # type: ignore[arg-type]
+    if isinstance(source, Tensors) and not source.y.is_meta:
+        target = source.y[_some(source.y, bool(data.classes))]
+    else:
+        first = source[0][1]
+        target = first.repeat(min(total, ROWS), *[1] * first.dim())
+        if data.classes and not first.is_floating_point() and first.min() >= 0:
+            target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
+    random = torch.Generator().manual_seed(0)
+    made = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)
+    size = evaluation_size(source, size) or total
+    for start in itertools.chain(
+        range(0, len(target), size), [len(target) - total % size] if len(target) < total else ()
+    ):
+        yield made[start : start + size], target[start : start + size]
+
+
+def _some(target: Tensor, classes: bool) -> Tensor:
+    """The rows to try: all, or evenly spaced ones and the first of each class."""
+    if len(target) <= ROWS:
+        return torch.arange(len(target))
+    rows = torch.linspace(0, len(target) - 1, ROWS).long()
+    if classes and target.dim() == 1:
+        different, inverse = target.unique(return_inverse=True)
+        first = torch.full((len(different),), len(target)).scatter_reduce(0, inverse, torch.arange(len(target)), "amin")
+        rows = torch.cat([rows, first]).unique()
+    return rows
 
 
 def watch(metrics: dict[str, Any], data: Data, loss: nn.Module) -> Callable[[Tensor, Tensor], None] | None:
@@ -118,9 +206,11 @@ def _read(spec: Any, key: str) -> tuple[str, dict[str, Any]]:
     raise ConfigError(key, f"expected a name such as Accuracy, or {{F1Score: {{average: macro}}}}, found {spec!r}")
 
 
-def _from_data(found: Any, data: Data, given: dict[str, Any], key: str) -> dict[str, Any]:
+def _from_data(found: Any, data: Data, given: dict[str, Any], key: str, output: Tensor) -> dict[str, Any]:
     takes = lookup.parameters(found.__new__ if "task" in lookup.parameters(found.__new__) else found)
-    told: dict[str, Any] = {"task": data.task, "num_classes": len(data.classes)}
+    # A model may give more numbers than there are classes; those beyond are wrong answers.
+    outputs = output.shape[1] if output.dim() > 1 else 0
+    told: dict[str, Any] = {"task": data.task, "num_classes": max(len(data.classes), outputs)}
     if data.task == "regression":
         told = {}
     elif data.task == "binary":
@@ -140,22 +230,5 @@ def _named(found: Any, takes: dict[str, Any]) -> Any:
     return found.__new__ if "task" in takes else found
 
 
-def _check_fits(name: str, metric: Any, key: str, data: Data, loss: nn.Module) -> None:
-    """A metric that wants numbers, on data with classes, would fail only after the first epoch."""
-    if data.task == "regression":
-        target: Tensor = torch.rand(4, 1)
-        output: Tensor = torch.rand(4, 1)
-    elif data.task == "multilabel":
-        target = torch.arange(len(data.classes)).repeat(4, 1) % 2
-        output = torch.rand(target.shape)
-    else:
-        classes = max(len(data.classes), 2)
-        target = torch.arange(classes).repeat(2)
-        output = torch.rand(len(target), classes if data.task == "multiclass" else 1)
-    try:
-        metric.update(*as_scores(output, target, data, loss))
-        values({name: metric})
-    except Exception as error:
-        message = str(error).strip().split("\n")[0]
-        raise ConfigError(key, f"{name} cannot be had for {data.task} data: {message}") from error
-    metric.reset()
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -34,7 +34,7 @@ def _found(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
 
 def _check_layer(key: str, spec: Any) -> None:
     name, key, value = specs.read(spec, key)
-    target = lookup.find(name, specs.LAYER, key)
+    target = specs.find(name, key)
     parameters = specs.signature(target)
     arguments = specs.arguments(target, parameters, value, key)
     problems = Problems()

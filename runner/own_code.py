@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from runner.lookup import trusted
 
 #: The artifact that lists them, the folder that holds them, and the tag with the list's SHA-256.
 NAME, FOLDER, TAG = "code.json", "code", "runner.code"
-#: Environment variable with the names of files that are others than a resumed run's, where the person goes on with them.
+#: Environment variable that says which files are others than a resumed run's, where the person goes on with them.
 DRIFT = "RUNNER_CODE_DRIFT"
 #: Bytes of a file that is kept; of a larger one the digest alone.
 MOST = 1 << 20
@@ -34,10 +35,15 @@ class File:
 
 
 _seen: dict[str, tuple[ModuleType, File | None]] = {}
+_newest: list[Any] = []  # what tells whether anything was imported since `files` last looked, and what it found
 
 
 def files() -> dict[str, File]:
     """Module name -> its file, of `experiments`, of the working directory, and of packages that the person trusts."""
+    last = next(reversed(sys.modules))  # thousands are gone through for the first job of a sweep alone
+    mark = [len(sys.modules), last, sys.modules[last], os.environ.get("RUNNER_TRUST")]
+    if _newest[:-1] == mark:
+        return dict(_newest[-1])
     here, trust = f"{Path.cwd()}{os.sep}", trusted()
     found = {}
     for name, module in list(sys.modules.items()):
@@ -46,7 +52,8 @@ def files() -> dict[str, File]:
             known = _seen[name] = (module, _file(name, module, here, trust))
         if known[1] is not None:
             found[name] = known[1]
-    return found
+    _newest[:] = [*mark, found]
+    return dict(found)
 
 
 def digest(module: str) -> str | None:

@@ -17,10 +17,35 @@ def conf() -> Path:
 
 
 def experiments() -> list[Path]:
-    """Folders of studies: recorded code that is used again, the working directory's, those that come with the package."""
+    """Folders of studies: of recorded code that is used again, of the working directory, and of the package."""
     recorded = [Path(os.environ[CODE]) / "experiments"] if os.environ.get(CODE) else []
     folders = [*recorded, Path.cwd() / "experiments", _shipped("experiments")]
     return [f for i, f in enumerate(folders) if f.is_dir() and f.resolve() not in {g.resolve() for g in folders[:i]}]
+
+
+def groups() -> list[str]:
+    """Everything that a preset can be chosen of, beside studies and Hydra's own."""
+    return sorted({path.name for folder in _presets() for path in folder.iterdir() if path.is_dir()})
+
+
+def presets(group: str) -> list[str]:
+    """The presets of a group that are files."""
+    return sorted({path.stem for folder in _presets() for path in (folder / group).glob("*.yaml")})
+
+
+def preset(group: str, name: str) -> Path:
+    """The file of a preset: ours, as it comes first, or one of the working directory."""
+    return next(path for folder in _presets() if (path := folder / group / f"{name}.yaml").is_file())
+
+
+def studies() -> list[str]:
+    """The studies, and folders of them."""
+    return sorted({path.stem for f in experiments() for path in f.iterdir() if path.suffix == ".yaml" or path.is_dir()})
+
+
+def _presets() -> list[Path]:
+    own = Path.cwd() / "conf"
+    return [conf(), own] if own.is_dir() and own.resolve() != conf().resolve() else [conf()]
 
 
 def _shipped(name: str) -> Path:

@@ -1,7 +1,9 @@
 """Where random numbers start, and what else decides the last bits."""
 
+import contextlib
 import os
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -22,6 +24,19 @@ def seed(settings: Settings, threads: int | None = None) -> None:
     start(settings.seed)
     torch.manual_seed(settings.seed)  # those of other devices too
     restrain(settings.trainer, threads)
+
+
+@contextlib.contextmanager
+def started(number: int) -> Iterator[None]:
+    """Start the generators of the processor around a block; after it they go on as if it had not been."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    start(number)
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
 def start(number: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import exact, places, randomness, recall, recorded_code, stack
+from runner import places, randomness, recall, recorded_code, stack
 from runner.checkpoint import fill
 from runner.lookup import ConfigError, use_folder
 from runner.settings import Settings, Tracking
@@ -75,8 +75,7 @@ def assembled(
         standardized yet.
     The caller's random numbers stay as they are.
     """
-    with exact.undrawn(torch.device("cpu")):
-        randomness.start(settings.seed)  # a layer may draw more than its parameters as it is made
+    with randomness.started(settings.seed):  # a layer may draw more than its parameters as it is made
         model: nn.Module = plan.make()
     dtype = torch.float64 if settings.trainer.precision == "fp64" else torch.float32
     fill(model.to(dtype), weights)

@@ -76,10 +76,14 @@ def _best(uri: str, run: str, sweep: "Run") -> str:
     remedy = f"`runner runs tracking.experiment={_experiment(uri, sweep)}` shows its jobs: name one"
     front = tags.get("sweep.front", "").split(",")
     if len(front) > 1:
-        raise ConfigError("", f"{name}, which has several objectives and no single best job; name one of {', '.join(front)}")
+        raise ConfigError(
+            "", f"{name}, which has several objectives and no single best job; name one of {', '.join(front)}"
+        )
     if "sweep.best" not in tags:
         further = "" if status == "RUNNING" else f", or go on with it: runner resume {run_id[:8]}"
-        raise ConfigError("", f"{name}, which is {status} and has no best job among its {tags[JOBS]}; {remedy}{further}")
+        raise ConfigError(
+            "", f"{name}, which is {status} and has no best job among its {tags[JOBS]}; {remedy}{further}"
+        )
     client = _open(uri)
     if not _candidates(client, tags["sweep.best"]):
         raise ConfigError("", f"{name}, whose best job {tags['sweep.best']} was deleted; {remedy}")

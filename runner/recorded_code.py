@@ -33,7 +33,9 @@ def use(uri: str, run_id: str, code: str = "current") -> list[str]:
     listed = _listed(uri, run_id)
     if code == "recorded":
         _install(_fetched(uri, run_id, listed))
-        return [f"code: {place} is {how}, and the run has kept no more than its digest" for place, how in _apart(listed)]
+        return [
+            f"code: {place} is {how}, and the run has kept no more than its digest" for place, how in _apart(listed)
+        ]
     remedy = "what is here is used; code=recorded uses what the run has kept"
     return [f"code: {place} is {how} since run {run_id[:8]} was trained; {remedy}" for place, how in _apart(listed)]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from runner import build, checkpoint, exact, forward, host, losses, memory, metrics, plots, scheduling, stack
 from runner.best import Best
-from runner.data import Batch, Data, Source, Tensors, batches, count
+from runner.data import Batch, Data, Source, Tensors, batches, count, evaluation_size
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
 from runner.finite import Finite, check_loss, check_model
 from runner.history import History
@@ -302,11 +302,9 @@ class Run:
         return step % (number if unit == "steps" else number * self.steps_per_epoch) == 0
 
     def reading(self, source: Source) -> Iterator[Batch]:
-        """All of `source` in order. Batches without gradients can be larger than those trained with."""
-        size, workers = self.settings.trainer.batch_size, self.settings.trainer.workers
-        if size or not isinstance(source, Tensors):
-            size = max(size or 0, 256) if isinstance(source, Tensors) else size or 256
-        return self._moved(batches(source, size, workers=workers))
+        """All of `source` in order."""
+        size = evaluation_size(source, self.settings.trainer.batch_size)
+        return self._moved(batches(source, size, workers=self.settings.trainer.workers))
 
     def _moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         dtype = torch.float64 if self.settings.trainer.precision == "fp64" else None

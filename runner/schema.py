@@ -117,7 +117,7 @@ def _layer() -> Node:
     names = lookup.known(specs.LAYER)
     properties = {}
     for name in names:
-        target = lookup.find(name, specs.LAYER, "layer")
+        target = specs.find(name, "layer")
         takes = specs.signature(target)
         closed = not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in takes.values())
         inside: Node = {

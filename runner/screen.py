@@ -1,5 +1,7 @@
 """What a person sees while a run goes on: the layers, the progress, the result."""
 
+import os
+import sys
 import time
 from typing import Any
 
@@ -16,8 +18,18 @@ WIDTH = 160
 
 def console() -> Console:
     """Standard output; in a file or a pipe, wide enough to cut nothing."""
-    found = Console(highlight=False, markup=False)
-    return found if found.is_terminal else Console(highlight=False, markup=False, width=WIDTH)
+    if _is_watched():
+        return Console(highlight=False, markup=False)
+    # FORCE_COLOR and TTY_COMPATIBLE make rich write control codes into anything, and notebooks set the first.
+    return Console(highlight=False, markup=False, width=WIDTH, force_terminal=False)
+
+
+def _is_watched() -> bool:
+    """Whether a person sees lines being written over: on a terminal of their own, in no notebook and no log of a CI."""
+    notebook = "JPY_PARENT_PID" in os.environ or os.environ.get("MPLBACKEND", "").startswith("module://")
+    if notebook or os.environ.get("CI", "false").lower() not in ("", "0", "false"):
+        return False
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
 
 
 def quiet() -> Console:

@@ -12,10 +12,31 @@ from runner.errors import ConfigError
 @cache
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The arguments of a class or function, with their annotations as objects where that is possible."""
+    made_by = getattr(target, "__init__", None) if isinstance(target, type) else None
+    if getattr(made_by, "__qualname__", "") == "Module.__init__":  # torch's says **kwargs, and takes none
+        return {}
     try:
         return dict(inspect.signature(target, eval_str=True).parameters)
     except Exception:  # annotations that only a type checker can read
         return dict(inspect.signature(target).parameters)
+
+
+def as_words(taken: dict[str, inspect.Parameter], given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with whole numbers as words where the signature takes words alone: `target=2` names a column."""
+    return {key: _as_word(taken[key].annotation, value) if key in taken else value for key, value in given.items()}
+
+
+def _as_word(wants: Any, value: Any) -> Any:
+    inner = getattr(wants, "__args__", ())
+    if getattr(wants, "__origin__", wants) is list and isinstance(value, list):
+        return [_as_word(inner[0], part) for part in value] if inner else value
+    if isinstance(wants, types.UnionType) or str(getattr(wants, "__origin__", "")) == "typing.Union":
+        fitting = [kind for kind in inner if _fits(value, kind)]
+        lists = [kind for kind in fitting if getattr(kind, "__origin__", None) is list]
+        if fitting and not lists:
+            return value
+        return next((word for kind in lists or inner if (word := _as_word(kind, value)) != value), value)
+    return str(value) if wants is str and isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def check_type(parameter: inspect.Parameter, value: Any, key: str) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from runner import lookup
+from runner.errors import Problems
 from runner.lookup import ConfigError, Kind
 
 #: Arguments that follow from the input's shape, and the dimension (the batch is 0) that gives them.
@@ -24,9 +25,14 @@ INFERRED = {
 }
 
 
+#: Letters of a layer's name: MLflow's longest key of a param is 250, and there are arguments behind it.
+LONGEST = 100
+_TAKEN = frozenset(dir(nn.Sequential()))
+
+
 def _is_layer(value: Any) -> bool:
     if isinstance(value, type) and issubclass(value, nn.Module):
-        if issubclass(value, LazyModuleMixin):  # sizes are inferred without it
+        if issubclass(value, LazyModuleMixin) and value.cls_to_become is None:  # type: ignore[attr-defined]
             return False
         return value is not nn.Module and (value.__module__.startswith("torch.nn.") or lookup.is_users(value))
     return inspect.isfunction(value) and lookup.is_users(value)
@@ -35,21 +41,48 @@ def _is_layer(value: Any) -> bool:
 LAYER = Kind("a layer", ("runner.layers", "torch.nn"), _is_layer)
 
 
+def find(name: Any, key: str) -> Any:
+    """The class or function that a layer's name means; of a lazy class the one that it becomes, as sizes are inferred.
+
+    torch draws the weights of a lazy layer at its first call, and here every layer's are drawn in the model's order.
+    """
+    found = lookup.find(name, LAYER, key)
+    return found.cls_to_become if isinstance(found, type) and issubclass(found, LazyModuleMixin) else found  # type: ignore[attr-defined]
+
+
 def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
     if isinstance(specs, str):
         specs = [specs]
     if isinstance(specs, Mapping):
         for name, spec in specs.items():
-            if "." in str(name) or not str(name):
-                raise ConfigError(f"{key}.{name}", "a layer's name is part of a key and cannot contain a dot")
-            if not re.fullmatch(r"[\w\- ]+", str(name)):
-                raise ConfigError(f"{key}.{name}", "a layer's name becomes a file's name; use letters, digits and _")
+            _check_name(str(name), f"{key}.{name}")
             yield str(name), f"{key}.{name}", spec
     elif isinstance(specs, list | tuple):
         for index, spec in enumerate(specs):
             yield str(index), f"{key}[{index}]", spec
     else:
         raise ConfigError(key, f"expected a list of layers or a mapping of names to layers, found {specs!r}")
+
+
+def _check_name(name: str, key: str) -> None:
+    if not name:
+        raise ConfigError(key, "a layer has an empty name; give it one of letters, digits and _")
+    if "." in name:
+        raise ConfigError(key, "a layer's name is part of a key and cannot contain a dot; use _")
+    if not re.fullmatch(r"[\w\-]([\w\- ]*[\w\-])?", name):
+        raise ConfigError(key, "a layer's name becomes a file's name; use letters, digits and _")
+    if len(name) > LONGEST:
+        raise ConfigError(key, f"a layer's name becomes a file's name; {len(name)} letters are more than {LONGEST}")
+
+
+def check_modules(named: list[tuple[str, str, Any]]) -> None:
+    """Refuse names that a torch module has for something else, so that no layer can be reached by them."""
+    problems = Problems()
+    for name, key, _ in named:
+        if name in _TAKEN:
+            near = f"{name.strip('_')}_1"
+            problems.add(key, f"torch.nn.Module has something of the name {name!r}; call the layer {near!r}")
+    problems.tell()
 
 
 def read(spec: Any, key: str) -> tuple[Any, str, Any]:
@@ -153,7 +186,7 @@ def single(value: Any) -> Any:
 
 def _is_known(name: Any) -> bool:
     try:
-        return bool(lookup.find(name, LAYER, ""))
+        return bool(find(name, ""))
     except ConfigError:
         return False
 

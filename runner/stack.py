@@ -71,6 +71,7 @@ def plan(told: Any, example: Tensor, key: str = "model.layers") -> Stack:
     """
     layers: list[Layer] = []
     named = list(specs.named(told, key))
+    specs.check_modules(named)
     for name, layer_key, spec in named:
         try:
             layer, example = _plan_layer(name, layer_key, spec, example)
@@ -106,7 +107,7 @@ def classes(stack: Stack) -> list[type]:
 
 def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer, Tensor]:
     target_name, key, value = specs.read(spec, key)
-    target = lookup.find(target_name, specs.LAYER, key)
+    target = specs.find(target_name, key)
     parameters = specs.signature(target)
     arguments = specs.arguments(target, parameters, value, key)
     given = {k: arguments.pop(k) for k in list(arguments) if specs.is_given(parameters, k, arguments[k])}

@@ -70,7 +70,7 @@ def manifest(good: list[Good], jobs: list[Words], study: str, launcher: list[str
         raise ConfigError("sweep", "these keys are of the sweep as a whole; give each one value")
     told = varied(jobs)
     made = [Job(job.number, jobs[job.number], told[job.number], job.config) for job in good]
-    return Manifest(study, launcher, good[0].monitor, good[0].mode, made)
+    return Manifest(study, launcher, good[0].monitor, good[0].mode, made, numbered=len(jobs))
 
 
 def _checked(

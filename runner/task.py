@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import composed, cores, gathered, places, secrets, sweeps
+from runner import advice, composed, cores, gathered, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.spool import Undelivered
@@ -53,7 +53,10 @@ class Task:
         try:
             self.codes.append(self._run(config, overrides))
         except composed.ERRORS as error:
-            print(secrets.masked(gathered.told(error, overrides)), file=sys.stderr)
+            message = gathered.told(error, overrides)
+            if not sweeps_:
+                message = advice.added(message, self.name, sys.argv[1:])
+            print(secrets.masked(message), file=sys.stderr)
             if not sweeps_:
                 sys.exit(2)
             raise
@@ -75,7 +78,7 @@ class Task:
 
     def _run(self, config: DictConfig, overrides: list[str]) -> int:
         settings = composed.settings(config, overrides)
-        for line in composed.left_over(overrides):
+        for line in composed.left_over(config, overrides):
             print(line, file=sys.stderr)
         context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
         if self.name == "train":

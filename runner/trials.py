@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
@@ -57,6 +58,11 @@ def config(base: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
 
 def words(texts: dict[str, str]) -> list[str]:
     return [f"{key}={text}" for key, text in texts.items()]
+
+
+def register() -> None:
+    """Let Hydra find the schema by its name, as conf/config.yaml does."""
+    ConfigStore.instance().store("schema", schema())
 
 
 def schema() -> DictConfig:

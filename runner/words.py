@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from runner import keys
+from runner.keys import COMPONENTS
 from runner.lookup import ConfigError, did_you_mean
 from runner.settings import Settings, Tracking
 
@@ -15,12 +17,28 @@ RUN = "a run id, a unique prefix of one, or `last`"
 
 
 #: Hydra's flags that take no word after them.
-_ALONE = ("-m", "--multirun", "-r", "--run", "--resolve", "-h", "--help", "--hydra-help", "--version")
+ALONE = ("-m", "--multirun", "-r", "--run", "--resolve", "-h", "--help", "--hydra-help", "--version")
+#: Hydra's flags that take one.
+WITH_VALUE = ("-c", "--cfg", "-p", "--package", "-i", "--info", "-sc", "--shell-completion", "--trust")
 
 
 def bare(words: list[str]) -> list[str]:
     """Those that are neither flags, nor overrides, nor what belongs to a flag of Hydra's, as in `--cfg job`."""
     return [w for w, before in zip(words, ["", *words], strict=False) if _is_bare(w, before)]
+
+
+def flags_first(words: list[str]) -> list[str]:
+    """The words with flags before the others: Hydra takes no `seed=1 -m lr=0.1,0.2`."""
+    flags = [n for n, (w, b) in enumerate(zip(words, ["", *words], strict=False)) if w[:1] == "-" or b in WITH_VALUE]
+    return [words[n] for n in flags] + [word for n, word in enumerate(words) if n not in flags]
+
+
+def indexed(word: str) -> str:
+    """`model.layers[0].Linear=1` as Hydra's grammar spells it: `model.layers.0.Linear=1`."""
+    key, equals, value = word.partition("=")
+    if key.lstrip("+") in {f"{component}._target_" for component in COMPONENTS}:
+        key = key.replace("_target_", "name")  # which the preset has already, and would keep
+    return re.sub(r"\[(\d+)\]", r".\1", key) + equals + value
 
 
 #: (overrides as they were typed, a recorded configuration) -> the configuration with them.
@@ -97,7 +115,7 @@ def _keys(command: Callable[..., int]) -> dict[str, inspect.Parameter]:
 def _is_bare(word: str, before: str) -> bool:
     if "=" in word or word.startswith(("-", "~", "+")):
         return False
-    return not before.startswith("-") or "=" in before or before in _ALONE
+    return not before.startswith("-") or "=" in before or before in ALONE
 
 
 def _split(word: str, name: str) -> tuple[str, str]:
@@ -112,9 +130,10 @@ def _check(name: str, command: Callable[..., int], given: dict[str, Any], furthe
     for key in given:
         if key not in takes:
             known = [*takes, "tracking.uri"]
+            near = keys.hint(key, [*known, *keys.declared()], given[key]) if further else did_you_mean(key, known)
             raise ConfigError(
                 key,
-                f"{name} of a recorded run takes no such key{did_you_mean(key, known)}"
+                f"{name} of a recorded run takes no such key{near}"
                 f" (it takes {', '.join([*known, *(further or [])])})",
             )
     missing = [f"{k}=..." for k, p in takes.items() if p.default is p.empty and k not in given]

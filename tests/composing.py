@@ -9,9 +9,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
-from runner import checks, cli, composed, gathered, guard, places
+from runner import checks, composed, gathered, guard, places, trials
 from runner.lookup import use_folder
 from runner.settings import Settings
+from runner.words import indexed
 
 
 @contextlib.contextmanager
@@ -21,7 +22,7 @@ def hydra() -> Iterator[None]:
     os.environ[places.ACTIVE] = "1"
     for folder in reversed(places.experiments()):
         use_folder(folder)
-    cli._register()
+    trials.register()
     guard.install()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(places.conf())):
@@ -40,13 +41,13 @@ def config(words: list[str]) -> DictConfig:
 
 
 def settings(*words: str) -> Settings:
-    told = [cli._indexed(word) for word in words]
+    told = [indexed(word) for word in words]
     return composed.settings(config(told), told)
 
 
 def problem(*words: str) -> str:
     """What the command line would say of this configuration; nothing if it is right."""
-    told = [cli._indexed(word) for word in words]
+    told = [indexed(word) for word in words]
     try:
         composed_ones = config(told)
     except Exception as error:

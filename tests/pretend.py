@@ -160,10 +160,9 @@ def _on_host(op: Any, *args: Any, **kwargs: Any) -> Any:
 
     def enter(value: Any, writes: bool = False) -> Any:
         if isinstance(value, Tensor) and value.device.type == "cpu" and (value.dim() or writes):
-            if not (op.overloadpacket in TAKES_INDICES and value.dtype in (torch.int64, torch.bool)):
-                raise RuntimeError(
-                    "Expected all tensors to be on the same device, but found at least two devices, pretend:0 and cpu!"
-                )
+            indexes = op.overloadpacket in TAKES_INDICES and value.dtype in (torch.int64, torch.bool)
+            if writes or not indexes:
+                raise RuntimeError(MIXED)
         if isinstance(value, torch._C.Generator) and value._cdata not in _pretended:
             raise RuntimeError("Expected a 'pretend' device type for generator but found 'cpu'")
         entered = _host(value)
@@ -186,6 +185,7 @@ def _on_host(op: Any, *args: Any, **kwargs: Any) -> Any:
     return next(iter(given.values())) if len(outs) == 1 else tuple(given.values())
 
 
+MIXED = "Expected all tensors to be on the same device, but found at least two devices, pretend:0 and cpu!"
 #: Operations that take indices of the host.
 TAKES_INDICES = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
 

@@ -214,3 +214,43 @@ def test_every_part_is_looked_at_to_its_last_target(part: str, problem: Callable
     wrong = classes.clone()
     wrong[-1] = 9
     assert f"the {part} data holds the class 9" in problem("CrossEntropyLoss", wrong, 2, part=part, good=classes)
+
+
+DEEP: Any = {"a": {"Linear": 16}, "b": "ReLU", "c": {"Linear": 10}}
+NARROW: Any = {"Conv2d": {"out_channels": 10, "kernel_size": 3}}
+
+
+@pytest.mark.parametrize(
+    ("layers", "place"),
+    [
+        ([{"Linear": 10}], "before model.layers[0].Linear, which works on the last dimension alone, is"),
+        ([{"Linear": 16}, "ReLU", {"Linear": 10}], "before model.layers[0].Linear, which"),
+        ([NARROW, "ReLU", {"Linear": 10}], "before model.layers[2].Linear, which"),
+        ([{"Sequential": [{"Linear": 10}]}], "and Linear at the end are"),
+        (DEEP, "before model.layers.a.Linear, which"),
+        ([NARROW, "ReLU"], "and Linear at the end are"),
+    ],
+)
+@pytest.mark.parametrize("loss", ["CrossEntropyLoss", "MultiMarginLoss", "MSELoss"])
+def test_a_missing_flatten_is_named_with_its_place_and_that_helps(
+    layers: Any, place: str, loss: str, experiments: Path, tmp_path: Path
+) -> None:
+    (experiments / "mine.py").write_text(MINE)
+    x, y = torch.rand(12, 1, 8, 8), torch.arange(12) % 10
+    y = torch.rand(12, 10) if loss == "MSELoss" else y
+    torch.save([(x, y)] * 3, tmp_path / "data.pt")
+    task = {} if loss == "MSELoss" else {"task": "multiclass", "classes": 10}
+    data = {"name": "experiments.mine.given", "path": str(tmp_path / "data.pt"), **task}
+    with pytest.raises(ConfigError) as error:
+        checks.check(settings(layers=layers, data=data, loss={"name": loss}))
+    assert f"Flatten {place}" in str(error.value)
+    assert "let it give" not in str(error.value)
+    if loss != "MSELoss":
+        assert "takes the classes in the second dimension, (N, 10)" in str(error.value)
+    rows = list(layers.items()) if isinstance(layers, dict) else list(enumerate(layers))
+    if match := re.search(r"before model\.layers(?:\[(\d+)\]|\.(\w+))", str(error.value)):
+        index = [str(name) for name, _ in rows].index(match[1] or match[2])
+        mended = [layer for _, layer in [*rows[:index], (0, "Flatten"), *rows[index:]]]
+    else:
+        mended = [*layers, "Flatten", {"Linear": 10}]
+    checks.check(settings(layers=mended, data=data, loss={"name": loss}))

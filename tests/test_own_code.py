@@ -1,7 +1,8 @@
-"""Code of one's own is kept with a run; what has changed since is said, and the recorded is used where it is trusted."""
+"""Code of one's own is kept with a run; a change is said, and the recorded code is used where it is trusted."""
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -152,12 +153,15 @@ def test_predict_export_and_load_use_the_code_that_was_chosen(
     words = [f"code={code}"] if code == "recorded" else []
     done = runner("predict", run_id, "inputs=in.npy", "output=p.npy", "overwrite=true", *words, cwd=place)
     np.testing.assert_allclose(np.load(place / "p.npy"), wanted, rtol=1e-5)
-    assert said in done.err and bool(said) == bool(done.err)
+    assert said in done.err
+    assert bool(said) == bool(done.err)
     done = runner("export", run_id, "format=pt2", "output=m.pt2", "overwrite=true", *words, cwd=place)
     np.testing.assert_allclose(torch.export.load(place / "m.pt2").module()(X).detach().numpy(), wanted, rtol=1e-5)
-    assert said in done.err and bool(said) == bool(done.err)
+    assert said in done.err
+    assert bool(said) == bool(done.err)
     done = runner("explain", run_id, *words, cwd=place)
-    assert said in done.err and bool(said) == bool(done.err)
+    assert said in done.err
+    assert bool(said) == bool(done.err)
 
 
 @pytest.mark.parametrize(("code", "factor"), [("current", 5.0), ("recorded", 2.0)])
@@ -238,7 +242,8 @@ def test_a_run_goes_on_with_other_code_only_where_it_is_typed(workplace: Path) -
     write(workplace, 5.0)
     refused = runner("resume", half, "trainer.epochs=4", cwd=workplace, code=2)
     assert f"code: experiments/parts/number.py is changed since run {half} began" in refused.err
-    assert "code=recorded" in refused.err and "code=current" in refused.err
+    assert "code=recorded" in refused.err
+    assert "code=current" in refused.err
     assert store(workplace).get_run(half).info.status == "FINISHED"
     runner("resume", half, "trainer.epochs=4", "code=recorded", cwd=workplace)
     weights = [torch.load(newest(folder(workplace, i)) / "state_dict.pt", weights_only=True) for i in (whole, half)]
@@ -251,7 +256,9 @@ def test_a_run_goes_on_with_other_code_only_where_it_is_typed(workplace: Path) -
     assert tags["drift.code"] == "experiments/parts/number.py is changed after step 8"
     assert tags["runner.digest"] == ""
     assert runner("predict", half, "inputs=in.npy", "output=p.npy", cwd=workplace, code=2).err.startswith("inputs: ")
-    assert runner("evaluate", half, "split=valid", cwd=workplace).err == "", "the record is of the code that it ended with"
+    assert runner("evaluate", half, "split=valid", cwd=workplace).err == "", (
+        "the record is of the code that it ended with"
+    )
     assert "was continued with changes (code: " in runner("reproduce", half, cwd=workplace, code=2).err
 
 
@@ -261,11 +268,13 @@ def test_recorded_code_that_is_damaged_is_not_imported(workplace: Path) -> None:
     kept = folder(workplace, run_id) / "code" / "experiments" / "parts" / "number.py"
     kept.write_text("import pathlib\npathlib.Path('CANARY').touch()\nFACTOR = 2.0\n")
     done = runner("evaluate", run_id, "split=valid", "code=recorded", cwd=workplace, code=2)
-    assert "experiments/parts/number.py of run" in done.err and "damaged" in done.err
+    assert "experiments/parts/number.py of run" in done.err
+    assert "damaged" in done.err
     listed = folder(workplace, run_id) / "code.json"
     listed.write_text(listed.read_text().replace("experiments/parts", "../experiments/parts"))
     done = runner("evaluate", run_id, "split=valid", "code=recorded", cwd=workplace, code=2)
-    assert "code.json of run" in done.err and "damaged" in done.err
+    assert "code.json of run" in done.err
+    assert "damaged" in done.err
     assert not (workplace / "CANARY").exists()
 
 
@@ -302,6 +311,11 @@ def test_a_trusted_package_is_known_by_its_digest_and_version(workplace: Path) -
     assert "has kept no more than its digest" in done.err
 
 
+def command(launcher: str) -> Callable[..., Done]:
+    """A forked process does not end joblib's workers."""
+    return fresh if launcher == "joblib" else runner
+
+
 SWEEP = ("-m", "experiments=study", "seed=1,2,3", "sweep.plots=false")
 
 
@@ -309,9 +323,11 @@ SWEEP = ("-m", "experiments=study", "seed=1,2,3", "sweep.plots=false")
 def test_jobs_of_a_sweep_keep_their_code(workplace: Path, launcher: str) -> None:
     furnish(workplace, layer=PARTS["layer"])
     further = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    runner(*SWEEP, f"hydra/launcher={launcher}", *further, cwd=workplace)
+    command(launcher)(*SWEEP, f"hydra/launcher={launcher}", *further, cwd=workplace)
     for job in family(workplace).jobs:
-        assert (artifacts(workplace, job) / "code" / "experiments" / "parts" / "number.py").read_text() == "FACTOR = 2.0\n"
+        assert (
+            artifacts(workplace, job) / "code" / "experiments" / "parts" / "number.py"
+        ).read_text() == "FACTOR = 2.0\n"
 
 
 ONCE = """
@@ -337,19 +353,21 @@ class Times(nn.Module):
 """
 
 
-@pytest.mark.parametrize(("code", "launcher"), [("recorded", "one_by_one"), ("recorded", "joblib"), ("current", "basic")])
+@pytest.mark.parametrize(
+    ("code", "launcher"), [("recorded", "one_by_one"), ("recorded", "joblib"), ("current", "basic")]
+)
 def test_a_sweep_goes_on_with_other_code_only_where_it_is_typed(workplace: Path, code: str, launcher: str) -> None:
     furnish(workplace, layer="{experiments.once.Times: {seed: '${seed}'}}")
     (workplace / "experiments" / "once.py").write_text(ONCE)
     chosen = [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
     words = (*SWEEP, *chosen, "checkpoint.every=1")
-    runner(*words, cwd=workplace, code=1)
+    command(launcher)(*words, cwd=workplace, code=1)
     assert family(workplace).statuses == ["FINISHED", "FAILED", "FINISHED"]
     write(workplace, 5.0)
     for again in (["resume", "last"], [*words, "sweep.resume=last"]):
         refused = runner(*again, cwd=workplace, code=2)
         assert "experiments/parts/number.py is changed since sweep" in refused.err, again
-    runner("resume", "last", f"code={code}", cwd=workplace)
+    command(launcher)("resume", "last", f"code={code}", cwd=workplace)
     found = family(workplace)
     assert found.statuses == ["FINISHED"] * 3
     drift = [job.data.tags.get("drift.code") for job in found.jobs]

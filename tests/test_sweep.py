@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import runner as package
-from runner.lookup import ConfigError
 from tests.command import begin, ended, fresh, runner
 from tests.server import Server
 from tests.sweeping import (

@@ -58,12 +58,12 @@ def with_run(
     recalled = _prepared(recall.settings(uri, run_id), run_id)
     try:
         fill(recalled.model, recall.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
-        code, found = _told(recalled, f"{checkpoint} weights of run {run_id}", choice)
-        if keeps and not code:
+        status, found = _told(recalled, f"{checkpoint} weights of run {run_id}", choice)
+        if keeps and not status:
             forward.write(found, recalled.folder / "explained")
             recall.add(uri, run_id, recalled.folder / "explained")
             print(f"kept with run {run_id}: explain/<layer>.md and plots/explain_<layer>.png")
-        return code
+        return status
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1

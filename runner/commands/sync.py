@@ -16,7 +16,10 @@ def with_settings(settings: Settings, context: Context) -> int:
     typed = any(word.startswith("tracking.uri=") for word in context.overrides)
     moved = uri if typed and stores.sqlite_path(uri) is None else None
     left = False
-    for folder in spool.found(uri):
+    folders = list(spool.found(uri))
+    if not folders:
+        print(f"nothing to deliver: {spool.place(uri)} and {spool.place('')} hold no undelivered runs")
+    for folder in folders:
         done = settle(folder, moved)
         left = left or done.left
         print(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}", flush=True)

@@ -52,7 +52,7 @@ def record(
     begun: is told the run's id as soon as there is one.
     observers: are told of the training beside the record and the screen.
     """
-    from runner import garbage, logged_model, screen, tracking
+    from runner import exact, garbage, logged_model, screen, tracking
     from runner.limit import TimeLimit
     from runner.run import drive
 
@@ -68,6 +68,7 @@ def record(
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
             garbage.usual()
+            exact.set_random_state(run.ready, run.device)  # whatever opening the record has drawn
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
@@ -114,7 +115,7 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
     code, kept = own_code.record()
     tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
     tags |= context.tags | code
-    files = {
+    files: dict[str, str | bytes] = {
         **kept,
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),
@@ -132,7 +133,7 @@ def _again(
     step = run.state.step
     code, kept = own_code.drifted(step)
     tags = {**drift, **code, "runner.resumed": f"after step {step}"}
-    files = {**kept, f"environment-{step}.txt": environment.text(context.overrides, run.device)}
+    files: dict[str, str | bytes] = {**kept, f"environment-{step}.txt": environment.text(context.overrides, run.device)}
     return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
 
 

@@ -55,7 +55,8 @@ class Data:
     """A training set, and as far as they exist a validation and a test set.
 
     task: "regression" (y holds numbers), "binary" or "multiclass" (y holds class indices, int64, or the classes'
-        probabilities, float32 of shape (N, classes)) or "multilabel" (y holds 0 and 1 for every label, float32).
+        probabilities, float32 of shape (N, classes)) or "multilabel" (y holds 0 and 1 for every label, float32);
+        "classification" becomes binary or multiclass by the number of classes, which without names are counted.
     classes: the classes' or labels' names in the order of their indices; empty for regression.
     notes: what was done to the data that a later user of the model must repeat, as plain values:
         e.g. {"features": [...], "mean": [...], "std": [...]} for a standardized table.
@@ -68,20 +69,36 @@ class Data:
     train: Source
     valid: Source | None = None
     test: Source | None = None
-    task: Task = "regression"
+    task: Task | Literal["classification"] = "regression"
     classes: tuple[str, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
     report: tuple[str, ...] = ()
     guess: Guess | None = None
 
     def __post_init__(self) -> None:
-        if self.task not in get_args(Task):
+        if self.task not in (*get_args(Task), "classification"):
             hint = did_you_mean(self.task, get_args(Task))
             raise ConfigError("data", f"Data(task={self.task!r}) is not one of {', '.join(get_args(Task))}{hint}")
         for part in ("train", "valid", "test"):
             source = getattr(self, part)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
+        if self.task == "classification":
+            object.__setattr__(self, "classes", tuple(self.classes) or _numbered(self))
+            object.__setattr__(self, "task", "binary" if len(self.classes) == 2 else "multiclass")
+
+
+def _numbered(data: Data) -> tuple[str, ...]:
+    """Names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
+    sources = [source for source in (data.train, data.valid, data.test) if source is not None]
+    targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
+    if len(targets) < len(sources) or any(y.is_floating_point() or y.dim() != 1 or y.min() < 0 for y in targets):
+        raise ConfigError(
+            "data",
+            "Data(task='classification') does not say its classes, and they cannot be counted; expected their names,"
+            " Data(..., classes=('cat', 'dog')), or targets of int64 from 0, of shape (N,)",
+        )
+    return tuple(map(str, range(int(max(y.max() for y in targets)) + 1)))
 
 
 def batches(
@@ -131,6 +148,16 @@ def count(source: Source, size: int | None, drop_last: bool = False) -> int:
     total = len(source)  # type: ignore[arg-type]
     size = _size(size, total)
     return total // size if drop_last else -(-total // size)
+
+
+def evaluation_size(source: Source, size: int | None) -> int | None:
+    """Examples in a batch that is not trained on, where one that is has `size`; None: all.
+
+    Without gradients a batch may be larger.
+    """
+    if isinstance(source, Tensors):
+        return max(size, 256) if size else None
+    return size or 256
 
 
 def order_of(total: int, seed: int, epoch: int) -> Tensor:

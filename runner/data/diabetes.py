@@ -1,5 +1,7 @@
 """Diabetes: scikit-learn's real table of 442 patients (Efron, Hastie, Johnstone & Tibshirani 2004)."""
 
+from typing import Any
+
 import torch
 
 from runner.data import Data, Tensors
@@ -18,9 +20,19 @@ def diabetes(valid: float = 0.15, test: float = 0.15, seed: int = 0) -> Data:
     seed: chooses which patients go where; it is not the run's seed.
     Raises ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
     """
+    return _data(valid, test, seed)
+
+
+def again(noted: dict[str, Any], **arguments: Any) -> Data:
+    """The patients as the model of a recorded run knows them, whose training part may have been another."""
+    return _data(**{"valid": 0.15, "test": 0.15, "seed": 0, **arguments}, notes=noted["notes"])
+
+
+def _data(valid: float, test: float, seed: int, notes: dict[str, Any] | None = None) -> Data:
     rows, target = bundled("load_diabetes", "diabetes_data_raw.csv.gz", "diabetes_target.csv.gz", scaled=False)
     indices = parts(len(rows), valid, test, seed)
-    mean, std = moments(rows[indices[0].numpy()])
-    notes = {"features": list(FEATURES), "mean": mean, "std": std, "target": "progression"}
+    if notes is None or notes.get("features") != FEATURES:
+        mean, std = moments(rows[indices[0].numpy()])
+        notes = {"features": list(FEATURES), "mean": mean, "std": std, "target": "progression"}
     examples = Tensors(scale(rows, notes), torch.from_numpy(target).float().unsqueeze(1))
     return Data(*divide(examples, indices), notes=notes)

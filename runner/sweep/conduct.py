@@ -78,7 +78,7 @@ def _told(plan: Manifest, uri: str, tracker: "Tracker") -> Told:
 @contextlib.contextmanager
 def _shown(sweep: Sweep, console: "Console", pictures: bool) -> Iterator[None]:
     """The screen and the parent's table are kept current around a block, and brought to their end after it."""
-    shown = screen.watching(console, sweep.plan.total)
+    shown = screen.watching(console, max(sweep.plan.numbered, sweep.plan.total))
     try:
         with Board(sweep.table, shown, sweep.keep_table):
             yield

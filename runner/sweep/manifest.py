@@ -43,6 +43,7 @@ class Manifest:
     metric: str  # what jobs are ranked by
     mode: str  # which of its values are better: min | max
     jobs: list[Job] = field(default_factory=list)
+    numbered: int = 0  # jobs that have numbers, those included that are left out (sweep.keep_going)
     search: dict[str, Any] | None = None  # of jobs that come one after the other; see search.Wish
 
     @property

@@ -29,6 +29,7 @@ def run_one_by_one(jobs: list[Job], told: Told) -> list[Outcome]:
 
 
 def _train(desk: Desk, job: Job, signals: Signals) -> None:
+    from runner import exact
     from runner.limit import TimeLimit
     from runner.run import drive
 
@@ -37,7 +38,9 @@ def _train(desk: Desk, job: Job, signals: Signals) -> None:
         return
     limit = TimeLimit(member.settings.trainer.time_limit)
     try:
-        drive(member.run, *desk.open(member), desk, stop=lambda: signals.stop() or limit.stop())
+        observers = desk.open(member)
+        exact.set_random_state(member.run.ready, member.run.device)  # whatever opening the record has drawn
+        drive(member.run, *observers, desk, stop=lambda: signals.stop() or limit.stop())
     except BaseException as error:
         desk.end(member, error)
         if not isinstance(error, Exception):

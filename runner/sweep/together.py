@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from runner.limit import TimeLimit
     from runner.run import Run
 
+#: Tag of a run whose dropout was drawn otherwise than it would have been alone.
+DRAWS = "sweep.draws"
 #: Runs that have ended and are closed later: their pictures are drawn meanwhile.
 WAITING = 8
 #: Members at most of a group that is measured; what a member costs does not change beyond.
@@ -51,7 +53,10 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measur
                     alone |= dict.fromkeys(numbers, f"one program of them is only {times:.2g} times as fast")
                     continue
                 measured = f", {_times(times)} times as fast as one after the other" if measure else ""
-                say(f"jobs {_numbers(group)} are trained as one program{measured}")
+                draws = _draws(group[0].run)
+                say(f"jobs {_numbers(group)} are trained as one program{measured}{f'; {draws}' if draws else ''}")
+                for member in group if draws else ():
+                    member.context.tags[DRAWS] = draws
                 _train(desk, group, signals)
         finally:
             for member in members:
@@ -61,6 +66,18 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measur
     left = run_one_by_one([members[i].job for i in alone], told) if alone else []
     outcomes = desk.outcomes | {outcome.number: outcome for outcome in left}
     return [outcomes[job.number] for job in jobs]
+
+
+def _draws(run: "Run") -> str:
+    """What the program's dropout draws, where that is not what each model would draw alone; "" where it is."""
+    from runner.vectorized.forward import DROPS
+
+    drops = [m for m in run.model.modules() if isinstance(m, DROPS)]
+    if run.device.type == "cpu" or not drops:
+        return ""
+    return (
+        f"on {run.device.type} their dropout is not drawn as it would be alone, but from a generator of each job's seed"
+    )
 
 
 def _train(desk: Desk, members: list[Member], signals: Signals) -> None:

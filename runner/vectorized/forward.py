@@ -1,9 +1,11 @@
 """The way forward of many models of one shape: batches of shape (N, batch, ...), through one layer after the other."""
 
 import copy
+import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -206,14 +208,19 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
     whole = {**stacked.leaves, **stacked.buffers}
     values = {name: whole[place + name] for name in names}
 
+    own = any(type(m).__module__.partition(".")[0] not in ("torch", "runner") for m in module.modules())
+
     def one(values: dict[str, Tensor], x: Any) -> Any:
         return functional_call(module, values, (x,))
 
     def many(x: Any, training: bool) -> Any:
-        was_training = module.training
+        was_training, before = module.training, _draws() if own else None
         module.train(training)
         try:
-            return vmap(one, randomness="error")(values, x)
+            found = vmap(one, randomness="error")(values, x)
+            if own and before != _draws():
+                raise RuntimeError("it draws random numbers, which all models would share")
+            return found
         except Exception as error:
             message = str(error).strip().split("\n")[0][:150]
             name = type(module).__name__
@@ -222,3 +229,9 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
             module.train(was_training)
 
     return many
+
+
+def _draws() -> Any:
+    """How far the generators are from which a layer of a person's own may draw behind torch's back."""
+    numpy: Any = np.random.get_state(legacy=True)
+    return random.getstate(), numpy[1].tobytes(), numpy[2:]

@@ -3,6 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from torch import Tensor, nn
+
+from runner import lookup
 from runner.data import Data, Tensors
 from runner.run import Run
 from runner.stack import Stack
@@ -72,6 +76,8 @@ def key(run: Run) -> Any:
             run.settings.loss,
             type(run.loss),
             [repr(v) for v in run.loss.buffers()],
+            own_attributes(run.model),
+            own_attributes(run.loss),
             _shapes(run.data),
             type(run.state.optimizer),
             flags,
@@ -85,6 +91,23 @@ def key(run: Run) -> Any:
             counts[:1],  # a mean over all batches so far
         )
     )
+
+
+def own_attributes(module: nn.Module) -> list[Any]:
+    """What layers and losses of a person's own hold beside parameters and buffers: one of them works for all."""
+    own = [(name, m) for name, m in module.named_modules() if lookup.is_users(type(m)) and not _is_ours(m)]
+    plain = vars(nn.Module()).keys()
+    return [(name, key, _frozen_value(v)) for name, m in own for key, v in vars(m).items() if key not in plain]
+
+
+def _is_ours(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("runner.")
+
+
+def _frozen_value(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes() if value.dtype != object else repr(value.tolist())
+    return (value.dtype, value.detach().cpu().tolist()) if isinstance(value, Tensor) else value
 
 
 def _layers(stack: Stack) -> list[Any]:

@@ -67,5 +67,5 @@ class Look:
         if len(parts) == 1:
             return parts[0]
         share = torch.stack(weights).to(parts[0].device, parts[0].dtype)
-        total = (torch.stack(parts) * multiple(share)).sum(0)
+        total: Tensor = (torch.stack(parts) * multiple(share)).sum(0)
         return total if self.weigh is None else total / share.sum(0)

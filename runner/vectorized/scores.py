@@ -29,8 +29,7 @@ class Scores:
             and all(_count(run.metrics.get(name), run.data) is count for run in runs)
         }
         self._sums = {name: torch.zeros(len(runs), device=runs[0].device) for name in self._counts}
-        self._seen, self._classes = 0, len(runs[0].data.classes)
-        self._shares = runs[0].data.task == "multiclass"
+        self._seen, self._shares = 0, runs[0].data.task == "multiclass"
         rest = {i: {k: v for k, v in run.metrics.items() if k not in self._counts} for i, run in self.runs.items()}
         self._watches = {i: metrics.watch(rest[i], run.data, run.loss) for i, run in self.runs.items()}
 
@@ -39,8 +38,6 @@ class Scores:
         counted = target.max(2).indices if self._shares and target.is_floating_point() else target
         self._seen += counted[0].numel()
         for name, count in self._counts.items():
-            if count is _right and output.shape[2] != self._classes:
-                raise ValueError(f"{name} is of {self._classes} classes, and the model has {output.shape[2]} outputs")
             self._sums[name] += count(output, counted).float()  # as torchmetrics adds up, whatever it is given
         for i, watch in self._watches.items():
             if watch is not None:
@@ -66,8 +63,8 @@ def _count(metric: Any, data: Data) -> Count | None:
     from torchmetrics.classification import MulticlassAccuracy
 
     if type(metric) is MulticlassAccuracy and data.task == "multiclass":
-        told = (metric.average, metric.top_k, metric.ignore_index, metric.multidim_average, metric.num_classes)
-        return _right if told == ("micro", 1, None, "global", len(data.classes)) else None
+        told = (metric.average, metric.top_k, metric.ignore_index, metric.multidim_average)
+        return _right if told == ("micro", 1, None, "global") else None
     if data.task != "regression":  # metrics are then shown probabilities
         return None
     if type(metric) is MeanSquaredError:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner import exact
+from runner import exact, metrics
 from runner.data import Tensors
 from runner.run import Run
 from runner.vectorized.costs import losses
@@ -53,6 +53,29 @@ def _trial(runs: Sequence[Run]) -> None:
                 raise Unstackable("the model draws random numbers that are not those of dropout")
             if attributes != _attributes(model):
                 raise Unstackable("a layer changes more than its parameters and buffers")
+        _check_validation(runs, models, alone, x, y)
+
+
+def _check_validation(
+    runs: Sequence[Run], models: Sequence[nn.Module], alone: Sequence[nn.Module], x: Tensor, y: Tensor
+) -> None:
+    """The same of the look at the validation data, in which nothing may be drawn: the training would go on with it."""
+    device = runs[0].device
+    before, draws = exact.random_state(device), Draws([run.ready for run in runs], device)
+    with torch.no_grad():
+        output = forward(Stacked(models), models, draws)(x, False)
+        for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
+            _agree("outputs in validation differ", output[i], model.eval()(x[i]))
+            own = {name: copy.deepcopy(metric) for name, metric in run.metrics.items() if not _is_torchs(metric)}
+            if (watch := metrics.watch(own, run.data, run.loss)) is not None:
+                watch(output[i], y[i])
+                metrics.values(own)
+    if not _same(exact.random_state(device), before):
+        raise Unstackable("a layer or a metric draws random numbers in validation")
+
+
+def _is_torchs(metric: Any) -> bool:
+    return type(metric).__module__.startswith("torchmetrics.") and type(metric).__name__ != "BootStrapper"
 
 
 def _check_gradients(run: Run) -> None:

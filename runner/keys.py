@@ -1,0 +1,83 @@
+"""Which key somebody meant by a word that is none."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from runner.settings import Settings
+
+#: Groups whose presets are `{name: X, **arguments}`.
+COMPONENTS = ("data", "loss", "optimizer", "scheduler")
+#: The words of other programs for a key.
+OTHERS = {
+    "bs": "batch_size",
+    "dataset": "data",
+    "experiment": "experiments",
+    "learning_rate": "lr",
+    "opt": "optimizer",
+    "study": "experiments",
+    "wd": "weight_decay",
+}
+#: Words that are less alike than this are different ones.
+ALIKE = 0.6
+#: Parts of the configuration in the order in which a word is looked for.
+_ORDER = ("trainer", "optimizer", "model", "data", "loss", "scheduler")
+
+
+def declared(kind: Any = Settings, parent: str = "") -> Iterator[str]:
+    """Every key of the settings by its dotted name; arguments of components and layers are not declared."""
+    for field in dataclasses.fields(kind):
+        if dataclasses.is_dataclass(field.type):
+            yield from declared(field.type, f"{parent}{field.name}.")
+        elif field.name not in COMPONENTS:
+            yield f"{parent}{field.name}"
+
+
+def alike(key: str, known: Iterable[str], least: float = ALIKE) -> list[str]:
+    """Those of the known keys that end like `key`, the likeliest first.
+
+    least: how much alike the ends have to be, from 0 to 1; with 1 they are the same.
+    """
+    parent, _, last = key.rpartition(".")
+    ends: dict[str, list[str]] = {}
+    for candidate in dict.fromkeys(known):
+        ends.setdefault(end(candidate).lower(), []).append(candidate)
+    word = last.lower().replace("-", "_")
+    word = OTHERS.get(word, word) if OTHERS.get(word) in ends else word
+    if word not in ends:
+        beside = [name for name, keys in ends.items() if any(k.rpartition(".")[0] == parent for k in keys)]
+        nearest = max(ends, key=lambda name: (_ratio(word, name), name in beside), default="")
+        if _ratio(word, nearest) < least:
+            return []
+        word = nearest
+    return sorted(ends[word], key=lambda found: (found.rpartition(".")[0] != parent, _rank(found)))
+
+
+def hint(key: str, known: Iterable[str], value: str = "") -> str:
+    """`; did you mean trainer.epochs=3?`, or `'epochs'` where only the last name differs; nothing if none is near."""
+    return said(key, alike(key, known), value)
+
+
+def said(key: str, found: list[str], value: str) -> str:
+    """The same for keys that were found already."""
+    parent = key.rpartition(".")[0]
+    if not found:
+        return ""
+    if found[0].rpartition(".")[0] == parent and "/" not in found[0] and (parent or not value):
+        return f"; did you mean {end(found[0])!r}?"
+    return f"; did you mean {' or '.join(f'{k}={value}' if value else k for k in found[:3])}?"
+
+
+def end(key: str) -> str:
+    """`lr` of `optimizer.lr`, `launcher` of `hydra/launcher`."""
+    return key.replace("/", ".").rpartition(".")[2]
+
+
+def _rank(key: str) -> int:
+    first = key.partition(".")[0]
+    return _ORDER.index(first) if first in _ORDER else len(_ORDER)
+
+
+def _ratio(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(None, a, b).ratio()

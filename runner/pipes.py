@@ -1,0 +1,43 @@
+"""Output that nobody reads any more, as in `runner runs | head`, is dropped, and the command goes on."""
+
+import io
+import os
+import stat
+import sys
+from typing import Any
+
+
+class _Pipe(io.FileIO):
+    """A pipe to write into; when its reader has gone, what is written goes nowhere."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """Let standard output and error, where they are pipes, outlive their readers: a training is not ended by `head`."""
+    sys.stdout, sys.stderr = _outliving(sys.stdout), _outliving(sys.stderr)
+
+
+def _outliving(stream: Any) -> Any:
+    try:
+        mode = os.fstat(stream.fileno()).st_mode
+    except (AttributeError, OSError, ValueError):  # no file of the system
+        return stream
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        return stream
+    found = io.TextIOWrapper(
+        io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False)),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
+    found.before = stream  # type: ignore[attr-defined]  # which would close the pipe if nobody held it
+    return found
