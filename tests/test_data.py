@@ -363,6 +363,26 @@ def test_inputs_become_float32_or_stay_indices(here):
     assert arrays(**save(x=np.ones((20, 2, 5), np.uint8), y=np.zeros(20))).train.x.shape == (14, 2, 5)
 
 
+@pytest.mark.parametrize(
+    ("held", "words"),
+    [
+        (np.zeros((20, 28, 28), np.uint8), "doubtful: x is uint8 and keeps its scale, for pixels 0 to 255: x / 255"),
+        (np.zeros((20, 32, 24, 3), np.float32), "the second, of 32: x.transpose(0, 3, 1, 2)"),
+        (np.arange(20) + 1_600_000_000, "x holds whole numbers above 16,777,216, which float32 rounds"),
+        (np.zeros((20, 3, 32, 24), np.float32), "x (20, 3, 32, 24) float32, y (20,) int64"),
+    ],
+)
+def test_arrays_are_reported_with_what_is_unusual(here, held, words):
+    report = arrays(**save(x=held, y=np.arange(20) % 2)).report
+    assert words in report[0]
+    assert ("doubtful" in report[0]) == (held.shape[1:] != (3, 32, 24))
+
+
+def test_bytes_that_are_no_text_are_no_classes(here):
+    with refused("data.path", "y holds text that is not UTF-8"):
+        arrays(**save(x=x(), y=np.array([b"\xff", b"\xfe"] * 10)))
+
+
 def nan_at(array: np.ndarray, place: Any, value: float = np.nan) -> np.ndarray:
     array = array.astype(float)
     array[place] = value

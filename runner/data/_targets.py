@@ -78,7 +78,10 @@ def _labels(values: Values) -> Array:
     if array.dtype.kind == "f":
         return _whole(values._replace(array=array))
     if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8", "replace")
+        try:
+            return np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:  # replaced, two classes might become one
+            raise ConfigError(values.key, f"{values.name} holds text that is not UTF-8 ({error}); decode it") from error
     if array.dtype.kind not in "biuU":
         raise ConfigError(values.key, f"{values.name} holds {kind(array)}; expected whole numbers or text as classes")
     return array.astype(np.int64) if array.dtype.kind in "iu" else array

@@ -11,7 +11,7 @@ from runner.data._files import file
 from runner.data._numpy import read_npy, read_npz
 from runner.data._parts import divide, parts
 from runner.data._targets import guess, strata, targets
-from runner.data._values import Values, column, kind
+from runner.data._values import Array, Values, column, kind
 from runner.lookup import ConfigError
 
 PARTS = {"train": ("x", "y"), "valid": ("x_valid", "y_valid"), "test": ("x_test", "y_test")}
@@ -107,8 +107,31 @@ def _data(
         given.get("test", test_set),
         kind_of_task,
         names,
+        report=_report(pairs),
         guess=None if task or classes else guess(ys),
     )
+
+
+def _report(pairs: dict[str, tuple[Values, Values]]) -> tuple[str, ...]:
+    """What the arrays hold, and what of x is not as images and numbers usually are."""
+    held = [f"{values.name} {values.array.shape} {values.array.dtype}" for pair in pairs.values() for values in pair]
+    doubts = _doubts(pairs["train"][0].array)
+    return (", ".join(held) + (f"; doubtful: {'; '.join(doubts)}" if doubts else ""),)
+
+
+def _doubts(x: Array) -> list[str]:
+    doubts = []
+    if x.dtype == np.uint8 and x.ndim > 2:
+        doubts.append("x is uint8 and keeps its scale, for pixels 0 to 255: x / 255 trains better")
+    if x.ndim == 4 and x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
+        doubts.append(
+            f"the channels of x seem to be its last dimension, and torch takes the second, of {x.shape[1]}:"
+            " x.transpose(0, 3, 1, 2)"
+        )
+    whole = x.dtype.kind in "iu" and x.dtype.itemsize > 2 and 0 not in x.strides  # strides of 0: not read
+    if whole and x.size and max(abs(int(x.min())), abs(int(x.max()))) > 2**24:
+        doubts.append("x holds whole numbers above 16,777,216, which float32 rounds (data.indices=true keeps them)")
+    return doubts
 
 
 def _read(path: str | None, x: str | None, y: str | None, brief: bool = False) -> dict[str, Values]:
