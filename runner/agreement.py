@@ -30,7 +30,7 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
     if not isinstance(output, Tensor):
         raise ConfigError("model.layers", f"the last layer gives a {type(output).__name__}, expected a tensor")
     if wanted is not None and wanted.elementwise:
-        _check_same(name, wanted, output, target, plan)
+        _check_same(name, wanted, output, target, classes, plan)
     elif wanted is not None:
         _check_classes(loss, wanted, output, target, classes, plan)
     elif target.is_floating_point() and _mixes(output, target):
@@ -78,8 +78,18 @@ def check_targets(loss: nn.Module, data: Data, output: Tensor) -> None:
                 _check_something_counts(loss, y, f"the {part} data")
 
 
-def _check_same(name: str, wanted: Convention, output: Tensor, target: Tensor, plan: Stack | None) -> None:
+def _check_same(
+    name: str, wanted: Convention, output: Tensor, target: Tensor, classes: int, plan: Stack | None
+) -> None:
     """A loss that compares number by number; torch would repeat one of two shapes to fit the other."""
+    if wanted.targets != "label_sets" and not target.is_floating_point():
+        if not classes:
+            raise ConfigError(
+                "data", f"the targets are {_type(target)}; {name} takes floating-point numbers: y.float()"
+            )
+        raise ConfigError(
+            "loss.name", f"{name} needs numbers to predict, and the data has classes; try loss=cross_entropy"
+        )
     if output.shape != target.shape:
         mixed = ", every example against every other" if _mixes(output, target) else ""
         raise ConfigError(
@@ -92,10 +102,6 @@ def _check_same(name: str, wanted: Convention, output: Tensor, target: Tensor, p
             "loss.name",
             f"{name} needs the indices of the classes that hold, then -1, as whole numbers (int64), and the targets are"
             f" {_type(target)}; targets of 0 and 1 are for MultiLabelSoftMarginLoss",
-        )
-    if wanted.targets != "label_sets" and not target.is_floating_point():
-        raise ConfigError(
-            "loss.name", f"{name} needs numbers to predict, and the data has classes; try loss=cross_entropy"
         )
 
 

@@ -100,6 +100,6 @@ def evaluate(
             watch(output, batch[1])
     model.train(was_training)
     if len(losses) == 1:
-        return losses[0]
+        return losses[0] / (weights[0] != 0)  # NaN, as of several batches, where nothing counts
     total = sum((loss * multiple(weight) for loss, weight in zip(losses, weights, strict=True)), torch.zeros(()))
     return total / sum(weights) if weigh else total

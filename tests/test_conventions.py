@@ -186,7 +186,12 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     (("BCEWithLogitsLoss", FLAGS, 2), {"pos_weight": [1.0, 2.0, 3.0]}, r"loss.pos_weight: has the shape \(3,\)"),
     (("SoftMarginLoss", SIGNS[:, 0], 1), {}, "compares number by number, so they must be the same, every example"),
     (("PoissonNLLLoss", FLOATS, 1), {}, r"gives \(N, 1\) and the targets have \(N, 2\); PoissonNLLLoss compares"),
-    (("HingeEmbeddingLoss", CLASS, 2), {"task": "multiclass", "classes": 3}, r"compares number by number"),
+    (
+        ("HingeEmbeddingLoss", CLASS, 2),
+        {"task": "multiclass", "classes": 3},
+        "the data has classes; try loss=cross_entr",
+    ),
+    (("MSELoss", CLASS, 2), {}, r"the targets are int64; MSELoss takes floating-point numbers: y.float\(\)"),
 ]
 
 

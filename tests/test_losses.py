@@ -297,3 +297,35 @@ def test_a_batch_of_padding_costs_nothing_and_moves_nothing(start: Start, give: 
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
     drive(run)
     assert [value == 0 for _, value in run.history["train/loss"]] == [False, True] * 2
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_padding_counts_in_mixed_precision_as_in_single(precision: str, start: Start, give: Any) -> None:
+    parts = tuple(drawn(random.Random(n), n, -1, (6,), "classes") for n in (12, 300, 40))
+    loss = {"name": "CrossEntropyLoss", "ignore_index": -1, "weight": [1.0, 0.5, 3.0, 0.25]}
+    sizes = {"batch_size": 2, "accumulate": 3, "epochs": 1}
+    found = []
+    for kind in ("fp32", precision):
+        run = start(**give(parts, loss, one_for_each_place((6,)), precision=kind, **sizes))
+        found.append([run.look_at(source, "x")["x/loss"] for source in (run.data.train, run.data.valid, run.data.test)])
+        drive(run)
+        found[-1].append(run.history["train/loss"][0][1])
+    assert found[1] == pytest.approx(found[0], rel=0.01)
+
+
+def test_lbfgs_takes_the_mean_of_what_counts(start: Start, give: Any) -> None:
+    x, y = drawn(random.Random(7), 20, -100, (), "classes")
+    layers, lbfgs = one_for_each_place(()), {"name": "LBFGS", "lr": 0.5, "max_iter": 5}
+    run = start(**give(((x, y),) * 3, {"name": "CrossEntropyLoss"}, layers, optimizer=lbfgs, precision="fp64"))
+    model = copy.deepcopy(run.model)
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=5)
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        value: Tensor = nn.CrossEntropyLoss()(model(x.double()), y)
+        value.backward()
+        return value
+
+    expected = [optimizer.step(closure).item() for _ in range(3)]
+    drive(run)
+    assert [value for _, value in run.history["train/loss"]] == pytest.approx(expected, rel=1e-9)
