@@ -26,6 +26,13 @@ def test_a_random_configuration_trains_as_plain_torch_does(part: int, tmp_path: 
     assert set(kinds) <= {SAME, BOTH_REFUSE, LISTED}
 
 
+def test_what_is_recorded_is_the_same(tmp_path: Path, store: str) -> None:
+    """The whole of a run, MLflow and all."""
+    kinds = [compare(seed, tmp_path, store).kind for seed in range(900, 906)]
+    assert SAME in kinds
+    assert not set(kinds) & set(BUGS)
+
+
 def test_other_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control."""
     train = plain.train

@@ -46,9 +46,12 @@ def draw(seed: int) -> Case:
     shape, indices = _shape(rng)
     goal = goals.draw(rng)
     stack = _stack(rng, goal, shape, indices)
-    parts = {part: _pair(rng, goal, n, shape, indices) for part, n in zip(PARTS, _sizes(rng), strict=True) if n}
+    # A source of the user's may give numbers of another type than the model's.
+    dtype = rng.choice([torch.float64, torch.uint8, torch.float16, torch.int64]) if rng.random() < 0.03 else None
+    sizes = dict(zip(PARTS, _sizes(rng), strict=True))
+    parts = {part: _pair(goal, n, shape, indices, dtype) for part, n in sizes.items() if n}
     case = Case(seed, goal, stack, parts)
-    case.source = _source(rng, case, indices)
+    case.source = _source(rng, case, indices) if dtype is None else "own"
     case.trainer = _trainer(rng, len(parts["train"][0]))
     case.optimizer = _optimizer(rng)
     case.scheduler = _scheduler(rng)
@@ -80,9 +83,9 @@ def _sizes(rng: random.Random) -> list[int]:
     return [rng.choice([1, 2, 3, 5, 6, 7, 9, 12, 13]), rng.choice([0, 1, 1, 2, 5, 8]), rng.choice([0, 0, 1, 3, 6])]
 
 
-def _pair(rng: random.Random, goal: Goal, n: int, shape: tuple[int, ...], indices: bool) -> Pair:
+def _pair(goal: Goal, n: int, shape: tuple[int, ...], indices: bool, dtype: torch.dtype | None) -> Pair:
     x = torch.randint(0, 7, (n, *shape)) if indices else torch.randn(n, *shape)
-    return x, goal.targets(n)
+    return x.to(dtype or x.dtype), goal.targets(n)
 
 
 def _stack(rng: random.Random, goal: Goal, shape: tuple[int, ...], indices: bool) -> list[Drawn]:

@@ -14,14 +14,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 
+from runner.commands import train
+from runner.context import Context
 from runner.data import Data, Tensors
 from runner.errors import ConfigError, each
 from runner.events import Epoch, Event, Finished, Step
 from runner.finite import Diverged
 from runner.prepare import prepare
-from runner.run import drive
+from runner.run import Run, drive
 from runner.settings import Checkpoint, Model, Settings, Trainer
+from runner.signals import Signals
 from tests.against_torch import plain, refused
 from tests.against_torch.cases import Case, Pair, draw
 from tests.against_torch.plain import Trained
@@ -56,8 +60,8 @@ class Listener:
             self.found.test.append(event.metrics["test/loss"])
 
 
-def compare(seed: int, folder: Path) -> Outcome:
-    """Draw the case of this seed and train it twice. folder: for files of data."""
+def compare(seed: int, folder: Path, store: str = "") -> Outcome:
+    """Draw the case of this seed and train it twice. folder: for files of data. store: also recorded, in MLflow."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         case = draw(seed)
@@ -70,7 +74,10 @@ def compare(seed: int, folder: Path) -> Outcome:
             with ready(case, folder) as settings:
                 run = prepare(settings, "against_torch")
                 try:
-                    drive(run, listener)
+                    if store:
+                        _record(run, listener, store)
+                    else:
+                        drive(run, listener)
                 finally:
                     run.close()
         except ConfigError as error:
@@ -83,6 +90,13 @@ def compare(seed: int, folder: Path) -> Outcome:
     if isinstance(expected, Exception):
         return Outcome(OTHER, f"torch fails: {type(expected).__name__}: {expected}")
     return _compared(case, listener.found, expected)
+
+
+def _record(run: Run, listener: Listener, store: str) -> None:
+    """As the command does: everything is written to MLflow."""
+    run.settings.tracking.uri = store
+    with Signals() as signals:
+        train.record(run, Context("against_torch"), Console(quiet=True), signals, observers=[listener])
 
 
 def _refused(error: ConfigError, expected: Trained | Exception) -> Outcome:
