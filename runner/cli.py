@@ -41,10 +41,14 @@ def main() -> NoReturn:
     if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
         name, sys.argv[1:] = "train", sweep
     command = _command(name)
-    with garbage.rare():
-        if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
-            sys.exit(_recorded(name, command))
-        sys.exit(_guarded(name))
+    try:
+        with garbage.rare():
+            if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
+                sys.exit(_recorded(name, command))
+            sys.exit(_guarded(name))
+    except OutOfMemory as error:
+        print(secrets.masked(told(error)), file=sys.stderr)
+        sys.exit(1)
 
 
 def _take_command() -> str:
@@ -170,7 +174,4 @@ def _stop(message: str) -> NoReturn:
 
 def _fail(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """What went wrong, without secrets."""
-    if isinstance(error, OutOfMemory):
-        print(secrets.masked(told(error)), file=sys.stderr)
-        return
     print(secrets.masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
