@@ -59,10 +59,14 @@ def main() -> NoReturn:
     if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
         name, sys.argv[1:] = "train", sweep
     command = _command(name)
-    with garbage.rare():
-        if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
-            sys.exit(_recorded(name, command))
-        sys.exit(_guarded(name))
+    try:
+        with garbage.rare():
+            if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
+                sys.exit(_recorded(name, command))
+            sys.exit(_guarded(name))
+    except OutOfMemory as error:
+        print(secrets.masked(told(error)), file=sys.stderr)
+        sys.exit(1)
 
 
 def _help() -> None:

@@ -50,7 +50,9 @@ def is_short(error: RuntimeError) -> bool:
 
 def reason(error: RuntimeError) -> str:
     """What torch says, in its first two sentences."""
-    return ". ".join(str(error).strip().splitlines()[0].split(". ")[:2]).rstrip(".")
+    text = str(error).strip().splitlines()[0]
+    text = next((text[text.index(words) :] for words in SHORT if words in text), text)
+    return ". ".join(text.split(". ")[:2]).rstrip(".")
 
 
 def _message(batch: int | None, total: int, error: RuntimeError) -> str:

@@ -92,8 +92,8 @@ def words(precision: str) -> str:
     """The tolerance, for people."""
     first, each = tolerance(1, precision), tolerance(FIRST, precision) / FIRST
     return (
-        f"losses may be apart by {first:g} of the largest recorded in the first {FIRST} steps, later by {each:g} a step,"
-        f" never by more than {MOST:g}"
+        f"losses may be apart by {first:g} of the largest recorded in the first {FIRST} steps,"
+        f" later by {each:g} a step, never by more than {MOST:g}"
     )
 
 

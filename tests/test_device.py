@@ -222,6 +222,8 @@ def test_every_experiment_ends_with_its_plots_and_with_the_processors_numbers(
     "law", [law for law in gpu.LAWS if law.__name__ not in ("experiments", "compiled")], ids=lambda law: law.__name__
 )
 def test_what_holds_on_a_gpu_holds_here(law: Callable[[gpu.Place], str], place: gpu.Place) -> None:
+    if law is gpu.served:
+        pytest.xfail("tracking.log_model serves inputs that are standardized already, see runner/logged_model.py")
     assert law(place)
 
 
@@ -275,7 +277,7 @@ FAULTS = {
     "plots are shown the device's data": "TypeError: can't convert pretend:0 device type tensor to numpy",
     "predictions stay on the device": "TypeError: can't convert pretend:0 device type tensor to numpy",
     "metrics stay on the host": "RuntimeError: ",
-    "batches stay on the host": "RuntimeError: Expected all tensors to be on the same device",
+    "batches stay on the host": "RuntimeError: Input type (torch.FloatTensor) and weight type (",
 }
 
 
@@ -390,4 +392,21 @@ def test_other_devices_have_other_words_for_it(text: str) -> None:
 def test_another_error_is_left_alone() -> None:
     assert (
         short(RuntimeError("mat1 and mat2 shapes cannot be multiplied")) == "mat1 and mat2 shapes cannot be multiplied"
+    )
+
+
+# What reproduce says on a device whose sums differ
+
+
+@pytest.mark.parametrize(
+    ("noise", "code", "word"), [("1e-7", 0, "close"), ("0.5", 1, "different")], ids=["rounding", "more than rounding"]
+)
+def test_reproduce_tells_rounding_from_more(noise: str, code: int, word: str, place: gpu.Place) -> None:
+    place.env["PRETEND_NOISE"] = noise
+    run_id = place.trained("experiments=digits_cnn", "trainer.epochs=1", "plots=[]", "trainer.threads=1").run_id
+    done = place.runner("reproduce", run_id, code=code)
+    assert done.last.startswith(f"reproduce {run_id} {word} values=")
+    assert "device pretend:0 without trainer.deterministic=true: every training decides the last bits anew" in done.out
+    assert (
+        "losses may be apart by 0.0001 of the largest recorded in the first 10 steps, later by 1e-05 a step" in done.out
     )

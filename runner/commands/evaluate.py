@@ -74,11 +74,13 @@ def _check(recorded: Settings, settings: Settings) -> None:
 
 
 def _measured(run: "Run", split: str) -> dict[str, float]:
+    from runner import memory
+
     source = getattr(run.data, split)
     if source is None:
         there = [name for name in SPLITS if getattr(run.data, name) is not None]
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(there)}")
-    return run.look_at(source, split)
+    return memory.told(lambda run: run.look_at(source, split))(run)
 
 
 def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
