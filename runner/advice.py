@@ -17,7 +17,14 @@ from runner import composed, guard, overriding, places, trials, vocabulary, word
 #: Readings of a word that are tried.
 MOST = 4
 #: What messages say of a word that may be meant otherwise.
-SIGNS = ("there is no such key", "takes no argument", "no layer uses it", "is not key=value", "not a flag", "be in quotes")
+SIGNS = (
+    "there is no such key",
+    "takes no argument",
+    "no layer uses it",
+    "is not key=value",
+    "not a flag",
+    "be in quotes",
+)
 
 
 def added(message: str, command: str, typed: list[str]) -> str:
@@ -57,12 +64,11 @@ def spelled(typed: list[str]) -> list[str]:
 
 
 def _joined(word: str, rest: list[str]) -> str:
-    """The word with what follows, if a value is what it lacks: `lr = 0.1`, `lr= 0.1`, `lr =0.1`, `lr 0.1`, `lr: 0.1`."""
+    """The word with what follows, if it lacks a value: `lr = 0.1`, `lr= 0.1`, `lr =0.1`, `lr 0.1`, `lr: 0.1`."""
     if "=" not in word and rest and rest[0].startswith("="):
         word += rest.pop(0)
-    elif "=" not in word and re.fullmatch(r"[A-Za-z_][\w.]*:?", word) and rest and _is_value(rest[0]):
-        if not _is_choice(word):
-            word = f"{word.removesuffix(':')}={rest.pop(0)}"
+    elif re.fullmatch(r"[A-Za-z_][\w.]*:?", word) and rest and _is_value(rest[0]) and "=" not in _chosen(word):
+        word = f"{word.removesuffix(':')}={rest.pop(0)}"
     if re.fullmatch(r"[+]*[\w./@]+=", word) and rest and _is_value(rest[0]):
         word += rest.pop(0)
     return word
@@ -71,10 +77,6 @@ def _joined(word: str, rest: list[str]) -> str:
 def _is_value(word: str) -> bool:
     """Whether a word can be the value of the one before; a number may begin with a minus."""
     return "=" not in word and (not word.startswith(("-", "+", "~")) or bool(re.match(r"-[\d.]", word)))
-
-
-def _is_choice(word: str) -> bool:
-    return "=" in _chosen(word)
 
 
 def _chosen(word: str) -> str:
@@ -86,7 +88,7 @@ def _chosen(word: str) -> str:
 
 
 def _moved(typed: list[str]) -> list[str]:
-    """The words with a key that there is in the place of each that there is not; of several, the first that is right."""
+    """The words with keys that there are in the place of those that there are not; of several, the first that fits."""
     found: list[str] = []
     for word in typed:
         key, equals, value = word.lstrip("+").partition("=")

@@ -94,7 +94,9 @@ def _take_command() -> str:
     if name not in commands.names():
         others = [word for word in sys.argv[1:] if word not in commands.names()]
         meant = advice.line(next((word for word in bare if word in commands.names()), "train"), others)
-        what = f"{name!r} is neither a command nor key=value" if meant or "." in name else f"there is no command {name!r}"
+        what = (
+            f"{name!r} is neither a command nor key=value" if meant or "." in name else f"there is no command {name!r}"
+        )
         near = "" if meant else did_you_mean(name, commands.names())
         _stop("\n".join([f"{what}{near} (commands: {', '.join(commands.names())})", *([meant] if meant else [])]))
     sys.argv.remove(name)

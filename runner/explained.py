@@ -76,6 +76,8 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
         return f"{key}: there is no such key{vocabulary.hint(key, words)}{place}"
     if message.startswith(("Cannot assign ", "Cannot merge ")) and key:
         return f"{key}: {_shape(key)}{place}"
+    if key.startswith("model.layers") and "is not an int" in message:
+        return f"{key}: {guard.UNNAMED}{place}"
     if "list index out of range" in message:
         return f"{key}: the list is shorter than that; expected a place in it, counted from 0, or the whole list{place}"
     if "is not a ListConfig" in message:

@@ -76,6 +76,12 @@ STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 #: Groups of which nothing need be chosen: `scheduler=null`.
 OPTIONAL = ("experiments", "scheduler")
 
+#: What is wrong with a name, or a removal, where layers are a list.
+UNNAMED = (
+    "the layers are a list here, without names; expected model.layers[NUMBER]... to change one of them, counted from 0,"
+    " or the whole list, model.layers=[{Linear: 1}]"
+)
+
 #: Words that a record has given, and no person.
 recorded: list[str] = []
 #: Config name -> the file that was read for it, last.
@@ -173,7 +179,12 @@ def _check_choices(config: Any, name: str) -> None:
     if not defaults:
         return
     presets = {group: places.presets(group) for group in places.groups()}
-    choices.check(OmegaConf.to_container(defaults), name, {**presets, **dict.fromkeys((f"hydra/{kind}" for kind in PLUGINS), [])}, places.studies())
+    choices.check(
+        OmegaConf.to_container(defaults),
+        name,
+        {**presets, **{f"hydra/{kind}": [] for kind in PLUGINS}},
+        places.studies(),
+    )
 
 
 @contextlib.contextmanager
@@ -257,11 +268,7 @@ def _no_list(overrides: Sequence[str], error: TypeError) -> Exception:
     for word in overrides:
         key = word.partition("=")[0].lstrip("+~")
         if key.startswith("model.layers."):
-            return ConfigError(
-                key,
-                "the layers are a list here, without names; expected model.layers[NUMBER]... to change one of them,"
-                " counted from 0, or the whole list, model.layers=[{Linear: 1}]",
-            )
+            return ConfigError(key, UNNAMED)
     return error
 
 

@@ -1,7 +1,6 @@
 """Single overrides as Hydra's grammar reads them."""
 
 import contextlib
-from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 

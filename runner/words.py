@@ -133,8 +133,7 @@ def _check(name: str, command: Callable[..., int], given: dict[str, Any], furthe
             near = keys.hint(key, [*known, *keys.declared()], given[key]) if further else did_you_mean(key, known)
             raise ConfigError(
                 key,
-                f"{name} of a recorded run takes no such key{near}"
-                f" (it takes {', '.join([*known, *(further or [])])})",
+                f"{name} of a recorded run takes no such key{near} (it takes {', '.join([*known, *(further or [])])})",
             )
     missing = [f"{k}=..." for k, p in takes.items() if p.default is p.empty and k not in given]
     if missing:

@@ -62,7 +62,13 @@ STUDIES = {
     " (experiments/x.yaml)",
     "defaults: [x]\n": "defaults: files choose each other in a circle; take one of them out",
     "defaults: [_self_, _self_]\n": "defaults: _self_ stands twice; leave one out (in experiments/x.yaml)",
-    "defaults: [/optimizer: adam]\n": "optimizer: chosen twice; a study writes override /optimizer: PRESET",
+    "defaults: [/optimizer: adam]\n": "defaults[0]: `/optimizer: adam` chooses no preset in a study; expected `override"
+    " /optimizer: adam` (experiments/x.yaml)",
+    "defaults:\n  - optimizer: adam\n": "defaults[0]: `optimizer: adam` chooses no preset in a study; expected `override"
+    " /optimizer: adam` (experiments/x.yaml)",
+    "epochs: 3\n": "epochs: there is no such key; did you mean trainer.epochs? (experiments/x.yaml:1)",
+    "model: mlp\n": "model: 'mlp' is no mapping; a study chooses a preset in its defaults: `override /model: mlp`"
+    " (experiments/x.yaml:1)",
     "defaults: [override /nothing: x]\n": "nothing: there are no such presets; did you mean 'tracking'? (in"
     " experiments/x.yaml)",
     "hydra: {launcher: 3}\n": "hydra.launcher: '3' is no mapping; expected keys and values (in experiments/x.yaml)",

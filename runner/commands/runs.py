@@ -53,18 +53,22 @@ def table(rows: "list[Row]", width: int) -> "Table":
 
 def _cells(row: "Row") -> dict[str, str]:
     from runner import screen
-    from runner.sweep.words import one_line
 
     last = {k: v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
     return {
         "run": row.run_id[:8],
-        "name": one_line(row.name),
-        "experiment": one_line(row.experiment),
+        "name": _one_line(row.name),
+        "experiment": _one_line(row.experiment),
         "status": row.status,
         "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.started)),
         "took": "" if row.seconds is None else f"{row.seconds:.1f} s",
         "results": screen.figures(last),
     }
+
+
+def _one_line(text: str) -> str:
+    """Without what would break a line or steer a terminal."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _fitted(widths: dict[str, int], cells: list[dict[str, str]], room: int) -> dict[str, int]:

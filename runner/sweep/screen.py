@@ -19,7 +19,10 @@ AROUND = 4
 
 
 def watching(console: Console, total: int) -> "LiveTable | Lines":
-    """A live table on a terminal, lines elsewhere; both have show(table) and close(table). total: jobs that have numbers."""
+    """A live table on a terminal, lines elsewhere; both have show(table) and close(table).
+
+    total: jobs that have numbers.
+    """
     return LiveTable(console) if console.is_terminal else Lines(console, total)
 
 
