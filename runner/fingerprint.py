@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from runner import host
+from runner import host, randomness
 from runner.data import Data, Source, Tensors
 
 #: Examples that are looked at, of those in memory and of those on a disk: evenly spread, the last among them.
@@ -13,8 +13,13 @@ MOST, READ = 10_000, 3
 
 
 def fingerprint(data: Data) -> dict[str, str]:
-    """SHA-256 by split, of the number of examples and of examples spread evenly over them."""
-    return {name: _digest(part) for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
+    """SHA-256 by split, of the number of examples and of examples spread evenly over them.
+
+    An example that is drawn when it is read, as by an augmentation, is drawn from one state of the generators.
+    """
+    parts = {name: part for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
+    with randomness.started(0):
+        return {name: _digest(part) for name, part in parts.items()}
 
 
 def _digest(source: Source) -> str:
