@@ -13,7 +13,7 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from tests.command import SCRIPT, Done, newest
+from tests.command import HANGS, SCRIPT, Done, newest
 
 BAD = """
 import os, shutil, signal, time
@@ -50,7 +50,7 @@ class Fails(nn.Module):
             time.sleep(1)  # until the checkpoint is in the store, on its way in the background
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            end = time.monotonic() + 60
+            end = time.monotonic() + 1500
             while not Path("go").exists() and time.monotonic() < end:
                 time.sleep(0.02)
         return x
@@ -144,12 +144,12 @@ def kill_group(process: "subprocess.Popen[bytes]") -> None:
 
 
 def over(process: "subprocess.Popen[bytes]", cwd: Path) -> Done:
-    code = process.wait(240)
+    code = process.wait(HANGS)
     return Done(code, (cwd / ".out").read_text(), (cwd / ".err").read_text())
 
 
 def until(met: Callable[[], Any], what: str = "") -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + HANGS
     while not met():
         assert time.monotonic() < end, f"waited in vain {what}"
         time.sleep(0.02)

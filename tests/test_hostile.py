@@ -245,7 +245,7 @@ def unguarded(guarded: list[str], *words: str, cwd: Path) -> None:
     """`runner` in a process where these guards are taken away."""
     process = command._context.Process(target=_run_unguarded, args=(guarded, words, str(cwd)))
     process.start()
-    process.join(120)
+    process.join(command.HANGS)
 
 
 def _run_unguarded(guarded: list[str], words: tuple[str, ...], cwd: str) -> None:
