@@ -16,10 +16,16 @@ from mlflow import MlflowClient
 from tests.command import HANGS, SCRIPT, Done, newest
 
 BAD = """
-import os, shutil, signal, time
+import contextlib, os, shutil, signal, sqlite3, time
 from pathlib import Path
 import torch
 from torch import nn
+
+
+def kept():
+    # How many runs have a checkpoint in the store.
+    with contextlib.closing(sqlite3.connect("mlflow.db")) as store:
+        return store.execute("select count(*) from tags where key = 'checkpoint.last.step'").fetchone()[0]
 
 
 class Fails(nn.Module):
@@ -46,8 +52,9 @@ class Fails(nn.Module):
         if self.how == "delete":
             Path("x.npy").unlink()
         if self.how in ("kill", "wait") and not Path("killed").exists():
+            while kept() < int(os.environ.get("KEPT", 0)):  # checkpoints are on their way in the background
+                time.sleep(0.02)
             Path("killed").write_text(str(os.getpid()))
-            time.sleep(1)  # until the checkpoint is in the store, on its way in the background
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             end = time.monotonic() + 1500

@@ -366,9 +366,14 @@ import os, time
 from torch import nn
 
 class Slow(nn.Module):
+    # From the second epoch on, a job waits until all that have begun have a checkpoint in the store, and the last for ever.
+    steps = 0
+
     def forward(self, x):
-        if self.training:
-            time.sleep(float(os.environ.get("SLOW", 0)))
+        self.steps += self.training
+        if self.training and self.steps > 4 and "JOBS" in os.environ:
+            while kept() < begun() or begun() == int(os.environ["JOBS"]):
+                time.sleep(0.01)
         return x
 """
 
@@ -377,7 +382,7 @@ def test_a_search_killed_at_trial_6_of_10_and_resumed_ends_with_exactly_10(workp
     (workplace / "experiments").mkdir()
     (workplace / "experiments/slow.yaml").write_text(STUDY)
     (workplace / "experiments/slow.py").write_text(SLOW)
-    process = begin("-m", "experiments=slow", cwd=workplace, env={"SLOW": "0.02"})
+    process = begin("-m", "experiments=slow", cwd=workplace, env={"JOBS": "6"})
     _wait_for_checkpoints(workplace, 6)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -416,7 +421,7 @@ def _parent(place: Path) -> str:
 
 def _wait_for_checkpoints(place: Path, jobs: int) -> None:
     """Until so many jobs have one."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + HANGS
     while len(list(place.glob("mlruns/*/*/artifacts/checkpoints"))) < jobs:
         assert time.monotonic() < end, f"job {jobs} did not come"
         time.sleep(0.02)

@@ -46,12 +46,7 @@ SIZES: dict[str, tuple[list[Any], tuple[int, ...], int, int]] = {
     "an embedding looks up": ([{"Embedding": {"num_embeddings": 100_000, "embedding_dim": 8}}], (100,), 64, 1),
     "a recurrent layer": ([{"LSTM": {"hidden_size": 128}}, {"Select": 0}], (50, 16), 64, 4),
     "attention": ([ATTENTION], (100, 64), 64, 6),
-    "three times the attention": (
-        [{"TransformerEncoder": {"encoder_layer": ATTENTION, "num_layers": 3, "enable_nested_tensor": False}}],
-        (100, 64),
-        64,
-        19,
-    ),
+    "what is repeated counts every time": ([{"Repeat": {"layers": [ATTENTION], "times": 3}}], (100, 64), 64, 19),
     "numbers without weights": (["Tanh", "Tanh", "Tanh"], (100_000,), 64, 3),
 }
 
@@ -168,8 +163,8 @@ def test_the_number_is_recorded_and_holds_where_another_would_be_chosen(workplac
     done = runner("reproduce", whole, cwd=workplace, env=ONE)
     assert "threads: set to 2 as recorded; here it would be 1" in done.out
     assert done.last.startswith(f"reproduce {whole} identical ")
-    runner("resume", part, "trainer.epochs=7", "trainer.threads=auto", cwd=workplace, env=ONE)
-    assert tag(workplace, part) == "1", "a person may have it chosen anew"
+    runner("resume", part, "trainer.epochs=7", "trainer.threads=1", cwd=workplace, env=TWO)
+    assert tag(workplace, part) == "1", "a person may say another"
 
 
 def test_a_record_of_before_is_read(workplace: Path) -> None:
