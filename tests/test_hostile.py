@@ -315,7 +315,8 @@ def test_without_its_guard_a_folder_of_plugins_would_have_been_imported(workplac
     (workplace / "hydra_plugins").mkdir()
     (workplace / "hydra_plugins/evil.py").write_text(f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n")
     env = {**os.environ, "PYTHONPATH": "", "RUNNER_ACTIVE": "1"}
-    subprocess.run([sys.executable, "-m", "runner", "--cfg", "job"], cwd=workplace, env=env, check=True, timeout=command.HANGS)
+    words = [sys.executable, "-m", "runner", "--cfg", "job"]
+    subprocess.run(words, cwd=workplace, env=env, check=True, timeout=command.HANGS)
     assert not canary.exists()
     script = "from runner import guard, cli; import contextlib, sys; sys.argv[1:] = ['--cfg', 'job'];"
     script += "guard._without_working_directory = contextlib.nullcontext; cli.main()"

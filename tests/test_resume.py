@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from runner import checkpoint
-from tests.command import begin, ended, newest, runner
+from tests.command import HANGS, begin, ended, newest, runner
 
 SLOW = """
 import os, time

@@ -28,7 +28,7 @@ from runner.sweep.space import Choice, Interval, Space
 from runner.sweep.study import Study
 from runner.sweep.table import Row, Table
 from tests import composing
-from tests.command import begin, runner
+from tests.command import HANGS, begin, runner
 
 optuna = pytest.importorskip("optuna")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -362,17 +362,24 @@ hydra:
       optimizer.momentum: choice(0, 0.9)
 """
 SLOW = """
-import os, time
+import contextlib, os, sqlite3, time
 from torch import nn
 
+
+def runs_with(tag):
+    with contextlib.closing(sqlite3.connect("mlflow.db")) as store:
+        return store.execute("select count(*) from tags where key = ?", (tag,)).fetchone()[0]
+
+
 class Slow(nn.Module):
-    # From the second epoch on, a job waits until all that have begun have a checkpoint in the store, and the last for ever.
+    # In its second epoch, a job waits until its checkpoint is in the store; the one of number JOBS waits for its end.
     steps = 0
 
     def forward(self, x):
         self.steps += self.training
         if self.training and self.steps > 4 and "JOBS" in os.environ:
-            while kept() < begun() or begun() == int(os.environ["JOBS"]):
+            begun = runs_with("mlflow.parentRunId")
+            while runs_with("checkpoint.last.step") < begun or begun == int(os.environ["JOBS"]):
                 time.sleep(0.01)
         return x
 """

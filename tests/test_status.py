@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner import stores
-from tests.command import begin, ended, runner
+from tests.command import HANGS, begin, ended, runner
 
 MOODY = """
 import os, time

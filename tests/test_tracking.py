@@ -32,6 +32,7 @@ from runner.run import Run, drive
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
 from runner.tracker import LONGEST_PARAM
+from tests.command import HANGS
 from tests.conftest import Start, settings
 
 CHOSEN: dict[str, Any] = {
