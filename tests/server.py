@@ -90,6 +90,7 @@ class Proxy:
 
     def __init__(self, server: Server, after: float = math.inf) -> None:
         self.mode, self.after, self.requests = "pass", after, 0
+        self.hangs = 30.0  # seconds
         self.points: list[tuple[str, int]] = []  # key and step of each that was handed on
         self._open = threading.Event()
         proxy = self
@@ -127,7 +128,7 @@ class Proxy:
         mode = "500" if self.requests > self.after else mode
         asked.close_connection = True
         if mode == "hang":
-            self._open.wait(command.HANGS)
+            self._open.wait(self.hangs)
         if mode in ("hang", "refuse"):
             return
         if mode == "500":

@@ -177,7 +177,7 @@ def test_a_server_that_is_not_there_at_the_start_is_a_wrong_configuration(proxy:
 def test_a_server_that_hangs_does_not_keep_an_interrupted_run_for_long(
     server: Server, proxy: Proxy, tmp_path: Path, before: bool
 ):
-    begun = 0.0
+    begun, proxy.hangs = 0.0, command.HANGS
 
     def interrupted() -> None:
         nonlocal begun
