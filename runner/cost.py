@@ -95,9 +95,7 @@ def least_work(layer: Layer) -> int:
     """The same as `multiply_adds`; where the work is unknown, every weight counts once for every item of a sequence."""
     inside = stacks(layer)
     if inside:
-        known = sum(inner.parameters for stack in inside for inner in stack.layers)
-        copies = max(1, layer.parameters // known) if known else 1  # TransformerEncoder makes several of one
-        return copies * sum(least_work(inner) for stack in inside for inner in stack.layers)
+        return sum(least_work(inner) for stack in inside for inner in stack.layers)
     if isinstance(layer.target, type) and issubclass(layer.target, nn.Embedding | nn.EmbeddingBag):
         return 0  # looks its numbers up
     items = layer.shape[0] if len(layer.shape) == 2 else 1

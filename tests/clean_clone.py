@@ -30,7 +30,7 @@ def _last(code: Path, cwd: Path, *words: str) -> str:
     """The last line of a command that the package in `code` runs."""
     environment = {**os.environ, "PYTHONPATH": str(code)}
     command = [sys.executable, "-c", START, *words]
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=1500)
     lines = done.stdout.strip().splitlines()
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert Path(lines[0]).is_relative_to(code), lines[0]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+#: Seconds after which a command hangs. It bounds what is wrong, and measures nothing: a busy machine is slow.
+HANGS = 1500
 SCRIPT = Path(sys.executable).with_name("runner")
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(
@@ -54,7 +56,7 @@ def begin(*words: str, cwd: Path, env: dict[str, str] | None = None) -> Any:
 
 def ended(process: Any, cwd: Path, code: int | None = 0) -> Done:
     """What a command that was begun has come to."""
-    process.join(240)
+    process.join(HANGS)
     assert process.exitcode is not None, "the command did not end"
     done = Done(process.exitcode, (cwd / ".out").read_text(), (cwd / ".err").read_text())
     assert code is None or done.code == code, f"exit code {done.code}\n{done.out[-2000:]}\n{done.err[-4000:]}"
@@ -64,7 +66,7 @@ def ended(process: Any, cwd: Path, code: int | None = 0) -> Done:
 def fresh(*words: str, cwd: Path, env: dict[str, str] | None = None, code: int | None = 0) -> Done:
     """Run the installed console script."""
     done = subprocess.run(
-        [SCRIPT, *words], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=240
+        [SCRIPT, *words], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=HANGS
     )
     assert code is None or done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr}"
     return Done(done.returncode, done.stdout, done.stderr)

@@ -48,9 +48,9 @@ class Server:
 
     def wait(self) -> None:
         """Until it answers."""
-        for _ in range(600):
+        for _ in range(15000):
             try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=60):
                     return
             except OSError:
                 time.sleep(0.1)
@@ -90,6 +90,7 @@ class Proxy:
 
     def __init__(self, server: Server, after: float = math.inf) -> None:
         self.mode, self.after, self.requests = "pass", after, 0
+        self.hangs = 30.0  # seconds
         self.points: list[tuple[str, int]] = []  # key and step of each that was handed on
         self._open = threading.Event()
         proxy = self
@@ -127,7 +128,7 @@ class Proxy:
         mode = "500" if self.requests > self.after else mode
         asked.close_connection = True
         if mode == "hang":
-            self._open.wait(30)
+            self._open.wait(self.hangs)
         if mode in ("hang", "refuse"):
             return
         if mode == "500":
@@ -149,7 +150,7 @@ class Proxy:
 
 
 def _ask(server: Server, asked: BaseHTTPRequestHandler, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=command.HANGS)
     headers = {k: v for k, v in asked.headers.items() if k.lower() not in ("connection", "host")}
     connection.request(asked.command, asked.path, body, headers)
     answer = connection.getresponse()

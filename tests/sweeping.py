@@ -13,13 +13,19 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from tests.command import SCRIPT, Done, newest
+from tests.command import HANGS, SCRIPT, Done, newest
 
 BAD = """
-import os, shutil, signal, time
+import contextlib, os, shutil, signal, sqlite3, time
 from pathlib import Path
 import torch
 from torch import nn
+
+
+def kept():
+    # How many runs have a checkpoint in the store.
+    with contextlib.closing(sqlite3.connect("mlflow.db")) as store:
+        return store.execute("select count(*) from tags where key = 'checkpoint.last.step'").fetchone()[0]
 
 
 class Fails(nn.Module):
@@ -46,11 +52,12 @@ class Fails(nn.Module):
         if self.how == "delete":
             Path("x.npy").unlink()
         if self.how in ("kill", "wait") and not Path("killed").exists():
+            while kept() < int(os.environ.get("KEPT", 0)):  # checkpoints are on their way in the background
+                time.sleep(0.02)
             Path("killed").write_text(str(os.getpid()))
-            time.sleep(1)  # until the checkpoint is in the store, on its way in the background
             if self.how == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            end = time.monotonic() + 60
+            end = time.monotonic() + 1500
             while not Path("go").exists() and time.monotonic() < end:
                 time.sleep(0.02)
         return x
@@ -144,12 +151,12 @@ def kill_group(process: "subprocess.Popen[bytes]") -> None:
 
 
 def over(process: "subprocess.Popen[bytes]", cwd: Path) -> Done:
-    code = process.wait(240)
+    code = process.wait(HANGS)
     return Done(code, (cwd / ".out").read_text(), (cwd / ".err").read_text())
 
 
 def until(met: Callable[[], Any], what: str = "") -> None:
-    end = time.monotonic() + 120
+    end = time.monotonic() + HANGS
     while not met():
         assert time.monotonic() < end, f"waited in vain {what}"
         time.sleep(0.02)

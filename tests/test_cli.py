@@ -13,7 +13,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from tests.command import SCRIPT, fresh, newest, runner
+from tests.command import HANGS, SCRIPT, fresh, newest, runner
 
 SHORT = ("plots=[]", "trainer.epochs=3")
 
@@ -45,7 +45,7 @@ def test_the_first_command_leaves_a_whole_run_in_a_new_store(tmp_path: Path) -> 
 
 def test_python_dash_m_is_the_same_command(workplace: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "runner", *SHORT], cwd=workplace, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "runner", *SHORT], cwd=workplace, capture_output=True, text=True, timeout=HANGS
     )
     assert done.returncode == 0, done.stderr
     assert " FINISHED " in done.stdout.strip().splitlines()[-1]
@@ -207,7 +207,7 @@ def test_a_signal_ends_a_run_as_killed_with_what_was_recorded(
     while "epoch 5/" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(number)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=HANGS)
     [run] = runs(workplace)
     assert process.returncode == code
     assert out.strip().splitlines()[-1].startswith(f"run {run.info.run_id} KILLED")
@@ -233,7 +233,7 @@ assert not heavy, heavy
 def test_looking_at_the_configuration_loads_nothing_heavy(words: tuple[str, ...], tmp_path: Path) -> None:
     env = {**os.environ, "COMP_LINE": "runner optimizer=ad", "COMP_POINT": "19"}
     done = subprocess.run(
-        [sys.executable, "-c", LOADED, *words], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", LOADED, *words], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=HANGS
     )
     assert done.returncode == 0, done.stderr
 
@@ -301,13 +301,13 @@ def test_the_ui_serves_the_store(workplace: Path) -> None:
         assert run_id.encode() in _read_when_up(url)
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(HANGS)
 
 
 def _read_when_up(url: str) -> bytes:
-    for _ in range(120):
+    for _ in range(2 * HANGS):
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 return bytes(answer.read())
         except OSError:
             time.sleep(0.5)

@@ -69,7 +69,7 @@ def forked(act: Callable[[], None]) -> int | None:
 
     process = FORK.Process(target=child)
     process.start()
-    process.join(60)
+    process.join(1500)
     process.kill()
     process.join()
     return process.exitcode

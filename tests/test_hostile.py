@@ -245,7 +245,7 @@ def unguarded(guarded: list[str], *words: str, cwd: Path) -> None:
     """`runner` in a process where these guards are taken away."""
     process = command._context.Process(target=_run_unguarded, args=(guarded, words, str(cwd)))
     process.start()
-    process.join(120)
+    process.join(command.HANGS)
 
 
 def _run_unguarded(guarded: list[str], words: tuple[str, ...], cwd: str) -> None:
@@ -315,11 +315,12 @@ def test_without_its_guard_a_folder_of_plugins_would_have_been_imported(workplac
     (workplace / "hydra_plugins").mkdir()
     (workplace / "hydra_plugins/evil.py").write_text(f"import pathlib\npathlib.Path({str(canary)!r}).touch()\n")
     env = {**os.environ, "PYTHONPATH": "", "RUNNER_ACTIVE": "1"}
-    subprocess.run([sys.executable, "-m", "runner", "--cfg", "job"], cwd=workplace, env=env, check=True, timeout=60)
+    words = [sys.executable, "-m", "runner", "--cfg", "job"]
+    subprocess.run(words, cwd=workplace, env=env, check=True, timeout=command.HANGS)
     assert not canary.exists()
     script = "from runner import guard, cli; import contextlib, sys; sys.argv[1:] = ['--cfg', 'job'];"
     script += "guard._without_working_directory = contextlib.nullcontext; cli.main()"
-    subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, timeout=command.HANGS)
     assert canary.exists(), "nothing would have happened: the guard guards nothing"
 
 

@@ -217,7 +217,7 @@ def test_a_wrong_run_or_checkpoint_is_named(saved: tuple[Path, str]) -> None:
 
 def test_importing_the_package_is_light(tmp_path: Path) -> None:
     code = "import sys, runner; assert not {'torch', 'mlflow', 'numpy', 'hydra'} & set(sys.modules), sys.modules"
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=1500)
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3), (0, 4), (1, 2, 8)])

@@ -150,7 +150,7 @@ def store_race(repetitions: int, processes: int = 8) -> list[int]:
             for process in started:
                 process.start()
             for process in started:
-                process.join(240)
+                process.join(command.HANGS)
             finished = statuses(uri).count("FINISHED")
             found.append(min(finished, sum(process.exitcode == 0 for process in started)))
     return found

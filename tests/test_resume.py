@@ -15,7 +15,7 @@ import pytest
 from mlflow import MlflowClient
 
 from runner import checkpoint
-from tests.command import begin, ended, newest, runner
+from tests.command import HANGS, begin, ended, newest, runner
 
 SLOW = """
 import os, time
@@ -26,7 +26,8 @@ def draw(run):
     from matplotlib.figure import Figure
 
     print("drawing", flush=True)
-    time.sleep(1)
+    while not os.path.exists("go"):
+        time.sleep(0.01)
     return Figure()
 
 class Slow(nn.Module):
@@ -36,6 +37,8 @@ class Slow(nn.Module):
         if self.training:
             time.sleep(0.01)
             Slow.steps += 1
+            while Slow.steps == int(os.environ.get("WAIT_AT", 0)) and not os.path.exists("go"):
+                time.sleep(0.01)
             if Slow.steps == int(os.environ.get("BREAK_AT", 0)):
                 raise RuntimeError("broken on purpose")
             if Slow.steps == int(os.environ.get("NAN_AT", 0)):
@@ -119,10 +122,17 @@ def uninterrupted(place: Path, store: Path, *words: str) -> tuple[str, list[tupl
 
 def reached(place: Path, text: str) -> None:
     """Wait until the command has printed `text`."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + HANGS
     while text not in (place / ".out").read_text():
         assert time.monotonic() < until, f"{text!r} was not printed:\n{(place / '.out').read_text()[-2000:]}"
         time.sleep(0.02)
+
+
+def told_to_stop(place: Path, process: Any, number: int, code: int) -> Any:
+    """Send a signal to a command that waits, and let it go on."""
+    os.kill(process.pid, number)
+    (place / "go").touch()
+    return ended(process, place, code)
 
 
 def is_whole(place: Path, whole: tuple[str, list[tuple[int, float]]]) -> None:
@@ -135,10 +145,9 @@ def is_whole(place: Path, whole: tuple[str, list[tuple[int, float]]]) -> None:
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_interrupted_run_saves_is_killed_and_goes_on(place: Path, whole, number, code):
-    process = begin("experiments=slow", cwd=place)
+    process = begin("experiments=slow", cwd=place, env={"WAIT_AT": "14"})
     reached(place, "epoch 3/12")
-    os.kill(process.pid, number)
-    done = ended(process, place, code)
+    done = told_to_stop(place, process, number, code)
     run = the_run(place)
     assert done.last.startswith(f"run {run.info.run_id} KILLED train/loss=")
     assert run.info.status == "KILLED"
@@ -186,10 +195,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(tmp_pa
 
 
 def test_resuming_from_another_directory_needs_the_store_alone(place: Path, whole, tmp_path: Path):
-    process = begin("experiments=slow", cwd=place)
+    process = begin("experiments=slow", cwd=place, env={"WAIT_AT": "18"})
     reached(place, "epoch 4/12")
-    os.kill(process.pid, signal.SIGTERM)
-    ended(process, place, 143)
+    told_to_stop(place, process, signal.SIGTERM, 143)
     there = tmp_path / "there"
     shutil.copytree(place / "experiments", there / "experiments")
     runner("resume", "last", f"tracking.uri=sqlite:///{place}/mlflow.db", cwd=there)
@@ -197,10 +205,9 @@ def test_resuming_from_another_directory_needs_the_store_alone(place: Path, whol
 
 
 def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(place: Path, whole):
-    process = begin("experiments=slow", cwd=place)
+    process = begin("experiments=slow", cwd=place, env={"WAIT_AT": "22"})
     reached(place, "epoch 5/12")
-    os.kill(process.pid, signal.SIGTERM)
-    ended(process, place, 143)
+    told_to_stop(place, process, signal.SIGTERM, 143)
     damaged = newest(artifacts(place)) / "training.pt"
     content = bytearray(damaged.read_bytes())
     content[len(content) // 2] ^= 1
@@ -265,7 +272,7 @@ def test_what_would_make_it_another_run_is_refused(place: Path, override, said):
 
 
 def test_a_run_without_a_checkpoint_says_so(place: Path):
-    process = begin("experiments=slow", "checkpoint.every=null", cwd=place)
+    process = begin("experiments=slow", "checkpoint.every=null", cwd=place, env={"WAIT_AT": "10"})
     reached(place, "epoch 2/12")
     os.kill(process.pid, signal.SIGKILL)
     ended(process, place, None)
@@ -298,8 +305,7 @@ def test_a_failure_says_why_and_what_was_kept_stays(place: Path, whole, env, rea
 def test_a_run_that_is_told_to_stop_while_it_draws_is_not_finished(place: Path):
     process = begin("experiments=slow", "plots=[experiments.slow.draw]", cwd=place)
     reached(place, "drawing")
-    os.kill(process.pid, signal.SIGTERM)
-    ended(process, place, 143)
+    told_to_stop(place, process, signal.SIGTERM, 143)
     assert the_run(place).info.status == "KILLED"
 
 

@@ -28,7 +28,7 @@ from runner.sweep.space import Choice, Interval, Space
 from runner.sweep.study import Study
 from runner.sweep.table import Row, Table
 from tests import composing
-from tests.command import begin, runner
+from tests.command import HANGS, begin, runner
 
 optuna = pytest.importorskip("optuna")
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -362,13 +362,25 @@ hydra:
       optimizer.momentum: choice(0, 0.9)
 """
 SLOW = """
-import os, time
+import contextlib, os, sqlite3, time
 from torch import nn
 
+
+def runs_with(tag):
+    with contextlib.closing(sqlite3.connect("mlflow.db")) as store:
+        return store.execute("select count(*) from tags where key = ?", (tag,)).fetchone()[0]
+
+
 class Slow(nn.Module):
+    # In its second epoch, a job waits until its checkpoint is in the store; the one of number JOBS waits for its end.
+    steps = 0
+
     def forward(self, x):
-        if self.training:
-            time.sleep(float(os.environ.get("SLOW", 0)))
+        self.steps += self.training
+        if self.training and self.steps > 4 and "JOBS" in os.environ:
+            begun = runs_with("mlflow.parentRunId")
+            while runs_with("checkpoint.last.step") < begun or begun == int(os.environ["JOBS"]):
+                time.sleep(0.01)
         return x
 """
 
@@ -377,7 +389,7 @@ def test_a_search_killed_at_trial_6_of_10_and_resumed_ends_with_exactly_10(workp
     (workplace / "experiments").mkdir()
     (workplace / "experiments/slow.yaml").write_text(STUDY)
     (workplace / "experiments/slow.py").write_text(SLOW)
-    process = begin("-m", "experiments=slow", cwd=workplace, env={"SLOW": "0.02"})
+    process = begin("-m", "experiments=slow", cwd=workplace, env={"JOBS": "6"})
     _wait_for_checkpoints(workplace, 6)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -416,7 +428,7 @@ def _parent(place: Path) -> str:
 
 def _wait_for_checkpoints(place: Path, jobs: int) -> None:
     """Until so many jobs have one."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + HANGS
     while len(list(place.glob("mlruns/*/*/artifacts/checkpoints"))) < jobs:
         assert time.monotonic() < end, f"job {jobs} did not come"
         time.sleep(0.02)

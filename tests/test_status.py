@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runner import stores
-from tests.command import begin, ended, runner
+from tests.command import HANGS, begin, ended, runner
 
 MOODY = """
 import os, time
@@ -42,7 +42,8 @@ class Moody(nn.Module):
             raise RuntimeError("broken on purpose")
         if os.environ["ENDS"] == "nan":
             return x * float("nan")
-        time.sleep(0.4)
+        while os.environ["ENDS"].startswith("SIG") and not os.path.exists("go"):
+            time.sleep(0.01)
         return x
 """
 STUDY = """
@@ -67,11 +68,12 @@ def outcome(place: Path, ends: str, moment: str) -> tuple[int, str, str]:
     (place / "experiments" / "moody.yaml").write_text(STUDY)
     process = begin("experiments=moody", cwd=place, env={"ENDS": ends, "MOMENT": moment})
     if ends.startswith("SIG"):
-        until = time.monotonic() + 120
+        until = time.monotonic() + HANGS
         while f"now: {moment}" not in (place / ".out").read_text():
             assert time.monotonic() < until, (place / ".out").read_text()
             time.sleep(0.01)
         os.kill(process.pid, signal.Signals[ends])
+        (place / "go").touch()
     done = ended(process, place, None)
     runner("runs", cwd=place)  # any command on the store settles what a killed process has left
     [row] = stores.rows(f"sqlite:///{place}/mlflow.db")

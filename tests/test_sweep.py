@@ -76,7 +76,8 @@ HOW = {
 @pytest.mark.parametrize(("how", "every"), [("id", "1"), ("last", "null"), ("same command", "1")])
 def test_a_killed_sweep_goes_on_where_it_was(how: str, every: str, place: Path, whole: list[str]) -> None:
     keep = [] if every == "null" else ["checkpoint.every=1"]
-    runner(*SIX, plan("3:kill"), *keep, cwd=place, code=-signal.SIGKILL)
+    kept = {"KEPT": "3" if keep else "0"}  # with that of the job that is killed
+    runner(*SIX, plan("3:kill"), *keep, cwd=place, env=kept, code=-signal.SIGKILL)
     before = family(place)
     assert len(before.jobs) == 3
     words = HOW[how](before)

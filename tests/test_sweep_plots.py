@@ -186,7 +186,7 @@ table = Table([Row(i, {"a": str(i), "seed": str(i)}, "", "FINISHED", 1.0 + i) fo
 assert len(list(plots.draw_all(table, {0: [(1, 0.5)]}))) == 4
 assert "matplotlib.pyplot" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=1500)
 
 
 # -- parameters ------------------------------------------------------------------------------------------------

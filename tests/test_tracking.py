@@ -32,6 +32,7 @@ from runner.run import Run, drive
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
 from runner.tracker import LONGEST_PARAM
+from tests.command import HANGS
 from tests.conftest import Start, settings
 
 CHOSEN: dict[str, Any] = {
@@ -432,7 +433,7 @@ def test_many_open_runs_take_turns_and_what_waits_is_in_the_file(store: str, mon
         told = [stack.enter_context(tracking.recording(store, "turns", None, {}, {}, {})) for _ in range(40)]
         assert len(tracker._open) == before + 40
         one = told[0]
-        one._turn = time.monotonic() + 60
+        one._turn = time.monotonic() + 3600
         for step in (1, 2):
             time.sleep(0.1)
             one.record(Step(step, torch.tensor(float(step))))
@@ -446,7 +447,7 @@ def test_many_open_runs_take_turns_and_what_waits_is_in_the_file(store: str, mon
 
 
 def _wait(look: Callable[[], Any]) -> Any:
-    end = time.monotonic() + 20
+    end = time.monotonic() + HANGS
     while not (found := look()) and time.monotonic() < end:
         time.sleep(0.02)
     return found

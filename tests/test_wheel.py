@@ -70,7 +70,7 @@ def environment() -> dict[str, str]:
 
 
 def run(installed: Path, cwd: Path, *words: str) -> str:
-    done = subprocess.run([installed, *words], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=240)
+    done = subprocess.run([installed, *words], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
