@@ -85,9 +85,8 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
 
 def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
     """Ready to train as it was then: threads and device as recorded, as far as they are here."""
-    from runner import cost
+    from runner import cost, reproduction
     from runner import environment as here
-    from runner import reproduction
     from runner.prepare import prepare
 
     threads = int(tags.get("threads", 0)) or None
