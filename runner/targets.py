@@ -31,8 +31,8 @@ def read(spec: Component, loss: nn.Module | None, brief: bool = False, noted: di
     source, arguments = build.data_source(spec)
     open_task = "task" in lookup.parameters(source) and arguments.get("task") is None
     if noted is not None:
-        task = "regression" if noted["task"] == "regression" else "classification"
-        return _as_noted({**spec, "task": task} if open_task else spec, loss, noted)
+        same = "regression" if noted["task"] == "regression" else "classification"
+        return _as_noted({**spec, "task": same} if open_task else spec, loss, noted)
     if not open_task or loss is None or isinstance(loss, forward.Unmeasured):
         return fit(build.data(spec, brief), loss)
     first = build.data(spec, brief=True)
@@ -130,7 +130,7 @@ def _of_numbers(data: Data, loss: nn.Module, y: Tensor) -> str | None:
     if isinstance(loss, BINARY):
         return "classification" if shares else None
     if whole and _is_few(y) and not (isinstance(loss, NUMBERS) and data.guess == "decimals"):
-        raise _either(data, tuple(f"{value:g}" for value in y.unique().tolist()))
+        raise _either(data, tuple(f"{value:g}" for value in _different(y)))
     return None
 
 
@@ -145,8 +145,12 @@ def _either(data: Data, values: tuple[str, ...]) -> ConfigError:
     )
 
 
+def _different(y: Tensor) -> list[float]:
+    return y.unique().tolist()  # type: ignore[no-any-return, no-untyped-call]
+
+
 def _is_few(y: Tensor) -> bool:
-    different = len(y.unique())
+    different = len(_different(y))
     return 1 < different <= FEW and len(y) >= 2 * different
 
 
