@@ -309,7 +309,7 @@ class Run:
     def _moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         dtype = torch.float64 if self.settings.trainer.precision == "fp64" else None
         for x, y in stream:
-            if x.device != self.device or (dtype and x.is_floating_point() and x.dtype != dtype):
+            if x.device != self.device or (dtype and any(t.is_floating_point() and t.dtype != dtype for t in (x, y))):
                 moved = Tensors(x, y).to(self.device, dtype)
                 x, y = moved.x, moved.y
             yield x, y

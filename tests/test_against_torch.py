@@ -33,6 +33,10 @@ def test_what_is_recorded_is_the_same(tmp_path: Path, store: str) -> None:
     assert not set(kinds) & set(BUGS)
 
 
+def test_targets_of_a_dataset_with_indices_are_in_double_precision_too(tmp_path: Path) -> None:
+    assert compare(7073, tmp_path).kind == SAME
+
+
 def test_other_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The negative control."""
     train = plain.train
