@@ -44,7 +44,7 @@ class Column(NamedTuple):
     def array(self) -> NDArray[Any]:
         """The values as they were read: float64, bool or text."""
         if self.kind == "text":
-            return np.asarray(self.categories)[self.values]
+            return np.asarray(np.asarray(self.categories)[self.values])
         return self.values.astype(bool) if self.kind == "truth" else self.values
 
     def fill(self, out: NDArray[np.float64]) -> None:

@@ -138,8 +138,8 @@ def _as_said(series: Series, name: str, valid: float, test: float, seed: int, st
     train, *given = (torch.nonzero(said == part).flatten() for part in range(3))
     if not len(train):
         raise ConfigError("data.split.column", f"column {name!r} says train in no row; expected some to train on")
-    fractions = [0.0 if len(part) else fraction for part, fraction in zip(given, (valid, test), strict=True)]
-    index, *drawn = parts(len(train), *fractions, seed, None if strata is None else strata[train])
+    valid, test = (0.0 if len(part) else share for part, share in zip(given, (valid, test), strict=True))
+    index, *drawn = parts(len(train), valid, test, seed, None if strata is None else strata[train])
     valid_index, test_index = (
         part if len(part) else None if other is None else train[other] for part, other in zip(given, drawn, strict=True)
     )
