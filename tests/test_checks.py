@@ -64,8 +64,8 @@ STUDIES = {
     "defaults: [_self_, _self_]\n": "defaults: _self_ stands twice; leave one out (in experiments/x.yaml)",
     "defaults: [/optimizer: adam]\n": "defaults[0]: `/optimizer: adam` chooses no preset in a study; expected `override"
     " /optimizer: adam` (experiments/x.yaml)",
-    "defaults:\n  - optimizer: adam\n": "defaults[0]: `optimizer: adam` chooses no preset in a study; expected `override"
-    " /optimizer: adam` (experiments/x.yaml)",
+    "defaults:\n  - optimizer: adam\n": "defaults[0]: `optimizer: adam` chooses no preset in a study; expected"
+    " `override /optimizer: adam` (experiments/x.yaml)",
     "epochs: 3\n": "epochs: there is no such key; did you mean trainer.epochs? (experiments/x.yaml:1)",
     "model: mlp\n": "model: 'mlp' is no mapping; a study chooses a preset in its defaults: `override /model: mlp`"
     " (experiments/x.yaml:1)",

@@ -320,7 +320,7 @@ def test_a_column_of_any_name_can_be_the_target(header: str, here: Path) -> None
         problem = composing.problem("data=table", "data.path=t.csv", word)
         if problem:
             assert "has to be in quotes; type " in problem
-            [word] = shlex.split(problem.partition("; type ")[2])
+            [word] = shlex.split(problem.splitlines()[0].partition("; type ")[2])
         assert composing.problem("data=table", "data.path=t.csv", word) == ""
         assert composing.problem("data=table", "data.path=t.csv", word, "data.features=[0]") == ""
 

@@ -85,7 +85,7 @@ def _fitted(widths: dict[str, int], cells: list[dict[str, str]], room: int) -> d
         ((*times, "experiment", "name"), narrow),
     ):
         kept = {name: size for name, size in widths.items() if name not in left_out}
-        short = {name: min(kept[name], SHORTEST) for name in ("name", "experiment") if name in kept}
+        short: dict[str, int] = {name: min(kept[name], SHORTEST) for name in ("name", "experiment") if name in kept}
         if _whole({**kept, **short, "results": least}) <= room:
             break
     results = min(kept["results"], max(least, room // 3))
