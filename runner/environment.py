@@ -100,7 +100,7 @@ def _cuda() -> dict[str, str]:
     products, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     return {
         "cuda": str(torch.version.cuda),
-        "cudnn": str(torch.backends.cudnn.version()),
+        "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
         "tf32": f"products {'yes' if products else 'no'}, convolutions {'yes' if convolutions else 'no'}",
     }
 

@@ -114,11 +114,11 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
         return f"{twice[1]}: chosen twice; a study writes override /{twice[1]}: PRESET{place}"
     if message.startswith("Could not override ''"):
         return "=: this is not key=value; expected an override such as optimizer.lr=0.1, without spaces around ="
-    if group := re.search(r"Could not override '(\S+)'. No match in the defaults list", message):
-        return f"{group[1]}: there are no such presets{did_you_mean(group[1], vocabulary.siblings(''))}{place}"
-    if group := re.search(r"Could not override '(\S+)'", message):
-        near = did_you_mean(group[1].partition("@")[0], vocabulary.siblings(""))
-        return f"{group[1]}: no preset is chosen there{near}{place}"
+    if lost := re.search(r"Could not override '(\S+)'. No match in the defaults list", message):
+        return f"{lost[1]}: there are no such presets{did_you_mean(lost[1], vocabulary.siblings(''))}{place}"
+    if unchosen := re.search(r"Could not override '(\S+)'", message):
+        near = did_you_mean(unchosen[1].partition("@")[0], vocabulary.siblings(""))
+        return f"{unchosen[1]}: no preset is chosen there{near}{place}"
     if double := re.match(r"Duplicate _self_ defined in (\S+)", message):
         return f"defaults: _self_ stands twice; leave one out (in {_file(double[1])})"
     if "could not be converted to Float" in message:

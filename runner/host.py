@@ -48,7 +48,7 @@ def number(value: Tensor) -> float:
 
 def numbers(value: Tensor) -> list[Any]:
     """All numbers of `value`, the last dimension fastest, in one reading. Waits for its device."""
-    return value.flatten().tolist()  # type: ignore[no-any-return]
+    return value.flatten().tolist()
 
 
 def source(of: Source) -> Source:

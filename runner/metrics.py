@@ -147,9 +147,9 @@ def _some(target: Tensor, classes: bool) -> Tensor:
         return torch.arange(len(target))
     rows = torch.linspace(0, len(target) - 1, ROWS).long()
     if classes and target.dim() == 1:
-        different, inverse = target.unique(return_inverse=True)
+        different, inverse = target.unique(return_inverse=True)  # type: ignore[no-untyped-call]
         first = torch.full((len(different),), len(target)).scatter_reduce(0, inverse, torch.arange(len(target)), "amin")
-        rows = torch.cat([rows, first]).unique()
+        rows = torch.cat([rows, first]).unique()  # type: ignore[no-untyped-call]
     return rows
 
 

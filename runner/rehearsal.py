@@ -164,7 +164,10 @@ class Rehearsal:
 
     def _step(self, optimizer: torch.optim.Optimizer) -> None:
         try:
-            optimizer.step((lambda: torch.zeros(())) if isinstance(optimizer, torch.optim.LBFGS) else None)
+            if isinstance(optimizer, torch.optim.LBFGS):
+                optimizer.step(lambda: torch.zeros(()))  # type: ignore[no-untyped-call]
+            else:
+                optimizer.step()
         except Exception as error:
             raise self._refused(_first_line(error), "optimizer.name") from error
 

@@ -32,7 +32,7 @@ _TAKEN = frozenset(dir(nn.Sequential()))
 
 def _is_layer(value: Any) -> bool:
     if isinstance(value, type) and issubclass(value, nn.Module):
-        if issubclass(value, LazyModuleMixin) and value.cls_to_become is None:  # type: ignore[attr-defined]
+        if issubclass(value, LazyModuleMixin) and value.cls_to_become is None:
             return False
         return value is not nn.Module and (value.__module__.startswith("torch.nn.") or lookup.is_users(value))
     return inspect.isfunction(value) and lookup.is_users(value)
@@ -47,7 +47,7 @@ def find(name: Any, key: str) -> Any:
     torch draws the weights of a lazy layer at its first call, and here every layer's are drawn in the model's order.
     """
     found = lookup.find(name, LAYER, key)
-    return found.cls_to_become if isinstance(found, type) and issubclass(found, LazyModuleMixin) else found  # type: ignore[attr-defined]
+    return found.cls_to_become if isinstance(found, type) and issubclass(found, LazyModuleMixin) else found
 
 
 def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:

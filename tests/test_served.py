@@ -26,7 +26,7 @@ from tests.test_cli import artifacts
 #: An exported program may sum in another order than the layers do.
 NEAR: dict[str, float] = {"rtol": 1e-5, "atol": 1e-6}
 #: The checkpoint of predictions.npy.
-PREDICTS = getattr(Trainer, "test_checkpoint", "last")
+PREDICTS = Trainer.test_checkpoint
 
 
 def client(place: Path) -> MlflowClient:

@@ -80,7 +80,8 @@ def _measured(run: "Run", split: str) -> dict[str, float]:
     if source is None:
         there = [name for name in SPLITS if getattr(run.data, name) is not None]
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(there)}")
-    return memory.told(lambda run: run.look_at(source, split))(run)
+    values: dict[str, float] = memory.told(lambda run: run.look_at(source, split))(run)
+    return values
 
 
 def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:

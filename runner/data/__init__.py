@@ -183,7 +183,7 @@ def split(
     return torch.cat(groups).sort().values, valid_index, test_index
 
 
-def labels_of(y: Tensor, task: Task) -> Tensor:
+def labels_of(y: Tensor, task: str) -> Tensor:
     """The class of every example, or 0 and 1 for every label, int64: of probabilities, the most probable."""
     if not y.is_floating_point():
         return y.long()
