@@ -64,9 +64,10 @@ def ended(process: Any, cwd: Path, code: int | None = 0) -> Done:
 
 
 def fresh(*words: str, cwd: Path, env: dict[str, str] | None = None, code: int | None = 0) -> Done:
-    """Run the installed console script."""
+    """Run the installed console script, or the module where there is none."""
+    command = [str(SCRIPT)] if SCRIPT.exists() else [sys.executable, "-m", "runner"]
     done = subprocess.run(
-        [SCRIPT, *words], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=HANGS
+        [*command, *words], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=HANGS
     )
     assert code is None or done.returncode == code, f"exit code {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr}"
     return Done(done.returncode, done.stdout, done.stderr)

@@ -313,11 +313,14 @@ def swept(place: Place) -> str:
 
 def elsewhere(place: Place) -> str:
     """Jobs in other processes have the losses of each here."""
+    from tests.command import fresh
+
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
         return "not tried: joblib's launcher is not installed"
     base = ("-m", "experiments=linear_regression", "trainer.epochs=3", "optimizer.lr=0.5,0.1", "plots=[]")
     basic = place.trained(*base)
-    joblib = place.trained(*base, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1")
+    words = (*base, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", f"device={place.device}")
+    joblib = fresh(*words, cwd=place.folder, env=place.env)  # a forked process does not end joblib's workers
     assert losses_of(place, joblib.run_id) == losses_of(place, basic.run_id), joblib.out
     return "2 jobs, identical"
 

@@ -222,8 +222,6 @@ def test_every_experiment_ends_with_its_plots_and_with_the_processors_numbers(
     "law", [law for law in gpu.LAWS if law.__name__ not in ("experiments", "compiled")], ids=lambda law: law.__name__
 )
 def test_what_holds_on_a_gpu_holds_here(law: Callable[[gpu.Place], str], place: gpu.Place) -> None:
-    if law is gpu.served:
-        pytest.xfail("tracking.log_model serves inputs that are standardized already, see runner/logged_model.py")
     assert law(place)
 
 
