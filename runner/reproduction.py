@@ -78,7 +78,7 @@ class Pruned:
 
 #: Without trainer.deterministic=true, how far a loss on a device may be from the recorded one, relative to the largest
 #: recorded of its name: this much a step, at least that of FIRST steps, at most MOST. Rounding that differs grows so.
-EACH, FIRST, MOST = 1e-5, 10, 0.05
+EACH, FIRST, MOST = 1e-4, 10, 0.05
 #: Times as much where products have 8 or 11 bits instead of 24.
 COARSE = 10.0
 

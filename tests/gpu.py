@@ -373,7 +373,12 @@ def tried(law: Callable[[Place], str], device: str, env: dict[str, str], store: 
         shutil.copy(store, place.folder / "mlflow.db")
         (place.folder / "experiments").mkdir()
         (place.folder / "experiments/ends.py").write_text(LAYERS)
-        return law(place)
+        before = dict(os.environ)
+        try:
+            return law(place)
+        finally:  # MLflow puts its store into the environment
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def main(words: list[str]) -> int:
