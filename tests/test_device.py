@@ -313,11 +313,11 @@ def test_a_device_is_any_accelerator_that_torch_knows() -> None:
 @pytest.mark.parametrize(
     ("step", "apart", "precision", "share"),
     [
-        (1, 1e-4, "fp32", 0.5),  # the first ten steps: 1e-4 of the largest, which is 2
-        (10, 1e-4, "fp32", 0.5),
-        (1000, 1e-2, "fp32", 0.5),  # 1e-5 a step
+        (1, 1e-3, "fp32", 0.5),  # the first ten steps: 1e-3 of the largest, which is 2
+        (10, 1e-3, "fp32", 0.5),
+        (100, 1e-2, "fp32", 0.5),  # 1e-4 a step
         (10**6, 0.1, "fp32", 1.0),  # never more than a twentieth
-        (1, 1e-3, "bf16", 0.5),  # ten times as much where products have few bits
+        (1, 1e-2, "bf16", 0.5),  # ten times as much where products have few bits
     ],
 )
 def test_a_loss_may_be_as_far_off_as_rounding_grows(step: int, apart: float, precision: str, share: float) -> None:
@@ -406,5 +406,5 @@ def test_reproduce_tells_rounding_from_more(noise: str, code: int, word: str, pl
     assert done.last.startswith(f"reproduce {run_id} {word} values=")
     assert "device pretend:0 without trainer.deterministic=true: every training decides the last bits anew" in done.out
     assert (
-        "losses may be apart by 0.0001 of the largest recorded in the first 10 steps, later by 1e-05 a step" in done.out
+        "losses may be apart by 0.001 of the largest recorded in the first 10 steps, later by 0.0001 a step" in done.out
     )
