@@ -112,7 +112,7 @@ def test_data_that_mean_something_else_are_refused(changed: dict[str, object], m
 WRONG = {
     "split=tset": ["split: 'tset' is not one of train, valid, test"],
     "checkpoint=first": ["checkpoint: 'first' is not one of best, last"],
-    "splitt=test": ["splitt: ", "did you mean 'split'?"],
+    "splitt=test": ["splitt: ", "did you mean split=test?"],
     "trainer.epoch=3": ["trainer.epoch: there is no such key; did you mean 'epochs'?"],
     "trainer.batch_size=many": ["trainer.batch_size: ", "many"],
     "trainer.batch_size=8,16": ["trainer.batch_size: a recorded run takes one value at a time"],
