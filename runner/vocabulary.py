@@ -65,9 +65,10 @@ def _of_presets(name: str) -> list[str]:
             with contextlib.suppress(Exception):  # a file that cannot be read is told when it is chosen
                 values = OmegaConf.load(places.preset(group, preset))
                 found += [f"{group}={preset} {group}.{name}"] if name in values else []
-    for group in HYDRA:
-        for file in ConfigStore.instance().list(group):
-            if file.endswith(".yaml") and name in ConfigStore.instance().load(f"{group}/{file}").node:
+    store = ConfigStore.instance()
+    for group in HYDRA if "launcher" in store.repo.get("hydra", {}) else ():  # else no Hydra has been started
+        for file in store.list(group):
+            if file.endswith(".yaml") and name in store.load(f"{group}/{file}").node:
                 found.append(f"{group}={file.removesuffix('.yaml')} {group.replace('/', '.')}.{name}")
     return found
 
