@@ -325,6 +325,11 @@ def test_what_is_doubtful_is_in_the_first_line(here):
     assert "doubtful" not in read(people()).report[0]
 
 
+def test_a_target_of_probabilities_is_reported_like_any(here):
+    frame = people(share=[0.2, 0.8, 0.9, 0.5] * 10)
+    assert read(frame, target="share", task="classification").report[0].startswith("t.csv: 40 rows")
+
+
 def test_a_table_of_many_columns_has_a_short_report(here):
     frame = pandas.DataFrame({f"c{i}": [i, 2 * i, 3.5] for i in range(300)})
     assert len(read(frame, target="c0").report) < 50
