@@ -349,6 +349,23 @@ def test_two_whole_numbers_ask_for_the_task(here, values):
     assert read(frame, target="label", task="regression").task == "regression"
 
 
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()])
+@pytest.mark.parametrize("task", ["classification", "regression", None])
+def test_one_hot_targets_have_the_same_parts_when_they_are_read_by_the_record(here, loss, task):
+    label = np.arange(40) % 3
+    frame = people(**{name: (label == k).astype(int) for k, name in enumerate("pqr")})
+    frame.to_csv("t.csv", index=False)
+    spec = {"name": "table", "path": "t.csv", "target": ["p", "q", "r"], "task": task}
+    first = targets.read(spec, loss)
+    noted = {
+        "task": first.task,
+        "classes": list(first.classes),
+        "notes": first.notes,
+        "example": {"shape": [len(first.train.x[0])]},
+    }
+    assert same_data(targets.read(spec, loss, noted=noted), first)
+
+
 def test_several_targets_are_a_regression_of_several_numbers(here):
     frame = people()
     found = read(frame, target=["price", "height"], valid=0.25, test=0.25)
