@@ -74,4 +74,4 @@ def _counts(source: "Source", data: "Data") -> list[int]:
     if not data.classes or labels is None or labels.is_meta or labels.numel() != len(labels):
         return []
     found = labels_of(labels, data.task).flatten()
-    return found[found >= 0].bincount(minlength=len(data.classes)).tolist()  # type: ignore[no-any-return]
+    return found[found >= 0].bincount(minlength=len(data.classes)).tolist()
