@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.conventions import Convention, convention
+from runner.conventions import MORE_INPUTS, Convention, convention
 from runner.data import Data, Tensors
 from runner.lookup import ConfigError
 from runner.push import push
@@ -48,11 +48,7 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
     except Exception as error:
         message = str(error).strip().split("\n")[0]
         if isinstance(error, TypeError) and "forward() missing" in message:
-            raise ConfigError(
-                "loss.name",
-                f"{name} takes more than the output and the targets; use another, or write one in experiments/ that"
-                " calls it",
-            ) from error
+            raise ConfigError("loss.name", f"{name} {MORE_INPUTS}") from error
         raise ConfigError(
             "loss", f"{name} of output {_batch(output)} and target {_batch(target)}: {message}"
         ) from error

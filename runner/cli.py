@@ -114,10 +114,6 @@ def _as_sweep(given: list[str]) -> list[str]:
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
     further = [word for word in further if not found or not word.startswith("code=")]
-    if found and any(not word.lstrip("+").startswith("hydra") for word in further):
-        _stop(
-            f"{further[0]}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed"
-        )
     if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
         print(over)
         sys.exit(0)

@@ -76,6 +76,12 @@ def convention(loss: nn.Module) -> Convention | None:
     return found
 
 
+def targets_of(loss: nn.Module | None) -> str:
+    """The kind of targets that a loss takes, of those that `Convention` lists; "" for one that is not known."""
+    wanted = convention(loss) if loss is not None else None
+    return wanted.targets if wanted is not None else ""
+
+
 def is_torchs(loss: nn.Module) -> bool:
     """Whether the loss is computed by torch's own `forward`."""
     return type(loss).forward.__module__ == "torch.nn.modules.loss"

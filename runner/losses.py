@@ -131,10 +131,10 @@ def counted(loss: nn.Module, data: Data) -> nn.Module:
         return loss
 
     def leaves_out(source: Any) -> bool:
-        y = source.y if isinstance(source, sources.Tensors) else source[0][1]
-        if y.is_floating_point():
-            return False
-        return not isinstance(source, sources.Tensors) or bool((_weights(loss, y) == 0).any())
+        y = source.y if isinstance(source, sources.Tensors) else getattr(source, "labels", None)
+        if y is None:  # a dataset of the user's, which may give any targets
+            return not source[0][1].is_floating_point()
+        return not y.is_floating_point() and bool((_weights(loss, y) == 0).any())
 
     parts = (data.train, data.valid, data.test)
     return Counted(loss) if any(leaves_out(part) for part in parts if part is not None) else loss

@@ -69,7 +69,7 @@ def check(specs: list[Any]) -> list[str]:
 def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> tuple[str, Any]:
     name, arguments = _read(spec, key)
     found = lookup.find(name, METRIC, key)
-    arguments = {**_from_data(found, data, arguments, key, output), **arguments}
+    arguments = {**_from_data(found, data, arguments, key, output), **_left_out(found, data, loss), **arguments}
     try:
         metric = found(**arguments)
     except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
@@ -224,6 +224,20 @@ def _from_data(found: Any, data: Data, given: dict[str, Any], key: str, output: 
             f"{found.__name__} needs classes, and the data has numbers to predict; try MeanAbsoluteError or R2Score",
         )
     return {name: value for name, value in told.items() if name in takes}
+
+
+def _left_out(found: Any, data: Data, loss: nn.Module) -> dict[str, int]:
+    """The class that the loss leaves out, where targets may hold it: to a metric it would be a wrong answer."""
+    ignored = getattr(loss, "ignore_index", None)
+    if ignored is None or data.task not in ("binary", "multiclass") or "ignore_index" not in lookup.parameters(found):
+        return {}
+    parts = [part for part in (data.valid, data.test) if part is not None]
+    return {"ignore_index": ignored} if any(_may_hold(part, ignored) for part in parts) else {}
+
+
+def _may_hold(source: Source, ignored: int) -> bool:
+    labels = source.y if isinstance(source, Tensors) else getattr(source, "labels", None)
+    return labels is None or labels.is_meta or bool((labels == ignored).any())
 
 
 def _named(found: Any, takes: dict[str, Any]) -> Any:

@@ -15,8 +15,9 @@ _NEAR = 1e-3
 def columns(model: nn.Module, loss: str, output: Tensor, noted: dict[str, Any]) -> dict[str, list[Any]]:
     """Columns of a table with a row for each example, by their names.
 
-    For classes: `predicted`, the name of the likeliest, and `probability_<name>` for each; for numbers: the target's
-    name, or output_0, output_1, ... where it has none.
+    For classes: `predicted`, the name of the likeliest, and `probability_<name>` for each; for labels the names of all
+    that are likelier than not, with semicolons between them; for numbers: the target's name, or output_0, output_1,
+    ... where it has none.
     loss: its name. output: (N, classes), or (N, 1) or (N,) for two classes; (N, targets) or (N,) for numbers.
     noted: what the run has noted of its data: `task`, `classes` and `notes`.
     Raises ConfigError for outputs of another shape.
@@ -34,21 +35,26 @@ def columns(model: nn.Module, loss: str, output: Tensor, noted: dict[str, Any]) 
         return dict(zip(names, flat.T.tolist(), strict=True))
     shares = probabilities(model, loss, flat, noted["task"])
     classes = [*noted["classes"], *map(str, range(len(noted["classes"]), shares.shape[1]))]
-    predicted = [classes[i] for i in shares.argmax(1).tolist()]
+    if noted["task"] == "multilabel":
+        predicted = ["; ".join(n for n, share in zip(classes, row, strict=True) if share > 0.5) for row in shares]
+    else:
+        predicted = [classes[i] for i in shares.argmax(1).tolist()]
     each = {f"probability_{name}": share for name, share in zip(classes, shares.T.tolist(), strict=False)}
     return {"predicted": predicted, **each}
 
 
 def probabilities(model: nn.Module, loss: str, output: Tensor, task: str) -> Tensor:
-    """Each class's probability, of shape (N, classes): of logits, or of what a model gives that ends in its own.
+    """Each class's or label's probability, of shape (N, classes): of logits, or of what a model gives that ends in its
+    own.
 
     loss: its name; BCELoss and NLLLoss take probabilities and their logarithms.
     """
     *_, last = model.modules()
-    if output.shape[1] == 1 and task == "binary":
-        given = loss == "BCELoss" or (isinstance(last, nn.Sigmoid) and bool(((output >= 0) & (output <= 1)).all()))
-        second = output if given else output.exp() if isinstance(last, nn.LogSigmoid) else output.sigmoid()
-        return torch.cat([1 - second, second], dim=1)
+    if task == "multilabel" or (output.shape[1] == 1 and task == "binary"):
+        within = bool(((output >= 0) & (output <= 1)).all())
+        given = loss.rpartition(".")[2] == "BCELoss" or (isinstance(last, nn.Sigmoid) and within)
+        each = output if given else output.exp() if isinstance(last, nn.LogSigmoid) else output.sigmoid()
+        return each if task == "multilabel" else torch.cat([1 - each, each], dim=1)
     sums = output.sum(1)
     if isinstance(last, _SUMS_TO_1) and bool(((output >= 0).all(1) & ((sums - 1).abs() < _NEAR)).all()):
         return output

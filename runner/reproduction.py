@@ -103,14 +103,14 @@ def share(difference: Difference, recorded: Points, precision: str) -> float:
     A metric may be anything: one that counts examples changes by a whole one where rounding decides between classes.
     """
     then, now = difference.recorded, difference.found
-    if then is None or now is None or not math.isfinite(now):
+    if then is None or now is None or not math.isfinite(then) or not math.isfinite(now):
         return math.inf
     if difference.name in ("lr", "epoch"):
         return math.inf
     if not difference.name.endswith("/loss"):
         return 0.0
-    largest = max(abs(v) for v in recorded[difference.name].values())
-    return abs(then - now) / (tolerance(difference.step, precision) * largest)
+    largest = max(abs(v) for v in recorded[difference.name].values() if math.isfinite(v))
+    return abs(then - now) / (tolerance(difference.step, precision) * largest) if largest else math.inf
 
 
 def counted(names: Iterable[str]) -> list[str]:

@@ -7,16 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from runner import again, build, forward, lookup
+from runner.conventions import BY_CLASS, targets_of
 from runner.data import Batch, Data, Source, Tensors
 from runner.lookup import ConfigError
 from runner.settings import Component
 
-CLASSES = (nn.CrossEntropyLoss, nn.NLLLoss, nn.MultiMarginLoss)
-#: Losses of probabilities, each of its own.
-BINARY = (nn.BCEWithLogitsLoss, nn.BCELoss, nn.MultiLabelSoftMarginLoss)
-NUMBERS = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.PoissonNLLLoss, nn.GaussianNLLLoss)
-#: Losses of -1 and 1.
-SIGNS = (nn.SoftMarginLoss, nn.HingeEmbeddingLoss)
+#: Kinds of targets (`conventions.Convention`) that are numbers of any size.
+NUMBERS = ("numbers", "counts")
 
 #: Whole numbers that look like classes have at most so many different values, and two examples of each on average.
 FEW = 10
@@ -60,7 +57,7 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
         return None
     if data.task == "regression":
         return _of_numbers(data, loss, y)
-    if data.guess != "whole" or not isinstance(loss, NUMBERS):
+    if data.guess != "whole" or targets_of(loss) not in NUMBERS:
         return None
     if y.dim() > 1 or _is_few(y):
         raise _either(data, data.classes if y.dim() == 1 else ("0", "1"))
@@ -72,30 +69,31 @@ def fit(data: Data, loss: nn.Module | None) -> Data:
 
     For a loss of signs they are -1 and 1.
     """
-    if isinstance(loss, BINARY) and data.task in ("binary", "multiclass") and _width(data) > 1:
+    takes = targets_of(loss)
+    if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
-    if isinstance(loss, nn.CrossEntropyLoss) and data.task == "regression" and not data.classes and _are_shares(data):
+    if takes == "classes_or_shares" and data.task == "regression" and not data.classes and _are_shares(data):
         names = tuple(str(k) for k in range(_width(data)))
         return replace(data, task="binary" if len(names) == 2 else "multiclass", classes=names)
-    if data.task != "binary" or not isinstance(loss, (*BINARY, *SIGNS)):
+    if data.task != "binary" or takes not in ("zero_to_one", "minus_one_one"):
         return data
-    low = -1.0 if isinstance(loss, SIGNS) else 0.0
+    low = -1.0 if takes == "minus_one_one" else 0.0
     valid, test = (None if source is None else _column(source, low) for source in (data.valid, data.test))
     return replace(data, train=_column(data.train, low), valid=valid, test=test)
 
 
 def check(data: Data, loss: nn.Module, output: Any) -> None:
     """Refuse classes for a loss that takes none, whatever the shapes. output: on the meta device, batch first."""
-    y, name = data.train[0][1], type(loss).__name__
+    y, name, takes = data.train[0][1], type(loss).__name__, targets_of(loss)
     if not data.classes or y.is_floating_point():
         return
-    if isinstance(loss, BINARY):
+    if takes == "zero_to_one":
         raise ConfigError(
             "loss.name",
             f"{name} needs two classes, or 0 and 1 for every label, and the data has {len(data.classes)} classes;"
             " try loss=cross_entropy",
         )
-    if isinstance(loss, NUMBERS):
+    if takes in NUMBERS:
         one = data.task == "binary" and isinstance(output, Tensor) and output.dim() == 2 and output.shape[1] == 1
         remedy = "bce_with_logits" if one else "cross_entropy"
         raise ConfigError("loss.name", f"{name} needs numbers to predict, and the data has classes; try loss={remedy}")
@@ -117,19 +115,20 @@ class Columns(torch.utils.data.Dataset[Batch]):
 
 
 def _of_numbers(data: Data, loss: nn.Module, y: Tensor) -> str | None:
+    takes = targets_of(loss)
     whole, shares = bool((y == y.round()).all()), bool(((y >= 0) & (y <= 1)).all())
     if y.dim() == 2 and y.shape[1] > 1:
-        rows = isinstance(loss, nn.CrossEntropyLoss) and shares and _sum_to_one(y)
-        return "classification" if rows or (isinstance(loss, BINARY) and whole and shares) else None
+        rows = takes == "classes_or_shares" and shares and _sum_to_one(y)
+        return "classification" if rows or (takes == "zero_to_one" and whole and shares) else None
     if y.dim() > 2:
         return None
-    if isinstance(loss, SIGNS):
+    if takes == "minus_one_one":
         return "classification" if bool((y.abs() == 1).all()) else None
-    if isinstance(loss, CLASSES):
+    if takes in BY_CLASS:
         return "classification" if whole else None
-    if isinstance(loss, BINARY):
+    if takes == "zero_to_one":
         return "classification" if shares else None
-    if whole and _is_few(y) and not (isinstance(loss, NUMBERS) and data.guess == "decimals"):
+    if whole and _is_few(y) and not (takes in NUMBERS and data.guess == "decimals"):
         raise _either(data, tuple(f"{value:g}" for value in _different(y)))
     return None
 

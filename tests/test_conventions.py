@@ -259,3 +259,14 @@ def test_a_missing_flatten_is_named_with_its_place_and_that_helps(
     else:
         mended = [*layers, "Flatten", {"Linear": 10}]
     checks.check(settings(layers=mended, data=data, loss={"name": loss}))
+
+
+def test_check_counts_classes_that_became_signs() -> None:
+    from runner.commands.check import _counts
+    from runner.data import Data, Tensors
+
+    y = torch.tensor([[-1.0], [1.0], [1.0]])
+    data = Data(Tensors(y, y), task="binary", classes=("a", "b"))
+    assert _counts(data.train, data) == [1, 2]
+    padded = Data(Tensors(y, torch.tensor([0, -100, 1])), task="binary", classes=("a", "b"))
+    assert _counts(padded.train, padded) == [1, 1]

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner import losses
+from runner import losses, metrics
 from runner.conventions import TABLE
-from runner.data import Batch, order_of
+from runner.data import Batch, Data, Tensors, order_of
 from runner.errors import ConfigError
 from runner.loop import train
 from runner.run import Run, drive
@@ -284,6 +284,23 @@ def test_padding_trains_and_validates_as_torch_computes_it(start: Start, give: A
         drive(run)
         assert run.history["train/loss"][0][1] == pytest.approx(expected, rel=1e-6)
     assert sum(lone) / 2 != pytest.approx(expected, rel=1e-2), "the control: equal shares give another number"
+
+
+@pytest.mark.parametrize("disk", [False, True])
+def test_metrics_leave_out_what_the_loss_leaves_out(disk: bool) -> None:
+    y = torch.tensor([0, 1, 2, -100, 1, -100] * 5)
+    output = nn.functional.one_hot(y.clamp(min=0), 10).float() * 9
+    held = Tensors(output, y)
+    part: Any = torch.utils.data.TensorDataset(output, y) if disk else held
+    data = Data(held, part, task="multiclass", classes=tuple("abcdefghij"))
+    loss = nn.CrossEntropyLoss()
+    made = metrics.build(["Accuracy", {"F1Score": {"average": "macro"}}], data, loss, output[:2], None)
+    watch = metrics.watch(made, data, loss)
+    assert watch is not None
+    watch(output, y)
+    assert metrics.values(made)["Accuracy"] == 1.0
+    plain = Data(held, Tensors(output, y.clamp(min=0)), task="multiclass", classes=data.classes)
+    assert metrics.build(["Accuracy"], plain, loss, output[:2], None)["Accuracy"].ignore_index is None
 
 
 def test_a_batch_of_padding_costs_nothing_and_moves_nothing(start: Start, give: Any) -> None:

@@ -263,6 +263,17 @@ def test_outputs_become_probabilities_whatever_the_model_ends_in(last, loss, tas
     assert found["predicted"] == ["ab"[i] for i in wanted.argmax(1).tolist()]
 
 
+def test_every_label_has_a_probability_of_its_own():
+    labels = {"task": "multilabel", "classes": ["a", "b"], "notes": {}}
+    found = predicted.columns(
+        nn.Linear(1, 2), "BCEWithLogitsLoss", torch.tensor([[3.0, 2.0], [-3.0, 1.0], [-1, -1]]), labels
+    )
+    assert found["predicted"] == ["a; b", "b", ""]
+    np.testing.assert_allclose(found["probability_b"], torch.tensor([2.0, 1.0, -1.0]).sigmoid(), rtol=1e-6)
+    given = torch.tensor([[0.9, 0.2]])
+    assert predicted.columns(nn.Linear(1, 2), "torch.nn.BCELoss", given, labels)["predicted"] == ["a"]
+
+
 def test_numbers_without_names_are_called_outputs_and_grids_are_no_rows():
     regression: dict[str, Any] = {"task": "regression", "classes": [], "notes": {}}
     assert predicted.columns(nn.Identity(), "MSELoss", ONE, regression) == {"output": ONE.flatten().tolist()}

@@ -325,6 +325,11 @@ def test_what_is_doubtful_is_in_the_first_line(here):
     assert "doubtful" not in read(people()).report[0]
 
 
+def test_a_target_of_probabilities_is_reported_like_any(here):
+    frame = people(share=[0.2, 0.8, 0.9, 0.5] * 10)
+    assert read(frame, target="share", task="classification").report[0].startswith("t.csv: 40 rows")
+
+
 def test_a_table_of_many_columns_has_a_short_report(here):
     frame = pandas.DataFrame({f"c{i}": [i, 2 * i, 3.5] for i in range(300)})
     assert len(read(frame, target="c0").report) < 50
@@ -342,6 +347,23 @@ def test_two_whole_numbers_ask_for_the_task(here, values):
         targets.read({"name": "table", "path": "t.csv", "target": "label"}, nn.MSELoss())
     assert read(frame, target="label", task="classification").classes == (low, high)
     assert read(frame, target="label", task="regression").task == "regression"
+
+
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss(), nn.CrossEntropyLoss()])
+@pytest.mark.parametrize("task", ["classification", "regression", None])
+def test_one_hot_targets_have_the_same_parts_when_they_are_read_by_the_record(here, loss, task):
+    label = np.arange(40) % 3
+    frame = people(**{name: (label == k).astype(int) for k, name in enumerate("pqr")})
+    frame.to_csv("t.csv", index=False)
+    spec = {"name": "table", "path": "t.csv", "target": ["p", "q", "r"], "task": task}
+    first = targets.read(spec, loss)
+    noted = {
+        "task": first.task,
+        "classes": list(first.classes),
+        "notes": first.notes,
+        "example": {"shape": [len(first.train.x[0])]},
+    }
+    assert same_data(targets.read(spec, loss, noted=noted), first)
 
 
 def test_several_targets_are_a_regression_of_several_numbers(here):

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from runner.run import Run
 
 SPLITS = ("train", "valid", "test")
-CHECKPOINTS = ("best", "last")
 #: Parts of the configuration that decide the figures; the others are as the checkpoint was trained, or of no effect.
 MATTERS = ("seed", "device", "data", "loss", "metrics", "trainer")
 
@@ -30,13 +29,13 @@ def with_run(
 
     code: current or recorded, of layers, loss, metrics and data of one's own.
     """
-    for key, word, known in (("split", split, SPLITS), ("checkpoint", checkpoint, CHECKPOINTS)):
-        if word not in known:
-            raise ConfigError(key, f"{word!r} is not one of {', '.join(known)}")
-    from runner import randomness, recall, recorded_code, stack
+    if split not in SPLITS:
+        raise ConfigError("split", f"{split!r} is not one of {', '.join(SPLITS)}")
+    from runner import randomness, ready, recall, recorded_code, stack
     from runner.checkpoint import CheckpointError, fill
     from runner.prepare import prepare
 
+    ready.check(checkpoint)
     run_id = recall.find_run(uri, run)
     recorded_code.report(uri, run_id, code)
     recorded = recall.settings(uri, run_id)

@@ -51,8 +51,11 @@ def with_run(
         if place.suffix == ".npy":
             _write_array(beside, found)
         else:
-            loss = str(recall.settings(uri, run_id).loss.get("name"))
-            _write_table(beside, given, model, loss, found, noted)
+            loss = recall.settings(uri, run_id).loss
+            name = str(loss.get("name"))
+            if name.endswith("HingeEmbeddingLoss"):  # distances: small ones are of the second class
+                found = float(loss.get("margin", 1.0)) / 2 - found
+            _write_table(beside, given, model, name, found, noted)
     _show(given, output, tuple(found.shape), f"the {checkpoint} model of run {run_id}", noted["classes"])
     return 0
 

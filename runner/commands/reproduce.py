@@ -85,11 +85,11 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
 
 def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
     """Ready to train as it was then: threads and device as recorded, as far as they are here."""
-    from runner import cost, reproduction
+    from runner import cost, randomness, reproduction
     from runner import environment as here
     from runner.prepare import prepare
 
-    threads = int(tags.get("threads", 0)) or None
+    threads = randomness.recorded(settings.trainer, tags)
     trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())

@@ -94,7 +94,7 @@ def _doubts(columns: list[Column], wanted: list[Column], y: Tensor, classes: tup
 
 def _tells(column: Column, target: Column, y: Tensor, classes: int) -> bool:
     """Whether a column is the target under another name: equal, or with one value for each class."""
-    if not classes:
+    if not classes or y.is_floating_point():  # numbers, or probabilities of classes
         return column.kind == "numbers" and np.array_equal(column.values, target.values)
     values = column.values
     if column.kind == "text" and column.width != classes:

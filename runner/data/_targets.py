@@ -59,9 +59,15 @@ def _shares(given: list[Values], names: list[str] | None) -> tuple[list[Tensor],
     classes = _check_names(names) if names else tuple(str(k) for k in range(total))
     if len(classes) != total:
         raise ConfigError("data.classes", f"{list(classes)} are {len(classes)}; y has probabilities of {total}")
-    if width > 1 and not all(torch.allclose(y.sum(1), torch.ones(len(y)), atol=1e-4) for y in outputs):
-        return outputs, "multilabel", classes
-    return outputs, "binary" if total == 2 else "multiclass", classes
+    return outputs, task_of_shares(outputs), classes
+
+
+def task_of_shares(given: list[Tensor]) -> Task:
+    """The task of probabilities of shape (N, C): of classes where each row sums to 1, else of labels."""
+    width = given[0].shape[1]
+    if width > 1 and not all(torch.allclose(y.sum(1), torch.ones(len(y)), atol=1e-4) for y in given):
+        return "multilabel"
+    return "binary" if width <= 2 else "multiclass"
 
 
 def _labels(values: Values) -> Array:

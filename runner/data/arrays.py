@@ -65,7 +65,7 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     given = {"valid": 0.15, "test": 0.15, "seed": 0, "classes": None, "indices": False, **arguments}
     pairs = _pairs(_read(given.get("path"), given.get("x"), given.get("y")))
     inputs = [_inputs(values, given["indices"]) for values, _ in pairs.values()]
-    task = "regression" if noted["task"] == "regression" else "classification"
+    task = given.get("task") or ("regression" if noted["task"] == "regression" else "classification")
     names = given["classes"]
     if noted["classes"] and not names and all(_is_whole(y.array) for _, y in pairs.values()):
         names = list(noted["classes"])

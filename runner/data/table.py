@@ -16,7 +16,7 @@ from runner.data._spelled import spelled
 from runner.data._split import column_of, split_by
 from runner.data._standard import moments, scale
 from runner.data._table_report import report
-from runner.data._targets import strata, targets
+from runner.data._targets import strata, targets, task_of_shares
 from runner.data._values import Values
 from runner.lookup import ConfigError
 
@@ -107,9 +107,10 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     wanted = [recorded(frame, name, "data.target", texts[name], categories.get(name, [])) for name in goals]
     shares = len(goals) > 1 or (wanted[0].kind == "numbers" and (wanted[0].values != np.round(wanted[0].values)).any())
     y = _as_classes(wanted[0], classes) if classes and not shares else _stacked(wanted)
-    indices = _parts(
-        frame, column_of(given["split"]), given["valid"], given["test"], given["seed"], strata(y, noted["task"])
-    )
+    # The parts are those of the task as `table` reads it, of which the loss may have made another one afterwards.
+    task = task_of_shares([y]) if noted["task"] == "multilabel" else noted["task"]
+    task = "regression" if given.get("task") == "regression" else task
+    indices = _parts(frame, column_of(given["split"]), given["valid"], given["test"], given["seed"], strata(y, task))
     examples = Tensors(encode(frame, notes), y)
     lines = (f"{given['path']}: {len(frame):,} rows, read as the run's data were",)
     return Data(*divide(examples, indices), noted["task"], classes, notes, lines)

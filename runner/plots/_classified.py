@@ -11,7 +11,7 @@ from runner.plots import Subject
 
 @dataclass(frozen=True)
 class Classified:
-    """Examples whose outputs are finite, in their order."""
+    """Examples whose outputs are finite, in their order; without those of no class, such as -100 for padding."""
 
     index: Tensor  # int64 of shape (n,): which examples of the source
     x: Tensor
@@ -26,10 +26,11 @@ def classify(run: Subject, source: Source) -> Classified:
     """Every example of `source`, by outputs of shape (N, K), or of shape (N, 1) or (N,) for two classes."""
     x, y, outputs = run.predict(source)
     shares = probabilities(outputs.float().reshape(len(outputs), -1), run.model)
-    [index] = torch.where(shares.isfinite().all(1))
-    truth, (sure, said) = labels_of(y, run.data.task).reshape(-1)[index], shares[index].max(1)
+    labels, finite = labels_of(y, run.data.task).reshape(-1), shares.isfinite().all(1)
+    [index] = torch.where(finite & (labels >= 0))
+    truth, (sure, said) = labels[index], shares[index].max(1)
     classes = max(shares.shape[1], len(run.data.classes), int(truth.max()) + 1 if len(truth) else 0)
-    return Classified(index, x[index], truth, said, sure, classes, len(outputs) - len(index))
+    return Classified(index, x[index], truth, said, sure, classes, int((~finite).sum()))
 
 
 def probabilities(outputs: Tensor, model: nn.Module) -> Tensor:

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from runner import plots
+from runner import cores, plots
 from runner.sweep.portrait import portrait
 
 if TYPE_CHECKING:
@@ -141,8 +141,7 @@ def rendering(runs: int) -> Iterator[Renderer | Itself]:
     if runs < 2:
         yield Itself()
         return
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    renderer = Renderer(ThreadPoolExecutor(min(cores, MOST), "rendering"))
+    renderer = Renderer(ThreadPoolExecutor(min(cores.affinity(), MOST), "rendering"))
     try:
         yield renderer
     finally:

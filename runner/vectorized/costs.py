@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner.conventions import is_torchs
+
 #: Losses that are the mean or the sum over all numbers of what each costs.
 ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCEWithLogitsLoss, nn.BCELoss)
 #: (outputs, targets), both of shape (N, batch, ...) -> (N,).
@@ -15,7 +17,7 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 
 def losses(loss: nn.Module) -> Losses:
     """What `loss` gives for each model."""
-    if isinstance(loss, ELEMENTWISE):
+    if isinstance(loss, ELEMENTWISE) and is_torchs(loss):
         return _elementwise(loss)
     # Of targets that are left out, the loss is `losses.Counted`.
     if type(loss) is nn.CrossEntropyLoss and loss.weight is None:
