@@ -198,7 +198,7 @@ class Run:
     @contextlib.contextmanager
     def weights(self, name: str) -> Iterator[None]:
         """Put the weights of checkpoint `name`, best or last, into the model for a block; then those that it had."""
-        if name == "last" or self.best.weights is None or self.best.step == self.state.step:
+        if name == "last" or self.best.weights is None:
             yield
             return
         now = checkpoint.copy(self.model)

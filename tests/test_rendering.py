@@ -230,7 +230,7 @@ def test_a_plot_that_fails_leaves_the_others(
 ) -> None:
     run, here, there = trained(**RUNS["numbers"]), tmp_path / "here", tmp_path / "there"
     drawn = run.drawn
-    monkeypatch.setattr(run, "drawn", lambda name: drawn(name) if name != "bad" else 1 / 0)
+    monkeypatch.setattr(run, "drawn", lambda name, *subject: drawn(name, *subject) if name != "bad" else 1 / 0)
     monkeypatch.setattr(run.settings, "plots", ["bad", "loss_curve"])
     for folder, draw in ((here, lambda: run.draw_here(here)), (there, lambda: renderer.draw(run, there))):
         folder.mkdir()
