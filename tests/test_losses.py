@@ -108,7 +108,7 @@ def test_any_batches_and_accumulation_give_the_loss_of_the_whole(seed: int, star
     layers = one_for_each_place(shape) + ([{"LogSoftmax": 1}] if spec["name"] == "NLLLoss" else [])
     sizes = {"batch_size": draw.randrange(1, 9), "accumulate": draw.randrange(1, 5), "epochs": 2}
     source = draw.choice(["given", "given", "disk"])
-    found = give(parts, spec, layers, source, precision="fp64", **sizes)
+    found = give(parts, spec, layers, source, precision="fp64", test_checkpoint="last", **sizes)
     run = start(**found)
     expected, weights = by_torch(copy.deepcopy(run.model), losses.build(spec).double(), run)
     drive(run)
@@ -193,7 +193,9 @@ def test_every_other_loss_is_that_of_the_whole_too(name: str, start: Start, give
         arguments, layers, y = others(draw, n)[name]
         parts.append((torch.rand((n, 3), generator=draw), y))
     spec = {"name": name, **arguments}
-    run = start(**give(tuple(parts), spec, layers, precision="fp64", batch_size=2, accumulate=3))
+    run = start(
+        **give(tuple(parts), spec, layers, precision="fp64", test_checkpoint="last", batch_size=2, accumulate=3)
+    )
     expected, weights = by_torch(copy.deepcopy(run.model), losses.build(spec).double(), run)
     drive(run)
     for part in ("train", "valid", "test"):
