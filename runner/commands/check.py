@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from runner.context import Context
+from runner.data import labels_of
 from runner.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _data_lines(data: "Data") -> list[str]:
     lines.append(f"{'task':15}{data.task}" + (f" of {len(data.classes):,} classes" if data.classes else ""))
     parts = {name: part for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
     lines.append(f"{'examples':15}" + ", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
-    counts = {name: counted for name, part in parts.items() if (counted := _counts(part, len(data.classes)))}
+    counts = {name: counted for name, part in parts.items() if (counted := _counts(part, data))}
     for i, name in enumerate(data.classes[:MOST] if counts else ()):
         each = ", ".join(f"{counted[i]:,} {part}" for part, counted in counts.items())
         lines.append(f"{'classes' if i == 0 else '':15}{name!r}: {each}")
@@ -66,9 +67,10 @@ def _data_lines(data: "Data") -> list[str]:
     return lines
 
 
-def _counts(source: "Source", classes: int) -> list[int]:
+def _counts(source: "Source", data: "Data") -> list[int]:
     """Examples of each class; empty where the source cannot tell without reading everything."""
     labels = getattr(source, "labels", getattr(source, "y", None))
-    if not classes or labels is None or labels.is_meta or labels.numel() != len(labels):
+    if not data.classes or labels is None or labels.is_meta or labels.numel() != len(labels):
         return []
-    return labels.flatten().long().bincount(minlength=classes).tolist()  # type: ignore[no-any-return]
+    found = labels_of(labels, data.task).flatten()
+    return found[found >= 0].bincount(minlength=len(data.classes)).tolist()  # type: ignore[no-any-return]
