@@ -61,7 +61,7 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
 
 
 def check_ignored(loss: Any, data: Data) -> None:
-    """Refuse an `ignore_index` that a source has numbered as a class of its own, which would be learned like any other."""
+    """Refuse an `ignore_index` that the source has numbered as a class, which would be learned like any other."""
     ignored = getattr(loss, "ignore_index", None)
     if ignored is None or str(ignored) not in data.classes or data.classes.index(str(ignored)) == ignored:
         return
