@@ -81,7 +81,7 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
     if "list index out of range" in message:
         return f"{key}: the list is shorter than that; expected a place in it, counted from 0, or the whole list{place}"
     if "is not a ListConfig" in message:
-        return f"{key or 'metrics or plots'}: expected a list in brackets, such as metrics=[Accuracy]{place}"
+        return f"{key or 'metrics or plots'}: {_listed(key)}{place}"
     if message.startswith("Config group override must"):
         wrong = [w for w in words if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")] or words
         group = wrong[0].partition("=")[0]
@@ -164,7 +164,7 @@ def _held(config: str) -> dict[str, Any]:
 
 def _shape(key: str) -> str:
     if key in ("metrics", "plots"):
-        return "expected a list in brackets, such as metrics=[Accuracy]"
+        return _listed(key)
     if key not in vocabulary.siblings(""):
         return "expected keys and values, as in {a: 1}"
     return (
@@ -194,3 +194,7 @@ def _chosen(group: str, preset: str) -> str:
 
 def _file(config: str) -> str:
     return shown(guard.loaded[config]) if config in guard.loaded else f"{config}.yaml"
+
+
+def _listed(key: str) -> str:
+    return f"expected a list in brackets, such as {'plots=[loss_curve]' if key == 'plots' else 'metrics=[Accuracy]'}"

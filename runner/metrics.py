@@ -79,6 +79,9 @@ def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, siz
         many = functools.partial(found, **arguments, num_outputs=output[0].numel())
         if output[0].numel() > 1 and _problem(metric := many(), data, loss, output, size) is None:
             problem = None
+    if problem and data.task == "binary" and output.dim() > 1 and output.shape[1] > 2:
+        few = "two classes need one number of the model, or two"
+        raise ConfigError(key, f"{name}: {few}, and it gives {output.shape[1]}; let the last layer give 2")
     if problem:
         raise ConfigError(key, f"{name} cannot be had for {data.task} data: {problem}")
     return name.rpartition(".")[2], metric

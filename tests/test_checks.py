@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -208,6 +209,14 @@ def test_check_prints_the_layers_and_the_cost_and_makes_no_run(tmp_path: Path) -
     assert not (tmp_path / "mlflow.db").exists()
     assert "job 1 (seed=2): right" in runner("check", "-m", "seed=1,2", cwd=tmp_path).out
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(("loss", "y"), [("SoftMarginLoss", [-1, 1] * 20), ("BCEWithLogitsLoss", [0.2, 0.7] * 20)])
+def test_check_counts_the_classes_of_targets_that_are_no_indices(tmp_path: Path, loss: str, y: list[float]) -> None:
+    np.savez(tmp_path / "xy.npz", x=np.zeros((40, 2), np.float32), y=np.array(y))
+    done = runner("check", "data=arrays", "data.path=xy.npz", f"loss.name={loss}", "data.test=0", cwd=tmp_path)
+    counted = [tuple(map(int, found)) for found in re.findall(r"'-?[01]': (\d+) train, (\d+) valid", done.out)]
+    assert [sum(found) for found in counted] == [20, 20]
 
 
 def test_a_sweep_over_nothing_is_refused(tmp_path: Path) -> None:

@@ -337,6 +337,27 @@ def test_the_advice_passes_the_command_line_too(place):
     assert "right" in runner("check", *words.split(), advice, *further.split(), cwd=place).out
 
 
+@pytest.mark.parametrize("ignored", [-100, -1, 1])
+def test_padding_is_not_learned_as_a_class_of_its_own(place, ignored):
+    labels = np.where(np.arange(N) % 4 == 3, ignored, np.arange(N) % 3 + 2)
+    np.savez("padded.npz", x=X, y=labels)
+    np.savez("kept.npz", x=X[labels != ignored], y=labels[labels != ignored])
+    words = ("data=arrays", "loss=cross_entropy", f"loss.ignore_index={ignored}")
+    with composing.hydra():
+        for outputs in (3, 4):
+            model = f"model.layers=[Flatten,{{Linear: {outputs}}}]"
+            assert f"x[y != {ignored}]" in composing.problem(*words, model, "data.path=padded.npz")
+        assert not composing.problem(*words, "model.layers=[Flatten,{Linear: 3}]", "data.path=kept.npz")
+
+
+def test_too_many_outputs_for_a_metric_of_two_classes_are_told_with_the_number(place):
+    np.savez("two.npz", x=X, y=LABELS)
+    words = ("data=arrays", "data.path=two.npz", "loss=cross_entropy", "metrics=[Accuracy]")
+    with composing.hydra():
+        assert "let the last layer give 2" in composing.problem(*words, "model.layers=[Flatten,{Linear: 10}]")
+        assert not composing.problem(*words, "model.layers=[Flatten,{Linear: 2}]")
+
+
 @pytest.mark.parametrize("further", ["", "data.in_memory=false trainer.workers=1 trainer.batch_size=8"])
 def test_two_folders_of_photos_and_one_logit_from_training_to_evaluation(place, workplace, further):
     words = (

@@ -482,7 +482,9 @@ def test_jobs_are_counted_among_all_that_have_numbers(workplace: Path) -> None:
 
 
 def test_sync_says_that_there_is_nothing_to_do(workplace: Path) -> None:
-    assert runner("sync", cwd=workplace).out.startswith("nothing to deliver: ")
+    out = runner("sync", cwd=workplace).out
+    assert out.startswith("nothing to deliver: ")
+    assert out.count("spool") == 1  # one place, named once
 
 
 # Data of one's own

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from runner.context import Context
+from runner.data import labels_of
 from runner.settings import Settings
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ def with_settings(settings: Settings, context: Context) -> int:
     left = False
     folders = list(spool.found(uri))
     if not folders:
-        print(f"nothing to deliver: {spool.place(uri)} and {spool.place('')} hold no undelivered runs")
+        looked = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
+        print(f"nothing to deliver: no undelivered runs in {looked}")
     for folder in folders:
         done = settle(folder, moved)
         left = left or done.left
