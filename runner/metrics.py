@@ -16,7 +16,7 @@ from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
 
 #: What the data can tell a metric.
-FROM_DATA = ("task", "num_classes", "num_labels", "num_outputs")
+FROM_DATA = ("task", "num_classes", "num_labels", "num_outputs", "ignore_index")
 #: Rows of a part that a metric is tried on, beside one of each class.
 ROWS = 512
 #: Torchmetrics' warnings of a number that means nothing, which it gives all the same.
@@ -130,7 +130,7 @@ def _made_up(source: Source, data: Data, output: Tensor, size: int | None) -> It
     else:
         first = source[0][1]
         target = first.repeat(min(total, ROWS), *[1] * first.dim())
-        if data.classes and not first.is_floating_point() and first.min() >= 0:
+        if data.classes and not first.is_floating_point() and (first[first != data.ignored] >= 0).all():
             target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
     random = torch.Generator().manual_seed(0)
     made = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)
@@ -217,6 +217,8 @@ def _from_data(found: Any, data: Data, given: dict[str, Any], key: str, output: 
         told.pop("num_classes")
     elif data.task == "multilabel":
         told["num_labels"] = told.pop("num_classes")
+    if data.ignored is not None:
+        told["ignore_index"] = data.ignored
     lookup.bind(_named(found, takes), given, f"{key}.{found.__name__}", free=[*FROM_DATA, *takes])
     if "task" in takes and data.task == "regression":
         raise ConfigError(

@@ -70,8 +70,20 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
 def fit(data: Data, loss: nn.Module | None) -> Data:
     """Targets of the shape and type that `loss` takes: for a binary loss, two classes are 0 and 1 as float32 (N, 1).
 
-    For a loss of signs they are -1 and 1.
+    For a loss of signs they are -1 and 1. `ignored` is the class that the loss leaves out.
     """
+    return replace(_fitted(data, loss), ignored=_ignored(data, loss))
+
+
+def _ignored(data: Data, loss: nn.Module | None) -> int | None:
+    """The loss's `ignore_index`, where a target may be that: one that is in memory is, or one is on a disk."""
+    if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or data.train[0][1].is_floating_point():
+        return None
+    y = _all(data)
+    return loss.ignore_index if y is None or bool((y == loss.ignore_index).any()) else None
+
+
+def _fitted(data: Data, loss: nn.Module | None) -> Data:
     if isinstance(loss, BINARY) and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
     if isinstance(loss, nn.CrossEntropyLoss) and data.task == "regression" and not data.classes and _are_shares(data):
