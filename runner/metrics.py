@@ -70,6 +70,8 @@ def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, siz
     name, arguments = _read(spec, key)
     found = lookup.find(name, METRIC, key)
     arguments = {**_from_data(found, data, arguments, key, output), **arguments}
+    if any(base.__module__ == "torchmetrics.aggregation" for base in found.__mro__):  # would take targets for weights
+        raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
     try:
         metric = found(**arguments)
     except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
@@ -188,6 +190,8 @@ def values(metrics: dict[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, metric in metrics.items():
         value = metric.compute()
+        if not isinstance(value, Tensor | float | int):
+            raise TypeError(f"it gives a {type(value).__name__}, such as a curve; what is recorded is numbers")
         parts = host.numbers(value) if isinstance(value, Tensor) else [float(value)]
         found.update({name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in enumerate(parts)})
         metric.reset()

@@ -113,6 +113,21 @@ def check(data: Data, loss: nn.Module, output: Any) -> None:
         raise ConfigError("loss.name", f"{name} needs numbers to predict, and the data has classes; try loss={remedy}")
 
 
+def check_ignored(spec: Component, data: Data, loss: nn.Module) -> None:
+    """Refuse an `ignore_index` that our sources, which number the classes from 0, have made another class of."""
+    name = str(getattr(loss, "ignore_index", None))
+    if name not in data.classes or (place := data.classes.index(name)) == getattr(loss, "ignore_index", None):
+        return
+    if not str(build.data_source(spec)[0].__module__).startswith("runner."):  # its targets are what the loss is given
+        return
+    raise ConfigError(
+        "loss.ignore_index",
+        f"is {name}, and classes are numbered from 0 in sorted order, so that class {name!r} of the data is {place}: "
+        + (f"loss.ignore_index={place} leaves it out, or " if len(data.classes) > 2 else "")
+        + "drop those examples, or write a data source in experiments/ whose targets stay as they are",
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Columns(torch.utils.data.Dataset[Batch]):
     """A dataset whose class indices 0 and 1 are given as `low` and 1, float32 of shape (1,)."""
