@@ -56,19 +56,6 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
         raise ConfigError("loss", f"{name} gives {tuple(value.shape)} numbers, expected one")
 
 
-def check_ignored(loss: Any, data: Data) -> None:
-    """Refuse an `ignore_index` that the source has numbered as a class, which would be learned like any other."""
-    ignored = getattr(loss, "ignore_index", None)
-    if ignored is None or str(ignored) not in data.classes or data.classes.index(str(ignored)) == ignored:
-        return
-    raise ConfigError(
-        "loss.ignore_index",
-        f"{ignored} leaves nothing out, since the label {ignored} of the data is class"
-        f" {data.classes.index(str(ignored))} of {len(data.classes)}, counted from 0; leave those examples out of the"
-        f" data, x[y != {ignored}]",
-    )
-
-
 def check_targets(loss: nn.Module, data: Data, output: Tensor) -> None:
     """Refuse targets whose values the loss does not take: all of those in memory, the first of those that are not.
 

@@ -240,7 +240,7 @@ def _with_loss(
         fitting.targets(y)
         if plan is not None:
             targets.check(data, loss, plan.output)
-            agreement.check_ignored(loss, data)
+            targets.check_ignored(settings.data, data, loss)
             agreement.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes), plan)
             agreement.check_targets(loss, data, plan.output)
     fits, before = plan is not None and len(problems.found) == before, len(problems.found)

@@ -82,6 +82,10 @@ class OnHost:
     def model(self) -> nn.Module:
         return module(self._run.model)
 
+    @cached_property
+    def loss(self) -> nn.Module:
+        return module(self._run.loss)
+
     def predict(self, source: Source) -> "Predicted":
         """As `Run.predict`, on the run's device."""
         same = [part for part, of in _parts(self.data).items() if of is source]

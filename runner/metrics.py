@@ -16,7 +16,7 @@ from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
 
 #: What the data can tell a metric.
-FROM_DATA = ("task", "num_classes", "num_labels", "num_outputs")
+FROM_DATA = ("task", "num_classes", "num_labels", "num_outputs", "ignore_index")
 #: Rows of a part that a metric is tried on, beside one of each class.
 ROWS = 512
 #: Torchmetrics' warnings of a number that means nothing, which it gives all the same.
@@ -69,7 +69,9 @@ def check(specs: list[Any]) -> list[str]:
 def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> tuple[str, Any]:
     name, arguments = _read(spec, key)
     found = lookup.find(name, METRIC, key)
-    arguments = {**_from_data(found, data, arguments, key, output), **_left_out(found, data, loss), **arguments}
+    arguments = {**_from_data(found, data, arguments, key, output), **arguments}
+    if any(base.__module__ == "torchmetrics.aggregation" for base in found.__mro__):  # would take targets for weights
+        raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
     try:
         metric = found(**arguments)
     except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
@@ -133,7 +135,7 @@ def _made_up(source: Source, data: Data, output: Tensor, size: int | None) -> It
     else:
         first = source[0][1]
         target = first.repeat(min(total, ROWS), *[1] * first.dim())
-        if data.classes and not first.is_floating_point() and first.min() >= 0:
+        if data.classes and not first.is_floating_point() and (first[first != data.ignored] >= 0).all():
             target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
     random = torch.Generator().manual_seed(0)
     made = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)
@@ -191,6 +193,8 @@ def values(metrics: dict[str, Any]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, metric in metrics.items():
         value = metric.compute()
+        if not isinstance(value, Tensor | float | int):
+            raise TypeError(f"it gives a {type(value).__name__}, such as a curve; what is recorded is numbers")
         parts = host.numbers(value) if isinstance(value, Tensor) else [float(value)]
         found.update({name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in enumerate(parts)})
         metric.reset()
@@ -220,6 +224,8 @@ def _from_data(found: Any, data: Data, given: dict[str, Any], key: str, output: 
         told.pop("num_classes")
     elif data.task == "multilabel":
         told["num_labels"] = told.pop("num_classes")
+    if data.ignored is not None:
+        told["ignore_index"] = data.ignored
     lookup.bind(_named(found, takes), given, f"{key}.{found.__name__}", free=[*FROM_DATA, *takes])
     if "task" in takes and data.task == "regression":
         raise ConfigError(
@@ -227,15 +233,6 @@ def _from_data(found: Any, data: Data, given: dict[str, Any], key: str, output: 
             f"{found.__name__} needs classes, and the data has numbers to predict; try MeanAbsoluteError or R2Score",
         )
     return {name: value for name, value in told.items() if name in takes}
-
-
-def _left_out(found: Any, data: Data, loss: nn.Module) -> dict[str, int]:
-    """The class that the loss leaves out, where targets may hold it: to a metric it would be a wrong answer."""
-    ignored = getattr(loss, "ignore_index", None)
-    if ignored is None or data.task not in ("binary", "multiclass") or "ignore_index" not in lookup.parameters(found):
-        return {}
-    parts = [part for part in (data.valid, data.test) if part is not None]
-    return {"ignore_index": ignored} if any(_may_hold(part, ignored) for part in parts) else {}
 
 
 def _may_hold(source: Source, ignored: int) -> bool:

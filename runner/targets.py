@@ -67,8 +67,20 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
 def fit(data: Data, loss: nn.Module | None) -> Data:
     """Targets of the shape and type that `loss` takes: for a binary loss, two classes are 0 and 1 as float32 (N, 1).
 
-    For a loss of signs they are -1 and 1.
+    For a loss of signs they are -1 and 1. `ignored` is the class that the loss leaves out.
     """
+    return replace(_fitted(data, loss), ignored=_ignored(data, loss))
+
+
+def _ignored(data: Data, loss: nn.Module | None) -> int | None:
+    """The loss's `ignore_index`, where a target may be that: one that is in memory is, or one is on a disk."""
+    if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or data.train[0][1].is_floating_point():
+        return None
+    y = _all(data)
+    return loss.ignore_index if y is None or bool((y == loss.ignore_index).any()) else None
+
+
+def _fitted(data: Data, loss: nn.Module | None) -> Data:
     takes = targets_of(loss)
     if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
@@ -97,6 +109,21 @@ def check(data: Data, loss: nn.Module, output: Any) -> None:
         one = data.task == "binary" and isinstance(output, Tensor) and output.dim() == 2 and output.shape[1] == 1
         remedy = "bce_with_logits" if one else "cross_entropy"
         raise ConfigError("loss.name", f"{name} needs numbers to predict, and the data has classes; try loss={remedy}")
+
+
+def check_ignored(spec: Component, data: Data, loss: nn.Module) -> None:
+    """Refuse an `ignore_index` that our sources, which number the classes from 0, have made another class of."""
+    name = str(getattr(loss, "ignore_index", None))
+    if name not in data.classes or (place := data.classes.index(name)) == getattr(loss, "ignore_index", None):
+        return
+    if not str(build.data_source(spec)[0].__module__).startswith("runner."):  # its targets are what the loss is given
+        return
+    raise ConfigError(
+        "loss.ignore_index",
+        f"is {name}, and classes are numbered from 0 in sorted order, so that class {name!r} of the data is {place}: "
+        + (f"loss.ignore_index={place} leaves it out, or " if len(data.classes) > 2 else "")
+        + f"drop those examples, x[y != {name}], or write a data source in experiments/ whose targets stay as they are",
+    )
 
 
 @dataclass(frozen=True, eq=False)

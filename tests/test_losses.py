@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+import torchmetrics
 from torch import Tensor, nn
 
-from runner import losses, metrics
+from runner import losses, metrics, targets
 from runner.conventions import TABLE
 from runner.data import Batch, Data, Tensors, order_of
 from runner.errors import ConfigError
@@ -56,7 +57,7 @@ def give(experiments: Path, tmp_path: Path) -> Callable[..., dict[str, Any]]:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.pt"
         torch.save(list(parts), path)
         data = {"name": f"experiments.mine.{source}", "path": str(path)}
-        return {"data": data, "loss": loss, "layers": layers, "shuffle": True, **further}
+        return {"data": data, "loss": loss, "layers": layers, "shuffle": True, "test_checkpoint": "last", **further}
 
     return given
 
@@ -294,8 +295,8 @@ def test_metrics_leave_out_what_the_loss_leaves_out(disk: bool) -> None:
     output = nn.functional.one_hot(y.clamp(min=0), 10).float() * 9
     held = Tensors(output, y)
     part: Any = torch.utils.data.TensorDataset(output, y) if disk else held
-    data = Data(held, part, task="multiclass", classes=tuple("abcdefghij"))
     loss = nn.CrossEntropyLoss()
+    data = targets.fit(Data(held, part, task="multiclass", classes=tuple("abcdefghij")), loss)
     made = metrics.build(["Accuracy", {"F1Score": {"average": "macro"}}], data, loss, output[:2], None)
     watch = metrics.watch(made, data, loss)
     assert watch is not None
@@ -348,3 +349,26 @@ def test_lbfgs_takes_the_mean_of_what_counts(start: Start, give: Any) -> None:
     expected = [optimizer.step(closure).item() for _ in range(3)]
     drive(run)
     assert [value for _, value in run.history["train/loss"]] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize(("source", "ignored"), [("given", -100), ("given", 2), ("disk", -1), ("disk", 0)])
+def test_a_perfect_model_with_padding_is_perfect(
+    shape: tuple[int, ...], source: str, ignored: int, start: Start, give: Any
+) -> None:
+    parts = tuple(drawn(random.Random(n), n, ignored, shape, "classes") for n in (12, 30, 9))
+    named = [("Accuracy", {}), ("F1Score", {"average": "macro"}), ("JaccardIndex", {}), ("CohenKappa", {})]
+    loss = {"name": "CrossEntropyLoss", "ignore_index": ignored}
+    found = give(parts, loss, one_for_each_place(shape), source, batch_size=4)
+    found["data"] |= {"task": "multiclass", "classes": CLASSES}
+    run = start(**found, metrics=[{name: arguments} for name, arguments in named])
+    drive(run)
+    x, y = parts[1]
+    with torch.no_grad():
+        shares = run.model.eval()(x).softmax(1)
+    for name, arguments in named:
+        metric = getattr(torchmetrics, name)(task="multiclass", num_classes=CLASSES, ignore_index=ignored, **arguments)
+        assert run.history[f"valid/{name}"][-1][1] == pytest.approx(float(metric(shares, y)), rel=1e-6), name
+    counts = y != ignored
+    right = (shares.argmax(1) == y)[counts].float().mean()
+    assert run.history["valid/Accuracy"][-1][1] == pytest.approx(float(right), rel=1e-6)

@@ -19,12 +19,13 @@ from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor, nn
 
-from runner import plots
+from runner import metrics, plots
 from runner.data import Batch, Data, Source, Tensors
 from runner.data.digits import digits
 from runner.data.line import line
 from runner.plots import _style, confusion_matrix, examples, feature_maps, predicted_vs_true
-from runner.plots._classified import probabilities
+from runner.plots._classified import classify
+from runner.predicted import probabilities
 
 NAMES = ["confusion_matrix", "examples", "feature_maps", "filters", "fit", "loss_curve", "predicted_vs_true"]
 LONG = [f"a class with an extremely long, winding name and $5, number {i}" for i in range(10)]
@@ -38,6 +39,7 @@ class Trained:
     model: nn.Module
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     name: str = "digits-cnn width=16"
+    loss: nn.Module = field(default_factory=nn.CrossEntropyLoss)
 
     @property
     def title(self) -> str:
@@ -79,7 +81,7 @@ def trained(data: Data, model: nn.Module, loss: nn.Module, steps: int, lr: float
         with torch.no_grad():
             history["train/loss"].append((step, cost.item()))
             history["valid/loss"].append((step, loss(model(valid[0]), valid[1]).item()))
-    return Trained(data, model, history)
+    return Trained(data, model, history, loss=loss)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -475,11 +477,39 @@ def test_one_logit_means_two_classes(shape: tuple[int, ...]) -> None:
 
 def test_probabilities_are_taken_as_they_are() -> None:
     shares = torch.tensor([[0.25], [0.75]])
-    assert probabilities(shares, nn.Sequential(nn.Linear(1, 1), nn.Sigmoid())).tolist() == [[0.75, 0.25], [0.25, 0.75]]
+    for last, loss in ((nn.Sigmoid(), "mine.Loss"), (nn.Hardsigmoid(), "BCELoss")):
+        found = probabilities(nn.Sequential(nn.Linear(1, 1), last), loss, shares, "binary")
+        assert found.tolist() == [[0.75, 0.25], [0.25, 0.75]]
     pairs = torch.tensor([[0.9, 0.1]])
-    assert torch.equal(probabilities(pairs, nn.Sequential(nn.Softmax(1))), pairs)
-    assert torch.equal(probabilities(pairs, nn.Sequential(nn.Linear(2, 2))), pairs.softmax(1))
-    assert torch.allclose(probabilities(pairs.log(), nn.Sequential(nn.LogSoftmax(1))), pairs)
+    for last, output, wanted in (
+        (nn.Softmax(1), pairs, pairs),
+        (nn.Linear(2, 2), pairs, pairs.softmax(1)),
+        (nn.LogSoftmax(1), pairs.log(), pairs),
+    ):
+        assert torch.allclose(probabilities(nn.Sequential(last), "CrossEntropyLoss", output, "binary"), wanted)
+
+
+@pytest.mark.parametrize("loss", [nn.BCELoss(), nn.HingeEmbeddingLoss(margin=2.0), nn.BCEWithLogitsLoss()])
+def test_the_classes_that_are_drawn_are_those_that_the_metrics_count(loss: nn.Module) -> None:
+    x, y = torch.tensor([[0.1], [0.4], [0.6], [0.9]]), torch.tensor([[1.0], [0.0], [1.0], [1.0]])
+    data = Data(Tensors(x, y), task="binary", classes=("no", "yes"))
+    scores, labels = metrics.as_scores(x, y, data, loss)
+    found = classify(Trained(data, identity(), loss=loss), data.train)
+    assert torch.equal(found.truth, labels)
+    assert torch.equal(found.said, (scores > 0.5).long())
+
+
+def test_targets_that_the_loss_leaves_out_are_not_drawn() -> None:
+    x = torch.eye(3).repeat(2, 1)
+    for ignored in (-100, 1):
+        y = torch.tensor([0, 2, ignored, ignored, 0, 2])
+        run = Trained(Data(Tensors(x, y), task="multiclass", classes=("a", "b", "c"), ignored=ignored), identity())
+        texts = draw("confusion_matrix", run).axes[0].texts
+        assert sum(int(t.get_text()) for t in texts) == 4
+        assert [e.index for e in examples.choose_classes(run, "training", run.data.train).examples] == [1, 4]
+        run.data.train.y[0] = ignored
+        shown = Trained(run.data, nn.Sequential(nn.Conv1d(1, 1, 1)))
+        assert feature_maps._target(shown.data, run.data.train.y[0]) == ", no class"
 
 
 # -- examples --------------------------------------------------------------------------------------------------

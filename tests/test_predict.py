@@ -274,6 +274,23 @@ def test_every_label_has_a_probability_of_its_own():
     assert predicted.columns(nn.Linear(1, 2), "torch.nn.BCELoss", given, labels)["predicted"] == ["a"]
 
 
+@pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "MultiLabelSoftMarginLoss", "torch.nn.BCELoss"])
+def test_each_label_has_a_probability_of_its_own(loss):
+    logits = torch.tensor([[2.0, 1.0, -3.0], [-1.0, -2.0, -3.0]])
+    output = logits.sigmoid() if loss.endswith("BCELoss") else logits
+    noted = {"task": "multilabel", "classes": ["a", "b", "c"], "notes": {}}
+    found = predicted.columns(nn.Linear(3, 3), loss, output, noted)
+    shares = np.stack([found[f"probability_{name}"] for name in "abc"], axis=1)
+    np.testing.assert_allclose(shares, logits.sigmoid(), atol=1e-6)
+    assert found["predicted"] == ["a; b", ""]
+
+
+def test_small_distances_are_of_the_second_class():
+    noted = {"task": "binary", "classes": ["a", "b"], "notes": {}}
+    found = predicted.columns(nn.Linear(3, 1), "HingeEmbeddingLoss", torch.tensor([[0.1], [1.2], [3.0]]), noted, 3.0)
+    assert found["predicted"] == ["b", "b", "a"]
+
+
 def test_numbers_without_names_are_called_outputs_and_grids_are_no_rows():
     regression: dict[str, Any] = {"task": "regression", "classes": [], "notes": {}}
     assert predicted.columns(nn.Identity(), "MSELoss", ONE, regression) == {"output": ONE.flatten().tolist()}

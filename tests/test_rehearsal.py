@@ -156,7 +156,8 @@ def test_a_class_that_is_rare_in_much_data_is_there(give: Give) -> None:
     ("metric", "message"),
     [
         ({"Accuracy": {"top_k": 4}}, "top_k"),
-        ("ROC", ""),
+        ("ROC", "it gives a tuple, such as a curve; what is recorded is numbers"),
+        ("MeanMetric", "MeanMetric compares no outputs with targets; use another metric"),
         ("MeanSquaredError", "same shape"),
         ({"F1Score": {"average": "nothing"}}, "average"),
     ],

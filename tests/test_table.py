@@ -416,3 +416,22 @@ def test_other_rows_of_a_frame_are_encoded_as_the_file_was(here):
         encode(frame.assign(flag="yes"), found.notes)
     with refused("data.features", "column 'age' holds true and false, and the model was trained with numbers"):
         encode(frame.assign(age=True), found.notes)
+
+
+def test_codes_and_grouped_thousands_that_pandas_takes_for_other_numbers_are_doubtful(here):
+    Path("zip.csv").write_text("zip,size,b\n01234,0,2\n99999,10,3\n02345,20,5\n")
+    found = table("zip.csv", "b", valid=0, test=0).report[0]
+    assert "doubtful: 'zip' holds '01234', whose leading zero is lost" in found
+    assert "'size'" not in found
+    Path("eu.csv").write_text("price;share;b\n950;0.125;2\n1.234;0.250;3\n2.500;0.375;5\n")
+    found = table("eu.csv", "b", valid=0, test=0).report[0]
+    assert "'price' holds '1.234', read as 1.234; if the point groups thousands, write 1234" in found
+    assert "'share'" not in found
+
+
+def test_two_bytes_a_character_are_read_by_the_advice(here):
+    pandas.DataFrame({"a": [1, 2], "b": [3, 4]}).to_csv("t.csv", index=False, encoding="utf-16")
+    with pytest.raises(ConfigError, match="no UTF-8 text") as told:
+        table("t.csv", "b", valid=0, test=0)
+    exec("import " + str(told.value).partition("write it again, pandas: ")[2].replace("pandas", "pandas; pandas", 1))
+    assert table("utf8.csv", "b", valid=0, test=0).train.y.flatten().tolist() == [3, 4]

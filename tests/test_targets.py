@@ -371,3 +371,27 @@ def test_two_folders_of_photos_and_one_logit_from_training_to_evaluation(place, 
     assert {"loss_curve", "confusion_matrix", "examples"} <= pictures
     [predictions] = workplace.rglob("predictions.npy")
     assert np.load(predictions).shape == (6, 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "ignored", "refusal"),
+    [
+        ([0, 1, 2, -100], -100, "is -100, and .* is 0: loss.ignore_index=0 leaves it out, or drop"),
+        ([0.0, 1.0, -1.0], -1, "class '-1' of the data is 0"),
+        ([1, 2, 3], 2, "class '2' of the data is 1: loss.ignore_index=1 leaves it out"),
+        ([0, -1], -1, "class '-1' of the data is 0: drop those examples"),
+        ([0, 1, 2], 2, ""),
+        ([1, 2, 3], 0, ""),
+    ],
+)
+def test_what_is_left_out_is_not_made_another_class(tmp_path, labels, ignored, refusal):
+    np.savez(tmp_path / "xy.npz", x=np.random.rand(40, 3), y=np.array(labels)[np.arange(40) % len(labels)])
+    loss = nn.CrossEntropyLoss(ignore_index=ignored)
+    spec = {"name": "arrays", "path": str(tmp_path / "xy.npz")}
+    data = targets.read(spec, loss)
+    if refusal:
+        with pytest.raises(ConfigError, match=f"loss.ignore_index: {refusal}|{refusal}"):
+            targets.check_ignored(spec, data, loss)
+    else:
+        targets.check_ignored(spec, data, loss)
+        assert data.ignored == ignored

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 from runner.context import Context
-from runner.data import labels_of
 from runner.settings import Settings
 
 if TYPE_CHECKING:

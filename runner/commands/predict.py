@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from runner.data._inputs import Inputs
+    from runner.settings import Component
 
 
 def with_run(
@@ -51,11 +52,7 @@ def with_run(
         if place.suffix == ".npy":
             _write_array(beside, found)
         else:
-            loss = recall.settings(uri, run_id).loss
-            name = str(loss.get("name"))
-            if name.endswith("HingeEmbeddingLoss"):  # distances: small ones are of the second class
-                found = float(loss.get("margin", 1.0)) / 2 - found
-            _write_table(beside, given, model, name, found, noted)
+            _write_table(beside, given, model, recall.settings(uri, run_id).loss, found, noted)
     _show(given, output, tuple(found.shape), f"the {checkpoint} model of run {run_id}", noted["classes"])
     return 0
 
@@ -84,11 +81,12 @@ def _write_array(place: Path, found: "Tensor") -> None:
 
 
 def _write_table(
-    place: Path, given: "Inputs", model: "nn.Module", loss: str, found: "Tensor", noted: dict[str, Any]
+    place: Path, given: "Inputs", model: "nn.Module", loss: "Component", found: "Tensor", noted: dict[str, Any]
 ) -> None:
     from runner import predicted
 
-    columns = {given.heading: given.names, **predicted.columns(model, loss, found, noted)}
+    said = predicted.columns(model, str(loss.get("name")), found, noted, loss.get("margin", 1.0))
+    columns = {given.heading: given.names, **said}
     with place.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(columns)

@@ -64,6 +64,8 @@ class Data:
         what was left out, then a line for each column or folder.
     guess: what y holds in its file where the source was not given the task and took it from there: "decimals", "whole"
         (numbers) or "words" (text, true and false). The loss may decide otherwise.
+    ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss, where
+        there may be such targets.
     """
 
     train: Source
@@ -74,6 +76,7 @@ class Data:
     notes: dict[str, Any] = field(default_factory=dict)
     report: tuple[str, ...] = ()
     guess: Guess | None = None
+    ignored: int | None = None
 
     def __post_init__(self) -> None:
         if self.task not in (*get_args(Task), "classification"):

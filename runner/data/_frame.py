@@ -16,6 +16,10 @@ Frame = Any  # pandas.DataFrame: importing pandas takes a second, and most runs 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 #: Lines at the beginning of a CSV file that decide which of them it is.
 LINES = 20
+#: Rows at the beginning of a CSV file whose numbers are looked at as they are written.
+ROWS = 1000
+#: How files begin that are text of two bytes a character.
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Header(NamedTuple):
@@ -29,7 +33,8 @@ def read(found: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Fram
     """The file's rows; ConfigError when it is not a table with a row of names and a row of values.
 
     texts: columns that are text even if all that they hold in this file looks like numbers.
-    A column without a name is called `Unnamed: 3` by its place from 0, as pandas does it.
+    A column without a name is called `Unnamed: 3` by its place from 0, as pandas does it. `attrs["doubts"]` of the
+    frame says of columns what their numbers may be instead.
     """
     import pandas
 
@@ -45,10 +50,12 @@ def read(found: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Fram
     except ConfigError:
         raise
     except UnicodeError as error:
+        with found.open("rb") as file:
+            encoding = "utf-16" if file.read(2) in UTF_16 else "latin-1"
         raise ConfigError(
             key,
             f"{str(found)!r} cannot be read as a table: it is no UTF-8 text; write it again, pandas:"
-            f" pandas.read_csv({str(found)!r}, encoding='latin-1').to_csv('utf8.csv', index=False)",
+            f" pandas.read_csv({str(found)!r}, encoding={encoding!r}).to_csv('utf8.csv', index=False)",
         ) from error
     except (ValueError, OSError, csv.Error) as error:  # pandas' and Arrow's own errors are ValueErrors
         raise ConfigError(key, f"{str(found)!r} cannot be read as a table: {str(error).strip()}") from error
@@ -99,19 +106,41 @@ def _read_csv(found: Path, key: str, texts: set[str]) -> Frame:
     _refuse_values(names, found, key)
     _refuse_twins(names, found, key)
     names = _named(names)
+    how: Any = {
+        "sep": separator,
+        "header": 0,
+        "names": names,
+        "index_col": False,  # a comma at the end of every line but the first would make an index of the first column
+        "skipinitialspace": True,
+        "encoding": "utf-8-sig",
+        "low_memory": False,
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("error", pandas.errors.ParserWarning)
-        return pandas.read_csv(
-            found,
-            sep=separator,
-            header=0,
-            names=names,
-            index_col=False,  # a comma at the end of every line but the first would make an index of the first column
-            skipinitialspace=True,
-            dtype=dict.fromkeys(texts & set(names), "str"),
-            encoding="utf-8-sig",
-            low_memory=False,
-        )
+        frame = pandas.read_csv(found, dtype=dict.fromkeys(texts & set(names), "str"), **how)
+        frame.attrs["doubts"] = _doubts(frame, pandas.read_csv(found, dtype="str", nrows=ROWS, **how), separator)
+        return frame
+
+
+def _doubts(frame: Frame, as_written: Frame, separator: str) -> dict[str, str]:
+    """Of columns that pandas takes for numbers, what they may be instead, as their first rows are written."""
+    from pandas.api import types
+
+    found = {}
+    for name in frame.columns:
+        if not types.is_numeric_dtype(frame[name]) or types.is_bool_dtype(frame[name]):
+            continue
+        texts = [text.strip() for text in as_written[name].dropna()]
+        zeros = next((text for text in texts if re.fullmatch(r"[+-]?0\d+", text)), None)
+        dots = [text for text in texts if "." in text]
+        if zeros is not None:
+            found[name] = f"holds {zeros!r}, whose leading zero is lost: codes are text, such as {'c' + zeros!r}"
+        elif separator == ";" and dots and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", text) for text in dots):
+            number = dots[0].replace(".", "")
+            found[name] = (
+                f"holds {dots[0]!r}, read as {float(dots[0]):g}; if the point groups thousands, write {number}"
+            )
+    return found
 
 
 def _read_parquet(found: Path, key: str) -> Frame:

@@ -30,7 +30,9 @@ def report(
         f"{path}: {len(frame):,} rows, {len(frame.columns):,} columns",
         *_left_out(frame, columns, wanted, chosen),
     ]
-    doubts = _doubts(columns, wanted, y, classes)
+    used = {column.name for column in [*columns, *wanted]}
+    said = [f"{name!r} {words}" for name, words in frame.attrs.get("doubts", {}).items() if name in used]
+    doubts = said + _doubts(columns, wanted, y, classes)
     if doubts:
         summary.append(f"doubtful: {'; '.join(doubts)}")
     lines = [f"column {column.name!r}: {describe(column)}" for column in columns[:MOST]]

@@ -21,6 +21,7 @@ class Subject(Protocol):
     history: dict[str, list[tuple[int, float]]]  # metric -> (optimizer steps so far, value), e.g. "train/loss"
     data: "Data"
     model: "nn.Module"
+    loss: "nn.Module"
 
     def predict(self, source: "Source") -> "tuple[Tensor, Tensor, Tensor]":
         """Inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""

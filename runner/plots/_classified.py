@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from runner.data import Data, Source, labels_of
 from runner.plots import Subject
+from runner.predicted import probabilities
 
 
 @dataclass(frozen=True)
 class Classified:
     """Examples whose outputs are finite, in their order; without those of no class, such as -100 for padding."""
 
-    index: Tensor  # int64 of shape (n,): which examples of the source
+    index: Tensor  # int64 of shape (n,): which examples of the source, without those whose target is left out
     x: Tensor
     truth: Tensor  # int64 of shape (n,)
     said: Tensor  # int64 of shape (n,)
@@ -25,21 +26,17 @@ class Classified:
 def classify(run: Subject, source: Source) -> Classified:
     """Every example of `source`, by outputs of shape (N, K), or of shape (N, 1) or (N,) for two classes."""
     x, y, outputs = run.predict(source)
-    shares = probabilities(outputs.float().reshape(len(outputs), -1), run.model)
-    labels, finite = labels_of(y, run.data.task).reshape(-1), shares.isfinite().all(1)
-    [index] = torch.where(finite & (labels >= 0))
+    flat = outputs.float().reshape(len(outputs), -1)
+    task = "binary" if flat.shape[1] == 1 else run.data.task
+    loss = getattr(run.loss, "loss", run.loss)  # of one that counts what is left out, torch's own
+    shares = probabilities(run.model, type(loss).__name__, flat, task, getattr(loss, "margin", 1.0))
+    labels = labels_of(y, run.data.task).reshape(-1)
+    counts = labels != run.data.ignored if run.data.ignored is not None else torch.ones_like(labels, dtype=torch.bool)
+    finite = shares.isfinite().all(1)
+    [index] = torch.where(finite & counts)
     truth, (sure, said) = labels[index], shares[index].max(1)
     classes = max(shares.shape[1], len(run.data.classes), int(truth.max()) + 1 if len(truth) else 0)
-    return Classified(index, x[index], truth, said, sure, classes, int((~finite).sum()))
-
-
-def probabilities(outputs: Tensor, model: nn.Module) -> Tensor:
-    """Outputs of shape (N, K) as the probabilities of K classes, of shape (N, 1) as those of two."""
-    last = list(model.modules())[-1]  # a model that ends in its own sigmoid or softmax gives probabilities already
-    if outputs.shape[1] == 1:
-        second = outputs if isinstance(last, nn.Sigmoid) else outputs.sigmoid()
-        return torch.cat([1 - second, second], 1)
-    return outputs if isinstance(last, nn.Softmax) else outputs.softmax(1)
+    return Classified(index, x[index], truth, said, sure, classes, int((counts & ~finite).sum()))
 
 
 def class_names(data: Data, classes: int) -> list[str]:

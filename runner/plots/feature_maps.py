@@ -100,6 +100,8 @@ def _target(data: Data, y: Tensor) -> str:
     if data.task == "regression":
         return f", target {_style.number(float(y))}"
     k = int(labels_of(y.reshape(1), data.task))
+    if k == data.ignored:
+        return ", no class"
     return f", class {data.classes[k] if data.classes else k}"
 
 

@@ -26,6 +26,7 @@ class Portrait:
     history: dict[str, list[tuple[int, float]]]
     data: Data
     model: nn.Module
+    loss: nn.Module
     predicted: "dict[str, Predicted]"  # by part of the data
 
     def predict(self, source: Source) -> "Predicted":
@@ -52,8 +53,8 @@ def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
     data: dict[str, Any] = {
         part: Tensors(*predicted[part][:2]) if part in wanted else _first(source) for part, source in sources.items()
     }
-    model = run.model if run.device.type == "cpu" else host.module(run.model)
-    return Portrait(run.name, run.title, run.history, replace(run.data, **data), model, predicted)
+    model, loss = (m if run.device.type == "cpu" else host.module(m) for m in (run.model, run.loss))
+    return Portrait(run.name, run.title, run.history, replace(run.data, **data), model, loss, predicted)
 
 
 def _size(of: Source | nn.Module) -> float:

@@ -57,11 +57,18 @@ def draw(seed: int) -> Case:
     case.scheduler = _scheduler(rng)
     names = list(goals.METRICS[goal.task])
     case.metrics = rng.sample(names, rng.choice([0, 0, 1, 1, 2]))
+    if goal.task == "regression" and case.loss_name in BECOME_CLASSES:
+        case.metrics = []  # of which the targets, recognized by the loss, take others
     if rng.random() < 0.06:
         case.plots = [rng.choice(PLOTS)]
     return case
 
 
+#: Losses whose targets, numbers here, are classes or labels for a run.
+BECOME_CLASSES = {
+    "BCELoss", "BCEWithLogitsLoss", "MultiLabelSoftMarginLoss", "SoftMarginLoss", "HingeEmbeddingLoss",
+    "CrossEntropyLoss",
+}  # fmt: skip
 PLOTS = ["loss_curve", "confusion_matrix", "examples", "feature_maps", "filters", "fit", "predicted_vs_true"]
 
 

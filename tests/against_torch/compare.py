@@ -103,7 +103,7 @@ def _refused(error: ConfigError, expected: Trained | Exception) -> Outcome:
     text = "; ".join(map(str, each(error)))
     if isinstance(expected, Exception):
         return Outcome(BOTH_REFUSE, text)
-    if not all(map(math.isfinite, expected.steps)):
+    if not all(map(math.isfinite, expected.steps + expected.valid + expected.test)):
         return Outcome(BOTH_REFUSE, text)
     reasons = [refused.reason(str(single)) for single in each(error)]
     return Outcome(LISTED, str(reasons[0])) if all(reasons) else Outcome(UNLISTED, text)

@@ -133,7 +133,7 @@ def _step(case: Case, model: nn.Module, loss: nn.Module, optimizer: Any, group: 
         total = torch.zeros(())
         for pair, weight in zip(group, weights, strict=True):
             share = 1.0 if weight is None or len(group) == 1 else weight / (sum(weights) or 1.0)
-            value = _cost(case, model, loss, pair)[0]
+            value = _cost(case, model, total_of(loss) if weight == 0 else loss, pair)[0]
             (value * share).backward()
             total = total + value.detach() * share
         return total
@@ -147,6 +147,13 @@ def _step(case: Case, model: nn.Module, loss: nn.Module, optimizer: Any, group: 
         nn.utils.clip_grad_value_(model.parameters(), case.trainer["clip_value"])
     optimizer.step()
     return float(total)
+
+
+def total_of(loss: nn.Module) -> nn.Module:
+    """What the loss is of a batch in which nothing counts, whose mean torch would divide by 0."""
+    found = copy.copy(loss)
+    found.reduction = "sum"
+    return found
 
 
 def _weight(loss: nn.Module, pair: Pair) -> float | None:
@@ -197,9 +204,13 @@ def metric(case: Case, spec: Any, output: Tensor, target: Tensor) -> Tensor:
         scores, target = (scores[:, 1] if scores.shape[1:] == (2,) else scores).reshape(-1), target.reshape(-1)
     found = getattr(torchmetrics, name)
     if "task" in inspect.signature(found.__new__).parameters:
-        found = functools.partial(
-            found, task=task, **({"num_classes": output.shape[1]} if task == "multiclass" else {})
-        )
+        told = {**({"num_classes": output.shape[1]} if task == "multiclass" else {}), **told}
+        ignored = case.goal.loss.get("ignore_index", -100)
+        if case.loss_name in ("CrossEntropyLoss", "NLLLoss") and any(
+            (y == ignored).any() for _, y in case.parts.values()
+        ):
+            told = {"ignore_index": ignored, **told}
+        found = functools.partial(found, task=task)
     return _computed(found(**told), scores, target.long())
 
 
