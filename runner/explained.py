@@ -26,6 +26,13 @@ def explained(error: Exception, words: list[str]) -> str:
         return told(error)
     if isinstance(error, OverrideParseException):
         return _unread(str(error.override), str(error).split("\n")[0])
+    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error)):
+        key, value = several.groups()
+        word = shlex.quote(f'{key}="{value}"')
+        return (
+            f"{key}: {value} may be several values: -m sweeps over them, {key}=[{value}] is a list, and one value with"
+            f" a comma has to be in quotes; type {word}"
+        )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])

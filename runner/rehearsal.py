@@ -37,6 +37,7 @@ def check(settings: Settings, data: Data, loss: nn.Module, plan: stack.Stack) ->
     with exact.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
             model = plan.make()
+        model = model.double() if settings.trainer.precision == "fp64" else model
         most = max(FEW, int(LITTLE / work)) if real and _has_users(plan) else FEW
         loss = copy.deepcopy(loss).double() if settings.trainer.precision == "fp64" else loss
         rehearsal = Rehearsal(settings, data, loss, plan, model, most, real)
@@ -149,8 +150,6 @@ class Rehearsal:
         return tensor.to("cpu" if self.real else "meta", torch.float64 if wide else None, copy=True)
 
     def _optimizer(self) -> torch.optim.Optimizer:
-        if self.settings.trainer.precision == "fp64":
-            self.model.double()
         try:
             optimizer = build.optimizer(self.settings.optimizer, self.model)
             build.clip(State(self.model, optimizer), self.settings.trainer)

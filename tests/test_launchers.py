@@ -78,7 +78,7 @@ def test_what_is_recorded_is_typed_again(workplace: Path) -> None:
     words = ("-m", "experiments=bad", "seed=1", "model.knobs.plan='1:raise'", "hydra/launcher=submitit_local")
     fresh(*words, place, cwd=workplace, code=1)
     refused = runner("resume", "last", cwd=workplace, code=2)
-    assert refused.err.startswith("hydra.launcher.submitit_folder: ")
+    assert refused.err.splitlines()[1].startswith("hydra.launcher.submitit_folder: ")
     fresh("resume", "last", place, cwd=workplace, code=1)  # it fails again, in its second run
     assert family(workplace).statuses == ["FAILED"]
 

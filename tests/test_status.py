@@ -14,13 +14,15 @@ from runner import stores
 from tests.command import HANGS, begin, ended, runner
 
 MOODY = """
-import os, time
+import inspect, os, time
 from torch import nn
 
 class Moody(nn.Module):
     steps = looks = 0
 
     def forward(self, x):
+        if any(frame.filename.endswith("rehearsal.py") for frame in inspect.stack(0)):
+            return x  # only tried
         if self.training:
             Moody.steps += 1
             if Moody.steps == 5 and os.environ["MOMENT"] == "saving" and os.environ["ENDS"] == "nan":

@@ -351,14 +351,13 @@ def test_help_of_a_command_is_printed_both_ways(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("words", [("--help",), ("check", "--help"), ("--cfg", "job"), ("check",), ("nonsense",)])
 def test_a_reader_that_goes_away_ends_nothing(words: tuple[str, ...], tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [SCRIPT, *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    process.stdout.close()
-    assert process.stderr is not None
-    errors = process.stderr.read()
-    assert process.wait(240) == (2 if words == ("nonsense",) else 0)
+    command = [SCRIPT, *words]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        errors = process.stderr.read()
+    assert process.returncode == (2 if words == ("nonsense",) else 0)
     assert "BrokenPipe" not in errors
 
 

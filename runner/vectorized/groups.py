@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from runner import lookup
+from runner import host, lookup
 from runner.data import Data, Tensors
 from runner.run import Run
 from runner.stack import Stack
@@ -106,8 +106,8 @@ def _is_ours(module: nn.Module) -> bool:
 
 def _frozen_value(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return value.shape, value.tobytes() if value.dtype != object else repr(value.tolist())
-    return (value.dtype, value.detach().cpu().tolist()) if isinstance(value, Tensor) else value
+        return value.shape, value.tobytes() if value.dtype != object else repr(list(value.flat))
+    return (value.dtype, tuple(value.shape), host.numbers(value)) if isinstance(value, Tensor) else value
 
 
 def _layers(stack: Stack) -> list[Any]:
