@@ -69,7 +69,8 @@ def fit(data: Data, loss: nn.Module | None) -> Data:
 
     For a loss of signs they are -1 and 1. `ignored` is the class that the loss leaves out.
     """
-    return replace(_fitted(data, loss), ignored=_ignored(data, loss))
+    fitted, ignored = _fitted(data, loss), _ignored(data, loss)
+    return fitted if fitted.ignored == ignored else replace(fitted, ignored=ignored)
 
 
 def _ignored(data: Data, loss: nn.Module | None) -> int | None:

@@ -23,6 +23,13 @@ from runner.run import Run
 from runner.settings import Checkpoint, Model, Settings, Trainer
 
 
+@pytest.fixture(autouse=True)
+def own_store() -> Iterator[None]:
+    """MLflow puts the store that it is told into the environment, where the next test's commands would find it."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow store. To make one takes seconds, to copy it nothing."""

@@ -221,11 +221,11 @@ def evaluated(place: Place) -> str:
 
 def served(place: Place) -> str:
     """What MLflow serves, what runner.load gives and what predict writes are one."""
-    import mlflow.pyfunc
     import numpy as np
     import torch
 
     import runner
+    from runner import logged_model
 
     apart = 0.0
     for study, more in (("digits_cnn", WORDS[1:4]), ("diabetes", ("trainer.epochs=3", "plots=[]"))):
@@ -240,10 +240,13 @@ def served(place: Place) -> str:
         place.runner("predict", run_id, f"inputs={study}.npy", f"output={study}-out.npy")
         predicted = np.load(place.folder / f"{study}-out.npy")
         uri = place.tags(run_id)["runner.logged_model"]
-        mlflow.set_tracking_uri(place.uri)
-        served = mlflow.pyfunc.load_model(uri)
-        dtype = served.metadata.signature.inputs.input_types()[0]
-        output = np.asarray(served.predict(x.astype(dtype)))
+        with logged_model.quiet():
+            import mlflow.pyfunc
+
+            mlflow.set_tracking_uri(place.uri)
+            served = mlflow.pyfunc.load_model(uri)
+            dtype = served.metadata.signature.inputs.input_types()[0]
+            output = np.asarray(served.predict(x.astype(dtype)))
         apart = max(apart, float(abs(predicted - loaded).max()), float(abs(output - loaded).max()) / abs(loaded).max())
         assert apart < 1e-5, f"{study}: loaded {loaded[0]}, predicted {predicted[0]}, served {output[0]}"
     return f"at most {apart:.1g} apart"

@@ -319,7 +319,7 @@ def command(launcher: str) -> Callable[..., Done]:
 SWEEP = ("-m", "experiments=study", "seed=1,2,3", "sweep.plots=false")
 
 
-@pytest.mark.parametrize("launcher", ["one_by_one", "vectorized", "joblib"])
+@pytest.mark.parametrize("launcher", ["one_by_one", "vectorized"])
 def test_jobs_of_a_sweep_keep_their_code(workplace: Path, launcher: str) -> None:
     furnish(workplace, layer=PARTS["layer"])
     further = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
@@ -353,9 +353,7 @@ class Times(nn.Module):
 """
 
 
-@pytest.mark.parametrize(
-    ("code", "launcher"), [("recorded", "one_by_one"), ("recorded", "joblib"), ("current", "basic")]
-)
+@pytest.mark.parametrize(("code", "launcher"), [("recorded", "joblib"), ("current", "basic")])
 def test_a_sweep_goes_on_with_other_code_only_where_it_is_typed(workplace: Path, code: str, launcher: str) -> None:
     furnish(workplace, layer="{experiments.once.Times: {seed: '${seed}'}}")
     (workplace / "experiments" / "once.py").write_text(ONCE)
