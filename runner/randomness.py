@@ -66,7 +66,7 @@ def said(trainer: Trainer) -> int | None:
 
 
 def recorded(trainer: Trainer, tags: dict[str, str]) -> int | None:
-    """The number that a recorded run was trained with: of its tag `threads`, or else of its configuration."""
-    if tags.get("threads", "").isdecimal():
-        return int(tags["threads"])
-    return trainer.threads if isinstance(trainer.threads, int) else None
+    """The number that a recorded run was trained with: of its configuration, or else of its tag `threads`."""
+    if isinstance(trainer.threads, int):
+        return trainer.threads
+    return int(tags["threads"]) if tags.get("threads", "").isdecimal() else None

@@ -89,7 +89,8 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     from runner import environment as here
     from runner.prepare import prepare
 
-    threads = randomness.recorded(settings.trainer, tags)
+    tag = tags.get("threads", "")  # what it really was, whatever the configuration said
+    threads = int(tag) if tag.isdecimal() else randomness.recorded(settings.trainer, tags)
     trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
