@@ -206,7 +206,7 @@ def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | N
         with problems.noted():
             metrics.check(settings.metrics)
         return None
-    x, y = _examples(data.train, settings.trainer.batch_size)
+    x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision == "fp64")
     with problems.noted():
         plan = stack.plan(settings.model.layers, x)
     made = _with_loss(settings, problems, data, loss, plan, y)
@@ -279,11 +279,19 @@ def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
         raise ConfigError(key, f"{value!r} is not one of {', '.join(known)}{did_you_mean(value, known)}")
 
 
-def _examples(source: Source, size: int | None) -> tuple[Tensor, Tensor]:
-    """A batch without values; of one example only if there are no more: that would hide what depends on the batch."""
+def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Tensor]:
+    """A batch without values; of one example only if there are no more: that would hide what depends on the batch.
+
+    moved: the run brings numbers into the model's type, which a plan has in float32.
+    """
     (x, y), total = source[0], len(source)  # type: ignore[arg-type]
     size = min(max(size or total, 2), total)
-    return tuple(torch.empty((size, *t.shape), dtype=t.dtype, device="meta") for t in map(torch.as_tensor, (x, y)))  # type: ignore[return-value]
+
+    def one(t: Tensor) -> Tensor:
+        dtype = torch.float32 if moved and t.is_floating_point() else t.dtype
+        return torch.empty((size, *t.shape), dtype=dtype, device="meta")
+
+    return one(torch.as_tensor(x)), one(torch.as_tensor(y))
 
 
 def _mode(settings: Settings, made: dict[str, Any]) -> str:
