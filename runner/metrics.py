@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import host, lookup
+from runner.conventions import targets_of
 from runner.data import Data, Source, Tensors, evaluation_size, labels_of
 from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
@@ -39,6 +40,12 @@ def build(specs: list[Any], data: Data, loss: nn.Module, output: Tensor, size: i
     size: `trainer.batch_size`, by which the evaluation goes.
     Raises ConfigError for a metric that such outputs and targets cannot have.
     """
+    if specs and targets_of(loss) == "label_sets":
+        raise ConfigError(
+            "metrics[0]",
+            f"{type(loss).__name__} has sets of labels as targets, which no metric reads; leave metrics out, or use"
+            " MultiLabelSoftMarginLoss with 0 and 1 for every label",
+        )
     made: dict[str, Any] = {}
     problems = Problems()
     for i, spec in enumerate(specs):
