@@ -206,7 +206,7 @@ def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | N
         with problems.noted():
             metrics.check(settings.metrics)
         return None
-    x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision == "fp64")
+    x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.noted():
         plan = stack.plan(settings.model.layers, x)
     made = _with_loss(settings, problems, data, loss, plan, y)
@@ -282,7 +282,7 @@ def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
 def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Tensor]:
     """A batch without values; of one example only if there are no more: that would hide what depends on the batch.
 
-    moved: the run brings numbers into the model's type, which a plan has in float32.
+    moved: the run brings numbers into the type that a layer wants, as autocast does; a plan has float32.
     """
     (x, y), total = source[0], len(source)  # type: ignore[arg-type]
     size = min(max(size or total, 2), total)
