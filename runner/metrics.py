@@ -242,11 +242,6 @@ def _from_data(found: Any, data: Data, given: dict[str, Any], key: str, output: 
     return {name: value for name, value in told.items() if name in takes}
 
 
-def _may_hold(source: Source, ignored: int) -> bool:
-    labels = source.y if isinstance(source, Tensors) else getattr(source, "labels", None)
-    return labels is None or labels.is_meta or bool((labels == ignored).any())
-
-
 def _named(found: Any, takes: dict[str, Any]) -> Any:
     return found.__new__ if "task" in takes else found
 
