@@ -14,7 +14,7 @@ def installed(launcher: str) -> bool:
     return importlib.util.find_spec(f"hydra_plugins.hydra_{launcher}_launcher") is not None
 
 
-RAY = pytest.mark.skipif(not installed("ray"), reason="runner[ray] has an environment of its own, see .ci/run")
+RAY = pytest.mark.skipif(not installed("ray"), reason="runner-torch[ray] has an environment of its own, see .ci/run")
 
 
 @pytest.mark.parametrize("launcher", ["submitit_local", pytest.param("ray", marks=RAY)])
@@ -41,7 +41,7 @@ def test_four_jobs_of_which_one_fails_once(launcher: str, workplace: Path) -> No
 @pytest.mark.skipif(installed("ray"), reason="it is not missing")
 def test_a_launcher_that_is_missing_is_told_with_its_remedy(workplace: Path) -> None:
     done = fresh("-m", "seed=1,2", "hydra/launcher=ray", cwd=workplace, code=2)
-    assert done.err == "hydra/launcher: ray is not installed; pip install 'runner[ray]'\n"
+    assert done.err == "hydra/launcher: ray is not installed; pip install 'runner-torch[ray]'\n"
 
 
 FILES = {

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch import nn
 
-from runner import advice, commands, helped, places, screen, specs
+from runner import __version__, advice, commands, helped, places, screen, specs
 from runner.commands import runs
 from runner.data import Data, Tensors
 from runner.errors import ConfigError
@@ -331,7 +331,7 @@ def test_a_column_of_any_name_can_be_the_target(header: str, here: Path) -> None
 
 def test_the_version_is_ours(tmp_path: Path) -> None:
     done = runner("--version", cwd=tmp_path)
-    assert done.out.startswith(f"runner {metadata.version('runner')} (torch {metadata.version('torch')}, mlflow ")
+    assert done.out.startswith(f"runner {__version__} (torch {metadata.version('torch')}, mlflow ")
 
 
 @pytest.mark.parametrize("name", commands.names())
