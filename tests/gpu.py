@@ -294,12 +294,13 @@ def compiled(place: Place) -> str:
 
 def swept(place: Place) -> str:
     """Stacked jobs have the losses of each alone, within what is promised."""
-    base = ("-m", "experiments=linear_regression", "trainer.epochs=20", "optimizer.lr=0.5,0.1,0.02", "plots=[fit]")
+    base = ("-m", "experiments=linear_regression", "trainer.epochs=20", "optimizer.lr=0.5,0.1,0.02")
+    drawn = {"basic": ("plots=[]", "sweep.plots=false"), "vectorized": ("plots=[fit]",)}
     said = []
     for more, allowed in (((), 1e-5), (("trainer.precision=fp64",), 1e-10)):
         found = {}
         for launcher in ("basic", "vectorized"):
-            done = place.trained(*base, *more, f"hydra/launcher={launcher}")
+            done = place.trained(*base, *more, f"hydra/launcher={launcher}", *drawn[launcher])
             assert done.last.split()[2] == "FINISHED", done.out
             if launcher == "vectorized":
                 assert "jobs 0-2 are trained as one program" in done.out, done.out
@@ -321,6 +322,7 @@ def elsewhere(place: Place) -> str:
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
         return "not tried: joblib's launcher is not installed"
     base = ("-m", "experiments=linear_regression", "trainer.epochs=3", "optimizer.lr=0.5,0.1", "plots=[]")
+    base = (*base, "sweep.plots=false")
     basic = place.trained(*base)
     words = (*base, "hydra/launcher=joblib", "hydra.launcher.n_jobs=1", f"device={place.device}")
     joblib = fresh(*words, cwd=place.folder, env=place.env)  # a forked process does not end joblib's workers
