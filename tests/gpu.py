@@ -60,7 +60,8 @@ class Ends(nn.Module):
         self.calls += bool(self.training and not x.is_meta)
         if self.calls == 50 and self.how == "killed" and not Path("killed").exists():
             Path("killed").touch()
-            time.sleep(1)  # until the checkpoint is in the store, on its way in the background
+            while not any(Path("mlruns").glob("*/*/artifacts/checkpoints/last-*")):
+                time.sleep(0.05)  # one is on its way to the store, in the background
             os.kill(os.getpid(), 9)
         if self.calls == 50 and self.how == "memory":
             return x + torch.empty(2**45, dtype=torch.uint8, device=x.device)[0]
@@ -112,11 +113,11 @@ class Place:
 
 def experiments(place: Place) -> str:
     """Every experiment is FINISHED, with all of its plots and with finite predictions."""
-    from tests.command import _context
+    from tests.command import HANGS, _context
 
     process = _context.Process(target=train_all, args=(place.device, str(place.folder), place.env))
     process.start()
-    process.join(240)
+    process.join(HANGS)
     said = (place.folder / "experiments.json").read_text()
     found: dict[str, Any] = json.loads(said)
     assert process.exitcode == 0, f"exit code {process.exitcode} after {', '.join(found)}\n{found.get('error', '')}"
