@@ -51,7 +51,7 @@ FLOORS = [
     ["data"],
     ["words", "keys", "limit", "outputs", "pruners"],
     ["randomness", "lookup", "ranges", "uris", "typed", "conventions"],
-    ["signatures", "origins", "signals", "spool", "ranks"],
+    ["signatures", "origins", "signals", "spool", "journal", "ranks"],
     ["secrets"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
     ["durable", "liveness", "pipes", "cores"],

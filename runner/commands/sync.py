@@ -4,15 +4,20 @@ from runner.context import Context
 from runner.settings import Settings
 
 
-def with_settings(settings: Settings, context: Context) -> int:
+def with_settings(settings: Settings, context: Context, *, forget: str = "") -> int:
     """Deliver every spool of the working directory and of the store; returns 1 if anything is left, 0 otherwise.
 
     `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved.
+
+    forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
-    from runner import spool, stores
+    from runner import settling, spool, stores
     from runner.settling import settle
 
     uri = settings.tracking.uri
+    if forget:
+        print(settling.forget(uri, forget))
+        return 0
     typed = any(word.startswith("tracking.uri=") for word in context.overrides)
     moved = uri if typed and stores.sqlite_path(uri) is None else None
     left = False
