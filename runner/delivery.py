@@ -45,6 +45,7 @@ class Delivery:
         self.client, self.spool, self.asks = client, spool, asks
         self.sent = spool.delivered
         self.refused: list[Exception] = []  # what the store will never take; the entries are in the spool
+        self.lost: list[str] = []  # files that are nowhere any more, in words
         self.ended = False  # whether the store knows how the run has ended
         self._refusals: list[Entry] = []  # of the delivery under way
         self._known: dict[str, tuple[int, set[int]]] = {}  # key -> (first step asked for, those that the store has)
@@ -60,13 +61,13 @@ class Delivery:
         again: what was refused before is told once more, first.
         """
         with _AT_ONCE:
-            before = self.refused.copy()
+            refused, lost = self.refused.copy(), self.lost.copy()
             try:
                 self._deliver(ends, again)
             except Exception:
                 # An answer may have been lost and not the question: all of it is told again, and asked for first.
                 self._known, self._checkpoints, self._points, self._named = {}, {}, [], []
-                self.refused, self._refusals = before, []
+                self.refused, self.lost, self._refusals = refused, lost, []
                 self.asks, self.sent = True, self.spool.delivered
                 raise
 
@@ -138,7 +139,11 @@ class Delivery:
             self._refuse(entry, error)
 
     def _put(self, entry: Entry) -> None:
-        folder = self.spool.files(entry)
+        try:
+            folder = self.spool.files(entry)
+        except FileNotFoundError as error:  # there is nothing to try again
+            self.lost.append(str(error))
+            return
         if folder is None:
             return
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
@@ -184,8 +189,9 @@ class Delivery:
     def _end(self, entry: Entry) -> None:
         self._flush()
         status, reason = entry["end"], entry["reason"]
-        if self.refused and status == "FINISHED":  # a run whose record is incomplete has failed, however well trained
-            status, reason = "FAILED", f"{type(self.refused[0]).__name__}: {self.refused[0]}"
+        wrong = self.lost + [f"{type(error).__name__}: {error}" for error in self.refused]
+        if wrong and status == "FINISHED":  # a run whose record is incomplete has failed, however well trained
+            status, reason = "FAILED", wrong[0]
         self._named.append(Named(entry, {**entry.get("tags", {}), "runner.status_reason": reason[:5000]}))
         self._flush()
         error = _refusal(partial(self.client.set_terminated, self.spool.run_id, status, entry["at"]))

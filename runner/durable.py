@@ -63,7 +63,7 @@ def demand(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
         raise OSError(
-            28, f"no space left in {folder}: {size / 1e6:,.1f} MB are to be written, {free / 1e6:,.1f} MB are free"
+            28, f"no space left in {folder}: {size / 1e6:,.3f} MB are to be written, {free / 1e6:,.3f} MB are free"
         )
 
 
@@ -117,8 +117,8 @@ def reason(error: BaseException) -> str | None:
     """The disk's part in an error, in one line; None if it has none."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in DISK:
-            place = f": {cause.filename}" if cause.filename else ""
-            return f"{cause.strerror}{place}"
+            path = cause.filename2 or cause.filename
+            return f"{cause.strerror}: {path}" if path else str(cause.strerror)
         if isinstance(cause, sqlite3.Error) and is_full(cause):
             return "no space left for the tracking store"
     return None

@@ -10,11 +10,12 @@ from runner.lookup import ConfigError
 
 @dataclass
 class Settled:
-    """What became of a spool; `left` says that there is still something in it."""
+    """What became of a spool; `left` says that there is still something in it, `lost` that not all of it was there."""
 
     run_id: str
     left: bool
     said: str
+    lost: bool = False
 
 
 def settle(folder: Path, uri: str | None = None) -> Settled:
@@ -31,9 +32,9 @@ def settle(folder: Path, uri: str | None = None) -> Settled:
     if taken is None:
         return Settled(folder.name, True, "its process is still at it")
     try:
-        said = _deliver(taken, _store(taken, uri)) if _header(taken) else "nothing was in it"
+        said, lost = _deliver(taken, _store(taken, uri)) if _header(taken) else ("nothing was in it", [])
         taken.remove()
-        return Settled(folder.name, False, said)
+        return Settled(folder.name, False, "; ".join([said, *lost]), bool(lost))
     except (MlflowException, OSError, ConfigError, _Left) as error:
         return Settled(folder.name, True, stores.why(error))
     finally:
@@ -78,7 +79,8 @@ def _store(taken: spool.Spool, uri: str | None) -> str:
     return own if path is not None or uri is None else uri
 
 
-def _deliver(taken: spool.Spool, uri: str) -> str:
+def _deliver(taken: spool.Spool, uri: str) -> tuple[str, list[str]]:
+    """What was done, and what could not be, for its files are gone."""
     client = stores.open_store(uri)
     reconcile.reconcile(client)
     run = client.get_run(taken.run_id)
@@ -92,4 +94,5 @@ def _deliver(taken: spool.Spool, uri: str) -> str:
         why = leftover.refusal(taken.run_id, stores.first_line(delivery.refused[0]))
         raise _Left(f"{uri} refuses a part of it, which is kept in {taken.folder}: {why}")
     status = client.get_run(taken.run_id).info.status
-    return f"delivered to {uri}, {status}" + ("" if own else "; only the points, since it was continued elsewhere")
+    points = "" if own else "; only the points, since it was continued elsewhere"
+    return f"delivered to {uri}, {status}{points}", delivery.lost

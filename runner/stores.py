@@ -194,6 +194,7 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
 def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # pages of SQL, of what is raised as well
 
 
 def first_line(error: Exception) -> str:

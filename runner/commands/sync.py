@@ -5,7 +5,7 @@ from runner.settings import Settings
 
 
 def with_settings(settings: Settings, context: Context, *, forget: str = "") -> int:
-    """Deliver every spool of the working directory and of the store; returns 1 if anything is left, 0 otherwise.
+    """Deliver every spool of the working directory and of the store; returns 1 if anything is left or lost.
 
     `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved.
 
@@ -27,6 +27,6 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
         print(f"nothing to deliver: no undelivered runs in {looked}")
     for folder in folders:
         done = settle(folder, moved)
-        left = left or done.left
+        left = left or done.left or done.lost
         print(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}", flush=True)
     return int(left)
