@@ -22,6 +22,14 @@ SAID = 30.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
 #: Of a disk, and of no mistake in a program: no room, a limit for the size of a file, read-only, broken.
 DISK = {*FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+#: What SQLite says of the disk, and of another program that holds a store.
+SQLITE = {
+    sqlite3.SQLITE_FULL: "no space left for the tracking store",
+    sqlite3.SQLITE_IOERR: "the tracking store's disk fails",
+    sqlite3.SQLITE_READONLY: "the tracking store, or its folder, cannot be written",
+    sqlite3.SQLITE_CANTOPEN: "the tracking store, or its folder, cannot be written",
+    sqlite3.SQLITE_BUSY: "another program has locked the tracking store; try again when it is done",
+}
 
 T = TypeVar("T")
 
@@ -118,10 +126,22 @@ def reason(error: BaseException) -> str | None:
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in DISK:
             path = cause.filename2 or cause.filename
-            return f"{cause.strerror}: {path}" if path else str(cause.strerror)
-        if isinstance(cause, sqlite3.Error) and is_full(cause):
-            return "no space left for the tracking store"
+            limit = _limit() if cause.errno == errno.EFBIG else ""
+            return f"{cause.strerror}{limit}" + (f": {path}" if path else "")
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code in SQLITE:
+            return SQLITE[code] + (_limit() if code == sqlite3.SQLITE_IOERR else "")
     return None
+
+
+def _limit() -> str:
+    """The limit for the size of a file that this process has, in words; "" if it has none."""
+    try:
+        import resource
+    except ImportError:  # there is none on Windows
+        return ""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return "" if most == resource.RLIM_INFINITY else f" (ulimit -f allows files of {most:,} bytes)"
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -38,8 +38,8 @@ def open_store(uri: str) -> "MlflowClient":
         if path is None:
             return MlflowClient(uri, uri)
         return _open_sqlite(path)
-    except (MlflowException, sqlite3.Error) as error:
-        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
+    except (MlflowException, sqlite3.Error, OSError) as error:
+        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {why(error)}") from error
 
 
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:

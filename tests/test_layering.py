@@ -28,7 +28,7 @@ FLOORS = [
     ["ready", "exports"],
     ["recorded_code"],
     ["recall", "drift"],
-    ["tracking", "tracker", "settling", "delivery", "reconcile", "stores", "bulk"],
+    ["tracking", "tracker", "settling", "leftover", "delivery", "reconcile", "stores", "bulk"],
     ["prepare"],
     ["checks", "schema"],
     ["rehearsal"],
