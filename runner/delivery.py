@@ -49,7 +49,8 @@ class Delivery:
         self.ended = False  # whether the store knows how the run has ended
         self._refusals: list[Entry] = []  # of the delivery under way
         self._known: dict[str, tuple[int, set[int]]] = {}  # key -> (first step asked for, those that the store has)
-        self._checkpoints: dict[str, list[dict[str, Any]]] = {}  # name -> those that the store has, newest first
+        # name -> those that the store has, newest first; of a name that is not here it is asked
+        self._checkpoints: dict[str, list[dict[str, Any]]] = {} if asks else {"last": [], "best": []}
         # What is told together, since every call takes its time: points, and the tags of files that are there.
         self._points: list[Any] = []
         self._named: list[Named] = []
@@ -176,7 +177,7 @@ class Delivery:
         """The checkpoints of this name that the run's tags name and that are there, newest first."""
         if name not in self._checkpoints:
             run_id = self.spool.run_id
-            tags = self.client.get_run(run_id).data.tags if self.asks else {}
+            tags = self.client.get_run(run_id).data.tags
             named = json.loads(tags.get(f"checkpoint.{name}.kept", "[]"))
             self._checkpoints[name] = [
                 one
