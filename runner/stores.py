@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,17 +38,35 @@ def open_store(uri: str) -> "MlflowClient":
         if path is None:
             return MlflowClient(uri, uri)
         return _open_sqlite(path)
-    except (MlflowException, sqlite3.Error) as error:
-        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
+    except (MlflowException, sqlite3.Error, OSError) as error:
+        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {why(error)}") from error
 
 
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
-    """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there."""
-    here = _local(client, run_id) if place else None
-    if here is None or place is None:
+    """The files of `folder` as artifacts in `place`. On a local disk each is whole, or as it was before.
+
+    Those of a place of their own, as checkpoints have it, outlive a loss of power.
+    """
+    here = _local(client, run_id)
+    if here is None:
         client.log_artifacts(run_id, str(folder), place)
-    else:
+    elif place is not None:
         durable.publish(sorted(folder.iterdir()), here / place)
+    else:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            target = here / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            durable.write(target, path.read_bytes(), lasting=False)
+
+
+def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None]) -> bool:
+    """Whether the artifacts in `place` have files of these names and sizes; None stands for any size."""
+    here = _local(client, run_id)
+    if here is not None:
+        found = {path.name: path.stat().st_size for path in (here / place).glob("*")}
+    else:
+        found = {Path(file.path).name: file.file_size for file in client.list_artifacts(run_id, place)}
+    return all(name in found and (None in (size, found[name]) or size == found[name]) for name, size in sizes.items())
 
 
 def delete(client: "MlflowClient", run_id: str, place: str) -> None:
@@ -175,7 +194,13 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
 def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # pages of SQL, of what is raised as well
 
 
 def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
+
+
+def why(error: Exception) -> str:
+    """What keeps a store from answering, in one line: the disk's part in it, or the first line of what it says."""
+    return durable.reason(error) or first_line(error)
