@@ -5,9 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runner import stores
+from runner import served, stores
 from runner.bulk import insert
-from runner.spool import Entry, Spool
+from runner.spool import Entry, Lost, Spool
+from runner.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,6 +34,7 @@ class Delivery:
         self.client, self.spool, self.asks = client, spool, asks
         self.sent = spool.delivered
         self.refused: list[Exception] = []  # what the store will never take
+        self.patience = Patience()
         self._known: dict[str, set[int]] = {}  # key -> steps that the store has
         # What is told together, since every call takes its time: points, and the tags of files that are there.
         self._points: list[Any] = []
@@ -103,19 +105,23 @@ class Delivery:
         if self._tags.keys() & entry["tags"].keys():
             self._flush()
 
-        def send() -> None:
-            folder = self.spool.files(entry)
-            if folder is not None:
-                stores.put(self.client, self.spool.run_id, folder, entry["to"])
-                self._tags.update(entry["tags"])
+        self._try(partial(self._send, entry))
 
-        self._try(send)
+    def _send(self, entry: Entry) -> None:
+        folder, run_id = self.spool.files(entry), self.spool.run_id
+        if folder is None:
+            return
+        if "model" in entry:
+            self._tags |= served.put(self.client, run_id, folder, entry["model"], self.patience)
+        else:
+            stores.put(self.client, run_id, folder, entry["to"], self.patience)
+            self._tags |= entry["tags"]
 
     def _delete(self, places: list[str]) -> None:
         """What no tag names any more."""
         self._flush()
         for place in places:
-            self._try(partial(stores.delete, self.client, self.spool.run_id, place))
+            self._try(partial(stores.delete, self.client, self.spool.run_id, place, self.patience))
 
     def _end(self, entry: Entry) -> None:
         status, reason = entry["end"], entry["reason"]
@@ -156,9 +162,12 @@ class Delivery:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the same will be refused again: it is what was said that is wrong, and not the moment."""
+    """Whether the same will be refused again: it is what was said that is wrong, and not the moment.
+
+    Refusals are named here. All else is tried again: each kind of store has exceptions of its own.
+    """
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
         return bool(error.error_code == "INVALID_PARAMETER_VALUE")
-    return isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
+    return isinstance(error, Lost | UnicodeEncodeError)

@@ -25,6 +25,10 @@ class ConfigErrors(ConfigError):
         return "\n".join(map(told, self.errors))
 
 
+class Unreachable(RuntimeError):
+    """A tracking store did not hand over what it has."""
+
+
 class OutOfMemory(RuntimeError):
     """The memory of the device was not enough for a step."""
 

@@ -22,8 +22,6 @@ def settle(folder: Path, uri: str | None = None) -> Settled:
 
     uri: of a server that has moved; otherwise the store that the spool was written for.
     """
-    from mlflow.exceptions import MlflowException
-
     taken = spool.take(folder)
     if taken is None:
         return Settled(folder.name, True, "its process is still at it")
@@ -31,8 +29,10 @@ def settle(folder: Path, uri: str | None = None) -> Settled:
         said = _deliver(taken, _store(taken, uri)) if taken.header else "nothing was in it"
         taken.remove()
         return Settled(folder.name, False, said)
-    except (MlflowException, OSError, ConfigError, _Left) as error:
-        return Settled(folder.name, True, stores.first_line(error))
+    except _Left as left:
+        return Settled(folder.name, True, str(left))
+    except Exception as error:  # of any kind: each store's library has its own
+        return Settled(folder.name, True, stores.reason(error))
     finally:
         taken.release()
 

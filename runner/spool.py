@@ -11,6 +11,7 @@ from typing import Any
 
 #: One thing to deliver: {"points": [[key, value, milliseconds, step], ...]}, {"params": {}}, {"end": status, ...} or
 #: {"files": id, "from": folder, "to": artifact folder, "tags": {}}; the tags are written after the files.
+#: With "model": step, the files are an MLflow model.
 Entry = dict[str, Any]
 
 #: Beyond so many bytes a file of which everything was delivered is begun anew.
@@ -23,6 +24,10 @@ class Undelivered(Exception):
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Lost(FileNotFoundError):
+    """Files that are to be delivered are there no more."""
 
 
 def place(uri: str) -> Path:
@@ -114,12 +119,12 @@ class Spool:
         shutil.rmtree(self._files(entry), ignore_errors=True)
 
     def files(self, entry: Entry) -> Path | None:
-        """Where the files of an entry are; None if newer ones take their place. Raises FileNotFoundError if lost."""
+        """Where the files of an entry are; None if newer ones take their place. Raises Lost if there are none."""
         kept = self._files(entry)
         if kept.exists():
             return kept if any(kept.iterdir()) else None
         if not Path(entry["from"]).is_dir():
-            raise FileNotFoundError(f"the files for {entry['to'] or 'the run'} are gone: {entry['from']}")
+            raise Lost(f"the files for {entry['to'] or 'the run'} are gone: {entry['from']}")
         return Path(entry["from"])
 
     def release(self) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import durable
+from runner import durable, transfer
 from runner.lookup import ConfigError
+from runner.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +31,7 @@ def open_store(uri: str) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
 
     _quiet()  # after MLflow is loaded, which sets it up to talk
+    transfer.install()
     path = sqlite_path(uri)
     if "://" not in uri and uri != "databricks":
         raise ConfigError("tracking.uri", f"{uri!r} is not a URI; expected sqlite:///file.db or http://host:port")
@@ -41,21 +43,36 @@ def open_store(uri: str) -> "MlflowClient":
         raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
 
 
-def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
-    """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there."""
-    here = _local(client, run_id) if place else None
-    if here is None or place is None:
-        client.log_artifacts(run_id, str(folder), place)
+def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, patience: Patience) -> None:
+    """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there.
+
+    Raises whatever the store's own library raises.
+    """
+    here = local(client, run_id)
+    if here is None:
+        transfer.run(lambda: client.log_artifacts(run_id, str(folder), place), patience)
+    elif place is None:
+        client.log_artifacts(run_id, str(folder))
     else:
         durable.publish(sorted(folder.iterdir()), here / place)
 
 
-def delete(client: "MlflowClient", run_id: str, place: str) -> None:
-    """Delete the artifacts in `place`, if this kind of store can."""
+def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:
+    """Delete the artifacts in `place`. What a store elsewhere cannot or may not delete stays."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    with contextlib.suppress(NotImplementedError):
-        get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
+    repository = get_artifact_repository(_artifact_uri(client, run_id), client.tracking_uri)
+
+    def remove() -> None:
+        # One by one: stores of older MLflows delete whatever begins with the name, and best-10 begins with best-1.
+        for file in repository.list_artifacts(place):
+            with contextlib.suppress(Exception):
+                repository.delete_artifacts(file.path)
+
+    if local(client, run_id) is None:
+        transfer.run(remove, patience)
+    else:
+        repository.delete_artifacts(place)
 
 
 #: SQLite file -> (inode, client): every job of a sweep opens the store that the one before has opened.
@@ -73,13 +90,19 @@ def know(run_id: str, artifact_uri: str) -> None:
     _artifact_uris[run_id] = artifact_uri
 
 
-def _local(client: "MlflowClient", run_id: str) -> Path | None:
+def _artifact_uri(client: "MlflowClient", run_id: str) -> str:
+    uri = _artifact_uris.get(run_id)
+    if uri is None:
+        uri = str(client.get_run(run_id).info.artifact_uri)
+        know(run_id, uri)
+    return uri
+
+
+def local(client: "MlflowClient", run_id: str) -> Path | None:
     """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    if run_id not in _artifact_uris:
-        know(run_id, client.get_run(run_id).info.artifact_uri)
-    uri = _artifact_uris[run_id]
+    uri = _artifact_uri(client, run_id)
     return Path(local_file_uri_to_path(uri)) if uri.startswith(("file:", "/")) else None
 
 
@@ -179,3 +202,11 @@ def _quiet() -> None:
 
 def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
+
+
+def reason(error: Exception) -> str:
+    """The first line of an error, with its kind where that says more."""
+    from mlflow.exceptions import MlflowException
+
+    plain = isinstance(error, MlflowException | OSError | RuntimeError | ConfigError) and first_line(error)
+    return first_line(error) if plain else f"{type(error).__name__}: {first_line(error)}".rstrip(": ")

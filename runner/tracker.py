@@ -12,10 +12,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import entries, reconcile, stores
+from runner import entries, reconcile, secrets, stores
 from runner.delivery import CHUNK, Delivery
 from runner.entries import End, Noted
-from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
+from runner.events import Epoch, Event, Finished, Kept, Served, Snapshot, Step
 from runner.spool import Entry, Spool, Undelivered
 
 if TYPE_CHECKING:
@@ -96,22 +96,39 @@ class Tracker:
         """
         self._noted.append((End(status, reason), time.time()))
         self._closing = time.monotonic() + (CLOSING if status != "KILLED" else 0.0)
+        if status == "KILLED":
+            self.stop_when(lambda: True)
         self._send()
         if self._worker.ident is None:
             self._worker.start()
-        self._worker.join()
+        stop = self._joined()
         _open.discard(self)
         if self._silent is None and not self._held:
             self._spool.remove()
         self._spool.release()
         error = self._error or next(iter(self._delivery.refused), None)
         if self._silent is not None:
-            raise Undelivered(status, self._undelivered(status)) from error
+            raise Undelivered(status, self._undelivered(status)) from stop or error
         if error is not None:
             raise error
 
+    def stop_when(self, stops: Callable[[], Any]) -> None:
+        """From the time that `stops()` is true, files that are on their way have a few seconds; then they are kept."""
+        self._delivery.patience.stops = stops
+
+    def _joined(self) -> BaseException | None:
+        """Wait for the end of the background. An interruption makes it short; it is returned."""
+        stop: BaseException | None = None
+        while self._worker.is_alive():
+            try:
+                self._worker.join()
+            except BaseException as error:
+                stop = error
+                self.stop_when(lambda: True)
+        return stop
+
     def _undelivered(self, status: str) -> str:
-        why = stores.first_line(self._silent or Exception())
+        why = secrets.masked(stores.reason(self._silent or Exception()))
         return (
             f"run {self.run_id} is {status}, but the store does not know all of it: {why}\n"
             f"the rest is kept in {self._spool.folder}; to deliver it, in this directory: runner sync"
@@ -219,6 +236,8 @@ class Tracker:
                 yield from self._files(*(self._guarded(self._checkpoint, event) or []))
             elif isinstance(event, Kept):
                 yield from self._files(entries.files(next(self._numbers), event.folder))
+            elif isinstance(event, Served):
+                yield from self._files(entries.model(next(self._numbers), event))
             elif isinstance(event, Finished):
                 self._reason, self._tags = event.reason, event.tags
             elif isinstance(event, End):

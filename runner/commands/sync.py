@@ -1,5 +1,7 @@
 """Deliver what a tracking server could not take."""
 
+import os
+
 from runner.context import Context
 from runner.settings import Settings
 
@@ -9,9 +11,10 @@ def with_settings(settings: Settings, context: Context) -> int:
 
     `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved.
     """
-    from runner import spool, stores
+    from runner import secrets, spool, stores
     from runner.settling import settle
 
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
     uri = settings.tracking.uri
     typed = any(word.startswith("tracking.uri=") for word in context.overrides)
     moved = uri if typed and stores.sqlite_path(uri) is None else None
@@ -23,5 +26,5 @@ def with_settings(settings: Settings, context: Context) -> int:
     for folder in folders:
         done = settle(folder, moved)
         left = left or done.left
-        print(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}", flush=True)
+        print(secrets.masked(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}"), flush=True)
     return int(left)

@@ -1,0 +1,340 @@
+"""Artifacts in a store of their own, which goes away while the tracking store stays: nothing is lost, and sync tells."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from runner import delivery, recall, spool, stores, tracker, tracking, transfer
+from runner.errors import ConfigError, Unreachable
+from runner.events import Kept, Snapshot, Step
+from runner.settling import settle
+from runner.signals import Interrupted
+from runner.spool import Undelivered
+from tests import command
+from tests.line import S3, Line, away, environment
+
+pytest.importorskip("moto", reason="an S3 to test with: pip install -e '.[test]'")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    made = S3()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def line(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    made = Line(s3.port)
+    for name, value in environment(made).items():
+        monkeypatch.setenv(name, value)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def remote(store: str, line: Line) -> str:
+    """A tracking store whose experiment `tests` keeps its artifacts in S3."""
+    stores.open_store(store).create_experiment("tests", artifact_location="s3://runs/tests")
+    return store
+
+
+def checkpoint(folder: Path, step: int, name: str = "last") -> Snapshot:
+    place = folder / f"{name}-{step}"
+    place.mkdir()
+    (place / "weights").write_text(f"of step {step}")
+    (place / "sha256.json").write_text('{"weights": "0"}')
+    return Snapshot(name, step, place)
+
+
+def predictions(folder: Path) -> Kept:
+    place = folder / "kept"
+    place.mkdir()
+    (place / "predictions").write_text("1 2 3")
+    return Kept(place)
+
+
+def train(told: Any, folder: Path, steps: range) -> None:
+    """Tell of steps and, after the last of them, of checkpoints."""
+    for step in steps:
+        told.record(Step(step, torch.tensor(float(step))))
+    told.record(checkpoint(folder, steps[-1]))
+    told.record(checkpoint(folder, steps[-1], "best"))
+
+
+def steps(uri: str, run_id: str) -> list[int]:
+    return [point.step for point in stores.open_store(uri).get_metric_history(run_id, "train/loss")]
+
+
+WHOLE = {
+    "a.txt": b"a",
+    "checkpoints/last-10/weights": b"of step 10",
+    "checkpoints/last-20/weights": b"of step 20",
+    "checkpoints/best-20/weights": b"of step 20",
+    "predictions": b"1 2 3",
+}
+
+
+def assert_whole(uri: str, s3: S3, run_id: str) -> None:
+    files = {name: content for name, content in s3.files(run_id).items() if not name.endswith(".json")}
+    assert files == WHOLE
+    assert steps(uri, run_id) == list(range(1, 21))
+    run = stores.open_store(uri).get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["checkpoint.last"] == "checkpoints/last-20"
+    assert spool.found(uri) == []
+
+
+def test_a_store_of_artifacts_that_is_away_for_two_seconds_loses_nothing(
+    remote: str, s3: S3, line: Line, tmp_path: Path
+) -> None:
+    with tracking.recording(remote, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as told:
+        train(told, tmp_path, range(1, 11))
+        told.drain()
+        with away(line, "refuse", 2):
+            train(told, tmp_path, range(11, 21))
+            told.drain()
+            told.record(predictions(tmp_path))
+            told.drain()
+    assert_whole(remote, s3, told.run_id)
+
+
+def left_behind(uri: str, line: Line, folder: Path, mode: str) -> tuple[str, str]:
+    """The id of a run whose store of artifacts goes away for good, and what is said of it."""
+    run_id = ""
+    try:
+        with tracking.recording(uri, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as told:
+            run_id = told.run_id
+            train(told, folder, range(1, 11))
+            told.drain()
+            line.mode = mode
+            train(told, folder, range(11, 21))
+            told.record(predictions(folder))
+            told.drain()
+    except Undelivered as error:
+        return run_id, str(error)
+    raise AssertionError("it was delivered")
+
+
+@pytest.mark.parametrize("mode", ["refuse", "503", "403"])
+def test_what_a_store_of_artifacts_does_not_take_is_in_the_spool_and_synchronized(
+    remote: str, s3: S3, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    monkeypatch.setattr(tracker, "CLOSING", 0.1)
+    run_id, message = left_behind(remote, line, tmp_path, mode)
+    assert "runner sync" in message
+    shutil.rmtree(tmp_path / "kept")  # as the run does when it is closed
+    [folder] = spool.found(remote)
+    content = {path.read_text() for path in folder.rglob("*") if path.parent.parent.name == "files"}
+    assert {"of step 20", "1 2 3"} <= content
+    away = settle(folder)
+    assert away.left
+    assert "\n" not in away.said
+    assert {"refuse": "", "503": "SlowDown", "403": "ExpiredToken"}[mode] in away.said
+    line.mode = "pass"
+    assert not settle(folder).left
+    assert_whole(remote, s3, run_id)
+
+
+def test_were_all_other_exceptions_refusals_the_weights_would_be_gone(
+    remote: str, s3: S3, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: botocore's exceptions are no OSError."""
+    monkeypatch.setattr(delivery, "is_refusal", lambda error: not isinstance(error, OSError))
+    try:
+        run_id, _ = left_behind(remote, line, tmp_path, "503")
+    except Exception as error:
+        assert "SlowDown" in str(error)
+        run_id = str(next(run.run_id for run in stores.rows(remote)))
+    line.mode = "pass"
+    for folder in spool.found(remote):
+        settle(folder)
+    assert "checkpoints/last-20/weights" not in s3.files(run_id)
+
+
+class Strange(Exception):
+    """As azure, gcs and pyarrow have them: of no common kind."""
+
+
+@pytest.fixture
+def strange(store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """A kind of store of its own, `strange:`, which raises what it is given."""
+    from mlflow.store.artifact import artifact_repository_registry as registry
+    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
+
+    given: dict[str, Any] = {"uri": store, "error": None}
+
+    class Repository(LocalArtifactRepository):
+        def __init__(self, artifact_uri: str, *more: Any, **named: Any) -> None:
+            super().__init__(artifact_uri.replace("strange:", "file:"), *more, **named)
+
+        def log_artifacts(self, *arguments: Any, **named: Any) -> None:
+            if given["error"] is not None:
+                raise given["error"]
+            super().log_artifacts(*arguments, **named)
+
+        def delete_artifacts(self, artifact_path: str | None = None) -> None:
+            """As MLflow's first releases did it for S3: whatever begins with the name."""
+            place = Path(self._artifact_dir) / str(artifact_path)
+            for path in place.parent.glob(f"{place.name}*"):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if given["error"] is not None:
+                raise given["error"]
+
+    monkeypatch.setitem(registry.get_registered_artifact_repositories(), "strange", Repository)
+    place = (Path(store.removeprefix("sqlite:///")).parent / "strange").as_uri().replace("file:", "strange:")
+    stores.open_store(store).create_experiment("tests", artifact_location=place)
+    yield given
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Strange("(AuthenticationFailed) Server failed\nto authenticate"), RuntimeError("x"), KeyError("blob"), TypeError(),
+     ValueError("I/O operation on closed file"), ImportError("no pyarrow"), FileNotFoundError("/mnt/hdfs")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_an_exception_of_any_kind_keeps_the_files(
+    strange: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(tracker, "CLOSING", 0.0)
+    run_id = ""
+    with (
+        pytest.raises(Undelivered, match="runner sync"),
+        tracking.recording(strange["uri"], "tests", None, {}, {}, {"a.txt": "a"}) as told,
+    ):
+        run_id = told.run_id
+        strange["error"] = error
+        train(told, tmp_path, range(1, 11))
+    [folder] = spool.found(strange["uri"])
+    left = settle(folder)
+    assert left.left
+    assert left.said
+    assert "\n" not in left.said
+    strange["error"] = None
+    assert not settle(folder).left
+    artifacts = Path(strange["uri"].removeprefix("sqlite:///")).parent / "strange" / run_id / "artifacts"
+    assert (artifacts / "checkpoints" / "last-10" / "weights").read_text() == "of step 10"
+    assert (artifacts / "checkpoints" / "best-10" / "weights").read_text() == "of step 10"
+
+
+@pytest.mark.parametrize("error", [None, PermissionError("s3:DeleteObject"), Strange("not implemented yet")])
+def test_deleting_an_old_checkpoint_takes_no_other_along_and_holds_nothing_up(
+    strange: dict[str, Any], tmp_path: Path, error: Exception | None
+) -> None:
+    with tracking.recording(strange["uri"], "tests", None, {}, {}, {}) as told:
+        told.record(checkpoint(tmp_path, 1, "best"))
+        told.drain()
+        told.record(checkpoint(tmp_path, 10, "best"))
+    artifacts = Path(strange["uri"].removeprefix("sqlite:///")).parent / "strange" / told.run_id / "artifacts"
+    assert (artifacts / "checkpoints" / "best-10" / "weights").read_text() == "of step 10"
+    assert not (artifacts / "checkpoints" / "best-1" / "weights").exists()
+
+
+def test_a_package_that_is_missing_is_said_before_work_starts(remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from runner import artifacts
+
+    monkeypatch.setattr(artifacts, "_usable", set())
+    monkeypatch.setitem(__import__("sys").modules, "boto3", None)
+    from mlflow.store.artifact import s3_artifact_repo
+
+    s3_artifact_repo._cached_get_s3_client.cache_clear()
+    with (
+        pytest.raises(ConfigError, match=r"^tracking\.uri: it keeps artifacts in s3:, which needs the package boto3"),
+        tracking.recording(remote, "tests", None, {}, {}, {}),
+    ):
+        raise AssertionError
+    assert stores.rows(remote) == []
+
+
+def test_an_interrupted_run_leaves_a_transfer_that_hangs(
+    remote: str, s3: S3, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "GRACE", 0.2)
+    run_id = ""
+
+    def interrupted() -> None:
+        nonlocal run_id
+        with tracking.recording(remote, "tests", None, {}, {}, {"a.txt": "a"}) as told:
+            run_id = told.run_id
+            train(told, tmp_path, range(1, 11))
+            told.drain()
+            line.mode = "hang"
+            train(told, tmp_path, range(11, 21))
+            told.record(predictions(tmp_path))
+            raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as error:
+        interrupted()
+    assert "runner sync" in str(error.value.__notes__)
+    monkeypatch.setattr(transfer, "_left", False)  # this process does not end here
+    line.mode = "pass"
+    [folder] = spool.found(remote)
+    assert "KILLED" in settle(folder).said
+    assert s3.files(run_id)["checkpoints/last-20/weights"] == b"of step 20"
+
+
+# Whole commands
+
+WORDS = [
+    "experiments=linear_regression", "plots=[]", "checkpoint.every=1", "trainer.epochs=40",
+    "tracking.experiment=tests",
+]  # fmt: skip
+
+
+def arrivals(s3: S3, line: Line, mode: str, name: str) -> None:
+    """Set the mode as soon as a file of this name has arrived."""
+    while not any(name in one["Key"] for one in s3.client.list_objects_v2(Bucket="runs").get("Contents", [])):
+        pass
+    line.mode = mode
+
+
+def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continued(
+    remote: str, s3: S3, line: Line, tmp_path: Path
+) -> None:
+    before = {one["Key"] for one in s3.client.list_objects_v2(Bucket="runs").get("Contents", [])}
+    words = [word.replace("=40", "=100000") for word in WORDS]
+    process = command.begin(*words, cwd=tmp_path, env=environment(line))
+    new: set[str] = set()
+    while not any("last-" in key for key in new):
+        new = {one["Key"] for one in s3.client.list_objects_v2(Bucket="runs").get("Contents", [])} - before
+    run_id = next(iter(new)).split("/")[1]
+    line.mode = "refuse"
+    folder = tmp_path / ".runner" / "spool" / run_id
+    while not list(folder.glob("files/*/state_dict.pt")):
+        assert process.is_alive()
+    os.kill(process.pid, signal.SIGKILL)
+    command.ended(process, tmp_path, -signal.SIGKILL)
+    left = command.runner("sync", cwd=tmp_path, env=environment(line), code=1)
+    assert f"run {run_id}: not delivered: " in left.out
+    assert len(left.out.splitlines()) == 1
+    assert left.err == ""
+    line.mode = "pass"
+    delivered = command.runner("sync", cwd=tmp_path, env=environment(line))
+    assert f"run {run_id}: delivered to" in delivered.out
+    tags = stores.open_store(remote).get_run(run_id).data.tags
+    last = int(tags["checkpoint.last.step"])
+    recorded = steps(remote, run_id)
+    assert recorded == list(range(1, max(recorded) + 1))
+    done = command.runner("resume", run_id, f"trainer.epochs={last + 3}", cwd=tmp_path, env=environment(line))
+    assert f"continues after step {last} " in done.out
+    assert sorted(set(steps(remote, run_id))) == sorted(steps(remote, run_id))
+
+
+def test_a_command_on_a_run_whose_artifacts_are_away_says_so_in_one_line(
+    remote: str, s3: S3, line: Line, tmp_path: Path
+) -> None:
+    run_id = command.runner(*WORDS, cwd=tmp_path, env=environment(line)).run_id
+    with away(line, "refuse", 2):
+        assert recall.text(remote, run_id, "config.yaml"), "asked again, it is there"
+    line.mode = "refuse"
+    done = command.runner("evaluate", run_id, cwd=tmp_path, env=environment(line), code=1)
+    assert f"config.yaml of run {run_id} cannot be fetched: " in done.err
+    assert len(done.err.splitlines()) == 1
+    with pytest.raises(Unreachable):
+        recall.text(remote, run_id, "config.yaml")
