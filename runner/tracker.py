@@ -58,7 +58,8 @@ class Tracker:
         self._wait, self._due, self._closing = AGAIN, 0.0, 0.0
         self._turn = 0.0  # before which points alone are not delivered
         self._reason, self._tags = "", dict[str, str]()
-        self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
+        self._over = threading.Event()  # the background has ended
+        self._worker = threading.Thread(target=self._run, name="tracking", daemon=True)
         _open.add(self)
 
     def begin(self, params: dict[str, str], files: Mapping[str, str | bytes]) -> None:
@@ -95,7 +96,7 @@ class Tracker:
         Raises Undelivered if the store did not answer: everything is in the spool then.
         """
         self._noted.append((End(status, reason), time.time()))
-        self._closing = time.monotonic() + (CLOSING if status != "KILLED" else 0.0)
+        self._closing = CLOSING if status != "KILLED" else 0.0
         if status == "KILLED":
             self.stop_when(lambda: True)
         self._send()
@@ -119,11 +120,11 @@ class Tracker:
     def _joined(self) -> BaseException | None:
         """Wait for the end of the background. An interruption makes it short; it is returned."""
         stop: BaseException | None = None
-        while self._worker.is_alive():
+        while not self._over.is_set():
             try:
-                self._worker.join()
+                self._over.wait()  # and no join: Python takes a thread whose join is interrupted for ended
             except BaseException as error:
-                stop = error
+                stop, self._closing = error, 0.0
                 self.stop_when(lambda: True)
         return stop
 
@@ -138,6 +139,12 @@ class Tracker:
         self._sent = time.monotonic()
         noted, self._noted = self._noted, []
         self._queue.put(noted)
+
+    def _run(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._over.set()
 
     def _work(self) -> None:
         end: End | None = None
@@ -154,7 +161,8 @@ class Tracker:
             for event, _ in noted:
                 if isinstance(event, threading.Event):
                     event.set()
-        while self._silent is not None and time.monotonic() < self._closing:
+        until = time.monotonic() + self._closing  # from now on: what was delivered until here may have taken long
+        while self._silent is not None and time.monotonic() < until:
             time.sleep(0.5)
             self._deliver()
 

@@ -39,15 +39,15 @@ def install() -> None:
     http_artifact_repo.requests = _Requests()
 
 
-def limits(size: int, pace: float = PACE) -> tuple[float, float]:
+def limits(size: int, pace: float | None = None) -> tuple[float, float]:
     """Seconds that a server may take nothing of a file of `size` bytes, and those until it answers afterwards.
 
-    Small files have MLflow's own limit.
+    pace: bytes a second, otherwise PACE. Small files have MLflow's own limit.
     """
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
     usual = float(MLFLOW_HTTP_REQUEST_TIMEOUT.get())
-    answer = usual + size / pace
+    answer = usual + size / (pace or PACE)
     return min(answer, max(usual, PAUSE)), answer
 
 

@@ -1,6 +1,7 @@
 """A line to a server that can be cut, hang, be slow, be late, or answer by itself; and an S3 at its other end."""
 
 import contextlib
+import math
 import socket
 import threading
 import time
@@ -14,14 +15,15 @@ class Line:
     mode: "pass"; "refuse", which cuts what is open as well; "hang", which takes and gives nothing; "503" or "403",
     which S3 answers when it is busy and when a token is too old.
     rate: bytes a second that it takes, of all connections together; 0 for all at once.
-    late: seconds by which an answer is late once so many bytes were taken, or when a file is asked for.
+    stalls: bytes after which it takes no more of a connection.
+    late: seconds by which the answer to a request that holds `of` is late.
     """
 
     def __init__(self, port: int) -> None:
-        self.port, self.rate, self.late, self.large = port, 0.0, 0.0, 1 << 62
-        self.carried = 0  # bytes
+        self.port, self.rate, self.stalls = port, 0.0, math.inf
+        self.late, self.of, self.times = 0.0, b"\0never\0", 0  # times: how often it was late
         self._mode, self._open = "pass", set[socket.socket]()
-        self._taken, self._changed = threading.Lock(), threading.Event()
+        self._taken = threading.Lock()
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.uri = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -59,26 +61,32 @@ class Line:
             elif self.mode == "pass":
                 with socket.create_connection(("127.0.0.1", self.port)) as other:
                     self._open.add(other)
-                    threading.Thread(target=self._answers, args=(other, one), daemon=True).start()
-                    self._questions(one, other)
+                    due = threading.Event()  # the next answer is a late one
+                    threading.Thread(target=self._answers, args=(other, one, due), daemon=True).start()
+                    self._questions(one, other, due)
         _cut(one)
         self._open.discard(one)
 
-    def _questions(self, one: socket.socket, other: socket.socket) -> None:
+    def _questions(self, one: socket.socket, other: socket.socket, due: threading.Event) -> None:
+        taken = 0
         while data := one.recv(1 << 16):
-            self.carried += len(data)
+            taken += len(data)
+            while taken > self.stalls and one in self._open:
+                time.sleep(0.05)
+            if self.of in data:
+                due.set()
             if self.rate:
                 with self._taken:
                     time.sleep(len(data) / self.rate)
             other.sendall(data)
 
-    def _answers(self, other: socket.socket, one: socket.socket) -> None:
+    def _answers(self, other: socket.socket, one: socket.socket, due: threading.Event) -> None:
         with contextlib.suppress(OSError):
-            before = self.carried
             while data := other.recv(1 << 16):
-                if self.late and (self.carried - before > self.large or len(data) > self.large):
+                if due.is_set():
+                    due.clear()
+                    self.times += 1
                     time.sleep(self.late)
-                before = self.carried
                 one.sendall(data)
         _cut(one)
         self._open.discard(other)
@@ -118,10 +126,12 @@ class S3:
 
         return boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self.port}", **KEYS)
 
+    def names(self) -> set[str]:
+        return {one["Key"] for one in self.client.list_objects_v2(Bucket="runs").get("Contents", [])}
+
     def files(self, run_id: str) -> dict[str, bytes]:
         """The run's artifacts by name, of whatever experiment."""
-        found = self.client.list_objects_v2(Bucket="runs").get("Contents", [])
-        mine = [key for key in (one["Key"] for one in found) if f"/{run_id}/artifacts/" in key]
+        mine = [key for key in self.names() if f"/{run_id}/artifacts/" in key]
         read = self.client.get_object
         return {key.partition("/artifacts/")[2]: read(Bucket="runs", Key=key)["Body"].read() for key in mine}
 

@@ -1,8 +1,10 @@
-"""Artifacts in a store of their own, which goes away while the tracking store stays: nothing is lost, and sync tells."""
+"""Artifacts in a store of their own that goes away while the tracking store stays: nothing is lost, and sync works."""
 
 import os
+import re
 import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -147,11 +149,9 @@ def test_were_all_other_exceptions_refusals_the_weights_would_be_gone(
 ) -> None:
     """Negative control: botocore's exceptions are no OSError."""
     monkeypatch.setattr(delivery, "is_refusal", lambda error: not isinstance(error, OSError))
-    try:
-        run_id, _ = left_behind(remote, line, tmp_path, "503")
-    except Exception as error:
-        assert "SlowDown" in str(error)
-        run_id = str(next(run.run_id for run in stores.rows(remote)))
+    with pytest.raises(Exception, match="SlowDown"):
+        left_behind(remote, line, tmp_path, "503")
+    [run_id] = [run.run_id for run in stores.rows(remote)]
     line.mode = "pass"
     for folder in spool.found(remote):
         settle(folder)
@@ -163,7 +163,7 @@ class Strange(Exception):
 
 
 @pytest.fixture
-def strange(store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def strange(store: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """A kind of store of its own, `strange:`, which raises what it is given."""
     from mlflow.store.artifact import artifact_repository_registry as registry
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
@@ -190,7 +190,7 @@ def strange(store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, A
     monkeypatch.setitem(registry.get_registered_artifact_repositories(), "strange", Repository)
     place = (Path(store.removeprefix("sqlite:///")).parent / "strange").as_uri().replace("file:", "strange:")
     stores.open_store(store).create_experiment("tests", artifact_location=place)
-    yield given
+    return given
 
 
 @pytest.mark.parametrize(
@@ -203,15 +203,16 @@ def test_an_exception_of_any_kind_keeps_the_files(
     strange: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(tracker, "CLOSING", 0.0)
-    run_id = ""
-    with (
-        pytest.raises(Undelivered, match="runner sync"),
-        tracking.recording(strange["uri"], "tests", None, {}, {}, {"a.txt": "a"}) as told,
-    ):
-        run_id = told.run_id
-        strange["error"] = error
-        train(told, tmp_path, range(1, 11))
+
+    def broken() -> None:
+        with tracking.recording(strange["uri"], "tests", None, {}, {}, {"a.txt": "a"}) as told:
+            strange["error"] = error
+            train(told, tmp_path, range(1, 11))
+
+    with pytest.raises(Undelivered, match="runner sync"):
+        broken()
     [folder] = spool.found(strange["uri"])
+    run_id = folder.name
     left = settle(folder)
     assert left.left
     assert left.said
@@ -279,62 +280,68 @@ def test_an_interrupted_run_leaves_a_transfer_that_hangs(
     assert s3.files(run_id)["checkpoints/last-20/weights"] == b"of step 20"
 
 
+def test_a_second_interruption_while_a_run_waits_for_its_store_loses_nothing(
+    remote: str, s3: S3, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transfer, "GRACE", 0.2)
+    before = signal.signal(signal.SIGUSR1, lambda *_: (_ for _ in ()).throw(Interrupted(signal.SIGINT)))
+
+    def waiting() -> None:
+        with tracking.recording(remote, "tests", None, {}, {}, {}) as told:
+            line.mode = "hang"
+            train(told, tmp_path, range(1, 11))
+            threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
+
+    try:
+        with pytest.raises(Undelivered, match="is FINISHED"):
+            waiting()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    monkeypatch.setattr(transfer, "_left", False)
+    line.mode = "pass"
+    [folder] = spool.found(remote)
+    assert "FINISHED" in settle(folder).said
+    assert s3.files(folder.name)["checkpoints/last-10/weights"] == b"of step 10"
+
+
 # Whole commands
-
-WORDS = [
-    "experiments=linear_regression", "plots=[]", "checkpoint.every=1", "trainer.epochs=40",
-    "tracking.experiment=tests",
-]  # fmt: skip
-
-
-def arrivals(s3: S3, line: Line, mode: str, name: str) -> None:
-    """Set the mode as soon as a file of this name has arrived."""
-    while not any(name in one["Key"] for one in s3.client.list_objects_v2(Bucket="runs").get("Contents", [])):
-        pass
-    line.mode = mode
 
 
 def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continued(
-    remote: str, s3: S3, line: Line, tmp_path: Path
+    remote: str, s3: S3, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {one["Key"] for one in s3.client.list_objects_v2(Bucket="runs").get("Contents", [])}
-    words = [word.replace("=40", "=100000") for word in WORDS]
-    process = command.begin(*words, cwd=tmp_path, env=environment(line))
-    new: set[str] = set()
-    while not any("last-" in key for key in new):
-        new = {one["Key"] for one in s3.client.list_objects_v2(Bucket="runs").get("Contents", [])} - before
-    run_id = next(iter(new)).split("/")[1]
+    known = s3.names()
+    words = ["experiments=linear_regression", "plots=[]", "tracking.experiment=tests", "checkpoint.every=1"]
+    process = command.begin(*words, "trainer.epochs=1000000", cwd=tmp_path)
+    while not any("last-" in name for name in s3.names() - known):
+        assert process.is_alive()
+    run_id = next(iter(s3.names() - known)).split("/")[1]
     line.mode = "refuse"
     folder = tmp_path / ".runner" / "spool" / run_id
     while not list(folder.glob("files/*/state_dict.pt")):
         assert process.is_alive()
     os.kill(process.pid, signal.SIGKILL)
     command.ended(process, tmp_path, -signal.SIGKILL)
-    left = command.runner("sync", cwd=tmp_path, env=environment(line), code=1)
+    left = command.runner("sync", cwd=tmp_path, code=1)
     assert f"run {run_id}: not delivered: " in left.out
     assert len(left.out.splitlines()) == 1
     assert left.err == ""
     line.mode = "pass"
-    delivered = command.runner("sync", cwd=tmp_path, env=environment(line))
-    assert f"run {run_id}: delivered to" in delivered.out
-    tags = stores.open_store(remote).get_run(run_id).data.tags
-    last = int(tags["checkpoint.last.step"])
+    settled = settle(folder)
+    assert not settled.left, settled.said
+    last = int(stores.open_store(remote).get_run(run_id).data.tags["checkpoint.last.step"])
     recorded = steps(remote, run_id)
     assert recorded == list(range(1, max(recorded) + 1))
-    done = command.runner("resume", run_id, f"trainer.epochs={last + 3}", cwd=tmp_path, env=environment(line))
+    assert last >= max(recorded) - 1
+    done = command.runner("resume", run_id, f"trainer.epochs={last + 3}", cwd=tmp_path)
     assert f"continues after step {last} " in done.out
-    assert sorted(set(steps(remote, run_id))) == sorted(steps(remote, run_id))
-
-
-def test_a_command_on_a_run_whose_artifacts_are_away_says_so_in_one_line(
-    remote: str, s3: S3, line: Line, tmp_path: Path
-) -> None:
-    run_id = command.runner(*WORDS, cwd=tmp_path, env=environment(line)).run_id
-    with away(line, "refuse", 2):
-        assert recall.text(remote, run_id, "config.yaml"), "asked again, it is there"
+    assert steps(remote, run_id) == list(range(1, last + 4))
+    # And read from there, which fails in one line and otherwise waits a little.
+    with away(line, "refuse", 1):
+        assert recall.text(remote, run_id, "config.yaml")
     line.mode = "refuse"
-    done = command.runner("evaluate", run_id, cwd=tmp_path, env=environment(line), code=1)
-    assert f"config.yaml of run {run_id} cannot be fetched: " in done.err
-    assert len(done.err.splitlines()) == 1
+    monkeypatch.setattr("runner.artifacts.AGAIN", ())
+    done = command.runner("evaluate", run_id, cwd=tmp_path, code=1)
+    assert re.fullmatch(r"[^\n]* of run \w+ cannot be fetched: [^\n]*\n", done.err)
     with pytest.raises(Unreachable):
         recall.text(remote, run_id, "config.yaml")
