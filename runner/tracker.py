@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ class Tracker:
         self._spool, self._delivery = kept, Delivery(client, kept, asks)
         self._held: list[Entry] = []  # what this disk did not take
         self._outside: list[Entry] = []  # whose files are not in the spool
-        self._kept: dict[str, Entry] = {}  # name -> checkpoint that waits in the spool
+        self._kept: dict[str, list[Entry]] = {}  # name -> checkpoints that wait in the spool, oldest first
         self._numbers = count()
         self.keep = keep  # checkpoints `last`
         self.verdict = ("FINISHED", "")  # status and reason of a run whose block ends by itself
@@ -207,24 +207,24 @@ class Tracker:
             self._take_in()
             return
         self._silent, self._wait, self._due = None, AGAIN, 0.0
-        for entry in [*self._outside, *self._kept.values()]:
+        for entry in chain(self._outside, *self._kept.values()):
             if entry["move"]:
                 shutil.rmtree(entry["from"], ignore_errors=True)
             self._spool.forget(entry)
         self._outside, self._kept = [], {}
 
     def _take_in(self) -> None:
-        """Files that could not be delivered move into the spool; of each checkpoint only the newest."""
+        """Files that could not be delivered move into the spool; of each checkpoint those that the run keeps."""
         for entry in self._outside:
             try:
                 self._spool.keep(entry, entry["move"])
             except OSError as error:
                 self._error = self._error or error
             if entry["move"]:
-                older = self._kept.get(entry["name"])
-                if older is not None:
-                    self._spool.drop(older)
-                self._kept[entry["name"]] = entry
+                waiting = self._kept.setdefault(entry["name"], [])
+                waiting.append(entry)
+                while len(waiting) > self._most(entry["name"]):
+                    self._spool.drop(waiting.pop(0))
         self._outside = []
 
     def _beat(self) -> None:
@@ -258,8 +258,12 @@ class Tracker:
             self._error = self._error or error
 
     def _checkpoint(self, event: Snapshot) -> list[Entry]:
-        before, most = self.checkpoints.setdefault(event.name, []), self.keep if event.name == "last" else 1
-        return entries.checkpoint(next(self._numbers), event, before, most)
+        before = self.checkpoints.setdefault(event.name, [])
+        return entries.checkpoint(next(self._numbers), event, before, self._most(event.name))
+
+    def _most(self, name: str) -> int:
+        """How many checkpoints of this name the run keeps."""
+        return self.keep if name.rpartition("/")[2] == "last" else 1
 
     def _files(self, *given: Entry) -> list[Entry]:
         self._outside += [entry for entry in given if "files" in entry]
