@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,13 @@ import torch
 
 from runner import delivery, recall, spool, stores, tracker, tracking, transfer
 from runner.errors import ConfigError, Unreachable
-from runner.events import Kept, Snapshot, Step
+from runner.events import Kept, Served, Snapshot, Step
 from runner.settling import settle
 from runner.signals import Interrupted
 from runner.spool import Undelivered
-from tests import command
+from tests import command, strange
 from tests.line import S3, Line, away, environment
+from tests.strange import Repository
 
 pytest.importorskip("moto", reason="an S3 to test with: pip install -e '.[test]'")
 
@@ -158,90 +160,98 @@ def test_were_all_other_exceptions_refusals_the_weights_would_be_gone(
     assert "checkpoints/last-20/weights" not in s3.files(run_id)
 
 
-class Strange(Exception):
-    """As azure, gcs and pyarrow have them: of no common kind."""
-
-
 @pytest.fixture
-def strange(store: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A kind of store of its own, `strange:`, which raises what it is given."""
-    from mlflow.store.artifact import artifact_repository_registry as registry
-    from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
-
-    given: dict[str, Any] = {"uri": store, "error": None}
-
-    class Repository(LocalArtifactRepository):
-        def __init__(self, artifact_uri: str, *more: Any, **named: Any) -> None:
-            super().__init__(artifact_uri.replace("strange:", "file:"), *more, **named)
-
-        def log_artifacts(self, *arguments: Any, **named: Any) -> None:
-            if given["error"] is not None:
-                raise given["error"]
-            super().log_artifacts(*arguments, **named)
-
-        def delete_artifacts(self, artifact_path: str | None = None) -> None:
-            """As MLflow's first releases did it for S3: whatever begins with the name."""
-            place = Path(self._artifact_dir) / str(artifact_path)
-            for path in place.parent.glob(f"{place.name}*"):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-            if given["error"] is not None:
-                raise given["error"]
-
-    monkeypatch.setitem(registry.get_registered_artifact_repositories(), "strange", Repository)
-    place = (Path(store.removeprefix("sqlite:///")).parent / "strange").as_uri().replace("file:", "strange:")
-    stores.open_store(store).create_experiment("tests", artifact_location=place)
-    return given
+def elsewhere(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tracking store whose experiment `tests` keeps its artifacts in a store of a kind of its own."""
+    monkeypatch.setattr(Repository, "away", None)
+    monkeypatch.setattr(tracker, "CLOSING", 0.0)
+    return strange.create(store)
 
 
 @pytest.mark.parametrize(
     "error",
-    [Strange("(AuthenticationFailed) Server failed\nto authenticate"), RuntimeError("x"), KeyError("blob"), TypeError(),
-     ValueError("I/O operation on closed file"), ImportError("no pyarrow"), FileNotFoundError("/mnt/hdfs")],
+    [strange.Strange("(AuthenticationFailed) Server failed\nto authenticate"), RuntimeError("x"), KeyError("blob"),
+     TypeError(), ValueError("I/O on closed file"), ImportError("no pyarrow"), FileNotFoundError("/mnt/hdfs")],
     ids=lambda error: type(error).__name__,
 )  # fmt: skip
-def test_an_exception_of_any_kind_keeps_the_files(
-    strange: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    monkeypatch.setattr(tracker, "CLOSING", 0.0)
-
+def test_an_exception_of_any_kind_keeps_the_files(elsewhere: str, tmp_path: Path, error: Exception) -> None:
     def broken() -> None:
-        with tracking.recording(strange["uri"], "tests", None, {}, {}, {"a.txt": "a"}) as told:
-            strange["error"] = error
+        with tracking.recording(elsewhere, "tests", None, {}, {}, {"a.txt": "a"}) as told:
+            Repository.away = error
             train(told, tmp_path, range(1, 11))
 
     with pytest.raises(Undelivered, match="runner sync"):
         broken()
-    [folder] = spool.found(strange["uri"])
-    run_id = folder.name
+    [folder] = spool.found(elsewhere)
     left = settle(folder)
     assert left.left
     assert left.said
     assert "\n" not in left.said
-    strange["error"] = None
+    Repository.away = None
     assert not settle(folder).left
-    artifacts = Path(strange["uri"].removeprefix("sqlite:///")).parent / "strange" / run_id / "artifacts"
-    assert (artifacts / "checkpoints" / "last-10" / "weights").read_text() == "of step 10"
-    assert (artifacts / "checkpoints" / "best-10" / "weights").read_text() == "of step 10"
+    artifacts = strange.place(elsewhere) / folder.name / "artifacts" / "checkpoints"
+    assert (artifacts / "last-10" / "weights").read_text() == "of step 10"
+    assert (artifacts / "best-10" / "weights").read_text() == "of step 10"
 
 
-@pytest.mark.parametrize("error", [None, PermissionError("s3:DeleteObject"), Strange("not implemented yet")])
-def test_deleting_an_old_checkpoint_takes_no_other_along_and_holds_nothing_up(
-    strange: dict[str, Any], tmp_path: Path, error: Exception | None
-) -> None:
-    with tracking.recording(strange["uri"], "tests", None, {}, {}, {}) as told:
+def test_deleting_an_old_checkpoint_takes_no_other_along(elsewhere: str, tmp_path: Path) -> None:
+    with tracking.recording(elsewhere, "tests", None, {}, {}, {}) as told:
         told.record(checkpoint(tmp_path, 1, "best"))
         told.drain()
         told.record(checkpoint(tmp_path, 10, "best"))
-    artifacts = Path(strange["uri"].removeprefix("sqlite:///")).parent / "strange" / told.run_id / "artifacts"
-    assert (artifacts / "checkpoints" / "best-10" / "weights").read_text() == "of step 10"
-    assert not (artifacts / "checkpoints" / "best-1" / "weights").exists()
+    artifacts = strange.place(elsewhere) / told.run_id / "artifacts" / "checkpoints"
+    assert (artifacts / "best-10" / "weights").read_text() == "of step 10"
+    assert not list(artifacts.glob("best-1/*"))
+    # Negative control: this kind of store would have deleted both.
+    location = stores.open_store(elsewhere).get_run(told.run_id).info.artifact_uri
+    Repository(location).delete_artifacts("checkpoints/best-1")
+    assert not (artifacts / "best-10").exists()
+
+
+def test_a_checkpoint_that_may_not_be_deleted_holds_nothing_up(
+    elsewhere: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise strange.Strange("AccessDenied when calling DeleteObjects")
+
+    monkeypatch.setattr(Repository, "delete_artifacts", refuse)
+    with tracking.recording(elsewhere, "tests", None, {}, {}, {}) as told:
+        told.record(checkpoint(tmp_path, 1, "best"))
+        told.record(checkpoint(tmp_path, 2, "best"))
+    assert [row.status for row in stores.rows(elsewhere)] == ["FINISHED"]
+
+
+def test_an_mlflow_model_that_is_sent_late_is_logged_once(elsewhere: str, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "MLmodel").write_text("flavors: {}")
+
+    def broken() -> None:
+        with tracking.recording(elsewhere, "tests", None, {}, {}, {}) as told:
+            Repository.away = strange.Strange("gone")
+            told.record(Served(7, tmp_path / "model"))
+            told.drain()
+
+    with pytest.raises(Undelivered, match="is FINISHED"):
+        broken()
+    Repository.away = None
+    [folder] = spool.found(elsewhere)
+    assert "FINISHED" in settle(folder).said
+    client = stores.open_store(elsewhere)
+    run = client.get_run(folder.name)
+    [model] = client.search_logged_models([run.info.experiment_id])
+    assert run.data.tags["runner.logged_model"] == model.model_uri == f"models:/{model.model_id}"
+    assert run.data.tags["runner.logged_model.checkpoint"] == "best, step 7"
+    assert str(model.status) == "READY"
+    assert [output.model_id for output in run.outputs.model_outputs] == [model.model_id]
+    [path] = strange.place(elsewhere).rglob("MLmodel")
+    assert path.read_text() == "flavors: {}"
 
 
 def test_a_package_that_is_missing_is_said_before_work_starts(remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from runner import artifacts
 
     monkeypatch.setattr(artifacts, "_usable", set())
-    monkeypatch.setitem(__import__("sys").modules, "boto3", None)
+    monkeypatch.setitem(sys.modules, "boto3", None)
     from mlflow.store.artifact import s3_artifact_repo
 
     s3_artifact_repo._cached_get_s3_client.cache_clear()
