@@ -150,9 +150,8 @@ def _run(uri: str, line: Line, folder: Path, moment: int, seconds: float, counts
                 told.record(Kept(_predictions(folder)))
         except Undelivered as error:
             shutil.rmtree(folder)  # as the run does
-            counts.false += not any((Path(str(told._spool.folder)) / "files").rglob("weights")) or "sync" not in str(
-                error
-            )
+            [left] = spool.found(uri)
+            counts.false += "runner sync" not in str(error) or not any((left / "files").rglob("predictions"))
     line.mode = "pass"
     for left in spool.found(uri):
         settled: Any = settle(left)
