@@ -19,13 +19,16 @@ AGAIN = (1.0, 2.0)
 def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:
     """A copy in `folder` of the artifact or the artifact folder `name`; None if the store has none.
 
-    Of a local store it may be the file itself. Raises Unreachable if a store elsewhere does not hand it over.
+    Of a local store it may be the file itself.
+    Raises Unreachable if a store elsewhere does not hand it over, ConfigError if a package for it is missing.
     """
     if stores.local(client, run_id) is not None:
         return _fetch(client, run_id, name, folder)
     for wait in (*AGAIN, None):
         try:
             return _fetch(client, run_id, name, folder)
+        except ImportError as error:
+            raise _missing(stores.artifact_uri(client, run_id), error) from error
         except Exception as error:  # of any kind: each store's library has its own
             if wait is None:
                 raise Unreachable(f"{name} of run {run_id} cannot be fetched: {stores.reason(error)}") from error
@@ -61,10 +64,14 @@ def demand_packages(artifact_uri: str, tracking_uri: str) -> None:
         with tempfile.TemporaryDirectory(prefix="runner-") as empty:
             registry.get_artifact_repository(artifact_uri, tracking_uri).log_artifacts(empty)
     except ImportError as error:
-        package = error.name or str(error)
-        raise ConfigError(
-            "tracking.uri", f"it keeps artifacts in {scheme}:, which needs the package {package}; install it"
-        ) from error
+        raise _missing(artifact_uri, error) from error
     except Exception:  # a store that is away now is asked again, and what it does not take is kept
         return
     _usable.add(scheme)
+
+
+def _missing(artifact_uri: str, error: ImportError) -> ConfigError:
+    scheme, package = artifact_uri.partition(":")[0], error.name or str(error)
+    return ConfigError(
+        "tracking.uri", f"it keeps artifacts in {scheme}:, which needs the package {package}; install it"
+    )

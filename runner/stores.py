@@ -61,7 +61,7 @@ def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) 
     """Delete the artifacts in `place`. What a store elsewhere cannot or may not delete stays."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository = get_artifact_repository(_artifact_uri(client, run_id), client.tracking_uri)
+    repository = get_artifact_repository(artifact_uri(client, run_id), client.tracking_uri)
 
     def remove() -> None:
         # One by one: stores of older MLflows delete whatever begins with the name, and best-10 begins with best-1.
@@ -90,7 +90,8 @@ def know(run_id: str, artifact_uri: str) -> None:
     _artifact_uris[run_id] = artifact_uri
 
 
-def _artifact_uri(client: "MlflowClient", run_id: str) -> str:
+def artifact_uri(client: "MlflowClient", run_id: str) -> str:
+    """Where a run's artifacts are."""
     uri = _artifact_uris.get(run_id)
     if uri is None:
         uri = str(client.get_run(run_id).info.artifact_uri)
@@ -102,7 +103,7 @@ def local(client: "MlflowClient", run_id: str) -> Path | None:
     """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    uri = _artifact_uri(client, run_id)
+    uri = artifact_uri(client, run_id)
     return Path(local_file_uri_to_path(uri)) if uri.startswith(("file:", "/")) else None
 
 

@@ -123,7 +123,8 @@ def _request(host_creds: Any, endpoint: str, method: str, **arguments: Any) -> A
 
 def _limits_of(method: str, arguments: dict[str, Any]) -> tuple[float, float]:
     if "data" in arguments:
-        return limits(os.fstat(arguments["data"].fileno()).st_size)
+        data = arguments["data"]
+        return limits(os.fstat(data.fileno()).st_size if hasattr(data, "fileno") else len(data))
     if method == "GET" and arguments.get("stream"):
         return limits(max(_expected, default=0), READING)
     return limits(0)

@@ -1,6 +1,7 @@
 """A line to a server that can be cut, hang, be slow, be late, or answer by itself; and an S3 at its other end."""
 
 import contextlib
+import logging
 import math
 import socket
 import threading
@@ -115,6 +116,7 @@ class S3:
     def __init__(self) -> None:
         from moto.server import ThreadedMotoServer
 
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
         self._server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
         self._server.start()
         self.port = self._server.get_host_and_port()[1]
@@ -128,6 +130,11 @@ class S3:
 
     def names(self) -> set[str]:
         return {one["Key"] for one in self.client.list_objects_v2(Bucket="runs").get("Contents", [])}
+
+    def last(self, run_id: str) -> int:
+        """The step of the run's newest checkpoint."""
+        mine = (name.partition("/checkpoints/last-")[2] for name in self.names() if f"/{run_id}/" in name)
+        return max((int(rest.partition("/")[0]) for rest in mine if rest.endswith("/sha256.json")), default=0)
 
     def files(self, run_id: str) -> dict[str, bytes]:
         """The run's artifacts by name, of whatever experiment."""

@@ -18,7 +18,7 @@ from tests.line import S3, Line, away, environment
 from tests.server import Server
 
 #: Bytes of the large checkpoint, and bytes a second of the slow line.
-SIZE, RATE = 256_000_000, 8e6
+SIZE, RATE = 256_000_000, 16e6
 #: Seconds by which the slow server's answers are late.
 LATE = 10.0
 #: Optimizer steps of a run whose S3 goes away, and steps between two checkpoints.
@@ -119,8 +119,8 @@ def _moments(folder: Path, empty_store: Path, counts: Counts) -> int:
     s3 = S3()
     line = Line(s3.port)
     os.environ.update(environment(line))
-    shutil.copy(empty_store, folder / "mlflow.db")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    shutil.copy(empty_store, folder / "runs.db")
+    uri = f"sqlite:///{folder}/runs.db"
     stores.open_store(uri).create_experiment("tests", artifact_location="s3://runs/tests")
     moments = range(0, STEPS, 3)
     for moment in moments:

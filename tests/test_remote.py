@@ -261,6 +261,9 @@ def test_a_package_that_is_missing_is_said_before_work_starts(remote: str, monke
     ):
         raise AssertionError
     assert stores.rows(remote) == []
+    run = stores.open_store(remote).create_run(stores.experiment(stores.open_store(remote), remote, "tests"))
+    with pytest.raises(ConfigError, match="needs the package boto3"):
+        recall.text(remote, run.info.run_id, "config.yaml")
 
 
 def test_an_interrupted_run_leaves_a_transfer_that_hangs(
@@ -343,9 +346,20 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
     recorded = steps(remote, run_id)
     assert recorded == list(range(1, max(recorded) + 1))
     assert last >= max(recorded) - 1
-    done = command.runner("resume", run_id, f"trainer.epochs={last + 3}", cwd=tmp_path)
+    # Continued, and told to stop while a transfer hangs.
+    process = command.begin("resume", run_id, "trainer.epochs=1000001", cwd=tmp_path)
+    while s3.last(run_id) <= last:
+        assert process.is_alive(), (tmp_path / ".err").read_text()
+    line.mode = "hang"
+    os.kill(process.pid, signal.SIGTERM)
+    done = command.ended(process, tmp_path, 128 + signal.SIGTERM)
     assert f"continues after step {last} " in done.out
-    assert steps(remote, run_id) == list(range(1, last + 4))
+    assert "runner sync" in done.err
+    line.mode = "pass"
+    assert "KILLED" in settle(folder).said
+    last = int(stores.open_store(remote).get_run(run_id).data.tags["checkpoint.last.step"])
+    assert steps(remote, run_id) == list(range(1, last + 1))
+    assert s3.last(run_id) == last
     # And read from there, which fails in one line and otherwise waits a little.
     with away(line, "refuse", 1):
         assert recall.text(remote, run_id, "config.yaml")
