@@ -27,10 +27,11 @@ from runner import (
     places,
     ranks,
     secrets,
+    transfer,
     trials,
     words,
 )
-from runner.errors import ConfigError, did_you_mean, sentence, told
+from runner.errors import ConfigError, Failure, did_you_mean, sentence, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
@@ -62,8 +63,8 @@ def main() -> NoReturn:
     try:
         with garbage.rare():
             if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
-                sys.exit(_recorded(name, command))
-            sys.exit(_guarded(name))
+                transfer.leave(_recorded(name, command))
+            transfer.leave(_guarded(name))
     except Exception as error:
         if (message := sentence(error)) is None:
             raise
@@ -115,6 +116,9 @@ def _as_sweep(given: list[str]) -> list[str]:
         found, over = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
+    except Failure as error:
+        print(secrets.masked(told(error)), file=sys.stderr)
+        sys.exit(1)
     further = [word for word in further if not found or not word.startswith("code=")]
     if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
         print(over)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runner import stores
+from runner import served, stores
 from runner.bulk import insert
 from runner.spool import Entry, Spool
+from runner.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,6 +47,7 @@ class Delivery:
         self.sent = spool.delivered
         self.refused: list[Exception] = []  # what the store will never take; the entries are in the spool
         self.lost: list[str] = []  # files that are nowhere any more, in words
+        self.patience = Patience()
         self.ended = False  # whether the store knows how the run has ended
         self._refusals: list[Entry] = []  # of the delivery under way
         self._known: dict[str, tuple[int, set[int]]] = {}  # key -> (first step asked for, those that the store has)
@@ -147,8 +149,13 @@ class Delivery:
             return
         if folder is None:
             return
+        run_id = self.spool.run_id
+        if "model" in entry:
+            tags = served.put(self.client, run_id, folder, entry["model"], self.patience)
+            self._named.append(Named(entry, tags))
+            return
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-        stores.put(self.client, self.spool.run_id, folder, entry["to"])
+        stores.put(self.client, run_id, folder, entry["to"], self.patience)
         if "sha256" in entry:
             self._checkpoint(entry, sizes)
         elif entry["tags"]:
@@ -243,7 +250,7 @@ class Delivery:
     def _delete(self, places: list[str]) -> None:
         """What no tag names any more, since newer ones are there. A store that keeps it does no harm."""
         for place in places:
-            _refusal(partial(stores.delete, self.client, self.spool.run_id, place))
+            _refusal(partial(stores.delete, self.client, self.spool.run_id, place, self.patience))
 
     def _refuse(self, entry: Entry, error: Exception) -> None:
         """Keep what the store does not take, with the reason."""
@@ -265,9 +272,12 @@ def _refusal(call: Callable[[], Any]) -> Exception | None:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the same will be refused again: it is what was said that is wrong, and not the moment."""
+    """Whether the same will be refused again: it is what was said that is wrong, and not the moment.
+
+    Refusals are named here. All else is tried again: each kind of store has exceptions of its own.
+    """
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
         return bool(error.error_code == "INVALID_PARAMETER_VALUE")
-    return isinstance(error, FileNotFoundError) or not isinstance(error, OSError)
+    return isinstance(error, UnicodeEncodeError)

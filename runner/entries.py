@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import secrets
-from runner.events import Epoch, Event, Finished, Snapshot, Step
+from runner.events import Epoch, Event, Finished, Served, Snapshot, Step
 from runner.history import read
 from runner.spool import Entry
 
@@ -50,6 +50,12 @@ def checkpoint(number: int, event: Snapshot, keep: int) -> Entry:
 def files(number: int, folder: Path) -> Entry:
     """Everything in a folder that somebody else removes."""
     return {"files": number, "from": str(folder), "to": None, "tags": {}, "move": False}
+
+
+def model(number: int, event: Served) -> Entry:
+    """An MLflow model, whose tags are known when it is logged."""
+    where = {"from": str(event.folder), "to": "model", "move": True, "name": "model"}
+    return {"files": number, "tags": {}, "model": event.step, **where}
 
 
 def end(event: End, at: float, reason: str, tags: dict[str, str], error: Exception | None) -> Entry:

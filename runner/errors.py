@@ -31,6 +31,10 @@ class Failure(RuntimeError):
     """The work failed of something that one sentence tells: exit code 1, and no traceback."""
 
 
+class Unreachable(Failure):
+    """A tracking store did not hand over what it has."""
+
+
 class OutOfMemory(Failure):
     """The memory of the device was not enough for a step."""
 

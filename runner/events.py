@@ -59,7 +59,15 @@ class Kept:
     folder: Path
 
 
-Event = Step | Epoch | Snapshot | Finished | Kept
+@dataclass
+class Served:
+    """The best model, of `step`, was written as an MLflow model: all of `folder`."""
+
+    step: int
+    folder: Path
+
+
+Event = Step | Epoch | Snapshot | Finished | Kept | Served
 
 
 class Observer(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import Tensor
 
-from runner import checkpoint, reconcile, stores
+from runner import artifacts, checkpoint, reconcile, stores
 from runner.lookup import ConfigError
 from runner.settings import Settings, made
 
@@ -175,7 +175,7 @@ def state(uri: str, run_id: str, classes: Iterable[type]) -> tuple[Kept, dict[st
     for entry in found:
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
             try:
-                files = Path(client.download_artifacts(run_id, entry.place, folder))
+                files = _artifact(client, run_id, entry.place, folder)
                 training = checkpoint.FILES["training"]
                 loaded = checkpoint.load_training(files / training, entry.sha256.get(training))
                 return entry, _weights(files, entry.sha256, classes), loaded, wrong
@@ -241,8 +241,8 @@ def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
 
 def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
     """A local copy; of a local store the file itself."""
-    parent, _, last = name.rpartition("/")
-    if not any(Path(found.path).name == last for found in client.list_artifacts(run_id, parent or None)):
+    path = artifacts.fetch(client, run_id, name, folder)
+    if path is None:
         status = client.get_run(run_id).info.status
         raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")
-    return Path(client.download_artifacts(run_id, name, folder))
+    return path

@@ -23,8 +23,6 @@ def settle(folder: Path, uri: str | None = None) -> Settled:
 
     uri: of a server that has moved; otherwise the store that the spool was written for.
     """
-    from mlflow.exceptions import MlflowException
-
     try:
         taken = spool.take(folder)
     except OSError as error:
@@ -35,7 +33,9 @@ def settle(folder: Path, uri: str | None = None) -> Settled:
         said, lost = _deliver(taken, _store(taken, uri)) if _header(taken) else ("nothing was in it", [])
         taken.remove()
         return Settled(folder.name, False, "; ".join([said, *lost]), bool(lost))
-    except (MlflowException, OSError, ConfigError, _Left) as error:
+    except _Left as left:
+        return Settled(folder.name, True, str(left))
+    except Exception as error:  # of any kind: each store's library has its own
         return Settled(folder.name, True, stores.why(error))
     finally:
         taken.release()

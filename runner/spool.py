@@ -14,7 +14,8 @@ from runner.journal import Journal, replace
 # An entry is one thing to deliver: {"points": [[key, value, milliseconds, step], ...]}, {"params": {}},
 # {"end": status, ...} or {"files": id, "from": folder, "to": artifact folder, "tags": {}}; tags come after the files.
 # Of a checkpoint, {"files": ..., "name": "last", "step": 12, "sha256": {}, "keep": 2}: which tags name it and which
-# older ones go follows from what the store has then. What was refused has "refused": why.
+# older ones go follows from what the store has then. With "model": step, the files are an MLflow model.
+# What was refused has "refused": why.
 
 #: Beyond so many bytes a file of which everything was delivered is begun anew.
 LARGE = 16_000_000
@@ -137,11 +138,11 @@ class Spool:
         raise FileNotFoundError(f"the files for {entry['to'] or 'the run'} are gone: {entry['from']}")
 
     def is_superseded(self, entry: Entry) -> bool:
-        """Whether a newer checkpoint of this name is to be delivered, too."""
+        """Whether as many newer ones of this name as the run keeps are to be delivered, too."""
         name, step = entry.get("name"), entry.get("step", 0)
         others = [other for other, _ in (*self.refused.entries(), *self.log.entries()) if other.get("name") == name]
-        newer = (other for other in others if other["files"] != entry["files"] and other.get("step", 0) >= step)
-        return name is not None and any(newer)
+        newer = {other["files"] for other in others if other.get("step", 0) >= step} - {entry["files"]}
+        return name is not None and len(newer) >= entry.get("keep", 1)
 
     @property
     def is_empty(self) -> bool:

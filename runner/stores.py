@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import durable
+from runner import durable, transfer
 from runner.lookup import ConfigError
+from runner.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +32,7 @@ def open_store(uri: str) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
 
     _quiet()  # after MLflow is loaded, which sets it up to talk
+    transfer.install()
     path = sqlite_path(uri)
     if "://" not in uri and uri != "databricks":
         raise ConfigError("tracking.uri", f"{uri!r} is not a URI; expected sqlite:///file.db or http://host:port")
@@ -42,14 +44,15 @@ def open_store(uri: str) -> "MlflowClient":
         raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {why(error)}") from error
 
 
-def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
+def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, patience: Patience) -> None:
     """The files of `folder` as artifacts in `place`. On a local disk each is whole, or as it was before.
 
     Those of a place of their own, as checkpoints have it, outlive a loss of power.
+    Raises whatever the store's own library raises.
     """
-    here = _local(client, run_id)
+    here = local(client, run_id)
     if here is None:
-        client.log_artifacts(run_id, str(folder), place)
+        transfer.run(lambda: client.log_artifacts(run_id, str(folder), place), patience)
     elif place is not None:
         durable.publish(sorted(folder.iterdir()), here / place)
     else:
@@ -61,7 +64,7 @@ def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) ->
 
 def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None]) -> bool:
     """Whether the artifacts in `place` have files of these names and sizes; None stands for any size."""
-    here = _local(client, run_id)
+    here = local(client, run_id)
     if here is not None:
         found = {path.name: path.stat().st_size for path in (here / place).glob("*")}
     else:
@@ -69,12 +72,22 @@ def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, i
     return all(name in found and (None in (size, found[name]) or size == found[name]) for name, size in sizes.items())
 
 
-def delete(client: "MlflowClient", run_id: str, place: str) -> None:
-    """Delete the artifacts in `place`, if this kind of store can."""
+def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:
+    """Delete the artifacts in `place`. What a store elsewhere cannot or may not delete stays."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    with contextlib.suppress(NotImplementedError):
-        get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
+    repository = get_artifact_repository(artifact_uri(client, run_id), client.tracking_uri)
+
+    def remove() -> None:
+        # One by one: stores of older MLflows delete whatever begins with the name, and best-10 begins with best-1.
+        for file in repository.list_artifacts(place):
+            with contextlib.suppress(Exception):
+                repository.delete_artifacts(file.path)
+
+    if local(client, run_id) is None:
+        transfer.run(remove, patience)
+    else:
+        repository.delete_artifacts(place)
 
 
 #: SQLite file -> (inode, client): every job of a sweep opens the store that the one before has opened.
@@ -92,13 +105,20 @@ def know(run_id: str, artifact_uri: str) -> None:
     _artifact_uris[run_id] = artifact_uri
 
 
-def _local(client: "MlflowClient", run_id: str) -> Path | None:
+def artifact_uri(client: "MlflowClient", run_id: str) -> str:
+    """Where a run's artifacts are."""
+    uri = _artifact_uris.get(run_id)
+    if uri is None:
+        uri = str(client.get_run(run_id).info.artifact_uri)
+        know(run_id, uri)
+    return uri
+
+
+def local(client: "MlflowClient", run_id: str) -> Path | None:
     """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    if run_id not in _artifact_uris:
-        know(run_id, client.get_run(run_id).info.artifact_uri)
-    uri = _artifact_uris[run_id]
+    uri = artifact_uri(client, run_id)
     return Path(local_file_uri_to_path(uri)) if uri.startswith(("file:", "/")) else None
 
 
@@ -202,5 +222,9 @@ def first_line(error: Exception) -> str:
 
 
 def why(error: Exception) -> str:
-    """What keeps a store from answering, in one line: the disk's part in it, or the first line of what it says."""
-    return durable.reason(error) or first_line(error)
+    """What keeps a store from answering, in one line: the disk's part in it, or what it says, with the error's kind."""
+    from mlflow.exceptions import MlflowException
+
+    plain = isinstance(error, MlflowException | OSError | RuntimeError | ConfigError) and first_line(error)
+    said = first_line(error) if plain else f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
+    return durable.reason(error) or said

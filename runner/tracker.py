@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from runner import durable, entries, leftover, reconcile
 from runner.delivery import CHUNK, Delivery
 from runner.entries import End, Noted
-from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
+from runner.events import Epoch, Event, Finished, Kept, Served, Snapshot, Step
 from runner.spool import Entry, Spool
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Tracker:
         self._wait, self._due, self._closing = AGAIN, 0.0, 0.0
         self._turn = 0.0  # before which points alone are not delivered
         self._reason, self._tags = "", dict[str, str]()
+        self._over = threading.Event()  # the background has ended
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
         _open.add(self)
 
@@ -96,9 +97,11 @@ class Tracker:
         Raises Undelivered if the store does not have all of the record. The message tells where the rest is.
         """
         self._noted.append((End(status, reason), time.time()))
-        self._status, self._closing = status, time.monotonic() + (CLOSING if status != "KILLED" else 0.0)
+        self._status, self._closing = status, CLOSING if status != "KILLED" else 0.0
+        if status == "KILLED":
+            self.stop_when(lambda: True)
         self._send()
-        self._guarded(self._join)
+        stop = self._guarded(self._joined)
         _open.discard(self)
         problem = leftover.problem(self._spool, self._delivery, status, self._error, self._silent)
         if problem is not None and self._silent is None and not self._delivery.ended:
@@ -107,12 +110,24 @@ class Tracker:
             self._spool.remove()
         self._spool.release()
         if problem is not None:
-            raise problem from (None if problem is self._error else self._error or self._silent)
+            raise problem from (None if problem is self._error else stop or self._error or self._silent)
 
-    def _join(self) -> None:
+    def stop_when(self, stops: Callable[[], Any]) -> None:
+        """From the time that `stops()` is true, files that are on their way have a few seconds; then they are kept."""
+        self._delivery.patience.stops = stops
+
+    def _joined(self) -> BaseException | None:
+        """Wait for the end of the background. An interruption makes it short; it is returned."""
+        stop: BaseException | None = None
         if self._worker.ident is None:
             self._worker.start()
-        self._worker.join()
+        while not self._over.is_set():
+            try:
+                self._over.wait()  # and no join: Python takes a thread whose join is interrupted for ended
+            except BaseException as error:
+                stop, self._closing = error, 0.0
+                self.stop_when(lambda: True)
+        return stop
 
     def _send(self) -> None:
         self._sent = time.monotonic()
@@ -123,6 +138,7 @@ class Tracker:
         """Whatever goes wrong, in our own code as well, is the run's failure, and what comes after it is recorded."""
         self._guarded(self._take_all)
         self._guarded(self._wait_for_the_store)
+        self._over.set()
 
     def _take_all(self) -> None:
         noted: Noted = []
@@ -145,7 +161,8 @@ class Tracker:
 
     def _wait_for_the_store(self) -> None:
         """At the end of a run: for a moment, and longer where it is this disk that has no room."""
-        while self._silent is not None and time.monotonic() < self._closing + self._patience():
+        begun = time.monotonic()  # what was delivered until here may have taken long
+        while self._silent is not None and time.monotonic() < begun + self._closing + self._patience():
             time.sleep(durable.AGAIN)
             self._deliver(again=self._spool.refuses)
 
@@ -198,14 +215,16 @@ class Tracker:
         self._take_in()
 
     def _take_in(self) -> None:
-        """Files that could not be delivered move into the spool; of each checkpoint only the newest stays."""
+        """Files that could not be delivered move into the spool; of each checkpoint those that the run keeps stay."""
         for entry in self._files:
             with contextlib.suppress(OSError):  # a full disk: they stay where they are, and are taken in another time
                 self._spool.take_in(entry)
-        newest = {entry["name"]: entry for entry in self._files if "name" in entry}
-        for entry in [entry for entry in self._files if "name" in entry]:
-            safe = self._spool.holds(newest[entry["name"]]) or not self._spool.holds(entry)
-            if entry is not newest[entry["name"]] and safe:
+        named = [entry for entry in self._files if "name" in entry]
+        for i, entry in enumerate(named):
+            keep = entry.get("keep", 1)
+            newest = [other for other in named[i + 1 :] if other["name"] == entry["name"]][-keep:]
+            safe = all(map(self._spool.holds, newest)) or not self._spool.holds(entry)
+            if len(newest) == keep and safe:
                 self._spool.forget(entry)
                 self._files.remove(entry)
 
@@ -226,6 +245,8 @@ class Tracker:
                 yield from self._guarded(self._checkpoint, event) or []
             elif isinstance(event, Kept):
                 yield from self._on_their_way(entries.files(next(self._numbers), event.folder))
+            elif isinstance(event, Served):
+                yield from self._on_their_way(entries.model(next(self._numbers), event))
             elif isinstance(event, Finished):
                 self._reason, self._tags = event.reason, event.tags
             elif isinstance(event, End):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import liveness, reconcile, secrets, spool, stores
+from runner import artifacts, liveness, reconcile, secrets, spool, stores
 from runner.events import Kept
 from runner.lookup import ConfigError
 from runner.settling import settle
@@ -92,7 +92,9 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         spool.place(uri).mkdir(parents=True, exist_ok=True)
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
-        run = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=run_name)
+        experiment_id = stores.experiment(client, uri, experiment)
+        artifacts.demand_packages(client.get_experiment(experiment_id).artifact_location, uri)
+        run = client.create_run(experiment_id, tags=tags, run_name=run_name)
         stores.know(run.info.run_id, run.info.artifact_uri)
     except (MlflowException, OSError) as error:
         raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.why(error)}") from error
@@ -110,7 +112,9 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
 
     folder = spool.place(uri) / run_id
     try:
-        _refuse_live(client.get_run(run_id))
+        run = client.get_run(run_id)
+        _refuse_live(run)
+        artifacts.demand_packages(run.info.artifact_uri, uri)
         if folder.exists():
             left = settle(folder)
             if left.left:

@@ -14,6 +14,7 @@ from pathlib import Path
 from runner import stores
 from tests import (
     clean_clone,
+    remote,
     test_checkpoint,
     test_delivery,
     test_durable,
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[[Path, Path], str]] = {
     "stores": lambda *_: test_reconcile.figure_store_race(),
     "live": lambda *_: test_reconcile.figure_live_runs(),
     "server": lambda *_: test_delivery.figure_server_killed(),
+    "remote": lambda folder, store: remote.figure(folder, store),
     "sweeps": lambda folder, _: test_sweep.figure(folder),
     "reproduce": lambda *_: clean_clone.figure(),
 }

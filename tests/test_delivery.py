@@ -25,15 +25,6 @@ from tests import command
 from tests.server import Proxy, Server
 
 
-@pytest.fixture(scope="session")
-def server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(empty_store, tmp_path_factory.mktemp("server"))
-    made.start()
-    made.wait()
-    yield made
-    made.kill()
-
-
 @pytest.fixture
 def proxy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     monkeypatch.chdir(tmp_path)  # where the spools go

@@ -28,7 +28,8 @@ FLOORS = [
     ["ready", "exports"],
     ["recorded_code"],
     ["recall", "drift"],
-    ["tracking", "tracker", "settling", "leftover", "delivery", "reconcile", "stores", "bulk"],
+    ["tracking", "tracker", "settling", "leftover", "delivery", "reconcile", "stores", "bulk"]
+    + ["artifacts", "served", "transfer"],
     ["prepare"],
     ["checks", "schema"],
     ["rehearsal"],
@@ -92,7 +93,7 @@ KNOWS = {
         "advice",
         "hydra_plugins",
     },
-    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "logged_model"},
+    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "artifacts", "served", "transfer", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
 }
@@ -136,6 +137,7 @@ LIGHT = [
     "garbage",
     "outputs",
     "spool",
+    "transfer",
 ]
 
 

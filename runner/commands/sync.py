@@ -1,5 +1,7 @@
 """Deliver what a tracking server could not take."""
 
+import os
+
 from runner.context import Context
 from runner.settings import Settings
 
@@ -11,9 +13,10 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
 
     forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
-    from runner import settling, spool, stores
+    from runner import secrets, settling, spool, stores
     from runner.settling import settle
 
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
     uri = settings.tracking.uri
     if forget:
         print(settling.forget(uri, forget))
@@ -28,5 +31,5 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
     for folder in folders:
         done = settle(folder, moved)
         left = left or done.left or done.lost
-        print(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}", flush=True)
+        print(secrets.masked(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}"), flush=True)
     return int(left)

@@ -64,6 +64,7 @@ def record(
     try:
         with tracking.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
+            tracker.stop_when(signals.stop)
             begun(run_id)
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
@@ -72,7 +73,7 @@ def record(
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
-                logged_model.log(tracker.client, run_id, run)
+                logged_model.log(tracker, run)
             tracker.drain()
             signals.check()
         status = "FINISHED"

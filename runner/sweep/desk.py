@@ -143,4 +143,4 @@ class Desk:
         finally:  # a plot that fails must not take anything else with it
             held.let_go()
         if member.settings.tracking.log_model and whole:
-            logged_model.log(held.tracker.client, member.run_id, run)
+            logged_model.log(held.tracker, run)
