@@ -28,8 +28,10 @@ FLOORS = [
     ["ready", "exports"],
     ["recorded_code"],
     ["recall", "drift"],
-    ["tracking", "tracker", "settling", "leftover", "delivery", "reconcile", "stores", "bulk"]
-    + ["artifacts", "served", "transfer"],
+    [
+        *("tracking", "tracker", "settling", "leftover", "delivery", "reconcile"),
+        *("stores", "bulk", "artifacts", "served", "transfer"),
+    ],
     ["prepare"],
     ["checks", "schema"],
     ["rehearsal"],
