@@ -175,7 +175,7 @@ def state(uri: str, run_id: str, classes: Iterable[type]) -> tuple[Kept, dict[st
     for entry in found:
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
             try:
-                files = Path(client.download_artifacts(run_id, entry.place, folder))
+                files = Path(stores.artifacts(client, run_id).download_artifacts(entry.place, folder))
                 training = checkpoint.FILES["training"]
                 loaded = checkpoint.load_training(files / training, entry.sha256.get(training))
                 return entry, _weights(files, entry.sha256, classes), loaded, wrong
@@ -207,7 +207,7 @@ def _weights(files: Path, told: dict[str, str], classes: Iterable[type]) -> dict
 
 def add(uri: str, run_id: str, folder: Path) -> None:
     """Put everything in `folder` among the run's artifacts."""
-    _open(uri).log_artifacts(run_id, str(folder))
+    stores.artifacts(_open(uri), run_id).log_artifacts(str(folder))
 
 
 def _open(uri: str) -> "MlflowClient":
@@ -242,7 +242,8 @@ def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
 def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
     """A local copy; of a local store the file itself."""
     parent, _, last = name.rpartition("/")
-    if not any(Path(found.path).name == last for found in client.list_artifacts(run_id, parent or None)):
+    artifacts = stores.artifacts(client, run_id)
+    if not any(Path(found.path).name == last for found in artifacts.list_artifacts(parent or None)):
         status = client.get_run(run_id).info.status
         raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")
-    return Path(client.download_artifacts(run_id, name, folder))
+    return Path(artifacts.download_artifacts(name, folder))

@@ -88,7 +88,7 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
         run = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=run_name)
-        stores.know(run.info.run_id, run.info.artifact_uri)
+        stores.know(client, run.info.run_id, run.info.artifact_uri)
     except (MlflowException, OSError) as error:
         raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.first_line(error)}") from error
     return spool.create(uri, run.info.run_id, liveness.process())
