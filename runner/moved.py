@@ -56,7 +56,10 @@ def follow(path: Path) -> tuple[Path, str]:
             return folder, ""
         store.execute("BEGIN IMMEDIATE")
         with store:
-            roots = [root for root in (folder, *_former(store, path.parent)) if root and not is_same(root, path)]
+            former = [folder] if folder else []
+            roots = former + [
+                root for root in _former(store, path.parent) if root != folder and not is_same(root, path)
+            ]
             message = _rewrite(store, path, roots) if roots else ""
             if folder is None:
                 _place_default(store, path.parent)
@@ -91,7 +94,7 @@ def _former(store: sqlite3.Connection, here: Path) -> Iterator[Path]:
 
 def _rewrite(store: sqlite3.Connection, path: Path, roots: list[Path]) -> str:
     """Name places within `roots` in the store's folder instead. Returns what to say of it, "" without any runs."""
-    here, runs, missing = path.parent, 0, set[Path]()
+    here, runs, missing = path.parent, dict.fromkeys(roots, 0), set[Path]()
     for table, column, condition in PLACES:
         if not _exists(store, table) and table not in ("experiments", "runs"):
             continue
@@ -102,9 +105,9 @@ def _rewrite(store: sqlite3.Connection, path: Path, roots: list[Path]) -> str:
                 continue
             store.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (new.as_uri(), row))
             if table == "runs":
-                runs += 1
+                runs[root] += 1
                 missing |= set() if new.is_dir() else {root}
-    return _sentence(path, roots, runs, missing) if runs else ""
+    return _sentence(path, {root: count for root, count in runs.items() if count}, missing)
 
 
 def _moved(place: object, roots: list[Path], here: Path) -> tuple[Path, Path | None]:
@@ -117,13 +120,18 @@ def _moved(place: object, roots: list[Path], here: Path) -> tuple[Path, Path | N
     return root, None if root == here else here / path.relative_to(root)
 
 
-def _sentence(path: Path, roots: list[Path], runs: int, missing: set[Path]) -> str:
-    how = "was copied" if any((root / path.name).exists() for root in roots) else "was moved"
-    of = "1 run" if runs == 1 else f"{runs:,} runs"
-    told = f"{path.name} {how} from {' and '.join(map(str, roots))} to {path.parent}: the artifacts of {of} are taken"
-    told += f" from {path.parent / FOLDER} from now on"
+def _sentence(path: Path, runs: dict[Path, int], missing: set[Path]) -> str:
+    """What to say of so many runs of each former folder; "" without any."""
+    if not runs:
+        return ""
+    how = "was copied" if any((root / path.name).exists() for root in runs) else "was moved"
+    total = sum(runs.values())
+    said = (
+        f"{path.name} {how} from {' and '.join(map(str, runs))} to {path.parent}: the artifacts of"
+        f" {total:,} run{'' if total == 1 else 's'} are taken from {path.parent / FOLDER} from now on"
+    )
     left = " and ".join(str(root / FOLDER) for root in sorted(missing))
-    return f"{told}; some are not there: bring {left} along" if left else told
+    return f"{said}; some are not there: bring {left} along" if left else said
 
 
 def _place_default(store: sqlite3.Connection, here: Path) -> None:

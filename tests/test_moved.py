@@ -372,7 +372,7 @@ def gone_on(place: Path, runs: dict[str, str]) -> dict[str, Any]:
             points = recall.points(URI, run_id, ["train/loss", "valid/loss", "test/loss"])
             assert len(points["train/loss"]) > 1
             found[name] = status, points, tags["checkpoint.last.sha256"], tags["checkpoint.best.sha256"]
-            assert call(evaluate, run_id) == 0
+            assert call(evaluate, run_id, f"split={'test' if points['test/loss'] else 'valid'}") == 0
     settled(place)
     return found
 
@@ -398,7 +398,7 @@ def test_moved_or_copied_is_stayed(trained: tuple[Path, dict[str, str]], tmp_pat
 #: Every character at once that something on the way might take for something else; no newline, which tables would wrap.
 ODD = "a%2Fb %41 #?x=1;'\"{}[]$&*!ü~@:=,.\\"
 STUDY = """
-data: {name: table, path: data.csv, target: y, valid: 20}
+data: {name: table, path: data.csv, target: y, valid: 0.2}
 model: {layers: [{Linear: 1}]}
 loss: {name: MSELoss}
 optimizer: {name: SGD, lr: 0.05}
