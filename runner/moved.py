@@ -131,7 +131,8 @@ def _sentence(path: Path, runs: dict[Path, int], missing: set[Path]) -> str:
         f" {total:,} run{'' if total == 1 else 's'} are taken from {path.parent / FOLDER} from now on"
     )
     left = " and ".join(str(root / FOLDER) for root in sorted(missing))
-    return f"{said}; some are not there: bring {left} along" if left else said
+    said = f"{said}; some are not there: bring {left} along" if left else said
+    return said if said.isprintable() else ascii(said)[1:-1]
 
 
 def _place_default(store: sqlite3.Connection, here: Path) -> None:

@@ -1,6 +1,7 @@
 """A tracking store: how it is opened and created, its experiments, its runs."""
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -47,6 +48,7 @@ def open_store(uri: str) -> "MlflowClient":
 
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
     """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there."""
+    _demand(client)
     here = _local(client, run_id) if place else None
     if here is None or place is None:
         artifacts(client, run_id).log_artifacts(str(folder), place)
@@ -62,6 +64,13 @@ def delete(client: "MlflowClient", run_id: str, place: str) -> None:
             artifacts(client, run_id).delete_artifacts(place)
     elif (folder := _inside(here, place)).exists():  # MLflow takes `%20` of a folder's name for a space here
         shutil.rmtree(folder)
+
+
+def _demand(client: "MlflowClient") -> None:
+    """Raise OSError if a local store's file is gone: to write beside it would make its former folder anew."""
+    path = sqlite_path(client.tracking_uri)
+    if path is not None and not path.exists():
+        raise OSError(errno.ESTALE, "is not there any more; it was moved or deleted under the run", str(path))
 
 
 def artifacts(client: "MlflowClient", run_id: str) -> "ArtifactRepository":

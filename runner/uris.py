@@ -5,7 +5,7 @@ import os
 import re
 import sqlite3
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from runner import secrets
 from runner.errors import ConfigError
@@ -36,7 +36,7 @@ def file(uri: str) -> Path:
 
     Raises ConfigError for a name that is no text: MLflow keeps it in a database, in UTF-8.
     """
-    path = Path(uri.removeprefix("sqlite:///")).absolute()
+    path = Path(_quoted(uri) or uri.removeprefix("sqlite:///")).absolute()
     if ".." in path.parts:  # a folder that has gone by then would take the way to the store along
         path = path.parent.resolve() / path.name
     try:
@@ -46,6 +46,15 @@ def file(uri: str) -> Path:
             KEY, f"the name {str(path)!r} is not UTF-8, which MLflow needs to find artifacts; rename it"
         ) from None
     return path
+
+
+def _quoted(uri: str) -> str:
+    """The path in what `sqlalchemy` makes of an odd one; "" for a URI of another form."""
+    from sqlalchemy.engine import make_url
+
+    if not re.fullmatch(r"sqlite:///file(:|%3A).*[?]uri=true", uri):
+        return ""
+    return unquote(str(make_url(uri).database).removeprefix("file:"))
 
 
 #: Characters that mean themselves in a URI of SQLAlchemy's, of any version, and in Optuna's and MLflow's hands.

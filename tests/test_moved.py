@@ -14,7 +14,7 @@ import pytest
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from runner import cli, moved, recall, stores, tracking, uris
+from runner import cli, moved, recall, spool, stores, tracking, uris
 from runner.commands import evaluate, resume, train
 from runner.context import Context
 from runner.errors import ConfigError
@@ -305,7 +305,7 @@ def test_a_record_that_lies_moves_nothing_out_of_the_store_s_folder(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["project"]
 
 
-def test_artifacts_of_a_run_stay_within_it(project: Path) -> None:
+def test_artifacts_of_a_run_stay_within_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_id = recorded(project)
     client = stores.open_store(URI)
     for place in ("..", "../../x", "/etc/x", "checkpoints/../../.."):
@@ -314,6 +314,10 @@ def test_artifacts_of_a_run_stay_within_it(project: Path) -> None:
         with pytest.raises(ConfigError, match="outside of its run's folder"):
             stores.put(client, run_id, project / "mlruns", place)
     assert recall.text(URI, run_id, "config.yaml") == "seed: 7\n"
+    monkeypatch.setattr(stores, "_inside", lambda folder, place: folder / place)  # negative control
+    (project / "canary").mkdir()
+    stores.delete(client, run_id, "../../../../canary")
+    assert not (project / "canary").exists()
 
 
 def test_a_name_that_is_no_text_is_refused_in_words(tmp_path: Path) -> None:
@@ -395,40 +399,121 @@ def test_moved_or_copied_is_stayed(trained: tuple[Path, dict[str, str]], tmp_pat
     assert not project.exists()
 
 
-#: Every character at once that something on the way might take for something else; no newline, which tables would wrap.
-ODD = "a%2Fb %41 #?x=1;'\"{}[]$&*!ü~@:=,.\\"
+#: Every character at once that something on the way might take for something else; no newline, which would wrap lines.
+ODD = "a%2Fb %41 #?x=1;'\"{}${x}[]$&*!ü~@:=,.\\"
 STUDY = """
 data: {name: table, path: data.csv, target: y, valid: 0.2}
-model: {layers: [{Linear: 1}]}
+model: {layers: [{Linear: 1}, experiments.deadly.Dies]}
 loss: {name: MSELoss}
 optimizer: {name: SGD, lr: 0.05}
-trainer: {epochs: 3}
+trainer: {epochs: 4}
 checkpoint: {every: 1}
 plots: []
 """
+DEADLY = """
+import os, signal, time
+from pathlib import Path
+from torch import nn
+
+class Dies(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        if self.training and self.steps == 4 and Path("die").exists():
+            while not list(Path("mlruns").glob("odd/*/artifacts/checkpoints/last-2/state_dict.pt")):
+                time.sleep(0.01)
+            Path("die").unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+"""
 
 
-def test_all_commands_work_in_an_oddly_named_folder_before_and_after_it_is_moved(
+def test_killed_runs_sweeps_and_spools_go_on_where_their_folder_of_any_name_is(
     empty_store: Path, tmp_path: Path
 ) -> None:
     place = tmp_path / ODD
     (place / "experiments").mkdir(parents=True)
     (place / "conf" / "optimizer").mkdir(parents=True)
     (place / "experiments" / "odd.yaml").write_text(STUDY)
+    (place / "experiments" / "deadly.py").write_text(DEADLY)
     (place / "conf" / "optimizer" / "slow.yaml").write_text("name: SGD\nlr: 0.001\n")
     (place / "data.csv").write_text("x,y\n" + "".join(f"{n / 50},{n / 25 + 1}\n" for n in range(100)))
+    (place / "die").touch()
     shutil.copy(empty_store, place / "mlflow.db")
-    run_id = runner("experiments=odd", "optimizer=slow", "tracking.log_model=true", cwd=place).run_id
+    runner("experiments=odd", "optimizer=slow", cwd=place, code=-9)
     words = ("-m", "experiments=odd", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2")
-    sweep = runner(*words, "optimizer.lr=interval(0.01,0.1)", cwd=place).run_id
+    sweep = runner(*words, "optimizer.lr=interval(0.01,0.1)", "tracking.log_model=true", cwd=place).run_id
+    [left] = (place / ".runner" / "spool").glob("*/")
+    taken, run_id = spool.take(left), left.name
+    assert taken is not None
+    taken.append([{"points": [["late", 0.5, 1, 1]]}])
+    taken.release()
+    settled(place)
+    copy, before = Path(shutil.copytree(place, tmp_path / "copy")), content(place)
+
+    done = runner("sync", cwd=copy)
+    assert done.out == f"run {run_id}: delivered to sqlite:///{copy}/mlflow.db, KILLED\n"
+    assert recall.points(f"sqlite:///{copy}/mlflow.db", run_id, ["late"]) == {"late": {1: 0.5}}
+    assert content(place) == before
+
     place = place.rename(tmp_path / f"moved {ODD}")
-    done = runner("resume", run_id, "trainer.epochs=4", cwd=place)
+    done = runner("resume", run_id, cwd=place)
     assert done.err.startswith(f"mlflow.db was moved from {tmp_path / ODD} to {place}: the artifacts of 4 runs ")
+    assert recall.points(f"sqlite:///{place}/mlflow.db", run_id, ["late"]) == {"late": {1: 0.5}}
     runner("resume", sweep, "hydra.sweeper.n_trials=3", cwd=place)
     runner("predict", run_id, "inputs=data.csv", "output=out.csv", cwd=place)
     runner("export", run_id, "format=pt2", "output=model.pt2", cwd=place)
-    runner("evaluate", sweep, cwd=place)
-    assert run_id[:8] in runner("runs", cwd=place).out
-    assert runner("sync", cwd=place).out.startswith("nothing to deliver")
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == [place.name]
-    assert str(tmp_path / ODD) not in dump(place / "mlflow.db").decode()
+    assert run_id in [row.run_id for row in stores.rows(f"sqlite:///{place}/mlflow.db")]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["copy", place.name]
+    for path in (path for path in place.rglob("*") if path.is_file() and path.suffix != ".log"):
+        text = dump(path) if path.suffix == ".db" else path.read_bytes()
+        assert not any(
+            former in text for former in (str(tmp_path / ODD).encode(), (tmp_path / ODD).as_uri().encode())
+        ), path
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_run_whose_store_is_moved_away_under_it_writes_nothing_into_the_former_folder(
+    guarded: bool, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = recorded(project)
+    client = stores.open_store(URI)
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "state_dict.pt").write_bytes(b"more")
+    project.rename(tmp_path / "new")
+    if not guarded:
+        monkeypatch.setattr(stores, "_demand", lambda client: None)
+    for place in ("checkpoints/last-2", None):
+        with pytest.raises(OSError, match="is not there any more") if guarded else contextlib.nullcontext():
+            stores.put(client, run_id, tmp_path / "more", place)
+    assert project.exists() is not guarded
+
+
+def test_recorded_data_of_an_absolute_path_stay_where_they_were_or_are_named_anew(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = project / "data.csv"
+    table.write_text("x,y\n" + "".join(f"{n / 50},{n / 25 + 1}\n" for n in range(100)))
+    words = (f"data.path='{table}'", "data.target=y", "trainer.epochs=1", "trainer.threads=1", "plots=[]")
+    with composing.hydra():
+        settings = composing.settings("data=table", *words)
+    text = OmegaConf.to_yaml(OmegaConf.structured(settings))
+    assert train.with_settings(settings, Context("table", text, [])) == 0
+    run_id = stores.rows(URI)[0].run_id
+    new = project.rename(tmp_path / "new")
+    monkeypatch.chdir(new)
+    for command in (resume, evaluate):
+        with pytest.raises(ConfigError) as caught:
+            call(command, run_id, *(["trainer.epochs=2"] if command is resume else []))
+        assert str(caught.value) == (
+            f"data.path: there is no '{project}'; the run was recorded with an absolute path, which does not move"
+            " along: bring the data back there, or name where they are now: data.path=..."
+        )
+    (new / "other.csv").write_text(table.name + ",y\n" + "".join(f"{n / 40},{n}\n" for n in range(100)))
+    with pytest.raises(ConfigError, match="are not those that the run was trained on"):
+        call(resume, run_id, f"data.path={new}/other.csv")
+    assert call(resume, run_id, "trainer.epochs=2", "data.path=data.csv") == 0
+    assert call(evaluate, run_id, "split=valid") == 0, "it is recorded where they are"
