@@ -29,10 +29,16 @@ WAIT = 20.0
 FOLDER = "mlruns"
 
 
-def recorded(path: Path) -> Path | None:
-    """The folder that the store `path` was in when its places were last right; None where nothing tells."""
-    with contextlib.closing(sqlite3.connect(path, timeout=WAIT)) as store:
-        return _recorded(store)
+def recorded(path: Path, locked: Path) -> Path | None:
+    """The folder that the store `path` was in when its places were last right; None where nothing tells.
+
+    locked: the answer while another process has the file for itself.
+    """
+    with contextlib.closing(sqlite3.connect(path, timeout=0)) as store:
+        try:
+            return _recorded(store)
+        except sqlite3.OperationalError:
+            return locked
 
 
 def is_same(folder: Path, path: Path) -> bool:
@@ -56,10 +62,7 @@ def follow(path: Path) -> tuple[Path, str]:
             return folder, ""
         store.execute("BEGIN IMMEDIATE")
         with store:
-            former = [folder] if folder else []
-            roots = former + [
-                root for root in _former(store, path.parent) if root != folder and not is_same(root, path)
-            ]
+            roots = [folder] if folder else list(_former(store, path.parent))
             message = _rewrite(store, path, roots) if roots else ""
             if folder is None:
                 _place_default(store, path.parent)
@@ -107,7 +110,7 @@ def _rewrite(store: sqlite3.Connection, path: Path, roots: list[Path]) -> str:
             if table == "runs":
                 runs[root] += 1
                 missing |= set() if new.is_dir() else {root}
-    return _sentence(path, {root: count for root, count in runs.items() if count}, missing)
+    return _sentence(path, {root: count for root, count in runs.items() if count and not is_same(root, path)}, missing)
 
 
 def _moved(place: object, roots: list[Path], here: Path) -> tuple[Path, Path | None]:

@@ -142,7 +142,8 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         raise ConfigError("tracking.uri", f"there is no folder {path.parent}")
     known, before = _stores.get(path), 0
     if known is not None:
-        folder = moved.recorded(path) if path.exists() and path.stat().st_ino == known.inode else None
+        there = path.exists() and path.stat().st_ino == known.inode
+        folder = moved.recorded(path, known.folder) if there else None
         if folder is not None and moved.is_same(folder, path):
             return known.client
         if folder is None:  # another file has taken its place
