@@ -168,6 +168,7 @@ def test_a_folder_that_another_takes_the_place_of_is_not_written_to(
     settled(away)
     before = content(away)
     project.mkdir()
+    shutil.copy(empty_store, project / "mlflow.db")
     monkeypatch.chdir(project)
     second = recorded(project)
     assert content(away) == before
