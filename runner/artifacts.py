@@ -38,13 +38,14 @@ def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path |
 
 def _fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:
     parent, _, last = name.rpartition("/")
-    files = [file for file in client.list_artifacts(run_id, parent or None) if Path(file.path).name == last]
+    repository = stores.repository(client, run_id)
+    files = [file for file in repository.list_artifacts(parent or None) if Path(file.path).name == last]
     if not files:
         return None
     if files[0].is_dir:
-        files = client.list_artifacts(run_id, name)
+        files = repository.list_artifacts(name)
     with transfer.expecting(max((file.file_size or 0 for file in files), default=0)):
-        return Path(client.download_artifacts(run_id, name, folder))
+        return Path(repository.download_artifacts(name, folder))
 
 
 #: Kinds of artifact stores whose package is there.

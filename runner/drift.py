@@ -1,6 +1,9 @@
 """What may change when a run is continued, what must not, and how a change takes hold."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +30,8 @@ FREE = (
     "tracking.tags",
     "tracking.log_model",
 )
+#: Where the data are, which may be elsewhere by now: their fingerprint tells whether they are the same.
+PLACES = ("data.path", "data.x", "data.y")
 #: Hyperparameters of the steps to come.
 STEERED = ("optimizer.", "scheduler.", "trainer.clip_norm", "trainer.clip_value")
 #: What a schedule of torch's has come to, as against how it is set.
@@ -38,7 +43,9 @@ def changes(recorded: Settings, wanted: Settings) -> dict[str, tuple[Any, Any]]:
     """What differs, as key -> (old, new). Raises ConfigError with the list of what cannot be changed under way."""
     was, now = (_leaves(dataclasses.asdict(settings), "") for settings in (recorded, wanted))
     found = {key: (was.get(key), now.get(key)) for key in {**was, **now} if was.get(key) != now.get(key)}
-    refused = [key for key in found if key in FIXED or not key.startswith((*FREE, *STEERED))]
+    free = [key for key in found if key.startswith((*FREE, *STEERED)) and key not in FIXED]
+    free += [key for key in found if key in PLACES and all(isinstance(value, str) for value in found[key])]
+    refused = [key for key in found if key not in free]
     if refused:
         listed = "; ".join(f"{key}: {found[key][0]!r} -> {found[key][1]!r}" for key in refused)
         raise ConfigError(
@@ -47,6 +54,22 @@ def changes(recorded: Settings, wanted: Settings) -> dict[str, tuple[Any, Any]]:
             " train a run of its own with these",
         )
     return found
+
+
+@contextlib.contextmanager
+def data_in_place(settings: Settings) -> Iterator[None]:
+    """Add to the ConfigError of a block that misses the data of a recorded run what can be done about it."""
+    try:
+        yield
+    except ConfigError as error:
+        path = settings.data.get(error.key.removeprefix("data.")) if error.key in PLACES else None
+        if not isinstance(path, str) or not Path(path).is_absolute() or Path(path).exists():
+            raise
+        raise ConfigError(
+            "",
+            f"{error}; the run was recorded with an absolute path, which does not move along: bring the data back"
+            f" there, or name where they are now: {error.key}=...",
+        ) from None
 
 
 def steers(found: dict[str, tuple[Any, Any]]) -> bool:

@@ -207,7 +207,7 @@ def _weights(files: Path, told: dict[str, str], classes: Iterable[type]) -> dict
 
 def add(uri: str, run_id: str, folder: Path) -> None:
     """Put everything in `folder` among the run's artifacts."""
-    _open(uri).log_artifacts(run_id, str(folder))
+    stores.repository(_open(uri), run_id).log_artifacts(str(folder))
 
 
 def _open(uri: str) -> "MlflowClient":

@@ -95,7 +95,7 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         experiment_id = stores.experiment(client, uri, experiment)
         artifacts.demand_packages(client.get_experiment(experiment_id).artifact_location, uri)
         run = client.create_run(experiment_id, tags=tags, run_name=run_name)
-        stores.know(run.info.run_id, run.info.artifact_uri)
+        stores.know(client, run.info.run_id, run.info.artifact_uri)
     except (MlflowException, OSError) as error:
         raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.why(error)}") from error
     try:

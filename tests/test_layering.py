@@ -53,11 +53,11 @@ FLOORS = [
     ["kept"],
     ["data"],
     ["words", "keys", "limit", "outputs", "pruners"],
-    ["randomness", "lookup", "ranges", "uris", "typed", "conventions"],
-    ["signatures", "origins", "signals", "spool", "journal", "ranks"],
+    ["randomness", "lookup", "ranges", "typed", "conventions"],
+    ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris"],
     ["secrets"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness", "pipes", "cores"],
+    ["durable", "liveness", "moved", "pipes", "cores"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.

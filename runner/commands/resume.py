@@ -40,7 +40,8 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     settings = dataclasses.replace(settings, tracking=dataclasses.replace(settings.tracking, uri=uri))
     with Signals() as signals:
         threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
-        made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
+        with drift.data_in_place(settings):
+            made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
         try:
             _check_data(made, recall.data(uri, run_id))
             entry, old_steps = _restored(made, uri, run_id)
