@@ -18,6 +18,7 @@ from runner import cli, moved, recall, spool, stores, tracking, uris
 from runner.commands import evaluate, resume, train
 from runner.context import Context
 from runner.errors import ConfigError
+from runner.transfer import Patience
 from tests import composing
 from tests.command import runner
 from tests.test_laws import FILES
@@ -77,7 +78,7 @@ def recorded(folder: Path, name: str = "lines", **files: str) -> str:
     with tracking.recording(URI, name, None, {}, {}, {"config.yaml": "seed: 7\n", **files}) as tracker:
         (folder / "new").mkdir()
         (folder / "new" / "state_dict.pt").write_bytes(b"weights")
-        stores.put(tracker.client, tracker.run_id, folder / "new", "checkpoints/last-1")
+        stores.put(tracker.client, tracker.run_id, folder / "new", "checkpoints/last-1", Patience())
     shutil.rmtree(folder / "new")
     return tracker.run_id
 
@@ -108,7 +109,7 @@ def test_a_folder_of_any_name_keeps_its_runs(
     own = MlflowClient(f"sqlite:///{'./' * (NAMES.index(name) + 1)}mlflow.db")  # MLflow remembers what it has opened
     assert [f.path for f in own.list_artifacts(run_id, "checkpoints/last-1")] == ["checkpoints/last-1/state_dict.pt"]
     assert Path(own.download_artifacts(run_id, "config.yaml", str(tmp_path))).read_text() == "seed: 7\n"
-    stores.delete(client, run_id, "checkpoints/last-1")
+    stores.delete(client, run_id, "checkpoints/last-1", Patience())
     assert own.list_artifacts(run_id, "checkpoints") == []
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == [name], "nothing is written beside it"
 
@@ -147,11 +148,11 @@ def test_a_copy_has_its_own_runs_and_the_original_stays_as_it_was(
     assert capsys.readouterr().err.startswith(f"mlflow.db was copied from {project} to {copy}: ")
     assert Path(stores.repository(client, run_id).download_artifacts("config.yaml")).is_relative_to(copy)
     recorded(copy)
-    stores.delete(client, run_id, "checkpoints/last-1")
+    stores.delete(client, run_id, "checkpoints/last-1", Patience())
     for text in ("seed: 8\n", "seed: 9\n"):  # more than once, in turns with the original, in one process
         (tmp_path / "more").mkdir()
         (tmp_path / "more" / "config.yaml").write_text(text)
-        stores.put(client, run_id, tmp_path / "more", None)
+        stores.put(client, run_id, tmp_path / "more", None, Patience())
         shutil.rmtree(tmp_path / "more")
         assert recall.text(URI, run_id, "config.yaml") == text
         assert recall.text(f"sqlite:///{project}/mlflow.db", run_id, "config.yaml") == "seed: 7\n"
@@ -315,13 +316,13 @@ def test_artifacts_of_a_run_stay_within_it(project: Path, monkeypatch: pytest.Mo
     client = stores.open_store(URI)
     for place in ("..", "../../x", "/etc/x", "checkpoints/../../.."):
         with pytest.raises(ConfigError, match="outside of its run's folder"):
-            stores.delete(client, run_id, place)
+            stores.delete(client, run_id, place, Patience())
         with pytest.raises(ConfigError, match="outside of its run's folder"):
-            stores.put(client, run_id, project / "mlruns", place)
+            stores.put(client, run_id, project / "mlruns", place, Patience())
     assert recall.text(URI, run_id, "config.yaml") == "seed: 7\n"
     monkeypatch.setattr(stores, "_inside", lambda folder, place: folder / place)  # negative control
     (project / "canary").mkdir()
-    stores.delete(client, run_id, "../../../../canary")
+    stores.delete(client, run_id, "../../../../canary", Patience())
     assert not (project / "canary").exists()
 
 
@@ -493,7 +494,7 @@ def test_a_run_whose_store_is_moved_away_under_it_writes_nothing_into_the_former
         monkeypatch.setattr(stores, "_demand", lambda client: None)
     for place in ("checkpoints/last-2", None):
         with pytest.raises(OSError, match="is not there any more") if guarded else contextlib.nullcontext():
-            stores.put(client, run_id, tmp_path / "more", place)
+            stores.put(client, run_id, tmp_path / "more", place, Patience())
     assert project.exists() is not guarded
 
 
