@@ -117,6 +117,13 @@ def test_a_moved_folder_takes_its_runs_along_and_new_ones_stay_with_it(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_id = recorded(project)
+    client = stores.open_store(URI)
+    client.create_registered_model("model")
+    client.create_model_version("model", f"{client.get_run(run_id).info.artifact_uri}/model", run_id)
+    with contextlib.closing(sqlite3.connect("mlflow.db")) as store:
+        place = ("mlflow.artifactLocation", f"{project.as_uri()}/mlruns/lines/traces/1/artifacts", "1")
+        store.execute("INSERT INTO trace_tags (key, value, request_id) VALUES (?, ?, ?)", place)
+        store.commit()
     new = project.rename(tmp_path / "else where")
     monkeypatch.chdir(new)
     capsys.readouterr()
@@ -129,7 +136,7 @@ def test_a_moved_folder_takes_its_runs_along_and_new_ones_stay_with_it(
     recall.text(URI, recorded(new, "another"), "config.yaml")
     assert capsys.readouterr().err == "", "it is said once"
     assert not project.exists()
-    assert str(project) not in dump(new / "mlflow.db").decode()
+    assert str(project) not in dump(new / "mlflow.db").decode(), "in no table of MLflow's"
     for run in MlflowClient(f"sqlite:///{new}/mlflow.db").search_runs(["1", "2"]):
         assert list(moved._path(run.info.artifact_uri).glob("config.yaml"))  # type: ignore[union-attr]
 
