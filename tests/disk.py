@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +18,7 @@ from tests import command
 CHANGES = ("open", "os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.truncate", "sqlite3.connect")
 #: Seconds for which commands wait for room here.
 PATIENCE = 1.0
+KILL = -1
 BALLAST = "ballast"
 
 
@@ -32,9 +35,16 @@ class Disk:
     def empty(self) -> None:
         (self.folder / BALLAST).unlink(missing_ok=True)
 
-    @property
-    def free(self) -> int:
-        return os.statvfs(self.folder).f_bavail * os.statvfs(self.folder).f_frsize
+    def clear(self) -> None:
+        """Nothing is on it any more."""
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def newest(folder: Path) -> int:
+    """The step of the newest checkpoint in the store's artifacts; 0 if there is none."""
+    found = folder.glob("mlruns/*/*/artifacts/checkpoints/last-*")
+    return max((int(path.name.rpartition("-")[2]) for path in found), default=0)
 
 
 def fill(folder: Path, left: int) -> None:
@@ -62,7 +72,7 @@ def small(folder: Path, size: str = "24m") -> Iterator[Disk | None]:
 def begin(*words: str, cwd: Path, env: dict[str, str] | None = None, at: int, left: int, seconds: float) -> Any:
     """Begin a command in `cwd`, the disk's folder, which is filled before the command's change of number `at`.
 
-    left: bytes that stay free. seconds: until there is room again; infinity if there never is.
+    left: bytes that stay free; KILL kills the command instead. seconds: until there is room again; infinity if never.
     """
     told = (words, str(cwd), str(cwd.parent / ".out"), str(cwd.parent / ".err"), env or {}, at, left, seconds)
     process = command._context.Process(target=_child, args=told)
@@ -100,9 +110,9 @@ def _child(
             return
         count[0] += 1
         if count[0] == at + 1:
-            found = Path(cwd).glob("mlruns/*/*/artifacts/checkpoints/last-*")
-            newest = max((int(path.name.rpartition("-")[2]) for path in found), default=0)
-            Path(cwd).parent.joinpath(".newest").write_text(str(newest))
+            Path(cwd).parent.joinpath(".newest").write_text(str(newest(Path(cwd))))
+            if left == KILL:
+                os.kill(os.getpid(), signal.SIGKILL)
             fill(Path(cwd), left)
             if seconds != float("inf"):
                 timer = threading.Timer(seconds, lambda: Disk(Path(cwd)).empty())
