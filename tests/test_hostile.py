@@ -17,7 +17,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from omegaconf import OmegaConf
 from torch import nn
 
-from runner import checkpoint, guard, limits, lookup
+from runner import checkpoint, guard, limits, permission
 from runner.errors import ConfigError
 from tests import command, composing
 
@@ -396,7 +396,7 @@ def test_only_the_person_reads_other_variables(workplace: Path, monkeypatch: Any
 def test_only_the_person_trusts_a_package(monkeypatch: Any) -> None:
     monkeypatch.setenv("RUNNER_TRUST", "")
     assert guard.take_trust(["seed=1", "--trust", "mine", "--trust=ours", "-m"]) == ["seed=1", "-m"]
-    assert lookup.trusted() == ["mine", "ours"]
+    assert permission.packages() == ["mine", "ours"]
     with pytest.raises(ConfigError, match="--trust: 'a/b' is not the name of a package"):
         guard.take_trust(["--trust", "a/b"])
 

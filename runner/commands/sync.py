@@ -9,12 +9,11 @@ def with_settings(settings: Settings, context: Context) -> int:
 
     `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved.
     """
-    from runner import spool, stores
+    from runner import permission, spool, stores
     from runner.settling import settle
 
     uri = settings.tracking.uri
-    typed = any(word.startswith("tracking.uri=") for word in context.overrides)
-    moved = uri if typed and stores.sqlite_path(uri) is None else None
+    moved = uri if permission.typed("tracking.uri") and stores.sqlite_path(uri) is None else None
     left = False
     folders = list(spool.found(uri))
     if not folders:
