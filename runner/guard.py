@@ -159,7 +159,7 @@ def _check_file(path: Path, root: Path) -> None:
 def _says_mode(config: Any) -> bool:
     """Whether a file chooses between a run and a sweep: Hydra asks for it before the guard is asked, and hides errors."""
     hydra = config._get_node("hydra")
-    return isinstance(hydra, DictConfig) and "mode" in OmegaConf.to_container(hydra, resolve=False)
+    return isinstance(hydra, DictConfig) and not hydra._is_interpolation() and "mode" in hydra.keys()  # noqa: SIM118
 
 
 def _check_defaults(config: Any, name: str) -> None:

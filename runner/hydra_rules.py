@@ -245,7 +245,7 @@ def _subdir(config: DictConfig) -> str:
 def _as_when_used(config: DictConfig) -> Iterator[None]:
     """Within the block `${hydra:...}` gives what it is going to give."""
     instance = HydraConfig.instance()
-    before, instance.cfg = instance.cfg, OmegaConf.masked_copy(config, "hydra")
+    before, instance.cfg = instance.cfg, OmegaConf.masked_copy(config, "hydra")  # type: ignore[assignment]
     try:
         yield
     finally:

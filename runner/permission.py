@@ -50,9 +50,20 @@ def words() -> list[str]:
 
 
 def typed(key: str) -> bool:
-    """Whether a person has typed a value for `key`, or for a mapping that it is in."""
-    given = (word.partition("=")[0].lstrip("+") for word in _words if "=" in word and word[:1] not in ("-", "~"))
-    return any(f"{key}.".startswith(f"{name}.") for name in given)
+    """Whether a person has typed a value for `key`: by itself, or in a mapping, as in `hydra.sweep={dir: x}`.
+
+    `tracking=mine` chooses a file, and what that says was not typed.
+    """
+    return any(_says(word, key) for word in _words if word[:1] not in ("-", "~"))
+
+
+def _says(word: str, key: str) -> bool:
+    name, equals, value = word.partition("=")
+    name = name.lstrip("+")
+    if not equals or not f"{key}.".startswith(f"{name}."):
+        return False
+    inner = key[len(name) + 1 :].split(".")
+    return name == key or (value.lstrip()[:1] == "{" and all(re.search(rf"\b{re.escape(k)}\W", value) for k in inner))
 
 
 def packages() -> list[str]:
