@@ -157,7 +157,7 @@ def _check_file(path: Path, root: Path) -> None:
 
 
 def _says_mode(config: Any) -> bool:
-    """Whether a file chooses between a run and a sweep: Hydra asks for it before the guard is asked, and hides errors."""
+    """Whether a file chooses between a run and a sweep. Hydra reads that first, and hides what a guard raises then."""
     hydra = config._get_node("hydra")
     return isinstance(hydra, DictConfig) and not hydra._is_interpolation() and "mode" in hydra.keys()  # noqa: SIM118
 

@@ -147,7 +147,7 @@ def _check_name(config: DictConfig) -> None:
 
 
 def _check_sweeper(config: DictConfig) -> None:
-    """What a sweeper adds to every job counts as much as what is typed, so that no file may add what has to be typed."""
+    """What a sweeper adds to every job comes after the files, so no file may add what has to be typed."""
     sweeper = _value(config, "hydra.sweeper")
     for key in ("params", "search_space"):
         name, values = f"hydra.sweeper.{key}", sweeper.get(key) or {}

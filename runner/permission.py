@@ -83,13 +83,12 @@ def store(uri: str, key: str) -> None:
     """
     if typed(key) or uri in _places or ("://" not in uri and uri != "databricks"):
         return
-    file = _FILE.fullmatch(uri)
+    file = _FILE.fullmatch(uri) if uri.isprintable() else None
     if file is not None:
         path = Path(file["path"])
         for place in (path, *(path.parent / name for name in BESIDE)):
             if not _inside(place):
-                real = os.path.realpath(place)
-                there = os.path.dirname(real) if place == path else real
+                there = _real(place).parent if place == path else _real(place)
                 raise ConfigError(key, f"{str(place)!r} {_elsewhere(place)}; {_remedy(key, uri, there)}")
         return
     server = origin(uri)
@@ -112,9 +111,9 @@ def folder(path: str, key: str) -> None:
     _check_plain(path, key)
     if not _inside(Path(path)):
         where = _elsewhere(Path(path))
-        raise ConfigError(
-            key, f"{path!r} {where}; name a folder in it, or {_remedy(key, path, os.path.realpath(path))}"
-        )
+        raise ConfigError(key, f"{path!r} {where}; name a folder in it, or {_remedy(key, path, _real(Path(path)))}")
+    if Path(path).is_absolute() and _inside(Path(path), allowed=[]):
+        raise ConfigError(key, f"{path!r} is not relative; name it as it is seen from the working directory")
     _refuse_code(Path(path), key)
 
 
@@ -123,7 +122,7 @@ def below(parent: str, path: str, key: str) -> None:
     if typed(key):
         return
     _check_plain(path, key)
-    if Path(path).is_absolute() or ".." in Path(path).parts or not _inside(Path(parent, path), Path(parent)):
+    if Path(path).is_absolute() or ".." in Path(path).parts or not _within(parent, path):
         raise ConfigError(key, f"{path!r} is outside of {parent!r}; name a folder in it, or type {key}={path}")
     _refuse_code(Path(parent, path), key)
 
@@ -136,8 +135,8 @@ def no_links(path: str, key: str) -> None:
     for place, folders, files in os.walk(path):
         for name in (*folders, *files):
             seen += 1
-            if os.path.islink(link := os.path.join(place, name)) and not _inside(Path(link)):
-                raise ConfigError(key, f"{link!r} {_elsewhere(Path(link))}; name a new folder, or type {key}={path}")
+            if (link := Path(place) / name).is_symlink() and not _inside(link):
+                raise ConfigError(key, f"{str(link)!r} {_elsewhere(link)}; name a new folder, or type {key}={path}")
         if seen > ENTRIES:
             raise ConfigError(key, f"{path!r} holds more than {ENTRIES:,} files; name a new folder, or type {key}=...")
 
@@ -145,17 +144,15 @@ def no_links(path: str, key: str) -> None:
 def file(path: Path, key: str) -> None:
     """Raise ConfigError for a file to read whose links lead out of the working directory."""
     if not _inside(path):
-        raise ConfigError(
-            key,
-            f"{str(path)!r} {_elsewhere(path)}; copy the file, or allow it: RUNNER_PLACES={os.path.dirname(os.path.realpath(path))}",
-        )
+        there = _real(path).parent
+        raise ConfigError(key, f"the file {_elsewhere(path)}; copy it, or allow its folder: RUNNER_PLACES={there}")
 
 
 def origin(uri: str) -> str:
     """`scheme://host:port` of a server's URI; "" for what is none, or could be read in several ways."""
     if uri == "databricks":
         return uri
-    found = _SERVER.fullmatch(uri)
+    found = _SERVER.fullmatch(uri) if uri.isprintable() else None
     if found is None or found["scheme"].lower() == "sqlite":
         return ""
     return f"{found['scheme']}://{found['host']}{found['port'] or ''}".lower()
@@ -167,7 +164,7 @@ def _check_plain(path: str, key: str) -> None:
 
 
 def _refuse_code(path: Path, key: str) -> None:
-    if any((Path.cwd() / path).resolve().is_relative_to(_here() / name) for name in CODE):
+    if any(_real(path).is_relative_to(_here() / name) for name in CODE):
         raise ConfigError(
             key, f"{str(path)!r} holds code or configurations; name another folder, or type {key}=... yourself"
         )
@@ -177,21 +174,29 @@ def _here() -> Path:
     return _folder[0] if _folder else Path.cwd().resolve()
 
 
-def _inside(path: Path, *further: Path) -> bool:
-    """Whether a path is in the working directory, or in a folder that the person allows, when its links are followed."""
+def _inside(path: Path, allowed: list[Path] | None = None) -> bool:
+    """Whether a path is in the working directory or in `allowed`, folders that a person allows, its links followed."""
+    if allowed is None:
+        allowed = [Path(place).expanduser() for place in _places if "://" not in place]
     try:
-        real = (Path.cwd() / path).resolve()
-        folders = [_here(), *further, *(Path(place) for place in _places if "://" not in place)]
-        return any(real.is_relative_to(one.expanduser().resolve()) for one in folders)
-    except (OSError, RuntimeError, ValueError):  # a circle of links, a name that no file can have
+        return any(_real(path).is_relative_to(_real(one)) for one in (_here(), *allowed))
+    except (OSError, ValueError):  # a name that no file can have
         return False
 
 
+def _within(parent: str, path: str) -> bool:
+    return _inside(Path(parent, path)) or _inside(Path(parent, path), allowed=[Path(parent)])
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
 def _elsewhere(path: Path) -> str:
-    is_link = not path.is_absolute() and ".." not in path.parts
+    is_link = Path(os.path.normpath(Path.cwd() / path)).is_relative_to(_here())
     return "leads out of the working directory by a link" if is_link else "is outside of the working directory"
 
 
-def _remedy(key: str, value: str, place: str) -> str:
+def _remedy(key: str, value: str, place: object) -> str:
     """The exact words by which a person allows it, once or for good."""
     return f"type {key}={value}, or allow it for good in your environment: RUNNER_PLACES={place}"
