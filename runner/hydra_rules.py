@@ -73,9 +73,7 @@ def _value(config: DictConfig, key: str) -> Any:
     """The plain value that Hydra is going to get. Raises ConfigError where it cannot be known beforehand."""
     try:
         found = OmegaConf.select(config, key)
-        return (
-            OmegaConf.to_container(found, resolve=True, throw_on_missing=True) if OmegaConf.is_config(found) else found
-        )
+        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
     except Exception as error:
         reason = str(getattr(error, "msg", None) or error).strip().split("\n")[0]
         raise ConfigError(
@@ -222,6 +220,8 @@ def _check_folders(config: DictConfig) -> None:
 
 
 def _settled(config: DictConfig, key: str) -> str:
+    if permission.typed(key):
+        return _typed(config, key)
     value = _value(config, key)
     if value is None:
         return ""
@@ -229,8 +229,17 @@ def _settled(config: DictConfig, key: str) -> str:
     return str(value)
 
 
+def _typed(config: DictConfig, key: str) -> str:
+    """What a person has typed, who may also say what nobody knows before it is used."""
+    with contextlib.suppress(ConfigError):
+        return str(_value(config, key) or "")
+    return "."
+
+
 def _subdir(config: DictConfig) -> str:
     """The folder of a sweep's first job: the number that it is going to have is the only thing that is not known."""
+    if permission.typed("hydra.sweep.subdir"):
+        return _typed(config, "hydra.sweep.subdir")
     node = config.hydra.sweep._get_node("subdir")
     if node is not None and node._value() == "${hydra.job.num}":
         return "0"

@@ -76,6 +76,11 @@ def variables() -> list[str]:
     return os.environ.get("RUNNER_ENV", "").replace(",", " ").split()
 
 
+def places() -> list[str]:
+    """Servers, stores and folders that a person lets files name."""
+    return list(_places)
+
+
 def store(uri: str, key: str) -> None:
     """Raise ConfigError for a store that a file has chosen and no person has allowed: a server, or a file elsewhere.
 
@@ -90,6 +95,7 @@ def store(uri: str, key: str) -> None:
             if not _inside(place):
                 there = _real(place).parent if place == path else _real(place)
                 raise ConfigError(key, f"{str(place)!r} {_elsewhere(place)}; {_remedy(key, uri, there)}")
+        _refuse_code(path, key)
         return
     server = origin(uri)
     if not server:

@@ -289,6 +289,20 @@ REAL: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "launcher's part": ("check", {}, ["-m", "seed=0", f"+hydra.launcher.x={HANDLER}"]),
     "sweeper's part": ("check", {}, ["-m", "seed=0", f"+hydra.sweeper.x={HANDLER}"]),
     "searchpath": ("_checked", {}, ["summary", "hydra.searchpath=[pkg://canary]"]),
+    "folder of the sweep that Hydra fills in later": (
+        "check",
+        {STUDY: "hydra: {sweep: {dir: 'CANARY/${hydra:job.name}'}}\n"},
+        ["summary", "-m", "experiments=x", "seed=0"],
+    ),
+    "sweeper's part behind an interpolation": (
+        "check",
+        {
+            STUDY: f"defaults: [override /hydra/sweeper: mine]\ndata: {TOUCH}\n",
+            "conf/hydra/sweeper/mine.yaml": "_target_: hydra_plugins.runner_sweeper.CheckedSweeper\n"
+            "max_batch_size: null\nparams: ${data}\n",
+        },
+        ["summary", "-m", "experiments=x", "seed=0"],
+    ),
     "rerun": ("check_words", {}, ["summary", "--experimental-rerun=config.pickle"]),
 }
 
