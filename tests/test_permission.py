@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import sqlite3
 import threading
 import warnings
@@ -15,7 +16,7 @@ import optuna
 import pytest
 from hydra import compose
 
-from runner import permission, secrets
+from runner import permission, secrets, words
 from runner.errors import ConfigError
 from runner.sweep import cmaes
 from runner.sweep.outcome import Outcome
@@ -138,7 +139,7 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
 #: Stores that no file may name, and what of each a person allows for good; nothing where it could be read in two ways.
 STORES = {
     "http://evil": "http://evil",
-    "http://evil/${oc.env:MLFLOW_TRACKING_URI,x}": "http://evil",
+    "http://evil/what-a-variable-holds": "http://evil",
     "https://good.example:5000": "https://good.example:5000",
     "http://good.example": "http://good.example",
     "https://good.example@evil": "https://evil",
@@ -158,6 +159,7 @@ STORES = {
     "sqlite:///linked.db": "ELSEWHERE",
     "sqlite:///holds/x.db": "ELSEWHERE",
     "sqlite:///../x.db": "ABOVE",
+    "sqlite:///conf/x.db": "",
 }
 
 
@@ -200,20 +202,29 @@ def test_a_store_that_a_file_names_is_asked_about_in_words_that_permit_it(
     uri: str, place: Path, monkeypatch: Any
 ) -> None:
     allowed = STORES[uri].replace("ELSEWHERE", os.environ["ELSEWHERE"]).replace("ABOVE", str(place.parent))
-    monkeypatch.setenv("RUNNER_PLACES", "https://good.example, postgresql://good.example")
-    written(place, {STUDY: f"tracking: {{uri: '{uri}'}}\n"})
-    uri = uri.replace("ELSEWHERE", os.environ["ELSEWHERE"]).partition("${")[0]
+    uri = uri.replace("ELSEWHERE", os.environ["ELSEWHERE"])
+    for places in ("", "https://good.example, postgresql://good.example"):
+        monkeypatch.setenv("RUNNER_PLACES", places)
+        permission.begin(["tracking=x", f"tracking.run_name={uri}"])
+        with pytest.raises(ConfigError, match=r"^tracking\.uri: ") as refused:
+            permission.store(uri, "tracking.uri")
+    if allowed:
+        assert f"type tracking.uri={secrets.masked_uri(uri)}, or " in str(refused.value)
+        assert str(refused.value).endswith(f"RUNNER_PLACES={allowed}")
+        monkeypatch.setenv("RUNNER_PLACES", f"/nowhere,{allowed}")
+        permission.begin([])
+        permission.store(uri, "tracking.uri")
+    permission.begin([f"tracking.uri={uri}"])
+    permission.store(uri, "tracking.uri")
+
+
+def test_a_study_s_own_store_is_used_in_the_working_directory_only(place: Path, monkeypatch: Any) -> None:
+    written(place, {STUDY: "tracking: {uri: 'http://evil/${oc.env:MLFLOW_TRACKING_URI,x}'}\n"})
+    written(place, {"experiments/y.yaml": "tracking: {uri: 'sqlite:///mine.db'}\n"})
     with composing.hydra():
-        found = composing.problem("experiments=x")
-        assert found.startswith("tracking.uri: "), found
-        if allowed:
-            shown = secrets.masked_uri(uri)
-            assert f"type tracking.uri={shown}" in found
-            assert found.partition(" (")[0].endswith(f"RUNNER_PLACES={allowed}")
-            monkeypatch.setenv("RUNNER_PLACES", allowed)
-            assert composing.settings("experiments=x").tracking.uri.startswith(uri)
-        monkeypatch.delenv("RUNNER_PLACES")
-        assert composing.settings("experiments=x", f"tracking.uri='{uri}'").tracking.uri == uri
+        assert "type tracking.uri=http://evil/x, or " in composing.problem("experiments=x")
+        assert composing.settings("experiments=x", "tracking.uri=http://evil").tracking.uri == "http://evil"
+        assert composing.settings("experiments=y").tracking.uri == "sqlite:///mine.db"
 
 
 def test_the_store_of_the_environment_may_be_named_by_a_file(place: Path, monkeypatch: Any) -> None:
@@ -225,14 +236,23 @@ def test_the_store_of_the_environment_may_be_named_by_a_file(place: Path, monkey
         assert composing.settings().tracking.uri == "http://good.example:5000"
 
 
-def test_the_usual_store_may_be_no_link_to_another(place: Path) -> None:
-    Path("mlflow.db").replace(f"{os.environ['ELSEWHERE']}/mlflow.db")
-    Path("mlflow.db").symlink_to(f"{os.environ['ELSEWHERE']}/mlflow.db")
-    done = command.runner("runs", cwd=place, code=2)
-    assert "tracking.uri: 'mlflow.db' leads out of the working directory by a link" in done.err
-    done = command.runner("evaluate", "last", cwd=place, code=2)
-    assert "tracking.uri: 'mlflow.db' leads out of the working directory by a link" in done.err
-    command.runner("runs", "tracking.uri=sqlite:///mlflow.db", cwd=place)
+@pytest.mark.parametrize("name", ["mlflow.db", "mlruns", ".runner"])
+def test_the_usual_store_may_be_no_link_to_another(name: str, place: Path, monkeypatch: Any) -> None:
+    there = Path(os.environ["ELSEWHERE"])
+    (place / name).unlink(missing_ok=True)
+    (place / name).symlink_to(there)
+    asked = (
+        f"tracking.uri: '{name}' leads out of the working directory by a link; type tracking.uri=sqlite:///mlflow.db, "
+    )
+    with composing.hydra():
+        assert composing.problem().startswith(asked)
+        assert composing.settings("tracking.uri=sqlite:///mlflow.db")
+    permission.begin(["last"])
+    with pytest.raises(ConfigError, match=re.escape(asked)):
+        words.run_of("evaluate", ["last"])  # which composes nothing
+    monkeypatch.setenv("RUNNER_PLACES", str(there.parent))
+    permission.begin(["last"])
+    assert words.run_of("evaluate", ["last"]) == ("last", "sqlite:///mlflow.db")
 
 
 TYPED = [
@@ -249,9 +269,9 @@ TYPED = [
 ]
 
 
-@pytest.mark.parametrize(("key", "words", "expected"), TYPED)
-def test_only_a_typed_key_is_typed(key: str, words: list[str], expected: bool) -> None:
-    permission.begin(words)
+@pytest.mark.parametrize(("key", "typed", "expected"), TYPED)
+def test_only_a_typed_key_is_typed(key: str, typed: list[str], expected: bool) -> None:
+    permission.begin(typed)
     assert permission.typed(key) is expected
 
 
@@ -323,8 +343,8 @@ def test_a_server_that_a_file_names_gets_nothing_and_one_that_is_typed_the_crede
     (place / "conf/tracking").mkdir()
     written(place, {"conf/tracking/evil.yaml": f"uri: {host.uri}\n"})
     env = {"MLFLOW_TRACKING_TOKEN": "canary-canary"}
-    for words in (["sync", "tracking=evil"], ["-m", "experiments=x", "seed=1,2"]):
-        done = command.runner(*words, cwd=place, env=env, code=2)
+    for line in ("sync tracking=evil", "-m experiments=x seed=1,2"):
+        done = command.runner(*line.split(), cwd=place, env=env, code=2)
         assert f"type tracking.uri={host.uri}" in done.err
     written(place, {STUDY: f"tracking: {{uri: '{host.uri}/x'}}\nsweep: {{resume: '123'}}\n"})
     command.runner("-m", "experiments=x", "seed=1,2", cwd=place, env=env, code=2)
@@ -419,12 +439,12 @@ def test_a_search_by_cmaes_is_the_same_whoever_goes_on_with_it_and_writes_no_pic
     parts: Space = {"a": Interval(-1, 1), "b": Interval(-1, 1)}
 
     def study(name: str) -> Study:
-        sampler = {"name": "cmaes", "popsize": 3}
+        sampler = {"name": "cmaes", "popsize": 2}
         return Study(f"sqlite:///{tmp_path / name}.db", "x", parts, sampler, 0, ["minimize"])
 
     def search(name: str, anew: bool) -> list[float]:
         found, costs = study(name), []
-        for _ in range(8):
+        for _ in range(6):
             found = study(name) if anew else found
             number, values = found.ask("sweep")
             costs.append((values["a"] - 0.3) ** 2 + (values["b"] + 0.2) ** 2)
