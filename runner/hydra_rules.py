@@ -30,6 +30,8 @@ PLUGINS: dict[str, type] = {"launcher": Launcher, "sweeper": Sweeper}
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 #: The folder in which submitit leaves pickles, which it reads by the number of a process.
 SUBMITIT = "submitit_folder"
+#: What the name of a job's folder may be made of beside plain words.
+JOB = re.compile(r"\$\{(hydra[.:]job\.(num|id|name|override_dirname)|now:[^${}]*)\}")
 MODE = "a file may not begin a sweep; leave it out, and type -m"
 
 
@@ -52,15 +54,15 @@ def _check(config: DictConfig, words: Sequence[str]) -> None:
     noted: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
     if not {*noted["hydra"], *noted["task"]} <= set(words):
         raise ConfigError("hydra.overrides", "a configuration may not say what was typed; leave it out")
-    for key in ("callbacks", "searchpath"):
-        if _value(config, f"hydra.{key}"):
+    for key, nothing in (("callbacks", {}), ("searchpath", [])):
+        if _settled(config, f"hydra.{key}", nothing):
             raise ConfigError(f"hydra.{key}", "a configuration may not name code for Hydra to run; leave it out")
-    if _value(config, "hydra.job.env_set"):
+    if _settled(config, "hydra.job.env_set", {}):
         raise ConfigError("hydra.job.env_set", "a configuration may not set environment variables; set them yourself")
     if hydra.mode is not None and not any(word.startswith("hydra.mode=") for word in words):
         raise ConfigError("hydra.mode", MODE)
     for key in ("hydra_logging", "job_logging"):
-        _check_logging(_value(config, f"hydra.{key}"), f"hydra.{key}")
+        _check_logging(_settled(config, f"hydra.{key}"), f"hydra.{key}")
     for key in PLUGINS:
         _check_plugin(_value(config, f"hydra.{key}"), key)
     _check_name(config)
@@ -79,6 +81,17 @@ def _value(config: DictConfig, key: str) -> Any:
         raise ConfigError(
             key, f"its value is not known before it is used ({reason}), so no file may say it; write it out, or type it"
         ) from error
+
+
+def _settled(config: DictConfig, key: str, nothing: Any = None) -> Any:
+    """The value, which stands there from now on: what was looked at is what is used, though it may name the time.
+
+    nothing: what stands there where there is none.
+    """
+    value = _value(config, key) or nothing
+    if value is not None:
+        _pin(config, key, value)
+    return value
 
 
 def _check_plugin(node: Any, key: str) -> None:
@@ -139,7 +152,7 @@ def _check_part(name: str, key: str) -> None:
 
 def _check_name(config: DictConfig) -> None:
     """It becomes part of folders, and a line of the script that a cluster's queue runs."""
-    name = str(_value(config, "hydra.job.name"))
+    name = str(_settled(config, "hydra.job.name"))
     if not permission.typed("hydra.job.name") and (not re.fullmatch(r"[\w.,@%+= -]+", name) or ".." in name):
         raise ConfigError("hydra.job.name", f"{name!r} is not a plain name; use letters, digits, - and _")
 
@@ -202,31 +215,22 @@ def _is_plain(key: str, value: Any) -> bool:
 
 
 def _check_folders(config: DictConfig) -> None:
-    """A file may not choose a folder outside of the working directory; the person may.
-
-    What was looked at is what Hydra gets: a value that might say something else next time is settled here.
-    """
-    run, sweep = (_settled(config, f"hydra.{key}") for key in ("run.dir", "sweep.dir"))
+    """A file may not choose a folder outside of the working directory; the person may."""
+    run, sweep = (_folder(config, f"hydra.{key}") for key in ("run.dir", "sweep.dir"))
     permission.folder(run, "hydra.run.dir")
     permission.folder(sweep, "hydra.sweep.dir")
     permission.no_links(sweep, "hydra.sweep.dir")
     job = _subdir(config)
     permission.below(sweep, job, "hydra.sweep.subdir")
-    inner = _settled(config, "hydra.output_subdir")
+    inner = _folder(config, "hydra.output_subdir")
     if inner:
         for place in (run, str(Path(sweep, job))):
             permission.below(place, inner, "hydra.output_subdir")
             permission.no_links(str(Path(place, inner)), "hydra.output_subdir")
 
 
-def _settled(config: DictConfig, key: str) -> str:
-    if permission.typed(key):
-        return _typed(config, key)
-    value = _value(config, key)
-    if value is None:
-        return ""
-    _pin(config, key, str(value))
-    return str(value)
+def _folder(config: DictConfig, key: str) -> str:
+    return _typed(config, key) if permission.typed(key) else str(_settled(config, key) or "")
 
 
 def _typed(config: DictConfig, key: str) -> str:
@@ -237,17 +241,20 @@ def _typed(config: DictConfig, key: str) -> str:
 
 
 def _subdir(config: DictConfig) -> str:
-    """The folder of a sweep's first job: the number that it is going to have is the only thing that is not known."""
-    if permission.typed("hydra.sweep.subdir"):
-        return _typed(config, "hydra.sweep.subdir")
-    node = config.hydra.sweep._get_node("subdir")
-    if node is not None and node._value() == "${hydra.job.num}":
-        return "0"
-    job = copy.deepcopy(config)
+    """The folder of a sweep's first job. What is in its name is found out in each job, so it may not be anything."""
+    key = "hydra.sweep.subdir"
+    if permission.typed(key):
+        return _typed(config, key)
+    text = str(OmegaConf.to_container(config.hydra.sweep, resolve=False).get("subdir") or "")  # type: ignore[union-attr]
+    if "$" in JOB.sub("", text):
+        raise ConfigError(key, f"{text!r} may be another folder in each job; use ${{hydra.job.num}}, or type {key}=...")
+    job = copy.deepcopy(config) if "$" in text.replace("${hydra.job.num}", "0") else config
+    if job is config:
+        return text.replace("${hydra.job.num}", "0")
     with flag_override(job.hydra, ["struct", "readonly"], [False, False]):
         job.hydra.job.num, job.hydra.job.id = 0, "0"
     with _as_when_used(job):
-        return str(_value(job, "hydra.sweep.subdir") or "")
+        return str(_value(job, key))
 
 
 @contextlib.contextmanager
@@ -261,6 +268,8 @@ def _as_when_used(config: DictConfig) -> Iterator[None]:
         instance.cfg = before
 
 
-def _pin(config: DictConfig, key: str, value: str) -> None:
-    with flag_override(config, ["struct", "readonly"], [False, False]):
-        OmegaConf.update(config, key, value)
+def _pin(config: DictConfig, key: str, value: Any) -> None:
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, parent)
+    with flag_override(node, ["struct", "readonly"], [False, False]):
+        node[name] = value

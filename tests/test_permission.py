@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 import pytest
 from hydra import compose
+from omegaconf import OmegaConf
 
 from runner import permission, secrets, words
 from runner.errors import ConfigError
@@ -48,6 +49,11 @@ REFUSED: dict[str, tuple[dict[str, str], str, str]] = {
     ),
     "a job's folder by Hydra's own number": (
         {STUDY: "hydra: {sweep: {subdir: 'ELSEWHERE/${hydra:job.num}'}}\n"},
+        "experiments=x",
+        "hydra.sweep.subdir: ",
+    ),
+    "a job's folder by the time": (
+        {STUDY: "hydra: {sweep: {subdir: '${oc.select:hydra.job.${now:%f},x}'}}\n"},
         "experiments=x",
         "hydra.sweep.subdir: ",
     ),
@@ -303,6 +309,26 @@ def test_nobody_knows_beforehand_where_a_launcher_leaves_and_looks_for_pickles(p
 def whole(words: list[str]) -> Any:
     permission.begin(words)
     return compose("config", overrides=words, return_hydra_config=True)
+
+
+def test_what_was_looked_at_is_what_hydra_gets_whatever_time_it_is(place: Path) -> None:
+    study = """
+hydra:
+  job: {name: "x${now:%f}"}
+  run: {dir: "runs/${now:%f}"}
+  sweep: {dir: "runs/${hydra:job.name}", subdir: "${hydra.job.num}-${now:%f}"}
+  output_subdir: "${now:%f}"
+  hydra_logging: {version: 1, root: {level: "${oc.select:hydra.nothing.${now:%f},INFO}"}}
+"""
+    written(place, {STUDY: study})
+    with composing.hydra():
+        found: Any = OmegaConf.to_container(whole(["experiments=x"]).hydra, resolve=False)
+    assert found["sweep"].pop("subdir") == "${hydra.job.num}-${now:%f}"
+    for key in ("run", "sweep", "output_subdir", "hydra_logging", "callbacks"):
+        assert "$" not in str(found[key])
+    assert "$" not in found["job"]["name"]
+    assert found["job"]["env_set"] == found["callbacks"] == {}
+    assert found["sweep"]["dir"] == f"runs/{found['job']['name']}"
 
 
 class Host:
