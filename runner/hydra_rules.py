@@ -41,6 +41,8 @@ def check(config: DictConfig, words: Sequence[str]) -> None:
     words: all that Hydra has composed it of, Hydra's own and those of records and sweepers among them.
     """
     with _as_when_used(config):
+        _check_name(config)
+    with _as_when_used(config):  # where the name is what it is going to be
         _check(config, words)
 
 
@@ -65,7 +67,6 @@ def _check(config: DictConfig, words: Sequence[str]) -> None:
         _check_logging(_settled(config, f"hydra.{key}"), f"hydra.{key}")
     for key in PLUGINS:
         _check_plugin(_value(config, f"hydra.{key}"), key)
-    _check_name(config)
     _check_sweeper(config)
     _check_folders(config)
     _check_launcher(config)
