@@ -117,7 +117,7 @@ def folder(path: str, key: str) -> None:
     _check_plain(path, key)
     if not _inside(Path(path)):
         where = _elsewhere(Path(path))
-        raise ConfigError(key, f"{path!r} {where}; name a folder in it, or {_remedy(key, path, _real(Path(path)))}")
+        raise ConfigError(key, f"{path!r} {where}; name a folder in it, or {_remedy(key, path, _way_out(Path(path)))}")
     if Path(path).is_absolute() and _inside(Path(path), allowed=[]):
         raise ConfigError(key, f"{path!r} is not relative; name it as it is seen from the working directory")
     _refuse_code(Path(path), key)
@@ -199,8 +199,19 @@ def _real(path: Path) -> Path:
 
 
 def _elsewhere(path: Path) -> str:
-    is_link = Path(os.path.normpath(Path.cwd() / path)).is_relative_to(_here())
-    return "leads out of the working directory by a link" if is_link else "is outside of the working directory"
+    return (
+        f"{'leads out' if _is_linked(path) else 'is outside'} of the working directory{' by a link' * _is_linked(path)}"
+    )
+
+
+def _is_linked(path: Path) -> bool:
+    return Path(os.path.normpath(Path.cwd() / path)).is_relative_to(_here())
+
+
+def _way_out(path: Path) -> Path:
+    """The folder to allow: what the first link on the way leads to, or the path itself."""
+    steps = [path, *path.parents][::-1] if _is_linked(path) else []
+    return _real(next((step for step in steps if not _inside(step)), path))
 
 
 def _remedy(key: str, value: str, place: object) -> str:

@@ -311,6 +311,22 @@ def whole(words: list[str]) -> Any:
     return compose("config", overrides=words, return_hydra_config=True)
 
 
+def test_a_folder_behind_a_link_is_allowed_by_what_the_link_leads_to(place: Path, monkeypatch: Any) -> None:
+    there = os.environ["ELSEWHERE"]
+    permission.begin([])
+    with pytest.raises(ConfigError, match=f"type hydra.sweep.dir=link/now, or .* RUNNER_PLACES={there}$"):
+        permission.folder("link/now", "hydra.sweep.dir")
+    with pytest.raises(ConfigError, match=f"RUNNER_PLACES={there}/now$"):
+        permission.folder(f"{there}/now", "hydra.sweep.dir")
+    monkeypatch.setenv("RUNNER_PLACES", there)
+    permission.begin([])
+    for path in ("link/now", f"{there}/now"):
+        permission.folder(path, "hydra.sweep.dir")
+    (place / "turns").symlink_to("turns")
+    with pytest.raises(ConfigError, match=r"hydra\.sweep\.dir: "):
+        permission.folder("turns/x/../../..", "hydra.sweep.dir")
+
+
 def test_what_was_looked_at_is_what_hydra_gets_whatever_time_it_is(place: Path) -> None:
     study = """
 hydra:
