@@ -23,6 +23,7 @@ from runner import (
     guard,
     helped,
     limit,
+    permission,
     pipes,
     places,
     ranks,
@@ -53,6 +54,7 @@ def main() -> NoReturn:
     try:
         ranks.refuse()
         sys.argv[1:] = guard.take_trust(sys.argv[1:])
+        permission.begin(sys.argv[1:])
     except ConfigError as error:
         _stop(str(error))
     _help()
@@ -125,7 +127,6 @@ def _as_sweep(given: list[str]) -> list[str]:
         sys.exit(0)
     typed = {word.partition("=")[0].lstrip("+") for word in further}
     found = [word for word in found if word.partition("=")[0].lstrip("+") not in typed]
-    guard.recorded[:] = found
     return ["-m", *found, *further, f"tracking.uri={uri}"] if found else []
 
 

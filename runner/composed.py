@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import guard, secrets, typed, vocabulary
+from runner import guard, permission, secrets, typed, vocabulary
 from runner.context import Context
 from runner.errors import ConfigError, Problems, did_you_mean, each
 from runner.explained import COMPONENTS as COMPONENTS
@@ -23,7 +23,7 @@ ERRORS = (ConfigError, OmegaConfBaseException, HydraException)
 
 
 def settings(config: DictConfig, overrides: list[str]) -> Settings:
-    """The settings. Raises ConfigError for keys that there are not, or that nothing uses."""
+    """The settings. Raises ConfigError for keys that there are not, that nothing uses, or that a person has to type."""
     problems = Problems()
     with problems.noted():
         _refuse_unknown(config, Settings, "", overrides)
@@ -38,6 +38,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     assert isinstance(made, Settings)
     _leave_presets_out(config, made, overrides)
     typed.check(made, Settings)
+    permission.store(made.tracking.uri, "tracking.uri")
     return made
 
 

@@ -5,7 +5,6 @@ environment variables and unpickles reruns, all before the first line of a comma
 """
 
 import contextlib
-import importlib
 import os
 import re
 import sys
@@ -17,16 +16,13 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import get_args_parser
-from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
 
-from runner import choices, limits, lookup, merging, origins, places
+from runner import choices, hydra_rules, limits, merging, origins, permission, places
 from runner.errors import ConfigError, did_you_mean
 
 #: Flags that make Hydra read other files than ours first.
@@ -49,7 +45,7 @@ RESOLVERS = (
     "oc.select",
     "python_version",
 )
-#: Environment variables that `oc.env` may read; RUNNER_ENV=NAME,NAME of the person's adds more.
+#: Environment variables that `oc.env` may read; see permission.variables for more.
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "HOME",
@@ -63,15 +59,6 @@ VARIABLES = (
     "USER",
     "WORLD_SIZE",
 )
-#: What a sweeper may be told to make, beside classes of the packages that the person trusts; see runner.sweep.samplers.
-PARTS = tuple(f"optuna.samplers.{name}Sampler" for name in ("TPE", "CmaEs", "Random", "Grid", "NSGAII"))
-#: What a file may tell a launcher in words: names that a cluster's queue knows.
-QUEUE = (
-    *("name", "partition", "qos", "account", "constraint", "exclude", "gres"),
-    *("mem_per_gpu", "mem_per_cpu", "pre_dispatch", "batch_size", "max_nbytes", "prefer"),
-)
-PLUGINS: dict[str, type] = {"launcher": Launcher, "sweeper": Sweeper}
-STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 
 #: Groups of which nothing need be chosen: `scheduler=null`.
 OPTIONAL = ("experiments", "scheduler")
@@ -82,8 +69,6 @@ UNNAMED = (
     " or the whole list, model.layers=[{Linear: 1}]"
 )
 
-#: Words that a record has given, and no person.
-recorded: list[str] = []
 #: Config name -> the file that was read for it, last.
 loaded: dict[str, Path] = {}
 #: Hydra's loader that has composed last.
@@ -95,7 +80,7 @@ left_out: set[str] = set()
 def take_trust(words: list[str]) -> list[str]:
     """The words without `--trust PACKAGE`, each of which is trusted from here on."""
     left: list[str] = []
-    trusted = os.environ.get("RUNNER_TRUST", "")
+    trusted = ",".join(permission.packages())
     rest = iter(words)
     for word in rest:
         if word != "--trust" and not word.startswith("--trust="):
@@ -135,6 +120,7 @@ def install() -> None:
     merging.install()
     if not hasattr(ConfigLoaderImpl.load_configuration, "checked"):
         ConfigLoaderImpl.load_configuration = _checked(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
+        ConfigLoaderImpl.load_sweep_config = _settled(ConfigLoaderImpl.load_sweep_config)  # type: ignore[method-assign]
 
 
 class CheckedFiles(FileConfigSource):
@@ -146,10 +132,13 @@ class CheckedFiles(FileConfigSource):
                 config_path.rpartition("/")[0] or config_path, f"{config_path!r} leaves the folders of presets"
             )
         path = Path(self.path) / self._normalize_file_name(config_path)
-        if path.is_file():
+        if os.path.lexists(path):
+            _check_file(path, Path(self.path))
             limits.check(path, origins.shown(path))
             loaded[config_path.removesuffix(".yaml")] = path
         found = super().load_config(config_path)
+        if OmegaConf.is_dict(found.config) and _says_mode(found.config):
+            raise ConfigError("hydra.mode", f"{hydra_rules.MODE} ({origins.shown(path)})")
         _check_defaults(found.config, origins.shown(path))
         if path.parent in places.experiments():
             _check_choices(found.config, origins.shown(path))
@@ -157,6 +146,20 @@ class CheckedFiles(FileConfigSource):
             for key in left_out:
                 _leave_out(found.config, key.split("."))
         return found
+
+
+def _check_file(path: Path, root: Path) -> None:
+    """Refuse what is no file, which may have no end, and a link to a file elsewhere, which may hold secrets."""
+    if not path.is_file():
+        raise ConfigError(origins.shown(path), "this is not a file; expected one with keys and values")
+    if root.is_relative_to(Path.cwd()):
+        permission.file(path, origins.shown(path))
+
+
+def _says_mode(config: Any) -> bool:
+    """Whether a file chooses between a run and a sweep. Hydra reads that first, and hides what a guard raises then."""
+    hydra = config._get_node("hydra")
+    return isinstance(hydra, DictConfig) and not hydra._is_interpolation() and "mode" in hydra.keys()  # noqa: SIM118
 
 
 def _check_defaults(config: Any, name: str) -> None:
@@ -182,7 +185,7 @@ def _check_choices(config: Any, name: str) -> None:
     choices.check(
         OmegaConf.to_container(defaults),
         name,
-        {**presets, **{f"hydra/{kind}": [] for kind in PLUGINS}},
+        {**presets, **{f"hydra/{kind}": [] for kind in hydra_rules.PLUGINS}},
         places.studies(),
     )
 
@@ -250,11 +253,29 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             raise _no_list(overrides, error) from error
         except RecursionError:
             raise ConfigError("defaults", "files choose each other in a circle; take one of them out") from None
+        except KeyError as error:
+            if type(error) is not KeyError:  # OmegaConf's own
+                raise
+            raise ConfigError("hydra.job.env_copy", f"the variable {error} is not set; leave the key out") from None
         check(config, overrides)
         return config
 
     load_configuration.checked = True  # type: ignore[attr-defined]
     return load_configuration
+
+
+def check(config: DictConfig, words: Sequence[str]) -> None:
+    """Refuse a composed configuration that would make Hydra run what it names, or write where it says."""
+    hydra_rules.check(config, words)
+
+
+def _settled(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    def load_sweep_config(self: Any, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        config = load(self, master_config, sweep_overrides)
+        hydra_rules.job_of(config, master_config)
+        return config
+
+    return load_sweep_config
 
 
 def unset(overrides: Sequence[str]) -> list[str]:
@@ -272,143 +293,6 @@ def _no_list(overrides: Sequence[str], error: TypeError) -> Exception:
     return error
 
 
-def check(config: DictConfig, words: Sequence[str]) -> None:
-    """Refuse a composed configuration that would make Hydra run what it names, or write where it says.
-
-    words: of the command line; what a person has typed there, a file may not say.
-    """
-    hydra = config.hydra
-    told: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
-    if not {*told["hydra"], *told["task"]} <= set(words):
-        raise ConfigError("hydra.overrides", "a configuration may not say what was typed; leave it out")
-    typed = [word.partition("=")[0].lstrip("+") for word in words if word not in recorded]
-    for key in ("callbacks", "searchpath"):
-        if hydra.get(key):
-            raise ConfigError(f"hydra.{key}", "a configuration may not name code for Hydra to run; leave it out")
-    if hydra.job.get("env_set"):
-        raise ConfigError("hydra.job.env_set", "a configuration may not set environment variables; set them yourself")
-    for key in ("hydra_logging", "job_logging"):
-        if hydra.get(key):
-            _check_logging(OmegaConf.to_container(hydra[key], resolve=True), f"hydra.{key}")
-    for key in ("launcher", "sweeper"):
-        if hydra.get(key):
-            _check_plugin(hydra[key], key)
-            node = OmegaConf.to_container(hydra[key], resolve=False)
-            for name, value in node.items() if isinstance(node, dict) else ():
-                _check_parts(value, f"hydra.{key}.{name!s}")
-    _check_launcher(config, typed)
-    _check_folders(config, typed)
-
-
-def _check_plugin(node: Any, key: str) -> None:
-    """Hydra asks as much only after the configuration is composed, and does not name the key."""
-    name = _text(node, "_target_") if isinstance(node, DictConfig) else ""
-    known = [f"{c.__module__}.{c.__qualname__}" for c in Plugins.instance().discover(PLUGINS[key])]
-    if name not in known:
-        near = did_you_mean(name, known)
-        raise ConfigError(
-            f"hydra.{key}._target_", f"{name!r} is no {key} that is installed; choose one with hydra/{key}=NAME{near}"
-        )
-
-
-def _check_logging(value: Any, key: str) -> None:
-    """logging.config calls what `()` names, makes what `class` names and imports what ext:// names."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            below = f"{key}.{name}"
-            if name == "()" or (name == "class" and inner not in ("logging.StreamHandler", "logging.Formatter")):
-                raise ConfigError(below, f"{inner!r} would be run or would write a file; use logging.StreamHandler")
-            _check_logging(inner, below)
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _check_logging(inner, f"{key}[{index}]")
-    elif isinstance(value, str) and value.startswith(("ext://", "cfg://")) and value not in STREAMS:
-        raise ConfigError(key, f"{value!r} would be imported; use {' or '.join(STREAMS)}")
-
-
-def _check_parts(value: Any, key: str) -> None:
-    """What Hydra makes on the way to a launcher or a sweeper. The launcher itself has to be an installed plugin."""
-    if isinstance(value, list):
-        for index, inner in enumerate(value):
-            _check_parts(inner, f"{key}[{index}]")
-    if not isinstance(value, dict):
-        return
-    if "_target_" in value:
-        _check_part(str(value["_target_"]), f"{key}._target_")
-    for name, inner in value.items():
-        _check_parts(inner, f"{key}.{name}")
-
-
-def _check_part(name: str, key: str) -> None:
-    first = name.partition(".")[0]
-    if name in PARTS:
-        return
-    known = set(lookup.trusted())
-    found: Any = None
-    if first in known and all(part.isidentifier() for part in name.split(".")):
-        with contextlib.suppress(ImportError, AttributeError):
-            found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
-    if not isinstance(found, type) or found.__module__.partition(".")[0] not in known:
-        raise ConfigError(
-            key, f"{name!r} may not be run{did_you_mean(name, PARTS)}; a person allows a package with --trust {first}"
-        )
-
-
-def _check_launcher(config: DictConfig, typed: list[str]) -> None:
-    """What a launcher is told in words may become a command, a place or an address: a person has to type it."""
-    chosen = str(config.hydra.runtime.choices.get("hydra/launcher"))
-    usual = _leaves(_own(chosen))
-    for key, value in _leaves(OmegaConf.to_container(config.hydra.launcher, resolve=False) or {}).items():
-        name = f"hydra.launcher.{key}"
-        by_person = any(f"{name}.".startswith(f"{word}.") for word in typed)
-        if by_person or key == "_target_" or usual.get(key, ...) == value or _is_plain(key, value):
-            continue
-        raise ConfigError(
-            name, f"{value!r} may become a command or a place, so no file and no record may say it; type {name}=..."
-        )
-
-
-def _own(launcher: str) -> Any:
-    """What an installed launcher is told if nothing is said."""
-    with contextlib.suppress(Exception):
-        return OmegaConf.to_container(ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node)
-    return {}
-
-
-def _leaves(value: Any, key: str = "") -> dict[str, Any]:
-    """Dotted key -> value; an empty mapping is none."""
-    if not isinstance(value, dict):
-        return {key: value}
-    return {k: v for name, inner in value.items() for k, v in _leaves(inner, f"{key}.{name}" if key else name).items()}
-
-
-def _is_plain(key: str, value: Any) -> bool:
-    """Numbers and the names of a queue, which can do no more than be wrong."""
-    if "additional_parameters" in key:
-        return False
-    if value is None or isinstance(value, bool | int | float):
-        return True
-    return key in QUEUE and isinstance(value, str) and re.fullmatch(r"[\w.,:@%/+-]*", value) is not None
-
-
-def _check_folders(config: DictConfig, typed: list[str]) -> None:
-    """A file may not choose a folder outside of the working directory; the person may."""
-    for key in ("run.dir", "sweep.dir", "sweep.subdir", "output_subdir"):
-        if f"hydra.{key}" in typed:
-            continue
-        value = _text(config, f"hydra.{key}")
-        if value and (Path(value).is_absolute() or ".." in Path(value).parts or value.startswith("~")):
-            raise ConfigError(f"hydra.{key}", f"{value!r} is outside of the working directory; name a folder in it")
-
-
-def _text(config: DictConfig, key: str) -> str:
-    """The value; nothing where it depends on a job that there is not yet."""
-    try:
-        return str(OmegaConf.select(config, key) or "")
-    except Exception:
-        return ""
-
-
 def _restrict_resolvers() -> None:
     for name in [name for name in BaseContainer._resolvers if name not in RESOLVERS]:
         OmegaConf.clear_resolver(name)
@@ -416,7 +300,7 @@ def _restrict_resolvers() -> None:
 
 
 def _variable(name: str, *default: Any) -> Any:
-    known = [*VARIABLES, *os.environ.get("RUNNER_ENV", "").replace(",", " ").split()]
+    known = [*VARIABLES, *permission.variables()]
     if name not in known:
         raise ConfigError(
             f"oc.env:{name}",

@@ -2,7 +2,6 @@
 
 import importlib
 import inspect
-import os
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner import signatures
+from runner import permission, signatures
 from runner.errors import ConfigError as ConfigError
 from runner.errors import Problems
 from runner.errors import did_you_mean as did_you_mean
@@ -146,12 +145,7 @@ def _is_part(module: str) -> bool:
 
 
 def _users() -> set[str]:
-    return {"runner", "experiments", *trusted()}
-
-
-def trusted() -> list[str]:
-    """The packages that the person, and no configuration, has named."""
-    return os.environ.get("RUNNER_TRUST", "").replace(",", " ").split()
+    return {"runner", "experiments", *permission.packages()}
 
 
 def _search(name: str, kind: Kind) -> Any:

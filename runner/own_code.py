@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from runner.lookup import trusted
+from runner.permission import packages as trusted
 
 #: The artifact that lists them, the folder that holds them, and the tag with the list's SHA-256.
 NAME, FOLDER, TAG = "code.json", "code", "runner.code"

@@ -6,7 +6,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
-from runner import secrets, spaces, sweeps, task, trials
+from runner import permission, secrets, spaces, sweeps, task, trials
 from runner.errors import ConfigError, did_you_mean
 from runner.limits import JOBS
 from runner.sweep import search, space
@@ -78,6 +78,7 @@ def _planned(
     study = str(config.hydra.runtime.choices.get("experiments") or "runner")
     plan = sweeps.manifest(good, found, study, [*task.launcher(config), "hydra/sweeper=optuna"])
     wish = _wish(given, parts, fixed, good[0])
+    _refuse_storage(wish)
     search.check(wish)
     if wanted is not None:
         return _same(wish, good[0], study, given, config)
@@ -93,18 +94,20 @@ def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[M
     from runner.settings import made
     from runner.sweep import recorded
 
-    run_id = recall.find(config.tracking.uri, wanted)
-    plan = recorded.plan(config.tracking.uri, run_id)
+    uri = task.store(config)
+    run_id = recall.find(uri, wanted)
+    plan = recorded.plan(uri, run_id)
     wish = search.read(plan.search or {})
     for key in CHANGES:
-        if any(word.startswith(f"hydra.sweeper.{key}=") for word in config.hydra.overrides.hydra):
+        if permission.typed(f"hydra.sweeper.{key}"):
             setattr(wish, key, given[key])
     if wish.storage and secrets.MASK in wish.storage:
         raise ConfigError("hydra.sweeper.storage", "its password was not recorded; give hydra.sweeper.storage=... anew")
+    _refuse_storage(wish)
     search.check_numbers(wish)
     plan.search = wish.plain()
     settings = made(trials.config(wish.bases[0]["config"], {}))
-    settings.tracking.uri = config.tracking.uri
+    settings.tracking.uri = uri
     return plan, settings, run_id
 
 
@@ -122,6 +125,12 @@ def _same(wish: Wish, good: Good, study: str, given: dict[str, Any], config: Dic
             f" {run_id[:8]}",
         )
     return _recorded(run_id, given, config)
+
+
+def _refuse_storage(wish: Wish) -> None:
+    """Raise ConfigError for a storage that a file or a record has chosen and a person has to."""
+    if wish.storage is not None:
+        permission.store(str(wish.storage), "hydra.sweeper.storage")
 
 
 def _wish(given: dict[str, Any], parts: space.Space, fixed: list[str], good: Good) -> Wish:

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import advice, composed, cores, gathered, places, secrets, sweeps
+from runner import advice, composed, cores, gathered, permission, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.spool import Undelivered
@@ -39,6 +39,7 @@ class Task:
     cores: int | None = None  # for each of the jobs that a launcher runs at once in other processes; see cores.each
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
+    typed: list[str] = field(default_factory=permission.words)
     pid: int = field(default_factory=os.getpid)
     begun: bool = False
     codes: list[int] = field(default_factory=list)
@@ -48,6 +49,8 @@ class Task:
         if self.told is not None:
             return self.job(HydraConfig.get().job.num)
         self.begun = True
+        if os.getpid() != self.pid:
+            permission.begin(self.typed, Path(self.place))
         overrides = list(HydraConfig.get().overrides.task)
         sweeps_ = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
@@ -180,7 +183,7 @@ def _planned(
     from runner.settings import made
     from runner.sweep import recorded
 
-    wanted, uri = config.sweep.resume, config.tracking.uri
+    wanted, uri = config.sweep.resume, store(config)
     found = [[word for word in job if not word.startswith("sweep.resume=")] for job in found]
     if wanted is not None and wanted != "last":
         further = [word for word in found[0] if not word.startswith("tracking.uri=")]
@@ -208,8 +211,15 @@ def _planned(
     return complete(before, plan), settings, run_id, len(good) < len(found)
 
 
+def store(config: DictConfig) -> str:
+    """The store of a sweep that goes on. Raises ConfigError for one that a person has to name."""
+    uri = str(config.tracking.uri)
+    permission.store(uri, "tracking.uri")
+    return uri
+
+
 def launcher(config: DictConfig) -> list[str]:
     """The words that choose and set up Hydra's launcher."""
     chosen = config.hydra.runtime.choices["hydra/launcher"]
-    typed = [word for word in config.hydra.overrides.hydra if word.lstrip("+").startswith("hydra.launcher.")]
-    return [f"hydra/launcher={chosen}", *typed]
+    words = [word for word in config.hydra.overrides.hydra if word.lstrip("+").startswith("hydra.launcher.")]
+    return [f"hydra/launcher={chosen}", *words]

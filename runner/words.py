@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from runner import keys
+from runner import keys, permission
 from runner.keys import COMPONENTS
 from runner.lookup import ConfigError, did_you_mean
 from runner.settings import Settings, Tracking
@@ -70,7 +70,10 @@ def run_of(name: str, words: list[str]) -> tuple[str, str]:
     if len(runs) != 1:
         raise ConfigError("", f"{name} needs one RUN ({RUN}), found {' and '.join(runs) or 'none'}")
     given = [word.partition("=")[2] for word in words if word.startswith("tracking.uri=")]
-    return runs[0], next(iter(given), "") or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
+    uri = next(iter(given), "") or os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri:
+        permission.store(Tracking().uri, "tracking.uri")
+    return runs[0], uri or Tracking().uri
 
 
 def own(command: Callable[..., int], words: list[str]) -> dict[str, str]:

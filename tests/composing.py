@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
-from runner import checks, composed, gathered, guard, places, trials
+from runner import checks, composed, gathered, guard, permission, places, trials
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.words import indexed
@@ -32,7 +32,8 @@ def hydra() -> Iterator[None]:
 
 
 def config(words: list[str]) -> DictConfig:
-    """The composed configuration without Hydra's own part."""
+    """The composed configuration without Hydra's own part; a person has typed the words."""
+    permission.begin(words)
     found = compose("config", overrides=words, return_hydra_config=True)
     HydraConfig.instance().set_config(found)
     with flag_override(found, ["struct", "readonly"], [False, False]):

@@ -17,7 +17,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from omegaconf import OmegaConf
 from torch import nn
 
-from runner import checkpoint, guard, limits, lookup
+from runner import checkpoint, guard, limits, permission
 from runner.errors import ConfigError
 from tests import command, composing
 
@@ -289,6 +289,20 @@ REAL: dict[str, tuple[str, dict[str, str], list[str]]] = {
     "launcher's part": ("check", {}, ["-m", "seed=0", f"+hydra.launcher.x={HANDLER}"]),
     "sweeper's part": ("check", {}, ["-m", "seed=0", f"+hydra.sweeper.x={HANDLER}"]),
     "searchpath": ("_checked", {}, ["summary", "hydra.searchpath=[pkg://canary]"]),
+    "folder of the sweep that Hydra fills in later": (
+        "check",
+        {STUDY: "hydra: {sweep: {dir: 'CANARY/${hydra:job.name}'}}\n"},
+        ["summary", "-m", "experiments=x", "seed=0"],
+    ),
+    "sweeper's part behind an interpolation": (
+        "check",
+        {
+            STUDY: f"defaults: [override /hydra/sweeper: mine]\ndata: {TOUCH}\n",
+            "conf/hydra/sweeper/mine.yaml": "_target_: hydra_plugins.runner_sweeper.CheckedSweeper\n"
+            "max_batch_size: null\nparams: ${data}\n",
+        },
+        ["summary", "-m", "experiments=x", "seed=0"],
+    ),
     "rerun": ("check_words", {}, ["summary", "--experimental-rerun=config.pickle"]),
 }
 
@@ -396,7 +410,7 @@ def test_only_the_person_reads_other_variables(workplace: Path, monkeypatch: Any
 def test_only_the_person_trusts_a_package(monkeypatch: Any) -> None:
     monkeypatch.setenv("RUNNER_TRUST", "")
     assert guard.take_trust(["seed=1", "--trust", "mine", "--trust=ours", "-m"]) == ["seed=1", "-m"]
-    assert lookup.trusted() == ["mine", "ours"]
+    assert permission.packages() == ["mine", "ours"]
     with pytest.raises(ConfigError, match="--trust: 'a/b' is not the name of a package"):
         guard.take_trust(["--trust", "a/b"])
 

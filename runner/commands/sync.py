@@ -13,7 +13,7 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
 
     forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
-    from runner import secrets, settling, spool, stores
+    from runner import permission, secrets, settling, spool, stores
     from runner.settling import settle
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
@@ -21,8 +21,7 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
     if forget:
         print(settling.forget(uri, forget))
         return 0
-    typed = any(word.startswith("tracking.uri=") for word in context.overrides)
-    moved = uri if typed and stores.sqlite_path(uri) is None else None
+    moved = uri if permission.typed("tracking.uri") and stores.sqlite_path(uri) is None else None
     left = False
     folders = list(spool.found(uri))
     if not folders:

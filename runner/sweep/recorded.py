@@ -53,7 +53,15 @@ def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
     code[0] = next((word.partition("=")[2] for word in words if word.startswith("code=")), "")
     over = f"sweep {run_id} is FINISHED: there is nothing left of its {tags[rows.JOBS]} jobs"
     over = over if status == "FINISHED" else ""
-    return [*manifest.read(recall.text(uri, run_id, manifest.NAME)).launcher, f"sweep.resume={run_id}"], over
+    return [*_launcher(manifest.read(recall.text(uri, run_id, manifest.NAME))), f"sweep.resume={run_id}"], over
+
+
+def _launcher(plan: Manifest) -> list[str]:
+    """The words of the record that choose and set up a launcher and a sweeper. Raises ConfigError for any other."""
+    for word in plan.launcher:
+        if not str(word).lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=", "hydra.launcher.")):
+            raise ConfigError("sweep.resume", f"the record's {word!r} sets up no launcher; begin another sweep")
+    return list(map(str, plan.launcher))
 
 
 def newest(uri: str, experiment: str) -> str:

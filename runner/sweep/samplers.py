@@ -5,6 +5,7 @@ from typing import Any
 
 from runner import lookup
 from runner.errors import ConfigError, did_you_mean
+from runner.sweep import cmaes
 from runner.sweep.space import Space, grid
 
 #: hydra/sweeper/sampler=NAME -> the class in optuna.samplers.
@@ -54,6 +55,7 @@ def make(spec: dict[str, Any], space: Space, seed: int, trial: int) -> Any:
     lookup.bind(found, arguments, KEY)
     if name == "cmaes":
         _need("cmaes")
+        found = cmaes.sampler(optuna)
     # Of a grid, the seed is the order, which has to be the same for all.
     return lookup.made(found, {**arguments, "seed": seed if name == "grid" else mixed(seed, trial)}, KEY)
 

@@ -27,7 +27,7 @@ class Study:
     @property
     def count(self) -> int:
         """Trials of any state."""
-        return len(self._study.get_trials(deepcopy=False))
+        return len(self._trials())
 
     def total(self, wanted: int) -> int:
         """How many trials the study is to come to: a grid has an end."""
@@ -41,7 +41,7 @@ class Study:
     def left_by(self, parent: str) -> list[int]:
         """Trials that the sweep `parent` has left unfinished. Raises ConfigError if another sweep has, too."""
         state = samplers.library().trial.TrialState
-        running = self._study.get_trials(deepcopy=False, states=(state.RUNNING,))
+        running = [trial for trial in self._trials() if trial.state is state.RUNNING]
         for trial in running:
             owner = trial.user_attrs.get(OWNER, parent)
             if owner != parent:
@@ -64,7 +64,7 @@ class Study:
     def again(self, number: int) -> dict[str, Any]:
         """The values of a trial that is unfinished; those that it had not got yet are drawn now."""
         optuna = samplers.library()
-        frozen = self._study.get_trials(deepcopy=False)[number]
+        frozen = self._trials()[number]
         self._study.sampler = samplers.make(self.sampler, self.space, self.seed, number)
         return self._filled(optuna.trial.Trial(self._study, frozen._trial_id))
 
@@ -84,6 +84,12 @@ class Study:
             # After its last point a grid wants to stop Optuna's own loop, which is not running here.
             if "Study.stop" not in str(error):
                 raise
+
+    def _trials(self) -> list[Any]:
+        try:
+            return list(self._study.get_trials(deepcopy=False))
+        except (ValueError, TypeError, KeyError) as error:  # what stands in the storage is not what Optuna writes there
+            raise ConfigError("hydra.sweeper.storage", f"study {self.name!r} cannot be read: {error}") from error
 
     def _filled(self, trial: Any) -> dict[str, Any]:
         self._asked[trial.number] = trial
