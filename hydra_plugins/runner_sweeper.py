@@ -73,7 +73,7 @@ class CheckedSweeper(BasicSweeper):
         return self._launch(jobs, first)
 
     def _launch(self, jobs: list[list[str]], first: int) -> list[Any]:
-        from runner import cores, secrets
+        from runner import cores, launching, secrets
 
         assert self.config is not None
         assert self.launcher is not None
@@ -87,7 +87,7 @@ class CheckedSweeper(BasicSweeper):
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             batch = list(batch)
             self._task.cores = cores.each(name, values, len(batch))
-            found += self.launcher.launch(batch, initial_job_idx=first + len(found))
+            found += launching.launch(name, self.launcher, batch, first + len(found))
         return found
 
     def _jobs(self, arguments: list[str]) -> Iterator[list[str]]:

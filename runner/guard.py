@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
 
-from runner import choices, limits, lookup, merging, origins, places
+from runner import choices, filenames, limits, lookup, merging, origins, places
 from runner.errors import ConfigError, did_you_mean
 
 #: Flags that make Hydra read other files than ours first.
@@ -146,7 +146,7 @@ class CheckedFiles(FileConfigSource):
                 config_path.rpartition("/")[0] or config_path, f"{config_path!r} leaves the folders of presets"
             )
         path = Path(self.path) / self._normalize_file_name(config_path)
-        if path.is_file():
+        if filenames.is_file(path):
             limits.check(path, origins.shown(path))
             loaded[config_path.removesuffix(".yaml")] = path
         found = super().load_config(config_path)
@@ -250,11 +250,19 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             raise _no_list(overrides, error) from error
         except RecursionError:
             raise ConfigError("defaults", "files choose each other in a circle; take one of them out") from None
+        _bound_folder(config)
         check(config, overrides)
         return config
 
     load_configuration.checked = True  # type: ignore[attr-defined]
     return load_configuration
+
+
+def _bound_folder(config: DictConfig) -> None:
+    """Overrides as the name of a folder, which a long text among them would make longer than a name can be."""
+    job = config.hydra.job
+    with flag_override(job, ["struct", "readonly"], [False, False]):
+        job.override_dirname = filenames.bounded(str(job.override_dirname))
 
 
 def unset(overrides: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import durable
+from runner import durable, filenames
 from runner.lookup import ConfigError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _artifacts(uri: str, experiment: str) -> str | None:
     """Beside a local store; a server decides for itself."""
     path = sqlite_path(uri)
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in experiment).lstrip(".") or "_"
-    return None if path is None else (path.parent / "mlruns" / safe).as_uri()
+    return None if path is None else (path.parent / "mlruns" / filenames.bounded(safe)).as_uri()
 
 
 @dataclass
@@ -175,6 +175,11 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
 def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether the store has answered, and has no such run: it was deleted for good."""
+    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
 
 
 def first_line(error: Exception) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from runner import stores
 from tests import (
     clean_clone,
+    killed_workers,
     test_checkpoint,
     test_delivery,
     test_durable,
@@ -35,6 +36,7 @@ FIGURES: dict[str, Callable[[Path, Path], str]] = {
     "live": lambda *_: test_reconcile.figure_live_runs(),
     "server": lambda *_: test_delivery.figure_server_killed(),
     "sweeps": lambda folder, _: test_sweep.figure(folder),
+    "workers": lambda folder, store: killed_workers.figure(folder, store),
     "reproduce": lambda *_: clean_clone.figure(),
 }
 

@@ -14,6 +14,7 @@ FLOORS = [
     ["helped"],
     ["searching"],
     ["task"],
+    ["launching"],
     ["sweeps", "spaces", "advice"],
     ["trials"],
     ["gathered"],
@@ -54,7 +55,7 @@ FLOORS = [
     ["signatures", "origins", "signals", "spool", "ranks"],
     ["secrets"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness", "pipes", "cores"],
+    ["durable", "liveness", "pipes", "cores", "filenames"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -62,6 +63,7 @@ KNOWS = {
     "hydra": {
         "cli",
         "task",
+        "launching",
         "composing",
         "searching",
         "spaces",
@@ -104,6 +106,7 @@ LIGHT = [
     "gathered",
     "guard",
     "task",
+    "launching",
     "searching",
     "spaces",
     "trials",
@@ -136,6 +139,7 @@ LIGHT = [
     "garbage",
     "outputs",
     "spool",
+    "filenames",
 ]
 
 
