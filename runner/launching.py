@@ -10,10 +10,14 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
+
+from runner import places
 
 Words = list[str]
 
@@ -150,8 +154,37 @@ class Submitted:
 
 @contextlib.contextmanager
 def _ray(launcher: Any) -> Iterator[None]:
-    """A job of Ray's that fails is waited for like the others, and raises nothing."""
-    yield
+    """A job of Ray's without a result is waited for like the others, and raises nothing."""
+    import ray
+    from hydra_plugins.hydra_ray_launcher import _core, _launcher_util
+
+    def get(job: Any) -> JobReturn:
+        try:
+            found: JobReturn = ray.get(job)
+            return found
+        except ray.exceptions.RayError as error:
+            return _returned(Lost(_why(error, None)))
+
+    launcher.ray_cfg.remote.setdefault("max_retries", 0)  # a job whose process was killed is for the person to resume
+    with _elsewhere(launcher.config):
+        _launcher_util.start_ray(launcher.ray_cfg.init)
+    _core.ray = SimpleNamespace(get=get)
+    try:
+        yield
+    finally:
+        _core.ray = ray
+
+
+@contextlib.contextmanager
+def _elsewhere(config: Any) -> Iterator[None]:
+    """In a folder without Python files: Ray lets its workers look for modules where it is started."""
+    config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).absolute())
+    here = Path.cwd()
+    os.chdir(places.conf())
+    try:
+        yield
+    finally:
+        os.chdir(here)
 
 
 def _threads(cores: int | None) -> dict[str, str]:

@@ -78,7 +78,7 @@ WRONG = {
 
 @pytest.mark.parametrize("word", WRONG)
 def test_what_cannot_be_taken_is_refused_by_its_key(word: str, recorded: Path) -> None:
-    done = runner("resume", "last", word, "trainer.epochs=6", cwd=recorded, code=2)
+    done = runner("resume", "last", "trainer.epochs=6", word, cwd=recorded, code=2)
     assert WRONG[word] in done.err
     assert "Traceback" not in done.err
 

@@ -74,7 +74,7 @@ def test_a_source_reads_no_file_that_a_text_cannot_name() -> None:
     [
         (f"experiments={LONG}", "experiments: "),
         (f"data=table data.path={LONG} data.target=y", "data.path: there is no "),
-        ("data=table data.path=~nobody_has_this_name/x data.target=y", "data.path: there is no "),
+        ("data=table data.path='~nobody_has_this_name/x' data.target=y", "data.path: there is no "),
         (f"data=table data.path=a/{LONG}/b data.target=y", "data.path: there is no "),
         (f"tracking.uri=sqlite:///{LONG}.db", "tracking.uri: the file's name has 303 bytes; at most 200"),
         (f"tracking.uri=sqlite:///{LONG}/x.db", "tracking.uri: there is no folder"),
@@ -100,7 +100,7 @@ def test_a_query_below_data_trains_and_is_swept(workplace: Path) -> None:
     furnish(workplace)
     (workplace / "experiments" / "query.py").write_text(SOURCE)
     study = workplace / "experiments" / "query.yaml"
-    layer = f"model: {{layers: {{{LONG[:150]}: {{Linear: 1}}}}}}\n"
+    layer = f"model: {{layers: {{{LONG[:100]}: {{Linear: 1}}}}}}\n"
     study.write_text(
         f"data: {{name: experiments.query.load, query: x}}\n{layer}plots: [loss_curve]\ntrainer: {{epochs: 2}}\n"
     )

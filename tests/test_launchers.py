@@ -25,7 +25,7 @@ CANARIES = ("difflib", "psutil", "secrets", "struct", "pickle", "cloudpickle", "
 ENDS = {
     "joblib": "its process was ended by SIGKILL, as the system does when memory is short",
     "submitit_local": "its process ended without a result; its log is ",
-    "ray": "its process was ended",
+    "ray": "its process gave no answer: WorkerCrashedError",
 }
 
 
