@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 #: Jobs that take more than a moment to check.
 MANY = 200
@@ -81,6 +81,8 @@ class CheckedSweeper(BasicSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "multirun.yaml").write_text(secrets.masked(OmegaConf.to_yaml(self.config)))
+        with read_write(self.config.hydra):  # Ray's workers begin in another folder
+            self.config.hydra.sweep.dir = str(folder.absolute())
         found: list[Any] = []
         name = str(self.config.hydra.runtime.choices["hydra/launcher"])
         values: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)

@@ -166,7 +166,7 @@ def _ray(launcher: Any) -> Iterator[None]:
             return _returned(Lost(_why(error, None)))
 
     launcher.ray_cfg.remote.setdefault("max_retries", 0)  # a job whose process was killed is for the person to resume
-    with _elsewhere(launcher.config):
+    with _elsewhere():
         _launcher_util.start_ray(launcher.ray_cfg.init)
     _core.ray = SimpleNamespace(get=get)
     try:
@@ -176,9 +176,8 @@ def _ray(launcher: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _elsewhere(config: Any) -> Iterator[None]:
+def _elsewhere() -> Iterator[None]:
     """In a folder without Python files: Ray lets its workers look for modules where it is started."""
-    config.hydra.sweep.dir = str(Path(config.hydra.sweep.dir).absolute())
     here = Path.cwd()
     os.chdir(places.conf())
     try:

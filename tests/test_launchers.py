@@ -1,6 +1,7 @@
 """Sweeps under the launchers of Hydra's that run jobs in other processes and on other machines."""
 
 import importlib.util
+import os
 import secrets
 import subprocess
 import sys
@@ -19,6 +20,7 @@ def installed(launcher: str) -> bool:
 RAY = pytest.mark.skipif(not installed("ray"), reason="runner[ray] has an environment of its own, see .ci/run")
 
 
+LAUNCHERS = ["joblib", "submitit_local", pytest.param("ray", marks=RAY)]
 #: Files of a working directory that Python would load in place of its own, or of a library's, in any new process.
 CANARIES = ("difflib", "psutil", "secrets", "struct", "pickle", "cloudpickle", "numpy", "hydra_plugins/evil")
 #: How a launcher's process is said to have ended.
@@ -29,13 +31,17 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", pytest.param("ray", marks=RAY)])
+def environment() -> dict[str, str]:
+    """A Ray of its own, and its token, which Ray would write into the home folder."""
+    return {"RAY_ADDRESS": "local", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_four_jobs_of_which_one_fails_and_one_is_killed(launcher: str, workplace: Path) -> None:
     """In a working directory whose modules no process loads, but for those of experiments/."""
     furnish(workplace)
     canaries(workplace)
-    # A Ray of its own, and its token, which Ray would write into the home folder.
-    env = {"RAY_ADDRESS": "local", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+    env = environment()
     chosen = [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
     words = ("-m", "experiments=bad", "seed=1,2,3,4", "model.knobs.plan='2:once 3:kill'", "checkpoint.every=1")
     done = fresh(*words, *chosen, cwd=workplace, env=env, code=1)
@@ -71,15 +77,16 @@ def touched(place: Path) -> list[str]:
 
 
 UNGUARDED = """
-import sys
-from runner import cli
+import contextlib, sys
+from runner import cli, launching
 cli.isolate = lambda: None
+launching._elsewhere = contextlib.nullcontext
 sys.argv[1:] = {words}
 cli.main()
 """
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_without_their_guard_workers_would_load_modules_of_the_working_directory(
     launcher: str, workplace: Path
 ) -> None:
@@ -88,7 +95,8 @@ def test_without_their_guard_workers_would_load_modules_of_the_working_directory
     script = UNGUARDED.format(
         words=["-m", "experiments=bad", "seed=1", "trainer.epochs=1", f"hydra/launcher={launcher}"]
     )
-    subprocess.run([sys.executable, "-P", "-c", script], cwd=workplace, capture_output=True, timeout=HANGS)
+    env = {**os.environ, **environment()}
+    subprocess.run([sys.executable, "-P", "-c", script], cwd=workplace, env=env, capture_output=True, timeout=HANGS)
     assert touched(workplace), "nothing would have happened: the guard guards nothing"
 
 
