@@ -99,7 +99,7 @@ class Processes:
         with self._lock:
             self._over = True
             for pool in self._pools:
-                pool.shutdown(wait=False, kill_workers=True)
+                pool.shutdown(wait=True, kill_workers=True)  # who asks the store next must find nobody at work
 
     def _begun(self, pools: list[Any], words: tuple[Any, ...]) -> Any:
         if pools:
