@@ -44,6 +44,7 @@ def main() -> NoReturn:
     """Run the command in sys.argv and exit: 0 done, 1 failed, 2 wrong configuration, 130 and 143 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
     os.environ[places.ACTIVE] = str(os.getpid())
+    isolate()
     cores.let_waiting_threads_sleep()
     limit.begin()
     for folder in reversed(places.experiments()):
@@ -72,6 +73,14 @@ def main() -> NoReturn:
             raise
         print(secrets.masked(message), file=sys.stderr)
         sys.exit(1)
+
+
+def isolate() -> None:
+    """Let every Python that is begun from here on, by a launcher or a library, load nothing of the working directory.
+
+    It stands first where Python looks for modules: a stranger's secrets.py would be loaded in place of Python's own.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def _help() -> None:
@@ -125,8 +134,7 @@ def _as_sweep(given: list[str]) -> list[str]:
     if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
         print(over)
         sys.exit(0)
-    typed = {word.partition("=")[0].lstrip("+") for word in further}
-    found = [word for word in found if word.partition("=")[0].lstrip("+") not in typed]
+    found = recorded.without(found, further)
     return ["-m", *found, *further, f"tracking.uri={uri}"] if found else []
 
 

@@ -36,6 +36,8 @@ PLACES = ("data.path", "data.x", "data.y")
 STEERED = ("optimizer.", "scheduler.", "trainer.clip_norm", "trainer.clip_value")
 #: What a schedule of torch's has come to, as against how it is set.
 PROGRESS = ("last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i")
+#: What an optimizer keeps for each parameter only if this is set, from its first step on, where it is nothing.
+AVERAGES = {"amsgrad": "max_exp_avg_sq", "centered": "grad_avg", "momentum": "momentum_buffer"}
 FIXED = ("optimizer.name", "scheduler.name", "scheduler.interval")
 
 
@@ -103,11 +105,16 @@ def _leaves(value: Any, key: str) -> dict[str, Any]:
 def _steer(optimizer: torch.optim.Optimizer, name: str, old: Any, new: Any) -> None:
     for group in optimizer.param_groups:
         if name == "lr":  # a schedule has moved it: what it has done so far is kept
-            group["lr"] *= new / old
+            first = group.get("initial_lr", group["lr"]) if old is None else old  # None: it was left to torch
+            group["lr"] = group["lr"] * (new / first) if group["lr"] != first else new
             if "initial_lr" in group:
                 group["initial_lr"] = new
         elif name in group:
             group[name] = tuple(new) if isinstance(new, list) else new
+        if new and name in AVERAGES:
+            for parameter in group["params"]:
+                if state := optimizer.state.get(parameter):
+                    state.setdefault(AVERAGES[name], torch.zeros_like(parameter))
 
 
 def _rebuild(run: Run) -> None:

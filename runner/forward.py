@@ -8,7 +8,7 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
-from runner import durable, host, plots
+from runner import durable, filenames, host, plots
 from runner.lookup import ConfigError
 from runner.worked import Choice, Explained, explain
 
@@ -112,4 +112,4 @@ def _tensor(output: Any) -> Any:
 
 def _file(layer: str) -> str:
     """A layer's name may hold what a file's may not."""
-    return layer.replace("/", "_")
+    return filenames.bounded(layer.replace("/", "_"))

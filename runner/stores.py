@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import durable, moved, secrets, transfer, uris
+from runner import durable, filenames, moved, secrets, transfer, uris
 from runner.lookup import ConfigError
 from runner.transfer import Patience
 
@@ -211,7 +211,7 @@ def _artifacts(uri: str, experiment: str) -> str | None:
     """Beside a local store; a server decides for itself."""
     path = sqlite_path(uri)
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in experiment).lstrip(".") or "_"
-    return None if path is None else (_stores[path].folder / moved.FOLDER / safe).as_uri()
+    return None if path is None else (_stores[path].folder / moved.FOLDER / filenames.bounded(safe)).as_uri()
 
 
 @dataclass
@@ -261,6 +261,11 @@ def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # pages of SQL, of what is raised as well
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether the store has answered, and has no such run: it was deleted for good."""
+    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
 
 
 def first_line(error: Exception) -> str:

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from runner import secrets
+from runner import filenames, secrets
 from runner.errors import ConfigError
 
 KEY = "tracking.uri"
@@ -98,7 +98,9 @@ def _check_file(uri: str) -> None:
     if uri.startswith("sqlite:///:memory:"):
         raise ConfigError(KEY, f"{uri!r} is gone when the process ends; name a file, as in sqlite:///file.db")
     path = file(uri)
-    if not path.parent.is_dir():
+    if len(path.name.encode()) > filenames.MOST:  # further files stand beside it, such as mlflow.db-journal
+        raise ConfigError(KEY, f"the file's name has {len(path.name.encode())} bytes; at most {filenames.MOST}")
+    if not filenames.is_folder(path.parent):
         raise ConfigError(KEY, f"there is no folder {path.parent}; make it, or name another file")
     if path.is_dir():
         raise ConfigError(KEY, f"{uri!r} is a folder; expected a file, as in sqlite:///file.db")

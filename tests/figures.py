@@ -14,6 +14,7 @@ from pathlib import Path
 from runner import stores
 from tests import (
     clean_clone,
+    killed_workers,
     remote,
     test_checkpoint,
     test_delivery,
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[[Path, Path], str]] = {
     "server": lambda *_: test_delivery.figure_server_killed(),
     "remote": lambda folder, store: remote.figure(folder, store),
     "sweeps": lambda folder, _: test_sweep.figure(folder),
+    "workers": lambda folder, store: killed_workers.figure(folder, store),
     "reproduce": lambda *_: clean_clone.figure(),
 }
 

@@ -14,6 +14,7 @@ FLOORS = [
     ["helped"],
     ["searching"],
     ["task"],
+    ["launching"],
     ["sweeps", "spaces", "advice"],
     ["trials"],
     ["gathered"],
@@ -57,7 +58,7 @@ FLOORS = [
     ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "permission"],
     ["secrets"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness", "moved", "pipes", "cores"],
+    ["durable", "liveness", "moved", "pipes", "cores", "filenames"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -65,6 +66,7 @@ KNOWS = {
     "hydra": {
         "cli",
         "task",
+        "launching",
         "composing",
         "searching",
         "spaces",
@@ -112,6 +114,7 @@ LIGHT = [
     "permission",
     "sweep/cmaes",
     "task",
+    "launching",
     "searching",
     "spaces",
     "trials",
@@ -145,6 +148,7 @@ LIGHT = [
     "outputs",
     "spool",
     "transfer",
+    "filenames",
 ]
 
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from runner import secrets
-from runner.context import Context
+from runner import filenames, secrets
+from runner.context import LONGEST, Context
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
@@ -98,8 +98,10 @@ def record(
 
 
 def named(context: Context, told: Tracking) -> str:
-    """The run's name. Jobs of one sweep must not have the same."""
-    return f"{told.run_name}: {context.title}" if told.run_name and context.job else told.run_name or context.title
+    """The run's name, as long as a store takes. Jobs of one sweep must not have the same."""
+    both = told.run_name and context.job
+    name = f"{told.run_name}: {context.title}" if both else told.run_name or context.title
+    return filenames.bounded(name, LONGEST)
 
 
 def identity(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from runner import filenames
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor, nn
@@ -47,7 +49,7 @@ def save(figure: "Figure", path: str | Path) -> None:
 
 def file(name: str, folder: Path) -> Path:
     """Where the picture of a plot goes, ours or the user's."""
-    return folder / f"{name.rpartition('.')[2]}.png"
+    return folder / f"{filenames.bounded(name.rpartition('.')[2])}.png"
 
 
 def each(names: Iterable[str], draw: Callable[[str], None]) -> None:

@@ -3,7 +3,7 @@
 import math
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from runner.errors import ConfigError, sentence
 from runner.settings import Settings, made
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
+from runner.sweep import rows
 from runner.sweep.manifest import Job
 from runner.sweep.outcome import Outcome
 from runner.sweep.rows import DIGEST, JOB, PARENT
@@ -73,6 +74,11 @@ def elsewhere(job: Job, told: Told) -> Outcome:
     parent = client.get_run(told.parent)
     if parent.info.status != "RUNNING" or parent.data.tags.get(reconcile.PROCESS) != told.process:
         return Outcome(job.number, job.run_id, "KILLED", reason=f"sweep {told.parent} does not go on in {told.process}")
+    before = rows.child(client, told.parent, job.number)
+    if before is not None and before.info.status == "RUNNING":
+        return Outcome(job.number, before.info.run_id, "KILLED", reason=f"another process is at work at {job.name}")
+    if before is not None:  # of a process that was ended, and its launcher tries again: never two runs of one job
+        job = replace(job, run_id=before.info.run_id)
     try:
         return run(job, told)
     except Interrupted as stop:
