@@ -37,7 +37,7 @@ FLOORS = [
     ["exact", "fingerprint"],
     ["screen", "environment", "own_code", "reproduction"],
     ["fitting", "cost", "agreement", "targets"],
-    ["forward", "build", "metrics", "best"],
+    ["forward", "build", "metrics", "best", "pieces"],
     ["losses", "scheduling"],
     ["stack", "checkpoint", "schedules", "parts", "_startup"],
     ["naming"],
@@ -52,7 +52,7 @@ FLOORS = [
     ["words", "keys", "limit", "outputs", "pruners"],
     ["randomness", "lookup", "ranges", "uris", "typed", "conventions"],
     ["signatures", "origins", "signals", "spool", "ranks"],
-    ["secrets"],
+    ["secrets", "in_place"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
     ["durable", "liveness", "pipes", "cores"],
 ]

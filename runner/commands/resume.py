@@ -22,7 +22,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     """
     import yaml
 
-    from runner import drift, randomness, recall, recorded_code, screen
+    from runner import drift, kept, randomness, recall, recorded_code, screen
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.prepare import prepare
@@ -40,6 +40,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     with Signals() as signals:
         threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
         made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
+        kept.clear()
         try:
             _check_data(made, recall.data(uri, run_id))
             entry, old_steps = _restored(made, uri, run_id)

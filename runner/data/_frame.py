@@ -1,14 +1,19 @@
 """A CSV or Parquet file as a pandas frame whose columns have the names that its first line gives."""
 
+import contextlib
 import csv
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
 
+import torch
+
 from runner.lookup import ConfigError, did_you_mean
+from runner.memory import memory, size
 
 Frame = Any  # pandas.DataFrame: importing pandas takes a second, and most runs read no table
 
@@ -18,6 +23,18 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 LINES = 20
 #: Rows at the beginning of a CSV file whose numbers are looked at as they are written.
 ROWS = 1000
+#: Columns of a table, and characters of a column's name, at most.
+COLUMNS, NAME = 1_000_000, 1000
+#: How files begin that are packed, and what unpacks them.
+PACKED = {
+    b"\x1f\x8b": "gunzip",
+    b"PK\x03\x04": "unzip",
+    b"\xfd7zXZ": "unxz",
+    b"BZh": "bunzip2",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+}
+#: Bytes of a value in memory, at least, of those kinds of Parquet's that may take less than 8.
+NARROW = {"BOOLEAN": 1, "INT32": 1, "FLOAT": 4}
 #: How files begin that are text of two bytes a character.
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -68,13 +85,37 @@ def read(found: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Fram
     return frame
 
 
-def header(found: Path) -> Header:
-    """What the first lines of a CSV file say."""
+def header(found: Path, key: str = "data.path") -> Header:
+    """What the first lines of a CSV file say. Raises ConfigError for one that holds no names."""
     with found.open(newline="", encoding="utf-8-sig") as file:
-        lines = [line for line, _ in zip((line for line in file if line.strip()), range(LINES), strict=False)]
-    separator = _separator(lines)
-    names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
+        lines = list(islice((line for line in file if line.strip()), LINES))
+    for separator in SEPARATORS if lines else ():
+        if (columns := lines[0].count(separator) + 1) > COLUMNS:
+            raise ConfigError(
+                key,
+                f"the first line of {str(found)!r} has {columns:,} values between {SEPARATORS[separator]}; expected at"
+                f" most {COLUMNS:,} names of columns: give each example a line of its own, or save arrays (.npz)",
+            )
+    with _any_length():
+        separator = _separator(lines)
+        names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
+    if names and (longest := max(map(len, names))) > NAME:
+        raise ConfigError(
+            key,
+            f"the first line of {str(found)!r} holds a name of {longest:,} characters; expected names of columns,"
+            " separated by commas, semicolons or tabs",
+        )
     return Header([name.strip() for name in names], separator)
+
+
+@contextlib.contextmanager
+def _any_length() -> Iterator[None]:
+    """Python's reader refuses cells of more than 131,072 characters, which pandas reads."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def has_name(name: str) -> bool:
@@ -94,15 +135,22 @@ def need(frame: Frame, names: list[str], key: str) -> None:
             )
 
 
+def quoted(value: Any) -> str:
+    """A value in quotes, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:60]}... ({len(text):,} characters)"
+
+
 def listed(names: Iterable[Any]) -> str:
     """The names in quotes, as many as a message can hold."""
-    return shorten(", ".join(repr(name) for name in names), 300)
+    return shorten(", ".join(repr(name)[:400] for name in islice(names, 100)), 300)
 
 
 def _read_csv(found: Path, key: str, texts: set[str]) -> Frame:
     import pandas
 
-    names, separator = header(found)
+    _refuse_packed(found, key)
+    names, separator = header(found, key)
     _refuse_values(names, found, key)
     _refuse_twins(names, found, key)
     names = _named(names)
@@ -146,12 +194,28 @@ def _doubts(frame: Frame, as_written: Frame, separator: str) -> dict[str, str]:
 def _read_parquet(found: Path, key: str) -> Frame:
     import pandas
 
+    _refuse_large(found, key)
     frame = pandas.read_parquet(found)
     named = [name for name in frame.index.names if name is not None]
     frame = frame.reset_index(named) if named else frame
     names = [str(name).strip() for name in frame.columns]
     _refuse_twins(names, found, key)
     return frame.set_axis(_named(names), axis=1).reset_index(drop=True)
+
+
+def _refuse_large(found: Path, key: str) -> None:
+    """A Parquet file of a few kB may hold one value a billion times."""
+    from pyarrow import parquet
+
+    about = parquet.read_metadata(found)
+    kinds = [about.schema.column(i).physical_type for i in range(about.num_columns)]
+    least, there = about.num_rows * sum(NARROW.get(kind, 8) for kind in kinds), memory(torch.device("cpu"))
+    if least > there:
+        raise ConfigError(
+            key,
+            f"{str(found)!r} has {about.num_rows:,} rows of {about.num_columns:,} columns, which take at least"
+            f" {size(least)}, and there are {size(there)}; save less of it",
+        )
 
 
 def _separator(lines: list[str]) -> str:
@@ -176,6 +240,14 @@ def _named(names: list[str]) -> list[str]:
             taken.add(name)
         named.append(name)
     return named
+
+
+def _refuse_packed(found: Path, key: str) -> None:
+    with found.open("rb") as file:
+        start = file.read(8)
+    for magic, program in PACKED.items():
+        if start.startswith(magic):
+            raise ConfigError(key, f"{str(found)!r} is packed, and no text; unpack it first, as with {program}")
 
 
 def _refuse_twins(names: list[str], found: Path, key: str) -> None:

@@ -214,6 +214,10 @@ def _targets(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tupl
     [column] = columns
     if task is None:
         task = "regression" if column.kind == "numbers" else "classification"
+    if column.kind == "text":  # of each text once: an array of all rows would give each the room of the longest
+        given = [Values(np.asarray(column.categories), f"column {column.name!r}", "data.target")]
+        (y,), kind_of_task, classes = targets(given, task)
+        return y[torch.from_numpy(column.values)], kind_of_task, classes
     (y,), kind_of_task, classes = targets([Values(column.array, f"column {column.name!r}", "data.target")], task)
     if column.kind == "numbers" and len(classes) > max(FEW, len(y) / 2):
         raise ConfigError(
