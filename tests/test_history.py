@@ -146,7 +146,7 @@ def trained(store: str, epochs: int, name: str) -> str:
     """Train into the store, as the command does. Returns the run's id."""
     made = settings(**shape(epochs, every=1, plots=["loss_curve"]))
     made.tracking.uri, made.tracking.experiment = store, name
-    assert train.with_settings(made, Context("test", yaml.safe_dump(dataclasses.asdict(made)), [])) == 0
+    assert train.with_settings(made, Context(name, yaml.safe_dump(dataclasses.asdict(made)), [])) == 0
     return newest(store, name)
 
 
@@ -179,13 +179,17 @@ def whole(store: str) -> str:
     return trained(store, 24, "whole")
 
 
-def test_a_run_that_goes_on_again_and_again_has_the_history_of_one_that_never_stopped(store: str, whole: str) -> None:
-    run_id = trained(store, 5, "parts")
+def test_a_run_that_goes_on_again_and_again_is_one_that_never_stopped(
+    store: str, whole: str, empty_store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "another").mkdir()
+    parts = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'another' / 'mlflow.db')}"
+    run_id = trained(parts, 5, "whole")
     for epochs in (6, 15, 24):
-        resumed(store, run_id, epochs)
-    assert restored(store, run_id) == restored(store, whole)
+        resumed(parts, run_id, epochs)
+    assert restored(parts, run_id) == restored(store, whole)
     assert len(restored(store, whole)["train/loss"]) == 24 * 12
-    one, other = (files(store, each) for each in (whole, run_id))
+    one, other = files(store, whole), files(parts, run_id)
     assert len(list((other / "history").iterdir())) > 4
     pictures = [(folder / "plots" / "loss_curve.png").read_bytes() for folder in (one, other)]
     assert pictures[0] == pictures[1]

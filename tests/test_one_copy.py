@@ -1,6 +1,8 @@
 """Data are in memory once: for all jobs of a sweep that read the same, for a run that reads them whole, at its end."""
 
+import dataclasses
 import gc
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,13 @@ from runner.data import Batch, Tensors
 from runner.prepare import prepare
 from runner.run import Run, drive
 from runner.settings import Settings
+from runner.sweep.desk import Desk
+from runner.sweep.job import Told
+from runner.sweep.manifest import Job
+from runner.sweep.rendering import Itself
 from runner.vectorized import drive_many
 from runner.vectorized.program import Program
 from runner.vectorized.shared import Shared
-from tests.command import runner
 from tests.conftest import Start, settings
 
 Make = Callable[..., Run]
@@ -148,13 +153,18 @@ def test_a_layer_of_ones_own_that_works_in_place_leaves_the_data_of_a_program_al
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-@pytest.mark.parametrize("launcher", ["vectorized", "one_by_one"])
-def test_a_sweep_leaves_the_same_with_one_copy(workplace: Path, files: dict[str, Any], launcher: str) -> None:
-    (workplace / "experiments").mkdir(exist_ok=True)
-    words = ["model.layers=[{Linear: 3},{Linear: 1}]", "loss.name=MSELoss", "data=arrays", "data.path=xy.npz"]
-    words += ["trainer.epochs=2", "trainer.threads=1", "plots=[loss_curve,predicted_vs_true]", "device=cpu"]
-    done = runner("-m", *words, "optimizer.lr=0.01,0.02,0.03", f"hydra/launcher={launcher}", cwd=workplace)
-    assert " FINISHED " in done.last
+def test_jobs_of_a_sweep_begin_with_one_copy_and_let_it_go(files: dict[str, Any]) -> None:
+    desk = Desk(Told("", "test", "valid/loss", "sqlite:///mlflow.db"), Itself(), 0)
+    config = dataclasses.asdict(settings(data=files))
+    members = [desk.begin(Job(number, [], {}, config)) for number in range(3)]
+    runs = [member.run for member in members if member is not None]
+    assert (len(runs), storages(runs)) == (3, 6)
+    train = weakref.ref(runs[0].data.train)
+    for run in runs:
+        run.close()
+    del members, run, runs
+    gc.collect()
+    assert train() is None
 
 
 # --------------------------------------------------------------------------------------------------- a run by itself

@@ -5,7 +5,7 @@ import csv
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
@@ -35,6 +35,8 @@ PACKED = {
 }
 #: Bytes of a value in memory, at least, of those kinds of Parquet's that may take less than 8.
 NARROW = {"BOOLEAN": 1, "INT32": 1, "FLOAT": 4}
+#: Columns from which those of a frame are put beside each other, and texts that are looked at as they are written.
+WIDE, CELLS = 100, 1_000_000
 #: How files begin that are text of two bytes a character.
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -166,29 +168,48 @@ def _read_csv(found: Path, key: str, texts: set[str]) -> Frame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pandas.errors.ParserWarning)
         frame = pandas.read_csv(found, dtype=dict.fromkeys(texts & set(names), "str"), **how)
-        frame.attrs["doubts"] = _doubts(frame, pandas.read_csv(found, dtype="str", nrows=ROWS, **how), separator)
-        return frame
+    if len(names) > WIDE:
+        frame = frame.copy()  # columns that lie beside each other: each by itself takes its time in every operation
+    frame.attrs["doubts"] = _Doubts(_doubts(frame, found, separator))
+    return frame
 
 
-def _doubts(frame: Frame, as_written: Frame, separator: str) -> dict[str, str]:
+class _Doubts(dict[str, str]):
+    """By column. pandas copies what is in `attrs` whenever it takes a column out of a frame."""
+
+    def __deepcopy__(self, memo: Any) -> "_Doubts":
+        return self
+
+
+def _doubts(frame: Frame, found: Path, separator: str) -> dict[str, str]:
     """Of columns that pandas takes for numbers, what they may be instead, as their first rows are written."""
     from pandas.api import types
 
-    found = {}
-    for name in frame.columns:
-        if not types.is_numeric_dtype(frame[name]) or types.is_bool_dtype(frame[name]):
+    doubts = {}
+    numbers = [types.is_numeric_dtype(dtype) and not types.is_bool_dtype(dtype) for dtype in frame.dtypes]
+    for name, is_number, texts in zip(frame.columns, numbers, _as_written(found, separator), strict=False):
+        if not is_number:
             continue
-        texts = [text.strip() for text in as_written[name].dropna()]
-        zeros = next((text for text in texts if re.fullmatch(r"[+-]?0\d+", text)), None)
-        dots = [text for text in texts if "." in text]
+        zeros = next((text for text in texts if text[:1] in "+-0" and re.fullmatch(r"[+-]?0\d+", text)), None)
+        dots = [text for text in texts if "." in text] if separator == ";" else []
         if zeros is not None:
-            found[name] = f"holds {zeros!r}, whose leading zero is lost: codes are text, such as {'c' + zeros!r}"
-        elif separator == ";" and dots and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", text) for text in dots):
+            doubts[name] = f"holds {zeros!r}, whose leading zero is lost: codes are text, such as {'c' + zeros!r}"
+        elif dots and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", text) for text in dots):
             number = dots[0].replace(".", "")
-            found[name] = (
+            doubts[name] = (
                 f"holds {dots[0]!r}, read as {float(dots[0]):g}; if the point groups thousands, write {number}"
             )
-    return found
+    return doubts
+
+
+def _as_written(found: Path, separator: str) -> Iterator[tuple[str, ...]]:
+    """The texts of each column in the file's first rows; of a wide file, fewer rows."""
+    with found.open(newline="", encoding="utf-8-sig") as file, _any_length(), contextlib.suppress(csv.Error):
+        rows = (row for row in csv.reader(file, delimiter=separator, skipinitialspace=True) if row)
+        width = len(next(rows, []))
+        most = max(10, min(ROWS, CELLS // max(width, 1)))
+        read = [[text.strip() for text in row] for row in islice(rows, most)]
+        yield from zip_longest(*read, fillvalue="")
 
 
 def _read_parquet(found: Path, key: str) -> Frame:
