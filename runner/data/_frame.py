@@ -120,6 +120,17 @@ def _any_length() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
+@contextlib.contextmanager
+def columns_of(found: Path) -> Iterator[None]:
+    """Around the reading of columns: what is wrong with one is told with the file's name."""
+    try:
+        yield
+    except ConfigError as error:
+        if not error.key.startswith(("data.features", "data.target", "data.split.", "inputs")):
+            raise
+        raise ConfigError(error.key, f"{str(error).removeprefix(f'{error.key}: ')}; in {str(found)!r}") from error
+
+
 def has_name(name: str) -> bool:
     """Whether a column was given a name. pandas writes the rows' index as a first column without one."""
     return not re.fullmatch(r"Unnamed: \d+(\.\d+)*|__index_level_\d+__", name)
