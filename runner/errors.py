@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator
 
 from runner import durable
@@ -83,8 +84,14 @@ def told(error: BaseException) -> str:
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
+#: Characters of a wrong name, and right names, beyond which looking for the nearest takes seconds.
+LONG, MANY = 200, 10_000
+
+
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing when no right name is near."""
-    names = {str(n).lower(): str(n) for n in right}
+    if len(str(wrong)) > LONG:
+        return ""
+    names = {str(n).lower(): str(n) for n in itertools.islice(right, MANY)}
     near = difflib.get_close_matches(str(wrong).lower(), names, n=1, cutoff=0.5)
     return f"; did you mean {names[near[0]]!r}?" if near else ""

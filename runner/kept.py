@@ -35,6 +35,11 @@ def read(source: Callable[..., Data], arguments: dict[str, Any]) -> Data:
     return copy.deepcopy(_kept[key])
 
 
+def clear() -> None:
+    """Forget all of it: there is no next job."""
+    _kept.clear()
+
+
 def _key(source: Any, arguments: dict[str, Any]) -> str | None:
     if not str(source.__module__).startswith("runner.data."):
         return None

@@ -242,6 +242,8 @@ class Tracker:
         yield from ({"points": points[start : start + CHUNK]} for start in range(0, len(points), CHUNK))
         for event, at in noted:
             if isinstance(event, Snapshot):
+                for folder in event.pieces:
+                    yield from self._on_their_way(entries.files(next(self._numbers), folder))
                 yield from self._guarded(self._checkpoint, event) or []
             elif isinstance(event, Kept):
                 yield from self._on_their_way(entries.files(next(self._numbers), event.folder))

@@ -41,7 +41,7 @@ FLOORS = [
     ["exact", "fingerprint"],
     ["screen", "environment", "own_code", "reproduction"],
     ["fitting", "cost", "agreement", "targets"],
-    ["forward", "build", "metrics", "best"],
+    ["forward", "build", "metrics", "best", "pieces"],
     ["losses", "scheduling"],
     ["stack", "checkpoint", "schedules", "parts", "_startup"],
     ["naming"],
@@ -56,7 +56,7 @@ FLOORS = [
     ["words", "keys", "limit", "outputs", "pruners"],
     ["randomness", "lookup", "ranges", "typed", "conventions"],
     ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "permission"],
-    ["secrets"],
+    ["secrets", "in_place"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
     ["durable", "liveness", "moved", "pipes", "cores", "filenames"],
 ]

@@ -22,7 +22,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     """
     import yaml
 
-    from runner import drift, randomness, recall, recorded_code, screen, secrets
+    from runner import drift, kept, randomness, recall, recorded_code, screen, secrets
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.errors import told
@@ -42,6 +42,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
         threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
         with drift.data_in_place(settings):
             made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
+        kept.clear()
         try:
             _check_data(made, recall.data(uri, run_id))
             entry, old_steps = _restored(made, uri, run_id)

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Check, build, train, record. Returns the exit code."""
-    from runner import screen
+    from runner import kept, screen
     from runner.prepare import prepare
 
     console = screen.console()
     with Signals() as signals:
         run = prepare(settings, context.name)
+        kept.clear()
         try:
             signals.check()
             record(run, context, console, signals)

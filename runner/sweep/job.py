@@ -115,7 +115,9 @@ def begin(job: Job, settings: Settings, told: Told) -> "Run":
 
 def ended(job: Job, made: "Run", told: Told, run_id: str, status: str, reason: str = "") -> Outcome:
     """What the sweep is told of a run that has come to its end."""
-    curve = made.history.get(told.metric, [])
+    from runner.history import Points
+
+    curve = made.history.get(told.metric) or Points()
     value = made.best.value if made.monitor == told.metric else (curve[-1][1] if curve else math.nan)
     return Outcome(
         job.number,
