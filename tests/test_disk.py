@@ -115,7 +115,8 @@ def wrong_tags(run: Record) -> list[str]:
 
 def weights(run: Record) -> list[str]:
     """SHA-256 of the weights of the checkpoints that the tags name."""
-    return [run.tags[f"checkpoint.{name}.sha256"].split('"state_dict.pt": ')[1][:66] for name in ("last", "best")]
+    digests = [json.loads(run.tags.get(f"checkpoint.{name}.sha256", "{}")) for name in ("last", "best")]
+    return [one.get("state_dict.pt", "none") for one in digests]
 
 
 def newest(place: Path) -> int:
@@ -138,11 +139,14 @@ class Whole:
 
 
 def trained(place: Path) -> list[Record]:
-    """The newest run, or those of the newest sweep's jobs in their order."""
+    """The newest run; or the newest sweep's and those of its jobs in their order, of each the one that has FINISHED."""
     all_ = records(place)
     parents = [run for run in all_ if "sweep.jobs" in run.tags]
-    jobs = [run for run in all_ if parents and run.tags.get("mlflow.parentRunId") == parents[-1].run_id]
-    return sorted(jobs, key=lambda run: int(run.tags["sweep.job"])) if parents else all_[-1:]
+    if not parents:
+        return all_[-1:]
+    own = [run for run in all_ if run.tags.get("mlflow.parentRunId") == parents[-1].run_id]
+    jobs = {run.tags["sweep.job"]: run for run in sorted(own, key=lambda run: run.status == "FINISHED")}
+    return [parents[-1], *(jobs[job] for job in sorted(jobs))]
 
 
 def left_by(runs: list[Record]) -> list[tuple[list[tuple[str, int]], list[str]]]:
@@ -220,13 +224,15 @@ class Place:
             false(f"tags name what is not there: {wrong}")
         if done.code == 0 and spools(place):
             false("all of it was delivered")
-        kept = "the rest is kept in" in text
+        kept = dict(re.findall(r"run (\w{32}) is (\w+), but the store does not know all of it", text))
         if status == "FINISHED" and done.code and not kept:
             false("FINISHED with exit code 1")
         for moved in re.findall(r"to have them delivered: (mv .*)", text):
             subprocess.run(moved.split(), check=True)
         synced = disk.runner("sync", cwd=place) if spools(place) else done
-        if spools(place) or (kept and (synced.code or trained(place)[-1].status != status)):
+        now = {run.run_id: run.status for run in records(place)}
+        undelivered = [run_id for run_id in kept if f"run {run_id}: delivered to" not in synced.out]
+        if spools(place) or undelivered or any(now[run_id] != kept[run_id] for run_id in kept):
             false(f"what is kept is delivered: {synced.out}{synced.err}")
         if newest(place) < before:
             count.lost.append(f"{case}: checkpoint {before}")
