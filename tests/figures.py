@@ -16,6 +16,7 @@ from tests import (
     clean_clone,
     test_checkpoint,
     test_delivery,
+    test_disk,
     test_durable,
     test_exact,
     test_reconcile,
@@ -34,6 +35,7 @@ FIGURES: dict[str, Callable[[Path, Path], str]] = {
     "stores": lambda *_: test_reconcile.figure_store_race(),
     "live": lambda *_: test_reconcile.figure_live_runs(),
     "server": lambda *_: test_delivery.figure_server_killed(),
+    "disk": lambda folder, store: test_disk.figure(folder, store),
     "sweeps": lambda folder, _: test_sweep.figure(folder),
     "reproduce": lambda *_: clean_clone.figure(),
 }
