@@ -98,7 +98,12 @@ class Tracker:
         self._noted.append((End(status, reason), time.time()))
         self._status, self._closing = status, time.monotonic() + (CLOSING if status != "KILLED" else 0.0)
         self._send()
-        self._guarded(self._join)
+        try:
+            if self._worker.ident is None:
+                self._worker.start()
+            self._worker.join()
+        except RuntimeError as error:  # there can be no more threads
+            self._error = self._error or error
         _open.discard(self)
         problem = leftover.problem(self._spool, self._delivery, status, self._error, self._silent)
         if problem is not None and self._silent is None and not self._delivery.ended:
@@ -108,11 +113,6 @@ class Tracker:
         self._spool.release()
         if problem is not None:
             raise problem from (None if problem is self._error else self._error or self._silent)
-
-    def _join(self) -> None:
-        if self._worker.ident is None:
-            self._worker.start()
-        self._worker.join()
 
     def _send(self) -> None:
         self._sent = time.monotonic()
@@ -136,6 +136,9 @@ class Tracker:
     def _take(self, noted: Noted) -> None:
         end = noted[-1][0] if noted and isinstance(noted[-1][0], End) else None
         self._spool.append(list(self._entries(noted)))
+        for entry in self._files:  # after that: files that nothing tells of would be lost with the process
+            if entry["move"] and not self._spool.holds(entry):
+                self._spool.move_in(entry)
         if self._silent is not None and not self._is_worth_a_try(end):
             self._take_in()
         elif not self._can_wait(noted):
@@ -242,7 +245,5 @@ class Tracker:
         return self._on_their_way(entries.checkpoint(next(self._numbers), event, keep))
 
     def _on_their_way(self, entry: Entry) -> list[Entry]:
-        if entry["move"]:
-            self._spool.move_in(entry)
         self._files.append(entry)
         return [entry]
