@@ -140,9 +140,11 @@ class Spool:
     def is_superseded(self, entry: Entry) -> bool:
         """Whether as many newer ones of this name as the run keeps are to be delivered, too."""
         name, step = entry.get("name"), entry.get("step", 0)
+        if name is None:
+            return False
         others = [other for other, _ in (*self.refused.entries(), *self.log.entries()) if other.get("name") == name]
         newer = {other["files"] for other in others if other.get("step", 0) >= step} - {entry["files"]}
-        return name is not None and len(newer) >= entry.get("keep", 1)
+        return len(newer) >= entry.get("keep", 1)
 
     @property
     def is_empty(self) -> bool:

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parent.parent
 #: A command that installs the distribution `runner`, or asks for extras of it.
 STRANGERS = re.compile(
     r"""(?x)
-    \b(?:pipx?|uv|conda|mamba|poetry|pdm|pixi|hatch)\b [^\n`]* \b(?:install|add|run)\b [^\n`]* [\x20\t'"] runner (?![-\w./])
+    \b(?:pipx?|uv|conda|mamba|poetry|pdm|pixi|hatch)\b [^\n`]* \b(?:install|add|run)\b
+      [^\n`]* [\x20\t'"] runner (?![-\w./])
     | (?<![-\w.]) runner \\? \[ [a-z,\s]+ \\? \]
     | ^ \s* runner \s* (?:==|>=|~=|@)
     """,
