@@ -403,7 +403,7 @@ def limited(place: str, size: int) -> None:
     command._child(("experiments=disk",), place, f"{place}/../.out", f"{place}/../.err", {})
 
 
-@pytest.mark.parametrize(("size", "code", "words"), [(2_000, 2, "tracking.uri: "), (200_000, 1, "ulimit -f allows")])
+@pytest.mark.parametrize(("size", "code", "words"), [(2_000, 2, "tracking.uri: "), (100_000, 1, "ulimit -f allows")])
 def test_a_limit_for_the_size_of_files_is_a_sentence(
     empty_store: Path, tmp_path: Path, size: int, code: int, words: str
 ) -> None:
