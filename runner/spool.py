@@ -44,10 +44,19 @@ class Spool:
     header: dict[str, Any] = field(default_factory=dict)  # uri, process
     lock: Any = None
     size: int = 0
+    beside: Path | None = None  # the folder as seen from the working directory, if it is within it
 
     @property
     def run_id(self) -> str:
         return self.folder.name
+
+    def follow(self) -> bool:
+        """Find the folder again where the working directory was moved together with it; False if it was not."""
+        with contextlib.suppress(OSError):
+            if self.beside is not None and not self.folder.is_dir() and (Path.cwd() / self.beside).is_dir():
+                self.folder = Path.cwd() / self.beside
+                return True
+        return False
 
     def append(self, entries: list[Entry]) -> None:
         """All of them in one write. Not fsynced: a process that dies loses none, a machine that does may."""
@@ -158,11 +167,17 @@ def take(folder: Path) -> Spool | None:
         lock.acquire(blocking=False)
     except Timeout:
         return None
-    spool = Spool(folder, lock=lock)
+    spool = Spool(folder, lock=lock, beside=_from_here(folder))
     with contextlib.suppress(FileNotFoundError):
         spool.header = json.loads((folder / "header.json").read_text())
     spool.size = max((end for _, end in spool.entries(0)), default=0)
     return spool
+
+
+def _from_here(folder: Path) -> Path | None:
+    with contextlib.suppress(OSError, ValueError):
+        return folder.relative_to(Path.cwd())
+    return None
 
 
 def store_of(spool: Spool) -> str:

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import entries, reconcile, stores
+from runner import entries, reconcile, spool, stores
 from runner.delivery import CHUNK, Delivery
 from runner.entries import End, Noted
 from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
@@ -127,6 +127,7 @@ class Tracker:
         while end is None:
             noted = self._next()
             end = noted[-1][0] if noted and isinstance(noted[-1][0], End) else None
+            self._follow()
             self._write(list(self._entries(noted)))
             if self._silent is not None and not self._is_worth_a_try(end):
                 self._take_in()
@@ -140,6 +141,11 @@ class Tracker:
         while self._silent is not None and time.monotonic() < self._closing:
             time.sleep(0.5)
             self._deliver()
+
+    def _follow(self) -> None:
+        """Go on where the store is by now, if the project's folder was moved under the run."""
+        if self._spool.follow() and (client := self._guarded(stores.open_store, spool.store_of(self._spool))):
+            self.client = self._delivery.client = client
 
     def _can_wait(self, noted: Noted) -> bool:
         """Whether these are points alone, and others have their turn before."""
