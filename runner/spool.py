@@ -13,6 +13,8 @@ from typing import Any
 #: {"files": id, "from": folder, "to": artifact folder, "tags": {}}; the tags are written after the files.
 Entry = dict[str, Any]
 
+#: The file in a spool's folder that says whose it is.
+HEADER = "header.json"
 #: Beyond so many bytes a file of which everything was delivered is begun anew.
 LARGE = 16_000_000
 
@@ -50,13 +52,12 @@ class Spool:
     def run_id(self) -> str:
         return self.folder.name
 
-    def follow(self) -> bool:
-        """Find the folder again where the working directory was moved together with it; False if it was not."""
+    def follow(self) -> None:
+        """Find the folder again where the working directory was moved together with it."""
         with contextlib.suppress(OSError):
-            if self.beside is not None and not self.folder.is_dir() and (Path.cwd() / self.beside).is_dir():
-                self.folder = Path.cwd() / self.beside
-                return True
-        return False
+            there = Path.cwd() / self.beside if self.beside is not None else self.folder
+            if not (self.folder / HEADER).exists() and (there / HEADER).exists():
+                self.folder = there
 
     def append(self, entries: list[Entry]) -> None:
         """All of them in one write. Not fsynced: a process that dies loses none, a machine that does may."""
@@ -87,6 +88,7 @@ class Spool:
     @property
     def delivered(self) -> int:
         """How far the store is known to have everything. It may have more, if a process died just then."""
+        self.follow()
         try:
             return int((self.folder / "delivered").read_text() or 0)
         except FileNotFoundError:
@@ -106,6 +108,7 @@ class Spool:
         target = self._files(entry)
         if target.exists():
             return
+        target.parent.mkdir(exist_ok=True)  # and no folder above it, which may have been moved away
         temporary = target.with_suffix(".part")
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.copytree(entry["from"], temporary)
@@ -116,7 +119,8 @@ class Spool:
     def drop(self, entry: Entry) -> None:
         """Let the files of an entry go; an empty folder says that they were not lost."""
         shutil.rmtree(self._files(entry), ignore_errors=True)
-        self._files(entry).mkdir(parents=True)
+        self._files(entry).parent.mkdir(exist_ok=True)
+        self._files(entry).mkdir()
 
     def forget(self, entry: Entry) -> None:
         """Its files were delivered."""
@@ -153,7 +157,7 @@ def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
     assert spool is not None, "nobody else knows this run yet"
     # A local store is named by its file alone, so that the folder with both of them can be moved.
     spool.header = {"uri": f"sqlite:///{Path(uri).name}" if uri.startswith("sqlite:///") else uri, "process": process}
-    _replace(spool.folder / "header.json", json.dumps(spool.header))
+    _replace(spool.folder / HEADER, json.dumps(spool.header))
     return spool
 
 
@@ -169,7 +173,7 @@ def take(folder: Path) -> Spool | None:
         return None
     spool = Spool(folder, lock=lock, beside=_from_here(folder))
     with contextlib.suppress(FileNotFoundError):
-        spool.header = json.loads((folder / "header.json").read_text())
+        spool.header = json.loads((folder / HEADER).read_text())
     spool.size = max((end for _, end in spool.entries(0)), default=0)
     return spool
 

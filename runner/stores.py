@@ -7,6 +7,7 @@ import os
 import shutil
 import sqlite3
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,26 +49,37 @@ def open_store(uri: str) -> "MlflowClient":
 
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
     """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there."""
-    _demand(client)
-    here = _local(client, run_id) if place else None
-    if here is None or place is None:
-        artifacts(client, run_id).log_artifacts(str(folder), place)
-    else:
-        durable.publish(sorted(folder.iterdir()), _inside(here, place))
+    with _in_place(client):
+        here = _local(client, run_id) if place else None
+        if here is None or place is None:
+            artifacts(client, run_id).log_artifacts(str(folder), place)
+        else:
+            durable.publish(sorted(folder.iterdir()), _inside(here, place))
 
 
 def delete(client: "MlflowClient", run_id: str, place: str) -> None:
     """Delete the artifacts in `place`, if this kind of store can."""
-    here = _local(client, run_id)
-    if here is None:
-        with contextlib.suppress(NotImplementedError):
-            artifacts(client, run_id).delete_artifacts(place)
-    elif (folder := _inside(here, place)).exists():  # MLflow takes `%20` of a folder's name for a space here
-        shutil.rmtree(folder)
+    with _in_place(client):
+        here = _local(client, run_id)
+        if here is None:
+            with contextlib.suppress(NotImplementedError):
+                artifacts(client, run_id).delete_artifacts(place)
+        elif (folder := _inside(here, place)).exists():  # MLflow takes `%20` of a folder's name for a space here
+            shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _in_place(client: "MlflowClient") -> Iterator[None]:
+    """Raise OSError if a local store's file is gone: to write beside it would make its former folder anew."""
+    _demand(client)
+    try:
+        yield
+    except FileNotFoundError:  # which a store is taken to refuse for good
+        _demand(client)
+        raise
 
 
 def _demand(client: "MlflowClient") -> None:
-    """Raise OSError if a local store's file is gone: to write beside it would make its former folder anew."""
     path = sqlite_path(client.tracking_uri)
     if path is not None and not path.exists():
         raise OSError(errno.ESTALE, "is not there any more; it was moved or deleted under the run", str(path))

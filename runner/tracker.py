@@ -46,6 +46,7 @@ class Tracker:
         self._sent = self._beaten = time.monotonic()
         self._queue: queue.SimpleQueue[Noted] = queue.SimpleQueue()
         self._spool, self._delivery = kept, Delivery(client, kept, asks)
+        self._place = kept.folder
         self._held: list[Entry] = []  # what this disk did not take
         self._outside: list[Entry] = []  # whose files are not in the spool
         self._kept: dict[str, Entry] = {}  # name -> checkpoint that waits in the spool
@@ -144,7 +145,12 @@ class Tracker:
 
     def _follow(self) -> None:
         """Go on where the store is by now, if the project's folder was moved under the run."""
-        if self._spool.follow() and (client := self._guarded(stores.open_store, spool.store_of(self._spool))):
+        self._spool.follow()
+        if self._spool.folder == self._place:
+            return
+        self._place = self._spool.folder
+        client = self._guarded(stores.open_store, spool.store_of(self._spool))
+        if client is not None:
             self.client = self._delivery.client = client
 
     def _can_wait(self, noted: Noted) -> bool:
@@ -196,6 +202,7 @@ class Tracker:
 
     def _take_in(self) -> None:
         """Files that could not be delivered move into the spool; of each checkpoint only the newest."""
+        self._follow()
         for entry in self._outside:
             try:
                 self._spool.keep(entry, entry["move"])
