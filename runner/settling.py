@@ -67,7 +67,7 @@ class _Left(Exception):
 def _header(taken: spool.Spool) -> bool:
     """Whether it is known whose the spool is. Raises _Left if something is in it and that is not."""
     if not taken.header and not taken.is_empty:
-        raise _Left(f"{taken.folder / 'header.json'} is missing, which names the store that it is for")
+        raise _Left(f"{taken.folder / spool.HEADER} is missing, which names the store that it is for")
     return bool(taken.header)
 
 

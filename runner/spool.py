@@ -17,6 +17,8 @@ from runner.journal import Journal, replace
 # older ones go follows from what the store has then. With "model": step, the files are an MLflow model.
 # What was refused has "refused": why.
 
+#: The file in a spool's folder that says whose it is.
+HEADER = "header.json"
 #: Beyond so many bytes a file of which everything was delivered is begun anew.
 LARGE = 16_000_000
 
@@ -47,6 +49,7 @@ class Spool:
     folder: Path
     header: dict[str, Any] = field(default_factory=dict)  # uri, process
     lock: Any = None
+    beside: Path | None = None  # the folder as seen from the working directory, if it is within it
     _mark: int | None = None  # how far everything is delivered, where the disk did not take it
 
     def __post_init__(self) -> None:
@@ -56,6 +59,15 @@ class Spool:
     @property
     def run_id(self) -> str:
         return self.folder.name
+
+    def follow(self) -> None:
+        """Find the folder again where the working directory was moved together with it."""
+        with contextlib.suppress(OSError):
+            there = Path.cwd() / self.beside if self.beside is not None else self.folder
+            if not (self.folder / HEADER).exists() and (there / HEADER).exists():
+                self.folder = there
+                for journal in (self.log, self.refused):
+                    journal.path = there / journal.path.name
 
     def append(self, entries: list[Entry]) -> None:
         """Add to what the store is to be told."""
@@ -70,6 +82,7 @@ class Spool:
         """How far the store is known to have everything. It may have more, if a process died just then."""
         if self._mark is not None:
             return self._mark
+        self.follow()
         try:
             return int((self.folder / "delivered").read_text() or 0)
         except FileNotFoundError:
@@ -107,6 +120,7 @@ class Spool:
         if self.holds(entry) or (entry["move"] and self.move_in(entry)):
             return
         target = self.inside(entry)
+        target.parent.mkdir(exist_ok=True)  # and no folder above it, which may have been moved away
         temporary = target.with_suffix(".part")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
@@ -144,7 +158,7 @@ class Spool:
             return False
         others = [other for other, _ in (*self.refused.entries(), *self.log.entries()) if other.get("name") == name]
         newer = {other["files"] for other in others if other.get("step", 0) >= step} - {entry["files"]}
-        return len(newer) >= entry.get("keep", 1)
+        return len(newer) >= int(entry.get("keep", 1))
 
     @property
     def is_empty(self) -> bool:
@@ -195,7 +209,7 @@ def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
     assert spool is not None, "nobody else knows this run yet"
     # A local store is named by its file alone, so that the folder with both of them can be moved.
     spool.header = {"uri": f"sqlite:///{Path(uri).name}" if uri.startswith("sqlite:///") else uri, "process": process}
-    replace(spool.folder / "header.json", json.dumps(spool.header))
+    replace(spool.folder / HEADER, json.dumps(spool.header))
     return spool
 
 
@@ -209,7 +223,13 @@ def take(folder: Path) -> Spool | None:
         lock.acquire(blocking=False)
     except Timeout:
         return None
-    return Spool(folder, _header(folder), lock)
+    return Spool(folder, _header(folder), lock, _from_here(folder))
+
+
+def _from_here(folder: Path) -> Path | None:
+    with contextlib.suppress(OSError, ValueError):
+        return folder.relative_to(Path.cwd())
+    return None
 
 
 def store_of(spool: Spool) -> str:
@@ -220,12 +240,12 @@ def store_of(spool: Spool) -> str:
 
 def _header(folder: Path) -> dict[str, Any]:
     with contextlib.suppress(FileNotFoundError):
-        return dict(json.loads((folder / "header.json").read_text()))
+        return dict(json.loads((folder / HEADER).read_text()))
     return {}
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.mkdir(parents=True)
+    target.mkdir()
     for path in sorted(source.rglob("*")):
         place = target / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)

@@ -80,6 +80,7 @@ def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, i
 
 def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:
     """Delete the artifacts in `place`. What a store elsewhere cannot or may not delete stays."""
+    _demand(client)
     here = local(client, run_id)
     if here is None:
         transfer.run(lambda: _remove(repository(client, run_id), place), patience)

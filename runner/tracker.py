@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import durable, entries, leftover, reconcile
+from runner import durable, entries, leftover, reconcile, spool, stores
 from runner.delivery import CHUNK, Delivery
 from runner.entries import End, Noted
 from runner.events import Epoch, Event, Finished, Kept, Served, Snapshot, Step
@@ -45,6 +45,7 @@ class Tracker:
         self._sent = self._beaten = time.monotonic()
         self._queue: queue.SimpleQueue[Noted] = queue.SimpleQueue()
         self._spool, self._delivery = kept, Delivery(client, kept, asks)
+        self._place = kept.folder
         self._files: list[Entry] = []  # whose files are on their way to the store
         self._numbers = count()
         self.keep = keep  # checkpoints `last`
@@ -151,6 +152,7 @@ class Tracker:
 
     def _take(self, noted: Noted) -> None:
         end = noted[-1][0] if noted and isinstance(noted[-1][0], End) else None
+        self._follow()
         self._spool.append(list(self._entries(noted)))
         for entry in self._files:  # after that: files that nothing tells of would be lost with the process
             if entry["move"] and not self._spool.holds(entry):
@@ -172,6 +174,16 @@ class Tracker:
     def _patience(self) -> float:
         full = any(error is not None and durable.is_full(error) for error in (self._silent, self._spool.log.error))
         return durable.PATIENCE if full and self._status != "KILLED" else 0.0
+
+    def _follow(self) -> None:
+        """Go on where the store is by now, if the project's folder was moved under the run."""
+        self._spool.follow()
+        if self._spool.folder == self._place:
+            return
+        self._place = self._spool.folder
+        client = self._guarded(stores.open_store, spool.store_of(self._spool))
+        if client is not None:
+            self.client = self._delivery.client = client
 
     def _can_wait(self, noted: Noted) -> bool:
         """Whether these are points alone, and others have their turn before."""
@@ -219,6 +231,7 @@ class Tracker:
 
     def _take_in(self) -> None:
         """Files that could not be delivered move into the spool; of each checkpoint those that the run keeps stay."""
+        self._follow()
         for entry in self._files:
             with contextlib.suppress(OSError):  # a full disk: they stay where they are, and are taken in another time
                 self._spool.take_in(entry)

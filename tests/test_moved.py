@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
@@ -18,6 +19,7 @@ from runner import cli, moved, recall, spool, stores, tracking, uris
 from runner.commands import evaluate, resume, train
 from runner.context import Context
 from runner.errors import ConfigError
+from runner.events import Snapshot, Step
 from runner.transfer import Patience
 from tests import composing
 from tests.command import runner
@@ -505,6 +507,35 @@ def test_a_run_whose_store_is_moved_away_under_it_writes_nothing_into_the_former
         with pytest.raises(OSError, match="is not there any more") if guarded else contextlib.nullcontext():
             stores.put(client, run_id, tmp_path / "more", place, Patience())
     assert project.exists() is not guarded
+
+
+@pytest.mark.parametrize("uri", [URI, "sqlite:///{project}/mlflow.db"])
+def test_a_run_at_work_goes_on_where_its_folder_is_moved_to(uri: str, project: Path, tmp_path: Path) -> None:
+    def checkpoint(step: int) -> Snapshot:
+        folder = tmp_path / f"last-{step}"
+        folder.mkdir()
+        (folder / "state_dict.pt").write_text(f"of step {step}")
+        (folder / "sha256.json").write_text('{"state_dict.pt": "0"}')
+        return Snapshot("last", step, folder)
+
+    new = tmp_path / "new"
+    with tracking.recording(uri.format(project=project), "lines", None, {}, {"seed": "0"}, {"a.txt": "a"}) as tracker:
+        for step in range(1, 5):
+            tracker.record(Step(step, torch.tensor(float(step))))
+            tracker.record(checkpoint(step))
+            if step == 2:
+                tracker.drain()
+                project.rename(new)
+    assert not project.exists()
+    assert list(new.glob(".runner/spool/*")) == []
+    run = MlflowClient(f"sqlite:///{new}/mlflow.db").get_run(tracker.run_id)
+    assert run.info.status == "FINISHED"
+    assert recall.points(URI, tracker.run_id, ["train/loss"]) == {"train/loss": {n: float(n) for n in range(1, 5)}}
+    places = [kept.place for kept in recall.kept(URI, tracker.run_id, "last")]
+    assert places == ["checkpoints/last-4", "checkpoints/last-3"]
+    for place in places:
+        found = new / "mlruns" / "lines" / tracker.run_id / "artifacts" / place / "state_dict.pt"
+        assert found.read_text() == f"of step {place[-1]}"
 
 
 def test_recorded_data_of_an_absolute_path_stay_where_they_were_or_are_named_anew(
