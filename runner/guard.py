@@ -282,8 +282,11 @@ def _settled(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
 def _bound_folder(config: DictConfig) -> None:
     """Overrides as the name of a folder, which a long text among them would make longer than a name can be."""
     job = config.hydra.job
-    with flag_override(job, ["struct", "readonly"], [False, False]):
-        job.override_dirname = filenames.bounded(str(job.override_dirname))
+    written: Any = OmegaConf.to_container(job, resolve=False)
+    name = filenames.bounded(str(written["override_dirname"]))
+    if name != written["override_dirname"]:
+        with flag_override(job, ["struct", "readonly"], [False, False]):
+            job.override_dirname = name.replace("${", "{")  # of an interpolation the end may be missing
 
 
 def unset(overrides: Sequence[str]) -> list[str]:

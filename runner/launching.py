@@ -32,8 +32,8 @@ def launch(name: str, launcher: Any, jobs: list[Words], first: int) -> Sequence[
         return _joblib(launcher, jobs, first)
     around = {"submitit": _submitit, "ray": _ray}.get(name.partition("_")[0])
     with around(launcher) if around else contextlib.nullcontext():
-        found: Sequence[JobReturn] = launcher.launch(jobs, initial_job_idx=first)
-    return found
+        results: Sequence[JobReturn] = launcher.launch(jobs, initial_job_idx=first)
+    return results
 
 
 def _joblib(launcher: Any, jobs: list[Words], first: int) -> Sequence[JobReturn]:
@@ -83,8 +83,8 @@ class Processes:
         def call(*words: Any) -> JobReturn:
             future = self._begun(pools, words)
             try:
-                found: JobReturn = future.result(self._timeout)
-                return found
+                answer: JobReturn = future.result(self._timeout)
+                return answer
             except Exception as error:  # of a broken pool, or of an answer that cannot be sent
                 pools.pop().shutdown(wait=False, kill_workers=True)
                 raise Lost(_why(error, self._timeout)) from error
@@ -146,8 +146,8 @@ class Submitted:
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         try:
-            found: list[JobReturn] = self._job.results()
-            return found
+            answers: list[JobReturn] = self._job.results()
+            return answers
         except (FailedJobError, UncompletedJobError):
             return [_returned(Lost(f"its process ended without a result; its log is {self._job.paths.stderr}"))]
 
@@ -160,8 +160,8 @@ def _ray(launcher: Any) -> Iterator[None]:
 
     def get(job: Any) -> JobReturn:
         try:
-            found: JobReturn = ray.get(job)
-            return found
+            answer: JobReturn = ray.get(job)
+            return answer
         except ray.exceptions.RayError as error:
             return _returned(Lost(_why(error, None)))
 

@@ -1,6 +1,6 @@
 """The figures behind "nothing is lost", measured at full length: python -m tests.figures [NAME ...]
 
-Each is one line. The test suite does a part of every one of them; all of them together take some 15 minutes.
+Each is one line. The test suite does a part of every one of them; all of them together take some 25 minutes.
 """
 
 import shutil

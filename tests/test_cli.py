@@ -14,6 +14,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.command import HANGS, SCRIPT, fresh, newest, runner
+from tests.test_launchers import canaries, touched
 
 SHORT = ("plots=[]", "trainer.epochs=3")
 
@@ -292,13 +293,16 @@ def test_a_typing_error_in_a_study_is_found_too(tmp_path: Path) -> None:
 
 
 def test_the_ui_serves_the_store(workplace: Path) -> None:
+    """And loads no module of the working directory, neither MLflow's first process nor its server."""
     run_id = runner(*SHORT, cwd=workplace).run_id
+    canaries(workplace)
     process = subprocess.Popen(
         [SCRIPT, "ui"], cwd=workplace, env={**os.environ, "RUNNER_UI_PORT": "5791"}, stderr=subprocess.DEVNULL
     )
     try:
         url = f"http://127.0.0.1:5791/api/2.0/mlflow/runs/get?run_id={run_id}"
         assert run_id.encode() in _read_when_up(url)
+        assert touched(workplace) == []
     finally:
         process.terminate()
         process.wait(HANGS)

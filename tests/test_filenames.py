@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hydra import compose
+from omegaconf import OmegaConf
 
 from runner import filenames, kept, plots, stores
 from runner.context import Context
 from runner.data.table import table
 from runner.sweep.digest import digest
 from tests import composing
-from tests.command import fresh
+from tests.command import runner
 from tests.sweeping import families, furnish
 
 LONG = "x" * 300
@@ -85,6 +87,15 @@ def test_a_name_that_no_file_can_have_is_refused_with_its_key(word: str, message
         assert message in composing.problem(*word.split())
 
 
+def test_overrides_as_the_name_of_a_folder_are_bounded() -> None:
+    with composing.hydra():
+        for words, said in ((["seed=1"], "seed=1"), (["+data.a=${seed}"], "+data.a=${seed}")):
+            found = compose("config", overrides=words, return_hydra_config=True)
+            assert OmegaConf.to_container(found.hydra.job, resolve=False)["override_dirname"] == said
+        long = compose("config", overrides=[f"+data.a=${{seed}}{LONG}", "seed=2"], return_hydra_config=True)
+    assert len(str(long.hydra.job.override_dirname)) <= filenames.MOST
+
+
 SOURCE = """
 import torch
 from runner.data import Data, Tensors
@@ -107,7 +118,7 @@ def test_a_query_below_data_trains_and_is_swept(workplace: Path) -> None:
     folders = ["hydra.sweep.dir=outputs/${hydra.job.override_dirname}", "hydra/launcher=joblib"]
     queries = ",".join(f"'{QUERY} WHERE n = {number}'" for number in (1, 2))
     words = ["-m", "experiments=query", f"data.query={queries}", f"tracking.experiment={LONG}"]
-    fresh(*words, *folders, "hydra.launcher.n_jobs=1", cwd=workplace)
+    runner(*words, *folders, "hydra.launcher.n_jobs=1", cwd=workplace)
     [found] = families(workplace)
     assert (found.parent.info.status, found.statuses) == ("FINISHED", ["FINISHED"] * 2)
     names = [job.info.run_name for job in found.jobs]

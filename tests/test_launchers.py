@@ -54,7 +54,9 @@ def test_four_jobs_of_which_one_fails_and_one_is_killed(launcher: str, workplace
     assert [line["status"] for line in before.table] == before.statuses
     assert done.last.startswith(f"sweep {before.parent.info.run_id} FAILED best=")
     # Another launcher than the recorded one, whose own values (n_jobs) it does not take.
-    done = fresh("resume", "last", "hydra/launcher=basic", cwd=workplace, env=env)
+    for name in CANARIES:
+        (workplace / f"{name}.py").unlink()
+    done = runner("resume", "last", "hydra/launcher=basic", cwd=workplace)
     after = family(workplace)
     assert (after.parent.info.status, after.statuses) == ("FINISHED", ["FINISHED"] * 4)
     assert after.steps() == [list(range(1, STEPS + 1))] * 4
@@ -147,10 +149,10 @@ def test_what_is_recorded_is_typed_again(workplace: Path) -> None:
     furnish(workplace)
     place = f"hydra.launcher.submitit_folder={workplace / 'jobs'}"
     words = ("-m", "experiments=bad", "seed=1", "model.knobs.plan='1:raise'", "hydra/launcher=submitit_local")
-    fresh(*words, place, cwd=workplace, code=1)
+    runner(*words, place, cwd=workplace, code=1)
     refused = runner("resume", "last", cwd=workplace, code=2)
     assert refused.err.splitlines()[1].startswith("hydra.launcher.submitit_folder: ")
-    fresh("resume", "last", place, cwd=workplace, code=1)  # it fails again, in its second run
+    runner("resume", "last", place, cwd=workplace, code=1)  # it fails again, in its second run
     assert family(workplace).statuses == ["FAILED"]
 
 

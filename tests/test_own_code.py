@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -311,11 +310,6 @@ def test_a_trusted_package_is_known_by_its_digest_and_version(workplace: Path) -
     assert "has kept no more than its digest" in done.err
 
 
-def command(launcher: str) -> Callable[..., Done]:
-    """A forked process does not end joblib's workers."""
-    return fresh if launcher == "joblib" else runner
-
-
 SWEEP = ("-m", "experiments=study", "seed=1,2,3", "sweep.plots=false")
 
 
@@ -323,7 +317,7 @@ SWEEP = ("-m", "experiments=study", "seed=1,2,3", "sweep.plots=false")
 def test_jobs_of_a_sweep_keep_their_code(workplace: Path, launcher: str) -> None:
     furnish(workplace, layer=PARTS["layer"])
     further = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    command(launcher)(*SWEEP, f"hydra/launcher={launcher}", *further, cwd=workplace)
+    runner(*SWEEP, f"hydra/launcher={launcher}", *further, cwd=workplace)
     for job in family(workplace).jobs:
         assert (
             artifacts(workplace, job) / "code" / "experiments" / "parts" / "number.py"
@@ -359,13 +353,13 @@ def test_a_sweep_goes_on_with_other_code_only_where_it_is_typed(workplace: Path,
     (workplace / "experiments" / "once.py").write_text(ONCE)
     chosen = [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
     words = (*SWEEP, *chosen, "checkpoint.every=1")
-    command(launcher)(*words, cwd=workplace, code=1)
+    runner(*words, cwd=workplace, code=1)
     assert family(workplace).statuses == ["FINISHED", "FAILED", "FINISHED"]
     write(workplace, 5.0)
     for again in (["resume", "last"], [*words, "sweep.resume=last"]):
         refused = runner(*again, cwd=workplace, code=2)
         assert "experiments/parts/number.py is changed since sweep" in refused.err, again
-    command(launcher)("resume", "last", f"code={code}", cwd=workplace)
+    runner("resume", "last", f"code={code}", cwd=workplace)
     found = family(workplace)
     assert found.statuses == ["FINISHED"] * 3
     drift = [job.data.tags.get("drift.code") for job in found.jobs]

@@ -103,6 +103,11 @@ def test_modules_of_the_working_directory_are_not_loaded(
     own_renderer.wait(tmp_path)
     assert (tmp_path / "a.png").exists()
     assert not (tmp_path / "loaded").exists()
+    monkeypatch.setattr(rendering, "FLAGS", ())
+    with rendering.rendering(2) as unguarded:
+        unguarded.save(Figure(), tmp_path / "b.png")
+        unguarded.wait(tmp_path)
+    assert (tmp_path / "loaded").exists(), "nothing would have happened: the guard guards nothing"
 
 
 RUNS: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ from runner import build
 from runner.run import drive
 from runner.sweep import together
 from runner.vectorized import drive_many, groups
-from tests.command import fresh, newest, runner
+from tests.command import newest, runner
 from tests.conftest import Start
 from tests.sweeping import Family, artifacts, client, families
 
@@ -166,8 +166,7 @@ def test_a_job_is_the_same_alone_and_under_every_launcher_and_resumed(workplace:
     runner("resume", "last", cwd=workplace)
     for launcher in ("basic", "vectorized", "joblib"):
         further = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-        command = fresh if launcher == "joblib" else runner  # a forked process does not end joblib's workers
-        said = command(*JOBS, f"hydra/launcher={launcher}", *further, cwd=workplace)
+        said = runner(*JOBS, f"hydra/launcher={launcher}", *further, cwd=workplace)
         assert launcher != "vectorized" or "run one by one: the train data is not in memory" in said.out
     one, *others = families(workplace)
     assert [one.weights[0], one.weights[3]] == [alone["2", "0.02"], alone["1", "0.01"]]

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from runner import cores, cost, randomness, stack
 from runner.settings import Model, Settings, Trainer, made
-from tests.command import fresh, newest, runner
+from tests.command import newest, runner
 from tests.sweeping import family
 
 TWO = {"OMP_NUM_THREADS": "2"}
@@ -189,7 +189,7 @@ def test_jobs_of_different_sizes_in_one_process_have_each_their_own(launcher: st
 
 
 def test_jobs_in_processes_of_joblib_share_the_cores(workplace: Path) -> None:
-    fresh(*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", cwd=workplace, env=TWO)
+    runner(*SWEEP, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", cwd=workplace, env=TWO)
     assert tags(workplace) == ["1", "1"]
 
 

@@ -1,8 +1,10 @@
 """The MLflow UI on the tracking store."""
 
 import os
+import shlex
 import sys
 
+from runner import places
 from runner.context import Context
 from runner.settings import Settings
 
@@ -23,5 +25,8 @@ def with_settings(settings: Settings, context: Context) -> int:
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     print(f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends it", flush=True)
     uri = uri if path is None else uris.sqlalchemy(path)
+    # uvicorn puts the working directory first among the places of modules, unless it is given another folder.
+    server = f"--app-dir {shlex.quote(str(places.conf()))}"
     words = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", port, "--workers", "1"]
+    words += ["--uvicorn-opts", server]
     return os.execv(sys.executable, [sys.executable, *words])

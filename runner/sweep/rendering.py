@@ -35,6 +35,9 @@ answers, sys.stdout = sys.stdout.buffer, sys.stderr
 rendering.serve(sys.stdin.buffer, answers)
 """
 
+#: A pickle.py of the working directory is not ours.
+FLAGS = ("-P",)
+
 #: Pictures to write: (file, what is drawn, the name of the plot; without one what is drawn is the figure itself).
 Asked = list[tuple[Path, Any, str | None]]
 
@@ -192,7 +195,7 @@ def _ended(process: subprocess.Popen[bytes]) -> None:
 def _started() -> subprocess.Popen[bytes]:
     # A session of its own: an interrupt on the terminal is for the sweep, which decides what becomes of its pictures.
     return subprocess.Popen(
-        [sys.executable, "-P", "-c", SERVER],  # -P: a pickle.py of the working directory is not ours
+        [sys.executable, *FLAGS, "-c", SERVER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
