@@ -18,7 +18,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from runner import build
-from runner.data import Data, _frame, _inputs, _table_report
+from runner.data import Data, _columns, _frame, _inputs, _table_report
 from runner.data.table import table
 from runner.errors import ConfigError, did_you_mean
 from runner.plots import confusion_matrix
@@ -139,6 +139,13 @@ def test_a_bomb_among_good_images_is_named_before_anything_is_decoded(
         refused("data.path", f"'photos/cat/{name}' ", "; ", **photos, size=8, in_memory=in_memory)
 
 
+def test_without_its_limit_a_bomb_would_be_decoded(photos: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb(Path("photos", "cat", "x.png"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    found = build.data({**photos, "size": 8, "in_memory": False})
+    assert "16x16 to 30000x30000" in "\n".join(found.report)
+
+
 def test_of_many_frames_the_first_is_read_and_a_head_that_promises_more_is_no_harm(photos: dict[str, Any]) -> None:
     gif(Path("photos", "cat", "x.gif"))
     png(Path("photos", "dog", "x.png"), 2000, 2000, rows=10)
@@ -178,6 +185,12 @@ def test_a_huge_cell_is_named_where_it_is_used_and_spared_where_it_is_not() -> N
                 split={kind: "t"})  # fmt: skip
 
 
+def test_without_its_limit_a_huge_cell_would_be_a_category(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_columns, "LONGEST", 10**9)
+    Path("cell.csv").write_text("a,t\n1.5,x\n2.5,x\n3.5," + "z" * MB + "\n4.5,x\n")
+    assert len(read("cell.csv", "a").notes["features"][1]) == MB + 2
+
+
 def test_a_long_text_takes_no_more_memory_in_every_row() -> None:
     """NumPy's arrays of texts give each the room of the longest."""
     frame = pandas.DataFrame({"a": np.arange(20_000) % 7 + 0.5, "t": ["x", "y" * 900] * 10_000})
@@ -207,8 +220,6 @@ def test_many_classes_are_a_target_but_no_confusion_matrix() -> None:
 def test_one_text_at_the_end_of_a_column_of_numbers_is_found_without_reading_the_numbers_as_texts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from runner.data import _columns
-
     tried: list[str] = []
     monkeypatch.setattr(_columns, "written", lambda text: tried.append(text))
     rows = 200_000

@@ -142,7 +142,7 @@ def test_a_piece_names_no_file_outside_of_its_folder(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------------------- resumed
 
 
-def trained(store: str, epochs: int, name: str) -> str:
+def trained(store: str, epochs: int, name: str = "long") -> str:
     """Train into the store, as the command does. Returns the run's id."""
     made = settings(**shape(epochs, every=1, plots=["loss_curve"]))
     made.tracking.uri, made.tracking.experiment = store, name
@@ -174,53 +174,62 @@ def restored(store: str, run_id: str) -> dict[str, list[tuple[int, float]]]:
     return plain(history.points)
 
 
-@pytest.fixture
-def whole(store: str) -> str:
-    return trained(store, 24, "whole")
+@dataclasses.dataclass
+class Whole:
+    """A run that never stopped."""
+
+    store: str
+    run_id: str
+    history: dict[str, list[tuple[int, float]]]
 
 
-def test_a_run_that_goes_on_again_and_again_is_one_that_never_stopped(
-    store: str, whole: str, empty_store: Path, tmp_path: Path
-) -> None:
-    (tmp_path / "another").mkdir()
-    parts = f"sqlite:///{shutil.copy(empty_store, tmp_path / 'another' / 'mlflow.db')}"
-    run_id = trained(parts, 5, "whole")
+@pytest.fixture(scope="module")
+def whole(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    store = f"sqlite:///{shutil.copy(empty_store, tmp_path_factory.mktemp('whole') / 'mlflow.db')}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "MOST", MOST)
+        run_id = trained(store, 24)
+    return Whole(store, run_id, restored(store, run_id))
+
+
+def test_a_run_that_goes_on_again_and_again_is_one_that_never_stopped(store: str, whole: Whole) -> None:
+    run_id = trained(store, 5)
     for epochs in (6, 15, 24):
-        resumed(parts, run_id, epochs)
-    assert restored(parts, run_id) == restored(store, whole)
-    assert len(restored(store, whole)["train/loss"]) == 24 * 12
-    one, other = files(store, whole), files(parts, run_id)
+        resumed(store, run_id, epochs)
+    assert restored(store, run_id) == whole.history
+    assert len(whole.history["train/loss"]) == 24 * 12
+    one, other = files(whole.store, whole.run_id), files(store, run_id)
     assert len(list((other / "history").iterdir())) > 4
     pictures = [(folder / "plots" / "loss_curve.png").read_bytes() for folder in (one, other)]
     assert pictures[0] == pictures[1]
 
 
-def test_pieces_outlive_the_checkpoints_that_they_came_with(store: str, whole: str) -> None:
-    assert len(list((files(store, whole) / "checkpoints").glob("last-*"))) == 2
-    assert recall.state(store, whole, [])[2]["history"]["earlier"]
-    run_id = trained(store, 20, "damaged")
+def test_pieces_outlive_the_checkpoints_that_they_came_with(store: str, whole: Whole) -> None:
+    assert len(list((files(whole.store, whole.run_id) / "checkpoints").glob("last-*"))) == 2
+    assert recall.state(whole.store, whole.run_id, [])[2]["history"]["earlier"]
+    run_id = trained(store, 20)
     newest_one = recall.kept(store, run_id, "last")[0]
     (files(store, run_id) / newest_one.place / "training.pt").write_bytes(b"damaged")
     resumed(store, run_id, 24)  # from the checkpoint before
-    assert restored(store, run_id) == restored(store, whole)
+    assert restored(store, run_id) == whole.history
 
 
-@pytest.mark.parametrize("harm", ["damaged", "lost"])
-def test_where_a_piece_is_gone_the_recorded_metrics_take_its_place(
-    store: str, whole: str, harm: str, capsys: pytest.CaptureFixture[str]
+def test_where_pieces_are_gone_the_recorded_metrics_take_their_place(
+    store: str, whole: Whole, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run_id = trained(store, 20, "harmed")
+    run_id = trained(store, 16)
     first = min((files(store, run_id) / "history").iterdir(), key=lambda path: int(path.name.partition("-")[0]))
-    if harm == "damaged":
-        first.write_bytes(first.read_bytes()[:-1])
-    else:
-        shutil.rmtree(first.parent)
-    resumed(store, run_id, 24)
-    err = capsys.readouterr().err
-    assert f"history of run {run_id}: " in err
+    first.write_bytes(first.read_bytes()[:-1])
+    resumed(store, run_id, 20)
+    assert f"history of run {run_id}: " in (err := capsys.readouterr().err)
+    assert "is damaged: its SHA-256 is" in err
     assert "the recorded metrics take its place" in err
-    assert restored(store, run_id) == restored(store, whole)
+    assert restored(store, run_id) == {name: [p for p in of if p[0] <= 240] for name, of in whole.history.items()}
     assert "history" not in capsys.readouterr().err, "what is written since then is whole again"
+    shutil.rmtree(first.parent)
+    resumed(store, run_id, 24)
+    assert "the recorded metrics take its place" in capsys.readouterr().err
+    assert restored(store, run_id) == whole.history
 
 
 def test_a_checkpoint_that_holds_all_of_its_history_is_still_read(start: Start) -> None:
@@ -243,9 +252,9 @@ def test_a_checkpoint_that_holds_all_of_its_history_is_still_read(start: Start) 
     assert len(found.pieces) == 1, "all of it is a piece from now on"
 
 
-def test_the_last_recorded_step_is_asked_for_without_all_others(store: str, whole: str, monkeypatch: Any) -> None:
+def test_the_last_recorded_step_is_asked_for_without_all_others(whole: Whole, monkeypatch: Any) -> None:
     def refused(*args: Any) -> Any:
         raise AssertionError("every point was read")
 
     monkeypatch.setattr(MlflowClient, "get_metric_history", refused)
-    assert recall.last_step(store, whole) == 24 * 12
+    assert recall.last_step(whole.store, whole.run_id) == 24 * 12

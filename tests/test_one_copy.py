@@ -21,7 +21,7 @@ from runner.sweep.desk import Desk
 from runner.sweep.job import Told
 from runner.sweep.manifest import Job
 from runner.sweep.rendering import Itself
-from runner.vectorized import drive_many
+from runner.vectorized import drive_many, shared
 from runner.vectorized.program import Program
 from runner.vectorized.shared import Shared
 from tests.conftest import Start, settings
@@ -37,6 +37,7 @@ class Doubles(nn.Module):
 
 def nothing(run):
     from matplotlib.figure import Figure
+    run.data.train.x.zero_()
     return Figure()
 """
 
@@ -71,9 +72,9 @@ def storages(runs: list[Run]) -> int:
 
 
 def sharing(runs: list[Run]) -> list[Run]:
-    shared = Shared()
+    one = Shared()
     for run in runs:
-        shared.take(run)
+        one.take(run)
     return runs
 
 
@@ -128,6 +129,18 @@ def test_other_data_and_code_of_ones_own_keep_a_copy_of_their_own(
         runs = [make(one), make(other)]
         before = storages(runs)
         assert storages(sharing(runs)) == before
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_a_plot_of_ones_own_that_writes_into_its_data_changes_no_other_run(
+    files: dict[str, Any], make: Make, experiments: Path, guarded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (experiments / "own.py").write_text(OWN)
+    if not guarded:
+        monkeypatch.setattr(shared, "has_own", lambda run: False)
+    one, other = sharing([make(told) for told in jobs(files, plots=["experiments.own.nothing"])[:2]])
+    drive(one)
+    assert bool(other.data.train.x.any()) is guarded  # type: ignore[union-attr]
 
 
 def test_files_that_changed_are_not_taken_for_the_same(files: dict[str, Any], make: Make) -> None:
@@ -191,6 +204,10 @@ def test_one_whose_layers_may_write_reads_a_copy(
     drive(run)
     assert torch.equal(train.x, before)
     assert run.copies
+    again = make(run.settings)
+    again.__dict__["copies"] = False
+    with pytest.raises(AssertionError, match="written into the data"):
+        drive(again)
 
 
 def test_a_write_that_nobody_expected_is_no_secret() -> None:

@@ -1,6 +1,6 @@
 """The training loss of every optimizer step and the validation loss, on one axis of steps."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,9 +44,9 @@ def draw(run: Subject) -> "Figure":
 
 def _series(run: Subject, name: str) -> tuple[Numbers, Numbers]:
     """Steps and values, NaN for all that is not finite or too large to draw."""
-    found = run.history.get(name, [])
-    points = found if isinstance(found, Points) else Points(found)
-    steps, values = (column.astype(float) for column in points.columns())
+    points = run.history.get(name, [])
+    columns: Any = points.columns() if isinstance(points, Points) else tuple(zip(*points, strict=True)) or ([], [])
+    steps, values = (np.array(column, dtype=float) for column in columns)
     return steps, np.where(np.abs(values) < 1e300, values, np.nan)
 
 
