@@ -28,7 +28,7 @@ FLOORS = [
     ["ready", "exports"],
     ["recorded_code"],
     ["recall", "drift"],
-    ["tracking", "tracker", "settling", "delivery", "reconcile", "stores", "bulk", "artifacts", "served", "transfer"],
+    ["tracking", "tracker", "settling", "delivery", "reconcile", "stores", "bulk", "elsewhere", "served", "transfer"],
     ["prepare"],
     ["checks", "schema"],
     ["rehearsal"],
@@ -92,7 +92,7 @@ KNOWS = {
         "advice",
         "hydra_plugins",
     },
-    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "artifacts", "served", "transfer", "logged_model"},
+    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "elsewhere", "served", "transfer", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
 }

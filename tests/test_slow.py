@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import artifacts, spool, stores, tracker, tracking, transfer
+from runner import elsewhere, spool, stores, tracker, tracking, transfer
 from runner.events import Snapshot
 from runner.settling import settle
 from runner.spool import Undelivered
@@ -61,7 +61,7 @@ def test_a_server_that_is_late_with_a_large_file_is_waited_for(
     settled = settle(folder)
     assert not settled.left, settled.said
     assert line.times == 2, "it was sent once more"
-    files = artifacts.fetch(stores.open_store(line.uri), folder.name, "checkpoints/last-1", str(tmp_path))
+    files = elsewhere.fetch(stores.open_store(line.uri), folder.name, "checkpoints/last-1", str(tmp_path))
     assert files is not None
     assert (files / "weights").read_bytes() == content
     assert line.times == 3, "and asked for once"
