@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import durable, host
+from runner.errors import Failure
 
 FILES = {"state_dict": "state_dict.pt", "model": "model.pt", "training": "training.pt"}
 #: The files that hold a model, each of them alone.
@@ -23,8 +24,8 @@ MODELS = ("state_dict", "model")
 DIGESTS = "sha256.json"
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be loaded: it is damaged, or it belongs to another model."""
+class CheckpointError(Failure):
+    """A checkpoint cannot be written; or not loaded, since it is damaged or belongs to another model."""
 
 
 def save(
@@ -51,7 +52,7 @@ def save(
             digests[name] = hashlib.sha256(buffer.getbuffer()).hexdigest()
         durable.write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode(), lasting)
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written: {error}") from error
+        raise CheckpointError(f"{folder}: cannot be written: {durable.reason(error) or error}") from error
     return digests
 
 

@@ -31,7 +31,7 @@ from runner import (
     trials,
     words,
 )
-from runner.errors import ConfigError, OutOfMemory, Unreachable, did_you_mean, told
+from runner.errors import ConfigError, Unreachable, did_you_mean, sentence, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
@@ -65,8 +65,10 @@ def main() -> NoReturn:
             if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
                 transfer.leave(_recorded(name, command))
             transfer.leave(_guarded(name))
-    except OutOfMemory as error:
-        print(secrets.masked(told(error)), file=sys.stderr)
+    except Exception as error:
+        if (message := sentence(error)) is None:
+            raise
+        print(secrets.masked(message), file=sys.stderr)
         sys.exit(1)
 
 
@@ -136,7 +138,7 @@ def _recorded(name: str, command: Any) -> int:
     except Interrupted as stop:
         print(secrets.masked(told(stop)), file=sys.stderr)
         return stop.exit_code
-    except (OutOfMemory, Undelivered, Unreachable) as error:
+    except Undelivered as error:
         print(secrets.masked(told(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -175,12 +177,9 @@ def _guarded(name: str) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if task.begun and not isinstance(error, composed.ERRORS):
+        if (task.begun and not isinstance(error, composed.ERRORS)) or sentence(error) is not None:
             raise
         _stop(advice.added(_all(error), name, sys.argv[1:]))
-    if task.failures and isinstance(task.failures[0], OutOfMemory):
-        print(secrets.masked(told(task.failures[0])), file=sys.stderr)
-        return 1
     if task.failures:
         raise task.failures[0]
     return max(task.codes, default=0)

@@ -31,7 +31,7 @@ def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path |
             raise _missing(stores.artifact_uri(client, run_id), error) from error
         except Exception as error:  # of any kind: each store's library has its own
             if wait is None:
-                raise Unreachable(f"{name} of run {run_id} cannot be fetched: {stores.reason(error)}") from error
+                raise Unreachable(f"{name} of run {run_id} cannot be fetched: {stores.why(error)}") from error
         time.sleep(wait)
     raise AssertionError
 

@@ -35,21 +35,16 @@ def points(noted: Noted) -> list[Any]:
     return [value for value in values if math.isfinite(value[1])]  # infinity would win where more is better
 
 
-def checkpoint(number: int, event: Snapshot, kept: list[dict[str, Any]], most: int) -> list[Entry]:
-    """The tags that name a checkpoint are written after its files, so that they never point at half of them.
-
-    kept: the checkpoints of this name before, newest first; it is brought up to date, and what is more than `most`
-        is deleted when no tag names it any more.
-    """
+def checkpoint(number: int, event: Snapshot, keep: int) -> Entry:
+    """The files of a checkpoint, of which the store keeps the `keep` newest of this name."""
+    told = {
+        "name": event.name,
+        "step": event.step,
+        "sha256": json.loads((event.folder / "sha256.json").read_text()),
+        "keep": keep,
+    }
     place = f"checkpoints/{event.name}-{event.step}"
-    digests = json.loads((event.folder / "sha256.json").read_text())
-    kept[:] = [{"place": place, "step": event.step, "sha256": digests}, *(k for k in kept if k["place"] != place)]
-    gone, kept[most:] = [entry["place"] for entry in kept[most:]], []
-    told = {"": place, ".step": str(event.step), ".sha256": json.dumps(digests), ".kept": json.dumps(kept)}
-    tags = {f"checkpoint.{event.name}{key}": value for key, value in told.items()}
-    name = f"checkpoints/{event.name}"
-    files = {"files": number, "from": str(event.folder), "to": place, "tags": tags, "move": True, "name": name}
-    return [files, {"gone": gone}] if gone else [files]
+    return {"files": number, "from": str(event.folder), "to": place, "tags": {}, "move": True, **told}
 
 
 def files(number: int, folder: Path) -> Entry:

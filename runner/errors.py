@@ -4,6 +4,8 @@ import contextlib
 import difflib
 from collections.abc import Iterable, Iterator
 
+from runner import durable
+
 
 class ConfigError(ValueError):
     """Something a user wrote is wrong. `key` is the key as one would type it."""
@@ -25,11 +27,15 @@ class ConfigErrors(ConfigError):
         return "\n".join(map(told, self.errors))
 
 
-class Unreachable(RuntimeError):
+class Failure(RuntimeError):
+    """The work failed of something that one sentence tells: exit code 1, and no traceback."""
+
+
+class Unreachable(Failure):
     """A tracking store did not hand over what it has."""
 
 
-class OutOfMemory(RuntimeError):
+class OutOfMemory(Failure):
     """The memory of the device was not enough for a step."""
 
 
@@ -62,6 +68,14 @@ class Problems:
 def each(error: ConfigError) -> list[ConfigError]:
     """The problems that an error consists of."""
     return list(error.errors) if isinstance(error, ConfigErrors) else [error]
+
+
+def sentence(error: BaseException) -> str | None:
+    """What a person is told of a failure in place of a traceback; None if it takes one."""
+    if isinstance(error, Failure):
+        return told(error)
+    why = durable.reason(error) if isinstance(error, OSError) else None
+    return None if why is None else "\n".join([why, *getattr(error, "__notes__", [])])
 
 
 def told(error: BaseException) -> str:

@@ -1,12 +1,13 @@
 """One experiment under way: its parts, what follows from a step, and what is left at the end."""
 
 import contextlib
+import io
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runner import build, checkpoint, exact, forward, host, losses, memory, metrics, plots, scheduling, stack
+from runner import build, checkpoint, durable, exact, forward, host, losses, memory, metrics, plots, scheduling, stack
 from runner.best import Best
 from runner.data import Batch, Data, Source, Tensors, batches, count, evaluation_size
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
@@ -62,6 +63,7 @@ class Run:
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     random: Callable[[], dict[str, Any]] | None = None  # the same now, of a run whose draws are not the process's
     draw: Callable[["Run", Path], None] = lambda run, folder: run.draw_here(folder)  # writes the plots
+    stop: Callable[[], BaseException | None] = lambda: None  # what is to end the run, if anything is
     looked: dict[str, float] | None = None  # valid/..., where many models have just been looked at together
     _predicted: list[tuple[Source, Predicted]] | None = None  # what `predict` gave while the run is finished
 
@@ -202,8 +204,8 @@ class Run:
             yield
             return
         now = checkpoint.copy(self.model)
-        self.model.load_state_dict(self.best.weights)
         try:
+            self.model.load_state_dict(self.best.weights)
             yield
         finally:
             self.model.load_state_dict(now)
@@ -292,7 +294,8 @@ class Run:
         folder = self.folder / f"{name}-{step}"
         check_model(self.model, step)
         training = exact.taken(self) if name == "last" and self.trains else None
-        checkpoint.save(folder, self.model, self.settings.checkpoint.format, training, lasting=False)
+        form = self.settings.checkpoint.format
+        durable.patiently(lambda: checkpoint.save(folder, self.model, form, training, lasting=False), self.stop)
         self.written[name] = step
         return Snapshot(name, step, folder)
 
@@ -316,8 +319,10 @@ class Run:
 
     def _predictions(self) -> Path:
         output = self.predict(self.data.valid if self.data.valid is not None else self.data.train)[2]
-        folder = _folder(self.folder / "predictions")
-        np.save(folder / "predictions.npy", host.array(output), allow_pickle=False)
+        folder, content = _folder(self.folder / "predictions"), io.BytesIO()
+        np.save(content, host.array(output), allow_pickle=False)
+        path = folder / "predictions.npy"
+        durable.patiently(lambda: durable.write(path, content.getbuffer(), lasting=False), self.stop)
         return folder
 
     def _forward(self) -> Path:
@@ -359,7 +364,7 @@ def drive(run: Run, *observers: Observer, stop: Callable[[], BaseException | Non
     stop: is asked between two steps; what it gives ends the run there, and is raised after a checkpoint.
     Raises Diverged when the loss is no finite number.
     """
-    told, finite = (run.history_, *observers), Finite(run.device.type != "cpu")
+    told, finite, run.stop = (run.history_, *observers), Finite(run.device.type != "cpu"), stop
     try:
         for step in () if run.stopped else train(run.state, run.batches(), run.cost):
             finite.check(step)
@@ -367,18 +372,27 @@ def drive(run: Run, *observers: Observer, stop: Callable[[], BaseException | Non
                 observer.record(step)
             tell(told, run.after(step))
             if (reason := stop()) is not None:
-                tell(told, run.snapshots())
+                interrupted(run, told, reason)
                 raise reason
             if run.stopped:
                 break
         finite.check_last()
     except Exception as error:
+        run.stop = partial(_same, error)  # a full disk has been waited for
         try:
             tell(told, run.rescued())
         except Exception as another:
             error.add_note(f"and the best model so far cannot be written: {another}")
         raise
     conclude(run, told, stop)
+
+
+def interrupted(run: Run, told: Iterable[Observer], reason: BaseException) -> None:
+    """Write a checkpoint before `reason` ends the run. A disk that does not take it changes nothing in that."""
+    try:
+        tell(told, run.snapshots())
+    except checkpoint.CheckpointError as error:
+        reason.add_note(f"and its checkpoint is not saved: {error}")
 
 
 def conclude(run: Run, told: Iterable[Observer], stop: Callable[[], BaseException | None]) -> None:
@@ -398,6 +412,10 @@ def tell(observers: Iterable[Observer], events: Iterable[Event]) -> None:
 def steps_per_epoch(settings: Settings, data: Data) -> int:
     trainer = settings.trainer
     return -(-count(data.train, trainer.batch_size, trainer.drop_last) // trainer.accumulate)
+
+
+def _same(error: BaseException) -> BaseException:
+    return error
 
 
 def _folder(path: Path) -> Path:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,22 +40,37 @@ def open_store(uri: str) -> "MlflowClient":
         if path is None:
             return MlflowClient(uri, uri)
         return _open_sqlite(path)
-    except (MlflowException, sqlite3.Error) as error:
-        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
+    except (MlflowException, sqlite3.Error, OSError) as error:
+        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {why(error)}") from error
 
 
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, patience: Patience) -> None:
-    """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there.
+    """The files of `folder` as artifacts in `place`. On a local disk each is whole, or as it was before.
 
-    Raises whatever the store's own library raises.
+    Those of a place of their own, as checkpoints have it, outlive a loss of power.
+    Raises whatever the library of a store elsewhere raises.
     """
     here = local(client, run_id)
     if here is None:
         transfer.run(lambda: client.log_artifacts(run_id, str(folder), place), patience)
-    elif place is None:
-        client.log_artifacts(run_id, str(folder))
-    else:
+    elif place is not None:
         durable.publish(sorted(folder.iterdir()), here / place)
+    else:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            target = here / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            durable.write(target, path.read_bytes(), lasting=False)
+
+
+def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None], patience: Patience) -> bool:
+    """Whether the artifacts in `place` have files of these names and sizes; None stands for any size."""
+    here = local(client, run_id)
+    if here is not None:
+        found = {path.name: path.stat().st_size for path in (here / place).glob("*")}
+    else:
+        files = transfer.run(lambda: client.list_artifacts(run_id, place), patience)
+        found = {Path(file.path).name: file.file_size for file in files}
+    return all(name in found and (None in (size, found[name]) or size == found[name]) for name, size in sizes.items())
 
 
 def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:
@@ -199,15 +215,18 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
 def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # pages of SQL, of what is raised as well
 
 
 def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
 
 
-def reason(error: Exception) -> str:
-    """The first line of an error, with its kind where that says more."""
+def why(error: Exception) -> str:
+    """What keeps a store from answering, in one line: the disk's part in it, or the first line of what it says."""
     from mlflow.exceptions import MlflowException
 
+    if found := durable.reason(error):
+        return found
     plain = isinstance(error, MlflowException | OSError | RuntimeError | ConfigError) and first_line(error)
     return first_line(error) if plain else f"{type(error).__name__}: {first_line(error)}".rstrip(": ")

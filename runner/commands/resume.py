@@ -22,9 +22,10 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     """
     import yaml
 
-    from runner import drift, randomness, recall, recorded_code, screen
+    from runner import drift, randomness, recall, recorded_code, screen, secrets
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
+    from runner.errors import told
     from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
@@ -57,7 +58,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
                 drifted["threads"] = str(made.threads)
             record(made, context, screen.console(), signals, run_id, drifted)
         except CheckpointError as error:
-            print(error, file=sys.stderr)
+            print(secrets.masked(told(error)), file=sys.stderr)
             return 1
         finally:
             made.close()

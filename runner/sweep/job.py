@@ -11,7 +11,7 @@ import yaml
 
 from runner import secrets, spool
 from runner.context import Context
-from runner.errors import ConfigError, OutOfMemory
+from runner.errors import ConfigError, sentence
 from runner.settings import Settings, made
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
@@ -148,8 +148,9 @@ def failed(
 
 def _in_words(job: Job, error: Exception) -> str:
     """What a user wrote is said in a line, everything else with its traceback."""
-    if isinstance(error, ConfigError | OutOfMemory):
-        return f"job {job.number} ({job.name}): {error}\n"
+    short = str(error) if isinstance(error, ConfigError) else sentence(error)
+    if short is not None:
+        return f"job {job.number} ({job.name}): {short}\n"
     return "".join(traceback.format_exception(error))
 
 
