@@ -213,12 +213,11 @@ class Delivery:
         tags = {key: value for one in named for key, value in one.tags.items()}
         if not points and not tags:
             return
-        log = partial(self.client.log_batch, self.spool.run_id)
-        if not insert(self.client, self.spool.run_id, points, tags=tags) and _refusal(
-            lambda: log(metrics=[Metric(*point) for point in points], tags=[RunTag(*tag) for tag in tags.items()])
-        ):
-            self._flush_each(points, named)
-            return
+        if not insert(self.client, self.spool.run_id, points, tags=tags):
+            metrics, run_tags = [Metric(*point) for point in points], [RunTag(*tag) for tag in tags.items()]
+            if _refusal(partial(self.client.log_batch, self.spool.run_id, metrics=metrics, tags=run_tags)):
+                self._flush_each(points, named)
+                return
         self._taken(points)
         for one in named:
             self._delete(one.gone)

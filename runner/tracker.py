@@ -161,6 +161,9 @@ class Tracker:
     def _take(self, noted: Noted) -> None:
         end = noted[-1][0] if noted and isinstance(noted[-1][0], End) else None
         self._spool.append(list(self._entries(noted)))
+        for entry in self._files:  # after that: files that nothing tells of would be lost with the process
+            if entry["move"] and not self._spool.holds(entry):
+                self._spool.move_in(entry)
         if self._silent is not None and not self._is_worth_a_try(end):
             self._take_in()
         elif not self._can_wait(noted):
@@ -272,7 +275,5 @@ class Tracker:
         return self._on_their_way(entries.checkpoint(next(self._numbers), event, keep))
 
     def _on_their_way(self, entry: Entry) -> list[Entry]:
-        if entry["move"]:
-            self._spool.move_in(entry)
         self._files.append(entry)
         return [entry]

@@ -17,6 +17,7 @@ from tests import (
     remote,
     test_checkpoint,
     test_delivery,
+    test_disk,
     test_durable,
     test_exact,
     test_reconcile,
@@ -36,6 +37,7 @@ FIGURES: dict[str, Callable[[Path, Path], str]] = {
     "live": lambda *_: test_reconcile.figure_live_runs(),
     "server": lambda *_: test_delivery.figure_server_killed(),
     "remote": lambda folder, store: remote.figure(folder, store),
+    "disk": lambda folder, store: test_disk.figure(folder, store),
     "sweeps": lambda folder, _: test_sweep.figure(folder),
     "reproduce": lambda *_: clean_clone.figure(),
 }

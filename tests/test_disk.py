@@ -6,16 +6,26 @@ import json
 import math
 import re
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests import disk
+import pytest
+
+from runner import durable, settling, stores, tracking, uris
+from runner.errors import ConfigError
+from runner.run import drive
+from runner.signals import Interrupted
+from tests import command, disk
 from tests.command import Done
+from tests.conftest import Start
 from tests.disk import Disk
 
 STUDY = """
@@ -115,7 +125,8 @@ def wrong_tags(run: Record) -> list[str]:
 
 def weights(run: Record) -> list[str]:
     """SHA-256 of the weights of the checkpoints that the tags name."""
-    return [run.tags[f"checkpoint.{name}.sha256"].split('"state_dict.pt": ')[1][:66] for name in ("last", "best")]
+    digests = [json.loads(run.tags.get(f"checkpoint.{name}.sha256", "{}")) for name in ("last", "best")]
+    return [one.get("state_dict.pt", "none") for one in digests]
 
 
 def newest(place: Path) -> int:
@@ -138,11 +149,14 @@ class Whole:
 
 
 def trained(place: Path) -> list[Record]:
-    """The newest run, or those of the newest sweep's jobs in their order."""
+    """The newest run; or the newest sweep's and those of its jobs in their order, of each the one that has FINISHED."""
     all_ = records(place)
     parents = [run for run in all_ if "sweep.jobs" in run.tags]
-    jobs = [run for run in all_ if parents and run.tags.get("mlflow.parentRunId") == parents[-1].run_id]
-    return sorted(jobs, key=lambda run: int(run.tags["sweep.job"])) if parents else all_[-1:]
+    if not parents:
+        return all_[-1:]
+    own = [run for run in all_ if run.tags.get("mlflow.parentRunId") == parents[-1].run_id]
+    jobs = {run.tags["sweep.job"]: run for run in sorted(own, key=lambda run: run.status == "FINISHED")}
+    return [parents[-1], *(jobs[job] for job in sorted(jobs))]
 
 
 def left_by(runs: list[Record]) -> list[tuple[list[tuple[str, int]], list[str]]]:
@@ -220,13 +234,15 @@ class Place:
             false(f"tags name what is not there: {wrong}")
         if done.code == 0 and spools(place):
             false("all of it was delivered")
-        kept = "the rest is kept in" in text
+        kept = dict(re.findall(r"run (\w{32}) is (\w+), but the store does not know all of it", text))
         if status == "FINISHED" and done.code and not kept:
             false("FINISHED with exit code 1")
         for moved in re.findall(r"to have them delivered: (mv .*)", text):
             subprocess.run(moved.split(), check=True)
         synced = disk.runner("sync", cwd=place) if spools(place) else done
-        if spools(place) or (kept and (synced.code or trained(place)[-1].status != status)):
+        now = {run.run_id: run.status for run in records(place)}
+        undelivered = [run_id for run_id in kept if f"run {run_id}: delivered to" not in synced.out]
+        if spools(place) or undelivered or any(now[run_id] != kept[run_id] for run_id in kept):
             false(f"what is kept is delivered: {synced.out}{synced.err}")
         if newest(place) < before:
             count.lost.append(f"{case}: checkpoint {before}")
@@ -278,3 +294,127 @@ def figure(folder: Path, store: Path) -> str:
                 for wrong in (*place.count.lost, *place.count.twice, *place.count.false):
                     print(wrong, file=sys.stderr)
     return "\n".join(lines)
+
+
+@pytest.fixture(scope="module")
+def place(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with disk.small(tmp_path_factory.mktemp("disks") / "disk") as small:
+        if small is None:
+            pytest.skip("this process may mount no disk of its own")
+        yield Place(small, empty_store)
+
+
+def nothing_is_wrong(place: Place) -> None:
+    count, place.count = place.count, Count()
+    assert (count.lost, count.twice, count.false) == ([], [], [])
+
+
+@pytest.mark.parametrize(("part", "left", "tmp"), [(0.45, 0, False), (0.7, 100_000, True)])
+def test_a_disk_that_is_full_for_good_loses_nothing_of_a_run(place: Place, part: float, left: int, tmp: bool) -> None:
+    place.full("train", int(part * place.whole.changes["train"]), left, tmp=tmp)
+    nothing_is_wrong(place)
+
+
+def test_a_disk_that_is_full_for_a_moment_is_waited_for(place: Place) -> None:
+    place.full("train", int(0.6 * place.whole.changes["train"]), 0, 1.0, tmp=True)
+    assert list(place.count.ends) == ["FINISHED with exit code 0"]
+    nothing_is_wrong(place)
+
+
+@pytest.mark.parametrize(("way", "part"), [("resume", 0.6), ("sync", 0.5)])
+def test_a_full_disk_loses_nothing_of_what_was_killed_before(place: Place, way: str, part: float) -> None:
+    place.full(way, int(part * place.changes(way)), 20_000)
+    nothing_is_wrong(place)
+
+
+def test_a_full_disk_loses_nothing_of_a_sweep(place: Place, empty_store: Path) -> None:
+    with disk.small(place.folder.parent / "sweep" / "disk") as small:
+        assert small is not None
+        sweep = Place(small, empty_store, SWEEP)
+        sweep.full("train", int(0.55 * sweep.whole.changes["train"]), 100_000)
+        nothing_is_wrong(sweep)
+
+
+def test_an_interruption_does_not_wait_for_a_full_disk(start: Start, tmp_path: Path) -> None:
+    run = start(epochs=20)
+    with disk.small(tmp_path / "disk") as small:
+        if small is None:
+            pytest.skip("this process may mount no disk of its own")
+        run.folder = small.folder
+        small.fill(0)
+        begun = time.monotonic()
+        with pytest.raises(Interrupted) as stop:
+            drive(run, stop=lambda: Interrupted(signal.SIGTERM) if run.state.step == 5 else None)
+        assert time.monotonic() - begun < durable.PATIENCE, "nobody has waited"
+        run.folder = tmp_path / "gone"
+    [note] = stop.value.__notes__
+    assert "its checkpoint is not saved" in note
+    assert "no space left" in note
+
+
+# At the start
+
+
+def refused(act: Callable[[], object]) -> str:
+    with pytest.raises(ConfigError) as error:
+        act()
+    text = str(error.value)
+    assert "\n" not in text
+    assert not any(page in text for page in PAGES)
+    return text
+
+
+def begun(uri: str) -> None:
+    with tracking.recording(uri, "tests", None, {}, {}, {}):
+        raise AssertionError
+
+
+def test_a_read_only_disk_is_a_sentence(empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with disk.small(tmp_path / "disk") as small:
+        if small is None:
+            pytest.skip("this process may mount no disk of its own")
+        shutil.copy(empty_store, small.folder / "mlflow.db")
+        shutil.copy(empty_store, tmp_path / "mlflow.db")
+        subprocess.run(["mount", "-o", "remount,ro", small.folder], check=True)
+        uri = f"sqlite:///{small.folder}/mlflow.db"
+        assert "cannot be written; name another file" in refused(lambda: uris.check(uri))
+        assert "Read-only file system" in refused(lambda: begun(uri))
+        monkeypatch.chdir(small.folder)  # a server's runs have their spools here
+        assert "Read-only file system" in refused(lambda: begun("http://127.0.0.1:1"))
+        [folder] = [small.folder / ".runner" / "spool" / "run"]
+        assert "Read-only file system" in settling.settle(folder).said
+
+
+def test_a_locked_store_is_a_sentence(empty_store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mlflow.db"
+    shutil.copy(empty_store, path)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode=DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        text = refused(lambda: stores.open_store(f"sqlite:///{path}"))
+    assert "another program has locked the tracking store; try again when it is done" in text
+
+
+def limited(place: str, size: int) -> None:
+    """In a process of its own: no file may have more bytes."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    command._child(("experiments=disk",), place, f"{place}/../.out", f"{place}/../.err", {})
+
+
+@pytest.mark.parametrize(("size", "code", "words"), [(2_000, 2, "tracking.uri: "), (50_000, 1, "ulimit -f allows")])
+def test_a_limit_for_the_size_of_files_is_a_sentence(
+    empty_store: Path, tmp_path: Path, size: int, code: int, words: str
+) -> None:
+    place = tmp_path / "here"
+    place.mkdir()
+    furnish(place, empty_store)
+    process = command._context.Process(target=limited, args=(str(place), size))
+    process.start()
+    done = command.ended(process, tmp_path, code)
+    assert words in done.err
+    assert not any(page in done.err for page in PAGES)
+    for folder in spools(place):  # without the limit all of it is delivered
+        assert not settling.settle(folder).left
+    assert {run.status for run in records(place)} <= {"FAILED"}

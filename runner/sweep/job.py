@@ -133,6 +133,7 @@ def failed(
     reason = secrets.masked(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
     if isinstance(error, Undelivered):
         status, reason = error.status, secrets.masked(str(error).splitlines()[0])
+        print(f"job {job.number} ({job.name}): {secrets.masked(str(error))}", file=sys.stderr)
     else:
         status = "FAILED"
         print(secrets.masked(_in_words(job, error)), end="", file=sys.stderr)
