@@ -21,6 +21,7 @@ def problem(
     status: that the run ends with. error: of our own code. silent: why the store did not take the rest.
     """
     short = status if status != "FINISHED" else "FAILED"
+    status = status if error is None and not delivery.refused else short
     if delivery.lost and spool.is_empty:
         return Undelivered(short, f"run {spool.run_id} is {short}: {'; '.join(delivery.lost)}")
     if (spool.is_empty and delivery.ended) or (error is not None and silent is None and not delivery.refused):

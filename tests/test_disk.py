@@ -1,6 +1,7 @@
 """A disk that fills up at any moment of a command: nothing is lost, nothing is there twice, and no message is false."""
 
 import contextlib
+import faulthandler
 import hashlib
 import json
 import math
@@ -11,19 +12,21 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
-from runner import durable, settling, stores, tracking, uris
+from runner import durable, forward, settling, stores, tracking, uris
 from runner.errors import ConfigError
 from runner.run import drive
 from runner.signals import Interrupted
-from tests import command, disk
+from tests import command, disk, test_durable
 from tests.command import Done
 from tests.conftest import Start
 from tests.disk import Disk
@@ -350,6 +353,24 @@ def test_an_interruption_does_not_wait_for_a_full_disk(start: Start, tmp_path: P
     [note] = stop.value.__notes__
     assert "its checkpoint is not saved" in note
     assert "no space left" in note
+
+
+def test_outputs_larger_than_the_disk_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written in memory, and where a disk has no room for that, the system kills the process: the control."""
+    model, x = nn.Sequential(OrderedDict(wide=nn.Linear(1, 1000))), torch.zeros(5000, 1)
+    with disk.small(tmp_path / "disk", "4m") as small:
+        if small is None:
+            pytest.skip("this process may mount no disk of its own")
+        with pytest.raises(OSError, match="No space left on device"):
+            forward.keep(model, [x], len(x), small.folder / "guarded")
+        small.clear()
+        monkeypatch.setattr(durable, "fill", lambda path: None)
+
+        def unguarded() -> None:
+            faulthandler.disable()  # it would print pages of what is expected
+            forward.keep(model, [x], len(x), small.folder / "plain")
+
+        assert test_durable.forked(unguarded) == -signal.SIGBUS
 
 
 # At the start

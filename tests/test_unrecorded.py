@@ -137,6 +137,24 @@ def test_files_that_vanish_before_they_are_delivered_fail_the_run(store: str, tm
     assert spool.found(store) == [], "there is nothing to try again"
 
 
+def test_a_run_with_an_error_of_its_own_is_not_called_finished_where_the_store_is_away(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tracker, "CLOSING", 0.1)
+    (tmp_path / "last-5").mkdir()
+
+    def act(one: tracker.Tracker) -> None:
+        one._delivery.client = MlflowClient("http://127.0.0.1:1", "http://127.0.0.1:1")
+        told(one, *steps(1, 5), Snapshot("last", 5, tmp_path / "last-5"))  # without its digests
+
+    error = recorded(store, act)
+    assert isinstance(error, Undelivered)
+    assert (error.status, "is FAILED, but the store does not know" in str(error)) == ("FAILED", True)
+    assert settling.settle(spool.found(store)[0]).said.endswith(", FAILED")
+    [run] = records(tmp_path)
+    assert (run.status, len(run.points)) == ("FAILED", 5)
+
+
 # A run that is deleted in the store
 
 
