@@ -164,7 +164,7 @@ class Delivery:
     def _checkpoint(self, entry: Entry, sizes: dict[str, int]) -> None:
         """Name a checkpoint that is there by tags, and those before it that are there too, as many as are kept."""
         name, place = entry["name"], entry["to"]
-        if not stores.holds(self.client, self.spool.run_id, place, sizes):
+        if not stores.holds(self.client, self.spool.run_id, place, sizes, self.patience):
             raise OSError(f"{place} is not whole in the store after it was sent")
         own = {"place": place, "step": entry["step"], "sha256": entry["sha256"]}
         there = [own, *(one for one in self._kept(name) if one["place"] != place)]
@@ -190,7 +190,7 @@ class Delivery:
                 one
                 for one in named
                 if re.fullmatch(rf"checkpoints/{name}-\d+", one["place"])  # a store may not name others, which would go
-                and stores.holds(self.client, run_id, one["place"], dict.fromkeys(one["sha256"]))
+                and stores.holds(self.client, run_id, one["place"], dict.fromkeys(one["sha256"]), self.patience)
             ]
         return self._checkpoints[name]
 

@@ -80,4 +80,4 @@ def _saved(spool: Spool) -> list[str]:
 
 
 def _why(error: Exception | None) -> str:
-    return "it is not there" if error is None else stores.why(error)
+    return "it is not there" if error is None else secrets.masked(stores.why(error))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import Tensor
 
-from runner import artifacts, checkpoint, pieces, reconcile, stores
+from runner import checkpoint, elsewhere, pieces, reconcile, stores
 from runner.history import Points
 from runner.lookup import ConfigError
 from runner.settings import Settings, made
@@ -265,7 +265,7 @@ def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
 
 def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
     """A local copy; of a local store the file itself."""
-    path = artifacts.fetch(client, run_id, name, folder)
+    path = elsewhere.fetch(client, run_id, name, folder)
     if path is None:
         status = client.get_run(run_id).info.status
         raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")

@@ -68,13 +68,14 @@ def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, pa
             durable.write(target, path.read_bytes(), lasting=False)
 
 
-def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None]) -> bool:
+def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None], patience: Patience) -> bool:
     """Whether the artifacts in `place` have files of these names and sizes; None stands for any size."""
     here = local(client, run_id)
     if here is not None:
         found = {path.name: path.stat().st_size for path in _inside(here, place).glob("*")}
     else:
-        found = {Path(file.path).name: file.file_size for file in repository(client, run_id).list_artifacts(place)}
+        files = transfer.run(lambda: repository(client, run_id).list_artifacts(place), patience)
+        found = {Path(file.path).name: file.file_size for file in files}
     return all(name in found and (None in (size, found[name]) or size == found[name]) for name, size in sizes.items())
 
 

@@ -50,7 +50,7 @@ class Tracker:
         self._numbers = count()
         self.keep = keep  # checkpoints `last`
         self.verdict = ("FINISHED", "")  # status and reason of a run whose block ends by itself
-        self._status = ""  # that the run ends with
+        self._hurries = False  # the process was told to stop
         self._error: Exception | None = None  # of the record
         self._silent: Exception | None = None  # of a store that does not answer
         self._wait, self._due, self._closing = AGAIN, 0.0, 0.0
@@ -98,11 +98,12 @@ class Tracker:
         Raises Undelivered if the store does not have all of the record. The message tells where the rest is.
         """
         self._noted.append((End(status, reason), time.time()))
-        self._status, self._closing = status, CLOSING if status != "KILLED" else 0.0
-        if status == "KILLED":
+        self._hurries, self._closing = status == "KILLED", CLOSING if status != "KILLED" else 0.0
+        if self._hurries:
             self.stop_when(lambda: True)
         self._send()
-        stop = self._guarded(self._joined)
+        self._guarded(self._start)
+        stop = self._joined()
         _open.discard(self)
         problem = leftover.problem(self._spool, self._delivery, status, self._error, self._silent)
         if problem is not None and self._silent is None and not self._delivery.ended:
@@ -117,16 +118,22 @@ class Tracker:
         """From the time that `stops()` is true, files that are on their way have a few seconds; then they are kept."""
         self._delivery.patience.stops = stops
 
+    def _start(self) -> None:
+        try:
+            if self._worker.ident is None:
+                self._worker.start()
+        except BaseException:
+            self._over.set()
+            raise
+
     def _joined(self) -> BaseException | None:
         """Wait for the end of the background. An interruption makes it short; it is returned."""
         stop: BaseException | None = None
-        if self._worker.ident is None:
-            self._worker.start()
         while not self._over.is_set():
             try:
                 self._over.wait()  # and no join: Python takes a thread whose join is interrupted for ended
             except BaseException as error:
-                stop, self._closing = error, 0.0
+                stop, self._hurries, self._closing = error, True, 0.0
                 self.stop_when(lambda: True)
         return stop
 
@@ -137,9 +144,11 @@ class Tracker:
 
     def _work(self) -> None:
         """Whatever goes wrong, in our own code as well, is the run's failure, and what comes after it is recorded."""
-        self._guarded(self._take_all)
-        self._guarded(self._wait_for_the_store)
-        self._over.set()
+        try:
+            self._guarded(self._take_all)
+            self._guarded(self._wait_for_the_store)
+        finally:
+            self._over.set()
 
     def _take_all(self) -> None:
         noted: Noted = []
@@ -173,7 +182,7 @@ class Tracker:
 
     def _patience(self) -> float:
         full = any(error is not None and durable.is_full(error) for error in (self._silent, self._spool.log.error))
-        return durable.PATIENCE if full and self._status != "KILLED" else 0.0
+        return durable.PATIENCE if full and not self._hurries else 0.0
 
     def _follow(self) -> None:
         """Go on where the store is by now, if the project's folder was moved under the run."""
@@ -230,19 +239,19 @@ class Tracker:
         self._take_in()
 
     def _take_in(self) -> None:
-        """Files that could not be delivered move into the spool; of each checkpoint those that the run keeps stay."""
+        """Files that could not be delivered move into the spool; of each checkpoint as many stay as the run keeps."""
         self._follow()
         for entry in self._files:
             with contextlib.suppress(OSError):  # a full disk: they stay where they are, and are taken in another time
                 self._spool.take_in(entry)
-        named = [entry for entry in self._files if "name" in entry]
-        for i, entry in enumerate(named):
-            keep = entry.get("keep", 1)
-            newest = [other for other in named[i + 1 :] if other["name"] == entry["name"]][-keep:]
-            safe = all(map(self._spool.holds, newest)) or not self._spool.holds(entry)
-            if len(newest) == keep and safe:
-                self._spool.forget(entry)
-                self._files.remove(entry)
+        for name in {entry["name"] for entry in self._files if "name" in entry}:
+            waiting = [entry for entry in self._files if entry.get("name") == name]
+            keep = waiting[-1].get("keep", 1)
+            safe = any(map(self._spool.holds, waiting[-keep:]))
+            for entry in waiting[:-keep]:
+                if safe or not self._spool.holds(entry):
+                    self._spool.forget(entry)
+                    self._files.remove(entry)
 
     def _beat(self) -> None:
         """Say that the process is there. A run that was given up, because it was silent for so long, runs again."""

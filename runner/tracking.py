@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import artifacts, liveness, reconcile, secrets, spool, stores
+from runner import elsewhere, liveness, reconcile, secrets, spool, stores
 from runner.events import Kept
 from runner.lookup import ConfigError
 from runner.settling import settle
@@ -93,7 +93,7 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
         experiment_id = stores.experiment(client, uri, experiment)
-        artifacts.demand_packages(client.get_experiment(experiment_id).artifact_location, uri)
+        elsewhere.demand_packages(client.get_experiment(experiment_id).artifact_location, uri)
         run = client.create_run(experiment_id, tags=tags, run_name=run_name)
         stores.know(client, run.info.run_id, run.info.artifact_uri)
     except (MlflowException, OSError) as error:
@@ -114,7 +114,7 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
     try:
         run = client.get_run(run_id)
         _refuse_live(run)
-        artifacts.demand_packages(run.info.artifact_uri, uri)
+        elsewhere.demand_packages(run.info.artifact_uri, uri)
         if folder.exists():
             left = settle(folder)
             if left.left:

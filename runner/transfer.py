@@ -14,7 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
 
 #: Bytes a second: what a healthy server stores at least, after it has received a file and before it answers.
 PACE = 250_000
@@ -74,25 +76,26 @@ class Patience:
         return time.monotonic() > self._end
 
 
-def run(call: Callable[[], None], patience: Patience) -> None:
-    """Make a call that may take long. Raises TimeoutError when patience is over before.
+def run(call: Callable[[], T], patience: Patience) -> T:
+    """Make a call that may take long; returns what it gives. Raises TimeoutError when patience is over before.
 
     The call then goes on by itself; `leave` ends the process without waiting for it.
     """
     global _left
-    results: SimpleQueue[BaseException | None] = SimpleQueue()
+    results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
     threading.Thread(target=_caught, args=(call, results), name="transfer", daemon=True).start()
     over = False
     try:
         while not over:
             with contextlib.suppress(Empty):
-                error, over = results.get(timeout=0.1), True
+                (result, error), over = results.get(timeout=0.1), True
             if not over and patience.is_over():
                 raise TimeoutError("the process was told to stop while files were on their way to the store")
     finally:
         _left = _left or not over
     if error is not None:
         raise error
+    return result  # type: ignore[no-any-return]
 
 
 def leave(code: int) -> NoReturn:
@@ -104,12 +107,11 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _caught(call: Callable[[], None], results: "SimpleQueue[BaseException | None]") -> None:
+def _caught(call: Callable[[], Any], results: "SimpleQueue[tuple[Any, BaseException | None]]") -> None:
     try:
-        call()
-        results.put(None)
+        results.put((call(), None))
     except BaseException as error:
-        results.put(error)
+        results.put((None, error))
 
 
 def _request(host_creds: Any, endpoint: str, method: str, **arguments: Any) -> Any:

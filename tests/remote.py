@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from runner import artifacts, spool, stores, tracking
+from runner import elsewhere, spool, stores, tracking
 from runner.events import Event, Kept, Snapshot, Step
 from runner.settling import settle
 from runner.spool import Undelivered
@@ -109,7 +109,7 @@ def _left(line: Line, event: Snapshot, counts: Counts) -> Path:
 
 def _is_there(uri: str, run_id: str, content: bytes, folder: Path) -> bool:
     folder.mkdir()
-    files = artifacts.fetch(stores.open_store(uri), run_id, "checkpoints/last-1", str(folder))
+    files = elsewhere.fetch(stores.open_store(uri), run_id, "checkpoints/last-1", str(folder))
     there = files is not None and (files / "weights").read_bytes() == content
     shutil.rmtree(folder)
     return there

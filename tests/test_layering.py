@@ -31,7 +31,7 @@ FLOORS = [
     ["recall", "drift"],
     [
         *("tracking", "tracker", "settling", "leftover", "delivery", "reconcile"),
-        *("stores", "bulk", "artifacts", "served", "transfer"),
+        *("stores", "bulk", "elsewhere", "served", "transfer"),
     ],
     ["prepare"],
     ["checks", "schema"],
@@ -99,7 +99,7 @@ KNOWS = {
         "advice",
         "hydra_plugins",
     },
-    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "artifacts", "served", "transfer", "logged_model"},
+    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "elsewhere", "served", "transfer", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import artifacts, spool, stores, tracker, tracking, transfer
+from runner import elsewhere, spool, stores, tracker, tracking, transfer
 from runner.events import Snapshot
 from runner.settling import settle
 from runner.spool import Undelivered
@@ -47,35 +47,24 @@ def record(line: Line, event: Snapshot) -> str:
 def test_a_server_that_is_late_with_a_large_file_is_waited_for(
     line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "PACE", PACE)
-    monkeypatch.setattr(transfer, "READING", PACE)
+    monkeypatch.setattr(tracker, "CLOSING", 0.0)
     line.late, line.of = LATE, b"/weights HTTP"
     event = checkpoint(tmp_path)
     content = (event.folder / "weights").read_bytes()
-    run_id = record(line, event)
-    assert line.times == 1, "it was sent once"
-    client = stores.open_store(line.uri)
-    assert client.get_run(run_id).info.status == "FINISHED"
-    (tmp_path / "again").mkdir()
-    files = artifacts.fetch(client, run_id, "checkpoints/last-1", str(tmp_path / "again"))
-    assert files is not None
-    assert (files / "weights").read_bytes() == content
-    assert line.times == 2, "and asked for once"
-
-
-def test_without_limits_that_grow_it_is_taken_for_dead_and_sync_delivers(
-    line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Negative control."""
-    monkeypatch.setattr(tracker, "CLOSING", 0.0)
-    line.late, line.of = LATE, b"/weights HTTP"
-    monkeypatch.setattr(transfer, "PACE", float("inf"))
-    with pytest.raises(Undelivered, match=r"Read timed out"):
-        record(line, checkpoint(tmp_path))
+    with monkeypatch.context() as patch:  # negative control: without limits that grow it is taken for dead
+        patch.setattr(transfer, "PACE", float("inf"))
+        with pytest.raises(Undelivered, match=r"Read timed out"):
+            record(line, event)
     monkeypatch.setattr(transfer, "PACE", PACE)
+    monkeypatch.setattr(transfer, "READING", PACE)
     [folder] = spool.found(line.uri)
     settled = settle(folder)
     assert not settled.left, settled.said
+    assert line.times == 2, "it was sent once more"
+    files = elsewhere.fetch(stores.open_store(line.uri), folder.name, "checkpoints/last-1", str(tmp_path))
+    assert files is not None
+    assert (files / "weights").read_bytes() == content
+    assert line.times == 3, "and asked for once"
 
 
 def test_a_server_that_takes_no_more_of_a_large_file_is_left(
