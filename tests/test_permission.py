@@ -547,6 +547,11 @@ def test_trials_that_cmaes_did_not_make_are_told_in_one_sentence(tmp_path: Path)
     held.close()
     with pytest.raises(ConfigError, match="'mine' cannot be read"):
         Study(f"sqlite:///{file}", "mine", SPACE, {"name": "tpe"}, 0, ["minimize"]).left_by("sweep")
+    with sqlite3.connect(file) as held:
+        held.execute("UPDATE study_directions SET direction = 'x'")
+    held.close()
+    with pytest.raises(ConfigError, match="'mine' cannot be read"):
+        Study(f"sqlite:///{file}", "mine", SPACE, {"name": "tpe"}, 0, ["minimize"])
 
 
 def test_a_search_of_a_strangers_goes_on_without_its_pickle_and_only_in_the_working_directory(place: Path) -> None:
