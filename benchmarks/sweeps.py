@@ -14,7 +14,7 @@ jobs      What a job of a sweep of 64 jobs of `linear_regression` costs beside i
           for the same tags, params, points and files with the same pictures drawn and written.
 peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/peers.py), in this
           process: `linear_regression` at 300 epochs, `digits_mlp` at 5. Lightning draws no plots of a run, so none are
-          drawn here; with them for information. Needs runner[bench].
+          drawn here; with them for information. Needs runner-torch[bench].
 
 The two sides of a pair follow each other directly and take turns in going first. A ratio is the median of the pairs'
 ratios, so that a machine whose speed drifts slows down both sides of it.

@@ -55,10 +55,14 @@ class ExperimentsSource(ConfigSource):
         return Path(self.path).is_dir()
 
     def is_group(self, config_path: str) -> bool:
-        return config_path == "" or (self._is_ours(config_path) and self._file(config_path).is_dir())
+        from runner import filenames
+
+        return config_path == "" or (self._is_ours(config_path) and filenames.is_folder(self._file(config_path)))
 
     def is_config(self, config_path: str) -> bool:
-        return self._is_ours(config_path) and self._file(self._normalize_file_name(config_path)).is_file()
+        from runner import filenames
+
+        return self._is_ours(config_path) and filenames.is_file(self._file(self._normalize_file_name(config_path)))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 #: Jobs that take more than a moment to check.
 MANY = 200
@@ -73,7 +73,7 @@ class CheckedSweeper(BasicSweeper):
         return self._launch(jobs, first)
 
     def _launch(self, jobs: list[list[str]], first: int) -> list[Any]:
-        from runner import cores, secrets
+        from runner import cores, launching, secrets
 
         assert self.config is not None
         assert self.launcher is not None
@@ -81,13 +81,15 @@ class CheckedSweeper(BasicSweeper):
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "multirun.yaml").write_text(secrets.masked(OmegaConf.to_yaml(self.config)))
+        with read_write(self.config.hydra):  # Ray's workers begin in another folder
+            self.config.hydra.sweep.dir = str(folder.absolute())
         found: list[Any] = []
         name = str(self.config.hydra.runtime.choices["hydra/launcher"])
         values: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             batch = list(batch)
             self._task.cores = cores.each(name, values, len(batch))
-            found += self.launcher.launch(batch, initial_job_idx=first + len(found))
+            found += launching.launch(name, self.launcher, batch, first + len(found))
         return found
 
     def _jobs(self, arguments: list[str]) -> Iterator[list[str]]:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import durable, host
+from runner.errors import Failure
 
 FILES = {"state_dict": "state_dict.pt", "model": "model.pt", "training": "training.pt"}
 #: The files that hold a model, each of them alone.
@@ -23,8 +24,8 @@ MODELS = ("state_dict", "model")
 DIGESTS = "sha256.json"
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint cannot be loaded: it is damaged, or it belongs to another model."""
+class CheckpointError(Failure):
+    """A checkpoint cannot be written; or not loaded, since it is damaged or belongs to another model."""
 
 
 def save(
@@ -45,14 +46,19 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in content.items():
-            buffer = io.BytesIO()
-            torch.save(value, buffer)
-            durable.write(folder / name, buffer.getbuffer(), lasting)
-            digests[name] = hashlib.sha256(buffer.getbuffer()).hexdigest()
+            packing, digests[name] = packed(value)
+            durable.write(folder / name, packing, lasting)
         durable.write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode(), lasting)
     except OSError as error:
-        raise CheckpointError(f"{folder}: cannot be written: {error}") from error
+        raise CheckpointError(f"{folder}: cannot be written: {durable.reason(error) or error}") from error
     return digests
+
+
+def packed(value: Any) -> tuple[memoryview, str]:
+    """The bytes of a file that holds `value`, tensors and plain values or a module, and their SHA-256."""
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getbuffer(), hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
 def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, Tensor]:

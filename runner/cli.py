@@ -28,10 +28,11 @@ from runner import (
     places,
     ranks,
     secrets,
+    transfer,
     trials,
     words,
 )
-from runner.errors import ConfigError, OutOfMemory, did_you_mean, told
+from runner.errors import ConfigError, Failure, did_you_mean, sentence, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
@@ -43,6 +44,7 @@ def main() -> NoReturn:
     """Run the command in sys.argv and exit: 0 done, 1 failed, 2 wrong configuration, 130 and 143 interrupted."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
     os.environ[places.ACTIVE] = str(os.getpid())
+    isolate()
     cores.let_waiting_threads_sleep()
     limit.begin()
     for folder in reversed(places.experiments()):
@@ -64,11 +66,21 @@ def main() -> NoReturn:
     try:
         with garbage.rare():
             if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
-                sys.exit(_recorded(name, command))
-            sys.exit(_guarded(name))
-    except OutOfMemory as error:
-        print(secrets.masked(told(error)), file=sys.stderr)
+                transfer.leave(_recorded(name, command))
+            transfer.leave(_guarded(name))
+    except Exception as error:
+        if (message := sentence(error)) is None:
+            raise
+        print(secrets.masked(message), file=sys.stderr)
         sys.exit(1)
+
+
+def isolate() -> None:
+    """Let every Python that is begun from here on, by a launcher or a library, load nothing of the working directory.
+
+    It stands first where Python looks for modules: a stranger's secrets.py would be loaded in place of Python's own.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def _help() -> None:
@@ -115,12 +127,14 @@ def _as_sweep(given: list[str]) -> list[str]:
         found, over = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
+    except Failure as error:
+        print(secrets.masked(told(error)), file=sys.stderr)
+        sys.exit(1)
     further = [word for word in further if not found or not word.startswith("code=")]
     if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
         print(over)
         sys.exit(0)
-    typed = {word.partition("=")[0].lstrip("+") for word in further}
-    found = [word for word in found if word.partition("=")[0].lstrip("+") not in typed]
+    found = recorded.without(found, further)
     return ["-m", *found, *further, f"tracking.uri={uri}"] if found else []
 
 
@@ -133,7 +147,7 @@ def _recorded(name: str, command: Any) -> int:
     except Interrupted as stop:
         print(secrets.masked(told(stop)), file=sys.stderr)
         return stop.exit_code
-    except (OutOfMemory, Undelivered) as error:
+    except Undelivered as error:
         print(secrets.masked(told(error)), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -172,12 +186,9 @@ def _guarded(name: str) -> int:
     except KeyboardInterrupt:
         return 130
     except Exception as error:
-        if task.begun and not isinstance(error, composed.ERRORS):
+        if (task.begun and not isinstance(error, composed.ERRORS)) or sentence(error) is not None:
             raise
         _stop(advice.added(_all(error), name, sys.argv[1:]))
-    if task.failures and isinstance(task.failures[0], OutOfMemory):
-        print(secrets.masked(told(task.failures[0])), file=sys.stderr)
-        return 1
     if task.failures:
         raise task.failures[0]
     return max(task.codes, default=0)

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass, field
 
+from runner import filenames
+
+#: Bytes of a run's name: the column of a database server has as many characters.
+LONGEST = 250
+
 
 @dataclass
 class Context:
@@ -15,6 +20,6 @@ class Context:
     def title(self) -> str:
         """What tells this run from others: what a sweep varies, its overrides, or the study's name."""
         if self.job:
-            return self.job[:250]
+            return filenames.bounded(self.job, LONGEST)
         told = [word for word in self.overrides if not word.startswith("experiments=")]
-        return ", ".join(told)[:250] or self.name
+        return filenames.bounded(", ".join(told), LONGEST) or self.name

@@ -1,6 +1,9 @@
 """What may change when a run is continued, what must not, and how a change takes hold."""
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,10 +30,14 @@ FREE = (
     "tracking.tags",
     "tracking.log_model",
 )
+#: Where the data are, which may be elsewhere by now: their fingerprint tells whether they are the same.
+PLACES = ("data.path", "data.x", "data.y")
 #: Hyperparameters of the steps to come.
 STEERED = ("optimizer.", "scheduler.", "trainer.clip_norm", "trainer.clip_value")
 #: What a schedule of torch's has come to, as against how it is set.
 PROGRESS = ("last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i")
+#: What an optimizer keeps for each parameter only if this is set, from its first step on, where it is nothing.
+AVERAGES = {"amsgrad": "max_exp_avg_sq", "centered": "grad_avg", "momentum": "momentum_buffer"}
 FIXED = ("optimizer.name", "scheduler.name", "scheduler.interval")
 
 
@@ -38,7 +45,9 @@ def changes(recorded: Settings, wanted: Settings) -> dict[str, tuple[Any, Any]]:
     """What differs, as key -> (old, new). Raises ConfigError with the list of what cannot be changed under way."""
     was, now = (_leaves(dataclasses.asdict(settings), "") for settings in (recorded, wanted))
     found = {key: (was.get(key), now.get(key)) for key in {**was, **now} if was.get(key) != now.get(key)}
-    refused = [key for key in found if key in FIXED or not key.startswith((*FREE, *STEERED))]
+    free = [key for key in found if key.startswith((*FREE, *STEERED)) and key not in FIXED]
+    free += [key for key in found if key in PLACES and all(isinstance(value, str) for value in found[key])]
+    refused = [key for key in found if key not in free]
     if refused:
         listed = "; ".join(f"{key}: {found[key][0]!r} -> {found[key][1]!r}" for key in refused)
         raise ConfigError(
@@ -47,6 +56,22 @@ def changes(recorded: Settings, wanted: Settings) -> dict[str, tuple[Any, Any]]:
             " train a run of its own with these",
         )
     return found
+
+
+@contextlib.contextmanager
+def data_in_place(settings: Settings) -> Iterator[None]:
+    """Add to the ConfigError of a block that misses the data of a recorded run what can be done about it."""
+    try:
+        yield
+    except ConfigError as error:
+        path = settings.data.get(error.key.removeprefix("data.")) if error.key in PLACES else None
+        if not isinstance(path, str) or not Path(path).is_absolute() or Path(path).exists():
+            raise
+        raise ConfigError(
+            "",
+            f"{error}; the run was recorded with an absolute path, which does not move along: bring the data back"
+            f" there, or name where they are now: {error.key}=...",
+        ) from None
 
 
 def steers(found: dict[str, tuple[Any, Any]]) -> bool:
@@ -80,11 +105,16 @@ def _leaves(value: Any, key: str) -> dict[str, Any]:
 def _steer(optimizer: torch.optim.Optimizer, name: str, old: Any, new: Any) -> None:
     for group in optimizer.param_groups:
         if name == "lr":  # a schedule has moved it: what it has done so far is kept
-            group["lr"] *= new / old
+            first = group.get("initial_lr", group["lr"]) if old is None else old  # None: it was left to torch
+            group["lr"] = group["lr"] * (new / first) if group["lr"] != first else new
             if "initial_lr" in group:
                 group["initial_lr"] = new
         elif name in group:
             group[name] = tuple(new) if isinstance(new, list) else new
+        if new and name in AVERAGES:
+            for parameter in group["params"]:
+                if state := optimizer.state.get(parameter):
+                    state.setdefault(AVERAGES[name], torch.zeros_like(parameter))
 
 
 def _rebuild(run: Run) -> None:

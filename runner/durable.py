@@ -1,14 +1,37 @@
 """Files that are whole or not there, whatever happens to the process, the disk's space or the power meanwhile."""
 
+import errno
 import os
 import shutil
-from collections.abc import Iterable
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 #: Bytes per write.
 PIECE = 1 << 20
 #: Free bytes that are left to others.
 SPARE = 1 << 20
+#: Seconds in which a full disk is waited for, and seconds until it is tried again.
+PATIENCE, AGAIN = 60.0, 0.5
+#: Seconds in which a full disk is said once, however many runs of this process meet it.
+SAID = 30.0
+FULL = {errno.ENOSPC, errno.EDQUOT}
+#: Of a disk, and of no mistake in a program: no room, a limit for the size of a file, read-only, broken.
+DISK = {*FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+#: What SQLite says of the disk, and of another program that holds a store.
+SQLITE = {
+    sqlite3.SQLITE_FULL: "no space left for the tracking store",
+    sqlite3.SQLITE_IOERR: "the tracking store's disk fails",
+    sqlite3.SQLITE_READONLY: "the tracking store, or its folder, cannot be written",
+    sqlite3.SQLITE_CANTOPEN: "the tracking store, or its folder, cannot be written",
+    sqlite3.SQLITE_BUSY: "another program has locked the tracking store; try again when it is done",
+}
+
+T = TypeVar("T")
 
 
 def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: bool = True) -> None:
@@ -48,8 +71,91 @@ def demand(folder: Path, size: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
         raise OSError(
-            28, f"no space left in {folder}: {size / 1e6:,.1f} MB are to be written, {free / 1e6:,.1f} MB are free"
+            28, f"no space left in {folder}: {size / 1e6:,.3f} MB are to be written, {free / 1e6:,.3f} MB are free"
         )
+
+
+def patiently(act: Callable[[], T], stop: Callable[[], object] = lambda: None) -> T:
+    """What `act` gives. On a full disk it is tried again for PATIENCE seconds, which is said on standard error.
+
+    stop: ends the waiting when it gives something.
+    """
+    until, waited = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            found = act()
+        except Exception as error:
+            if not is_full(error) or stop() is not None or time.monotonic() > until:
+                raise
+            say_full(error)
+            waited = True
+            time.sleep(AGAIN)
+            continue
+        if waited:
+            print("there is room on the disk again; going on", file=sys.stderr, flush=True)
+        return found
+
+
+_lock = threading.Lock()
+_said = -SAID
+
+
+def say_full(error: BaseException) -> None:
+    """Say on standard error that a full disk is waited for, unless it has just been said."""
+    global _said
+    with _lock:
+        said, now = _said, time.monotonic()
+        if now - said < SAID:
+            return
+        _said = now
+    print(f"{reason(error)}; waiting for room, {PATIENCE:.0f} s at most", file=sys.stderr, flush=True)
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk, or the share of it that one may use, is full: another time it may go well."""
+    return any(
+        cause.errno in FULL
+        if isinstance(cause, OSError)
+        else getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        for cause in _causes(error)
+    )
+
+
+def reason(error: BaseException) -> str | None:
+    """The disk's part in an error, in one line; None if it has none."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in DISK:
+            path = cause.filename2 or cause.filename
+            limit = _limit() if cause.errno == errno.EFBIG else ""
+            return f"{cause.strerror}{limit}" + (f": {path}" if path else "")
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code in SQLITE:
+            return SQLITE[code] + (_limit() if code == sqlite3.SQLITE_IOERR else "")
+    return None
+
+
+def _limit() -> str:
+    """The limit for the size of a file that this process has, in words; "" if it has none."""
+    try:
+        import resource
+    except ImportError:  # there is none on Windows
+        return ""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return "" if most == resource.RLIM_INFINITY else f" (ulimit -f allows files of {most:,} bytes)"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came from, the first of them last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def fill(path: Path) -> None:
+    """Have room on the disk for all of a file that is written in memory: without it, a full disk kills the process."""
+    if hasattr(os, "posix_fallocate") and (size := path.stat().st_size):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 def _pour(handle: int, content: memoryview) -> None:

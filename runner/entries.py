@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import secrets
-from runner.events import Epoch, Event, Finished, Snapshot, Step
+from runner.events import Epoch, Event, Finished, Served, Snapshot, Step
 from runner.history import read
 from runner.spool import Entry
 
@@ -35,26 +35,27 @@ def points(noted: Noted) -> list[Any]:
     return [value for value in values if math.isfinite(value[1])]  # infinity would win where more is better
 
 
-def checkpoint(number: int, event: Snapshot, kept: list[dict[str, Any]], most: int) -> list[Entry]:
-    """The tags that name a checkpoint are written after its files, so that they never point at half of them.
-
-    kept: the checkpoints of this name before, newest first; it is brought up to date, and what is more than `most`
-        is deleted when no tag names it any more.
-    """
+def checkpoint(number: int, event: Snapshot, keep: int) -> Entry:
+    """The files of a checkpoint, of which the store keeps the `keep` newest of this name."""
+    told = {
+        "name": event.name,
+        "step": event.step,
+        "sha256": json.loads((event.folder / "sha256.json").read_text()),
+        "keep": keep,
+    }
     place = f"checkpoints/{event.name}-{event.step}"
-    digests = json.loads((event.folder / "sha256.json").read_text())
-    kept[:] = [{"place": place, "step": event.step, "sha256": digests}, *(k for k in kept if k["place"] != place)]
-    gone, kept[most:] = [entry["place"] for entry in kept[most:]], []
-    told = {"": place, ".step": str(event.step), ".sha256": json.dumps(digests), ".kept": json.dumps(kept)}
-    tags = {f"checkpoint.{event.name}{key}": value for key, value in told.items()}
-    name = f"checkpoints/{event.name}"
-    files = {"files": number, "from": str(event.folder), "to": place, "tags": tags, "move": True, "name": name}
-    return [files, {"gone": gone}] if gone else [files]
+    return {"files": number, "from": str(event.folder), "to": place, "tags": {}, "move": True, **told}
 
 
 def files(number: int, folder: Path) -> Entry:
     """Everything in a folder that somebody else removes."""
     return {"files": number, "from": str(folder), "to": None, "tags": {}, "move": False}
+
+
+def model(number: int, event: Served) -> Entry:
+    """An MLflow model, whose tags are known when it is logged."""
+    where = {"from": str(event.folder), "to": "model", "move": True, "name": "model"}
+    return {"files": number, "tags": {}, "model": event.step, **where}
 
 
 def end(event: End, at: float, reason: str, tags: dict[str, str], error: Exception | None) -> Entry:

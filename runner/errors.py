@@ -2,7 +2,10 @@
 
 import contextlib
 import difflib
+import itertools
 from collections.abc import Iterable, Iterator
+
+from runner import durable
 
 
 class ConfigError(ValueError):
@@ -25,7 +28,15 @@ class ConfigErrors(ConfigError):
         return "\n".join(map(told, self.errors))
 
 
-class OutOfMemory(RuntimeError):
+class Failure(RuntimeError):
+    """The work failed of something that one sentence tells: exit code 1, and no traceback."""
+
+
+class Unreachable(Failure):
+    """A tracking store did not hand over what it has."""
+
+
+class OutOfMemory(Failure):
     """The memory of the device was not enough for a step."""
 
 
@@ -60,13 +71,27 @@ def each(error: ConfigError) -> list[ConfigError]:
     return list(error.errors) if isinstance(error, ConfigErrors) else [error]
 
 
+def sentence(error: BaseException) -> str | None:
+    """What a person is told of a failure in place of a traceback; None if it takes one."""
+    if isinstance(error, Failure):
+        return told(error)
+    why = durable.reason(error) if isinstance(error, OSError) else None
+    return None if why is None else "\n".join([why, *getattr(error, "__notes__", [])])
+
+
 def told(error: BaseException) -> str:
     """The message and the notes below it."""
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
+#: Characters of a wrong name, and right names, beyond which looking for the nearest takes seconds.
+LONG, MANY = 200, 10_000
+
+
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing when no right name is near."""
-    names = {str(n).lower(): str(n) for n in right}
+    if len(str(wrong)) > LONG:
+        return ""
+    names = {str(n).lower(): str(n) for n in itertools.islice(right, MANY)}
     near = difflib.get_close_matches(str(wrong).lower(), names, n=1, cutoff=0.5)
     return f"; did you mean {names[near[0]]!r}?" if near else ""

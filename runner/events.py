@@ -35,11 +35,16 @@ class Epoch:
 
 @dataclass
 class Snapshot:
-    """A checkpoint was written: `folder` holds its files, `name` is `last` or `best`."""
+    """A checkpoint was written: `folder` holds its files, `name` is `last` or `best`.
+
+    pieces: folders with files that the checkpoint needs and that stay when it goes, in the places that they have inside
+        of the folder.
+    """
 
     name: str
     step: int
     folder: Path
+    pieces: list[Path] = field(default_factory=list)
 
 
 @dataclass
@@ -59,7 +64,15 @@ class Kept:
     folder: Path
 
 
-Event = Step | Epoch | Snapshot | Finished | Kept
+@dataclass
+class Served:
+    """The best model, of `step`, was written as an MLflow model: all of `folder`."""
+
+    step: int
+    folder: Path
+
+
+Event = Step | Epoch | Snapshot | Finished | Kept | Served
 
 
 class Observer(Protocol):

@@ -37,7 +37,7 @@ def explained(error: Exception, words: list[str]) -> str:
         group, _, preset = str(error.missing_cfg_file).rpartition("/")
         options = list(error.options or [])
         if group == "hydra/launcher" and preset in LAUNCHERS:
-            return f"{group}: {preset} is not installed; pip install 'runner[{LAUNCHERS[preset]}]'"
+            return f"{group}: {preset} is not installed; pip install 'runner-torch[{LAUNCHERS[preset]}]'"
         known = f" (presets: {', '.join(options)})" if options else ""
         place = "" if any(word.startswith(f"{group}=") for word in words) else _chosen(group, preset) or place
         if group in guard.OPTIONAL and preset.lower() in ("", "none", "off", "no", "false"):

@@ -8,7 +8,7 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
-from runner import host, plots
+from runner import durable, filenames, host, plots
 from runner.lookup import ConfigError
 from runner.worked import Choice, Explained, explain
 
@@ -47,6 +47,7 @@ def keep(model: nn.Module, inputs: Iterable[Tensor], count: int, folder: Path) -
                 if name not in files:
                     shape = rows.shape if whole else (count, *rows.shape[1:])
                     files[name] = open_memmap(folder / f"{name}.npy", "w+", rows.dtype, shape)
+                    durable.fill(folder / f"{name}.npy")
                 files[name][start : start + len(rows)] = rows
 
 
@@ -111,4 +112,4 @@ def _tensor(output: Any) -> Any:
 
 def _file(layer: str) -> str:
     """A layer's name may hold what a file's may not."""
-    return layer.replace("/", "_")
+    return filenames.bounded(layer.replace("/", "_"))

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 from omegaconf.basecontainer import BaseContainer
 
-from runner import choices, hydra_rules, limits, merging, origins, permission, places
+from runner import choices, filenames, hydra_rules, limits, merging, origins, permission, places
 from runner.errors import ConfigError, did_you_mean
 
 #: Flags that make Hydra read other files than ours first.
@@ -257,6 +257,7 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             if type(error) is not KeyError:  # OmegaConf's own
                 raise
             raise ConfigError("hydra.job.env_copy", f"the variable {error} is not set; leave the key out") from None
+        _bound_folder(config)
         check(config, overrides)
         return config
 
@@ -276,6 +277,13 @@ def _settled(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         return config
 
     return load_sweep_config
+
+
+def _bound_folder(config: DictConfig) -> None:
+    """Overrides as the name of a folder, which a long text among them would make longer than a name can be."""
+    job = config.hydra.job
+    with flag_override(job, ["struct", "readonly"], [False, False]):
+        job.override_dirname = filenames.bounded(str(job.override_dirname))
 
 
 def unset(overrides: Sequence[str]) -> list[str]:

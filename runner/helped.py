@@ -6,7 +6,7 @@ import re
 from importlib import metadata
 from typing import Any
 
-from runner import words
+from runner import __version__, words
 
 #: Arguments that mean the same for every command.
 MEANINGS = {
@@ -52,7 +52,7 @@ STORES = ("runs", "sync", "ui")
 def version() -> str:
     """The versions of runner and of what decides its numbers, without loading any of it."""
     names = ("torch", "mlflow", "hydra-core", "omegaconf")
-    return f"runner {metadata.version('runner')} ({', '.join(f'{name} {metadata.version(name)}' for name in names)})"
+    return f"runner {__version__} ({', '.join(f'{name} {metadata.version(name)}' for name in names)})"
 
 
 def command(name: str) -> str:

@@ -36,9 +36,10 @@ def array(value: Tensor) -> NDArray[Any]:
     return np.asarray((found.float() if found.dtype == torch.bfloat16 else found).numpy())
 
 
-def content(value: Tensor) -> bytes:
-    """The bytes of `value`, the last dimension fastest."""
-    return tensor(value).contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+def content(value: Tensor) -> memoryview:
+    """The bytes of `value`, the last dimension fastest; no copy of what is on the host in this order."""
+    flat = tensor(value).contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().data if len(flat) else memoryview(b"")
 
 
 def number(value: Tensor) -> float:
@@ -88,8 +89,16 @@ class OnHost:
 
     def predict(self, source: Source) -> "Predicted":
         """As `Run.predict`, on the run's device."""
+        return self._run.predict(self._there(source))
+
+    def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
+        """As `Run.outputs`, on the run's device."""
+        return self._run.outputs(self._there(source))
+
+    def _there(self, source: Source) -> Source:
         same = [part for part, of in _parts(self.data).items() if of is source]
-        return self._run.predict(getattr(self._run.data, same[0]) if same else source)
+        there: Source = getattr(self._run.data, same[0]) if same else source
+        return there
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._run, name)

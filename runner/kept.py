@@ -3,9 +3,9 @@
 import copy
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from runner import filenames
 from runner.data import Data, Tensors
 
 #: Bytes of one set of data that is kept; each job gets a copy, so that none can change what the next one sees.
@@ -35,14 +35,19 @@ def read(source: Callable[..., Data], arguments: dict[str, Any]) -> Data:
     return copy.deepcopy(_kept[key])
 
 
+def clear() -> None:
+    """Forget all of it: there is no next job."""
+    _kept.clear()
+
+
 def _key(source: Any, arguments: dict[str, Any]) -> str | None:
     if not str(source.__module__).startswith("runner.data."):
         return None
     stamps = []
     for name in ("path", "x", "y"):
         if isinstance(arguments.get(name), str):
-            path = Path(arguments[name]).expanduser().absolute()
-            if not path.is_file():
+            path = filenames.path(arguments[name]).absolute()
+            if not filenames.is_file(path):
                 return None
             now = path.stat()
             stamps.append([str(path), now.st_ino, now.st_size, now.st_mtime_ns])

@@ -12,25 +12,22 @@ import torch
 from torch import Tensor
 
 from runner import exports, ready
+from runner.events import Served
+from runner.served import CHECKPOINT
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from runner.run import Run
-
-#: Name of the checkpoint whose weights are served.
-CHECKPOINT = "best"
+    from runner.tracker import Tracker
 
 
-def log(client: "MlflowClient", run_id: str, run: "Run") -> str:
-    """Log the model that `runner.load(run_id)` gives under the name `model`; returns its URI, `models:/<id>`.
+def log(tracker: "Tracker", run: "Run") -> None:
+    """Have the model that `runner.load(run_id)` gives logged; the tag `runner.logged_model` will name it.
 
     Its inputs are those before standardization, which is its first layer. Its metadata say which run and checkpoint it
     is, and what `data.json` says of task, classes and columns.
     Raises ExportError when the layers cannot be written as one program, or the program gives other outputs than they.
     """
     import mlflow.pytorch
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
     from mlflow.models import infer_signature
 
     assert run.best.weights is not None, "a run is logged when it is finished"
@@ -47,7 +44,7 @@ def log(client: "MlflowClient", run_id: str, run: "Run") -> str:
                 signature=infer_signature(x[:2].numpy(), output.numpy()),
                 input_example=x[:2].numpy(),
                 pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}"],
-                metadata=_metadata(run_id, run),
+                metadata=_metadata(tracker.run_id, run),
                 serialization_format="pt2",
             )
             _stay_on_cpu(place)
@@ -58,20 +55,7 @@ def log(client: "MlflowClient", run_id: str, run: "Run") -> str:
             f"tracking.log_model: the model cannot be served: {type(error).__name__}: {reason};"
             " the run is complete but for that; tracking.log_model=false leaves it out"
         ) from error
-    experiment = client.get_run(run_id).info.experiment_id
-    logged = client.create_logged_model(
-        experiment,
-        name="model",
-        source_run_id=run_id,
-        model_type="torch",
-        tags={"runner.checkpoint": CHECKPOINT, "runner.step": str(run.best.step)},
-    )
-    client.log_model_artifacts(logged.model_id, str(place))
-    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=run.best.step)])
-    client.set_tag(run_id, "runner.logged_model", logged.model_uri)
-    client.set_tag(run_id, "runner.logged_model.checkpoint", f"{CHECKPOINT}, step {run.best.step}")
-    return str(logged.model_uri)
+    tracker.record(Served(run.best.step, place))
 
 
 def _examples(run: "Run") -> Tensor:

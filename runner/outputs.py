@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from runner import filenames
 from runner.lookup import ConfigError
 
 
@@ -13,14 +14,16 @@ def place(output: str, suffix: str | tuple[str, ...], overwrite: bool, key: str 
 
     suffix: what its name must end in, or several of which it may end in one.
     """
-    found = Path(output).expanduser()
+    found = filenames.path(output)
     suffixes = (suffix,) if isinstance(suffix, str) else suffix
     if found.suffix not in suffixes:
         expected = " or ".join(suffixes)
         raise ConfigError(
             key, f"{output!r} ends in {found.suffix!r}; expected {expected}, e.g. {key}=file{suffixes[0]}"
         )
-    if not found.parent.is_dir():
+    if len(found.name.encode()) > filenames.MOST:
+        raise ConfigError(key, f"the file's name has {len(found.name.encode())} bytes; at most {filenames.MOST}")
+    if not filenames.is_folder(found.parent):
         raise ConfigError(key, f"there is no folder {str(found.parent)!r}; make it first")
     if found.is_dir() or (found.exists() and not overwrite):
         remedy = "name another file" if found.is_dir() else "name another file, or add overwrite=true"

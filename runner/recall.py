@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import Tensor
 
-from runner import checkpoint, reconcile, stores
+from runner import artifacts, checkpoint, pieces, reconcile, stores
+from runner.history import Points
 from runner.lookup import ConfigError
 from runner.settings import Settings, made
 
@@ -140,8 +141,8 @@ def status(uri: str, run_id: str) -> tuple[str, str]:
 
 def last_step(uri: str, run_id: str) -> int:
     """The last optimizer step whose loss was recorded; 0 if none was."""
-    points = _open(uri).get_metric_history(run_id, "train/loss")
-    return max((point.step for point in points), default=0)
+    newest = _open(uri).get_run(run_id).data.to_proto().metrics  # of each metric one point, and not all
+    return next((int(point.step) for point in newest if point.key == "train/loss"), 0)
 
 
 @dataclasses.dataclass
@@ -175,13 +176,36 @@ def state(uri: str, run_id: str, classes: Iterable[type]) -> tuple[Kept, dict[st
     for entry in found:
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
             try:
-                files = Path(client.download_artifacts(run_id, entry.place, folder))
+                files = _artifact(client, run_id, entry.place, folder)
                 training = checkpoint.FILES["training"]
                 loaded = checkpoint.load_training(files / training, entry.sha256.get(training))
+                loaded["history"] = _history(client, run_id, loaded["history"], entry.step)
                 return entry, _weights(files, entry.sha256, classes), loaded, wrong
             except Exception as error:  # whatever it is, there may be one before
                 wrong.append(f"checkpoint of step {entry.step}: {str(error).strip().splitlines()[0]}")
     raise checkpoint.CheckpointError("; ".join(wrong))
+
+
+def _history(client: "MlflowClient", run_id: str, taken: dict[str, Any], step: int) -> dict[str, Any]:
+    """What a checkpoint holds of the history, and what the pieces before it hold; in their place the recorded metrics.
+
+    Pieces are those of all checkpoints: one that is damaged is no reason to fall back to an earlier checkpoint.
+    """
+    if taken.get("piece") is None:
+        return taken
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        try:
+            files = _artifact(client, run_id, pieces.FOLDER, folder)
+            return {**taken, "earlier": pieces.read(files, taken["piece"])}
+        except Exception as error:
+            reason = str(error).strip().splitlines()[0]
+            print(f"history of run {run_id}: {reason}; the recorded metrics take its place", file=sys.stderr)
+    earlier = {}
+    for name, (steps, _) in taken["points"].items():
+        first = int(steps[0]) if len(steps) else step + 1
+        recorded = client.get_metric_history(run_id, name)
+        earlier[name] = Points(sorted((p.step, p.value) for p in recorded if p.step < first)).tensors()
+    return {"points": taken["points"], "earlier": [earlier]}
 
 
 def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] = ()) -> dict[str, Tensor]:
@@ -207,7 +231,7 @@ def _weights(files: Path, told: dict[str, str], classes: Iterable[type]) -> dict
 
 def add(uri: str, run_id: str, folder: Path) -> None:
     """Put everything in `folder` among the run's artifacts."""
-    _open(uri).log_artifacts(run_id, str(folder))
+    stores.repository(_open(uri), run_id).log_artifacts(str(folder))
 
 
 def _open(uri: str) -> "MlflowClient":
@@ -241,8 +265,8 @@ def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
 
 def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
     """A local copy; of a local store the file itself."""
-    parent, _, last = name.rpartition("/")
-    if not any(Path(found.path).name == last for found in client.list_artifacts(run_id, parent or None)):
+    path = artifacts.fetch(client, run_id, name, folder)
+    if path is None:
         status = client.get_run(run_id).info.status
         raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")
-    return Path(client.download_artifacts(run_id, name, folder))
+    return path

@@ -1,12 +1,13 @@
 """One experiment under way: its parts, what follows from a step, and what is left at the end."""
 
 import contextlib
+import io
 import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +16,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from runner import build, checkpoint, exact, forward, host, losses, memory, metrics, plots, scheduling, stack
+from runner import (
+    build,
+    checkpoint,
+    durable,
+    exact,
+    forward,
+    host,
+    in_place,
+    losses,
+    memory,
+    metrics,
+    pieces,
+    plots,
+    scheduling,
+    stack,
+)
 from runner.best import Best
 from runner.data import Batch, Data, Source, Tensors, batches, count, evaluation_size
 from runner.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
 from runner.finite import Finite, check_loss, check_model
-from runner.history import History
+from runner.history import History, Points
 from runner.lookup import ConfigError, did_you_mean
 from runner.loop import Cost, Parts, State, evaluate, train
 from runner.parts import grouped
@@ -59,18 +75,20 @@ class Run:
     history_: History = field(default_factory=History)
     saved: float = field(default_factory=time.monotonic)
     written: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
+    pieces: list[Path] = field(default_factory=list)  # of the history, which no event has told of yet
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     random: Callable[[], dict[str, Any]] | None = None  # the same now, of a run whose draws are not the process's
     draw: Callable[["Run", Path], None] = lambda run, folder: run.draw_here(folder)  # writes the plots
+    stop: Callable[[], BaseException | None] = lambda: None  # what is to end the run, if anything is
     looked: dict[str, float] | None = None  # valid/..., where many models have just been looked at together
-    _predicted: list[tuple[Source, Predicted]] | None = None  # what `predict` gave while the run is finished
+    _outputs: list[tuple[Source, tuple[Tensor, Tensor]]] | None = None  # what `outputs` gave while it is finished
 
     @property
     def model(self) -> nn.Module:
         return self.state.model
 
     @property
-    def history(self) -> dict[str, list[tuple[int, float]]]:
+    def history(self) -> dict[str, Points]:
         return self.history_.points
 
     @property
@@ -101,6 +119,11 @@ class Run:
         return build.every(self.settings.checkpoint.every)
 
     @cached_property
+    def copies(self) -> bool:
+        """Whether somebody may write into a batch, which then must be no part of the data itself."""
+        return in_place.may_write([self.model, self.loss, *self.metrics.values()])
+
+    @cached_property
     def steps_per_epoch(self) -> int:
         return steps_per_epoch(self.settings, self.data)
 
@@ -119,7 +142,8 @@ class Run:
         """Every optimizer step's batches, from the present step to the last epoch."""
         trainer = self.settings.trainer
         if isinstance(self.data.train, Tensors) and count(self.data.train, trainer.batch_size) == 1:
-            yield from ([(1.0, batch)] for batch in islice(self.data.train.whole, self.steps - self.state.step))
+            whole = self.data.train.whole(self.copies)
+            yield from ([(1.0, batch)] for batch in islice(whole, self.steps - self.state.step))
             return
         first, offset = divmod(self.state.step, self.steps_per_epoch)
         for epoch in range(first, trainer.epochs):
@@ -133,6 +157,7 @@ class Run:
                 drop_last=trainer.drop_last,
                 start=start,
                 workers=trainer.workers,
+                copies=self.copies,
             )
             here = isinstance(self.data.train, Tensors)  # moved to the device as a whole
             yield from grouped(stream if here else self._moved(stream), trainer.accumulate, losses.weigh(self.loss))
@@ -154,8 +179,15 @@ class Run:
             yield from self.snapshots()
 
     def predict(self, source: Source) -> Predicted:
-        """Inputs, targets and outputs for every example of `source`, in order, on the CPU."""
-        for known, found in self._predicted or ():
+        """Inputs, targets and outputs for every example of `source`, in order, on the CPU: copies of all of them."""
+        y, output = self.outputs(source)
+        whole = iter([(source.x, source.y)]) if isinstance(source, Tensors) else None
+        inputs = self.reading(source) if whole is None else self._moved(whole)
+        return torch.cat([host.tensor(x) for x, _ in inputs]), y, output
+
+    def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
+        """Targets and outputs for every example of `source`, in order, on the CPU."""
+        for known, found in self._outputs or ():
             if known is source:
                 return found
         was_training = self.model.training
@@ -163,13 +195,12 @@ class Run:
         rows = []
         with torch.no_grad():
             for batch in self.reading(source):
-                x = host.copied(batch[0])  # before a first layer that works in place changes it
-                rows.append((x, *map(host.tensor, (batch[1], self.cost(self.model, batch)[1]))))
+                rows.append(tuple(map(host.tensor, (batch[1], self.cost(self.model, batch)[1]))))
         self.model.train(was_training)
-        x, y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        if self._predicted is not None:
-            self._predicted.append((source, (x, y, output)))
-        return x, y, output
+        y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        if self._outputs is not None:
+            self._outputs.append((source, (y, output)))
+        return y, output
 
     def batch_of(self, size: int) -> Tensor:
         """The first `size` training inputs, on the run's device."""
@@ -202,8 +233,8 @@ class Run:
             yield
             return
         now = checkpoint.copy(self.model)
-        self.model.load_state_dict(self.best.weights)
         try:
+            self.model.load_state_dict(self.best.weights)
             yield
         finally:
             self.model.load_state_dict(now)
@@ -226,7 +257,7 @@ class Run:
 
         Plots come last: one that fails must not take anything else with it.
         """
-        self._predicted = []
+        self._outputs = []
         if self.best.weights is None:  # nobody looked at the validation data: this model is all there is
             self.best.keep(self.model, self.state.step)
         yield from self.snapshots()
@@ -242,7 +273,7 @@ class Run:
             yield Finished(step, values, reason, self._tags())
             if self.settings.plots:
                 yield from self._plots()
-        self._predicted = None
+        self._outputs = None
 
     def _tags(self) -> dict[str, str]:
         """How good the run is, whether it was pruned, and of which checkpoint test/*, predictions.npy and plots are."""
@@ -291,10 +322,19 @@ class Run:
         # A folder of its own: files of an earlier one may still be on their way to the store.
         folder = self.folder / f"{name}-{step}"
         check_model(self.model, step)
-        training = exact.taken(self) if name == "last" and self.trains else None
-        checkpoint.save(folder, self.model, self.settings.checkpoint.format, training, lasting=False)
+        training = self._training() if name == "last" and self.trains else None
+        form = self.settings.checkpoint.format
+        durable.patiently(lambda: checkpoint.save(folder, self.model, form, training, lasting=False), self.stop)
         self.written[name] = step
-        return Snapshot(name, step, folder)
+        new, self.pieces = self.pieces, []
+        return Snapshot(name, step, folder, new)
+
+    def _training(self) -> dict[str, Any]:
+        """What the next step depends on, with the newest points; many of them are written as a piece before."""
+        place = self.folder / f"history-{self.state.step}"
+        if durable.patiently(lambda: pieces.write(self.history_, place), self.stop):
+            self.pieces.append(place)
+        return exact.taken(self)
 
     def _is_due(self, step: int, number: float, unit: str) -> bool:
         if unit == "minutes":
@@ -304,7 +344,7 @@ class Run:
     def reading(self, source: Source) -> Iterator[Batch]:
         """All of `source` in order."""
         size = evaluation_size(source, self.settings.trainer.batch_size)
-        return self._moved(batches(source, size, workers=self.settings.trainer.workers))
+        return self._moved(batches(source, size, workers=self.settings.trainer.workers, copies=self.copies))
 
     def _moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         dtype = torch.float64 if self.settings.trainer.precision == "fp64" else None
@@ -315,9 +355,11 @@ class Run:
             yield x, y
 
     def _predictions(self) -> Path:
-        output = self.predict(self.data.valid if self.data.valid is not None else self.data.train)[2]
-        folder = _folder(self.folder / "predictions")
-        np.save(folder / "predictions.npy", host.array(output), allow_pickle=False)
+        _, output = self.outputs(self.data.valid if self.data.valid is not None else self.data.train)
+        folder, content = _folder(self.folder / "predictions"), io.BytesIO()
+        np.save(content, host.array(output), allow_pickle=False)
+        path = folder / "predictions.npy"
+        durable.patiently(lambda: durable.write(path, content.getbuffer(), lasting=False), self.stop)
         return folder
 
     def _forward(self) -> Path:
@@ -359,7 +401,7 @@ def drive(run: Run, *observers: Observer, stop: Callable[[], BaseException | Non
     stop: is asked between two steps; what it gives ends the run there, and is raised after a checkpoint.
     Raises Diverged when the loss is no finite number.
     """
-    told, finite = (run.history_, *observers), Finite(run.device.type != "cpu")
+    told, finite, run.stop = (run.history_, *observers), Finite(run.device.type != "cpu"), stop
     try:
         for step in () if run.stopped else train(run.state, run.batches(), run.cost):
             finite.check(step)
@@ -367,18 +409,27 @@ def drive(run: Run, *observers: Observer, stop: Callable[[], BaseException | Non
                 observer.record(step)
             tell(told, run.after(step))
             if (reason := stop()) is not None:
-                tell(told, run.snapshots())
+                interrupted(run, told, reason)
                 raise reason
             if run.stopped:
                 break
         finite.check_last()
     except Exception as error:
+        run.stop = partial(_same, error)  # a full disk has been waited for
         try:
             tell(told, run.rescued())
         except Exception as another:
             error.add_note(f"and the best model so far cannot be written: {another}")
         raise
     conclude(run, told, stop)
+
+
+def interrupted(run: Run, told: Iterable[Observer], reason: BaseException) -> None:
+    """Write a checkpoint before `reason` ends the run. A disk that does not take it changes nothing in that."""
+    try:
+        tell(told, run.snapshots())
+    except checkpoint.CheckpointError as error:
+        reason.add_note(f"and its checkpoint is not saved: {error}")
 
 
 def conclude(run: Run, told: Iterable[Observer], stop: Callable[[], BaseException | None]) -> None:
@@ -398,6 +449,10 @@ def tell(observers: Iterable[Observer], events: Iterable[Event]) -> None:
 def steps_per_epoch(settings: Settings, data: Data) -> int:
     trainer = settings.trainer
     return -(-count(data.train, trainer.batch_size, trainer.drop_last) // trainer.accumulate)
+
+
+def _same(error: BaseException) -> BaseException:
+    return error
 
 
 def _folder(path: Path) -> Path:

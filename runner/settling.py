@@ -3,18 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import reconcile, spool, stores
+from runner import leftover, reconcile, spool, stores
 from runner.delivery import Delivery
 from runner.lookup import ConfigError
 
 
 @dataclass
 class Settled:
-    """What became of a spool; `left` says that there is still something in it."""
+    """What became of a spool; `left` says that there is still something in it, `lost` that not all of it was there."""
 
     run_id: str
     left: bool
     said: str
+    lost: bool = False
 
 
 def settle(folder: Path, uri: str | None = None) -> Settled:
@@ -22,23 +23,52 @@ def settle(folder: Path, uri: str | None = None) -> Settled:
 
     uri: of a server that has moved; otherwise the store that the spool was written for.
     """
-    from mlflow.exceptions import MlflowException
-
-    taken = spool.take(folder)
+    try:
+        taken = spool.take(folder)
+    except OSError as error:
+        return Settled(folder.name, True, stores.why(error))
     if taken is None:
         return Settled(folder.name, True, "its process is still at it")
     try:
-        said = _deliver(taken, _store(taken, uri)) if taken.header else "nothing was in it"
+        said, lost = _deliver(taken, _store(taken, uri)) if _header(taken) else ("nothing was in it", [])
         taken.remove()
-        return Settled(folder.name, False, said)
-    except (MlflowException, OSError, ConfigError, _Left) as error:
-        return Settled(folder.name, True, stores.first_line(error))
+        return Settled(folder.name, False, "; ".join([said, *lost]), bool(lost))
+    except _Left as left:
+        return Settled(folder.name, True, str(left))
+    except Exception as error:  # of any kind: each store's library has its own
+        return Settled(folder.name, True, stores.why(error))
     finally:
         taken.release()
 
 
+def forget(uri: str, run: str) -> str:
+    """Let go of the one spool whose run's id begins with `run`; says what was in it.
+
+    Raises ConfigError if there is none, or several, or its process is still at work.
+    """
+    folders = [folder for folder in spool.found(uri) if folder.name.startswith(run)]
+    if len(folders) != 1 or not run:
+        there = ", ".join(folder.name[:12] for folder in folders or spool.found(uri)) or "none"
+        raise ConfigError("forget", f"{run!r} is not the id of one run that is yet to be delivered; there are {there}")
+    taken = spool.take(folders[0])
+    if taken is None:
+        raise ConfigError("forget", f"the process of run {folders[0].name} is still at it; wait for its end")
+    entries = [entry for entry, _ in taken.undelivered()]
+    points = sum(len(entry.get("points", ())) for entry in entries)
+    checkpoints = ", ".join(entry["to"] for entry in entries if "sha256" in entry)
+    taken.remove()
+    return f"run {folders[0].name}: let go of {points} points" + (f" and {checkpoints}" if checkpoints else "")
+
+
 class _Left(Exception):
     pass
+
+
+def _header(taken: spool.Spool) -> bool:
+    """Whether it is known whose the spool is. Raises _Left if something is in it and that is not."""
+    if not taken.header and not taken.is_empty:
+        raise _Left(f"{taken.folder / 'header.json'} is missing, which names the store that it is for")
+    return bool(taken.header)
 
 
 def _store(taken: spool.Spool, uri: str | None) -> str:
@@ -49,19 +79,20 @@ def _store(taken: spool.Spool, uri: str | None) -> str:
     return own if path is not None or uri is None else uri
 
 
-def _deliver(taken: spool.Spool, uri: str) -> str:
+def _deliver(taken: spool.Spool, uri: str) -> tuple[str, list[str]]:
+    """What was done, and what could not be, for its files are gone."""
     client = stores.open_store(uri)
     reconcile.reconcile(client)
-    run, before = client.get_run(taken.run_id), taken.delivered
+    run = client.get_run(taken.run_id)
     # A later process has continued the run: its status, its checkpoints and its files are newer than these.
     own = reconcile.owner(run) == taken.header["process"]
     if not own and run.info.status == "RUNNING":  # two that ask what is there, and then send, would both send
         raise _Left(f"another process has continued the run and is at work in {uri}; wait for its end")
     delivery = Delivery(client, taken, asks=True)
-    delivery.deliver(ends=own)
+    delivery.deliver(ends=own, again=True)
     if delivery.refused:
-        taken.mark(before)
-        why = stores.first_line(delivery.refused[0])
-        raise _Left(f"{uri} refuses a part of it: {why}; to give that up, delete {taken.folder}")
+        why = leftover.refusal(taken.run_id, stores.first_line(delivery.refused[0]))
+        raise _Left(f"{uri} refuses a part of it, which is kept in {taken.folder}: {why}")
     status = client.get_run(taken.run_id).info.status
-    return f"delivered to {uri}, {status}" + ("" if own else "; only the points, since it was continued elsewhere")
+    points = "" if own else "; only the points, since it was continued elsewhere"
+    return f"delivered to {uri}, {status}{points}", delivery.lost

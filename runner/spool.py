@@ -2,23 +2,27 @@
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-#: One thing to deliver: {"points": [[key, value, milliseconds, step], ...]}, {"params": {}}, {"end": status, ...} or
-#: {"files": id, "from": folder, "to": artifact folder, "tags": {}}; the tags are written after the files.
-Entry = dict[str, Any]
+from runner.journal import Entry as Entry
+from runner.journal import Journal, replace
+
+# An entry is one thing to deliver: {"points": [[key, value, milliseconds, step], ...]}, {"params": {}},
+# {"end": status, ...} or {"files": id, "from": folder, "to": artifact folder, "tags": {}}; tags come after the files.
+# Of a checkpoint, {"files": ..., "name": "last", "step": 12, "sha256": {}, "keep": 2}: which tags name it and which
+# older ones go follows from what the store has then. With "model": step, the files are an MLflow model.
+# What was refused has "refused": why.
 
 #: Beyond so many bytes a file of which everything was delivered is begun anew.
 LARGE = 16_000_000
 
 
 class Undelivered(Exception):
-    """The record is complete on this disk; the store has yet to hear of it. `status` is how the run ended."""
+    """The store does not have all of the record. The message tells where the rest is; `status` is how the run ended."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -43,41 +47,29 @@ class Spool:
     folder: Path
     header: dict[str, Any] = field(default_factory=dict)  # uri, process
     lock: Any = None
-    size: int = 0
+    _mark: int | None = None  # how far everything is delivered, where the disk did not take it
+
+    def __post_init__(self) -> None:
+        self.log = Journal(self.folder / "log.jsonl")
+        self.refused = Journal(self.folder / "refused.jsonl")  # what the store did not take, and will not
 
     @property
     def run_id(self) -> str:
         return self.folder.name
 
     def append(self, entries: list[Entry]) -> None:
-        """All of them in one write. Not fsynced: a process that dies loses none, a machine that does may."""
-        if not entries:
-            return
-        try:
-            with self._log.open("ab", buffering=0) as log:
-                log.truncate(self.size)  # half a line, of a process that was killed or a disk that was full
-                text = "".join(json.dumps(entry) + "\n" for entry in entries).encode()
-                while text:
-                    text = text[log.write(text) :]
-                self.size = log.tell()
-        except OSError as error:
-            raise OSError(
-                error.errno, f"{error.strerror}; what the store is to be told is not kept", self._log
-            ) from None
+        """Add to what the store is to be told."""
+        self.log.append(entries)
 
     def entries(self, start: int) -> Iterator[tuple[Entry, int]]:
         """Entries from that place on, each with the place where the next begins."""
-        with contextlib.suppress(FileNotFoundError), self._log.open("rb") as log:
-            log.seek(start)
-            for line in log:
-                if not line.endswith(b"\n"):
-                    return
-                start += len(line)
-                yield json.loads(line), start
+        return self.log.entries(start)
 
     @property
     def delivered(self) -> int:
         """How far the store is known to have everything. It may have more, if a process died just then."""
+        if self._mark is not None:
+            return self._mark
         try:
             return int((self.folder / "delivered").read_text() or 0)
         except FileNotFoundError:
@@ -85,42 +77,102 @@ class Spool:
 
     def mark(self, delivered: int) -> int:
         """Note how far the store has everything; returns where that now is in the file."""
-        over = delivered == self.size > LARGE
-        _replace(self.folder / "delivered", "0" if over else str(delivered))
-        if over:
-            os.truncate(self._log, 0)
-            self.size = 0
-        return 0 if over else delivered
+        everything = delivered == self.log.size
+        if everything:
+            self.log.unwritten.clear()
+        if everything and delivered and (delivered > LARGE or self.log.error is not None):
+            (self.folder / "delivered").unlink(missing_ok=True)  # first: nothing may be taken for delivered
+            self.log.clear()
+            self._mark = None
+            return 0
+        try:
+            replace(self.folder / "delivered", str(delivered))
+            self._mark = None
+        except OSError:  # a full disk: whoever goes on from the former mark asks the store what it has
+            self._mark = delivered
+        return delivered
 
-    def keep(self, entry: Entry, move: bool) -> None:
-        """Take the files of an entry in."""
-        target = self._files(entry)
-        if target.exists():
+    def move_in(self, entry: Entry) -> bool:
+        """Take the files of an entry in, where that needs no copy."""
+        target = self.inside(entry)
+        try:
+            target.parent.mkdir(exist_ok=True)
+            Path(entry["from"]).rename(target)
+        except OSError:  # another file system, or a full one
+            return False
+        return True
+
+    def take_in(self, entry: Entry) -> None:
+        """Take the files of an entry in. Raises OSError if this disk does not take them; they stay where they are."""
+        if self.holds(entry) or (entry["move"] and self.move_in(entry)):
             return
+        target = self.inside(entry)
         temporary = target.with_suffix(".part")
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.copytree(entry["from"], temporary)
-        temporary.rename(target)
-        if move:
+        try:
+            _copy(Path(entry["from"]), temporary)
+            temporary.rename(target)
+        except OSError:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        if entry["move"]:
             shutil.rmtree(entry["from"], ignore_errors=True)
 
-    def drop(self, entry: Entry) -> None:
-        """Let the files of an entry go; an empty folder says that they were not lost."""
-        shutil.rmtree(self._files(entry), ignore_errors=True)
-        self._files(entry).mkdir(parents=True)
+    def holds(self, entry: Entry) -> bool:
+        """Whether the files of an entry are in the spool."""
+        return self.inside(entry).is_dir()
 
     def forget(self, entry: Entry) -> None:
-        """Its files were delivered."""
-        shutil.rmtree(self._files(entry), ignore_errors=True)
+        """Its files were delivered, or newer ones are here."""
+        shutil.rmtree(self.inside(entry), ignore_errors=True)
+        if entry["move"]:
+            shutil.rmtree(entry["from"], ignore_errors=True)
 
     def files(self, entry: Entry) -> Path | None:
         """Where the files of an entry are; None if newer ones take their place. Raises FileNotFoundError if lost."""
-        kept = self._files(entry)
-        if kept.exists():
-            return kept if any(kept.iterdir()) else None
-        if not Path(entry["from"]).is_dir():
-            raise FileNotFoundError(f"the files for {entry['to'] or 'the run'} are gone: {entry['from']}")
-        return Path(entry["from"])
+        for place in (self.inside(entry), Path(entry["from"])):
+            if place.is_dir():
+                return place if any(place.iterdir()) else None
+        if self.is_superseded(entry):
+            return None
+        raise FileNotFoundError(f"the files for {entry['to'] or 'the run'} are gone: {entry['from']}")
+
+    def is_superseded(self, entry: Entry) -> bool:
+        """Whether as many newer ones of this name as the run keeps are to be delivered, too."""
+        name, step = entry.get("name"), entry.get("step", 0)
+        others = [other for other, _ in (*self.refused.entries(), *self.log.entries()) if other.get("name") == name]
+        newer = {other["files"] for other in others if other.get("step", 0) >= step} - {entry["files"]}
+        return name is not None and len(newer) >= entry.get("keep", 1)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the store has everything."""
+        return not self.log.unwritten and self.delivered == self.log.size and not self.refuses
+
+    @property
+    def refuses(self) -> bool:
+        """Whether the store has refused something."""
+        return bool(self.refused.size or self.refused.unwritten)
+
+    def missing(self) -> list[str]:
+        """What the store has yet to be told and cannot be read back from this disk, in words; [] if nothing."""
+        points = sum(len(entry.get("points", ())) for entry in (*self.log.unwritten, *self.refused.unwritten))
+        words = [f"{points} points"] if points else []
+        words += ["how the run ended"] if any("end" in entry for entry in self.log.unwritten) else []
+        words += [entry["to"] or "files of the run" for entry in self.outside()]
+        if not words and not (self.log.is_whole and self.refused.is_whole and _header(self.folder) == self.header):
+            words.append(f"what {self.folder} should hold")
+        return list(dict.fromkeys(words))
+
+    def outside(self) -> list[Entry]:
+        """Entries that the store has yet to be told, whose files are not in the spool, nor newer ones."""
+        entries = [entry for entry, _ in self.undelivered() if "files" in entry]
+        return [entry for entry in entries if not self.holds(entry) and not self.is_superseded(entry)]
+
+    def undelivered(self) -> Iterator[tuple[Entry, int]]:
+        """What the store has yet to be told, and what it has refused."""
+        yield from self.refused.entries()
+        yield from self.log.entries(self.delivered)
 
     def release(self) -> None:
         self.lock.release()
@@ -130,11 +182,8 @@ class Spool:
         shutil.rmtree(self.folder, ignore_errors=True)
         self.release()
 
-    @property
-    def _log(self) -> Path:
-        return self.folder / "log.jsonl"
-
-    def _files(self, entry: Entry) -> Path:
+    def inside(self, entry: Entry) -> Path:
+        """Where the spool holds the files of an entry."""
         return self.folder / "files" / str(entry["files"])
 
 
@@ -144,7 +193,7 @@ def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
     assert spool is not None, "nobody else knows this run yet"
     # A local store is named by its file alone, so that the folder with both of them can be moved.
     spool.header = {"uri": f"sqlite:///{Path(uri).name}" if uri.startswith("sqlite:///") else uri, "process": process}
-    _replace(spool.folder / "header.json", json.dumps(spool.header))
+    replace(spool.folder / "header.json", json.dumps(spool.header))
     return spool
 
 
@@ -158,11 +207,7 @@ def take(folder: Path) -> Spool | None:
         lock.acquire(blocking=False)
     except Timeout:
         return None
-    spool = Spool(folder, lock=lock)
-    with contextlib.suppress(FileNotFoundError):
-        spool.header = json.loads((folder / "header.json").read_text())
-    spool.size = max((end for _, end in spool.entries(0)), default=0)
-    return spool
+    return Spool(folder, _header(folder), lock)
 
 
 def store_of(spool: Spool) -> str:
@@ -171,7 +216,18 @@ def store_of(spool: Spool) -> str:
     return f"sqlite:///{spool.folder.parents[2] / Path(uri).name}" if uri.startswith("sqlite:///") else uri
 
 
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text)
-    temporary.replace(path)
+def _header(folder: Path) -> dict[str, Any]:
+    with contextlib.suppress(FileNotFoundError):
+        return dict(json.loads((folder / "header.json").read_text()))
+    return {}
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    for path in sorted(source.rglob("*")):
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            place.mkdir(exist_ok=True)
+        else:
+            shutil.copyfile(path, place)

@@ -1,18 +1,24 @@
 """A tracking store: how it is opened and created, its experiments, its runs."""
 
 import contextlib
+import errno
 import logging
 import os
+import shutil
 import sqlite3
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import durable
+from runner import durable, filenames, moved, secrets, transfer, uris
 from runner.lookup import ConfigError
+from runner.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 #: Without it the UI shows an experiment as one of language models, with tabs for traces and judges.
 MACHINE_LEARNING = {"mlflow.experimentKind": "custom_model_development"}
@@ -26,10 +32,12 @@ def open_store(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "4")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH", "16384")  # a letter may take nine in a URI
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     _quiet()  # after MLflow is loaded, which sets it up to talk
+    transfer.install()
     path = sqlite_path(uri)
     if "://" not in uri and uri != "databricks":
         raise ConfigError("tracking.uri", f"{uri!r} is not a URI; expected sqlite:///file.db or http://host:port")
@@ -37,71 +45,148 @@ def open_store(uri: str) -> "MlflowClient":
         if path is None:
             return MlflowClient(uri, uri)
         return _open_sqlite(path)
-    except (MlflowException, sqlite3.Error) as error:
-        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
+    except (MlflowException, sqlite3.Error, OSError) as error:
+        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {why(error)}") from error
 
 
-def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
-    """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there."""
-    here = _local(client, run_id) if place else None
-    if here is None or place is None:
-        client.log_artifacts(run_id, str(folder), place)
+def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, patience: Patience) -> None:
+    """The files of `folder` as artifacts in `place`. On a local disk each is whole, or as it was before.
+
+    Those of a place of their own, as checkpoints have it, outlive a loss of power.
+    Raises whatever the store's own library raises.
+    """
+    _demand(client)
+    here = local(client, run_id)
+    if here is None:
+        transfer.run(lambda: repository(client, run_id).log_artifacts(str(folder), place), patience)
+    elif place is not None:
+        durable.publish(sorted(folder.iterdir()), _inside(here, place))
     else:
-        durable.publish(sorted(folder.iterdir()), here / place)
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            target = here / path.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            durable.write(target, path.read_bytes(), lasting=False)
 
 
-def delete(client: "MlflowClient", run_id: str, place: str) -> None:
-    """Delete the artifacts in `place`, if this kind of store can."""
+def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None]) -> bool:
+    """Whether the artifacts in `place` have files of these names and sizes; None stands for any size."""
+    here = local(client, run_id)
+    if here is not None:
+        found = {path.name: path.stat().st_size for path in _inside(here, place).glob("*")}
+    else:
+        found = {Path(file.path).name: file.file_size for file in repository(client, run_id).list_artifacts(place)}
+    return all(name in found and (None in (size, found[name]) or size == found[name]) for name, size in sizes.items())
+
+
+def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:
+    """Delete the artifacts in `place`. What a store elsewhere cannot or may not delete stays."""
+    here = local(client, run_id)
+    if here is None:
+        transfer.run(lambda: _remove(repository(client, run_id), place), patience)
+    elif (folder := _inside(here, place)).exists():  # MLflow takes `%20` of a folder's name for a space here
+        shutil.rmtree(folder)
+
+
+def _remove(elsewhere: "ArtifactRepository", place: str) -> None:
+    """One by one: stores of older MLflows delete whatever begins with the name, and best-10 begins with best-1."""
+    for file in elsewhere.list_artifacts(place):
+        with contextlib.suppress(Exception):
+            elsewhere.delete_artifacts(file.path)
+
+
+def _demand(client: "MlflowClient") -> None:
+    """Raise OSError if a local store's file is gone: to write beside it would make its former folder anew."""
+    path = sqlite_path(client.tracking_uri)
+    if path is not None and not path.exists():
+        raise OSError(errno.ESTALE, "is not there any more; it was moved or deleted under the run", str(path))
+
+
+def repository(client: "MlflowClient", run_id: str) -> "ArtifactRepository":
+    """Where a run's artifacts are. MLflow's own client remembers it by the run alone, which a copied store has too."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri as with_profile
 
-    with contextlib.suppress(NotImplementedError):
-        get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
+    uri = with_profile(artifact_uri(client, run_id), client.tracking_uri)
+    return get_artifact_repository(uri, client.tracking_uri)
 
 
-#: SQLite file -> (inode, client): every job of a sweep opens the store that the one before has opened.
-_clients: dict[Path, tuple[int, "MlflowClient"]] = {}
+@dataclass
+class _Store:
+    """A local store that this process has opened."""
+
+    inode: int
+    client: "MlflowClient"
+    folder: Path  # that artifacts are beside
+    before: int  # files that were opened under this name before
+
+
+#: SQLite file -> what is open: every job of a sweep opens the store that the one before has opened.
+_stores: dict[Path, _Store] = {}
 #: Runs whose places are remembered: many are open at once where models are trained together.
 REMEMBERED = 1000
-#: Run id -> where its artifacts are, of the newest runs of this process: asking the store takes its time.
-_artifact_uris: dict[str, str] = {}
+#: (store, run id) -> where its artifacts are, of the newest runs of this process: asking the store takes its time.
+_artifact_uris: dict[tuple[str, str], str] = {}
 
 
-def know(run_id: str, artifact_uri: str) -> None:
+def know(client: "MlflowClient", run_id: str, artifact_uri: str) -> None:
     """Remember where a run's artifacts are."""
     if len(_artifact_uris) >= REMEMBERED:
         _artifact_uris.clear()
-    _artifact_uris[run_id] = artifact_uri
+    _artifact_uris[client.tracking_uri, run_id] = artifact_uri
 
 
-def _local(client: "MlflowClient", run_id: str) -> Path | None:
+def artifact_uri(client: "MlflowClient", run_id: str) -> str:
+    """The place of a run's artifacts, as its store names it."""
+    if (client.tracking_uri, run_id) not in _artifact_uris:
+        know(client, run_id, client.get_run(run_id).info.artifact_uri)
+    return _artifact_uris[client.tracking_uri, run_id]
+
+
+def local(client: "MlflowClient", run_id: str) -> Path | None:
     """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    if run_id not in _artifact_uris:
-        know(run_id, client.get_run(run_id).info.artifact_uri)
-    uri = _artifact_uris[run_id]
+    uri = artifact_uri(client, run_id)
     return Path(local_file_uri_to_path(uri)) if uri.startswith(("file:", "/")) else None
+
+
+def _inside(folder: Path, place: str) -> Path:
+    """The folder `place` of a run's artifacts. Raises ConfigError for one that leads out of them."""
+    found = folder / place
+    if not found.resolve().is_relative_to(folder.resolve()):
+        raise ConfigError("", f"the artifact {place!r} is outside of its run's folder {folder}")
+    return found
 
 
 def sqlite_path(uri: str) -> Path | None:
     """The file of a sqlite:/// URI, absolute; None for any other store."""
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+    return uris.file(uri) if uri.startswith("sqlite:///") else None
 
 
 def _open_sqlite(path: Path) -> "MlflowClient":
     from filelock import FileLock
     from mlflow import MlflowClient
 
-    uri = f"sqlite:///{path}"
     if not path.parent.is_dir():
         raise ConfigError("tracking.uri", f"there is no folder {path.parent}")
-    if path in _clients and path.exists() and _clients[path][0] == path.stat().st_ino:
-        return _clients[path][1]
+    known, before = _stores.get(path), 0
+    if known is not None:
+        there = path.exists() and path.stat().st_ino == known.inode
+        folder = moved.recorded(path, known.folder) if there else None
+        if folder is not None and moved.is_same(folder, path):
+            return known.client
+        if folder is None:  # another file has taken its place
+            before, known = known.before + 1, None
+    uri = uris.sqlalchemy(path, before)  # MLflow keeps a store, and its connections, by the text of its URI
     with FileLock(f"{path}.lock"):  # MLflow creates tables without one, and two processes at once break the store
         with contextlib.closing(sqlite3.connect(path)) as store:
             store.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
-        client = MlflowClient(uri, uri)
-    _clients[path] = path.stat().st_ino, client
+        client = known.client if known else MlflowClient(uri, uri)
+        folder, message = moved.follow(path)
+    _stores[path] = _Store(path.stat().st_ino, client, folder, before)
+    if message:
+        _artifact_uris.clear()
+        print(secrets.masked(message), file=sys.stderr)
     return client
 
 
@@ -126,7 +211,7 @@ def _artifacts(uri: str, experiment: str) -> str | None:
     """Beside a local store; a server decides for itself."""
     path = sqlite_path(uri)
     safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in experiment).lstrip(".") or "_"
-    return None if path is None else (path.parent / "mlruns" / safe).as_uri()
+    return None if path is None else (_stores[path].folder / moved.FOLDER / filenames.bounded(safe)).as_uri()
 
 
 @dataclass
@@ -175,7 +260,22 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
 def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # pages of SQL, of what is raised as well
+
+
+def is_missing(error: Exception) -> bool:
+    """Whether the store has answered, and has no such run: it was deleted for good."""
+    return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
 
 
 def first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0]
+
+
+def why(error: Exception) -> str:
+    """What keeps a store from answering, in one line: the disk's part in it, or what it says, with the error's kind."""
+    from mlflow.exceptions import MlflowException
+
+    plain = isinstance(error, MlflowException | OSError | RuntimeError | ConfigError) and first_line(error)
+    said = first_line(error) if plain else f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
+    return durable.reason(error) or said

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import advice, composed, cores, gathered, permission, places, secrets, sweeps
+from runner import advice, composed, cores, gathered, launching, permission, places, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.spool import Undelivered
@@ -149,7 +149,7 @@ def launched(task: Task, launch: HydraLaunch) -> "Launch":
         task.jobs, task.told = dict(enumerate(jobs, first)), told
         try:
             results = launch([job.words for job in jobs], first)
-            return [_outcome(job, result) for job, result in zip(jobs, results, strict=True)]
+            return [_outcome(job, told, result) for job, result in zip(jobs, results, strict=True)]
         finally:
             task.jobs, task.told = {}, None
 
@@ -167,12 +167,15 @@ def words() -> list[str]:
     return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
 
 
-def _outcome(job: Job, result: Any) -> Outcome:
-    """What a launcher gives back; where it failed before our own code ran, that."""
+def _outcome(job: Job, told: Told, result: Any) -> Outcome:
+    """What a launcher gives back; of a process that has ended without an answer, what the store knows."""
+    from runner.sweep import lost
+
     value = getattr(result, "_return_value", None)
     if isinstance(value, Outcome):
         return value
-    return Outcome(job.number, job.run_id, "FAILED", reason=secrets.masked(f"{type(value).__name__}: {value}"))
+    why = str(value) if isinstance(value, launching.Lost) else f"{type(value).__name__}: {value}"
+    return lost.outcome(job, told, secrets.masked(why.splitlines()[0]))
 
 
 def _planned(

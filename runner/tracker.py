@@ -2,7 +2,6 @@
 
 import contextlib
 import queue
-import shutil
 import tempfile
 import threading
 import time
@@ -12,11 +11,11 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import entries, reconcile, stores
+from runner import durable, entries, leftover, reconcile
 from runner.delivery import CHUNK, Delivery
 from runner.entries import End, Noted
-from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
-from runner.spool import Entry, Spool, Undelivered
+from runner.events import Epoch, Event, Finished, Kept, Served, Snapshot, Step
+from runner.spool import Entry, Spool
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,18 +45,17 @@ class Tracker:
         self._sent = self._beaten = time.monotonic()
         self._queue: queue.SimpleQueue[Noted] = queue.SimpleQueue()
         self._spool, self._delivery = kept, Delivery(client, kept, asks)
-        self._held: list[Entry] = []  # what this disk did not take
-        self._outside: list[Entry] = []  # whose files are not in the spool
-        self._kept: dict[str, Entry] = {}  # name -> checkpoint that waits in the spool
+        self._files: list[Entry] = []  # whose files are on their way to the store
         self._numbers = count()
         self.keep = keep  # checkpoints `last`
         self.verdict = ("FINISHED", "")  # status and reason of a run whose block ends by itself
-        self.checkpoints: dict[str, list[dict[str, Any]]] = {}  # name -> place, step and sha256 of each, newest first
+        self._status = ""  # that the run ends with
         self._error: Exception | None = None  # of the record
         self._silent: Exception | None = None  # of a store that does not answer
         self._wait, self._due, self._closing = AGAIN, 0.0, 0.0
         self._turn = 0.0  # before which points alone are not delivered
         self._reason, self._tags = "", dict[str, str]()
+        self._over = threading.Event()  # the background has ended
         self._worker = threading.Thread(target=self._work, name="tracking", daemon=True)
         _open.add(self)
 
@@ -69,10 +67,14 @@ class Tracker:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content if isinstance(content, bytes) else content.encode())
             cut = {key: value[:LONGEST_PARAM] for key, value in params.items()}
-            self._write([{"params": cut}, *self._files(entries.files(next(self._numbers), Path(folder)))])
+            self._spool.append([{"params": cut}, *self._on_their_way(entries.files(next(self._numbers), Path(folder)))])
             self._deliver()
-            for refusal in self._delivery.refused:
-                raise refusal
+            for entry in self._files:  # which is gone with the folder
+                self._spool.take_in(entry)
+        for refusal in self._delivery.refused:
+            raise refusal
+        if self._spool.log.error is not None and self._silent is not None:
+            raise self._spool.log.error
         self._worker.start()
 
     def record(self, event: Event) -> None:
@@ -92,30 +94,40 @@ class Tracker:
     def close(self, status: str, reason: str) -> None:
         """Deliver what is left and end the run. Raises what went wrong in the background.
 
-        Raises Undelivered if the store did not answer: everything is in the spool then.
+        Raises Undelivered if the store does not have all of the record. The message tells where the rest is.
         """
         self._noted.append((End(status, reason), time.time()))
-        self._closing = time.monotonic() + (CLOSING if status != "KILLED" else 0.0)
+        self._status, self._closing = status, CLOSING if status != "KILLED" else 0.0
+        if status == "KILLED":
+            self.stop_when(lambda: True)
         self._send()
-        if self._worker.ident is None:
-            self._worker.start()
-        self._worker.join()
+        stop = self._guarded(self._joined)
         _open.discard(self)
-        if self._silent is None and not self._held:
+        problem = leftover.problem(self._spool, self._delivery, status, self._error, self._silent)
+        if problem is not None and self._silent is None and not self._delivery.ended:
+            leftover.end(self.client, self.run_id, problem)
+        if self._spool.is_empty:
             self._spool.remove()
         self._spool.release()
-        error = self._error or next(iter(self._delivery.refused), None)
-        if self._silent is not None:
-            raise Undelivered(status, self._undelivered(status)) from error
-        if error is not None:
-            raise error
+        if problem is not None:
+            raise problem from (None if problem is self._error else stop or self._error or self._silent)
 
-    def _undelivered(self, status: str) -> str:
-        why = stores.first_line(self._silent or Exception())
-        return (
-            f"run {self.run_id} is {status}, but the store does not know all of it: {why}\n"
-            f"the rest is kept in {self._spool.folder}; to deliver it, in this directory: runner sync"
-        )
+    def stop_when(self, stops: Callable[[], Any]) -> None:
+        """From the time that `stops()` is true, files that are on their way have a few seconds; then they are kept."""
+        self._delivery.patience.stops = stops
+
+    def _joined(self) -> BaseException | None:
+        """Wait for the end of the background. An interruption makes it short; it is returned."""
+        stop: BaseException | None = None
+        if self._worker.ident is None:
+            self._worker.start()
+        while not self._over.is_set():
+            try:
+                self._over.wait()  # and no join: Python takes a thread whose join is interrupted for ended
+            except BaseException as error:
+                stop, self._closing = error, 0.0
+                self.stop_when(lambda: True)
+        return stop
 
     def _send(self) -> None:
         self._sent = time.monotonic()
@@ -123,23 +135,43 @@ class Tracker:
         self._queue.put(noted)
 
     def _work(self) -> None:
-        end: End | None = None
-        while end is None:
+        """Whatever goes wrong, in our own code as well, is the run's failure, and what comes after it is recorded."""
+        self._guarded(self._take_all)
+        self._guarded(self._wait_for_the_store)
+        self._over.set()
+
+    def _take_all(self) -> None:
+        noted: Noted = []
+        while not (noted and isinstance(noted[-1][0], End)):
             noted = self._next()
-            end = noted[-1][0] if noted and isinstance(noted[-1][0], End) else None
-            self._write(list(self._entries(noted)))
-            if self._silent is not None and not self._is_worth_a_try(end):
-                self._take_in()
-            elif not self._can_wait(noted):
-                self._deliver()
-            if end is None and time.monotonic() - self._beaten > reconcile.BEAT:
-                self._beat()
+            self._guarded(self._take, noted)
             for event, _ in noted:
                 if isinstance(event, threading.Event):
                     event.set()
-        while self._silent is not None and time.monotonic() < self._closing:
-            time.sleep(0.5)
-            self._deliver()
+
+    def _take(self, noted: Noted) -> None:
+        end = noted[-1][0] if noted and isinstance(noted[-1][0], End) else None
+        self._spool.append(list(self._entries(noted)))
+        for entry in self._files:  # after that: files that nothing tells of would be lost with the process
+            if entry["move"] and not self._spool.holds(entry):
+                self._spool.move_in(entry)
+        if self._silent is not None and not self._is_worth_a_try(end):
+            self._take_in()
+        elif not self._can_wait(noted):
+            self._deliver(again=end is not None and self._spool.refuses)
+        if end is None and time.monotonic() - self._beaten > reconcile.BEAT:
+            self._beat()
+
+    def _wait_for_the_store(self) -> None:
+        """At the end of a run: for a moment, and longer where it is this disk that has no room."""
+        begun = time.monotonic()  # what was delivered until here may have taken long
+        while self._silent is not None and time.monotonic() < begun + self._closing + self._patience():
+            time.sleep(durable.AGAIN)
+            self._deliver(again=self._spool.refuses)
+
+    def _patience(self) -> float:
+        full = any(error is not None and durable.is_full(error) for error in (self._silent, self._spool.log.error))
+        return durable.PATIENCE if full and self._status != "KILLED" else 0.0
 
     def _can_wait(self, noted: Noted) -> bool:
         """Whether these are points alone, and others have their turn before."""
@@ -164,43 +196,40 @@ class Tracker:
                 until = time.monotonic() + TOGETHER if first else until
         return noted
 
-    def _write(self, told: list[Entry]) -> None:
-        try:
-            self._held += told
-            self._spool.append(self._held)
-            self._held = []
-        except OSError as error:  # told to the caller by close(); training goes on
-            self._error = self._error or error
-
-    def _deliver(self) -> None:
+    def _deliver(self, again: bool = False) -> None:
         self._turn = time.monotonic() + (PERIOD * len(_open) / RUNS if len(_open) > RUNS else 0.0)
         try:
-            self._delivery.deliver()
+            self._spool.append([])  # what this disk did not take before
+            self._delivery.deliver(again=again)
         except Exception as error:
             self._silent = error
             self._due, self._wait = time.monotonic() + self._wait, min(2 * self._wait, reconcile.BEAT)
+            if durable.is_full(error):
+                durable.say_full(error)
             self._take_in()
             return
         self._silent, self._wait, self._due = None, AGAIN, 0.0
-        for entry in [*self._outside, *self._kept.values()]:
-            if entry["move"]:
-                shutil.rmtree(entry["from"], ignore_errors=True)
-            self._spool.forget(entry)
-        self._outside, self._kept = [], {}
+        waiting = [entry for entry, _ in self._spool.refused.entries() if "files" in entry]
+        numbers = {entry["files"] for entry in waiting}
+        for entry in self._files:
+            if entry["files"] not in numbers:
+                self._spool.forget(entry)
+        self._files = [entry for entry in self._files if entry["files"] in numbers]
+        self._take_in()
 
     def _take_in(self) -> None:
-        """Files that could not be delivered move into the spool; of each checkpoint only the newest."""
-        for entry in self._outside:
-            try:
-                self._spool.keep(entry, entry["move"])
-            except OSError as error:
-                self._error = self._error or error
-            if entry["move"]:
-                older = self._kept.get(entry["name"])
-                if older is not None:
-                    self._spool.drop(older)
-                self._kept[entry["name"]] = entry
-        self._outside = []
+        """Files that could not be delivered move into the spool; of each checkpoint those that the run keeps stay."""
+        for entry in self._files:
+            with contextlib.suppress(OSError):  # a full disk: they stay where they are, and are taken in another time
+                self._spool.take_in(entry)
+        named = [entry for entry in self._files if "name" in entry]
+        for i, entry in enumerate(named):
+            keep = entry.get("keep", 1)
+            newest = [other for other in named[i + 1 :] if other["name"] == entry["name"]][-keep:]
+            safe = all(map(self._spool.holds, newest)) or not self._spool.holds(entry)
+            if len(newest) == keep and safe:
+                self._spool.forget(entry)
+                self._files.remove(entry)
 
     def _beat(self) -> None:
         """Say that the process is there. A run that was given up, because it was silent for so long, runs again."""
@@ -216,9 +245,13 @@ class Tracker:
         yield from ({"points": points[start : start + CHUNK]} for start in range(0, len(points), CHUNK))
         for event, at in noted:
             if isinstance(event, Snapshot):
-                yield from self._files(*(self._guarded(self._checkpoint, event) or []))
+                for folder in event.pieces:
+                    yield from self._on_their_way(entries.files(next(self._numbers), folder))
+                yield from self._guarded(self._checkpoint, event) or []
             elif isinstance(event, Kept):
-                yield from self._files(entries.files(next(self._numbers), event.folder))
+                yield from self._on_their_way(entries.files(next(self._numbers), event.folder))
+            elif isinstance(event, Served):
+                yield from self._on_their_way(entries.model(next(self._numbers), event))
             elif isinstance(event, Finished):
                 self._reason, self._tags = event.reason, event.tags
             elif isinstance(event, End):
@@ -227,13 +260,13 @@ class Tracker:
     def _guarded(self, make: Callable[..., Any], *args: Any) -> Any:
         try:
             return make(*args)
-        except Exception as error:  # told to the caller by close(); training goes on
-            self._error = self._error or error
+        except BaseException as error:  # raised by close(); training goes on
+            self._error = self._error or (error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
     def _checkpoint(self, event: Snapshot) -> list[Entry]:
-        before, most = self.checkpoints.setdefault(event.name, []), self.keep if event.name == "last" else 1
-        return entries.checkpoint(next(self._numbers), event, before, most)
+        keep = self.keep if event.name == "last" else 1
+        return self._on_their_way(entries.checkpoint(next(self._numbers), event, keep))
 
-    def _files(self, *given: Entry) -> list[Entry]:
-        self._outside += [entry for entry in given if "files" in entry]
-        return list(given)
+    def _on_their_way(self, entry: Entry) -> list[Entry]:
+        self._files.append(entry)
+        return [entry]

@@ -1,13 +1,12 @@
 """An MLflow run around a block: made or continued before it, ended with the truth after it."""
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import liveness, reconcile, secrets, spool, stores
+from runner import artifacts, liveness, reconcile, secrets, spool, stores
 from runner.events import Kept
 from runner.lookup import ConfigError
 from runner.settling import settle
@@ -46,9 +45,6 @@ def recording(
     if run_id is not None:
         recorded = client.get_run(run_id).data
         params = {key: value for key, value in params.items() if key not in recorded.params}
-        tags = recorded.tags
-        for name in ("last", "best"):
-            tracker.checkpoints[name] = json.loads(tags.get(f"checkpoint.{name}.kept", "[]"))
     try:
         tracker.begin(params, files)
         yield tracker
@@ -56,14 +52,23 @@ def recording(
         _close(tracker, "KILLED", str(stop) or "interrupted by SIGINT", stop)
         raise
     except BaseException as error:
-        import traceback
-
-        with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-            (Path(folder) / "traceback.txt").write_text(secrets.masked(traceback.format_exc()), encoding="utf-8")
-            tracker.record(Kept(Path(folder)))
+        with contextlib.ExitStack() as stack:
+            try:
+                tracker.record(Kept(_traceback(stack)))
+            except OSError as wrong:  # a full disk may be what the run has failed of
+                error.add_note(f"and its traceback cannot be recorded: {wrong}")
             _close(tracker, "FAILED", f"{type(error).__name__}: {error}", error)
         raise
     tracker.close(*tracker.verdict)
+
+
+def _traceback(stack: contextlib.ExitStack) -> Path:
+    """A folder with the traceback of what is being handled; it goes when `stack` does."""
+    import traceback
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-")))
+    (folder / "traceback.txt").write_text(secrets.masked(traceback.format_exc()), encoding="utf-8")
+    return folder
 
 
 def failed(
@@ -87,11 +92,18 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         spool.place(uri).mkdir(parents=True, exist_ok=True)
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
-        run = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=run_name)
-        stores.know(run.info.run_id, run.info.artifact_uri)
+        experiment_id = stores.experiment(client, uri, experiment)
+        artifacts.demand_packages(client.get_experiment(experiment_id).artifact_location, uri)
+        run = client.create_run(experiment_id, tags=tags, run_name=run_name)
+        stores.know(client, run.info.run_id, run.info.artifact_uri)
     except (MlflowException, OSError) as error:
-        raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.first_line(error)}") from error
-    return spool.create(uri, run.info.run_id, liveness.process())
+        raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.why(error)}") from error
+    try:
+        return spool.create(uri, run.info.run_id, liveness.process())
+    except OSError as error:
+        with contextlib.suppress(MlflowException):  # the next command on this store does it
+            client.set_terminated(run.info.run_id, "FAILED")
+        raise ConfigError("tracking.uri", f"{spool.place(uri)} cannot be written: {stores.why(error)}") from error
 
 
 def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str]) -> Spool:
@@ -100,7 +112,9 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
 
     folder = spool.place(uri) / run_id
     try:
-        _refuse_live(client.get_run(run_id))
+        run = client.get_run(run_id)
+        _refuse_live(run)
+        artifacts.demand_packages(run.info.artifact_uri, uri)
         if folder.exists():
             left = settle(folder)
             if left.left:

@@ -5,8 +5,9 @@ import os
 import re
 import sqlite3
 from pathlib import Path
+from urllib.parse import quote, unquote
 
-from runner import secrets
+from runner import filenames, secrets
 from runner.errors import ConfigError
 
 KEY = "tracking.uri"
@@ -30,6 +31,53 @@ def check(uri: str) -> None:
         _check_driver(uri, shown)
 
 
+def file(uri: str) -> Path:
+    """The file of a sqlite:/// URI, absolute. What follows the slashes is the path as it is: `%20` is no space there.
+
+    Raises ConfigError for a name that is no text: MLflow keeps it in a database, in UTF-8.
+    """
+    path = Path(_quoted(uri) or uri.removeprefix("sqlite:///")).absolute()
+    if ".." in path.parts:  # a folder that has gone by then would take the way to the store along
+        path = path.parent.resolve() / path.name
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            KEY, f"the name {str(path)!r} is not UTF-8, which MLflow needs to find artifacts; rename it"
+        ) from None
+    return path
+
+
+def _quoted(uri: str) -> str:
+    """The path in what `sqlalchemy` makes of an odd one; "" for a URI of another form."""
+    from sqlalchemy.engine import make_url
+
+    if not re.fullmatch(r"sqlite:///file(:|%3A).*[?]uri=true", uri):
+        return ""
+    return unquote(str(make_url(uri).database).removeprefix("file:"))
+
+
+#: Characters that mean themselves in a URI of SQLAlchemy's, of any version, and in Optuna's and MLflow's hands.
+_PLAIN = re.compile(r"[\w/.,+ -]+")
+
+
+def sqlalchemy(path: Path, before: int = 0) -> str:
+    """The URI by which SQLAlchemy, and what is built on it, opens the SQLite file `path`, whatever is in its name.
+
+    SQLAlchemy 2.1 reads `%2F` of a path as a slash, where 2.0 does not, both end it at `?`, Optuna fills in `{}`, and
+    MLflow makes the folders that it reads from the text. SQLite's own URI, quoted as a whole, has nothing of these.
+    before: another number, another text.
+    """
+    from sqlalchemy.engine import make_url
+
+    text = "/." * before + str(path)
+    if _PLAIN.fullmatch(text):
+        return f"sqlite:///{text}"
+    name = "file:" + quote(text, safe="")
+    found = [f"sqlite:///{quoted}?uri=true" for quoted in (name, quote(name, safe=""))]
+    return next(url for url in found if make_url(url).database == name)
+
+
 def _check_driver(uri: str, shown: str) -> None:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import SQLAlchemyError
@@ -49,8 +97,10 @@ def _check_file(uri: str) -> None:
         raise ConfigError(KEY, f"{uri!r} names no file; expected three slashes and a path, as in sqlite:///file.db")
     if uri.startswith("sqlite:///:memory:"):
         raise ConfigError(KEY, f"{uri!r} is gone when the process ends; name a file, as in sqlite:///file.db")
-    path = Path(uri.removeprefix("sqlite:///")).absolute()
-    if not path.parent.is_dir():
+    path = file(uri)
+    if len(path.name.encode()) > filenames.MOST:  # further files stand beside it, such as mlflow.db-journal
+        raise ConfigError(KEY, f"the file's name has {len(path.name.encode())} bytes; at most {filenames.MOST}")
+    if not filenames.is_folder(path.parent):
         raise ConfigError(KEY, f"there is no folder {path.parent}; make it, or name another file")
     if path.is_dir():
         raise ConfigError(KEY, f"{uri!r} is a folder; expected a file, as in sqlite:///file.db")

@@ -12,17 +12,7 @@ from typing import Any
 HANGS = 1500
 SCRIPT = Path(sys.executable).with_name("runner")
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(
-    [
-        "runner.cli",
-        "torch",
-        "torch._dynamo",
-        "mlflow",
-        "runner.run",
-        "torchmetrics",
-        "mlflow.store.tracking.sqlalchemy_store",
-    ]
-)
+_context.set_forkserver_preload(["tests.warm"])
 
 
 @dataclass

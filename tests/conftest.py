@@ -6,7 +6,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -21,6 +21,9 @@ from runner.lookup import use_folder
 from runner.prepare import prepare
 from runner.run import Run
 from runner.settings import Checkpoint, Model, Settings, Trainer
+
+if TYPE_CHECKING:
+    from tests.server import Server
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +50,18 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     store.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
+    """An MLflow server on a store of its own."""
+    from tests.server import Server
+
+    made = Server(empty_store, tmp_path_factory.mktemp("server"))
+    made.start()
+    made.wait()
+    yield made
+    made.kill()
 
 
 @pytest.fixture

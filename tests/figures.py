@@ -14,8 +14,11 @@ from pathlib import Path
 from runner import stores
 from tests import (
     clean_clone,
+    killed_workers,
+    remote,
     test_checkpoint,
     test_delivery,
+    test_disk,
     test_durable,
     test_exact,
     test_reconcile,
@@ -34,7 +37,10 @@ FIGURES: dict[str, Callable[[Path, Path], str]] = {
     "stores": lambda *_: test_reconcile.figure_store_race(),
     "live": lambda *_: test_reconcile.figure_live_runs(),
     "server": lambda *_: test_delivery.figure_server_killed(),
+    "remote": lambda folder, store: remote.figure(folder, store),
+    "disk": lambda folder, store: test_disk.figure(folder, store),
     "sweeps": lambda folder, _: test_sweep.figure(folder),
+    "workers": lambda folder, store: killed_workers.figure(folder, store),
     "reproduce": lambda *_: clean_clone.figure(),
 }
 

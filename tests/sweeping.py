@@ -42,9 +42,19 @@ class Fails(nn.Module):
     def comes(self, x):
         if self.how == "raise":
             raise RuntimeError("broken on purpose")
-        if self.how == "once" and not Path("killed").exists():
-            Path("killed").touch()
+        if self.how == "once" and not Path("once").exists():
+            Path("once").touch()
             raise RuntimeError("broken for once")
+        if self.how == "plot":
+            from runner.sweep.plots import ranked
+
+            ranked.draw = None
+        if self.how == "forget":
+            if not Path("killed").exists():
+                raise RuntimeError("there is nothing to delete")
+            with contextlib.closing(sqlite3.connect("mlflow.db")) as store, store:
+                second = "select run_uuid from tags where key = 'sweep.job' and value = '1'"
+                store.execute(f"update runs set lifecycle_stage = 'deleted' where run_uuid in ({second})")
         if self.how == "diverge":
             return x * float("nan")
         if self.how == "edit":

@@ -25,15 +25,6 @@ from tests import command
 from tests.server import Proxy, Server
 
 
-@pytest.fixture(scope="session")
-def server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = Server(empty_store, tmp_path_factory.mktemp("server"))
-    made.start()
-    made.wait()
-    yield made
-    made.kill()
-
-
 @pytest.fixture
 def proxy(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     monkeypatch.chdir(tmp_path)  # where the spools go
@@ -111,7 +102,10 @@ def test_what_cannot_be_delivered_is_kept_and_synchronized(
         folder.mkdir()
         (folder / "weights").write_text(f"of step {step}")
         (folder / "sha256.json").write_text('{"weights": "0"}')
-        return Snapshot("last", step, folder)
+        piece = tmp_path / "run" / f"history-{step}" / "history" / f"{step}.pt"
+        piece.parent.mkdir(parents=True)
+        piece.write_text(f"up to step {step}")
+        return Snapshot("last", step, folder, [piece.parent.parent])
 
     kept = tmp_path / "kept"
     kept.mkdir()
@@ -128,6 +122,7 @@ def test_what_cannot_be_delivered_is_kept_and_synchronized(
     assert error.status == "FINISHED"
     assert "runner sync" in str(error)
     shutil.rmtree(kept)  # as the run does when it is closed
+    shutil.rmtree(tmp_path / "run")
     [folder] = spools(tmp_path)
     assert settle(folder).left, "the server is still away"
     proxy.mode = "pass"
@@ -138,6 +133,7 @@ def test_what_cannot_be_delivered_is_kept_and_synchronized(
     assert server.points(run_id) == [*once(range(1, 21)), ("valid/loss", 10), ("valid/loss", 20)]
     client = stores.open_store(server.uri)
     files = Path(client.download_artifacts(run_id, "", str(tmp_path)))
+    assert [(files / "history" / f"{step}.pt").read_text() for step in (10, 20)] == ["up to step 10", "up to step 20"]
     assert (files / "checkpoints" / "last-20" / "weights").read_text() == "of step 20"
     assert (files / "predictions").read_text() == "1 2 3"
     assert client.get_run(run_id).data.tags["checkpoint.last.step"] == "20"

@@ -155,7 +155,7 @@ def test_a_model_that_gives_something_else_every_time_leaves_no_file(workplace: 
 
 def test_a_package_that_is_missing_is_named_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r"format: onnx needs onnxscript: pip install 'runner\[onnx\]'"):
+    with pytest.raises(ConfigError, match=r"format: onnx needs onnxscript: pip install 'runner-torch\[onnx\]'"):
         exports.find("onnx")
     exports.find("safetensors")
 

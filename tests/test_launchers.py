@@ -1,12 +1,15 @@
 """Sweeps under the launchers of Hydra's that run jobs in other processes and on other machines."""
 
 import importlib.util
+import os
 import secrets
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.command import fresh, runner
+from tests.command import HANGS, fresh, runner
 from tests.sweeping import STEPS, family, furnish
 
 
@@ -14,34 +17,102 @@ def installed(launcher: str) -> bool:
     return importlib.util.find_spec(f"hydra_plugins.hydra_{launcher}_launcher") is not None
 
 
-RAY = pytest.mark.skipif(not installed("ray"), reason="runner[ray] has an environment of its own, see .ci/run")
+RAY = pytest.mark.skipif(not installed("ray"), reason="runner-torch[ray] has an environment of its own, see .ci/run")
 
 
-@pytest.mark.parametrize("launcher", ["submitit_local", pytest.param("ray", marks=RAY)])
-def test_four_jobs_of_which_one_fails_once(launcher: str, workplace: Path) -> None:
+LAUNCHERS = ["joblib", "submitit_local", pytest.param("ray", marks=RAY)]
+#: Files of a working directory that Python would load in place of its own, or of a library's, in any new process.
+CANARIES = ("difflib", "psutil", "secrets", "struct", "pickle", "cloudpickle", "numpy", "hydra_plugins/evil")
+#: How a launcher's process is said to have ended.
+ENDS = {
+    "joblib": "its process was ended by SIGKILL, as the system does when memory is short",
+    "submitit_local": "its process ended without a result; its log is ",
+    "ray": "its process gave no answer: WorkerCrashedError",
+}
+
+
+def environment() -> dict[str, str]:
+    """A Ray of its own, and its token, which Ray would write into the home folder."""
+    return {"RAY_ADDRESS": "local", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_four_jobs_of_which_one_fails_and_one_is_killed(launcher: str, workplace: Path) -> None:
+    """In a working directory whose modules no process loads, but for those of experiments/."""
     furnish(workplace)
-    # A Ray of its own, and its token, which Ray would write into the home folder.
-    env = {"RAY_ADDRESS": "local", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-    words = ("-m", "experiments=bad", "seed=1,2,3,4", "model.knobs.plan='3:once'", f"hydra/launcher={launcher}")
-    fresh(*words, cwd=workplace, env=env, code=1)
+    canaries(workplace)
+    env = environment()
+    chosen = [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
+    words = ("-m", "experiments=bad", "seed=1,2,3,4", "model.knobs.plan='2:once 3:kill'", "checkpoint.every=1")
+    done = fresh(*words, *chosen, cwd=workplace, env=env, code=1)
+    assert touched(workplace) == []
     before = family(workplace)
-    assert before.statuses == ["FINISHED", "FINISHED", "FAILED", "FINISHED"]
-    assert before.table[2]["reason"] == "RuntimeError: broken for once"
-    done = fresh("resume", "last", cwd=workplace, env=env)
+    assert before.statuses == ["FINISHED", "FAILED", "KILLED", "FINISHED"]
+    assert before.table[1]["reason"] == "RuntimeError: broken for once"
+    assert before.table[2]["reason"].startswith(ENDS[launcher])
+    assert before.jobs[2].data.tags["runner.status_reason"] == before.table[2]["reason"]
+    assert [line["status"] for line in before.table] == before.statuses
+    assert done.last.startswith(f"sweep {before.parent.info.run_id} FAILED best=")
+    # Another launcher than the recorded one, whose own values (n_jobs) it does not take.
+    done = fresh("resume", "last", "hydra/launcher=basic", cwd=workplace, env=env)
     after = family(workplace)
     assert (after.parent.info.status, after.statuses) == ("FINISHED", ["FINISHED"] * 4)
     assert after.steps() == [list(range(1, STEPS + 1))] * 4
     assert [job.info.run_id for job in after.jobs] == [job.info.run_id for job in before.jobs]
-    ended = [[job.info.end_time for n, job in enumerate(found.jobs) if n != 2] for found in (before, after)]
+    ended = [[job.info.end_time for n, job in enumerate(found.jobs) if n in (0, 3)] for found in (before, after)]
     assert ended[0] == ended[1], "what is FINISHED is not run again"
     assert [line["status"] for line in after.table] == ["FINISHED"] * 4
     assert done.last.startswith(f"sweep {after.parent.info.run_id} FINISHED best=")
 
 
+def canaries(place: Path) -> None:
+    (place / "hydra_plugins").mkdir()
+    for name in CANARIES:
+        text = f"import os\nos.close(os.open({str(place / 'CANARY-')!r} + __name__, os.O_CREAT))\n"
+        (place / f"{name}.py").write_text(text)
+
+
+def touched(place: Path) -> list[str]:
+    return sorted(path.name for path in place.glob("CANARY-*"))
+
+
+UNGUARDED = """
+import contextlib, sys
+from runner import cli, launching
+cli.isolate = lambda: None
+launching._elsewhere = contextlib.nullcontext
+sys.argv[1:] = {words}
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_without_their_guard_workers_would_load_modules_of_the_working_directory(
+    launcher: str, workplace: Path
+) -> None:
+    furnish(workplace)
+    canaries(workplace)
+    script = UNGUARDED.format(
+        words=["-m", "experiments=bad", "seed=1", "trainer.epochs=1", f"hydra/launcher={launcher}"]
+    )
+    env = {**os.environ, **environment()}
+    subprocess.run([sys.executable, "-P", "-c", script], cwd=workplace, env=env, capture_output=True, timeout=HANGS)
+    assert touched(workplace), "nothing would have happened: the guard guards nothing"
+
+
+def test_python_m_runner_loads_no_module_of_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "difflib.py").write_text(f"open({str(tmp_path / 'CANARY-difflib')!r}, 'w').close()\n")
+    command = [sys.executable, "-m", "runner", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANGS)
+    assert (done.returncode, touched(tmp_path)) == (0, []), done.stderr
+    subprocess.run([sys.executable, "-c", "import runner.cli"], cwd=tmp_path, capture_output=True, timeout=HANGS)
+    assert touched(tmp_path), "nothing would have happened: the guard guards nothing"
+
+
 @pytest.mark.skipif(installed("ray"), reason="it is not missing")
 def test_a_launcher_that_is_missing_is_told_with_its_remedy(workplace: Path) -> None:
     done = fresh("-m", "seed=1,2", "hydra/launcher=ray", cwd=workplace, code=2)
-    assert done.err == "hydra/launcher: ray is not installed; pip install 'runner[ray]'\n"
+    assert done.err == "hydra/launcher: ray is not installed; pip install 'runner-torch[ray]'\n"
 
 
 FILES = {

@@ -14,6 +14,7 @@ FLOORS = [
     ["helped"],
     ["searching"],
     ["task"],
+    ["launching"],
     ["sweeps", "spaces", "advice"],
     ["trials"],
     ["gathered"],
@@ -28,7 +29,10 @@ FLOORS = [
     ["ready", "exports"],
     ["recorded_code"],
     ["recall", "drift"],
-    ["tracking", "tracker", "settling", "delivery", "reconcile", "stores", "bulk"],
+    [
+        *("tracking", "tracker", "settling", "leftover", "delivery", "reconcile"),
+        *("stores", "bulk", "artifacts", "served", "transfer"),
+    ],
     ["prepare"],
     ["checks", "schema"],
     ["rehearsal"],
@@ -37,7 +41,7 @@ FLOORS = [
     ["exact", "fingerprint"],
     ["screen", "environment", "own_code", "reproduction"],
     ["fitting", "cost", "agreement", "targets"],
-    ["forward", "build", "metrics", "best"],
+    ["forward", "build", "metrics", "best", "pieces"],
     ["losses", "scheduling"],
     ["stack", "checkpoint", "schedules", "parts", "_startup"],
     ["naming"],
@@ -50,11 +54,11 @@ FLOORS = [
     ["kept"],
     ["data"],
     ["words", "keys", "limit", "outputs", "pruners"],
-    ["randomness", "lookup", "ranges", "uris", "typed", "conventions"],
-    ["signatures", "origins", "signals", "spool", "ranks", "permission"],
-    ["secrets"],
+    ["randomness", "lookup", "ranges", "typed", "conventions"],
+    ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "permission"],
+    ["secrets", "in_place"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness", "pipes", "cores"],
+    ["durable", "liveness", "moved", "pipes", "cores", "filenames"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -62,6 +66,7 @@ KNOWS = {
     "hydra": {
         "cli",
         "task",
+        "launching",
         "composing",
         "searching",
         "spaces",
@@ -94,7 +99,7 @@ KNOWS = {
         "advice",
         "hydra_plugins",
     },
-    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "logged_model"},
+    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "artifacts", "served", "transfer", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
 }
@@ -109,6 +114,7 @@ LIGHT = [
     "permission",
     "sweep/cmaes",
     "task",
+    "launching",
     "searching",
     "spaces",
     "trials",
@@ -141,6 +147,8 @@ LIGHT = [
     "garbage",
     "outputs",
     "spool",
+    "transfer",
+    "filenames",
 ]
 
 

@@ -55,6 +55,9 @@ class Trained:
         self.model.train(training)
         return x, y, output
 
+    def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
+        return self.predict(source)[1:]
+
 
 class FromDisk(torch.utils.data.Dataset[Batch]):
     """Examples that are not in memory."""
@@ -260,6 +263,7 @@ from runner.data.line import line
 class Run:
     name, title, history, data, model = "x", "x", {{"train/loss": [(1, 1.0)]}}, line(), torch.nn.Conv1d(1, 1, 1)
     def predict(source): return source.x, source.y, source.y
+    def outputs(source): return source.y, source.y
 modules = [sys.modules[plots.find(name).__module__] for name in plots.names()]
 possible = [module for module in modules if not module.problem(Run.data, Run.model)]
 assert 1 < len(possible) < len(modules)

@@ -1,5 +1,6 @@
 """Pictures written by other processes: all of them are there, whatever becomes of a process."""
 
+import contextlib
 import os
 import pickle
 import signal
@@ -42,11 +43,25 @@ class Ends(Figure):
         super().__setstate__(state)  # type: ignore[misc]
 
 
+@contextlib.contextmanager
+def of_one_process() -> Iterator[Renderer]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rendering, "MOST", 1)
+        with rendering.rendering(2) as found:
+            assert isinstance(found, Renderer)
+            yield found
+
+
+@pytest.fixture(scope="module")
+def renderer() -> Iterator[Renderer]:
+    """Shared by those that leave its process alive."""
+    with of_one_process() as found:
+        yield found
+
+
 @pytest.fixture
-def renderer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Renderer]:
-    monkeypatch.setattr(rendering, "MOST", 1)
-    with rendering.rendering(2) as found:
-        assert isinstance(found, Renderer)
+def own_renderer() -> Iterator[Renderer]:
+    with of_one_process() as found:
         yield found
 
 
@@ -71,21 +86,21 @@ def test_a_picture_that_prints_answers_for_no_other(renderer: Renderer, tmp_path
     assert (tmp_path / "a.png").read_bytes()[:4] == PNG
 
 
-def test_a_process_that_dies_is_followed_by_another(renderer: Renderer, tmp_path: Path) -> None:
-    renderer.save(Ends(), tmp_path / "a.png")
-    renderer.save(Figure(), tmp_path / "b.png")
-    renderer.wait(tmp_path)
+def test_a_process_that_dies_is_followed_by_another(own_renderer: Renderer, tmp_path: Path) -> None:
+    own_renderer.save(Ends(), tmp_path / "a.png")
+    own_renderer.save(Figure(), tmp_path / "b.png")
+    own_renderer.wait(tmp_path)
     assert [(tmp_path / name).read_bytes()[:4] for name in ("a.png", "b.png")] == [PNG, PNG]
-    assert len(begun(renderer)) == 2
+    assert len(begun(own_renderer)) == 2
 
 
 def test_modules_of_the_working_directory_are_not_loaded(
-    renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "pickle.py").write_text("open('loaded', 'w').close()")
     monkeypatch.chdir(tmp_path)
-    renderer.save(Figure(), tmp_path / "a.png")
-    renderer.wait(tmp_path)
+    own_renderer.save(Figure(), tmp_path / "a.png")
+    own_renderer.wait(tmp_path)
     assert (tmp_path / "a.png").exists()
     assert not (tmp_path / "loaded").exists()
 

@@ -242,7 +242,7 @@ def test_a_wrong_sampler_is_refused(spec: dict[str, Any], problem: str) -> None:
 def test_without_the_library_the_remedy_is_told(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     samplers.check({"name": "cmaes"}, BOWL)
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigError, match=rf"{package}; pip install 'runner\[optuna\]'"):
+    with pytest.raises(ConfigError, match=rf"{package}; pip install 'runner-torch\[optuna\]'"):
         samplers.check({"name": "cmaes"}, BOWL)
 
 

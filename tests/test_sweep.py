@@ -190,6 +190,31 @@ def test_a_file_edited_meanwhile_changes_nothing(launcher: tuple[str, ...], plac
     assert {job.data.params["optimizer.lr"] for job in found.jobs} == {"0.01"}
 
 
+def test_a_plot_of_the_sweep_that_raises_takes_nothing_along(place: Path) -> None:
+    words = ("-m", "experiments=bad", "seed=1,2", "trainer.epochs=3", plan("1:plot"))
+    done = runner(*words, cwd=place)
+    found = family(place)
+    assert "the sweep's plot ranked cannot be drawn: TypeError: " in done.err
+    assert "Traceback" not in done.err
+    assert (found.parent.info.status, found.statuses) == ("FINISHED", ["FINISHED"] * 2)
+    assert found.parent.data.tags["sweep.best"] == min(found.jobs, key=_best).info.run_id
+    drawn = {path.stem for path in (artifacts(place, found.parent) / "plots").glob("*.png")}
+    assert drawn == {"by_parameter", "curves", "mean_and_spread"}
+
+
+def test_a_job_whose_run_was_deleted_is_no_store_that_does_not_answer(place: Path) -> None:
+    runner("-m", "experiments=bad", "seed=1,2,3", plan("1:forget 2:kill"), cwd=place, code=-signal.SIGKILL)
+    assert family(place).statuses == ["FAILED", "RUNNING"]
+    done = runner("resume", "last", cwd=place, code=1)
+    found = family(place)
+    assert found.statuses == ["FINISHED", "FINISHED"], "the first and the third"
+    assert [line["status"] for line in found.table] == ["FINISHED", "FAILED", "FINISHED"]
+    assert "cannot be continued" in found.table[1]["reason"]
+    assert "the store does not" not in done.err
+    assert found.parent.data.tags["sweep.finished"] == "2"
+    assert "sweep.best" in found.parent.data.tags
+
+
 def test_a_job_that_cannot_begin_has_a_run_that_says_why(place: Path) -> None:
     arrays(place)
     runner("-m", "experiments=bad", "seed=1,2", plan("1:delete"), cwd=place, code=1)

@@ -159,6 +159,26 @@ def test_curves_of_no_or_one_point_are_no_trouble(found: Curves) -> None:
     assert (figure is not None) is bool(found.get(0) or found.get(1))
 
 
+@pytest.mark.parametrize("count", [26, 27, 80])
+def test_however_many_keys_are_swept_there_is_a_page(count: int) -> None:
+    keys = [f"model.knobs.k{number}" for number in range(count)]
+    rows = [
+        Row(job, {"seed": str(job % 2), **{key: str((job >> i % 7) % 2) for i, key in enumerate(keys)}}, "", "FINISHED")
+        for job in range(8)
+    ]
+    for row in rows:
+        row.value = 1.0 + row.number
+    table = Table(rows)
+    figures = dict(plots.draw_all(table, curves_of(table)))
+    assert {"by_parameter", "mean_and_spread", "parallel_coordinates", "ranked"} <= set(figures)
+    assert f"(the first {_listing.MOST} of " in said(figures["ranked"])
+
+
+@pytest.mark.parametrize("room", [-1.0, 0.0, 1e-9, 1.0])
+def test_widths_are_shared_whatever_room_there_is(room: float) -> None:
+    assert sum(_listing.shared([0.5] * 30, room)) <= max(room, 0.0)
+
+
 def test_a_sweep_without_any_result_has_no_plots_but_its_failures() -> None:
     tables = degenerate()
     for name in ("none", "waiting", "nan"):

@@ -1,9 +1,9 @@
 """docs/tutorial.md is true: its commands print what it quotes, and its pictures are current."""
 
-import importlib.util
+import importlib
 import shutil
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -11,28 +11,30 @@ import numpy as np
 import pytest
 from matplotlib.image import imread, imsave
 
+from tests import command  # noqa: F401  whose server commands are forked from
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 
 @pytest.fixture(scope="module")
-def tutorial() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_tutorial", DOCS / "make_tutorial.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["make_tutorial"] = module
-    spec.loader.exec_module(module)
-    return module
+def tutorial() -> Iterator[ModuleType]:
+    """docs/make_tutorial.py. Its commands are forked from the process that other tests' commands are forked from."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(DOCS))
+        yield importlib.import_module("make_tutorial")
 
 
-def check(*files: Path) -> "subprocess.CompletedProcess[str]":
-    words = [sys.executable, DOCS / "make_tutorial.py", "--check", *files]
-    return subprocess.run(words, capture_output=True, text=True, timeout=1500)
+def check(tutorial: ModuleType, patch: pytest.MonkeyPatch, *files: Path) -> int:
+    """The exit code of `python docs/make_tutorial.py --check FILE`."""
+    patch.setattr(sys, "argv", ["make_tutorial.py", "--check", *map(str, files)])
+    return int(tutorial.main())
 
 
-def test_the_tutorial_is_true() -> None:
-    done = check()
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_tutorial_is_true(
+    tutorial: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = check(tutorial, monkeypatch)
+    assert (code, capsys.readouterr().out) == (0, "the tutorial is true\n")
 
 
 SAME = [
@@ -88,19 +90,23 @@ two
 """
 
 
-def test_a_tutorial_that_is_wrong_is_reported_line_by_line(tmp_path: Path) -> None:
+def test_a_tutorial_that_is_wrong_is_reported_line_by_line(
+    tutorial: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "false.md").write_text(FALSE)
-    done = check(tmp_path / "false.md")
-    assert done.returncode == 1
-    assert [line.split(":")[0] for line in done.stdout.splitlines() if line.startswith("line ")] == [
+    assert check(tutorial, monkeypatch, tmp_path / "false.md") == 1
+    printed = capsys.readouterr().out
+    assert [line.split(":")[0] for line in printed.splitlines() if line.startswith("line ")] == [
         "line 3",
         "line 6",
         "line 10",
     ]
-    assert "exit code 2 of runner summary trainer.epochs=-1" in done.stdout
+    assert "exit code 2 of runner summary trainer.epochs=-1" in printed
 
 
-def test_a_picture_that_has_changed_is_found_and_replaced(tutorial: ModuleType, tmp_path: Path) -> None:
+def test_a_picture_that_has_changed_is_found_and_replaced(
+    tutorial: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     artifact = tmp_path / "mlruns/x/abc/artifacts/plots/a.png"
     artifact.parent.mkdir(parents=True)
     shutil.copy(DOCS / "pictures/tutorial/conv1d.png", artifact)
@@ -110,7 +116,7 @@ def test_a_picture_that_has_changed_is_found_and_replaced(tutorial: ModuleType, 
     pixels = np.array(imread(artifact))
     pixels[120:135, 580:615] = 1  # where the 0.8 is
     imsave(old, pixels)
-    tutorial.DOCS = tmp_path
+    monkeypatch.setattr(tutorial, "DOCS", tmp_path)
 
     assert len(list(tutorial.look(picture, ["abc"], tmp_path, True))) == 1
     assert list(tutorial.look(picture, ["abc"], tmp_path, False)) == []

@@ -150,11 +150,15 @@ def apart(runs: list[Run], others: list[Run]) -> float:
     """How far runs are from each other: weights, statistics, all that a checkpoint holds, and the curves."""
     return max(
         difference(
-            [run.model.state_dict(), exact.taken(run), run.history],
-            [other.model.state_dict(), exact.taken(other) | {"random": exact.taken(run)["random"]}, other.history],
+            [run.model.state_dict(), exact.taken(run), curves(run)],
+            [other.model.state_dict(), exact.taken(other) | {"random": exact.taken(run)["random"]}, curves(other)],
         )
         for run, other in zip(runs, others, strict=True)
     )
+
+
+def curves(run: Run) -> dict[str, list[tuple[int, float]]]:
+    return {name: list(points) for name, points in run.history.items()}
 
 
 @pytest.mark.parametrize("layers", LAYERS)

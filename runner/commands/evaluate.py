@@ -31,7 +31,7 @@ def with_run(
     """
     if split not in SPLITS:
         raise ConfigError("split", f"{split!r} is not one of {', '.join(SPLITS)}")
-    from runner import randomness, ready, recall, recorded_code, stack
+    from runner import drift, randomness, ready, recall, recorded_code, stack
     from runner.checkpoint import CheckpointError, fill
     from runner.prepare import prepare
 
@@ -44,7 +44,8 @@ def with_run(
     threads = None
     if settings.trainer.threads == recorded.trainer.threads:
         threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
-    prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
+    with drift.data_in_place(settings):
+        prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
     try:
         weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: Tag of a run whose model was trained as one program with others: how many they were in all.
 TOGETHER = "sweep.together"
 #: What may have changed under way without another bit in the record.
-UNSEEN = ("checkpoint.", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
+UNSEEN = ("checkpoint.", "data.path", "data.x", "data.y", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
 
 
 def with_run(uri: str, run: str, *, code: str = "current") -> int:

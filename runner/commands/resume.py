@@ -22,9 +22,10 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     """
     import yaml
 
-    from runner import drift, randomness, recall, recorded_code, screen
+    from runner import drift, kept, randomness, recall, recorded_code, screen, secrets
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
+    from runner.errors import told
     from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
@@ -39,7 +40,9 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     settings = dataclasses.replace(settings, tracking=dataclasses.replace(settings.tracking, uri=uri))
     with Signals() as signals:
         threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
-        made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
+        with drift.data_in_place(settings):
+            made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
+        kept.clear()
         try:
             _check_data(made, recall.data(uri, run_id))
             entry, old_steps = _restored(made, uri, run_id)
@@ -57,7 +60,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
                 drifted["threads"] = str(made.threads)
             record(made, context, screen.console(), signals, run_id, drifted)
         except CheckpointError as error:
-            print(error, file=sys.stderr)
+            print(secrets.masked(told(error)), file=sys.stderr)
             return 1
         finally:
             made.close()

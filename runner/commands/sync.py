@@ -1,18 +1,26 @@
 """Deliver what a tracking server could not take."""
 
+import os
+
 from runner.context import Context
 from runner.settings import Settings
 
 
-def with_settings(settings: Settings, context: Context) -> int:
-    """Deliver every spool of the working directory and of the store; returns 1 if anything is left, 0 otherwise.
+def with_settings(settings: Settings, context: Context, *, forget: str = "") -> int:
+    """Deliver every spool of the working directory and of the store; returns 1 if anything is left or lost.
 
     `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved.
+
+    forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
-    from runner import permission, spool, stores
+    from runner import permission, secrets, settling, spool, stores
     from runner.settling import settle
 
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
     uri = settings.tracking.uri
+    if forget:
+        print(settling.forget(uri, forget))
+        return 0
     moved = uri if permission.typed("tracking.uri") and stores.sqlite_path(uri) is None else None
     left = False
     folders = list(spool.found(uri))
@@ -21,6 +29,6 @@ def with_settings(settings: Settings, context: Context) -> int:
         print(f"nothing to deliver: no undelivered runs in {looked}")
     for folder in folders:
         done = settle(folder, moved)
-        left = left or done.left
-        print(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}", flush=True)
+        left = left or done.left or done.lost
+        print(secrets.masked(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}"), flush=True)
     return int(left)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from runner import secrets
-from runner.context import Context
+from runner import filenames, secrets
+from runner.context import LONGEST, Context
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Check, build, train, record. Returns the exit code."""
-    from runner import screen
+    from runner import kept, screen
     from runner.prepare import prepare
 
     console = screen.console()
     with Signals() as signals:
         run = prepare(settings, context.name)
+        kept.clear()
         try:
             signals.check()
             record(run, context, console, signals)
@@ -64,6 +65,7 @@ def record(
     try:
         with tracking.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
+            tracker.stop_when(signals.stop)
             begun(run_id)
             console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
@@ -72,7 +74,7 @@ def record(
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if told.log_model:
-                logged_model.log(tracker.client, run_id, run)
+                logged_model.log(tracker, run)
             tracker.drain()
             signals.check()
         status = "FINISHED"
@@ -97,8 +99,10 @@ def record(
 
 
 def named(context: Context, told: Tracking) -> str:
-    """The run's name. Jobs of one sweep must not have the same."""
-    return f"{told.run_name}: {context.title}" if told.run_name and context.job else told.run_name or context.title
+    """The run's name, as long as a store takes. Jobs of one sweep must not have the same."""
+    both = told.run_name and context.job
+    name = f"{told.run_name}: {context.title}" if both else told.run_name or context.title
+    return filenames.bounded(name, LONGEST)
 
 
 def identity(

@@ -10,7 +10,7 @@ from runner.settings import Settings
 def with_settings(settings: Settings, context: Context) -> int:
     """Serve the UI on 127.0.0.1 until interrupted; RUNNER_UI_PORT chooses the port (5000)."""
 
-    from runner import stores
+    from runner import stores, uris
 
     uri = settings.tracking.uri
     if uri.startswith(("http://", "https://")):
@@ -22,6 +22,6 @@ def with_settings(settings: Settings, context: Context) -> int:
     # Without this MLflow starts 15 processes.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     print(f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends it", flush=True)
-    uri = uri if path is None else f"sqlite:///{path}"
+    uri = uri if path is None else uris.sqlalchemy(path)
     words = ["-m", "mlflow", "ui", "--backend-store-uri", uri, "--host", "127.0.0.1", "--port", port, "--workers", "1"]
     return os.execv(sys.executable, [sys.executable, *words])

@@ -5,7 +5,6 @@ import itertools
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 import torch
@@ -35,10 +34,17 @@ class Tensors:
     def __getitem__(self, index: int) -> Batch:
         return self.x[index], self.y[index]
 
-    @cached_property
-    def whole(self) -> Iterator[Batch]:
-        """All examples in one batch, without end. A copy, made anew where a layer that works in place changed it."""
-        return _whole(self)
+    def whole(self, copies: bool = True) -> Iterator[Batch]:
+        """All examples in one batch, without end.
+
+        copies: the inputs are a copy, made anew where somebody has written into it; False where nobody does.
+        """
+        while True:
+            x = self.x.clone() if copies else self.x
+            version = x._version
+            while x._version == version:
+                yield x, self.y
+            assert copies, "somebody has written into the data"
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Tensors":
         """A copy on `device`; floating-point values become `dtype` if one is given."""
@@ -114,6 +120,7 @@ def batches(
     drop_last: bool = False,
     start: int = 0,
     workers: int = 0,
+    copies: bool = True,
 ) -> Iterator[Batch]:
     """The batches of one epoch: a pure function of its arguments, whatever was drawn elsewhere.
 
@@ -122,11 +129,12 @@ def batches(
     drop_last: leave out a last batch of fewer than `size` examples.
     start: how many batches to leave out at the beginning, so that an epoch can be continued.
     workers: DataLoader processes for a source that is not in memory.
+    copies: see Tensors.whole.
     """
     total = len(source)  # type: ignore[arg-type]
     size = _size(size, total)
     if isinstance(source, Tensors) and size == total:
-        yield from itertools.islice(source.whole, 1 if start == 0 else 0)
+        yield from itertools.islice(source.whole(copies), 1 if start == 0 else 0)
         return
     order = order_of(total, seed, epoch) if shuffle and size < total else torch.arange(total)
     if drop_last:
@@ -136,14 +144,6 @@ def batches(
             yield source.x[index], source.y[index]
     else:
         yield from _load(source, [index.tolist() for index in torch.split(order, size)[start:]], workers, seed, epoch)
-
-
-def _whole(source: Tensors) -> Iterator[Batch]:
-    while True:
-        x = source.x.clone()
-        version = x._version
-        while x._version == version:
-            yield x, source.y
 
 
 def count(source: Source, size: int | None, drop_last: bool = False) -> int:

@@ -15,6 +15,8 @@ from runner.lookup import ConfigError, did_you_mean
 
 #: Texts that one column may hold. Each becomes a column of 0 and 1; a name or a date in every row would be hundreds.
 MOST = 100
+#: Characters of a text: longer ones are no names of anything.
+LONGEST = 1000
 #: A text column with more different texts than this is expected to have each of them twice, on average.
 FEW = 10
 
@@ -159,8 +161,15 @@ def _missing(series: Series) -> NDArray[np.bool_]:
     rows: NDArray[np.bool_] = series.isna().to_numpy()
     if not _words(series.dtype):
         return rows
-    words = [text for text in series.unique() if isinstance(text, str) and text.strip().casefold() in {*MISSING, ""}]
+    words = [text for text in series.unique() if isinstance(text, str) and _is_nothing(text)]
     return rows | series.isin(words).to_numpy() if words else rows
+
+
+def _is_nothing(text: str) -> bool:
+    return text.strip()[:20].casefold() in _NOTHING
+
+
+_NOTHING = {*MISSING, ""}
 
 
 def _is_categorical(series: Series) -> bool:
@@ -185,8 +194,21 @@ def _text(series: Series, name: str, key: str) -> Column:
     import pandas
 
     codes, found = pandas.factorize(series)
-    texts, places = np.unique(np.asarray([str(text).strip() for text in found], dtype=np.str_), return_inverse=True)
-    return Column(name, "text", places[codes], texts.tolist())
+    texts = [str(text).strip() for text in found]
+    for code, text in enumerate(texts):
+        if len(text) > LONGEST:
+            row = int((codes == code).argmax())
+            raise ConfigError(
+                key,
+                f"column {name!r} holds a text of {len(text):,} characters in row {row}, which begins with"
+                f" {text[:40]!r}; expected at most {LONGEST:,}, as the name of a class or a category has: leave the"
+                " column out, or shorten it",
+            )
+    # No array of NumPy's, in which every text takes as much memory as the longest.
+    categories = sorted(set(texts))
+    index = {text: place for place, text in enumerate(categories)}
+    places = np.fromiter((index[text] for text in texts), np.int64, len(texts))
+    return Column(name, "text", places[codes], categories)
 
 
 def _among(column: Column, categories: list[str], key: str) -> Column:
@@ -210,13 +232,13 @@ def _refuse_written(column: Column, key: str, without: Without) -> None:
     name, texts = column.name, column.categories
     counts = np.bincount(column.values, minlength=len(texts))
     plain = pandas.to_numeric(pandas.Series(texts, dtype=object), errors="coerce").notna().to_numpy()
-    numbers = np.asarray([bool(is_plain or written(text)) for is_plain, text in zip(plain, texts, strict=True)])
+    numbers = _where(plain, texts, written)
     half = len(column.values) / 2
     others = [text for text, is_number in zip(texts, numbers, strict=True) if not is_number]
     nothing = others and numbers.any() and stand_for_nothing(others)
     if counts[numbers].sum() > half or nothing:
         _refuse_numbers(column, plain, numbers, key)
-    dates = np.asarray([is_date(text) for text in texts])
+    dates = _where(numbers, texts, is_date) & ~numbers
     if counts[dates].sum() > half:
         row = int(dates[column.values].argmax())
         raise ConfigError(
@@ -224,6 +246,14 @@ def _refuse_written(column: Column, key: str, without: Without) -> None:
             f"column {name!r} holds dates or times as text, {texts[column.values[row]]!r} in row {row}; each would"
             f" be a category of its own: leave it out, {without(name)}, or make numbers of it",
         )
+
+
+def _where(known: NDArray[np.bool_], texts: list[str], test: Callable[[str], Any]) -> NDArray[np.bool_]:
+    """`known`, and the other texts that pass the test: of a million numbers, none has to be read as a text."""
+    found = known.copy()
+    for place in np.flatnonzero(~known).tolist():
+        found[place] = bool(test(texts[place]))
+    return found
 
 
 def _refuse_numbers(column: Column, plain: NDArray[np.bool_], numbers: NDArray[np.bool_], key: str) -> None:
@@ -297,7 +327,8 @@ def describe(column: Column) -> str:
     values, total = column.values, len(column.values)
     if column.kind == "text":
         counts = np.bincount(values, minlength=len(column.categories))
-        each = ", ".join(f"{text!r} {n:,}" for text, n in zip(column.categories, counts.tolist(), strict=True))
+        shown = zip(column.categories[:100], counts[:100].tolist(), strict=True)  # which is more than there is room for
+        each = ", ".join(f"{text!r} {n:,}" for text, n in shown)
         alike = {text.casefold() for text in column.categories}
         twins = "; some differ in upper and lower case only" if len(alike) < len(column.categories) else ""
         return f"text, {_count(len(column.categories), 'category', 'categories')}: {shorten(each, 120)}{twins}"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from runner import filenames
 from runner.lookup import ConfigError, did_you_mean
 
 
@@ -25,15 +26,15 @@ def existing(path: str | None, key: str, what: str, example: str) -> Path:
     """The file or folder `path`, relative to the working directory; ConfigError when there is none."""
     if not path:
         raise ConfigError(key, f"missing; give {what}, e.g. {key}={example}")
-    found = Path(path).expanduser()
-    if not found.exists():
+    found = filenames.path(path)
+    if not filenames.exists(found):
         raise ConfigError(key, f"there is no {str(_first_missing(found))!r}{_where(found)}{_nearest(found)}")
     return found
 
 
 def _first_missing(path: Path) -> Path:
     """`path`, or the topmost of its folders that does not exist: that is where the typing error is."""
-    while not path.parent.exists():
+    while not filenames.exists(path.parent):
         path = path.parent
     return path
 

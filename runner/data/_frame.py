@@ -1,14 +1,19 @@
 """A CSV or Parquet file as a pandas frame whose columns have the names that its first line gives."""
 
+import contextlib
 import csv
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice, zip_longest
 from pathlib import Path
 from textwrap import shorten
 from typing import Any, NamedTuple
 
+import torch
+
 from runner.lookup import ConfigError, did_you_mean
+from runner.memory import memory, size
 
 Frame = Any  # pandas.DataFrame: importing pandas takes a second, and most runs read no table
 
@@ -18,6 +23,20 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 LINES = 20
 #: Rows at the beginning of a CSV file whose numbers are looked at as they are written.
 ROWS = 1000
+#: Columns of a table, and characters of a column's name, at most.
+COLUMNS, NAME = 1_000_000, 1000
+#: How files begin that are packed, and what unpacks them.
+PACKED = {
+    b"\x1f\x8b": "gunzip",
+    b"PK\x03\x04": "unzip",
+    b"\xfd7zXZ": "unxz",
+    b"BZh": "bunzip2",
+    b"\x28\xb5\x2f\xfd": "unzstd",
+}
+#: Bytes of a value in memory, at least, of those kinds of Parquet's that may take less than 8.
+NARROW = {"BOOLEAN": 1, "INT32": 1, "FLOAT": 4}
+#: Columns from which those of a frame are put beside each other, and texts that are looked at as they are written.
+WIDE, CELLS = 100, 1_000_000
 #: How files begin that are text of two bytes a character.
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -68,13 +87,48 @@ def read(found: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Fram
     return frame
 
 
-def header(found: Path) -> Header:
-    """What the first lines of a CSV file say."""
+def header(found: Path, key: str = "data.path") -> Header:
+    """What the first lines of a CSV file say. Raises ConfigError for one that holds no names."""
     with found.open(newline="", encoding="utf-8-sig") as file:
-        lines = [line for line, _ in zip((line for line in file if line.strip()), range(LINES), strict=False)]
-    separator = _separator(lines)
-    names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
+        lines = list(islice((line for line in file if line.strip()), LINES))
+    for separator in SEPARATORS if lines else ():
+        if (columns := lines[0].count(separator) + 1) > COLUMNS:
+            raise ConfigError(
+                key,
+                f"the first line of {str(found)!r} has {columns:,} values between {SEPARATORS[separator]}; expected at"
+                f" most {COLUMNS:,} names of columns: give each example a line of its own, or save arrays (.npz)",
+            )
+    with _any_length():
+        separator = _separator(lines)
+        names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True), [])
+    if names and (longest := max(map(len, names))) > NAME:
+        raise ConfigError(
+            key,
+            f"the first line of {str(found)!r} holds a name of {longest:,} characters; expected names of columns,"
+            " separated by commas, semicolons or tabs",
+        )
     return Header([name.strip() for name in names], separator)
+
+
+@contextlib.contextmanager
+def _any_length() -> Iterator[None]:
+    """Python's reader refuses cells of more than 131,072 characters, which pandas reads."""
+    before = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@contextlib.contextmanager
+def columns_of(found: Path) -> Iterator[None]:
+    """Around the reading of columns: what is wrong with one is told with the file's name."""
+    try:
+        yield
+    except ConfigError as error:
+        if not error.key.startswith(("data.features", "data.target", "data.split.", "inputs")):
+            raise
+        raise ConfigError(error.key, f"{str(error).removeprefix(f'{error.key}: ')}; in {str(found)!r}") from error
 
 
 def has_name(name: str) -> bool:
@@ -94,15 +148,22 @@ def need(frame: Frame, names: list[str], key: str) -> None:
             )
 
 
+def quoted(value: Any) -> str:
+    """A value in quotes, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:60]}... ({len(text):,} characters)"
+
+
 def listed(names: Iterable[Any]) -> str:
     """The names in quotes, as many as a message can hold."""
-    return shorten(", ".join(repr(name) for name in names), 300)
+    return shorten(", ".join(repr(name)[:400] for name in islice(names, 100)), 300)
 
 
 def _read_csv(found: Path, key: str, texts: set[str]) -> Frame:
     import pandas
 
-    names, separator = header(found)
+    _refuse_packed(found, key)
+    names, separator = header(found, key)
     _refuse_values(names, found, key)
     _refuse_twins(names, found, key)
     names = _named(names)
@@ -118,40 +179,75 @@ def _read_csv(found: Path, key: str, texts: set[str]) -> Frame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pandas.errors.ParserWarning)
         frame = pandas.read_csv(found, dtype=dict.fromkeys(texts & set(names), "str"), **how)
-        frame.attrs["doubts"] = _doubts(frame, pandas.read_csv(found, dtype="str", nrows=ROWS, **how), separator)
-        return frame
+    if len(names) > WIDE:
+        frame = frame.copy()  # columns that lie beside each other: each by itself takes its time in every operation
+    frame.attrs["doubts"] = _Doubts(_doubts(frame, found, separator))
+    return frame
 
 
-def _doubts(frame: Frame, as_written: Frame, separator: str) -> dict[str, str]:
+class _Doubts(dict[str, str]):
+    """By column. pandas copies what is in `attrs` whenever it takes a column out of a frame."""
+
+    def __deepcopy__(self, memo: Any) -> "_Doubts":
+        return self
+
+
+def _doubts(frame: Frame, found: Path, separator: str) -> dict[str, str]:
     """Of columns that pandas takes for numbers, what they may be instead, as their first rows are written."""
     from pandas.api import types
 
-    found = {}
-    for name in frame.columns:
-        if not types.is_numeric_dtype(frame[name]) or types.is_bool_dtype(frame[name]):
+    doubts = {}
+    numbers = [types.is_numeric_dtype(dtype) and not types.is_bool_dtype(dtype) for dtype in frame.dtypes]
+    for name, is_number, texts in zip(frame.columns, numbers, _as_written(found, separator), strict=False):
+        if not is_number:
             continue
-        texts = [text.strip() for text in as_written[name].dropna()]
-        zeros = next((text for text in texts if re.fullmatch(r"[+-]?0\d+", text)), None)
-        dots = [text for text in texts if "." in text]
+        zeros = next((text for text in texts if text[:1] in "+-0" and re.fullmatch(r"[+-]?0\d+", text)), None)
+        dots = [text for text in texts if "." in text] if separator == ";" else []
         if zeros is not None:
-            found[name] = f"holds {zeros!r}, whose leading zero is lost: codes are text, such as {'c' + zeros!r}"
-        elif separator == ";" and dots and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", text) for text in dots):
+            doubts[name] = f"holds {zeros!r}, whose leading zero is lost: codes are text, such as {'c' + zeros!r}"
+        elif dots and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", text) for text in dots):
             number = dots[0].replace(".", "")
-            found[name] = (
+            doubts[name] = (
                 f"holds {dots[0]!r}, read as {float(dots[0]):g}; if the point groups thousands, write {number}"
             )
-    return found
+    return doubts
+
+
+def _as_written(found: Path, separator: str) -> Iterator[tuple[str, ...]]:
+    """The texts of each column in the file's first rows; of a wide file, fewer rows."""
+    with found.open(newline="", encoding="utf-8-sig") as file, _any_length(), contextlib.suppress(csv.Error):
+        rows = (row for row in csv.reader(file, delimiter=separator, skipinitialspace=True) if row)
+        width = len(next(rows, []))
+        most = max(10, min(ROWS, CELLS // max(width, 1)))
+        read = [[text.strip() for text in row] for row in islice(rows, most)]
+        yield from zip_longest(*read, fillvalue="")
 
 
 def _read_parquet(found: Path, key: str) -> Frame:
     import pandas
 
+    _refuse_large(found, key)
     frame = pandas.read_parquet(found)
     named = [name for name in frame.index.names if name is not None]
     frame = frame.reset_index(named) if named else frame
     names = [str(name).strip() for name in frame.columns]
     _refuse_twins(names, found, key)
     return frame.set_axis(_named(names), axis=1).reset_index(drop=True)
+
+
+def _refuse_large(found: Path, key: str) -> None:
+    """A Parquet file of a few kB may hold one value a billion times."""
+    from pyarrow import parquet
+
+    about = parquet.read_metadata(found)
+    kinds = [about.schema.column(i).physical_type for i in range(about.num_columns)]
+    least, there = about.num_rows * sum(NARROW.get(kind, 8) for kind in kinds), memory(torch.device("cpu"))
+    if least > there:
+        raise ConfigError(
+            key,
+            f"{str(found)!r} has {about.num_rows:,} rows of {about.num_columns:,} columns, which take at least"
+            f" {size(least)}, and there are {size(there)}; save less of it",
+        )
 
 
 def _separator(lines: list[str]) -> str:
@@ -176,6 +272,14 @@ def _named(names: list[str]) -> list[str]:
             taken.add(name)
         named.append(name)
     return named
+
+
+def _refuse_packed(found: Path, key: str) -> None:
+    with found.open("rb") as file:
+        start = file.read(8)
+    for magic, program in PACKED.items():
+        if start.startswith(magic):
+            raise ConfigError(key, f"{str(found)!r} is packed, and no text; unpack it first, as with {program}")
 
 
 def _refuse_twins(names: list[str], found: Path, key: str) -> None:

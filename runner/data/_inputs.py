@@ -1,5 +1,6 @@
 """What `runner predict` is given: an array, a table or a folder of images, as the model of a recorded run wants it."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from runner.data._files import existing
-from runner.data._folder import pictures, summary
+from runner.data._folder import heads, pictures, summary
 from runner.data._numpy import read_npy, read_npz
 from runner.data._pictures import decode, reason_against
 from runner.data._values import Array
@@ -53,6 +54,7 @@ def _array(found: Path) -> Array:
 
 
 def _rows(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
+    from runner.data._frame import columns_of
     from runner.data.table import numbers, read_recorded
 
     notes = noted["notes"]
@@ -61,7 +63,9 @@ def _rows(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
         raise ConfigError(
             "inputs", f"{path!r} is a table, and the run was trained on arrays of {shape}; give an .npy file"
         )
-    x = torch.from_numpy(numbers(read_recorded(found, "inputs", noted), notes, "inputs"))
+    frame = read_recorded(found, "inputs", noted)
+    with columns_of(found):
+        x = torch.from_numpy(numbers(frame, notes, "inputs"))
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))))
 
 
@@ -77,13 +81,26 @@ def _images(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
         raise ConfigError("inputs", f"{path!r} holds no image, such as .jpg, .png or .webp; {others or 'it is empty'}")
     names = [file.relative_to(found).as_posix() if found.is_dir() else file.name for file in files]
     height, width = notes["size"]
+    with _as_inputs():
+        heads(files)
 
     def batches() -> Iterator[Tensor]:
         for start in range(0, len(files), IMAGES):
             part = files[start : start + IMAGES]
-            yield torch.stack([decode(file, (height, width), notes["channels"]) for file in part])
+            with _as_inputs():
+                x = torch.stack([decode(file, (height, width), notes["channels"]) for file in part])
+            yield x
 
     return Inputs(batches(), "file", names, others)
+
+
+@contextlib.contextmanager
+def _as_inputs() -> Iterator[None]:
+    """Files that cannot be read are those of `inputs`, not of the data that the run was trained on."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError("inputs", str(error).removeprefix(f"{error.key}: ")) from error
 
 
 def _kind(noted: dict[str, Any]) -> str:

@@ -14,6 +14,8 @@ from runner.data._values import Array
 from runner.lookup import ConfigError, did_you_mean
 from runner.memory import memory, size
 
+MAGIC = np.lib.format.MAGIC_PREFIX
+
 
 def read_npy(found: Path, key: str, brief: bool = False) -> Array:
     """The one array of an .npy file; brief: only its shape and type, as an array without memory of its own."""
@@ -21,6 +23,10 @@ def read_npy(found: Path, key: str, brief: bool = False) -> Array:
         with _open(found, key) as file:
             return _try(partial(_header, file), repr(str(found)), key)  # type: ignore[no-any-return]
     with _open(found, key) as file:
+        if file.read(len(MAGIC)) == MAGIC:  # a file of a few bytes may say that it holds terabytes
+            file.seek(0)
+            _check_size(_try(partial(_header, file), repr(str(found)), key), "the array", found, key)
+        file.seek(0)
         held = _load(file, found, key)
     if not isinstance(held, np.ndarray):
         raise ConfigError(key, f"{str(found)!r} holds several arrays; expected one, in .npy; data.path reads .npz")
@@ -95,7 +101,7 @@ def _check_names(found: Path, key: str, held: list[str], needed: list[str], furt
 def _try(read: Callable[[], Any], what: str, key: str) -> Any:
     try:
         return read()
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except (ValueError, EOFError, OSError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         # NumPy's advice for what it does not know is to load it as a pickle.
         reason = "it is none of NumPy's files" if "load it unsafely" in str(error) else error
         raise ConfigError(

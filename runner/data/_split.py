@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.data._columns import Series, refuse_missing
-from runner.data._frame import Frame, need
+from runner.data._frame import Frame, need, quoted
 from runner.data._parts import Indices, check_fractions, parts
 from runner.data._written import is_date
 from runner.lookup import ConfigError, did_you_mean
@@ -109,8 +109,8 @@ def _unordered(name: str, value: Any, row: int) -> ConfigError:
         )
     return ConfigError(
         "data.split.by",
-        f"column {name!r} holds {value!r} in row {row}, which has no certain place in time; expected numbers, or dates"
-        f" such as 2024-01-31{remedy}",
+        f"column {name!r} holds {quoted(value)} in row {row}, which has no certain place in time; expected numbers, or"
+        f" dates such as 2024-01-31{remedy}",
     )
 
 
@@ -131,7 +131,7 @@ def _as_said(series: Series, name: str, valid: float, test: float, seed: int, st
         if word.casefold() not in WORDS:
             raise ConfigError(
                 "data.split.column",
-                f"column {name!r} holds {word!r} in row {row}; expected train, valid (or val) or test"
+                f"column {name!r} holds {quoted(word)} in row {row}; expected train, valid (or val) or test"
                 f"{did_you_mean(word, WORDS)}",
             )
     said = torch.tensor([WORDS[word.casefold()] for word in words])

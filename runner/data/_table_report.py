@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.data._columns import Column, describe, is_id
@@ -41,17 +42,27 @@ def report(
         counts = ", ".join(f"{kinds.count(kind):,} of {kind}" for kind in dict.fromkeys(kinds))
         lines.append(f"and {len(kinds):,} more columns: {counts}")
     lines += [f"target {column.name!r}: {describe(column)}" for column in wanted]
-    twice = _repeated(frame[[column.name for column in [*columns, *wanted]]])
+    twice = _repeated([column.values for column in [*columns, *wanted]])
     if twice:
         words = "row repeats an earlier one" if twice == 1 else "rows repeat an earlier one"
         lines.append(f"{twice:,} {words}; equal rows may be in training and in test data")
     return ("; ".join(summary), *lines)
 
 
-def _repeated(frame: Frame) -> int:
-    """Rows that are equal to an earlier one: looked for among those that are equal in their first columns."""
-    alike = frame[frame.iloc[:, :3].duplicated(keep=False).to_numpy()]
-    return int(alike.duplicated().sum())
+def _repeated(columns: list[NDArray[Any]]) -> int:
+    """Rows that are equal to an earlier one. Column by column, rows are left out that differ from all others."""
+    import pandas
+
+    rows = np.arange(len(columns[0]))
+    groups = np.zeros(len(rows), np.int64)  # of rows that are equal so far
+    for column in columns:
+        codes, different = pandas.factorize(column[rows])
+        groups, _ = pandas.factorize(groups * len(different) + codes)
+        alike = np.bincount(groups)[groups] > 1
+        rows, groups = rows[alike], groups[alike]
+        if not len(rows):
+            return 0
+    return len(rows) - len(np.unique(groups))
 
 
 def _left_out(frame: Frame, columns: list[Column], wanted: list[Column], chosen: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from runner.data import Data, Guess, Tensors
 from runner.data._columns import FEW, Column, recorded, refuse_missing, understand
 from runner.data._files import file
-from runner.data._frame import Frame, has_name, listed, need, read
+from runner.data._frame import Frame, columns_of, has_name, listed, need, read
 from runner.data._parts import Indices, divide, parts
 from runner.data._spelled import spelled
 from runner.data._split import column_of, split_by
@@ -55,7 +55,8 @@ def table(
     Raises ConfigError when the file or a column is missing or unreadable, when a value is missing, not finite or a
         number or date written as text, and when a fraction is not one.
     """
-    frame = read(file(path, "data.path", "a .csv or .parquet file", "file.csv"))
+    found = file(path, "data.path", "a .csv or .parquet file", "file.csv")
+    frame = read(found)
     goals = _goals(frame, target)
     parted = column_of(split)
     spared = [str(name) for name in leave_out or []]
@@ -68,12 +69,13 @@ def table(
             return spelled("data.leave_out", [*spared, *more])
         return spelled("data.features", [name for name in names if name not in more])
 
-    refuse_missing(frame, goals, "data.target")
-    refuse_missing(frame, names, "data.features", without)
-    wanted = [understand(frame, name, "data.target", without) for name in goals]
-    columns = [understand(frame, name, "data.features", without) for name in names]
-    y, kind_of_task, classes = _targets(wanted, task)
-    indices = _parts(frame, parted, valid, test, seed, strata(y, kind_of_task))
+    with columns_of(found):
+        refuse_missing(frame, goals, "data.target")
+        refuse_missing(frame, names, "data.features", without)
+        wanted = [understand(frame, name, "data.target", without) for name in goals]
+        columns = [understand(frame, name, "data.features", without) for name in names]
+        y, kind_of_task, classes = _targets(wanted, task)
+        indices = _parts(frame, parted, valid, test, seed, strata(y, kind_of_task))
     x = _expand(columns, len(frame))
     notes = _describe(columns, wanted, x[indices[0].numpy()], standardize)
     lines = report(
@@ -100,8 +102,16 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     if (target := given.get("target")) is not None and _list(target) != goals:
         raise ConfigError("data.target", f"{target!r}, and the model was trained to predict {listed(goals)}")
     need(frame, goals, "data.target")
-    refuse_missing(frame, goals, "data.target")
-    classes = tuple(noted["classes"])
+    with columns_of(path):
+        refuse_missing(frame, goals, "data.target")
+        examples, indices = _as_noted(frame, goals, given, noted)
+    lines = (f"{given['path']}: {len(frame):,} rows, read as the run's data were",)
+    return Data(*divide(examples, indices), noted["task"], tuple(noted["classes"]), notes, lines)
+
+
+def _as_noted(frame: Frame, goals: list[str], given: dict[str, Any], noted: dict[str, Any]) -> tuple[Tensors, Indices]:
+    """The rows as examples, and which of them are in which part."""
+    notes, classes = noted["notes"], tuple(noted["classes"])
     kinds, categories = notes.get("kinds", {}), {goals[0]: list(classes)}
     texts = {name: kinds.get(name, "numbers") for name in goals}
     wanted = [recorded(frame, name, "data.target", texts[name], categories.get(name, [])) for name in goals]
@@ -111,9 +121,7 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     task = task_of_shares([y]) if noted["task"] == "multilabel" else noted["task"]
     task = "regression" if given.get("task") == "regression" else task
     indices = _parts(frame, column_of(given["split"]), given["valid"], given["test"], given["seed"], strata(y, task))
-    examples = Tensors(encode(frame, notes), y)
-    lines = (f"{given['path']}: {len(frame):,} rows, read as the run's data were",)
-    return Data(*divide(examples, indices), noted["task"], classes, notes, lines)
+    return Tensors(encode(frame, notes), y), indices
 
 
 def read_recorded(path: Any, key: str, noted: dict[str, Any]) -> Frame:
@@ -214,6 +222,10 @@ def _targets(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tupl
     [column] = columns
     if task is None:
         task = "regression" if column.kind == "numbers" else "classification"
+    if column.kind == "text":  # of each text once: an array of all rows would give each the room of the longest
+        given = [Values(np.asarray(column.categories), f"column {column.name!r}", "data.target")]
+        (y,), kind_of_task, classes = targets(given, task)
+        return y[torch.from_numpy(column.values)], kind_of_task, classes
     (y,), kind_of_task, classes = targets([Values(column.array, f"column {column.name!r}", "data.target")], task)
     if column.kind == "numbers" and len(classes) > max(FEW, len(y) / 2):
         raise ConfigError(

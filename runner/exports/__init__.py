@@ -54,7 +54,7 @@ def find(name: str) -> Format:
     found: Any = importlib.import_module(f"{__name__}.{name}")
     missing = [package for package in found.NEEDS if importlib.util.find_spec(package) is None]
     if missing:
-        raise ConfigError("format", f"{name} needs {' and '.join(missing)}: pip install 'runner[{name}]'")
+        raise ConfigError("format", f"{name} needs {' and '.join(missing)}: pip install 'runner-torch[{name}]'")
     return found  # type: ignore[no-any-return]
 
 

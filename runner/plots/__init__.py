@@ -2,9 +2,11 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from runner import filenames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,13 +20,19 @@ class Subject(Protocol):
 
     name: str  # of the run
     title: str  # the same, and of which checkpoint the weights are
-    history: dict[str, list[tuple[int, float]]]  # metric -> (optimizer steps so far, value), e.g. "train/loss"
     data: "Data"
     model: "nn.Module"
     loss: "nn.Module"
 
+    @property
+    def history(self) -> Mapping[str, Sequence[tuple[int, float]]]:
+        """Metric -> (optimizer steps so far, value), e.g. "train/loss"."""
+
     def predict(self, source: "Source") -> "tuple[Tensor, Tensor, Tensor]":
         """Inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""
+
+    def outputs(self, source: "Source") -> "tuple[Tensor, Tensor]":
+        """The same without the inputs, which may be many times as large; a few of them are `source[i][0]`."""
 
 
 def find(name: str) -> Callable[[Subject], "Figure"] | None:
@@ -47,7 +55,7 @@ def save(figure: "Figure", path: str | Path) -> None:
 
 def file(name: str, folder: Path) -> Path:
     """Where the picture of a plot goes, ours or the user's."""
-    return folder / f"{name.rpartition('.')[2]}.png"
+    return folder / f"{filenames.bounded(name.rpartition('.')[2])}.png"
 
 
 def each(names: Iterable[str], draw: Callable[[str], None]) -> None:

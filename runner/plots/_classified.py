@@ -15,7 +15,6 @@ class Classified:
     """Examples whose outputs are finite, in their order; without those of no class, such as -100 for padding."""
 
     index: Tensor  # int64 of shape (n,): which examples of the source, without those whose target is left out
-    x: Tensor
     truth: Tensor  # int64 of shape (n,)
     said: Tensor  # int64 of shape (n,)
     sure: Tensor  # of shape (n,): the probability of the class it said
@@ -25,7 +24,7 @@ class Classified:
 
 def classify(run: Subject, source: Source) -> Classified:
     """Every example of `source`, by outputs of shape (N, K), or of shape (N, 1) or (N,) for two classes."""
-    x, y, outputs = run.predict(source)
+    y, outputs = run.outputs(source)
     flat = outputs.float().reshape(len(outputs), -1)
     task = "binary" if flat.shape[1] == 1 else run.data.task
     loss = getattr(run.loss, "loss", run.loss)  # of one that counts what is left out, torch's own
@@ -36,7 +35,7 @@ def classify(run: Subject, source: Source) -> Classified:
     [index] = torch.where(finite & counts)
     truth, (sure, said) = labels[index], shares[index].max(1)
     classes = max(shares.shape[1], len(run.data.classes), int(truth.max()) + 1 if len(truth) else 0)
-    return Classified(index, x[index], truth, said, sure, classes, int((counts & ~finite).sum()))
+    return Classified(index, truth, said, sure, classes, int((counts & ~finite).sum()))
 
 
 def class_names(data: Data, classes: int) -> list[str]:

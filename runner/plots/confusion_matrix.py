@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 LOOKS_AT = (("valid", "train"),)
+MOST = 2000  # classes: a count for each pair of 200,000 would take 300 GB
 COUNTED = 30  # more classes than this leave no room for counts
 LABEL = 1.3  # inches that a class's name may take
 TOP, RIGHT = 0.8, 1.0  # inches above the matrix, and beside it for the colour bar
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """It takes one class per example."""
-    return lacks_classes(data)
+    """It takes one class per example, and no more classes than a picture can show."""
+    if reason := lacks_classes(data):
+        return reason
+    total = len(data.classes)
+    return f"it shows at most {MOST:,} classes, and the data has {total:,}" if total > MOST else None
 
 
 def draw(run: Subject) -> "Figure":

@@ -71,20 +71,22 @@ def choose_classes(run: Subject, words: str, source: Source) -> Chosen:
     names = class_names(run.data, found.classes)
     total = _style.counted(len(found.index), f"{words} example")
     return Chosen(f"{title} ({total})", "confidence", [
-        Example(int(found.index[i]), found.x[i], names[found.truth[i]], names[found.said[i]], _percent(found.sure[i]))
-        for i in order[:MOST].tolist()
+        Example(n, source[n][0], names[found.truth[i]], names[found.said[i]], _percent(found.sure[i]))
+        for i in order[:MOST].tolist() for n in [int(found.index[i])]
     ], found.lost)  # fmt: skip
 
 
 def choose_numbers(run: Subject, words: str, source: Source) -> Chosen:
     """The largest errors: per example the root of the mean square over its numbers."""
-    x, y, outputs = run.predict(source)
+    y, outputs = run.outputs(source)
     truth, said = y.float().reshape(len(y), -1), outputs.float().reshape(len(y), -1)
     errors = (said - truth).square().mean(1).sqrt()
     [kept] = torch.where(said.isfinite().all(1))
     order = kept[errors[kept].argsort(descending=True, stable=True)][:MOST].tolist()
     title = f"Largest errors: {len(order)} of {_style.counted(len(y), f'{words} example')}"
-    examples = [Example(i, x[i], _numbers(truth[i]), _numbers(said[i]), _style.number(float(errors[i]))) for i in order]
+    examples = [
+        Example(i, source[i][0], _numbers(truth[i]), _numbers(said[i]), _style.number(float(errors[i]))) for i in order
+    ]
     return Chosen(title, "error", examples, len(y) - len(kept))
 
 

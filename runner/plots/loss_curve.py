@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from runner.data import Data
+from runner.history import Points
 from runner.plots import Subject, _style, _ticks
 
 if TYPE_CHECKING:
@@ -43,8 +44,9 @@ def draw(run: Subject) -> "Figure":
 
 def _series(run: Subject, name: str) -> tuple[Numbers, Numbers]:
     """Steps and values, NaN for all that is not finite or too large to draw."""
-    points = run.history.get(name, [])
-    steps, values = (np.array(column, dtype=float) for column in (zip(*points, strict=True) if points else ([], [])))
+    found = run.history.get(name, [])
+    points = found if isinstance(found, Points) else Points(found)
+    steps, values = (column.astype(float) for column in points.columns())
     return steps, np.where(np.abs(values) < 1e300, values, np.nan)
 
 

@@ -25,7 +25,7 @@ def problem(data: Data, model: nn.Module) -> str | None:
 def draw(run: Subject) -> "Figure":
     """The validation data, or the training data where there is none; several outputs are drawn alike."""
     words, source = first_of(run.data, *LOOKS_AT[0])
-    _, y, outputs = run.predict(source)
+    y, outputs = run.outputs(source)
     truth, said = y.double().reshape(len(y), -1), outputs.double().reshape(len(y), -1)
     kept = said.isfinite().all(1)
     title = f"Predicted and true: {words} data{_words(truth[kept], said[kept])}"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import places, reconcile, secrets, tracking
+from runner import filenames, places, reconcile, secrets, tracking
+from runner.context import LONGEST
 from runner.events import Finished
 from runner.settings import Settings
 from runner.signals import Interrupted, Signals
@@ -35,7 +36,8 @@ def sweeping(
     settings: of any of the jobs. words: of the command line. run_id: of a sweep to go on with.
     """
     uri, experiment = settings.tracking.uri, settings.tracking.experiment or plan.study
-    name, files_ = settings.tracking.run_name or plan.title, {manifest.NAME: plan.text()}
+    name = filenames.bounded(settings.tracking.run_name or plan.title, LONGEST)
+    files_ = {manifest.NAME: plan.text()}
     tags, status = _tags(plan, settings, words), "FAILED"
     with tempfile.TemporaryDirectory(prefix="runner-") as folder, Signals() as signals:
         sweep: Sweep | None = None
@@ -94,9 +96,6 @@ def _shown(sweep: Sweep, console: "Console", pictures: bool) -> Iterator[None]:
 
 def _close(sweep: Sweep, table: Table, pictures: bool) -> None:
     best = table.best
-    sweep.keep_table(table)
-    if pictures:
-        sweep.keep_plots(table)
     tags = {"sweep.finished": str(len(table.having("FINISHED")))}
     if sweep.reused:
         told = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}
@@ -109,7 +108,10 @@ def _close(sweep: Sweep, table: Table, pictures: bool) -> None:
         }
     if table.front:
         tags["sweep.front"] = ",".join(row.run_id for row in table.front)
-    sweep.record(Finished(0, {}, "", tags))
+    sweep.record(Finished(0, {}, "", tags))  # first: no file that cannot be written takes these along
+    sweep.keep_table(table)
+    if pictures:
+        sweep.keep_plots(table)
 
 
 def _again(sweep: Sweep, row: Row) -> str:

@@ -56,6 +56,9 @@ class Desk:
     """Where jobs begin and end. Those that have ended wait for their pictures, at most `waiting` of them."""
 
     def __init__(self, told: Told, renderer: "Renderer | Itself", waiting: int) -> None:
+        from runner.vectorized.shared import Shared
+
+        self.shared = Shared()
         self.told, self.renderer, self.waiting = told, renderer, waiting
         self.outcomes: dict[int, Outcome] = {}
         self._over: list[tuple[Member, BaseException | None]] = []
@@ -64,7 +67,9 @@ class Desk:
         """The job ready to start; None if it cannot, which is then recorded."""
         settings, context = job.configured(one, self.told)
         try:
-            return Member(one, settings, context, job.begin(one, settings, self.told))
+            run = job.begin(one, settings, self.told)
+            self.shared.take(run)
+            return Member(one, settings, context, run)
         except Exception as error:
             self.outcomes[one.number] = job.failed(one, None, self.told, context, settings, one.run_id, error)
             return None
@@ -143,4 +148,4 @@ class Desk:
         finally:  # a plot that fails must not take anything else with it
             held.let_go()
         if member.settings.tracking.log_model and whole:
-            logged_model.log(held.tracker.client, member.run_id, run)
+            logged_model.log(held.tracker, run)

@@ -1,11 +1,13 @@
 """What decides a run's result, as one number: two jobs with the same digest give the same weights."""
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 import runner
+from runner import filenames
 
 #: Parts of a configuration that change nothing about what is trained.
 IDLE = ("tracking", "sweep", "plots", "checkpoint")
@@ -26,13 +28,18 @@ def digest(config: dict[str, Any], folders: list[Path]) -> str:
 
 
 def _files(value: Any) -> set[Path]:
-    found = [Path(text).expanduser() for text in _texts(value)]
-    return {path for path in found if path.exists() and path != Path()}
+    """The files and folders that texts name; most texts name none, such as a query or a separator.
+
+    A folder around the working directory (`/`, `..`) is not data, and reading all of it would not end.
+    """
+    here = Path.cwd().resolve()
+    found = [filenames.path(text) for text in _texts(value)]
+    return {path for path in found if filenames.exists(path) and path.resolve() not in (here, *here.parents)}
 
 
 def _modules(value: Any, folders: list[Path]) -> set[Path]:
     named = {text.split(".")[1] for text in _texts(value) if text.startswith("experiments.")}
-    return {path for name in named for folder in folders if (path := folder / f"{name}.py").is_file()}
+    return {path for name in named for folder in folders if filenames.is_file(path := folder / f"{name}.py")}
 
 
 def _texts(value: Any) -> list[str]:
@@ -47,7 +54,10 @@ def _content(path: Path) -> str:
     if path.is_dir():
         inside = sorted(p for p in path.rglob("*") if p.is_file())
         return hashlib.sha256(" ".join(f"{p} {_stamp(p)}" for p in inside).encode()).hexdigest()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.stat().st_size <= MOST else _stamp(path)
+    if path.is_file() and path.stat().st_size <= MOST:  # a device or a pipe may have no end
+        with contextlib.suppress(PermissionError):
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+    return _stamp(path)
 
 
 def _stamp(path: Path) -> str:

@@ -3,7 +3,7 @@
 import math
 import sys
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,11 @@ import yaml
 
 from runner import secrets, spool
 from runner.context import Context
-from runner.errors import ConfigError, OutOfMemory
+from runner.errors import ConfigError, sentence
 from runner.settings import Settings, made
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
+from runner.sweep import rows
 from runner.sweep.manifest import Job
 from runner.sweep.outcome import Outcome
 from runner.sweep.rows import DIGEST, JOB, PARENT
@@ -73,6 +74,11 @@ def elsewhere(job: Job, told: Told) -> Outcome:
     parent = client.get_run(told.parent)
     if parent.info.status != "RUNNING" or parent.data.tags.get(reconcile.PROCESS) != told.process:
         return Outcome(job.number, job.run_id, "KILLED", reason=f"sweep {told.parent} does not go on in {told.process}")
+    before = rows.child(client, told.parent, job.number)
+    if before is not None and before.info.status == "RUNNING":
+        return Outcome(job.number, before.info.run_id, "KILLED", reason=f"another process is at work at {job.name}")
+    if before is not None:  # of a process that was ended, and its launcher tries again: never two runs of one job
+        job = replace(job, run_id=before.info.run_id)
     try:
         return run(job, told)
     except Interrupted as stop:
@@ -109,7 +115,9 @@ def begin(job: Job, settings: Settings, told: Told) -> "Run":
 
 def ended(job: Job, made: "Run", told: Told, run_id: str, status: str, reason: str = "") -> Outcome:
     """What the sweep is told of a run that has come to its end."""
-    curve = made.history.get(told.metric, [])
+    from runner.history import Points
+
+    curve = made.history.get(told.metric) or Points()
     value = made.best.value if made.monitor == told.metric else (curve[-1][1] if curve else math.nan)
     return Outcome(
         job.number,
@@ -133,6 +141,7 @@ def failed(
     reason = secrets.masked(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
     if isinstance(error, Undelivered):
         status, reason = error.status, secrets.masked(str(error).splitlines()[0])
+        print(f"job {job.number} ({job.name}): {secrets.masked(str(error))}", file=sys.stderr)
     else:
         status = "FAILED"
         print(secrets.masked(_in_words(job, error)), end="", file=sys.stderr)
@@ -148,8 +157,9 @@ def failed(
 
 def _in_words(job: Job, error: Exception) -> str:
     """What a user wrote is said in a line, everything else with its traceback."""
-    if isinstance(error, ConfigError | OutOfMemory):
-        return f"job {job.number} ({job.name}): {error}\n"
+    short = str(error) if isinstance(error, ConfigError) else sentence(error)
+    if short is not None:
+        return f"job {job.number} ({job.name}): {short}\n"
     return "".join(traceback.format_exception(error))
 
 

@@ -1,11 +1,11 @@
 """What our own plots look at in a run that is trained, small enough to be handed to another process."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from runner import host, plots
 from runner.data import Data, Source, Tensors
@@ -23,7 +23,7 @@ class Portrait:
 
     name: str
     title: str
-    history: dict[str, list[tuple[int, float]]]
+    history: Mapping[str, Sequence[tuple[int, float]]]
     data: Data
     model: nn.Module
     loss: nn.Module
@@ -37,6 +37,10 @@ class Portrait:
         assert isinstance(source, Tensors)
         with torch.no_grad():
             return source.x, source.y, self.model.eval()(source.x.clone())  # its first layer may work in place
+
+    def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
+        """As `Run.outputs`."""
+        return self.predict(source)[1:]
 
 
 def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:

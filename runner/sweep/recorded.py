@@ -7,6 +7,8 @@ from runner.errors import ConfigError
 from runner.sweep import manifest, rows
 from runner.sweep.manifest import Manifest
 
+#: The key that chooses a launcher.
+LAUNCHER = "hydra/launcher"
 #: What was typed as code=... for the sweep that this process goes on with; see recorded_code.take_up.
 code = [""]
 
@@ -62,6 +64,18 @@ def _launcher(plan: Manifest) -> list[str]:
         if not str(word).lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=", "hydra.launcher.")):
             raise ConfigError("sweep.resume", f"the record's {word!r} sets up no launcher; begin another sweep")
     return list(map(str, plan.launcher))
+
+
+def without(recorded: list[str], typed: list[str]) -> list[str]:
+    """The recorded words less those of the same key that were typed, and less the values of another launcher."""
+    keys = [_key(word) for word in typed]
+    other = any(_key(word) == LAUNCHER and word not in recorded for word in typed)
+    left = [word for word in recorded if _key(word) not in keys]
+    return [word for word in left if not (other and _key(word).startswith(f"{LAUNCHER.replace('/', '.')}."))]
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+")
 
 
 def newest(uri: str, experiment: str) -> str:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 #: Tags of a job's run.
 PARENT, JOB, DIGEST, PRUNED = "mlflow.parentRunId", "sweep.job", "runner.digest", "sweep.pruned"
+#: Tag of a run that says why it has ended as it has.
+REASON = "runner.status_reason"
 #: Tag of the sweep's own run: how many jobs it has.
 JOBS = "sweep.jobs"
 
@@ -29,6 +31,14 @@ def children(client: "MlflowClient", experiment_id: str, parent: str) -> dict[in
         if not token:
             break
     return {int(run.data.tags[JOB]): run for run in sorted(found, key=_age) if JOB in run.data.tags}
+
+
+def child(client: "MlflowClient", parent: str, number: int) -> "Run | None":
+    """The newest run of a job of the sweep `parent`; None if it has none."""
+    experiment = client.get_run(parent).info.experiment_id
+    where = f"tags.`{PARENT}` = '{parent}' AND tags.`{JOB}` = '{number}'"
+    found = client.search_runs([experiment], where, max_results=1, order_by=["attributes.start_time DESC"])
+    return found[0] if found else None
 
 
 def finished(client: "MlflowClient", experiment_id: str, digests: dict[int, str]) -> dict[int, "Run"]:
@@ -69,7 +79,7 @@ def _from_store(row: Row, run: "Run", metric: str) -> None:
     row.value = float(best) if best is not None else metrics.get(metric)
     row.pruned = int(tags[PRUNED]) if PRUNED in tags else None
     row.seconds = ((run.info.end_time or time.time() * 1000) - run.info.start_time) / 1000
-    row.reason = tags.get("runner.status_reason", "") if row.status in ("FAILED", "KILLED") else ""
+    row.reason = tags.get(REASON, "") if row.status in ("FAILED", "KILLED") else ""
 
 
 def _from_outcome(row: Row, told: Outcome) -> None:

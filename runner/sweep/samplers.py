@@ -78,4 +78,4 @@ def _need(package: str) -> None:
     import importlib.util
 
     if importlib.util.find_spec(package) is None:
-        raise ConfigError("hydra/sweeper", f"optuna needs the package {package}; pip install 'runner[optuna]'")
+        raise ConfigError("hydra/sweeper", f"optuna needs the package {package}; pip install 'runner-torch[optuna]'")

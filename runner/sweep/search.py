@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner import uris
 from runner.errors import ConfigError
 from runner.sweep import space
 from runner.sweep.manifest import Job
@@ -35,7 +36,8 @@ class Wish:
     def study(self, parent: str, folder: Path) -> Study:
         """The study, made if it is not there. folder: that the jobs of the sweep `parent` share."""
         folder.mkdir(parents=True, exist_ok=True)
-        storage, name = self.storage or f"sqlite:///{folder.absolute() / 'study.db'}", self.study_name or parent
+        storage = self.storage or uris.sqlalchemy(folder.absolute() / "study.db")
+        name = self.study_name or parent
         directions = ["minimize" if mode == "min" else "maximize" for _, mode in self.objectives]
         return Study(storage, name, space.read(self.space), self.sampler, self.seed, directions)
 

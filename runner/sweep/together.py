@@ -48,7 +48,7 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measur
             for numbers in together:
                 signals.check()
                 group = [members[i] for i in numbers]
-                times = _gain(group, told) if measure else math.inf
+                times = _gain(desk, group) if measure else math.inf
                 if times < 1:
                     alone |= dict.fromkeys(numbers, f"one program of them is only {times:.2g} times as fast")
                     continue
@@ -108,7 +108,7 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
     signals.check()
 
 
-def _gain(group: list[Member], told: Told) -> float:
+def _gain(desk: Desk, group: list[Member]) -> float:
     """How many times as fast the group is as one program."""
     from runner.prepare import prepare
     from runner.vectorized.faster import gain
@@ -118,7 +118,8 @@ def _gain(group: list[Member], told: Told) -> float:
     def make(count: int) -> "list[Run]":
         for member in group[:count]:
             trainer = replace(member.settings.trainer, epochs=ENDLESS)
-            made.append(prepare(replace(member.settings, trainer=trainer), told.study))
+            made.append(prepare(replace(member.settings, trainer=trainer), desk.told.study))
+            desk.shared.take(made[-1])
         return made[-count:]
 
     try:

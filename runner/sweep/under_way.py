@@ -60,7 +60,8 @@ class Sweep:
         """How all jobs stand."""
         found = rows.children(self.tracker.client, self._experiment, self.tracker.run_id)
         with self._lock:
-            self._before = {number for number in self._before if found[number].info.status != "RUNNING"}
+            gone = {number for number in self._before if number not in found}  # deleted from the store meanwhile
+            self._before = {n for n in self._before - gone if found[n].info.status != "RUNNING"}
             runs = {number: run for number, run in found.items() if number not in self._before}
         return self._table(runs)
 
@@ -109,11 +110,19 @@ class Sweep:
         self.keep({"results.csv": files.csv(table), "results.json": files.mlflow_table(table)})
 
     def keep_plots(self, table: Table) -> None:
-        """The pictures of the sweep; one that cannot be drawn is said, and takes no other with it."""
+        """The pictures of the sweep. One that cannot be drawn is named on standard error; the others are kept."""
         folder = self._folder / str(next(self._numbers))
         (folder / "plots").mkdir(parents=True)
-        for name, figure in plots.draw_all(table, self.curves(table)):
-            save(figure, folder / "plots" / f"{name}.png")
+        curves = self.curves(table)
+        for name in plots.names():
+            path = folder / "plots" / f"{name}.png"
+            try:
+                if (figure := plots.draw(name, table, curves)) is not None:
+                    save(figure, path)
+            except Exception as error:  # of matplotlib, or of values that nobody has thought of
+                path.unlink(missing_ok=True)
+                why = secrets.masked(f"{type(error).__name__}: {stores.first_line(error)}")
+                print(f"the sweep's plot {name} cannot be drawn: {why}", file=sys.stderr)
         self.record(Kept(folder))
 
     def curves(self, table: Table) -> dict[int, list[tuple[int, float]]]:
@@ -123,9 +132,18 @@ class Sweep:
             if row.number in self.outcomes and self.outcomes[row.number].curve:
                 found[row.number] = self.outcomes[row.number].curve
             elif row.run_id and self._answers:
-                points = self.tracker.client.get_metric_history(row.run_id, self.plan.metric)
-                found[row.number] = [(point.step, point.value) for point in points]
+                found[row.number] = self._curve(row)
         return found
+
+    def _curve(self, row: Row) -> list[tuple[int, float]]:
+        try:
+            points = self.tracker.client.get_metric_history(row.run_id, self.plan.metric)
+        except Exception as error:  # whatever a store or its driver raises
+            self._answers = stores.is_missing(error)  # what does not answer once is not asked for every job
+            why = secrets.masked(stores.first_line(error))
+            print(f"the curve of job {row.number} is not in the plots: {why}", file=sys.stderr)
+            return []
+        return [(point.step, point.value) for point in points]
 
     def record(self, event: Event) -> None:
         """For the parent run."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from runner import host, memory
 from runner.events import Observer, Step
 from runner.finite import Diverged
-from runner.run import Run, conclude, tell
+from runner.run import Run, conclude, interrupted, tell
 from runner.vectorized.groups import groups as groups
 from runner.vectorized.stacked import release
 from runner.vectorized.team import Team, restrained
@@ -47,6 +47,7 @@ def drive_many(
     """
     members = [Member(i, run, (run.history_, *told)) for i, (run, told) in enumerate(zip(runs, observers, strict=True))]
     for member in members:
+        member.run.stop = stop
         if not member.goes_on:
             _end(member, stop, ended)
     left = [member for member in members if member.goes_on]
@@ -102,7 +103,7 @@ def _look(team: Team, members: list[Member]) -> None:
 def _interrupt(member: Member, reason: BaseException) -> None:
     if member.error is None:
         try:
-            tell(member.told, member.run.snapshots())
+            interrupted(member.run, member.told, reason)
             member.error = reason
         except Exception as error:
             _rescue(member, error)
@@ -110,6 +111,7 @@ def _interrupt(member: Member, reason: BaseException) -> None:
 
 def _rescue(member: Member, error: Exception) -> None:
     member.error = error
+    member.run.stop = lambda: error  # a full disk has been waited for
     try:
         tell(member.told, member.run.rescued())
     except Exception as another:

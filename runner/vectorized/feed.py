@@ -12,11 +12,15 @@ from runner.run import Run
 class Pool:
     """What all runs read: one copy of what is the same for all, else one after the other."""
 
-    def __init__(self, sources: Sequence[Tensors]) -> None:
+    def __init__(self, sources: Sequence[Tensors], copies: bool = True) -> None:
+        """copies: somebody may write into what is read; False where nobody does, so that it may be the data itself."""
         first, self.n, self.size = sources[0], len(sources), len(sources[0])
         self.shared = all(same(source, first) for source in sources)
         kept = [first] if self.shared else sources
-        self.x, self.y = torch.cat([s.x for s in kept]), torch.cat([s.y for s in kept])
+        if self.shared and not copies:
+            self.x, self.y = first.x, first.y
+        else:
+            self.x, self.y = torch.cat([s.x for s in kept]), torch.cat([s.y for s in kept])
         self.offsets = torch.arange(self.n, device=self.x.device).mul_(0 if self.shared else self.size).unsqueeze(1)
 
     def slice(self, start: int, end: int) -> Batch:
@@ -35,7 +39,7 @@ class Pool:
 
 
 def same(a: Tensors, b: Tensors) -> bool:
-    return a is b or (torch.equal(a.x, b.x) and torch.equal(a.y, b.y))
+    return a is b or all(p is q or (p.dtype == q.dtype and torch.equal(p, q)) for p, q in ((a.x, b.x), (a.y, b.y)))
 
 
 def feed(runs: Sequence[Run], pool: Pool) -> Iterator[Batch]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from runner import layers
+from runner import in_place, layers
 from runner.vectorized.draws import Draws
 from runner.vectorized.linear import linear
 from runner.vectorized.stacked import Stacked
@@ -208,7 +208,7 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
     whole = {**stacked.leaves, **stacked.buffers}
     values = {name: whole[place + name] for name in names}
 
-    own = any(type(m).__module__.partition(".")[0] not in ("torch", "runner") for m in module.modules())
+    own, writes = any(map(in_place.is_own, module.modules())), in_place.may_write([module])
 
     def one(values: dict[str, Tensor], x: Any) -> Any:
         return functional_call(module, values, (x,))
@@ -217,7 +217,8 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
         was_training, before = module.training, _draws() if own else None
         module.train(training)
         try:
-            found = vmap(one, randomness="error")(values, x)
+            # The batch is that of other models, too, or the data themselves.
+            found = vmap(one, randomness="error")(values, x.clone() if writes and isinstance(x, Tensor) else x)
             if own and before != _draws():
                 raise RuntimeError("it draws random numbers, which all models would share")
             return found

@@ -22,10 +22,11 @@ class Look:
     train: the training data of all of them, evaluated where a run monitors `train/loss`.
     """
 
-    def __init__(self, runs: Sequence[Run], forward: Forward, losses: Losses, train: Pool) -> None:
+    def __init__(self, runs: Sequence[Run], forward: Forward, losses: Losses, train: Pool, copies: bool = True) -> None:
         self.runs, self.forward, self.losses, self.train = runs, forward, losses, train
         found = [run.data.valid for run in runs]
-        self.valid = None if any(v is None for v in found) else Pool([v for v in found if isinstance(v, Tensors)])
+        valid = [v for v in found if isinstance(v, Tensors)]
+        self.valid = None if any(v is None for v in found) else Pool(valid, copies)
         self.weigh = single.weigh(runs[0].loss)
 
     @torch.no_grad()

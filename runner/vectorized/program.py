@@ -12,6 +12,7 @@ from runner.vectorized.draws import Draws
 from runner.vectorized.feed import Pool, feed
 from runner.vectorized.forward import forward
 from runner.vectorized.look import Look
+from runner.vectorized.shared import has_own
 from runner.vectorized.stacked import Stacked
 from runner.vectorized.update import Update
 
@@ -31,8 +32,9 @@ class Program:
         self.forward = forward(self.stacked, models, self.draws)
         self.losses = losses(first.loss)
         self.update = Update(self.stacked, [run.state.optimizer for run in runs])
-        train = Pool([run.data.train for run in runs])  # type: ignore[misc]
-        self.look = Look(self.runs, self.forward, self.losses, train)
+        copies = has_own(first)
+        train = Pool([run.data.train for run in runs], copies)  # type: ignore[misc]
+        self.look = Look(self.runs, self.forward, self.losses, train, copies)
         self._feed = feed(self.runs, train)
         self._clip = _clip(runs)
         for i, run in enumerate(runs):

@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 Curves = dict[int, list[tuple[int, float]]]
 
 
+def draw(name: str, table: Table, curves: Curves) -> "Figure | None":
+    """The picture of one plot; None where the sweep has nothing that it shows."""
+    figure: Figure | None = importlib.import_module(f"{__name__}.{name}").draw(table, curves)
+    return figure
+
+
 def draw_all(table: Table, curves: Curves) -> Iterator[tuple[str, "Figure"]]:
     """Name and picture of every plot for which the sweep has something to show."""
     for name in names():
-        figure = importlib.import_module(f"{__name__}.{name}").draw(table, curves)
-        if figure is not None:
+        if (figure := draw(name, table, curves)) is not None:
             yield name, figure
 
 

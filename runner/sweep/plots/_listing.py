@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 ROW = 0.22  # inches
 BELOW, ABOVE = 0.65, 1.1
 WORDS, GAP, SIZE = 4.0, 0.15, 9.0  # inches for all words, inches between two columns, points
+MOST = 12  # columns that can be read beside each other
 
 
 def listing(
     title: str, table: Table, rows: list[Row], keys: list[str], figures: list[str], values: list[float], below: float
 ) -> tuple["Figure", "Axes"]:
     """The page, and axes on which row i is at y = i, from above. below: inches under the axis' own words."""
-    columns = _columns(rows, keys, table)
+    more = f" (the first {MOST} of {len(keys)} parameters)" if len(keys) > MOST else ""
+    columns = _columns(rows, keys[:MOST], table)
     widths = shared([_widest([name, *cells]) for name, cells in columns.items()], WORDS - GAP * len(columns))
     height = ABOVE + ROW * len(rows) + BELOW + below
-    figure = _look.page(title, table, height)
+    figure = _look.page(f"{title}{more}", table, height)
     left = 0.2 + sum(widths) + GAP * len(widths)
     right = 0.35 + _widest(figures)
     axes = _style.axes(figure, left, right, BELOW + below, ABOVE)
@@ -44,6 +46,8 @@ def shared(widths: list[float], room: float) -> list[float]:
     """Widths that fit into `room` together: the widest give way, narrow ones are left as they are."""
     if sum(widths) <= room:
         return widths
+    if room <= 0:
+        return [0.0] * len(widths)
     most = max(widths)
     while sum(min(width, most) for width in widths) > room:
         most *= 0.98

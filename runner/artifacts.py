@@ -1,0 +1,78 @@
+"""A run's artifacts in a store that may be elsewhere: fetched from there, and what it takes to send them there."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner import stores, transfer
+from runner.errors import Unreachable
+from runner.lookup import ConfigError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: Seconds until a store that does not hand a file over is asked again.
+AGAIN = (1.0, 2.0)
+
+
+def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:
+    """A copy in `folder` of the artifact or the artifact folder `name`; None if the store has none.
+
+    Of a local store it may be the file itself.
+    Raises Unreachable if a store elsewhere does not hand it over, ConfigError if a package for it is missing.
+    """
+    if stores.local(client, run_id) is not None:
+        return _fetch(client, run_id, name, folder)
+    for wait in (*AGAIN, None):
+        try:
+            return _fetch(client, run_id, name, folder)
+        except ImportError as error:
+            raise _missing(stores.artifact_uri(client, run_id), error) from error
+        except Exception as error:  # of any kind: each store's library has its own
+            if wait is None:
+                raise Unreachable(f"{name} of run {run_id} cannot be fetched: {stores.why(error)}") from error
+        time.sleep(wait)
+    raise AssertionError
+
+
+def _fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:
+    parent, _, last = name.rpartition("/")
+    repository = stores.repository(client, run_id)
+    files = [file for file in repository.list_artifacts(parent or None) if Path(file.path).name == last]
+    if not files:
+        return None
+    if files[0].is_dir:
+        files = repository.list_artifacts(name)
+    with transfer.expecting(max((file.file_size or 0 for file in files), default=0)):
+        return Path(repository.download_artifacts(name, folder))
+
+
+#: Kinds of artifact stores whose package is there.
+_usable: set[str] = set()
+
+
+def demand_packages(artifact_uri: str, tracking_uri: str) -> None:
+    """Raise ConfigError if artifacts cannot be sent to `artifact_uri` for want of a package. Nothing is sent."""
+    from mlflow.store.artifact import artifact_repository_registry as registry
+
+    scheme = artifact_uri.partition(":")[0]
+    if artifact_uri.startswith("/") or scheme in ("file", "mlflow-artifacts") or scheme in _usable:
+        return
+    if scheme not in registry.get_registered_artifact_repositories():
+        raise ConfigError("tracking.uri", f"it keeps artifacts in {scheme}:, for which no package is installed")
+    try:
+        with tempfile.TemporaryDirectory(prefix="runner-") as empty:
+            registry.get_artifact_repository(artifact_uri, tracking_uri).log_artifacts(empty)
+    except ImportError as error:
+        raise _missing(artifact_uri, error) from error
+    except Exception:  # a store that is away now is asked again, and what it does not take is kept
+        return
+    _usable.add(scheme)
+
+
+def _missing(artifact_uri: str, error: ImportError) -> ConfigError:
+    scheme, package = artifact_uri.partition(":")[0], error.name or str(error)
+    return ConfigError(
+        "tracking.uri", f"it keeps artifacts in {scheme}:, which needs the package {package}; install it"
+    )

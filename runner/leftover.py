@@ -1,0 +1,82 @@
+"""What a run that has ended tells of a record that its store does not have as a whole."""
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner import secrets, stores
+from runner.delivery import Delivery
+from runner.spool import Spool, Undelivered
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def problem(
+    spool: Spool, delivery: Delivery, status: str, error: Exception | None, silent: Exception | None
+) -> Exception | None:
+    """What is wrong with the record; None if the store has all of it. What is said to be kept is read back.
+
+    status: that the run ends with. error: of our own code. silent: why the store did not take the rest.
+    """
+    short = status if status != "FINISHED" else "FAILED"
+    if delivery.lost and spool.is_empty:
+        return Undelivered(short, f"run {spool.run_id} is {short}: {'; '.join(delivery.lost)}")
+    if (spool.is_empty and delivery.ended) or (error is not None and silent is None and not delivery.refused):
+        return error
+    missing = spool.missing()
+    if not delivery.ended and not any("end" in entry for entry, _ in spool.undelivered()):
+        missing.append("how the run ended")
+    if missing:
+        return Undelivered(short, _lost(spool, short, missing, spool.log.error or silent or error))
+    if delivery.refused and silent is None:
+        why = refusal(spool.run_id, stores.first_line(delivery.refused[0]))
+        kept = f"the store refuses a part of its record, which is kept in {spool.folder}"
+        return Undelivered(short, f"run {spool.run_id} is {short}: {kept}: {why}")
+    return Undelivered(
+        status,
+        f"run {spool.run_id} is {status}, but the store does not know all of it: {_why(silent)}\n"
+        f"the rest is kept in {spool.folder}; to deliver it, in this directory: runner sync",
+    )
+
+
+def end(client: "MlflowClient", run_id: str, problem: Exception) -> None:
+    """Set the run's status to that of a record that is not whole, where nothing else could."""
+    status = problem.status if isinstance(problem, Undelivered) else "FAILED"
+    with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
+        client.set_tag(run_id, "runner.status_reason", secrets.masked(stores.first_line(problem))[:5000])
+        client.set_terminated(run_id, status)
+
+
+def refusal(run_id: str, why: str) -> str:
+    """Why a store refuses a part of a run's record, and what a person can do about it."""
+    if "must be in the 'active' state" in why:
+        why = f"run {run_id} was deleted; restore it (mlflow runs restore --run-id {run_id})"
+        return f"{why}, then: runner sync; or let go of it: runner sync forget={run_id[:8]}"
+    return f"{why}; to try again: runner sync; to let go of it: runner sync forget={run_id[:8]}"
+
+
+def _lost(spool: Spool, status: str, missing: list[str], error: Exception | None) -> str:
+    what = f"run {spool.run_id} is {status}: {', '.join(missing)} could not be recorded: {_why(error)}"
+    lines = [what, *_saved(spool)]
+    if any(True for _ in spool.undelivered()):
+        lines.append("to deliver what is there, when there is room, in this directory: runner sync")
+    return "\n".join(lines)
+
+
+def _saved(spool: Spool) -> list[str]:
+    """Move checkpoints that no disk has taken away from the folder that ends with the run. Tells where they are."""
+    place, lines = Path(tempfile.gettempdir()) / f"runner-left-{spool.run_id}", []
+    for entry in spool.outside():
+        source, target = Path(entry["from"]), place / Path(entry["to"] or "").name
+        with contextlib.suppress(OSError):
+            if "sha256" in entry and source.is_dir():
+                place.mkdir(exist_ok=True)
+                source.rename(target)
+                lines.append(f"its files are in {target}; to have them delivered: mv {target} {spool.inside(entry)}")
+    return lines
+
+
+def _why(error: Exception | None) -> str:
+    return "it is not there" if error is None else stores.why(error)
