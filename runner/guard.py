@@ -282,8 +282,10 @@ def _settled(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
 def _bound_folder(config: DictConfig) -> None:
     """Overrides as the name of a folder, which a long text among them would make longer than a name can be."""
     job = config.hydra.job
-    with flag_override(job, ["struct", "readonly"], [False, False]):
-        job.override_dirname = filenames.bounded(str(job.override_dirname))
+    raw: Any = OmegaConf.to_container(job, resolve=False)  # what a job's number stands in is known in the job alone
+    if filenames.bounded(raw["override_dirname"]) != raw["override_dirname"]:
+        with flag_override(job, ["struct", "readonly"], [False, False]):
+            job.override_dirname = filenames.bounded(str(job.override_dirname))
 
 
 def unset(overrides: Sequence[str]) -> list[str]:
