@@ -16,7 +16,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from runner import stores
+from runner import permission, stores
 from runner.lookup import use_folder
 from runner.prepare import prepare
 from runner.run import Run
@@ -31,6 +31,14 @@ def own_store() -> Iterator[None]:
     """MLflow puts the store that it is told into the environment, where the next test's commands would find it."""
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_typed() -> Iterator[None]:
+    """What was typed for one test, and where, is not for the next."""
+    yield
+    for held in (permission._words, permission._places, permission._folder):
+        held.clear()
 
 
 @pytest.fixture(scope="session")

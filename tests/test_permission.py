@@ -23,6 +23,7 @@ from runner.sweep import cmaes
 from runner.sweep.outcome import Outcome
 from runner.sweep.space import Interval, Space
 from runner.sweep.study import Study
+from runner.task import Task
 from tests import command, composing
 
 STUDY = "experiments/x.yaml"
@@ -311,6 +312,35 @@ def whole(words: list[str]) -> Any:
     return compose("config", overrides=words, return_hydra_config=True)
 
 
+def test_what_a_person_types_is_taken(place: Path) -> None:
+    """The control: it is who says it that counts, not what is said."""
+    folders = ("sweep.dir=ELSEWHERE/x", "run.dir=link", "sweep.subdir='${hydra:job.num}/${oc.select:x.${now:%f},y}'")
+    typed = [f"hydra.{word.replace('ELSEWHERE', os.environ['ELSEWHERE'])}" for word in folders]
+    with composing.hydra():
+        assert composing.problem(*typed, "+hydra={output_subdir: conf}", "hydra.mode=MULTIRUN") == ""
+
+
+def test_a_link_in_a_folder_of_outputs_would_have_had_a_file_elsewhere_written_over(place: Path) -> None:
+    victim = Path(os.environ["ELSEWHERE"]) / "secrets.yaml"
+    before = victim.read_text()
+    (place / "runs").mkdir()
+    (place / "runs/multirun.yaml").symlink_to(victim)
+    written(place, {STUDY: "hydra: {sweep: {dir: runs}}\n"})
+    done = command.runner("summary", "-m", "experiments=x", "seed=1", cwd=place, code=2)
+    assert "hydra.sweep.dir: 'runs/multirun.yaml' leads out of the working directory by a link" in done.err
+    assert victim.read_text() == before
+    command.runner("summary", "-m", "experiments=x", "seed=1", "hydra.sweep.dir=runs", cwd=place)
+    assert victim.read_text() != before, "nothing would have happened: the guard guards nothing"
+
+
+def test_a_process_of_a_launcher_s_knows_what_was_typed_for_it(place: Path) -> None:
+    permission.begin(["hydra.sweep.dir=/x"])
+    handed = pickle.dumps(Task("summary", {}))
+    permission.begin([])
+    task = pickle.loads(handed)
+    assert (task.typed, task.place) == (["hydra.sweep.dir=/x"], str(place))
+
+
 def test_a_folder_behind_a_link_is_allowed_by_what_the_link_leads_to(place: Path, monkeypatch: Any) -> None:
     there = os.environ["ELSEWHERE"]
     permission.begin([])
@@ -517,6 +547,11 @@ def test_trials_that_cmaes_did_not_make_are_told_in_one_sentence(tmp_path: Path)
     held.close()
     with pytest.raises(ConfigError, match="'mine' cannot be read"):
         Study(f"sqlite:///{file}", "mine", SPACE, {"name": "tpe"}, 0, ["minimize"]).left_by("sweep")
+    with sqlite3.connect(file) as held:
+        held.execute("UPDATE study_directions SET direction = 'x'")
+    held.close()
+    with pytest.raises(ConfigError, match="'mine' cannot be read"):
+        Study(f"sqlite:///{file}", "mine", SPACE, {"name": "tpe"}, 0, ["minimize"])
 
 
 def test_a_search_of_a_strangers_goes_on_without_its_pickle_and_only_in_the_working_directory(place: Path) -> None:

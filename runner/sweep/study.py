@@ -1,6 +1,8 @@
 """The memory of a search: Optuna's study, which hands out trials and is told what became of them."""
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from runner import secrets
@@ -43,8 +45,9 @@ class Study:
         state = samplers.library().trial.TrialState
         running = [trial for trial in self._trials() if trial.state is state.RUNNING]
         for trial in running:
-            owner = trial.user_attrs.get(OWNER, parent)
+            owner = str(trial.user_attrs.get(OWNER, parent))
             if owner != parent:
+                owner = owner if owner.isalnum() else "unknown"
                 raise ConfigError(
                     "hydra.sweeper.study_name",
                     f"trial {trial.number} of study {self.name!r} belongs to sweep {owner[:8]}, which has not ended;"
@@ -86,10 +89,8 @@ class Study:
                 raise
 
     def _trials(self) -> list[Any]:
-        try:
+        with _read(self.name):
             return list(self._study.get_trials(deepcopy=False))
-        except (ValueError, TypeError, KeyError) as error:  # what stands in the storage is not what Optuna writes there
-            raise ConfigError("hydra.sweeper.storage", f"study {self.name!r} cannot be read: {error}") from error
 
     def _filled(self, trial: Any) -> dict[str, Any]:
         self._asked[trial.number] = trial
@@ -115,10 +116,21 @@ def opened(url: str) -> Any:
         raise ConfigError("hydra.sweeper.storage", f"{secrets.masked(url)!r} does not open: {reason}") from error
 
 
+@contextlib.contextmanager
+def _read(name: str) -> Iterator[None]:
+    """Around what reads a study. Raises ConfigError where the storage holds what Optuna does not write there."""
+    try:
+        yield
+    except Exception as error:  # of SQLAlchemy, of json, of Optuna's own checks
+        reason = secrets.masked(str(error).strip().split("\n")[0])
+        raise ConfigError("hydra.sweeper.storage", f"study {name!r} cannot be read: {reason}") from error
+
+
 def _made(storage: str, name: str, directions: list[str]) -> Any:
     optuna, kept = samplers.library(), opened(storage)
-    study = optuna.create_study(storage=kept, study_name=name, directions=directions, load_if_exists=True)
-    there = [direction.name.lower() for direction in study.directions]
+    with _read(name):
+        study = optuna.create_study(storage=kept, study_name=name, directions=directions, load_if_exists=True)
+        there = [direction.name.lower() for direction in study.directions]
     if there != directions:
         raise ConfigError(
             "hydra.sweeper.study_name",
