@@ -80,7 +80,8 @@ class CheckedSweeper(BasicSweeper):
         HydraConfig.instance().set_config(self.config)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "multirun.yaml").write_text(secrets.masked(OmegaConf.to_yaml(self.config)))
+        shown = secrets.without(OmegaConf.to_container(self.config, resolve=False))
+        (folder / "multirun.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(shown)))
         found: list[Any] = []
         name = str(self.config.hydra.runtime.choices["hydra/launcher"])
         values: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)

@@ -5,12 +5,11 @@ import dataclasses
 import re
 from typing import Any
 
-import yaml
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import guard, secrets, typed, vocabulary
+from runner import guard, recorded_settings, secrets, typed, vocabulary
 from runner.context import Context
 from runner.errors import ConfigError, Problems, did_you_mean, each
 from runner.explained import COMPONENTS as COMPONENTS
@@ -38,6 +37,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     assert isinstance(made, Settings)
     _leave_presets_out(config, made, overrides)
     typed.check(made, Settings)
+    secrets.learn(dataclasses.asdict(made))
     return made
 
 
@@ -74,8 +74,8 @@ def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
     """What a command is told beside its settings; without secrets."""
     plain = OmegaConf.to_container(config, resolve=True)
     shown = secrets.without(plain)
-    text = OmegaConf.to_yaml(config, resolve=True) if shown == plain else yaml.safe_dump(shown, sort_keys=False)
-    return Context(str(study) if study else "runner", text, [secrets.masked(word) for word in overrides])
+    text = recorded_settings.write(shown)
+    return Context(str(study) if study else "runner", text, [secrets.word(word) for word in overrides])
 
 
 def left_over(config: DictConfig, overrides: list[str]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from runner import exports, ready
+from runner import artifacts, exports, ready
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,7 +66,7 @@ def log(client: "MlflowClient", run_id: str, run: "Run") -> str:
         model_type="torch",
         tags={"runner.checkpoint": CHECKPOINT, "runner.step": str(run.best.step)},
     )
-    client.log_model_artifacts(logged.model_id, str(place))
+    artifacts.put_model(client, logged, place)
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=run.best.step)])
     client.set_tag(run_id, "runner.logged_model", logged.model_uri)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner import marks, secrets
+
 #: One thing to deliver: {"points": [[key, value, milliseconds, step], ...]}, {"params": {}}, {"end": status, ...} or
 #: {"files": id, "from": folder, "to": artifact folder, "tags": {}}; the tags are written after the files.
 Entry = dict[str, Any]
@@ -142,8 +144,10 @@ def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
     """The spool of a run that begins."""
     spool = take(place(uri) / run_id)
     assert spool is not None, "nobody else knows this run yet"
-    # A local store is named by its file alone, so that the folder with both of them can be moved.
-    spool.header = {"uri": f"sqlite:///{Path(uri).name}" if uri.startswith("sqlite:///") else uri, "process": process}
+    # A local store is named by its file alone, so that the folder with both of them can be moved. A password is not
+    # written down; `runner sync` takes it from where it was taken from now.
+    shown = f"sqlite:///{Path(uri).name}" if uri.startswith("sqlite:///") else secrets.masked_uri(uri)
+    spool.header = {"uri": shown, "process": process, "mark": marks.mark(run_id, shown, process)}
     _replace(spool.folder / "header.json", json.dumps(spool.header))
     return spool
 
@@ -163,6 +167,19 @@ def take(folder: Path) -> Spool | None:
         spool.header = json.loads((folder / "header.json").read_text())
     spool.size = max((end for _, end in spool.entries(0)), default=0)
     return spool
+
+
+def is_ours(spool: Spool) -> bool:
+    """Whether a process of this user's has written the header, and for this run."""
+    told = spool.header
+    return marks.is_ours(told.get("mark"), spool.run_id, told.get("uri"), told.get("process"))
+
+
+def sync(spool: Spool) -> str:
+    """The command that delivers it."""
+    uri = str(spool.header["uri"])
+    known = uri.startswith("sqlite:///") or (is_ours(spool) and secrets.MASK not in uri)
+    return "runner sync" if known else f"runner sync tracking.uri={uri}"
 
 
 def store_of(spool: Spool) -> str:

@@ -5,10 +5,10 @@ import logging
 import os
 import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from runner import durable
+from runner import artifacts, durable, record_reading, secrets
 from runner.lookup import ConfigError
 
 if TYPE_CHECKING:
@@ -43,44 +43,30 @@ def open_store(uri: str) -> "MlflowClient":
 
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
     """The files of `folder` as artifacts in `place`. On a local disk each checkpoint's is whole or not there."""
-    here = _local(client, run_id) if place else None
+    if place is not None:
+        record_reading.place(place, "a place of artifacts")
+    repository, here = artifacts.repository(client, run_id, writes=True), artifacts.local(client, run_id)
+    if here is not None:
+        files = [path for path in folder.rglob("*") if not path.is_dir()]
+        artifacts.refuse_links(here, [PurePosixPath(place or "", path.relative_to(folder)) for path in files])
     if here is None or place is None:
-        client.log_artifacts(run_id, str(folder), place)
+        repository.log_artifacts(str(folder), place)
     else:
         durable.publish(sorted(folder.iterdir()), here / place)
 
 
 def delete(client: "MlflowClient", run_id: str, place: str) -> None:
     """Delete the artifacts in `place`, if this kind of store can."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
+    record_reading.place(place, "a place of artifacts")
+    repository, here = artifacts.repository(client, run_id, writes=True), artifacts.local(client, run_id)
+    if here is not None:
+        artifacts.refuse_links(here, [PurePosixPath(place)])
     with contextlib.suppress(NotImplementedError):
-        get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri).delete_artifacts(place)
+        repository.delete_artifacts(place)
 
 
 #: SQLite file -> (inode, client): every job of a sweep opens the store that the one before has opened.
 _clients: dict[Path, tuple[int, "MlflowClient"]] = {}
-#: Runs whose places are remembered: many are open at once where models are trained together.
-REMEMBERED = 1000
-#: Run id -> where its artifacts are, of the newest runs of this process: asking the store takes its time.
-_artifact_uris: dict[str, str] = {}
-
-
-def know(run_id: str, artifact_uri: str) -> None:
-    """Remember where a run's artifacts are."""
-    if len(_artifact_uris) >= REMEMBERED:
-        _artifact_uris.clear()
-    _artifact_uris[run_id] = artifact_uri
-
-
-def _local(client: "MlflowClient", run_id: str) -> Path | None:
-    """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    if run_id not in _artifact_uris:
-        know(run_id, client.get_run(run_id).info.artifact_uri)
-    uri = _artifact_uris[run_id]
-    return Path(local_file_uri_to_path(uri)) if uri.startswith(("file:", "/")) else None
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -109,6 +95,7 @@ def experiment(client: "MlflowClient", uri: str, name: str) -> str:
     """The experiment's id. A local store keeps artifacts beside itself, whatever directory a later reader is in."""
     from mlflow.exceptions import MlflowException
 
+    name = secrets.masked(name)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -119,6 +106,7 @@ def experiment(client: "MlflowClient", uri: str, name: str) -> str:
                 raise
     if found.lifecycle_stage != "active":
         raise ConfigError("tracking.experiment", f"{name!r} was deleted from this store; restore it, or name another")
+    artifacts.check(found.artifact_location, client.tracking_uri, writes=True)
     return str(found.experiment_id)
 
 
@@ -154,18 +142,18 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
     except MlflowException as error:
         raise ConfigError("tracking.uri", f"{uri!r} does not answer: {first_line(error)}") from error
     names = {e.experiment_id: e.name for e in client.search_experiments()}
-    ids = [i for i, name in names.items() if experiment is None or name == experiment]
+    ids = [i for i, name in names.items() if experiment is None or name == secrets.masked(experiment)]
     if not ids:
         return []
     found = client.search_runs(ids, max_results=most, order_by=["attributes.start_time DESC"])
     return [
         Row(
-            run.info.run_id,
-            run.info.run_name,
+            str(run.info.run_id),
+            str(run.info.run_name or ""),
             names[run.info.experiment_id],
-            run.info.status,
-            run.info.start_time / 1000,
-            None if run.info.end_time is None else (run.info.end_time - run.info.start_time) / 1000,
+            record_reading.line(run.info.status),
+            started := record_reading.number(run.info.start_time, 0.0) / 1000,
+            None if run.info.end_time is None else record_reading.number(run.info.end_time, 0.0) / 1000 - started,
             dict(run.data.metrics),
         )
         for run in found

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import entries, reconcile, stores
+from runner import entries, reconcile, spool, stores
 from runner.delivery import CHUNK, Delivery
 from runner.entries import End, Noted
 from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
@@ -114,7 +114,7 @@ class Tracker:
         why = stores.first_line(self._silent or Exception())
         return (
             f"run {self.run_id} is {status}, but the store does not know all of it: {why}\n"
-            f"the rest is kept in {self._spool.folder}; to deliver it, in this directory: runner sync"
+            f"the rest is kept in {self._spool.folder}; to deliver it, in this directory: {spool.sync(self._spool)}"
         )
 
     def _send(self) -> None:

@@ -1,13 +1,12 @@
 """An MLflow run around a block: made or continued before it, ended with the truth after it."""
 
 import contextlib
-import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import liveness, reconcile, secrets, spool, stores
+from runner import artifacts, liveness, reconcile, record_reading, secrets, spool, stores
 from runner.events import Kept
 from runner.lookup import ConfigError
 from runner.settling import settle
@@ -48,7 +47,7 @@ def recording(
         params = {key: value for key, value in params.items() if key not in recorded.params}
         tags = recorded.tags
         for name in ("last", "best"):
-            tracker.checkpoints[name] = json.loads(tags.get(f"checkpoint.{name}.kept", "[]"))
+            tracker.checkpoints[name] = record_reading.checkpoints(tags, name)
     try:
         tracker.begin(params, files)
         yield tracker
@@ -87,22 +86,37 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         spool.place(uri).mkdir(parents=True, exist_ok=True)
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
-        run = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=run_name)
-        stores.know(run.info.run_id, run.info.artifact_uri)
+        name = None if run_name is None else secrets.masked(run_name)
+        run = client.create_run(stores.experiment(client, uri, experiment), tags=tags, run_name=name)
+        _check_answer(client, run)
     except (MlflowException, OSError) as error:
-        raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.first_line(error)}") from error
+        raise ConfigError(
+            "tracking.uri", f"no run can be made in {secrets.masked_uri(uri)!r}: {stores.first_line(error)}"
+        ) from error
     return spool.create(uri, run.info.run_id, liveness.process())
+
+
+def _check_answer(client: "MlflowClient", run: "Run") -> None:
+    """Raise ConfigError for a new run that has no proper id, or whose artifacts may not be where its store says."""
+    try:
+        artifacts.know(client, run.info.run_id, run.info.artifact_uri)
+        artifacts.repository(client, run.info.run_id, writes=True)
+    except ConfigError:
+        with contextlib.suppress(Exception):  # what is refused here is told; the store may be as wrong in this
+            client.set_terminated(run.info.run_id, "FAILED")
+        raise
 
 
 def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str]) -> Spool:
     """Take the run over. What an earlier process has left in a spool here is delivered first."""
     from mlflow.exceptions import MlflowException
 
-    folder = spool.place(uri) / run_id
+    folder = spool.place(uri) / record_reading.run_id(run_id)
     try:
         _refuse_live(client.get_run(run_id))
+        artifacts.repository(client, run_id, writes=True)
         if folder.exists():
-            left = settle(folder)
+            left = settle(folder, named=[uri])
             if left.left:
                 raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
         with reconcile.changing():

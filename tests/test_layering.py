@@ -28,7 +28,7 @@ FLOORS = [
     ["ready", "exports"],
     ["recorded_code"],
     ["recall", "drift"],
-    ["tracking", "tracker", "settling", "delivery", "reconcile", "stores", "bulk"],
+    ["tracking", "tracker", "settling", "delivery", "reconcile", "stores", "artifacts", "spool_check", "bulk"],
     ["prepare"],
     ["checks", "schema"],
     ["rehearsal"],
@@ -49,12 +49,12 @@ FLOORS = [
     ["host", "again", "predicted"],
     ["kept"],
     ["data"],
-    ["words", "keys", "limit", "outputs", "pruners"],
+    ["words", "keys", "limit", "outputs", "pruners", "record_reading", "recorded_settings"],
     ["randomness", "lookup", "ranges", "uris", "typed", "conventions"],
     ["signatures", "origins", "signals", "spool", "ranks"],
     ["secrets"],
-    ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness", "pipes", "cores"],
+    ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory", "resolvers"],
+    ["durable", "liveness", "pipes", "cores", "marks"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -88,11 +88,13 @@ KNOWS = {
         "sweeps",
         "frozen",
         "merging",
+        "recorded_settings",
+        "resolvers",
         "vocabulary",
         "advice",
         "hydra_plugins",
     },
-    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "logged_model"},
+    "mlflow": {"tracking", "stores", "artifacts", "settling", "delivery", "reconcile", "bulk", "logged_model"},
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
 }
@@ -136,6 +138,10 @@ LIGHT = [
     "garbage",
     "outputs",
     "spool",
+    "record_reading",
+    "recorded_settings",
+    "resolvers",
+    "marks",
 ]
 
 

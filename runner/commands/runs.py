@@ -60,10 +60,18 @@ def _cells(row: "Row") -> dict[str, str]:
         "name": _one_line(row.name),
         "experiment": _one_line(row.experiment),
         "status": row.status,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.started)),
+        "started": _at(row.started),
         "took": "" if row.seconds is None else f"{row.seconds:.1f} s",
         "results": screen.figures(last),
     }
+
+
+def _at(seconds: float) -> str:
+    """The local time; nothing for a time that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return ""
 
 
 def _one_line(text: str) -> str:
