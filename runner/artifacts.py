@@ -54,9 +54,26 @@ def local(client: "MlflowClient", run_id: str) -> Path | None:
 
 def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
     """A local copy of the artifact `name` in `folder`; of artifacts on this machine the file itself."""
+    from mlflow.exceptions import MlflowException
+
     record_reading.place(name, "the name of an artifact")
     here = local(client, run_id)
-    return here / name if here is not None else Path(repository(client, run_id).download_artifacts(name, folder))
+    try:
+        return here / name if here is not None else Path(repository(client, run_id).download_artifacts(name, folder))
+    except MlflowException as error:
+        raise _unread(run_id, name, error) from error
+
+
+def has(client: "MlflowClient", run_id: str, name: str) -> bool:
+    """Whether the run has an artifact of this name."""
+    from mlflow.exceptions import MlflowException
+
+    parent = str(PurePosixPath(name).parent)
+    try:
+        there = repository(client, run_id).list_artifacts(None if parent == "." else parent)
+    except MlflowException as error:
+        raise _unread(run_id, name, error) from error
+    return any(PurePosixPath(found.path).name == PurePosixPath(name).name for found in there)
 
 
 def put_model(client: "MlflowClient", model: Any, folder: Path) -> None:
@@ -84,9 +101,7 @@ def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
     elif scheme == "dbfs" and not store.startswith("databricks"):
         raise ConfigError(KEY, f"{told}, which may be a folder of this machine; only Databricks may name it")
     elif scheme in _INDIRECT or scheme not in _schemes():
-        raise ConfigError(
-            KEY, f"{told}, which is no place of artifacts; expected one such as s3:// or mlflow-artifacts:/"
-        )
+        raise ConfigError(KEY, f"{told}, which is no place of artifacts; expected s3:// or mlflow-artifacts:/")
 
 
 def refuse_links(root: Path, names: list[PurePosixPath]) -> None:
@@ -94,9 +109,12 @@ def refuse_links(root: Path, names: list[PurePosixPath]) -> None:
     real = root.resolve()
     for name in names:
         if root.joinpath(name).is_symlink() or root.joinpath(name.parent).resolve() != real / name.parent:
-            raise ConfigError(
-                KEY, f"{root / name} is, or is in, a symbolic link, and would be written elsewhere; remove it"
-            )
+            raise ConfigError(KEY, f"{root / name} is in a symbolic link, and would be written elsewhere; remove it")
+
+
+def _unread(run_id: str, name: str, error: Exception) -> ConfigError:
+    why = record_reading.cut(str(error).strip().split("\n")[0], 200)
+    return ConfigError("", f"{name} of run {run_id} cannot be read from its store: {why}")
 
 
 def _uri(client: "MlflowClient", run_id: str) -> str:
@@ -114,9 +132,7 @@ def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
     except (OSError, RuntimeError, ValueError):
         raise ConfigError(KEY, f"{told}, which no file system has") from None
     if owner and real.parts[-2:] != (owner, "artifacts"):
-        raise ConfigError(
-            KEY, f"{told}, which is not a folder of {owner} alone; expected one that ends in {owner}/artifacts"
-        )
+        raise ConfigError(KEY, f"{told}, no folder of its own; expected one that ends in {owner}/artifacts")
     beside = _file(store)
     folders = [*_named(), *([Path.cwd()] if "://" in store and _scheme(store) not in ("http", "https") else [])]
     if beside is None:

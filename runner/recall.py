@@ -253,9 +253,7 @@ def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
 
 def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
     """A local copy; of a local store the file itself."""
-    parent, _, last = name.rpartition("/")
-    there = artifacts.repository(client, run_id).list_artifacts(parent or None)
-    if not any(Path(found.path).name == last for found in there):
+    if not artifacts.has(client, run_id, name):
         status = client.get_run(run_id).info.status
         raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")
     return artifacts.fetch(client, run_id, name, folder)

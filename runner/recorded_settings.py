@@ -6,6 +6,7 @@ limits of a file, the resolvers that a file may use, the types of the schema.
 
 import dataclasses
 import re
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -23,24 +24,25 @@ _OPEN = ("data", "model", "loss", "optimizer", "scheduler")
 
 def read(text: str, name: str) -> Settings:
     """The settings. name: what to call the text. Raises ConfigError for what a file would be refused for."""
-    if len(text.encode()) > limits.BYTES:
-        raise ConfigError(name, f"the file has more than {limits.BYTES:,} bytes; expected at most that")
+    limits.check_size(len(text.encode()), name)
     limits.check_text(text, name)
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    values = yaml.load(text, Loader=_loader())
+    if not values:
+        raise ConfigError(name, "the file holds no configuration; the record is damaged")
+    made(values)
+    layers = _taken_out(values, text)
     try:
         with resolvers.restricted():
-            given = OmegaConf.create(text)
-            if not isinstance(given, DictConfig) or not given:
-                raise ConfigError(name, "the file holds no configuration; the record is damaged")
-            made(OmegaConf.to_container(given))  # type: ignore[arg-type]
-            config = OmegaConf.merge(schema(), given)
+            config = OmegaConf.merge(schema(), values)
             _refuse_missing(config)
             found = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise _explained(error, name) from None
     assert isinstance(found, Settings)
+    found.model.layers = found.model.layers if layers is None else layers
     typed.check(found, Settings)
     return found
 
@@ -80,6 +82,16 @@ def escaped(value: Any) -> Any:
     return value
 
 
+def _taken_out(values: dict[str, Any], text: str) -> Any:
+    """Layers that refer to nothing, which may hold 100,000 weights: OmegaConf takes half a minute for so many."""
+    model = values.get("model")
+    if "${" in text or "???" in text or not isinstance(model, dict) or model.get("layers") is None:
+        return None
+    layers = model["layers"]
+    values["model"] = {key: value for key, value in model.items() if key != "layers"}
+    return layers
+
+
 def _refuse_missing(config: Any) -> None:
     from omegaconf import OmegaConf
 
@@ -90,11 +102,9 @@ def _refuse_missing(config: Any) -> None:
 
 
 def _explained(error: Exception, name: str) -> ConfigError:
-    below = error.__cause__ or error.__context__
-    if isinstance(below, ConfigError):
-        return below
-    key, message = getattr(error, "full_key", None), str(getattr(error, "msg", None) or error)
-    return ConfigError(str(key or name), f"{message.splitlines()[0]} (in {name})")
+    key, message = getattr(error, "full_key", None), str(getattr(error, "msg", None) or error).splitlines()[0]
+    message = re.sub(r"^\w+ raised while resolving interpolation: ", "", message)
+    return ConfigError(str(key or name), f"{message} (in {name})")
 
 
 def _dumped(config: dict[str, Any], flow: bool | None) -> str:
@@ -102,17 +112,30 @@ def _dumped(config: dict[str, Any], flow: bool | None) -> str:
     return str(yaml.dump(shown, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow))
 
 
+@cache
 def _dumper() -> Any:
     """YAML's, in C where it is there, which quotes what a file's reader would take for a number."""
-    if not _dumpers:
-        base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-        made: Any = type("Dumper", (base,), {"ignore_aliases": lambda self, data: True})
-        made.add_representer(str, _represented)
-        _dumpers.append(made)
-    return _dumpers[0]
+    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper: Any = type("Dumper", (base,), {"ignore_aliases": lambda self, data: True})
+    dumper.add_representer(str, _represented)
+    return dumper
 
 
-_dumpers: list[Any] = []
+@cache
+def _loader() -> Any:
+    """YAML's, in C where it is there, that takes for a number what the reader of files does, and no word for a date."""
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    known = {
+        first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+        for first, forms in base.yaml_implicit_resolvers.items()
+    }
+    loader: Any = type("Loader", (base,), {"yaml_implicit_resolvers": known})
+    loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
+    return loader
+
+
+#: A number to the reader of files alone: without a point, or without a sign after the e.
+_EXPONENT = re.compile(r"[-+]?[0-9]+(_[0-9]+)*(\.[0-9_]*)?[eE][-+]?[0-9]+$")
 #: Numbers to the reader of files, which PyYAML's own reader takes for words: `1e5`, `1_0.5e3`, `+.1e+5`.
 _NUMBER = re.compile(r"[-+]?(\.?[0-9][0-9_.]*([eE][-+]?[0-9]+)?|\.(inf|nan))", re.IGNORECASE)
 
