@@ -17,7 +17,6 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The key by which a spool is known to be one's own is in a user's home, which tests leave alone.
 os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="runner-tests-")
-atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 import torch
 
@@ -26,6 +25,8 @@ from runner.lookup import use_folder
 from runner.prepare import prepare
 from runner.run import Run
 from runner.settings import Checkpoint, Model, Settings, Trainer
+
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -127,7 +127,8 @@ def test_a_listing_with_other_places_writes_nowhere_else(path: str, stranger: St
         recall.state(stranger.uri, RUN, [])
     with pytest.raises(ConfigError):
         recall.text(stranger.uri, RUN, "config.yaml")
-    assert not list(tmp_path.rglob("escaped")) and not Path("/tmp/escaped").exists()
+    assert not list(tmp_path.rglob("escaped"))
+    assert not Path("/tmp/escaped").exists()
 
 
 # A store on this machine
@@ -149,7 +150,7 @@ def test_a_local_store_names_no_folder_that_is_not_the_runs(store: str, home: Pa
     run_id = recorded(store)
     told(store, f"UPDATE runs SET artifact_uri = 'file://{home}'")
     for act in (lambda: train(store, run_id), lambda: recall.text(store, run_id, "config.yaml")):
-        with pytest.raises(ConfigError, match="no folder of its own|not a folder of"):
+        with pytest.raises(ConfigError, match="no folder of its own"):
             act()
     assert untouched(home)
 
@@ -169,7 +170,7 @@ def test_a_local_store_is_read_elsewhere_and_written_beside_itself_alone(
     beside.mkdir()
     for suffix in ("", "-wal", "-shm"):
         if Path(f"{elsewhere}{suffix}").exists():
-            os.rename(f"{elsewhere}{suffix}", f"{beside / 'mlflow.db'}{suffix}")
+            Path(f"{elsewhere}{suffix}").rename(beside / f"mlflow.db{suffix}")
     store = f"sqlite:///{beside / 'mlflow.db'}"
     told(store, f"UPDATE runs SET artifact_uri = 'file://{there}'")
     assert recall.text(store, run_id, "config.yaml") == "seed: 5\n"
