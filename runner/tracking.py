@@ -120,7 +120,10 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
             if left.left:
                 raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
         with reconcile.changing():
-            _refuse_live(client.get_run(run_id))
+            run = client.get_run(run_id)
+            _refuse_live(run)
+            for name in ("last", "best"):  # damaged tags are refused before the run is taken over
+                record_reading.checkpoints(run.data.tags, name)
             client.log_batch(run_id, tags=_tags({**tags, **reconcile.tags()}))
             client.update_run(run_id, status="RUNNING")
     except MlflowException as error:

@@ -184,39 +184,34 @@ def test_a_local_store_is_read_elsewhere_and_written_beside_itself_alone(
     assert (there / "code/experiments/x.py").exists()
 
 
-@pytest.mark.parametrize("link", ["config.yaml", "code", "code/experiments", "checkpoints"])
-def test_a_link_among_artifacts_leads_no_file_elsewhere(link: str, store: str, home: Path, tmp_path: Path) -> None:
-    run_id = recorded(store)
+def test_a_link_among_artifacts_leads_no_file_elsewhere(store: str, home: Path, tmp_path: Path) -> None:
+    run_id, client = recorded(store), stores.open_store(store)
     [found] = tmp_path.glob(f"mlruns/*/{run_id}/artifacts")
-    target = found / link
-    if target.is_dir():
-        shutil.rmtree(target)
-    target.unlink(missing_ok=True)
-    target.symlink_to(home / "config.yaml" if link == "config.yaml" else home)
-    client = stores.open_store(store)
-    folder = tmp_path / "more"
-    folder.mkdir()
-    for name in ("config.yaml", "code/experiments/x.py"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text("other")
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    (flat / "a.pt").write_text("other")
-    with pytest.raises(ConfigError, match="symbolic link"):
-        stores.put(client, run_id, *((flat, "checkpoints/last-1") if link == "checkpoints" else (folder, None)))
+    more = tmp_path / "more"
+    for name in ("config.yaml", "code/experiments/x.py", "flat/a.pt"):
+        (more / name).parent.mkdir(parents=True, exist_ok=True)
+        (more / name).write_text("other")
+    for link in ("config.yaml", "code/experiments", "code", "checkpoints"):
+        target = found / link
+        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+        target.symlink_to(home / "config.yaml" if link == "config.yaml" else home)
+        goal = (more / "flat", "checkpoints/last-1") if link == "checkpoints" else (more, None)
+        with pytest.raises(ConfigError, match="symbolic link"):
+            stores.put(
+                client, run_id, *((more / "flat", "checkpoints/last-1") if link == "checkpoints" else (more, None))
+            )
+        target.unlink()
     assert untouched(home)
 
 
-@pytest.mark.parametrize("place", ["../../../home", "/", "..", ".", "", "checkpoints/../../../../home", "a\\b", "a//b"])
-def test_nothing_outside_of_a_run_is_deleted_or_written(place: str, store: str, home: Path, tmp_path: Path) -> None:
+def test_nothing_outside_of_a_run_is_deleted_or_written(store: str, home: Path, tmp_path: Path) -> None:
     run_id, client = recorded(store), stores.open_store(store)
-    (tmp_path / "x").mkdir()
-    for act in (
-        lambda: stores.delete(client, run_id, place),
-        lambda: stores.put(client, run_id, tmp_path / "x", place),
-    ):
-        with pytest.raises(ConfigError, match="expected a path within the run's artifacts"):
-            act()
+    files = tmp_path / "x"
+    files.mkdir()
+    for place in ("../../../home", "/", "..", ".", "", "checkpoints/../../../../home", "a\\b", "a//b", "a\0b"):
+        for act in (stores.delete, lambda client, run_id, place: stores.put(client, run_id, files, place)):
+            with pytest.raises(ConfigError, match="expected a path within the run's artifacts"):
+                act(client, run_id, place)
     assert untouched(home)
 
 
