@@ -17,7 +17,7 @@ class Stranger:
         self.tags: dict[str, str] = {}
         self.listing: dict[str, list[dict[str, Any]]] = {}  # folder of artifacts -> what is in it
         self.files: dict[str, bytes] = {}  # the end of a path -> content
-        self.status = "RUNNING"
+        self.status, self.away = "RUNNING", False
         self.heard: list[str] = []  # method, path and body of each request
         stranger = self
 
@@ -27,6 +27,9 @@ class Stranger:
 
             def do(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode("utf-8", "replace")
+                if stranger.away:
+                    self.close_connection = True
+                    return
                 stranger.heard.append(f"{self.command} {self.path} {dict(self.headers)} {body}")
                 answer = stranger.answer(self.command, self.path, body)
                 self.send_response(200)

@@ -197,9 +197,7 @@ def test_a_link_among_artifacts_leads_no_file_elsewhere(store: str, home: Path, 
         target.symlink_to(home / "config.yaml" if link == "config.yaml" else home)
         goal = (more / "flat", "checkpoints/last-1") if link == "checkpoints" else (more, None)
         with pytest.raises(ConfigError, match="symbolic link"):
-            stores.put(
-                client, run_id, *((more / "flat", "checkpoints/last-1") if link == "checkpoints" else (more, None))
-            )
+            stores.put(client, run_id, *goal)
         target.unlink()
     assert untouched(home)
 
