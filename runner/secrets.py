@@ -31,12 +31,12 @@ _WHOLE = re.compile(r"[a-z][a-z0-9+.\-]*://[^/]*:(?!\d+(?:/|$))[^@]*@", re.IGNOR
 _QUERY = re.compile(r"(?P<key>[?&;](?:sig|signature|key|x-amz-[a-z\-]+)=)[^&\s'\"#;]+", re.IGNORECASE)
 #: `Authorization: Basic ...` and `Bearer ...`, of which the scheme is no secret.
 _HEADER = re.compile(
-    r"(?P<key>authorization['\"]?\s*[=:]\s*['\"]?)(?:(?:basic|bearer|digest|token)\s+)?[^\s'\",}]+", re.IGNORECASE
+    r"(?P<key>authorization['\"]?[ ]*[=:][ ]*['\"]?)(?:(?:basic|bearer|digest|token)\s+)?[^\s'\",}]+", re.IGNORECASE
 )
 _BEARER = re.compile(r"(?P<key>\bbearer\s+)(?=\S*[0-9._])[\w\-.~+/]{6,}=*", re.IGNORECASE)
 #: `Password=my word;` of a connection string: spaces belong to it.
-_CONNECTION = re.compile(rf"(?P<key>(?<![\w\-])[\w ]*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n=]+(?=;)", re.IGNORECASE)
-_LAST = re.compile(rf"(?P<key>;\s*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n]+", re.IGNORECASE)
+_CONNECTION = re.compile(rf"(?P<key>(?<![\w\-])[\w \-]*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n=]+(?=;)", re.IGNORECASE)
+_LAST = re.compile(rf"(?P<key>;\s*[\w\-]*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n]+", re.IGNORECASE)
 #: `'password=my word'`, as a shell's words are quoted.
 _WORD = re.compile(
     rf"(?P<quote>['\"])(?P<key>[+~]{{0,2}}[\w.\-]*(?:{_END})=)(?P<value>[^'\"\n]+)(?P=quote)", re.IGNORECASE
@@ -76,9 +76,9 @@ def masked(text: str) -> str:
     for form in (_HEADER, _BEARER, _QUERY):
         text = form.sub(rf"\g<key>{MASK}", text)
     text = _BLOCK.sub(_block, text)
-    text = _WORD.sub(rf"\g<quote>\g<key>{MASK}\g<quote>", text)
+    text = _WORD.sub(_hidden, text)
     if ";" in text:
-        text = _LAST.sub(rf"\g<key>{MASK}", _CONNECTION.sub(rf"\g<key>{MASK}", text))
+        text = _LAST.sub(_hidden, _CONNECTION.sub(_hidden, text))
     return _PAIR.sub(_pair, text)
 
 
@@ -169,7 +169,14 @@ def _pair(found: re.Match[str]) -> str:
     return f"{key}{found['is']}{quote}{MASK}{quote}"
 
 
+def _hidden(found: re.Match[str]) -> str:
+    quote = found.groupdict().get("quote", "")
+    return f"{quote}{found['key']}{MASK}{quote}" if is_secret(found["key"].rstrip("= ")) else found[0]
+
+
 def _block(found: re.Match[str]) -> str:
+    if not is_secret(found["key"].strip("'\":")):
+        return found[0]
     lines = [re.sub(r"\S.*", MASK, line) for line in found["lines"].splitlines()]
     return "\n".join([found["indent"] + found["key"], *lines]) + ("\n" if found["lines"].endswith("\n") else "")
 
