@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from runner import record_reading
 from runner.errors import ConfigError
@@ -97,7 +97,10 @@ def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
         _check_folder(uri, store, owner, writes)
     elif scheme in _HOSTS:
         if not _is_host_of(uri, store):
-            raise ConfigError(KEY, f"{told}, on another host than itself; nothing is sent there")
+            raise ConfigError(
+                KEY,
+                f"{told}, on another host than itself; nothing is sent there; if it is yours, allow it: RUNNER_PLACES={scheme}://HOST",
+            )
     elif scheme == "dbfs" and not store.startswith("databricks"):
         raise ConfigError(KEY, f"{told}, which may be a folder of this machine; only Databricks may name it")
     elif scheme in _INDIRECT or scheme not in _schemes():
@@ -152,8 +155,12 @@ def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
 
 def _named() -> list[Path]:
     """Folders that the person allows."""
-    places = [place.strip() for place in os.environ.get("RUNNER_PLACES", "").split(",")]
-    return [Path(place).expanduser() for place in places if place and "://" not in place]
+    return [Path(place).expanduser() for place in _places() if "://" not in place]
+
+
+def _places() -> list[str]:
+    """Servers and folders that the person allows."""
+    return [place.strip() for place in os.environ.get("RUNNER_PLACES", "").split(",") if place.strip()]
 
 
 def _scheme(uri: str) -> str:
@@ -180,13 +187,23 @@ def _file(store: str) -> Path | None:
 def _is_host_of(uri: str, store: str) -> bool:
     """Whether both are on one host; `mlflow-artifacts:/` without a host is on the server's own."""
     try:
-        one, other = urlsplit(uri), urlsplit(store)
+        one = urlsplit(uri)
         if one.scheme == "mlflow-artifacts" and not one.netloc:
             return True
-        ports = one.port == other.port or one.scheme in ("ftp", "sftp")
-        return bool(one.hostname) and one.hostname == other.hostname and ports
+        servers = [urlsplit(server) for server in (store, *_places()) if "://" in server]
+        return bool(one.hostname) and any(
+            one.hostname == server.hostname and _is_port(one, server) for server in servers
+        )
     except ValueError:
         return False
+
+
+def _is_port(one: SplitResult, server: SplitResult) -> bool:
+    """Whether both mean the same port; `mlflow-artifacts` goes by the server's scheme, and files by their own port."""
+    usual = {"http": 80, "https": 443}
+    scheme = server.scheme if one.scheme == "mlflow-artifacts" else one.scheme
+    port = one.port or usual.get(scheme)
+    return one.scheme in ("ftp", "sftp") or port == (server.port or usual.get(server.scheme))
 
 
 def _schemes() -> set[str]:

@@ -116,7 +116,7 @@ def _check_source(entry: dict[str, Any], name: str) -> None:
     if not source.exists() or _is_ours(source):
         return
     spool = Path(name.partition(" of ")[2]).parent
-    if not (spool / "files" / str(entry["files"])).is_dir():
+    if entry["move"] or not (spool / "files" / str(entry["files"])).is_dir():  # what is moved is removed there
         raise ConfigError(
             "",
             f"{name} names files outside of the spool, in {record_reading.cut(entry['from'], 200)!r}, which no run of"

@@ -150,7 +150,7 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
         Row(
             str(run.info.run_id),
             str(run.info.run_name or ""),
-            names[run.info.experiment_id],
+            names.get(run.info.experiment_id, ""),
             record_reading.line(run.info.status),
             started := record_reading.number(run.info.start_time, 0.0) / 1000,
             None if run.info.end_time is None else record_reading.number(run.info.end_time, 0.0) / 1000 - started,

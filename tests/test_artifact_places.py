@@ -105,6 +105,18 @@ def test_a_person_may_allow_a_folder_that_a_server_names(
     assert (home / "config.yaml").read_text() == "my own"
 
 
+def test_a_person_may_allow_another_server_of_artifacts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for uri in ("http://files:80/x", "mlflow-artifacts://files/x", "http://files/x"):
+        with pytest.raises(ConfigError, match="RUNNER_PLACES="):
+            artifacts.check(uri, "http://host:5000")
+        artifacts.check(uri, "http://files")
+        with monkeypatch.context() as environment:
+            environment.setenv("RUNNER_PLACES", "http://files")
+            artifacts.check(uri, "http://host:5000")
+    artifacts.check("s3://bucket/x", "http://host:5000")
+    artifacts.check("dbfs:/x", "databricks")
+
+
 @pytest.mark.parametrize("run_id", ["../../home", "/etc", "", "a b", ".", "x" * 300, "a\nb", "a'b"])
 def test_a_run_id_is_no_path(run_id: str, stranger: Stranger, home: Path, tmp_path: Path) -> None:
     stranger.run_id = run_id

@@ -1,16 +1,30 @@
 """What counts as a secret by its key or its form, wherever it is written or printed, and what only sounds like one."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from runner import composed, drift, environment, secrets, stores, tracking
+from runner import (
+    build,
+    composed,
+    drift,
+    environment,
+    lookup,
+    losses,
+    scheduling,
+    secrets,
+    specs,
+    stores,
+    tracking,
+)
 from runner.commands import resume
 from runner.errors import ConfigError
 from runner.events import Step
-from runner.settings import Settings, Tracking
+from runner.metrics import METRIC
+from runner.settings import Checkpoint, Settings, Sweep, Tracking, Trainer
 from runner.sweep.manifest import Job, Manifest, complete, read
 from tests import command, composing
 
@@ -101,6 +115,16 @@ def test_a_key_that_only_sounds_like_one_hides_nothing(key: str) -> None:
 def test_a_secret_is_known_by_its_form(text: str, shown: str) -> None:
     assert secrets.masked(text) == shown
     assert secrets.masked(shown) == shown, "and what is masked stays as it is"
+
+
+def test_no_argument_of_a_layer_a_loss_or_a_metric_is_a_secret() -> None:
+    kinds = (specs.LAYER, losses.LOSS, build.OPTIMIZER, scheduling.SCHEDULER, build.DATA, METRIC)
+    found = {p for kind in kinds for name in lookup.known(kind) for p in lookup.parameters(lookup.find(name, kind, ""))}
+    found |= {
+        field.name for part in (Settings, Trainer, Checkpoint, Tracking, Sweep) for field in dataclasses.fields(part)
+    }
+    assert len(found) > 300
+    assert sorted(filter(secrets.is_secret, found)) == []
 
 
 def test_a_password_in_digits_is_one_and_a_count_of_tokens_is_none() -> None:

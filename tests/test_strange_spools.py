@@ -181,6 +181,11 @@ def moved(name: str) -> Callable[[Path, Path], None]:
     return act
 
 
+def here(folder: Path, private: Path) -> None:
+    (folder / "files/0").mkdir(parents=True)
+    (folder / "files/0/x").write_text("x")
+
+
 def nothing(folder: Path, private: Path) -> None:
     pass
 
@@ -189,6 +194,7 @@ def nothing(folder: Path, private: Path) -> None:
 HOSTILE: dict[str, tuple[list[Any], Callable[[Path, Path], None]]] = {
     "files elsewhere": ([files(**{"from": "{private}"})], nothing),
     "files elsewhere to be removed": ([files(**{"from": "{private}", "move": True, "to": "checkpoints/x"})], nothing),
+    "files elsewhere that are here too": ([files(**{"from": "{private}", "move": True})], here),
     "files by ..": ([files(**{"from": "{private}/../private"})], nothing),
     "files that look temporary": ([files(**{"from": "/tmp/runner-abcdefgh/../../{private}"})], nothing),
     "a place by ..": ([files(to="../../x")], link("files/0/.x", ".")),

@@ -42,9 +42,9 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     _say(f"run {run_id}, {status}, {steps:,} steps", *recorded_code.use(uri, run_id, code))
     with Signals() as signals:
         again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
-        if TOGETHER in tags:
+        if many := record_reading.line(tags.get(TOGETHER))[:20]:
             _say(
-                f"it was one of {tags[TOGETHER]} that were trained as one program (hydra/launcher=vectorized): alone,"
+                f"it was one of {many} that were trained as one program (hydra/launcher=vectorized): alone,"
                 " other last bits are to be expected, which grow with the steps"
             )
         try:
@@ -67,13 +67,17 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
 
 
 def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, recorded: "Points") -> None:
+    from runner import record_reading
+
     if status in ("RUNNING", "SCHEDULED"):
         raise ConfigError("", f"run {run_id} is {status}; what it will leave cannot be compared yet")
     if not settings.trainer.epochs:
         raise ConfigError("", f"run {run_id} pushed its inputs through and trained nothing; there is nothing to repeat")
     longer = () if settings.scheduler else ("trainer.epochs",)  # a schedule was that of the shorter training at first
     drift = {key.removeprefix("drift."): told for key, told in tags.items() if key.startswith("drift.")}
-    changed = [f"{key}: {told}" for key, told in drift.items() if not key.startswith((*UNSEEN, *longer))]
+    changed = [
+        record_reading.line(f"{key}: {told}") for key, told in drift.items() if not key.startswith((*UNSEEN, *longer))
+    ]
     if changed:
         raise ConfigError(
             "", f"run {run_id} was continued with changes ({'; '.join(changed)}); no one training gives it again"
@@ -120,7 +124,7 @@ def _device(recorded: str) -> str:
     from runner import build
 
     try:
-        return str(build.device(recorded.split()[0]))
+        return str(build.device((recorded.split() or ["auto"])[0]))
     except ConfigError:
         return "auto"
 

@@ -54,9 +54,9 @@ def table(rows: "list[Row]", width: int) -> "Table":
 def _cells(row: "Row") -> dict[str, str]:
     from runner import screen
 
-    last = {k: v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
+    last = {_one_line(k): v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
     return {
-        "run": row.run_id[:8],
+        "run": _one_line(row.run_id)[:8],
         "name": _one_line(row.name),
         "experiment": _one_line(row.experiment),
         "status": row.status,

@@ -43,5 +43,5 @@ class SharedLooks:
         try:
             told = json.loads(line)
             self._looks.add(int(told["job"]), int(told["epoch"]), float(told["value"]))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return  # an empty line, or half of one

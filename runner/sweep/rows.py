@@ -74,7 +74,7 @@ def _from_store(row: Row, run: "Run", metric: str) -> None:
     row.pruned = int(record_reading.number(tags[PRUNED], 0.0)) if PRUNED in tags else None
     began, ended = (record_reading.number(at, 0.0) for at in (run.info.start_time, run.info.end_time))
     row.seconds = ((ended or time.time() * 1000) - began) / 1000
-    row.reason = tags.get("runner.status_reason", "") if row.status in ("FAILED", "KILLED") else ""
+    row.reason = record_reading.line(tags.get("runner.status_reason")) if row.status in ("FAILED", "KILLED") else ""
 
 
 def _from_outcome(row: Row, told: Outcome) -> None:
