@@ -99,7 +99,7 @@ def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
         if not _is_host_of(uri, store):
             raise ConfigError(
                 KEY,
-                f"{told}, on another host than itself; nothing is sent there; if it is yours, allow it: RUNNER_PLACES={scheme}://HOST",
+                f"{told}, on another host than itself; nothing is sent there; if it is yours, allow it: RUNNER_PLACES=http://HOST:PORT",
             )
     elif scheme == "dbfs" and not store.startswith("databricks"):
         raise ConfigError(KEY, f"{told}, which may be a folder of this machine; only Databricks may name it")
