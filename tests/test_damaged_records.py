@@ -239,6 +239,11 @@ MANIFESTS: dict[str, dict[str, Any]] = {
     "no jobs": {"jobs": 5},
     "jobs that are none": {"jobs": [5]},
     "another key": {"more": 1},
+    "no job at all": {"jobs": []},
+    "a search without its sweeper": {"search": {"n_trials": 1}},
+    "a sweeper without its search": {"launcher": ["hydra/sweeper=optuna"]},
+    "another order": {"mode": "up"},
+    "jobs beyond counting": {"numbered": 10**12},
     "a search that is none": {"search": [1]},
 }
 

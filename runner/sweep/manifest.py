@@ -99,6 +99,13 @@ def _check(found: Manifest) -> None:
         raise ConfigError(
             "sweep.resume", f"{NAME} of the sweep has {len(found.jobs):,} jobs; expected at most {JOBS:,}"
         )
+    is_search = "hydra/sweeper=optuna" in found.launcher
+    if (found.search is not None) != is_search or not (found.jobs or is_search):
+        raise ConfigError("sweep.resume", f"{NAME} of the sweep has nothing to run")
+    if found.mode not in ("min", "max") or not 0 <= found.numbered <= JOBS:
+        raise ConfigError("sweep.resume", f"{NAME} of the sweep is damaged: it ranks or counts no jobs")
+    if len({job.number for job in found.jobs}) < len(found.jobs):
+        raise ConfigError("sweep.resume", f"{NAME} of the sweep is damaged: two jobs have one number")
     for word in found.launcher:
         if LAUNCHER.fullmatch(word) is None:
             raise ConfigError(
