@@ -20,7 +20,7 @@ _NOUNS: dict[Any, str] = {
 
 def check(value: Any, hint: Any, key: str = "") -> None:
     """Raise ConfigError for every value that is not what its field of the dataclass, its list or its mapping takes."""
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         _check_all({f"{key}.{n}" if key else n: (getattr(value, n), h) for n, h in _hints(hint).items()})
         return
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
