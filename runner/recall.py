@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from runner import artifacts, checkpoint, reconcile, record_reading, recorded_settings, stores
+from runner import artifacts, checkpoint, reconcile, record_reading, recorded_settings, secrets, stores
 from runner.lookup import ConfigError
 from runner.settings import Settings
 
@@ -49,7 +49,7 @@ def find(uri: str, run: str) -> str:
     found = _candidates(client, run)
     if not found:
         what = "there are no runs" if run == "last" else f"no run's id begins with {run!r}"
-        raise ConfigError("", f"{what} in {uri}; `runner runs` shows those that there are")
+        raise ConfigError("", f"{what} in {secrets.masked_uri(uri)}; `runner runs` shows those that there are")
     if len(found) > 1:
         raise ConfigError("", f"{run!r} is the beginning of {', '.join(r[:12] for r in found)}; give more of it")
     return found[0]

@@ -30,15 +30,15 @@ def open_store(uri: str) -> "MlflowClient":
     from mlflow.exceptions import MlflowException
 
     _quiet()  # after MLflow is loaded, which sets it up to talk
-    path = sqlite_path(uri)
+    path, shown = sqlite_path(uri), secrets.masked_uri(uri)
     if "://" not in uri and uri != "databricks":
-        raise ConfigError("tracking.uri", f"{uri!r} is not a URI; expected sqlite:///file.db or http://host:port")
+        raise ConfigError("tracking.uri", f"{shown!r} is not a URI; expected sqlite:///file.db or http://host:port")
     try:
         if path is None:
             return MlflowClient(uri, uri)
         return _open_sqlite(path)
     except (MlflowException, sqlite3.Error) as error:
-        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {first_line(error)}") from error
+        raise ConfigError("tracking.uri", f"{shown!r} cannot be opened: {secrets.masked(first_line(error))}") from error
 
 
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None) -> None:
@@ -140,7 +140,8 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
     try:
         reconcile(client)
     except MlflowException as error:
-        raise ConfigError("tracking.uri", f"{uri!r} does not answer: {first_line(error)}") from error
+        shown = secrets.masked_uri(uri)
+        raise ConfigError("tracking.uri", f"{shown!r} does not answer: {secrets.masked(first_line(error))}") from error
     names = {e.experiment_id: e.name for e in client.search_experiments()}
     ids = [i for i, name in names.items() if experiment is None or name == secrets.masked(experiment)]
     if not ids:

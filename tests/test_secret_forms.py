@@ -1,11 +1,13 @@
 """What counts as a secret by its key or its form, wherever it is written or printed, and what only sounds like one."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 
 from runner import (
     build,
@@ -14,6 +16,7 @@ from runner import (
     environment,
     lookup,
     losses,
+    recall,
     scheduling,
     secrets,
     specs,
@@ -21,12 +24,14 @@ from runner import (
     tracking,
 )
 from runner.commands import resume
+from runner.context import Context
 from runner.errors import ConfigError
 from runner.events import Step
 from runner.metrics import METRIC
 from runner.settings import Checkpoint, Settings, Sweep, Tracking, Trainer
 from runner.sweep.manifest import Job, Manifest, complete, read
 from tests import command, composing
+from tests.stranger import Stranger
 
 KEYS = [
     *("password", "dbpassword", "authtoken", "pwd", "PGPASSWORD", "MYSQL_PWD", "passphrase", "credential"),
@@ -223,6 +228,30 @@ def test_what_hydra_prints_of_a_configuration_keeps_no_secret(workplace: Path) -
     assert "epochs: 300" in done.out
     left = done.out.replace("note: x hunter2hunter2", "")  # nothing has said yet that this is a secret
     assert "hunter" not in left, left
+
+
+def test_commands_on_a_server_show_no_password_of_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = Stranger()
+    uri = server.uri.replace("://", "://me:hunter2hunter2@")
+    settings, context = Settings(tracking=Tracking(uri=uri)), Context("runner", overrides=[f"tracking.uri={uri}"])
+    for name in ("runs", "ui", "sync"):
+        importlib.import_module(f"runner.commands.{name}").with_settings(settings, context)
+    server.close()
+    errors = []
+    for act in (
+        lambda: stores.rows(uri),
+        lambda: stores.open_store(uri.replace("://", ":/")),
+        lambda: recall.find(uri, "a"),
+    ):
+        with pytest.raises((ConfigError, MlflowException)) as error:
+            act()
+        errors += [str(error.value)] if isinstance(error.value, ConfigError) else []
+    out = capsys.readouterr().out
+    assert "http://***@127.0.0.1" in out
+    assert "hunter2" not in out + str(errors)
 
 
 def test_the_default_store_is_shown_as_it_is() -> None:

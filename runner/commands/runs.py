@@ -22,12 +22,12 @@ def with_settings(settings: Settings, context: Context) -> int:
 
     On a terminal names are cut where there is no room, then times are left out; ids, states and results never are.
     """
-    from runner import screen, stores
+    from runner import screen, secrets, stores
 
     found = stores.rows(settings.tracking.uri, settings.tracking.experiment)
     console = screen.console()
     if not found:
-        console.print(f"no runs in {settings.tracking.uri}", soft_wrap=True)
+        console.print(f"no runs in {secrets.masked_uri(settings.tracking.uri)}", soft_wrap=True)
         return 0
     if not console.is_terminal:
         console.width = 100_000  # what another program reads is never cut

@@ -13,7 +13,7 @@ def with_settings(settings: Settings, context: Context) -> int:
     this user's runs have left goes to the server that it was for; what came from elsewhere goes to none that is not
     typed or in MLFLOW_TRACKING_URI or RUNNER_PLACES.
     """
-    from runner import spool, stores
+    from runner import secrets, spool, stores
     from runner.settling import settle
 
     uri = settings.tracking.uri
@@ -28,5 +28,5 @@ def with_settings(settings: Settings, context: Context) -> int:
     for folder in folders:
         done = settle(folder, moved, named, uri)
         left = left or done.left
-        print(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}", flush=True)
+        print(f"run {done.run_id}: {'not delivered: ' * done.left}{secrets.masked(done.said)}", flush=True)
     return int(left)
