@@ -99,7 +99,8 @@ def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
         if not _is_host_of(uri, store):
             raise ConfigError(
                 KEY,
-                f"{told}, on another host than itself; nothing is sent there; if it is yours, allow it: RUNNER_PLACES=http://HOST:PORT",
+                f"{told}, on another host than itself; nothing is sent there; if it is yours, allow it in your"
+                " environment: RUNNER_PLACES=http://HOST:PORT",
             )
     elif scheme == "dbfs" and not store.startswith("databricks"):
         raise ConfigError(KEY, f"{told}, which may be a folder of this machine; only Databricks may name it")
@@ -136,20 +137,20 @@ def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
         raise ConfigError(KEY, f"{told}, which no file system has") from None
     if owner and real.parts[-2:] != (owner, "artifacts"):
         raise ConfigError(KEY, f"{told}, no folder of its own; expected one that ends in {owner}/artifacts")
-    beside = _file(store)
+    beside, place = _file(store), path.parents[1] if owner else path
     folders = [*_named(), *([Path.cwd()] if "://" in store and _scheme(store) not in ("http", "https") else [])]
     if beside is None:
         if not any(real.is_relative_to(folder.resolve()) for folder in folders):
             raise ConfigError(
                 KEY,
                 f"{told}, a folder of this machine, which a store elsewhere may not name; start the server with"
-                f" --serve-artifacts, or allow it in your environment: RUNNER_PLACES={path.parent}",
+                f" --serve-artifacts, or allow it in your environment: RUNNER_PLACES={place}",
             )
     elif writes and not any(real.is_relative_to(folder.resolve()) for folder in [*folders, beside.parent]):
         raise ConfigError(
             KEY,
             f"{told}, which is not beside the store; to write there, allow it in your environment:"
-            f" RUNNER_PLACES={path.parent}",
+            f" RUNNER_PLACES={place}",
         )
 
 

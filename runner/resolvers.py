@@ -39,7 +39,7 @@ _lock = threading.RLock()
 
 
 def restrict() -> None:
-    """From here on there are no others in this process."""
+    """Take all others out of this process."""
     from omegaconf import OmegaConf
     from omegaconf.basecontainer import BaseContainer
 
@@ -50,7 +50,7 @@ def restrict() -> None:
 
 @contextlib.contextmanager
 def restricted() -> Iterator[None]:
-    """The same around a block, in a process that may be somebody else's: `runner.load` is called from any program."""
+    """Take them out around a block alone: `runner.load` is called from any program, which may have its own."""
     from omegaconf.basecontainer import BaseContainer
 
     with _lock:
