@@ -339,16 +339,11 @@ def test_a_recorded_configuration_reads_no_secret_into_the_store(workplace: Path
         assert "Traceback" not in done.err
     assert [f for f in workplace.rglob("*") if f.is_file() and b"c4n4ryc4n4ry" in f.read_bytes()] == []
     assert recall.settings(uri, run_id).tracking.tags == {"note": "${oc.env:CANARY_SECRET}"}
-    # and damaged tags are one sentence
-    client = stores.open_store(uri)
-    for key in ("checkpoint.last.step", "checkpoint.last.kept", "checkpoint.best.step"):
-        before = client.get_run(run_id).data.tags[key]
-        client.set_tag(run_id, key, "[{")
-        command = ("evaluate", run_id, "split=train") if key.endswith("best.step") else ("reproduce", run_id)
-        done = runner(*(("resume", run_id) if key.endswith("kept") else command), cwd=workplace, code=2)
-        assert done.err.count("\n") == 1
-        assert key in done.err
-        client.set_tag(run_id, key, before)
+    # and a damaged tag is one sentence
+    stores.open_store(uri).set_tag(run_id, "checkpoint.best.step", "[{")
+    done = runner("evaluate", run_id, "split=train", cwd=workplace, code=2)
+    assert done.err.count("\n") == 1
+    assert "checkpoint.best.step" in done.err
 
 
 def test_what_a_resumed_run_is_told_is_masked(store: str) -> None:
