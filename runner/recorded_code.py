@@ -121,7 +121,8 @@ def _listed(uri: str, run_id: str) -> dict[str, Any]:
         record_reading.sha256(entry.get("sha256"), f"the sha256 of {place} in {name}")
         record_reading.checked(entry.get("kept"), bool, f"kept of {place} in {name}")
         module = entry.get("module")
-        if not isinstance(module, str) or not all(part.isidentifier() for part in module.split(".")):
+        named = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
+        if not named or str(module).startswith("__"):
             raise ConfigError("code", f"{name} has kept {place!r} as the module {record_reading.cut(str(module))!r}")
     return listed
 

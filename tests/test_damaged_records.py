@@ -300,7 +300,7 @@ def test_a_search_that_is_none_is_refused(changes: dict[str, Any]) -> None:
 
 CODE: list[tuple[str, dict[str, Any]]] = [
     *((place, {}) for place in ("../x.py", "/etc/passwd", "a/../../x.py", "C:\\x.py", "", "a//b.py")),
-    *(("experiments/x.py", {"module": module}) for module in ("", "a b", 1, "a..b", "../x", None)),
+    *(("experiments/x.py", {"module": module}) for module in ("", "a b", 1, "a..b", "../x", None, "__main__")),
     *(("experiments/x.py", {"sha256": sha256}) for sha256 in ("", "0" * 63, 5, None, "Z" * 64)),
     *(("experiments/x.py", {"kept": kept}) for kept in ("yes", 1, None)),
 ]
