@@ -96,6 +96,8 @@ def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[M
     run_id = recall.find(config.tracking.uri, wanted)
     plan = recorded.plan(config.tracking.uri, run_id)
     wish = search.read(plan.search or {})
+    if not wish.bases:
+        raise ConfigError("sweep.resume", "the record of the search holds no configuration; it cannot go on")
     for key in CHANGES:
         if any(word.startswith(f"hydra.sweeper.{key}=") for word in config.hydra.overrides.hydra):
             setattr(wish, key, given[key])

@@ -284,7 +284,7 @@ WISH: dict[str, Any] = {
     [
         *({"objectives": value} for value in (None, [], [["a"]], [["a", "up"]], [[1, "min"]], "ab")),
         *({"space": value} for value in (None, [], {"a": 1}, {"a": {"low": 0}}, {"a": {"options": 1}})),
-        *({"bases": value} for value in (None, [], [{}], {}, [1])),
+        *({"bases": value} for value in (None, [{}], {}, [1])),
         *({"sampler": 1}, {"n_trials": "3"}, {"fixed": "abc"}, {"storage": 1}, {"more": 1}),
     ],
     ids=str,

@@ -57,7 +57,7 @@ def read(values: dict[str, Any]) -> Wish:
     record_reading.checked(found, Wish, "the record of the search")
     if not objectives or not all(isinstance(m, str) and mode in ("min", "max") for m, mode in objectives):
         raise ConfigError("sweep.resume", "the record of the search names no metric with min or max")
-    if not found.bases or not all({"presets", "config"} <= base.keys() for base in found.bases):
+    if not all({"presets", "config"} <= base.keys() for base in found.bases):
         raise ConfigError("sweep.resume", "the record of the search holds no configuration")
     return found
 
