@@ -80,7 +80,8 @@ class CheckedSweeper(BasicSweeper):
         HydraConfig.instance().set_config(self.config)
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "multirun.yaml").write_text(secrets.masked(OmegaConf.to_yaml(self.config)))
+        shown = secrets.without(OmegaConf.to_container(self.config, resolve=False))
+        (folder / "multirun.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(shown)))
         with read_write(self.config.hydra):  # Ray's workers begin in another folder
             self.config.hydra.sweep.dir = str(folder.absolute())
         found: list[Any] = []

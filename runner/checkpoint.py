@@ -159,7 +159,7 @@ _PARTS: list[Any] = [nn.functional.relu, nn.functional.gelu]
 
 def _verify(path: Path, wanted: str | None) -> None:
     beside = path.with_name(DIGESTS)
-    if not path.exists():
+    if not path.is_file():  # a folder, a pipe or a device may stand in a stranger's store
         raise CheckpointError(f"{path}: there is no such file")
     if wanted is None and beside.exists():
         wanted = _recorded(beside, path.name)

@@ -1,9 +1,13 @@
 """The command line: Hydra composes a configuration, and a command is handed plain settings."""
 
+import contextlib
+import dataclasses
 import importlib
+import io
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -27,6 +31,8 @@ from runner import (
     pipes,
     places,
     ranks,
+    recorded_settings,
+    resolvers,
     secrets,
     transfer,
     trials,
@@ -156,7 +162,7 @@ def _recorded(name: str, command: Any) -> int:
 
 def _changed(overrides: list[str], recorded: Settings) -> Settings:
     """A recorded configuration with values of the command line, which are checked as they are for a new run."""
-    config, parser = OmegaConf.structured(recorded), OverridesParser.create()
+    config, parser = recorded_settings.changeable(recorded), OverridesParser.create()
     for word in overrides:
         override = parser.parse_override(words.indexed(word))
         key, value = override.key_or_group, override.value()
@@ -165,7 +171,10 @@ def _changed(overrides: list[str], recorded: Settings) -> Settings:
         if key in (*composed.COMPONENTS, "model", "trainer", "checkpoint", "tracking") and isinstance(value, str):
             raise ConfigError(key, f"presets belong to new runs; give single values, such as {key}.name={value}")
         OmegaConf.update(config, key, value, merge=True)
-    return OmegaConf.to_object(config)  # type: ignore[return-value]
+    with resolvers.restricted():
+        found: Any = OmegaConf.to_object(config)
+    secrets.learn(dataclasses.asdict(found))
+    return found  # type: ignore[no-any-return]
 
 
 def _guarded(name: str) -> int:
@@ -176,7 +185,8 @@ def _guarded(name: str) -> int:
     try:
         guard.check_words(sys.argv[1:])
         guard.install()
-        hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
+        with _masked(sys.argv[1:]):
+            hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
     except Interrupted as stop:
         print(secrets.masked(told(stop)), file=sys.stderr)
         return stop.exit_code
@@ -192,6 +202,20 @@ def _guarded(name: str) -> int:
     if task.failures:
         raise task.failures[0]
     return max(task.codes, default=0)
+
+
+@contextlib.contextmanager
+def _masked(words: list[str]) -> Iterator[None]:
+    """Around Hydra: what it prints of the configuration itself, as --help and --cfg ask it to, is without secrets."""
+    if not any(word.startswith(("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")) for word in words):
+        yield
+        return
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        print(secrets.masked(printed.getvalue()), end="", flush=True)
 
 
 def _all(error: Exception) -> str:

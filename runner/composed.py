@@ -5,12 +5,11 @@ import dataclasses
 import re
 from typing import Any
 
-import yaml
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import guard, permission, secrets, typed, vocabulary
+from runner import guard, permission, recorded_settings, secrets, typed, vocabulary
 from runner.context import Context
 from runner.errors import ConfigError, Problems, did_you_mean, each
 from runner.explained import COMPONENTS as COMPONENTS
@@ -39,6 +38,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     _leave_presets_out(config, made, overrides)
     typed.check(made, Settings)
     permission.store(made.tracking.uri, "tracking.uri")
+    secrets.learn(dataclasses.asdict(made))
     return made
 
 
@@ -75,8 +75,8 @@ def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
     """What a command is told beside its settings; without secrets."""
     plain = OmegaConf.to_container(config, resolve=True)
     shown = secrets.without(plain)
-    text = OmegaConf.to_yaml(config, resolve=True) if shown == plain else yaml.safe_dump(shown, sort_keys=False)
-    return Context(str(study) if study else "runner", text, [secrets.masked(word) for word in overrides])
+    text = recorded_settings.write(shown)
+    return Context(str(study) if study else "runner", text, [secrets.word(word) for word in overrides])
 
 
 def left_over(config: DictConfig, overrides: list[str]) -> list[str]:

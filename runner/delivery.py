@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from runner import served, stores
+from runner import record_reading, served, stores
 from runner.bulk import insert
 from runner.spool import Entry, Spool
 from runner.transfer import Patience
@@ -185,7 +185,7 @@ class Delivery:
         if name not in self._checkpoints:
             run_id = self.spool.run_id
             tags = self.client.get_run(run_id).data.tags
-            named = json.loads(tags.get(f"checkpoint.{name}.kept", "[]"))
+            named = record_reading.checkpoints(tags, name)
             self._checkpoints[name] = [
                 one
                 for one in named

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from runner import scheduling
+from runner import scheduling, secrets
 from runner.lookup import ConfigError
 from runner.run import Run
 from runner.settings import Settings
@@ -49,7 +49,8 @@ def changes(recorded: Settings, wanted: Settings) -> dict[str, tuple[Any, Any]]:
     free += [key for key in found if key in PLACES and all(isinstance(value, str) for value in found[key])]
     refused = [key for key in found if key not in free]
     if refused:
-        listed = "; ".join(f"{key}: {found[key][0]!r} -> {found[key][1]!r}" for key in refused)
+        shown = {key: [secrets.without(value, key) for value in found[key]] for key in refused}
+        listed = "; ".join(f"{key}: {was!r} -> {now!r}" for key, (was, now) in shown.items())
         raise ConfigError(
             refused[0],
             f"a run cannot be continued with another model, other data or another task ({listed});"

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import stores, transfer
+from runner import artifacts, record_reading, stores, transfer
 from runner.errors import Unreachable
 from runner.lookup import ConfigError
 
@@ -22,13 +22,17 @@ def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path |
     Of a local store it may be the file itself.
     Raises Unreachable if a store elsewhere does not hand it over, ConfigError if a package for it is missing.
     """
-    if stores.local(client, run_id) is not None:
-        return _fetch(client, run_id, name, folder)
+    record_reading.place(name, "the name of an artifact")
+    here = artifacts.local(client, run_id)
+    if here is not None:
+        return here / name if (here / name).exists() else None
     for wait in (*AGAIN, None):
         try:
             return _fetch(client, run_id, name, folder)
+        except ConfigError:  # a place that is refused
+            raise
         except ImportError as error:
-            raise _missing(stores.artifact_uri(client, run_id), error) from error
+            raise _missing(artifacts.place(client, run_id), error) from error
         except Exception as error:  # of any kind: each store's library has its own
             if wait is None:
                 raise Unreachable(f"{name} of run {run_id} cannot be fetched: {stores.why(error)}") from error
@@ -38,7 +42,7 @@ def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path |
 
 def _fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:
     parent, _, last = name.rpartition("/")
-    repository = stores.repository(client, run_id)
+    repository = artifacts.repository(client, run_id)
     files = [file for file in repository.list_artifacts(parent or None) if Path(file.path).name == last]
     if not files:
         return None

@@ -19,8 +19,8 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
     commit, state = git()
     told = {
         "runner.version": runner.__version__,
-        "runner.command": secrets.masked(shlex.join(["runner", *sys.argv[1:]])),
-        "runner.overrides": secrets.masked(" ".join(map(shlex.quote, overrides))),
+        "runner.command": secrets.masked(shlex.join(["runner", *map(secrets.word, sys.argv[1:])])),
+        "runner.overrides": secrets.masked(shlex.join(map(secrets.word, overrides))),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),

@@ -31,15 +31,28 @@ def taken(run: "Run") -> dict[str, Any]:
 
 
 def restore(run: "Run", weights: dict[str, Any], training: dict[str, Any]) -> None:
-    """Put a run that has just been prepared where another one stood when `training` was taken."""
+    """Put a run that has just been prepared where another one stood when `training` was taken.
+
+    Raises CheckpointError where `training` is not what `taken` gives.
+    """
     checkpoint.fill(run.model, weights)
+    try:
+        _restore(run, training)
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        why = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+        raise checkpoint.CheckpointError(
+            f"the checkpoint's training state is damaged or of another run: {why}"
+        ) from error
+
+
+def _restore(run: "Run", training: dict[str, Any]) -> None:
     run.state.optimizer.load_state_dict(training["optimizer"])
     run.state.scaler.load_state_dict(training["scaler"])
     if run.schedule.scheduler is not None:
         run.schedule.scheduler.load_state_dict(training["scheduler"])
     run.state.step, run.epoch = training["step"], training["epoch"]
-    for name, value in training["best"].items():
-        setattr(run.best, name, value)
+    for name in ("value", "step", "stale", "weights"):
+        setattr(run.best, name, training["best"][name])
     run.lose_patience()
     run.history_.restore(training["history"])
     set_random_state(training["random"], run.device)

@@ -20,10 +20,11 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
-from omegaconf.basecontainer import BaseContainer
 
-from runner import choices, filenames, hydra_rules, limits, merging, origins, permission, places
-from runner.errors import ConfigError, did_you_mean
+from runner import choices, filenames, hydra_rules, limits, merging, origins, permission, places, resolvers
+from runner.errors import ConfigError
+from runner.resolvers import RESOLVERS as RESOLVERS
+from runner.resolvers import VARIABLES as VARIABLES
 
 #: Flags that make Hydra read other files than ours first.
 FLAGS = {
@@ -32,34 +33,6 @@ FLAGS = {
     "config_name": ("--config-name", "put a study into experiments/NAME.yaml and say experiments=NAME"),
     "config_dir": ("--config-dir", "put presets into conf/ of the working directory"),
 }
-#: Resolvers that a configuration may use: they see the configuration, the time and the variables below.
-RESOLVERS = (
-    "hydra",
-    "now",
-    "oc.create",
-    "oc.decode",
-    "oc.deprecated",
-    "oc.dict.keys",
-    "oc.dict.values",
-    "oc.env",
-    "oc.select",
-    "python_version",
-)
-#: Environment variables that `oc.env` may read; see permission.variables for more.
-VARIABLES = (
-    "CUDA_VISIBLE_DEVICES",
-    "HOME",
-    "LOCAL_RANK",
-    "MLFLOW_EXPERIMENT_NAME",
-    "MLFLOW_TRACKING_URI",
-    "RANK",
-    "SLURM_ARRAY_TASK_ID",
-    "SLURM_JOB_ID",
-    "TMPDIR",
-    "USER",
-    "WORLD_SIZE",
-)
-
 #: Groups of which nothing need be chosen: `scheduler=null`.
 OPTIONAL = ("experiments", "scheduler")
 
@@ -116,7 +89,7 @@ def install() -> None:
     with _without_working_directory():
         Plugins.instance()
     SourcesRegistry.instance().types["file"] = CheckedFiles
-    _restrict_resolvers()
+    resolvers.restrict()
     merging.install()
     if not hasattr(ConfigLoaderImpl.load_configuration, "checked"):
         ConfigLoaderImpl.load_configuration = _checked(ConfigLoaderImpl.load_configuration)  # type: ignore[method-assign]
@@ -302,29 +275,6 @@ def _no_list(overrides: Sequence[str], error: TypeError) -> Exception:
         if key.startswith("model.layers."):
             return ConfigError(key, UNNAMED)
     return error
-
-
-def _restrict_resolvers() -> None:
-    for name in [name for name in BaseContainer._resolvers if name not in RESOLVERS]:
-        OmegaConf.clear_resolver(name)
-    OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
-
-
-def _variable(name: str, *default: Any) -> Any:
-    known = [*VARIABLES, *permission.variables()]
-    if name not in known:
-        raise ConfigError(
-            f"oc.env:{name}",
-            f"a configuration may not read this variable{did_you_mean(name, known)};"
-            f" allow it with RUNNER_ENV={name} (it may read {', '.join(known)})",
-        )
-    if len(default) > 1:
-        raise ConfigError(f"oc.env:{name}", "takes one default")
-    if name in os.environ:
-        return os.environ[name]
-    if not default:
-        raise ConfigError(f"oc.env:{name}", f"the variable is not set; set it, or give a default: ${{oc.env:{name},x}}")
-    return default[0]
 
 
 @contextlib.contextmanager

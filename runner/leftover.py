@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runner import secrets, stores
 from runner.delivery import Delivery
-from runner.spool import Spool, Undelivered
+from runner.spool import Spool, Undelivered, sync
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -38,7 +38,7 @@ def problem(
     return Undelivered(
         status,
         f"run {spool.run_id} is {status}, but the store does not know all of it: {_why(silent)}\n"
-        f"the rest is kept in {spool.folder}; to deliver it, in this directory: runner sync",
+        f"the rest is kept in {spool.folder}; to deliver it, in this directory: {sync(spool)}",
     )
 
 
@@ -62,7 +62,7 @@ def _lost(spool: Spool, status: str, missing: list[str], error: Exception | None
     what = f"run {spool.run_id} is {status}: {', '.join(missing)} could not be recorded: {_why(error)}"
     lines = [what, *_saved(spool)]
     if any(True for _ in spool.undelivered()):
-        lines.append("to deliver what is there, when there is room, in this directory: runner sync")
+        lines.append(f"to deliver what is there, when there is room, in this directory: {sync(spool)}")
     return "\n".join(lines)
 
 

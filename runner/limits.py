@@ -31,8 +31,7 @@ def check(path: Path, name: str) -> None:
 
     name: what to call the file. Nothing is built: aliases are counted, not copied.
     """
-    if path.stat().st_size > BYTES:
-        raise ConfigError(name, f"the file has {path.stat().st_size:,} bytes; expected at most {BYTES:,}")
+    check_size(path.stat().st_size, name)
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -40,6 +39,12 @@ def check(path: Path, name: str) -> None:
             name, f"the file is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from None
     check_text(text, name)
+
+
+def check_size(size: int, name: str) -> None:
+    """Raise ConfigError for so many bytes."""
+    if size > BYTES:
+        raise ConfigError(name, f"the file has {size:,} bytes; expected at most {BYTES:,}")
 
 
 def check_text(text: str, name: str) -> None:

@@ -29,7 +29,7 @@ def is_gone(process: dict[str, Any]) -> bool | None:
     except PermissionError:  # of another user; what /proc says of it may be hidden
         pass
     start = _start(process["pid"])
-    return start is not None and (start == "" or start != process["start"])
+    return start is not None and (start == "" or start != process.get("start"))
 
 
 @cache

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from runner.ranges import TRAINER
 from runner.settings import Settings, Trainer
 
 #: What torch starts with; a run that asks for another number leaves it to the next run of a sweep.
@@ -69,4 +70,11 @@ def recorded(trainer: Trainer, tags: dict[str, str]) -> int | None:
     """The number that a recorded run was trained with: of its configuration, or else of its tag `threads`."""
     if isinstance(trainer.threads, int):
         return trainer.threads
-    return int(tags["threads"]) if tags.get("threads", "").isdecimal() else None
+    return tagged(tags)
+
+
+def tagged(tags: dict[str, str]) -> int | None:
+    """The number in the tag `threads`; None for what could not have been said in a configuration either."""
+    text = tags.get("threads", "")
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
+    return number if TRAINER["threads"].low <= number <= TRAINER["threads"].high else None

@@ -1,20 +1,19 @@
 """Runs of the past: which one is meant, how it was configured, what it weighed."""
 
 import dataclasses
-import json
 import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from torch import Tensor
 
-from runner import checkpoint, elsewhere, pieces, reconcile, stores
+from runner import checkpoint, elsewhere, pieces, reconcile, record_reading, recorded_settings, secrets, stores
 from runner.history import Points
 from runner.lookup import ConfigError
-from runner.settings import Settings, made
+from runner.settings import Settings
+from runner.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -52,7 +51,7 @@ def find(uri: str, run: str) -> str:
     found = _candidates(client, run)
     if not found:
         what = "there are no runs" if run == "last" else f"no run's id begins with {run!r}"
-        raise ConfigError("", f"{what} in {uri}; `runner runs` shows those that there are")
+        raise ConfigError("", f"{what} in {secrets.masked_uri(uri)}; `runner runs` shows those that there are")
     if len(found) > 1:
         raise ConfigError("", f"{run!r} is the beginning of {', '.join(r[:12] for r in found)}; give more of it")
     return found[0]
@@ -62,7 +61,8 @@ def say_last(run: str, found: "Run") -> None:
     """Say on standard error which run or sweep is the last, if `run` is that word."""
     if run == "last":
         what = "sweep" if JOBS in found.data.tags else "run"
-        print(f"last is {what} {found.info.run_id} ({found.info.run_name})", file=sys.stderr)
+        name = record_reading.line(found.info.run_name)
+        print(f"last is {what} {found.info.run_id} ({name})", file=sys.stderr)
 
 
 def run(uri: str, run_id: str) -> "Run":
@@ -75,49 +75,59 @@ def _best(uri: str, run: str, sweep: "Run") -> str:
     tags, run_id, status = sweep.data.tags, sweep.info.run_id, sweep.info.status
     name = f"last is sweep {run_id}" if run == "last" else f"{run} is sweep {run_id}"
     remedy = f"`runner runs tracking.experiment={_experiment(uri, sweep)}` shows its jobs: name one"
-    front = tags.get("sweep.front", "").split(",")
+    front = [record_reading.run_id(one, "a run in the tag sweep.front") for one in _listed(tags, "sweep.front")]
     if len(front) > 1:
         raise ConfigError(
             "", f"{name}, which has several objectives and no single best job; name one of {', '.join(front)}"
         )
     if "sweep.best" not in tags:
+        jobs = record_reading.line(tags[JOBS])[:20]
         further = "" if status == "RUNNING" else f", or go on with it: runner resume {run_id[:8]}"
         raise ConfigError(
-            "", f"{name}, which is {status} and has no best job among its {tags[JOBS]}; {remedy}{further}"
+            "",
+            f"{name}, which is {status} and has no best job among its {jobs}; {remedy}{further}",
         )
-    client = _open(uri)
-    if not _candidates(client, tags["sweep.best"]):
-        raise ConfigError("", f"{name}, whose best job {tags['sweep.best']} was deleted; {remedy}")
-    best = client.get_run(tags["sweep.best"])
+    client, best_id = _open(uri), record_reading.run_id(tags["sweep.best"], "the tag sweep.best")
+    if not _candidates(client, best_id):
+        raise ConfigError("", f"{name}, whose best job {best_id} was deleted; {remedy}")
+    best = client.get_run(best_id)
     so_far = "" if status == "FINISHED" else f", which is {status}"
-    print(f"{name}{so_far}; its best job {best.info.run_id} ({best.info.run_name}) is taken", file=sys.stderr)
+    print(
+        f"{name}{so_far}; its best job {best.info.run_id} ({record_reading.line(best.info.run_name)}) is taken",
+        file=sys.stderr,
+    )
     return str(best.info.run_id)
 
 
 def _experiment(uri: str, run: "Run") -> str:
-    return str(_open(uri).get_experiment(run.info.experiment_id).name)
+    return record_reading.line(_open(uri).get_experiment(run.info.experiment_id).name)
+
+
+def _listed(tags: dict[str, str], key: str) -> list[str]:
+    """The words of a tag that commas separate."""
+    return [word for word in tags.get(key, "").split(",") if word]
 
 
 def settings(uri: str, run_id: str) -> Settings:
     """The configuration that the run was made with."""
-    return made(yaml.safe_load(text(uri, run_id, "config.yaml")))
+    return recorded_settings.read(text(uri, run_id, "config.yaml"), f"config.yaml of run {run_id[:8]}")
 
 
 def data(uri: str, run_id: str) -> dict[str, Any]:
     """What the run has noted of its data: `task`, `classes`, `notes`, and `example`, the shape and type of an input."""
-    return json.loads(text(uri, run_id, "data.json"))  # type: ignore[no-any-return]
+    return record_reading.noted(text(uri, run_id, "data.json"), run_id)
 
 
 def text(uri: str, run_id: str, name: str) -> str:
     """The run's artifact `name`, such as config.yaml or environment.txt."""
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-        return _artifact(_open(uri), run_id, name, folder).read_text(encoding="utf-8")
+        return record_reading.text(_artifact(_open(uri), run_id, name, folder), name, run_id)
 
 
-def content(uri: str, run_id: str, name: str) -> bytes:
-    """The same as it is, byte by byte."""
+def content(uri: str, run_id: str, name: str, most: int = 0) -> bytes:
+    """The same as it is, byte by byte. most: bytes that are taken, where the name does not say it."""
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-        return _artifact(_open(uri), run_id, name, folder).read_bytes()
+        return record_reading.content(_artifact(_open(uri), run_id, name, folder), name, run_id, most)
 
 
 def facts(uri: str, run_id: str) -> tuple[str, dict[str, str], list[str]]:
@@ -136,7 +146,7 @@ def status(uri: str, run_id: str) -> tuple[str, str]:
     """The run's status and the name of its experiment."""
     client = _open(uri)
     info = client.get_run(run_id).info
-    return info.status, client.get_experiment(info.experiment_id).name
+    return info.status, record_reading.line(client.get_experiment(info.experiment_id).name)
 
 
 def last_step(uri: str, run_id: str) -> int:
@@ -157,7 +167,7 @@ class Kept:
 def kept(uri: str, run_id: str, name: str) -> list[Kept]:
     """The run's checkpoints `last` (the newest first, then those before it) or `best`."""
     tags = _open(uri).get_run(run_id).data.tags
-    return [Kept(**entry) for entry in json.loads(tags.get(f"checkpoint.{name}.kept", "[]"))]
+    return [Kept(**entry) for entry in record_reading.checkpoints(tags, name)]
 
 
 def state(uri: str, run_id: str, classes: Iterable[type]) -> tuple[Kept, dict[str, Tensor], dict[str, Any], list[str]]:
@@ -216,9 +226,10 @@ def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] =
     """
     client = _open(uri)
     tags = client.get_run(run_id).data.tags
-    place, told = tags.get(f"checkpoint.{name}"), json.loads(tags.get(f"checkpoint.{name}.sha256", "{}"))
+    place = record_reading.place(tags.get(f"checkpoint.{name}") or f"checkpoints/{name}", f"the tag checkpoint.{name}")
+    told = record_reading.tag(tags, f"checkpoint.{name}.sha256", dict[str, str], {})
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-        files = _artifact(client, run_id, place or f"checkpoints/{name}", folder)
+        files = _artifact(client, run_id, place, folder)
         return _weights(files, told, classes)
 
 
@@ -231,7 +242,7 @@ def _weights(files: Path, told: dict[str, str], classes: Iterable[type]) -> dict
 
 def add(uri: str, run_id: str, folder: Path) -> None:
     """Put everything in `folder` among the run's artifacts."""
-    stores.repository(_open(uri), run_id).log_artifacts(str(folder))
+    stores.put(_open(uri), run_id, folder, None, Patience())
 
 
 def _open(uri: str) -> "MlflowClient":
@@ -248,7 +259,8 @@ def _candidates(client: "MlflowClient", run: str) -> list[str]:
     if not run.isalnum():
         return []
     relation = f"= '{run}'" if len(run) == WHOLE else f"LIKE '{run}%'"
-    return [r.info.run_id for r in client.search_runs(ids, f"attributes.run_id {relation}", max_results=10)]
+    found = client.search_runs(ids, f"attributes.run_id {relation}", max_results=10)
+    return [record_reading.run_id(run.info.run_id) for run in found]
 
 
 def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
@@ -260,7 +272,8 @@ def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
         token = page.token
         if found or not token:
             break
-    return [max(found, key=lambda run: (run.info.start_time, run.info.run_id)).info.run_id] if found else []
+    newest = max(found, key=lambda run: (run.info.start_time or 0, run.info.run_id), default=None)
+    return [record_reading.run_id(newest.info.run_id)] if newest else []
 
 
 def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import liveness
+from runner import liveness, record_reading
+from runner.errors import ConfigError
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -20,6 +21,8 @@ PROCESS, HEARTBEAT = "runner.process", "runner.heartbeat"
 BEAT = 30.0
 #: A process that cannot be seen from here is given up when it was silent for so many seconds.
 GRACE = 3600.0
+#: Seconds by which another machine's clock may be ahead of this one's.
+AHEAD = 86400.0
 
 
 def tags() -> dict[str, str]:
@@ -31,8 +34,7 @@ def reconcile(client: "MlflowClient") -> list[str]:
     """Set what nobody works at any more to KILLED, with the reason, and return the ids. Live runs are left alone."""
     experiments = [e.experiment_id for e in client.search_experiments()]
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000) if experiments else []
-    ids = [run.info.run_id for run in running if _why(run)]
-    return [run_id for run_id in ids if _end(client, run_id)] if ids else []
+    return [run.info.run_id for run in running if _why(run) and _end(client, run.info.run_id)]
 
 
 #: When this process has last looked for dead runs, by store.
@@ -48,8 +50,17 @@ def seldom(client: "MlflowClient") -> None:
 
 
 def owner(run: "Run") -> dict[str, Any]:
-    """The process that the run belongs to: pid, host, ...; empty if another program has made it."""
-    return json.loads(run.data.tags.get(PROCESS, "{}"))  # type: ignore[no-any-return]
+    """The process that the run belongs to: pid, host, ...; empty if another program has made it.
+
+    So is one whose tag cannot be read: it must not stop commands that come upon it among other runs.
+    """
+    try:
+        found: dict[str, Any] = record_reading.tag(run.data.tags, PROCESS, dict[str, Any], {})
+    except ConfigError:
+        return {}
+    words = all(isinstance(found.get(key), str) for key in ("host", "machine"))
+    words, pid = words and isinstance(found.get("start", ""), str | None), found.get("pid")
+    return found if words and type(pid) is int and 0 < pid < 2**31 else {}
 
 
 def changing() -> "BaseFileLock":
@@ -61,31 +72,47 @@ def changing() -> "BaseFileLock":
 
 
 def _end(client: "MlflowClient", run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
     with changing():
-        run = client.get_run(run_id)  # it may have been resumed or reconciled meanwhile
-        why = _why(run)
-        if why:
-            client.set_tag(run_id, "runner.status_reason", why)
-            client.set_terminated(run_id, "KILLED", int(_heard(run) * 1000))
+        try:
+            run = client.get_run(run_id)  # it may have been resumed, reconciled or deleted meanwhile
+            why = _why(run)
+            if why:
+                client.set_tag(run_id, "runner.status_reason", why)
+                client.set_terminated(run_id, "KILLED", int(_heard(run) * 1000))
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"):
+                raise  # the store does not answer; one run that it will not change is no reason to leave the others
+            return False
     return bool(why)
 
 
 def _why(run: "Run") -> str:
     """Why nobody works at the run any more; "" if somebody does, or may."""
-    process = owner(run)
-    if run.info.status != "RUNNING" or not process:
+    process, silent = owner(run), time.time() - _heard(run)
+    if run.info.status != "RUNNING" or PROCESS not in run.data.tags:
         return ""
-    who, last = f"its process (pid {process['pid']} on {process['host']})", _at(_heard(run))
+    if not process:
+        why = f"its tag {PROCESS} cannot be read, and it was last heard of at {_at(_heard(run))}"
+        return why if silent > GRACE else ""
+    host = record_reading.cut(record_reading.line(process["host"]), 250)
+    who, last = f"its process (pid {process['pid']} on {host})", _at(_heard(run))
     gone = liveness.is_gone(process)
     if gone:
         return f"{who} is gone; it was last heard of at {last}"
-    if gone is None and time.time() - _heard(run) > GRACE:
+    if gone is None and silent > GRACE:
         return f"{who} cannot be seen from here, and was last heard of at {last}"
     return ""
 
 
 def _heard(run: "Run") -> float:
-    return float(max(float(run.data.tags.get(HEARTBEAT, 0)), run.info.start_time / 1000))
+    """When its process was last heard of, in seconds since 1970; a heartbeat from the future is none."""
+    times = (
+        record_reading.number(run.data.tags.get(HEARTBEAT), 0.0),
+        record_reading.number(run.info.start_time, 0.0) / 1000,
+    )
+    return max((one for one in times if 0 <= one <= time.time() + AHEAD), default=0.0)
 
 
 def _at(seconds: float) -> str:

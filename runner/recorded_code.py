@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
-from runner import own_code, places, recall
+from runner import own_code, places, recall, record_reading
 from runner.lookup import ConfigError, use_folder
 
 CHOICES = ("current", "recorded")
@@ -112,7 +112,19 @@ def _listed(uri: str, run_id: str) -> dict[str, Any]:
     content = recall.content(uri, run_id, own_code.NAME)
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ConfigError("code", f"{own_code.NAME} of run {run_id} is damaged: its SHA-256 is not the recorded one")
-    return dict(json.loads(content)["files"])
+    name = f"{own_code.NAME} of run {run_id}"
+    listed = record_reading.decoded(content.decode("utf-8", "replace"), dict[str, Any], name).get("files")
+    record_reading.checked(listed, dict[str, dict[str, Any]], f"files in {name}")
+    assert isinstance(listed, dict)
+    for place, entry in listed.items():
+        record_reading.place(place, f"a file in {name}")
+        record_reading.sha256(entry.get("sha256"), f"the sha256 of {place} in {name}")
+        record_reading.checked(entry.get("kept"), bool, f"kept of {place} in {name}")
+        module = entry.get("module")
+        named = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
+        if not named or str(module).startswith("__"):
+            raise ConfigError("code", f"{name} has kept {place!r} as the module {record_reading.cut(str(module))!r}")
+    return listed
 
 
 def _apart(listed: dict[str, Any]) -> list[Difference]:
@@ -153,7 +165,7 @@ def _fetched(uri: str, run_id: str, listed: dict[str, Any]) -> Path:
         path = PurePosixPath(place)
         if path.is_absolute() or ".." in path.parts or path.suffix != ".py":
             raise ConfigError("code", f"run {run_id} has kept {place!r}, which is no file of a working directory")
-        content = recall.content(uri, run_id, f"{own_code.FOLDER}/{place}")
+        content = recall.content(uri, run_id, f"{own_code.FOLDER}/{place}", own_code.MOST)
         if hashlib.sha256(content).hexdigest() != entry["sha256"]:
             raise ConfigError("code", f"{place} of run {run_id} is damaged: its SHA-256 is not the recorded one")
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -98,6 +98,8 @@ def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[M
     run_id = recall.find(uri, wanted)
     plan = recorded.plan(uri, run_id)
     wish = search.read(plan.search or {})
+    if not wish.bases:
+        raise ConfigError("sweep.resume", "the record of the search holds no configuration; it cannot go on")
     for key in CHANGES:
         if permission.typed(f"hydra.sweeper.{key}"):
             setattr(wish, key, given[key])

@@ -4,35 +4,107 @@ import contextlib
 import logging
 import os
 import re
+from functools import lru_cache
 from typing import Any
 
 MASK = "***"
 
-_WORDS = "token|password|passwd|passphrase|secret|credentials?|api_?key|access_?key|private_?key"
-_NAME = re.compile(rf"(?:^|[_.\-])(?:{_WORDS})$", re.IGNORECASE)
+#: Keys whose name ends so hold a secret, whatever stands before: `dbpassword`, `PGPASSWORD`, `auth_token`, `x-api-key`.
+_KEYS = "api|access|account|auth|encryption|hmac|license|master|private|secret|service|shared|signing|ssh|storage"
+_WORDS = (
+    rf"pass(?:word|wd|phrase|code)s?|pwd|secrets?|token|credentials?|(?:{_KEYS})[_\-]?keys?|authorization|cookie"
+    r"|(?:db|user|smtp|ftp|mail|login|admin|root)[_\-]?pass|(?<![^\W_])(?:pat|jwt)|(?<![\w\-])pass"
+)
+_END = rf"(?:{_WORDS})(?:[_\-]?[0-9]+)?"
+_NAME = re.compile(rf"{_END}$", re.IGNORECASE)
+#: Words of a vocabulary that models of language have.
+_FRIEND = re.compile(r"(?:bos|cls|end|eos|mask|pad|sep|special|start|stop|unk)[_\-]?token$", re.IGNORECASE)
+#: Variables of a shell that only sound like it: the working directory and the one before.
+_SHELL = ("PWD", "OLDPWD")
+#: Characters that a value must have for it to be looked for elsewhere: a shorter one is a part of many words.
+SHORTEST = 6
+
 #: `user:password@` and `token@` of a URI; a password that is not quoted may hold a slash, and more than one @.
 _URI = re.compile(r"(?<=://)(?:[^/\s@:'\"]*:(?!\d+(?:[/?#\s'\"]|$))[^\s'\"]*@|[^/\s'\"?#]+@)")
 #: A value that is one URI with a user in it.
 _WHOLE = re.compile(r"[a-z][a-z0-9+.\-]*://[^/]*:(?!\d+(?:/|$))[^@]*@", re.IGNORECASE)
-_VALUE = r"[^\s&'\",;}\])]+"
+#: What signs a URI: `?sig=...` of Azure, `X-Amz-Signature=...` of S3, `?key=...` of others.
+_QUERY = re.compile(r"(?P<key>[?&;](?:sig|signature|key|x-amz-[a-z\-]+)=)[^&\s'\"#;]+", re.IGNORECASE)
+#: `Authorization: Basic ...` and `Bearer ...`, of which the scheme is no secret.
+_HEADER = re.compile(
+    r"(?P<key>authorization['\"]?[ ]*[=:][ ]*['\"]?)(?:(?:basic|bearer|digest|token)\s+)?[^\s'\",}]+", re.IGNORECASE
+)
+_BEARER = re.compile(r"(?P<key>\bbearer\s+)(?=\S*[0-9._])[\w\-.~+/]{6,}=*", re.IGNORECASE)
+#: `Password=my word;` of a connection string: spaces belong to it.
+_CONNECTION = re.compile(rf"(?P<key>(?<![\w\-])[\w \-]*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n=]+(?=;)", re.IGNORECASE)
+_LAST = re.compile(rf"(?P<key>;\s*[\w\-]*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n]+", re.IGNORECASE)
+#: `'password=my word'`, as a shell's words are quoted.
+_WORD = re.compile(
+    rf"(?P<quote>['\"])(?P<key>[+~]{{0,2}}[\w.\-]*(?:{_END})=)(?P<value>[^'\"\n]+)(?P=quote)", re.IGNORECASE
+)
+#: A key of YAML with what stands in the lines below it.
+_BLOCK = re.compile(
+    rf"^(?P<indent>[ ]*)(?P<key>['\"]?[\w.\-]*(?:{_END})['\"]?:)[ ]*\n"
+    r"(?P<lines>(?:(?P=indent)(?:[ ]+\S|-[ ]).*(?:\n|$))+)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_BARE = r"[^\s&'\",;}\])]+"
+_VALUE = rf"(?:\"[^\"\n]+\"?|'[^'\n]+'?|{_BARE})"
 #: `?password=x` of a URI, `key=value` and `key=value,value` of a command line and `key: value` of YAML.
 _PAIR = re.compile(
-    rf"(?<![\w\-])(?P<key>(?:[\w.\-]*[_.\-])?(?:{_WORDS}))(?P<is>['\"]?\s*[=:]\s*['\"]?)"
-    rf"(?P<value>{_VALUE}(?:['\"]?,(?!['\"]?[\w.\-]+['\"]?\s*[=:])['\"]?{_VALUE})*)",
+    rf"(?<![\w\-])(?P<key>[\w.\-]*?(?:{_END}))(?P<is>['\"]?\s*[=:]\s*)"
+    rf"(?P<value>{_VALUE}(?:,(?!['\"]?[\w.\-]+['\"]?\s*[=:]){_VALUE})*)",
     re.IGNORECASE,
 )
 
+#: What every form above has in it.
+_FORM = re.compile(r"[=:@]|bearer", re.IGNORECASE)
 
+_known: set[str] = set()
+
+
+@lru_cache(maxsize=10_000)
 def is_secret(name: str) -> bool:
     """Whether a key's own name says that its value is nobody's business."""
-    return bool(_NAME.search(name))
+    return _NAME.search(name) is not None and _FRIEND.search(name) is None
 
 
 def masked(text: str) -> str:
-    """`text` without passwords in URIs, `password=...`, and values of environment variables that are called secret."""
-    for value in _from_environment():
+    """`text` without what its own form says is secret, and without values that are secret elsewhere.
+
+    The form: passwords in URIs, `password=...`, headers, connection strings. Elsewhere: environment variables that are
+    called secret, and values under such keys in the configurations that this process has seen.
+    """
+    for value in sorted({*_from_environment(), *_known}, key=len, reverse=True):
         text = text.replace(value, MASK)
-    return _PAIR.sub(_pair, _URI.sub(f"{MASK}@", text))
+    if _FORM.search(text) is None:  # most texts
+        return text
+    text = _URI.sub(f"{MASK}@", text)
+    for form in (_HEADER, _BEARER, _QUERY):
+        text = form.sub(rf"\g<key>{MASK}", text)
+    text = _BLOCK.sub(_block, text)
+    text = _WORD.sub(_hidden, text)
+    if ";" in text:
+        text = _LAST.sub(_hidden, _CONNECTION.sub(_hidden, text))
+    return _PAIR.sub(_pair, text)
+
+
+def word(text: str) -> str:
+    """The same for an override: all of the value of a key that is called secret is masked, spaces and quotes too."""
+    key, equals, value = text.partition("=")
+    return f"{key}={MASK}" if equals and is_secret(key) and value not in _PLAIN else masked(text)
+
+
+def learn(value: Any, name: str = "") -> None:
+    """Mask the secrets of plain values from here on, wherever this process writes or prints them."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            learn(inner, name if is_secret(name) else str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            learn(inner, name)
+    elif isinstance(value, str) and len(value) >= SHORTEST and MASK not in value and is_secret(name):
+        _known.add(value)
 
 
 def masked_uri(uri: str) -> str:
@@ -41,13 +113,18 @@ def masked_uri(uri: str) -> str:
 
 
 def without(value: Any, name: str = "") -> Any:
-    """A copy of plain values in which secrets are masked."""
+    """A copy of plain values in which secrets are masked; all that is below a key which is called secret is one."""
+    secret = is_secret(name)
     if isinstance(value, dict):
-        return {k: without(v, str(k)) for k, v in value.items()}
+        pair = "value" in value and is_secret(str(value.get("name") or value.get("key") or ""))
+        names = {key: "secret" if pair and key == "value" else name if secret else str(key) for key in value}
+        return {key: without(inner, names[key]) for key, inner in value.items()}
     if isinstance(value, list):
-        return [without(v, name) for v in value]
+        return [without(one, name) for one in value]
+    if isinstance(value, int | float) and not isinstance(value, bool):  # a token in numbers is a count
+        return MASK if secret and not name.lower().endswith("token") else value
     if isinstance(value, str):
-        if value and is_secret(name):
+        if value and secret:
             return MASK
         return masked_uri(value) if _WHOLE.match(value) else masked(value)
     return value
@@ -56,7 +133,7 @@ def without(value: Any, name: str = "") -> Any:
 def filled(value: Any, typed: Any, name: str = "") -> Any:
     """`value` with the secrets that `without` has taken from it, as far as they are in `typed`."""
     if isinstance(value, dict) and isinstance(typed, dict):
-        return {k: filled(v, typed.get(k), str(k)) for k, v in value.items()}
+        return {k: filled(v, typed.get(k), name if is_secret(name) else str(k)) for k, v in value.items()}
     if isinstance(value, list) and isinstance(typed, list) and len(value) == len(typed):
         return [filled(one, other, name) for one, other in zip(value, typed, strict=True)]
     return typed if _is_taken(value) and without(typed, name) == value else value
@@ -86,10 +163,31 @@ def _is_taken(value: Any) -> bool:
     return isinstance(value, str) and MASK in value
 
 
+#: Values that hide nothing.
+_PLAIN = ("null", "None", "true", "false", "")
+
+
 def _pair(found: re.Match[str]) -> str:
-    return found[0] if found["value"] in ("null", "None", "true", "false") else f"{found['key']}{found['is']}{MASK}"
+    key, value = found["key"], found["value"]
+    is_count = key.lower().endswith("token") and re.fullmatch(r"[0-9.]+", value)
+    if value.strip("'\"") in _PLAIN or is_count or not is_secret(key):
+        return found[0]
+    quote = value[0] if value[0] in "'\"" and value[-1] == value[0] else ""
+    return f"{key}{found['is']}{quote}{MASK}{quote}"
+
+
+def _hidden(found: re.Match[str]) -> str:
+    quote = found.groupdict().get("quote", "")
+    return f"{quote}{found['key']}{MASK}{quote}" if is_secret(found["key"].rstrip("= ")) else found[0]
+
+
+def _block(found: re.Match[str]) -> str:
+    if not is_secret(found["key"].strip("'\":")):
+        return found[0]
+    lines = [re.sub(r"\S.*", MASK, line) for line in found["lines"].splitlines()]
+    return "\n".join([found["indent"] + found["key"], *lines]) + ("\n" if found["lines"].endswith("\n") else "")
 
 
 def _from_environment() -> list[str]:
-    found = [value for name, value in os.environ.items() if is_secret(name) and len(value) >= 6]
-    return sorted(found, key=len, reverse=True)
+    named = {name: value for name, value in os.environ.items() if name not in _SHELL}
+    return [value for name, value in named.items() if len(value) >= SHORTEST and is_secret(name)]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import transfer
+from runner import artifacts, transfer
 from runner.transfer import Patience
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def put(client: "MlflowClient", run_id: str, folder: Path, step: int, patience: 
 
     logged = _begun(client, run_id, step)
     if logged.status != LoggedModelStatus.READY:
-        transfer.run(lambda: client.log_model_artifacts(logged.model_id, str(folder)), patience)
+        transfer.run(lambda: artifacts.put_model(client, logged, folder), patience)
         client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=step)])
     return {

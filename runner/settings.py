@@ -99,7 +99,9 @@ def made(values: dict[str, Any]) -> Settings:
     return _made(Settings, values, "")  # type: ignore[no-any-return]
 
 
-def _made(kind: Any, values: dict[str, Any], parent: str) -> Any:
+def _made(kind: Any, values: Any, parent: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(parent[:-1], f"{str(values)[:60]!r} is no mapping; expected keys and values")
     fields = {f.name: f.type for f in dataclasses.fields(kind)}
     given: dict[str, Any] = {}
     for name, value in values.items():

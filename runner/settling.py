@@ -1,9 +1,10 @@
 """A spool that its process has left behind is delivered."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import leftover, reconcile, spool, stores
+from runner import leftover, reconcile, secrets, spool, spool_check, stores
 from runner.delivery import Delivery
 from runner.lookup import ConfigError
 
@@ -18,19 +19,25 @@ class Settled:
     lost: bool = False
 
 
-def settle(folder: Path, uri: str | None = None) -> Settled:
+def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), configured: str = "") -> Settled:
     """Deliver the spool in `folder`, no point twice, set the status that it tells, and remove it.
 
-    uri: of a server that has moved; otherwise the store that the spool was written for.
+    moved: the server that a person types for this. named: servers that a person names otherwise. configured: the one
+        that the working directory's files name, which may give a password that the spool has not kept, and no more.
+    A spool without the mark of this user's processes may have come with a stranger's folder: the server that it names
+    itself gets nothing.
     """
     try:
+        spool_check.check(folder)
         taken = spool.take(folder)
-    except OSError as error:
+    except (ConfigError, OSError) as error:
         return Settled(folder.name, True, stores.why(error))
     if taken is None:
         return Settled(folder.name, True, "its process is still at it")
     try:
-        said, lost = _deliver(taken, _store(taken, uri)) if _header(taken) else ("nothing was in it", [])
+        said, lost = "nothing was in it", list[str]()
+        if _header(taken):
+            said, lost = _deliver(taken, _store(taken, moved, [*named], configured))
         taken.remove()
         return Settled(folder.name, False, "; ".join([said, *lost]), bool(lost))
     except _Left as left:
@@ -71,28 +78,51 @@ def _header(taken: spool.Spool) -> bool:
     return bool(taken.header)
 
 
-def _store(taken: spool.Spool, uri: str | None) -> str:
-    own = spool.store_of(taken)
+def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: str) -> str:
+    own, ours = spool.store_of(taken), spool.is_ours(taken)
     path = stores.sqlite_path(own)
-    if path is not None and not path.exists():
-        raise ConfigError("tracking.uri", f"the run was recorded in {path}, which is not there")
-    return own if path is not None or uri is None else uri
+    if path is not None:
+        if not path.exists():
+            raise ConfigError("tracking.uri", f"the run was recorded in {path}, which is not there")
+        if path.is_symlink() and not ours:
+            raise _Left(f"{path} is a symbolic link to a store elsewhere; put the store itself there")
+        return own
+    given = next((uri for uri in named if _is_same(uri, own)), None)
+    if moved or given:
+        return moved or str(given)
+    if not ours:
+        raise _Left(
+            f"it is for {own}, which the spool alone says: nothing was sent there; if the server is yours, type:"
+            f" runner sync tracking.uri={own}"
+        )
+    if secrets.MASK not in own:
+        return own
+    if _is_same(configured, own):
+        return configured
+    raise _Left(f"the user and password of {own} are not kept on the disk; type: runner sync tracking.uri={own}")
+
+
+def _is_same(uri: str, own: str) -> bool:
+    """Whether a spool's server is the one at `uri`, or below it."""
+    return f"{own.rstrip('/')}/".startswith(f"{secrets.masked_uri(uri).rstrip('/')}/") if "://" in uri else False
 
 
 def _deliver(taken: spool.Spool, uri: str) -> tuple[str, list[str]]:
     """What was done, and what could not be, for its files are gone."""
     client = stores.open_store(uri)
     reconcile.reconcile(client)
-    run = client.get_run(taken.run_id)
+    run, shown = client.get_run(taken.run_id), secrets.masked_uri(uri)
     # A later process has continued the run: its status, its checkpoints and its files are newer than these.
     own = reconcile.owner(run) == taken.header["process"]
+    if not own and stores.sqlite_path(uri) is None and not spool.is_ours(taken):
+        raise _Left(f"the run in {shown} belongs to another process than the one that the spool says has written it")
     if not own and run.info.status == "RUNNING":  # two that ask what is there, and then send, would both send
-        raise _Left(f"another process has continued the run and is at work in {uri}; wait for its end")
+        raise _Left(f"another process has continued the run and is at work in {shown}; wait for its end")
     delivery = Delivery(client, taken, asks=True)
     delivery.deliver(ends=own, again=True)
     if delivery.refused:
         why = leftover.refusal(taken.run_id, stores.first_line(delivery.refused[0]))
-        raise _Left(f"{uri} refuses a part of it, which is kept in {taken.folder}: {why}")
+        raise _Left(f"{shown} refuses a part of it, which is kept in {taken.folder}: {why}")
     status = client.get_run(taken.run_id).info.status
     points = "" if own else "; only the points, since it was continued elsewhere"
-    return f"delivered to {uri}, {status}{points}", delivery.lost
+    return f"delivered to {shown}, {status}{points}", delivery.lost

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner import marks, secrets
 from runner.journal import Entry as Entry
 from runner.journal import Journal, replace
 
@@ -207,8 +208,10 @@ def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
     """The spool of a run that begins."""
     spool = take(place(uri) / run_id)
     assert spool is not None, "nobody else knows this run yet"
-    # A local store is named by its file alone, so that the folder with both of them can be moved.
-    spool.header = {"uri": f"sqlite:///{Path(uri).name}" if uri.startswith("sqlite:///") else uri, "process": process}
+    # A local store is named by its file alone, so that the folder with both of them can be moved. A password is not
+    # written down; `runner sync` takes it from where it was taken from now.
+    shown = f"sqlite:///{Path(uri).name}" if uri.startswith("sqlite:///") else secrets.masked_uri(uri)
+    spool.header = {"uri": shown, "process": process, "mark": marks.mark(run_id, shown, process)}
     replace(spool.folder / HEADER, json.dumps(spool.header))
     return spool
 
@@ -230,6 +233,19 @@ def _from_here(folder: Path) -> Path | None:
     with contextlib.suppress(OSError, ValueError):
         return folder.relative_to(Path.cwd())
     return None
+
+
+def is_ours(spool: Spool) -> bool:
+    """Whether a process of this user's has written the header, and for this run."""
+    header = spool.header
+    return marks.is_ours(header.get("mark"), spool.run_id, header.get("uri"), header.get("process"))
+
+
+def sync(spool: Spool) -> str:
+    """The command that delivers it."""
+    uri = str(spool.header["uri"])
+    known = uri.startswith("sqlite:///") or (is_ours(spool) and secrets.MASK not in uri)
+    return "runner sync" if known else f"runner sync tracking.uri={uri}"
 
 
 def store_of(spool: Spool) -> str:

@@ -9,10 +9,10 @@ import sqlite3
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from runner import durable, filenames, moved, secrets, transfer, uris
+from runner import artifacts, durable, filenames, moved, record_reading, secrets, transfer, uris
 from runner.lookup import ConfigError
 from runner.transfer import Patience
 
@@ -38,15 +38,15 @@ def open_store(uri: str) -> "MlflowClient":
 
     _quiet()  # after MLflow is loaded, which sets it up to talk
     transfer.install()
-    path = sqlite_path(uri)
+    path, shown = sqlite_path(uri), secrets.masked_uri(uri)
     if "://" not in uri and uri != "databricks":
-        raise ConfigError("tracking.uri", f"{uri!r} is not a URI; expected sqlite:///file.db or http://host:port")
+        raise ConfigError("tracking.uri", f"{shown!r} is not a URI; expected sqlite:///file.db or http://host:port")
     try:
         if path is None:
             return MlflowClient(uri, uri)
         return _open_sqlite(path)
     except (MlflowException, sqlite3.Error, OSError) as error:
-        raise ConfigError("tracking.uri", f"{uri!r} cannot be opened: {why(error)}") from error
+        raise ConfigError("tracking.uri", f"{shown!r} cannot be opened: {secrets.masked(why(error))}") from error
 
 
 def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, patience: Patience) -> None:
@@ -56,25 +56,31 @@ def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, pa
     Raises whatever the store's own library raises.
     """
     _demand(client)
-    here = local(client, run_id)
+    if place is not None:
+        record_reading.place(place, "a place of artifacts")
+    repository, here = artifacts.repository(client, run_id, writes=True), artifacts.local(client, run_id)
     if here is None:
-        transfer.run(lambda: repository(client, run_id).log_artifacts(str(folder), place), patience)
-    elif place is not None:
-        durable.publish(sorted(folder.iterdir()), _inside(here, place))
-    else:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            target = here / path.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            durable.write(target, path.read_bytes(), lasting=False)
+        transfer.run(lambda: repository.log_artifacts(str(folder), place), patience)
+        return
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    artifacts.refuse_links(here, [PurePosixPath(place or "", path.relative_to(folder)) for path in files])
+    if place is not None:
+        durable.publish(sorted(folder.iterdir()), here / place)
+        return
+    for path in files:
+        target = here / path.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(target, path.read_bytes(), lasting=False)
 
 
 def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None], patience: Patience) -> bool:
     """Whether the artifacts in `place` have files of these names and sizes; None stands for any size."""
-    here = local(client, run_id)
+    record_reading.place(place, "a place of artifacts")
+    here = artifacts.local(client, run_id)
     if here is not None:
-        found = {path.name: path.stat().st_size for path in _inside(here, place).glob("*")}
+        found = {path.name: path.stat().st_size for path in (here / place).glob("*")}
     else:
-        files = transfer.run(lambda: repository(client, run_id).list_artifacts(place), patience)
+        files = transfer.run(lambda: artifacts.repository(client, run_id).list_artifacts(place), patience)
         found = {Path(file.path).name: file.file_size for file in files}
     return all(name in found and (None in (size, found[name]) or size == found[name]) for name, size in sizes.items())
 
@@ -82,11 +88,14 @@ def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, i
 def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:
     """Delete the artifacts in `place`. What a store elsewhere cannot or may not delete stays."""
     _demand(client)
-    here = local(client, run_id)
+    record_reading.place(place, "a place of artifacts")
+    repository, here = artifacts.repository(client, run_id, writes=True), artifacts.local(client, run_id)
     if here is None:
-        transfer.run(lambda: _remove(repository(client, run_id), place), patience)
-    elif (folder := _inside(here, place)).exists():  # MLflow takes `%20` of a folder's name for a space here
-        shutil.rmtree(folder)
+        transfer.run(lambda: _remove(repository, place), patience)
+        return
+    artifacts.refuse_links(here, [PurePosixPath(place)])
+    if (here / place).exists():  # MLflow takes `%20` of a folder's name for a space here
+        shutil.rmtree(here / place)
 
 
 def _remove(elsewhere: "ArtifactRepository", place: str) -> None:
@@ -103,15 +112,6 @@ def _demand(client: "MlflowClient") -> None:
         raise OSError(errno.ESTALE, "is not there any more; it was moved or deleted under the run", str(path))
 
 
-def repository(client: "MlflowClient", run_id: str) -> "ArtifactRepository":
-    """Where a run's artifacts are. MLflow's own client remembers it by the run alone, which a copied store has too."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri as with_profile
-
-    uri = with_profile(artifact_uri(client, run_id), client.tracking_uri)
-    return get_artifact_repository(uri, client.tracking_uri)
-
-
 @dataclass
 class _Store:
     """A local store that this process has opened."""
@@ -124,40 +124,6 @@ class _Store:
 
 #: SQLite file -> what is open: every job of a sweep opens the store that the one before has opened.
 _stores: dict[Path, _Store] = {}
-#: Runs whose places are remembered: many are open at once where models are trained together.
-REMEMBERED = 1000
-#: (store, run id) -> where its artifacts are, of the newest runs of this process: asking the store takes its time.
-_artifact_uris: dict[tuple[str, str], str] = {}
-
-
-def know(client: "MlflowClient", run_id: str, artifact_uri: str) -> None:
-    """Remember where a run's artifacts are."""
-    if len(_artifact_uris) >= REMEMBERED:
-        _artifact_uris.clear()
-    _artifact_uris[client.tracking_uri, run_id] = artifact_uri
-
-
-def artifact_uri(client: "MlflowClient", run_id: str) -> str:
-    """The place of a run's artifacts, as its store names it."""
-    if (client.tracking_uri, run_id) not in _artifact_uris:
-        know(client, run_id, client.get_run(run_id).info.artifact_uri)
-    return _artifact_uris[client.tracking_uri, run_id]
-
-
-def local(client: "MlflowClient", run_id: str) -> Path | None:
-    """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    uri = artifact_uri(client, run_id)
-    return Path(local_file_uri_to_path(uri)) if uri.startswith(("file:", "/")) else None
-
-
-def _inside(folder: Path, place: str) -> Path:
-    """The folder `place` of a run's artifacts. Raises ConfigError for one that leads out of them."""
-    found = folder / place
-    if not found.resolve().is_relative_to(folder.resolve()):
-        raise ConfigError("", f"the artifact {place!r} is outside of its run's folder {folder}")
-    return found
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -187,7 +153,7 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         folder, message = moved.follow(path)
     _stores[path] = _Store(path.stat().st_ino, client, folder, before)
     if message:
-        _artifact_uris.clear()
+        artifacts.forget()
         print(secrets.masked(message), file=sys.stderr)
     return client
 
@@ -196,6 +162,7 @@ def experiment(client: "MlflowClient", uri: str, name: str) -> str:
     """The experiment's id. A local store keeps artifacts beside itself, whatever directory a later reader is in."""
     from mlflow.exceptions import MlflowException
 
+    name = secrets.masked(name)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -206,6 +173,7 @@ def experiment(client: "MlflowClient", uri: str, name: str) -> str:
                 raise
     if found.lifecycle_stage != "active":
         raise ConfigError("tracking.experiment", f"{name!r} was deleted from this store; restore it, or name another")
+    artifacts.check(found.artifact_location, client.tracking_uri, writes=True)
     return str(found.experiment_id)
 
 
@@ -239,20 +207,21 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
     try:
         reconcile(client)
     except MlflowException as error:
-        raise ConfigError("tracking.uri", f"{uri!r} does not answer: {first_line(error)}") from error
+        shown = secrets.masked_uri(uri)
+        raise ConfigError("tracking.uri", f"{shown!r} does not answer: {secrets.masked(first_line(error))}") from error
     names = {e.experiment_id: e.name for e in client.search_experiments()}
-    ids = [i for i, name in names.items() if experiment is None or name == experiment]
+    ids = [i for i, name in names.items() if experiment is None or name == secrets.masked(experiment)]
     if not ids:
         return []
     found = client.search_runs(ids, max_results=most, order_by=["attributes.start_time DESC"])
     return [
         Row(
-            run.info.run_id,
-            run.info.run_name,
-            names[run.info.experiment_id],
-            run.info.status,
-            run.info.start_time / 1000,
-            None if run.info.end_time is None else (run.info.end_time - run.info.start_time) / 1000,
+            str(run.info.run_id),
+            str(run.info.run_name or ""),
+            names.get(run.info.experiment_id, ""),
+            record_reading.line(run.info.status),
+            started := record_reading.number(run.info.start_time, 0.0) / 1000,
+            None if run.info.end_time is None else record_reading.number(run.info.end_time, 0.0) / 1000 - started,
             dict(run.data.metrics),
         )
         for run in found

@@ -45,7 +45,7 @@ def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], N
     wrong: list[str] = []
     going = False
     for number, job in enumerate(jobs):
-        name = f"job {number} ({secrets.masked(' '.join(job))})"
+        name = f"job {number} ({' '.join(map(secrets.word, job))})"
         try:
             config = compose(number, job)
             going = going or bool(OmegaConf.select(config, "sweep.keep_going"))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import elsewhere, liveness, reconcile, secrets, spool, stores
+from runner import artifacts, elsewhere, liveness, reconcile, record_reading, secrets, spool, stores
 from runner.events import Kept
 from runner.lookup import ConfigError
 from runner.settling import settle
@@ -94,10 +94,12 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         tags = {**tags, **reconcile.tags()}
         experiment_id = stores.experiment(client, uri, experiment)
         elsewhere.demand_packages(client.get_experiment(experiment_id).artifact_location, uri)
-        run = client.create_run(experiment_id, tags=tags, run_name=run_name)
-        stores.know(client, run.info.run_id, run.info.artifact_uri)
+        name = None if run_name is None else secrets.masked(run_name)
+        run = client.create_run(experiment_id, tags=tags, run_name=name)
+        _check_answer(client, run)
     except (MlflowException, OSError) as error:
-        raise ConfigError("tracking.uri", f"no run can be made in {uri!r}: {stores.why(error)}") from error
+        shown = secrets.masked_uri(uri)
+        raise ConfigError("tracking.uri", f"no run can be made in {shown!r}: {stores.why(error)}") from error
     try:
         return spool.create(uri, run.info.run_id, liveness.process())
     except OSError as error:
@@ -106,21 +108,36 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         raise ConfigError("tracking.uri", f"{spool.place(uri)} cannot be written: {stores.why(error)}") from error
 
 
+def _check_answer(client: "MlflowClient", run: "Run") -> None:
+    """Raise ConfigError for a new run that has no proper id, or whose artifacts may not be where its store says."""
+    try:
+        artifacts.know(client, run.info.run_id, run.info.artifact_uri)
+        artifacts.check(run.info.artifact_uri, client.tracking_uri, run.info.run_id, writes=True)
+    except ConfigError:
+        with contextlib.suppress(Exception):  # what is refused here is told; the store may be as wrong in this
+            client.set_terminated(run.info.run_id, "FAILED")
+        raise
+
+
 def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str]) -> Spool:
     """Take the run over. What an earlier process has left in a spool here is delivered first."""
     from mlflow.exceptions import MlflowException
 
-    folder = spool.place(uri) / run_id
+    folder = spool.place(uri) / record_reading.run_id(run_id)
     try:
         run = client.get_run(run_id)
         _refuse_live(run)
+        artifacts.check(artifacts.place(client, run_id), client.tracking_uri, run_id, writes=True)
         elsewhere.demand_packages(run.info.artifact_uri, uri)
         if folder.exists():
-            left = settle(folder)
+            left = settle(folder, named=[uri])
             if left.left:
                 raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
         with reconcile.changing():
-            _refuse_live(client.get_run(run_id))
+            run = client.get_run(run_id)
+            _refuse_live(run)
+            for name in ("last", "best"):  # damaged tags are refused before the run is taken over
+                record_reading.checkpoints(run.data.tags, name)
             client.log_batch(run_id, tags=_tags({**tags, **reconcile.tags()}))
             client.update_run(run_id, status="RUNNING")
     except MlflowException as error:

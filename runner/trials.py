@@ -9,7 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from runner.errors import ConfigError
-from runner.settings import Settings
+from runner.recorded_settings import schema as schema
 from runner.sweep.manifest import Job
 from runner.sweep.space import Space, product, typed
 
@@ -63,11 +63,3 @@ def words(texts: dict[str, str]) -> list[str]:
 def register() -> None:
     """Let Hydra find the schema by its name, as conf/config.yaml does."""
     ConfigStore.instance().store("schema", schema())
-
-
-def schema() -> DictConfig:
-    """Types and defaults of every key. Components take any argument, which is checked later."""
-    made: DictConfig = OmegaConf.structured(Settings)
-    for open_key in ("data", "model", "loss", "optimizer", "scheduler"):
-        OmegaConf.set_struct(made[open_key], False)
-    return made

@@ -2,6 +2,7 @@
 
 import dataclasses
 import types
+from functools import cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from runner.errors import ConfigError, Problems
@@ -19,8 +20,8 @@ _NOUNS: dict[Any, str] = {
 
 def check(value: Any, hint: Any, key: str = "") -> None:
     """Raise ConfigError for every value that is not what its field of the dataclass, its list or its mapping takes."""
-    if dataclasses.is_dataclass(hint):
-        _check_all({f"{key}.{n}" if key else n: (getattr(value, n), h) for n, h in get_type_hints(hint).items()})
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        _check_all({f"{key}.{n}" if key else n: (getattr(value, n), h) for n, h in _hints(hint).items()})
         return
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     inside = next((k for k in kinds if k is Any or _is(value, get_origin(k) or k)), None)
@@ -31,6 +32,11 @@ def check(value: Any, hint: Any, key: str = "") -> None:
         _check_all({f"{key}.{name}": (inner, get_args(inside)[1]) for name, inner in value.items()})
     if isinstance(value, list) and get_args(inside):
         _check_all({f"{key}[{i}]": (inner, get_args(inside)[0]) for i, inner in enumerate(value)})
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 def _check_all(parts: dict[str, tuple[Any, Any]]) -> None:

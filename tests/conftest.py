@@ -1,9 +1,11 @@
 """What several test files start from: a tracking store that is ready at once, and runs under way."""
 
+import atexit
 import os
 import shutil
 import sqlite3
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +15,8 @@ import pytest
 # One thread, in the commands that tests begin as well, before torch is loaded: several processes test at once, and on a
 # busy machine threads that wait for each other cost ten times such small arithmetic. Tests of threads say otherwise.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The key by which a spool is known to be one's own is in a user's home, which tests leave alone.
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="runner-tests-")
 
 import torch
 
@@ -24,6 +28,7 @@ from runner.settings import Checkpoint, Model, Settings, Trainer
 
 if TYPE_CHECKING:
     from tests.server import Server
+atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

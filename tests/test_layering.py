@@ -31,7 +31,7 @@ FLOORS = [
     ["recall", "drift"],
     [
         *("tracking", "tracker", "settling", "leftover", "delivery", "reconcile"),
-        *("stores", "bulk", "elsewhere", "served", "transfer"),
+        *("stores", "bulk", "artifacts", "elsewhere", "served", "transfer", "spool_check"),
     ],
     ["prepare"],
     ["checks", "schema"],
@@ -53,12 +53,12 @@ FLOORS = [
     ["host", "again", "predicted"],
     ["kept"],
     ["data"],
-    ["words", "keys", "limit", "outputs", "pruners"],
+    ["words", "keys", "limit", "outputs", "pruners", "record_reading", "recorded_settings"],
     ["randomness", "lookup", "ranges", "typed", "conventions"],
-    ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "permission"],
+    ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "permission", "resolvers"],
     ["secrets", "in_place"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness", "moved", "pipes", "cores", "filenames"],
+    ["durable", "liveness", "moved", "pipes", "cores", "filenames", "marks"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -95,11 +95,16 @@ KNOWS = {
         "sweeps",
         "frozen",
         "merging",
+        "recorded_settings",
+        "resolvers",
         "vocabulary",
         "advice",
         "hydra_plugins",
     },
-    "mlflow": {"tracking", "stores", "settling", "delivery", "bulk", "elsewhere", "served", "transfer", "logged_model"},
+    "mlflow": {
+        *("tracking", "stores", "settling", "delivery", "reconcile", "bulk", "logged_model"),
+        *("artifacts", "elsewhere", "served", "transfer"),
+    },
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
 }
@@ -149,6 +154,10 @@ LIGHT = [
     "spool",
     "transfer",
     "filenames",
+    "record_reading",
+    "recorded_settings",
+    "resolvers",
+    "marks",
 ]
 
 

@@ -15,7 +15,7 @@ import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from runner import cli, moved, recall, spool, stores, tracking, uris
+from runner import artifacts, cli, moved, recall, spool, stores, tracking, uris
 from runner.commands import evaluate, resume, train
 from runner.context import Context
 from runner.errors import ConfigError
@@ -155,7 +155,7 @@ def test_a_copy_has_its_own_runs_and_the_original_stays_as_it_was(
     capsys.readouterr()
     client = stores.open_store(URI)
     assert capsys.readouterr().err.startswith(f"mlflow.db was copied from {project} to {copy}: ")
-    assert Path(stores.repository(client, run_id).download_artifacts("config.yaml")).is_relative_to(copy)
+    assert Path(artifacts.repository(client, run_id).download_artifacts("config.yaml")).is_relative_to(copy)
     recorded(copy)
     stores.delete(client, run_id, "checkpoints/last-1", Patience())
     for text in ("seed: 8\n", "seed: 9\n"):  # more than once, in turns with the original, in one process
@@ -166,7 +166,7 @@ def test_a_copy_has_its_own_runs_and_the_original_stays_as_it_was(
         assert recall.text(URI, run_id, "config.yaml") == text
         assert recall.text(f"sqlite:///{project}/mlflow.db", run_id, "config.yaml") == "seed: 7\n"
     assert content(project) == before
-    assert stores.local(stores.open_store(f"sqlite:///{project}/mlflow.db"), run_id).is_relative_to(project)  # type: ignore[union-attr]
+    assert artifacts.local(stores.open_store(f"sqlite:///{project}/mlflow.db"), run_id).is_relative_to(project)  # type: ignore[union-attr]
 
 
 def test_a_folder_that_another_takes_the_place_of_is_not_written_to(
@@ -237,8 +237,8 @@ def test_places_that_somebody_has_chosen_elsewhere_stay(
         project = project.rename(tmp_path / f"new-{record}")
         monkeypatch.chdir(project)
         assert recall.text(URI, run_id, "config.yaml") == "seed: 7\n"
-        assert stores.local(stores.open_store(URI), run_id) == other / run_id / "artifacts"
-        assert stores.local(stores.open_store(URI), recorded(project, f"big-{record}")).parent.parent == other  # type: ignore[union-attr]
+        assert artifacts.local(stores.open_store(URI), run_id) == other / run_id / "artifacts"
+        assert artifacts.local(stores.open_store(URI), recorded(project, f"big-{record}")).parent.parent == other  # type: ignore[union-attr]
 
 
 def test_a_store_without_its_artifacts_says_what_to_bring_along(
@@ -314,7 +314,7 @@ def test_a_record_that_lies_moves_nothing_out_of_the_store_s_folder(
             store.execute(f"UPDATE {moved.TABLE} SET folder = ?", (former,))
             store.execute("UPDATE runs SET artifact_uri = ?", (f"file://{tmp_path}/canary",))
             store.commit()
-        place = stores.local(stores.open_store(URI), run_id)
+        place = artifacts.local(stores.open_store(URI), run_id)
         assert place is not None
         assert place.is_relative_to(project) or place == tmp_path / "canary"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["project"]
@@ -383,7 +383,7 @@ def gone_on(place: Path, runs: dict[str, str]) -> dict[str, Any]:
         for name, run_id in runs.items():
             status, tags, _ = recall.facts(URI, run_id)
             if not recall.settings(URI, run_id).trainer.epochs:
-                artifacts = Path(stores.repository(stores.open_store(URI), run_id).download_artifacts("outputs"))
+                artifacts = Path(artifacts.repository(stores.open_store(URI), run_id).download_artifacts("outputs"))
                 found[name] = status, content(artifacts)
                 continue
             assert call(resume, run_id, "trainer.epochs=2") == 0

@@ -31,7 +31,7 @@ def with_run(
     """
     if split not in SPLITS:
         raise ConfigError("split", f"{split!r} is not one of {', '.join(SPLITS)}")
-    from runner import drift, randomness, ready, recall, recorded_code, stack
+    from runner import drift, randomness, ready, recall, record_reading, recorded_code, stack
     from runner.checkpoint import CheckpointError, fill
     from runner.prepare import prepare
 
@@ -55,7 +55,8 @@ def with_run(
         return 1
     finally:
         prepared.close()
-    step = int(recall.facts(uri, run_id)[1].get(f"checkpoint.{checkpoint}.step", 0))
+    key = f"checkpoint.{checkpoint}.step"
+    step = record_reading.whole(recall.facts(uri, run_id)[1].get(key, "0"), f"the tag {key} of run {run_id}")
     _show(found, {} if settings != recorded else _at(uri, run_id, list(found), step), prepared)
     figures = " ".join(f"{name}={value!r}" for name, value in found.items())
     print(f"evaluate {run_id} checkpoint={checkpoint} step={step} {figures}")

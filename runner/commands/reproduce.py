@@ -30,7 +30,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     has pruned up to that epoch.
     code: current or recorded, of everything of one's own.
     """
-    from runner import recall, recorded_code, reproduction
+    from runner import recall, record_reading, recorded_code, reproduction
     from runner.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
@@ -42,9 +42,9 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     _say(f"run {run_id}, {status}, {steps:,} steps", *recorded_code.use(uri, run_id, code))
     with Signals() as signals:
         again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
-        if TOGETHER in tags:
+        if many := record_reading.line(tags.get(TOGETHER))[:20]:
             _say(
-                f"it was one of {tags[TOGETHER]} that were trained as one program (hydra/launcher=vectorized): alone,"
+                f"it was one of {many} that were trained as one program (hydra/launcher=vectorized): alone,"
                 " other last bits are to be expected, which grow with the steps"
             )
         try:
@@ -52,7 +52,8 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
             digests = reproduction.Digests(again.model, {step for step, _ in weights.values()})
             end: list[Observer] = [] if status == "FINISHED" else [reproduction.end(recorded, digests.steps)]
             if "sweep.pruned" in tags:
-                end.append(reproduction.Pruned(again, int(tags["sweep.pruned"])))
+                pruned = record_reading.whole(tags["sweep.pruned"], f"the tag sweep.pruned of run {run_id}")
+                end.append(reproduction.Pruned(again, pruned))
             _train(again, signals, digests, *end)
         except CheckpointError as error:
             print(error, file=sys.stderr)
@@ -66,13 +67,17 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
 
 
 def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, recorded: "Points") -> None:
+    from runner import record_reading
+
     if status in ("RUNNING", "SCHEDULED"):
         raise ConfigError("", f"run {run_id} is {status}; what it will leave cannot be compared yet")
     if not settings.trainer.epochs:
         raise ConfigError("", f"run {run_id} pushed its inputs through and trained nothing; there is nothing to repeat")
     longer = () if settings.scheduler else ("trainer.epochs",)  # a schedule was that of the shorter training at first
     drift = {key.removeprefix("drift."): told for key, told in tags.items() if key.startswith("drift.")}
-    changed = [f"{key}: {told}" for key, told in drift.items() if not key.startswith((*UNSEEN, *longer))]
+    changed = [
+        record_reading.line(f"{key}: {told}") for key, told in drift.items() if not key.startswith((*UNSEEN, *longer))
+    ]
     if changed:
         raise ConfigError(
             "", f"run {run_id} was continued with changes ({'; '.join(changed)}); no one training gives it again"
@@ -89,8 +94,8 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     from runner import environment as here
     from runner.prepare import prepare
 
-    tag = tags.get("threads", "")  # what it really was, whatever the configuration said
-    threads = int(tag) if tag.isdecimal() else randomness.recorded(settings.trainer, tags)
+    # What it really was, whatever the configuration said.
+    threads = randomness.tagged(tags) or randomness.recorded(settings.trainer, tags)
     trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
@@ -119,20 +124,21 @@ def _device(recorded: str) -> str:
     from runner import build
 
     try:
-        return str(build.device(recorded.split()[0]))
+        return str(build.device((recorded.split() or ["auto"])[0]))
     except ConfigError:
         return "auto"
 
 
 def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[str, tuple[int, str]]:
     """checkpoint -> (its step, the SHA-256 of its tensors)."""
-    from runner import checkpoint, recall, stack
+    from runner import checkpoint, recall, record_reading, stack
 
     found = {}
     for name in ("last", "best"):
-        if f"checkpoint.{name}.step" in tags:
+        key = f"checkpoint.{name}.step"
+        if key in tags:
             state = recall.weights(uri, run_id, name, stack.classes(again.stack))
-            found[name] = (int(tags[f"checkpoint.{name}.step"]), checkpoint.digest(state))
+            found[name] = (record_reading.whole(tags[key], f"the tag {key} of run {run_id}"), checkpoint.digest(state))
     return found
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from runner import secrets
 from runner.context import Context
 from runner.lookup import ConfigError
 from runner.settings import Settings
@@ -20,9 +21,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
 
     code: recorded or current where files of one's own have changed; "" refuses to go on then.
     """
-    import yaml
-
-    from runner import drift, kept, randomness, recall, recorded_code, screen, secrets
+    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, screen, secrets
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.errors import told
@@ -53,8 +52,8 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
                 return 0
             signals.check()
             print(f"run {run_id} continues after step {entry.step} of {made.steps}")
-            text = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False)
-            context = Context(experiment, text, [f"{key}={new}" for key, (_, new) in found.items()])
+            text = recorded_settings.write(secrets.without(dataclasses.asdict(settings)))
+            context = Context(experiment, text, [secrets.word(f"{key}={new}") for key, (_, new) in found.items()])
             drifted = _drifted(found, entry.step)
             if "trainer.threads" in found:
                 drifted["threads"] = str(made.threads)
@@ -73,7 +72,7 @@ def deliver(uri: str, run_id: str) -> None:
     from runner.settling import settle
 
     folder = spool.place(uri) / run_id
-    if folder.exists() and (settled := settle(folder)).left:
+    if folder.exists() and (settled := settle(folder, named=[uri])).left:
         raise ConfigError("", f"run {run_id} cannot be continued: {settled.said}; try: runner sync")
 
 
@@ -125,4 +124,5 @@ def _check_record(last: int, entry: "Kept", steers: bool) -> None:
 def _drifted(found: dict[str, tuple[Any, Any]], step: int) -> dict[str, str]:
     """Tags. What a sweep may take for a run of the first configuration, it is no more."""
     untrue = {"runner.digest": ""} if found else {}
-    return untrue | {f"drift.{key}": f"{old!r} -> {new!r} after step {step}" for key, (old, new) in found.items()}
+    shown = {key: [secrets.without(value, key) for value in values] for key, values in found.items()}
+    return untrue | {f"drift.{key}": f"{old!r} -> {new!r} after step {step}" for key, (old, new) in shown.items()}

@@ -22,12 +22,12 @@ def with_settings(settings: Settings, context: Context) -> int:
 
     On a terminal names are cut where there is no room, then times are left out; ids, states and results never are.
     """
-    from runner import screen, stores
+    from runner import screen, secrets, stores
 
     found = stores.rows(settings.tracking.uri, settings.tracking.experiment)
     console = screen.console()
     if not found:
-        console.print(f"no runs in {settings.tracking.uri}", soft_wrap=True)
+        console.print(f"no runs in {secrets.masked_uri(settings.tracking.uri)}", soft_wrap=True)
         return 0
     if not console.is_terminal:
         console.width = 100_000  # what another program reads is never cut
@@ -54,16 +54,24 @@ def table(rows: "list[Row]", width: int) -> "Table":
 def _cells(row: "Row") -> dict[str, str]:
     from runner import screen
 
-    last = {k: v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
+    last = {_one_line(k): v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
     return {
-        "run": row.run_id[:8],
+        "run": _one_line(row.run_id)[:8],
         "name": _one_line(row.name),
         "experiment": _one_line(row.experiment),
         "status": row.status,
-        "started": time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row.started)),
+        "started": _at(row.started),
         "took": "" if row.seconds is None else f"{row.seconds:.1f} s",
         "results": screen.figures(last),
     }
+
+
+def _at(seconds: float) -> str:
+    """The local time; nothing for a time that no calendar has."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, OSError, ValueError):
+        return ""
 
 
 def _one_line(text: str) -> str:

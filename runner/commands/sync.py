@@ -9,7 +9,9 @@ from runner.settings import Settings
 def with_settings(settings: Settings, context: Context, *, forget: str = "") -> int:
     """Deliver every spool of the working directory and of the store; returns 1 if anything is left or lost.
 
-    `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved.
+    `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved. What
+    this user's runs have left goes to the server that it was for; what came from elsewhere goes to none that is not
+    typed or in MLFLOW_TRACKING_URI or RUNNER_PLACES.
 
     forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
@@ -28,7 +30,7 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
         looked = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
         print(f"nothing to deliver: no undelivered runs in {looked}")
     for folder in folders:
-        done = settle(folder, moved)
+        done = settle(folder, moved, permission.places(), uri)
         left = left or done.left or done.lost
         print(secrets.masked(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}"), flush=True)
     return int(left)

@@ -163,7 +163,7 @@ def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
     understood = f"{data.report[0]}\n" if data.report else ""
-    place = f"run {run_id} in experiment {experiment!r} of {secrets.masked(uri)}"
+    place = f"run {run_id} in experiment {secrets.masked(experiment)!r} of {secrets.masked(uri)}"
     return f"{understood}device {run.device}; examples: {sizes}\n{place}"
 
 

@@ -12,11 +12,11 @@ from runner.settings import Settings
 def with_settings(settings: Settings, context: Context) -> int:
     """Serve the UI on 127.0.0.1 until interrupted; RUNNER_UI_PORT chooses the port (5000)."""
 
-    from runner import stores, uris
+    from runner import secrets, stores, uris
 
     uri = settings.tracking.uri
     if uri.startswith(("http://", "https://")):
-        print(f"{uri} is a server: open it in a browser")
+        print(f"{secrets.masked_uri(uri)} is a server: open it in a browser")
         return 0
     stores.open_store(uri)  # creates one that does not exist, so that the UI has something to show
     path = stores.sqlite_path(uri)

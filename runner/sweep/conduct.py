@@ -131,7 +131,8 @@ def _tell(sweep: Sweep, status: str, console: "Console") -> None:
 
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:
-    told = f"sweep {sweep.told.parent} of {sweep.plan.total} jobs in experiment {experiment!r}"
+    shown = secrets.masked(experiment)
+    told = f"sweep {sweep.told.parent} of {sweep.plan.total} jobs in experiment {shown!r}"
     done, reused = len(sweep.outcomes), len(sweep.reused)
     other = f", {reused} of them by runs that are reused" if reused else ""
     return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already{other}" if done else "")
@@ -140,5 +141,5 @@ def _where(sweep: Sweep, uri: str, experiment: str) -> str:
 def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str]:
     from runner import build, environment
 
-    told = environment.tags([secrets.masked(word) for word in words], build.device(settings.device))
+    told = environment.tags([secrets.word(word) for word in words], build.device(settings.device))
     return {**told, rows.JOBS: str(plan.total), **dict([files.TAG])}

@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
-from runner import secrets, spool
+from runner import recorded_settings, secrets, spool
 from runner.context import Context
 from runner.errors import ConfigError, sentence
 from runner.settings import Settings, made
@@ -93,8 +91,8 @@ def configured(job: Job, told: Told) -> tuple[Settings, Context]:
     settings = made(job.config)
     settings.tracking.uri = told.uri
     tags = {PARENT: told.parent, JOB: str(job.number), DIGEST: digest(job.config, places.experiments())}
-    text = yaml.dump(secrets.without(job.config), Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False)
-    return settings, Context(told.study, text, [secrets.masked(word) for word in job.words], tags, job.name)
+    text = recorded_settings.write(secrets.without(job.config))
+    return settings, Context(told.study, text, [secrets.word(word) for word in job.words], tags, job.name)
 
 
 def begin(job: Job, settings: Settings, told: Told) -> "Run":

@@ -21,7 +21,8 @@ class SharedLooks:
     def add(self, job: int, epoch: int, value: float) -> None:
         # A process that died may have left half a line, so that a new one begins with its own end of line.
         line = f"\n{json.dumps({'job': job, 'epoch': epoch, 'value': value})}\n".encode()
-        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        no_link = getattr(os, "O_NOFOLLOW", 0)  # a stranger's folder may hold one to another file
+        handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | no_link, 0o666)
         try:
             os.write(handle, line)
         finally:
@@ -42,5 +43,5 @@ class SharedLooks:
         try:
             told = json.loads(line)
             self._looks.add(int(told["job"]), int(told["epoch"]), float(told["value"]))
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return  # an empty line, or half of one

@@ -1,12 +1,15 @@
 """What a sweep is going to run, frozen: every job's whole configuration, whatever becomes of the files."""
 
 import json
+import re
 import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner import secrets
+from runner import record_reading, secrets, typed
 from runner.errors import ConfigError
+from runner.limits import JOBS
+from runner.settings import Settings, made
 
 #: The parent run's artifact that holds it.
 NAME = "manifest.json"
@@ -31,7 +34,7 @@ class Job:
     def command(self) -> str:
         """What one types to run it again by itself."""
         own = [word for word in self.words if not word.lstrip("+~").startswith("sweep.")]
-        return secrets.masked(shlex.join(["runner", *own]))
+        return secrets.masked(shlex.join(["runner", *map(secrets.word, own)]))
 
 
 @dataclass
@@ -67,18 +70,52 @@ class Manifest:
 
     def text(self) -> str:
         """As JSON, without secrets."""
-        told = {**vars(self), "jobs": [{**vars(job), "run_id": ""} for job in self.jobs]}
-        return json.dumps(secrets.without(told), indent=1)
+        jobs = [{**vars(job), "run_id": "", "words": [*map(secrets.word, job.words)]} for job in self.jobs]
+        return json.dumps(secrets.without({**vars(self), "jobs": jobs}), indent=1)
 
 
 def read(text: str) -> Manifest:
     """What `Manifest.text` gave. Raises ConfigError for anything else."""
+    told = record_reading.decoded(text, dict[str, Any], f"{NAME} of the sweep")
     try:
-        told = json.loads(text)
-        jobs = [Job(**job) for job in told.pop("jobs")]
-        return Manifest(**told, jobs=jobs)
+        jobs = [Job(**{**job, "run_id": ""}) for job in told.pop("jobs")]  # which run is its own, the store knows
+        found = Manifest(**told, jobs=jobs)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError("sweep.resume", f"{NAME} of the sweep is damaged or of another version: {error}") from error
+    _check(found)
+    return found
+
+
+#: What may be recorded of how a sweep is run: Hydra's launcher with its values, and the sweeper of a search.
+LAUNCHER = re.compile(
+    r"\+{0,2}hydra/launcher=\w+|\+{0,2}hydra\.launcher\.[\w.]+=.*|hydra/sweeper=(optuna|checked)", re.DOTALL
+)
+
+
+def _check(found: Manifest) -> None:
+    """Raise ConfigError for a record that is no manifest in all its parts: its words become a command line."""
+    record_reading.checked(found, Manifest, f"{NAME} of the sweep")
+    if len(found.jobs) > JOBS:
+        raise ConfigError(
+            "sweep.resume", f"{NAME} of the sweep has {len(found.jobs):,} jobs; expected at most {JOBS:,}"
+        )
+    is_search = "hydra/sweeper=optuna" in found.launcher
+    if (found.search is not None) != is_search or not (found.jobs or is_search):
+        raise ConfigError("sweep.resume", f"{NAME} of the sweep has nothing to run")
+    if found.mode not in ("min", "max") or not 0 <= found.numbered <= JOBS:
+        raise ConfigError("sweep.resume", f"{NAME} of the sweep is damaged: it ranks or counts no jobs")
+    if len({job.number for job in found.jobs}) < len(found.jobs):
+        raise ConfigError("sweep.resume", f"{NAME} of the sweep is damaged: two jobs have one number")
+    for word in found.launcher:
+        if LAUNCHER.fullmatch(word) is None:
+            raise ConfigError(
+                "sweep.resume", f"{NAME} of the sweep says {record_reading.cut(word)!r}, which sets up no launcher"
+            )
+    for job in found.jobs:
+        record_reading.checked(job, Job, f"job {record_reading.cut(str(job.number))} in {NAME}")
+        if not 0 <= job.number < JOBS:
+            raise ConfigError("sweep.resume", f"{NAME} of the sweep has a job {job.number}; expected 0 to {JOBS - 1:,}")
+        typed.check(made(job.config), Settings)
 
 
 def varied(jobs: list[list[str]]) -> list[dict[str, str]]:
@@ -92,7 +129,7 @@ def varied(jobs: list[list[str]]) -> list[dict[str, str]]:
 
 def same(one: Manifest, other: Manifest) -> bool:
     """Whether both run the same jobs, as far as is known without secrets."""
-    words = [[[secrets.masked(word) for word in job.words] for job in plan.jobs] for plan in (one, other)]
+    words = [[[secrets.word(word) for word in job.words] for job in plan.jobs] for plan in (one, other)]
     return words[0] == words[1]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from runner import own_code, recall, reconcile, recorded_code, stores
+from runner import own_code, recall, reconcile, record_reading, recorded_code, secrets, stores
 from runner.errors import ConfigError
 from runner.sweep import manifest, rows
 from runner.sweep.manifest import Manifest
@@ -42,7 +42,7 @@ def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
     recall.say_last(run, recall.run(uri, run_id))
     for word in words:
         if not word.lstrip("+").startswith(("hydra", "code=")):
-            best = tags.get("sweep.best", "RUN")
+            best = record_reading.line(tags.get("sweep.best", "RUN"))
             raise ConfigError(
                 "",
                 f"{word}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed;"
@@ -53,7 +53,7 @@ def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
     _refuse_live(uri, run_id)
     deliver(uri, run_id)
     code[0] = next((word.partition("=")[2] for word in words if word.startswith("code=")), "")
-    over = f"sweep {run_id} is FINISHED: there is nothing left of its {tags[rows.JOBS]} jobs"
+    over = f"sweep {run_id} is FINISHED: there is nothing left of its {record_reading.line(tags[rows.JOBS])[:20]} jobs"
     over = over if status == "FINISHED" else ""
     return [*_launcher(manifest.read(recall.text(uri, run_id, manifest.NAME))), f"sweep.resume={run_id}"], over
 
@@ -81,12 +81,12 @@ def _key(word: str) -> str:
 def newest(uri: str, experiment: str) -> str:
     """The id of the newest sweep of an experiment. Raises ConfigError if there is none."""
     client = stores.open_store(uri)
-    found = client.get_experiment_by_name(experiment)
+    found = client.get_experiment_by_name(secrets.masked(experiment))
     ids = [found.experiment_id] if found else []
     runs = client.search_runs(ids, f"tags.`{rows.JOBS}` != ''", max_results=1, order_by=["attributes.start_time DESC"])
     if not runs:
         raise ConfigError("sweep.resume", f"there is no sweep in experiment {experiment!r} of {uri}")
-    return str(runs[0].info.run_id)
+    return record_reading.run_id(runs[0].info.run_id)
 
 
 def _refuse_live(uri: str, run_id: str) -> dict[int, Any]:
@@ -95,9 +95,10 @@ def _refuse_live(uri: str, run_id: str) -> dict[int, Any]:
     for number, run in found.items():
         if run.info.status == "RUNNING":
             who = reconcile.owner(run)
+            host = record_reading.line(who.get("host"))
             raise ConfigError(
                 "",
-                f"job {number} of sweep {run_id} is still at work, in process {who.get('pid')} on {who.get('host')};"
+                f"job {number} of sweep {run_id} is still at work, in process {who.get('pid')} on {host};"
                 " wait for its end, or stop it",
             )
     return found

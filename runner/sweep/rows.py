@@ -1,9 +1,12 @@
 """How the jobs of a sweep stand, as the tracking store knows it."""
 
+import math
 import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from runner import limits, record_reading
+from runner.errors import ConfigError
 from runner.sweep.manifest import Job
 from runner.sweep.outcome import Outcome
 from runner.sweep.table import Row
@@ -30,7 +33,8 @@ def children(client: "MlflowClient", experiment_id: str, parent: str) -> dict[in
         token = page.token
         if not token:
             break
-    return {int(run.data.tags[JOB]): run for run in sorted(found, key=_age) if JOB in run.data.tags}
+    numbers = {run.info.run_id: _number(run) for run in found}
+    return {number: run for run in sorted(found, key=_age) if (number := numbers[run.info.run_id]) is not None}
 
 
 def child(client: "MlflowClient", parent: str, number: int) -> "Run | None":
@@ -74,12 +78,13 @@ def _from_store(row: Row, run: "Run", metric: str) -> None:
     tags, metrics = run.data.tags, run.data.metrics
     row.run_id, row.status = run.info.run_id, run.info.status
     row.metrics = {key: value for key, value in metrics.items() if "/" in key}
-    row.epoch = int(metrics.get("epoch", 0))
-    best = tags.get("best.value") if tags.get("best.metric") == metric else None
-    row.value = float(best) if best is not None else metrics.get(metric)
-    row.pruned = int(tags[PRUNED]) if PRUNED in tags else None
-    row.seconds = ((run.info.end_time or time.time() * 1000) - run.info.start_time) / 1000
-    row.reason = tags.get(REASON, "") if row.status in ("FAILED", "KILLED") else ""
+    row.epoch = int(record_reading.number(metrics.get("epoch"), 0.0))
+    best = record_reading.number(tags.get("best.value"), math.nan) if tags.get("best.metric") == metric else math.nan
+    row.value = metrics.get(metric) if math.isnan(best) else best
+    row.pruned = int(record_reading.number(tags[PRUNED], 0.0)) if PRUNED in tags else None
+    began, ended = (record_reading.number(at, 0.0) for at in (run.info.start_time, run.info.end_time))
+    row.seconds = ((ended or time.time() * 1000) - began) / 1000
+    row.reason = record_reading.line(tags.get(REASON)) if row.status in ("FAILED", "KILLED") else ""
 
 
 def _from_outcome(row: Row, told: Outcome) -> None:
@@ -88,5 +93,13 @@ def _from_outcome(row: Row, told: Outcome) -> None:
     row.metrics, row.epoch = told.metrics or row.metrics, told.epoch or row.epoch
 
 
-def _age(run: "Run") -> int:
-    return int(run.info.start_time)
+def _age(run: "Run") -> float:
+    return record_reading.number(run.info.start_time, 0.0)
+
+
+def _number(run: "Run") -> int | None:
+    """The number of the job that a run says it is; None for one that says nothing, or no number."""
+    try:
+        return record_reading.whole(run.data.tags.get(JOB, ""), f"the tag {JOB}", most=limits.JOBS)
+    except ConfigError:
+        return None

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import uris
+from runner import record_reading, uris
 from runner.errors import ConfigError
 from runner.sweep import space
 from runner.sweep.manifest import Job
@@ -46,8 +46,21 @@ class Wish:
 
 
 def read(values: dict[str, Any]) -> Wish:
-    """What `plain` gave, after it has been in a file."""
-    return Wish(**{**values, "objectives": [(metric, mode) for metric, mode in values["objectives"]]})
+    """What `plain` gave, after it has been in a file. Raises ConfigError for anything else."""
+    try:
+        objectives = [(metric, mode) for metric, mode in values["objectives"]]
+        found = Wish(**{**values, "objectives": objectives})
+        space.read(found.space)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ConfigError(
+            "sweep.resume", f"the record of the search is damaged or of another version: {error}"
+        ) from None
+    record_reading.checked(found, Wish, "the record of the search")
+    if not objectives or not all(isinstance(m, str) and mode in ("min", "max") for m, mode in objectives):
+        raise ConfigError("sweep.resume", "the record of the search names no metric with min or max")
+    if not all({"presets", "config"} <= base.keys() for base in found.bases):
+        raise ConfigError("sweep.resume", "the record of the search holds no configuration")
+    return found
 
 
 def check(wish: Wish) -> None:
