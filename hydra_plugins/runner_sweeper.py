@@ -73,7 +73,7 @@ class CheckedSweeper(BasicSweeper):
         return self._launch(jobs, first)
 
     def _launch(self, jobs: list[list[str]], first: int) -> list[Any]:
-        from runner import cores, launching, secrets
+        from runner import cores, launching, recorded_settings, secrets
 
         assert self.config is not None
         assert self.launcher is not None
@@ -83,7 +83,7 @@ class CheckedSweeper(BasicSweeper):
         shown = secrets.without(OmegaConf.to_container(self.config, resolve=False))
         (folder / "multirun.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(shown)))
         with read_write(self.config.hydra):  # Ray's workers begin in another folder
-            self.config.hydra.sweep.dir = str(folder.absolute())
+            self.config.hydra.sweep.dir = recorded_settings.escaped(str(folder.absolute()))
         found: list[Any] = []
         name = str(self.config.hydra.runtime.choices["hydra/launcher"])
         values: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner import artifacts, record_reading, stores, transfer
+from runner.delivery import is_refusal
 from runner.errors import Unreachable
 from runner.lookup import ConfigError
 
@@ -34,6 +35,9 @@ def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path |
         except ImportError as error:
             raise _missing(artifacts.place(client, run_id), error) from error
         except Exception as error:  # of any kind: each store's library has its own
+            if is_refusal(error):
+                said = record_reading.cut(stores.first_line(error), 200)
+                raise ConfigError("", f"{name} of run {run_id} cannot be read from its store: {said}") from error
             if wait is None:
                 raise Unreachable(f"{name} of run {run_id} cannot be fetched: {stores.why(error)}") from error
         time.sleep(wait)

@@ -16,7 +16,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from runner import permission
+from runner import permission, recorded_settings
 from runner.errors import ConfigError, did_you_mean
 
 #: What a sweeper may be told to make, beside classes of the packages that the person trusts; see runner.sweep.samplers.
@@ -273,4 +273,4 @@ def _pin(config: DictConfig, key: str, value: Any) -> None:
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent)
     with flag_override(node, ["struct", "readonly"], [False, False]):
-        node[name] = value
+        node[name] = recorded_settings.escaped(value)

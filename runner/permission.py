@@ -40,8 +40,12 @@ def begin(words: list[str], folder: Path | None = None) -> None:
     MLflow and Hydra change the environment and the directory of a process later on. folder: the working directory.
     """
     _words[:], _folder[:] = words, [(folder or Path.cwd()).resolve()]
+    _places[:] = _named()
+
+
+def _named() -> list[str]:
     variables = [*os.environ.get("RUNNER_PLACES", "").split(","), os.environ.get("MLFLOW_TRACKING_URI", "")]
-    _places[:] = [place.strip() for place in variables if place.strip()]
+    return [place.strip() for place in variables if place.strip()]
 
 
 def words() -> list[str]:
@@ -77,8 +81,8 @@ def variables() -> list[str]:
 
 
 def places() -> list[str]:
-    """Servers, stores and folders that a person lets files name."""
-    return list(_places)
+    """Servers, stores and folders that a person lets files name; where no command has begun, as it is now."""
+    return list(_places if _folder else _named())
 
 
 def store(uri: str, key: str) -> None:

@@ -115,7 +115,7 @@ def _check_source(entry: dict[str, Any], name: str) -> None:
     if entry["files"] < 0 or "from" not in entry or not {"to", "move"} <= entry.keys():
         raise ConfigError("", f"{name} names no files; the spool is damaged")
     source = Path(entry["from"])
-    if not source.exists() or _is_ours(source):
+    if ".." not in source.parts and (not source.exists() or _is_ours(source)):
         return
     spool = Path(name.partition(" of ")[2]).parent
     if entry["move"] or not (spool / "files" / str(entry["files"])).is_dir():  # what is moved is removed there

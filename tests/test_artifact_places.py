@@ -13,6 +13,7 @@ from runner import artifacts, recall, record_reading, stores, tracking
 from runner.checkpoint import CheckpointError
 from runner.errors import ConfigError
 from runner.events import Step
+from runner.transfer import Patience
 from tests.stranger import RUN, Stranger
 
 
@@ -184,6 +185,7 @@ def test_a_local_store_is_read_elsewhere_and_written_beside_itself_alone(
         if Path(f"{elsewhere}{suffix}").exists():
             Path(f"{elsewhere}{suffix}").rename(beside / f"mlflow.db{suffix}")
     store = f"sqlite:///{beside / 'mlflow.db'}"
+    stores.open_store(store)  # what lay beside it before is taken to have been moved along
     told(store, f"UPDATE runs SET artifact_uri = 'file://{there}'")
     assert recall.text(store, run_id, "config.yaml") == "seed: 5\n"
     with pytest.raises(ConfigError, match=r"not beside the store; to write there, .*RUNNER_PLACES="):
@@ -209,7 +211,7 @@ def test_a_link_among_artifacts_leads_no_file_elsewhere(store: str, home: Path, 
         target.symlink_to(home / "config.yaml" if link == "config.yaml" else home)
         goal = (more / "flat", "checkpoints/last-1") if link == "checkpoints" else (more, None)
         with pytest.raises(ConfigError, match="symbolic link"):
-            stores.put(client, run_id, *goal)
+            stores.put(client, run_id, *goal, Patience())
         target.unlink()
     assert untouched(home)
 
@@ -219,9 +221,9 @@ def test_nothing_outside_of_a_run_is_deleted_or_written(store: str, home: Path, 
     files = tmp_path / "x"
     files.mkdir()
     for place in ("../../../home", "/", "..", ".", "", "checkpoints/../../../../home", "a\\b", "a//b", "a\0b"):
-        for act in (stores.delete, lambda client, run_id, place: stores.put(client, run_id, files, place)):
+        for act in (stores.delete, lambda *where: stores.put(*where[:2], files, *where[2:])):
             with pytest.raises(ConfigError, match="expected a path within the run's artifacts"):
-                act(client, run_id, place)
+                act(client, run_id, place, Patience())
     assert untouched(home)
 
 
@@ -232,7 +234,7 @@ def test_without_the_guard_a_folder_elsewhere_is_deleted(
     monkeypatch.setattr(record_reading, "place", lambda value, name: value)
     monkeypatch.setattr(artifacts, "refuse_links", lambda *_: None)
     [found] = tmp_path.glob(f"mlruns/*/{run_id}/artifacts")
-    stores.delete(stores.open_store(store), run_id, os.path.relpath(home, found))
+    stores.delete(stores.open_store(store), run_id, os.path.relpath(home, found), Patience())
     assert not home.exists()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from runner import liveness, marks, reconcile, record_reading, spool, spool_check, stores, tracking
+from runner import liveness, marks, permission, reconcile, record_reading, spool, spool_check, stores, tracking
 from runner.commands import sync
 from runner.context import Context
 from runner.events import Step
@@ -61,8 +61,9 @@ def planted(tmp_path: Path, uri: str, *entries: Any, run_id: str = RUN) -> Path:
 
 def synced(uri: str = "sqlite:///mlflow.db", typed: bool = False) -> int:
     """`runner sync`, in the working directory; its exit code."""
-    settings = Settings(tracking=Tracking(uri=uri))
-    return sync.with_settings(settings, Context("runner", overrides=[f"tracking.uri={uri}"] if typed else []))
+    words = [f"tracking.uri={uri}"] if typed else []
+    permission.begin(words)
+    return sync.with_settings(Settings(tracking=Tracking(uri=uri)), Context("runner", overrides=words))
 
 
 def own(stranger: Stranger) -> Path:
