@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from torch import Tensor
 
-from runner import checkpoint, reconcile, stores
+from runner import checkpoint, durable, reconcile, stores
 from runner.lookup import ConfigError
 from runner.settings import Settings, made
 
@@ -175,11 +175,13 @@ def state(uri: str, run_id: str, classes: Iterable[type]) -> tuple[Kept, dict[st
     for entry in found:
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
             try:
-                files = Path(client.download_artifacts(run_id, entry.place, folder))
+                files = _fetched(client, run_id, entry.place, folder)
                 training = checkpoint.FILES["training"]
                 loaded = checkpoint.load_training(files / training, entry.sha256.get(training))
                 return entry, _weights(files, entry.sha256, classes), loaded, wrong
             except Exception as error:  # whatever it is, there may be one before
+                if durable.is_full(error):
+                    raise
                 wrong.append(f"checkpoint of step {entry.step}: {str(error).strip().splitlines()[0]}")
     raise checkpoint.CheckpointError("; ".join(wrong))
 
@@ -245,4 +247,15 @@ def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Pa
     if not any(Path(found.path).name == last for found in client.list_artifacts(run_id, parent or None)):
         status = client.get_run(run_id).info.status
         raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")
-    return Path(client.download_artifacts(run_id, name, folder))
+    return _fetched(client, run_id, name, folder)
+
+
+def _fetched(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
+    """As MlflowClient.download_artifacts, which takes a full disk here for a wrong path."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(client.download_artifacts(run_id, name, folder))
+    except MlflowException:
+        durable.demand(Path(folder), 0)
+        raise
