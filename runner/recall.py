@@ -252,10 +252,8 @@ def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Pa
 
 def _fetched(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path:
     """As MlflowClient.download_artifacts, which takes a full disk here for a wrong path."""
-    from mlflow.exceptions import MlflowException
-
     try:
         return Path(client.download_artifacts(run_id, name, folder))
-    except MlflowException:
+    except Exception:
         durable.demand(Path(folder), 0)
         raise
