@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import artifacts, record_reading, stores, transfer
+from runner import artifacts, durable, record_reading, stores, transfer
 from runner.delivery import is_refusal
 from runner.errors import Unreachable
 from runner.lookup import ConfigError
@@ -35,6 +35,7 @@ def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path |
         except ImportError as error:
             raise _missing(artifacts.place(client, run_id), error) from error
         except Exception as error:  # of any kind: each store's library has its own
+            durable.demand(Path(folder), 0)  # MLflow takes a full disk here for a wrong path
             if is_refusal(error):
                 said = record_reading.cut(stores.first_line(error), 200)
                 raise ConfigError("", f"{name} of run {run_id} cannot be read from its store: {said}") from error

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from runner import checkpoint, elsewhere, pieces, reconcile, record_reading, recorded_settings, secrets, stores
+from runner import checkpoint, durable, elsewhere, pieces, reconcile, record_reading, recorded_settings, secrets, stores
 from runner.history import Points
 from runner.lookup import ConfigError
 from runner.settings import Settings
@@ -192,6 +192,8 @@ def state(uri: str, run_id: str, classes: Iterable[type]) -> tuple[Kept, dict[st
                 loaded["history"] = _history(client, run_id, loaded["history"], entry.step)
                 return entry, _weights(files, entry.sha256, classes), loaded, wrong
             except Exception as error:  # whatever it is, there may be one before
+                if durable.is_full(error):
+                    raise
                 wrong.append(f"checkpoint of step {entry.step}: {str(error).strip().splitlines()[0]}")
     raise checkpoint.CheckpointError("; ".join(wrong))
 
