@@ -38,7 +38,7 @@ from runner import (
     trials,
     words,
 )
-from runner.errors import ConfigError, Failure, did_you_mean, sentence, told
+from runner.errors import ConfigError, did_you_mean, sentence, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
@@ -66,11 +66,11 @@ def main() -> NoReturn:
         _stop(str(error))
     _help()
     name = _take_command()
-    if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
-        name, sys.argv[1:] = "train", sweep
-    command = _command(name)
     try:
         with garbage.rare():
+            if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
+                name, sys.argv[1:] = "train", sweep
+            command = _command(name)
             if hasattr(command, "with_run") and (words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
                 transfer.leave(_recorded(name, command))
             transfer.leave(_guarded(name))
@@ -133,9 +133,6 @@ def _as_sweep(given: list[str]) -> list[str]:
         found, over = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
-    except Failure as error:
-        print(secrets.masked(told(error)), file=sys.stderr)
-        sys.exit(1)
     further = [word for word in further if not found or not word.startswith("code=")]
     if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
         print(over)

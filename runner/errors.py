@@ -76,6 +76,9 @@ def sentence(error: BaseException) -> str | None:
     if isinstance(error, Failure):
         return told(error)
     why = durable.reason(error) if isinstance(error, OSError) else None
+    if type(error).__module__ == "mlflow.exceptions":  # by its name: MLflow takes a second to load
+        said = str(error).strip().split("\n")[0]
+        why = durable.reason(error) or f"the tracking store does not answer as expected: {said}"
     return None if why is None else "\n".join([why, *getattr(error, "__notes__", [])])
 
 
