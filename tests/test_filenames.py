@@ -57,9 +57,10 @@ def test_a_file_that_changes_still_changes_the_digest(tmp_path: Path) -> None:
     assert told[0] != told[1]
 
 
-def test_names_of_pictures_folders_and_runs_are_bounded(tmp_path: Path) -> None:
+def test_names_of_pictures_folders_and_runs_are_bounded(store: str, tmp_path: Path) -> None:
     assert len(plots.file(f"experiments.mine.{LONG}", tmp_path).name) <= 255
-    folder = stores._artifacts(f"sqlite:///{tmp_path}/mlflow.db", LONG)
+    stores.open_store(store)
+    folder = stores._artifacts(store, LONG)
     assert folder is not None
     assert len(folder.rpartition("/")[2]) <= 255
     one, other = (Context("s", job=f"data.query={QUERY}{number}").title for number in (1, 2))
