@@ -96,7 +96,7 @@ def wrong(ends: str, found: tuple[int, str, str]) -> str:
     return "" if (code, status) == (ENDS[ends], expected) and words in reason else f"{found}"
 
 
-@pytest.mark.parametrize(("ends", "moment"), MATRIX)
+@pytest.mark.parametrize(("ends", "moment"), MATRIX[::2])  # each end and each moment; all pairs: tests.figures
 def test_a_run_that_was_ended_says_so(workplace: Path, ends: str, moment: str):
     assert wrong(ends, outcome(workplace, ends, moment)) == ""
 
