@@ -89,7 +89,7 @@ def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: 
         return own
     given = next((uri for uri in named if _is_same(uri, own)), None)
     if moved or given:
-        return moved or str(given)
+        return moved or _below(str(given), own)
     if not ours:
         raise _Left(
             f"it is for {own}, which the spool alone says: nothing was sent there; if the server is yours, type:"
@@ -98,13 +98,18 @@ def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: 
     if secrets.MASK not in own:
         return own
     if _is_same(configured, own):
-        return configured
+        return _below(configured, own)
     raise _Left(f"the user and password of {own} are not kept on the disk; type: runner sync tracking.uri={own}")
 
 
 def _is_same(uri: str, own: str) -> bool:
     """Whether a spool's server is the one at `uri`, or below it."""
     return f"{own.rstrip('/')}/".startswith(f"{secrets.masked_uri(uri).rstrip('/')}/") if "://" in uri else False
+
+
+def _below(uri: str, own: str) -> str:
+    """The spool's server with the user and password of `uri`, which may be above it: `http://host` of its `/mlflow`."""
+    return uri.rstrip("/") + own[len(secrets.masked_uri(uri).rstrip("/")) :]
 
 
 def _deliver(taken: spool.Spool, uri: str) -> tuple[str, list[str]]:
