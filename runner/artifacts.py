@@ -62,9 +62,12 @@ def put_model(client: "MlflowClient", model: Any, folder: Path) -> None:
     """The files of `folder` as those of a logged model."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+    uri = model.artifact_location
     record_reading.run_id(model.model_id, "the id of a logged model")
-    check(model.artifact_location, client.tracking_uri, model.model_id, writes=True)
-    get_artifact_repository(model.artifact_location, client.tracking_uri).log_artifacts(str(folder))
+    check(uri, client.tracking_uri, model.model_id, writes=True)
+    if _is_local(uri):
+        refuse_links(_path(uri), [PurePosixPath(path.relative_to(folder)) for path in folder.rglob("*")])
+    get_artifact_repository(uri, client.tracking_uri).log_artifacts(str(folder))
 
 
 def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
@@ -100,9 +103,11 @@ def refuse_links(root: Path, names: list[PurePosixPath]) -> None:
 
 def place(client: "MlflowClient", run_id: str) -> str:
     """The URI of a run's artifacts, as its store names it."""
-    if (client.tracking_uri, run_id) not in _uris:
-        know(client, run_id, client.get_run(run_id).info.artifact_uri)
-    return _uris[client.tracking_uri, run_id]
+    uri = _uris.get((client.tracking_uri, run_id))
+    if uri is None:
+        uri = str(client.get_run(run_id).info.artifact_uri)
+        know(client, run_id, uri)
+    return uri  # and not looked up again: another run's thread may have forgotten all meanwhile
 
 
 def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
