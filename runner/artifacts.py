@@ -120,8 +120,11 @@ def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
         raise ConfigError(KEY, f"{told}, which no file system has") from None
     if owner and real.parts[-2:] != (owner, "artifacts"):
         raise ConfigError(KEY, f"{told}, no folder of its own; expected one that ends in {owner}/artifacts")
-    beside, above = _file(store), path.parents[1] if owner else path
-    folders = [*_named(), *([Path.cwd()] if "://" in store and _scheme(store) not in ("http", "https") else [])]
+    beside, above = uris.sqlite_path(store), path.parents[1] if owner else path
+    folders = [
+        *permission.folders(),
+        *([Path.cwd()] if "://" in store and _scheme(store) not in ("http", "https") else []),
+    ]
     if beside is None:
         if not any(real.is_relative_to(folder.resolve()) for folder in folders):
             raise ConfigError(
@@ -135,16 +138,6 @@ def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
             f"{told}, which is not beside the store; to write there, allow it in your environment:"
             f" RUNNER_PLACES={above}",
         )
-
-
-def _named() -> list[Path]:
-    """Folders that the person allows."""
-    return [Path(place).expanduser() for place in _places() if "://" not in place]
-
-
-def _places() -> list[str]:
-    """Servers and folders that the person allows."""
-    return permission.places()
 
 
 def _scheme(uri: str) -> str:
@@ -163,18 +156,13 @@ def _path(uri: str) -> Path:
     return Path(local_file_uri_to_path(uri)).absolute()
 
 
-def _file(store: str) -> Path | None:
-    """The file of a SQLite store."""
-    return uris.file(store) if store.startswith("sqlite:///") else None
-
-
 def _is_host_of(uri: str, store: str) -> bool:
     """Whether both are on one host; `mlflow-artifacts:/` without a host is on the server's own."""
     try:
         one = urlsplit(uri)
         if one.scheme == "mlflow-artifacts" and not one.netloc:
             return True
-        servers = [urlsplit(server) for server in (store, *_places()) if "://" in server]
+        servers = [urlsplit(server) for server in (store, *permission.places()) if "://" in server]
         return bool(one.hostname) and any(
             one.hostname == server.hostname and _is_port(one, server) for server in servers
         )

@@ -16,6 +16,7 @@ from runner import artifacts, durable, filenames, moved, record_reading, secrets
 from runner.errors import ConfigError
 from runner.errors import first_line as first_line
 from runner.transfer import Patience
+from runner.uris import sqlite_path as sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -125,11 +126,6 @@ class _Store:
 
 #: SQLite file -> what is open: every job of a sweep opens the store that the one before has opened.
 _stores: dict[Path, _Store] = {}
-
-
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a sqlite:/// URI, absolute; None for any other store."""
-    return uris.file(uri) if uri.startswith("sqlite:///") else None
 
 
 def _open_sqlite(path: Path) -> "MlflowClient":
