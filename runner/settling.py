@@ -51,12 +51,13 @@ def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), co
 def forget(uri: str, run: str) -> str:
     """Let go of the one spool whose run's id begins with `run`; says what was in it.
 
-    Raises ConfigError if there is none, or several, or its process is still at work.
+    Raises ConfigError if there is none, or several, or it is damaged, or its process is still at work.
     """
     folders = [folder for folder in spool.found(uri) if folder.name.startswith(run)]
     if len(folders) != 1 or not run:
         there = ", ".join(folder.name[:12] for folder in folders or spool.found(uri)) or "none"
         raise ConfigError("forget", f"{run!r} is not the id of one run that is yet to be delivered; there are {there}")
+    spool_check.check(folders[0])
     taken = spool.take(folders[0])
     if taken is None:
         raise ConfigError("forget", f"the process of run {folders[0].name} is still at it; wait for its end")

@@ -14,9 +14,10 @@ import torch
 from runner import liveness, marks, permission, reconcile, record_reading, spool, spool_check, stores, tracking
 from runner.commands import sync
 from runner.context import Context
+from runner.errors import ConfigError
 from runner.events import Step
 from runner.settings import Settings, Tracking
-from runner.settling import settle
+from runner.settling import forget, settle
 from runner.spool import Undelivered
 from tests.stranger import RUN, Stranger
 
@@ -391,3 +392,15 @@ def test_a_server_below_one_that_the_person_names_gets_its_spool_itself(
         assert not stranger.has_heard(" /api/")
         assert stranger.has_heard(" /mlflow/api/")
         assert stranger.has_heard("Authorization") == (named == uri)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "header.json"])
+def test_a_damaged_spool_is_named_by_whoever_wants_to_let_go_of_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = planted(tmp_path, "http://host", END)
+    (folder / name).write_text("{\n")
+    with pytest.raises(ConfigError, match=f"{name} .*is not JSON|{name} is not JSON"):
+        forget("http://host", RUN[:6])
+    assert folder.exists()
