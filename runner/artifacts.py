@@ -62,9 +62,12 @@ def put_model(client: "MlflowClient", model: Any, folder: Path) -> None:
     """The files of `folder` as those of a logged model."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+    uri = model.artifact_location
     record_reading.run_id(model.model_id, "the id of a logged model")
-    check(model.artifact_location, client.tracking_uri, model.model_id, writes=True)
-    get_artifact_repository(model.artifact_location, client.tracking_uri).log_artifacts(str(folder))
+    check(uri, client.tracking_uri, model.model_id, writes=True)
+    if _is_local(uri):
+        refuse_links(_path(uri), [PurePosixPath(path.relative_to(folder)) for path in folder.rglob("*")])
+    get_artifact_repository(uri, client.tracking_uri).log_artifacts(str(folder))
 
 
 def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
@@ -100,9 +103,11 @@ def refuse_links(root: Path, names: list[PurePosixPath]) -> None:
 
 def place(client: "MlflowClient", run_id: str) -> str:
     """The URI of a run's artifacts, as its store names it."""
-    if (client.tracking_uri, run_id) not in _uris:
-        know(client, run_id, client.get_run(run_id).info.artifact_uri)
-    return _uris[client.tracking_uri, run_id]
+    uri = _uris.get((client.tracking_uri, run_id))
+    if uri is None:
+        uri = str(client.get_run(run_id).info.artifact_uri)
+        know(client, run_id, uri)
+    return uri  # and not looked up again: another run's thread may have forgotten all meanwhile
 
 
 def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
@@ -115,8 +120,11 @@ def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
         raise ConfigError(KEY, f"{told}, which no file system has") from None
     if owner and real.parts[-2:] != (owner, "artifacts"):
         raise ConfigError(KEY, f"{told}, no folder of its own; expected one that ends in {owner}/artifacts")
-    beside, above = _file(store), path.parents[1] if owner else path
-    folders = [*_named(), *([Path.cwd()] if "://" in store and _scheme(store) not in ("http", "https") else [])]
+    beside, above = uris.sqlite_path(store), path.parents[1] if owner else path
+    folders = [
+        *permission.folders(),
+        *([Path.cwd()] if "://" in store and _scheme(store) not in ("http", "https") else []),
+    ]
     if beside is None:
         if not any(real.is_relative_to(folder.resolve()) for folder in folders):
             raise ConfigError(
@@ -130,16 +138,6 @@ def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
             f"{told}, which is not beside the store; to write there, allow it in your environment:"
             f" RUNNER_PLACES={above}",
         )
-
-
-def _named() -> list[Path]:
-    """Folders that the person allows."""
-    return [Path(place).expanduser() for place in _places() if "://" not in place]
-
-
-def _places() -> list[str]:
-    """Servers and folders that the person allows."""
-    return permission.places()
 
 
 def _scheme(uri: str) -> str:
@@ -158,18 +156,13 @@ def _path(uri: str) -> Path:
     return Path(local_file_uri_to_path(uri)).absolute()
 
 
-def _file(store: str) -> Path | None:
-    """The file of a SQLite store."""
-    return uris.file(store) if store.startswith("sqlite:///") else None
-
-
 def _is_host_of(uri: str, store: str) -> bool:
     """Whether both are on one host; `mlflow-artifacts:/` without a host is on the server's own."""
     try:
         one = urlsplit(uri)
         if one.scheme == "mlflow-artifacts" and not one.netloc:
             return True
-        servers = [urlsplit(server) for server in (store, *_places()) if "://" in server]
+        servers = [urlsplit(server) for server in (store, *permission.places()) if "://" in server]
         return bool(one.hostname) and any(
             one.hostname == server.hostname and _is_port(one, server) for server in servers
         )

@@ -186,10 +186,11 @@ class Delivery:
             run_id = self.spool.run_id
             tags = self.client.get_run(run_id).data.tags
             named = record_reading.checkpoints(tags, name)
+            form = rf"checkpoints/{re.escape(name)}-\d+"  # a store may not name others, which would go
             self._checkpoints[name] = [
                 one
                 for one in named
-                if re.fullmatch(rf"checkpoints/{name}-\d+", one["place"])  # a store may not name others, which would go
+                if re.fullmatch(form, one["place"])
                 and stores.holds(self.client, run_id, one["place"], dict.fromkeys(one["sha256"]), self.patience)
             ]
         return self._checkpoints[name]

@@ -70,9 +70,8 @@ def demand(folder: Path, size: int) -> None:
     """Raise OSError unless `size` bytes and a little more are free in `folder`'s file system."""
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
-        raise OSError(
-            28, f"no space left in {folder}: {size / 1e6:,.3f} MB are to be written, {free / 1e6:,.3f} MB are free"
-        )
+        sizes = f"{size / 1e6:,.3f} MB are to be written, {free / 1e6:,.3f} MB are free"
+        raise OSError(errno.ENOSPC, f"no space left in {folder}: {sizes}")
 
 
 def patiently(act: Callable[[], T], stop: Callable[[], object] = lambda: None) -> T:

@@ -77,9 +77,13 @@ def sentence(error: BaseException) -> str | None:
         return told(error)
     why = durable.reason(error) if isinstance(error, OSError) else None
     if type(error).__module__ == "mlflow.exceptions":  # by its name: MLflow takes a second to load
-        said = str(error).strip().split("\n")[0]
-        why = durable.reason(error) or f"the tracking store does not answer as expected: {said}"
+        why = durable.reason(error) or f"the tracking store does not answer as expected: {first_line(error)}"
     return None if why is None else "\n".join([why, *getattr(error, "__notes__", [])])
+
+
+def first_line(error: BaseException) -> str:
+    """The beginning of the message; "" of one without words."""
+    return str(error).strip().split("\n")[0]
 
 
 def told(error: BaseException) -> str:

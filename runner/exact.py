@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from runner import checkpoint
+from runner.errors import first_line
 
 if TYPE_CHECKING:
     from runner.run import Run
@@ -39,7 +40,7 @@ def restore(run: "Run", weights: dict[str, Any], training: dict[str, Any]) -> No
     try:
         _restore(run, training)
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-        why = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+        why = f"{type(error).__name__}: {first_line(error)}"
         raise checkpoint.CheckpointError(
             f"the checkpoint's training state is damaged or of another run: {why}"
         ) from error

@@ -8,7 +8,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import guard, overriding, vocabulary
+from runner import guard, overriding, resolvers, vocabulary
 from runner.errors import ConfigError, did_you_mean, told
 from runner.keys import COMPONENTS as COMPONENTS
 from runner.origins import Origins, shown
@@ -103,7 +103,7 @@ def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
         return f"{gone[1]}: there is nothing to take away{did_you_mean(last, names)}{there_are}"
     if unknown := re.match(r"Unsupported interpolation type (\S+)", message):
         start = f"{key}: " if key else ""
-        return f"{start}${{{unknown[1]}:...}} may not be used; expected one of {', '.join(guard.RESOLVERS)}{place}"
+        return f"{start}${{{unknown[1]}:...}} may not be used; expected one of {', '.join(resolvers.RESOLVERS)}{place}"
     if missing := re.match(r"Interpolation key '([^']+)' not found", message):
         return f"{key}: ${{{missing[1]}}} refers to a key that there is not; correct it, or add that key{place}"
     if "nterpolation to parent node" in message or "Recursive interpolation" in message:

@@ -23,8 +23,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
 from runner import choices, filenames, hydra_rules, limits, merging, origins, permission, places, resolvers
 from runner.errors import ConfigError
-from runner.resolvers import RESOLVERS as RESOLVERS
-from runner.resolvers import VARIABLES as VARIABLES
 
 #: Flags that make Hydra read other files than ours first.
 FLAGS = {
@@ -231,16 +229,11 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
                 raise
             raise ConfigError("hydra.job.env_copy", f"the variable {error} is not set; leave the key out") from None
         _bound_folder(config)
-        check(config, overrides)
+        hydra_rules.check(config, overrides)
         return config
 
     load_configuration.checked = True  # type: ignore[attr-defined]
     return load_configuration
-
-
-def check(config: DictConfig, words: Sequence[str]) -> None:
-    """Refuse a composed configuration that would make Hydra run what it names, or write where it says."""
-    hydra_rules.check(config, words)
 
 
 def _settled(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:

@@ -18,6 +18,7 @@ from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 
 from runner import places
+from runner.errors import first_line
 
 Words = list[str]
 
@@ -197,7 +198,7 @@ def _why(error: Exception, timeout: float | None) -> str:
         return f"its process was ended after hydra.launcher.timeout={timeout:g} seconds"
     signals = re.findall(r"\bSIG[A-Z]+", str(error))
     if not signals:
-        return f"its process gave no answer: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        return f"its process gave no answer: {type(error).__name__}: {first_line(error)}".rstrip(": ")
     return ended_by(signals[0])
 
 

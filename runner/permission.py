@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from runner import secrets
+from runner import filenames, secrets
 from runner.errors import ConfigError
 
 #: Folders of a working directory that decide what a later command does; no file has anything written there.
@@ -85,12 +85,17 @@ def places() -> list[str]:
     return list(_places if _folder else _named())
 
 
+def folders() -> list[Path]:
+    """Those of the places that are folders."""
+    return [filenames.path(place) for place in places() if "://" not in place]
+
+
 def store(uri: str, key: str) -> None:
     """Raise ConfigError for a store that a file has chosen and no person has allowed: a server, or a file elsewhere.
 
     What is no URI at all names nothing, and is for others to refuse.
     """
-    if typed(key) or uri in _places or ("://" not in uri and uri != "databricks"):
+    if typed(key) or uri in places() or ("://" not in uri and uri != "databricks"):
         return
     file = _FILE.fullmatch(uri) if uri.isprintable() else None
     if file is not None:
@@ -106,7 +111,7 @@ def store(uri: str, key: str) -> None:
         raise ConfigError(
             key, f"{secrets.masked_uri(uri)!r} is an address that only a person may give; type {key}=... yourself"
         )
-    if server not in map(origin, _places):
+    if server not in map(origin, places()):
         raise ConfigError(
             key,
             f"{secrets.masked_uri(uri)!r} is a server that a file names and no person: nothing is sent to it;"
@@ -187,7 +192,7 @@ def _here() -> Path:
 def _inside(path: Path, allowed: list[Path] | None = None) -> bool:
     """Whether a path is in the working directory or in `allowed`, folders that a person allows, its links followed."""
     if allowed is None:
-        allowed = [Path(place).expanduser() for place in _places if "://" not in place]
+        allowed = folders()
     try:
         return any(_real(path).is_relative_to(_real(one)) for one in (_here(), *allowed))
     except (OSError, ValueError):  # a name that no file can have

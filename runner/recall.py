@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from runner import checkpoint, durable, elsewhere, pieces, reconcile, record_reading, recorded_settings, secrets, stores
+from runner.errors import ConfigError, Unreachable
 from runner.history import Points
-from runner.lookup import ConfigError
 from runner.settings import Settings
 from runner.transfer import Patience
 
@@ -192,10 +192,15 @@ def state(uri: str, run_id: str, classes: Iterable[type]) -> tuple[Kept, dict[st
                 loaded["history"] = _history(client, run_id, loaded["history"], entry.step)
                 return entry, _weights(files, entry.sha256, classes), loaded, wrong
             except Exception as error:  # whatever it is, there may be one before
-                if durable.is_full(error):
-                    raise
-                wrong.append(f"checkpoint of step {entry.step}: {str(error).strip().splitlines()[0]}")
+                _demand_answer(error)
+                wrong.append(f"checkpoint of step {entry.step}: {stores.first_line(error)}")
     raise checkpoint.CheckpointError("; ".join(wrong))
+
+
+def _demand_answer(error: Exception) -> None:
+    """Raise `error` if what was to be read may be whole: this disk is full, or the store is away."""
+    if durable.is_full(error) or isinstance(error, Unreachable):
+        raise error
 
 
 def _history(client: "MlflowClient", run_id: str, taken: dict[str, Any], step: int) -> dict[str, Any]:
@@ -210,7 +215,8 @@ def _history(client: "MlflowClient", run_id: str, taken: dict[str, Any], step: i
             files = _artifact(client, run_id, pieces.FOLDER, folder)
             return {**taken, "earlier": pieces.read(files, taken["piece"])}
         except Exception as error:
-            reason = str(error).strip().splitlines()[0]
+            _demand_answer(error)
+            reason = stores.first_line(error)
             print(f"history of run {run_id}: {reason}; the recorded metrics take its place", file=sys.stderr)
     earlier = {}
     for name, (steps, _) in taken["points"].items():

@@ -51,12 +51,13 @@ def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), co
 def forget(uri: str, run: str) -> str:
     """Let go of the one spool whose run's id begins with `run`; says what was in it.
 
-    Raises ConfigError if there is none, or several, or its process is still at work.
+    Raises ConfigError if there is none, or several, or it is damaged, or its process is still at work.
     """
     folders = [folder for folder in spool.found(uri) if folder.name.startswith(run)]
     if len(folders) != 1 or not run:
         there = ", ".join(folder.name[:12] for folder in folders or spool.found(uri)) or "none"
         raise ConfigError("forget", f"{run!r} is not the id of one run that is yet to be delivered; there are {there}")
+    spool_check.check(folders[0])
     taken = spool.take(folders[0])
     if taken is None:
         raise ConfigError("forget", f"the process of run {folders[0].name} is still at it; wait for its end")
@@ -89,7 +90,7 @@ def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: 
         return own
     given = next((uri for uri in named if _is_same(uri, own)), None)
     if moved or given:
-        return moved or str(given)
+        return moved or _below(str(given), own)
     if not ours:
         raise _Left(
             f"it is for {own}, which the spool alone says: nothing was sent there; if the server is yours, type:"
@@ -98,13 +99,18 @@ def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: 
     if secrets.MASK not in own:
         return own
     if _is_same(configured, own):
-        return configured
+        return _below(configured, own)
     raise _Left(f"the user and password of {own} are not kept on the disk; type: runner sync tracking.uri={own}")
 
 
 def _is_same(uri: str, own: str) -> bool:
     """Whether a spool's server is the one at `uri`, or below it."""
     return f"{own.rstrip('/')}/".startswith(f"{secrets.masked_uri(uri).rstrip('/')}/") if "://" in uri else False
+
+
+def _below(uri: str, own: str) -> str:
+    """The spool's server with the user and password of `uri`, which may be above it: `http://host` of its `/mlflow`."""
+    return uri.rstrip("/") + own[len(secrets.masked_uri(uri).rstrip("/")) :]
 
 
 def _deliver(taken: spool.Spool, uri: str) -> tuple[str, list[str]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner import marks, secrets
+from runner import marks, secrets, uris
 from runner.journal import Entry as Entry
 from runner.journal import Journal, replace
 
@@ -34,8 +34,8 @@ class Undelivered(Exception):
 
 def place(uri: str) -> Path:
     """The folder of spools: beside a local store, or else in the working directory."""
-    beside = Path(uri.removeprefix("sqlite:///")).absolute().parent if uri.startswith("sqlite:///") else Path.cwd()
-    return beside / ".runner" / "spool"
+    path = uris.sqlite_path(uri)
+    return (Path.cwd() if path is None else path.parent) / ".runner" / "spool"
 
 
 def found(uri: str) -> list[Path]:
@@ -210,7 +210,8 @@ def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
     assert spool is not None, "nobody else knows this run yet"
     # A local store is named by its file alone, so that the folder with both of them can be moved. A password is not
     # written down; `runner sync` takes it from where it was taken from now.
-    shown = f"sqlite:///{Path(uri).name}" if uri.startswith("sqlite:///") else secrets.masked_uri(uri)
+    path = uris.sqlite_path(uri)
+    shown = secrets.masked_uri(uri) if path is None else f"sqlite:///{path.name}"
     spool.header = {"uri": shown, "process": process, "mark": marks.mark(run_id, shown, process)}
     replace(spool.folder / HEADER, json.dumps(spool.header))
     return spool

@@ -26,7 +26,6 @@ _KINDS: dict[str, Any] = {
     "tags": dict[str, str],
     "files": int,
     "from": str,
-    "gone": list[str],
     "end": str,
     "reason": str,
     "at": int,
@@ -83,15 +82,13 @@ def _check_log(log: Path) -> None:
                     raise ConfigError("", f"{name} has more than {ENTRY:,} bytes; the spool is damaged")
                 return
             entry = record_reading.decoded(line.decode("utf-8", "replace"), dict[str, Any], name)
-            _check_entry(entry, name)
+            _check_entry(entry, log.parent, name)
 
 
-def _check_entry(entry: dict[str, Any], name: str) -> None:
+def _check_entry(entry: dict[str, Any], spool: Path, name: str) -> None:
     for key, hint in _KINDS.items():
         if key in entry:
             record_reading.checked(entry[key], hint, f"{key} in {name}")
-    for place in entry.get("gone", ()):
-        record_reading.place(place, f"a place in {name}")
     if entry.get("to") is not None:
         record_reading.place(entry["to"], f"the place in {name}")
     if "points" in entry:
@@ -99,7 +96,7 @@ def _check_entry(entry: dict[str, Any], name: str) -> None:
     if "end" in entry and (entry["end"] not in STATES or "reason" not in entry or "at" not in entry):
         raise ConfigError("", f"{name} ends the run as {record_reading.cut(str(entry['end']))!r}; the spool is damaged")
     if "files" in entry:
-        _check_source(entry, name)
+        _check_source(entry, spool, name)
 
 
 def _check_points(points: list[Any], name: str) -> None:
@@ -110,14 +107,13 @@ def _check_points(points: list[Any], name: str) -> None:
             raise ConfigError("", f"{name} has a point that is none; the spool is damaged")
 
 
-def _check_source(entry: dict[str, Any], name: str) -> None:
+def _check_source(entry: dict[str, Any], spool: Path, name: str) -> None:
     """Files that are not in the spool have to be where a process of this user's has left them."""
     if entry["files"] < 0 or "from" not in entry or not {"to", "move"} <= entry.keys():
         raise ConfigError("", f"{name} names no files; the spool is damaged")
     source = Path(entry["from"])
     if ".." not in source.parts and (not source.exists() or _is_ours(source)):
         return
-    spool = Path(name.partition(" of ")[2]).parent
     if entry["move"] or not (spool / "files" / str(entry["files"])).is_dir():  # what is moved is removed there
         raise ConfigError(
             "",

@@ -13,8 +13,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from runner import artifacts, durable, filenames, moved, record_reading, secrets, transfer, uris
-from runner.lookup import ConfigError
+from runner.errors import ConfigError
+from runner.errors import first_line as first_line
 from runner.transfer import Patience
+from runner.uris import sqlite_path as sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -126,11 +128,6 @@ class _Store:
 _stores: dict[Path, _Store] = {}
 
 
-def sqlite_path(uri: str) -> Path | None:
-    """The file of a sqlite:/// URI, absolute; None for any other store."""
-    return uris.file(uri) if uri.startswith("sqlite:///") else None
-
-
 def _open_sqlite(path: Path) -> "MlflowClient":
     from filelock import FileLock
     from mlflow import MlflowClient
@@ -173,7 +170,6 @@ def experiment(client: "MlflowClient", uri: str, name: str) -> str:
                 raise
     if found.lifecycle_stage != "active":
         raise ConfigError("tracking.experiment", f"{name!r} was deleted from this store; restore it, or name another")
-    artifacts.check(found.artifact_location, client.tracking_uri, writes=True)
     return str(found.experiment_id)
 
 
@@ -237,10 +233,6 @@ def _quiet() -> None:
 def is_missing(error: Exception) -> bool:
     """Whether the store has answered, and has no such run: it was deleted for good."""
     return getattr(error, "error_code", "") == "RESOURCE_DOES_NOT_EXIST"
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
 
 
 def why(error: Exception) -> str:

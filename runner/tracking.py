@@ -93,7 +93,9 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
         experiment_id = stores.experiment(client, uri, experiment)
-        elsewhere.demand_packages(client.get_experiment(experiment_id).artifact_location, uri)
+        location = client.get_experiment(experiment_id).artifact_location
+        artifacts.check(location, client.tracking_uri, writes=True)
+        elsewhere.demand_packages(location, uri)
         name = None if run_name is None else secrets.masked(run_name)
         run = client.create_run(experiment_id, tags=tags, run_name=name)
         _check_answer(client, run)

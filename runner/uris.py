@@ -31,6 +31,11 @@ def check(uri: str) -> None:
         _check_driver(uri, shown)
 
 
+def sqlite_path(uri: str) -> Path | None:
+    """The file of a sqlite:/// URI, absolute; None for any other store."""
+    return file(uri) if uri.startswith("sqlite:///") else None
+
+
 def file(uri: str) -> Path:
     """The file of a sqlite:/// URI, absolute. What follows the slashes is the path as it is: `%20` is no space there.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from runner import artifacts, recall, record_reading, stores, tracking
+from runner import artifacts, recall, record_reading, served, stores, tracking
 from runner.checkpoint import CheckpointError
 from runner.errors import ConfigError
 from runner.events import Step
@@ -247,3 +247,41 @@ def test_a_logged_model_goes_to_a_folder_of_its_own(store: str, home: Path, tmp_
     with pytest.raises(ConfigError, match="no folder of its own"):
         artifacts.put_model(stores.open_store(store), Logged, tmp_path / "model")
     assert untouched(home)
+
+
+def test_a_link_in_the_folder_of_a_logged_model_leads_no_file_elsewhere(store: str, home: Path, tmp_path: Path) -> None:
+    """A run of a stranger's store, which goes on, may have a model that is begun, and links in its folder."""
+    run_id, client = recorded(store), stores.open_store(store)
+    experiment = client.get_run(run_id).info.experiment_id
+    logged = client.create_logged_model(experiment, source_run_id=run_id, tags={"runner.step": "1"})
+    place = Path(logged.artifact_location.removeprefix("file://"))
+    place.mkdir(parents=True)
+    (place / "config.yaml").symlink_to(home / "config.yaml")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.yaml").write_text("other")
+    with pytest.raises(ConfigError, match="symbolic link"):
+        served.put(client, run_id, tmp_path / "model", 1, Patience())
+    assert untouched(home)
+    (place / "config.yaml").unlink()
+    assert "runner.logged_model" in served.put(client, run_id, tmp_path / "model", 1, Patience())
+    assert (place / "config.yaml").read_text() == "other"
+
+
+class Changing(Stranger):
+    """Answers with another place when it is asked for the experiment once more."""
+
+    def answer(self, method: str, path: str, body: str) -> bytes:
+        again = path.partition("?")[0].endswith("/experiments/get")
+        self.location = "ftp://127.0.0.2:1/x" if again else "mlflow-artifacts:/0"
+        return super().answer(method, path, body)
+
+
+def test_a_place_is_checked_before_it_is_asked_for_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    stranger = Changing()
+    try:
+        with pytest.raises(ConfigError, match="on another host than itself"):
+            train(stranger.uri)
+        assert not stranger.has_heard("/runs/create")
+    finally:
+        stranger.close()

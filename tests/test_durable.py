@@ -18,6 +18,7 @@ from torch import nn
 from runner import checkpoint, durable, recall, tracking
 from runner.checkpoint import CheckpointError
 from runner.events import Snapshot
+from runner.history import History
 
 #: The calls after which the disk is another than before.
 CALLS = ("write", "fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
@@ -117,7 +118,8 @@ def recorded(place: Path, value: float, step: int, run_id: str | None = None) ->
     """A checkpoint of `step` is saved and told to the store, as a run does it. Returns the run's id."""
     with tracking.recording(f"sqlite:///{place}/mlflow.db", "tests", None, {}, {}, {}, run_id, keep=1) as tracker:
         folder = place / "work" / f"last-{step}"
-        checkpoint.save(folder, model(value), "state_dict", {"step": step, "state": torch.full((5000,), value)}, False)
+        training = {"step": step, "state": torch.full((5000,), value), "history": History().taken()}
+        checkpoint.save(folder, model(value), "state_dict", training, False)
         tracker.record(Snapshot("last", step, folder))
         tracker.drain()
     return tracker.run_id

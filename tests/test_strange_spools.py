@@ -14,9 +14,10 @@ import torch
 from runner import liveness, marks, permission, reconcile, record_reading, spool, spool_check, stores, tracking
 from runner.commands import sync
 from runner.context import Context
+from runner.errors import ConfigError
 from runner.events import Step
 from runner.settings import Settings, Tracking
-from runner.settling import settle
+from runner.settling import forget, settle
 from runner.spool import Undelivered
 from tests.stranger import RUN, Stranger
 
@@ -216,8 +217,6 @@ HOSTILE: dict[str, tuple[list[Any], Callable[[Path, Path], None]]] = {
     "the spool by a link": ([END], moved("run")),
     "all spools by a link": ([END], moved("spool")),
     "everything by a link": ([END], moved("runner")),
-    "what is deleted by ..": ([{"gone": ["../../../private"]}], nothing),
-    "what is deleted from the root": ([{"gone": ["/"]}], nothing),
     "an end that is none": ([{**END, "end": "GONE"}], nothing),
     "an end without a time": ([{"end": "FINISHED", "reason": ""}], nothing),
     "points that are none": ([{"points": [["a", "b", 1, 1]]}], nothing),
@@ -376,3 +375,32 @@ def test_a_password_is_not_in_the_spool_and_comes_from_where_it_came_from(
     assert f"the user and password of {shown} are not kept on the disk; type: " in capsys.readouterr().out
     assert synced(uri) == 0, "the working directory's configuration gives the password of just this server"
     assert record_reading.line(capsys.readouterr().out) == f"run {RUN}: delivered to {shown}, RUNNING"
+
+
+def test_a_server_below_one_that_the_person_names_gets_its_spool_itself(
+    stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`http://host` allows `http://host/mlflow`, which is another server than the first."""
+    stranger.tags = {reconcile.PROCESS: json.dumps(PROCESS)}
+    uri = stranger.uri.replace("://", "://me:hunter2hunter2@")
+    for named in (stranger.uri, uri):
+        taken = spool.create(f"{named}/mlflow", RUN, PROCESS)
+        taken.append([{"points": [["a", 1.0, 1, 1]]}, END])
+        taken.release()
+        monkeypatch.setenv("RUNNER_PLACES", f"{named}/")
+        assert synced() == 0, capsys.readouterr().out
+        assert not stranger.has_heard(" /api/")
+        assert stranger.has_heard(" /mlflow/api/")
+        assert stranger.has_heard("Authorization") == (named == uri)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "header.json"])
+def test_a_damaged_spool_is_named_by_whoever_wants_to_let_go_of_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = planted(tmp_path, "http://host", END)
+    (folder / name).write_text("{\n")
+    with pytest.raises(ConfigError, match=f"{name} .*is not JSON|{name} is not JSON"):
+        forget("http://host", RUN[:6])
+    assert folder.exists()

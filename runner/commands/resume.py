@@ -21,7 +21,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
 
     code: recorded or current where files of one's own have changed; "" refuses to go on then.
     """
-    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, screen, secrets
+    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, screen
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.errors import told

@@ -16,7 +16,6 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
     forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
     from runner import permission, secrets, settling, spool, stores
-    from runner.settling import settle
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
     uri = settings.tracking.uri
@@ -25,12 +24,12 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
         return 0
     moved = uri if permission.typed("tracking.uri") and stores.sqlite_path(uri) is None else None
     left = False
-    folders = list(spool.found(uri))
+    folders = spool.found(uri)
     if not folders:
         looked = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
         print(f"nothing to deliver: no undelivered runs in {looked}")
     for folder in folders:
-        done = settle(folder, moved, permission.places(), uri)
+        done = settling.settle(folder, moved, permission.places(), uri)
         left = left or done.left or done.lost
         print(secrets.masked(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}"), flush=True)
     return int(left)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner import recorded_settings, secrets, spool
 from runner.context import Context
-from runner.errors import ConfigError, sentence
+from runner.errors import ConfigError, first_line, sentence
 from runner.settings import Settings, made
 from runner.signals import Interrupted, Signals
 from runner.spool import Undelivered
@@ -136,7 +136,7 @@ def failed(
     """What the sweep is told of a job that has failed. One that did not come to a run of its own gets one now."""
     from runner import tracking
 
-    reason = secrets.masked(f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}")
+    reason = secrets.masked(f"{type(error).__name__}: {first_line(error)}")
     if isinstance(error, Undelivered):
         status, reason = error.status, secrets.masked(str(error).splitlines()[0])
         print(f"job {job.number} ({job.name}): {secrets.masked(str(error))}", file=sys.stderr)

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from runner import liveness, reconcile, secrets, settling, spool, stores
+from runner import liveness, reconcile, record_reading, secrets, settling, spool, stores
 from runner.sweep import job as jobs
 from runner.sweep import rows
 from runner.sweep.job import Told
@@ -40,8 +40,8 @@ def _outcome(client: "MlflowClient", job: Job, told: Told, why: str) -> Outcome:
     if run is None:
         settings, context = jobs.configured(job, told)
         return jobs.failed(job, None, told, context, settings, "", ProcessLost(why))
-    run_id, folder = run.info.run_id, spool.place(told.uri) / run.info.run_id
-    undelivered = folder.exists() and settling.settle(folder).left
+    run_id, folder = run.info.run_id, spool.place(told.uri) / record_reading.run_id(run.info.run_id)
+    undelivered = folder.exists() and settling.settle(folder, named=[told.uri]).left
     reconcile.reconcile(client)
     if client.get_run(run_id).info.status == "RUNNING":  # on a machine that cannot be seen from here
         client.set_terminated(run_id, "KILLED")

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from runner import exact, metrics
 from runner.data import Tensors
+from runner.errors import first_line
 from runner.run import Run
 from runner.vectorized.costs import losses
 from runner.vectorized.draws import Draws
@@ -27,7 +28,7 @@ def trial(runs: Sequence[Run]) -> None:
     except Unstackable:
         raise
     except Exception as error:
-        raise Unstackable(f"many models at once fail: {str(error).strip().splitlines()[0][:150]}") from error
+        raise Unstackable(f"many models at once fail: {first_line(error)[:150]}") from error
 
 
 def _trial(runs: Sequence[Run]) -> None:
