@@ -1,6 +1,7 @@
 """What a run that has ended tells of a record that its store does not have as a whole."""
 
 import contextlib
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +28,7 @@ def problem(
     if (spool.is_empty and delivery.ended) or (error is not None and silent is None and not delivery.refused):
         return error
     missing = spool.missing()
-    if not delivery.ended and not any("end" in entry for entry, _ in spool.undelivered()):
+    if not missing and not delivery.ended and not any("end" in entry for entry, _ in spool.undelivered()):
         missing.append("how the run ended")
     if missing:
         return Undelivered(short, _lost(spool, short, missing, spool.log.error or silent or error))
@@ -60,9 +61,11 @@ def refusal(run_id: str, why: str) -> str:
 
 def _lost(spool: Spool, status: str, missing: list[str], error: Exception | None) -> str:
     what = f"run {spool.run_id} is {status}: {', '.join(missing)} could not be recorded: {_why(error)}"
-    lines = [what, *_saved(spool)]
-    if any(True for _ in spool.undelivered()):
-        lines.append(f"to deliver what is there, when there is room, in this directory: {sync(spool)}")
+    lines = [what]
+    with contextlib.suppress(OSError, ValueError):  # a spool that was deleted under the run
+        lines += _saved(spool)
+        if any(True for _ in spool.undelivered()):
+            lines.append(f"to deliver what is there, when there is room, in this directory: {sync(spool)}")
     return "\n".join(lines)
 
 
@@ -71,11 +74,14 @@ def _saved(spool: Spool) -> list[str]:
     place, lines = Path(tempfile.gettempdir()) / f"runner-left-{spool.run_id}", []
     for entry in spool.outside():
         source, target = Path(entry["from"]), place / Path(entry["to"] or "").name
-        with contextlib.suppress(OSError):
-            if "sha256" in entry and source.is_dir():
-                place.mkdir(exist_ok=True)
-                source.rename(target)
-                lines.append(f"its files are in {target}; to have them delivered: mv {target} {spool.inside(entry)}")
+        if "sha256" not in entry or not source.is_dir():
+            continue
+        try:
+            place.mkdir(exist_ok=True)
+            shutil.move(source, target)
+            lines.append(f"its files are in {target}; to have them delivered: mv {target} {spool.inside(entry)}")
+        except OSError as error:
+            lines.append(f"{entry['to']} goes with the run's folder, since {place} cannot be written: {error.strerror}")
     return lines
 
 

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import stat
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _key() -> bytes:
 def _make(path: Path) -> None:
     """Whole or not at all, and the first of several processes counts."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f".key.{os.getpid()}")
+    beside = path.with_name(f".key.{os.getpid()}.{threading.get_ident()}")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         os.write(handle, secrets.token_bytes(BYTES))

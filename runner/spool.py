@@ -173,13 +173,19 @@ class Spool:
 
     def missing(self) -> list[str]:
         """What the store has yet to be told and cannot be read back from this disk, in words; [] if nothing."""
-        points = sum(len(entry.get("points", ())) for entry in (*self.log.unwritten, *self.refused.unwritten))
-        words = [f"{points} points"] if points else []
-        words += ["how the run ended"] if any("end" in entry for entry in self.log.unwritten) else []
-        words += [entry["to"] or "files of the run" for entry in self.outside()]
+        try:
+            words = self._unreadable()
+        except (OSError, ValueError):  # the folder was deleted under the run, or damaged
+            words = []
         if not words and not (self.log.is_whole and self.refused.is_whole and _header(self.folder) == self.header):
             words.append(f"what {self.folder} should hold")
         return list(dict.fromkeys(words))
+
+    def _unreadable(self) -> list[str]:
+        points = sum(len(entry.get("points", ())) for entry in (*self.log.unwritten, *self.refused.unwritten))
+        words = [f"{points} points"] if points else []
+        words += ["how the run ended"] if any("end" in entry for entry in self.log.unwritten) else []
+        return words + [entry["to"] or "files of the run" for entry in self.outside()]
 
     def outside(self) -> list[Entry]:
         """Entries that the store has yet to be told, whose files are not in the spool, nor newer ones."""
@@ -227,7 +233,11 @@ def take(folder: Path) -> Spool | None:
         lock.acquire(blocking=False)
     except Timeout:
         return None
-    return Spool(folder, _header(folder), lock, _from_here(folder))
+    try:
+        return Spool(folder, _header(folder), lock, _from_here(folder))
+    except BaseException:
+        lock.release()
+        raise
 
 
 def _from_here(folder: Path) -> Path | None:

@@ -109,7 +109,8 @@ def _check_points(points: list[Any], name: str) -> None:
 
 def _check_source(entry: dict[str, Any], spool: Path, name: str) -> None:
     """Files that are not in the spool have to be where a process of this user's has left them."""
-    if entry["files"] < 0 or "from" not in entry or not {"to", "move"} <= entry.keys():
+    needed = {"from", "to", "move", "tags"} | ({"name", "step", "keep"} if "sha256" in entry else set())
+    if entry["files"] < 0 or not needed <= entry.keys() or entry.get("name") not in (None, "last", "best", "model"):
         raise ConfigError("", f"{name} names no files; the spool is damaged")
     source = Path(entry["from"])
     if ".." not in source.parts and (not source.exists() or _is_ours(source)):

@@ -102,12 +102,7 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
     except (MlflowException, OSError) as error:
         shown = secrets.masked_uri(uri)
         raise ConfigError("tracking.uri", f"no run can be made in {shown!r}: {stores.why(error)}") from error
-    try:
-        return spool.create(uri, run.info.run_id, liveness.process())
-    except OSError as error:
-        with contextlib.suppress(MlflowException):  # the next command on this store does it
-            client.set_terminated(run.info.run_id, "FAILED")
-        raise ConfigError("tracking.uri", f"{spool.place(uri)} cannot be written: {stores.why(error)}") from error
+    return _spool(client, uri, run.info.run_id)
 
 
 def _check_answer(client: "MlflowClient", run: "Run") -> None:
@@ -144,7 +139,17 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
             client.update_run(run_id, status="RUNNING")
     except MlflowException as error:
         raise ConfigError("", f"run {run_id} cannot be continued: {stores.first_line(error)}") from error
-    return spool.create(uri, run_id, liveness.process())
+    return _spool(client, uri, run_id)
+
+
+def _spool(client: "MlflowClient", uri: str, run_id: str) -> Spool:
+    """The spool of a run that was just made or taken over; without one, the run is over before it begins."""
+    try:
+        return spool.create(uri, run_id, liveness.process())
+    except OSError as error:
+        with contextlib.suppress(Exception):  # the next command on this store does it
+            client.set_terminated(run_id, "FAILED")
+        raise ConfigError("tracking.uri", f"{spool.place(uri)} cannot be written: {stores.why(error)}") from error
 
 
 def _refuse_live(run: "Run") -> None:

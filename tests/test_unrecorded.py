@@ -12,7 +12,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from runner import delivery, durable, journal, settling, spool, stores, tracker, tracking
+from runner import delivery, durable, journal, leftover, settling, spool, stores, tracker, tracking
 from runner.checkpoint import CheckpointError
 from runner.commands import sync
 from runner.context import Context
@@ -398,3 +398,18 @@ def test_a_run_whose_end_is_broken_off_has_its_own_weights_again(start: Start):
     assert not torch.equal(next(iter(before.values())), next(iter(run.model.state_dict().values())))
     events.close()
     assert all(torch.equal(before[name], tensor) for name, tensor in run.model.state_dict().items())
+
+
+def test_a_spool_that_is_deleted_while_its_store_is_away_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And raises nothing that nobody awaits."""
+    monkeypatch.chdir(tmp_path)
+    kept = spool.create("http://127.0.0.1:9", "0" * 32, {})
+    kept.append([{"points": [["a", 1.0, 1, 1]]}])
+    shutil.rmtree(kept.folder)
+    assert kept.missing() == [f"what {kept.folder} should hold"]
+    told = leftover.problem(kept, delivery.Delivery(None, kept), "FINISHED", None, OSError("away"))  # type: ignore[arg-type]
+    assert isinstance(told, Undelivered)
+    assert told.status == "FAILED"
+    assert f"what {kept.folder} should hold could not be recorded" in str(told)
