@@ -6,12 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pandas
+import pyarrow
 import pytest
 from omegaconf import OmegaConf
+from pyarrow import parquet
 
 from runner import errors, expansion, permission, secrets
 from runner.errors import ConfigError
-from tests import command
+from tests import command, composing
 
 DOUBLED = "".join(f'    t{i}: "${{tracking.tags.t{i + 1}}}${{tracking.tags.t{i + 1}}}"\n' for i in range(40))
 BRANCHED = "".join(f'  a{i}: {{x: "${{data.a{i + 1}}}", y: "${{data.a{i + 1}}}"}}\n' for i in range(30))
@@ -108,3 +111,24 @@ def test_what_a_person_has_typed_wholly(value: str, whole: bool, monkeypatch: An
     assert permission.typed("hydra.sweep.dir")
     assert permission.wholly("hydra.sweep.dir") is whole
     assert not permission.wholly("hydra.run.dir")
+
+
+@pytest.mark.parametrize("held", [[1, 2], {"u": 1, "v": [2]}])
+@pytest.mark.parametrize("nested", ["a", "y"])
+def test_nested_columns_of_a_parquet_file_are_named(held: Any, nested: str, workplace: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(workplace)
+    columns = {"a": [1.0, 2.0] * 20, "b": [3.0, 4.0] * 20, "y": [1.0, 2.0] * 20, nested: [held] * 40}
+    pandas.DataFrame(columns).to_parquet("x.parquet")
+    with composing.hydra():
+        found = composing.problem("data=table", "data.path=x.parquet", "data.target=y", "data.task=regression")
+    assert f"column {nested!r} holds object; expected numbers" in found
+
+
+def test_damaged_notes_of_pandas_are_a_file_that_cannot_be_read(workplace: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(workplace)
+    table = pyarrow.table({"b": [1.0] * 9, "y": [2.0] * 9}).replace_schema_metadata(
+        {b"pandas": b'{"index_columns":["nope"],"columns":3}'}
+    )
+    parquet.write_table(table, "x.parquet")
+    with composing.hydra():
+        assert "'x.parquet' cannot be read as a table" in composing.problem("data=table", "data.path=x.parquet")
