@@ -38,7 +38,7 @@ from runner import (
     trials,
     words,
 )
-from runner.errors import ConfigError, did_you_mean, sentence, told
+from runner.errors import ConfigError, did_you_mean, sentence, shown, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
@@ -228,7 +228,7 @@ def _command(name: str) -> Any:
 
 
 def _stop(message: str) -> NoReturn:
-    print(secrets.masked(message), file=sys.stderr)
+    print(shown(secrets.masked(message)), file=sys.stderr)
     sys.exit(2)
 
 

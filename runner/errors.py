@@ -3,6 +3,7 @@
 import contextlib
 import difflib
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 
 from runner import durable
@@ -82,13 +83,23 @@ def sentence(error: BaseException) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of the message; "" of one without words."""
-    return str(error).strip().split("\n")[0]
+    """The beginning of the message; "" of one without words. Of a server that does not answer, which and why."""
+    first = str(error).strip().split("\n")[0]
+    server = re.match(r"API request to (\w+://[^/\s]+)\S* failed with exception ", first)
+    if server is None:
+        return first
+    why = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)|([Cc]ertificate[\w ]+)", first)
+    return f"{server[1]} does not answer" + (f": {why[0].rpartition('] ')[2]}" if why else "")
 
 
 def told(error: BaseException) -> str:
     """The message and the notes below it."""
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
+
+
+def shown(text: str) -> str:
+    """A message without what would steer a terminal: it may quote a stranger's file."""
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 #: Characters of a wrong name, and right names, beyond which looking for the nearest takes seconds.

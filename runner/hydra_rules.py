@@ -231,7 +231,7 @@ def _check_folders(config: DictConfig) -> None:
 
 
 def _folder(config: DictConfig, key: str) -> str:
-    return _typed(config, key) if permission.typed(key) else str(_settled(config, key) or "")
+    return _typed(config, key) if permission.wholly(key) else str(_settled(config, key) or "")
 
 
 def _typed(config: DictConfig, key: str) -> str:

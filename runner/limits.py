@@ -1,5 +1,6 @@
 """How large a configuration may be, and its files checked for it before anything builds what they say."""
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,10 @@ BYTES = 1_000_000
 VALUES = 100_000
 #: Lists and mappings inside of each other.
 DEPTH = 60
+#: References (`${...}`) of a file, or resolved for one value, and how deep they may stand inside of each other.
+REFERENCES, NESTED = 5_000, 20
+#: Characters of one number.
+NUMBER = 400
 #: Layers of a model, those inside of others included.
 LAYERS = 10_000
 #: Jobs of a sweep.
@@ -24,6 +29,8 @@ PLAIN = ("!", *(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int",
 
 #: C, where PyYAML was built with it: ten times as fast.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+#: What YAML may take for a number; of one without end neither Python nor YAML makes one in time.
+_NUMBER = re.compile(r"[-+.]?[0-9][0-9a-fA-FxX_:.+-]*")
 
 
 def check(path: Path, name: str) -> None:
@@ -49,6 +56,8 @@ def check_size(size: int, name: str) -> None:
 
 def check_text(text: str, name: str) -> None:
     """The same for what a file holds."""
+    if text.count("${") > REFERENCES:
+        raise ConfigError(name, f"the file has more than {REFERENCES:,} references (${{...}}); use fewer")
     try:
         _count(text, name)
     except yaml.YAMLError as error:
@@ -106,6 +115,8 @@ def _check_node(event: Any, open_ones: list[_Open], place: str) -> None:
         known = tag.startswith("tag:yaml.org,2002:") and "python" not in tag
         why = "is not taken" if known else "is not allowed, as it may name code"
         raise ConfigError(place, f"the tag {tag!r} {why}; write a plain value")
+    if isinstance(event, yaml.ScalarEvent):
+        _check_scalar(event, place)
     if not open_ones:
         if isinstance(event, yaml.SequenceStartEvent) or getattr(event, "value", "") not in ("", "null", "~"):
             raise ConfigError(place, "the file holds no keys; expected keys and values, as in `seed: 1`")
@@ -119,3 +130,14 @@ def _check_node(event: Any, open_ones: list[_Open], place: str) -> None:
         if key in here.keys:
             raise ConfigError(place, f"{key!r} stands there already; leave one of the two out")
         here.keys.add(key)
+
+
+def _check_scalar(event: Any, place: str) -> None:
+    """Refuse a number without end, and references inside of each other that OmegaConf does not come out of."""
+    if event.implicit[0] and len(event.value) > NUMBER and _NUMBER.fullmatch(event.value):
+        raise ConfigError(place, f"a number of {len(event.value):,} characters; expected at most {NUMBER}")
+    depth = 0
+    for found in re.finditer(r"\$\{|\}", event.value):
+        depth = max(depth + (1 if found[0] == "${" else -1), 0)
+        if depth > NESTED:
+            raise ConfigError(place, f"more than {NESTED} references (${{...}}) inside of each other; use fewer")

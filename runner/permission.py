@@ -8,6 +8,7 @@ those that a study has its sweeper add to every job, were not typed.
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from runner import filenames, secrets
@@ -27,6 +28,9 @@ _SERVER = re.compile(
     re.IGNORECASE,
 )
 _FILE = re.compile(r"sqlite(\+pysqlite)?:///(?!file:)(?P<path>[^?#\\]+)")
+
+#: What refers to a key that a file may say; the time, and what Hydra itself knows of a job, is nobody's.
+_REFERENCE = re.compile(r"\$\{(?!(?:hydra[.:]job\.(?:num|id)|now:[^${}]*)\})")
 
 _words: list[str] = []
 _places: list[str] = []
@@ -59,6 +63,17 @@ def typed(key: str) -> bool:
     `tracking=mine` chooses a file, and what that says was not typed.
     """
     return any(_says(word, key) for word in _words if word[:1] not in ("-", "~"))
+
+
+def wholly(key: str) -> bool:
+    """Whether a person has typed all of the value: `out/${tracking.run_name}` leaves a part of it to a file."""
+    return typed(key) and not _REFERENCE.search(_text(key))
+
+
+def _text(key: str) -> str:
+    return next(
+        (word.partition("=")[2] for word in _words[::-1] if word[:1] not in ("-", "~") and _says(word, key)), ""
+    )
 
 
 def _says(word: str, key: str) -> bool:
@@ -120,10 +135,17 @@ def store(uri: str, key: str) -> None:
 
 
 def folder(path: str, key: str) -> None:
-    """Raise ConfigError for a folder to write into that a file has chosen outside of the working directory."""
-    if typed(key):
+    """Raise ConfigError for a folder to write into that a file has chosen outside of the working directory.
+
+    What a person has typed with a reference in it stays in the folder that was typed before the reference.
+    """
+    if wholly(key):
         return
     _check_plain(path, key)
+    above = Path(_text(key).lstrip("'\"").partition("${")[0]).parent if typed(key) and "${" in _text(key) else None
+    if above is not None and (_inside(Path(path)) or _inside(Path(path), allowed=[above])):
+        _refuse_code(Path(path), key)
+        return
     if not _inside(Path(path)):
         where = _elsewhere(Path(path))
         raise ConfigError(key, f"{path!r} {where}; name a folder in it, or {_remedy(key, path, _way_out(Path(path)))}")
@@ -134,11 +156,11 @@ def folder(path: str, key: str) -> None:
 
 def below(parent: str, path: str, key: str) -> None:
     """The same for a folder that a file names within another, which may be anywhere."""
-    if typed(key):
+    if wholly(key):
         return
     _check_plain(path, key)
     if Path(path).is_absolute() or ".." in Path(path).parts or not _within(parent, path):
-        raise ConfigError(key, f"{path!r} is outside of {parent!r}; name a folder in it, or type {key}={path}")
+        raise ConfigError(key, f"{path!r} is outside of {parent!r}; name a folder in it, or type {_quoted(key, path)}")
     _refuse_code(Path(parent, path), key)
 
 
@@ -151,7 +173,9 @@ def no_links(path: str, key: str) -> None:
         for name in (*folders, *files):
             seen += 1
             if (link := Path(place) / name).is_symlink() and not _inside(link):
-                raise ConfigError(key, f"{str(link)!r} {_elsewhere(link)}; name a new folder, or type {key}={path}")
+                raise ConfigError(
+                    key, f"{str(link)!r} {_elsewhere(link)}; name a new folder, or type {_quoted(key, path)}"
+                )
         if seen > ENTRIES:
             raise ConfigError(key, f"{path!r} holds more than {ENTRIES:,} files; name a new folder, or type {key}=...")
 
@@ -160,7 +184,9 @@ def file(path: Path, key: str) -> None:
     """Raise ConfigError for a file to read whose links lead out of the working directory."""
     if not _inside(path):
         there = _real(path).parent
-        raise ConfigError(key, f"the file {_elsewhere(path)}; copy it, or allow its folder: RUNNER_PLACES={there}")
+        raise ConfigError(
+            key, f"the file {_elsewhere(path)}; copy it, or allow its folder: {_quoted('RUNNER_PLACES', there)}"
+        )
 
 
 def origin(uri: str) -> str:
@@ -225,4 +251,9 @@ def _way_out(path: Path) -> Path:
 
 def _remedy(key: str, value: str, place: object) -> str:
     """The exact words by which a person allows it, once or for good."""
-    return f"type {key}={value}, or allow it for good in your environment: RUNNER_PLACES={place}"
+    return f"type {_quoted(key, value)}, or allow it for good in your environment: {_quoted('RUNNER_PLACES', place)}"
+
+
+def _quoted(key: str, value: object) -> str:
+    """To be pasted into a shell: a file may have a command in the name of a place."""
+    return f"{key}={shlex.quote(str(value))}"

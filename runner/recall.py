@@ -50,6 +50,8 @@ def find(uri: str, run: str) -> str:
     reconcile.reconcile(client)
     found = _candidates(client, run)
     if not found:
+        if stores.is_deleted(client, run):
+            raise ConfigError("", f"run {run} was deleted; to bring it back: mlflow runs restore --run-id {run}")
         what = "there are no runs" if run == "last" else f"no run's id begins with {run!r}"
         raise ConfigError("", f"{what} in {secrets.masked_uri(uri)}; `runner runs` shows those that there are")
     if len(found) > 1:

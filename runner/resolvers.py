@@ -3,10 +3,10 @@
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from runner import permission
+from runner import expansion, permission
 from runner.errors import ConfigError, did_you_mean
 
 #: Resolvers that a configuration may use: they see the configuration, the time and the variables below.
@@ -39,14 +39,15 @@ VARIABLES = (
 _lock = threading.RLock()
 
 
-def restrict() -> None:
-    """Take all others out of this process."""
+def restrict() -> Callable[[], None]:
+    """Take all others out of this process, and count how much references stand for. Gives what ends the counting."""
     from omegaconf import OmegaConf
     from omegaconf.basecontainer import BaseContainer
 
     for name in [name for name in BaseContainer._resolvers if name not in RESOLVERS]:
         OmegaConf.clear_resolver(name)
     OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
+    return expansion.install()
 
 
 @contextlib.contextmanager
@@ -56,10 +57,11 @@ def restricted() -> Iterator[None]:
 
     with _lock:
         before = dict(BaseContainer._resolvers)
-        restrict()
+        restore = restrict()
         try:
             yield
         finally:
+            restore()
             BaseContainer._resolvers.clear()
             BaseContainer._resolvers.update(before)
 
@@ -69,7 +71,7 @@ def _variable(name: str, *default: Any) -> Any:
     if name not in known:
         raise ConfigError(
             f"oc.env:{name}",
-            f"a configuration may not read this variable{did_you_mean(name, known)};"
+            f"this is a variable that a configuration may not read{did_you_mean(name, known)};"
             f" allow it with RUNNER_ENV={name} (it may read {', '.join(known)})",
         )
     if len(default) > 1:

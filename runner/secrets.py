@@ -25,9 +25,9 @@ _SHELL = ("PWD", "OLDPWD")
 SHORTEST = 6
 
 #: `user:password@` and `token@` of a URI; a password that is not quoted may hold a slash, and more than one @.
-_URI = re.compile(r"(?<=://)(?:[^/\s@:'\"]*:(?!\d+(?:[/?#\s'\"]|$))[^\s'\"]*@|[^/\s'\"?#]+@)")
+_URI = re.compile(r"(?<=://)(?:[^/\s@:'\"]*:(?!\d+(?:[/?#\s'\"]|$))[^\s'\"]{0,4096}@|[^/\s'\"?#]{1,4096}@)")
 #: A value that is one URI with a user in it.
-_WHOLE = re.compile(r"[a-z][a-z0-9+.\-]*://[^/]*:(?!\d+(?:/|$))[^@]*@", re.IGNORECASE)
+_WHOLE = re.compile(r"[a-z][a-z0-9+.\-]*://[^/:]*:(?!\d+(?:/|$))[^@]*@", re.IGNORECASE)
 #: What signs a URI: `?sig=...` of Azure, `X-Amz-Signature=...` of S3, `?key=...` of others.
 _QUERY = re.compile(r"(?P<key>[?&;](?:sig|signature|key|x-amz-[a-z\-]+)=)[^&\s'\"#;]+", re.IGNORECASE)
 #: `Authorization: Basic ...` and `Bearer ...`, of which the scheme is no secret.
@@ -36,7 +36,7 @@ _HEADER = re.compile(
 )
 _BEARER = re.compile(r"(?P<key>\bbearer\s+)(?=\S*[0-9._])[\w\-.~+/]{6,}=*", re.IGNORECASE)
 #: `Password=my word;` of a connection string: spaces belong to it.
-_CONNECTION = re.compile(rf"(?P<key>(?<![\w\-])[\w \-]*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n=]+(?=;)", re.IGNORECASE)
+_CONNECTION = re.compile(rf"(?P<key>(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n=]+(?=;)", re.IGNORECASE)
 _LAST = re.compile(rf"(?P<key>;\s*[\w\-]*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n]+", re.IGNORECASE)
 #: `'password=my word'`, as a shell's words are quoted.
 _WORD = re.compile(
@@ -52,7 +52,7 @@ _BARE = r"[^\s&'\",;}\])]+"
 _VALUE = rf"(?:\"[^\"\n]+\"?|'[^'\n]+'?|{_BARE})"
 #: `?password=x` of a URI, `key=value` and `key=value,value` of a command line and `key: value` of YAML.
 _PAIR = re.compile(
-    rf"(?<![\w\-])(?P<key>[\w.\-]*?(?:{_END}))(?P<is>['\"]?\s*[=:]\s*)"
+    rf"(?P<key>(?:{_END}))(?P<is>['\"]?\s*[=:]\s*)"
     rf"(?P<value>{_VALUE}(?:,(?!['\"]?[\w.\-]+['\"]?\s*[=:]){_VALUE})*)",
     re.IGNORECASE,
 )
@@ -109,7 +109,10 @@ def learn(value: Any, name: str = "") -> None:
 
 def masked_uri(uri: str) -> str:
     """The same for what is known to be a URI, or was meant to be one: all before its last @ is masked."""
-    return re.sub(r"(?:(?<=://)|^(?!.*://)).*@", f"{MASK}@", masked(uri), flags=re.DOTALL)
+    text = masked(uri)
+    start = text.find("://") + 3 if "://" in text else 0
+    end = text.rfind("@")
+    return text if end < start else f"{text[:start]}{MASK}{text[end:]}"
 
 
 def without(value: Any, name: str = "") -> Any:
@@ -170,15 +173,20 @@ _PLAIN = ("null", "None", "true", "false", "")
 def _pair(found: re.Match[str]) -> str:
     key, value = found["key"], found["value"]
     is_count = key.lower().endswith("token") and re.fullmatch(r"[0-9.]+", value)
-    if value.strip("'\"") in _PLAIN or is_count or not is_secret(key):
+    if value.strip("'\"") in _PLAIN or is_count or not is_secret(_before(found) + key):
         return found[0]
     quote = value[0] if value[0] in "'\"" and value[-1] == value[0] else ""
     return f"{key}{found['is']}{quote}{MASK}{quote}"
 
 
+def _before(found: re.Match[str]) -> str:
+    """The characters of a key before its end. A pattern that begins with them would take minutes for a long text."""
+    return re.split(r"[^\w.\-]", found.string[max(found.start() - 64, 0) : found.start()])[-1]
+
+
 def _hidden(found: re.Match[str]) -> str:
     quote = found.groupdict().get("quote", "")
-    return f"{quote}{found['key']}{MASK}{quote}" if is_secret(found["key"].rstrip("= ")) else found[0]
+    return f"{quote}{found['key']}{MASK}{quote}" if is_secret(_before(found) + found["key"].rstrip("= ")) else found[0]
 
 
 def _block(found: re.Match[str]) -> str:

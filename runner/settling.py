@@ -1,5 +1,6 @@
 """A spool that its process has left behind is delivered."""
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +95,18 @@ def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: 
     if not ours:
         raise _Left(
             f"it is for {own}, which the spool alone says: nothing was sent there; if the server is yours, type:"
-            f" runner sync tracking.uri={own}"
+            f" {_command(own)}"
         )
     if secrets.MASK not in own:
         return own
     if _is_same(configured, own):
         return _below(configured, own)
-    raise _Left(f"the user and password of {own} are not kept on the disk; type: runner sync tracking.uri={own}")
+    raise _Left(f"the user and password of {own} are not kept on the disk; type: {_command(own)}")
+
+
+def _command(uri: str) -> str:
+    """To be pasted into a shell: the spool may be a stranger's."""
+    return f"runner sync tracking.uri={shlex.quote(uri)}"
 
 
 def _is_same(uri: str, own: str) -> bool:

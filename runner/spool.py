@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -256,7 +257,7 @@ def sync(spool: Spool) -> str:
     """The command that delivers it."""
     uri = str(spool.header["uri"])
     known = uri.startswith("sqlite:///") or (is_ours(spool) and secrets.MASK not in uri)
-    return "runner sync" if known else f"runner sync tracking.uri={uri}"
+    return "runner sync" if known else f"runner sync tracking.uri={shlex.quote(uri)}"
 
 
 def store_of(spool: Spool) -> str:

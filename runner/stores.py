@@ -7,7 +7,7 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -36,7 +36,6 @@ def open_store(uri: str) -> "MlflowClient":
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH", "16384")  # a letter may take nine in a URI
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     _quiet()  # after MLflow is loaded, which sets it up to talk
     transfer.install()
@@ -47,7 +46,9 @@ def open_store(uri: str) -> "MlflowClient":
         if path is None:
             return MlflowClient(uri, uri)
         return _open_sqlite(path)
-    except (MlflowException, sqlite3.Error, OSError) as error:
+    except ConfigError:
+        raise
+    except Exception as error:  # of MLflow, of SQLAlchemy, of Alembic, of the disk
         raise ConfigError("tracking.uri", f"{shown!r} cannot be opened: {secrets.masked(why(error))}") from error
 
 
@@ -143,7 +144,8 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         if folder is None:  # another file has taken its place
             before, known = known.before + 1, None
     uri = uris.sqlalchemy(path, before)  # MLflow keeps a store, and its connections, by the text of its URI
-    with FileLock(f"{path}.lock"):  # MLflow creates tables without one, and two processes at once break the store
+    # MLflow creates tables without a lock, and two processes at once break the store.
+    with FileLock(f"{path}.lock"), _taken_back(path):
         with contextlib.closing(sqlite3.connect(path)) as store:
             store.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
         client = known.client if known else MlflowClient(uri, uri)
@@ -153,6 +155,18 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         artifacts.forget()
         print(secrets.masked(message), file=sys.stderr)
     return client
+
+
+@contextlib.contextmanager
+def _taken_back(path: Path) -> Iterator[None]:
+    """Half a store is none: one that a block cannot make is deleted."""
+    new = not path.exists()
+    try:
+        yield
+    except BaseException:
+        for end in ("", "-wal", "-shm", "-journal") if new else ():
+            path.with_name(f"{path.name}{end}").unlink(missing_ok=True)
+        raise
 
 
 def experiment(client: "MlflowClient", uri: str, name: str) -> str:
@@ -228,6 +242,16 @@ def _quiet() -> None:
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # pages of SQL, of what is raised as well
+
+
+def is_deleted(client: "MlflowClient", run: str) -> bool:
+    """Whether `run` is the whole id of a run that was deleted, and can be restored."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return bool(run.isalnum() and client.get_run(run).info.lifecycle_stage == "deleted")
+    except MlflowException:
+        return False
 
 
 def is_missing(error: Exception) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +102,7 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
     except (MlflowException, OSError) as error:
         shown = secrets.masked_uri(uri)
         raise ConfigError("tracking.uri", f"no run can be made in {shown!r}: {stores.why(error)}") from error
-    return _spool(client, uri, run.info.run_id)
+    return _spool(uri, run.info.run_id, lambda: client.delete_run(run.info.run_id))
 
 
 def _check_answer(client: "MlflowClient", run: "Run") -> None:
@@ -132,6 +132,7 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
                 raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
         with reconcile.changing():
             run = client.get_run(run_id)
+            before = run.info
             _refuse_live(run)
             for name in ("last", "best"):  # damaged tags are refused before the run is taken over
                 record_reading.checkpoints(run.data.tags, name)
@@ -139,16 +140,16 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
             client.update_run(run_id, status="RUNNING")
     except MlflowException as error:
         raise ConfigError("", f"run {run_id} cannot be continued: {stores.first_line(error)}") from error
-    return _spool(client, uri, run_id)
+    return _spool(uri, run_id, lambda: client.set_terminated(run_id, before.status, before.end_time))
 
 
-def _spool(client: "MlflowClient", uri: str, run_id: str) -> Spool:
-    """The spool of a run that was just made or taken over; without one, the run is over before it begins."""
+def _spool(uri: str, run_id: str, undo: Callable[[], object]) -> Spool:
+    """The spool of a run that was just made or taken over; without one, that is undone."""
     try:
         return spool.create(uri, run_id, liveness.process())
     except OSError as error:
-        with contextlib.suppress(Exception):  # the next command on this store does it
-            client.set_terminated(run_id, "FAILED")
+        with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
+            undo()
         raise ConfigError("tracking.uri", f"{spool.place(uri)} cannot be written: {stores.why(error)}") from error
 
 

@@ -15,7 +15,7 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
 
     forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
-    from runner import permission, secrets, settling, spool, stores
+    from runner import errors, permission, secrets, settling, spool, stores
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
     uri = settings.tracking.uri
@@ -31,5 +31,7 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
     for folder in folders:
         done = settling.settle(folder, moved, permission.places(), uri)
         left = left or done.left or done.lost
-        print(secrets.masked(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}"), flush=True)
+        print(
+            errors.shown(secrets.masked(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}")), flush=True
+        )
     return int(left)

@@ -161,7 +161,11 @@ def _missing(series: Series) -> NDArray[np.bool_]:
     rows: NDArray[np.bool_] = series.isna().to_numpy()
     if not _words(series.dtype):
         return rows
-    words = [text for text in series.unique() if isinstance(text, str) and _is_nothing(text)]
+    try:
+        values = series.unique()
+    except TypeError:  # lists and mappings, of which `understand` says that they are none of what is expected
+        return rows
+    words = [text for text in values if isinstance(text, str) and _is_nothing(text)]
     return rows | series.isin(words).to_numpy() if words else rows
 
 

@@ -76,7 +76,7 @@ def read(found: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Fram
             f"{str(found)!r} cannot be read as a table: it is no UTF-8 text; write it again, pandas:"
             f" pandas.read_csv({str(found)!r}, encoding={encoding!r}).to_csv('utf8.csv', index=False)",
         ) from error
-    except (ValueError, OSError, csv.Error) as error:  # pandas' and Arrow's own errors are ValueErrors
+    except (ValueError, TypeError, OSError, csv.Error) as error:  # Arrow's are ValueErrors, pandas' of notes TypeErrors
         raise ConfigError(key, f"{str(found)!r} cannot be read as a table: {str(error).strip()}") from error
     except pandas.errors.ParserWarning as error:
         raise ConfigError(
