@@ -291,5 +291,8 @@ def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Pa
     path = elsewhere.fetch(client, run_id, name, folder)
     if path is None:
         status = client.get_run(run_id).info.status
-        raise ConfigError("", f"run {run_id} is {status} and kept no {name}; was it trained to its end by runner?")
+        why = "was it trained to its end by runner?"
+        if reconcile.waits(client, run_id):
+            why = "a part of its record has yet to be delivered: runner sync"
+        raise ConfigError("", f"run {run_id} is {status} and kept no {name}; {why}")
     return path

@@ -1,5 +1,6 @@
 """Runs whose process has died without a word are set to KILLED by the next command on their store."""
 
+import contextlib
 import json
 import os
 import tempfile
@@ -7,8 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import liveness, record_reading
+from runner import liveness, record_reading, spool
 from runner.errors import ConfigError
+from runner.journal import Journal
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -34,7 +36,16 @@ def reconcile(client: "MlflowClient") -> list[str]:
     """Set what nobody works at any more to KILLED, with the reason, and return the ids. Live runs are left alone."""
     experiments = [e.experiment_id for e in client.search_experiments()]
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000) if experiments else []
-    return [run.info.run_id for run in running if _why(run) and _end(client, run.info.run_id)]
+    dead = [run.info.run_id for run in running if _why(run)]
+    return [run_id for run_id in dead if not waits(client, run_id) and _end(client, run_id)]
+
+
+def waits(client: "MlflowClient", run_id: str) -> bool:
+    """Whether a spool here knows how the run has ended, which the store has yet to be told: `runner sync`."""
+    log = spool.place(client.tracking_uri) / run_id / "log.jsonl"
+    with contextlib.suppress(Exception):  # a spool that cannot be read says nothing
+        return any("end" in entry for entry, _ in Journal(log).entries())
+    return False
 
 
 #: When this process has last looked for dead runs, by store.

@@ -439,3 +439,18 @@ def test_a_limit_for_the_size_of_files_is_a_sentence(
     for folder in spools(place):  # without the limit all of it is delivered
         assert not settling.settle(folder).left
     assert {run.status for run in records(place)} <= {"FAILED", "FINISHED"}  # as it has earned, now that all is there
+
+
+def test_a_store_that_the_disk_has_no_room_for_is_a_sentence_and_leaves_nothing(
+    empty_store: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "here"
+    place.mkdir()
+    furnish(place, empty_store)
+    (place / "mlflow.db").unlink()
+    process = command._context.Process(target=limited, args=(str(place), 200_000))
+    process.start()
+    done = command.ended(process, tmp_path, 2)
+    assert done.err.startswith("tracking.uri: ")
+    assert done.err.count("\n") == 1, done.err
+    assert {path.name for path in place.glob("mlflow.db*")} <= {"mlflow.db.lock"}

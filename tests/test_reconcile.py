@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from runner import liveness, reconcile, stores, tracking
+from runner import liveness, reconcile, spool, stores, tracking
 from runner.events import Step
 from runner.lookup import ConfigError
 from tests import command
@@ -190,3 +190,15 @@ def figure_live_runs(repetitions: int = 100) -> str:
         f"reconciling {repetitions} times past the grace period, the live run stopped every other time: "
         f"{touched} live runs touched, {missed} dead ones missed"
     )
+
+
+def test_a_run_whose_end_waits_in_a_spool_here_is_not_called_killed(store: str) -> None:
+    made(store, {**liveness.process(), "pid": dead()})
+    [row] = stores.rows(store)  # which settles what has no spool
+    assert row.status == "KILLED"
+    stores.open_store(store).update_run(row.run_id, status="RUNNING")
+    waiting = spool.create(store, row.run_id, liveness.process())
+    waiting.append([{"end": "FINISHED", "reason": "", "tags": {}, "at": 1}])
+    waiting.release()
+    assert statuses(store) == ["RUNNING"]
+    assert reconcile.waits(stores.open_store(store), row.run_id)
