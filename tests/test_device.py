@@ -43,6 +43,8 @@ ON_THE_HOST = {
     "exports/": "a model that ready.load has made on the host",
     "commands/predict.py": "a model that ready.load has made on the host",
     "logged_model.py": "a copy of the model on the host",
+    "history.py": "Python's own arrays; host.content brings the tensors",
+    "sweep/cmaes.py": "values of trials, no tensors",
     "fitting.py": "the data as the source gives them",
     "agreement.py": "the data as the source gives them",
     "targets.py": "the data as the source gives them",
