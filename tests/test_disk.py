@@ -396,13 +396,14 @@ def test_a_read_only_disk_is_a_sentence(empty_store: Path, tmp_path: Path, monke
             pytest.skip("this process may mount no disk of its own")
         shutil.copy(empty_store, small.folder / "mlflow.db")
         shutil.copy(empty_store, tmp_path / "mlflow.db")
+        folder = small.folder / ".runner" / "spool" / ("0" * 32)
+        folder.mkdir(parents=True)
         subprocess.run(["mount", "-o", "remount,ro", small.folder], check=True)
         uri = f"sqlite:///{small.folder}/mlflow.db"
         assert "cannot be written; name another file" in refused(lambda: uris.check(uri))
         assert "Read-only file system" in refused(lambda: begun(uri))
         monkeypatch.chdir(small.folder)  # a server's runs have their spools here
         assert "Read-only file system" in refused(lambda: begun("http://127.0.0.1:1"))
-        [folder] = [small.folder / ".runner" / "spool" / "run"]
         assert "Read-only file system" in settling.settle(folder).said
 
 

@@ -83,7 +83,7 @@ def test_every_extra_that_is_named_exists() -> None:
 
 def test_an_extra_by_our_name_comes_from_what_is_installed(tmp_path: Path) -> None:
     """An editable checkout satisfies it: no index is asked for a package of ours."""
-    asked = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "runner-torch[onnx]"]
+    asked = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-deps", "--no-index", "runner-torch[onnx]"]
     done = subprocess.run(asked, cwd=tmp_path, capture_output=True, text=True)
     if "No module named pip" in done.stderr:
         pytest.skip("this environment has no pip")
