@@ -2,8 +2,10 @@
 
 import contextlib
 import json
+import os
 import shlex
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +39,17 @@ def place(uri: str) -> Path:
     """The folder of spools: beside a local store, or else in the working directory."""
     path = uris.sqlite_path(uri)
     return (Path.cwd() if path is None else path.parent) / ".runner" / "spool"
+
+
+def try_out(uri: str) -> None:
+    """Raise OSError where no spool can be written, before there is a run that needs one."""
+    here = place(uri)
+    here.mkdir(parents=True, exist_ok=True)
+    tried = here / f".tried-{os.getpid()}-{threading.get_ident()}"
+    try:
+        tried.write_bytes(b"\0" * 4096)
+    finally:
+        tried.unlink(missing_ok=True)
 
 
 def found(uri: str) -> list[Path]:

@@ -89,7 +89,7 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
     from mlflow.exceptions import MlflowException
 
     try:
-        spool.place(uri).mkdir(parents=True, exist_ok=True)
+        spool.try_out(uri)
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
         experiment_id = stores.experiment(client, uri, experiment)
