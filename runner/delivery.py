@@ -148,6 +148,7 @@ class Delivery:
             self.lost.append(str(error))
             return
         if folder is None:
+            self._tidy(entry)
             return
         run_id = self.spool.run_id
         if "model" in entry:
@@ -160,6 +161,11 @@ class Delivery:
             self._checkpoint(entry, sizes)
         elif entry["tags"]:
             self._named.append(Named(entry, entry["tags"]))
+
+    def _tidy(self, entry: Entry) -> None:
+        """Delete what may have been sent of a checkpoint, before newer ones took its place and tags could name it."""
+        if self.asks and "sha256" in entry and all(one["place"] != entry["to"] for one in self._kept(entry["name"])):
+            self._delete([entry["to"]])
 
     def _checkpoint(self, entry: Entry, sizes: dict[str, int]) -> None:
         """Name a checkpoint that is there by tags, and those before it that are there too, as many as are kept."""
