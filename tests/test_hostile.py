@@ -17,7 +17,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from omegaconf import OmegaConf
 from torch import nn
 
-from runner import checkpoint, guard, limits, permission
+from runner import checkpoint, guard, hydra_rules, limits, permission
 from runner.errors import ConfigError
 from tests import command, composing
 
@@ -253,7 +253,8 @@ def _run_unguarded(guarded: list[str], words: tuple[str, ...], cwd: str) -> None
 
     sys.path.insert(0, cwd)  # where a package of others would be
     for name in guarded:
-        setattr(guard, name, (lambda load: load) if name == "_checked" else lambda *_: contextlib.nullcontext())
+        holder = hydra_rules if name == "check" else guard
+        setattr(holder, name, (lambda load: load) if name == "_checked" else lambda *_: contextlib.nullcontext())
     command._child(words, cwd, f"{cwd}/.out", f"{cwd}/.err", {})
 
 
