@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,13 @@ def trained(settings: Settings, recorder: Recorder) -> None:
     recorder.events = [event for event in recorder.events if event not in steps[STEPS:]]
 
 
-def told(uri: str, events: list[Event], folder: Path, moods: list[bool]) -> str:
+def told(uri: str, events: list[Event], moods: list[bool]) -> str:
     """Record the events into the store, which is away wherever `moods` says so; deliver what is left. The run's id."""
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:  # as a run's own is called; no other would be sent
+        return _told(uri, events, Path(folder), moods)
+
+
+def _told(uri: str, events: list[Event], folder: Path, moods: list[bool]) -> str:
     block, strange.Repository.away = max(len(events) // len(moods), 1), None
     try:
         with tracking.recording(uri, "tests", "late", {"a": "b"}, {"seed": "0"}, {"a/b.txt": "c"}) as record:
@@ -120,7 +126,7 @@ def known(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
     shutil.copy(empty_store, folder / "mlflow.db")
     uri = strange.create(f"sqlite:///{folder}/mlflow.db")
     events = happened(tmp_path_factory)
-    ids = {name: told(uri, these, tmp_path_factory.mktemp("now"), [False]) for name, these in events.items()}
+    ids = {name: told(uri, these, [False]) for name, these in events.items()}
     return Known(uri, events, {name: content(uri, run_id) for name, run_id in ids.items()})
 
 
@@ -128,14 +134,13 @@ def known(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Known:
 @given(st.sampled_from([path.stem for path in FILES]), st.lists(st.booleans(), min_size=1, max_size=6))
 def test_what_is_sent_late_is_what_is_sent_at_once(
     known: Known,
-    tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
     moods: list[bool],
 ) -> None:
     monkeypatch.setattr(tracker, "AGAIN", 0.0)
     monkeypatch.setattr(tracker, "CLOSING", 0.2)
-    run_id = told(known.uri, known.events[name], tmp_path_factory.mktemp("then"), moods)
+    run_id = told(known.uri, known.events[name], moods)
     late, at_once = content(known.uri, run_id), known.content[name]
     assert late.keys() == at_once.keys()
     for table, rows in at_once.items():
