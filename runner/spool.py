@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import threading
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,6 +66,7 @@ class Spool:
     header: dict[str, Any] = field(default_factory=dict)  # uri, process
     lock: Any = None
     beside: Path | None = None  # the folder as seen from the working directory, if it is within it
+    _named: dict[Any, list[int]] | None = None  # see _steps
     _mark: int | None = None  # how far everything is delivered, where the disk did not take it
 
     def __post_init__(self) -> None:
@@ -86,6 +88,9 @@ class Spool:
 
     def append(self, entries: list[Entry]) -> None:
         """Add to what the store is to be told."""
+        for entry in entries:
+            if "name" in entry and self._named is not None:
+                insort(self._named.setdefault(entry["name"], []), entry.get("step", 0))
         self.log.append(entries)
 
     def entries(self, start: int) -> Iterator[tuple[Entry, int]]:
@@ -111,7 +116,7 @@ class Spool:
         if everything and delivered and (delivered > LARGE or self.log.error is not None):
             (self.folder / "delivered").unlink(missing_ok=True)  # first: nothing may be taken for delivered
             self.log.clear()
-            self._mark = None
+            self._mark = self._named = None
             return 0
         try:
             replace(self.folder / "delivered", str(delivered))
@@ -168,12 +173,19 @@ class Spool:
 
     def is_superseded(self, entry: Entry) -> bool:
         """Whether as many newer ones of this name as the run keeps are to be delivered, too."""
-        name, step = entry.get("name"), entry.get("step", 0)
-        if name is None:
-            return False
-        others = [other for other, _ in (*self.refused.entries(), *self.log.entries()) if other.get("name") == name]
-        newer = {other["files"] for other in others if other.get("step", 0) >= step} - {entry["files"]}
-        return len(newer) >= int(entry.get("keep", 1))
+        steps = self._steps().get(entry.get("name"), [])
+        newer = len(steps) - bisect_left(steps, entry.get("step", 0)) - 1  # without itself
+        return "name" in entry and newer >= int(entry.get("keep", 1))
+
+    def _steps(self) -> dict[Any, list[int]]:
+        """The steps of the checkpoints that are to be delivered, by name, sorted; read once: there may be many."""
+        if self._named is None:
+            entries = (entry for entry, _ in (*self.refused.entries(), *self.log.entries()) if "name" in entry)
+            numbered = {entry["files"]: entry for entry in entries}
+            self._named = {}
+            for entry in numbered.values():
+                insort(self._named.setdefault(entry["name"], []), entry.get("step", 0))
+        return self._named
 
     @property
     def is_empty(self) -> bool:
