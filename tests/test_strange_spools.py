@@ -370,7 +370,7 @@ def test_a_password_is_not_in_the_spool_and_comes_from_where_it_came_from(
     taken.release()
     assert "hunter2" not in "".join(path.read_text() for path in taken.folder.iterdir() if path.is_file())
     shown = stranger.uri.replace("://", "://***@")
-    assert spool.sync(taken) == f"runner sync tracking.uri={shown}"
+    assert spool.sync(taken) == f"runner sync tracking.uri='{shown}'"
     assert synced() == 1
     assert f"the user and password of {shown} are not kept on the disk; type: " in capsys.readouterr().out
     assert synced(uri) == 0, "the working directory's configuration gives the password of just this server"
