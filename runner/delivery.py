@@ -90,7 +90,7 @@ class Delivery:
         self.sent = self.spool.mark(end)
 
     def _note(self, again: bool) -> None:
-        """What was refused is in the spool before the rest is marked as delivered."""
+        """Write what was refused into the spool, before the rest is marked as delivered."""
         if again:
             self.spool.refused.replace(self._refusals)
         else:
@@ -177,13 +177,13 @@ class Delivery:
         there.sort(key=lambda one: -int(one["step"]))
         kept, more = there[: entry["keep"]], there[entry["keep"] :]
         self._checkpoints[name], newest = kept, kept[0]
-        told = {
+        values = {
             "": newest["place"],
             ".step": str(newest["step"]),
             ".sha256": json.dumps(newest["sha256"]),
             ".kept": json.dumps(kept),
         }
-        tags = {f"checkpoint.{name}{key}": value for key, value in told.items()}
+        tags = {f"checkpoint.{name}{key}": value for key, value in values.items()}
         self._named.append(Named(entry, tags, [one["place"] for one in more]))
 
     def _kept(self, name: str) -> list[dict[str, Any]]:
@@ -232,7 +232,7 @@ class Delivery:
             self._delete(one.gone)
 
     def _flush_each(self, points: list[Any], named: list[Named]) -> None:
-        """What is refused takes nothing but its like along."""
+        """Send each metric, and the tags of each entry, by itself: one that is refused keeps no other out."""
         from mlflow.entities import Metric, RunTag
 
         log = partial(self.client.log_batch, self.spool.run_id)
@@ -254,7 +254,7 @@ class Delivery:
             self._known[key][1].add(step)
 
     def _delete(self, places: list[str]) -> None:
-        """What no tag names any more, since newer ones are there. A store that keeps it does no harm."""
+        """Delete checkpoints that no tag names any more. A store that refuses to delete does no harm."""
         for place in places:
             _refusal(partial(stores.delete, self.client, self.spool.run_id, place, self.patience))
 
@@ -278,7 +278,7 @@ def _refusal(call: Callable[[], Any]) -> Exception | None:
 
 
 def is_refusal(error: Exception) -> bool:
-    """Whether the same will be refused again: it is what was said that is wrong, and not the moment.
+    """Tell a refusal for good, which another try would meet again, from a failure of the moment.
 
     Refusals are named here. All else is tried again: each kind of store has exceptions of its own.
     """

@@ -76,7 +76,7 @@ def demand(folder: Path, size: int) -> None:
 
 
 def patiently(act: Callable[[], T], stop: Callable[[], object] = lambda: None) -> T:
-    """What `act` gives. On a full disk it is tried again for PATIENCE seconds, which is said on standard error.
+    """Call `act` and return its result. On a full disk, say so on standard error and try again for PATIENCE seconds.
 
     stop: ends the waiting when it gives something.
     """

@@ -73,7 +73,7 @@ def each(error: ConfigError) -> list[ConfigError]:
 
 
 def sentence(error: BaseException) -> str | None:
-    """What a person is told of a failure in place of a traceback; None if it takes one."""
+    """Return the message for a failure that needs no traceback; None for any other error."""
     if isinstance(error, Failure):
         return told(error)
     why = durable.reason(error) if isinstance(error, OSError) else None

@@ -1,4 +1,4 @@
-"""How much the references of a configuration may stand for: forty lines of `a: ${b}${b}` would never end."""
+"""A limit for the references of a configuration: forty lines of `a: ${b}${b}` double a text forty times."""
 
 import functools
 import threading

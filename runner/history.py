@@ -35,7 +35,7 @@ class Points(Sequence[Point]):
             self.append(step, value)
 
     def extend_columns(self, steps: Tensor, values: Tensor) -> None:
-        """The same with two tensors of shape (n,)."""
+        """Append points from two tensors of shape (n,), the steps and the values."""
         self._steps.frombytes(host.content(steps.long()))
         self._values.frombytes(host.content(values.double()))
 
@@ -44,7 +44,7 @@ class Points(Sequence[Point]):
         return np.array(self._steps[start:], np.int64), np.array(self._values[start:], np.float64)
 
     def tensors(self, start: int = 0) -> tuple[Tensor, Tensor]:
-        """The same as tensors."""
+        """Return the columns as two tensors, int64 and float64."""
         steps, values = self.columns(start)
         return torch.from_numpy(steps), torch.from_numpy(values)
 
@@ -99,7 +99,7 @@ class History:
         return self._points
 
     def taken(self) -> dict[str, Any]:
-        """What is in no piece yet, as tensors, and the newest piece."""
+        """Return the points that no piece holds yet, as tensors, and the name of the newest piece."""
         return {"points": self.rest(), "piece": self.piece}
 
     def rest(self) -> dict[str, tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""What a composed configuration may have Hydra do: run, write and connect to. What cannot be read is refused."""
+"""Rules for what a composed configuration makes Hydra run, write and connect to. What cannot be read is refused."""
 
 import contextlib
 import copy
@@ -124,7 +124,7 @@ def _check_logging(value: Any, key: str) -> None:
 
 
 def _check_parts(value: Any, key: str) -> None:
-    """What Hydra makes on the way to a launcher or a sweeper. The launcher itself has to be an installed plugin."""
+    """Check the objects that Hydra makes for a launcher or a sweeper, which itself has to be an installed plugin."""
     if isinstance(value, list):
         for index, inner in enumerate(value):
             _check_parts(inner, f"{key}[{index}]")
@@ -159,7 +159,7 @@ def _check_name(config: DictConfig) -> None:
 
 
 def _check_sweeper(config: DictConfig) -> None:
-    """What a sweeper adds to every job comes after the files, so no file may add what has to be typed."""
+    """Refuse words for every job that have to be typed: a sweeper adds them after all checks of files."""
     sweeper = _value(config, "hydra.sweeper")
     for key in ("params", "search_space"):
         name, values = f"hydra.sweeper.{key}", sweeper.get(key) or {}
@@ -173,7 +173,7 @@ def _check_sweeper(config: DictConfig) -> None:
 
 
 def _check_launcher(config: DictConfig) -> None:
-    """What a launcher is told in words may become a command, a place or an address: a person has to type it."""
+    """Refuse texts for a launcher that no person typed: they may become a command, a folder or an address."""
     chosen = str(config.hydra.runtime.choices.get("hydra/launcher"))
     usual = _leaves(_own(chosen))
     for key, value in _leaves(OmegaConf.to_container(config.hydra.launcher, resolve=False) or {}).items():
@@ -193,7 +193,7 @@ def _check_launcher(config: DictConfig) -> None:
 
 
 def _own(launcher: str) -> Any:
-    """What an installed launcher is told if nothing is said."""
+    """Return the default configuration of an installed launcher."""
     with contextlib.suppress(Exception):
         return OmegaConf.to_container(ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node)
     return {}

@@ -28,7 +28,7 @@ class Lost(Exception):
 
 
 def launch(name: str, launcher: Any, jobs: list[Words], first: int) -> Sequence[JobReturn]:
-    """What the launcher gives for each job, whose numbers begin with `first`. name: as in hydra/launcher=NAME."""
+    """Run jobs by a launcher and return the result of each. first: the first job's number. name: hydra/launcher=NAME."""
     if name == "joblib":
         return _joblib(launcher, jobs, first)
     around = {"submitit": _submitit, "ray": _ray}.get(name.partition("_")[0])
@@ -188,7 +188,7 @@ def _elsewhere() -> Iterator[None]:
 
 
 def _threads(cores: int | None) -> dict[str, str]:
-    """What joblib says to libraries with threads of their own, where the person has said nothing."""
+    """Return joblib's variables that limit the threads of libraries, without those that a person has set."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {name: str(cores) for name in names if name not in os.environ} if cores else {}
 

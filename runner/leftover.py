@@ -1,4 +1,4 @@
-"""What a run that has ended tells of a record that its store does not have as a whole."""
+"""The error for a run whose record is not whole in the store: what is missing, where it is, what to do."""
 
 import contextlib
 import shutil
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def problem(
     spool: Spool, delivery: Delivery, status: str, error: Exception | None, silent: Exception | None
 ) -> Exception | None:
-    """What is wrong with the record; None if the store has all of it. What is said to be kept is read back.
+    """Return the error for a record that is not whole; None if the store has all of it. Reads back what it calls kept.
 
     status: that the run ends with. error: of our own code. silent: why the store did not take the rest.
     """

@@ -124,7 +124,7 @@ def _moved(place: object, roots: list[Path], here: Path) -> tuple[Path, Path | N
 
 
 def _sentence(path: Path, runs: dict[Path, int], missing: set[Path]) -> str:
-    """What to say of so many runs of each former folder; "" without any."""
+    """Return the line for a person about runs that were moved, by their former folder; "" if there are none."""
     if not runs:
         return ""
     how = "was copied" if any((root / path.name).exists() for root in runs) else "was moved"

@@ -1,4 +1,4 @@
-"""What only a person decides, and by which words: what a file, a record or a store says is a stranger's.
+"""Permissions that only a person gives, and the words for them; files, records and stores are a stranger's.
 
 A person says something by typing its key on the command line, or by a variable of the environment: RUNNER_TRUST
 (packages whose code may run), RUNNER_ENV (variables that a configuration may read), RUNNER_PLACES (servers and folders
@@ -158,7 +158,7 @@ def folder(path: str, key: str) -> None:
 
 
 def below(parent: str, path: str, key: str) -> None:
-    """The same for a folder that a file names within another, which may be anywhere."""
+    """Raise ConfigError for a folder that leads out of `parent`, which may be anywhere, unless a person typed it."""
     if wholly(key):
         return
     _check_plain(path, key)

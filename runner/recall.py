@@ -206,7 +206,7 @@ def _demand_answer(error: Exception) -> None:
 
 
 def _history(client: "MlflowClient", run_id: str, taken: dict[str, Any], step: int) -> dict[str, Any]:
-    """What a checkpoint holds of the history, and what the pieces before it hold; in their place the recorded metrics.
+    """Join the history in a checkpoint with the pieces before it; without a piece, with the recorded metrics.
 
     Pieces are those of all checkpoints: one that is damaged is no reason to fall back to an earlier checkpoint.
     """

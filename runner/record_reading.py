@@ -128,7 +128,7 @@ def checkpoints(tags: Mapping[str, str], name: str) -> list[dict[str, Any]]:
 
 
 def noted(text: str, run_id: str) -> dict[str, Any]:
-    """What data.json says of a run's data: `task`, `classes`, `notes`, and `example`, an input's shape and type."""
+    """Read data.json: `task`, `classes`, `notes`, and `example`, an input's shape and type."""
     name = f"data.json of run {run_id}"
     found: dict[str, Any] = decoded(text, dict[str, Any], name)
     kinds = {"task": str, "classes": list[Any], "notes": dict[str, Any], "example": dict[str, Any]}

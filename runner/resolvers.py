@@ -1,4 +1,4 @@
-"""What `${name:...}` may mean in a configuration, be it a file, a word of the command line or a record."""
+"""The resolvers, `${name:...}`, that a configuration may use: of a file, the command line or a record."""
 
 import contextlib
 import os

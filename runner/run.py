@@ -330,7 +330,7 @@ class Run:
         return Snapshot(name, step, folder, new)
 
     def _training(self) -> dict[str, Any]:
-        """What the next step depends on, with the newest points; many of them are written as a piece before."""
+        """Return the state that the next step depends on, after writing a piece if there are many new points."""
         place = self.folder / f"history-{self.state.step}"
         if durable.patiently(lambda: pieces.write(self.history_, place), self.stop):
             self.pieces.append(place)

@@ -90,7 +90,7 @@ def masked(text: str) -> str:
 
 
 def word(text: str) -> str:
-    """The same for an override: all of the value of a key that is called secret is masked, spaces and quotes too."""
+    """Mask an override: of a secret key all of the value, with spaces and quotes."""
     key, equals, value = text.partition("=")
     return f"{key}={MASK}" if equals and is_secret(key) and value not in _PLAIN else masked(text)
 

@@ -12,7 +12,7 @@ from runner.lookup import ConfigError
 
 @dataclass
 class Settled:
-    """What became of a spool; `left` says that there is still something in it, `lost` that not all of it was there."""
+    """The result of delivering a spool. left: something is still in it. lost: some of its files are gone."""
 
     run_id: str
     left: bool
@@ -120,7 +120,7 @@ def _below(uri: str, own: str) -> str:
 
 
 def _deliver(taken: spool.Spool, uri: str) -> tuple[str, list[str]]:
-    """What was done, and what could not be, for its files are gone."""
+    """Deliver the spool. Returns the result in words, and a line for each entry whose files are gone."""
     client = stores.open_store(uri)
     reconcile.reconcile(client)
     run, shown = client.get_run(taken.run_id), secrets.masked_uri(uri)

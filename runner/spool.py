@@ -198,7 +198,7 @@ class Spool:
         return bool(self.refused.size or self.refused.unwritten)
 
     def missing(self) -> list[str]:
-        """What the store has yet to be told and cannot be read back from this disk, in words; [] if nothing."""
+        """List, in words, what is not delivered and cannot be read back from this disk; [] if nothing."""
         try:
             words = self._unreadable()
         except (OSError, ValueError):  # the folder was deleted under the run, or damaged
@@ -219,7 +219,7 @@ class Spool:
         return [entry for entry in entries if not self.holds(entry) and not self.is_superseded(entry)]
 
     def undelivered(self) -> Iterator[tuple[Entry, int]]:
-        """What the store has yet to be told, and what it has refused."""
+        """Iterate over the entries that were refused, then over those not delivered yet."""
         yield from self.refused.entries()
         yield from self.log.entries(self.delivered)
 

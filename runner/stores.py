@@ -260,7 +260,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def why(error: Exception) -> str:
-    """What keeps a store from answering, in one line: the disk's part in it, or what it says, with the error's kind."""
+    """Return in one line why a store does not answer: the disk's error, or the library's, with its class."""
     from mlflow.exceptions import MlflowException
 
     plain = isinstance(error, MlflowException | OSError | RuntimeError | ConfigError) and first_line(error)

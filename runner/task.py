@@ -168,7 +168,7 @@ def words() -> list[str]:
 
 
 def _outcome(job: Job, told: Told, result: Any) -> Outcome:
-    """What a launcher gives back; of a process that has ended without an answer, what the store knows."""
+    """Return the outcomes that a launcher returned; for a process without a result, the store's."""
     from runner.sweep import lost
 
     value = getattr(result, "_return_value", None)

@@ -143,7 +143,7 @@ class Tracker:
         self._queue.put(noted)
 
     def _work(self) -> None:
-        """Whatever goes wrong, in our own code as well, is the run's failure, and what comes after it is recorded."""
+        """Run the background. An error, of our own code too, fails the run; later events are still recorded."""
         try:
             self._guarded(self._take_all)
             self._guarded(self._wait_for_the_store)

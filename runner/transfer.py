@@ -65,7 +65,7 @@ def expecting(size: int) -> Iterator[None]:
 
 @dataclass
 class Patience:
-    """How long transfers may take: until GRACE after `stops()` has become true."""
+    """A time limit for transfers: GRACE seconds after `stops()` has become true."""
 
     stops: Callable[[], Any] = lambda: False
     _end: float = math.inf

@@ -88,7 +88,7 @@ def read(found: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Fram
 
 
 def header(found: Path, key: str = "data.path") -> Header:
-    """What the first lines of a CSV file say. Raises ConfigError for one that holds no names."""
+    """Read the head of a CSV file. Raises ConfigError if it holds no names."""
     with found.open(newline="", encoding="utf-8-sig") as file:
         lines = list(islice((line for line in file if line.strip()), LINES))
     for separator in SEPARATORS if lines else ():

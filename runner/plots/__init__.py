@@ -32,7 +32,7 @@ class Subject(Protocol):
         """Inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""
 
     def outputs(self, source: "Source") -> "tuple[Tensor, Tensor]":
-        """The same without the inputs, which may be many times as large; a few of them are `source[i][0]`."""
+        """Return targets and outputs without the inputs, which may be many times as large; one is `source[i][0]`."""
 
 
 def find(name: str) -> Callable[[Subject], "Figure"] | None:

@@ -1,4 +1,4 @@
-"""What became of a job whose process has ended without an answer, as the store knows it."""
+"""The outcome of a job whose process ended without a result, read from the store."""
 
 import time
 from typing import TYPE_CHECKING

@@ -46,7 +46,7 @@ class Wish:
 
 
 def read(values: dict[str, Any]) -> Wish:
-    """What `plain` gave, after it has been in a file. Raises ConfigError for anything else."""
+    """Read what `plain` wrote. Raises ConfigError for anything else."""
     try:
         objectives = [(metric, mode) for metric, mode in values["objectives"]]
         found = Wish(**{**values, "objectives": objectives})
