@@ -28,7 +28,7 @@ class Lost(Exception):
 
 
 def launch(name: str, launcher: Any, jobs: list[Words], first: int) -> Sequence[JobReturn]:
-    """Run jobs by a launcher and return the result of each. first: the first job's number. name: hydra/launcher=NAME."""
+    """Run jobs by a launcher and return their results. first: the first job's number. name: hydra/launcher=NAME."""
     if name == "joblib":
         return _joblib(launcher, jobs, first)
     around = {"submitit": _submitit, "ray": _ray}.get(name.partition("_")[0])
