@@ -20,6 +20,7 @@ from runner.uris import sqlite_path as sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 #: Without it the UI shows an experiment as one of language models, with tabs for traces and judges.
@@ -169,22 +170,26 @@ def _taken_back(path: Path) -> Iterator[None]:
         raise
 
 
-def experiment(client: "MlflowClient", uri: str, name: str) -> str:
-    """The experiment's id. A local store keeps artifacts beside itself, whatever directory a later reader is in."""
+def experiment(client: "MlflowClient", uri: str, name: str) -> "Experiment":
+    """Return the experiment, made if there is none. A local store keeps its artifacts beside itself.
+
+    Raises ConfigError for one that was deleted.
+    """
     from mlflow.exceptions import MlflowException
 
     name = secrets.masked(name)
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=_artifacts(uri, name), tags=MACHINE_LEARNING))
+            made = client.create_experiment(name, artifact_location=_artifacts(uri, name), tags=MACHINE_LEARNING)
+            return client.get_experiment(made)
         except MlflowException:  # another process was faster
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
     if found.lifecycle_stage != "active":
         raise ConfigError("tracking.experiment", f"{name!r} was deleted from this store; restore it, or name another")
-    return str(found.experiment_id)
+    return found
 
 
 def _artifacts(uri: str, experiment: str) -> str | None:

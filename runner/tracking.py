@@ -92,12 +92,11 @@ def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | N
         spool.try_out(uri)
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
-        experiment_id = stores.experiment(client, uri, experiment)
-        location = client.get_experiment(experiment_id).artifact_location
-        artifacts.check(location, client.tracking_uri, writes=True)
-        elsewhere.demand_packages(location, uri)
+        group = stores.experiment(client, uri, experiment)
+        artifacts.check(group.artifact_location, client.tracking_uri, writes=True)
+        elsewhere.demand_packages(group.artifact_location, uri)
         name = None if run_name is None else secrets.masked(run_name)
-        run = client.create_run(experiment_id, tags=tags, run_name=name)
+        run = client.create_run(group.experiment_id, tags=tags, run_name=name)
         _check_answer(client, run)
     except (MlflowException, OSError) as error:
         shown = secrets.masked_uri(uri)

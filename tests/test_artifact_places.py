@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from runner import artifacts, recall, record_reading, served, stores, tracking
+from runner import artifacts, elsewhere, recall, record_reading, served, stores, tracking
 from runner.checkpoint import CheckpointError
 from runner.errors import ConfigError
 from runner.events import Step
@@ -276,12 +276,23 @@ class Changing(Stranger):
         return super().answer(method, path, body)
 
 
-def test_a_place_is_checked_before_it_is_asked_for_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["ftp://127.0.0.2:1/x", "mlflow-artifacts:/0"])
+def test_a_place_is_checked_before_it_is_asked_for_its_package(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(elsewhere, "demand_packages", lambda uri, _: asked.append(uri))
     monkeypatch.chdir(tmp_path)
-    stranger = Changing()
+    stranger = Changing() if place.startswith("mlflow") else Stranger()
+    stranger.location = place
     try:
+        if place.startswith("mlflow"):
+            train(stranger.uri)
+            assert asked == [place], "and no other, whatever the server answers when it is asked once more"
+            return
         with pytest.raises(ConfigError, match="on another host than itself"):
             train(stranger.uri)
+        assert not asked
         assert not stranger.has_heard("/runs/create")
     finally:
         stranger.close()

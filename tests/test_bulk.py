@@ -51,7 +51,7 @@ def texts(path: Path, run_id: str) -> dict[str, dict[str, str]]:
 
 
 def made(client: MlflowClient) -> str:
-    return str(client.create_run(stores.experiment(client, client.tracking_uri, "points")).info.run_id)
+    return str(client.create_run(stores.experiment(client, client.tracking_uri, "points").experiment_id).info.run_id)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -257,7 +257,9 @@ def test_a_package_that_is_missing_is_said_before_work_starts(remote: str, monke
     ):
         raise AssertionError
     assert stores.rows(remote) == []
-    run = stores.open_store(remote).create_run(stores.experiment(stores.open_store(remote), remote, "tests"))
+    run = stores.open_store(remote).create_run(
+        stores.experiment(stores.open_store(remote), remote, "tests").experiment_id
+    )
     with pytest.raises(ConfigError, match="needs the package boto3"):
         recall.text(remote, run.info.run_id, "config.yaml")
 
