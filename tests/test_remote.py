@@ -22,6 +22,7 @@ from runner.spool import Undelivered
 from tests import command, strange
 from tests.line import S3, Line, away, environment
 from tests.strange import Repository
+from tests.sweeping import until
 
 pytest.importorskip("moto", reason="an S3 to test with: pip install -e '.[test]'")
 
@@ -323,17 +324,16 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
 ) -> None:
     known = s3.names()
     words = ["experiments=linear_regression", "plots=[]", "tracking.experiment=tests", "checkpoint.every=1"]
-    process = command.begin(*words, "trainer.epochs=1000000", cwd=tmp_path)
-    while not any("last-" in name for name in s3.names() - known):
-        assert process.is_alive()
+    env = environment(line)  # a forked command has that of the process that it is forked from
+    process = command.begin(*words, "trainer.epochs=1000000", cwd=tmp_path, env=env)
+    until(lambda: any("last-" in name for name in s3.names() - known), "for a checkpoint in the store")
     run_id = next(iter(s3.names() - known)).split("/")[1]
     line.mode = "refuse"
     folder = tmp_path / ".runner" / "spool" / run_id
-    while not list(folder.glob("files/*/state_dict.pt")):
-        assert process.is_alive()
+    until(lambda: list(folder.glob("files/*/state_dict.pt")), "for a checkpoint in the spool")
     os.kill(process.pid, signal.SIGKILL)
     command.ended(process, tmp_path, -signal.SIGKILL)
-    left = command.runner("sync", cwd=tmp_path, code=1)
+    left = command.runner("sync", cwd=tmp_path, env=env, code=1)
     assert f"run {run_id}: not delivered: " in left.out
     assert len(left.out.splitlines()) == 1
     assert left.err == ""
@@ -345,9 +345,8 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
     assert recorded == list(range(1, max(recorded) + 1))
     assert last >= max(recorded) - 1
     # Continued, and told to stop while a transfer hangs.
-    process = command.begin("resume", run_id, "trainer.epochs=1000001", cwd=tmp_path)
-    while s3.last(run_id) <= last:
-        assert process.is_alive(), (tmp_path / ".err").read_text()
+    process = command.begin("resume", run_id, "trainer.epochs=1000001", cwd=tmp_path, env=env)
+    until(lambda: s3.last(run_id) > last, "for a newer checkpoint in the store")
     line.mode = "hang"
     os.kill(process.pid, signal.SIGTERM)
     done = command.ended(process, tmp_path, 128 + signal.SIGTERM)
@@ -363,7 +362,7 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
         assert recall.text(remote, run_id, "config.yaml")
     line.mode = "refuse"
     monkeypatch.setattr("runner.elsewhere.AGAIN", ())
-    done = command.runner("evaluate", run_id, cwd=tmp_path, code=1)
+    done = command.runner("evaluate", run_id, cwd=tmp_path, env=env, code=1)
     assert re.fullmatch(r"[^\n]* of run \w+ cannot be fetched: [^\n]*\n", done.err)
     with pytest.raises(Unreachable):
         recall.text(remote, run_id, "config.yaml")
