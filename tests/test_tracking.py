@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Record
 from omegaconf import OmegaConf
 
-from runner import checkpoint, delivery, logged_model, stores, tracker, tracking, uris
+from runner import checkpoint, delivery, environment, logged_model, stores, tracker, tracking, uris
 from runner.commands import train
 from runner.context import Context
 from runner.events import Event, Snapshot, Step
@@ -71,6 +71,7 @@ def recorded(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
     folder = tmp_path_factory.mktemp("recorded")
     (folder / "mlflow.db").write_bytes(empty_store.read_bytes())
     uri = f"sqlite:///{folder / 'mlflow.db'}"
+    environment.git.cache_clear()  # asked once for a process, and an earlier test may have asked elsewhere
     chosen = settings(**CHOSEN)
     chosen.tracking = Tracking(uri=uri, experiment="digits", run_name="chosen", tags={"team": "blue"})
     yaml = OmegaConf.to_yaml(OmegaConf.structured(chosen))

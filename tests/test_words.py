@@ -3,7 +3,6 @@
 import os
 import pty
 import re
-import select
 import shlex
 import subprocess
 import sys
@@ -404,7 +403,7 @@ def test_ids_states_and_results_are_in_every_width(width: int) -> None:
 
 
 def test_nothing_is_cut_in_a_pipe(workplace: Path) -> None:
-    name = "n" * 300
+    name = "n" * 240
     runner("trainer.epochs=1", "plots=[]", f"tracking.run_name={name}", cwd=workplace)
     [_, line] = runner("runs", cwd=workplace).out.splitlines()
     assert name in line
@@ -458,7 +457,6 @@ def test_what_a_notebook_shows_has_no_control_codes(workplace: Path) -> None:
 
 
 def _read(master: int) -> bytes:
-    select.select([master], [], [])
     try:
         return os.read(master, 65536)
     except OSError:  # the other end is closed
