@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
+from runner import connections
+
 T = TypeVar("T")
 
 #: Bytes a second: what a healthy server stores at least, after it has received a file and before it answers.
@@ -34,9 +36,10 @@ _left = False
 
 
 def install() -> None:
-    """Give the artifacts' requests of MLflow limits that grow with their files."""
+    """Give the artifacts' requests of MLflow limits that grow with their files, and all of them live connections."""
     from mlflow.store.artifact import http_artifact_repo
 
+    connections.install()
     http_artifact_repo.http_request = _request
     http_artifact_repo.requests = _Requests()
 

@@ -31,7 +31,7 @@ FLOORS = [
     ["recall", "drift"],
     [
         *("tracking", "tracker", "settling", "leftover", "delivery", "reconcile"),
-        *("stores", "bulk", "artifacts", "elsewhere", "served", "transfer", "spool_check"),
+        *("stores", "bulk", "artifacts", "elsewhere", "served", "transfer", "connections", "spool_check"),
     ],
     ["prepare"],
     ["checks", "schema"],
@@ -104,7 +104,7 @@ KNOWS = {
     },
     "mlflow": {
         *("tracking", "stores", "settling", "delivery", "reconcile", "bulk", "logged_model"),
-        *("artifacts", "elsewhere", "served", "transfer"),
+        *("artifacts", "elsewhere", "served", "transfer", "connections"),
     },
     "matplotlib": {"plots", "sweep", "worked"},
     "rich": {"screen", "sweep", "commands", "worked"},
@@ -154,6 +154,7 @@ LIGHT = [
     "outputs",
     "spool",
     "transfer",
+    "connections",
     "filenames",
     "record_reading",
     "recorded_settings",
