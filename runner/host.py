@@ -5,19 +5,12 @@ what a plot is shown are on the host.
 """
 
 import copy
-from dataclasses import replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from runner.data import Data, Source, Tensors
-
-if TYPE_CHECKING:
-    from runner.run import Predicted, Run
 
 
 def tensor(value: Tensor) -> Tensor:
@@ -52,58 +45,7 @@ def numbers(value: Tensor) -> list[Any]:
     return value.flatten().tolist()
 
 
-def source(of: Source) -> Source:
-    """The examples on the host; what is read from a disk is there already."""
-    return Tensors(tensor(of.x), tensor(of.y)) if isinstance(of, Tensors) else of
-
-
 def module(model: nn.Module) -> nn.Module:
     """A copy of `model` on the host. On the device it takes no memory."""
     memo: dict[int, Any] = {id(p): nn.Parameter(copied(p), p.requires_grad) for p in model.parameters()}
     return copy.deepcopy(model, memo | {id(b): copied(b) for b in model.buffers()})
-
-
-def subject(run: "Run") -> Any:
-    """What plots are shown of `run`, a `plots.Subject`: the run itself, or on another device what it is on the host."""
-    return run if run.device.type == "cpu" else OnHost(run)
-
-
-class OnHost:
-    """A run on another device, whose data and whose model, a copy, are on the host. The rest is the run's own."""
-
-    def __init__(self, run: "Run") -> None:
-        self._run = run
-
-    @cached_property
-    def data(self) -> Data:
-        parts: dict[str, Any] = {part: source(of) for part, of in _parts(self._run.data).items()}
-        return replace(self._run.data, **parts)
-
-    @cached_property
-    def model(self) -> nn.Module:
-        return module(self._run.model)
-
-    @cached_property
-    def loss(self) -> nn.Module:
-        return module(self._run.loss)
-
-    def predict(self, source: Source) -> "Predicted":
-        """As `Run.predict`, on the run's device."""
-        return self._run.predict(self._there(source))
-
-    def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
-        """As `Run.outputs`, on the run's device."""
-        return self._run.outputs(self._there(source))
-
-    def _there(self, source: Source) -> Source:
-        same = [part for part, of in _parts(self.data).items() if of is source]
-        there: Source = getattr(self._run.data, same[0]) if same else source
-        return there
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._run, name)
-
-
-def _parts(data: Data) -> dict[str, Source]:
-    found = {part: getattr(data, part) for part in ("train", "valid", "test")}
-    return {part: of for part, of in found.items() if of is not None}

@@ -27,6 +27,7 @@ from runner import (
     losses,
     memory,
     metrics,
+    on_host,
     pieces,
     plots,
     scheduling,
@@ -383,7 +384,7 @@ class Run:
     def draw_here(self, folder: Path, names: Iterable[str] | None = None) -> None:
         """Write plots into `folder`: these, or all."""
         with self.weights(self.tested[0]):
-            subject = host.subject(self)
+            subject = on_host.subject(self)
             plots.each(
                 self.settings.plots if names is None else names,
                 lambda name: plots.save(self.drawn(name, subject), plots.file(name, folder)),
@@ -391,7 +392,7 @@ class Run:
 
     def drawn(self, name: str, subject: plots.Subject | None = None) -> "Figure":
         """A plot, ours or the user's."""
-        return build.plot(name, "plots")(subject or host.subject(self))  # type: ignore[no-any-return]
+        return build.plot(name, "plots")(subject or on_host.subject(self))  # type: ignore[no-any-return]
 
 
 @memory.told

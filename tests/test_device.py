@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from runner import build, host, memory, reproduction
+from runner import build, host, memory, on_host, reproduction
 from runner.errors import ConfigError, OutOfMemory
 from runner.reproduction import Difference
 from tests import gpu, pretend
@@ -37,7 +37,7 @@ LEAVES = ("cpu", "numpy", "item", "tolist", "asarray", "array", "from_numpy", "_
 #: Files whose tensors are on the host, and why.
 ON_THE_HOST = {
     "data/": "a source reads files; what it gives is moved afterwards",
-    "plots/": "a plot is shown what host.subject gives",
+    "plots/": "a plot is shown what on_host.subject gives",
     "sweep/plots/": "figures of the store, no tensors",
     "worked/": "the arithmetic is NumPy's; host.array brings it",
     "exports/": "a model that ready.load has made on the host",
@@ -242,7 +242,7 @@ def _ended(fault: str) -> str:
     from tests.conftest import settings
 
     if fault == "plots are shown the device's data":
-        host.subject = lambda run: run
+        on_host.subject = lambda run: run
     if fault == "predictions stay on the device":
         host.tensor = lambda value: value.detach()
     if fault == "metrics stay on the host":

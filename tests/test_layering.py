@@ -38,7 +38,7 @@ FLOORS = [
     ["rehearsal"],
     ["vectorized"],
     ["run"],
-    ["exact", "fingerprint"],
+    ["exact", "fingerprint", "on_host"],
     ["screen", "environment", "own_code", "reproduction"],
     ["fitting", "cost", "agreement", "targets"],
     ["forward", "build", "metrics", "best", "pieces"],

@@ -1,4 +1,4 @@
-"""Files of version 0.1.0, written before its modules moved: a model as a whole, and the state of a run at step 10 of 20.
+"""Files of version 0.1.0, written before modules moved: a model as a whole, and the state of a run at step 10 of 20.
 
 They were made by `runner` with the configuration beside them; `outputs` are the model's for 0/64, 1/64, ..., 127/64.
 """

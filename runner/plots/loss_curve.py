@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from runner.data import Data
-from runner.history import Points
 from runner.plots import Subject, _style, _ticks
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def draw(run: Subject) -> "Figure":
 def _series(run: Subject, name: str) -> tuple[Numbers, Numbers]:
     """Steps and values, NaN for all that is not finite or too large to draw."""
     points = run.history.get(name, [])
-    columns: Any = points.columns() if isinstance(points, Points) else tuple(zip(*points, strict=True)) or ([], [])
+    columns: Any = points.columns() if hasattr(points, "columns") else tuple(zip(*points, strict=True)) or ([], [])
     steps, values = (np.array(column, dtype=float) for column in columns)
     return steps, np.where(np.abs(values) < 1e300, values, np.nan)
 
