@@ -1,5 +1,6 @@
 """Metrics of torchmetrics by name, told the task and the classes of the data."""
 
+import copy
 import functools
 import itertools
 import re
@@ -100,13 +101,38 @@ def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int
     """Why a metric cannot be had of the parts that are evaluated, and what to do; None if it can."""
     for part in ("valid", "test"):
         source = getattr(data, part)
-        if source is None or not (said := _said(metric, source, data, loss, output, size)):
-            continue
-        shape = "(" + ", ".join(map(str, (len(source), *output.shape[1:]))) + ")"
-        more = _said(metric, _enough(source, data), data, loss, output, size) == ""
-        remedy = f"give the {part} data more examples, or use another metric" if more else "use another metric"
-        return f"{said.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
+        problem = source is not None and _problem_of(part, source, metric, data, loss, output, size)
+        if problem:
+            return problem
     return None
+
+
+def _problem_of(
+    part: str, source: Source, metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None
+) -> str | None:
+    """The same of one part."""
+    said = _said(metric, source, data, loss, output, size)
+    if not said:
+        return None
+    shape = "(" + ", ".join(map(str, (len(source), *output.shape[1:]))) + ")"  # type: ignore[arg-type]
+    more = _said(metric, _enough(source, data), data, loss, output, size) == ""
+    remedy = f"give the {part} data more examples, or use another metric" if more else "use another metric"
+    return f"{said.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
+
+
+def check_train(made: dict[str, Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> None:
+    """Raise ConfigError for a metric that the training data cannot have, which `build` does not try: nobody measures it
+    while a model trains.
+
+    made, data: of a run, on its device. output: see `build`.
+    """
+    source = data.train
+    if isinstance(source, Tensors):
+        y = host.tensor(source.y)
+        source = Tensors(y, y)
+    for i, (name, metric) in enumerate(made.items()):
+        if problem := _problem_of("train", source, copy.deepcopy(metric).cpu(), data, loss, output, size):
+            raise ConfigError(f"metrics[{i}]", f"{name} cannot be had for {data.task} data: {problem}")
 
 
 def _said(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str:
