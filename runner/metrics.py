@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import host, lookup
-from runner.conventions import targets_of
+from runner.conventions import are_probabilities, on_scale, targets_of
 from runner.data import Data, Source, Tensors, evaluation_size, labels_of
 from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
@@ -191,34 +191,39 @@ def _some(target: Tensor, classes: bool) -> Tensor:
     return rows
 
 
-def watch(metrics: dict[str, Any], data: Data, loss: nn.Module) -> Callable[[Tensor, Tensor], None] | None:
+def watch(
+    metrics: dict[str, Any], data: Data, loss: nn.Module, model: nn.Module | None = None
+) -> Callable[[Tensor, Tensor], None] | None:
     """What shows every batch's (output, target) to the metrics; None without metrics."""
     if not metrics:
         return None
 
     def update(output: Tensor, target: Tensor) -> None:
-        scores, target = as_scores(output, target, data, loss)
+        scores, target = as_scores(output, target, data, loss, model)
         for metric in metrics.values():
             metric.update(scores, target)
 
     return update
 
 
-def as_scores(output: Tensor, target: Tensor, data: Data, loss: nn.Module) -> tuple[Tensor, Tensor]:
-    """Probabilities for classes, numbers as they are.
+def as_scores(
+    output: Tensor, target: Tensor, data: Data, loss: nn.Module, model: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
+    """Probabilities for classes, numbers as they are, or of their logarithms: what `predict` writes.
 
     torchmetrics takes scores that all lie in [0, 1] for probabilities, which logits may happen to do.
+    model: whose last layer may give probabilities already.
     """
     if data.task == "multiclass" or (data.task == "binary" and output.dim() > 1 and output.shape[1] == 2):
-        scores = output.softmax(1)
+        scores = output if are_probabilities(model, output) else output.softmax(1)
         return (scores if data.task == "multiclass" else scores[:, 1]), labels_of(target, data.task)
     if data.task in ("binary", "multilabel"):
         if isinstance(loss, nn.HingeEmbeddingLoss):  # distances: small ones are of class 1
             output = loss.margin / 2 - output
-        scores = output if isinstance(loss, nn.BCELoss) else output.sigmoid()
+        scores = output if isinstance(loss, nn.BCELoss) or are_probabilities(model, output) else output.sigmoid()
         labels = labels_of(target, data.task)
         return (scores, labels) if data.task == "multilabel" else (scores.reshape(-1), labels.reshape(-1))
-    return output, target
+    return on_scale(loss, output), target
 
 
 def values(metrics: dict[str, Any]) -> dict[str, float]:
@@ -234,7 +239,26 @@ def values(metrics: dict[str, Any]) -> dict[str, float]:
     return found
 
 
+#: What other programs call a metric.
+OTHERS = {
+    "acc": "Accuracy",
+    "auc": "AUROC",
+    "f1": "F1Score",
+    "iou": "JaccardIndex",
+    "kappa": "CohenKappa",
+    "mae": "MeanAbsoluteError",
+    "mape": "MeanAbsolutePercentageError",
+    "mcc": "MatthewsCorrCoef",
+    "mse": "MeanSquaredError",
+    "r2": "R2Score",
+    "rmse": "{MeanSquaredError: {squared: false}}",
+    "rocauc": "AUROC",
+}
+
+
 def _read(spec: Any, key: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(spec, str) and (meant := OTHERS.get(spec.lower().replace("_", ""))) and spec != meant:
+        raise ConfigError(key, f"{spec!r} is not a metric in torchmetrics; did you mean {meant}?")
     if isinstance(spec, str):
         return spec, {}
     if isinstance(spec, dict) and len(spec) == 1 and "name" not in spec and "_target_" not in spec:

@@ -1,4 +1,4 @@
-"""Files that should be tables and are not whole, not text or not what their ending says, and what is advised for them."""
+"""Files that should be tables and are not whole, not text or of another format, and what is advised for them."""
 
 import gzip
 import re

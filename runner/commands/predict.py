@@ -88,7 +88,7 @@ def _write_table(
 ) -> None:
     from runner import predicted
 
-    said = predicted.columns(model, str(loss.get("name")), found, noted, loss.get("margin", 1.0))
+    said = predicted.columns(model, str(loss.get("name")), found, noted, dict(loss))
     columns = {given.heading: given.names, **said}
     with place.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
