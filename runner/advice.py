@@ -24,6 +24,8 @@ SIGNS = (
     "is not key=value",
     "not a flag",
     "be in quotes",
+    "give the name of a class or function",
+    "there is no preset",
 )
 
 
@@ -37,8 +39,17 @@ def line(command: str, typed: list[str]) -> str:
     """`try: runner ...`, or nothing where no reading of what was typed is a right configuration."""
     with contextlib.suppress(Exception), _composer():
         meant = words.flags_first(_moved(spelled(typed)))
-        if meant != words.flags_first(typed) and _is_right(meant):
-            return f"try: {shlex.join(['runner', *([] if command == 'train' else [command]), *meant])}"
+        for reading in (meant, ["-m", *meant]):  # of a value such as 0.1,0.2
+            if reading != words.flags_first(typed) and _is_right(reading):
+                return f"try: {shlex.join(['runner', *([] if command == 'train' else [command]), *reading])}"
+    return ""
+
+
+def tried(typed: list[str]) -> str:
+    """`try: runner ...` with these words as they are, if they are a right configuration."""
+    with contextlib.suppress(Exception), _composer():
+        if _is_right(typed):
+            return f"try: {shlex.join(['runner', *words.flags_first(typed)])}"
     return ""
 
 
@@ -56,11 +67,19 @@ def spelled(typed: list[str]) -> list[str]:
             word = key.replace("-", "_") + equals + value
             if not equals and (not rest or not _is_value(rest[0])):
                 word += "=true"
-        word = _joined(word, rest)
+        word = re.sub(r"^\s*([^=\s]+)\s*=+\s*", r"\1=", _joined(word, rest))
         if "=" not in word and (match := re.fullmatch(r"([A-Za-z_][\w.]*):(.+)", word)):
             word = f"{match[1]}={match[2]}"
-        found.append(_chosen(word) if "=" not in word else overriding.quoted(word))
+        found.append(_chosen(word) if "=" not in word else _as_class(overriding.quoted(word)))
     return found
+
+
+def _as_class(word: str) -> str:
+    """`optimizer.name=NAdam` for `optimizer=NAdam`, of which there is no preset."""
+    group, _, value = word.partition("=")
+    if group in ("loss", "optimizer", "scheduler") and value.isidentifier() and value[0].isupper():
+        return word if value in places.presets(group) else f"{group}.name={value}"
+    return word
 
 
 def _joined(word: str, rest: list[str]) -> str:
@@ -93,7 +112,7 @@ def _moved(typed: list[str]) -> list[str]:
     for word in typed:
         key, equals, value = word.lstrip("+").partition("=")
         others = [w for w in typed if w is not word and not w.startswith("-")]
-        if not equals or word.startswith(("-", "~")) or _is_known(key, others):
+        if not equals or word.startswith(("-", "~")) or (_is_known(key, others) and not _is_alone(key, others)):
             found.append(word)
             continue
         options = [[*f"{option}={value}".split(" ")] for option in vocabulary.meant(key, others)[:MOST]]
@@ -104,6 +123,12 @@ def _moved(typed: list[str]) -> list[str]:
 
 def _known_of(typed: list[str]) -> list[str]:
     return [w for w in typed if "=" in w and _is_known(w.lstrip("+~").partition("=")[0], typed)]
+
+
+def _is_alone(key: str, others: list[str]) -> bool:
+    """Whether this is an argument of a scheduler, and none is chosen."""
+    chosen = ("scheduler=", "scheduler.name=", "experiments=")
+    return key.startswith("scheduler.") and key != "scheduler.name" and not any(w.startswith(chosen) for w in others)
 
 
 def _is_known(key: str, others: list[str]) -> bool:
@@ -118,7 +143,10 @@ def _is_right(typed: list[str]) -> bool:
     from runner import checks
 
     try:
-        overrides = _first_job([words.indexed(word) for word in typed if not word.startswith("-")])
+        given = [words.indexed(word) for word in typed if not word.startswith("-")]
+        overrides = _first_job(given)
+        if overrides != given and not {"-m", "--multirun"} & set(typed):
+            return False
         config = guard.compose(overrides, RunMode.RUN)
         HydraConfig.instance().set_config(config)
         with flag_override(config, ["struct", "readonly"], [False, False]):

@@ -26,6 +26,7 @@ from runner import (
     gathered,
     guard,
     helped,
+    keys,
     limit,
     permission,
     pipes,
@@ -117,10 +118,22 @@ def _take_command() -> str:
         what = (
             f"{name!r} is neither a command nor key=value" if meant or "." in name else f"there is no command {name!r}"
         )
-        near = "" if meant else did_you_mean(name, commands.names())
+        rest = [word for word in others if word != name]
+        if not meant and rest and not words.bare(rest):  # `run experiments=mine`
+            meant = advice.tried(rest)
+        near = "" if meant else _near(name)
         _stop("\n".join([f"{what}{near} (commands: {', '.join(commands.names())})", *([meant] if meant else [])]))
     sys.argv.remove(name)
     return name
+
+
+def _near(name: str) -> str:
+    """What may be meant by a word that is no command and no override."""
+    if name in keys.declared():
+        return f"; {name}=VALUE sets it"
+    if f"--{name}" in words.ALONE:
+        return f"; did you mean --{name}?"
+    return did_you_mean(name, commands.names())
 
 
 def _as_sweep(given: list[str]) -> list[str]:

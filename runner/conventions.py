@@ -1,8 +1,10 @@
 """What each loss of torch takes for output and targets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 #: Kinds of targets whose shape is not that of the output.
 BY_CLASS = ("classes", "classes_or_shares")
@@ -85,3 +87,30 @@ def targets_of(loss: nn.Module | None) -> str:
 def is_torchs(loss: nn.Module) -> bool:
     """Whether the loss is computed by torch's own `forward`."""
     return type(loss).forward.__module__ == "torch.nn.modules.loss"
+
+
+#: Layers that a model may end in, whose outputs are probabilities already, and how near their sum must be to 1.
+SUMS_TO_1 = (nn.Softmax, nn.Softmax2d, nn.Softmin)
+NEAR = 1e-3
+
+
+def takes_logarithms(name: str, arguments: Mapping[str, Any]) -> bool:
+    """Whether the loss of this name takes logarithms of numbers whose targets are the numbers themselves."""
+    if name == "KLDivLoss":
+        return not arguments.get("log_target", False)
+    return name == "PoissonNLLLoss" and bool(arguments.get("log_input", True))
+
+
+def on_scale(loss: nn.Module, output: Tensor) -> Tensor:
+    """The numbers that a model predicts, on the scale of the targets."""
+    name = next((kind.__name__ for kind in type(loss).__mro__ if kind in TABLE), "")
+    return output.exp() if takes_logarithms(name, vars(loss)) else output
+
+
+def are_probabilities(model: nn.Module | None, output: Tensor) -> bool:
+    """Whether `model` ends in a layer that gives probabilities, and these are some: of each label, or of classes in
+    the second dimension."""
+    *_, last = (None,) if model is None else model.modules()
+    if isinstance(last, nn.Sigmoid):
+        return bool(((output >= 0) & (output <= 1)).all())
+    return isinstance(last, SUMS_TO_1) and bool((output >= 0).all() and ((output.sum(1) - 1).abs() < NEAR).all())

@@ -72,6 +72,10 @@ def _unread(word: str, problem: str) -> str:
     key, equals, value = word.partition("=")
     if not equals:
         return f"{word}: this is not key=value; expected an override such as optimizer.lr=0.1"
+    if value.startswith("=") or key.endswith(" ") or value.startswith(" "):
+        return f"{word}: this is not key=value; expected one = without spaces around it"
+    if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
+        return f"{key}: the brackets of {value} are not as many that open as that close"
     if (quoted := overriding.quoted(word)) != word:
         return f"{key}: the value {value} has to be in quotes; type {shlex.quote(quoted)}"
     return f"{word}: this is not key=value: {problem}; put a value with = or : or a comma in quotes"

@@ -13,6 +13,8 @@ COMPONENTS = ("data", "loss", "optimizer", "scheduler")
 OTHERS = {
     "bs": "batch_size",
     "dataset": "data",
+    "early_stopping": "patience",
+    "exp": "experiments",
     "experiment": "experiments",
     "learning_rate": "lr",
     "opt": "optimizer",
@@ -20,7 +22,7 @@ OTHERS = {
     "wd": "weight_decay",
 }
 #: Words that are less alike than this are different ones.
-ALIKE = 0.6
+ALIKE = 0.65
 #: Parts of the configuration in the order in which a word is looked for.
 _ORDER = ("trainer", "optimizer", "model", "data", "loss", "scheduler")
 

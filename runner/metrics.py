@@ -1,5 +1,6 @@
 """Metrics of torchmetrics by name, told the task and the classes of the data."""
 
+import copy
 import functools
 import itertools
 import re
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import host, lookup
-from runner.conventions import targets_of
+from runner.conventions import are_probabilities, on_scale, targets_of
 from runner.data import Data, Source, Tensors, evaluation_size, labels_of
 from runner.errors import ConfigError, Problems
 from runner.lookup import Kind
@@ -100,13 +101,38 @@ def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int
     """Why a metric cannot be had of the parts that are evaluated, and what to do; None if it can."""
     for part in ("valid", "test"):
         source = getattr(data, part)
-        if source is None or not (said := _said(metric, source, data, loss, output, size)):
-            continue
-        shape = "(" + ", ".join(map(str, (len(source), *output.shape[1:]))) + ")"
-        more = _said(metric, _enough(source, data), data, loss, output, size) == ""
-        remedy = f"give the {part} data more examples, or use another metric" if more else "use another metric"
-        return f"{said.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
+        problem = source is not None and _problem_of(part, source, metric, data, loss, output, size)
+        if problem:
+            return problem
     return None
+
+
+def _problem_of(
+    part: str, source: Source, metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None
+) -> str | None:
+    """The same of one part."""
+    said = _said(metric, source, data, loss, output, size)
+    if not said:
+        return None
+    shape = "(" + ", ".join(map(str, (len(source), *output.shape[1:]))) + ")"  # type: ignore[arg-type]
+    more = _said(metric, _enough(source, data), data, loss, output, size) == ""
+    remedy = f"give the {part} data more examples, or use another metric" if more else "use another metric"
+    return f"{said.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
+
+
+def check_train(made: dict[str, Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> None:
+    """Raise ConfigError for a metric that the training data cannot have, which `build` does not try: nobody measures it
+    while a model trains.
+
+    made, data: of a run, on its device. output: see `build`.
+    """
+    source = data.train
+    if isinstance(source, Tensors):
+        y = host.tensor(source.y)
+        source = Tensors(y, y)
+    for i, (name, metric) in enumerate(made.items()):
+        if problem := _problem_of("train", source, copy.deepcopy(metric).cpu(), data, loss, output, size):
+            raise ConfigError(f"metrics[{i}]", f"{name} cannot be had for {data.task} data: {problem}")
 
 
 def _said(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str:
@@ -165,34 +191,39 @@ def _some(target: Tensor, classes: bool) -> Tensor:
     return rows
 
 
-def watch(metrics: dict[str, Any], data: Data, loss: nn.Module) -> Callable[[Tensor, Tensor], None] | None:
+def watch(
+    metrics: dict[str, Any], data: Data, loss: nn.Module, model: nn.Module | None = None
+) -> Callable[[Tensor, Tensor], None] | None:
     """What shows every batch's (output, target) to the metrics; None without metrics."""
     if not metrics:
         return None
 
     def update(output: Tensor, target: Tensor) -> None:
-        scores, target = as_scores(output, target, data, loss)
+        scores, target = as_scores(output, target, data, loss, model)
         for metric in metrics.values():
             metric.update(scores, target)
 
     return update
 
 
-def as_scores(output: Tensor, target: Tensor, data: Data, loss: nn.Module) -> tuple[Tensor, Tensor]:
-    """Probabilities for classes, numbers as they are.
+def as_scores(
+    output: Tensor, target: Tensor, data: Data, loss: nn.Module, model: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
+    """Probabilities for classes, numbers as they are, or of their logarithms: what `predict` writes.
 
     torchmetrics takes scores that all lie in [0, 1] for probabilities, which logits may happen to do.
+    model: whose last layer may give probabilities already.
     """
     if data.task == "multiclass" or (data.task == "binary" and output.dim() > 1 and output.shape[1] == 2):
-        scores = output.softmax(1)
+        scores = output if are_probabilities(model, output) else output.softmax(1)
         return (scores if data.task == "multiclass" else scores[:, 1]), labels_of(target, data.task)
     if data.task in ("binary", "multilabel"):
         if isinstance(loss, nn.HingeEmbeddingLoss):  # distances: small ones are of class 1
             output = loss.margin / 2 - output
-        scores = output if isinstance(loss, nn.BCELoss) else output.sigmoid()
+        scores = output if isinstance(loss, nn.BCELoss) or are_probabilities(model, output) else output.sigmoid()
         labels = labels_of(target, data.task)
         return (scores, labels) if data.task == "multilabel" else (scores.reshape(-1), labels.reshape(-1))
-    return output, target
+    return on_scale(loss, output), target
 
 
 def values(metrics: dict[str, Any]) -> dict[str, float]:
@@ -208,7 +239,26 @@ def values(metrics: dict[str, Any]) -> dict[str, float]:
     return found
 
 
+#: What other programs call a metric.
+OTHERS = {
+    "acc": "Accuracy",
+    "auc": "AUROC",
+    "f1": "F1Score",
+    "iou": "JaccardIndex",
+    "kappa": "CohenKappa",
+    "mae": "MeanAbsoluteError",
+    "mape": "MeanAbsolutePercentageError",
+    "mcc": "MatthewsCorrCoef",
+    "mse": "MeanSquaredError",
+    "r2": "R2Score",
+    "rmse": "{MeanSquaredError: {squared: false}}",
+    "rocauc": "AUROC",
+}
+
+
 def _read(spec: Any, key: str) -> tuple[str, dict[str, Any]]:
+    if isinstance(spec, str) and (meant := OTHERS.get(spec.lower().replace("_", ""))) and spec != meant:
+        raise ConfigError(key, f"{spec!r} is not a metric in torchmetrics; did you mean {meant}?")
     if isinstance(spec, str):
         return spec, {}
     if isinstance(spec, dict) and len(spec) == 1 and "name" not in spec and "_target_" not in spec:

@@ -5,22 +5,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner.conventions import SUMS_TO_1, are_probabilities, takes_logarithms
 from runner.errors import ConfigError
-
-#: Layers that a model may end in, whose outputs are probabilities already, and how near their sum must be to 1.
-_SUMS_TO_1 = (nn.Softmax, nn.Softmax2d, nn.Softmin)
-_NEAR = 1e-3
 
 
 def columns(
-    model: nn.Module, loss: str, output: Tensor, noted: dict[str, Any], margin: float = 1.0
+    model: nn.Module, loss: str, output: Tensor, noted: dict[str, Any], arguments: dict[str, Any] | None = None
 ) -> dict[str, list[Any]]:
     """Columns of a table with a row for each example, by their names.
 
     For classes: `predicted`, the name of the likeliest, and `probability_<name>` for each; for labels: `predicted`, the
     names of those above one half with "; " between, and each one's probability; for numbers: the target's name, or
-    output_0, output_1, ... where it has none.
-    loss: its name. margin: of a HingeEmbeddingLoss.
+    output_0, output_1, ... where it has none, and the numbers themselves where the model gives their logarithms.
+    loss: its name. arguments: those of the loss, of which some decide what the outputs are.
     output: (N, classes), or (N, 1) or (N,) for two classes; (N, labels); (N, targets) or (N,) for numbers.
     noted: what the run has noted of its data: `task`, `classes` and `notes`.
     Raises ConfigError for outputs of another shape.
@@ -35,8 +32,9 @@ def columns(
         names = noted["notes"].get("targets") or _single(noted["notes"])
         if len(names) != flat.shape[1]:
             names = ["output"] if flat.shape[1] == 1 else [f"output_{i}" for i in range(flat.shape[1])]
-        return dict(zip(names, flat.T.tolist(), strict=True))
-    shares = probabilities(model, loss, flat, noted["task"], margin)
+        numbers = flat.exp() if takes_logarithms(loss.rpartition(".")[2], arguments or {}) else flat
+        return dict(zip(names, numbers.T.tolist(), strict=True))
+    shares = probabilities(model, loss, flat, noted["task"], (arguments or {}).get("margin", 1.0))
     classes = [*noted["classes"], *map(str, range(len(noted["classes"]), shares.shape[1]))]
     if noted["task"] == "multilabel":
         holds = (shares > 0.5).tolist()
@@ -57,14 +55,14 @@ def probabilities(model: nn.Module, loss: str, output: Tensor, task: str, margin
     name = loss.rpartition(".")[2]
     if name == "HingeEmbeddingLoss":
         output = margin / 2 - output
-    given = name == "BCELoss" or (isinstance(last, nn.Sigmoid) and bool(((output >= 0) & (output <= 1)).all()))
+    ready = are_probabilities(model, output)
+    given = name == "BCELoss" or (ready and isinstance(last, nn.Sigmoid))
     if task == "multilabel":
         return output if given else output.sigmoid()
     if output.shape[1] == 1 and task == "binary":
         second = output if given else output.exp() if isinstance(last, nn.LogSigmoid) else output.sigmoid()
         return torch.cat([1 - second, second], dim=1)
-    sums = output.sum(1)
-    if isinstance(last, _SUMS_TO_1) and bool(((output >= 0).all(1) & ((sums - 1).abs() < _NEAR)).all()):
+    if ready and isinstance(last, SUMS_TO_1):
         return output
     return output.softmax(1)  # of logarithms of probabilities these are the probabilities
 

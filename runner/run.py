@@ -209,7 +209,7 @@ class Run:
 
     def look_at(self, source: Source, prefix: str) -> dict[str, float]:
         """Loss and metrics of the model as it is, on all of `source`."""
-        watch = metrics.watch(self.metrics, self.data, self.loss)
+        watch = metrics.watch(self.metrics, self.data, self.loss, self.model)
         loss = evaluate(self.model, self.reading(source), self.cost, watch, losses.weigh(self.loss))
         found = {"loss": host.number(loss), **metrics.values(self.metrics)}
         return {f"{prefix}/{name}": value for name, value in found.items()}

@@ -83,6 +83,7 @@ def _words(wants: Any) -> str:
     if str(getattr(wants, "__origin__", "")) == "typing.Literal":
         return "one of " + ", ".join(repr(a) for a in wants.__args__)
     names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-    names |= dict.fromkeys((list, tuple), "a list, as in [0.9, 0.99]")
+    holds = " ".join(map(str, getattr(wants, "__args__", ())))
+    names |= dict.fromkeys((list, tuple), f"a list, as in {'[a, b]' if 'str' in holds else '[0.9, 0.99]'}")
     wants = getattr(wants, "__origin__", wants)
     return names.get(wants, str(getattr(wants, "__name__", wants)))

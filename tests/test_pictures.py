@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from runner.data import Tensors
+from runner.data import Tensors, _inputs
 from runner.data import _pictures as pictures
 from runner.data.images import brief, images
 from runner.errors import ConfigError
@@ -365,3 +365,24 @@ def test_training_begins_with_a_line_about_what_is_left_out(photos, workplace):
     words = "data=images data.path=photos data.size=4 data.valid=0 data.test=0 loss=bce_with_logits trainer.epochs=1"
     done = runner(*words.split(), "model.layers=[Flatten,{Linear:1}]", "plots=[]", cwd=workplace)
     assert "photos: 5 images in 2 folders; left out: 3 files: 3 .heic (Pillow cannot read it: pip install" in done.out
+
+
+def test_a_pipe_is_not_waited_for(photos: Path) -> None:
+    os.mkfifo(photos / "cat" / "pipe.jpg")
+    os.mkfifo(photos / "pipe.jpg")
+    assert "left out: 2 files: 2 .jpg (no file, but a pipe or a device)" in report()[0]
+    for read in (lambda path: images(path), lambda path: _inputs.read(path, {})):
+        with pytest.raises(ConfigError, match="is a pipe or a device; write what it gives to a file first"):
+            read("photos/pipe.jpg")
+
+
+def test_sixteen_bits_of_grey_are_scaled_by_the_advice(photos: Path) -> None:
+    values = (np.arange(64 * 64, dtype="uint16") * 16).reshape(64, 64)
+    Image.fromarray(values).save(photos / "cat" / "1.png")
+    with pytest.raises(ConfigError, match=r"has more than 8 bits per channel \(I;16\)") as error:
+        images("photos", size=64)
+    line = str(error.value).partition("of 16 bits by ")[2].replace("FILE", "'photos/cat/1.png'")
+    eval(line, {"Image": Image, "numpy": np}).save(photos / "cat" / "1.png")
+    found = images("photos", size=64, channels=1, valid=0, test=0).train
+    assert isinstance(found, Tensors)
+    assert (found.x - torch.from_numpy(values / 65535).float()).abs().flatten(1).amax(1).min() < 1 / 255

@@ -262,6 +262,7 @@ from runner import plots
 from runner.data.line import line
 class Run:
     name, title, history, data, model = "x", "x", {{"train/loss": [(1, 1.0)]}}, line(), torch.nn.Conv1d(1, 1, 1)
+    loss = torch.nn.MSELoss()
     def predict(source): return source.x, source.y, source.y
     def outputs(source): return source.y, source.y
 modules = [sys.modules[plots.find(name).__module__] for name in plots.names()]

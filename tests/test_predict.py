@@ -287,7 +287,9 @@ def test_each_label_has_a_probability_of_its_own(loss):
 
 def test_small_distances_are_of_the_second_class():
     noted = {"task": "binary", "classes": ["a", "b"], "notes": {}}
-    found = predicted.columns(nn.Linear(3, 1), "HingeEmbeddingLoss", torch.tensor([[0.1], [1.2], [3.0]]), noted, 3.0)
+    found = predicted.columns(
+        nn.Linear(3, 1), "HingeEmbeddingLoss", torch.tensor([[0.1], [1.2], [3.0]]), noted, {"margin": 3.0}
+    )
     assert found["predicted"] == ["b", "b", "a"]
 
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch import nn
 
-from runner import __version__, advice, commands, helped, places, screen, specs
+from runner import __version__, advice, cli, commands, helped, metrics, places, screen, specs
 from runner.commands import runs
 from runner.data import Data, Tensors
 from runner.errors import ConfigError
@@ -222,6 +222,16 @@ MEANT = {
     "n_trials=3": "hydra/sweeper=optuna hydra.sweeper.n_trials=3",
     "launcher=vectorized": "hydra/launcher=vectorized",
     "factor=0.5": "scheduler=plateau scheduler.factor=0.5",
+    "trainer.epochs==3": "trainer.epochs=3",
+    "'trainer.epochs = 3'": "trainer.epochs=3",
+    "lr=0.1,0.2": "-m optimizer.lr=0.1,0.2",
+    "experiments=digits_cnn,diabetes": "-m experiments=digits_cnn,diabetes",
+    "scheduler.gamma=0.5": "scheduler=step scheduler.gamma=0.5",
+    "optimizer=NAdam": "optimizer.name=NAdam",
+    "early_stopping=3": "trainer.patience=3",
+    "exp=digits_cnn": "experiments=digits_cnn",
+    "dropout=0.5": "",
+    "loss=CTCLoss": "",
     "epochs=-3": "",
     "zzz=3": "",
 }
@@ -257,6 +267,39 @@ def test_a_word_that_is_no_command_names_the_study(tmp_path: Path) -> None:
     assert "'digits_cnn' is neither a command nor key=value" in done.err
     assert done.err.splitlines()[-1] == "try: runner experiments=digits_cnn"
     assert "try: runner trainer.epochs=3" in runner("trainer.epochs", "3", cwd=tmp_path, code=2).err
+
+
+def test_a_word_that_is_nearly_a_command_is_answered(tmp_path: Path) -> None:
+    answer = runner("run", "experiments=digits_cnn", cwd=tmp_path, code=2).err
+    assert answer.splitlines()[-1] == "try: runner experiments=digits_cnn"
+    assert cli._near("version") == "; did you mean --version?"
+    assert cli._near("trainer.epochs") == "; trainer.epochs=VALUE sets it"
+    assert cli._near("predcit") == "; did you mean 'predict'?"
+
+
+def test_what_no_quotes_would_mend_is_said(here: Path) -> None:
+    with composing.hydra():
+        assert "expected one = without spaces around it" in composing.problem("trainer.epochs==3")
+        assert "are not as many that open as that close" in composing.problem("model.layers=[{Linear: 1}]]")
+        assert "has to be in quotes; type " in composing.problem("tracking.run_name=a=b")
+        betas = composing.problem("optimizer=adam", "optimizer.betas=[0.9]")
+        assert betas.startswith("optimizer.betas: expected 2 values, as in [0.9, 0.999], not [0.9]")
+        assert composing.problem("data=table", "data.features=a").startswith(
+            "data.features: 'a' is not a list, as in [a"
+        )
+
+
+def test_names_that_other_programs_give_to_metrics_lead_to_those_of_torchmetrics() -> None:
+    y = torch.arange(30) % 3
+    classes = Data(Tensors(y, y), Tensors(y, y), task="multiclass", classes=("a", "b", "c"))
+    numbers = Data(Tensors(y, y.float()[:, None]), Tensors(y, y.float()[:, None]))
+    for name, meant in metrics.OTHERS.items():
+        with pytest.raises(ConfigError, match=f"is not a metric in torchmetrics; did you mean {re.escape(meant)}"):
+            metrics.check([name.upper()])
+        regression = meant.startswith(("Mean", "R2", "{"))
+        data, loss, outputs = (numbers, nn.MSELoss(), 1) if regression else (classes, nn.CrossEntropyLoss(), 3)
+        spec = OmegaConf.to_container(OmegaConf.create(f"[{meant}]"))
+        assert metrics.build(spec, data, loss, torch.empty(2, outputs, device="meta"), None)  # type: ignore[arg-type]
 
 
 def test_flags_may_stand_anywhere(tmp_path: Path) -> None:

@@ -75,12 +75,14 @@ def _check(recorded: Settings, settings: Settings) -> None:
 
 
 def _measured(run: "Run", split: str) -> dict[str, float]:
-    from runner import memory
+    from runner import memory, metrics
 
     source = getattr(run.data, split)
     if source is None:
         there = [name for name in SPLITS if getattr(run.data, name) is not None]
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(there)}")
+    if split == "train":
+        metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer.batch_size)
     values: dict[str, float] = memory.told(lambda run: run.look_at(source, split))(run)
     return values
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import outputs, words
+from runner import filenames, outputs, words
+from runner.lookup import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -41,6 +42,8 @@ def with_run(
 
     run_id = recall.find_run(uri, run)
     noted = recall.data(uri, run_id)
+    if place.exists() and filenames.exists(filenames.path(inputs)) and place.samefile(filenames.path(inputs)):
+        raise ConfigError("output", f"{output!r} is what inputs names; name another file")
     given = _inputs.read(inputs, noted)
     try:
         model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw), code=code)
@@ -85,7 +88,7 @@ def _write_table(
 ) -> None:
     from runner import predicted
 
-    said = predicted.columns(model, str(loss.get("name")), found, noted, loss.get("margin", 1.0))
+    said = predicted.columns(model, str(loss.get("name")), found, noted, dict(loss))
     columns = {given.heading: given.names, **said}
     with place.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
@@ -94,7 +97,7 @@ def _write_table(
 
 
 def _show(given: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
-    print(f"{output}: {shape}, the outputs of {model} for {len(given.names):,} examples")
+    print(f"{output}: {shape}, the outputs of {model} for {len(given.names):,} example{'s' * (len(given.names) != 1)}")
     if given.said:
         print(given.said)
     if classes:

@@ -1,6 +1,7 @@
 """What a table's column holds - numbers, true and false, or texts - and the column as numbers."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from textwrap import shorten
 from typing import Any, Literal, NamedTuple
@@ -17,6 +18,8 @@ from runner.lookup import ConfigError, did_you_mean
 MOST = 100
 #: Characters of a text: longer ones are no names of anything.
 LONGEST = 1000
+#: Whole numbers up to this are told apart by float64.
+EXACT = 2**53
 #: A text column with more different texts than this is expected to have each of them twice, on average.
 FEW = 10
 
@@ -61,18 +64,23 @@ class Column(NamedTuple):
 Without = Callable[..., str]
 
 
-def understand(frame: Frame, name: str, key: str, without: Without) -> Column:
+def understand(frame: Frame, name: str, key: str, without: Without, classes: bool = False) -> Column:
     """A column as what it looks like. Raises ConfigError for what should not be guessed at.
 
     key: of the configuration, for messages. without: what leaves columns out.
+    classes: whether the person says that these are classes, which may be called 1, 2 and x.
     """
+    if name in (held := frame.attrs.get("swallowed", {})):
+        raise ConfigError(key, f"column {name!r} {held[name]}")
     series = frame[name]
     kind = kind_of(series, name, key, without)
     if kind != "text":
-        return Column(name, kind, _numbers(series, name, key, kind), [])
+        numbers = Column(name, kind, _numbers(series, name, key, kind), [])
+        _refuse_rounded(series, numbers, key, without)
+        return numbers
     column = _text(series, name, key)
     if not _is_categorical(series):
-        _refuse_written(column, key, without)
+        _refuse_written(column, key, without, classes)
     _refuse_many(column, key, without)
     return column
 
@@ -106,9 +114,14 @@ def kind_of(series: Series, name: str, key: str, without: Without | None = None)
         return "numbers"
     raise ConfigError(
         key,
-        f"column {name!r} holds {series.dtype}; expected numbers, true/false or text: convert it"
+        f"column {name!r} holds {_type(series)}; expected numbers, true/false or text: convert it"
         + (f", or leave it out, {without(name)}" if without else ""),
     )
+
+
+def _type(series: Series) -> str:
+    """The type of a column's values, where pandas knows it or else of the first."""
+    return f"values of type {type(series.iloc[0]).__name__}" if series.dtype == object else str(series.dtype)
 
 
 def refuse_missing(frame: Frame, names: list[str], key: str, without: Without | None = None) -> None:
@@ -188,9 +201,25 @@ def _numbers(series: Series, name: str, key: str, kind: Kind) -> NDArray[np.floa
     if kind == "truth":
         return series.to_numpy(dtype=bool).astype(np.float64)  # type: ignore[no-any-return]
     numbers = series.to_numpy(dtype=np.float64)
-    if not np.isfinite(numbers.astype(np.float32)).all():
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(numbers.astype(np.float32)).all()
+    if not fits:
         floats(Values(numbers, f"column {name!r}, row ", key))
     return numbers  # type: ignore[no-any-return]
+
+
+def _refuse_rounded(series: Series, column: Column, key: str, without: Without) -> None:
+    """Ids of 17 digits and more, of which several would become one number."""
+    large = series.dtype.kind in "iu" and np.abs(column.values).max() > EXACT
+    if not large or series.nunique() == len(np.unique(column.values)):
+        return
+    name, value = column.name, int(series.iloc[int(np.abs(column.values).argmax())])
+    out = "" if key == "data.target" else f"leave it out, {without(name)}, or "
+    raise ConfigError(
+        key,
+        f"column {name!r} holds whole numbers such as {value}, of which several become one number, as all above"
+        f" {EXACT:,} may: {out}make text of it, pandas: frame[{name!r}] = 'c' + frame[{name!r}].astype(str)",
+    )
 
 
 def _text(series: Series, name: str, key: str) -> Column:
@@ -198,7 +227,7 @@ def _text(series: Series, name: str, key: str) -> Column:
     import pandas
 
     codes, found = pandas.factorize(series)
-    texts = [str(text).strip() for text in found]
+    texts = [_composed(str(text).strip()) for text in found]
     for code, text in enumerate(texts):
         if len(text) > LONGEST:
             row = int((codes == code).argmax())
@@ -215,8 +244,13 @@ def _text(series: Series, name: str, key: str) -> Column:
     return Column(name, "text", places[codes], categories)
 
 
+def _composed(text: str) -> str:
+    """The text with each letter and its accents as one character: some systems write two."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 def _among(column: Column, categories: list[str], key: str) -> Column:
-    index = {text: place for place, text in enumerate(categories)}
+    index = {_composed(text): place for place, text in enumerate(categories)}
     for code, text in enumerate(column.categories):
         if text not in index:
             row = int((column.values == code).argmax())
@@ -229,7 +263,7 @@ def _among(column: Column, categories: list[str], key: str) -> Column:
     return Column(column.name, "text", places[column.values], categories)
 
 
-def _refuse_written(column: Column, key: str, without: Without) -> None:
+def _refuse_written(column: Column, key: str, without: Without, classes: bool = False) -> None:
     """Numbers and dates that were written as text would each become a column of 0 and 1, or a class."""
     import pandas
 
@@ -240,8 +274,9 @@ def _refuse_written(column: Column, key: str, without: Without) -> None:
     half = len(column.values) / 2
     others = [text for text, is_number in zip(texts, numbers, strict=True) if not is_number]
     nothing = others and numbers.any() and stand_for_nothing(others)
-    if counts[numbers].sum() > half or nothing:
-        _refuse_numbers(column, plain, numbers, key)
+    if (counts[numbers].sum() > half and not (classes and others)) or nothing:
+        few = len(texts) <= FEW or 2 * len(texts) <= len(column.values)
+        _refuse_numbers(column, plain, numbers, key, _named(name, key) if few and not nothing else "")
     dates = _where(numbers, texts, is_date) & ~numbers
     if counts[dates].sum() > half:
         row = int(dates[column.values].argmax())
@@ -260,7 +295,14 @@ def _where(known: NDArray[np.bool_], texts: list[str], test: Callable[[str], Any
     return found
 
 
-def _refuse_numbers(column: Column, plain: NDArray[np.bool_], numbers: NDArray[np.bool_], key: str) -> None:
+def _named(name: str, key: str) -> str:
+    """What makes classes or categories of numbers and words together."""
+    if key == "data.target":
+        return ", or take all of them for classes, data.task=classification"
+    return f"; as categories each needs a letter, pandas: frame[{name!r}] = 'c' + frame[{name!r}].astype(str)"
+
+
+def _refuse_numbers(column: Column, plain: NDArray[np.bool_], numbers: NDArray[np.bool_], key: str, also: str) -> None:
     name, texts = column.name, column.categories
     if plain.all():
         raise ConfigError(
@@ -278,7 +320,7 @@ def _refuse_numbers(column: Column, plain: NDArray[np.bool_], numbers: NDArray[n
         raise ConfigError(
             key,
             f"column {name!r} holds numbers, but {text!r} in row {row} and {total:,} of {len(rows):,} rows hold text;"
-            " replace it by a number, or drop those rows",
+            f" replace it by a number, or drop those rows{also}",
         )
     number = written(text)
     assert number is not None
@@ -326,6 +368,14 @@ def is_id(column: Column) -> bool:
     return len(np.unique(values)) == len(values)
 
 
+def are_dates(column: Column) -> bool:
+    """Whether whole numbers are written as dates are without their dashes, 20240131: none is a distance in time."""
+    if column.kind != "numbers" or not ((column.values >= 19000101) & (column.values <= 21001231)).all():
+        return False
+    months, days = column.values // 100 % 100, column.values % 100
+    return bool(((months >= 1) & (months <= 12) & (days >= 1) & (days <= 31) & (days == np.floor(days))).all())
+
+
 def describe(column: Column) -> str:
     """Words for what a column holds, for the report."""
     values, total = column.values, len(column.values)
@@ -339,7 +389,7 @@ def describe(column: Column) -> str:
     if column.kind == "truth":
         return f"true and false: {int(values.sum()):,} true, {int(total - values.sum()):,} false"
     low, high = values.min(), values.max()
-    return f"numbers, always {low:g}" if low == high else f"numbers, {low:g} to {high:g}"
+    return f"numbers, always {low:.10g}" if low == high else f"numbers, {low:.10g} to {high:.10g}"
 
 
 def _count(n: int, one: str, many: str) -> str:

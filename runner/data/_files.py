@@ -29,6 +29,8 @@ def existing(path: str | None, key: str, what: str, example: str) -> Path:
     found = filenames.path(path)
     if not filenames.exists(found):
         raise ConfigError(key, f"there is no {str(_first_missing(found))!r}{_where(found)}{_nearest(found)}")
+    if not found.is_file() and not found.is_dir():  # a pipe, which can be read once, or would be waited for
+        raise ConfigError(key, f"{str(path)!r} is a pipe or a device; write what it gives to a file first")
     return found
 
 

@@ -100,7 +100,7 @@ def loose(place: Path) -> Listing:
         if is_hidden(child):
             left_out.append((child, "hidden"))
         elif not child.is_dir():
-            reason = reason_against(child)
+            reason = _no_file(child) or reason_against(child)
             left_out.append((child, reason or "outside of the classes' folders: move it into one"))
     return Listing(left_out=left_out)
 
@@ -118,12 +118,17 @@ def pictures(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
         folders[:] = [name for name in folders if not is_hidden(Path(name))]
         for name in sorted(names):
             path = Path(place, name)
-            reason = "hidden" if is_hidden(path) else "a link to nothing" if not path.exists() else reason_against(path)
+            reason = "hidden" if is_hidden(path) else _no_file(path) or reason_against(path)
             if reason:
                 left_out.append((path, reason))
             else:
                 files.append(path)
     return sorted(files), sorted(left_out)
+
+
+def _no_file(path: Path) -> str:
+    """Why nothing can be read from it: a link to nothing, or what waits for another program, as a pipe does."""
+    return "" if path.is_file() else "a link to nothing" if not path.exists() else "no file, but a pipe or a device"
 
 
 def heads(files: Iterable[Path]) -> dict[Path, Head]:

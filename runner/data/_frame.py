@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from runner.data._raw import lines_of, no_text, not_closed, refuse_ending, swallowed
 from runner.lookup import ConfigError, did_you_mean
 from runner.memory import memory, size
 
@@ -19,26 +20,18 @@ Frame = Any  # pandas.DataFrame: importing pandas takes a second, and most runs 
 
 #: What may stand between the values of a line, with its name.
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+#: What is said of a table of one column.
+ONE = "expected commas, semicolons or tabs between columns"
 #: Lines at the beginning of a CSV file that decide which of them it is.
 LINES = 20
 #: Rows at the beginning of a CSV file whose numbers are looked at as they are written.
 ROWS = 1000
 #: Columns of a table, and characters of a column's name, at most.
 COLUMNS, NAME = 1_000_000, 1000
-#: How files begin that are packed, and what unpacks them.
-PACKED = {
-    b"\x1f\x8b": "gunzip",
-    b"PK\x03\x04": "unzip",
-    b"\xfd7zXZ": "unxz",
-    b"BZh": "bunzip2",
-    b"\x28\xb5\x2f\xfd": "unzstd",
-}
 #: Bytes of a value in memory, at least, of those kinds of Parquet's that may take less than 8.
 NARROW = {"BOOLEAN": 1, "INT32": 1, "FLOAT": 4}
 #: Columns from which those of a frame are put beside each other, and texts that are looked at as they are written.
 WIDE, CELLS = 100, 1_000_000
-#: How files begin that are text of two bytes a character.
-UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class Header(NamedTuple):
@@ -52,36 +45,19 @@ def read(found: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Fram
     """The file's rows; ConfigError when it is not a table with a row of names and a row of values.
 
     texts: columns that are text even if all that they hold in this file looks like numbers.
-    A column without a name is called `Unnamed: 3` by its place from 0, as pandas does it. `attrs["doubts"]` of the
-    frame says of columns what their numbers may be instead.
+    A column without a name is called `Unnamed: 3` by its place from 0, as pandas does it. `attrs` of the frame says of
+    columns what their numbers may be instead ("doubts"), and which hold other rows of the file ("swallowed").
     """
-    import pandas
-
-    kind = found.suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        raise ConfigError(
-            key,
-            f"{str(found)!r} ends in {found.suffix!r}; expected .csv or .parquet (commas, semicolons or tabs between"
-            " the values of a .csv file are all understood)",
-        )
+    refuse_ending(found, key)
     try:
-        frame = _read_csv(found, key, set(texts)) if kind == ".csv" else _read_parquet(found, key)
+        is_csv = found.suffix.lower() == ".csv"
+        frame = _read_csv(found, key, set(texts)) if is_csv else _read_parquet(found, key)
     except ConfigError:
         raise
     except UnicodeError as error:
-        with found.open("rb") as file:
-            encoding = "utf-16" if file.read(2) in UTF_16 else "latin-1"
-        raise ConfigError(
-            key,
-            f"{str(found)!r} cannot be read as a table: it is no UTF-8 text; write it again, pandas:"
-            f" pandas.read_csv({str(found)!r}, encoding={encoding!r}).to_csv('utf8.csv', index=False)",
-        ) from error
+        raise no_text(found, key) from error
     except (ValueError, TypeError, OSError, csv.Error) as error:  # Arrow's are ValueErrors, pandas' of notes TypeErrors
         raise ConfigError(key, f"{str(found)!r} cannot be read as a table: {str(error).strip()}") from error
-    except pandas.errors.ParserWarning as error:
-        raise ConfigError(
-            key, f"rows of {str(found)!r} have more values than its first line has names; give each column a name"
-        ) from error
     if not len(frame):
         raise ConfigError(key, f"{str(found)!r} has no rows; expected a line of names and one line per example")
     return frame
@@ -142,7 +118,7 @@ def need(frame: Frame, names: list[str], key: str) -> None:
     for name in names:
         if name not in columns:
             there = list(frame.columns)
-            hint = "; expected commas, semicolons or tabs between columns" if len(there) == 1 else ""
+            hint = f"; {ONE}" if len(there) == 1 else ""
             raise ConfigError(
                 key, f"there is no column {name!r}{did_you_mean(name, there)} (there are {listed(there)}{hint})"
             )
@@ -162,8 +138,10 @@ def listed(names: Iterable[Any]) -> str:
 def _read_csv(found: Path, key: str, texts: set[str]) -> Frame:
     import pandas
 
-    _refuse_packed(found, key)
+    lines = lines_of(found, key)
     names, separator = header(found, key)
+    if not names:
+        raise ConfigError(key, f"{str(found)!r} cannot be read as a table: it is empty; expected a line of names")
     _refuse_values(names, found, key)
     _refuse_twins(names, found, key)
     names = _named(names)
@@ -176,12 +154,27 @@ def _read_csv(found: Path, key: str, texts: set[str]) -> Frame:
         "encoding": "utf-8-sig",
         "low_memory": False,
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pandas.errors.ParserWarning)
-        frame = pandas.read_csv(found, dtype=dict.fromkeys(texts & set(names), "str"), **how)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            frame = pandas.read_csv(found, dtype=dict.fromkeys(texts & set(names), "str"), **how)
+    except pandas.errors.ParserWarning as error:
+        raise ConfigError(
+            key,
+            f"rows of {str(found)!r} have more values than its first line has names, {listed(names)}; give each column"
+            " a name, or take out the lines above those with the names",
+        ) from error
+    except pandas.errors.ParserError as error:
+        if "EOF inside string" not in str(error):
+            raise
+        with _any_length():
+            raise not_closed(found, key, separator) from error
     if len(names) > WIDE:
         frame = frame.copy()  # columns that lie beside each other: each by itself takes its time in every operation
     frame.attrs["doubts"] = _Doubts(_doubts(frame, found, separator))
+    if (words := _first_example(names)) is not None:
+        frame.attrs["doubts"][""] = words
+    frame.attrs["swallowed"] = _Doubts(swallowed(frame, separator) if lines > len(frame) + 1 else {})
     return frame
 
 
@@ -203,7 +196,12 @@ def _doubts(frame: Frame, found: Path, separator: str) -> dict[str, str]:
             continue
         zeros = next((text for text in texts if text[:1] in "+-0" and re.fullmatch(r"[+-]?0\d+", text)), None)
         dots = [text for text in texts if "." in text] if separator == ";" else []
-        if zeros is not None:
+        powers = [text for text in texts if text]
+        if powers and all(re.fullmatch(r"\d+[eE]\d+", text) for text in powers):  # programs write 1e+05
+            doubts[name] = (
+                f"holds {powers[0]!r}, read as {float(powers[0]):g}: codes are text, such as {'c' + powers[0]!r}"
+            )
+        elif zeros is not None:
             doubts[name] = f"holds {zeros!r}, whose leading zero is lost: codes are text, such as {'c' + zeros!r}"
         elif dots and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", text) for text in dots):
             number = dots[0].replace(".", "")
@@ -211,6 +209,14 @@ def _doubts(frame: Frame, found: Path, separator: str) -> dict[str, str]:
                 f"holds {dots[0]!r}, read as {float(dots[0]):g}; if the point groups thousands, write {number}"
             )
     return doubts
+
+
+def _first_example(names: list[str]) -> str | None:
+    """Words for a first line that holds whole numbers which do not count the columns."""
+    numbers = [int(name) for name in names if re.fullmatch(r"\d{1,18}", name)]
+    if 2 * len(numbers) <= len(names) or [n - numbers[0] for n in numbers] == list(range(len(numbers))):
+        return None
+    return f"the first line, {listed(names[:5])}, is read as names of columns: if it is an example, put names before it"
 
 
 def _as_written(found: Path, separator: str) -> Iterator[tuple[str, ...]]:
@@ -274,21 +280,15 @@ def _named(names: list[str]) -> list[str]:
     return named
 
 
-def _refuse_packed(found: Path, key: str) -> None:
-    with found.open("rb") as file:
-        start = file.read(8)
-    for magic, program in PACKED.items():
-        if start.startswith(magic):
-            raise ConfigError(key, f"{str(found)!r} is packed, and no text; unpack it first, as with {program}")
-
-
 def _refuse_twins(names: list[str], found: Path, key: str) -> None:
     """pandas calls a second column `a` silently `a.1`."""
     seen: set[str] = set()
     twins = sorted({name for name in names if name and (name in seen or seen.add(name))})  # type: ignore[func-returns-value]
     if twins:
+        also = ", or a line of names before it" if all(re.fullmatch(r"[\d.+-]+", name) for name in twins) else ""
         raise ConfigError(
-            key, f"{str(found)!r} has several columns called {listed(twins)}; give each a name of its own"
+            key,
+            f"{str(found)!r} has several columns called {listed(twins)}; give each a name of its own{also}",
         )
 
 

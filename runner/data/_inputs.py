@@ -13,6 +13,7 @@ from runner.data._files import existing
 from runner.data._folder import heads, pictures, summary
 from runner.data._numpy import read_npy, read_npz
 from runner.data._pictures import decode, reason_against
+from runner.data._raw import refuse_ending
 from runner.data._values import Array
 from runner.lookup import ConfigError
 
@@ -28,7 +29,7 @@ class Inputs(NamedTuple):
     batches: Iterator[Tensor]
     heading: str  # what the names are: row | file
     names: list[str]
-    said: str = ""  # what was left out
+    said: str = ""  # what was left out, or is doubtful
 
 
 def read(path: str, noted: dict[str, Any]) -> Inputs:
@@ -42,6 +43,8 @@ def read(path: str, noted: dict[str, Any]) -> Inputs:
         return _rows(found, path, noted)
     if found.is_dir() or not reason_against(found):
         return _images(found, path, noted)
+    if "columns" in noted["notes"] and found.suffix.lower() not in (".npy", ".npz"):
+        refuse_ending(found, "inputs")
     x = _fitting(_array(found), path, noted["example"])
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))))
 
@@ -66,7 +69,8 @@ def _rows(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
     frame = read_recorded(found, "inputs", noted)
     with columns_of(found):
         x = torch.from_numpy(numbers(frame, notes, "inputs"))
-    return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))))
+    said = "; ".join(f"column {name!r} {words}" for name, words in frame.attrs.get("swallowed", {}).items())
+    return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))), said)
 
 
 def _images(found: Path, path: str, noted: dict[str, Any]) -> Inputs:

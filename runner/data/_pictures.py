@@ -157,7 +157,10 @@ def _endings() -> frozenset[str]:
 
 def _refuse_mode(mode: str) -> None:
     if mode.startswith("I") or mode == "F":
-        raise Unreadable(f"has more than 8 bits per channel ({mode}); expected 8: convert it")
+        raise Unreadable(
+            f"has more than 8 bits per channel ({mode}); expected 8: convert it, of 16 bits by"
+            " Image.fromarray((numpy.asarray(Image.open(FILE)) / 257).astype('uint8'))"
+        )
     if mode == "LAB":
         raise Unreadable("has LAB colours; expected grey, RGB or CMYK: convert it")
 

@@ -23,9 +23,9 @@ def column_of(split: dict[str, Any] | None) -> tuple[str, str] | None:
     """The one kind of split and the column that `data.split` names; None for a split at random."""
     if not split:
         return None
-    kind, name = next(iter(split.items()))
-    if len(split) > 1 or kind not in KINDS:
-        wrong = next((key for key in split if key not in KINDS), None)
+    kind, name = next(iter(split.items())) if isinstance(split, dict) else (split, None)
+    if not isinstance(split, dict) or len(split) > 1 or kind not in KINDS:
+        wrong = next((key for key in split if key not in KINDS), None) if isinstance(split, dict) else None
         raise ConfigError(
             "data.split",
             f"{split!r} is not one of {{by: COLUMN}} (train on the earliest, test on the latest), {{group: COLUMN}} (no"

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runner.data._columns import Column, describe, is_id
+from runner.data._columns import Column, are_dates, describe, is_id
 from runner.data._frame import Frame, has_name, listed
 
 #: Columns that get a line of their own.
@@ -33,6 +33,8 @@ def report(
     ]
     used = {column.name for column in [*columns, *wanted]}
     said = [f"{name!r} {words}" for name, words in frame.attrs.get("doubts", {}).items() if name in used]
+    said += [words for name, words in frame.attrs.get("doubts", {}).items() if not name]
+    said += [f"{name!r} {words}" for name, words in frame.attrs.get("swallowed", {}).items()]  # of those left out
     doubts = said + _doubts(columns, wanted, y, classes)
     if doubts:
         summary.append(f"doubtful: {'; '.join(doubts)}")
@@ -92,6 +94,10 @@ def _doubts(columns: list[Column], wanted: list[Column], y: Tensor, classes: tup
     ids = [column.name for column in columns if is_id(column)]
     if ids:
         doubts.append(f"{listed(ids)} only tells the rows apart")
+    dates = [column for column in [*columns, *wanted] if are_dates(column)]
+    if dates:
+        example = f"{int(dates[0].values[0])} is read as {int(dates[0].values[0]):,}"
+        doubts.append(f"{listed(column.name for column in dates)} may hold dates: {example}")
     if len(wanted) == 1:
         copies = [column.name for column in columns if _tells(column, wanted[0], y, len(classes))]
         if copies:

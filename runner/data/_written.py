@@ -40,6 +40,8 @@ class Written(NamedTuple):
             return "a comma for thousands"
         if _DECIMALS.fullmatch(self.digits):
             return "a decimal comma" if "," in self.digits else "dots for thousands"
+        if not self.digits.isascii():
+            return "digits of another script"
         return "a comma, for thousands or for decimals" if "," in self.digits else "signs between its digits"
 
 
@@ -59,6 +61,8 @@ def written(text: str) -> Written | None:
 
 def remedy(texts: list[str], column: str) -> str:
     """What to do about a column of such numbers: pandas' line that reads them, where it is plain what they mean."""
+    if all(map(_is_pythons, texts)):  # of another script, or with spaces that do not break
+        return f"make numbers of it, pandas: frame[{column!r}] = frame[{column!r}].map(float)"
     numbers = [number for number in map(written, texts) if number is not None]
     commas = [number.digits for number in numbers if re.search(r",|\..*\.", number.digits)]
     thousands = any(_THOUSANDS.fullmatch(digits) for digits in commas)
@@ -78,6 +82,15 @@ def remedy(texts: list[str], column: str) -> str:
             f" before decimals, frame[{column!r}] = {point}"
         )
     return f"make numbers of it, pandas: frame[{column!r}] = {comma if decimals else dots}"
+
+
+def _is_pythons(text: str) -> bool:
+    """Whether Python reads the text as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_date(text: str) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from runner.data import Data, Guess, Tensors
 from runner.data._columns import FEW, Column, recorded, refuse_missing, understand
 from runner.data._files import file
-from runner.data._frame import Frame, columns_of, has_name, listed, need, read
+from runner.data._frame import ONE, Frame, columns_of, has_name, listed, need, read
 from runner.data._parts import Indices, divide, parts
 from runner.data._spelled import spelled
 from runner.data._split import column_of, split_by
@@ -72,7 +72,7 @@ def table(
     with columns_of(found):
         refuse_missing(frame, goals, "data.target")
         refuse_missing(frame, names, "data.features", without)
-        wanted = [understand(frame, name, "data.target", without) for name in goals]
+        wanted = [understand(frame, name, "data.target", without, task == "classification") for name in goals]
         columns = [understand(frame, name, "data.features", without) for name in names]
         y, kind_of_task, classes = _targets(wanted, task)
         indices = _parts(frame, parted, valid, test, seed, strata(y, kind_of_task))
@@ -159,6 +159,8 @@ def _goals(frame: Frame, target: Any) -> list[str]:
     named = [name for name in frame.columns if has_name(name)] or list(frame.columns)
     if target is None or target in ("", []):
         example = spelled("data.target", named[-1])
+        if len(frame.columns) == 1:
+            raise ConfigError("data.path", f"there is only one column, {named[0]!r}; {ONE}")
         raise ConfigError("data.target", f"missing; give the column to predict, e.g. {example}")
     goals = _list(target)
     need(frame, goals, "data.target")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from runner.conventions import on_scale
 from runner.data import Data, Source
 from runner.plots import Subject, _style
 from runner.plots._classified import class_names, classify
@@ -79,7 +80,8 @@ def choose_classes(run: Subject, words: str, source: Source) -> Chosen:
 def choose_numbers(run: Subject, words: str, source: Source) -> Chosen:
     """The largest errors: per example the root of the mean square over its numbers."""
     y, outputs = run.outputs(source)
-    truth, said = y.float().reshape(len(y), -1), outputs.float().reshape(len(y), -1)
+    outputs = on_scale(run.loss, outputs.float())
+    truth, said = y.float().reshape(len(y), -1), outputs.reshape(len(y), -1)
     errors = (said - truth).square().mean(1).sqrt()
     [kept] = torch.where(said.isfinite().all(1))
     order = kept[errors[kept].argsort(descending=True, stable=True)][:MOST].tolist()

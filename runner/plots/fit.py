@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from runner.conventions import on_scale
 from runner.data import Data, Tensors
 from runner.plots import Subject, _style
 from runner.plots._parts import lacks_numbers
@@ -56,7 +57,7 @@ def _line(run: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
     low, high = float(x.min()), float(x.max())
     edge = 0.5 if low == high else 0.0
     dense = torch.linspace(low - edge, high + edge, POINTS, dtype=x.dtype).reshape(POINTS, *x.shape[1:])
-    return dense, run.predict(Tensors(dense, torch.zeros(POINTS, 1)))[2]
+    return dense, on_scale(run.loss, run.predict(Tensors(dense, torch.zeros(POINTS, 1)))[2])
 
 
 def _draw_points(axes: "Axes", x: Tensor, y: Tensor, part: str, **look: Any) -> None:

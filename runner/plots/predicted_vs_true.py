@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from runner.conventions import on_scale
 from runner.data import Data
 from runner.plots import Subject, _style
 from runner.plots._parts import first_of, lacks_numbers
@@ -26,7 +27,8 @@ def draw(run: Subject) -> "Figure":
     """The validation data, or the training data where there is none; several outputs are drawn alike."""
     words, source = first_of(run.data, *LOOKS_AT[0])
     y, outputs = run.outputs(source)
-    truth, said = y.double().reshape(len(y), -1), outputs.double().reshape(len(y), -1)
+    outputs = on_scale(run.loss, outputs.double())
+    truth, said = y.double().reshape(len(y), -1), outputs.reshape(len(y), -1)
     kept = said.isfinite().all(1)
     title = f"Predicted and true: {words} data{_words(truth[kept], said[kept])}"
     figure = _style.page(title, run.title, 6.6, _style.not_finite(int((~kept).sum()), "output"))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from runner import host, metrics
-from runner.data import Data
+from runner.conventions import on_scale
 from runner.run import Run
 
 #: (outputs, targets), both (N, batch, ...) -> (N,): the metric is the sum of these, divided by the number of targets.
@@ -25,13 +25,13 @@ class Scores:
         self._counts = {
             name: count
             for name, metric in runs[0].metrics.items()
-            if (count := _count(metric, runs[0].data)) is not None
-            and all(_count(run.metrics.get(name), run.data) is count for run in runs)
+            if (count := _count(metric, runs[0])) is not None
+            and all(_count(run.metrics.get(name), run) is count for run in runs)
         }
         self._sums = {name: torch.zeros(len(runs), device=runs[0].device) for name in self._counts}
         self._seen, self._shares = 0, runs[0].data.task == "multiclass"
         rest = {i: {k: v for k, v in run.metrics.items() if k not in self._counts} for i, run in self.runs.items()}
-        self._watches = {i: metrics.watch(rest[i], run.data, run.loss) for i, run in self.runs.items()}
+        self._watches = {i: metrics.watch(rest[i], run.data, run.loss, run.model) for i, run in self.runs.items()}
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Of a batch of each model's: output and target (N, batch, ...)."""
@@ -58,14 +58,18 @@ class Scores:
         ]
 
 
-def _count(metric: Any, data: Data) -> Count | None:
+def _count(metric: Any, run: Run) -> Count | None:
     from torchmetrics import MeanAbsoluteError, MeanSquaredError
     from torchmetrics.classification import MulticlassAccuracy
 
-    if type(metric) is MulticlassAccuracy and data.task == "multiclass":
+    task = run.data.task
+    if type(metric) is MulticlassAccuracy and task == "multiclass":
         told = (metric.average, metric.top_k, metric.ignore_index, metric.multidim_average)
         return _right if told == ("micro", 1, None, "global") else None
-    if data.task != "regression":  # metrics are then shown probabilities
+    one = torch.ones(1)
+    if (
+        task != "regression" or on_scale(run.loss, one) is not one
+    ):  # metrics are shown probabilities, or what has this logarithm
         return None
     if type(metric) is MeanSquaredError:
         return _squared if metric.num_outputs == 1 and metric.squared else None

@@ -68,7 +68,7 @@ def _check_validation(
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
             _agree("outputs in validation differ", output[i], model.eval()(x[i]))
             own = {name: copy.deepcopy(metric) for name, metric in run.metrics.items() if not _is_torchs(metric)}
-            if (watch := metrics.watch(own, run.data, run.loss)) is not None:
+            if (watch := metrics.watch(own, run.data, run.loss, model)) is not None:
                 watch(output[i], y[i])
                 metrics.values(own)
     if not _same(exact.random_state(device), before):
