@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from runner import secrets
+from runner import permission, secrets, uris
 from runner.errors import ConfigError
 from runner.sweep import samplers
 from runner.sweep.outcome import Outcome
@@ -106,7 +106,13 @@ class Study:
 
 
 def opened(url: str) -> Any:
-    """Optuna's storage. Raises ConfigError if it does not open."""
+    """Optuna's storage. Raises ConfigError if it does not open.
+
+    What a person has typed is for SQLAlchemy to read; what a file says is the path of a file, and was checked as one.
+    """
+    path = uris.sqlite_path(url)
+    if path is not None and not permission.wholly("hydra.sweeper.storage", url):
+        url = uris.sqlalchemy(path)
     try:
         return samplers.library().storages.get_storage(url)
     except ConfigError:
