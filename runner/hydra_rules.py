@@ -15,7 +15,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from runner import permission, typed_words, used
+from runner import permission, recorded_settings, typed_words, used
 from runner.errors import ConfigError, did_you_mean
 
 #: What a sweeper may be told to make, beside classes of the packages that the person trusts; see runner.sweep.samplers.
@@ -48,6 +48,24 @@ def check(config: DictConfig, words: Sequence[str]) -> None:
 def job_of(config: DictConfig, sweep: DictConfig) -> None:
     """Settle for a job what was settled for its sweep: the folder, whose name holds the time."""
     used.pin(config, "hydra.sweep.dir", str(sweep.hydra.sweep.dir))
+
+
+def folder_of_job(sweep: DictConfig, config: DictConfig, number: int) -> str:
+    """The folder of a job where its name is made of values of the job's; "" where it is not.
+
+    config: of the job, without Hydra's own part. Raises ConfigError for one that a file leads elsewhere.
+    """
+    if "$" not in JOB.sub("", used.written(sweep, "hydra.sweep.subdir")):
+        return ""
+    whole = copy.copy(config)
+    with flag_override(whole, ["struct", "readonly"], [False, False]):
+        whole.hydra = sweep.hydra
+    return _path_of_job(whole, number, str(sweep.hydra.sweep.dir))
+
+
+def plain(values: dict[str, Any]) -> DictConfig:
+    """Values in which nothing is a reference any more."""
+    return OmegaConf.create(recorded_settings.escaped(values))
 
 
 def _check(config: DictConfig, words: Sequence[str]) -> None:
@@ -232,10 +250,10 @@ def _subdir(config: DictConfig, sweep: str) -> str:
     if not permission.typed(key) and "$" in JOB.sub("", text):
         raise ConfigError(key, f"{text!r} may be another folder in each job; use ${{hydra.job.num}}, or type {key}=...")
     path = text.replace("${hydra.job.num}", "0")
-    return path_of_job(config, 0, sweep) if "$" in path else _below(sweep, path)
+    return _path_of_job(config, 0, sweep) if "$" in path else _below(sweep, path)
 
 
-def path_of_job(config: DictConfig, number: int, sweep: str) -> str:
+def _path_of_job(config: DictConfig, number: int, sweep: str) -> str:
     """The folder of a job within that of its sweep. Raises ConfigError for one that a file leads elsewhere."""
     job = copy.deepcopy(config)
     with flag_override(job.hydra, ["struct", "readonly"], [False, False]):

@@ -74,6 +74,11 @@ def wholly(key: Key, value: Any) -> bool:
     return _typed().is_wholly(_path(key), value)
 
 
+def left(key: str) -> str:
+    """The references of what was typed for `key` that a file may decide on, joined; "" if there are none."""
+    return " and ".join(_typed().references(_path(key)))
+
+
 def _typed() -> "Typed":
     from runner.typed_words import Typed
 
@@ -224,10 +229,11 @@ def _refuse_outside(paths: list[Path], key: str, value: str, above: list[Path]) 
     if paths[0] in outside:
         outside = paths[:1]
     if outside:
-        ways = [_way_out(path) for path in outside]
-        if len(paths) > 1 and outside == paths[:1] and not ways[0].is_dir():  # a store's file, which is not alone
+        ways, is_folder = [_way_out(path) for path in outside], len(paths) == 1
+        if not is_folder and outside == paths[:1] and not ways[0].is_dir():  # a store's file, which is not alone
             ways = [ways[0].parent]
-        raise ConfigError(key, f"{' and '.join(map(_elsewhere, outside))}; {_remedy(key, value, ways)}")
+        instead = "name a folder in it, or " * is_folder
+        raise ConfigError(key, f"{' and '.join(map(_elsewhere, outside))}; {instead}{_remedy(key, value, ways)}")
 
 
 def _elsewhere(path: Path) -> str:
@@ -260,7 +266,7 @@ def _remedy(key: str, value: str, places: list[Any]) -> str:
 
 
 def _by_hand(key: str, value: str) -> str:
-    parts = " and ".join(_typed().references(_path(key)))
+    parts = left(key)
     return f"type {f'it without {parts}, which a file says: ' * bool(parts)}{_quoted(key, value)}"
 
 

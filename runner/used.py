@@ -18,9 +18,10 @@ def value(config: DictConfig, key: str) -> Any:
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
     except Exception as error:
         reason = str(getattr(error, "msg", None) or error).strip().split("\n")[0]
-        what = "a part of it that a file says" if permission.typed(key) else "its value"
+        part = permission.left(key)
+        remedy = f"type it without {part}" if part else "write it out, or type it"
         raise ConfigError(
-            key, f"{what} is not known before it is used ({reason}), so no file may say it; write it out, or type it"
+            key, f"its value is not known before it is used ({reason}), so no file may say it; {remedy}"
         ) from error
 
 
