@@ -65,6 +65,7 @@ class CheckedSweeper(BasicSweeper):
         from runner import hydra_rules
         from runner.frozen import Frozen
 
+        assert self.config is not None
         folders = {}
         for number, words in enumerate(jobs, first):
             values = self._task.jobs[number].config
@@ -76,8 +77,9 @@ class CheckedSweeper(BasicSweeper):
         """Run jobs of a command that trains nothing, each with the whole of its configuration."""
         from runner.frozen import Composed
 
+        assert self.config is not None
         assert self.hydra_context is not None
-        load = self.hydra_context.config_loader.load_sweep_config
+        load: Any = self.hydra_context.config_loader.load_sweep_config
         return self._launched(Composed({tuple(job): load(self.config, job) for job in jobs}), jobs, 0)
 
     def _launched(self, loader: Any, jobs: list[list[str]], first: int) -> list[Any]:

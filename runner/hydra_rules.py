@@ -65,7 +65,8 @@ def folder_of_job(sweep: DictConfig, config: DictConfig, number: int) -> str:
 
 def plain(values: dict[str, Any]) -> DictConfig:
     """Values in which nothing is a reference any more."""
-    return OmegaConf.create(recorded_settings.escaped(values))
+    found: DictConfig = OmegaConf.create(recorded_settings.escaped(values))
+    return found
 
 
 def _check(config: DictConfig, words: Sequence[str]) -> None:

@@ -128,18 +128,20 @@ def test_what_is_typed_beside_it_or_spelled_oddly_lets_no_study_name_a_server(pl
 
 
 def test_what_a_study_says_in_a_mapping_beside_a_typed_value_is_a_file_s(place: Path) -> None:
-    params = "defaults: [override /hydra/sweeper: optuna]\nhydra: {sweeper: {params: {++tracking.uri: 'http://evil'}}}"
-    (place / "experiments/x.yaml").write_text(params)
+    study = "defaults: [override /hydra/sweeper: optuna]\nhydra: {sweeper: {params: {tracking.uri: 'http://evil'}}}\n"
+    (place / "experiments/x.yaml").write_text(study)
     words = ["experiments=x", "tracking.uri=sqlite:///mlflow.db"]
-    typed = "++hydra.sweeper.params={KEY: 'http://me'}"
     with composing.hydra():
-        assert composing.problem(*words, typed.replace("KEY", "note")).startswith("hydra.sweeper.params.tracking.uri: ")
-        assert composing.problem(*words, typed.replace("KEY", "'++tracking.uri'")).startswith("hydra.sweeper.params.")
-        assert composing.problem(*words, "~hydra.sweeper.params.optimizer") != ""
-        assert composing.problem(*words, "hydra.sweeper.params=null") == ""
+        for typed in ("note: a", "note: 'tracking.uri: x'"):
+            found = composing.problem(*words, f"++hydra.sweeper.params={{{typed}}}")
+            assert found.startswith("hydra.sweeper.params.tracking.uri: no file may say it for every job")
+        for typed in ("{tracking.uri: 'http://me'}", "null"):
+            assert composing.problem(*words, f"++hydra.sweeper.params={typed}") == ""
 
 
-LOGGED = "# @package hydra\njob_logging: {handlers: {x: {(): logging.FileHandler, filename: touched}}, root: {handlers: [x]}}\n"
+LOGGED = """# @package hydra
+job_logging: {version: 1, handlers: {x: {(): logging.FileHandler, filename: touched}}, root: {handlers: [x]}}
+"""
 IN_WORKERS = """
 defaults: [override /hydra/launcher: joblib]
 trainer: {epochs: 1, threads: 1}
@@ -158,7 +160,7 @@ def test_what_another_process_runs_was_composed_and_looked_at_in_the_first(place
     assert not (place / "touched").exists()
     variable = command.runner("summary", "-m", "experiments=x", "data=line", cwd=place, code=2)
     assert "is a variable that a configuration may not read" in variable.err
-    guard = "from hydra_plugins.runner_sweeper import CheckedSweeper as c; c._composed = lambda self, jobs: self._launch(jobs, 0)"
+    guard = "from runner import hydra_rules; hydra_rules.check = lambda *given: None"
     without(guard, "summary", "-m", "experiments=x", cwd=place)
     assert (place / "touched").exists(), "nothing would have happened: the guard guards nothing"
 
