@@ -55,7 +55,7 @@ FLOORS = [
     ["kept"],
     ["data"],
     ["words", "keys", "limit", "outputs", "pruners", "record_reading", "recorded_settings"],
-    ["randomness", "lookup", "ranges", "typed", "conventions"],
+    ["randomness", "lookup", "ranges", "tags", "typed", "conventions"],
     ["resolvers", "expansion", "permission"],
     ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "typed_words"],
     ["secrets", "in_place"],
