@@ -23,7 +23,7 @@ FLOORS = [
     ["vocabulary"],
     ["guard", "hydra_rules", "composing", "overriding"],
     ["used"],
-    ["merging", "choices"],
+    ["merging", "choices", "namesakes"],
     ["sweep"],
     ["commands"],
     ["logged_model"],
