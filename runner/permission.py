@@ -266,18 +266,13 @@ def _remedy(key: str, value: str, places: list[Any]) -> str:
 
 
 def _by_hand(key: str, value: str) -> str:
+    from runner.typed_words import pasted
+
     parts = left(key)
-    return f"type {f'it without {parts}, which a file says: ' * bool(parts)}{_quoted(key, value)}"
+    return f"type {f'it without {parts}, which a file says: ' * bool(parts)}{pasted(key, value)}"
 
 
 def _allowing(places: list[Any]) -> str:
     """The line for a shell, beside what is allowed already. A file may have a command in the name of a place."""
     names = ",".join(dict.fromkeys(str(place).replace(",", "\\,") for place in places))
     return f"export RUNNER_PLACES={'$RUNNER_PLACES,' * bool(os.environ.get('RUNNER_PLACES'))}{shlex.quote(names)}"
-
-
-def _quoted(key: str, value: str) -> str:
-    """The word, to be pasted into a shell, by which Hydra reads the value."""
-    from runner.typed_words import written
-
-    return f"{key}={shlex.quote(written(value))}"

@@ -1,6 +1,7 @@
 """The values that a person has typed, one by one: the words of a command line as Hydra itself reads them."""
 
 import re
+import shlex
 from functools import lru_cache
 from typing import Any
 
@@ -109,6 +110,11 @@ def written(value: str) -> str:
     override = read(f"key={value}")
     plain = override is not None and override.value() == value
     return value if plain else QuotedString(value, Quote.single).with_quotes()
+
+
+def pasted(key: str, value: str) -> str:
+    """The word, to be pasted into a shell, by which Hydra reads the value. A file may have a command in a name."""
+    return f"{key}={shlex.quote(written(value))}"
 
 
 def leaves(value: Any, path: Path = ()) -> dict[Path, Any]:
