@@ -239,7 +239,8 @@ def _refuse_outside(paths: list[Path], key: str, value: str, above: list[Path]) 
 def _elsewhere(path: Path) -> str:
     if (link := _link(path)) is None:
         return f"{_shown(path)!r} is outside of the working directory"
-    return f"the link {_shown(link)!r} leads out of the working directory, to {str(_real(link))!r}"
+    gone = "" if link.exists() else ", which is not there"
+    return f"the link {_shown(link)!r} leads out of the working directory, to {str(_real(link))!r}{gone}"
 
 
 def _shown(path: Path) -> str:

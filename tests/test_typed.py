@@ -207,3 +207,25 @@ def test_a_file_s_part_of_a_typed_folder_stays_in_it(place: Path, tmp_path_facto
         assert whole("experiments=x", f"hydra.sweep.dir={there}/mine/${{tracking.run_name}}")
         # A part that is typed as well is not a file's.
         assert whole("hydra.sweep.dir=${tracking.run_name}", f"tracking.run_name={there}")
+
+
+def test_links_to_a_big_disk_are_named_with_where_they_lead_and_allowed_by_the_line(
+    place: Path, tmp_path_factory: Any, monkeypatch: Any
+) -> None:
+    disk = tmp_path_factory.mktemp("big, disk")
+    (place / "mlruns").symlink_to(disk)
+    (place / ".runner").symlink_to(disk / "gone")
+    permission.begin([])
+    with pytest.raises(ConfigError) as refused:
+        permission.store("sqlite:///mlflow.db", "tracking.uri")
+    message, line = str(refused.value).split(" or put this line into the profile of your shell: ")
+    assert message == (
+        f"tracking.uri: the link 'mlruns' leads out of the working directory, to '{disk}' and the link '.runner' leads"
+        f" out of the working directory, to '{disk / 'gone'}', which is not there; type tracking.uri=sqlite:///mlflow.db,"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f'{line}; printf %s "$RUNNER_PLACES"'], capture_output=True, text=True, timeout=60
+    )
+    monkeypatch.setenv("RUNNER_PLACES", done.stdout)
+    permission.begin([])
+    permission.store("sqlite:///mlflow.db", "tracking.uri")

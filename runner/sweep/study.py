@@ -108,10 +108,10 @@ class Study:
 def opened(url: str) -> Any:
     """Optuna's storage. Raises ConfigError if it does not open.
 
-    What a person has typed is for SQLAlchemy to read; what a file says is the path of a file, and was checked as one.
+    After sqlite:/// comes the path of a file, and was checked as one; a person may type options of SQLAlchemy's too.
     """
     path = uris.sqlite_path(url)
-    if path is not None and not permission.wholly("hydra.sweeper.storage", url):
+    if path is not None and not ("?" in url and permission.wholly("hydra.sweeper.storage", url)):
         url = uris.sqlalchemy(path)
     try:
         return samplers.library().storages.get_storage(url)
