@@ -58,16 +58,34 @@ class CheckedSweeper(BasicSweeper):
         elif self._task.name == "train":
             task.sweep(self._task, jobs, self._compose, self._frozen, self.config)
         else:
-            _raise_failures(self._launch(jobs, 0))
+            _raise_failures(self._composed(jobs))
 
     def _frozen(self, jobs: list[list[str]], first: int) -> list[Any]:
         """Run jobs whose configuration the task function has: Hydra's own is not composed again."""
+        from runner import hydra_rules
         from runner.frozen import Frozen
 
+        assert self.config is not None
+        folders = {}
+        for number, words in enumerate(jobs, first):
+            values = self._task.jobs[number].config
+            if folder := hydra_rules.folder_of_job(self.config, hydra_rules.plain(values), number):
+                folders[tuple(words)] = folder
+        return self._launched(Frozen(folders), jobs, first)
+
+    def _composed(self, jobs: list[list[str]]) -> list[Any]:
+        """Run jobs of a command that trains nothing, each with the whole of its configuration."""
+        from runner.frozen import Composed
+
+        assert self.config is not None
+        assert self.hydra_context is not None
+        load: Any = self.hydra_context.config_loader.load_sweep_config
+        return self._launched(Composed({tuple(job): load(self.config, job) for job in jobs}), jobs, 0)
+
+    def _launched(self, loader: Any, jobs: list[list[str]], first: int) -> list[Any]:
         assert self.hydra_context is not None
         assert self.launcher is not None
         assert self.config is not None
-        loader: Any = Frozen()
         context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
         self.launcher.setup(hydra_context=context, task_function=self._task, config=self.config)
         return self._launch(jobs, first)
@@ -103,10 +121,12 @@ class CheckedSweeper(BasicSweeper):
     def _compose(self, number: int, job: list[str]) -> DictConfig:
         assert self.hydra_context is not None
         assert self.config is not None
+        from runner import hydra_rules
         from runner.composing import Composing
 
         self._composing = self._composing or Composing(self.hydra_context.config_loader, self.config)
         found: DictConfig = self._composing.compose(number, job)
+        hydra_rules.folder_of_job(self.config, found, number)  # which may be refused
         return found
 
 

@@ -23,6 +23,7 @@ from runner import (
     rehearsal,
     scheduling,
     stack,
+    tags,
     targets,
     uris,
 )
@@ -91,6 +92,8 @@ def without_data(settings: Settings) -> None:
         build.device(settings.device)
     with problems.noted():
         uris.check(settings.tracking.uri)
+    with problems.noted():
+        tags.check(settings.tracking.tags)
     if trainer.epochs and not settings.model.layers:
         problems.add("model.layers", "there are none; give at least one, such as model.layers=[{Linear: 1}]")
     problems.tell()

@@ -37,6 +37,7 @@ from runner import (
     secrets,
     transfer,
     trials,
+    typed_words,
     words,
 )
 from runner.errors import ConfigError, did_you_mean, sentence, shown, told
@@ -151,7 +152,7 @@ def _as_sweep(given: list[str]) -> list[str]:
         print(over)
         sys.exit(0)
     found = recorded.without(found, further)
-    return ["-m", *found, *further, f"tracking.uri={uri}"] if found else []
+    return ["-m", *found, *further, f"tracking.uri={typed_words.written(uri)}"] if found else []
 
 
 def _recorded(name: str, command: Any) -> int:

@@ -1,12 +1,20 @@
-"""A loader for Hydra's launchers that composes nothing: what a job needs, its task function has."""
+"""Loaders for Hydra's launchers that compose nothing: another process would, and nobody looks at what it composes."""
 
 import copy
+from collections.abc import Mapping
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 
 class Frozen:
-    """Hands out Hydra's own part of the configuration, so that files may change while a sweep goes on."""
+    """Hands out Hydra's own part of the configuration: what else a job needs, its task function has.
+
+    Files may change while a sweep goes on.
+    folders: words of a job -> its folder, where the name of that is made of values of the job.
+    """
+
+    def __init__(self, folders: Mapping[tuple[str, ...], str]) -> None:
+        self._folders = folders
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         config = OmegaConf.create()
@@ -14,4 +22,16 @@ class Frozen:
         OmegaConf.set_readonly(config.hydra, False)
         with open_dict(config.hydra):
             config.hydra.overrides.task = sweep_overrides
+            if folder := self._folders.get(tuple(sweep_overrides)):
+                config.hydra.sweep.subdir = folder
         return config
+
+
+class Composed:
+    """Hands out what was composed, and looked at, for each job. configs: words of a job -> its configuration."""
+
+    def __init__(self, configs: Mapping[tuple[str, ...], DictConfig]) -> None:
+        self._configs = configs
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        return copy.deepcopy(self._configs[tuple(sweep_overrides)])

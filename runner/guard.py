@@ -21,7 +21,7 @@ from hydra.plugins.config_source import ConfigResult
 from hydra.types import RunMode
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
 
-from runner import choices, filenames, hydra_rules, limits, merging, origins, permission, places, resolvers
+from runner import choices, filenames, hydra_rules, limits, merging, namesakes, origins, permission, places, resolvers
 from runner.errors import ConfigError
 
 #: Flags that make Hydra read other files than ours first.
@@ -229,6 +229,7 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
                 raise
             raise ConfigError("hydra.job.env_copy", f"the variable {error} is not set; leave the key out") from None
         _bound_folder(config)
+        namesakes.check(config.hydra.runtime.choices, overrides)
         hydra_rules.check(config, overrides)
         return config
 

@@ -4,19 +4,18 @@ import contextlib
 import copy
 import importlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from runner import permission, recorded_settings
+from runner import permission, recorded_settings, typed_words, used
 from runner.errors import ConfigError, did_you_mean
 
 #: What a sweeper may be told to make, beside classes of the packages that the person trusts; see runner.sweep.samplers.
@@ -40,15 +39,34 @@ def check(config: DictConfig, words: Sequence[str]) -> None:
 
     words: all that Hydra has composed it of, Hydra's own and those of records and sweepers among them.
     """
-    with _as_when_used(config):
+    with used.as_when_used(config):
         _check_name(config)
-    with _as_when_used(config):  # where the name is what it is going to be
+    with used.as_when_used(config):  # where the name is what it is going to be
         _check(config, words)
 
 
 def job_of(config: DictConfig, sweep: DictConfig) -> None:
     """Settle for a job what was settled for its sweep: the folder, whose name holds the time."""
-    _pin(config, "hydra.sweep.dir", str(sweep.hydra.sweep.dir))
+    used.pin(config, "hydra.sweep.dir", str(sweep.hydra.sweep.dir))
+
+
+def folder_of_job(sweep: DictConfig, config: DictConfig, number: int) -> str:
+    """The folder of a job where its name is made of values of the job's; "" where it is not.
+
+    config: of the job, without Hydra's own part. Raises ConfigError for one that a file leads elsewhere.
+    """
+    if "$" not in JOB.sub("", used.written(sweep, "hydra.sweep.subdir")):
+        return ""
+    whole = copy.copy(config)
+    with flag_override(whole, ["struct", "readonly"], [False, False]):
+        whole.hydra = sweep.hydra
+    return _path_of_job(whole, number, str(sweep.hydra.sweep.dir))
+
+
+def plain(values: dict[str, Any]) -> DictConfig:
+    """Values in which nothing is a reference any more."""
+    found: DictConfig = OmegaConf.create(recorded_settings.escaped(values))
+    return found
 
 
 def _check(config: DictConfig, words: Sequence[str]) -> None:
@@ -57,42 +75,19 @@ def _check(config: DictConfig, words: Sequence[str]) -> None:
     if not {*noted["hydra"], *noted["task"]} <= set(words):
         raise ConfigError("hydra.overrides", "a configuration may not say what was typed; leave it out")
     for key, nothing in (("callbacks", {}), ("searchpath", [])):
-        if _settled(config, f"hydra.{key}", nothing):
+        if used.settled(config, f"hydra.{key}", nothing):
             raise ConfigError(f"hydra.{key}", "a configuration may not name code for Hydra to run; leave it out")
-    if _settled(config, "hydra.job.env_set", {}):
+    if used.settled(config, "hydra.job.env_set", {}):
         raise ConfigError("hydra.job.env_set", "a configuration may not set environment variables; set them yourself")
     if hydra.mode is not None and not any(word.startswith("hydra.mode=") for word in words):
         raise ConfigError("hydra.mode", MODE)
     for key in ("hydra_logging", "job_logging"):
-        _check_logging(_settled(config, f"hydra.{key}"), f"hydra.{key}")
+        _check_logging(used.settled(config, f"hydra.{key}"), f"hydra.{key}")
     for key in PLUGINS:
-        _check_plugin(_value(config, f"hydra.{key}"), key)
+        _check_plugin(used.value(config, f"hydra.{key}"), key)
     _check_sweeper(config)
     _check_folders(config)
     _check_launcher(config)
-
-
-def _value(config: DictConfig, key: str) -> Any:
-    """The plain value that Hydra is going to get. Raises ConfigError where it cannot be known beforehand."""
-    try:
-        found = OmegaConf.select(config, key)
-        return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
-    except Exception as error:
-        reason = str(getattr(error, "msg", None) or error).strip().split("\n")[0]
-        raise ConfigError(
-            key, f"its value is not known before it is used ({reason}), so no file may say it; write it out, or type it"
-        ) from error
-
-
-def _settled(config: DictConfig, key: str, nothing: Any = None) -> Any:
-    """The value, which stands there from now on: what was looked at is what is used, though it may name the time.
-
-    nothing: what stands there where there is none.
-    """
-    value = _value(config, key) or nothing
-    if value is not None:
-        _pin(config, key, value)
-    return value
 
 
 def _check_plugin(node: Any, key: str) -> None:
@@ -153,43 +148,58 @@ def _check_part(name: str, key: str) -> None:
 
 def _check_name(config: DictConfig) -> None:
     """It becomes part of folders, and a line of the script that a cluster's queue runs."""
-    name = str(_settled(config, "hydra.job.name"))
-    if not permission.wholly("hydra.job.name") and (not re.fullmatch(r"[\w.,@%+= -]+", name) or ".." in name):
-        raise ConfigError("hydra.job.name", f"{name!r} is not a plain name; use letters, digits, - and _")
+    key = "hydra.job.name"
+    name = str(used.settled(config, key))
+    if not permission.wholly(key, name) and (not re.fullmatch(r"[\w.,@%+= -]+", name) or ".." in name):
+        raise ConfigError(key, f"{name!r} is not a plain name; use letters, digits, - and _")
 
 
 def _check_sweeper(config: DictConfig) -> None:
     """Refuse words for every job that have to be typed: a sweeper adds them after all checks of files."""
-    sweeper = _value(config, "hydra.sweeper")
+    sweeper = used.value(config, "hydra.sweeper")
     for key in ("params", "search_space"):
         name, values = f"hydra.sweeper.{key}", sweeper.get(key) or {}
         if not isinstance(values, dict):
             raise ConfigError(name, f"{values!r} gives no keys; expected key: value, as in optimizer.lr: 0.1,0.2")
-        for word in values:
-            bare = str(word).lstrip("+~")
-            of_hydra = re.split(r"[./@]", bare)[0] == "hydra"
-            if (of_hydra or re.fullmatch(r"tracking(\.uri.*|@.*)?", bare)) and not permission.typed(name):
-                raise ConfigError(f"{name}.{bare}", f"no file may say it for every job; type {bare}=... yourself")
+        for word, value in values.items():
+            _check_word(word, value, (*name.split("."), word))
+
+
+def _check_word(word: Any, value: Any, path: tuple[Any, ...]) -> None:
+    """Check one of the words that a sweeper makes, by the key that Hydra is going to read in it."""
+    name = f"{'.'.join(path[:3])}.{str(word).lstrip('+~')}"
+    text = f"{word}={value}" if path[2] == "params" else f"{word}=0"
+    read = typed_words.read(text)
+    if read is None or read.get_key_element().lstrip("+~") != str(word).lstrip("+~"):
+        raise ConfigError(name, f"{text!r} is no word of a command line; expected key: value, as in optimizer.lr: 0.1")
+    key = read.key_or_group
+    of_hydra = re.split(r"[./]", key)[0] == "hydra" or (read.package or "").partition(".")[0] == "hydra"
+    if not of_hydra and not re.fullmatch(r"tracking(\.uri.*)?", key) and (read.package or "") != "tracking":
+        return
+    said = (permission.wholly((*path, *below), leaf) for below, leaf in typed_words.leaves(value).items())
+    if not all(said):
+        raise ConfigError(name, f"no file may say it for every job; type {key}=... yourself")
 
 
 def _check_launcher(config: DictConfig) -> None:
     """Refuse texts for a launcher that no person typed: they may become a command, a folder or an address."""
     chosen = str(config.hydra.runtime.choices.get("hydra/launcher"))
-    usual = _leaves(_own(chosen))
-    for key, value in _leaves(OmegaConf.to_container(config.hydra.launcher, resolve=False) or {}).items():
-        name = f"hydra.launcher.{key}"
-        if permission.wholly(name) or key == "_target_" or usual.get(key, ...) == value or _is_plain(key, value):
+    usual = typed_words.leaves(_own(chosen))
+    given: Any = OmegaConf.to_container(config.hydra.launcher, resolve=False)
+    for path, value in typed_words.leaves(given).items():
+        key, is_usual = ".".join(map(str, path)), usual.get(path, ...) == value
+        is_said = permission.wholly(("hydra", "launcher", *path), value)
+        if is_said or is_usual or key == "_target_" or _is_plain(key, value):
             continue
         raise ConfigError(
-            name, f"{value!r} may become a command or a place, so no file and no record may say it; type {name}=..."
+            f"hydra.launcher.{key}",
+            f"{value!r} may become a command or a place, so no file and no record may say any of it;"
+            f" type hydra.launcher.{key}=... without references",
         )
-    if (
-        usual.get(SUBMITIT)
-        and config.hydra.launcher.get(SUBMITIT)
-        and not permission.typed(f"hydra.launcher.{SUBMITIT}")
-    ):
-        folder = Path(str(config.hydra.sweep.dir)) / ".submitit" / token_hex(4) / "%j"
-        _pin(config, f"hydra.launcher.{SUBMITIT}", str(folder))
+    folder = config.hydra.launcher.get(SUBMITIT)
+    if usual.get((SUBMITIT,)) and folder and not permission.typed(f"hydra.launcher.{SUBMITIT}"):
+        nobody_knows = Path(str(config.hydra.sweep.dir)) / ".submitit" / token_hex(4) / "%j"
+        used.pin(config, f"hydra.launcher.{SUBMITIT}", str(nobody_knows))
 
 
 def _own(launcher: str) -> Any:
@@ -197,13 +207,6 @@ def _own(launcher: str) -> Any:
     with contextlib.suppress(Exception):
         return OmegaConf.to_container(ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node)
     return {}
-
-
-def _leaves(value: Any, key: str = "") -> dict[str, Any]:
-    """Dotted key -> value; an empty mapping is none."""
-    if not isinstance(value, dict):
-        return {key: value}
-    return {k: v for name, inner in value.items() for k, v in _leaves(inner, f"{key}.{name}" if key else name).items()}
 
 
 def _is_plain(key: str, value: Any) -> bool:
@@ -217,60 +220,50 @@ def _is_plain(key: str, value: Any) -> bool:
 
 def _check_folders(config: DictConfig) -> None:
     """A file may not choose a folder outside of the working directory; the person may."""
-    run, sweep = (_folder(config, f"hydra.{key}") for key in ("run.dir", "sweep.dir"))
-    permission.folder(run, "hydra.run.dir")
-    permission.folder(sweep, "hydra.sweep.dir")
-    permission.no_links(sweep, "hydra.sweep.dir")
-    job = _subdir(config)
-    permission.below(sweep, job, "hydra.sweep.subdir")
-    inner = _folder(config, "hydra.output_subdir")
-    if inner:
-        for place in (run, str(Path(sweep, job))):
-            permission.below(place, inner, "hydra.output_subdir")
-            permission.no_links(str(Path(place, inner)), "hydra.output_subdir")
+    (run, _), (sweep, is_typed) = (_folder(config, f"hydra.{key}") for key in ("run.dir", "sweep.dir"))
+    if not is_typed:
+        permission.no_links(sweep, "hydra.sweep.dir")
+    job = _subdir(config, sweep)
+    key = "hydra.output_subdir"
+    if used.is_said(config, key):
+        return
+    inner = str(used.settled(config, key) or "")
+    for place in (run, str(Path(sweep, job))) if inner else ():
+        permission.below(place, inner, key)
+        permission.no_links(str(Path(place, inner)), key)
 
 
-def _folder(config: DictConfig, key: str) -> str:
-    return _typed(config, key) if permission.wholly(key) else str(_settled(config, key) or "")
+def _folder(config: DictConfig, key: str) -> tuple[str, bool]:
+    """A folder, and whether a person has typed all of it."""
+    if used.is_said(config, key):
+        return used.known(config, key), True
+    path = str(used.settled(config, key) or "")
+    permission.folder(path, key)
+    return path, False
 
 
-def _typed(config: DictConfig, key: str) -> str:
-    """What a person has typed, who may also say what nobody knows before it is used."""
-    with contextlib.suppress(ConfigError):
-        return str(_value(config, key) or "")
-    return "."
-
-
-def _subdir(config: DictConfig) -> str:
+def _subdir(config: DictConfig, sweep: str) -> str:
     """The folder of a sweep's first job. What is in its name is found out in each job, so it may not be anything."""
     key = "hydra.sweep.subdir"
-    if permission.typed(key):
-        return _typed(config, key)
-    text = str(OmegaConf.to_container(config.hydra.sweep, resolve=False).get("subdir") or "")  # type: ignore[union-attr]
-    if "$" in JOB.sub("", text):
+    text = used.written(config, key)
+    if permission.wholly(key, text):
+        return used.known(config, key)
+    if not permission.typed(key) and "$" in JOB.sub("", text):
         raise ConfigError(key, f"{text!r} may be another folder in each job; use ${{hydra.job.num}}, or type {key}=...")
-    job = copy.deepcopy(config) if "$" in text.replace("${hydra.job.num}", "0") else config
-    if job is config:
-        return text.replace("${hydra.job.num}", "0")
+    path = text.replace("${hydra.job.num}", "0")
+    return _path_of_job(config, 0, sweep) if "$" in path else _below(sweep, path)
+
+
+def _path_of_job(config: DictConfig, number: int, sweep: str) -> str:
+    """The folder of a job within that of its sweep. Raises ConfigError for one that a file leads elsewhere."""
+    job = copy.deepcopy(config)
     with flag_override(job.hydra, ["struct", "readonly"], [False, False]):
-        job.hydra.job.num, job.hydra.job.id = 0, "0"
-    with _as_when_used(job):
-        return str(_value(job, key))
+        job.hydra.job.num, job.hydra.job.id = number, str(number)
+    with used.as_when_used(job):
+        return _below(sweep, str(used.value(job, "hydra.sweep.subdir")))
 
 
-@contextlib.contextmanager
-def _as_when_used(config: DictConfig) -> Iterator[None]:
-    """Within the block `${hydra:...}` gives what it is going to give."""
-    instance = HydraConfig.instance()
-    before, instance.cfg = instance.cfg, OmegaConf.masked_copy(config, "hydra")  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        instance.cfg = before
-
-
-def _pin(config: DictConfig, key: str, value: Any) -> None:
-    parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(config, parent)
-    with flag_override(node, ["struct", "readonly"], [False, False]):
-        node[name] = recorded_settings.escaped(value)
+def _below(sweep: str, path: str) -> str:
+    if not permission.wholly("hydra.sweep.subdir", path):
+        permission.below(sweep, path, "hydra.sweep.subdir")
+    return path

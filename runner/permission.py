@@ -10,9 +10,16 @@ import os
 import re
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from runner import filenames, secrets
+from runner import filenames, secrets, uris
 from runner.errors import ConfigError
+
+if TYPE_CHECKING:
+    from runner.typed_words import Typed
+
+#: A dotted key, or its parts where one of them may hold a dot.
+Key = str | tuple[Any, ...]
 
 #: Folders of a working directory that decide what a later command does; no file has anything written there.
 CODE = ("conf", "experiments", "hydra_plugins", ".git")
@@ -27,10 +34,6 @@ _SERVER = re.compile(
     r"(?P<port>:\d+)?(/[^?#\s\\@]*)?",
     re.IGNORECASE,
 )
-_FILE = re.compile(r"sqlite(\+pysqlite)?:///(?!file:)(?P<path>[^?#\\]+)")
-
-#: What refers to a key that a file may say; the time, and what Hydra itself knows of a job, is nobody's.
-_REFERENCE = re.compile(r"\$\{(?!(?:hydra[.:]job\.(?:num|id)|now:[^${}]*)\})")
 
 _words: list[str] = []
 _places: list[str] = []
@@ -48,8 +51,9 @@ def begin(words: list[str], folder: Path | None = None) -> None:
 
 
 def _named() -> list[str]:
-    variables = [*os.environ.get("RUNNER_PLACES", "").split(","), os.environ.get("MLFLOW_TRACKING_URI", "")]
-    return [place.strip() for place in variables if place.strip()]
+    named = re.split(r"(?<!\\),", os.environ.get("RUNNER_PLACES", ""))  # a comma in a name is written `\,`
+    named = [place.strip().replace("\\,", ",") for place in named]
+    return [place for place in (*named, os.environ.get("MLFLOW_TRACKING_URI", "").strip()) if place]
 
 
 def words() -> list[str]:
@@ -57,32 +61,36 @@ def words() -> list[str]:
     return list(_words)
 
 
-def typed(key: str) -> bool:
-    """Whether a person has typed a value for `key`: by itself, or in a mapping, as in `hydra.sweep={dir: x}`.
+def typed(key: Key) -> bool:
+    """Whether a person has typed a value for `key`: by itself, or in a mapping, as in `hydra.sweep={dir: x}`."""
+    return _path(key) in _typed().values
 
-    `tracking=mine` chooses a file, and what that says was not typed.
+
+def wholly(key: Key, value: Any) -> bool:
+    """Whether `value` is what a person has typed for `key`, and no part of it is left to a file.
+
+    `out/${tracking.run_name}` leaves one to whoever says tracking.run_name; the time is nobody's.
     """
-    return any(_says(word, key) for word in _words if word[:1] not in ("-", "~"))
+    return _typed().is_wholly(_path(key), value)
 
 
-def wholly(key: str) -> bool:
-    """Whether a person has typed all of the value: `out/${tracking.run_name}` leaves a part of it to a file."""
-    return typed(key) and not _REFERENCE.search(_text(key))
+def left(key: str) -> str:
+    """The references of what was typed for `key` that a file may decide on, joined; "" if there are none."""
+    return " and ".join(_typed().references(_path(key)))
 
 
-def _text(key: str) -> str:
-    return next(
-        (word.partition("=")[2] for word in _words[::-1] if word[:1] not in ("-", "~") and _says(word, key)), ""
-    )
+def _typed() -> "Typed":
+    from runner.typed_words import Typed
+
+    return Typed.of(tuple(_words))
 
 
-def _says(word: str, key: str) -> bool:
-    name, equals, value = word.partition("=")
-    name = name.lstrip("+")
-    if not equals or not f"{key}.".startswith(f"{name}."):
-        return False
-    inner = key[len(name) + 1 :].split(".")
-    return name == key or (value.lstrip()[:1] == "{" and all(re.search(rf"\b{re.escape(k)}\W", value) for k in inner))
+def _path(key: Key) -> tuple[Any, ...]:
+    return tuple(key.split(".")) if isinstance(key, str) else key
+
+
+def _beginnings(key: str) -> list[str]:
+    return _typed().beginnings(_path(key))
 
 
 def packages() -> list[str]:
@@ -110,18 +118,12 @@ def store(uri: str, key: str) -> None:
 
     What is no URI at all names nothing, and is for others to refuse.
     """
-    if wholly(key) or uri in places() or ("://" not in uri and uri != "databricks"):
+    if wholly(key, uri) or uri in places() or ("://" not in uri and uri != "databricks"):
         return
-    given = _text(key).lstrip("'\"").partition("${")[0] if typed(key) else ""
-    if given.count("/") >= 3 and origin(given) and origin(given) == origin(uri):  # a file says the path alone
-        return
-    file = _FILE.fullmatch(uri) if uri.isprintable() else None
-    if file is not None:
-        path = Path(file["path"])
-        for place in (path, *(path.parent / name for name in BESIDE)):
-            if not _inside(place):
-                there = _real(place).parent if place == path else _real(place)
-                raise ConfigError(key, f"{str(place)!r} {_elsewhere(place)}; {_remedy(key, uri, there)}")
+    if uri.startswith("sqlite:///") and uri.isprintable():
+        path = uris.file(uri)  # by which it is opened, whatever its name holds
+        above = [uris.file(one) for one in _beginnings(key) if one.startswith("sqlite:///")]
+        _refuse_outside([path, *(path.parent / name for name in BESIDE)], key, uri, above)
         _refuse_code(path, key)
         return
     server = origin(uri)
@@ -129,11 +131,12 @@ def store(uri: str, key: str) -> None:
         raise ConfigError(
             key, f"{secrets.masked_uri(uri)!r} is an address that only a person may give; type {key}=... yourself"
         )
-    if server not in map(origin, places()):
+    said = [origin(beginning) for beginning in _beginnings(key)]  # a file says the path alone
+    if server not in (*said, *map(origin, places())):
         raise ConfigError(
             key,
             f"{secrets.masked_uri(uri)!r} is a server that a file names and no person: nothing is sent to it;"
-            f" {_remedy(key, secrets.masked_uri(uri), server)}",
+            f" {_remedy(key, secrets.masked_uri(uri), [server])}",
         )
 
 
@@ -142,43 +145,30 @@ def folder(path: str, key: str) -> None:
 
     What a person has typed with a reference in it stays in the folder that was typed before the reference.
     """
-    if wholly(key):
-        return
     _check_plain(path, key)
-    above = Path(_text(key).lstrip("'\"").partition("${")[0]).parent if typed(key) and "${" in _text(key) else None
-    if above is not None and (_inside(Path(path)) or _inside(Path(path), allowed=[above])):
-        _refuse_code(Path(path), key)
-        return
-    if not _inside(Path(path)):
-        where = _elsewhere(Path(path))
-        raise ConfigError(key, f"{path!r} {where}; name a folder in it, or {_remedy(key, path, _way_out(Path(path)))}")
-    if Path(path).is_absolute() and _inside(Path(path), allowed=[]):
+    above = [Path(beginning) for beginning in _beginnings(key)]
+    _refuse_outside([Path(path)], key, path, above)
+    if Path(path).is_absolute() and not above and _inside(Path(path), allowed=[]):
         raise ConfigError(key, f"{path!r} is not relative; name it as it is seen from the working directory")
     _refuse_code(Path(path), key)
 
 
 def below(parent: str, path: str, key: str) -> None:
-    """Raise ConfigError for a folder that leads out of `parent`, which may be anywhere, unless a person typed it."""
-    if wholly(key):
-        return
+    """Raise ConfigError for a folder that a file has chosen, and that leads out of `parent`, which may be anywhere."""
     _check_plain(path, key)
     if Path(path).is_absolute() or ".." in Path(path).parts or not _within(parent, path):
-        raise ConfigError(key, f"{path!r} is outside of {parent!r}; name a folder in it, or type {_quoted(key, path)}")
+        raise ConfigError(key, f"{path!r} is outside of {parent!r}; name a folder in it, or {_by_hand(key, path)}")
     _refuse_code(Path(parent, path), key)
 
 
 def no_links(path: str, key: str) -> None:
     """Raise ConfigError where a folder that a file has chosen holds links out of the working directory."""
-    if typed(key):
-        return
     seen = 0
     for place, folders, files in os.walk(path):
         for name in (*folders, *files):
             seen += 1
             if (link := Path(place) / name).is_symlink() and not _inside(link):
-                raise ConfigError(
-                    key, f"{str(link)!r} {_elsewhere(link)}; name a new folder, or type {_quoted(key, path)}"
-                )
+                raise ConfigError(key, f"{_elsewhere(link)}; name a new folder, or {_by_hand(key, path)}")
         if seen > ENTRIES:
             raise ConfigError(key, f"{path!r} holds more than {ENTRIES:,} files; name a new folder, or type {key}=...")
 
@@ -186,10 +176,7 @@ def no_links(path: str, key: str) -> None:
 def file(path: Path, key: str) -> None:
     """Raise ConfigError for a file to read whose links lead out of the working directory."""
     if not _inside(path):
-        there = _real(path).parent
-        raise ConfigError(
-            key, f"the file {_elsewhere(path)}; copy it, or allow its folder: {_quoted('RUNNER_PLACES', there)}"
-        )
+        raise ConfigError(key, f"{_elsewhere(path)}; copy it, or allow its folder: {_allowing([_real(path).parent])}")
 
 
 def origin(uri: str) -> str:
@@ -236,27 +223,57 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+def _refuse_outside(paths: list[Path], key: str, value: str, above: list[Path]) -> None:
+    """Raise ConfigError for what is in neither the working directory nor `above`; the first path stands for all."""
+    outside = [path for path in paths if not _inside(path) and not _inside(path, above)]
+    if paths[0] in outside:
+        outside = paths[:1]
+    if outside:
+        ways, is_folder = [_way_out(path) for path in outside], len(paths) == 1
+        if not is_folder and outside == paths[:1] and not ways[0].is_dir():  # a store's file, which is not alone
+            ways = [ways[0].parent]
+        instead = "name a folder in it, or " * is_folder
+        raise ConfigError(key, f"{' and '.join(map(_elsewhere, outside))}; {instead}{_remedy(key, value, ways)}")
+
+
 def _elsewhere(path: Path) -> str:
-    return (
-        f"{'leads out' if _is_linked(path) else 'is outside'} of the working directory{' by a link' * _is_linked(path)}"
-    )
+    if (link := _link(path)) is None:
+        return f"{_shown(path)!r} is outside of the working directory"
+    gone = "" if link.exists() else ", which is not there"
+    return f"the link {_shown(link)!r} leads out of the working directory, to {str(_real(link))!r}{gone}"
 
 
-def _is_linked(path: Path) -> bool:
-    return Path(os.path.normpath(Path.cwd() / path)).is_relative_to(_here())
+def _shown(path: Path) -> str:
+    return os.path.relpath(path, _here()) if path.is_absolute() and path.is_relative_to(_here()) else str(path)
+
+
+def _link(path: Path) -> Path | None:
+    """The first link on the way that leads out of the working directory; None for a path that names no place in it."""
+    whole = _here() / path
+    if not Path(os.path.normpath(whole)).is_relative_to(_here()):
+        return None
+    steps = [step for step in (whole, *whole.parents) if len(step.parts) > len(_here().parts)]
+    return next((step for step in steps[::-1] if not _inside(step)), None)
 
 
 def _way_out(path: Path) -> Path:
-    """The folder to allow: what the first link on the way leads to, or the path itself."""
-    steps = [path, *path.parents][::-1] if _is_linked(path) else []
-    return _real(next((step for step in steps if not _inside(step)), path))
+    """The folder to allow: what the link leads to, or the path itself."""
+    return _real(_link(path) or path)
 
 
-def _remedy(key: str, value: str, place: object) -> str:
+def _remedy(key: str, value: str, places: list[Any]) -> str:
     """The exact words by which a person allows it, once or for good."""
-    return f"type {_quoted(key, value)}, or allow it for good in your environment: {_quoted('RUNNER_PLACES', place)}"
+    return f"{_by_hand(key, value)}, or put this line into the profile of your shell: {_allowing(places)}"
 
 
-def _quoted(key: str, value: object) -> str:
-    """To be pasted into a shell: a file may have a command in the name of a place."""
-    return f"{key}={shlex.quote(str(value))}"
+def _by_hand(key: str, value: str) -> str:
+    from runner.typed_words import pasted
+
+    parts = left(key)
+    return f"type {f'it without {parts}, which a file says: ' * bool(parts)}{pasted(key, value)}"
+
+
+def _allowing(places: list[Any]) -> str:
+    """The line for a shell, beside what is allowed already. A file may have a command in the name of a place."""
+    names = ",".join(dict.fromkeys(str(place).replace(",", "\\,") for place in places))
+    return f"export RUNNER_PLACES={'$RUNNER_PLACES,' * bool(os.environ.get('RUNNER_PLACES'))}{shlex.quote(names)}"

@@ -1,6 +1,5 @@
 """A spool that its process has left behind is delivered."""
 
-import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,7 +105,9 @@ def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: 
 
 def _command(uri: str) -> str:
     """To be pasted into a shell: the spool may be a stranger's."""
-    return f"runner sync tracking.uri={shlex.quote(uri)}"
+    from runner.typed_words import pasted
+
+    return f"runner sync {pasted('tracking.uri', uri)}"
 
 
 def _is_same(uri: str, own: str) -> bool:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shlex
 import shutil
 import threading
 from bisect import bisect_left, insort
@@ -282,7 +281,9 @@ def sync(spool: Spool) -> str:
     """The command that delivers it."""
     uri = str(spool.header["uri"])
     known = uri.startswith("sqlite:///") or (is_ours(spool) and secrets.MASK not in uri)
-    return "runner sync" if known else f"runner sync tracking.uri={shlex.quote(uri)}"
+    from runner.typed_words import pasted
+
+    return "runner sync" if known else f"runner sync {pasted('tracking.uri', uri)}"
 
 
 def store_of(spool: Spool) -> str:

@@ -149,6 +149,9 @@ def _open_sqlite(path: Path) -> "MlflowClient":
     with FileLock(f"{path}.lock"), _taken_back(path):
         with contextlib.closing(sqlite3.connect(path)) as store:
             store.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
+            [(tables,)] = store.execute("SELECT count(*) FROM sqlite_master")
+        if not tables and not uris.is_plain(str(Path.cwd())):
+            _make_tables(uri, path)
         client = known.client if known else MlflowClient(uri, uri)
         folder, message = moved.follow(path)
     _stores[path] = _Store(path.stat().st_ino, client, folder, before)
@@ -156,6 +159,13 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         artifacts.forget()
         print(secrets.masked(message), file=sys.stderr)
     return client
+
+
+def _make_tables(uri: str, path: Path) -> None:
+    """Make MLflow's tables where a folder has quotes or colons in its name: MLflow writes them into SQL as they are."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, (path.parent / moved.FOLDER).as_uri())
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import advice, composed, cores, gathered, launching, permission, places, secrets, sweeps
+from runner import advice, composed, cores, gathered, launching, permission, places, resolvers, secrets, sweeps
 from runner.errors import ConfigError
 from runner.lookup import use_folder
 from runner.spool import Undelivered
@@ -48,14 +48,17 @@ class Task:
     def __call__(self, config: DictConfig) -> Any:
         if self.told is not None:
             return self.job(HydraConfig.get().job.num)
-        self.begun = True
-        if os.getpid() != self.pid:
+        self.begun, elsewhere = True, os.getpid() != self.pid
+        if elsewhere:
             permission.begin(self.typed, Path(self.place))
+            resolvers.restrict()
         overrides = list(HydraConfig.get().overrides.task)
         sweeps_ = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
             self.codes.append(self._run(config, overrides))
         except composed.ERRORS as error:
+            if elsewhere:  # the first process, which has composed it, says what is wrong
+                raise
             message = gathered.told(error, overrides)
             if not sweeps_:
                 message = advice.added(message, self.name, sys.argv[1:])

@@ -66,6 +66,11 @@ def _quoted(uri: str) -> str:
 _PLAIN = re.compile(r"[\w/.,+ -]+")
 
 
+def is_plain(text: str) -> bool:
+    """Whether all characters of a path mean themselves in URIs and statements."""
+    return _PLAIN.fullmatch(text) is not None
+
+
 def sqlalchemy(path: Path, before: int = 0) -> str:
     """The URI by which SQLAlchemy, and what is built on it, opens the SQLite file `path`, whatever is in its name.
 
@@ -76,7 +81,7 @@ def sqlalchemy(path: Path, before: int = 0) -> str:
     from sqlalchemy.engine import make_url
 
     text = "/." * before + str(path)
-    if _PLAIN.fullmatch(text):
+    if is_plain(text):
         return f"sqlite:///{text}"
     name = "file:" + quote(text, safe="")
     found = [f"sqlite:///{quoted}?uri=true" for quoted in (name, quote(name, safe=""))]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from runner import keys, permission
+from runner import keys, permission, typed_words
 from runner.keys import COMPONENTS
 from runner.lookup import ConfigError, did_you_mean
 from runner.settings import Settings, Tracking
@@ -69,7 +69,7 @@ def run_of(name: str, words: list[str]) -> tuple[str, str]:
     runs = bare(words)
     if len(runs) != 1:
         raise ConfigError("", f"{name} needs one RUN ({RUN}), found {' and '.join(runs) or 'none'}")
-    given = [word.partition("=")[2] for word in words if word.startswith("tracking.uri=")]
+    given = [typed_words.text(word) for word in words if word.startswith("tracking.uri=")]
     uri = next(iter(given), "") or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
         permission.store(Tracking().uri, "tracking.uri")

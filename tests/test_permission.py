@@ -18,7 +18,7 @@ import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 
-from runner import permission, secrets, words
+from runner import permission, secrets, typed_words, words
 from runner.errors import ConfigError
 from runner.sweep import cmaes
 from runner.sweep.outcome import Outcome
@@ -216,13 +216,15 @@ def test_a_store_that_a_file_names_is_asked_about_in_words_that_permit_it(
         permission.begin(["tracking=x", f"tracking.run_name={uri}"])
         with pytest.raises(ConfigError, match=r"^tracking\.uri: ") as refused:
             permission.store(uri, "tracking.uri")
+    typed = f"tracking.uri={typed_words.written(uri)}"
     if allowed:
-        assert f"type tracking.uri={shlex.quote(secrets.masked_uri(uri))}, or " in str(refused.value)
-        assert str(refused.value).endswith(f"RUNNER_PLACES={allowed}")
+        asked = f"type tracking.uri={shlex.quote(typed_words.written(secrets.masked_uri(uri)))}, or "
+        assert asked in str(refused.value)
+        assert str(refused.value).endswith(f"export RUNNER_PLACES=$RUNNER_PLACES,{allowed}")
         monkeypatch.setenv("RUNNER_PLACES", f"/nowhere,{allowed}")
         permission.begin([])
         permission.store(uri, "tracking.uri")
-    permission.begin([f"tracking.uri={uri}"])
+    permission.begin([typed])
     permission.store(uri, "tracking.uri")
 
 
@@ -250,7 +252,9 @@ def test_the_usual_store_may_be_no_link_to_another(name: str, place: Path, monke
     (place / name).unlink(missing_ok=True)
     (place / name).symlink_to(there)
     asked = (
-        f"tracking.uri: '{name}' leads out of the working directory by a link; type tracking.uri=sqlite:///mlflow.db, "
+        f"tracking.uri: the link '{name}' leads out of the working directory, to '{there}'; "
+        "type tracking.uri=sqlite:///mlflow.db, or put this line into the profile of your shell: "
+        f"export RUNNER_PLACES={there}"
     )
     with composing.hydra():
         assert composing.problem().startswith(asked)
@@ -328,7 +332,8 @@ def test_a_link_in_a_folder_of_outputs_would_have_had_a_file_elsewhere_written_o
     (place / "runs/multirun.yaml").symlink_to(victim)
     written(place, {STUDY: "hydra: {sweep: {dir: runs}}\n"})
     done = command.runner("summary", "-m", "experiments=x", "seed=1", cwd=place, code=2)
-    assert "hydra.sweep.dir: 'runs/multirun.yaml' leads out of the working directory by a link" in done.err
+    link = f"hydra.sweep.dir: the link 'runs/multirun.yaml' leads out of the working directory, to '{victim}'"
+    assert link in done.err
     assert victim.read_text() == before
     command.runner("summary", "-m", "experiments=x", "seed=1", "hydra.sweep.dir=runs", cwd=place)
     assert victim.read_text() != before, "nothing would have happened: the guard guards nothing"

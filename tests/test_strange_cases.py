@@ -1,7 +1,6 @@
 """Small files of a stranger's that would take minutes, have a command pasted, or steer a terminal."""
 
 import inspect
-import shlex
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -74,12 +73,13 @@ def test_what_a_message_has_a_person_type_holds_no_command(file: str, said: str,
     (workplace / "experiments").mkdir(exist_ok=True)
     (workplace / "experiments/x.yaml").write_text(file)
     err = command.runner("check", "experiments=x", cwd=workplace, code=2).err
-    typed, _, more = err.partition(said)[2].partition(", or allow it for good in your environment: ")
+    typed, _, more = err.partition(said)[2].partition(", or put this line into the profile of your shell: ")
     words = [said.split()[-1] + typed, more.partition(" (experiments")[0].strip()]
     for word in words:
         subprocess.run(["bash", "-c", f"true {word}"], cwd=workplace, check=True, capture_output=True, timeout=60)
     assert not (workplace / "pasted").exists()
-    subprocess.run(["bash", "-c", f"true {' '.join(shlex.split(words[0]))}"], cwd=workplace, timeout=60)
+    bare = words[0].replace("'", "").replace('"', "")
+    subprocess.run(["bash", "-c", f"true {bare}"], cwd=workplace, timeout=60)
     assert (workplace / "pasted").exists(), "nothing would have happened: the quotes guard nothing"
 
 
@@ -112,8 +112,8 @@ def test_a_reference_in_a_typed_folder_lets_no_file_lead_out_of_it(workplace: Pa
 def test_what_a_person_has_typed_wholly(value: str, whole: bool, monkeypatch: Any) -> None:
     monkeypatch.setattr(permission, "_words", [f"hydra.sweep.dir={value}"])
     assert permission.typed("hydra.sweep.dir")
-    assert permission.wholly("hydra.sweep.dir") is whole
-    assert not permission.wholly("hydra.run.dir")
+    assert permission.wholly("hydra.sweep.dir", value) is whole
+    assert not permission.wholly("hydra.run.dir", value)
 
 
 @pytest.mark.parametrize("held", [[1, 2], {"u": 1, "v": [2]}])

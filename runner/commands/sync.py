@@ -22,7 +22,7 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
     if forget:
         print(settling.forget(uri, forget))
         return 0
-    moved = uri if permission.typed("tracking.uri") and stores.sqlite_path(uri) is None else None
+    moved = uri if permission.wholly("tracking.uri", uri) and stores.sqlite_path(uri) is None else None
     left = False
     folders = spool.found(uri)
     if not folders:

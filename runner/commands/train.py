@@ -56,6 +56,7 @@ def record(
     from runner import exact, garbage, logged_model, screen, tracking
     from runner.limit import TimeLimit
     from runner.run import drive
+    from runner.typed_words import pasted
 
     settings, told = run.settings, run.settings.tracking
     experiment, limit = told.experiment or context.name, TimeLimit(settings.trainer.time_limit)
@@ -78,10 +79,8 @@ def record(
             tracker.drain()
             signals.check()
         status = "FINISHED"
-        console.print(
-            "to see it: runner ui" + ("" if _is_default(told.uri) else f" tracking.uri={secrets.masked(told.uri)}"),
-            soft_wrap=True,
-        )
+        store = "" if _is_default(told.uri) else pasted("tracking.uri", secrets.masked(told.uri))
+        console.print(f"to see it: runner ui {store}".strip(), soft_wrap=True)
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
         if run_id and run.written.get("last") and not isinstance(error, Undelivered):

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from runner import secrets
+from runner import permission, secrets, uris
 from runner.errors import ConfigError
 from runner.sweep import samplers
 from runner.sweep.outcome import Outcome
@@ -106,7 +106,13 @@ class Study:
 
 
 def opened(url: str) -> Any:
-    """Optuna's storage. Raises ConfigError if it does not open."""
+    """Optuna's storage. Raises ConfigError if it does not open.
+
+    After sqlite:/// comes the path of a file, and was checked as one; a person may type options of SQLAlchemy's too.
+    """
+    path = uris.sqlite_path(url)
+    if path is not None and not ("?" in url and permission.wholly("hydra.sweeper.storage", url)):
+        url = uris.sqlalchemy(path)
     try:
         return samplers.library().storages.get_storage(url)
     except ConfigError:

@@ -1,0 +1,143 @@
+"""The values that a person has typed, one by one: the words of a command line as Hydra itself reads them."""
+
+import re
+import shlex
+from functools import lru_cache
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
+from hydra.errors import HydraException
+
+#: A key, part by part: a key within a mapping may hold dots.
+Path = tuple[Any, ...]
+
+#: References of a text, and those of them that are nobody's: the time, and what Hydra itself knows of a job.
+_REFERENCE = re.compile(r"(\$\{[^${}]*\})")
+_NOBODY = re.compile(r"\$\{(hydra[.:]job\.(num|id)|now:(?P<form>[^${}]*))\}")
+#: References to references that are followed.
+DEEPEST = 5
+
+
+class Typed:
+    """Each key that a value was typed for, and what was typed: a value for each word, and for each job of a sweep.
+
+    Hydra merges a mapping into what a file says, so that it says its own keys alone; a list takes another's place. The
+    choice of a preset is a value of its group, and of nothing in the preset. What Hydra cannot read says nothing.
+    """
+
+    def __init__(self, words: tuple[str, ...]) -> None:
+        self.values: dict[Path, list[Any]] = {}
+        for override in filter(None, map(read, words)):
+            path = tuple(override.key_or_group.split("."))
+            if override.is_delete():
+                self._forget(path)
+                continue
+            jobs = [leaves(value, path) for value in _alternatives(override)]
+            for key in jobs[0] if jobs else ():
+                if all(key in job for job in jobs):  # in the other jobs a file says it
+                    self.values.setdefault(key, []).extend(job[key] for job in jobs)
+
+    @staticmethod
+    @lru_cache(maxsize=8)
+    def of(words: tuple[str, ...]) -> "Typed":
+        return Typed(words)
+
+    def is_wholly(self, path: Path, value: Any) -> bool:
+        """Whether `value`, as it was typed or as it is filled in, is what was typed, and no part of it is a file's."""
+        return any(self._is_said(text, value) for text in self.values.get(path, []))
+
+    def references(self, path: Path) -> list[str]:
+        """The parts that are left to others, as in `out/${tracking.run_name}`."""
+        texts = map(str, self.values.get(path, []))
+        return list(dict.fromkeys(part for text in texts for part in _left(text) if self._pattern(part) is None))
+
+    def beginnings(self, path: Path) -> list[str]:
+        """The folder, or the server, that was typed before a part that is left to others."""
+        texts = [str(text).partition("${") for text in self.values.get(path, [])]
+        return [before[: before.rfind("/") + 1] for before, reference, _ in texts if reference]
+
+    def _is_said(self, text: Any, value: Any) -> bool:
+        if isinstance(text, list):
+            return bool(text == value and "${" not in str(text))
+        pattern = self._pattern(text)
+        if pattern is None:
+            return False
+        unfilled = str(text) == str(value) and not _left(str(text))
+        return unfilled or re.fullmatch(pattern, str(value), re.DOTALL) is not None
+
+    def _pattern(self, text: Any, depth: int = 0) -> str | None:
+        """A regular expression of what a typed text may come to; None where a file says a part of it."""
+        found = ""
+        for part in _REFERENCE.split(str(text)):
+            if not part.startswith("${"):
+                if "${" in part:  # one around another
+                    return None
+                found += re.escape(part)
+            elif nobody := _NOBODY.fullmatch(part):
+                found += _filled(nobody["form"] or "%n")
+            else:
+                texts = self.values.get(tuple(part[2:-1].split(".")), []) if depth < DEEPEST else []
+                patterns = [self._pattern(one, depth + 1) for one in texts]
+                if not patterns or None in patterns:
+                    return None
+                found += f"(?:{'|'.join(map(str, patterns))})"
+        return found
+
+    def _forget(self, path: Path) -> None:
+        """`~scheduler` is about a preset, and what was typed beside it stays."""
+        if len(path) > 1:
+            self.values = {key: value for key, value in self.values.items() if key[: len(path)] != path}
+
+
+def read(word: str) -> Override | None:
+    """What Hydra reads in a word; None for a flag, and for what it cannot read."""
+    try:
+        return None if word.startswith("-") else OverridesParser.create().parse_override(word)
+    except HydraException:
+        return None
+
+
+def text(word: str) -> str:
+    """The text that a word gives its key; of one that Hydra cannot read, as it is."""
+    override = read(word)
+    found = override.value() if override is not None else None
+    return found if isinstance(found, str) else word.partition("=")[2]
+
+
+def written(value: str) -> str:
+    """A text as it is typed for Hydra: in quotes where it would be read as something else."""
+    override = read(f"key={value}")
+    plain = override is not None and override.value() == value
+    return value if plain else QuotedString(value, Quote.single).with_quotes()
+
+
+def pasted(key: str, value: str) -> str:
+    """The word, to be pasted into a shell, by which Hydra reads the value. A file may have a command in a name."""
+    return f"{key}={shlex.quote(written(value))}"
+
+
+def leaves(value: Any, path: Path = ()) -> dict[Path, Any]:
+    """Each value that is no mapping, by its key."""
+    if not isinstance(value, dict):
+        return {path: value}
+    return {key: leaf for name, inner in value.items() for key, leaf in leaves(inner, (*path, name)).items()}
+
+
+def _alternatives(override: Override) -> list[Any]:
+    """The value of each job; none of ranges, which hold numbers alone."""
+    value = override.value()
+    if isinstance(value, ChoiceSweep):
+        return [Override._convert_value(one) for one in value.list]
+    return [] if isinstance(value, Sweep) or override.is_sweep_override() else [value]
+
+
+def _left(text: str) -> list[str]:
+    """The references of a text, beside those that are nobody's."""
+    return [part for part in _REFERENCE.findall(text) if not _NOBODY.fullmatch(part)]
+
+
+def _filled(form: str) -> str:
+    """A regular expression of what a form such as `%Y-%m/%d` comes to."""
+    parts = re.split("(%.)", form)
+    return "".join(r"[\w:+, -]*" if part.startswith("%") else re.escape(part) for part in parts)
