@@ -1,5 +1,6 @@
 """A run's artifacts in a store that may be elsewhere: fetched from there, and what it takes to send them there."""
 
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ from runner import artifacts, durable, record_reading, stores, transfer
 from runner.delivery import is_refusal
 from runner.errors import Unreachable
 from runner.lookup import ConfigError
+from runner.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -78,6 +80,44 @@ def demand_packages(artifact_uri: str, tracking_uri: str) -> None:
     except Exception:  # a store that is away now is asked again, and what it does not take is kept
         return
     _usable.add(scheme)
+
+
+#: Places of artifacts that have taken files from this process.
+_taking: set[str] = set()
+
+
+def put_first(client: "MlflowClient", run_id: str, folder: Path) -> bool:
+    """Put the first files of a run, which tells whether its store takes any, before anything is trained.
+
+    Returns False where they have to wait: the store has taken those of an earlier run of this process and is away, or
+    the disk is full.
+    Raises ConfigError for a store that takes none: no credentials, no bucket, another address, a folder without rights.
+    """
+    place = artifacts.place(client, run_id)
+    above = place.partition(run_id)[0]
+    for wait in (*AGAIN, None):
+        try:
+            stores.put(client, run_id, folder, None, Patience())
+        except ConfigError:  # a place that is refused
+            raise
+        except ImportError as error:
+            raise _missing(place, error) from error
+        except Exception as error:  # of any kind: each store's library has its own
+            if above in _taking or durable.is_full(error):
+                return False
+            if wait is None or is_refusal(error) or artifacts.local(client, run_id) is not None:
+                raise ConfigError("tracking.uri", f"artifacts cannot be kept in {above!r}: {_why(error)}") from error
+            time.sleep(wait)
+        else:
+            _taking.add(above)
+            return True
+    raise AssertionError
+
+
+def _why(error: Exception) -> str:
+    """Why a store does not take a file; S3's library names the file before the reason."""
+    said = stores.why(error)
+    return re.sub(r"^\w+: Failed to upload .*?: (?=An error occurred|[A-Z])", "", said)
 
 
 def _missing(artifact_uri: str, error: ImportError) -> ConfigError:

@@ -23,8 +23,12 @@ PROCESS, HEARTBEAT = "runner.process", "runner.heartbeat"
 BEAT = 30.0
 #: A process that cannot be seen from here is given up when it was silent for so many seconds.
 GRACE = 3600.0
+#: Seconds between two looks of a process at whether its run was given up all the same.
+LOOK = 300.0
 #: Seconds by which another machine's clock may be ahead of this one's.
 AHEAD = 86400.0
+#: The last time that can be written as a date: the end of the year 9999.
+LATEST = 253402300799.0
 
 
 def tags() -> dict[str, str]:
@@ -38,6 +42,13 @@ def reconcile(client: "MlflowClient") -> list[str]:
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000) if experiments else []
     dead = [run.info.run_id for run in running if _why(run)]
     return [run_id for run_id in dead if not waits(client, run_id) and _end(client, run_id)]
+
+
+def revive(client: "MlflowClient", run_id: str) -> None:
+    """Let a run of this process be RUNNING again, if another machine, whose clock is ahead, has set it to KILLED."""
+    run = client.get_run(run_id)
+    if run.info.status == "KILLED" and owner(run) == liveness.process():
+        client.update_run(run_id, status="RUNNING")
 
 
 def waits(client: "MlflowClient", run_id: str) -> bool:
@@ -91,7 +102,7 @@ def _end(client: "MlflowClient", run_id: str) -> bool:
             why = _why(run)
             if why:
                 client.set_tag(run_id, "runner.status_reason", why)
-                client.set_terminated(run_id, "KILLED", int(_heard(run) * 1000))
+                client.set_terminated(run_id, "KILLED", int(max(_heard(run), _began(run)) * 1000))
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"):
                 raise  # the store does not answer; one run that it will not change is no reason to leave the others
@@ -119,11 +130,15 @@ def _why(run: "Run") -> str:
 
 def _heard(run: "Run") -> float:
     """When its process was last heard of, in seconds since 1970; a heartbeat from the future is none."""
-    times = (
-        record_reading.number(run.data.tags.get(HEARTBEAT), 0.0),
-        record_reading.number(run.info.start_time, 0.0) / 1000,
-    )
-    return max((one for one in times if 0 <= one <= time.time() + AHEAD), default=0.0)
+    now, began = time.time(), _began(run)
+    if began > now + AHEAD:  # one of two clocks is wrong, and by that nobody is silent
+        return now
+    beat = record_reading.number(run.data.tags.get(HEARTBEAT), 0.0)
+    return max(beat if beat <= now + AHEAD else 0.0, began)
+
+
+def _began(run: "Run") -> float:
+    return min(max(record_reading.number(run.info.start_time, 0.0) / 1000, 0.0), LATEST)
 
 
 def _at(seconds: float) -> str:

@@ -236,7 +236,9 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
             names.get(run.info.experiment_id, ""),
             record_reading.line(run.info.status),
             started := record_reading.number(run.info.start_time, 0.0) / 1000,
-            None if run.info.end_time is None else record_reading.number(run.info.end_time, 0.0) / 1000 - started,
+            None
+            if run.info.end_time is None
+            else max(0.0, record_reading.number(run.info.end_time, 0.0) / 1000 - started),
             dict(run.data.metrics),
         )
         for run in found
