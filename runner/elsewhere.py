@@ -97,7 +97,7 @@ def put_first(client: "MlflowClient", run_id: str, folder: Path) -> bool:
     above = place.partition(run_id)[0]
     for wait in (*AGAIN, None):
         try:
-            stores.put(client, run_id, folder, None, Patience())
+            stores.put(client, run_id, folder, None, Patience(), lasting=True)  # no checkpoint is of use without them
         except ConfigError:  # a place that is refused
             raise
         except ImportError as error:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import liveness, record_reading, spool
+from runner import liveness, record_reading, spool, uris
 from runner.errors import ConfigError
 from runner.journal import Journal
 
@@ -85,10 +85,16 @@ def owner(run: "Run") -> dict[str, Any]:
     return found if words and type(pid) is int and 0 < pid < 2**31 else {}
 
 
-def changing() -> "BaseFileLock":
-    """Held while a run is given to a process, or taken from a dead one, so that nobody does both at once."""
+def changing(client: "MlflowClient") -> "BaseFileLock":
+    """Held while a run is given to a process, or taken from a dead one, so that nobody does both at once.
+
+    Of a local store it is beside it: another process may have other temporary files.
+    """
     from filelock import FileLock
 
+    path = uris.sqlite_path(str(client.tracking_uri))
+    if path is not None:
+        return FileLock(f"{path}.lock")
     user = os.getuid() if hasattr(os, "getuid") else ""
     return FileLock(Path(tempfile.gettempdir()) / f"runner-{user}.lock")
 
@@ -96,7 +102,7 @@ def changing() -> "BaseFileLock":
 def _end(client: "MlflowClient", run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
-    with changing():
+    with changing(client):
         try:
             run = client.get_run(run_id)  # it may have been resumed, reconciled or deleted meanwhile
             why = _why(run)

@@ -260,7 +260,7 @@ def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
     shown = secrets.masked_uri(uri) if path is None else f"sqlite:///{path.name}"
     spool.header = {"uri": shown, "process": process, "temporary": tempfile.gettempdir()}
     spool.header["mark"] = marks.mark(*_marked(run_id, spool.header))
-    replace(spool.folder / HEADER, json.dumps(spool.header))
+    replace(spool.folder / HEADER, json.dumps(spool.header), lasting=True)  # without it nobody can use the rest
     return spool
 
 

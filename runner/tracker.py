@@ -230,6 +230,8 @@ class Tracker:
             self._due, self._wait = time.monotonic() + self._wait, min(2 * self._wait, reconcile.BEAT)
             if durable.is_full(error):
                 durable.say_full(error)
+            elif self._spool.log.error is not None:
+                durable.say_failing(self._spool.log.error)
             self._take_in()
             return
         self._silent, self._wait, self._due = None, AGAIN, 0.0

@@ -148,7 +148,7 @@ def _continue(
             left = settle(folder, named=[uri])
             if left.left:
                 raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
-        with reconcile.changing():
+        with reconcile.changing(client):
             run = client.get_run(run_id)
             before = run.info
             _refuse_live(run)
