@@ -20,8 +20,10 @@ PATIENCE, AGAIN = 60.0, 0.5
 #: Seconds in which a full disk is said once, however many runs of this process meet it.
 SAID = 30.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
-#: Of a disk, and of no mistake in a program: no room, a limit for the size of a file, read-only, broken.
+#: Of a disk, and of no mistake in a program: no room, a limit for the size of a file, read-only, broken, a server of
+#: files that is away or has begun anew.
 DISK = {*FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+DISK |= {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO}
 #: What SQLite says of the disk, and of another program that holds a store.
 SQLITE = {
     sqlite3.SQLITE_FULL: "no space left for the tracking store",

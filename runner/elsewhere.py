@@ -106,7 +106,9 @@ def put_first(client: "MlflowClient", run_id: str, folder: Path) -> bool:
             if above in _taking or durable.is_full(error):
                 return False
             if wait is None or is_refusal(error) or artifacts.local(client, run_id) is not None:
-                raise ConfigError("tracking.uri", f"artifacts cannot be kept in {above!r}: {_why(error)}") from error
+                raise ConfigError(
+                    "tracking.uri", f"artifacts cannot be kept in {above!r}: {_why(error, above)}"
+                ) from error
             time.sleep(wait)
         else:
             _taking.add(above)
@@ -114,9 +116,11 @@ def put_first(client: "MlflowClient", run_id: str, folder: Path) -> bool:
     raise AssertionError
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, place: str) -> str:
     """Why a store does not take a file; S3's library names the file before the reason."""
     said = stores.why(error)
+    if place.startswith("mlflow-artifacts:") and said.endswith("answers with error 503"):
+        return f"{said}, as one does that serves none; start it with --serve-artifacts, or name another artifact root"
     return re.sub(r"^\w+: Failed to upload .*?: (?=An error occurred|[A-Z])", "", said)
 
 
