@@ -110,7 +110,7 @@ def test_what_waits_in_memory_while_no_disk_takes_it_can_be_delivered(
         remedied(message)
         [folder] = spool.found(uri)
         assert not settle(folder).left
-        assert run_of(uri) == ("FAILED", WHOLE, "of step 2")
+        assert run_of(uri) == ("FINISHED", WHOLE, "of step 2"), "as it has earned, now that all is there"
         with contextlib.suppress(KeyError):
             stores._stores.pop(small.folder / "mlflow.db").client._tracking_client.store.engine.dispose()
 
