@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import Timeout
 
 from runner import delivery, liveness, reconcile, spool, stores, tracker, tracking
 from runner.commands import sync
@@ -237,6 +238,17 @@ def test_a_run_that_another_command_delivers_is_not_resumed_meanwhile(store: str
     with continued(store, left.name) as told:
         told.record(Step(3, torch.tensor(0.5)))
     assert steps(store, left.name) == [1, 2, 3]
+
+
+def test_processes_with_other_temporary_folders_have_one_lock_at_a_store(store: str, tmp_path: Path) -> None:
+    """By which one run is not given to two of them."""
+    client, before = stores.open_store(store), tempfile.gettempdir()
+    with reconcile.changing(client):
+        tempfile.tempdir = str(tmp_path)
+        other = reconcile.changing(client)
+        tempfile.tempdir = before
+        with pytest.raises(Timeout):
+            other.acquire(blocking=False)
 
 
 # Temporary folders
