@@ -51,11 +51,11 @@ def test_a_key_that_is_none_marks_nothing_and_stays(tmp_path: Path, monkeypatch:
 
 def test_no_folder_for_temporary_files_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere", "/proc"])
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/proc/nowhere", "/proc"])
     with pytest.raises(FileNotFoundError) as error:
         tempfile.mkdtemp()
     assert errors.sentence(error.value) == (
-        "no folder for temporary files can be written, of ['/nowhere', '/proc']; name one that can: TMPDIR=FOLDER"
+        "no folder for temporary files can be written, of ['/proc/nowhere', '/proc']; name one that can: TMPDIR=FOLDER"
     )
     assert errors.sentence(FileNotFoundError(2, "No such file or directory", "x")) is None
 
