@@ -103,7 +103,14 @@ def test_a_store_that_goes_away_between_two_runs_of_a_process_is_waited_for(stor
         Repository.away = None
         told.record(Step(1, torch.tensor(0.5)))
     assert (strange.place(store) / told.run_id / "artifacts" / "a.txt").read_text() == "a"
-    assert [row.status for row in stores.rows(store)] == ["FINISHED", "FINISHED"]
+    # So it is in a launcher's process, whose sweep has put files there.
+    elsewhere._taking.clear()
+    elsewhere.take_for_granted(stores.open_store(store).get_run(told.run_id))
+    Repository.away = OSError("away for a moment")
+    with begun(store) as told:
+        Repository.away = None
+    assert (strange.place(store) / told.run_id / "artifacts" / "a.txt").read_text() == "a"
+    assert [row.status for row in stores.rows(store)] == ["FINISHED"] * 3
 
 
 def test_a_store_that_is_back_in_a_moment_is_asked_again(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
