@@ -159,9 +159,10 @@ _PARTS: list[Any] = [nn.functional.relu, nn.functional.gelu]
 
 def _verify(path: Path, wanted: str | None) -> None:
     beside = path.with_name(DIGESTS)
-    if not path.is_file():  # a folder, a pipe or a device may stand in a stranger's store
-        raise CheckpointError(f"{path}: there is no such file")
-    if wanted is None and beside.exists():
+    if not path.is_file():  # a folder, a pipe or a device may stand in a store
+        there = path.is_symlink() or path.exists()
+        raise CheckpointError(f"{path}: " + ("is no file of bytes" if there else "there is no such file"))
+    if wanted is None and beside.is_file():
         wanted = _recorded(beside, path.name)
     found = hashlib.sha256(path.read_bytes()).hexdigest()
     if wanted is not None and wanted != found:

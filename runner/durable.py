@@ -20,8 +20,10 @@ PATIENCE, AGAIN = 60.0, 0.5
 #: Seconds in which a full disk is said once, however many runs of this process meet it.
 SAID = 30.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
-#: Of a disk, and of no mistake in a program: no room, a limit for the size of a file, read-only, broken.
+#: Of a disk, and of no mistake in a program: no room, a limit for the size of a file, read-only, broken, a server of
+#: files that is away or has begun anew.
 DISK = {*FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+DISK |= {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO}
 #: What SQLite says of the disk, and of another program that holds a store.
 SQLITE = {
     sqlite3.SQLITE_FULL: "no space left for the tracking store",
@@ -30,6 +32,8 @@ SQLITE = {
     sqlite3.SQLITE_CANTOPEN: "the tracking store, or its folder, cannot be written",
     sqlite3.SQLITE_BUSY: "another program has locked the tracking store; try again when it is done",
 }
+#: What Python's tempfile says, with the folders that it has tried.
+NO_TEMPORARY = "No usable temporary directory found in "
 
 T = TypeVar("T")
 
@@ -53,7 +57,7 @@ def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: 
         beside.unlink(missing_ok=True)
         raise
     if lasting and entry:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def publish(files: Iterable[Path], folder: Path) -> None:
@@ -63,7 +67,7 @@ def publish(files: Iterable[Path], folder: Path) -> None:
     for path in files:
         write(folder / path.name, path.read_bytes(), entry=False)
     for parent in [folder, *made]:
-        _sync_folder(parent)
+        sync_folder(parent)
 
 
 def demand(folder: Path, size: int) -> None:
@@ -111,6 +115,21 @@ def say_full(error: BaseException) -> None:
     print(f"{reason(error)}; waiting for room, {PATIENCE:.0f} s at most", file=sys.stderr, flush=True)
 
 
+_named = set[str]()
+
+
+def say_failing(error: BaseException) -> None:
+    """Say on standard error, once for each reason, that a disk takes nothing at all."""
+    why = (reason(error) or str(error)).partition(": ")[0]
+    with _lock:
+        if why in _named:
+            return
+        _named.add(why)
+    print(
+        f"{reason(error) or error}; training goes on, and what it records waits in memory", file=sys.stderr, flush=True
+    )
+
+
 def is_full(error: BaseException) -> bool:
     """Whether the disk, or the share of it that one may use, is full: another time it may go well."""
     return any(
@@ -128,6 +147,9 @@ def reason(error: BaseException) -> str | None:
             path = cause.filename2 or cause.filename
             limit = _limit() if cause.errno == errno.EFBIG else ""
             return f"{cause.strerror}{limit}" + (f": {path}" if path else "")
+        if isinstance(cause, FileNotFoundError) and NO_TEMPORARY in str(cause.strerror):
+            tried = str(cause.strerror).partition(NO_TEMPORARY)[2]
+            return f"no folder for temporary files can be written, of {tried}; name one that can: TMPDIR=FOLDER"
         code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
         if code in SQLITE:
             return SQLITE[code] + (_limit() if code == sqlite3.SQLITE_IOERR else "")
@@ -163,8 +185,8 @@ def _pour(handle: int, content: memoryview) -> None:
         content = content[os.write(handle, content[:PIECE]) :]
 
 
-def _sync_folder(folder: Path) -> None:
-    """The entry of a new file in its folder is not on the disk before this."""
+def sync_folder(folder: Path) -> None:
+    """Have the folder's entries on the disk: that of a new file is not there before this."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

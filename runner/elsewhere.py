@@ -1,5 +1,6 @@
 """A run's artifacts in a store that may be elsewhere: fetched from there, and what it takes to send them there."""
 
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -9,9 +10,11 @@ from runner import artifacts, durable, record_reading, stores, transfer
 from runner.delivery import is_refusal
 from runner.errors import Unreachable
 from runner.lookup import ConfigError
+from runner.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 #: Seconds until a store that does not hand a file over is asked again.
 AGAIN = (1.0, 2.0)
@@ -78,6 +81,53 @@ def demand_packages(artifact_uri: str, tracking_uri: str) -> None:
     except Exception:  # a store that is away now is asked again, and what it does not take is kept
         return
     _usable.add(scheme)
+
+
+#: Places of artifacts that have taken files from this process.
+_taking: set[str] = set()
+
+
+def put_first(client: "MlflowClient", run_id: str, folder: Path) -> bool:
+    """Put the first files of a run, which tells whether its store takes any, before anything is trained.
+
+    Returns False where they have to wait: the store has taken those of an earlier run of this process and is away, or
+    the disk is full.
+    Raises ConfigError for a store that takes none: no credentials, no bucket, another address, a folder without rights.
+    """
+    place = artifacts.place(client, run_id)
+    above = place.partition(run_id)[0]
+    for wait in (*AGAIN, None):
+        try:
+            stores.put(client, run_id, folder, None, Patience(), lasting=True)  # no checkpoint is of use without them
+        except ConfigError:  # a place that is refused
+            raise
+        except ImportError as error:
+            raise _missing(place, error) from error
+        except Exception as error:  # of any kind: each store's library has its own
+            if above in _taking or durable.is_full(error):
+                return False
+            if wait is None or is_refusal(error) or artifacts.local(client, run_id) is not None:
+                raise ConfigError(
+                    "tracking.uri", f"artifacts cannot be kept in {above!r}: {_why(error, above)}"
+                ) from error
+            time.sleep(wait)
+        else:
+            _taking.add(above)
+            return True
+    raise AssertionError
+
+
+def take_for_granted(run: "Run") -> None:
+    """Let the place of a run's artifacts be one that takes files: another process has put some there."""
+    _taking.add(str(run.info.artifact_uri).partition(run.info.run_id)[0])
+
+
+def _why(error: Exception, place: str) -> str:
+    """Why a store does not take a file; S3's library names the file before the reason."""
+    said = stores.why(error)
+    if place.startswith("mlflow-artifacts:") and said.endswith("answers with error 503"):
+        return f"{said}, as one does that serves none; start it with --serve-artifacts, or name another artifact root"
+    return re.sub(r"^\w+: Failed to upload .*?: (?=An error occurred|[A-Z])", "", said)
 
 
 def _missing(artifact_uri: str, error: ImportError) -> ConfigError:

@@ -88,6 +88,8 @@ def first_line(error: BaseException) -> str:
     server = re.match(r"API request to (\w+://[^/\s]+)\S* failed with exception ", first)
     if server is None:
         return first
+    if answer := re.search(r"too many (\d+) error responses", first):
+        return f"{server[1]} answers with error {answer[1]}"
     why = re.search(r"\[Errno -?\d+\] ([\w ]+)|(timed out)|([Cc]ertificate[\w ]+)", first)
     return f"{server[1]} does not answer" + (f": {why[0].rpartition('] ')[2]}" if why else "")
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner import durable
+
 #: One thing to deliver; see runner/spool.py.
 Entry = dict[str, Any]
 
@@ -84,12 +86,21 @@ class Journal:
         return not self.unwritten
 
 
-def replace(path: Path, text: str) -> None:
-    """Have `text` in the file, whole, or what was there before."""
+def replace(path: Path, text: str, lasting: bool = False) -> None:
+    """Have `text` in the file, whole, or what was there before.
+
+    lasting: it outlives a loss of power too.
+    """
     temporary = path.with_suffix(".part")
     try:
-        temporary.write_text(text)
+        with temporary.open("w") as file:
+            file.write(text)
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+    for folder in path.parents[:2] if lasting else ():
+        durable.sync_folder(folder)

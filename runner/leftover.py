@@ -1,6 +1,8 @@
 """The error for a run whose record is not whole in the store: what is missing, where it is, what to do."""
 
 import contextlib
+import json
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
@@ -8,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from runner import secrets, stores
 from runner.delivery import Delivery
+from runner.journal import replace
 from runner.spool import Spool, Undelivered, sync
 
 if TYPE_CHECKING:
@@ -70,8 +73,12 @@ def _lost(spool: Spool, status: str, missing: list[str], error: Exception | None
 
 
 def _saved(spool: Spool) -> list[str]:
-    """Move checkpoints that no disk has taken away from the folder that ends with the run. Tells where they are."""
-    place, lines = Path(tempfile.gettempdir()) / f"runner-left-{spool.run_id}", []
+    """Write what waits in memory, and move checkpoints that no disk has taken, to where the run's end leaves them.
+
+    Returns lines that tell where they are.
+    """
+    place = Path(tempfile.gettempdir()) / f"runner-left-{spool.run_id}"
+    lines = _noted(spool, place / "log.jsonl")
     for entry in spool.outside():
         source, target = Path(entry["from"]), place / Path(entry["to"] or "").name
         if "sha256" not in entry or not source.is_dir():
@@ -79,10 +86,33 @@ def _saved(spool: Spool) -> list[str]:
         try:
             place.mkdir(exist_ok=True)
             shutil.move(source, target)
-            lines.append(f"its files are in {target}; to have them delivered: mv {target} {spool.inside(entry)}")
+            lines.append(f"its files are in {target}; to have them delivered: {_moving(target, spool.inside(entry))}")
         except OSError as error:
             lines.append(f"{entry['to']} goes with the run's folder, since {place} cannot be written: {error.strerror}")
     return lines
+
+
+def _moving(source: Path, target: Path) -> str:
+    command = f"mv {shlex.quote(str(source))} {shlex.quote(str(target))}"
+    return command if target.parent.is_dir() else f"mkdir -p {shlex.quote(str(target.parent))} && {command}"
+
+
+def _noted(spool: Spool, path: Path) -> list[str]:
+    """Write all entries that are to be delivered, if the spool's disk has not taken some of them.
+
+    Without its entry nobody knows of a checkpoint; and a disk that fails may have lost what it had taken.
+    """
+    if not spool.log.unwritten:
+        return []
+    try:
+        path.parent.mkdir(exist_ok=True)
+        replace(path, "".join(json.dumps(entry) + "\n" for entry, _ in spool.entries(spool.delivered)))
+    except OSError:  # the points are said to be lost
+        return []
+    mark, log = shlex.quote(str(spool.folder / "delivered")), shlex.quote(str(spool.log.path))
+    return [
+        f"what waited in memory is in {path}; to have it delivered: rm -f {mark} && cp {shlex.quote(str(path))} {log}"
+    ]
 
 
 def _why(error: Exception | None) -> str:

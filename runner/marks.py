@@ -36,11 +36,19 @@ def _key() -> bytes:
         path = Path(state) / "runner" / "key"
         if not path.exists():
             _make(path)
-        found = path.lstat()
-        mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077)
-        content = path.read_bytes() if mine and stat.S_ISREG(found.st_mode) else b""
+        elif not path.lstat().st_size and _is_mine(path):  # of a machine that lost power just then
+            path.unlink()
+            _make(path)
+        content = path.read_bytes() if _is_mine(path) else b""
         return content if len(content) == BYTES else b""
     return b""
+
+
+def _is_mine(path: Path) -> bool:
+    """Whether nobody else can read or write the file."""
+    found = path.lstat()
+    mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077)
+    return mine and stat.S_ISREG(found.st_mode)
 
 
 def _make(path: Path) -> None:
@@ -49,8 +57,11 @@ def _make(path: Path) -> None:
     beside = path.with_name(f".key.{os.getpid()}.{threading.get_ident()}")
     handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        os.write(handle, secrets.token_bytes(BYTES))
-        os.close(handle)
+        try:
+            os.write(handle, secrets.token_bytes(BYTES))
+            os.fsync(handle)
+        finally:
+            os.close(handle)
         with contextlib.suppress(FileExistsError):
             os.link(beside, path)
     finally:

@@ -245,7 +245,7 @@ def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] =
 
 def _weights(files: Path, told: dict[str, str], classes: Iterable[type]) -> dict[str, Tensor]:
     state_dict, model = (files / checkpoint.FILES[kind] for kind in checkpoint.MODELS)
-    if state_dict.exists():
+    if state_dict.name in told or state_dict.exists():
         return checkpoint.load_state_dict(state_dict, told.get(state_dict.name))
     return checkpoint.load_model(model, classes, told.get(model.name)).state_dict()
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import liveness, record_reading, spool
+from runner import liveness, record_reading, spool, uris
 from runner.errors import ConfigError
 from runner.journal import Journal
 
@@ -23,8 +23,12 @@ PROCESS, HEARTBEAT = "runner.process", "runner.heartbeat"
 BEAT = 30.0
 #: A process that cannot be seen from here is given up when it was silent for so many seconds.
 GRACE = 3600.0
+#: Seconds between two looks of a process at whether its run was given up all the same.
+LOOK = 300.0
 #: Seconds by which another machine's clock may be ahead of this one's.
 AHEAD = 86400.0
+#: The last time that can be written as a date: the end of the year 9999.
+LATEST = 253402300799.0
 
 
 def tags() -> dict[str, str]:
@@ -38,6 +42,13 @@ def reconcile(client: "MlflowClient") -> list[str]:
     running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000) if experiments else []
     dead = [run.info.run_id for run in running if _why(run)]
     return [run_id for run_id in dead if not waits(client, run_id) and _end(client, run_id)]
+
+
+def revive(client: "MlflowClient", run_id: str) -> None:
+    """Let a run of this process be RUNNING again, if another machine, whose clock is ahead, has set it to KILLED."""
+    run = client.get_run(run_id)
+    if run.info.status == "KILLED" and owner(run) == liveness.process():
+        client.update_run(run_id, status="RUNNING")
 
 
 def waits(client: "MlflowClient", run_id: str) -> bool:
@@ -74,10 +85,16 @@ def owner(run: "Run") -> dict[str, Any]:
     return found if words and type(pid) is int and 0 < pid < 2**31 else {}
 
 
-def changing() -> "BaseFileLock":
-    """Held while a run is given to a process, or taken from a dead one, so that nobody does both at once."""
+def changing(client: "MlflowClient") -> "BaseFileLock":
+    """Held while a run is given to a process, or taken from a dead one, so that nobody does both at once.
+
+    Of a local store it is beside it: another process may have other temporary files.
+    """
     from filelock import FileLock
 
+    path = uris.sqlite_path(str(client.tracking_uri))
+    if path is not None:
+        return FileLock(f"{path}.lock")
     user = os.getuid() if hasattr(os, "getuid") else ""
     return FileLock(Path(tempfile.gettempdir()) / f"runner-{user}.lock")
 
@@ -85,13 +102,13 @@ def changing() -> "BaseFileLock":
 def _end(client: "MlflowClient", run_id: str) -> bool:
     from mlflow.exceptions import MlflowException
 
-    with changing():
+    with changing(client):
         try:
             run = client.get_run(run_id)  # it may have been resumed, reconciled or deleted meanwhile
             why = _why(run)
             if why:
                 client.set_tag(run_id, "runner.status_reason", why)
-                client.set_terminated(run_id, "KILLED", int(_heard(run) * 1000))
+                client.set_terminated(run_id, "KILLED", int(max(_heard(run), _began(run)) * 1000))
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"):
                 raise  # the store does not answer; one run that it will not change is no reason to leave the others
@@ -119,11 +136,15 @@ def _why(run: "Run") -> str:
 
 def _heard(run: "Run") -> float:
     """When its process was last heard of, in seconds since 1970; a heartbeat from the future is none."""
-    times = (
-        record_reading.number(run.data.tags.get(HEARTBEAT), 0.0),
-        record_reading.number(run.info.start_time, 0.0) / 1000,
-    )
-    return max((one for one in times if 0 <= one <= time.time() + AHEAD), default=0.0)
+    now, began = time.time(), _began(run)
+    if began > now + AHEAD:  # one of two clocks is wrong, and by that nobody is silent
+        return now
+    beat = record_reading.number(run.data.tags.get(HEARTBEAT), 0.0)
+    return max(beat if beat <= now + AHEAD else 0.0, began)
+
+
+def _began(run: "Run") -> float:
+    return min(max(record_reading.number(run.info.start_time, 0.0) / 1000, 0.0), LATEST)
 
 
 def _at(seconds: float) -> str:

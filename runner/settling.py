@@ -1,10 +1,11 @@
 """A spool that its process has left behind is delivered."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import leftover, reconcile, secrets, spool, spool_check, stores
+from runner import leftover, liveness, reconcile, secrets, spool, spool_check, stores
 from runner.delivery import Delivery
 from runner.lookup import ConfigError
 
@@ -28,13 +29,17 @@ def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), co
     itself gets nothing.
     """
     try:
-        spool_check.check(folder)
-        taken = spool.take(folder)
+        spool_check.check_kinds(folder)
+        held = spool.lock(folder)
+    except FileNotFoundError:
+        return Settled(folder.name, False, "another process has just delivered it")
     except (ConfigError, OSError) as error:
         return Settled(folder.name, True, stores.why(error))
-    if taken is None:
-        return Settled(folder.name, True, "its process is still at it")
+    if held is None:
+        return Settled(folder.name, True, _holder(folder))
     try:
+        spool_check.check(folder)  # while nobody else writes there
+        taken = spool.opened(folder, held)
         said, lost = "nothing was in it", list[str]()
         if _header(taken):
             said, lost = _deliver(taken, _store(taken, moved, [*named], configured))
@@ -45,7 +50,15 @@ def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), co
     except Exception as error:  # of any kind: each store's library has its own
         return Settled(folder.name, True, stores.why(error))
     finally:
-        taken.release()
+        held.release()
+
+
+def _holder(folder: Path) -> str:
+    """Who holds a spool's lock, in words: its own process, or another that delivers what that has left."""
+    with contextlib.suppress(ConfigError, OSError, KeyError):
+        if liveness.is_gone(spool_check.header(folder)["process"]):
+            return "another process is delivering it; wait for its end, then try again"
+    return "its process is still at it"
 
 
 def forget(uri: str, run: str) -> str:
@@ -57,10 +70,16 @@ def forget(uri: str, run: str) -> str:
     if len(folders) != 1 or not run:
         there = ", ".join(folder.name[:12] for folder in folders or spool.found(uri)) or "none"
         raise ConfigError("forget", f"{run!r} is not the id of one run that is yet to be delivered; there are {there}")
-    spool_check.check(folders[0])
-    taken = spool.take(folders[0])
-    if taken is None:
-        raise ConfigError("forget", f"the process of run {folders[0].name} is still at it; wait for its end")
+    spool_check.check_kinds(folders[0])
+    held = spool.lock(folders[0])
+    if held is None:
+        raise ConfigError("forget", f"run {folders[0].name}: {_holder(folders[0])}")
+    try:
+        spool_check.check(folders[0])
+        taken = spool.opened(folders[0], held)
+    except BaseException:
+        held.release()
+        raise
     entries = [entry for entry, _ in taken.undelivered()]
     points = sum(len(entry.get("points", ())) for entry in entries)
     checkpoints = ", ".join(entry["to"] for entry in entries if "sha256" in entry)

@@ -1,10 +1,13 @@
 """What a run has yet to tell its tracking store: an append-only file that outlives the process."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
+import tempfile
 import threading
+import time
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -25,6 +28,8 @@ from runner.journal import Journal, replace
 HEADER = "header.json"
 #: Beyond so many bytes a file of which everything was delivered is begun anew.
 LARGE = 16_000_000
+#: Seconds in which a `runner sync` that has found a run's new spool leaves it again.
+MOMENT = 10.0
 
 
 class Undelivered(Exception):
@@ -226,8 +231,18 @@ class Spool:
         self.lock.release()
 
     def remove(self) -> None:
-        """Everything was delivered."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Everything was delivered.
+
+        The lock goes last: before that nobody else can have the folder, and whoever is killed meanwhile leaves a spool
+        that can be removed by the next `runner sync`.
+        """
+        for journal in (self.log, self.refused):
+            journal.path.unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "files", ignore_errors=True)
+        for name in ("delivered", HEADER, "lock"):
+            (self.folder / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of another process by now, or with a file that is not ours
+            self.folder.rmdir()
         self.release()
 
     def inside(self, entry: Entry) -> Path:
@@ -237,31 +252,52 @@ class Spool:
 
 def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
     """The spool of a run that begins."""
-    spool = take(place(uri) / run_id)
-    assert spool is not None, "nobody else knows this run yet"
+    spool = _taken(place(uri) / run_id)
     # A local store is named by its file alone, so that the folder with both of them can be moved. A password is not
     # written down; `runner sync` takes it from where it was taken from now.
     path = uris.sqlite_path(uri)
     shown = secrets.masked_uri(uri) if path is None else f"sqlite:///{path.name}"
-    spool.header = {"uri": shown, "process": process, "mark": marks.mark(run_id, shown, process)}
-    replace(spool.folder / HEADER, json.dumps(spool.header))
+    spool.header = {"uri": shown, "process": process, "temporary": tempfile.gettempdir()}
+    spool.header["mark"] = marks.mark(*_marked(run_id, spool.header))
+    replace(spool.folder / HEADER, json.dumps(spool.header), lasting=True)  # without it nobody can use the rest
+    return spool
+
+
+def _taken(folder: Path) -> Spool:
+    """The spool of a run that is this process's. A `runner sync` that has come upon it leaves it in a moment."""
+    until = time.monotonic() + MOMENT
+    while (spool := take(folder)) is None:
+        if time.monotonic() > until:
+            raise OSError(errno.EBUSY, "another process is at it", str(folder))
+        time.sleep(0.02)
     return spool
 
 
 def take(folder: Path) -> Spool | None:
     """Open a spool and lock it; None if a process is at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    held = lock(folder)
+    return None if held is None else opened(folder, held)
+
+
+def lock(folder: Path) -> Any:
+    """The lock of a spool, held; None if another process holds it."""
     from filelock import FileLock, Timeout
 
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / "lock", thread_local=False)
+    found = FileLock(folder / "lock", thread_local=False)
     try:
-        lock.acquire(blocking=False)
+        found.acquire(blocking=False)
     except Timeout:
         return None
+    return found
+
+
+def opened(folder: Path, held: Any) -> Spool:
+    """The spool whose lock is held; it is released if the spool cannot be opened."""
     try:
-        return Spool(folder, _header(folder), lock, _from_here(folder))
+        return Spool(folder, _header(folder), held, _from_here(folder))
     except BaseException:
-        lock.release()
+        held.release()
         raise
 
 
@@ -273,8 +309,20 @@ def _from_here(folder: Path) -> Path | None:
 
 def is_ours(spool: Spool) -> bool:
     """Whether a process of this user's has written the header, and for this run."""
-    header = spool.header
-    return marks.is_ours(header.get("mark"), spool.run_id, header.get("uri"), header.get("process"))
+    return is_own(spool.run_id, spool.header)
+
+
+def is_own(run_id: str, header: dict[str, Any]) -> bool:
+    """The same of a header that was read by itself."""
+    return marks.is_ours(header.get("mark"), *_marked(run_id, header))
+
+
+def _marked(run_id: str, header: dict[str, Any]) -> list[Any]:
+    """What the mark is of. Former versions have no temporary folder in it."""
+    return [
+        run_id,
+        *(header.get(key) for key in ("uri", "process", "temporary") if key != "temporary" or key in header),
+    ]
 
 
 def sync(spool: Spool) -> str:

@@ -8,12 +8,13 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import stat
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from runner import record_reading
+from runner import record_reading, spool
 from runner.errors import ConfigError
 
 #: Bytes of one entry, and of the header.
@@ -43,18 +44,26 @@ _TEMPORARY = re.compile(r"runner-[a-z0-9_]{8}")
 
 def check(folder: Path) -> None:
     """Raise ConfigError for a spool that names what is not its own, or that cannot be read."""
+    check_kinds(folder)
+    places = [Path(tempfile.gettempdir())]
+    if (folder / "header.json").exists():
+        found = header(folder)
+        if spool.is_own(folder.name, found) and "temporary" in found:  # TMPDIR may be another one by now
+            places.append(Path(found["temporary"]))
+    for log in folder.glob("*.jsonl"):
+        _check_log(log, places)
+    _check_delivered(folder / "delivered")
+    if (folder / "files").is_dir():
+        _check_tree(folder / "files")
+
+
+def check_kinds(folder: Path) -> None:
+    """Raise ConfigError for a spool that has links or pipes, FileNotFoundError where there is none any more."""
     record_reading.run_id(folder.name, "the name of a spool's folder")
     for part in (folder.parents[1], folder.parent, folder):
         _check_kind(part, folder=True)
     for path in sorted(folder.iterdir()):
         _check_kind(path, folder=path.name == "files" or path.is_dir())
-    if (folder / "header.json").exists():
-        header(folder)
-    for log in folder.glob("*.jsonl"):
-        _check_log(log)
-    _check_delivered(folder / "delivered")
-    if (folder / "files").is_dir():
-        _check_tree(folder / "files")
 
 
 def header(folder: Path) -> dict[str, Any]:
@@ -67,10 +76,11 @@ def header(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = record_reading.decoded(text.decode("utf-8", "replace"), dict[str, Any], name)
     record_reading.checked(found.get("uri"), str, f"uri in {name}")
     record_reading.checked(found.get("process"), dict[str, Any], f"process in {name}")
+    record_reading.checked(found.get("temporary", ""), str, f"temporary in {name}")
     return found
 
 
-def _check_log(log: Path) -> None:
+def _check_log(log: Path, places: list[Path]) -> None:
     """Every whole line; half a line at the end is of a process that was killed."""
     with log.open("rb") as file:
         number = 0
@@ -82,10 +92,10 @@ def _check_log(log: Path) -> None:
                     raise ConfigError("", f"{name} has more than {ENTRY:,} bytes; the spool is damaged")
                 return
             entry = record_reading.decoded(line.decode("utf-8", "replace"), dict[str, Any], name)
-            _check_entry(entry, log.parent, name)
+            _check_entry(entry, log.parent, name, places)
 
 
-def _check_entry(entry: dict[str, Any], spool: Path, name: str) -> None:
+def _check_entry(entry: dict[str, Any], folder: Path, name: str, places: list[Path]) -> None:
     for key, hint in _KINDS.items():
         if key in entry:
             record_reading.checked(entry[key], hint, f"{key} in {name}")
@@ -96,7 +106,7 @@ def _check_entry(entry: dict[str, Any], spool: Path, name: str) -> None:
     if "end" in entry and (entry["end"] not in STATES or "reason" not in entry or "at" not in entry):
         raise ConfigError("", f"{name} ends the run as {record_reading.cut(str(entry['end']))!r}; the spool is damaged")
     if "files" in entry:
-        _check_source(entry, spool, name)
+        _check_source(entry, folder, name, places)
 
 
 def _check_points(points: list[Any], name: str) -> None:
@@ -107,39 +117,49 @@ def _check_points(points: list[Any], name: str) -> None:
             raise ConfigError("", f"{name} has a point that is none; the spool is damaged")
 
 
-def _check_source(entry: dict[str, Any], spool: Path, name: str) -> None:
+def _check_source(entry: dict[str, Any], folder: Path, name: str, places: list[Path]) -> None:
     """Files that are not in the spool have to be where a process of this user's has left them."""
     needed = {"from", "to", "move", "tags"} | ({"name", "step", "keep"} if "sha256" in entry else set())
     if entry["files"] < 0 or not needed <= entry.keys() or entry.get("name") not in (None, "last", "best", "model"):
         raise ConfigError("", f"{name} names no files; the spool is damaged")
     source = Path(entry["from"])
-    if ".." not in source.parts and (not source.exists() or _is_ours(source)):
+    if ".." not in source.parts and (not source.exists() or any(_is_ours(source, place) for place in places)):
         return
-    if entry["move"] or not (spool / "files" / str(entry["files"])).is_dir():  # what is moved is removed there
+    if entry["move"] or not (folder / "files" / str(entry["files"])).is_dir():  # what is moved is removed there
         raise ConfigError(
             "",
             f"{name} names files outside of the spool, in {record_reading.cut(entry['from'], 200)!r}, which no run of"
-            f" yours has made there; nothing is sent; to give the run up, delete {spool}",
+            f" yours has made there; nothing is sent; {_remedy(source, places[0])}to give the run up, delete {folder}",
         )
 
 
-def _is_ours(path: Path) -> bool:
+def _remedy(source: Path, place: Path) -> str:
+    """What to type for files that a run with another temporary folder may have left; "" if they cannot be of one."""
+    for part in source.parents:
+        if _TEMPORARY.fullmatch(part.name) and _is_ours(source, part.parent):
+            there = shlex.quote(str(part.parent))
+            return (
+                f"they are expected in {place}; if your run had its temporary files there: TMPDIR={there} runner sync; "
+            )
+    return ""
+
+
+def _is_ours(path: Path, temporary: Path) -> bool:
     """Whether a path is in a temporary folder that only this user's processes can have made, and no link leads out."""
-    temporary = Path(tempfile.gettempdir())
     if not path.is_absolute() or ".." in path.parts or not path.is_relative_to(temporary):
         return False
     parts = path.relative_to(temporary).parts
     if not parts or _TEMPORARY.fullmatch(parts[0]) is None:
         return False
-    state = (temporary / parts[0]).lstat()
-    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o077):
-        return False
     try:
+        state = (temporary / parts[0]).lstat()
+        if hasattr(os, "getuid") and (state.st_uid != os.getuid() or stat.S_IMODE(state.st_mode) & 0o077):
+            return False
         steps = [temporary.joinpath(*parts[: i + 1]) for i in range(len(parts))]
         for step in steps:
             _check_kind(step, folder=True)
         _check_tree(path)
-    except ConfigError:
+    except (ConfigError, OSError):
         return False
     return True
 

@@ -53,10 +53,17 @@ def open_store(uri: str) -> "MlflowClient":
         raise ConfigError("tracking.uri", f"{shown!r} cannot be opened: {secrets.masked(why(error))}") from error
 
 
-def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, patience: Patience) -> None:
+def put(
+    client: "MlflowClient",
+    run_id: str,
+    folder: Path,
+    place: str | None,
+    patience: Patience,
+    lasting: bool = False,
+) -> None:
     """The files of `folder` as artifacts in `place`. On a local disk each is whole, or as it was before.
 
-    Those of a place of their own, as checkpoints have it, outlive a loss of power.
+    lasting: they outlive a loss of power, as those of a place of their own do, which checkpoints have.
     Raises whatever the store's own library raises.
     """
     _demand(client)
@@ -74,7 +81,7 @@ def put(client: "MlflowClient", run_id: str, folder: Path, place: str | None, pa
     for path in files:
         target = here / path.relative_to(folder)
         target.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(target, path.read_bytes(), lasting=False)
+        durable.write(target, path.read_bytes(), lasting)
 
 
 def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None], patience: Patience) -> bool:
@@ -246,7 +253,9 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
             names.get(run.info.experiment_id, ""),
             record_reading.line(run.info.status),
             started := record_reading.number(run.info.start_time, 0.0) / 1000,
-            None if run.info.end_time is None else record_reading.number(run.info.end_time, 0.0) / 1000 - started,
+            None
+            if run.info.end_time is None
+            else max(0.0, record_reading.number(run.info.end_time, 0.0) / 1000 - started),
             dict(run.data.metrics),
         )
         for run in found

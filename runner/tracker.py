@@ -42,7 +42,8 @@ class Tracker:
     def __init__(self, client: "MlflowClient", kept: Spool, asks: bool = False, keep: int = 2) -> None:
         self.client, self.run_id = client, kept.run_id
         self._noted: Noted = []
-        self._sent = self._beaten = time.monotonic()
+        self._sent = self._beaten = self._looked = time.monotonic()
+        self.began = time.time()  # the run, which does not end before, wherever a clock is set meanwhile
         self._queue: queue.SimpleQueue[Noted] = queue.SimpleQueue()
         self._spool, self._delivery = kept, Delivery(client, kept, asks)
         self._place = kept.folder
@@ -63,10 +64,7 @@ class Tracker:
     def begin(self, params: dict[str, str], files: Mapping[str, str | bytes]) -> None:
         """Tell what is known at the start, and go on in the background."""
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
-            for name, content in files.items():
-                path = Path(folder) / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content if isinstance(content, bytes) else content.encode())
+            write(Path(folder), files)
             cut = {key: value[:LONGEST_PARAM] for key, value in params.items()}
             self._spool.append([{"params": cut}, *self._on_their_way(entries.files(next(self._numbers), Path(folder)))])
             self._deliver()
@@ -77,6 +75,11 @@ class Tracker:
         if self._spool.log.error is not None and self._silent is not None:
             raise self._spool.log.error
         self._worker.start()
+
+    def give_up(self) -> None:
+        """Leave no trace on this disk of a run that could not begin."""
+        _open.discard(self)
+        self._spool.remove()
 
     def record(self, event: Event) -> None:
         # Points wait: the thread would take the interpreter away from the training every time it wakes up.
@@ -97,7 +100,7 @@ class Tracker:
 
         Raises Undelivered if the store does not have all of the record. The message tells where the rest is.
         """
-        self._noted.append((End(status, reason), time.time()))
+        self._noted.append((End(status, reason), max(time.time(), self.began)))
         self._hurries, self._closing = status == "KILLED", CLOSING if status != "KILLED" else 0.0
         if self._hurries:
             self.stop_when(lambda: True)
@@ -227,6 +230,8 @@ class Tracker:
             self._due, self._wait = time.monotonic() + self._wait, min(2 * self._wait, reconcile.BEAT)
             if durable.is_full(error):
                 durable.say_full(error)
+            elif self._spool.log.error is not None:
+                durable.say_failing(self._spool.log.error)
             self._take_in()
             return
         self._silent, self._wait, self._due = None, AGAIN, 0.0
@@ -258,8 +263,9 @@ class Tracker:
         silent, self._beaten = time.monotonic() - self._beaten, time.monotonic()
         with contextlib.suppress(Exception):  # the next one is as good, and what matters waits in the spool
             self.client.set_tag(self.run_id, reconcile.HEARTBEAT, str(int(time.time())))
-            if silent > reconcile.GRACE / 2:
-                self.client.update_run(self.run_id, status="RUNNING")
+            if silent > reconcile.GRACE / 2 or self._beaten - self._looked > reconcile.LOOK:
+                reconcile.revive(self.client, self.run_id)
+                self._looked = self._beaten
 
     def _entries(self, noted: Noted) -> Iterator[Entry]:
         """What is to be told; if one part cannot be, the others still are."""
@@ -292,3 +298,11 @@ class Tracker:
     def _on_their_way(self, entry: Entry) -> list[Entry]:
         self._files.append(entry)
         return [entry]
+
+
+def write(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write files by their names, which may have folders in them."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())

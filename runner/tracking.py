@@ -11,7 +11,7 @@ from runner.events import Kept
 from runner.lookup import ConfigError
 from runner.settling import settle
 from runner.spool import Spool, Undelivered
-from runner.tracker import Tracker
+from runner.tracker import Tracker, write
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,13 +40,15 @@ def recording(
 
     client = stores.open_store(uri)
     new = run_id is None
-    kept = _create(client, uri, experiment, run_name, tags) if new else _continue(client, uri, str(run_id), tags)
+    kept, undo = _create(client, uri, experiment, run_name, tags) if new else _continue(client, uri, str(run_id), tags)
     tracker = Tracker(client, kept, run_id is not None, keep)
     if run_id is not None:
-        recorded = client.get_run(run_id).data
-        params = {key: value for key, value in params.items() if key not in recorded.params}
+        recorded = client.get_run(run_id)
+        params = {key: value for key, value in params.items() if key not in recorded.data.params}
+        tracker.began = max(tracker.began, record_reading.number(recorded.info.start_time, 0.0) / 1000)
+    there = _put_first(tracker, files, undo)
     try:
-        tracker.begin(params, files)
+        tracker.begin(params, {} if there else files)
         yield tracker
     except (Interrupted, KeyboardInterrupt) as stop:
         _close(tracker, "KILLED", str(stop) or "interrupted by SIGINT", stop)
@@ -85,7 +87,22 @@ def failed(
     return run_id
 
 
-def _create(client: "MlflowClient", uri: str, experiment: str, run_name: str | None, tags: dict[str, str]) -> Spool:
+def _put_first(tracker: Tracker, files: Mapping[str, str | bytes], undo: Callable[[], object]) -> bool:
+    """Put the first files, if the store takes them now. A run whose store takes none at all is undone."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+            write(Path(folder), files)
+            return bool(files) and elsewhere.put_first(tracker.client, tracker.run_id, Path(folder))
+    except ConfigError:
+        tracker.give_up()
+        with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
+            undo()
+        raise
+
+
+def _create(
+    client: "MlflowClient", uri: str, experiment: str, run_name: str | None, tags: dict[str, str]
+) -> tuple[Spool, Callable[[], object]]:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -115,7 +132,9 @@ def _check_answer(client: "MlflowClient", run: "Run") -> None:
         raise
 
 
-def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str]) -> Spool:
+def _continue(
+    client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str]
+) -> tuple[Spool, Callable[[], object]]:
     """Take the run over. What an earlier process has left in a spool here is delivered first."""
     from mlflow.exceptions import MlflowException
 
@@ -129,7 +148,7 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
             left = settle(folder, named=[uri])
             if left.left:
                 raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
-        with reconcile.changing():
+        with reconcile.changing(client):
             run = client.get_run(run_id)
             before = run.info
             _refuse_live(run)
@@ -142,10 +161,10 @@ def _continue(client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str
     return _spool(uri, run_id, lambda: client.set_terminated(run_id, before.status, before.end_time))
 
 
-def _spool(uri: str, run_id: str, undo: Callable[[], object]) -> Spool:
-    """The spool of a run that was just made or taken over; without one, that is undone."""
+def _spool(uri: str, run_id: str, undo: Callable[[], object]) -> tuple[Spool, Callable[[], object]]:
+    """The spool of a run that was just made or taken over, and what undoes that; without a spool, it is done."""
     try:
-        return spool.create(uri, run_id, liveness.process())
+        return spool.create(uri, run_id, liveness.process()), undo
     except OSError as error:
         with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
             undo()

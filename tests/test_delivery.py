@@ -143,7 +143,7 @@ def test_a_training_whose_server_stays_away_exits_with_1_and_sync_delivers(
     server: Server, proxy: Proxy, tmp_path: Path
 ):
     words = ["experiments=linear_regression", "plots=[]", "trainer.epochs=30"]
-    failing = Proxy(server, after=8)  # enough to make the run
+    failing = Proxy(server, after=14)  # enough to make the run and to put its first files
     done = command.runner(*words, f"tracking.uri={failing.uri}", cwd=tmp_path, code=1)
     failing.close()
     assert done.last.split()[2] == "FINISHED"

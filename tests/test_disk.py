@@ -240,8 +240,8 @@ class Place:
         kept = dict(re.findall(r"run (\w{32}) is (\w+), but the store does not know all of it", text))
         if status == "FINISHED" and done.code and not kept:
             false("FINISHED with exit code 1")
-        for moved in re.findall(r"to have them delivered: (mv .*)", text):
-            subprocess.run(moved.split(), check=True)
+        for remedy in re.findall(r"to have (?:it|them) delivered: (.*)", text):
+            subprocess.run(remedy, shell=True, check=True)
         synced = disk.runner("sync", cwd=place) if spools(place) else done
         now = {run.run_id: run.status for run in records(place)}
         undelivered = [run_id for run_id in kept if f"run {run_id}: delivered to" not in synced.out]

@@ -1,6 +1,7 @@
 """Pictures of a run: one file per plot, each with `draw(run) -> Figure` and `problem(data, model)`."""
 
 import importlib
+import logging
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from runner.data import Data, Source
+
+
+#: Of a home that cannot be written: it takes another folder then, and tells how it would be faster.
+for _name in ("matplotlib", "matplotlib.font_manager"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 class Subject(Protocol):

@@ -66,10 +66,12 @@ def elsewhere(job: Job, told: Told) -> Outcome:
     A job that has waited in a queue for longer than its sweep was conducted is not begun: a resumed sweep runs it.
     """
     from runner import reconcile, stores
+    from runner.elsewhere import take_for_granted
 
     client = stores.open_store(told.uri)
     reconcile.reconcile(client)
     parent = client.get_run(told.parent)
+    take_for_granted(parent)
     if parent.info.status != "RUNNING" or parent.data.tags.get(reconcile.PROCESS) != told.process:
         return Outcome(job.number, job.run_id, "KILLED", reason=f"sweep {told.parent} does not go on in {told.process}")
     before = rows.child(client, told.parent, job.number)

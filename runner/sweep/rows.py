@@ -83,7 +83,7 @@ def _from_store(row: Row, run: "Run", metric: str) -> None:
     row.value = metrics.get(metric) if math.isnan(best) else best
     row.pruned = int(record_reading.number(tags[PRUNED], 0.0)) if PRUNED in tags else None
     began, ended = (record_reading.number(at, 0.0) for at in (run.info.start_time, run.info.end_time))
-    row.seconds = ((ended or time.time() * 1000) - began) / 1000
+    row.seconds = max(0.0, (ended or time.time() * 1000) - began) / 1000  # a clock may be set back
     row.reason = record_reading.line(tags.get(REASON)) if row.status in ("FAILED", "KILLED") else ""
 
 
