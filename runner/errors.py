@@ -97,11 +97,6 @@ def told(error: BaseException) -> str:
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
-def shown(text: str) -> str:
-    """A message without what would steer a terminal: it may quote a stranger's file."""
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
-
-
 #: Characters of a wrong name, and right names, beyond which looking for the nearest takes seconds.
 LONG, MANY = 200, 10_000
 

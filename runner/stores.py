@@ -6,13 +6,12 @@ import logging
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from runner import artifacts, durable, filenames, moved, record_reading, secrets, transfer, uris
+from runner import artifacts, durable, filenames, moved, record_reading, secrets, terminal, transfer, uris
 from runner.errors import ConfigError
 from runner.errors import first_line as first_line
 from runner.transfer import Patience
@@ -154,7 +153,7 @@ def _open_sqlite(path: Path) -> "MlflowClient":
     _stores[path] = _Store(path.stat().st_ino, client, folder, before)
     if message:
         artifacts.forget()
-        print(secrets.masked(message), file=sys.stderr)
+        terminal.say(message)
     return client
 
 

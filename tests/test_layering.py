@@ -56,9 +56,9 @@ FLOORS = [
     ["words", "keys", "limit", "outputs", "pruners", "record_reading", "recorded_settings"],
     ["randomness", "lookup", "ranges", "typed", "conventions"],
     ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "permission", "resolvers", "expansion"],
-    ["secrets", "in_place"],
+    ["in_place"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness", "moved", "pipes", "cores", "filenames", "marks"],
+    ["durable", "liveness", "moved", "pipes", "cores", "filenames", "marks", "terminal", "secrets"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -132,6 +132,7 @@ LIGHT = [
     "sweep/job",
     "origins",
     "secrets",
+    "terminal",
     "limits",
     "errors",
     "keys",

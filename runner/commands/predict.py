@@ -1,12 +1,12 @@
 """The outputs of a recorded run's model for a table, an array or a folder of images."""
 
 import csv
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import outputs, words
+from runner import outputs, terminal, words
+from runner.errors import told
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +45,7 @@ def with_run(
     try:
         model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw), code=code)
     except CheckpointError as error:
-        print(error, file=sys.stderr)
+        terminal.say(told(error))
         return 1
     found = _through(model, given.batches)
     with outputs.whole(place) as beside:
@@ -94,8 +94,8 @@ def _write_table(
 
 
 def _show(given: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
-    print(f"{output}: {shape}, the outputs of {model} for {len(given.names):,} examples")
+    terminal.put(f"{output}: {shape}, the outputs of {model} for {len(given.names):,} examples")
     if given.said:
-        print(given.said)
+        terminal.put(given.said)
     if classes:
-        print(f"classes: {', '.join(classes)}")
+        terminal.put(f"classes: {', '.join(classes)}")

@@ -1,11 +1,10 @@
 """Continue an interrupted run in its own record, exactly as if it had never stopped."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runner import secrets
+from runner import secrets, terminal
 from runner.context import Context
 from runner.lookup import ConfigError
 from runner.settings import Settings
@@ -48,10 +47,11 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
             _check_record(recall.last_step(uri, run_id), entry, drift.steers(found))
             drift.apply(made, found, old_steps)
             if status == "FINISHED" and made.state.step >= made.steps:
-                print(f"run {run_id} is FINISHED after {made.epoch} epochs; trainer.epochs=N continues it up to N")
+                done = f"run {run_id} is FINISHED after {made.epoch} epochs"
+                terminal.put(f"{done}; trainer.epochs=N continues it up to N")
                 return 0
             signals.check()
-            print(f"run {run_id} continues after step {entry.step} of {made.steps}")
+            terminal.put(f"run {run_id} continues after step {entry.step} of {made.steps}")
             text = recorded_settings.write(secrets.without(dataclasses.asdict(settings)))
             context = Context(experiment, text, [secrets.word(f"{key}={new}") for key, (_, new) in found.items()])
             drifted = _drifted(found, entry.step)
@@ -59,7 +59,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
                 drifted["threads"] = str(made.threads)
             record(made, context, screen.console(), signals, run_id, drifted)
         except CheckpointError as error:
-            print(secrets.masked(told(error)), file=sys.stderr)
+            terminal.say(told(error))
             return 1
         finally:
             made.close()
@@ -94,7 +94,7 @@ def _restored(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:
 
     entry, weights, training, wrong = recall.state(uri, run_id, stack.classes(made.stack))
     for problem in wrong:
-        print(f"{problem}; falling back to the checkpoint of step {entry.step}", file=sys.stderr)
+        terminal.say(f"{problem}; falling back to the checkpoint of step {entry.step}")
     exact.restore(made, weights, training)
     made.written = {"last": entry.step}
     for kept in recall.kept(uri, run_id, "best"):

@@ -1,13 +1,12 @@
 """One job of a sweep, from its frozen configuration to its outcome; in this process or in another."""
 
 import math
-import sys
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import recorded_settings, secrets, spool
+from runner import recorded_settings, secrets, spool, terminal
 from runner.context import Context
 from runner.errors import ConfigError, first_line, sentence
 from runner.settings import Settings, made
@@ -139,10 +138,10 @@ def failed(
     reason = secrets.masked(f"{type(error).__name__}: {first_line(error)}")
     if isinstance(error, Undelivered):
         status, reason = error.status, secrets.masked(str(error).splitlines()[0])
-        print(f"job {job.number} ({job.name}): {secrets.masked(str(error))}", file=sys.stderr)
+        terminal.say(f"job {job.number} ({job.name}): {error}")
     else:
         status = "FAILED"
-        print(secrets.masked(_in_words(job, error)), end="", file=sys.stderr)
+        terminal.say(_in_words(job, error))
     if not run_id:
         goal = (settings.tracking.uri, settings.tracking.experiment or told.study, context.title, context.tags)
         run_id = tracking.failed(*goal, {"config.yaml": context.yaml}, error)
@@ -157,7 +156,7 @@ def _in_words(job: Job, error: Exception) -> str:
     """What a user wrote is said in a line, everything else with its traceback."""
     short = str(error) if isinstance(error, ConfigError) else sentence(error)
     if short is not None:
-        return f"job {job.number} ({job.name}): {short}\n"
+        return f"job {job.number} ({job.name}): {short}"
     return "".join(traceback.format_exception(error))
 
 
