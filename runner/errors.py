@@ -6,14 +6,14 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 
-from runner import durable
+from runner import durable, terminal
 
 
 class ConfigError(ValueError):
     """Something a user wrote is wrong. `key` is the key as one would type it."""
 
     def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}" if key else problem)
+        super().__init__(terminal.shown(f"{key}: {problem}" if key else problem))
         self.key = key
 
 
@@ -31,6 +31,9 @@ class ConfigErrors(ConfigError):
 
 class Failure(RuntimeError):
     """The work failed of something that one sentence tells: exit code 1, and no traceback."""
+
+    def __str__(self) -> str:
+        return terminal.shown(super().__str__())
 
 
 class Unreachable(Failure):

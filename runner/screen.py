@@ -78,7 +78,7 @@ class Lines:
             left = (self.steps - event.step) / rate if rate else 0.0
             line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
             # Not by the console: it lays out every line anew, which takes longer than a small model's step.
-            self.console.file.write(f"{terminal.shown(line)}  {rate:.0f} steps/s  {left:.0f} s left\n")
+            self.console.file.write(f"{line}  {rate:.0f} steps/s  {left:.0f} s left\n")
             if (now := time.monotonic()) - self._flushed > self.PERIOD:
                 self._flushed = now
                 self.console.file.flush()
@@ -151,7 +151,7 @@ def watching(console: Console, epochs: int, steps: int, done: int = 0) -> Bar | 
 
 def figures(metrics: dict[str, float]) -> str:
     """`valid/loss=0.0123  lr=0.1`, without the epoch."""
-    return "  ".join(f"{name}={value:.4g}" for name, value in metrics.items() if name != "epoch")
+    return "  ".join(f"{terminal.line(name)}={value:.4g}" for name, value in metrics.items() if name != "epoch")
 
 
 def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:

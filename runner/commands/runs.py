@@ -55,7 +55,7 @@ def table(rows: "list[Row]", width: int) -> "Table":
 def _cells(row: "Row") -> dict[str, str]:
     from runner import screen, secrets
 
-    last = {terminal.line(k): v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
+    last = {k: v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
     return {
         "run": terminal.line(row.run_id)[:8],
         "name": terminal.line(secrets.masked(row.name)),
