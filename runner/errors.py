@@ -95,6 +95,11 @@ def first_line(error: BaseException) -> str:
     return f"{server[1]} does not answer" + (f": {why[0].rpartition('] ')[2]}" if why else "")
 
 
+def brief(error: BaseException) -> str:
+    """Return the first line of the message; of an error without words, the name of its class."""
+    return first_line(error) or type(error).__name__
+
+
 def told(error: BaseException) -> str:
     """The message and the notes below it."""
     return "\n".join([str(error), *getattr(error, "__notes__", [])])

@@ -137,7 +137,7 @@ def failed(
 
     reason = secrets.masked(f"{type(error).__name__}: {first_line(error)}")
     if isinstance(error, Undelivered):
-        status, reason = error.status, secrets.masked(str(error).splitlines()[0])
+        status, reason = error.status, secrets.masked(first_line(error))
         terminal.say(f"job {job.number} ({job.name}): {error}")
     else:
         status = "FAILED"
