@@ -20,14 +20,14 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
 
     code: recorded or current where files of one's own have changed; "" refuses to go on then.
     """
-    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, screen
+    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, screen, tracking
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.errors import told
     from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
-    deliver(uri, run_id)
+    tracking.deliver(uri, run_id)
     status, experiment = recall.status(uri, run_id)
     if status == "RUNNING":
         raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
@@ -64,16 +64,6 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
         finally:
             made.close()
     return 0
-
-
-def deliver(uri: str, run_id: str) -> None:
-    """Tell the store what an earlier process could not: there may be a checkpoint in it."""
-    from runner import spool
-    from runner.settling import settle
-
-    folder = spool.place(uri) / run_id
-    if folder.exists() and (settled := settle(folder, named=[uri])).left:
-        raise ConfigError("", f"run {run_id} cannot be continued: {settled.said}; try: runner sync")
 
 
 def restored(made: "Run", uri: str, run_id: str) -> None:

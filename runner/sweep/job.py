@@ -96,13 +96,13 @@ def configured(job: Job, told: Told) -> tuple[Settings, Context]:
 
 def begin(job: Job, settings: Settings, told: Told) -> "Run":
     """Everything checked and built; of a job that was interrupted, as far on as its newest checkpoint."""
-    from runner import randomness, recall
+    from runner import randomness, recall, tracking
     from runner.commands import resume
     from runner.prepare import prepare
 
     threads = None
     if job.run_id:
-        resume.deliver(told.uri, job.run_id)
+        tracking.deliver(told.uri, job.run_id)
         threads = randomness.recorded(settings.trainer, recall.facts(told.uri, job.run_id)[1])
     made = prepare(settings, told.study, threads)
     if job.run_id:
