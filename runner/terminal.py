@@ -59,9 +59,16 @@ def guard() -> None:
         if hasattr(stream, "reconfigure"):  # a text that the terminal's encoding lacks is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     sys.excepthook = lambda kind, error, trace: say_error(error)
-    threading.excepthook = lambda failed: None if failed.exc_value is None else say_error(failed.exc_value)
+    threading.excepthook = lambda failed: _say_failed(failed, f"in thread {failed.thread and failed.thread.name}")
+    sys.unraisablehook = lambda failed: _say_failed(failed, f"ignored in {failed.object!r}")
     _guard_warnings()
     _guard_logs()
+
+
+def _say_failed(failed: Any, where: str) -> None:
+    """Print an error that ends nothing but a thread, or not even that."""
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        say(f"Exception {where}:\n{''.join(traceback.format_exception(failed.exc_value))}")
 
 
 def _guard_warnings() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow import MlflowClient
@@ -146,13 +147,14 @@ def guarded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     made, formatted = logging.getLogRecordFactory(), warnings.formatwarning
     monkeypatch.setattr("sys.excepthook", None)
     monkeypatch.setattr("threading.excepthook", None)
+    monkeypatch.setattr("sys.unraisablehook", None)
     terminal.guard()
     yield
     logging.setLogRecordFactory(made)
     warnings.formatwarning = formatted
 
 
-@pytest.mark.parametrize("way", ["log", "logged error", "warning", "thread"])
+@pytest.mark.parametrize("way", ["log", "logged error", "warning", "thread", "deleted"])
 def test_what_libraries_print_passes_through_the_same_place(
     way: str, guarded: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,9 +168,16 @@ def test_what_libraries_print_passes_through_the_same_place(
         text = warnings.formatwarning(message, UserWarning, "x.py", 1)
     elif way == "thread":
         thread = threading.Thread(target=fail)
-        monkeypatch.setattr(threading, "excepthook", threading.excepthook)
         thread.start()
         thread.join()
+        text = capsys.readouterr().err
+    elif way == "deleted":
+
+        class Deleted:
+            def __del__(self) -> None:
+                fail()
+
+        Deleted()
         text = capsys.readouterr().err
     else:
         made = logging.getLogRecordFactory()
@@ -252,9 +261,9 @@ import logging, sys, threading, warnings
 from torch import nn
 TEXT = {HOSTILE!r} + {SECRET!r}
 
-class Fails(nn.Module):
-    def forward(self, x):
-        return x
+class Deleted:
+    def __del__(self):
+        fail()
 
 def fail():
     raise RuntimeError(TEXT)
@@ -269,6 +278,7 @@ class Breaks(nn.MSELoss):
             thread = threading.Thread(target=fail)
             thread.start()
             thread.join()
+            Deleted()
             raise RuntimeError(TEXT)
         return super().forward(*given)
 """
@@ -287,7 +297,7 @@ def place(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (made / "mlflow.db").write_bytes(empty_store.read_bytes())
     (made / "experiments").mkdir()
     (made / "experiments/own.py").write_text(OWN)
-    text = json.dumps(HOSTILE)
+    text = yaml.safe_dump(HOSTILE, allow_unicode=True, width=1000).strip()
     (made / "experiments/keys.yaml").write_text(f"{text}: 1\ntrainer: {{{text}: 1, epochs: {text}}}\n")
     (made / "experiments/x.yaml").write_text(
         f"loss: {{name: experiments.own.Breaks}}\ntrainer: {{epochs: 100}}\ntracking: {{run_name: {text}}}\nplots: []\n"
@@ -314,6 +324,10 @@ def test_no_command_line_prints_what_steers_a_terminal(place: Path) -> None:
         "a run in a store": (["runs"], 0, "out"),
         "a sweep in a store": (["evaluate", newest[:8]], 2, ""),
         "a file and its columns": (["check", "experiments=table"], 0, "out"),
+        "a configuration": (["--cfg", "job", "experiments=x"], 0, "out"),
+        "an exception, a warning, a log, a thread, a deletion": (["experiments=x"], 1, "err"),
+        "a run whose name is shown": (["evaluate", "last"], 2, "err"),
+        "a plain table of it": (["runs"], 0, "out"),
     }
     wrong = {}
     for name, (words, code, whole) in cases.items():
@@ -322,5 +336,5 @@ def test_no_command_line_prints_what_steers_a_terminal(place: Path) -> None:
         if not is_harmless(out + err) or SECRET in out + err or (whole and MARKUP[:14] not in texts[whole]):
             wrong[name] = f"{out!r}\n{err!r}"
         if name.startswith("an exception"):
-            assert err.count(LEGAL) >= 4, err
+            assert err.count(LEGAL) >= 5, err
     assert wrong == {}
