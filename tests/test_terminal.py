@@ -194,6 +194,16 @@ def test_what_libraries_print_passes_through_the_same_place(
     assert is_harmless(text)
 
 
+def test_a_text_that_the_terminal_s_encoding_lacks_is_escaped(guarded: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="ascii"))
+    with pytest.raises(UnicodeEncodeError):
+        terminal.put("é 漢")
+    terminal.guard()
+    terminal.put("é 漢")
+    assert printed.getvalue() == b"\\xe9 \\u6f22\n"
+
+
 # --------------------------------------------------------------------------------------------------------- consoles
 
 

@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 from rich.text import Text
 
-from runner import terminal
+from runner import secrets, terminal
 from runner.sweep import words
 from runner.sweep.progress import Progress, done, left
 from runner.sweep.table import STATES, Row, Table
@@ -138,7 +138,7 @@ def ended(row: Row, total: int, metric: str) -> str:
     parts += [words.counted(row.epoch, "epoch")] if row.epoch else []
     parts += [f"pruned after epoch {row.pruned}"] if row.pruned is not None else []
     parts += [words.took(row.seconds)] if row.seconds is not None else []
-    return "  ".join(part for part in [*parts, terminal.line(row.reason)] if part)
+    return "  ".join(part for part in [*parts, terminal.line(secrets.masked(row.reason))] if part)
 
 
 def so_far(table: Table, seconds: float | None) -> str:

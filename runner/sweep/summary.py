@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from runner import terminal
+from runner import secrets, terminal
 from runner.sweep import words
 from runner.sweep.table import Row, Table
 
@@ -82,7 +82,7 @@ def _mark(row: Row) -> str:
 
 
 def _ill(row: Row) -> Text:
-    reason = terminal.line(row.reason) or "no reason was recorded"
+    reason = terminal.line(secrets.masked(row.reason)) or "no reason was recorded"
     return Text.assemble(
         (row.status, "red"), f"  job {row.number}  {terminal.line(row.name)}  {reason}", overflow="fold"
     )
