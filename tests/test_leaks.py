@@ -13,6 +13,7 @@ import pytest
 import runner as package
 from runner import cli, permission, stores
 from runner.commands import evaluate
+from tests import conftest
 
 SHORT = ["trainer.epochs=2", "plots=[]"]
 
@@ -79,3 +80,12 @@ def test_many_stores_in_one_process_hold_no_more_than_a_few(
     assert len(first.search_runs(["1"])) == 1, "what was closed is opened again"
     each = 6  # two connections with their logs, and what these share
     assert (held()[0] - before <= each * (stores.OPEN + 1)) == closing
+
+
+def test_what_a_test_leaves_where_the_tests_were_begun_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = conftest.nothing_left.__wrapped__()  # type: ignore[attr-defined]
+    monkeypatch.setattr(conftest, "BEGUN", tmp_path)
+    next(made)
+    (tmp_path / "mlruns").mkdir()
+    with pytest.raises(AssertionError, match="has made mlruns in"):
+        next(made)
