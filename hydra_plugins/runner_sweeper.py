@@ -43,7 +43,7 @@ class CheckedSweeper(BasicSweeper):
         self._task = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
-        from runner import limits, sweeps, task
+        from runner import limits, sweeps, task, terminal
         from runner.errors import ConfigError
 
         assert self.config is not None
@@ -52,7 +52,7 @@ class CheckedSweeper(BasicSweeper):
         _refuse_many_tasks(self.config.hydra.launcher)
         jobs = sweeps.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
         if len(jobs) >= MANY:
-            print(f"checking {len(jobs):,} jobs", flush=True)
+            terminal.put(f"checking {len(jobs):,} jobs")
         if self._task.name == "check":
             sweeps.check(jobs, self._compose, self._task.command.show)
         elif self._task.name == "train":

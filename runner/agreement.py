@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from runner.conventions import MORE_INPUTS, Convention, convention
 from runner.data import Data, Tensors
-from runner.lookup import ConfigError
+from runner.errors import ConfigError, brief
 from runner.push import push
 from runner.stack import Layer, Stack, stacks
 
@@ -46,7 +46,7 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
     try:
         value = push(loss.to("meta"), output, target)
     except Exception as error:
-        message = str(error).strip().split("\n")[0]
+        message = brief(error)
         if isinstance(error, TypeError) and "forward() missing" in message:
             raise ConfigError("loss.name", f"{name} {MORE_INPUTS}") from error
         raise ConfigError(

@@ -16,6 +16,7 @@ from runner import again, kept, lookup, ranges
 from runner import data as sources
 from runner._startup import spare_dynamo
 from runner.data import Data
+from runner.errors import first_line
 from runner.lookup import ConfigError, Kind
 from runner.loop import State
 from runner.settings import Component, Trainer
@@ -103,9 +104,8 @@ def brief_source(source: Any) -> Any:
 def _raised(name: str, source: Any, error: Exception) -> tuple[str, str]:
     """Where a source failed: the innermost line of its own file."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == source.__code__.co_filename]
-    message = str(error).strip().split("\n")[0]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    told = f"{type(error).__name__}: {message}{place}"
+    told = f"{type(error).__name__}: {first_line(error)}{place}"
     return "data", f"{name!r} failed with {told}; expected runner.data.Data from these arguments"
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import durable, host
-from runner.errors import Failure
+from runner.errors import Failure, brief
 
 FILES = {"state_dict": "state_dict.pt", "model": "model.pt", "training": "training.pt"}
 #: The files that hold a model, each of them alone.
@@ -150,7 +150,7 @@ def _reason(error: Exception) -> str:
         return f"it holds {named[1]}, which the model's configuration does not name"
     if isinstance(error, pickle.UnpicklingError):
         return "it holds something else than tensors, plain values and layers"
-    return str(error).strip().split("\n")[0]
+    return brief(error)
 
 
 #: Functions that torch's own modules keep beside tensors and numbers (nn.TransformerEncoderLayer its activation).

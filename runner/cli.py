@@ -6,9 +6,7 @@ import importlib
 import io
 import os
 import sys
-import traceback
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any, NoReturn
 
 import hydra
@@ -35,12 +33,13 @@ from runner import (
     recorded_settings,
     resolvers,
     secrets,
+    terminal,
     transfer,
     trials,
     typed_words,
     words,
 )
-from runner.errors import ConfigError, did_you_mean, sentence, shown, told
+from runner.errors import ConfigError, did_you_mean, sentence, told
 from runner.lookup import use_folder
 from runner.settings import Settings
 from runner.signals import Interrupted
@@ -57,9 +56,8 @@ def main() -> NoReturn:
     limit.begin()
     for folder in reversed(places.experiments()):
         use_folder(folder)
-    sys.excepthook = _fail
     pipes.outlive_readers()
-    secrets.mask_logs()
+    terminal.guard()
     try:
         ranks.refuse()
         sys.argv[1:] = guard.take_trust(sys.argv[1:])
@@ -79,7 +77,7 @@ def main() -> NoReturn:
     except Exception as error:
         if (message := sentence(error)) is None:
             raise
-        print(secrets.masked(message), file=sys.stderr)
+        terminal.say(message)
         sys.exit(1)
 
 
@@ -96,14 +94,14 @@ def _help() -> None:
     typed = sys.argv[1:]
     bare = words.bare(typed)
     if "--version" in typed:
-        print(helped.version())
+        terminal.put(helped.version())
         sys.exit(0)
     asked = bare[:1] == ["help"]
     if asked:
         typed.remove("help")
         bare, sys.argv[1:] = bare[1:], ["--help", *typed]
     if bare and bare[0] in commands.names() and (asked or {"-h", "--help"} & set(typed)):
-        print(helped.command(bare[0]))
+        terminal.put(*helped.command(bare[0]).split("\n"))
         sys.exit(0)
 
 
@@ -149,7 +147,7 @@ def _as_sweep(given: list[str]) -> list[str]:
         _stop(told(error))
     further = [word for word in further if not found or not word.startswith("code=")]
     if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
-        print(over)
+        terminal.put(over)
         sys.exit(0)
     found = recorded.without(found, further)
     return ["-m", *found, *further, f"tracking.uri={typed_words.written(uri)}"] if found else []
@@ -162,10 +160,10 @@ def _recorded(name: str, command: Any) -> int:
     except (ConfigError, OmegaConfBaseException, HydraException) as error:
         _stop(composed.explained(error, sys.argv[1:]))
     except Interrupted as stop:
-        print(secrets.masked(told(stop)), file=sys.stderr)
+        terminal.say(told(stop))
         return stop.exit_code
     except Undelivered as error:
-        print(secrets.masked(told(error)), file=sys.stderr)
+        terminal.say(told(error))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -196,13 +194,13 @@ def _guarded(name: str) -> int:
     try:
         guard.check_words(sys.argv[1:])
         guard.install()
-        with _masked(sys.argv[1:]):
+        with _printed(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
     except Interrupted as stop:
-        print(secrets.masked(told(stop)), file=sys.stderr)
+        terminal.say(told(stop))
         return stop.exit_code
     except Undelivered as error:
-        print(secrets.masked(str(error)), file=sys.stderr)
+        terminal.say(told(error))
         return 1
     except KeyboardInterrupt:
         return 130
@@ -216,8 +214,8 @@ def _guarded(name: str) -> int:
 
 
 @contextlib.contextmanager
-def _masked(words: list[str]) -> Iterator[None]:
-    """Around Hydra: what it prints of the configuration itself, as --help and --cfg ask it to, is without secrets."""
+def _printed(words: list[str]) -> Iterator[None]:
+    """Around Hydra: what it prints of the configuration itself, as --help and --cfg ask it to, is printed by us."""
     if not any(word.startswith(("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")) for word in words):
         yield
         return
@@ -226,7 +224,7 @@ def _masked(words: list[str]) -> Iterator[None]:
         with contextlib.redirect_stdout(printed):
             yield
     finally:
-        print(secrets.masked(printed.getvalue()), end="", flush=True)
+        terminal.put(*printed.getvalue().splitlines())
 
 
 def _all(error: Exception) -> str:
@@ -242,10 +240,5 @@ def _command(name: str) -> Any:
 
 
 def _stop(message: str) -> NoReturn:
-    print(shown(secrets.masked(message)), file=sys.stderr)
+    terminal.say(message)
     sys.exit(2)
-
-
-def _fail(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """What went wrong, without secrets."""
-    print(secrets.masked("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)

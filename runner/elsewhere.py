@@ -65,14 +65,15 @@ _usable: set[str] = set()
 
 
 def demand_packages(artifact_uri: str, tracking_uri: str) -> None:
-    """Raise ConfigError if artifacts cannot be sent to `artifact_uri` for want of a package. Nothing is sent."""
+    """Raise ConfigError if artifacts cannot be sent to `artifact_uri` for want of a package. Nothing is sent.
+
+    That there is a kind of store for it is what `artifacts.check` has seen to.
+    """
     from mlflow.store.artifact import artifact_repository_registry as registry
 
     scheme = artifact_uri.partition(":")[0]
     if artifact_uri.startswith("/") or scheme in ("file", "mlflow-artifacts") or scheme in _usable:
         return
-    if scheme not in registry.get_registered_artifact_repositories():
-        raise ConfigError("tracking.uri", f"it keeps artifacts in {scheme}:, for which no package is installed")
     try:
         with tempfile.TemporaryDirectory(prefix="runner-") as empty:
             registry.get_artifact_repository(artifact_uri, tracking_uri).log_artifacts(empty)

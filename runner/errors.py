@@ -6,14 +6,14 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator
 
-from runner import durable
+from runner import durable, terminal
 
 
 class ConfigError(ValueError):
     """Something a user wrote is wrong. `key` is the key as one would type it."""
 
     def __init__(self, key: str, problem: str) -> None:
-        super().__init__(f"{key}: {problem}" if key else problem)
+        super().__init__(terminal.shown(f"{key}: {problem}" if key else problem))
         self.key = key
 
 
@@ -31,6 +31,9 @@ class ConfigErrors(ConfigError):
 
 class Failure(RuntimeError):
     """The work failed of something that one sentence tells: exit code 1, and no traceback."""
+
+    def __str__(self) -> str:
+        return terminal.shown(super().__str__())
 
 
 class Unreachable(Failure):
@@ -94,14 +97,14 @@ def first_line(error: BaseException) -> str:
     return f"{server[1]} does not answer" + (f": {why[0].rpartition('] ')[2]}" if why else "")
 
 
+def brief(error: BaseException) -> str:
+    """Return the first line of the message; of an error without words, the name of its class."""
+    return first_line(error) or type(error).__name__
+
+
 def told(error: BaseException) -> str:
     """The message and the notes below it."""
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
-
-
-def shown(text: str) -> str:
-    """A message without what would steer a terminal: it may quote a stranger's file."""
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 #: Characters of a wrong name, and right names, beyond which looking for the nearest takes seconds.

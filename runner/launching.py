@@ -87,14 +87,14 @@ class Processes:
                 answer: JobReturn = future.result(self._timeout)
                 return answer
             except Exception as error:  # of a broken pool, or of an answer that cannot be sent
-                pools.pop().shutdown(wait=False, kill_workers=True)
+                self._end(pools.pop(), wait=False, kill_workers=True)
                 raise Lost(_why(error, self._timeout)) from error
 
         try:
             yield call
         finally:
             for pool in pools:
-                pool.shutdown(wait=True, kill_workers=self._over)
+                self._end(pool, wait=True, kill_workers=self._over)
 
     def kill(self) -> None:
         with self._lock:
@@ -102,11 +102,17 @@ class Processes:
             for pool in self._pools:
                 pool.shutdown(wait=True, kill_workers=True)  # who asks the store next must find nobody at work
 
+    def _end(self, pool: Any, **how: bool) -> None:
+        pool.shutdown(**how)
+        with self._lock:
+            self._pools.remove(pool)
+
     def _begun(self, pools: list[Any], words: tuple[Any, ...]) -> Any:
         if pools:
             with contextlib.suppress(Exception):  # killed while it had nothing to do: no job was in it
                 return pools[0].submit(*words)
-        pools[:] = [self._pool()]
+            self._end(pools.pop(), wait=False, kill_workers=True)
+        pools.append(self._pool())
         return pools[0].submit(*words)
 
     def _pool(self) -> Any:

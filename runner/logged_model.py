@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from runner import exports, ready
+from runner.errors import first_line
 from runner.events import Served
 from runner.served import CHECKPOINT
 
@@ -50,9 +51,8 @@ def log(tracker: "Tracker", run: "Run") -> None:
             _stay_on_cpu(place)
             _check(exports.Source(model, x, "", {}), place)
     except Exception as error:
-        reason = str(error).strip().split("\n")[0]
         raise exports.ExportError(
-            f"tracking.log_model: the model cannot be served: {type(error).__name__}: {reason};"
+            f"tracking.log_model: the model cannot be served: {type(error).__name__}: {first_line(error)};"
             " the run is complete but for that; tracking.log_model=false leaves it out"
         ) from error
     tracker.record(Served(run.best.step, place))

@@ -11,7 +11,7 @@ from typing import Any
 
 from runner import permission, signatures
 from runner.errors import ConfigError as ConfigError
-from runner.errors import Problems
+from runner.errors import Problems, brief
 from runner.errors import did_you_mean as did_you_mean
 from runner.signatures import parameters as parameters
 
@@ -230,6 +230,6 @@ def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
     try:
         return make(**arguments)
     except Exception as error:
-        message = str(error).strip().split("\n")[0]
+        message = brief(error)
         named = [argument for argument, words in SAID.items() if argument in arguments and words in message]
         raise ConfigError(f"{key}.{named[0]}" if named else key, message) from error

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from runner import host, lookup
 from runner.conventions import are_probabilities, on_scale, targets_of
 from runner.data import Data, Source, Tensors, evaluation_size, labels_of
-from runner.errors import ConfigError, Problems
+from runner.errors import ConfigError, Problems, brief
 from runner.lookup import Kind
 
 #: What the data can tell a metric.
@@ -83,7 +83,7 @@ def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, siz
     try:
         metric = found(**arguments)
     except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
-        raise ConfigError(key, f"{name} cannot be had for {data.task} data: {_first_line(error)}") from error
+        raise ConfigError(key, f"{name} cannot be had for {data.task} data: {brief(error)}") from error
     problem = _problem(metric, data, loss, output, size)
     if problem and "num_outputs" in lookup.parameters(found) and "num_outputs" not in arguments:
         many = functools.partial(found, **arguments, num_outputs=output[0].numel())
@@ -144,7 +144,7 @@ def _said(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tens
                 metric.update(*as_scores(scores, target, data, loss))
             values({"": metric})
     except Exception as error:
-        return _first_line(error)
+        return brief(error)
     finally:
         metric.reset()
     return next((str(w.message) for w in caught if re.match(MEANINGLESS, str(w.message))), "")
@@ -294,7 +294,3 @@ def _from_data(found: Any, data: Data, given: dict[str, Any], key: str, output: 
 
 def _named(found: Any, takes: dict[str, Any]) -> Any:
     return found.__new__ if "task" in takes else found
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -1,6 +1,5 @@
 """Presets of the working directory that have the name of one of ours, which is the one that is used."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from runner import places
+from runner import places, terminal
 from runner.errors import ConfigError
 
 _mentioned: set[Path] = set()
@@ -34,7 +33,7 @@ def check(choices: Mapping[str, Any], words: Sequence[str]) -> None:
             )
         if theirs not in _mentioned:
             _mentioned.add(theirs)
-            print(f"{shown} is not read: {group}={name} comes with runner; give the file another name", file=sys.stderr)
+            terminal.say(f"{shown} is not read: {group}={name} comes with runner; give the file another name")
 
 
 def _is_same(theirs: Path, ours: Path) -> bool:

@@ -1,7 +1,6 @@
 """Runs of the past: which one is meant, how it was configured, what it weighed."""
 
 import dataclasses
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from runner import checkpoint, durable, elsewhere, pieces, reconcile, record_reading, recorded_settings, secrets, stores
+from runner import (
+    checkpoint,
+    durable,
+    elsewhere,
+    pieces,
+    reconcile,
+    record_reading,
+    recorded_settings,
+    secrets,
+    stores,
+    terminal,
+)
 from runner.errors import ConfigError, Unreachable
 from runner.history import Points
 from runner.settings import Settings
@@ -64,7 +74,7 @@ def say_last(run: str, found: "Run") -> None:
     if run == "last":
         what = "sweep" if JOBS in found.data.tags else "run"
         name = record_reading.line(found.info.run_name)
-        print(f"last is {what} {found.info.run_id} ({name})", file=sys.stderr)
+        terminal.say(f"last is {what} {found.info.run_id} ({name})")
 
 
 def run(uri: str, run_id: str) -> "Run":
@@ -94,10 +104,8 @@ def _best(uri: str, run: str, sweep: "Run") -> str:
         raise ConfigError("", f"{name}, whose best job {best_id} was deleted; {remedy}")
     best = client.get_run(best_id)
     so_far = "" if status == "FINISHED" else f", which is {status}"
-    print(
-        f"{name}{so_far}; its best job {best.info.run_id} ({record_reading.line(best.info.run_name)}) is taken",
-        file=sys.stderr,
-    )
+    job = f"{best.info.run_id} ({record_reading.line(best.info.run_name)})"
+    terminal.say(f"{name}{so_far}; its best job {job} is taken")
     return str(best.info.run_id)
 
 
@@ -219,7 +227,7 @@ def _history(client: "MlflowClient", run_id: str, taken: dict[str, Any], step: i
         except Exception as error:
             _demand_answer(error)
             reason = stores.first_line(error)
-            print(f"history of run {run_id}: {reason}; the recorded metrics take its place", file=sys.stderr)
+            terminal.say(f"history of run {run_id}: {reason}; the recorded metrics take its place")
     earlier = {}
     for name, (steps, _) in taken["points"].items():
         first = int(steps[0]) if len(steps) else step + 1

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from runner import limits, typed
+from runner import limits, terminal, typed
 from runner.errors import ConfigError
 
 #: Bytes of a file of a record by its name; of others as many as a configuration may have. A table of 200,000 columns
@@ -145,7 +145,7 @@ def noted(text: str, run_id: str) -> dict[str, Any]:
 
 def line(value: Any) -> str:
     """A word of a record as it may be shown: without what would break a line or steer a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(value or "")).split())
+    return terminal.line(str(value or ""))
 
 
 def cut(text: str, most: int = 60) -> str:

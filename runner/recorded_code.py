@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
-from runner import own_code, places, recall, record_reading
+from runner import own_code, places, recall, record_reading, terminal
 from runner.lookup import ConfigError, use_folder
 
 CHOICES = ("current", "recorded")
@@ -43,7 +43,7 @@ def use(uri: str, run_id: str, code: str = "current") -> list[str]:
 def report(uri: str, run_id: str, code: str = "current") -> None:
     """As `use`; the differences go to standard error."""
     for line in use(uri, run_id, code):
-        print(line, file=sys.stderr)
+        terminal.say(line)
 
 
 @contextlib.contextmanager
@@ -87,7 +87,7 @@ def take_up(uri: str, run_ids: Iterable[str], code: str, name: str) -> None:
             " or give code=recorded, which runs what was recorded, or code=current, which goes on with what is here"
             " and notes that as drift.code",
         )
-    print(f"code: {told} since {name} began; it goes on with what is here", file=sys.stderr)
+    terminal.say(f"code: {told} since {name} began; it goes on with what is here")
     os.environ[own_code.DRIFT] = told
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from runner import build, cost, exact, losses, stack
 from runner.data import Batch, Data, Source, Tensors, evaluation_size
-from runner.errors import ConfigError
+from runner.errors import ConfigError, brief
 from runner.loop import State
 from runner.settings import Settings
 
@@ -85,7 +85,7 @@ class Rehearsal:
             try:
                 value.float().backward()  # type: ignore[no-untyped-call]
             except Exception as error:
-                raise ConfigError("model.layers", f"gradients cannot be had: {_first_line(error)}") from error
+                raise ConfigError("model.layers", f"gradients cannot be had: {brief(error)}") from error
             if on_cpu:
                 self._step(optimizer)
 
@@ -103,7 +103,7 @@ class Rehearsal:
                     except Exception as error:
                         raise ConfigError(
                             self._key(layer),
-                            f"cannot take a batch of {size}, and {why}: {_first_line(error)}; use another"
+                            f"cannot take a batch of {size}, and {why}: {brief(error)}; use another"
                             " layer, such as LayerNorm, or another number of examples",
                         ) from error
                 if self.settings.trainer.epochs and self.real:
@@ -168,7 +168,7 @@ class Rehearsal:
             else:
                 optimizer.step()
         except Exception as error:
-            raise self._refused(_first_line(error), "optimizer.name") from error
+            raise self._refused(brief(error), "optimizer.name") from error
 
     def _refused(self, message: str, key: str) -> ConfigError:
         name = build.optimizer_class(self.settings.optimizer)[0].__name__
@@ -189,7 +189,7 @@ class Rehearsal:
             except Exception as error:
                 if ONE_NUMBER in str(error):
                     raise self._one_number(layer, size) from error
-                raise ConfigError(self._key(layer), f"cannot be trained: {_first_line(error)}") from error
+                raise ConfigError(self._key(layer), f"cannot be trained: {brief(error)}") from error
         return x
 
     def _lost(self, output: Any, y: Tensor, part: str = "train") -> Tensor:
@@ -199,7 +199,7 @@ class Rehearsal:
             raise ConfigError(
                 "loss.name",
                 f"{type(self.loss).__name__} fails on the {part} data, outputs of shape {tuple(output.shape)} and"
-                f" targets of shape {tuple(y.shape)}: {_first_line(error)}; use another loss, or other targets",
+                f" targets of shape {tuple(y.shape)}: {brief(error)}; use another loss, or other targets",
             ) from error
         return value
 
@@ -237,7 +237,3 @@ def _single_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -3,12 +3,16 @@
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
+from runner import terminal
 from runner.events import Epoch, Event, Silence, Step
 from runner.stack import Layer, Stack, stacks
 
@@ -19,9 +23,26 @@ WIDTH = 160
 def console() -> Console:
     """Standard output; in a file or a pipe, wide enough to cut nothing."""
     if _is_watched():
-        return Console(highlight=False, markup=False)
+        return Plain()
     # FORCE_COLOR and TTY_COMPATIBLE make rich write control codes into anything, and notebooks set the first.
-    return Console(highlight=False, markup=False, width=WIDTH, force_terminal=False)
+    return Plain(width=WIDTH, force_terminal=False)
+
+
+class Plain(Console):
+    """A console that shows text as it is, for it may be a stranger's: no markup, no `:names:`, no control codes."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **given)
+
+    def render_str(self, text: str, **given: Any) -> Text:
+        """Return a word of ours, a cell or a heading as a Text without secrets."""
+        return super().render_str(terminal.clean(text), **given)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of whatever is printed; those that steer the terminal are rich's own."""
+        for segment in super().render(renderable, options):
+            plain = segment.control or segment.text.isprintable() or segment.text == "\n"
+            yield segment if plain else Segment(terminal.shown(segment.text), segment.style)
 
 
 def _is_watched() -> bool:
@@ -57,7 +78,7 @@ class Lines:
             left = (self.steps - event.step) / rate if rate else 0.0
             line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
             # Not by the console: it lays out every line anew, which takes longer than a small model's step.
-            print(f"{line}  {rate:.0f} steps/s  {left:.0f} s left", file=self.console.file)
+            self.console.file.write(f"{line}  {rate:.0f} steps/s  {left:.0f} s left\n")
             if (now := time.monotonic()) - self._flushed > self.PERIOD:
                 self._flushed = now
                 self.console.file.flush()
@@ -77,11 +98,11 @@ class Bar:
 
     def __init__(self, console: Console, epochs: int, steps: int, done: int = 0) -> None:
         self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
+            TextColumn("epoch {task.fields[epoch]}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TextColumn("{task.fields[rate]} steps/s"),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TextColumn("{task.fields[rate]} steps/s", markup=False),
             TimeRemainingColumn(),
             console=console,
             refresh_per_second=8,
@@ -130,7 +151,7 @@ def watching(console: Console, epochs: int, steps: int, done: int = 0) -> Bar | 
 
 def figures(metrics: dict[str, float]) -> str:
     """`valid/loss=0.0123  lr=0.1`, without the epoch."""
-    return "  ".join(f"{name}={value:.4g}" for name, value in metrics.items() if name != "epoch")
+    return "  ".join(f"{terminal.line(name)}={value:.4g}" for name, value in metrics.items() if name != "epoch")
 
 
 def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:

@@ -1,7 +1,5 @@
 """Secrets kept out of what is recorded and printed: passwords in URIs, values of keys that are called secret."""
 
-import contextlib
-import logging
 import os
 import re
 from functools import lru_cache
@@ -147,19 +145,6 @@ def missing(value: Any, key: str = "") -> str:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     found = (missing(one, f"{key}.{name}" if key else str(name)) for name, one in inner)
     return key if _is_taken(value) else next((one for one in found if one), "")
-
-
-def mask_logs() -> None:
-    """From here on whatever is logged, by Hydra or MLflow too, is logged without secrets."""
-    make = logging.getLogRecordFactory()
-
-    def record(*given: Any, **named: Any) -> logging.LogRecord:
-        made = make(*given, **named)
-        with contextlib.suppress(Exception):  # a message that does not fit its arguments is told by logging itself
-            made.msg, made.args = masked(made.getMessage()), ()
-        return made
-
-    logging.setLogRecordFactory(record)
 
 
 def _is_taken(value: Any) -> bool:

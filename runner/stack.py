@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import lookup, naming, ranges, specs
-from runner.errors import ConfigError, ConfigErrors, did_you_mean, each
+from runner.errors import ConfigError, ConfigErrors, brief, did_you_mean, each
 from runner.layers import Repeat
 from runner.limits import LAYERS
 from runner.memory import memory
@@ -182,7 +182,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError(layer.key, f"{layer.target.__name__} refuses its arguments: {_first_line(error)}") from error
+        raise ConfigError(layer.key, f"{layer.target.__name__} refuses its arguments: {brief(error)}") from error
     if not isinstance(module, nn.Module):
         raise ConfigError(
             layer.key, f"{layer.target.__name__} returned {type(module).__name__}, expected a torch module"
@@ -215,7 +215,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
             ) from error
         raise ConfigError(
             layer.key,
-            f"{layer.target.__name__} cannot take an input of shape {specs.shape(example)}: {_first_line(error)}",
+            f"{layer.target.__name__} cannot take an input of shape {specs.shape(example)}: {brief(error)}",
         ) from error
     layer.input = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
     layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
@@ -257,7 +257,7 @@ def _shaped(place: Tensor, name: str, values: Any, key: str) -> Tensor:
         with torch.device("cpu"):
             tensor = torch.tensor(values, dtype=torch.float64)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{key}.{name}", f"not a grid of numbers: {_first_line(error)}") from error
+        raise ConfigError(f"{key}.{name}", f"not a grid of numbers: {brief(error)}") from error
     wanted = [n for n in place.shape if n != 1]
     if tensor.dim() and [n for n in tensor.shape if n != 1] != wanted:
         raise ConfigError(
@@ -276,7 +276,3 @@ def _made(value: Any) -> Any:
 
 def _trail(layers: list[Layer]) -> list[str]:
     return [f"  {layer.key}  ->  ({', '.join(['N', *map(str, layer.shape)])})" for layer in layers]
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__

@@ -6,13 +6,12 @@ import logging
 import os
 import shutil
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from runner import artifacts, durable, filenames, moved, record_reading, secrets, transfer, uris
+from runner import artifacts, durable, filenames, moved, record_reading, secrets, terminal, transfer, uris
 from runner.errors import ConfigError
 from runner.errors import first_line as first_line
 from runner.transfer import Patience
@@ -133,6 +132,8 @@ class _Store:
     before: int  # files that were opened under this name before
 
 
+#: Local stores of which connections stay open: MLflow keeps those of all, up to the limit of files for a process.
+OPEN = 8
 #: SQLite file -> what is open: every job of a sweep opens the store that the one before has opened.
 _stores: dict[Path, _Store] = {}
 
@@ -150,6 +151,7 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         if folder is not None and moved.is_same(folder, path):
             return known.client
         if folder is None:  # another file has taken its place
+            _close_idle(known.client)
             before, known = known.before + 1, None
     uri = uris.sqlalchemy(path, before)  # MLflow keeps a store, and its connections, by the text of its URI
     # MLflow creates tables without a lock, and two processes at once break the store.
@@ -162,9 +164,11 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         client = known.client if known else MlflowClient(uri, uri)
         folder, message = moved.follow(path)
     _stores[path] = _Store(path.stat().st_ino, client, folder, before)
+    for other in list(_stores)[:-OPEN]:
+        _close_idle(_stores[other].client)
     if message:
         artifacts.forget()
-        print(secrets.masked(message), file=sys.stderr)
+        terminal.say(message)
     return client
 
 
@@ -173,6 +177,13 @@ def _make_tables(uri: str, path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     SqlAlchemyStore(uri, (path.parent / moved.FOLDER).as_uri())
+
+
+def _close_idle(client: "MlflowClient") -> None:
+    """Close the connections of a local store that nobody uses now; what asks it again opens one."""
+    store = getattr(getattr(client, "_tracking_client", None), "store", None)
+    if (engine := getattr(store, "engine", None)) is not None:
+        engine.dispose()
 
 
 @contextlib.contextmanager

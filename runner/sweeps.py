@@ -1,6 +1,5 @@
 """All jobs of a sweep checked before the first one begins."""
 
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -8,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from runner import composed, gathered, secrets
+from runner import composed, gathered, secrets, terminal
 from runner.errors import ConfigError
 from runner.settings import Settings
 from runner.sweep.manifest import Job, Manifest, varied
@@ -91,7 +90,7 @@ def _tell(wrong: list[str], total: int, going: bool) -> None:
     if not going:
         remedy = "no job was begun; sweep.keep_going=true runs the others"
         raise SweepError("\n".join([*wrong[:TOLD], *further, f"{len(wrong)} of {total} jobs are wrong, and {remedy}"]))
-    print(secrets.masked("\n".join([*(f"left out: {line}" for line in wrong[:TOLD]), *further])), file=sys.stderr)
+    terminal.say("\n".join([*(f"left out: {line}" for line in wrong[:TOLD]), *further]))
 
 
 class SweepError(ConfigError):

@@ -14,8 +14,20 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner import advice, composed, cores, gathered, launching, permission, places, resolvers, secrets, sweeps
-from runner.errors import ConfigError
+from runner import (
+    advice,
+    composed,
+    cores,
+    gathered,
+    launching,
+    permission,
+    places,
+    resolvers,
+    secrets,
+    sweeps,
+    terminal,
+)
+from runner.errors import ConfigError, told
 from runner.lookup import use_folder
 from runner.spool import Undelivered
 from runner.sweep.digest import digest
@@ -62,12 +74,12 @@ class Task:
             message = gathered.told(error, overrides)
             if not sweeps_:
                 message = advice.added(message, self.name, sys.argv[1:])
-            print(secrets.masked(message), file=sys.stderr)
+            terminal.say(message)
             if not sweeps_:
                 sys.exit(2)
             raise
         except Undelivered as error:
-            print(secrets.masked(str(error)), file=sys.stderr)
+            terminal.say(told(error))
             self.codes.append(1)
         except Exception as error:
             if sweeps_:
@@ -85,7 +97,7 @@ class Task:
     def _run(self, config: DictConfig, overrides: list[str]) -> int:
         settings = composed.settings(config, overrides)
         for line in composed.left_over(config, overrides):
-            print(line, file=sys.stderr)
+            terminal.say(line)
         context = composed.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
         if self.name == "train":
             context.tags[DIGEST] = digest(OmegaConf.to_container(config, resolve=True), places.experiments())  # type: ignore[arg-type]
@@ -114,7 +126,7 @@ class Task:
         for folder in reversed(places.experiments()):
             use_folder(folder)
         recorded_code.again()
-        secrets.mask_logs()
+        terminal.guard()
         return False
 
     def __getstate__(self) -> dict[str, Any]:

@@ -132,22 +132,28 @@ def _check_answer(client: "MlflowClient", run: "Run") -> None:
         raise
 
 
+def deliver(uri: str, run_id: str) -> None:
+    """Deliver what an earlier process of the run has left in a spool here: there may be a checkpoint in it.
+
+    Raises ConfigError if it cannot be.
+    """
+    folder = spool.place(uri) / record_reading.run_id(run_id)
+    if folder.exists() and (settled := settle(folder, named=[uri])).left:
+        raise ConfigError("", f"run {run_id} cannot be continued: {settled.said}; try: runner sync")
+
+
 def _continue(
     client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str]
 ) -> tuple[Spool, Callable[[], object]]:
     """Take the run over. What an earlier process has left in a spool here is delivered first."""
     from mlflow.exceptions import MlflowException
 
-    folder = spool.place(uri) / record_reading.run_id(run_id)
     try:
         run = client.get_run(run_id)
         _refuse_live(run)
         artifacts.check(artifacts.place(client, run_id), client.tracking_uri, run_id, writes=True)
         elsewhere.demand_packages(run.info.artifact_uri, uri)
-        if folder.exists():
-            left = settle(folder, named=[uri])
-            if left.left:
-                raise ConfigError("", f"run {run_id} cannot be continued: {left.said}; try: runner sync")
+        deliver(uri, run_id)
         with reconcile.changing(client):
             run = client.get_run(run_id)
             before = run.info

@@ -46,6 +46,33 @@ def nothing_typed() -> Iterator[None]:
         held.clear()
 
 
+#: Where the tests were begun, and what commands leave in their working directory: nothing of it belongs there.
+BEGUN, LEAVINGS = Path.cwd(), ("mlruns", "mlflow.db", "outputs", "multirun", ".runner")
+
+
+def left() -> list[str]:
+    """Return the leavings of commands in the directory in which the tests were begun."""
+    return [name for name in LEAVINGS if (BEGUN / name).exists()]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """Each test works in a place of its own. Of several workers the one is named whose test ends first."""
+    before = left()
+    yield
+    made = [name for name in left() if name not in before]
+    assert not made, f"this test, or one at work beside it, has made {', '.join(made)} in {BEGUN}"
+
+
+@pytest.fixture(autouse=True)
+def stores_closed() -> Iterator[None]:
+    """MLflow keeps the connections of every store that a process has opened, and each test has a store of its own."""
+    yield
+    module = sys.modules.get("mlflow.store.tracking.sqlalchemy_store")
+    for engine in list(module.SqlAlchemyStore._engine_map.values()) if module else ():
+        engine.dispose()
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow store. To make one takes seconds, to copy it nothing."""

@@ -1,5 +1,6 @@
 """A job of a sweep is what Hydra would compose, however it is come by."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from runner import cli, guard
 from runner.composing import Composing
+from runner.task import Task
 from tests import composing
 
 JOBS = [
@@ -83,3 +86,24 @@ def _loader() -> tuple[ConfigLoaderImpl, Any]:
 
 def _plain(config: Any) -> Any:
     return OmegaConf.to_container(config, resolve=False)
+
+
+@pytest.mark.parametrize(("words", "times"), [([], 0), (["seed=1,2", "-m"], 1), (["hydra.mode=RUN"], 1)])
+def test_a_command_is_composed_once_where_nobody_chooses_hydras_mode(
+    words: list[str], times: int, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[RunMode] = []
+    monkeypatch.chdir(workplace)
+    monkeypatch.setattr("sys.argv", ["runner", *words])
+    monkeypatch.setattr(Task, "__call__", lambda self, config: None)
+    guard.install()
+    loaded = ConfigLoaderImpl.load_configuration
+
+    def load_configuration(self: Any, config_name: Any, overrides: list[str], run_mode: RunMode, **named: Any) -> Any:
+        modes.append(run_mode)
+        return loaded(self, config_name, overrides, run_mode=run_mode, **named)
+
+    load_configuration.checked = True  # type: ignore[attr-defined]
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
+    assert cli._guarded("check") == 0
+    assert modes.count(RunMode.MULTIRUN) == times, "Hydra learns its mode as if for a sweep"

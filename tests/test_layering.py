@@ -58,9 +58,9 @@ FLOORS = [
     ["randomness", "lookup", "ranges", "tags", "typed", "conventions"],
     ["resolvers", "expansion", "permission"],
     ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "typed_words"],
-    ["secrets", "in_place"],
+    ["in_place"],
     ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
-    ["durable", "liveness", "moved", "pipes", "cores", "filenames", "marks"],
+    ["durable", "liveness", "moved", "pipes", "cores", "filenames", "marks", "terminal", "secrets"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 #: Who may know a library at all.
@@ -137,6 +137,7 @@ LIGHT = [
     "sweep/job",
     "origins",
     "secrets",
+    "terminal",
     "limits",
     "errors",
     "keys",

@@ -27,7 +27,7 @@ def client(store: str) -> MlflowClient:
 @pytest.fixture
 def told(store: str, client: MlflowClient) -> Told:
     tags = reconcile.tags()
-    parent = client.create_run(client.create_experiment("study"), tags=tags).info.run_id
+    parent = client.create_run(stores.experiment(client, store, "study").experiment_id, tags=tags).info.run_id
     return Told(parent, "study", "valid/loss", store, tags[reconcile.PROCESS])
 
 

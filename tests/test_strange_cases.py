@@ -13,7 +13,7 @@ from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 from pyarrow import parquet
 
-from runner import errors, expansion, permission, secrets
+from runner import expansion, permission, secrets
 from runner.errors import ConfigError
 from tests import command, composing
 
@@ -89,7 +89,6 @@ def test_a_message_does_not_steer_the_terminal(workplace: Path) -> None:
     err = command.runner("check", "experiments=x", cwd=workplace, code=2).err
     assert "\x1b" not in err
     assert r"tra\x1b[2Jcker: there is no such key" in err
-    assert errors.shown("a\tb\nc: ü 🙂") == "a\tb\nc: ü 🙂"
 
 
 def test_a_reference_in_a_typed_folder_lets_no_file_lead_out_of_it(workplace: Path, tmp_path: Path) -> None:

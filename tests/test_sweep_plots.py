@@ -4,7 +4,7 @@ import itertools
 import math
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,13 @@ def seeds(count: int) -> tuple[str, list[str]]:
     return ("seed", [str(i) for i in range(count)])
 
 
+def draw_all(table: Table, found: Curves) -> Iterator[tuple[str, Figure]]:
+    """Name and picture of every plot for which the sweep has something to show."""
+    for name in plots.names():
+        if (figure := plots.draw(name, table, found)) is not None:
+            yield name, figure
+
+
 def drawn(module: Any, table: Table, found: Curves | None = None) -> Any:
     figure = module.draw(table, curves_of(table) if found is None else found)
     assert isinstance(figure, Figure)
@@ -96,7 +103,7 @@ def test_each_sweep_gets_its_plots(
     space: list[tuple[str, list[str]]], expected: set[str], mode: str, tmp_path: Path
 ) -> None:
     table, found = sweep(*space, mode=mode)
-    figures = dict(plots.draw_all(table, found))
+    figures = dict(draw_all(table, found))
     assert set(figures) == expected
     for name, figure in figures.items():
         assert_words_are_legible(figure)
@@ -147,14 +154,14 @@ def test_every_sweep_is_drawn_without_a_warning(name: str) -> None:
     broken: Curves = {row.number: [(1, math.nan), (2, math.inf), (3, 1e308)] for row in table.rows}
     for mode, found in (("min", curves_of(table)), ("max", broken)):
         table.mode = mode
-        for plot, figure in plots.draw_all(table, found):
+        for plot, figure in draw_all(table, found):
             assert collisions(figure) == [], plot
 
 
 @pytest.mark.parametrize("found", [{}, {0: [(7, 0.5)]}, {0: [], 1: [(7, 0.5)]}, {99: [(1, 1.0)]}])
 def test_curves_of_no_or_one_point_are_no_trouble(found: Curves) -> None:
     table, _ = sweep(LR, seeds(2))
-    assert {"ranked", "mean_and_spread"} < {name for name, _ in plots.draw_all(table, found)}
+    assert {"ranked", "mean_and_spread"} < {name for name, _ in draw_all(table, found)}
     figure = curves.draw(table, found)
     assert (figure is not None) is bool(found.get(0) or found.get(1))
 
@@ -169,7 +176,7 @@ def test_however_many_keys_are_swept_there_is_a_page(count: int) -> None:
     for row in rows:
         row.value = 1.0 + row.number
     table = Table(rows)
-    figures = dict(plots.draw_all(table, curves_of(table)))
+    figures = dict(draw_all(table, curves_of(table)))
     assert {"by_parameter", "mean_and_spread", "parallel_coordinates", "ranked"} <= set(figures)
     assert f"(the first {_listing.MOST} of " in said(figures["ranked"])
 
@@ -182,8 +189,8 @@ def test_widths_are_shared_whatever_room_there_is(room: float) -> None:
 def test_a_sweep_without_any_result_has_no_plots_but_its_failures() -> None:
     tables = degenerate()
     for name in ("none", "waiting", "nan"):
-        assert list(plots.draw_all(tables[name], {})) == []
-    [(name, figure)] = plots.draw_all(tables["failed"], {})
+        assert list(draw_all(tables[name], {})) == []
+    [(name, figure)] = draw_all(tables["failed"], {})
     assert name == "ranked"
     assert "No job has a result" in said(figure)
     assert said(figure).count("ValueError") == ranked.FAILURES
@@ -203,7 +210,8 @@ from runner.sweep import plots
 from runner.sweep.table import Row, Table
 assert not [name for name in sys.modules if name.startswith("matplotlib")]
 table = Table([Row(i, {"a": str(i), "seed": str(i)}, "", "FINISHED", 1.0 + i) for i in range(4)])
-assert len(list(plots.draw_all(table, {0: [(1, 0.5)]}))) == 4
+figures = [plots.draw(name, table, {0: [(1, 0.5)]}) for name in plots.names()]
+assert sum(figure is not None for figure in figures) == 4
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=1500)

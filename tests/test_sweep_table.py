@@ -127,7 +127,3 @@ def test_keys_are_as_short_as_they_can_be() -> None:
 )
 def test_times_are_told_in_words(seconds: float | None, text: str) -> None:
     assert words.took(seconds) == text
-
-
-def test_nothing_steers_the_terminal() -> None:
-    assert words.one_line("a\x1b[31mb\nc\t d") == "a [31mb c d"

@@ -27,7 +27,7 @@ from runner.worked import (
     work,
 )
 from runner.worked.activation import FORMULAS
-from runner.worked.markdown import layer_markdown, step_markdown
+from runner.worked.markdown import layer_markdown
 from runner.worked.picture import layer_picture
 from runner.worked.spans import Span
 from runner.worked.text import layer_text, step_text
@@ -521,7 +521,6 @@ def test_a_training_step_in_numbers() -> None:
         "2 - 0.5*7 = -1.5",
     ]
     assert "autograd: 7, 0 apart: agrees within 1e-5" in step_text(step).plain
-    assert "2/2*(1*1 + 2*3) = 7" in step_markdown(step)
 
 
 def test_only_a_plain_step_is_worked() -> None:

@@ -20,7 +20,7 @@ def with_settings(settings: Settings, context: Context) -> int:
 
 def show(settings: Settings, found: "Checked", name: str) -> None:
     """The layers, and the cost in numbers, bytes and steps."""
-    from runner import cores, cost, screen
+    from runner import cores, cost, screen, terminal
     from runner.memory import size
     from runner.run import steps_per_epoch
 
@@ -28,8 +28,7 @@ def show(settings: Settings, found: "Checked", name: str) -> None:
     total = len(found.data.train)  # type: ignore[arg-type]
     batch = min(trainer.batch_size or total, total)
     bill = cost.cost(settings, found.plan, batch)
-    console.print(f"{name}: right", soft_wrap=True)
-    console.print("\n".join(_data_lines(found.data)), soft_wrap=True, markup=False, highlight=False)
+    terminal.put(f"{name}: right", *_data_lines(found.data))
     console.print(screen.layer_table(found.plan, tuple(found.data.train[0][0].shape)))
     memory = f"weights {size(bill.weights)}, gradients {size(bill.gradients)}"
     memory += f", optimizer {size(bill.optimizer)}, activations {size(bill.activations)}"
@@ -44,7 +43,7 @@ def show(settings: Settings, found: "Checked", name: str) -> None:
         f"device         {found.device}",
         f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={wanted})",
     )
-    console.print("\n".join(lines), soft_wrap=True)
+    terminal.put(*lines)
 
 
 #: Classes whose examples are counted.

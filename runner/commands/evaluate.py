@@ -1,10 +1,11 @@
 """Loss and metrics of a recorded run's model, on the data that it was made with or on other data."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from runner import terminal
+from runner.errors import told
 from runner.lookup import ConfigError
 from runner.settings import Settings
 
@@ -51,7 +52,7 @@ def with_run(
         fill(prepared.model, weights)
         found = _measured(prepared, split)
     except CheckpointError as error:
-        print(error, file=sys.stderr)
+        terminal.say(told(error))
         return 1
     finally:
         prepared.close()
@@ -59,7 +60,7 @@ def with_run(
     step = record_reading.whole(recall.facts(uri, run_id)[1].get(key, "0"), f"the tag {key} of run {run_id}")
     _show(found, {} if settings != recorded else _at(uri, run_id, list(found), step), prepared)
     figures = " ".join(f"{name}={value!r}" for name, value in found.items())
-    print(f"evaluate {run_id} checkpoint={checkpoint} step={step} {figures}")
+    terminal.put(f"evaluate {run_id} checkpoint={checkpoint} step={step} {figures}")
     return 0
 
 

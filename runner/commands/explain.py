@@ -2,11 +2,11 @@
 
 import dataclasses
 import re
-import sys
 from typing import TYPE_CHECKING
 
-from runner import words
+from runner import terminal, words
 from runner.context import Context
+from runner.errors import told
 from runner.lookup import ConfigError
 from runner.settings import Settings
 
@@ -62,10 +62,10 @@ def with_run(
         if keeps and not status:
             forward.write(found, recalled.folder / "explained")
             recall.add(uri, run_id, recalled.folder / "explained")
-            print(f"kept with run {run_id}: explain/<layer>.md and plots/explain_<layer>.png")
+            terminal.put(f"kept with run {run_id}: explain/<layer>.md and plots/explain_<layer>.png")
         return status
     except CheckpointError as error:
-        print(error, file=sys.stderr)
+        terminal.say(told(error))
         return 1
     finally:
         recalled.close()
@@ -106,7 +106,7 @@ def _told(run: "Run", weights: str, choice: "Choice") -> "tuple[int, list[Explai
         if not choice.layer:
             _step(run, console)
     except Disagreement as error:
-        print(error, file=sys.stderr)
+        terminal.say(told(error))
         return 1, []
     return 0, found
 

@@ -1,11 +1,11 @@
 """A recorded run's model as a file for other programs."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import outputs, words
+from runner import outputs, terminal, words
+from runner.errors import first_line, told
 
 if TYPE_CHECKING:
     from runner.exports import Format, Source
@@ -38,10 +38,10 @@ def with_run(
         source, lines = _source(uri, run, checkpoint, standardizes, code)
         checked = _written(kind, source, place, beside)
     except (CheckpointError, exports.ExportError) as error:
-        print(error, file=sys.stderr)
+        terminal.say(told(error))
         return 1
-    print(f"{place}: the {checkpoint} model of run {source.about['run']}, {checked}")
-    print(*lines, *([f"{beside}: its configuration"] if beside else []), sep="\n")
+    terminal.put(f"{place}: the {checkpoint} model of run {source.about['run']}, {checked}")
+    terminal.put(*lines, *([f"{beside}: its configuration"] if beside else []))
     return 0
 
 
@@ -51,14 +51,14 @@ def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple[
 
     run_id = recall.find_run(uri, run)
     model = ready.load(run_id, uri, checkpoint, raw, code=code)
-    told = recall.data(uri, run_id)
-    notes = told["notes"] if isinstance(next(model.children(), None), ready.Standardize) else None
-    about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(told)}
-    x = exports.inputs(model, ready.example(told, "meta"), notes)
+    noted = recall.data(uri, run_id)
+    notes = noted["notes"] if isinstance(next(model.children(), None), ready.Standardize) else None
+    about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(noted)}
+    x = exports.inputs(model, ready.example(noted, "meta"), notes)
     shape = ", ".join(["N", *map(str, x.shape[1:])])
-    scaled = "" if "mean" not in told["notes"] else ", standardized" if notes is None else ", not standardized"
+    scaled = "" if "mean" not in noted["notes"] else ", standardized" if notes is None else ", not standardized"
     lines = [f"inputs: {str(x.dtype).removeprefix('torch.')} of shape ({shape}){scaled}"]
-    lines += [f"classes: {', '.join(told['classes'])}"] if told["classes"] else []
+    lines += [f"classes: {', '.join(noted['classes'])}"] if noted["classes"] else []
     return exports.Source(model, x, recall.text(uri, run_id, "config.yaml"), about), lines
 
 
@@ -86,5 +86,4 @@ def _checked(kind: "Format", source: "Source", path: Path) -> str:
     except (OSError, ExportError):
         raise
     except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ExportError(f"the model cannot be exported: {type(error).__name__}: {reason}") from error
+        raise ExportError(f"the model cannot be exported: {type(error).__name__}: {first_line(error)}") from error

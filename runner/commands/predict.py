@@ -1,12 +1,12 @@
 """The outputs of a recorded run's model for a table, an array or a folder of images."""
 
 import csv
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import filenames, outputs, words
+from runner import filenames, outputs, terminal, words
+from runner.errors import told
 from runner.lookup import ConfigError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def with_run(
     try:
         model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw), code=code)
     except CheckpointError as error:
-        print(error, file=sys.stderr)
+        terminal.say(told(error))
         return 1
     found = _through(model, given.batches)
     with outputs.whole(place) as beside:
@@ -97,8 +97,9 @@ def _write_table(
 
 
 def _show(given: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
-    print(f"{output}: {shape}, the outputs of {model} for {len(given.names):,} example{'s' * (len(given.names) != 1)}")
+    many = f"{len(given.names):,} example{'s' * (len(given.names) != 1)}"
+    terminal.put(f"{output}: {shape}, the outputs of {model} for {many}")
     if given.said:
-        print(given.said)
+        terminal.put(given.said)
     if classes:
-        print(f"classes: {', '.join(classes)}")
+        terminal.put(f"classes: {', '.join(classes)}")

@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
-import sys
 from typing import TYPE_CHECKING
 
+from runner import terminal
+from runner.errors import told
 from runner.lookup import ConfigError
 from runner.settings import Checkpoint, Settings
 from runner.signals import Signals
@@ -39,11 +40,11 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     recorded = recall.points(uri, run_id, reproduction.counted(names))
     _check(run_id, status, tags, settings, recorded)
     steps = max(recorded["train/loss"])
-    _say(f"run {run_id}, {status}, {steps:,} steps", *recorded_code.use(uri, run_id, code))
+    terminal.put(f"run {run_id}, {status}, {steps:,} steps", *recorded_code.use(uri, run_id, code))
     with Signals() as signals:
         again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
         if many := record_reading.line(tags.get(TOGETHER))[:20]:
-            _say(
+            terminal.put(
                 f"it was one of {many} that were trained as one program (hydra/launcher=vectorized): alone,"
                 " other last bits are to be expected, which grow with the steps"
             )
@@ -56,7 +57,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
                 end.append(reproduction.Pruned(again, pruned))
             _train(again, signals, digests, *end)
         except CheckpointError as error:
-            print(error, file=sys.stderr)
+            terminal.say(told(error))
             return 1
         finally:
             again.close()
@@ -101,13 +102,13 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
     again = prepare(settings, name, threads)
     differences = here.differences(environment, again.device)
-    _say(*differences or ["versions, device and git commit are as recorded"])
+    terminal.put(*differences or ["versions, device and git commit are as recorded"])
     total = len(again.data.train)  # type: ignore[arg-type]
     usual = cost.threads(settings, again.stack, min(trainer.batch_size or total, total), again.device)
     if threads and threads != usual:
-        _say(f"threads: set to {threads} as recorded; here it would be {usual}")
+        terminal.put(f"threads: set to {threads} as recorded; here it would be {usual}")
     if _rounds(again):
-        _say(
+        terminal.put(
             f"device {again.device} without trainer.deterministic=true: every training decides the last bits anew;"
             f" {reproduction.words(trainer.precision)}"
         )
@@ -169,29 +170,26 @@ def _report(
     for name, values in recorded.items():
         wrong = [d for d in differences if d.name == name]
         within = f", at most {max(map(shares.__getitem__, wrong)):.2g} of what is allowed" if rounds and wrong else ""
-        _say(f"{name}: {len(values):,} values, {'identical' if not wrong else f'{len(wrong):,} differ{within}'}")
+        compared = f"{len(wrong):,} differ{within}" if wrong else "identical"
+        terminal.put(f"{name}: {len(values):,} values, {compared}")
     others = []
     for name, (step, sha256) in weights.items():
         found = digests.taken.get(step, "none")
         others += [name] * (found != sha256)
-        _say(
+        terminal.put(
             f"weights {name}, step {step:,}: {sha256[:16]}... {'identical' if found == sha256 else f'is {found[:16]}'}"
         )
     total = sum(map(len, recorded.values()))
     if not differences and not others:
-        _say(f"reproduce {run_id} identical values={total} weights={weights['last'][1]}")
+        terminal.put(f"reproduce {run_id} identical values={total} weights={weights['last'][1]}")
         return 0
     first = differences[0] if differences else None
     if rounds and max(shares.values(), default=0.0) <= 1:
-        _say(f"reproduce {run_id} close values={len(differences)}/{total} weights={','.join(others) or 'none'}")
+        terminal.put(f"reproduce {run_id} close values={len(differences)}/{total} weights={','.join(others) or 'none'}")
         return 0
     if rounds:
         first = next(d for d in differences if shares[d] > 1)
     told = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.found!r}" if first else ""
-    _say(f"reproduce {run_id} different values={len(differences)}/{total} weights={','.join(others) or 'none'} {told}")
+    apart = f"values={len(differences)}/{total} weights={','.join(others) or 'none'}"
+    terminal.put(f"reproduce {run_id} different {apart} {told}")
     return 1
-
-
-def _say(*lines: str) -> None:
-    for line in lines:
-        print(line, flush=True)

@@ -1,11 +1,10 @@
 """Continue an interrupted run in its own record, exactly as if it had never stopped."""
 
 import dataclasses
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runner import secrets
+from runner import secrets, terminal
 from runner.context import Context
 from runner.lookup import ConfigError
 from runner.settings import Settings
@@ -21,14 +20,14 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
 
     code: recorded or current where files of one's own have changed; "" refuses to go on then.
     """
-    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, screen
+    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, screen, tracking
     from runner.checkpoint import CheckpointError
     from runner.commands.train import record
     from runner.errors import told
     from runner.prepare import prepare
 
     run_id = recall.find_run(uri, run)
-    deliver(uri, run_id)
+    tracking.deliver(uri, run_id)
     status, experiment = recall.status(uri, run_id)
     if status == "RUNNING":
         raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
@@ -48,10 +47,11 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
             _check_record(recall.last_step(uri, run_id), entry, drift.steers(found))
             drift.apply(made, found, old_steps)
             if status == "FINISHED" and made.state.step >= made.steps:
-                print(f"run {run_id} is FINISHED after {made.epoch} epochs; trainer.epochs=N continues it up to N")
+                done = f"run {run_id} is FINISHED after {made.epoch} epochs"
+                terminal.put(f"{done}; trainer.epochs=N continues it up to N")
                 return 0
             signals.check()
-            print(f"run {run_id} continues after step {entry.step} of {made.steps}")
+            terminal.put(f"run {run_id} continues after step {entry.step} of {made.steps}")
             text = recorded_settings.write(secrets.without(dataclasses.asdict(settings)))
             context = Context(experiment, text, [secrets.word(f"{key}={new}") for key, (_, new) in found.items()])
             drifted = _drifted(found, entry.step)
@@ -59,21 +59,11 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
                 drifted["threads"] = str(made.threads)
             record(made, context, screen.console(), signals, run_id, drifted)
         except CheckpointError as error:
-            print(secrets.masked(told(error)), file=sys.stderr)
+            terminal.say(told(error))
             return 1
         finally:
             made.close()
     return 0
-
-
-def deliver(uri: str, run_id: str) -> None:
-    """Tell the store what an earlier process could not: there may be a checkpoint in it."""
-    from runner import spool
-    from runner.settling import settle
-
-    folder = spool.place(uri) / run_id
-    if folder.exists() and (settled := settle(folder, named=[uri])).left:
-        raise ConfigError("", f"run {run_id} cannot be continued: {settled.said}; try: runner sync")
 
 
 def restored(made: "Run", uri: str, run_id: str) -> None:
@@ -94,7 +84,7 @@ def _restored(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:
 
     entry, weights, training, wrong = recall.state(uri, run_id, stack.classes(made.stack))
     for problem in wrong:
-        print(f"{problem}; falling back to the checkpoint of step {entry.step}", file=sys.stderr)
+        terminal.say(f"{problem}; falling back to the checkpoint of step {entry.step}")
     exact.restore(made, weights, training)
     made.written = {"last": entry.step}
     for kept in recall.kept(uri, run_id, "best"):

@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
+from runner import terminal
 from runner.context import Context
 from runner.settings import Settings
 
@@ -27,7 +28,7 @@ def with_settings(settings: Settings, context: Context) -> int:
     found = stores.rows(settings.tracking.uri, settings.tracking.experiment)
     console = screen.console()
     if not found:
-        console.print(f"no runs in {secrets.masked_uri(settings.tracking.uri)}", soft_wrap=True)
+        terminal.put(f"no runs in {secrets.masked_uri(settings.tracking.uri)}")
         return 0
     if not console.is_terminal:
         console.width = 100_000  # what another program reads is never cut
@@ -52,13 +53,13 @@ def table(rows: "list[Row]", width: int) -> "Table":
 
 
 def _cells(row: "Row") -> dict[str, str]:
-    from runner import screen
+    from runner import screen, secrets
 
-    last = {_one_line(k): v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
+    last = {k: v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
     return {
-        "run": _one_line(row.run_id)[:8],
-        "name": _one_line(row.name),
-        "experiment": _one_line(row.experiment),
+        "run": terminal.line(row.run_id)[:8],
+        "name": terminal.line(secrets.masked(row.name)),
+        "experiment": terminal.line(secrets.masked(row.experiment)),
         "status": row.status,
         "started": _at(row.started),
         "took": "" if row.seconds is None else f"{row.seconds:.1f} s",
@@ -72,11 +73,6 @@ def _at(seconds: float) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, OSError, ValueError):
         return ""
-
-
-def _one_line(text: str) -> str:
-    """Without what would break a line or steer a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _fitted(widths: dict[str, int], cells: list[dict[str, str]], room: int) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """The JSON schema of the configuration, for editors: `runner schema > schema.json`."""
 
 import json
+import sys
 
 from runner.context import Context
 from runner.settings import Settings
@@ -10,5 +11,5 @@ def with_settings(settings: Settings, context: Context) -> int:
     """Print the schema, made from the dataclasses and the signatures of the torch that is installed."""
     from runner.schema import schema
 
-    print(json.dumps(schema(), indent=1))
+    sys.stdout.write(json.dumps(schema(), indent=1) + "\n")  # ASCII, and of no file
     return 0

@@ -15,23 +15,21 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
 
     forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
-    from runner import errors, permission, secrets, settling, spool, stores
+    from runner import permission, settling, spool, stores, terminal
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
     uri = settings.tracking.uri
     if forget:
-        print(settling.forget(uri, forget))
+        terminal.put(settling.forget(uri, forget))
         return 0
     moved = uri if permission.wholly("tracking.uri", uri) and stores.sqlite_path(uri) is None else None
     left = False
     folders = spool.found(uri)
     if not folders:
         looked = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
-        print(f"nothing to deliver: no undelivered runs in {looked}")
+        terminal.put(f"nothing to deliver: no undelivered runs in {looked}")
     for folder in folders:
         done = settling.settle(folder, moved, permission.places(), uri)
         left = left or done.left or done.lost
-        print(
-            errors.shown(secrets.masked(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}")), flush=True
-        )
+        terminal.put(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}")
     return int(left)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from runner import filenames, secrets
+from runner import filenames, secrets, terminal
 from runner.context import LONGEST, Context
 from runner.settings import Settings, Tracking
 from runner.signals import Interrupted, Signals
@@ -94,7 +94,7 @@ def record(
                 if "test/loss" in values:
                     step = run.history["test/loss"][-1][0]
                     values |= {"test.checkpoint": settings.trainer.test_checkpoint, "test.step": str(step)}
-            print(screen.result(run_id, status, values), flush=True)
+            terminal.put(screen.result(run_id, status, values))
 
 
 def named(context: Context, told: Tracking) -> str:
@@ -161,7 +161,7 @@ def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     sizes = ", ".join(
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
-    understood = f"{data.report[0]}\n" if data.report else ""
+    understood = f"{terminal.line(data.report[0])}\n" if data.report else ""
     place = f"run {run_id} in experiment {secrets.masked(experiment)!r} of {secrets.masked(uri)}"
     return f"{understood}device {run.device}; examples: {sizes}\n{place}"
 

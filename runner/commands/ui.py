@@ -12,18 +12,18 @@ from runner.settings import Settings
 def with_settings(settings: Settings, context: Context) -> int:
     """Serve the UI on 127.0.0.1 until interrupted; RUNNER_UI_PORT chooses the port (5000)."""
 
-    from runner import secrets, stores, uris
+    from runner import secrets, stores, terminal, uris
 
     uri = settings.tracking.uri
     if uri.startswith(("http://", "https://")):
-        print(f"{secrets.masked_uri(uri)} is a server: open it in a browser")
+        terminal.put(f"{secrets.masked_uri(uri)} is a server: open it in a browser")
         return 0
     stores.open_store(uri)  # creates one that does not exist, so that the UI has something to show
     path = stores.sqlite_path(uri)
     port = os.environ.get("RUNNER_UI_PORT", "5000")
     # Without this MLflow starts 15 processes.
     os.environ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
-    print(f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends it", flush=True)
+    terminal.put(f"open http://127.0.0.1:{port} in a browser; Ctrl-C ends it")
     uri = uri if path is None else uris.sqlalchemy(path)
     # uvicorn puts the working directory first among the places of modules, unless it is given another folder.
     server = f"--app-dir {shlex.quote(str(places.conf()))}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import filenames, places, reconcile, secrets, tracking
+from runner import filenames, places, reconcile, secrets, terminal, tracking
 from runner.context import LONGEST
 from runner.events import Finished
 from runner.settings import Settings
@@ -124,10 +124,10 @@ def _tell(sweep: Sweep, status: str, console: "Console") -> None:
     for row in table.front:
         console.print(f"on the front, job {row.number}: {_again(sweep, row)}", soft_wrap=True, markup=False)
     if status != "FINISHED":
-        print(f"to go on with it: runner resume {sweep.told.parent[:8]}")
+        terminal.put(f"to go on with it: runner resume {sweep.told.parent[:8]}")
     if any(outcome.undelivered for outcome in sweep.outcomes.values()):
-        print("the store does not know all of it; to deliver the rest, in this directory: runner sync")
-    print(summary.result(sweep.told.parent, status, best), flush=True)
+        terminal.put("the store does not know all of it; to deliver the rest, in this directory: runner sync")
+    terminal.put(summary.result(sweep.told.parent, status, best))
 
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:

@@ -1,13 +1,12 @@
 """One job of a sweep, from its frozen configuration to its outcome; in this process or in another."""
 
 import math
-import sys
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import recorded_settings, secrets, spool
+from runner import recorded_settings, secrets, spool, terminal
 from runner.context import Context
 from runner.errors import ConfigError, first_line, sentence
 from runner.settings import Settings, made
@@ -99,13 +98,13 @@ def configured(job: Job, told: Told) -> tuple[Settings, Context]:
 
 def begin(job: Job, settings: Settings, told: Told) -> "Run":
     """Everything checked and built; of a job that was interrupted, as far on as its newest checkpoint."""
-    from runner import randomness, recall
+    from runner import randomness, recall, tracking
     from runner.commands import resume
     from runner.prepare import prepare
 
     threads = None
     if job.run_id:
-        resume.deliver(told.uri, job.run_id)
+        tracking.deliver(told.uri, job.run_id)
         threads = randomness.recorded(settings.trainer, recall.facts(told.uri, job.run_id)[1])
     made = prepare(settings, told.study, threads)
     if job.run_id:
@@ -140,11 +139,11 @@ def failed(
 
     reason = secrets.masked(f"{type(error).__name__}: {first_line(error)}")
     if isinstance(error, Undelivered):
-        status, reason = error.status, secrets.masked(str(error).splitlines()[0])
-        print(f"job {job.number} ({job.name}): {secrets.masked(str(error))}", file=sys.stderr)
+        status, reason = error.status, secrets.masked(first_line(error))
+        terminal.say(f"job {job.number} ({job.name}): {error}")
     else:
         status = "FAILED"
-        print(secrets.masked(_in_words(job, error)), end="", file=sys.stderr)
+        terminal.say(_in_words(job, error))
     if not run_id:
         goal = (settings.tracking.uri, settings.tracking.experiment or told.study, context.title, context.tags)
         run_id = tracking.failed(*goal, {"config.yaml": context.yaml}, error)
@@ -159,7 +158,7 @@ def _in_words(job: Job, error: Exception) -> str:
     """What a user wrote is said in a line, everything else with its traceback."""
     short = str(error) if isinstance(error, ConfigError) else sentence(error)
     if short is not None:
-        return f"job {job.number} ({job.name}): {short}\n"
+        return f"job {job.number} ({job.name}): {short}"
     return "".join(traceback.format_exception(error))
 
 

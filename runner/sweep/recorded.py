@@ -33,7 +33,7 @@ def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
 
     Raises ConfigError for `words` that change what a single run goes on with, if it is a sweep.
     """
-    from runner.commands.resume import deliver
+    from runner.tracking import deliver
 
     run_id = recall.find(uri, run)
     status, tags, _ = recall.facts(uri, run_id)

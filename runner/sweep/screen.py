@@ -9,6 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table as Grid
 from rich.text import Text
 
+from runner import secrets, terminal
 from runner.sweep import words
 from runner.sweep.progress import Progress, done, left
 from runner.sweep.table import STATES, Row, Table
@@ -54,7 +55,8 @@ class Lines:
 
     def _say(self, line: str) -> None:
         self._said = self._clock()
-        print(line, file=self.console.file, flush=True)
+        self.console.file.write(f"{terminal.shown(line)}\n")
+        self.console.file.flush()
 
 
 class LiveTable:
@@ -131,12 +133,12 @@ def states(rows: list[Row]) -> str:
 
 def ended(row: Row, total: int, metric: str) -> str:
     """The line of a job that has ended. Jobs are numbered as everywhere, from 0."""
-    parts = [f"job {row.number}/{total}", words.one_line(row.name), row.status]
+    parts = [f"job {row.number}/{total}", terminal.line(row.name), row.status]
     parts += [f"{metric}={words.figure(row.value)}"] if row.value is not None else []
     parts += [words.counted(row.epoch, "epoch")] if row.epoch else []
     parts += [f"pruned after epoch {row.pruned}"] if row.pruned is not None else []
     parts += [words.took(row.seconds)] if row.seconds is not None else []
-    return "  ".join(part for part in [*parts, words.one_line(row.reason)] if part)
+    return "  ".join(part for part in [*parts, terminal.line(secrets.masked(row.reason))] if part)
 
 
 def so_far(table: Table, seconds: float | None) -> str:

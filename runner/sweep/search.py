@@ -1,12 +1,11 @@
 """A search: trials are asked for, run as jobs of a sweep, and their results told, until there are enough."""
 
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import record_reading, uris
+from runner import record_reading, terminal, uris
 from runner.errors import ConfigError
 from runner.sweep import space
 from runner.sweep.manifest import Job
@@ -125,10 +124,9 @@ def search(wish: Wish, sweep: "Sweep", study: Study, make: Callable[[int, dict[s
             study.tell(outcome, reached(outcome, wish.objectives))
         failed = sum(outcome.status != "FINISHED" for outcome in outcomes)
         if failed > wish.max_failure_rate * len(outcomes):
-            print(
+            terminal.say(
                 f"the search ends after {study.count} of {total} trials: {failed} of the last {len(outcomes)} failed,"
-                f" more than hydra.sweeper.max_failure_rate={wish.max_failure_rate:g}",
-                file=sys.stderr,
+                f" more than hydra.sweeper.max_failure_rate={wish.max_failure_rate:g}"
             )
             return
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runner import permission, secrets, uris
-from runner.errors import ConfigError
+from runner.errors import ConfigError, brief
 from runner.sweep import samplers
 from runner.sweep.outcome import Outcome
 from runner.sweep.space import Space, grid
@@ -118,7 +118,7 @@ def opened(url: str) -> Any:
     except ConfigError:
         raise
     except Exception as error:  # of SQLAlchemy, of a driver, of the file system
-        reason = secrets.masked(str(error).strip().split("\n")[0])
+        reason = secrets.masked(brief(error))
         raise ConfigError("hydra.sweeper.storage", f"{secrets.masked(url)!r} does not open: {reason}") from error
 
 
@@ -128,7 +128,7 @@ def _read(name: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of SQLAlchemy, of json, of Optuna's own checks
-        reason = secrets.masked(str(error).strip().split("\n")[0])
+        reason = secrets.masked(brief(error))
         raise ConfigError("hydra.sweeper.storage", f"study {name!r} cannot be read: {reason}") from error
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
+from runner import secrets, terminal
 from runner.sweep import words
 from runner.sweep.table import Row, Table
 
@@ -25,7 +26,7 @@ def summary(console: Console, table: Table, command: str = "") -> None:
             console.print(_ill(row))
     if command:
         # Not wrapped: it shall be in one piece when it is copied.
-        console.print(Text(f"the best again: {command}"), soft_wrap=True)
+        console.print(Text(f"the best again: {terminal.shown(command)}"), soft_wrap=True)
 
 
 def ranking(table: Table, width: int) -> Grid:
@@ -67,7 +68,7 @@ def _overrides(row: Row) -> list[str]:
 
 def _columns(table: Table, rows: list[Row]) -> dict[str, list[str]]:
     names = words.short(table.keys)
-    return {names[key]: [words.one_line(row.overrides.get(key, "")) for row in rows] for key in table.keys}
+    return {names[key]: [terminal.line(row.overrides.get(key, "")) for row in rows] for key in table.keys}
 
 
 def _width(heading: str, values: list[str]) -> int:
@@ -81,7 +82,7 @@ def _mark(row: Row) -> str:
 
 
 def _ill(row: Row) -> Text:
-    reason = words.one_line(row.reason) or "no reason was recorded"
+    reason = terminal.line(secrets.masked(row.reason)) or "no reason was recorded"
     return Text.assemble(
-        (row.status, "red"), f"  job {row.number}  {words.one_line(row.name)}  {reason}", overflow="fold"
+        (row.status, "red"), f"  job {row.number}  {terminal.line(row.name)}  {reason}", overflow="fold"
     )

@@ -1,13 +1,13 @@
 """Jobs of a sweep under way, and what has become of them."""
 
-import sys
 import threading
 from collections.abc import Callable, Iterable
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import secrets, stores
+from runner import stores, terminal
+from runner.errors import first_line
 from runner.events import Event, Kept
 from runner.plots import save
 from runner.settings import made
@@ -70,8 +70,8 @@ class Sweep:
         try:
             self.end = self.table()
         except Exception as error:  # whatever a store or its driver raises
-            why = secrets.masked(stores.first_line(error))
-            print(f"the table tells what the jobs have told, for the store does not: {why}", file=sys.stderr)
+            why = first_line(error)
+            terminal.say(f"the table tells what the jobs have told, for the store does not: {why}")
             self._answers, self.end = False, self._table({})
 
     def take_up(self) -> None:
@@ -121,8 +121,8 @@ class Sweep:
                     save(figure, path)
             except Exception as error:  # of matplotlib, or of values that nobody has thought of
                 path.unlink(missing_ok=True)
-                why = secrets.masked(f"{type(error).__name__}: {stores.first_line(error)}")
-                print(f"the sweep's plot {name} cannot be drawn: {why}", file=sys.stderr)
+                why = f"{type(error).__name__}: {first_line(error)}"
+                terminal.say(f"the sweep's plot {name} cannot be drawn: {why}")
         self.record(Kept(folder))
 
     def curves(self, table: Table) -> dict[int, list[tuple[int, float]]]:
@@ -140,8 +140,8 @@ class Sweep:
             points = self.tracker.client.get_metric_history(row.run_id, self.plan.metric)
         except Exception as error:  # whatever a store or its driver raises
             self._answers = stores.is_missing(error)  # what does not answer once is not asked for every job
-            why = secrets.masked(stores.first_line(error))
-            print(f"the curve of job {row.number} is not in the plots: {why}", file=sys.stderr)
+            why = first_line(error)
+            terminal.say(f"the curve of job {row.number} is not in the plots: {why}")
             return []
         return [(point.step, point.value) for point in points]
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from runner import terminal
 from runner.sweep.table import Row
 
 
@@ -13,12 +14,7 @@ def short(keys: Iterable[str]) -> dict[str, str]:
 
 def named(row: Row, names: dict[str, str]) -> str:
     """`lr=0.1, seed=2`, by the names that `short` gave."""
-    return one_line(", ".join(f"{names.get(key, key)}={value}" for key, value in row.overrides.items()))
-
-
-def one_line(text: str) -> str:
-    """Without what would break a line or steer a terminal."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return terminal.line(", ".join(f"{names.get(key, key)}={value}" for key, value in row.overrides.items()))
 
 
 def took(seconds: float | None) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from runner import in_place, layers
+from runner.errors import brief
 from runner.vectorized.draws import Draws
 from runner.vectorized.linear import linear
 from runner.vectorized.stacked import Stacked
@@ -223,9 +224,8 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
                 raise RuntimeError("it draws random numbers, which all models would share")
             return found
         except Exception as error:
-            message = str(error).strip().split("\n")[0][:150]
             name = type(module).__name__
-            raise Unstackable(f"{name} cannot be computed for many models at once: {message}") from error
+            raise Unstackable(f"{name} cannot be computed for many models at once: {brief(error)[:150]}") from error
         finally:
             module.train(was_training)
 

@@ -4,7 +4,6 @@ from runner.worked import words
 from runner.worked.drawing import draw, wrap
 from runner.worked.layout import layout
 from runner.worked.parts import Element, Explained
-from runner.worked.step import TrainingStep
 
 WIDTH = 100
 
@@ -24,15 +23,6 @@ def layer_markdown(explained: Explained, picture: str | None = None) -> str:
         drawn = layout(explained, first, WIDTH)
         parts.append(_fenced([line.plain for line in draw(drawn, colour=False)]))
     parts += [_element(explained, element) for element in explained.elements]
-    return "\n\n".join(parts) + "\n"
-
-
-def step_markdown(step: TrainingStep) -> str:
-    """One training step."""
-    parts = ["# One training step", _fenced(step.formulas)]
-    for stage in step.stages:
-        lines = [stage.line, words.compared(stage.value, stage.torch, stage.scale, stage.by)]
-        parts.append(f"{stage.title[0].upper()}{stage.title[1:]}:\n\n{_fenced(lines)}")
     return "\n\n".join(parts) + "\n"
 
 

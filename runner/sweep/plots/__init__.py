@@ -2,7 +2,6 @@
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from runner.sweep.table import Table
@@ -18,13 +17,6 @@ def draw(name: str, table: Table, curves: Curves) -> "Figure | None":
     """The picture of one plot; None where the sweep has nothing that it shows."""
     figure: Figure | None = importlib.import_module(f"{__name__}.{name}").draw(table, curves)
     return figure
-
-
-def draw_all(table: Table, curves: Curves) -> Iterator[tuple[str, "Figure"]]:
-    """Name and picture of every plot for which the sweep has something to show."""
-    for name in names():
-        if (figure := draw(name, table, curves)) is not None:
-            yield name, figure
 
 
 def names() -> list[str]:

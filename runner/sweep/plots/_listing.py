@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from runner import terminal
 from runner.plots import _style
 from runner.sweep import words
 from runner.sweep.plots import _look, _scale
@@ -57,7 +58,7 @@ def shared(widths: list[float], room: float) -> list[float]:
 def _columns(rows: list[Row], keys: list[str], table: Table) -> dict[str, list[str]]:
     """Short name -> the value of each row; the jobs' numbers where nothing is varied."""
     names = words.short(table.keys)
-    found = {names[key]: [words.one_line(row.overrides.get(key, MISSING)) for row in rows] for key in keys}
+    found = {names[key]: [terminal.line(row.overrides.get(key, MISSING)) for row in rows] for key in keys}
     return found or {"job": [str(row.number) for row in rows]}
 
 

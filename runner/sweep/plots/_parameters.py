@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from runner import terminal
 from runner.sweep import words
 from runner.sweep.table import Row, Table
 
@@ -73,4 +74,4 @@ def _parameter(table: Table, key: str, name: str) -> Parameter:
 
 
 def _typed(row: Row, key: str) -> str:
-    return words.one_line(row.overrides.get(key, MISSING)) or "''"
+    return terminal.line(row.overrides.get(key, MISSING)) or "''"

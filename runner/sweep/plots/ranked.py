@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from runner import terminal
 from runner.plots import _style
 from runner.sweep import words
 from runner.sweep.plots import Curves, _listing, _look
@@ -59,7 +60,7 @@ def _kind(row: Row) -> str:
 def _told(failed: list[Row], names: dict[str, str]) -> list[str]:
     """A line for each failure, as long as there are few."""
     told = [f"{row.status.lower()}: {words.named(row, names) or f'job {row.number}'}" for row in failed[:FAILURES]]
-    told = [f"{line}  {words.one_line(row.reason)}" for line, row in zip(told, failed, strict=False)]
+    told = [f"{line}  {terminal.line(row.reason)}" for line, row in zip(told, failed, strict=False)]
     return [*told, f"and {len(failed) - FAILURES} more"] if len(failed) > FAILURES else told
 
 
