@@ -170,9 +170,9 @@ def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]
 
 
 def _identity(run: Any, context: Any) -> Any:
-    from runner.commands import train
+    from runner import identity
 
-    return train._identity(run, context)
+    return identity.of_run(run, context)
 
 
 def _bare(settings: Any, validate: bool) -> tuple[float, dict[str, Any]]:
@@ -279,7 +279,7 @@ def _floor(settings: Any, kept: Path) -> float:
     from mlflow.entities import Metric, Param
 
     from runner import stores
-    from runner.commands.train import params
+    from runner.identity import params
 
     client = stores.open_store(settings.tracking.uri)
     experiment = client.get_experiment_by_name("benchmark").experiment_id

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 import runner as package
 from runner import build, predicted
-from runner.commands.train import noted
 from runner.data import Data, _inputs
 from runner.data._spelled import spelled
 from runner.data.table import table
+from runner.identity import noted
 from runner.lookup import ConfigError
 from tests.command import Done, runner
 from tests.composing import hydra, settings

@@ -14,9 +14,9 @@ from mlflow import MlflowClient
 
 import runner as package
 from runner import build, logged_model, recall, screen
-from runner.commands.train import record
 from runner.context import Context
 from runner.prepare import prepare
+from runner.session import record
 from runner.settings import Trainer
 from runner.signals import Signals
 from tests import composing

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from runner.run import Run
 
 
-#: Tag of a run whose model was trained as one program with others: how many they were in all.
-TOGETHER = "sweep.together"
 #: What may have changed under way without another bit in the record.
 UNSEEN = ("checkpoint.", "data.path", "data.x", "data.y", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
 
@@ -33,6 +31,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     """
     from runner import recall, record_reading, recorded_code, reproduction
     from runner.checkpoint import CheckpointError
+    from runner.identity import TOGETHER
 
     run_id = recall.find_run(uri, run)
     status, tags, names = recall.facts(uri, run_id)

@@ -12,7 +12,6 @@ from runner.signals import Signals
 
 if TYPE_CHECKING:
     from runner.recall import Kept
-    from runner.run import Run
 
 
 def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "") -> int:
@@ -20,11 +19,11 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
 
     code: recorded or current where files of one's own have changed; "" refuses to go on then.
     """
-    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, screen, tracking
+    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, restoring, screen, tracking
     from runner.checkpoint import CheckpointError
-    from runner.commands.train import record
     from runner.errors import told
     from runner.prepare import prepare
+    from runner.session import record
 
     run_id = recall.find_run(uri, run)
     tracking.deliver(uri, run_id)
@@ -42,8 +41,8 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
             made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
         kept.clear()
         try:
-            _check_data(made, recall.data(uri, run_id))
-            entry, old_steps = _restored(made, uri, run_id)
+            restoring.check_data(made, recall.data(uri, run_id))
+            entry, old_steps = restoring.to_newest(made, uri, run_id)
             _check_record(recall.last_step(uri, run_id), entry, drift.steers(found))
             drift.apply(made, found, old_steps)
             if status == "FINISHED" and made.state.step >= made.steps:
@@ -64,41 +63,6 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
         finally:
             made.close()
     return 0
-
-
-def restored(made: "Run", uri: str, run_id: str) -> None:
-    """Put a run that has just been prepared where the recorded one stood; at its beginning if it kept no checkpoint.
-
-    Raises ConfigError if the data have changed, CheckpointError if no checkpoint can be loaded.
-    """
-    from runner import recall
-
-    if recall.kept(uri, run_id, "last"):
-        _check_data(made, recall.data(uri, run_id))
-        _restored(made, uri, run_id)
-
-
-def _restored(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:
-    """Put the run where its newest good checkpoint is. Gives that checkpoint, and the length of training it knew."""
-    from runner import exact, recall, stack
-
-    entry, weights, training, wrong = recall.state(uri, run_id, stack.classes(made.stack))
-    for problem in wrong:
-        terminal.say(f"{problem}; falling back to the checkpoint of step {entry.step}")
-    exact.restore(made, weights, training)
-    made.written = {"last": entry.step}
-    for kept in recall.kept(uri, run_id, "best"):
-        made.written["best"] = kept.step
-    return entry, int(training["steps"])
-
-
-def _check_data(made: "Run", told: dict[str, Any]) -> None:
-    from runner.fingerprint import fingerprint
-
-    was, now = told.get("sha256"), fingerprint(made.data)
-    if was is not None and was != now:
-        parts = ", ".join(name for name in {**was, **now} if was.get(name) != now.get(name))
-        raise ConfigError("data", f"the {parts} data are not those that the run was trained on; bring them back")
 
 
 def _check_record(last: int, entry: "Kept", steers: bool) -> None:

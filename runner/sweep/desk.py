@@ -75,15 +75,14 @@ class Desk:
             return None
 
     def open(self, member: Member) -> "list[Observer]":
-        """Give the job a run of its own, as `commands.train.record` does. Gives who is to be told of it."""
-        from runner import randomness, tracking
-        from runner.commands.train import identity, named
+        """Give the job a run of its own, as `session.record` does. Gives who is to be told of it."""
+        from runner import identity, randomness, tracking
         from runner.sweep.pruning import pruning
 
         randomness.restrain(member.settings.trainer, member.run.threads)  # others may have been prepared since
         told, context, run_id = member.settings.tracking, member.context, member.job.run_id
-        goal = (told.uri, told.experiment or context.name, named(context, told))
-        identified = identity(member.run, context, run_id)
+        goal = (told.uri, told.experiment or context.name, identity.name(context, told))
+        identified = identity.of_run(member.run, context, run_id)
         recording = tracking.recording(*goal, *identified, run_id or None, member.settings.checkpoint.keep)
         member.held = Held(member.record.enter_context(recording))
         member.run.draw = self.renderer.draw

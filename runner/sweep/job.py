@@ -98,8 +98,7 @@ def configured(job: Job, told: Told) -> tuple[Settings, Context]:
 
 def begin(job: Job, settings: Settings, told: Told) -> "Run":
     """Everything checked and built; of a job that was interrupted, as far on as its newest checkpoint."""
-    from runner import randomness, recall, tracking
-    from runner.commands import resume
+    from runner import randomness, recall, restoring, tracking
     from runner.prepare import prepare
 
     threads = None
@@ -108,7 +107,7 @@ def begin(job: Job, settings: Settings, told: Told) -> "Run":
         threads = randomness.recorded(settings.trainer, recall.facts(told.uri, job.run_id)[1])
     made = prepare(settings, told.study, threads)
     if job.run_id:
-        resume.restored(made, told.uri, job.run_id)
+        restoring.restore(made, told.uri, job.run_id)
     return made
 
 
@@ -169,6 +168,6 @@ def shared(told: Told) -> Path:
 
 def _train(made: "Run", job: Job, context: Context, signals: Signals, begun: list[str], observer: "Observer") -> None:
     from runner import screen
-    from runner.commands.train import record
+    from runner.session import record
 
     record(made, context, screen.quiet(), signals, job.run_id, begun=begun.append, observers=[observer])

@@ -81,7 +81,7 @@ def _draws(run: "Run") -> str:
 
 
 def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
-    from runner.commands.reproduce import TOGETHER
+    from runner.identity import TOGETHER
     from runner.limit import TimeLimit
     from runner.vectorized import drive_many
 

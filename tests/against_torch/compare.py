@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from runner.commands import train
 from runner.context import Context
 from runner.data import Data, Tensors
 from runner.errors import ConfigError, each
@@ -24,6 +23,7 @@ from runner.events import Epoch, Event, Finished, Step
 from runner.finite import Diverged
 from runner.prepare import prepare
 from runner.run import Run, drive
+from runner.session import record
 from runner.settings import Checkpoint, Model, Settings, Trainer
 from runner.signals import Signals
 from tests.against_torch import plain, refused
@@ -96,7 +96,7 @@ def _record(run: Run, listener: Listener, store: str) -> None:
     """As the command does: everything is written to MLflow."""
     run.settings.tracking.uri = store
     with Signals() as signals:
-        train.record(run, Context("against_torch"), Console(quiet=True), signals, observers=[listener])
+        record(run, Context("against_torch"), Console(quiet=True), signals, observers=[listener])
 
 
 def _refused(error: ConfigError, expected: Trained | Exception) -> Outcome:
