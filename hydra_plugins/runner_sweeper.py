@@ -79,6 +79,7 @@ class CheckedSweeper(BasicSweeper):
 
         assert self.config is not None
         assert self.hydra_context is not None
+        HydraConfig.instance().set_config(self.config)
         load: Any = self.hydra_context.config_loader.load_sweep_config
         return self._launched(Composed({tuple(job): load(self.config, job) for job in jobs}), jobs, 0)
 
