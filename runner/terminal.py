@@ -39,8 +39,9 @@ def clean(text: str) -> str:
 
 def say(message: str) -> None:
     """Print a message on standard error. One that nobody can read any more ends nothing."""
-    with contextlib.suppress(OSError):
-        print(clean(message.rstrip("\n")), file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # closed by `2>&-`, and print would take standard output for it
+        with contextlib.suppress(OSError):
+            print(clean(message.rstrip("\n")), file=sys.stderr, flush=True)
 
 
 def put(*lines: str) -> None:

@@ -126,7 +126,9 @@ def test_what_is_said_and_put_has_neither_codes_nor_secrets(
     assert len(out.splitlines()) == 2, "a line that a stranger has begun is none"
 
 
-def test_a_message_that_nobody_can_read_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_message_that_nobody_can_read_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     class Full(io.StringIO):
         def write(self, text: str) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -135,6 +137,9 @@ def test_a_message_that_nobody_can_read_ends_nothing(monkeypatch: pytest.MonkeyP
     terminal.say("x")
     with pytest.raises(OSError, match="No space"):
         print("x", file=sys.stderr)
+    monkeypatch.setattr("sys.stderr", None)
+    terminal.say("x")
+    assert capsys.readouterr().out == "", "standard output is for results"
 
 
 def test_errors_are_shown_so_wherever_they_are_caught() -> None:
