@@ -57,7 +57,7 @@ def _holder(folder: Path) -> str:
     """Who holds a spool's lock, in words: its own process, or another that delivers what that has left."""
     with contextlib.suppress(ConfigError, OSError, KeyError):
         if liveness.is_gone(spool_check.header(folder)["process"]):
-            return "another process is delivering it; wait for its end, then try again"
+            return "another process is delivering it; wait for its end"
     return "its process is still at it"
 
 
