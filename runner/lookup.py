@@ -223,7 +223,7 @@ SAID = {
 
 def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
     """What `make` gives; ConfigError for arguments that it refuses."""
-    for name, parameter in parameters(make).items():
+    for name, parameter in parameters(make).items() if key == "optimizer" else ():  # as betas
         value, usual = arguments.get(name), parameter.default
         if isinstance(usual, tuple) and isinstance(value, list | tuple) and len(value) != len(usual):
             raise ConfigError(f"{key}.{name}", f"expected {len(usual)} values, as in {list(usual)}, not {list(value)}")

@@ -27,11 +27,7 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
     trainer = settings.trainer
     device, loss, data = checked.device, checked.loss, checked.data
     if not checked.complete:
-        seed(settings)  # a data source of the user's may draw numbers
-        data = targets.read(settings.data, loss, noted=noted)
-        fitting.indices(data, checked.plan)  # which the checks could not see
-        if trainer.epochs:
-            agreement.check_targets(loss, data, checked.plan.output)
+        data = whole(settings, checked, noted)
     loss = losses.counted(loss, data)
     total = len(data.train)  # type: ignore[arg-type]
     threads = threads or cost.threads(settings, checked.plan, min(trainer.batch_size or total, total), device)
@@ -63,6 +59,16 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
     )
     run.ready = exact.random_state(device)
     return run
+
+
+def whole(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None = None) -> Data:
+    """All of the data, of which the checks have read a part. Raises ConfigError for what only the whole shows."""
+    seed(settings)  # a data source of the user's may draw numbers
+    data = targets.read(settings.data, checked.loss, noted=noted)
+    fitting.indices(data, checked.plan)
+    if settings.trainer.epochs:
+        agreement.check_targets(checked.loss, data, checked.plan.output)
+    return data
 
 
 def _moved(data: Data, device: torch.device, precision: str) -> Data:

@@ -301,3 +301,23 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def test_check_reads_what_training_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """To the last value of arrays, and the last pixel of images: what it passes, trains."""
+    from runner.commands import check as command
+    from runner.context import Context
+
+    monkeypatch.chdir(tmp_path)
+    x = np.ones((40, 3), dtype="float32")
+    x[39, 2] = np.nan
+    np.savez("nan.npz", x=x, y=np.arange(40) % 2)
+    given = settings(
+        data={"name": "arrays", "path": "nan.npz"}, layers=[{"Linear": 2}], loss={"name": "CrossEntropyLoss"}
+    )
+    checks.check(given)
+    with pytest.raises(ConfigError, match=r"x\[39, 2\] is nan"):
+        command.with_settings(given, Context("x"))
+    np.savez("nan.npz", x=np.ones_like(x), y=np.arange(40) % 2)
+    assert command.with_settings(given, Context("x")) == 0
+    assert "right" in capsys.readouterr().out

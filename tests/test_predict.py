@@ -218,7 +218,7 @@ def test_a_folder_of_images_is_predicted_by_file_name(place):
     assert flat["file"].tolist() == ["a.png", "b.png"]
     dog = found.set_index("file").loc["dog/3.png"]
     assert np.allclose(flat["probability_dog"], dog["probability_dog"])
-    with refused("inputs", "'", "is a table, and the run was trained on arrays of (N, 3, 4, 6)"):
+    with refused("inputs", "'", "is a table, and the run was not trained on one: give", "of (N, 3, 4, 6)"):
         people().to_csv(place / "people.csv", index=False)
         _inputs.read(str(place / "people.csv"), {"notes": {"size": [4, 6]}, "example": {"shape": [3, 4, 6]}})
 

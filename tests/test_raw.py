@@ -245,3 +245,14 @@ def test_a_split_that_is_no_mapping_is_one_message():
     Path("t.csv").write_text("a,y\n" + "".join(f"{i},{i}\n" for i in range(30)))
     for wrong in ("by", 0.2, ["by", "a"]):
         assert "is not one of {by: COLUMN}" in message(split=wrong)
+
+
+def test_the_kind_of_a_split_can_be_exchanged():
+    frame = pandas.DataFrame({"a": range(30), "part": ["train"] * 20 + ["test"] * 10, "who": [1, 2, 3] * 10})
+    frame.assign(y=frame["a"] * 1.5).to_csv("t.csv", index=False)
+    given = {"path": "t.csv", "target": "y", "valid": 0, "test": 0.3}
+    both = {"column": "part", "group": "who"}
+    assert message(split=both).endswith("data.split.column=null takes one away")
+    found = table(**given, split={**both, "column": None}, leave_out=["part"])
+    assert same_data(found, table(**given, split={"group": "who"}, leave_out=["part"]))
+    assert not table(**given, split={"by": None}).report[0].count("data.split")

@@ -12,9 +12,12 @@ if TYPE_CHECKING:
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the layer table and the cost. Raises ConfigError with everything that is wrong; makes no run."""
-    from runner import checks
+    from runner import checks, prepare
 
-    show(settings, checks.check(settings), context.title)
+    found = checks.check(settings)
+    if not found.complete:  # what is right is read to its last value, as a training does before it begins
+        prepare.whole(settings, found)
+    show(settings, found, context.title)
     return 0
 
 

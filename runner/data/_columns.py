@@ -96,7 +96,10 @@ def recorded(frame: Frame, name: str, key: str, kind: Kind, categories: list[str
     numbers = _numbers(series, name, key, here)
     if here != kind and not (kind == "truth" and here == "numbers" and np.isin(numbers, (0, 1)).all()):
         words = {"numbers": "numbers", "truth": "true and false", "text": "text"}
-        raise ConfigError(key, f"column {name!r} holds {words[here]}, and the model was trained with {words[kind]}")
+        remedy = ": write true and false, or 1 and 0" if kind == "truth" else ""
+        raise ConfigError(
+            key, f"column {name!r} holds {words[here]}, and the model was trained with {words[kind]}{remedy}"
+        )
     return Column(name, kind, numbers, [])
 
 
@@ -388,8 +391,8 @@ def describe(column: Column) -> str:
         return f"text, {_count(len(column.categories), 'category', 'categories')}: {shorten(each, 120)}{twins}"
     if column.kind == "truth":
         return f"true and false: {int(values.sum()):,} true, {int(total - values.sum()):,} false"
-    low, high = values.min(), values.max()
-    return f"numbers, always {low:.10g}" if low == high else f"numbers, {low:.10g} to {high:.10g}"
+    low, high = (f"{v:.10g}" if v == np.floor(v) else f"{v:g}" for v in (values.min(), values.max()))
+    return f"numbers, always {low}" if low == high else f"numbers, {low} to {high}"
 
 
 def _count(n: int, one: str, many: str) -> str:

@@ -62,10 +62,7 @@ def _rows(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
 
     notes = noted["notes"]
     if "features" not in notes or "size" in notes:
-        shape = _shape(noted["example"]["shape"])
-        raise ConfigError(
-            "inputs", f"{path!r} is a table, and the run was trained on arrays of {shape}; give an .npy file"
-        )
+        raise ConfigError("inputs", f"{path!r} is a table, and the run was not trained on one: give {_kind(noted)}")
     frame = read_recorded(found, "inputs", noted)
     with columns_of(found):
         x = torch.from_numpy(numbers(frame, notes, "inputs"))
@@ -76,9 +73,8 @@ def _rows(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
 def _images(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
     notes = noted["notes"]
     if not {"size", "channels"} <= notes.keys():
-        raise ConfigError(
-            "inputs", f"{path!r} holds images, and the run was not trained on images: give {_kind(noted)}"
-        )
+        what = "a folder" if found.is_dir() else "an image"
+        raise ConfigError("inputs", f"{path!r} is {what}, and the run was not trained on images: give {_kind(noted)}")
     files, left_out = pictures(found) if found.is_dir() else ([found], [])
     others = f"left out: {summary(left_out)}" if left_out else ""
     if not files:
@@ -110,7 +106,8 @@ def _as_inputs() -> Iterator[None]:
 def _kind(noted: dict[str, Any]) -> str:
     if "features" in noted["notes"]:
         return "a .csv or .parquet file with its columns, or an .npy file"
-    return f"an .npy file of {_shape(noted['example']['shape'])}"
+    folder = "a folder of images, or " if {"size", "channels"} <= noted["notes"].keys() else ""
+    return f"{folder}an .npy file of {_shape(noted['example']['shape'])}"
 
 
 def _shape(shape: list[int]) -> str:

@@ -21,6 +21,8 @@ WORDS = {"train": 0, "valid": 1, "val": 1, "test": 2}
 
 def column_of(split: dict[str, Any] | None) -> tuple[str, str] | None:
     """The one kind of split and the column that `data.split` names; None for a split at random."""
+    if isinstance(split, dict):  # of a record, whose kind was taken away: {column: null, group: patient}
+        split = {kind: name for kind, name in split.items() if name is not None}
     if not split:
         return None
     kind, name = next(iter(split.items())) if isinstance(split, dict) else (split, None)
@@ -30,7 +32,8 @@ def column_of(split: dict[str, Any] | None) -> tuple[str, str] | None:
             "data.split",
             f"{split!r} is not one of {{by: COLUMN}} (train on the earliest, test on the latest), {{group: COLUMN}} (no"
             f" group in two parts) and {{column: COLUMN}} (which says train, valid or test)"
-            f"{did_you_mean(wrong, KINDS) if wrong else ''}",
+            f"{did_you_mean(wrong, KINDS) if wrong else ''}"
+            + (f"; data.split.{kind}=null takes one away" if isinstance(split, dict) and len(split) > 1 else ""),
         )
     if isinstance(name, bool) or not isinstance(name, str | int):
         raise ConfigError(f"data.split.{kind}", f"{name!r} is not the name of a column")

@@ -1,5 +1,7 @@
 """From what a file holds as y to what training wants: numbers as float32, or class indices as int64."""
 
+from textwrap import shorten
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -139,7 +141,9 @@ def _indices(values: Values, classes: tuple[str, ...], named: bool) -> Tensor:
     for label in different.astype(str).tolist():
         if label not in index:
             raise ConfigError(
-                "data.classes", f"{values.name} holds {label!r}, which is not among them{did_you_mean(label, classes)}"
+                "data.classes",
+                f"{values.name} holds {label!r}, which is not among them{did_you_mean(label, classes)};"
+                f" expected one of {shorten(', '.join(map(repr, classes)), 300)}",
             )
     places = torch.tensor([index[label] for label in different.astype(str).tolist()], dtype=torch.int64)
     return places[torch.from_numpy(inverse)]

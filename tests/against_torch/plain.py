@@ -186,10 +186,12 @@ def _evaluate(case: Case, model: nn.Module, loss: nn.Module, pair: Pair) -> tupl
 
 
 def metric(case: Case, spec: Any, output: Tensor, target: Tensor) -> Tensor:
-    """What torchmetrics says of classes as probabilities, and of numbers as they are."""
+    """What torchmetrics says of classes as probabilities, and of numbers on the scale of the targets."""
     name, told = (spec, {}) if isinstance(spec, str) else next(iter(spec.items()))
     task = case.goal.task
     if task == "regression":
+        if case.loss_name in ("PoissonNLLLoss", "KLDivLoss"):  # of which the model gives the logarithms
+            output = output.exp()
         tried: list[dict[str, Any]] = [{}, {"num_outputs": output[0].numel()}]
         for further in tried:
             try:
