@@ -4,12 +4,13 @@ import errno
 import os
 import shutil
 import sqlite3
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
+
+from runner import terminal
 
 #: Bytes per write.
 PIECE = 1 << 20
@@ -96,7 +97,7 @@ def patiently(act: Callable[[], T], stop: Callable[[], object] = lambda: None) -
             time.sleep(AGAIN)
             continue
         if waited:
-            print("there is room on the disk again; going on", file=sys.stderr, flush=True)
+            terminal.say("there is room on the disk again; going on")
         return found
 
 
@@ -112,7 +113,7 @@ def say_full(error: BaseException) -> None:
         if now - said < SAID:
             return
         _said = now
-    print(f"{reason(error)}; waiting for room, {PATIENCE:.0f} s at most", file=sys.stderr, flush=True)
+    terminal.say(f"{reason(error)}; waiting for room, {PATIENCE:.0f} s at most")
 
 
 _named = set[str]()
@@ -125,9 +126,7 @@ def say_failing(error: BaseException) -> None:
         if why in _named:
             return
         _named.add(why)
-    print(
-        f"{reason(error) or error}; training goes on, and what it records waits in memory", file=sys.stderr, flush=True
-    )
+    terminal.say(f"{reason(error) or error}; training goes on, and what it records waits in memory")
 
 
 def is_full(error: BaseException) -> bool:

@@ -57,8 +57,7 @@ def control(console: Console) -> str:
 # ------------------------------------------------------------------------------------------------------ one place
 
 
-#: `durable` stands on the ground floor as well.
-PRINTERS = ("terminal.py", "durable.py")
+PRINTERS = ("terminal.py",)
 
 
 def prints(path: Path) -> list[int]:
