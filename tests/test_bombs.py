@@ -287,7 +287,7 @@ def test_a_packed_table_says_how_to_unpack_it(pack: Any) -> None:
     Path("t.csv").write_bytes(pack(b"a,b\n1,2\n"))
     refused("data.path", "'t.csv' is packed", "unpack it first", name="table", path="t.csv", target="a")
     Path("t.csv").rename("t.csv.gz")
-    refused("data.path", "'t.csv.gz' ends in '.gz'", name="table", path="t.csv.gz", target="a")
+    refused("data.path", "'t.csv.gz' is packed", "gunzip", name="table", path="t.csv.gz", target="a")
 
 
 def test_a_small_parquet_file_of_many_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
