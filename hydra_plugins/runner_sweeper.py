@@ -68,8 +68,7 @@ class CheckedSweeper(BasicSweeper):
         assert self.config is not None
         folders = {}
         for number, words in enumerate(jobs, first):
-            values = self._task.jobs[number].config
-            if folder := hydra_rules.folder_of_job(self.config, hydra_rules.plain(values), number):
+            if folder := hydra_rules.folder_of_job(self.config, self._task.jobs[number].config, number):
                 folders[tuple(words)] = folder
         return self._launched(Frozen(folders), jobs, first)
 

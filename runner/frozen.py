@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -34,4 +35,8 @@ class Composed:
         self._configs = configs
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
-        return copy.deepcopy(self._configs[tuple(sweep_overrides)])
+        config = copy.deepcopy(self._configs[tuple(sweep_overrides)])
+        folder: Any = OmegaConf.to_container(master_config.hydra.sweep, resolve=False)
+        OmegaConf.set_readonly(config.hydra, False)
+        config.hydra.sweep.dir = folder["dir"]  # as it is seen from everywhere by now
+        return config

@@ -50,23 +50,18 @@ def job_of(config: DictConfig, sweep: DictConfig) -> None:
     used.pin(config, "hydra.sweep.dir", str(sweep.hydra.sweep.dir))
 
 
-def folder_of_job(sweep: DictConfig, config: DictConfig, number: int) -> str:
+def folder_of_job(sweep: DictConfig, config: DictConfig | dict[str, Any], number: int) -> str:
     """The folder of a job where its name is made of values of the job's; "" where it is not.
 
-    config: of the job, without Hydra's own part. Raises ConfigError for one that a file leads elsewhere.
+    config: of the job, without Hydra's own part; in a plain one nothing is a reference any more.
+    Raises ConfigError for a folder that a file leads elsewhere.
     """
     if "$" not in JOB.sub("", used.written(sweep, "hydra.sweep.subdir")):
         return ""
-    whole = copy.copy(config)
+    whole: Any = OmegaConf.create(recorded_settings.escaped(config)) if isinstance(config, dict) else copy.copy(config)
     with flag_override(whole, ["struct", "readonly"], [False, False]):
         whole.hydra = sweep.hydra
     return _path_of_job(whole, number, str(sweep.hydra.sweep.dir))
-
-
-def plain(values: dict[str, Any]) -> DictConfig:
-    """Values in which nothing is a reference any more."""
-    found: DictConfig = OmegaConf.create(recorded_settings.escaped(values))
-    return found
 
 
 def _check(config: DictConfig, words: Sequence[str]) -> None:
