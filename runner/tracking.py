@@ -88,12 +88,15 @@ def failed(
 
 
 def _put_first(tracker: Tracker, files: Mapping[str, str | bytes], undo: Callable[[], object]) -> bool:
-    """Put the first files, if the store takes them now. A run whose store takes none at all is undone."""
+    """Put the first files, if the store takes them now.
+
+    A run whose store takes none at all is undone, as is one that is interrupted here: nothing has begun.
+    """
     try:
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
             write(Path(folder), files)
             return bool(files) and elsewhere.put_first(tracker.client, tracker.run_id, Path(folder))
-    except ConfigError:
+    except BaseException:
         tracker.give_up()
         with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
             undo()

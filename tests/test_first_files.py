@@ -1,5 +1,6 @@
 """A store that takes no artifacts is noticed before anything is trained, in one sentence, and leaves no run."""
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from runner import elsewhere, spool, stores, tracking
 from runner.errors import ConfigError
 from runner.events import Step
+from runner.signals import Interrupted
 from runner.spool import Undelivered
 from tests import command, disk, strange
 from tests.line import S3, Line, environment
@@ -134,6 +136,15 @@ def test_a_run_that_cannot_go_on_is_as_it_was(store: str, monkeypatch: pytest.Mo
     Repository.away = None
     now = stores.open_store(store).get_run(told.run_id).info
     assert (now.status, now.end_time) == (before.status, before.end_time)
+
+
+def test_a_run_that_is_interrupted_before_it_begins_is_none(store: str) -> None:
+    strange.create(store)
+    Repository.away = Interrupted(signal.SIGINT)  # type: ignore[assignment]
+    with pytest.raises(Interrupted), begun(store):
+        raise AssertionError
+    assert stores.rows(store) == []
+    assert spool.found(store) == []
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(store: str, tmp_path: Path) -> None:
