@@ -121,9 +121,9 @@ def _problem_of(
 
 
 def check_train(made: dict[str, Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> None:
-    """Raise ConfigError for a metric that the training data cannot have, which `build` does not try: nobody measures it
-    while a model trains.
+    """Raise ConfigError for a metric that the training data cannot have.
 
+    `build` does not try this, for nobody measures it while a model trains.
     made, data: of a run, on its device. output: see `build`.
     """
     source = data.train
@@ -131,7 +131,7 @@ def check_train(made: dict[str, Any], data: Data, loss: nn.Module, output: Tenso
         y = host.tensor(source.y)
         source = Tensors(y, y)
     for i, (name, metric) in enumerate(made.items()):
-        if problem := _problem_of("train", source, copy.deepcopy(metric).cpu(), data, loss, output, size):
+        if problem := _problem_of("train", source, copy.deepcopy(metric).to("cpu"), data, loss, output, size):
             raise ConfigError(f"metrics[{i}]", f"{name} cannot be had for {data.task} data: {problem}")
 
 
