@@ -49,3 +49,8 @@ def module(model: nn.Module) -> nn.Module:
     """A copy of `model` on the host. On the device it takes no memory."""
     memo: dict[int, Any] = {id(p): nn.Parameter(copied(p), p.requires_grad) for p in model.parameters()}
     return copy.deepcopy(model, memo | {id(b): copied(b) for b in model.buffers()})
+
+
+def metric(value: nn.Module) -> nn.Module:
+    """A copy of a metric on the host, with its counts."""
+    return copy.deepcopy(value).cpu()

@@ -131,7 +131,7 @@ def check_train(made: dict[str, Any], data: Data, loss: nn.Module, output: Tenso
         y = host.tensor(source.y)
         source = Tensors(y, y)
     for i, (name, metric) in enumerate(made.items()):
-        if problem := _problem_of("train", source, copy.deepcopy(metric).to("cpu"), data, loss, output, size):
+        if problem := _problem_of("train", source, host.metric(metric), data, loss, output, size):
             raise ConfigError(f"metrics[{i}]", f"{name} cannot be had for {data.task} data: {problem}")
 
 
