@@ -1,6 +1,5 @@
 """Metrics of torchmetrics by name, told the task and the classes of the data."""
 
-import copy
 import functools
 import itertools
 import re
