@@ -1,6 +1,7 @@
 """What Hydra calls: with one configuration, with the jobs of a sweep, and for each job wherever it runs."""
 
 import importlib
+import json
 import os
 import pickle
 import sys
@@ -26,6 +27,7 @@ from runner import (
     secrets,
     sweeps,
     terminal,
+    typed_words,
 )
 from runner.errors import ConfigError, told
 from runner.lookup import use_folder
@@ -239,5 +241,15 @@ def store(config: DictConfig) -> str:
 def launcher(config: DictConfig) -> list[str]:
     """The words that choose and set up Hydra's launcher."""
     chosen = config.hydra.runtime.choices["hydra/launcher"]
-    words = [word for word in config.hydra.overrides.hydra if word.lstrip("+").startswith("hydra.launcher.")]
-    return [f"hydra/launcher={chosen}", *words]
+    words = [part for word in config.hydra.overrides.hydra for part in _parts(word)]
+    return [f"hydra/launcher={chosen}", *(word for word in words if word.lstrip("+").startswith("hydra.launcher."))]
+
+
+def _parts(word: str) -> list[str]:
+    """A word for each value of a mapping, as in `hydra.launcher={n_jobs: 2}`; other words as they are."""
+    override = typed_words.read(word)
+    if override is None or not isinstance(override.value(), dict):
+        return [word]
+    found = typed_words.leaves(override.value(), (override.key_or_group,))
+    texts = {key: typed_words.written(v) if isinstance(v, str) else json.dumps(v) for key, v in found.items()}
+    return [f"++{'.'.join(map(str, key))}={text}" for key, text in texts.items()]

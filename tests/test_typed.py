@@ -226,3 +226,18 @@ def test_links_to_a_big_disk_are_named_with_where_they_lead_and_allowed_by_the_l
     monkeypatch.setenv("RUNNER_PLACES", done.stdout)
     permission.begin([])
     permission.store("sqlite:///mlflow.db", "tracking.uri")
+
+
+def test_a_mapping_for_a_launcher_is_recorded_value_by_value() -> None:
+    from runner import task
+    from runner.sweep.manifest import LAUNCHER
+
+    words = task._parts("hydra.launcher={n_jobs: 2, x: {y: 'a b, c', z: null}}")
+    assert words[0] == "++hydra.launcher.n_jobs=2"
+    assert all(LAUNCHER.fullmatch(word) for word in words)
+    assert {read.key_or_group: read.value() for word in words if (read := typed_words.read(word))} == {
+        "hydra.launcher.n_jobs": 2,
+        "hydra.launcher.x.y": "a b, c",
+        "hydra.launcher.x.z": None,
+    }
+    assert task._parts("hydra.launcher.n_jobs=2") == ["hydra.launcher.n_jobs=2"]
