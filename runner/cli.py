@@ -224,7 +224,8 @@ def _printed(words: list[str]) -> Iterator[None]:
         with contextlib.redirect_stdout(printed):
             yield
     finally:
-        terminal.put(*printed.getvalue().splitlines())
+        if lines := printed.getvalue().splitlines():
+            terminal.put(*lines)
 
 
 def _all(error: Exception) -> str:

@@ -1,9 +1,8 @@
 """What each loss of torch takes for output and targets."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 #: Kinds of targets whose shape is not that of the output.
@@ -94,23 +93,51 @@ SUMS_TO_1 = (nn.Softmax, nn.Softmax2d, nn.Softmin)
 NEAR = 1e-3
 
 
-def takes_logarithms(name: str, arguments: Mapping[str, Any]) -> bool:
-    """Whether the loss of this name takes logarithms of numbers whose targets are the numbers themselves."""
-    if name == "KLDivLoss":
-        return not arguments.get("log_target", False)
-    return name == "PoissonNLLLoss" and bool(arguments.get("log_input", True))
+def takes_logarithms(loss: nn.Module) -> bool:
+    """Whether the loss takes logarithms of numbers whose targets are the numbers themselves."""
+    if isinstance(loss, nn.KLDivLoss):
+        return not loss.log_target
+    return isinstance(loss, nn.PoissonNLLLoss) and loss.log_input
 
 
 def on_scale(loss: nn.Module, output: Tensor) -> Tensor:
     """The numbers that a model predicts, on the scale of the targets."""
-    name = next((kind.__name__ for kind in type(loss).__mro__ if kind in TABLE), "")
-    return output.exp() if takes_logarithms(name, vars(loss)) else output
+    return output.exp() if takes_logarithms(loss) else output
+
+
+def shares(model: nn.Module | None, output: Tensor) -> Tensor:
+    """The probability of each class, in the second dimension: of logits, of their logarithms, or of itself."""
+    return output if are_probabilities(model, output) else output.softmax(1)
+
+
+def chances(model: nn.Module | None, loss: nn.Module, output: Tensor) -> Tensor:
+    """The probability of each label, or of the second of two classes, of an output for each.
+
+    BCELoss takes probabilities, HingeEmbeddingLoss distances, of which small ones are of the second class; the last
+    layer may give probabilities, or their logarithms.
+    """
+    if isinstance(loss, nn.HingeEmbeddingLoss):
+        output = loss.margin / 2 - output
+    if isinstance(loss, nn.BCELoss) or are_probabilities(model, output):
+        return output
+    return output.exp() if isinstance(_last(model), nn.LogSigmoid) else output.sigmoid()
 
 
 def are_probabilities(model: nn.Module | None, output: Tensor) -> bool:
-    """Whether `model` ends in a layer that gives probabilities, and these are some: of each label, or of classes in
-    the second dimension."""
-    *_, last = (None,) if model is None else model.modules()
+    """Whether `model` ends in a layer that gives probabilities, and these are some.
+
+    They are of each label, or of classes in the second dimension. The layer that is listed last need not be the last
+    that computes, so that the values are looked at as well.
+    """
+    last = _last(model)
     if isinstance(last, nn.Sigmoid):
         return bool(((output >= 0) & (output <= 1)).all())
-    return isinstance(last, SUMS_TO_1) and bool((output >= 0).all() and ((output.sum(1) - 1).abs() < NEAR).all())
+    if not isinstance(last, SUMS_TO_1) or output.dim() < 2 or output.shape[1] < 2:
+        return False
+    near = max(NEAR, 8 * torch.finfo(output.dtype).eps)
+    return bool((output >= 0).all() and ((output.sum(1) - 1).abs() < near).all())
+
+
+def _last(model: nn.Module | None) -> nn.Module | None:
+    *_, last = (None,) if model is None else model.modules()
+    return last

@@ -116,16 +116,18 @@ def say_full(error: BaseException) -> None:
     terminal.say(f"{reason(error)}; waiting for room, {PATIENCE:.0f} s at most")
 
 
-_named = set[str]()
+#: When a failing disk was said last, by the reason.
+_named: dict[str, float] = {}
 
 
 def say_failing(error: BaseException) -> None:
-    """Say on standard error, once for each reason, that a disk takes nothing at all."""
+    """Say on standard error that a disk takes nothing at all, unless it has just been said."""
     why = (reason(error) or str(error)).partition(": ")[0]
     with _lock:
-        if why in _named:
+        said, now = _named.get(why, -SAID), time.monotonic()
+        if now - said < SAID:
             return
-        _named.add(why)
+        _named[why] = now
     terminal.say(f"{reason(error) or error}; training goes on, and what it records waits in memory")
 
 

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import tempfile
 from pathlib import Path
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from runner import secrets, stores
@@ -77,14 +78,15 @@ def _saved(spool: Spool) -> list[str]:
 
     Returns lines that tell where they are.
     """
-    place = Path(tempfile.gettempdir()) / f"runner-left-{spool.run_id}"
+    # The id is known to whoever reads the store; nobody else is to have the folder before us.
+    place = Path(tempfile.gettempdir()) / f"runner-left-{spool.run_id}-{token_hex(8)}"
     lines = _noted(spool, place / "log.jsonl")
     for entry in spool.outside():
         source, target = Path(entry["from"]), place / Path(entry["to"] or "").name
         if "sha256" not in entry or not source.is_dir():
             continue
         try:
-            place.mkdir(exist_ok=True)
+            place.mkdir(mode=0o700, exist_ok=True)
             shutil.move(source, target)
             lines.append(f"its files are in {target}; to have them delivered: {_moving(target, spool.inside(entry))}")
         except OSError as error:
@@ -105,7 +107,7 @@ def _noted(spool: Spool, path: Path) -> list[str]:
     if not spool.log.unwritten:
         return []
     try:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         replace(path, "".join(json.dumps(entry) + "\n" for entry, _ in spool.entries(spool.delivered)))
     except OSError:  # the points are said to be lost
         return []

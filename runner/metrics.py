@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import host, lookup
-from runner.conventions import are_probabilities, on_scale, targets_of
+from runner.conventions import chances, on_scale, shares, targets_of
 from runner.data import Data, Source, Tensors, evaluation_size, labels_of
 from runner.errors import ConfigError, Problems, brief
 from runner.lookup import Kind
@@ -214,12 +214,10 @@ def as_scores(
     model: whose last layer may give probabilities already.
     """
     if data.task == "multiclass" or (data.task == "binary" and output.dim() > 1 and output.shape[1] == 2):
-        scores = output if are_probabilities(model, output) else output.softmax(1)
+        scores = shares(model, output)
         return (scores if data.task == "multiclass" else scores[:, 1]), labels_of(target, data.task)
     if data.task in ("binary", "multilabel"):
-        if isinstance(loss, nn.HingeEmbeddingLoss):  # distances: small ones are of class 1
-            output = loss.margin / 2 - output
-        scores = output if isinstance(loss, nn.BCELoss) or are_probabilities(model, output) else output.sigmoid()
+        scores = chances(model, loss, output)
         labels = labels_of(target, data.task)
         return (scores, labels) if data.task == "multilabel" else (scores.reshape(-1), labels.reshape(-1))
     return on_scale(loss, output), target

@@ -5,19 +5,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.conventions import SUMS_TO_1, are_probabilities, takes_logarithms
+from runner.conventions import chances, on_scale, shares
 from runner.errors import ConfigError
 
 
-def columns(
-    model: nn.Module, loss: str, output: Tensor, noted: dict[str, Any], arguments: dict[str, Any] | None = None
-) -> dict[str, list[Any]]:
+def columns(model: nn.Module, loss: nn.Module, output: Tensor, noted: dict[str, Any]) -> dict[str, list[Any]]:
     """Columns of a table with a row for each example, by their names.
 
     For classes: `predicted`, the name of the likeliest, and `probability_<name>` for each; for labels: `predicted`, the
     names of those above one half with "; " between, and each one's probability; for numbers: the target's name, or
     output_0, output_1, ... where it has none, and the numbers themselves where the model gives their logarithms.
-    loss: its name. arguments: those of the loss, of which some decide what the outputs are.
     output: (N, classes), or (N, 1) or (N,) for two classes; (N, labels); (N, targets) or (N,) for numbers.
     noted: what the run has noted of its data: `task`, `classes` and `notes`.
     Raises ConfigError for outputs of another shape.
@@ -32,39 +29,30 @@ def columns(
         names = noted["notes"].get("targets") or _single(noted["notes"])
         if len(names) != flat.shape[1]:
             names = ["output"] if flat.shape[1] == 1 else [f"output_{i}" for i in range(flat.shape[1])]
-        numbers = flat.exp() if takes_logarithms(loss.rpartition(".")[2], arguments or {}) else flat
+        numbers = on_scale(loss, flat)
         return dict(zip(names, numbers.T.tolist(), strict=True))
-    shares = probabilities(model, loss, flat, noted["task"], (arguments or {}).get("margin", 1.0))
-    classes = [*noted["classes"], *map(str, range(len(noted["classes"]), shares.shape[1]))]
+    found = probabilities(model, loss, flat, noted["task"])
+    classes = [*noted["classes"], *map(str, range(len(noted["classes"]), found.shape[1]))]
     if noted["task"] == "multilabel":
-        holds = (shares > 0.5).tolist()
+        holds = (found > 0.5).tolist()
         predicted = ["; ".join(name for name, so in zip(classes, row, strict=False) if so) for row in holds]
     else:
-        predicted = [classes[i] for i in shares.argmax(1).tolist()]
-    each = {f"probability_{name}": share for name, share in zip(classes, shares.T.tolist(), strict=False)}
+        predicted = [classes[i] for i in found.argmax(1).tolist()]
+    each = {f"probability_{name}": share for name, share in zip(classes, found.T.tolist(), strict=False)}
     return {"predicted": predicted, **each}
 
 
-def probabilities(model: nn.Module, loss: str, output: Tensor, task: str, margin: float = 1.0) -> Tensor:
+def probabilities(model: nn.Module, loss: nn.Module, output: Tensor, task: str) -> Tensor:
     """Each class's or label's probability, of shape (N, classes): of logits, or of a model that ends in its own.
 
-    loss: its name; BCELoss and NLLLoss take probabilities and their logarithms, HingeEmbeddingLoss takes distances, of
-    which small ones are of the second class.
+    output: (N, classes), (N, labels), or (N, 1) for two classes.
     """
-    *_, last = model.modules()
-    name = loss.rpartition(".")[2]
-    if name == "HingeEmbeddingLoss":
-        output = margin / 2 - output
-    ready = are_probabilities(model, output)
-    given = name == "BCELoss" or (ready and isinstance(last, nn.Sigmoid))
     if task == "multilabel":
-        return output if given else output.sigmoid()
+        return chances(model, loss, output)
     if output.shape[1] == 1 and task == "binary":
-        second = output if given else output.exp() if isinstance(last, nn.LogSigmoid) else output.sigmoid()
+        second = chances(model, loss, output)
         return torch.cat([1 - second, second], dim=1)
-    if ready and isinstance(last, SUMS_TO_1):
-        return output
-    return output.softmax(1)  # of logarithms of probabilities these are the probabilities
+    return shares(model, output)
 
 
 def _single(notes: dict[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from runner import (
     recorded_settings,
     secrets,
     stores,
+    tags,
     terminal,
 )
 from runner.errors import ConfigError, Unreachable
@@ -119,8 +120,13 @@ def _listed(tags: dict[str, str], key: str) -> list[str]:
 
 
 def settings(uri: str, run_id: str) -> Settings:
-    """The configuration that the run was made with."""
-    return recorded_settings.read(text(uri, run_id, "config.yaml"), f"config.yaml of run {run_id[:8]}")
+    """The configuration that the run was made with.
+
+    Reserved tags are left out, which earlier versions took: the run has had them since it began.
+    """
+    found = recorded_settings.read(text(uri, run_id, "config.yaml"), f"config.yaml of run {run_id[:8]}")
+    found.tracking.tags = {name: value for name, value in found.tracking.tags.items() if not tags.is_reserved(name)}
+    return found
 
 
 def data(uri: str, run_id: str) -> dict[str, Any]:

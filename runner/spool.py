@@ -231,19 +231,23 @@ class Spool:
         self.lock.release()
 
     def remove(self) -> None:
-        """Everything was delivered.
+        """Remove the folder, whose entries have all been delivered. What a disk does not let go of stays.
 
         The lock goes last: before that nobody else can have the folder, and whoever is killed meanwhile leaves a spool
         that can be removed by the next `runner sync`.
         """
-        for journal in (self.log, self.refused):
-            journal.path.unlink(missing_ok=True)
+        parts = [path.name for path in self.folder.glob("*.part")]  # of a process that was killed as it wrote them
         shutil.rmtree(self.folder / "files", ignore_errors=True)
-        for name in ("delivered", HEADER, "lock"):
-            (self.folder / name).unlink(missing_ok=True)
+        for name in (self.log.path.name, self.refused.path.name, *parts, "delivered", HEADER, "lock"):
+            with contextlib.suppress(OSError):
+                (self.folder / name).unlink()
+        self._remove_folder()
+        self.release()
+        self._remove_folder()  # NFS keeps a file that is open
+
+    def _remove_folder(self) -> None:
         with contextlib.suppress(OSError):  # of another process by now, or with a file that is not ours
             self.folder.rmdir()
-        self.release()
 
     def inside(self, entry: Entry) -> Path:
         """Where the spool holds the files of an entry."""

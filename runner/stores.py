@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import itertools
 import logging
 import os
 import shutil
@@ -77,10 +78,14 @@ def put(
     if place is not None:
         durable.publish(sorted(folder.iterdir()), here / place)
         return
-    for path in files:
-        target = here / path.relative_to(folder)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        durable.write(target, path.read_bytes(), lasting)
+    for parent, those in itertools.groupby(files, lambda path: path.parent):
+        target = here / parent.relative_to(folder)
+        if lasting:
+            durable.publish(those, target)
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        for path in those:
+            durable.write(target / path.name, path.read_bytes(), lasting=False)
 
 
 def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None], patience: Patience) -> bool:
@@ -149,6 +154,7 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         there = path.exists() and path.stat().st_ino == known.inode
         folder = moved.recorded(path, known.folder) if there else None
         if folder is not None and moved.is_same(folder, path):
+            _stores[path] = _stores.pop(path)  # the newest
             return known.client
         if folder is None:  # another file has taken its place
             _close_idle(known.client)

@@ -19,12 +19,18 @@ TOLD = (
 SHOWN = ("mlflow.note.content", "mlflow.source.git.branch", "mlflow.source.git.repoURL")
 
 
+def is_reserved(name: str) -> bool:
+    """Whether no configuration may give it. Servers with MySQL know neither case nor spaces at the end."""
+    plain = name.strip().lower()
+    return name not in SHOWN and (plain.startswith(RESERVED) or plain in TOLD)
+
+
 def check(names: Iterable[str]) -> None:
-    """Raise ConfigError for reserved names. Servers that keep tags in MySQL know neither case nor spaces at the end."""
+    """Raise ConfigError for reserved names."""
     problems = Problems()
     for name in names:
-        plain = name.strip().lower()
-        if name not in SHOWN and (plain.startswith(RESERVED) or plain in TOLD):
+        if is_reserved(name):
+            plain = name.strip().lower()
             problems.add(
                 f"tracking.tags.{name}",
                 f"this tag is {'MLflow' if plain.startswith('mlflow.') else 'runner'}'s own, found in a configuration;"

@@ -160,8 +160,9 @@ def test_predict_says_what_is_wrong_and_writes_nothing(saved: tuple[Path, str]) 
             assert part in done.err, (words, done.err)
         assert "Traceback" not in done.err
         assert not (workplace / "p.npy").exists()
-    runner("predict", "last", "inputs=good.npy", "output=good.npy", "overwrite=true", cwd=workplace)
-    assert np.load(workplace / "good.npy", allow_pickle=False).shape == (3, 10)
+    runner("predict", "last", "inputs=good.npy", "output=good.npy", "overwrite=true", cwd=workplace, code=2)
+    runner("predict", "last", "inputs=good.npy", "output=wide.npy", "overwrite=true", cwd=workplace)
+    assert np.load(workplace / "wide.npy", allow_pickle=False).shape == (3, 10)
 
 
 def test_a_damaged_checkpoint_is_refused_even_when_the_file_beside_it_agrees(own: tuple[Path, str]) -> None:

@@ -482,7 +482,7 @@ def test_one_logit_means_two_classes(shape: tuple[int, ...]) -> None:
 
 def test_probabilities_are_taken_as_they_are() -> None:
     shares = torch.tensor([[0.25], [0.75]])
-    for last, loss in ((nn.Sigmoid(), "mine.Loss"), (nn.Hardsigmoid(), "BCELoss")):
+    for last, loss in ((nn.Sigmoid(), nn.Identity()), (nn.Hardsigmoid(), nn.BCELoss())):
         found = probabilities(nn.Sequential(nn.Linear(1, 1), last), loss, shares, "binary")
         assert found.tolist() == [[0.75, 0.25], [0.25, 0.75]]
     pairs = torch.tensor([[0.9, 0.1]])
@@ -491,7 +491,7 @@ def test_probabilities_are_taken_as_they_are() -> None:
         (nn.Linear(2, 2), pairs, pairs.softmax(1)),
         (nn.LogSoftmax(1), pairs.log(), pairs),
     ):
-        assert torch.allclose(probabilities(nn.Sequential(last), "CrossEntropyLoss", output, "binary"), wanted)
+        assert torch.allclose(probabilities(nn.Sequential(last), nn.CrossEntropyLoss(), output, "binary"), wanted)
 
 
 @pytest.mark.parametrize("loss", [nn.BCELoss(), nn.HingeEmbeddingLoss(margin=2.0), nn.BCEWithLogitsLoss()])

@@ -246,18 +246,18 @@ TWO_WAYS = torch.stack([1 - ONE.sigmoid(), ONE.sigmoid()], 1).squeeze(2)
     [
         (nn.Linear(2, 2), "CrossEntropyLoss", "binary", LOGITS, LOGITS.softmax(1)),
         (nn.Linear(2, 2), "CrossEntropyLoss", "multiclass", LOGITS, LOGITS.softmax(1)),
-        (nn.Softmax(1), "mine.Loss", "multiclass", LOGITS.softmax(1), LOGITS.softmax(1)),
+        (nn.Softmax(1), "Identity", "multiclass", LOGITS.softmax(1), LOGITS.softmax(1)),
         (nn.LogSoftmax(1), "NLLLoss", "multiclass", LOGITS.log_softmax(1), LOGITS.softmax(1)),
         (nn.Linear(2, 1), "BCEWithLogitsLoss", "binary", ONE, TWO_WAYS),
         (nn.Sigmoid(), "BCELoss", "binary", ONE.sigmoid(), TWO_WAYS),
-        (nn.Sigmoid(), "mine.Loss", "binary", ONE.sigmoid()[:, 0], TWO_WAYS),
-        (nn.LogSigmoid(), "mine.Loss", "binary", nn.functional.logsigmoid(ONE), TWO_WAYS),
+        (nn.Sigmoid(), "Identity", "binary", ONE.sigmoid()[:, 0], TWO_WAYS),
+        (nn.LogSigmoid(), "Identity", "binary", nn.functional.logsigmoid(ONE), TWO_WAYS),
         (nn.Linear(2, 1), "BCELoss", "binary", ONE.sigmoid(), TWO_WAYS),
     ],
 )
 def test_outputs_become_probabilities_whatever_the_model_ends_in(last, loss, task, output, wanted):
     model = nn.Sequential(nn.Sequential(nn.Linear(3, 2)), nn.Sequential(nn.ReLU(), last))
-    found = predicted.columns(model, loss, output, {"task": task, "classes": ["a", "b"], "notes": {}})
+    found = predicted.columns(model, getattr(nn, loss)(), output, {"task": task, "classes": ["a", "b"], "notes": {}})
     shares = np.stack([found["probability_a"], found["probability_b"]], axis=1)
     np.testing.assert_allclose(shares, wanted, atol=1e-6)
     assert found["predicted"] == ["ab"[i] for i in wanted.argmax(1).tolist()]
@@ -266,20 +266,20 @@ def test_outputs_become_probabilities_whatever_the_model_ends_in(last, loss, tas
 def test_every_label_has_a_probability_of_its_own():
     labels = {"task": "multilabel", "classes": ["a", "b"], "notes": {}}
     found = predicted.columns(
-        nn.Linear(1, 2), "BCEWithLogitsLoss", torch.tensor([[3.0, 2.0], [-3.0, 1.0], [-1, -1]]), labels
+        nn.Linear(1, 2), nn.BCEWithLogitsLoss(), torch.tensor([[3.0, 2.0], [-3.0, 1.0], [-1, -1]]), labels
     )
     assert found["predicted"] == ["a; b", "b", ""]
     np.testing.assert_allclose(found["probability_b"], torch.tensor([2.0, 1.0, -1.0]).sigmoid(), rtol=1e-6)
     given = torch.tensor([[0.9, 0.2]])
-    assert predicted.columns(nn.Linear(1, 2), "torch.nn.BCELoss", given, labels)["predicted"] == ["a"]
+    assert predicted.columns(nn.Linear(1, 2), nn.BCELoss(), given, labels)["predicted"] == ["a"]
 
 
-@pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "MultiLabelSoftMarginLoss", "torch.nn.BCELoss"])
+@pytest.mark.parametrize("loss", ["BCEWithLogitsLoss", "MultiLabelSoftMarginLoss", "BCELoss"])
 def test_each_label_has_a_probability_of_its_own(loss):
     logits = torch.tensor([[2.0, 1.0, -3.0], [-1.0, -2.0, -3.0]])
     output = logits.sigmoid() if loss.endswith("BCELoss") else logits
     noted = {"task": "multilabel", "classes": ["a", "b", "c"], "notes": {}}
-    found = predicted.columns(nn.Linear(3, 3), loss, output, noted)
+    found = predicted.columns(nn.Linear(3, 3), getattr(nn, loss)(), output, noted)
     shares = np.stack([found[f"probability_{name}"] for name in "abc"], axis=1)
     np.testing.assert_allclose(shares, logits.sigmoid(), atol=1e-6)
     assert found["predicted"] == ["a; b", ""]
@@ -287,20 +287,19 @@ def test_each_label_has_a_probability_of_its_own(loss):
 
 def test_small_distances_are_of_the_second_class():
     noted = {"task": "binary", "classes": ["a", "b"], "notes": {}}
-    found = predicted.columns(
-        nn.Linear(3, 1), "HingeEmbeddingLoss", torch.tensor([[0.1], [1.2], [3.0]]), noted, {"margin": 3.0}
-    )
+    loss = nn.HingeEmbeddingLoss(margin=3.0)
+    found = predicted.columns(nn.Linear(3, 1), loss, torch.tensor([[0.1], [1.2], [3.0]]), noted)
     assert found["predicted"] == ["b", "b", "a"]
 
 
 def test_numbers_without_names_are_called_outputs_and_grids_are_no_rows():
     regression: dict[str, Any] = {"task": "regression", "classes": [], "notes": {}}
-    assert predicted.columns(nn.Identity(), "MSELoss", ONE, regression) == {"output": ONE.flatten().tolist()}
-    assert list(predicted.columns(nn.Identity(), "MSELoss", LOGITS, regression)) == ["output_0", "output_1"]
+    assert predicted.columns(nn.Identity(), nn.MSELoss(), ONE, regression) == {"output": ONE.flatten().tolist()}
+    assert list(predicted.columns(nn.Identity(), nn.MSELoss(), LOGITS, regression)) == ["output_0", "output_1"]
     named = {**regression, "notes": {"target": "price"}}
-    assert list(predicted.columns(nn.Identity(), "MSELoss", ONE, named)) == ["price"]
+    assert list(predicted.columns(nn.Identity(), nn.MSELoss(), ONE, named)) == ["price"]
     with pytest.raises(ConfigError, match=r"gives \(2, 2\) for an example, which is no row of a table; write an .npy"):
-        predicted.columns(nn.Identity(), "MSELoss", torch.zeros(3, 2, 2), regression)
+        predicted.columns(nn.Identity(), nn.MSELoss(), torch.zeros(3, 2, 2), regression)
 
 
 # ---------------------------------------------------------------------------- another file, encoded by the record

@@ -16,16 +16,16 @@ from runner.predicted import columns
 from tests.command import runner
 
 LOGARITHMS = [
-    (nn.PoissonNLLLoss(), {}, True),
-    (nn.PoissonNLLLoss(log_input=False), {"log_input": False}, False),
-    (nn.KLDivLoss(reduction="batchmean"), {}, True),
-    (nn.KLDivLoss(reduction="batchmean", log_target=True), {"log_target": True}, False),
-    (nn.MSELoss(), {}, False),
+    (nn.PoissonNLLLoss(), True),
+    (nn.PoissonNLLLoss(log_input=False), False),
+    (nn.KLDivLoss(reduction="batchmean"), True),
+    (nn.KLDivLoss(reduction="batchmean", log_target=True), False),
+    (nn.MSELoss(), False),
 ]
 
 
-@pytest.mark.parametrize(("loss", "arguments", "logs"), LOGARITHMS, ids=lambda v: type(v).__name__)
-def test_numbers_are_measured_on_the_scale_of_the_targets(loss, arguments, logs):
+@pytest.mark.parametrize(("loss", "logs"), LOGARITHMS, ids=lambda v: type(v).__name__)
+def test_numbers_are_measured_on_the_scale_of_the_targets(loss, logs):
     random = torch.Generator().manual_seed(0)
     output, y = torch.randn(40, 2, generator=random), torch.rand(40, 2, generator=random) * 3
     data = Data(Tensors(output, y), Tensors(output, y))
@@ -36,7 +36,7 @@ def test_numbers_are_measured_on_the_scale_of_the_targets(loss, arguments, logs)
     assert found["MeanAbsoluteError"] == pytest.approx(mean_absolute_error(y, said), rel=1e-5)
     assert found["R2Score"] == pytest.approx(r2_score(y, said), rel=1e-4)
     noted = {"task": "regression", "classes": [], "notes": {"targets": ["a", "b"]}}
-    table = pandas.DataFrame(columns(nn.Linear(2, 2), type(loss).__name__, output, noted, arguments))
+    table = pandas.DataFrame(columns(nn.Linear(2, 2), loss, output, noted))
     assert np.allclose(table.to_numpy(), said.numpy())
 
 
@@ -78,7 +78,7 @@ def test_a_model_that_ends_in_probabilities_is_measured_by_them(last):
     metrics.watch(made, data, loss, model)(output, y)  # type: ignore[misc]
     found = metrics.values(made)
     noted = {"task": task, "classes": list(classes), "notes": {}}
-    table = pandas.DataFrame(columns(model, type(loss).__name__, output, noted))
+    table = pandas.DataFrame(columns(model, loss, output, noted))
     truth = [classes[int(i)] for i in y.flatten()]
     assert found["Accuracy"] == pytest.approx(accuracy_score(truth, table["predicted"]))
     shares = table.drop(columns="predicted").to_numpy()
@@ -116,3 +116,33 @@ def test_counts_from_training_to_prediction(workplace: Path):
     assert float(alone.last.rpartition("=")[2]) == pytest.approx(abs(frame["n"][0] - said[0]), rel=1e-5)
     same = runner("predict", done.run_id, "inputs=one.csv", "output=one.csv", "overwrite=true", cwd=workplace, code=2)
     assert "'one.csv' is what inputs names" in same.err
+
+
+class Counts(nn.PoissonNLLLoss):
+    """One's own."""
+
+
+@pytest.mark.parametrize(
+    ("last", "loss", "task"),
+    [
+        (nn.LogSigmoid(), nn.HuberLoss(), "binary"),
+        (nn.Sigmoid(), nn.BCEWithLogitsLoss(), "binary"),
+        (nn.Identity(), nn.HingeEmbeddingLoss(margin=2.0), "binary"),
+        (nn.Softmax(1), nn.BCEWithLogitsLoss(), "multilabel"),
+        (nn.LogSigmoid(), nn.BCEWithLogitsLoss(), "multilabel"),
+        (nn.Identity(), nn.BCEWithLogitsLoss(), "multilabel"),
+        (nn.Identity(), Counts(), "regression"),
+        (nn.Identity(), nn.KLDivLoss(log_target=True), "regression"),
+    ],
+)
+def test_metrics_are_shown_what_predict_writes(last: nn.Module, loss: nn.Module, task: str) -> None:
+    wide = 1 if task == "binary" else 3
+    model = nn.Sequential(nn.Identity(), last)
+    output = model(torch.randn(20, wide, generator=torch.Generator().manual_seed(0)))
+    data = Data(Tensors(output, output), task=task, classes=tuple("ab" if task == "binary" else "abc"))
+    target = torch.zeros(20, wide) if task != "regression" else output
+    scores, _ = metrics.as_scores(output, target, data, loss, model)
+    table = pandas.DataFrame(columns(model, loss, output, {"task": task, "classes": [*data.classes], "notes": {}}))
+    written = table.drop(columns="predicted", errors="ignore").to_numpy()
+    written = written[:, 1:] if task == "binary" else written
+    torch.testing.assert_close(scores.reshape(20, wide), torch.tensor(written, dtype=torch.float32))

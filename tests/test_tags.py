@@ -70,6 +70,8 @@ def test_a_study_a_person_and_a_record_are_refused_and_all_that_a_run_tells_of_i
     text = file.read_text().replace("my.host: c", "mlflow.parentRunId: '1'")
     with pytest.raises(ConfigError, match=r"tracking\.tags\.mlflow\.parentRunId: "):
         checks.check(recorded_settings.read(text, "config.yaml"))
+    file.write_text(text)  # as a run of an earlier version may have it: it is looked at and continued without
+    assert recall.settings("sqlite:///mlflow.db", done.run_id).tracking.tags == {"mlflow.note.content": "what it is"}
     # The control: what such a tag would have done.
     assert recall.find_run("sqlite:///mlflow.db", "last") == done.run_id
     monkeypatch.setattr(tags, "RESERVED", ())

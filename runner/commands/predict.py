@@ -86,9 +86,9 @@ def _write_array(place: Path, found: "Tensor") -> None:
 def _write_table(
     place: Path, given: "Inputs", model: "nn.Module", loss: "Component", found: "Tensor", noted: dict[str, Any]
 ) -> None:
-    from runner import predicted
+    from runner import losses, predicted
 
-    said = predicted.columns(model, str(loss.get("name")), found, noted, dict(loss))
+    said = predicted.columns(model, losses.build(loss), found, noted)
     columns = {given.heading: given.names, **said}
     with place.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")

@@ -60,17 +60,17 @@ def refuse_ending(found: Path, key: str) -> None:
 
 
 def lines_of(found: Path, key: str) -> int:
-    """How many lines a CSV file has. Raises ConfigError for what is no text: packed, or with bytes of 0."""
-    lines = 1
+    """The number of a CSV file's lines. Raises ConfigError for what is no text: packed, or with bytes of 0."""
+    lines, last = 0, b"\n"
     with found.open("rb") as file:
         _refuse_start(found, key, file.read(64))
         file.seek(0)
         while piece := file.read(PIECE):
             place = piece.find(b"\0")
             if place >= 0:
-                raise _with_nul(found, key, piece, lines + piece.count(b"\n", 0, place))
-            lines += piece.count(b"\n")
-    return lines
+                raise _with_nul(found, key, piece, lines + 1 + piece.count(b"\n", 0, place))
+            lines, last = lines + piece.count(b"\n"), piece[-1:]
+    return lines + (last != b"\n")
 
 
 def no_text(found: Path, key: str) -> ConfigError:
@@ -109,7 +109,8 @@ def swallowed(frame: Any, separator: str) -> dict[str, str]:
         if frame[name].dtype.kind in "biuf":
             continue
         texts = frame[name].unique().tolist()
-        text = next((t for t in texts if isinstance(t, str) and _is_rows(t, place, width, separator)), None)
+        several = (t for t in texts if isinstance(t, str) and ("\n" in t or "\r" in t))
+        text = next((t for t in several if _is_rows(t, place, width, separator)), None)
         if text is not None:
             row = int((frame[name] == text).to_numpy().argmax())
             words[name] = (

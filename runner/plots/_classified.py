@@ -28,7 +28,7 @@ def classify(run: Subject, source: Source) -> Classified:
     flat = outputs.float().reshape(len(outputs), -1)
     task = "binary" if flat.shape[1] == 1 else run.data.task
     loss = getattr(run.loss, "loss", run.loss)  # of one that counts what is left out, torch's own
-    shares = probabilities(run.model, type(loss).__name__, flat, task, getattr(loss, "margin", 1.0))
+    shares = probabilities(run.model, loss, flat, task)
     labels = labels_of(y, run.data.task).reshape(-1)
     counts = labels != run.data.ignored if run.data.ignored is not None else torch.ones_like(labels, dtype=torch.bool)
     finite = shares.isfinite().all(1)

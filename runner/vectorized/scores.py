@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from runner import host, metrics
-from runner.conventions import on_scale
+from runner.conventions import takes_logarithms
 from runner.run import Run
 
 #: (outputs, targets), both (N, batch, ...) -> (N,): the metric is the sum of these, divided by the number of targets.
@@ -66,10 +66,7 @@ def _count(metric: Any, run: Run) -> Count | None:
     if type(metric) is MulticlassAccuracy and task == "multiclass":
         told = (metric.average, metric.top_k, metric.ignore_index, metric.multidim_average)
         return _right if told == ("micro", 1, None, "global") else None
-    one = torch.ones(1)
-    if (
-        task != "regression" or on_scale(run.loss, one) is not one
-    ):  # metrics are shown probabilities, or what has this logarithm
+    if task != "regression" or takes_logarithms(run.loss):  # metrics are shown other numbers than the outputs
         return None
     if type(metric) is MeanSquaredError:
         return _squared if metric.num_outputs == 1 and metric.squared else None
