@@ -65,3 +65,9 @@ class Composing:
     def _chooses_files(self, override: Override) -> bool:
         group = self._loader.repository.group_exists(override.key_or_group)
         return bool(group) and not isinstance(override.value(), dict)
+
+
+def dirname(hydra: DictConfig, words: list[str]) -> str:
+    """What `${hydra.job.override_dirname}` is for a job of these words."""
+    parsed = OverridesParser.create().parse_overrides(words)
+    return str(get_overrides_dirname(parsed, **hydra.job.config.override_dirname))

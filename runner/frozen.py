@@ -6,6 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from runner import composing
+
 
 class Frozen:
     """Hands out Hydra's own part of the configuration: what else a job needs, its task function has.
@@ -23,6 +25,7 @@ class Frozen:
         OmegaConf.set_readonly(config.hydra, False)
         with open_dict(config.hydra):
             config.hydra.overrides.task = sweep_overrides
+            config.hydra.job.override_dirname = composing.dirname(config.hydra, sweep_overrides)
             if folder := self._folders.get(tuple(sweep_overrides)):
                 config.hydra.sweep.subdir = folder
         return config

@@ -21,7 +21,7 @@ FLOORS = [
     ["composed"],
     ["explained"],
     ["vocabulary"],
-    ["guard", "hydra_rules", "composing", "overriding"],
+    ["guard", "hydra_rules", "composing", "overriding", "frozen"],
     ["used"],
     ["merging", "choices", "namesakes"],
     ["commands"],
@@ -61,7 +61,7 @@ FLOORS = [
     ["resolvers", "expansion", "permission"],
     ["signatures", "origins", "signals", "spool", "journal", "ranks", "uris", "typed_words"],
     ["in_place"],
-    ["frozen", "layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
+    ["layers", "settings", "context", "limits", "places", "push", "garbage", "errors", "memory"],
     ["durable", "liveness", "moved", "pipes", "cores", "filenames", "marks", "terminal", "secrets"],
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
