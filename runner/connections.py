@@ -19,7 +19,8 @@ def install() -> None:
     usual: Any = getattr(request_utils, name)
     if not hasattr(usual, "of_runner"):
         setattr(request_utils, name, _adapter(usual))
-        request_utils._cached_get_request_session.cache_clear()
+        if forget := getattr(getattr(request_utils, "_cached_get_request_session", None), "cache_clear", None):
+            forget()  # sessions of the usual kind
 
 
 def _adapter(usual: Any) -> Any:

@@ -49,7 +49,7 @@ def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, s
 def _again(
     run: "Run", context: Context, drift: dict[str, str]
 ) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
-    """The same of a run that is continued: what it was made with stays, what it is continued with is added."""
+    """Tags, params and files that are added to a run that goes on; those that it was made with stay."""
     from runner import environment, own_code
 
     step = run.state.step
@@ -60,7 +60,7 @@ def _again(
 
 
 def noted(data: "Data") -> dict[str, Any]:
-    """What a later user of the model must know of the data that it was trained on."""
+    """Facts of the training data that a later user of the model needs."""
     from runner.fingerprint import fingerprint
 
     x = data.train[0][0]

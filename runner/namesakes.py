@@ -43,6 +43,6 @@ def _is_same(theirs: Path, ours: Path) -> bool:
 
 @cache
 def _defaults() -> dict[str, Any]:
-    """What is chosen when nobody says anything."""
+    """Presets that are chosen when nobody types one, by their group."""
     chosen = yaml.safe_load((places.conf() / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     return {group: name for entry in chosen if isinstance(entry, dict) for group, name in entry.items()}

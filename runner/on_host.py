@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def subject(run: "Run") -> Any:
-    """What plots are shown of `run`, a `plots.Subject`: the run itself, or on another device what it is on the host."""
+    """The `plots.Subject` of a run: the run itself, or what it is on the host if its device is another."""
     return run if run.device.type == "cpu" else OnHost(run)
 
 

@@ -37,6 +37,7 @@ def to_newest(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:
 
 
 def check_data(made: "Run", told: dict[str, Any]) -> None:
+    """Raise ConfigError if the run's data are not those of which the record `told` has the digests."""
     from runner.fingerprint import fingerprint
 
     was, now = told.get("sha256"), fingerprint(made.data)

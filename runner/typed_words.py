@@ -91,7 +91,7 @@ class Typed:
 
 
 def read(word: str) -> Override | None:
-    """What Hydra reads in a word; None for a flag, and for what it cannot read."""
+    """Read a word as Hydra does; None for a flag, and for what it cannot read."""
     try:
         return None if word.startswith("-") else OverridesParser.create().parse_override(word)
     except HydraException:

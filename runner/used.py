@@ -71,6 +71,7 @@ def as_when_used(config: DictConfig) -> Iterator[None]:
 
 
 def pin(config: DictConfig, key: str, value: Any) -> None:
+    """Put a value into a composed configuration, as it is: nothing in it is a reference any more."""
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent)
     with flag_override(node, ["struct", "readonly"], [False, False]):
