@@ -109,7 +109,7 @@ def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int
 def _problem_of(
     part: str, source: Source, metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None
 ) -> str | None:
-    """Say why a metric cannot be had on one part of the data; "" if it can."""
+    """Say why a metric cannot be had on one part of the data; None if it can."""
     said = _said(metric, source, data, loss, output, size)
     if not said:
         return None
