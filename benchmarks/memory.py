@@ -77,8 +77,8 @@ def _resident() -> int:
 def history(steps: int) -> list[str]:
     import torch
 
-    from runner.events import Step
-    from runner.history import History
+    from runner.training.events import Step
+    from runner.training.state.history import History
 
     found, loss, growth = History(), torch.tensor(0.5), Growth()
     for step in range(1, steps + 1):
@@ -98,7 +98,7 @@ def _checkpoint(found: Any) -> int:
     import torch
 
     with contextlib.suppress(ImportError):
-        from runner import pieces
+        from runner.training.state import pieces
 
         pieces.write(found, Path(tempfile.mkdtemp(dir=".")))
     buffer = io.BytesIO()
@@ -107,8 +107,8 @@ def _checkpoint(found: Any) -> int:
 
 
 def _prepared(path: str, jobs: int, **trainer: Any) -> Any:
-    from runner.prepare import prepare
     from runner.settings import Model, Settings, Trainer
+    from runner.training.prepare import prepare
 
     for job in range(jobs):
         yield prepare(
@@ -136,7 +136,7 @@ def _arrays(rows: int = 26_000, columns: int = 250) -> float:
 def _warm() -> None:
     """What is loaded and laid out once is not counted."""
     _arrays(60, 10)
-    from runner.vectorized import drive_many
+    from runner.training.vectorized import drive_many
 
     drive_many(list(_prepared("xy.npz", 2)), [[], []])
 
@@ -150,12 +150,12 @@ def alone(steps: int) -> list[str]:
 
 
 def _together(jobs: int) -> list[str]:
-    from runner.vectorized import drive_many
+    from runner.training.vectorized import drive_many
 
     _warm()
     size, growth, runs = _arrays(), Growth(), []
     with contextlib.suppress(ImportError):
-        from runner.vectorized.shared import Shared
+        from runner.training.vectorized.shared import Shared
 
         shared = Shared()
     for run in _prepared("xy.npz", jobs, batch_size=2000):
@@ -169,15 +169,15 @@ def _together(jobs: int) -> list[str]:
 
 
 def whole(steps: int) -> list[str]:
-    from runner.run import drive
+    from runner.training.run import drive
 
     _warm()
     size, growth = _arrays(), Growth()
     [run] = _prepared("xy.npz", 1)
     with contextlib.suppress(ImportError, AttributeError):
-        from runner import kept
+        from runner.training.parts import data_cache
 
-        kept.clear()
+        data_cache.clear()
     most = []
     drive(run, stop=lambda: most.append(growth.now))
     return [f"{size / MB:.0f} MB of data in one batch: +{max(most) / MB:.0f} MB, {max(most) / size:.1f} times"]
@@ -187,9 +187,9 @@ def predict(steps: int) -> list[str]:
     import numpy as np
     from PIL import Image
 
-    from runner.prepare import prepare
-    from runner.run import drive
     from runner.settings import Model, Settings, Trainer
+    from runner.training.prepare import prepare
+    from runner.training.run import drive
 
     for kind in ("cat", "dog"):
         Path("photos", kind).mkdir(parents=True)
@@ -217,7 +217,7 @@ def _peak() -> float:
 
 def table(steps: int) -> list[str]:
     from runner.data.table import table as read
-    from runner.errors import ConfigError
+    from runner.settings.errors import ConfigError
 
     lines = []
     for columns in (10_000, 20_000, 40_000):

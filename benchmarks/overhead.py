@@ -116,7 +116,8 @@ def _settings(experiment: str) -> Any:
     import hydra
     from omegaconf import OmegaConf
 
-    from runner import places, trials
+    from runner.cli.compose import trials
+    from runner.settings.files import places
 
     os.environ[places.ACTIVE] = "1"
     trials.register()
@@ -151,15 +152,15 @@ def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]
     """
     from rich.console import Console
 
-    from runner import screen, tracking
-    from runner.context import Context
-    from runner.prepare import prepare
-    from runner.run import drive
+    from runner.settings.context import Context
+    from runner.tracking import recording, screen
+    from runner.training.prepare import prepare
+    from runner.training.run import drive
 
     run = prepare(settings, "benchmark")
     identity = _identity(run, Context("benchmark", "# the configuration\n" * 60))
     record = contextlib.ExitStack()
-    tracker = record.enter_context(tracking.recording(settings.tracking.uri, "benchmark", None, *identity))
+    tracker = record.enter_context(recording.recording(settings.tracking.uri, "benchmark", None, *identity))
     with Path(os.devnull).open("w") as null, contextlib.closing(record):
         trainer = settings.trainer
         lines = screen.Lines(Console(file=null), trainer.epochs, trainer.epochs * run.steps_per_epoch)
@@ -170,7 +171,7 @@ def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]
 
 
 def _identity(run: Any, context: Any) -> Any:
-    from runner import identity
+    from runner.tracking import identity
 
     return identity.of_run(run, context)
 
@@ -179,7 +180,7 @@ def _bare(settings: Any, validate: bool) -> tuple[float, dict[str, Any]]:
     """Seconds of the loop alone, and the weights."""
     import torch
 
-    from runner.prepare import prepare
+    from runner.training.prepare import prepare
 
     run, trainer = prepare(settings, "benchmark"), settings.trainer
     model, optimizer, loss_fn = run.model, run.state.optimizer, run.loss
@@ -259,7 +260,7 @@ def _closed(settings: Any, kept: Path, opening: bool = False) -> float:
 
 def _keep(settings: Any, run_id: str, kept: Path) -> None:
     """Put the files that came to the run at its end into `kept`: checkpoints and predictions."""
-    from runner import stores
+    from runner.tracking.store import stores
 
     shutil.rmtree(kept, ignore_errors=True)
     client = stores.open_store(settings.tracking.uri)
@@ -278,8 +279,8 @@ def _floor(settings: Any, kept: Path) -> float:
 
     from mlflow.entities import Metric, Param
 
-    from runner import stores
-    from runner.identity import params
+    from runner.tracking.identity import params
+    from runner.tracking.store import stores
 
     client = stores.open_store(settings.tracking.uri)
     experiment = client.get_experiment_by_name("benchmark").experiment_id

@@ -59,7 +59,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=5, help="pairs of each comparison")
     parser.add_argument("--threads", type=int, help="trainer.threads of every job; all there are without it")
     told = parser.parse_args()
-    from runner import garbage
+    from runner.training.machine import garbage
 
     rows: list[Row] = []
     # Python's collector is as seldom as in every process of `runner`.
@@ -131,7 +131,8 @@ def _settings(experiment: str) -> Any:
     import hydra
     from omegaconf import OmegaConf
 
-    from runner import places, trials
+    from runner.cli.compose import trials
+    from runner.settings.files import places
 
     os.environ[places.ACTIVE] = "1"
     trials.register()
@@ -141,7 +142,7 @@ def _settings(experiment: str) -> Any:
 
 
 def _prepared(jobs: list[Any]) -> list[Any]:
-    from runner.prepare import prepare
+    from runner.training.prepare import prepare
 
     runs = [prepare(job, "benchmark") for job in jobs]
     for run in runs:
@@ -151,7 +152,7 @@ def _prepared(jobs: list[Any]) -> list[Any]:
 
 
 def _together(jobs: list[Any]) -> tuple[float, list[Any]]:
-    from runner.vectorized import drive_many, groups
+    from runner.training.vectorized import drive_many, groups
 
     runs = _prepared(jobs)
     begun = time.perf_counter()
@@ -164,7 +165,7 @@ def _together(jobs: list[Any]) -> tuple[float, list[Any]]:
 
 
 def _alone(jobs: list[Any]) -> tuple[float, list[Any]]:
-    from runner.run import drive
+    from runner.training.run import drive
 
     runs = _prepared(jobs)
     begun = time.perf_counter()

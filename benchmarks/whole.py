@@ -21,8 +21,10 @@ def composer() -> Iterator[Any]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from runner import guard, places, trials
-    from runner.composing import Composing
+    from runner.cli import guard
+    from runner.cli.compose import trials
+    from runner.cli.compose.composing import Composing
+    from runner.settings.files import places
 
     os.environ[places.ACTIVE] = str(os.getpid())
     trials.register()
@@ -49,10 +51,10 @@ def planned(jobs: list[list[str]]) -> Any:
 
 
 def _planned(made: Any, jobs: list[list[str]]) -> Any:
-    from runner import sweeps
+    from runner.cli import sweep_check
 
-    good = sweeps.check(jobs, made.compose)
-    return sweeps.manifest(good, jobs, EXPERIMENT, []), good[0].settings
+    good = sweep_check.check(jobs, made.compose)
+    return sweep_check.manifest(good, jobs, EXPERIMENT, []), good[0].settings
 
 
 def swept(jobs: list[list[str]], how: str) -> float:
@@ -62,9 +64,10 @@ def swept(jobs: list[list[str]], how: str) -> float:
     """
     from rich.console import Console
 
-    from runner.sweep import conduct, job
-    from runner.sweep.one_by_one import run_one_by_one
-    from runner.sweep.together import run_together
+    from runner.sweep import parent
+    from runner.sweep.run import job
+    from runner.sweep.run.one_by_one import run_one_by_one
+    from runner.sweep.run.together import run_together
 
     def launch(todo: list[Any], told: Any) -> list[Any]:
         if how == "together":
@@ -78,7 +81,7 @@ def swept(jobs: list[list[str]], how: str) -> float:
         plan, settings = _planned(made, jobs)
         with (
             Path(os.devnull).open("w") as null,
-            conduct.sweeping(plan, settings, launch, Console(file=null), []) as sweep,
+            parent.sweeping(plan, settings, launch, Console(file=null), []) as sweep,
         ):
             sweep.run(plan.jobs)
         seconds = time.perf_counter() - begun
@@ -89,7 +92,7 @@ def swept(jobs: list[list[str]], how: str) -> float:
 @contextmanager
 def _trained() -> Iterator[list[float]]:
     """Seconds from each run's first step to its last look."""
-    from runner import run as runs
+    from runner.training import run as runs
 
     found: list[float] = []
     train, finish = runs.train, runs.Run.finish
@@ -128,7 +131,7 @@ class Beside:
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param, RunTag
 
-        from runner import stores
+        from runner.tracking.store import stores
 
         client: MlflowClient = stores.open_store(URI)
         run = _newest_job(client)
@@ -164,9 +167,9 @@ def _newest_job(client: Any) -> Any:
 def _pictures(told: list[str]) -> Callable[[Path], None]:
     """What draws and writes the plots of a run that is trained already."""
     from runner import plots
-    from runner.prepare import prepare
-    from runner.run import drive
     from runner.settings import made
+    from runner.training.prepare import prepare
+    from runner.training.run import drive
 
     plan, _ = planned([told])
     run = prepare(made(plan.jobs[0].config), EXPERIMENT)
@@ -192,8 +195,8 @@ def lightning(experiment: str, count: int, epochs: int, *more: str) -> float:
     from lightning.pytorch.loggers import MLFlowLogger
 
     from benchmarks.peers import Module
-    from runner.prepare import prepare
     from runner.settings import made
+    from runner.training.prepare import prepare
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")

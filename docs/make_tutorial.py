@@ -37,7 +37,10 @@ SHARE, LEAST = 2e-3, 2e-6
 #: Pictures are the same when no more than this share of their pixels differ visibly: less than a digit has.
 PIXELS = 1e-4
 
-PRELOAD = ["runner.cli", "torch", "torch._dynamo", "mlflow", "runner.run", "torchmetrics", "matplotlib.figure"]
+PRELOAD = [
+    *("runner.cli.command", "torch", "torch._dynamo", "mlflow", "runner.training.run", "torchmetrics"),
+    "matplotlib.figure",
+]
 _context = multiprocessing.get_context("forkserver")  # commands share one import of torch and MLflow
 
 

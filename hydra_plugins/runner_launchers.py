@@ -65,14 +65,14 @@ class Here(Launcher):
 
 class OneByOneLauncher(Here):
     def run(self, jobs: list[Any]) -> list[Any]:
-        from runner.sweep.one_by_one import run_one_by_one
+        from runner.sweep.run.one_by_one import run_one_by_one
 
         return list(run_one_by_one(jobs, self._task.told))
 
 
 class VectorizedLauncher(Here):
     def __init__(self, models: int, measure: bool = False) -> None:
-        from runner.errors import ConfigError
+        from runner.settings.errors import ConfigError
 
         super().__init__()
         if models < 1:
@@ -80,7 +80,7 @@ class VectorizedLauncher(Here):
         self.models, self.measure = models, measure
 
     def run(self, jobs: list[Any]) -> list[Any]:
-        from runner.sweep.together import run_together
+        from runner.sweep.run.together import run_together
 
         batches = [jobs[start : start + self.models] for start in range(0, len(jobs), self.models)]
         return [outcome for batch in batches for outcome in run_together(batch, self._task.told, print, self.measure)]

@@ -46,7 +46,7 @@ for _name, _values in SAMPLERS.items():
 
 
 class OptunaSweeper(CheckedSweeper):
-    """What a search is, `runner.searching` knows; this is the part that Hydra accepts only here."""
+    """What a search is, `runner.cli.search` knows; this is the part that Hydra accepts only here."""
 
     def __init__(self, params: Any, search_space: Any, sampler: Any, **given: Any) -> None:
         super().__init__(max_batch_size=None, params=params)
@@ -54,13 +54,13 @@ class OptunaSweeper(CheckedSweeper):
         self._given = {**given, **{k: _plain(value) for k, value in plain.items()}}
 
     def sweep(self, arguments: list[str]) -> Any:
-        from runner import searching
+        from runner.cli import search
 
         assert self.config is not None
         assert self.hydra_context is not None
         loader = self.hydra_context.config_loader
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
-        searching.run(
+        search.run(
             self._task,
             self._given,
             overrides,

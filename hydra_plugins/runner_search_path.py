@@ -17,7 +17,7 @@ class RunnerSearchPath(SearchPathPlugin):
     """Appends, so that a conf/ that belongs to something else cannot take the place of ours."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        from runner import places
+        from runner.settings.files import places
 
         if not os.environ.get(places.ACTIVE):
             return
@@ -40,7 +40,7 @@ class ExperimentsSource(ConfigSource):
         return "experiments"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from runner.guard import CheckedFiles, loaded
+        from runner.cli.guard import CheckedFiles, loaded
 
         if not self.is_config(config_path):
             raise ConfigLoadError(f"{config_path} is not in {self.path}")
@@ -55,12 +55,12 @@ class ExperimentsSource(ConfigSource):
         return Path(self.path).is_dir()
 
     def is_group(self, config_path: str) -> bool:
-        from runner import filenames
+        from runner.settings.files import filenames
 
         return config_path == "" or (self._is_ours(config_path) and filenames.is_folder(self._file(config_path)))
 
     def is_config(self, config_path: str) -> bool:
-        from runner import filenames
+        from runner.settings.files import filenames
 
         return self._is_ours(config_path) and filenames.is_file(self._file(self._normalize_file_name(config_path)))
 

@@ -33,7 +33,7 @@ ConfigStore.instance().store("checked", Node, group="hydra/sweeper", provider="r
 
 
 class CheckedSweeper(BasicSweeper):
-    """The product of all values. How they are run is for `runner.task` to say, and for Hydra's launcher."""
+    """The product of all values. How they are run is for `runner.cli.task` to say, and for Hydra's launcher."""
 
     _task: Any
     _composing: Any = None
@@ -43,18 +43,19 @@ class CheckedSweeper(BasicSweeper):
         self._task = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
-        from runner import limits, sweeps, task, terminal
-        from runner.errors import ConfigError
+        from runner.cli import sweep_check, task
+        from runner.settings.errors import ConfigError
+        from runner.settings.trust import limits, terminal
 
         assert self.config is not None
         if self.config.hydra.launcher.get("n_jobs") == 0:
             raise ConfigError("hydra.launcher.n_jobs", "0 is no number of processes; -1 stands for one for each core")
         _refuse_many_tasks(self.config.hydra.launcher)
-        jobs = sweeps.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
+        jobs = sweep_check.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
         if len(jobs) >= MANY:
             terminal.put(f"checking {len(jobs):,} jobs")
         if self._task.name == "check":
-            sweeps.check(jobs, self._compose, self._task.command.show)
+            sweep_check.check(jobs, self._compose, self._task.command.show)
         elif self._task.name == "train":
             task.sweep(self._task, jobs, self._compose, self._frozen, self.config)
         else:
@@ -62,8 +63,8 @@ class CheckedSweeper(BasicSweeper):
 
     def _frozen(self, jobs: list[list[str]], first: int) -> list[Any]:
         """Run jobs whose configuration the task function has: Hydra's own is not composed again."""
-        from runner import hydra_rules
-        from runner.frozen import Frozen
+        from runner.cli.compose.frozen import Frozen
+        from runner.cli.guard import hydra_rules
 
         assert self.config is not None
         folders = {}
@@ -74,7 +75,7 @@ class CheckedSweeper(BasicSweeper):
 
     def _composed(self, jobs: list[list[str]]) -> list[Any]:
         """Run jobs of a command that trains nothing, each with the whole of its configuration."""
-        from runner.frozen import Composed
+        from runner.cli.compose.frozen import Composed
 
         assert self.config is not None
         assert self.hydra_context is not None
@@ -91,7 +92,9 @@ class CheckedSweeper(BasicSweeper):
         return self._launch(jobs, first)
 
     def _launch(self, jobs: list[list[str]], first: int) -> list[Any]:
-        from runner import cores, launching, recorded_settings, secrets
+        from runner.cli import launching
+        from runner.settings.trust import recorded_settings, secrets
+        from runner.training.machine import cores
 
         assert self.config is not None
         assert self.launcher is not None
@@ -121,8 +124,8 @@ class CheckedSweeper(BasicSweeper):
     def _compose(self, number: int, job: list[str]) -> DictConfig:
         assert self.hydra_context is not None
         assert self.config is not None
-        from runner import hydra_rules
-        from runner.composing import Composing
+        from runner.cli.compose.composing import Composing
+        from runner.cli.guard import hydra_rules
 
         self._composing = self._composing or Composing(self.hydra_context.config_loader, self.config)
         found: DictConfig = self._composing.compose(number, job)
@@ -131,8 +134,8 @@ class CheckedSweeper(BasicSweeper):
 
 
 def _values(key: str, override: Override) -> Iterator[str]:
-    from runner.errors import ConfigError
-    from runner.limits import JOBS
+    from runner.settings.errors import ConfigError
+    from runner.settings.trust.limits import JOBS
 
     if not override.is_sweep_override():
         yield f"{key}={override.get_value_element_as_str()}"
@@ -147,7 +150,7 @@ def _values(key: str, override: Override) -> Iterator[str]:
 
 def _refuse_many_tasks(launcher: Any) -> None:
     """submitit calls a job once in every task that it asks for, and each would train the same run."""
-    from runner.errors import ConfigError
+    from runner.settings.errors import ConfigError
 
     for key in ("tasks_per_node", "nodes"):
         if isinstance(count := launcher.get(key), int) and count > 1:

@@ -12,7 +12,7 @@ WORDS = "experiments=digits_cnn trainer.epochs=2 scheduler=cosine scheduler.T_ma
 
 
 #: The command, after the place of the package that runs it.
-START = "import runner; print(runner.__file__, flush=True); from runner.cli import main; main()"
+START = "import runner; print(runner.__file__, flush=True); from runner.cli.command import main; main()"
 
 
 def figure() -> str:

@@ -80,7 +80,7 @@ def _child(words: tuple[str, ...], cwd: str, out: str, err: str, env: dict[str, 
         os.dup2(handle, number)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     sys.argv = ["runner", *words]
-    from runner.cli import main
+    from runner.cli.command import main
 
     try:
         main()

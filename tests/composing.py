@@ -9,10 +9,15 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
-from runner import checks, composed, gathered, guard, permission, places, trials
-from runner.lookup import use_folder
+from runner.cli import guard
+from runner.cli.answers import all_problems
+from runner.cli.compose import configuration, trials
+from runner.commands._words import indexed
 from runner.settings import Settings
-from runner.words import indexed
+from runner.settings.files import places
+from runner.settings.trust import permission
+from runner.settings.values.lookup import use_folder
+from runner.training.checking import checks
 
 
 @contextlib.contextmanager
@@ -43,7 +48,7 @@ def config(words: list[str]) -> DictConfig:
 
 def settings(*words: str) -> Settings:
     told = [indexed(word) for word in words]
-    return composed.settings(config(told), told)
+    return configuration.settings(config(told), told)
 
 
 def problem(*words: str) -> str:
@@ -52,11 +57,11 @@ def problem(*words: str) -> str:
     try:
         composed_ones = config(told)
     except Exception as error:
-        return gathered.told(error, told)
+        return all_problems.told(error, told)
     try:
-        checks.check(composed.settings(composed_ones, told))
-    except composed.ERRORS as error:
-        return gathered.told(error, told)
+        checks.check(configuration.settings(composed_ones, told))
+    except configuration.ERRORS as error:
+        return all_problems.told(error, told)
     return ""
 
 

@@ -20,11 +20,12 @@ os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="runner-tests-")
 
 import torch
 
-from runner import permission, stores
-from runner.lookup import use_folder
-from runner.prepare import prepare
-from runner.run import Run
 from runner.settings import Checkpoint, Model, Settings, Trainer
+from runner.settings.trust import permission
+from runner.settings.values.lookup import use_folder
+from runner.tracking.store import stores
+from runner.training.prepare import prepare
+from runner.training.run import Run
 
 if TYPE_CHECKING:
     from tests.server import Server

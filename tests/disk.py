@@ -93,7 +93,7 @@ def runner(*words: str, cwd: Path, env: dict[str, str] | None = None, **full: An
 def _child(
     words: tuple[str, ...], cwd: str, out: str, err: str, env: dict[str, str], at: int, left: int, seconds: float
 ) -> None:
-    from runner import durable
+    from runner.settings.files import durable
 
     durable.PATIENCE = PATIENCE if seconds == float("inf") else durable.PATIENCE
     places = (cwd, env.get("TMPDIR", cwd))

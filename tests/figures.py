@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runner import stores
+from runner.tracking.store import stores
 from tests import (
     clean_clone,
     killed_workers,

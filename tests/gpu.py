@@ -91,17 +91,18 @@ class Place:
         return self.runner(*words, f"device={self.device}", code=code)
 
     def points(self, run_id: str, name: str) -> dict[int, float]:
-        from runner import recall
+        from runner.tracking.read import recall
 
         return recall.points(self.uri, run_id, [name])[name]  # type: ignore[no-any-return]
 
     def tags(self, run_id: str) -> dict[str, str]:
-        from runner import recall
+        from runner.tracking.read import recall
 
         return recall.facts(self.uri, run_id)[1]  # type: ignore[no-any-return]
 
     def digest(self, run_id: str) -> str:
-        from runner import checkpoint, recall
+        from runner.tracking.read import recall
+        from runner.training.state import checkpoint
 
         return str(checkpoint.digest(recall.weights(self.uri, run_id, "last")))
 
@@ -141,7 +142,7 @@ def train_all(device: str, folder: str, env: dict[str, str]) -> None:
     from mlflow import MlflowClient
 
     from runner.commands import train
-    from runner.context import Context
+    from runner.settings.context import Context
     from tests import composing
 
     found: dict[str, Any] = {}
@@ -226,7 +227,7 @@ def served(place: Place) -> str:
     import torch
 
     import runner
-    from runner import logged_model
+    from runner.tracking.read import logged_model
 
     apart = 0.0
     for study, more in (("digits_cnn", WORDS[1:4]), ("diabetes", ("trainer.epochs=3", "plots=[]"))):
@@ -418,7 +419,7 @@ def main(words: list[str]) -> int:
 
 def _empty_store(path: Path) -> Path:
     """A new MLflow store. To make one takes seconds, to copy it nothing."""
-    from runner import stores
+    from runner.tracking.store import stores
 
     stores.open_store(f"sqlite:///{path}")
     with contextlib.closing(sqlite3.connect(path)) as store:

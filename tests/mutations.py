@@ -14,9 +14,10 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from runner import checks, composed
-from runner.errors import ConfigError, each
+from runner.cli.compose import configuration
 from runner.settings import Settings
+from runner.settings.errors import ConfigError, each
+from runner.training.checking import checks
 from tests import composing
 
 FOLDER = Path(__file__).parent.parent / "experiments"
@@ -81,12 +82,12 @@ def outcome(config: dict[str, Any]) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = composed.settings(OmegaConf.merge(schema, OmegaConf.create(config)), [])  # type: ignore[arg-type]
+            made = configuration.settings(OmegaConf.merge(schema, OmegaConf.create(config)), [])  # type: ignore[arg-type]
             checks.check(made)
     except ConfigError as error:
         return _named([problem.key for problem in each(error)], error)
-    except composed.ERRORS as error:
-        return _named([composed.explained(error, []).partition(": ")[0]], error)
+    except configuration.ERRORS as error:
+        return _named([configuration.explained(error, []).partition(": ")[0]], error)
     return "valid"
 
 

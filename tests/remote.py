@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 
-from runner import elsewhere, spool, stores, tracking
-from runner.events import Event, Kept, Snapshot, Step
-from runner.settling import settle
-from runner.spool import Undelivered
+from runner.tracking import recording
+from runner.tracking.store import elsewhere, stores
+from runner.tracking.write import spool
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import settle
+from runner.training.events import Event, Kept, Snapshot, Step
 from tests.line import S3, Line, away, environment
 from tests.server import Server
 
@@ -84,7 +86,7 @@ def _large(folder: Path, empty_store: Path, counts: Counts) -> str:
 def _sent(uri: str, events: list[Event], counts: Counts) -> str:
     run_id = ""
     try:
-        with tracking.recording(uri, "tests", None, {}, {}, {}) as told:
+        with recording.recording(uri, "tests", None, {}, {}, {}) as told:
             run_id = told.run_id
             for event in events:
                 told.record(event)
@@ -97,7 +99,7 @@ def _sent(uri: str, events: list[Event], counts: Counts) -> str:
 def _left(line: Line, event: Snapshot, counts: Counts) -> Path:
     """The spool of a run whose server goes away before its checkpoint is sent."""
     try:
-        with tracking.recording(line.uri, "tests", None, {}, {}, {}) as told:
+        with recording.recording(line.uri, "tests", None, {}, {}, {}) as told:
             line.mode = "refuse"
             told.record(event)
         counts.false += 1
@@ -136,7 +138,7 @@ def _run(uri: str, line: Line, folder: Path, moment: int, seconds: float, counts
     """Record a run whose S3 goes away at a moment, for some seconds or for good, and synchronize what is left."""
     with contextlib.ExitStack() as stack:
         try:
-            with tracking.recording(uri, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as told:
+            with recording.recording(uri, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as told:
                 for step in range(1, STEPS + 1):
                     told.record(Step(step, torch.tensor(float(step))))
                     if step % EVERY == 0:

@@ -7,7 +7,7 @@ from typing import Any
 from mlflow.store.artifact import artifact_repository_registry as registry
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
-from runner import stores
+from runner.tracking.store import stores
 
 
 class Strange(Exception):

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from runner import artifacts, elsewhere, recall, record_reading, served, stores, tracking
-from runner.checkpoint import CheckpointError
-from runner.errors import ConfigError
-from runner.events import Step
-from runner.transfer import Patience
+from runner.settings.errors import ConfigError
+from runner.settings.trust import record_reading
+from runner.tracking import recording
+from runner.tracking.read import recall, served
+from runner.tracking.store import artifacts, elsewhere, stores
+from runner.tracking.write.transfer import Patience
+from runner.training.events import Step
+from runner.training.state.checkpoint import CheckpointError
 from tests.stranger import RUN, Stranger
 
 
@@ -28,7 +31,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Strang
 
 def train(uri: str, run_id: str | None = None) -> None:
     files = {"config.yaml": "seed: 1\n", "data.json": "{}", "code/experiments/x.py": "import os"}
-    with tracking.recording(uri, "tests", None, {}, {"seed": "1"}, files, run_id) as tracker:
+    with recording.recording(uri, "tests", None, {}, {"seed": "1"}, files, run_id) as tracker:
         tracker.record(Step(1, torch.tensor(0.5)))
 
 

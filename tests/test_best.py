@@ -11,10 +11,10 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
-from runner import exact
 from runner.data import Tensors
-from runner.run import EVAL_LOSS, Run, drive
-from runner.vectorized import drive_many
+from runner.training.run import EVAL_LOSS, Run, drive
+from runner.training.state import exact
+from runner.training.vectorized import drive_many
 from tests.command import Done, newest, runner
 from tests.conftest import Start
 
@@ -128,7 +128,9 @@ def test_a_save_that_fails_leaves_the_weights_that_are_trained(start: Start, mon
     assert run.best.step < run.state.step
     run.written.clear()
     with monkeypatch.context() as patch:
-        patch.setattr("runner.checkpoint.save", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left")))
+        patch.setattr(
+            "runner.training.state.checkpoint.save", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left"))
+        )
         with pytest.raises(OSError, match="no space"):
             list(run.rescued())
     for name, value in run.model.state_dict().items():
@@ -198,8 +200,8 @@ def test_test_figures_and_predictions_are_of_the_checkpoint_that_is_named(
     import runner as package
 
     data = package.load(done.run_id, f"sqlite:///{place}/mlflow.db", checkpoint, raw=False)
-    from runner import recall
-    from runner.build import data as read
+    from runner.tracking.read import recall
+    from runner.training.parts.build import data as read
 
     whole = read(recall.settings(f"sqlite:///{place}/mlflow.db", done.run_id).data)
     source = whole.valid or whole.train

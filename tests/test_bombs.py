@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from runner import build
 from runner.data import Data, _columns, _frame, _inputs, _table_report
 from runner.data.table import table
-from runner.errors import ConfigError, did_you_mean
 from runner.plots import confusion_matrix
+from runner.settings.errors import ConfigError, did_you_mean
+from runner.training.parts import build
 
 MB = 1_000_000
 

@@ -9,11 +9,13 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from runner import agreement, build, checks, lookup, losses, scheduling, targets
 from runner.data import Data, Tensors
-from runner.lookup import ConfigError
-from runner.loop import State, train
 from runner.settings import Trainer
+from runner.settings.values import lookup
+from runner.settings.values.lookup import ConfigError
+from runner.training.checking import agreement, checks, targets
+from runner.training.loop import State, train
+from runner.training.parts import build, losses, scheduling
 from tests.conftest import settings
 
 CONF = Path(__file__).parent.parent / "conf"

@@ -12,8 +12,10 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from runner import bulk, stores, tracking
-from runner.events import Epoch, Step
+from runner.tracking import recording
+from runner.tracking.store import stores
+from runner.tracking.write import bulk
+from runner.training.events import Epoch, Step
 
 NOW = 1_700_000_000_000
 
@@ -78,7 +80,7 @@ def test_a_recorded_run_tells_its_points_so(store: str, monkeypatch: pytest.Monk
         log_batch(self, run_id, *given, **more)
 
     monkeypatch.setattr(MlflowClient, "log_batch", log)
-    with tracking.recording(store, "points", None, {}, {}, {}) as tracker:
+    with recording.recording(store, "points", None, {}, {}, {}) as tracker:
         for step in range(1, 51):
             tracker.record(Step(step, torch.tensor(float(step))))
         tracker.record(Epoch(1, 50, {"valid/loss": 0.5}))
@@ -89,7 +91,9 @@ def test_a_recorded_run_tells_its_points_so(store: str, monkeypatch: pytest.Monk
 
 def test_a_run_that_is_made_and_ended_calls_for_nothing_else(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MlflowClient, "log_batch", None)
-    with tracking.recording(store, "points", None, {}, {"seed": "0", "optimizer.lr": "0.1"}, {"a.txt": "a"}) as tracker:
+    with recording.recording(
+        store, "points", None, {}, {"seed": "0", "optimizer.lr": "0.1"}, {"a.txt": "a"}
+    ) as tracker:
         tracker.record(Step(1, torch.tensor(1.0)))
     data = tracker.client.get_run(tracker.run_id).data
     assert data.params == {"seed": "0", "optimizer.lr": "0.1"}

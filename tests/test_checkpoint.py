@@ -17,9 +17,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner import checkpoint
-from runner.checkpoint import CheckpointError
-from runner.stack import Stack, classes, plan
+from runner.model.stack import Stack, classes, plan
+from runner.training.state import checkpoint
+from runner.training.state.checkpoint import CheckpointError
 
 LAYERS: dict[str, tuple[list[Any], tuple[int, ...]]] = {
     "mlp": ([{"Linear": 4}, "BatchNorm1d", "ReLU", {"Dropout": 0.5}, {"Linear": 2}], (3,)),

@@ -14,10 +14,13 @@ import torch
 import yaml
 from torch import nn
 
-from runner import agreement, checks, cost, places, secrets, stack
-from runner.errors import ConfigError, ConfigErrors
-from runner.memory import memory
-from runner.schema import schema
+from runner.model import stack
+from runner.settings.errors import ConfigError, ConfigErrors
+from runner.settings.files import places
+from runner.settings.memory import memory
+from runner.settings.trust import secrets
+from runner.training.checking import agreement, checks, cost
+from runner.training.checking.schema import schema
 from tests import composing, mutations
 from tests.command import runner
 from tests.conftest import settings
@@ -306,7 +309,7 @@ if __name__ == "__main__":
 def test_check_reads_what_training_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """To the last value of arrays, and the last pixel of images: what it passes, trains."""
     from runner.commands import check as command
-    from runner.context import Context
+    from runner.settings.context import Context
 
     monkeypatch.chdir(tmp_path)
     x = np.ones((40, 3), dtype="float32")

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from runner import liveness, reconcile, spool, stores, tracker, tracking
-from runner.events import Epoch, Snapshot, Step
-from runner.settling import settle
-from runner.spool import Undelivered
-from runner.sweep import rows
-from runner.sweep.progress import left
+from runner.sweep.report import rows
+from runner.sweep.report.progress import left
+from runner.tracking import recording
+from runner.tracking.store import liveness, reconcile, stores
+from runner.tracking.write import spool, tracker
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import settle
+from runner.training.events import Epoch, Snapshot, Step
 from tests import strange
 from tests.strange import Repository
 
@@ -40,7 +42,7 @@ def checkpoint(folder: Path, step: int) -> Snapshot:
 
 @pytest.mark.parametrize("jump", [-DAY, DAY, -400 * DAY], ids=["back", "forward", "to the beginning"])
 def test_a_clock_that_is_set_during_a_run_costs_nothing(store: str, tmp_path: Path, clock: Clock, jump: float) -> None:
-    with tracking.recording(store, "tests", None, {}, {}, {"a.txt": "a"}) as told:
+    with recording.recording(store, "tests", None, {}, {}, {"a.txt": "a"}) as told:
         told.record(Step(1, torch.tensor(1.0)))
         told.record(Epoch(1, 1, {"valid/loss": 1.0}))
         told.drain()
@@ -58,7 +60,7 @@ def test_a_clock_that_is_set_during_a_run_costs_nothing(store: str, tmp_path: Pa
     assert [row.seconds is not None and row.seconds >= 0 for row in stores.rows(store)] == [True]
     # And goes on, with a clock that says that it has not begun yet.
     clock(jump - 10 * DAY)
-    with tracking.recording(store, "", None, {}, {}, {}, told.run_id) as told:
+    with recording.recording(store, "", None, {}, {}, {}, told.run_id) as told:
         assert stores.rows(store)[0].status == "RUNNING"
         told.record(Step(3, torch.tensor(3.0)))
     run = stores.open_store(store).get_run(told.run_id)
@@ -74,7 +76,7 @@ def test_a_spool_is_delivered_whatever_the_clock_says(
     monkeypatch.setattr(tracker, "CLOSING", 0.0)
 
     def act() -> None:
-        with tracking.recording(store, "tests", None, {}, {}, {}) as told:
+        with recording.recording(store, "tests", None, {}, {}, {}) as told:
             Repository.away = OSError("away")
             told.record(Step(1, torch.tensor(1.0)))
             told.record(checkpoint(tmp_path, 1))
@@ -114,7 +116,7 @@ def test_a_run_that_a_clock_ahead_has_given_up_runs_again(
     monkeypatch.setattr(reconcile, "BEAT", 0.05)
     monkeypatch.setattr(reconcile, "LOOK", 0.0)
     mine = liveness.process()
-    with tracking.recording(store, "tests", None, {}, {}, {}) as told:
+    with recording.recording(store, "tests", None, {}, {}, {}) as told:
         client = stores.open_store(store)
         monkeypatch.setattr(liveness, "is_gone", lambda process: None)  # as another machine sees it
         clock(DAY)

@@ -10,9 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from runner import cli, guard
-from runner.composing import Composing
-from runner.task import Task
+from runner.cli import command, guard
+from runner.cli.compose.composing import Composing
+from runner.cli.task import Task
 from tests import composing
 
 JOBS = [
@@ -105,5 +105,5 @@ def test_a_command_is_composed_once_where_nobody_chooses_hydras_mode(
 
     load_configuration.checked = True  # type: ignore[attr-defined]
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
-    assert cli._guarded("check") == 0
+    assert command._guarded("check") == 0
     assert modes.count(RunMode.MULTIRUN) == times, "Hydra learns its mode as if for a sweep"

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner import checks
-from runner.errors import ConfigError
 from runner.plots import find
-from runner.run import drive
+from runner.settings.errors import ConfigError
+from runner.training.checking import checks
+from runner.training.run import drive
 from tests.conftest import Start, settings
 
 MINE = """

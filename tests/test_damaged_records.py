@@ -13,24 +13,18 @@ from typing import Any
 import pytest
 import torch
 
-from runner import (
-    artifacts,
-    liveness,
-    own_code,
-    randomness,
-    recall,
-    reconcile,
-    record_reading,
-    recorded_code,
-    stores,
-    tracking,
-)
 from runner.commands import resume, runs
-from runner.errors import ConfigError
-from runner.events import Step
-from runner.settings import Trainer
-from runner.sweep import manifest, rows, search
+from runner.settings import Trainer, random_state
+from runner.settings.errors import ConfigError
+from runner.settings.trust import record_reading
+from runner.sweep import manifest
 from runner.sweep.manifest import Job, Manifest
+from runner.sweep.report import rows
+from runner.sweep.search import search
+from runner.tracking import own_code, recorded_code, recording
+from runner.tracking.read import recall
+from runner.tracking.store import artifacts, liveness, reconcile, stores
+from runner.training.events import Step
 from tests.command import runner
 
 #: What stands in a tag where something else is expected.
@@ -69,7 +63,7 @@ TAGS = (
 
 
 def train(uri: str, run_id: str | None = None) -> str:
-    with tracking.recording(uri, "tests", None, {}, {}, {}, run_id) as tracker:
+    with recording.recording(uri, "tests", None, {}, {}, {}, run_id) as tracker:
         tracker.record(Step(1, torch.tensor(0.5)))
     return tracker.run_id
 
@@ -204,8 +198,8 @@ def test_what_is_no_file_or_too_large_is_not_read(store: str, run: str) -> None:
 
 @pytest.mark.parametrize("threads", ["0", "5000", "٣", "1" * 5000, "-1", "x"])
 def test_a_number_of_threads_that_no_file_may_say_no_tag_may(threads: str) -> None:
-    assert randomness.recorded(Trainer(), {"threads": threads}) is None
-    assert randomness.recorded(Trainer(), {"threads": "3"}) == 3
+    assert random_state.recorded(Trainer(), {"threads": threads}) is None
+    assert random_state.recorded(Trainer(), {"threads": "3"}) == 3
 
 
 # Sweeps

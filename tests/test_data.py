@@ -15,7 +15,7 @@ import torch
 import yaml
 from PIL import Image
 
-from runner import build, data
+from runner import data
 from runner.data import Data, Tensors, batches, count, split
 from runner.data.arrays import arrays
 from runner.data.diabetes import diabetes
@@ -23,7 +23,8 @@ from runner.data.digits import digits
 from runner.data.images import images
 from runner.data.line import line
 from runner.data.table import encode, table
-from runner.lookup import ConfigError
+from runner.settings.values.lookup import ConfigError
+from runner.training.parts import build
 
 SOURCES = ["arrays", "diabetes", "digits", "images", "line", "table"]
 SIZES = [(1, None), (7, None), (7, 1), (7, 2), (7, 3), (7, 7), (7, 9), (10, 5)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from runner import drift
+from runner.tracking.read import drift
 from tests.command import runner
 from tests.conftest import Start
 

@@ -14,13 +14,15 @@ from typing import Any
 import pytest
 import torch
 
-from runner import liveness, spool, stores, tracking
-from runner.delivery import Delivery
-from runner.events import Epoch, Kept, Snapshot, Step
-from runner.lookup import ConfigError
-from runner.settling import settle
-from runner.signals import Interrupted
-from runner.spool import Undelivered
+from runner.settings.values.lookup import ConfigError
+from runner.tracking import recording
+from runner.tracking.store import liveness, stores
+from runner.tracking.write import spool
+from runner.tracking.write.delivery import Delivery
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import settle
+from runner.training.events import Epoch, Kept, Snapshot, Step
+from runner.training.machine.signals import Interrupted
 from tests import command
 from tests.server import Proxy, Server
 
@@ -57,7 +59,7 @@ def spools(folder: Path) -> list[Path]:
 def undelivered(proxy: Proxy, act: Callable[[Any], None]) -> Undelivered:
     """What is raised at the end of a run whose server goes when it has begun."""
     try:
-        with tracking.recording(proxy.uri, "tests", None, {}, {}, {}) as tracker:
+        with recording.recording(proxy.uri, "tests", None, {}, {}, {}) as tracker:
             proxy.mode = "refuse"
             act(tracker)
     except Undelivered as error:
@@ -67,7 +69,7 @@ def undelivered(proxy: Proxy, act: Callable[[Any], None]) -> Undelivered:
 
 @pytest.mark.parametrize("mode", ["refuse", "hang", "500", "cut"])
 def test_after_a_failure_every_point_is_there_once(server: Server, proxy: Proxy, tmp_path: Path, mode):
-    with tracking.recording(proxy.uri, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as tracker:
+    with recording.recording(proxy.uri, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as tracker:
         tell(tracker, range(1, 11))
         flush(tracker, proxy)
         proxy.mode = mode
@@ -84,7 +86,7 @@ def test_after_a_failure_every_point_is_there_once(server: Server, proxy: Proxy,
 def test_without_asking_first_points_are_sent_twice(proxy: Proxy, monkeypatch: pytest.MonkeyPatch):
     """Negative control: MLflow's own stores tell such points by their time, others do not."""
     monkeypatch.setattr(Delivery, "asks", property(lambda self: False, lambda self, value: None), raising=False)
-    with tracking.recording(proxy.uri, "tests", None, {}, {}, {}) as tracker:
+    with recording.recording(proxy.uri, "tests", None, {}, {}, {}) as tracker:
         proxy.mode = "cut"
         tell(tracker, range(1, 11))
         flush(tracker, proxy)
@@ -165,7 +167,7 @@ def test_a_server_that_is_not_there_at_the_start_is_a_wrong_configuration(proxy:
     proxy.mode = mode
     with (
         pytest.raises(ConfigError, match=r"^tracking\.uri: no run can be made in"),
-        tracking.recording(proxy.uri, "tests", None, {}, {}, {}),
+        recording.recording(proxy.uri, "tests", None, {}, {}, {}),
     ):
         raise AssertionError
 
@@ -178,7 +180,7 @@ def test_a_server_that_hangs_does_not_keep_an_interrupted_run_for_long(
 
     def interrupted() -> None:
         nonlocal asked
-        with tracking.recording(proxy.uri, "tests", None, {}, {}, {}) as tracker:
+        with recording.recording(proxy.uri, "tests", None, {}, {}, {}) as tracker:
             tell(tracker, range(1, 11))
             flush(tracker, proxy)
             proxy.mode = "hang"
@@ -202,7 +204,7 @@ def test_a_server_that_hangs_does_not_keep_an_interrupted_run_for_long(
 
 
 def test_a_spool_that_a_process_works_at_is_left_alone(store: str):
-    with tracking.recording(store, "tests", None, {}, {}, {}):
+    with recording.recording(store, "tests", None, {}, {}, {}):
         [folder] = spool.found(store)
         assert settle(folder).said == "its process is still at it"
     assert stores.rows(store)[0].status == "FINISHED"
@@ -223,7 +225,7 @@ def test_half_a_line_at_the_end_is_not_read_and_written_over(tmp_path: Path):
 
 def test_a_large_spool_of_which_everything_was_delivered_begins_anew(store: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(spool, "LARGE", 1000)
-    with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
+    with recording.recording(store, "tests", None, {}, {}, {}) as tracker:
         for first in range(1, 2000, 100):
             tell(tracker, range(first, first + 100))
             flush(tracker)
@@ -236,9 +238,9 @@ def test_a_large_spool_of_which_everything_was_delivered_begins_anew(store: str,
 
 def continued(store: str) -> list[int]:
     """Steps 1 to 20, and after a crash 11 to 30 again; the steps that the store has afterwards."""
-    with tracking.recording(store, "tests", None, {}, {"seed": "0"}, {}) as tracker:
+    with recording.recording(store, "tests", None, {}, {"seed": "0"}, {}) as tracker:
         tell(tracker, range(1, 21))
-    with tracking.recording(
+    with recording.recording(
         store, "", None, {"resumed": "1"}, {"seed": "1"}, {"b.txt": "b"}, tracker.run_id
     ) as tracker:
         client = stores.open_store(store)
@@ -265,15 +267,17 @@ def test_a_spool_left_behind_does_not_undo_what_a_later_process_has_done(
 ):
     monkeypatch.setattr("runner.tracker.CLOSING", 0.1)
     here = liveness.process
-    monkeypatch.setattr("runner.liveness.process", lambda: {"host": "b", "pid": 1, "start": "1", "machine": "b"})
+    monkeypatch.setattr(
+        "runner.tracking.store.liveness.process", lambda: {"host": "b", "pid": 1, "start": "1", "machine": "b"}
+    )
     undelivered(proxy, lambda tracker: tell(tracker, range(1, 21)))
     [left] = spools(tmp_path)
     proxy.mode = "pass"
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    monkeypatch.setattr("runner.liveness.process", here)
-    with tracking.recording(proxy.uri, "", None, {}, {}, {}, left.name) as tracker:
+    monkeypatch.setattr("runner.tracking.store.liveness.process", here)
+    with recording.recording(proxy.uri, "", None, {}, {}, {}, left.name) as tracker:
         tell(tracker, range(11, 31))
         assert "is at work" in settle(left).said
     assert settle(left).said == f"delivered to {proxy.uri}, FINISHED; only the points, since it was continued elsewhere"
@@ -286,7 +290,7 @@ def test_a_spool_left_behind_does_not_undo_what_a_later_process_has_done(
 def killed_and_restarted(server: Server, away: float) -> tuple[float, list[tuple[str, int]], int]:
     """Train over the server's death and return; the longest step in seconds, the rows in the store, the steps."""
     longest = step = 0
-    with tracking.recording(server.uri, "tests", None, {}, {}, {}) as tracker:
+    with recording.recording(server.uri, "tests", None, {}, {}, {}) as tracker:
 
         def steps(seconds: float) -> None:
             nonlocal longest, step

@@ -13,9 +13,13 @@ from typing import Any
 import pytest
 import torch
 
-from runner import build, host, memory, on_host, reproduction
-from runner.errors import ConfigError, OutOfMemory
-from runner.reproduction import Difference
+from runner.model import host
+from runner.settings import memory
+from runner.settings.errors import ConfigError, OutOfMemory
+from runner.tracking.read import reproduction
+from runner.tracking.read.reproduction import Difference
+from runner.training import on_host
+from runner.training.parts import build
 from tests import gpu, pretend
 from tests.command import _context
 
@@ -38,19 +42,19 @@ LEAVES = ("cpu", "numpy", "item", "tolist", "asarray", "array", "from_numpy", "_
 ON_THE_HOST = {
     "data/": "a source reads files; what it gives is moved afterwards",
     "plots/": "a plot is shown what on_host.subject gives",
-    "sweep/plots/": "figures of the store, no tensors",
-    "worked/": "the arithmetic is NumPy's; host.array brings it",
-    "exports/": "a model that ready.load has made on the host",
-    "commands/predict.py": "a model that ready.load has made on the host",
-    "logged_model.py": "a copy of the model on the host",
-    "history.py": "Python's own arrays; host.content brings the tensors",
-    "sweep/cmaes.py": "values of trials, no tensors",
-    "fitting.py": "the data as the source gives them",
-    "agreement.py": "the data as the source gives them",
-    "targets.py": "the data as the source gives them",
+    "sweep/report/plots/": "figures of the store, no tensors",
+    "model/explain/": "the arithmetic is NumPy's; host.array brings it",
+    "tracking/read/export/": "a model that load.load has made on the host",
+    "commands/predict.py": "a model that load.load has made on the host",
+    "tracking/read/logged_model.py": "a copy of the model on the host",
+    "training/state/history.py": "Python's own arrays; host.content brings the tensors",
+    "sweep/search/cmaes.py": "values of trials, no tensors",
+    "training/checking/fitting.py": "the data as the source gives them",
+    "training/checking/agreement.py": "the data as the source gives them",
+    "training/checking/targets.py": "the data as the source gives them",
     "commands/check.py": "the data as the source gives them",
-    "predicted.py": "outputs of a model that ready.load has made on the host, or of a plot's subject",
-    "exact.py": "states of generators, which torch keeps on the host",
+    "model/predicted.py": "outputs of a model that load.load has made on the host, or of a plot's subject",
+    "training/state/exact.py": "states of generators, which torch keeps on the host",
 }
 
 
@@ -72,9 +76,9 @@ def test_a_tensor_leaves_its_device_in_one_place() -> None:
     wrong = {}
     for path in sorted(RUNNER.rglob("*.py")):
         name = str(path.relative_to(RUNNER))
-        if name != "host.py" and not name.startswith(tuple(ON_THE_HOST)) and (found := leaving(path.read_text())):
+        if name != "model/host.py" and not name.startswith(tuple(ON_THE_HOST)) and (found := leaving(path.read_text())):
             wrong[name] = found
-    assert wrong == {}, "through runner/host.py, or with the reason in ON_THE_HOST"
+    assert wrong == {}, "through runner/model/host.py, or with the reason in ON_THE_HOST"
 
 
 @pytest.mark.parametrize(
@@ -110,7 +114,7 @@ def elsewhere(work: Callable[[], Any]) -> Any:
 def _refusals() -> dict[str, str]:
     import numpy as np
 
-    from runner.metrics import as_scores
+    from runner.training.parts.metrics import as_scores
 
     x, host_x = torch.ones(3, 2).to("pretend"), torch.ones(3, 2)
     generator = torch.Generator()
@@ -237,8 +241,8 @@ def _ended(fault: str) -> str:
     """How a small training on the device ends with a fault in the code; "" if by itself."""
     import torchmetrics
 
-    from runner.prepare import prepare
-    from runner.run import drive
+    from runner.training.prepare import prepare
+    from runner.training.run import drive
     from tests.conftest import settings
 
     if fault == "plots are shown the device's data":
@@ -249,10 +253,10 @@ def _ended(fault: str) -> str:
         torchmetrics.Metric.to = lambda self, *_: self  # type: ignore[method-assign]
     if fault == "batches stay on the host":
         object.__setattr__(build, "device", lambda name: torch.device("pretend:0"))
-        from runner import prepare as made
+        from runner.training import prepare as made
 
         made._moved = lambda data, *_: data  # type: ignore[assignment]
-        from runner.run import Run
+        from runner.training.run import Run
 
         Run._moved = lambda self, stream: stream  # type: ignore[method-assign]
     chosen = settings(

@@ -22,10 +22,14 @@ import pytest
 import torch
 from torch import nn
 
-from runner import durable, forward, settling, stores, tracking, uris
-from runner.errors import ConfigError
-from runner.run import drive
-from runner.signals import Interrupted
+from runner.settings.errors import ConfigError
+from runner.settings.files import durable, uris
+from runner.tracking import recording
+from runner.tracking.store import stores
+from runner.tracking.write import sync
+from runner.training import forward
+from runner.training.machine.signals import Interrupted
+from runner.training.run import drive
 from tests import command, disk, test_durable
 from tests.command import Done
 from tests.conftest import Start
@@ -386,7 +390,7 @@ def refused(act: Callable[[], object]) -> str:
 
 
 def begun(uri: str) -> None:
-    with tracking.recording(uri, "tests", None, {}, {}, {}):
+    with recording.recording(uri, "tests", None, {}, {}, {}):
         raise AssertionError
 
 
@@ -404,7 +408,7 @@ def test_a_read_only_disk_is_a_sentence(empty_store: Path, tmp_path: Path, monke
         assert "Read-only file system" in refused(lambda: begun(uri))
         monkeypatch.chdir(small.folder)  # a server's runs have their spools here
         assert "Read-only file system" in refused(lambda: begun("http://127.0.0.1:1"))
-        assert "Read-only file system" in settling.settle(folder).said
+        assert "Read-only file system" in sync.settle(folder).said
 
 
 def test_a_locked_store_is_a_sentence(empty_store: Path, tmp_path: Path) -> None:
@@ -438,7 +442,7 @@ def test_a_limit_for_the_size_of_files_is_a_sentence(
     assert words in done.err
     assert not any(page in done.err for page in PAGES)
     for folder in spools(place):  # without the limit all of it is delivered
-        assert not settling.settle(folder).left
+        assert not sync.settle(folder).left
     assert {run.status for run in records(place)} <= {"FAILED", "FINISHED"}  # as it has earned, now that all is there
 
 

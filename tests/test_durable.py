@@ -15,10 +15,13 @@ import pytest
 import torch
 from torch import nn
 
-from runner import checkpoint, durable, recall, tracking
-from runner.checkpoint import CheckpointError
-from runner.events import Snapshot
-from runner.history import History
+from runner.settings.files import durable
+from runner.tracking import recording
+from runner.tracking.read import recall
+from runner.training.events import Snapshot
+from runner.training.state import checkpoint
+from runner.training.state.checkpoint import CheckpointError
+from runner.training.state.history import History
 
 #: The calls after which the disk is another than before.
 CALLS = ("write", "fsync", "replace", "rename", "mkdir", "unlink", "rmdir")
@@ -116,7 +119,7 @@ def written_plainly(path: Path, content: memoryview) -> None:
 
 def recorded(place: Path, value: float, step: int, run_id: str | None = None) -> str:
     """A checkpoint of `step` is saved and told to the store, as a run does it. Returns the run's id."""
-    with tracking.recording(f"sqlite:///{place}/mlflow.db", "tests", None, {}, {}, {}, run_id, keep=1) as tracker:
+    with recording.recording(f"sqlite:///{place}/mlflow.db", "tests", None, {}, {}, {}, run_id, keep=1) as tracker:
         folder = place / "work" / f"last-{step}"
         training = {"step": step, "state": torch.full((5000,), value), "history": History().taken()}
         checkpoint.save(folder, model(value), "state_dict", training, False)

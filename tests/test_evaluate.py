@@ -9,9 +9,9 @@ import torch
 from mlflow import MlflowClient
 
 import runner as package
-from runner import again
 from runner.data import Data, Tensors
-from runner.lookup import ConfigError
+from runner.settings.values.lookup import ConfigError
+from runner.training.checking import rescale
 from tests.command import Done, runner
 
 #: Trained for too long, so that the best weights are not the last ones.
@@ -104,9 +104,9 @@ def test_data_that_mean_something_else_are_refused(changed: dict[str, object], m
         "classes": ("a", "b"),
         "notes": {"features": ["u"]},
     }
-    again.check(Data(**fitting), NOTED)  # type: ignore[arg-type]
+    rescale.check(Data(**fitting), NOTED)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=message):
-        again.check(Data(**{**fitting, **changed}), NOTED)  # type: ignore[arg-type]
+        rescale.check(Data(**{**fitting, **changed}), NOTED)  # type: ignore[arg-type]
 
 
 WRONG = {

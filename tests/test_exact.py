@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner import checkpoint, exact, finite
-from runner.events import Snapshot, Step
-from runner.prepare import prepare
-from runner.run import Run, drive
+from runner.training import finite
+from runner.training.events import Snapshot, Step
+from runner.training.prepare import prepare
+from runner.training.run import Run, drive
+from runner.training.state import checkpoint, exact
 from tests.conftest import settings
 
 OPTIMIZERS: dict[str, Any] = {

@@ -8,9 +8,9 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
-from runner import recall
-from runner.forward import keep
-from runner.lookup import ConfigError
+from runner.settings.values.lookup import ConfigError
+from runner.tracking.read import recall
+from runner.training.forward import keep
 from tests.command import Done, newest, runner
 
 CNN = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "flatten", "drop", "head"]

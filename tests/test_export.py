@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import runner as package
-from runner import exports, recall
-from runner.exports import ExportError, Source
-from runner.lookup import ConfigError
-from runner.ready import Standardize
+from runner.settings.values.lookup import ConfigError
+from runner.tracking.read import export, recall
+from runner.tracking.read.export import ExportError, Source
+from runner.tracking.read.load import Standardize
 from tests.command import runner
 
 
@@ -108,23 +108,23 @@ def source(name: str) -> Source:
     torch.manual_seed(0)
     module, example = MODELS[name]
     notes = {"mean": [1.0, 2.0], "std": [1.0, 3.0]} if name == "standardize" else None
-    return Source(module.eval(), exports.inputs(module, example, notes), "seed: 0\n", {"run": "r"})
+    return Source(module.eval(), export.inputs(module, example, notes), "seed: 0\n", {"run": "r"})
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", MODELS)
 def test_models_of_several_kinds_are_written_to_every_format(name: str, tmp_path: Path) -> None:
-    for format in exports.names():
-        kind: Any = exports.find(format)
+    for format in export.names():
+        kind: Any = export.find(format)
         path = tmp_path / f"m{kind.SUFFIX}"
         kind.write(source(name), path)
         kind.check(source(name), path)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("format", exports.names())
+@pytest.mark.parametrize("format", export.names())
 def test_a_file_with_other_weights_does_not_pass_the_check(format: str, tmp_path: Path) -> None:
-    kind: Any = exports.find(format)
+    kind: Any = export.find(format)
     path, given = tmp_path / f"m{kind.SUFFIX}", source("norm")
     kind.write(given, path)
     with torch.no_grad():
@@ -156,8 +156,8 @@ def test_a_model_that_gives_something_else_every_time_leaves_no_file(workplace: 
 def test_a_package_that_is_missing_is_named_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(ConfigError, match=r"format: onnx needs onnxscript: pip install 'runner-torch\[onnx\]'"):
-        exports.find("onnx")
-    exports.find("safetensors")
+        export.find("onnx")
+    export.find("safetensors")
 
 
 WRONG = {

@@ -16,10 +16,13 @@ from urllib.parse import unquote
 import pytest
 import torch
 
-from runner import durable, spool, stores, tracker, tracking
-from runner.events import Snapshot, Step
-from runner.settling import settle
-from runner.spool import Undelivered
+from runner.settings.files import durable
+from runner.tracking import recording
+from runner.tracking.store import stores
+from runner.tracking.write import spool, tracker
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import settle
+from runner.training.events import Snapshot, Step
 from tests import disk
 
 #: Optimizer steps: enough for more than a page of a disk.
@@ -56,7 +59,7 @@ def trained(uri: str, folder: Path, faults: contextlib.AbstractContextManager[An
     """What is said of a run whose disk fails from its second step on."""
 
     def act() -> None:
-        with tracking.recording(uri, "tests", None, {}, {}, {"a.txt": "a"}) as told:
+        with recording.recording(uri, "tests", None, {}, {}, {"a.txt": "a"}) as told:
             told.record(Step(1, torch.tensor(1.0)))
             told.record(checkpoint(folder, 1))
             told.drain()
@@ -171,7 +174,7 @@ def test_what_no_checkpoint_can_do_without_outlives_a_loss_of_power(
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with tracking.recording(store, "tests", None, {}, {}, {"config.yaml": "seed: 0"}) as told:
+    with recording.recording(store, "tests", None, {}, {}, {"config.yaml": "seed: 0"}) as told:
         pass
     names = [re.sub(r"\.\d+\.part$|\.part$", "", path.replace("/.", "/", 1)) for path in synced]
     assert any(name.endswith("/artifacts/.config.yaml") or name.endswith("/artifacts/config.yaml") for name in names)

@@ -7,10 +7,13 @@ import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 
-from runner import filenames, kept, plots, stores
-from runner.context import Context
+from runner import plots
 from runner.data.table import table
+from runner.settings.context import Context
+from runner.settings.files import filenames
 from runner.sweep.digest import digest
+from runner.tracking.store import stores
+from runner.training.parts import data_cache
 from tests import composing
 from tests.command import runner
 from tests.sweeping import families, furnish
@@ -69,7 +72,7 @@ def test_names_of_pictures_folders_and_runs_are_bounded(store: str, tmp_path: Pa
 
 
 def test_a_source_reads_no_file_that_a_text_cannot_name() -> None:
-    assert kept._key(table, {"path": QUERY}) is None
+    assert data_cache._key(table, {"path": QUERY}) is None
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from runner import elsewhere, spool, stores, tracking
-from runner.errors import ConfigError
-from runner.events import Step
-from runner.signals import Interrupted
-from runner.spool import Undelivered
+from runner.settings.errors import ConfigError
+from runner.tracking import recording
+from runner.tracking.store import elsewhere, stores
+from runner.tracking.write import spool
+from runner.tracking.write.spool import Undelivered
+from runner.training.events import Step
+from runner.training.machine.signals import Interrupted
 from tests import command, disk, strange
 from tests.line import S3, Line, environment
 from tests.strange import Repository
@@ -48,7 +50,7 @@ def unknown(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def begun(uri: str, name: str = "tests", run_id: str | None = None) -> Any:
-    return tracking.recording(uri, name, None, {}, {"seed": "0"}, {"a.txt": "a"}, run_id)
+    return recording.recording(uri, name, None, {}, {"seed": "0"}, {"a.txt": "a"}, run_id)
 
 
 def refused(uri: str, name: str = "tests", run_id: str | None = None) -> str:

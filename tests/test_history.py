@@ -12,12 +12,13 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
-from runner import checkpoint, exact, pieces, recall
 from runner.commands import resume, train
-from runner.context import Context
-from runner.events import Snapshot, Step
-from runner.history import History, Points
-from runner.run import drive
+from runner.settings.context import Context
+from runner.tracking.read import recall
+from runner.training.events import Snapshot, Step
+from runner.training.run import drive
+from runner.training.state import checkpoint, exact, pieces
+from runner.training.state.history import History, Points
 from tests.conftest import Start, settings
 
 MOST = 40  # points of a checkpoint here

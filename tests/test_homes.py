@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from runner import errors, marks
+from runner.settings import errors
+from runner.tracking.write import marks
 from tests import disk
 
 

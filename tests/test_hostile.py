@@ -17,8 +17,11 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from omegaconf import OmegaConf
 from torch import nn
 
-from runner import checkpoint, guard, hydra_rules, limits, permission
-from runner.errors import ConfigError
+from runner.cli import guard
+from runner.cli.guard import hydra_rules
+from runner.settings.errors import ConfigError
+from runner.settings.trust import limits, permission
+from runner.training.state import checkpoint
 from tests import command, composing
 
 #: Writes a file as soon as it is made: what a canary is touched with.
@@ -28,7 +31,11 @@ CALLS = [
     *("os.mkdir", "os.system", "subprocess.run", "shutil.rmtree", "pathlib.Path.touch", "logging.FileHandler"),
     *("builtins.exec", "builtins.eval", "builtins.open", "importlib.import_module", "hydra.utils.instantiate"),
     *("torch.load", "torch.save", "torch.hub.load", "torch.nn.functional.torch.load", "torch.serialization.os.mkdir"),
-    *("runner.lookup.importlib.import_module", "runner.checkpoint.save", "runner.commands.ui.with_settings"),
+    *(
+        "runner.settings.values.lookup.importlib.import_module",
+        "runner.training.state.checkpoint.save",
+        "runner.commands.ui.with_settings",
+    ),
     *("experiments.os.mkdir", "experiments.losses.torch.save", "experiments..losses.line", "__import__"),
 ]
 STUDY = "experiments/x.yaml"
@@ -333,8 +340,8 @@ def test_without_its_guard_a_folder_of_plugins_would_have_been_imported(workplac
     words = [sys.executable, "-m", "runner", "--cfg", "job"]
     subprocess.run(words, cwd=workplace, env=env, check=True, timeout=command.HANGS)
     assert not canary.exists()
-    script = "from runner import guard, cli; import contextlib, sys; sys.argv[1:] = ['--cfg', 'job'];"
-    script += "guard._without_working_directory = contextlib.nullcontext; cli.main()"
+    script = "from runner.cli import command, guard; import contextlib, sys; sys.argv[1:] = ['--cfg', 'job'];"
+    script += "guard._without_working_directory = contextlib.nullcontext; command.main()"
     subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, timeout=command.HANGS)
     assert canary.exists(), "nothing would have happened: the guard guards nothing"
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from runner import build, checks, kept, sweeps
+from runner.cli import sweep_check
 from runner.data import Data, Tensors
 from runner.data import _numpy as numpy_files
-from runner.errors import ConfigError
-from runner.prepare import prepare
+from runner.settings.errors import ConfigError
+from runner.training.checking import checks
+from runner.training.parts import build, data_cache
+from runner.training.prepare import prepare
 from tests import composing
 from tests.conftest import settings
 
@@ -21,7 +23,7 @@ from tests.conftest import settings
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: Any) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kept, "_kept", {})
+    monkeypatch.setattr(data_cache, "_kept", {})
     x, y = np.arange(4000, dtype=np.float32).reshape(200, 4, 5), np.arange(200) % 3
     np.save("x.npy", x)
     np.save("y.npy", y)
@@ -126,11 +128,11 @@ def test_other_arguments_are_read_anew() -> None:
 def test_no_more_than_three_are_kept(monkeypatch: Any) -> None:
     for valid in (0.1, 0.2, 0.3, 0.4):
         arrays(path="xy.npz", valid=valid)
-    assert len(kept._kept) == kept.SETS
-    monkeypatch.setattr(kept, "MOST", 10)
-    monkeypatch.setattr(kept, "_kept", {})
+    assert len(data_cache._kept) == data_cache.SETS
+    monkeypatch.setattr(data_cache, "MOST", 10)
+    monkeypatch.setattr(data_cache, "_kept", {})
     arrays(path="xy.npz")
-    assert not kept._kept
+    assert not data_cache._kept
 
 
 def test_a_users_source_is_called_every_time(experiments: Path) -> None:
@@ -141,7 +143,7 @@ def test_a_users_source_is_called_every_time(experiments: Path) -> None:
     for _ in range(2):
         build.data({"name": "experiments.mine.load"})
     assert len(sys.modules["experiments.mine"].calls) == 2
-    assert not kept._kept
+    assert not data_cache._kept
 
 
 def test_the_jobs_of_a_sweep_read_their_data_once(monkeypatch: Any) -> None:
@@ -155,5 +157,5 @@ def test_the_jobs_of_a_sweep_read_their_data_once(monkeypatch: Any) -> None:
     words = ["data=table", "data.path=t.csv", "data.target=b"]
     with composing.hydra():
         jobs = [[*words, f"seed={seed}"] for seed in range(5)]
-        assert len(sweeps.check(jobs, lambda number, job: composing.config(job))) == len(jobs)
+        assert len(sweep_check.check(jobs, lambda number, job: composing.config(job))) == len(jobs)
     assert len(reads) == 1

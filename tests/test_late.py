@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as example
 from hypothesis import strategies as st
 
-from runner import spool, tracker, tracking
-from runner.events import Event, Kept, Snapshot, Step
-from runner.prepare import prepare
-from runner.run import drive
 from runner.settings import Checkpoint, Settings
-from runner.settling import settle
-from runner.spool import Undelivered
+from runner.tracking import recording
+from runner.tracking.write import spool, tracker
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import settle
+from runner.training.events import Event, Kept, Snapshot, Step
+from runner.training.prepare import prepare
+from runner.training.run import drive
 from tests import composing, strange
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))
@@ -77,7 +78,7 @@ def told(uri: str, events: list[Event], moods: list[bool]) -> str:
 def _told(uri: str, events: list[Event], folder: Path, moods: list[bool]) -> str:
     block, strange.Repository.away = max(len(events) // len(moods), 1), None
     try:
-        with tracking.recording(uri, "tests", "late", {"a": "b"}, {"seed": "0"}, {"a/b.txt": "c"}) as record:
+        with recording.recording(uri, "tests", "late", {"a": "b"}, {"seed": "0"}, {"a/b.txt": "c"}) as record:
             for number, event in enumerate(events):
                 record.record(copied(event, folder / str(number)))
                 if number % block == 0:

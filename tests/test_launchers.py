@@ -107,7 +107,9 @@ def test_python_m_runner_loads_no_module_of_the_working_directory(tmp_path: Path
     command = [sys.executable, "-m", "runner", "--version"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=HANGS)
     assert (done.returncode, touched(tmp_path)) == (0, []), done.stderr
-    subprocess.run([sys.executable, "-c", "import runner.cli"], cwd=tmp_path, capture_output=True, timeout=HANGS)
+    subprocess.run(
+        [sys.executable, "-c", "import runner.cli.command"], cwd=tmp_path, capture_output=True, timeout=HANGS
+    )
     assert touched(tmp_path), "nothing would have happened: the guard guards nothing"
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from runner.loop import train
-from runner.prepare import prepare
-from runner.run import Run
 from runner.settings import Settings
+from runner.training.loop import train
+from runner.training.prepare import prepare
+from runner.training.run import Run
 from tests import composing
 
 FILES = sorted((Path(__file__).parent.parent / "experiments").glob("*.yaml"))

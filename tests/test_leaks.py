@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 import runner as package
-from runner import cli, permission, stores
+from runner.cli import command as cli
 from runner.commands import evaluate
+from runner.settings.trust import permission
+from runner.tracking.store import stores
 from tests import conftest
 
 SHORT = ["trainer.epochs=2", "plots=[]"]

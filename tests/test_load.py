@@ -13,11 +13,14 @@ from mlflow import MlflowClient
 from torch import Tensor
 
 import runner as package
-from runner import build, checkpoint, ready, recall, stack
-from runner.checkpoint import CheckpointError
 from runner.data import Data
-from runner.lookup import ConfigError
+from runner.model import stack
 from runner.settings import Settings
+from runner.settings.values.lookup import ConfigError
+from runner.tracking.read import load, recall
+from runner.training.parts import build
+from runner.training.state import checkpoint
+from runner.training.state.checkpoint import CheckpointError
 from tests.command import newest, runner
 from tests.test_cli import artifacts
 
@@ -78,7 +81,7 @@ def test_state_dict_and_full_model_give_equal_outputs(saved: tuple[Path, str]) -
     workplace, run_id = saved
     data = build.data(settings(workplace, run_id).data)
     classes = stack.classes(
-        stack.plan(settings(workplace, run_id).model.layers, ready.example(recall.data(uri(workplace), run_id), "meta"))
+        stack.plan(settings(workplace, run_id).model.layers, load.example(recall.data(uri(workplace), run_id), "meta"))
     )
     for name in ("last", "best"):
         whole = checkpoint.load_model(newest(folder(workplace, run_id), name) / "model.pt", classes).eval()

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from runner import build, lookup, losses, scheduling, specs
-from runner.lookup import ConfigError
-from runner.metrics import METRIC
+from runner.model import specs
+from runner.settings.values import lookup
+from runner.settings.values.lookup import ConfigError
+from runner.training.parts import build, losses, scheduling
+from runner.training.parts.metrics import METRIC
 
 KINDS = [specs.LAYER, losses.LOSS, build.OPTIMIZER, scheduling.SCHEDULER, build.DATA, build.PLOT, METRIC]
 
@@ -96,12 +98,12 @@ DANGEROUS = [
     "__import__",
     "exec",
     "open",
-    "runner.lookup.importlib.import_module",
-    "runner.environment._output",
-    "runner.environment.subprocess.run",
-    "runner.stores.open_store",
+    "runner.settings.values.lookup.importlib.import_module",
+    "runner.tracking.environment._output",
+    "runner.tracking.environment.subprocess.run",
+    "runner.tracking.store.stores.open_store",
     "runner.commands.ui.with_settings",
-    "runner.checkpoint.save",
+    "runner.training.state.checkpoint.save",
     "runner.__main__.main",
     "hydra.utils.instantiate",
     "experiments.os.system",
@@ -119,7 +121,7 @@ def test_refusing_depends_on_the_object_and_not_on_the_prefix():
     """The names above do exist: a check of the prefix alone would let them through."""
     anything = lookup.Kind("anything", (), lambda found: True)
     assert lookup.find("torch.nn.functional.torch.load", anything, "key") is torch.load
-    assert callable(lookup.find("runner.environment._output", anything, "key"))
+    assert callable(lookup.find("runner.tracking.environment._output", anything, "key"))
 
 
 def test_a_name_of_another_package_is_answered_with_what_to_do():

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner import losses
-from runner.checkpoint import digest
 from runner.data import Batch
-from runner.events import Step
-from runner.loop import State, evaluate, train
-from runner.parts import grouped
 from runner.settings import Trainer
+from runner.training.events import Step
+from runner.training.loop import State, evaluate, train
+from runner.training.parts import losses
+from runner.training.parts.batches import grouped
+from runner.training.state.checkpoint import digest
 
 CPU = torch.device("cpu")
 

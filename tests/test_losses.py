@@ -11,13 +11,14 @@ import torch
 import torchmetrics
 from torch import Tensor, nn
 
-from runner import losses, metrics, targets
-from runner.conventions import TABLE
 from runner.data import Batch, Data, Tensors, order_of
-from runner.errors import ConfigError
-from runner.loop import train
-from runner.run import Run, drive
-from runner.vectorized import drive_many, groups
+from runner.model.conventions import TABLE
+from runner.settings.errors import ConfigError
+from runner.training.checking import targets
+from runner.training.loop import train
+from runner.training.parts import losses, metrics
+from runner.training.run import Run, drive
+from runner.training.vectorized import drive_many, groups
 from tests.conftest import Start
 
 #: A data source of the user's: what a test has written down, part by part.

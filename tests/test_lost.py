@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from runner import liveness, reconcile, stores
-from runner.sweep import job as jobs
-from runner.sweep import lost, rows
-from runner.sweep.job import Told
 from runner.sweep.manifest import Job
+from runner.sweep.report import rows
+from runner.sweep.run import job as jobs
+from runner.sweep.run import lost
+from runner.sweep.run.job import Told
+from runner.tracking.store import liveness, reconcile, stores
 from tests.conftest import settings
 
 WHY = "its process was ended by SIGKILL"

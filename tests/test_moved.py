@@ -15,12 +15,18 @@ import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from runner import artifacts, cli, moved, permission, recall, spool, stores, tracking, uris
+from runner.cli import command as cli
 from runner.commands import evaluate, resume, train
-from runner.context import Context
-from runner.errors import ConfigError
-from runner.events import Snapshot, Step
-from runner.transfer import Patience
+from runner.settings.context import Context
+from runner.settings.errors import ConfigError
+from runner.settings.files import uris
+from runner.settings.trust import permission
+from runner.tracking import recording
+from runner.tracking.read import recall
+from runner.tracking.store import artifacts, moved, stores
+from runner.tracking.write import spool
+from runner.tracking.write.transfer import Patience
+from runner.training.events import Snapshot, Step
 from tests import composing
 from tests.command import runner
 from tests.test_laws import FILES
@@ -77,7 +83,7 @@ def settled(folder: Path) -> None:
 
 def recorded(folder: Path, name: str = "lines", **files: str) -> str:
     """A run that is recorded in the working directory `folder`, with a checkpoint."""
-    with tracking.recording(URI, name, None, {}, {}, {"config.yaml": "seed: 7\n", **files}) as tracker:
+    with recording.recording(URI, name, None, {}, {}, {"config.yaml": "seed: 7\n", **files}) as tracker:
         (folder / "new").mkdir()
         (folder / "new" / "state_dict.pt").write_bytes(b"weights")
         stores.put(tracker.client, tracker.run_id, folder / "new", "checkpoints/last-1", Patience())
@@ -350,7 +356,7 @@ SHORT = ("plots=[]", "trainer.threads=1", "device=cpu")
 
 def call(command: Any, *words: str) -> int:
     """A command on a recorded run, in this process."""
-    from runner.words import call
+    from runner.commands._words import call
 
     return call(command.__name__.rpartition(".")[2], command.with_run, list(words), cli._changed)
 
@@ -519,7 +525,7 @@ def test_a_run_at_work_goes_on_where_its_folder_is_moved_to(uri: str, project: P
         return Snapshot("last", step, folder)
 
     new = tmp_path / "new"
-    with tracking.recording(uri.format(project=project), "lines", None, {}, {"seed": "0"}, {"a.txt": "a"}) as tracker:
+    with recording.recording(uri.format(project=project), "lines", None, {}, {"seed": "0"}, {"a.txt": "a"}) as tracker:
         for step in range(1, 5):
             tracker.record(Step(step, torch.tensor(float(step))))
             tracker.record(checkpoint(step))

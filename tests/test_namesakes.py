@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from runner import namesakes, places
+from runner.cli.guard import namesakes
+from runner.settings.files import places
 from tests import composing
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from runner import recall, stores
-from runner.checkpoint import CheckpointError
+from runner.tracking.read import recall
+from runner.tracking.store import stores
+from runner.training.state.checkpoint import CheckpointError
 from tests import command
 
 #: Seconds after which something hangs.
@@ -127,7 +128,7 @@ def test_so_it_is_with_its_folder_and_with_what_is_beside(
 
 
 def test_a_file_of_digests_that_is_a_pipe_is_not_waited_for(trained: Path, newest: Path) -> None:
-    from runner import checkpoint
+    from runner.training.state import checkpoint
 
     (newest / "sha256.json").unlink()
     os.mkfifo(newest / "sha256.json")

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from runner import permission, stores, typed_words
-from runner.errors import ConfigError
-from runner.sweep import study
+from runner.settings.errors import ConfigError
+from runner.settings.trust import permission, typed_words
+from runner.sweep.search import study
+from runner.tracking.store import stores
 from tests import command
 
 ODD = "100%2F? #'\"\\ü {x}, :b;$&"

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from runner import checkpoint, exact, recorded_settings, stack
-from runner.prepare import prepare
-from runner.run import Run, drive
+from runner.model import stack
+from runner.settings.trust import recorded_settings
+from runner.training.prepare import prepare
+from runner.training.run import Run, drive
+from runner.training.state import checkpoint, exact
 
 FOLDER = Path(__file__).parent / "version_0_1"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())

@@ -12,18 +12,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from runner import kept
 from runner.data import Batch, Tensors
-from runner.prepare import prepare
-from runner.run import Run, drive
 from runner.settings import Settings
-from runner.sweep.desk import Desk
-from runner.sweep.job import Told
 from runner.sweep.manifest import Job
-from runner.sweep.rendering import Itself
-from runner.vectorized import drive_many, shared
-from runner.vectorized.program import Program
-from runner.vectorized.shared import Shared
+from runner.sweep.run.drawing import Itself
+from runner.sweep.run.job import Told
+from runner.sweep.run.open_runs import Desk
+from runner.training.parts import data_cache
+from runner.training.prepare import prepare
+from runner.training.run import Run, drive
+from runner.training.vectorized import drive_many, shared
+from runner.training.vectorized.program import Program
+from runner.training.vectorized.shared import Shared
 from tests.conftest import Start, settings
 
 Make = Callable[..., Run]
@@ -44,7 +44,7 @@ def nothing(run):
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(kept, "_kept", {})
+    monkeypatch.setattr(data_cache, "_kept", {})
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 5)).astype(np.float32), rng.normal(size=(60, 1)).astype(np.float32)

@@ -18,13 +18,14 @@ import pytest
 from hydra import compose
 from omegaconf import OmegaConf
 
-from runner import permission, secrets, typed_words, words
-from runner.errors import ConfigError
-from runner.sweep import cmaes
-from runner.sweep.outcome import Outcome
-from runner.sweep.space import Interval, Space
-from runner.sweep.study import Study
-from runner.task import Task
+from runner.cli.task import Task
+from runner.commands import _words
+from runner.settings.errors import ConfigError
+from runner.settings.trust import permission, secrets, typed_words
+from runner.sweep.run.outcome import Outcome
+from runner.sweep.search import cmaes
+from runner.sweep.search.space import Interval, Space
+from runner.sweep.search.study import Study
 from tests import command, composing
 
 STUDY = "experiments/x.yaml"
@@ -196,10 +197,10 @@ def written(place: Path, files: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_no_file_may_say_is_refused_with_its_key(name: str, place: Path) -> None:
-    files, words, key = REFUSED[name]
+    files, _words, key = REFUSED[name]
     written(place, files)
     with composing.hydra():
-        found = composing.problem(*words.split())
+        found = composing.problem(*_words.split())
     assert found.startswith(key), found
     assert "Traceback" not in found
     assert not (place / "touched").exists()
@@ -261,10 +262,10 @@ def test_the_usual_store_may_be_no_link_to_another(name: str, place: Path, monke
         assert composing.settings("tracking.uri=sqlite:///mlflow.db")
     permission.begin(["last"])
     with pytest.raises(ConfigError, match=re.escape(asked)):
-        words.run_of("evaluate", ["last"])  # which composes nothing
+        _words.run_of("evaluate", ["last"])  # which composes nothing
     monkeypatch.setenv("RUNNER_PLACES", str(there.parent))
     permission.begin(["last"])
-    assert words.run_of("evaluate", ["last"]) == ("last", "sqlite:///mlflow.db")
+    assert _words.run_of("evaluate", ["last"]) == ("last", "sqlite:///mlflow.db")
 
 
 TYPED = [
@@ -303,18 +304,18 @@ def test_a_job_s_name_would_have_been_a_line_of_a_queue_s_script() -> None:
 
 def test_nobody_knows_beforehand_where_a_launcher_leaves_and_looks_for_pickles(place: Path) -> None:
     written(place, {STUDY: "hydra: {sweep: {dir: runs}}\n"})
-    words = ["experiments=x", "hydra/launcher=submitit_local"]
+    _words = ["experiments=x", "hydra/launcher=submitit_local"]
     with composing.hydra():
-        folders = {str(whole(words).hydra.launcher.submitit_folder) for _ in range(2)}
-        typed = [*words, "hydra.launcher.submitit_folder=here"]
+        folders = {str(whole(_words).hydra.launcher.submitit_folder) for _ in range(2)}
+        typed = [*_words, "hydra.launcher.submitit_folder=here"]
         assert whole(typed).hydra.launcher.submitit_folder == "here"
     assert len(folders) == 2
     assert all(folder.startswith("runs/.submitit/") and folder.endswith("/%j") for folder in folders)
 
 
 def whole(words: list[str]) -> Any:
-    permission.begin(words)
-    return compose("config", overrides=words, return_hydra_config=True)
+    permission.begin(_words)
+    return compose("config", overrides=_words, return_hydra_config=True)
 
 
 def test_what_a_person_types_is_taken(place: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from runner.data import Tensors, _inputs
 from runner.data import _pictures as pictures
 from runner.data.images import brief, images
-from runner.errors import ConfigError
+from runner.settings.errors import ConfigError
 from tests.command import runner
 
 RANDOM = np.random.default_rng(0)

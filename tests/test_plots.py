@@ -19,13 +19,14 @@ from matplotlib.text import Text
 from PIL import Image
 from torch import Tensor, nn
 
-from runner import metrics, plots
+from runner import plots
 from runner.data import Batch, Data, Source, Tensors
 from runner.data.digits import digits
 from runner.data.line import line
+from runner.model.predicted import probabilities
 from runner.plots import _style, confusion_matrix, examples, feature_maps, predicted_vs_true
 from runner.plots._classified import classify
-from runner.predicted import probabilities
+from runner.training.parts import metrics
 
 NAMES = ["confusion_matrix", "examples", "feature_maps", "filters", "fit", "loss_curve", "predicted_vs_true"]
 LONG = [f"a class with an extremely long, winding name and $5, number {i}" for i in range(10)]

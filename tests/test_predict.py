@@ -17,12 +17,13 @@ from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
 
 import runner as package
-from runner import build, predicted
 from runner.data import Data, _inputs
 from runner.data._spelled import spelled
 from runner.data.table import table
-from runner.identity import noted
-from runner.lookup import ConfigError
+from runner.model import predicted
+from runner.settings.values.lookup import ConfigError
+from runner.tracking.identity import noted
+from runner.training.parts import build
 from tests.command import Done, runner
 from tests.composing import hydra, settings
 from tests.test_data import refused

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from runner.launching import Lost, Processes
+from runner.cli.launching import Lost, Processes
 
 pytest.importorskip("joblib")
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from runner import checks, pruners
-from runner.errors import ConfigError
-from runner.pruners import Asha, Looks, Median
-from runner.run import Run, drive
-from runner.sweep.looks import SharedLooks
-from runner.sweep.pruning import FILE, pruning
+from runner.settings.errors import ConfigError
+from runner.sweep.prune.observer import FILE, pruning
+from runner.sweep.prune.shared_values import SharedLooks
+from runner.training import pruners
+from runner.training.checking import checks
+from runner.training.pruners import Asha, Looks, Median
+from runner.training.run import Run, drive
 from tests.conftest import Start, settings
 
 EPOCHS = 27

@@ -13,15 +13,17 @@ from typing import Any
 import pytest
 import torch
 
-from runner import liveness, reconcile, spool, stores, tracking
-from runner.events import Step
-from runner.lookup import ConfigError
+from runner.settings.values.lookup import ConfigError
+from runner.tracking import recording
+from runner.tracking.store import liveness, reconcile, stores
+from runner.tracking.write import spool
+from runner.training.events import Step
 from tests import command
 
 
 def _work(uri: str, ends: bool = False) -> None:
     """A run that takes a step every hundredth of a second, for ever."""
-    with tracking.recording(uri, "tests", None, {}, {}, {}) as tracker:
+    with recording.recording(uri, "tests", None, {}, {}, {}) as tracker:
         step = 0
         while not ends:
             tracker.record(Step(step := step + 1, torch.tensor(0.5)))
@@ -72,7 +74,7 @@ def test_a_stopped_process_is_left_alone_and_a_killed_one_is_not(store: str, mon
 
 
 def continued(store: str, run_id: str) -> Any:
-    return tracking.recording(store, "", None, {}, {}, {}, run_id)
+    return recording.recording(store, "", None, {}, {}, {}, run_id)
 
 
 def made(store: str, process: dict[str, Any] | None, heard: float = 0.0) -> None:
@@ -126,7 +128,7 @@ def test_a_process_is_told_by_its_start_where_there_is_no_proc(monkeypatch: pyte
 def test_a_run_that_was_given_up_runs_again_with_its_next_heartbeat(store: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(reconcile, "BEAT", 0.05)
     monkeypatch.setattr(reconcile, "GRACE", 0.0)
-    with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
+    with recording.recording(store, "tests", None, {}, {}, {}) as tracker:
         client = stores.open_store(store)
         client.set_terminated(tracker.run_id, "KILLED")
         while client.get_run(tracker.run_id).info.status != "RUNNING":

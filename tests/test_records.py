@@ -13,9 +13,10 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from runner import composed, limits, record_reading, recorded_settings, resolvers
-from runner.errors import ConfigError
+from runner.cli.compose import configuration
 from runner.settings import Settings
+from runner.settings.errors import ConfigError
+from runner.settings.trust import limits, record_reading, recorded_settings, resolvers
 from tests import composing
 
 STUDIES = sorted(path.stem for path in (Path(__file__).parent.parent / "experiments").glob("*.yaml"))
@@ -34,8 +35,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def recorded(*words: str) -> tuple[Settings, str]:
     """Settings, and the config.yaml that a run of them keeps."""
     config = composing.config(list(words))
-    settings = composed.settings(config, list(words))
-    return settings, composed.context(config, "x", list(words)).yaml
+    settings = configuration.settings(config, list(words))
+    return settings, configuration.context(config, "x", list(words)).yaml
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -208,7 +209,7 @@ def test_a_record_is_read_as_a_file_is() -> None:
 
 
 def test_a_text_is_no_reference_when_an_override_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.cli import _changed
+    from runner.cli.command import _changed
 
     monkeypatch.setenv("CANARY_SECRET", SECRET)
     settings = recorded_settings.read("tracking: {tags: {a: '\\${oc.env:CANARY_SECRET}'}}", "config.yaml")

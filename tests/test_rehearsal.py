@@ -13,11 +13,12 @@ import torch
 import torchmetrics
 from torch import nn
 
-from runner import checks, metrics
 from runner.data import Data, Tensors
-from runner.errors import ConfigError, each
-from runner.run import drive
 from runner.settings import Settings
+from runner.settings.errors import ConfigError, each
+from runner.training.checking import checks
+from runner.training.parts import metrics
+from runner.training.run import drive
 from tests.conftest import Start, settings
 
 Give = Callable[[Data], dict[str, Any]]

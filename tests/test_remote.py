@@ -13,12 +13,15 @@ from typing import Any
 import pytest
 import torch
 
-from runner import delivery, recall, spool, stores, tracker, tracking, transfer
-from runner.errors import ConfigError, Unreachable
-from runner.events import Kept, Served, Snapshot, Step
-from runner.settling import settle
-from runner.signals import Interrupted
-from runner.spool import Undelivered
+from runner.settings.errors import ConfigError, Unreachable
+from runner.tracking import recording
+from runner.tracking.read import recall
+from runner.tracking.store import stores
+from runner.tracking.write import delivery, spool, tracker, transfer
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import settle
+from runner.training.events import Kept, Served, Snapshot, Step
+from runner.training.machine.signals import Interrupted
 from tests import command, strange
 from tests.line import S3, Line, away, environment
 from tests.strange import Repository
@@ -99,7 +102,7 @@ def assert_whole(uri: str, s3: S3, run_id: str) -> None:
 def test_a_store_of_artifacts_that_is_away_for_two_seconds_loses_nothing(
     remote: str, s3: S3, line: Line, tmp_path: Path
 ) -> None:
-    with tracking.recording(remote, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as told:
+    with recording.recording(remote, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as told:
         train(told, tmp_path, range(1, 11))
         told.drain()
         with away(line, "refuse", 2):
@@ -114,7 +117,7 @@ def left_behind(uri: str, line: Line, folder: Path, mode: str) -> tuple[str, str
     """The id of a run whose store of artifacts goes away for good, and what is said of it."""
     run_id = ""
     try:
-        with tracking.recording(uri, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as told:
+        with recording.recording(uri, "tests", None, {}, {"seed": "0"}, {"a.txt": "a"}) as told:
             run_id = told.run_id
             train(told, folder, range(1, 11))
             told.drain()
@@ -173,7 +176,7 @@ def of_its_kind(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
 )  # fmt: skip
 def test_an_exception_of_any_kind_keeps_the_files(of_its_kind: str, tmp_path: Path, error: Exception) -> None:
     def broken() -> None:
-        with tracking.recording(of_its_kind, "tests", None, {}, {}, {"a.txt": "a"}) as told:
+        with recording.recording(of_its_kind, "tests", None, {}, {}, {"a.txt": "a"}) as told:
             Repository.away = error
             train(told, tmp_path, range(1, 11))
 
@@ -192,7 +195,7 @@ def test_an_exception_of_any_kind_keeps_the_files(of_its_kind: str, tmp_path: Pa
 
 
 def test_deleting_an_old_checkpoint_takes_no_other_along(of_its_kind: str, tmp_path: Path) -> None:
-    with tracking.recording(of_its_kind, "tests", None, {}, {}, {}) as told:
+    with recording.recording(of_its_kind, "tests", None, {}, {}, {}) as told:
         told.record(checkpoint(tmp_path, 1, "best"))
         told.drain()
         told.record(checkpoint(tmp_path, 10, "best"))
@@ -212,7 +215,7 @@ def test_a_checkpoint_that_may_not_be_deleted_holds_nothing_up(
         raise strange.Strange("AccessDenied when calling DeleteObjects")
 
     monkeypatch.setattr(Repository, "delete_artifacts", refuse)
-    with tracking.recording(of_its_kind, "tests", None, {}, {}, {}) as told:
+    with recording.recording(of_its_kind, "tests", None, {}, {}, {}) as told:
         told.record(checkpoint(tmp_path, 1, "best"))
         told.record(checkpoint(tmp_path, 2, "best"))
     assert [row.status for row in stores.rows(of_its_kind)] == ["FINISHED"]
@@ -223,7 +226,7 @@ def test_an_mlflow_model_that_is_sent_late_is_logged_once(of_its_kind: str, tmp_
     (tmp_path / "model" / "MLmodel").write_text("flavors: {}")
 
     def broken() -> None:
-        with tracking.recording(of_its_kind, "tests", None, {}, {}, {}) as told:
+        with recording.recording(of_its_kind, "tests", None, {}, {}, {}) as told:
             Repository.away = strange.Strange("gone")
             told.record(Served(7, tmp_path / "model"))
             told.drain()
@@ -245,7 +248,7 @@ def test_an_mlflow_model_that_is_sent_late_is_logged_once(of_its_kind: str, tmp_
 
 
 def test_a_package_that_is_missing_is_said_before_work_starts(remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner import elsewhere as packages
+    from runner.tracking.store import elsewhere as packages
 
     monkeypatch.setattr(packages, "_usable", set())
     monkeypatch.setitem(sys.modules, "boto3", None)
@@ -254,7 +257,7 @@ def test_a_package_that_is_missing_is_said_before_work_starts(remote: str, monke
     s3_artifact_repo._cached_get_s3_client.cache_clear()
     with (
         pytest.raises(ConfigError, match=r"^tracking\.uri: it keeps artifacts in s3:, which needs the package boto3"),
-        tracking.recording(remote, "tests", None, {}, {}, {}),
+        recording.recording(remote, "tests", None, {}, {}, {}),
     ):
         raise AssertionError
     assert stores.rows(remote) == []
@@ -273,7 +276,7 @@ def test_an_interrupted_run_leaves_a_transfer_that_hangs(
 
     def interrupted() -> None:
         nonlocal run_id
-        with tracking.recording(remote, "tests", None, {}, {}, {"a.txt": "a"}) as told:
+        with recording.recording(remote, "tests", None, {}, {}, {"a.txt": "a"}) as told:
             run_id = told.run_id
             train(told, tmp_path, range(1, 11))
             told.drain()
@@ -299,7 +302,7 @@ def test_a_second_interruption_while_a_run_waits_for_its_store_loses_nothing(
     before = signal.signal(signal.SIGUSR1, lambda *_: (_ for _ in ()).throw(Interrupted(signal.SIGINT)))
 
     def waiting() -> None:
-        with tracking.recording(remote, "tests", None, {}, {}, {}) as told:
+        with recording.recording(remote, "tests", None, {}, {}, {}) as told:
             line.mode = "hang"
             train(told, tmp_path, range(1, 11))
             threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGUSR1)).start()
@@ -361,7 +364,7 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
     with away(line, "refuse", 1):
         assert recall.text(remote, run_id, "config.yaml")
     line.mode = "refuse"
-    monkeypatch.setattr("runner.elsewhere.AGAIN", ())
+    monkeypatch.setattr("runner.tracking.store.elsewhere.AGAIN", ())
     done = command.runner("evaluate", run_id, cwd=tmp_path, env=env, code=1)
     assert re.fullmatch(r"[^\n]* of run \w+ cannot be fetched: [^\n]*\n", done.err)
     with pytest.raises(Unreachable):

@@ -13,10 +13,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from runner import plots
-from runner.prepare import prepare
-from runner.run import Run, drive
-from runner.sweep import portrait, rendering
-from runner.sweep.rendering import Renderer
+from runner.sweep.run import drawing
+from runner.sweep.run import subject as portrait
+from runner.sweep.run.drawing import Renderer
+from runner.training.prepare import prepare
+from runner.training.run import Run, drive
 from tests.conftest import settings
 
 PNG = b"\x89PNG"
@@ -46,8 +47,8 @@ class Ends(Figure):
 @contextlib.contextmanager
 def of_one_process() -> Iterator[Renderer]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rendering, "MOST", 1)
-        with rendering.rendering(2) as found:
+        patch.setattr(drawing, "MOST", 1)
+        with drawing.rendering(2) as found:
             assert isinstance(found, Renderer)
             yield found
 
@@ -103,8 +104,8 @@ def test_modules_of_the_working_directory_are_not_loaded(
     own_renderer.wait(tmp_path)
     assert (tmp_path / "a.png").exists()
     assert not (tmp_path / "loaded").exists()
-    monkeypatch.setattr(rendering, "FLAGS", ())
-    with rendering.rendering(2) as unguarded:
+    monkeypatch.setattr(drawing, "FLAGS", ())
+    with drawing.rendering(2) as unguarded:
         unguarded.save(Figure(), tmp_path / "b.png")
         unguarded.wait(tmp_path)
     assert (tmp_path / "loaded").exists(), "nothing would have happened: the guard guards nothing"
@@ -226,7 +227,7 @@ def test_one_that_fails_leaves_the_others_alone(renderer: Renderer, tmp_path: Pa
 
 
 def test_pictures_that_nobody_waits_for_hold_nothing_up(tmp_path: Path) -> None:
-    with rendering.rendering(2) as found:
+    with drawing.rendering(2) as found:
         assert isinstance(found, Renderer)
         found.save(Figure(), tmp_path / "a.png")
         found.wait(tmp_path)
@@ -262,7 +263,7 @@ def test_a_plot_that_fails_leaves_the_others(
 
 def test_a_single_run_draws_its_own(trained: Callable[..., Run], tmp_path: Path) -> None:
     run = trained(plots=["loss_curve"])
-    with rendering.rendering(1) as found:
+    with drawing.rendering(1) as found:
         found.draw(run, tmp_path)
         assert found.ready(tmp_path)
     assert (tmp_path / "loss_curve.png").read_bytes()[:4] == PNG

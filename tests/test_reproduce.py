@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from runner import checkpoint, environment, recall, reproduction
+from runner.tracking import environment
+from runner.tracking.read import recall, reproduction
+from runner.training.state import checkpoint
 from tests import clean_clone
 from tests.command import newest, runner
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from runner import checkpoint
+from runner.training.state import checkpoint
 from tests.command import HANGS, begin, ended, newest, runner
 
 SLOW = """

@@ -11,12 +11,12 @@ import torch
 import torchmetrics
 from torch import nn
 
-from runner import checkpoint
-from runner.events import Epoch, Event, Finished, Kept, Snapshot, Step
-from runner.lookup import ConfigError
-from runner.prepare import THREADS
-from runner.run import Run, drive
-from runner.signals import Interrupted, Signals
+from runner.settings.values.lookup import ConfigError
+from runner.training.events import Epoch, Event, Finished, Kept, Snapshot, Step
+from runner.training.machine.signals import Interrupted, Signals
+from runner.training.prepare import THREADS
+from runner.training.run import Run, drive
+from runner.training.state import checkpoint
 from tests.conftest import Start
 
 NOISY = [{"Linear": 8}, "BatchNorm1d", "ReLU", {"Dropout": 0.3}, {"Linear": 1}]
@@ -200,7 +200,7 @@ def test_the_model_is_the_last_one_after_the_best_was_written(start: Start):
 
 
 def _events(run: Run) -> Any:
-    from runner.loop import train
+    from runner.training.loop import train
 
     for step in train(run.state, run.batches(), run.cost):
         run.history_.record(step)

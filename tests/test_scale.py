@@ -9,10 +9,10 @@ import torch
 from sklearn.metrics import accuracy_score, mean_absolute_error, r2_score, roc_auc_score
 from torch import nn
 
-from runner import metrics
 from runner.data import Data, Tensors
+from runner.model.predicted import columns
 from runner.plots import examples, predicted_vs_true
-from runner.predicted import columns
+from runner.training.parts import metrics
 from tests.command import runner
 
 LOGARITHMS = [

@@ -7,8 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from runner import screen
-from runner.events import Epoch, Step
+from runner.tracking import screen
+from runner.training.events import Epoch, Step
 
 
 def console(terminal: bool) -> Console:

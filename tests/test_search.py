@@ -16,17 +16,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from runner import spaces, trials
-from runner.errors import ConfigError
-from runner.prepare import prepare
-from runner.run import drive
+from runner.cli import search_space
+from runner.cli.compose import trials
 from runner.settings import made
-from runner.sweep import samplers, space
-from runner.sweep.outcome import Outcome
-from runner.sweep.search import Wish
-from runner.sweep.space import Choice, Interval, Space
-from runner.sweep.study import Study
-from runner.sweep.table import Row, Table
+from runner.settings.errors import ConfigError
+from runner.sweep.report.table import Row, Table
+from runner.sweep.run.outcome import Outcome
+from runner.sweep.search import samplers, space
+from runner.sweep.search.search import Wish
+from runner.sweep.search.space import Choice, Interval, Space
+from runner.sweep.search.study import Study
+from runner.training.prepare import prepare
+from runner.training.run import drive
 from tests import composing
 from tests.command import HANGS, begin, runner
 
@@ -35,7 +36,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def read(*words: str) -> tuple[Space, list[str]]:
-    return spaces.read(OverridesParser.create().parse_overrides(list(words)))
+    return search_space.read(OverridesParser.create().parse_overrides(list(words)))
 
 
 #: What a word means, and what the published plugin's distribution of it holds.
@@ -80,13 +81,13 @@ OLDER = [
 
 @pytest.mark.parametrize(("given", "part"), OLDER)
 def test_the_older_form_means_the_same(given: Any, part: object) -> None:
-    assert spaces.older("x", given) == part
+    assert search_space.older("x", given) == part
 
 
 @pytest.mark.parametrize("given", ["5", {"type": "flaot"}, {"type": "int", "low": 1}, {"type": "int", "lw": 1}])
 def test_a_wrong_older_form_is_refused_with_its_key(given: object) -> None:
     with pytest.raises(ConfigError, match=r"hydra\.sweeper\.search_space\.x"):
-        spaces.older("x", given)
+        search_space.older("x", given)
 
 
 PARTS: Space = {
@@ -247,7 +248,8 @@ def test_without_the_library_the_remedy_is_told(package: str, monkeypatch: pytes
 
 
 def test_the_plugin_does_not_load_the_library() -> None:
-    code = "import sys, hydra_plugins.runner_optuna, runner.cli, runner.searching; sys.exit('optuna' in sys.modules)"
+    code = "import sys, hydra_plugins.runner_optuna, runner.cli.command, runner.cli.search;"
+    code += "sys.exit('optuna' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
@@ -286,7 +288,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
 
 def test_a_wish_survives_a_file() -> None:
-    from runner.sweep.search import read as recall
+    from runner.sweep.search.search import read as recall
 
     wish = Wish(space.plain(BOWL), [("valid/loss", "min")], {"name": "tpe"}, 0, 10, 2, 0.5)
     assert recall(json.loads(json.dumps(wish.plain()))) == Wish(

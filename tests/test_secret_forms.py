@@ -9,27 +9,21 @@ import pytest
 import torch
 from mlflow.exceptions import MlflowException
 
-from runner import (
-    build,
-    composed,
-    drift,
-    environment,
-    lookup,
-    losses,
-    recall,
-    scheduling,
-    secrets,
-    specs,
-    stores,
-    tracking,
-)
+from runner.cli.compose import configuration
 from runner.commands import resume
-from runner.context import Context
-from runner.errors import ConfigError
-from runner.events import Step
-from runner.metrics import METRIC
+from runner.model import specs
 from runner.settings import Checkpoint, Settings, Sweep, Tracking, Trainer
+from runner.settings.context import Context
+from runner.settings.errors import ConfigError
+from runner.settings.trust import secrets
+from runner.settings.values import lookup
 from runner.sweep.manifest import Job, Manifest, complete, read
+from runner.tracking import environment, recording
+from runner.tracking.read import drift, recall
+from runner.tracking.store import stores
+from runner.training.events import Step
+from runner.training.parts import build, losses, scheduling
+from runner.training.parts.metrics import METRIC
 from tests import command, composing
 from tests.stranger import Stranger
 
@@ -166,9 +160,9 @@ def test_a_composed_configuration_is_learned(tmp_path: Path, monkeypatch: pytest
     with composing.hydra():
         words = ["+tracking.tags.dbpassword=hunter2hunter2", "+tracking.tags.note='x hunter2hunter2'", "plots=[]"]
         config = composing.config(words)
-        context = composed.context(config, "x", words)
-        composed.settings(config, words)
-        again = composed.context(config, "x", words)
+        context = configuration.context(config, "x", words)
+        configuration.settings(config, words)
+        again = configuration.context(config, "x", words)
     assert "dbpassword: '***'" in context.yaml
     assert "hunter2" not in context.overrides[0]
     assert "hunter2" not in again.yaml + again.title + str(again.overrides)
@@ -177,12 +171,12 @@ def test_a_composed_configuration_is_learned(tmp_path: Path, monkeypatch: pytest
 def test_names_of_runs_and_experiments_keep_no_secret(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGPASSWORD", "hunter2hunter2")
     names = ("of hunter2hunter2, password=hunter3", "run http://me:hunter4@host pwd=hunter5")
-    with tracking.recording(store, *names, {}, {}, {}) as tracker:
+    with recording.recording(store, *names, {}, {}, {}) as tracker:
         tracker.record(Step(1, torch.tensor(0.5)))
     for experiment in (names[0], "of ***, password=***"):
         [row] = stores.rows(store, experiment)
         assert (row.experiment, row.name) == ("of ***, password=***", "run http://***@host pwd=***")
-    with tracking.recording(store, *names, {}, {}, {}) as tracker:
+    with recording.recording(store, *names, {}, {}, {}) as tracker:
         pass
     assert len(stores.rows(store, names[0])) == 2, "the same experiment"
     folder = Path(store.removeprefix("sqlite:///")).parent

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from runner import secrets, uris
-from runner.errors import ConfigError
+from runner.settings.errors import ConfigError
+from runner.settings.files import uris
+from runner.settings.trust import secrets
 from tests.command import fresh, runner
 
 PLANTED = ("hunter2hunter2", "tok3ntok3ntok3n", "s3cr3ts3cr3t", "passw0rdpassw0rd", "apik3yapik3y")

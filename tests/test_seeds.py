@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from runner import build
-from runner.run import drive
-from runner.sweep import together
-from runner.vectorized import drive_many, groups
+from runner.sweep.run import together
+from runner.training.parts import build
+from runner.training.run import drive
+from runner.training.vectorized import drive_many, groups
 from tests.command import newest, runner
 from tests.conftest import Start
 from tests.sweeping import Family, artifacts, client, families
@@ -278,7 +278,7 @@ def test_without_a_look_at_what_layers_hold_one_would_work_for_all(
     start: Start, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control of `drawn as it is made`."""
-    monkeypatch.setattr(sys.modules["runner.vectorized.groups"], "own_attributes", lambda module: [])
+    monkeypatch.setattr(sys.modules["runner.training.vectorized.groups"], "own_attributes", lambda module: [])
     words: dict[str, Any] = {"layers": [{"Linear": 3}, "experiments.draws.Attribute", {"Linear": 1}]}
     made = [start(**words, seed=seed, optimizer={"name": "SGD", "lr": lr}) for seed, lr in MANY]
     alone = start(**words, seed=2, optimizer={"name": "SGD", "lr": MANY[2][1]})

@@ -13,12 +13,14 @@ import yaml
 from mlflow import MlflowClient
 
 import runner as package
-from runner import build, logged_model, recall, screen
-from runner.context import Context
-from runner.prepare import prepare
-from runner.session import record
 from runner.settings import Trainer
-from runner.signals import Signals
+from runner.settings.context import Context
+from runner.tracking import screen
+from runner.tracking.read import logged_model, recall
+from runner.tracking.session import record
+from runner.training.machine.signals import Signals
+from runner.training.parts import build
+from runner.training.prepare import prepare
 from tests import composing
 from tests.command import runner
 from tests.test_cli import artifacts

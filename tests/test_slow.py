@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from runner import elsewhere, spool, stores, tracker, tracking, transfer
-from runner.events import Snapshot
-from runner.settling import settle
-from runner.spool import Undelivered
+from runner.tracking import recording
+from runner.tracking.store import elsewhere, stores
+from runner.tracking.write import spool, tracker, transfer
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import settle
+from runner.training.events import Snapshot
 from tests.command import HANGS
 from tests.line import Line
 from tests.server import Server
@@ -39,7 +41,7 @@ def checkpoint(folder: Path, size: int = SIZE) -> Snapshot:
 
 
 def record(line: Line, event: Snapshot) -> str:
-    with tracking.recording(line.uri, "tests", None, {}, {}, {}) as told:
+    with recording.recording(line.uri, "tests", None, {}, {}, {}) as told:
         told.record(event)
     return told.run_id
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner.lookup import ConfigError
-from runner.stack import Stack, classes, plan
+from runner.model.stack import Stack, classes, plan
+from runner.settings.values.lookup import ConfigError
 
 
 def planned(layers: Any, *shape: int, dtype: torch.dtype = torch.float32) -> Stack:

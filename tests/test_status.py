@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import stores
+from runner.tracking.store import stores
 from tests.command import HANGS, begin, ended, runner
 
 MOODY = """

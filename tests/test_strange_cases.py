@@ -13,8 +13,8 @@ from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 from pyarrow import parquet
 
-from runner import expansion, permission, secrets
-from runner.errors import ConfigError
+from runner.settings.errors import ConfigError
+from runner.settings.trust import expansion, permission, secrets
 from tests import command, composing
 
 DOUBLED = "".join(f'    t{i}: "${{tracking.tags.t{i + 1}}}${{tracking.tags.t{i + 1}}}"\n' for i in range(40))

@@ -11,14 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from runner import liveness, marks, permission, reconcile, record_reading, spool, spool_check, stores, tracking
 from runner.commands import sync
-from runner.context import Context
-from runner.errors import ConfigError
-from runner.events import Step
 from runner.settings import Settings, Tracking
-from runner.settling import forget, settle
-from runner.spool import Undelivered
+from runner.settings.context import Context
+from runner.settings.errors import ConfigError
+from runner.settings.trust import permission, record_reading
+from runner.tracking import recording
+from runner.tracking.store import liveness, reconcile, stores
+from runner.tracking.write import marks, spool, spool_check
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import forget, settle
+from runner.training.events import Step
 from tests.stranger import RUN, Stranger
 
 CANARY = "c4n4ryc4n4ry"
@@ -76,7 +79,7 @@ def own(stranger: Stranger) -> Path:
 
 
 def _train(stranger: Stranger) -> None:
-    with tracking.recording(stranger.uri, "tests", None, {}, {}, {}) as tracker:
+    with recording.recording(stranger.uri, "tests", None, {}, {}, {}) as tracker:
         tracker.record(Step(1, torch.tensor(0.5)))
         stranger.away = True
 

@@ -15,8 +15,8 @@ from PIL import Image
 
 from runner import plots as house
 from runner.plots import _style
-from runner.sweep import plots
-from runner.sweep.plots import (
+from runner.sweep.report import plots
+from runner.sweep.report.plots import (
     Curves,
     _listing,
     by_parameter,
@@ -26,8 +26,8 @@ from runner.sweep.plots import (
     parallel_coordinates,
     ranked,
 )
-from runner.sweep.plots._parameters import parameters
-from runner.sweep.table import Row, Table
+from runner.sweep.report.plots._parameters import parameters
+from runner.sweep.report.table import Row, Table
 from tests.test_plots import assert_words_are_legible, collisions, said
 
 NAMES = ["by_parameter", "curves", "heat_map", "mean_and_spread", "parallel_coordinates", "ranked"]

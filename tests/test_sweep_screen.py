@@ -7,9 +7,9 @@ import shlex
 import pytest
 from rich.console import Console
 
-from runner.sweep import screen, summary
-from runner.sweep.progress import Progress, left
-from runner.sweep.table import Row, Table
+from runner.sweep.report import screen, summary
+from runner.sweep.report.progress import Progress, left
+from runner.sweep.report.table import Row, Table
 
 REASON = "FloatingPointError: the training loss is nan at step 17"
 

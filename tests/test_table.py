@@ -12,10 +12,10 @@ import torch
 from sklearn.datasets import load_iris
 from torch import nn
 
-from runner import targets
 from runner.data import Data
 from runner.data.table import encode, table
-from runner.lookup import ConfigError
+from runner.settings.values.lookup import ConfigError
+from runner.training.checking import targets
 from tests.test_data import refused, same_data
 
 

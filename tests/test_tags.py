@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
-from runner import checks, recall, recorded_settings, stores, tags
-from runner.errors import ConfigError
+from runner.settings.errors import ConfigError
+from runner.settings.trust import recorded_settings
+from runner.settings.values import tags
+from runner.tracking.read import recall
+from runner.tracking.store import stores
+from runner.training.checking import checks
 from tests import command, composing
 
 RESERVED = [

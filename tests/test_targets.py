@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from runner import targets
 from runner.data import Data, Tensors
-from runner.errors import ConfigError
-from runner.run import Run, drive
-from runner.vectorized import drive_many, groups
+from runner.settings.errors import ConfigError
+from runner.training.checking import targets
+from runner.training.run import Run, drive
+from runner.training.vectorized import drive_many, groups
 from tests import composing
 from tests.command import runner
 from tests.conftest import Start

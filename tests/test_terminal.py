@@ -25,11 +25,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from runner import errors, screen, stores, terminal
-from runner.events import Epoch, Step
-from runner.sweep import screen as sweep_screen
-from runner.sweep import summary
-from runner.sweep.table import Row, Table
+from runner.settings import errors
+from runner.settings.trust import terminal
+from runner.sweep.report import screen as sweep_screen
+from runner.sweep.report import summary
+from runner.sweep.report.table import Row, Table
+from runner.tracking import screen
+from runner.tracking.store import stores
+from runner.training.events import Epoch, Step
 from tests import command
 
 ROOT = Path(__file__).parent.parent

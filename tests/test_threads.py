@@ -10,8 +10,10 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from runner import cores, cost, randomness, stack
-from runner.settings import Model, Settings, Trainer, made
+from runner.model import stack
+from runner.settings import Model, Settings, Trainer, made, random_state
+from runner.training.checking import cost
+from runner.training.machine import cores
 from tests.command import newest, runner
 from tests.sweeping import family
 
@@ -169,10 +171,10 @@ def test_the_number_is_recorded_and_holds_where_another_would_be_chosen(workplac
 
 def test_a_record_of_before_is_read(workplace: Path) -> None:
     old = made({"trainer": {"threads": None}}).trainer
-    assert randomness.recorded(old, {"threads": "7"}) == 7
-    assert randomness.recorded(made({}).trainer, {"threads": "7"}) == 7
-    assert randomness.recorded(made({}).trainer, {}) is None
-    assert randomness.recorded(Trainer(threads=3), {"threads": "7"}) == 3
+    assert random_state.recorded(old, {"threads": "7"}) == 7
+    assert random_state.recorded(made({}).trainer, {"threads": "7"}) == 7
+    assert random_state.recorded(made({}).trainer, {}) is None
+    assert random_state.recorded(Trainer(threads=3), {"threads": "7"}) == 3
 
 
 def tags(place: Path) -> list[str]:

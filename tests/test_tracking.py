@@ -21,17 +21,22 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Record
 from omegaconf import OmegaConf
 
-from runner import checkpoint, delivery, environment, logged_model, stores, tracker, tracking, uris
 from runner.commands import train
-from runner.context import Context
-from runner.events import Event, Snapshot, Step
-from runner.finite import Diverged
-from runner.lookup import ConfigError
-from runner.prepare import prepare
-from runner.run import Run, drive
 from runner.settings import Settings, Tracking
-from runner.signals import Interrupted, Signals
-from runner.tracker import LONGEST_PARAM
+from runner.settings.context import Context
+from runner.settings.files import uris
+from runner.settings.values.lookup import ConfigError
+from runner.tracking import environment, recording
+from runner.tracking.read import logged_model
+from runner.tracking.store import stores
+from runner.tracking.write import delivery, tracker
+from runner.tracking.write.tracker import LONGEST_PARAM
+from runner.training.events import Event, Snapshot, Step
+from runner.training.finite import Diverged
+from runner.training.machine.signals import Interrupted, Signals
+from runner.training.prepare import prepare
+from runner.training.run import Run, drive
+from runner.training.state import checkpoint
 from tests.command import HANGS
 from tests.conftest import Start, settings
 
@@ -207,7 +212,7 @@ def recorded_until(uri: str, run: Run, *observers: Any) -> str:
     try:
         with (
             Signals() as signals,
-            tracking.recording(uri, "tests", None, {}, {"seed": "0"}, {"config.yaml": "seed: 0\n"}) as tracker,
+            recording.recording(uri, "tests", None, {}, {"seed": "0"}, {"config.yaml": "seed: 0\n"}) as tracker,
         ):
             seen = tracker.run_id
             drive(run, tracker, *observers, stop=signals.stop)
@@ -263,7 +268,7 @@ def test_a_run_whose_record_is_incomplete_is_not_finished(store: str, tmp_path: 
     empty.mkdir()
 
     def record() -> None:
-        with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
+        with recording.recording(store, "tests", None, {}, {}, {}) as tracker:
             tracker.record(Step(1, torch.tensor(0.5)))
             tracker.record(Snapshot("last", 1, empty))
             tracker.record(Step(2, torch.tensor(0.25)))
@@ -301,7 +306,7 @@ def test_a_validation_loss_that_is_not_a_number_fails_the_run_too(start: Start, 
 
 
 def test_more_steps_than_one_call_takes_are_all_recorded(store: str):
-    with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
+    with recording.recording(store, "tests", None, {}, {}, {}) as tracker:
         for step in range(1, 2 * delivery.CHUNK + 8):
             tracker.record(Step(step, torch.tensor(float(step))))
     client = stores.open_store(store)
@@ -311,7 +316,7 @@ def test_more_steps_than_one_call_takes_are_all_recorded(store: str):
 
 def test_long_and_many_params_are_recorded(store: str):
     params = {f"key{i}": str(i) for i in range(250)} | {"long": "x" * 10_000}
-    with tracking.recording(store, "tests", None, {}, params, {}) as tracker:
+    with recording.recording(store, "tests", None, {}, params, {}) as tracker:
         pass
     found = stores.open_store(store).get_run(tracker.run_id).data.params
     assert found == {**params, "long": "x" * LONGEST_PARAM}
@@ -349,7 +354,7 @@ def test_a_deleted_experiment_is_told_and_no_run_is_made(store: str):
     client.delete_experiment(client.create_experiment("old"))
     with (
         pytest.raises(ConfigError, match=r"^tracking.experiment: 'old' was deleted from this store"),
-        tracking.recording(store, "old", None, {}, {}, {}),
+        recording.recording(store, "old", None, {}, {}, {}),
     ):
         pass
     assert stores.rows(store) == []
@@ -371,7 +376,7 @@ def test_artifacts_are_found_from_another_working_directory(
     there.mkdir()
     (here / "mlflow.db").write_bytes(empty_store.read_bytes())
     monkeypatch.chdir(here)
-    with tracking.recording("sqlite:///mlflow.db", "a/b c", None, {}, {}, {"config.yaml": "seed: 7\n"}) as tracker:
+    with recording.recording("sqlite:///mlflow.db", "a/b c", None, {}, {}, {"config.yaml": "seed: 7\n"}) as tracker:
         monkeypatch.chdir(there)
     client = stores.open_store(f"sqlite:///{here}/mlflow.db")
     found = Path(client.download_artifacts(tracker.run_id, "config.yaml", str(there)))
@@ -383,7 +388,7 @@ def test_artifacts_are_found_from_another_working_directory(
 def test_rows_are_the_newest_runs_first(store: str):
     ids = []
     for name in ("one", "two", "three"):
-        with tracking.recording(store, name, f"run {name}", {}, {}, {}) as tracker:
+        with recording.recording(store, name, f"run {name}", {}, {}, {}) as tracker:
             tracker.record(Step(1, torch.tensor(0.5)))
         ids.append(tracker.run_id)
     rows = stores.rows(store)
@@ -403,7 +408,7 @@ def test_the_logged_model_is_served_at_any_batch_size(start: Start, store: str, 
 
     layers = [{"Linear": 8}, "BatchNorm1d", "ReLU", {"Dropout": 0.5}, {"Linear": 1}]
     run = start(layers=layers, epochs=2, batch_size=16)
-    with tracking.recording(store, "tests", None, {}, {}, {}) as tracker:
+    with recording.recording(store, "tests", None, {}, {}, {}) as tracker:
         drive(run, tracker)
         run.model.train()
         logged_model.log(tracker, run)
@@ -431,7 +436,7 @@ def test_many_open_runs_take_turns_and_what_waits_is_in_the_file(store: str, mon
     monkeypatch.setattr(tracker, "RUNS", 1)
     before = len(tracker._open)
     with contextlib.ExitStack() as stack:
-        told = [stack.enter_context(tracking.recording(store, "turns", None, {}, {}, {})) for _ in range(40)]
+        told = [stack.enter_context(recording.recording(store, "turns", None, {}, {}, {})) for _ in range(40)]
         assert len(tracker._open) == before + 40
         one = told[0]
         one._turn = time.monotonic() + 3600

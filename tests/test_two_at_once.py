@@ -15,14 +15,16 @@ import pytest
 import torch
 from filelock import Timeout
 
-from runner import delivery, liveness, reconcile, spool, stores, tracker, tracking
 from runner.commands import sync
-from runner.context import Context
-from runner.errors import ConfigError
-from runner.events import Snapshot, Step
 from runner.settings import Settings, Tracking
-from runner.settling import Settled, settle
-from runner.spool import Undelivered
+from runner.settings.context import Context
+from runner.settings.errors import ConfigError
+from runner.tracking import recording
+from runner.tracking.store import liveness, reconcile, stores
+from runner.tracking.write import delivery, spool, tracker
+from runner.tracking.write.spool import Undelivered
+from runner.tracking.write.sync import Settled, settle
+from runner.training.events import Snapshot, Step
 from tests import strange, test_durable
 from tests.strange import Repository
 
@@ -41,7 +43,7 @@ def left(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / "sha256.json").write_text('{"weights": "0"}')
 
     def act() -> None:
-        with tracking.recording(store, "tests", None, {}, {}, {"a.txt": "a"}) as told:
+        with recording.recording(store, "tests", None, {}, {}, {"a.txt": "a"}) as told:
             told.record(Step(1, torch.tensor(0.5)))
             told.drain()
             Repository.away = OSError("away")
@@ -185,7 +187,7 @@ def test_a_run_at_work_is_left_alone_and_the_exit_code_says_so(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     settings, context = Settings(tracking=Tracking(uri=store)), Context("runner")
-    with tracking.recording(store, "tests", None, {}, {}, {}) as told:
+    with recording.recording(store, "tests", None, {}, {}, {}) as told:
         for step in range(1, 6):
             told.record(Step(step, torch.tensor(0.5)))
             assert sync.with_settings(settings, context) == 1
@@ -224,7 +226,7 @@ def test_a_run_whose_spool_another_process_holds_is_not_begun(
 
 
 def continued(store: str, run_id: str) -> Any:
-    return tracking.recording(store, "", None, {}, {}, {}, run_id)
+    return recording.recording(store, "", None, {}, {}, {}, run_id)
 
 
 def test_a_run_that_another_command_delivers_is_not_resumed_meanwhile(store: str, left: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hydra import compose
 
-from runner import permission, typed_words
-from runner.errors import ConfigError
+from runner.settings.errors import ConfigError
+from runner.settings.trust import permission, typed_words
 from tests import command, composing
 from tests.stranger import Stranger
 
@@ -108,7 +108,7 @@ HIDDEN = """{"++tracking={uri: 'HOST', run_name: 'a": "b'},{uri: 'HOST', run_nam
 
 def without(guard: str, *words: str, cwd: Path) -> None:
     """Run a command in a process where a guard is taken away by a line of Python."""
-    begin = f"import sys; sys.argv = {['runner', *words]!r}; {guard}; from runner.cli import main; main()"
+    begin = f"import sys; sys.argv = {['runner', *words]!r}; {guard}; from runner.cli.command import main; main()"
     subprocess.run([sys.executable, "-P", "-c", begin], cwd=cwd, capture_output=True, timeout=command.HANGS)
 
 
@@ -119,7 +119,8 @@ def test_a_key_that_hydra_reads_as_another_lets_no_study_name_a_server(place: Pa
     assert done.err.startswith("hydra.sweeper.params.")
     assert "Traceback" not in done.err
     assert stranger.heard == []
-    guards = "from runner import hydra_rules, permission as p; hydra_rules._check_word = lambda *given: None"
+    guards = "from runner.cli.guard import hydra_rules; from runner.settings.trust import permission as p"
+    guards += "; hydra_rules._check_word = lambda *given: None"
     without(f"{guards}; p.wholly = lambda key, value: p.typed(key)", *words, cwd=place)
     assert stranger.heard, "nothing would have been sent: the guards guard nothing"
 
@@ -157,7 +158,7 @@ def test_what_another_process_runs_was_composed_and_looked_at_in_the_first(place
     assert not (place / "touched").exists()
     variable = command.runner("summary", "-m", "experiments=x", "data=line", cwd=place, code=2)
     assert "is a variable that a configuration may not read" in variable.err
-    guard = "from runner import hydra_rules; hydra_rules.check = lambda *given: None"
+    guard = "from runner.cli.guard import hydra_rules; hydra_rules.check = lambda *given: None"
     without(guard, "summary", "-m", "experiments=x", cwd=place)
     assert (place / "touched").exists(), "nothing would have happened: the guard guards nothing"
 
@@ -235,7 +236,7 @@ def test_links_to_a_big_disk_are_named_with_where_they_lead_and_allowed_by_the_l
 
 
 def test_a_mapping_for_a_launcher_is_recorded_value_by_value() -> None:
-    from runner import task
+    from runner.cli import task
     from runner.sweep.manifest import LAUNCHER
 
     words = task._parts("hydra.launcher={n_jobs: 2, x: {y: 'a b, c', z: null}}")

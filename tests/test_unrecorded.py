@@ -12,16 +12,21 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from runner import delivery, durable, journal, leftover, record_reading, settling, spool, stores, tracker, tracking
-from runner.checkpoint import CheckpointError
 from runner.commands import sync
-from runner.context import Context
-from runner.errors import ConfigError
-from runner.events import Epoch, Event, Snapshot, Step
-from runner.loop import train
-from runner.run import Run
 from runner.settings import Settings, Tracking
-from runner.spool import Undelivered
+from runner.settings.context import Context
+from runner.settings.errors import ConfigError
+from runner.settings.files import durable
+from runner.settings.trust import record_reading
+from runner.tracking import recording
+from runner.tracking.store import stores
+from runner.tracking.write import delivery, journal, leftover, spool, tracker
+from runner.tracking.write import sync as settling
+from runner.tracking.write.spool import Undelivered
+from runner.training.events import Epoch, Event, Snapshot, Step
+from runner.training.loop import train
+from runner.training.run import Run
+from runner.training.state.checkpoint import CheckpointError
 from tests import disk
 from tests.conftest import Start
 from tests.test_disk import records
@@ -49,7 +54,7 @@ def steps(first: int, last: int) -> list[Event]:
 def recorded(store: str, act: Callable[[tracker.Tracker], None], run_id: str | None = None) -> BaseException | None:
     """What a run ends with that does `act`; None if its record is whole."""
     try:
-        with tracking.recording(store, "tests", None, {}, {}, {"a.txt": "a"}, run_id) as one:
+        with recording.recording(store, "tests", None, {}, {}, {"a.txt": "a"}, run_id) as one:
             act(one)
     except Exception as error:
         return error

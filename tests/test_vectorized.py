@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner import checkpoint, exact
-from runner.events import Epoch, Event, Finished, Snapshot, Step
-from runner.finite import Diverged
-from runner.prepare import prepare
-from runner.run import Run, drive
 from runner.settings import Settings
-from runner.vectorized import drive_many, feed, groups, team, update
-from runner.vectorized.draws import Draws
-from runner.vectorized.program import Program
-from runner.vectorized.scores import Scores
+from runner.training.events import Epoch, Event, Finished, Snapshot, Step
+from runner.training.finite import Diverged
+from runner.training.prepare import prepare
+from runner.training.run import Run, drive
+from runner.training.state import checkpoint, exact
+from runner.training.vectorized import drive_many, feed, groups, team, update
+from runner.training.vectorized.draws import Draws
+from runner.training.vectorized.program import Program
+from runner.training.vectorized.scores import Scores
 from tests.conftest import settings
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {

@@ -16,13 +16,19 @@ from omegaconf import OmegaConf
 from rich.console import Console
 from torch import nn
 
-from runner import __version__, advice, cli, commands, helped, metrics, places, screen, specs
+from runner import __version__, commands
+from runner.cli import command as cli
+from runner.cli.answers import advice, help
 from runner.commands import runs
+from runner.commands._words import indexed
 from runner.data import Data, Tensors
-from runner.errors import ConfigError
-from runner.stack import plan
-from runner.stores import Row
-from runner.words import indexed
+from runner.model import specs
+from runner.model.stack import plan
+from runner.settings.errors import ConfigError
+from runner.settings.files import places
+from runner.tracking import screen
+from runner.tracking.store.stores import Row
+from runner.training.parts import metrics
 from tests import composing
 from tests.command import HANGS, SCRIPT, runner
 
@@ -378,7 +384,7 @@ def test_the_version_is_ours(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", commands.names())
 def test_every_command_has_help_with_every_argument(name: str) -> None:
-    text = helped.command(name)
+    text = help.command(name)
     assert text.startswith(f"usage: runner {name}")
     assert f"example: runner {name}" in text
     listed = [line for line in text.splitlines() if line.startswith("  ") and not line.startswith("   ")]

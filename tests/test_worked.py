@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner.worked import (
+from runner.model.explain import (
     Choice,
     Disagreement,
     NoSuchElement,
@@ -26,11 +26,11 @@ from runner.worked import (
     training_step,
     work,
 )
-from runner.worked.activation import FORMULAS
-from runner.worked.markdown import layer_markdown
-from runner.worked.picture import layer_picture
-from runner.worked.spans import Span
-from runner.worked.text import layer_text, step_text
+from runner.model.explain.activation import FORMULAS
+from runner.model.explain.markdown import layer_markdown
+from runner.model.explain.picture import layer_picture
+from runner.model.explain.spans import Span
+from runner.model.explain.text import layer_text, step_text
 
 
 def weighted(layer: Any, values: Any) -> Any:
@@ -615,5 +615,7 @@ def test_nothing_overlaps_in_the_pictures() -> None:
 
 
 def test_arithmetic_needs_neither_matplotlib_nor_rich() -> None:
-    loaded = "import sys, runner.worked; sys.exit(any(m in sys.modules for m in ('matplotlib', 'rich', 'mlflow')))"
+    loaded = (
+        "import sys, runner.model.explain; sys.exit(any(m in sys.modules for m in ('matplotlib', 'rich', 'mlflow')))"
+    )
     assert subprocess.run([sys.executable, "-c", loaded], check=False).returncode == 0

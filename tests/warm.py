@@ -10,13 +10,13 @@ import pkgutil
 from hydra.core.plugins import Plugins
 
 import runner
-from runner import environment
+from runner.tracking import environment
 
 OURS = [found.name for found in pkgutil.walk_packages(runner.__path__, "runner.")]
 OTHERS = ("torch._dynamo", "torchmetrics", "matplotlib.backends.backend_agg", "mlflow.store.tracking.sqlalchemy_store")
 
 for name in (*OURS, *OTHERS):
-    if not name.startswith(("runner.__main__", "runner.exports")):
+    if not name.startswith(("runner.__main__", "runner.tracking.read.export")):
         importlib.import_module(name)
 environment._packages()
 Plugins.instance()

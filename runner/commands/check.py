@@ -2,17 +2,18 @@
 
 from typing import TYPE_CHECKING
 
-from runner.context import Context
 from runner.settings import Settings
+from runner.settings.context import Context
 
 if TYPE_CHECKING:
-    from runner.checks import Checked
     from runner.data import Data, Source
+    from runner.training.checking.checks import Checked
 
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the layer table and the cost. Raises ConfigError with everything that is wrong; makes no run."""
-    from runner import checks, prepare
+    from runner.training import prepare
+    from runner.training.checking import checks
 
     found = checks.check(settings)
     if not found.complete:  # what is right is read to its last value, as a training does before it begins
@@ -23,9 +24,12 @@ def with_settings(settings: Settings, context: Context) -> int:
 
 def show(settings: Settings, found: "Checked", name: str) -> None:
     """The layers, and the cost in numbers, bytes and steps."""
-    from runner import cores, cost, screen, terminal
-    from runner.memory import size
-    from runner.run import steps_per_epoch
+    from runner.settings.memory import size
+    from runner.settings.trust import terminal
+    from runner.tracking import screen
+    from runner.training.checking import cost
+    from runner.training.machine import cores
+    from runner.training.run import steps_per_epoch
 
     console, trainer = screen.console(), settings.trainer
     total = len(found.data.train)  # type: ignore[arg-type]

@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from runner import terminal
-from runner.errors import told
-from runner.lookup import ConfigError
 from runner.settings import Settings
+from runner.settings.errors import told
+from runner.settings.trust import terminal
+from runner.settings.values.lookup import ConfigError
 
 if TYPE_CHECKING:
-    from runner.run import Run
+    from runner.training.run import Run
 
 SPLITS = ("train", "valid", "test")
 #: Parts of the configuration that decide the figures; the others are as the checkpoint was trained, or of no effect.
@@ -32,11 +32,15 @@ def with_run(
     """
     if split not in SPLITS:
         raise ConfigError("split", f"{split!r} is not one of {', '.join(SPLITS)}")
-    from runner import drift, randomness, ready, recall, record_reading, recorded_code, stack
-    from runner.checkpoint import CheckpointError, fill
-    from runner.prepare import prepare
+    from runner.model import stack
+    from runner.settings import random_state
+    from runner.settings.trust import record_reading
+    from runner.tracking import recorded_code
+    from runner.tracking.read import drift, load, recall
+    from runner.training.prepare import prepare
+    from runner.training.state.checkpoint import CheckpointError, fill
 
-    ready.check(checkpoint)
+    load.check(checkpoint)
     run_id = recall.find_run(uri, run)
     recorded_code.report(uri, run_id, code)
     recorded = recall.settings(uri, run_id)
@@ -44,7 +48,7 @@ def with_run(
     _check(recorded, settings)
     threads = None
     if settings.trainer.threads == recorded.trainer.threads:
-        threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
+        threads = random_state.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
     with drift.data_in_place(settings):
         prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
     try:
@@ -76,7 +80,8 @@ def _check(recorded: Settings, settings: Settings) -> None:
 
 
 def _measured(run: "Run", split: str) -> dict[str, float]:
-    from runner import memory, metrics
+    from runner.settings import memory
+    from runner.training.parts import metrics
 
     source = getattr(run.data, split)
     if source is None:
@@ -90,8 +95,8 @@ def _measured(run: "Run", split: str) -> dict[str, float]:
 
 def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
     """Values that the run itself has recorded of `names` with the weights of `step`."""
-    from runner import recall
-    from runner.run import EVAL_LOSS
+    from runner.tracking.read import recall
+    from runner.training.run import EVAL_LOSS
 
     recorded = {name: EVAL_LOSS if name == "train/loss" else name for name in names}
     points = recall.points(uri, run_id, recorded.values())
@@ -101,7 +106,7 @@ def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
 def _show(found: dict[str, float], recorded: dict[str, float], run: "Run") -> None:
     from rich.table import Table
 
-    from runner import screen
+    from runner.tracking import screen
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("", "found", *(["recorded"] if recorded else [])):

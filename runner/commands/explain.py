@@ -4,17 +4,18 @@ import dataclasses
 import re
 from typing import TYPE_CHECKING
 
-from runner import terminal, words
-from runner.context import Context
-from runner.errors import told
-from runner.lookup import ConfigError
+from runner.commands import _words
 from runner.settings import Settings
+from runner.settings.context import Context
+from runner.settings.errors import told
+from runner.settings.trust import terminal
+from runner.settings.values.lookup import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from runner.run import Run
-    from runner.worked import Choice, Explained
+    from runner.model.explain import Choice, Explained
+    from runner.training.run import Run
 
 #: Columns where there is no terminal to ask.
 WIDTH = 100
@@ -48,11 +49,14 @@ def with_run(
     keep: true to add explain/<layer>.md and plots/explain_<layer>.png to the run's artifacts.
     code: current or recorded, of layers and data of one's own.
     """
-    choice, keeps = _choice(elements, layer), words.truth("keep", keep)
-    from runner import forward, ready, recall, recorded_code, stack
-    from runner.checkpoint import CheckpointError, fill
+    choice, keeps = _choice(elements, layer), _words.truth("keep", keep)
+    from runner.model import stack
+    from runner.tracking import recorded_code
+    from runner.tracking.read import load, recall
+    from runner.training import forward
+    from runner.training.state.checkpoint import CheckpointError, fill
 
-    ready.check(checkpoint)
+    load.check(checkpoint)
     run_id = recall.find_run(uri, run)
     recorded_code.report(uri, run_id, code)
     recalled = _prepared(recall.settings(uri, run_id), run_id)
@@ -72,7 +76,7 @@ def with_run(
 
 
 def _choice(elements: str, layer: str) -> "Choice":
-    from runner.worked import Choice
+    from runner.model.explain import Choice
 
     if re.fullmatch(r"\[\s*\d+\s*(,\s*\d+\s*)*\]", elements):
         if not layer:
@@ -85,7 +89,7 @@ def _choice(elements: str, layer: str) -> "Choice":
 
 
 def _prepared(settings: Settings, name: str) -> "Run":
-    from runner.prepare import prepare
+    from runner.training.prepare import prepare
 
     # A GPU may round products to fewer digits than the arithmetic allows.
     return prepare(dataclasses.replace(settings, device="cpu", plots=[]), name)
@@ -93,8 +97,8 @@ def _prepared(settings: Settings, name: str) -> "Run":
 
 def _told(run: "Run", weights: str, choice: "Choice") -> "tuple[int, list[Explained]]":
     """Print everything: the exit code, and what was explained."""
-    from runner import screen
-    from runner.worked import Disagreement
+    from runner.model.explain import Disagreement
+    from runner.tracking import screen
 
     console = screen.console()
     try:
@@ -112,7 +116,7 @@ def _told(run: "Run", weights: str, choice: "Choice") -> "tuple[int, list[Explai
 
 
 def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
-    from runner.worked import NoSuchElement, NoSuchLayer, explain
+    from runner.model.explain import NoSuchElement, NoSuchLayer, explain
 
     try:
         return explain(run.model.named_children(), run.batch_of(1), choice)
@@ -123,7 +127,7 @@ def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
 
 
 def _layers(found: "list[Explained]", console: "Console") -> None:
-    from runner.worked.text import layer_text
+    from runner.model.explain.text import layer_text
 
     colour = console.color_system is not None
     for explained in found:
@@ -132,8 +136,8 @@ def _layers(found: "list[Explained]", console: "Console") -> None:
 
 def _step(run: "Run", console: "Console") -> None:
     """The next step, where it is a plain one of a linear regression."""
-    from runner.worked import training_step, untold
-    from runner.worked.text import step_text
+    from runner.model.explain import training_step, untold
+    from runner.model.explain.text import step_text
 
     parts = next(run.batches(), [])
     if not parts or not run.settings.trainer.epochs:

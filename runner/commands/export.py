@@ -4,11 +4,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner import outputs, terminal, words
-from runner.errors import first_line, told
+from runner.commands import _outputs, _words
+from runner.settings.errors import first_line, told
+from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
-    from runner.exports import Format, Source
+    from runner.tracking.read.export import Format, Source
 
 
 def with_run(
@@ -24,20 +25,20 @@ def with_run(
 ) -> int:
     """Write the model to `output`, read it back and compare it with torch; only then does the file get its name.
 
-    raw: the model takes inputs as they were before the data source standardized them; see runner.ready.load.
+    raw: the model takes inputs as they were before the data source standardized them; see `runner.load`.
     code: current or recorded, of layers of one's own.
     """
-    from runner import exports
-    from runner.checkpoint import CheckpointError
+    from runner.tracking.read import export
+    from runner.training.state.checkpoint import CheckpointError
 
-    kind = exports.find(format)
-    over, standardizes = words.truth("overwrite", overwrite), words.truth("raw", raw) and kind.RAW
-    place = outputs.place(output, kind.SUFFIX, over)
-    beside = None if kind.RAW else outputs.place(str(place.with_suffix(".yaml")), ".yaml", over)
+    kind = export.find(format)
+    over, standardizes = _words.truth("overwrite", overwrite), _words.truth("raw", raw) and kind.RAW
+    place = _outputs.place(output, kind.SUFFIX, over)
+    beside = None if kind.RAW else _outputs.place(str(place.with_suffix(".yaml")), ".yaml", over)
     try:
         source, lines = _source(uri, run, checkpoint, standardizes, code)
         checked = _written(kind, source, place, beside)
-    except (CheckpointError, exports.ExportError) as error:
+    except (CheckpointError, export.ExportError) as error:
         terminal.say(told(error))
         return 1
     terminal.put(f"{place}: the {checkpoint} model of run {source.about['run']}, {checked}")
@@ -47,19 +48,19 @@ def with_run(
 
 def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple["Source", list[str]]:
     """The model, and what its user must know of inputs and outputs."""
-    from runner import exports, ready, recall
+    from runner.tracking.read import export, load, recall
 
     run_id = recall.find_run(uri, run)
-    model = ready.load(run_id, uri, checkpoint, raw, code=code)
+    model = load.load(run_id, uri, checkpoint, raw, code=code)
     noted = recall.data(uri, run_id)
-    notes = noted["notes"] if isinstance(next(model.children(), None), ready.Standardize) else None
+    notes = noted["notes"] if isinstance(next(model.children(), None), load.Standardize) else None
     about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(noted)}
-    x = exports.inputs(model, ready.example(noted, "meta"), notes)
+    x = export.inputs(model, load.example(noted, "meta"), notes)
     shape = ", ".join(["N", *map(str, x.shape[1:])])
     scaled = "" if "mean" not in noted["notes"] else ", standardized" if notes is None else ", not standardized"
     lines = [f"inputs: {str(x.dtype).removeprefix('torch.')} of shape ({shape}){scaled}"]
     lines += [f"classes: {', '.join(noted['classes'])}"] if noted["classes"] else []
-    return exports.Source(model, x, recall.text(uri, run_id, "config.yaml"), about), lines
+    return export.Source(model, x, recall.text(uri, run_id, "config.yaml"), about), lines
 
 
 def _written(kind: "Format", source: "Source", place: Path, config: Path | None) -> str:
@@ -67,17 +68,17 @@ def _written(kind: "Format", source: "Source", place: Path, config: Path | None)
 
     config: where to put the configuration, which then has its name before the model has.
     """
-    with outputs.whole(place) as beside:
+    with _outputs.whole(place) as beside:
         checked = _checked(kind, source, beside)
         if config is not None:
-            with outputs.whole(config) as path:
+            with _outputs.whole(config) as path:
                 path.write_text(source.config, encoding="utf-8")
     return checked
 
 
 def _checked(kind: "Format", source: "Source", path: Path) -> str:
-    from runner.exports import ExportError
-    from runner.logged_model import quiet
+    from runner.tracking.read.export import ExportError
+    from runner.tracking.read.logged_model import quiet
 
     try:
         with quiet():

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import filenames, outputs, terminal, words
-from runner.errors import told
-from runner.lookup import ConfigError
+from runner.commands import _outputs, _words
+from runner.settings.errors import told
+from runner.settings.files import filenames
+from runner.settings.trust import terminal
+from runner.settings.values.lookup import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,12 +35,12 @@ def with_run(
         or an .npy or .npz file.
     output: an .npy file gets the model's outputs as they are; a .csv file a line for each example, with its row or
         file, the class and each class's probability, or the predicted numbers.
-    raw: false for inputs that are standardized already. code: current or recorded; see runner.ready.load.
+    raw: false for inputs that are standardized already. code: current or recorded; see `runner.load`.
     """
-    place = outputs.place(output, (".npy", ".csv"), words.truth("overwrite", overwrite))
-    from runner import ready, recall
-    from runner.checkpoint import CheckpointError
+    place = _outputs.place(output, (".npy", ".csv"), _words.truth("overwrite", overwrite))
     from runner.data import _inputs
+    from runner.tracking.read import load, recall
+    from runner.training.state.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
     noted = recall.data(uri, run_id)
@@ -46,12 +48,12 @@ def with_run(
         raise ConfigError("output", f"{output!r} is what inputs names; name another file")
     given = _inputs.read(inputs, noted)
     try:
-        model = ready.load(run_id, uri, checkpoint, words.truth("raw", raw), code=code)
+        model = load.load(run_id, uri, checkpoint, _words.truth("raw", raw), code=code)
     except CheckpointError as error:
         terminal.say(told(error))
         return 1
     found = _through(model, given.batches)
-    with outputs.whole(place) as beside:
+    with _outputs.whole(place) as beside:
         if place.suffix == ".npy":
             _write_array(beside, found)
         else:
@@ -63,7 +65,7 @@ def with_run(
 def _through(model: "nn.Module", batches: Iterable["Tensor"]) -> "Tensor":
     import torch
 
-    from runner.ready import Standardize
+    from runner.tracking.read.load import Standardize
 
     first = next(model.children(), None)
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
@@ -86,7 +88,8 @@ def _write_array(place: Path, found: "Tensor") -> None:
 def _write_table(
     place: Path, given: "Inputs", model: "nn.Module", loss: "Component", found: "Tensor", noted: dict[str, Any]
 ) -> None:
-    from runner import losses, predicted
+    from runner.model import predicted
+    from runner.training.parts import losses
 
     said = predicted.columns(model, losses.build(loss), found, noted)
     columns = {given.heading: given.names, **said}

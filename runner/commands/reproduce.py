@@ -4,16 +4,16 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from runner import terminal
-from runner.errors import told
-from runner.lookup import ConfigError
 from runner.settings import Checkpoint, Settings
-from runner.signals import Signals
+from runner.settings.errors import told
+from runner.settings.trust import terminal
+from runner.settings.values.lookup import ConfigError
+from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
-    from runner.events import Observer
-    from runner.reproduction import Difference, Digests, Points
-    from runner.run import Run
+    from runner.tracking.read.reproduction import Difference, Digests, Points
+    from runner.training.events import Observer
+    from runner.training.run import Run
 
 
 #: What may have changed under way without another bit in the record.
@@ -29,9 +29,11 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     has pruned up to that epoch.
     code: current or recorded, of everything of one's own.
     """
-    from runner import recall, record_reading, recorded_code, reproduction
-    from runner.checkpoint import CheckpointError
-    from runner.identity import TOGETHER
+    from runner.settings.trust import record_reading
+    from runner.tracking import recorded_code
+    from runner.tracking.identity import TOGETHER
+    from runner.tracking.read import recall, reproduction
+    from runner.training.state.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
     status, tags, names = recall.facts(uri, run_id)
@@ -67,7 +69,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
 
 
 def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, recorded: "Points") -> None:
-    from runner import record_reading
+    from runner.settings.trust import record_reading
 
     if status in ("RUNNING", "SCHEDULED"):
         raise ConfigError("", f"run {run_id} is {status}; what it will leave cannot be compared yet")
@@ -90,12 +92,14 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
 
 def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
     """Ready to train as it was then: threads and device as recorded, as far as they are here."""
-    from runner import cost, randomness, reproduction
-    from runner import environment as here
-    from runner.prepare import prepare
+    from runner.settings import random_state
+    from runner.tracking import environment as here
+    from runner.tracking.read import reproduction
+    from runner.training.checking import cost
+    from runner.training.prepare import prepare
 
     # What it really was, whatever the configuration said.
-    threads = randomness.tagged(tags) or randomness.recorded(settings.trainer, tags)
+    threads = random_state.tagged(tags) or random_state.recorded(settings.trainer, tags)
     trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
@@ -121,7 +125,7 @@ def _rounds(run: "Run") -> bool:
 
 def _device(recorded: str) -> str:
     """The recorded device where this machine has it, or else what it has."""
-    from runner import build
+    from runner.training.parts import build
 
     try:
         return str(build.device((recorded.split() or ["auto"])[0]))
@@ -131,7 +135,10 @@ def _device(recorded: str) -> str:
 
 def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[str, tuple[int, str]]:
     """checkpoint -> (its step, the SHA-256 of its tensors)."""
-    from runner import checkpoint, recall, record_reading, stack
+    from runner.model import stack
+    from runner.settings.trust import record_reading
+    from runner.tracking.read import recall
+    from runner.training.state import checkpoint
 
     found = {}
     for name in ("last", "best"):
@@ -143,9 +150,10 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
 
 
 def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
-    from runner import garbage, screen
-    from runner.reproduction import Reached
-    from runner.run import drive
+    from runner.tracking import screen
+    from runner.tracking.read.reproduction import Reached
+    from runner.training.machine import garbage
+    from runner.training.run import drive
 
     epochs = again.settings.trainer.epochs
     watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)
@@ -163,7 +171,7 @@ def _report(
     rounds: str,
 ) -> int:
     """rounds: the precision of a run whose losses need only be close; "" where all bits count."""
-    from runner import reproduction
+    from runner.tracking.read import reproduction
 
     shares = {d: reproduction.share(d, recorded, rounds) for d in differences} if rounds else {}
     for name, values in recorded.items():

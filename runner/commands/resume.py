@@ -4,14 +4,14 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from runner import secrets, terminal
-from runner.context import Context
-from runner.lookup import ConfigError
 from runner.settings import Settings
-from runner.signals import Signals
+from runner.settings.context import Context
+from runner.settings.trust import secrets, terminal
+from runner.settings.values.lookup import ConfigError
+from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
-    from runner.recall import Kept
+    from runner.tracking.read.recall import Kept
 
 
 def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "") -> int:
@@ -19,14 +19,18 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
 
     code: recorded or current where files of one's own have changed; "" refuses to go on then.
     """
-    from runner import drift, kept, randomness, recall, recorded_code, recorded_settings, restoring, screen, tracking
-    from runner.checkpoint import CheckpointError
-    from runner.errors import told
-    from runner.prepare import prepare
-    from runner.session import record
+    from runner.settings import random_state
+    from runner.settings.errors import told
+    from runner.settings.trust import recorded_settings
+    from runner.tracking import recorded_code, recording, screen
+    from runner.tracking.read import drift, recall, restoring
+    from runner.tracking.session import record
+    from runner.training.parts import data_cache
+    from runner.training.prepare import prepare
+    from runner.training.state.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
-    tracking.deliver(uri, run_id)
+    recording.deliver(uri, run_id)
     status, experiment = recall.status(uri, run_id)
     if status == "RUNNING":
         raise ConfigError("", f"run {run_id} is RUNNING: its process is still at work, or was on another machine")
@@ -36,10 +40,10 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     found = drift.changes(recorded, settings)
     settings = dataclasses.replace(settings, tracking=dataclasses.replace(settings.tracking, uri=uri))
     with Signals() as signals:
-        threads = randomness.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
+        threads = random_state.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
         with drift.data_in_place(settings):
             made = prepare(settings, experiment, None if "trainer.threads" in found else threads)
-        kept.clear()
+        data_cache.clear()
         try:
             restoring.check_data(made, recall.data(uri, run_id))
             entry, old_steps = restoring.to_newest(made, uri, run_id)

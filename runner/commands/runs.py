@@ -3,14 +3,14 @@
 import time
 from typing import TYPE_CHECKING
 
-from runner import terminal
-from runner.context import Context
 from runner.settings import Settings
+from runner.settings.context import Context
+from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from runner.stores import Row
+    from runner.tracking.store.stores import Row
 
 #: Columns between two columns of the table.
 GAP = 2
@@ -23,7 +23,9 @@ def with_settings(settings: Settings, context: Context) -> int:
 
     On a terminal names are cut where there is no room, then times are left out; ids, states and results never are.
     """
-    from runner import screen, secrets, stores
+    from runner.settings.trust import secrets
+    from runner.tracking import screen
+    from runner.tracking.store import stores
 
     found = stores.rows(settings.tracking.uri, settings.tracking.experiment)
     console = screen.console()
@@ -53,7 +55,8 @@ def table(rows: "list[Row]", width: int) -> "Table":
 
 
 def _cells(row: "Row") -> dict[str, str]:
-    from runner import screen, secrets
+    from runner.settings.trust import secrets
+    from runner.tracking import screen
 
     last = {k: v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
     return {

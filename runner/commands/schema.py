@@ -3,13 +3,13 @@
 import json
 import sys
 
-from runner.context import Context
 from runner.settings import Settings
+from runner.settings.context import Context
 
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the schema, made from the dataclasses and the signatures of the torch that is installed."""
-    from runner.schema import schema
+    from runner.training.checking.schema import schema
 
     sys.stdout.write(json.dumps(schema(), indent=1) + "\n")  # ASCII, and of no file
     return 0

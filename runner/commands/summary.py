@@ -1,13 +1,13 @@
 """The layers with their shapes and parameters; trains nothing."""
 
-from runner.context import Context
 from runner.settings import Settings
+from runner.settings.context import Context
 
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the layer table of the configured model for the configured data."""
-    from runner import screen
-    from runner.prepare import prepare
+    from runner.tracking import screen
+    from runner.training.prepare import prepare
 
     run = prepare(settings, context.name)
     try:

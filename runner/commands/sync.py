@@ -2,8 +2,8 @@
 
 import os
 
-from runner.context import Context
 from runner.settings import Settings
+from runner.settings.context import Context
 
 
 def with_settings(settings: Settings, context: Context, *, forget: str = "") -> int:
@@ -15,12 +15,14 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
 
     forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
     """
-    from runner import permission, settling, spool, stores, terminal
+    from runner.settings.trust import permission, terminal
+    from runner.tracking.store import stores
+    from runner.tracking.write import spool, sync
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
     uri = settings.tracking.uri
     if forget:
-        terminal.put(settling.forget(uri, forget))
+        terminal.put(sync.forget(uri, forget))
         return 0
     moved = uri if permission.wholly("tracking.uri", uri) and stores.sqlite_path(uri) is None else None
     left = False
@@ -29,7 +31,7 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
         looked = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
         terminal.put(f"nothing to deliver: no undelivered runs in {looked}")
     for folder in folders:
-        done = settling.settle(folder, moved, permission.places(), uri)
+        done = sync.settle(folder, moved, permission.places(), uri)
         left = left or done.left or done.lost
         terminal.put(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}")
     return int(left)

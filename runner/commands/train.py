@@ -1,20 +1,21 @@
 """Train one experiment and keep everything about it in MLflow."""
 
-from runner.context import Context
 from runner.settings import Settings
-from runner.signals import Signals
+from runner.settings.context import Context
+from runner.training.machine.signals import Signals
 
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Check, build, train, record. Returns the exit code."""
-    from runner import kept, screen
-    from runner.prepare import prepare
-    from runner.session import record
+    from runner.tracking import screen
+    from runner.tracking.session import record
+    from runner.training.parts import data_cache
+    from runner.training.prepare import prepare
 
     console = screen.console()
     with Signals() as signals:
         run = prepare(settings, context.name)
-        kept.clear()
+        data_cache.clear()
         try:
             signals.check()
             record(run, context, console, signals)

@@ -4,15 +4,17 @@ import os
 import shlex
 import sys
 
-from runner import places
-from runner.context import Context
 from runner.settings import Settings
+from runner.settings.context import Context
+from runner.settings.files import places
 
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Serve the UI on 127.0.0.1 until interrupted; RUNNER_UI_PORT chooses the port (5000)."""
 
-    from runner import secrets, stores, terminal, uris
+    from runner.settings.files import uris
+    from runner.settings.trust import secrets, terminal
+    from runner.tracking.store import stores
 
     uri = settings.tracking.uri
     if uri.startswith(("http://", "https://")):

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from runner.errors import ConfigError, did_you_mean
+from runner.settings.errors import ConfigError, did_you_mean
 
 Batch = tuple[Tensor, Tensor]
 Task = Literal["regression", "binary", "multiclass", "multilabel"]

@@ -6,7 +6,7 @@ import torch
 
 from runner.data import Data, Tensors
 from runner.data._parts import whole
-from runner.errors import ConfigError
+from runner.settings.errors import ConfigError
 
 
 def line(

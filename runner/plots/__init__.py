@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from runner import filenames
+from runner.settings.files import filenames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from runner.data import Data, Source, labels_of
+from runner.model.predicted import probabilities
 from runner.plots import Subject
-from runner.predicted import probabilities
 
 
 @dataclass(frozen=True)

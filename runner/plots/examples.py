@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from runner.conventions import on_scale
 from runner.data import Data, Source
+from runner.model.conventions import on_scale
 from runner.plots import Subject, _style
 from runner.plots._classified import class_names, classify
 from runner.plots._images import picture

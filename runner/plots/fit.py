@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from runner.conventions import on_scale
 from runner.data import Data, Tensors
+from runner.model.conventions import on_scale
 from runner.plots import Subject, _style
 from runner.plots._parts import lacks_numbers
 

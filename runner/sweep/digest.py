@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import runner
-from runner import filenames
+from runner.settings.files import filenames
 
 #: Parts of a configuration that change nothing about what is trained.
 IDLE = ("tracking", "sweep", "plots", "checkpoint")

@@ -6,10 +6,11 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner import record_reading, secrets, typed
-from runner.errors import ConfigError
-from runner.limits import JOBS
 from runner.settings import Settings, made
+from runner.settings.errors import ConfigError
+from runner.settings.trust import record_reading, secrets
+from runner.settings.trust.limits import JOBS
+from runner.settings.values import typed
 
 #: The parent run's artifact that holds it.
 NAME = "manifest.json"

@@ -2,10 +2,14 @@
 
 from typing import Any
 
-from runner import own_code, recall, reconcile, record_reading, recorded_code, secrets, stores
-from runner.errors import ConfigError
-from runner.sweep import manifest, rows
+from runner.settings.errors import ConfigError
+from runner.settings.trust import record_reading, secrets
+from runner.sweep import manifest
 from runner.sweep.manifest import Manifest
+from runner.sweep.report import rows
+from runner.tracking import own_code, recorded_code
+from runner.tracking.read import recall
+from runner.tracking.store import reconcile, stores
 
 #: The key that chooses a launcher.
 LAUNCHER = "hydra/launcher"
@@ -33,7 +37,7 @@ def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
 
     Raises ConfigError for `words` that change what a single run goes on with, if it is a sweep.
     """
-    from runner.tracking import deliver
+    from runner.tracking.recording import deliver
 
     run_id = recall.find(uri, run)
     status, tags, _ = recall.facts(uri, run_id)

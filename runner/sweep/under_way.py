@@ -6,21 +6,23 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner import stores, terminal
-from runner.errors import first_line
-from runner.events import Event, Kept
 from runner.plots import save
 from runner.settings import made
-from runner.signals import Signals
-from runner.sweep import files, manifest, plots, rows
+from runner.settings.errors import first_line
+from runner.settings.trust import terminal
+from runner.sweep import manifest
 from runner.sweep.digest import digest
-from runner.sweep.job import Told
 from runner.sweep.manifest import Job, Manifest
-from runner.sweep.outcome import Outcome
-from runner.sweep.table import Row, Table
+from runner.sweep.report import files, plots, rows
+from runner.sweep.report.table import Row, Table
+from runner.sweep.run.job import Told
+from runner.sweep.run.outcome import Outcome
+from runner.tracking.store import stores
+from runner.training.events import Event, Kept
+from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
-    from runner.tracker import Tracker
+    from runner.tracking.write.tracker import Tracker
 
 #: Runs jobs, here or elsewhere, and returns when all of them have ended.
 Launch = Callable[[list[Job], Told], list[Outcome]]

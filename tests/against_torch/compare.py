@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from runner.context import Context
 from runner.data import Data, Tensors
-from runner.errors import ConfigError, each
-from runner.events import Epoch, Event, Finished, Step
-from runner.finite import Diverged
-from runner.prepare import prepare
-from runner.run import Run, drive
-from runner.session import record
 from runner.settings import Checkpoint, Model, Settings, Trainer
-from runner.signals import Signals
+from runner.settings.context import Context
+from runner.settings.errors import ConfigError, each
+from runner.tracking.session import record
+from runner.training.events import Epoch, Event, Finished, Step
+from runner.training.finite import Diverged
+from runner.training.machine.signals import Signals
+from runner.training.prepare import prepare
+from runner.training.run import Run, drive
 from tests.against_torch import plain, refused
 from tests.against_torch.cases import Case, Pair, draw
 from tests.against_torch.plain import Trained

@@ -1,0 +1,126 @@
+"""What `runner COMMAND --help` prints: made of the command's docstring and its arguments."""
+
+import importlib
+import inspect
+import re
+from importlib import metadata
+from typing import Any
+
+from runner import __version__
+from runner.commands import _words
+
+#: Arguments that mean the same for every command.
+MEANINGS = {
+    "RUN": _words.RUN,
+    "checkpoint": "best or last: which of the run's checkpoints",
+    "elements": "how many elements of each output; or one of them, as in elements=[0,3,2,2] layer=NAME",
+    "format": "pt2, onnx or safetensors",
+    "inputs": "what the model is asked about",
+    "keep": "true: add what is printed to the run's artifacts",
+    "layer": "the name of one layer; without it, all",
+    "output": "the file that is written",
+    "overwrite": "true: write over a file that is there already",
+    "raw": "false: the inputs are standardized already",
+    "split": "train, valid or test: the part of the data",
+    "tracking.uri": "the store with the run, where it is not MLFLOW_TRACKING_URI or mlflow.db here",
+    "OVERRIDE": "key=value or group=preset, such as experiments=digits_cnn optimizer.lr=0.1",
+    "-m": "one job for every combination of values that commas separate, as in optimizer.lr=0.1,0.5",
+}
+#: What an override is where the configuration is a recorded one.
+RECORDED = "key=value, such as trainer.epochs=40, in the place of what was recorded"
+#: What follows the command in its example.
+EXAMPLES = {
+    "check": "experiments=digits_cnn optimizer.lr=0.01",
+    "evaluate": "last split=valid",
+    "explain": "experiments=conv1d_channels",
+    "export": "last format=pt2 output=model.pt2",
+    "predict": "last inputs=x.npy output=pred.npy",
+    "reproduce": "last",
+    "resume": "last trainer.epochs=40",
+    "runs": "tracking.experiment=digits_cnn",
+    "schema": "> schema.json",
+    "summary": "experiments=digits_cnn",
+    "sync": "tracking.uri=http://other:5000",
+    "train": "experiments=digits_cnn trainer.epochs=3",
+    "ui": "tracking.uri=sqlite:///mlflow.db",
+}
+#: Commands whose overrides make a sweep with -m.
+SWEEPS = ("check", "train")
+#: Commands to which the experiment does not matter, only where it is recorded.
+STORES = ("runs", "sync", "ui")
+
+
+def version() -> str:
+    """The versions of runner and of what decides its numbers, without loading any of it."""
+    names = ("torch", "mlflow", "hydra-core", "omegaconf")
+    return f"runner {__version__} ({', '.join(f'{name} {metadata.version(name)}' for name in names)})"
+
+
+def command(name: str) -> str:
+    """Usage, what the command does, its arguments with their meanings and defaults, and an example."""
+    module = importlib.import_module(f"runner.commands.{name}")
+    usages, texts, given = [], [], {}
+    for function in filter(None, (getattr(module, part, None) for part in ("with_settings", "with_run"))):
+        usages.append(f"runner {name} {_usage(name, function)}".rstrip())
+        text, meanings = _parted(inspect.getdoc(function) or "")
+        texts.append(text)
+        for key, default in _arguments(name, function).items():
+            meaning = RECORDED if key == "OVERRIDE" and "change" in inspect.signature(function).parameters else ""
+            given[key] = _line(meaning or meanings.get(key) or MEANINGS.get(key, ""), default)
+    width = max(map(len, given), default=0)
+    arguments = [f"  {key:<{width}}  {line}".rstrip() for key, line in given.items()]
+    usage = "\n       ".join(usages)
+    return "\n\n".join(
+        part
+        for part in (
+            f"usage: {usage}",
+            *texts,
+            "\n".join(arguments),
+            f"example: runner {name} {EXAMPLES.get(name, '')}".rstrip(),
+            "`runner --help` lists the commands and presets, `runner --cfg job` every key with its value.",
+        )
+        if part
+    )
+
+
+def _usage(name: str, function: Any) -> str:
+    keys = [key if key.isupper() or key == "-m" else f"{key}=..." for key in _arguments(name, function)]
+    needed = {f"{key}=..." for key, default in _arguments(name, function).items() if default is inspect.Parameter.empty}
+    ends = {"OVERRIDE": "[OVERRIDE ...]"}
+    return " ".join(key if key == "RUN" or key in needed else ends.get(key, f"[{key}]") for key in keys)
+
+
+def _arguments(name: str, function: Any) -> dict[str, Any]:
+    """What may follow the command, with defaults; None where there is none to tell, `empty` where one must be given."""
+    parameters = inspect.signature(function).parameters
+    own = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    if "run" not in parameters:
+        if name == "schema":
+            return {}
+        over = {"tracking.uri": None} if name in STORES else {"OVERRIDE": None}
+        return {**({"-m": None} if name in SWEEPS else {}), **own, **over}
+    return {"RUN": None, **own, "tracking.uri": None, **({"OVERRIDE": None} if "change" in parameters else {})}
+
+
+def _line(meaning: str, default: Any) -> str:
+    """The meaning with the default."""
+    if default is inspect.Parameter.empty:
+        return f"{meaning} (needed)"
+    return meaning if default in (None, "") else f"{meaning} (default: {default})"
+
+
+def _parted(text: str) -> tuple[str, dict[str, str]]:
+    """A docstring without its lines `argument: meaning`, and those."""
+    meanings: dict[str, str] = {}
+    kept: list[str] = []
+    last = ""
+    for line in text.splitlines():
+        if match := re.fullmatch(r"([a-z_]+): (.+)", line):
+            last = match[1]
+            meanings[last] = match[2].rstrip(".")
+        elif last and line.startswith("    "):
+            meanings[last] += f" {line.strip()}".rstrip(".")
+        else:
+            last = ""
+            kept.append(line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip(), meanings

@@ -1,0 +1,107 @@
+"""What may be typed beside the presets that are chosen: groups, keys, and arguments of classes."""
+
+import contextlib
+from functools import cache
+
+from hydra.core.config_store import ConfigStore
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from runner.cli import guard
+from runner.settings.errors import ConfigError
+from runner.settings.files import places
+from runner.settings.values import keys, lookup
+
+#: Groups of Hydra's own that a person chooses.
+HYDRA = ("hydra/launcher", "hydra/sweeper")
+
+
+def groups() -> list[str]:
+    """Everything that a preset can be chosen of."""
+    return [*places.groups(), "experiments", *HYDRA]
+
+
+def known(words: list[str]) -> list[str]:
+    """Every key that could be typed beside the presets that `words` choose, and every group of presets.
+
+    Arguments are those that the presets give and those that the classes take. Layers are left out.
+    """
+    named = groups()
+    chosen = tuple(word for word in words if word.partition("=")[0] in named and "," not in word)
+    return list(dict.fromkeys([*keys.declared(), *_beside(chosen), *named]))
+
+
+def meant(key: str, words: list[str]) -> list[str]:
+    """What may have been meant by a key that there is not, the likeliest first: `trainer.epochs`.
+
+    An argument of a preset that is not chosen comes with its choice: `scheduler=step scheduler.gamma`.
+    words: the other words of the command line.
+    """
+    parent = key.rpartition(".")[0]
+    beside = [f"{parent}.{name}" if parent else name for name in siblings(parent)]
+    all_keys = [*beside, *known(words)]
+    return keys.alike(key, all_keys, 1) or _of_presets(keys.end(key)) or keys.alike(key, all_keys)
+
+
+def hint(key: str, words: list[str]) -> str:
+    """`; did you mean trainer.epochs=3?`, or `'epochs'` where only the last name differs; nothing if none is near."""
+    values = [w.partition("=")[2] for w in words if w.partition("=")[0].lstrip("+") == key]
+    found = meant(key, [w for w in words if w.partition("=")[0].lstrip("+") != key])
+    return keys.said(key, found, next(iter(values), ""))
+
+
+def siblings(parent: str) -> list[str]:
+    """The keys that are declared directly below `parent`."""
+    from runner.settings import Settings
+
+    node = OmegaConf.structured(Settings)
+    found = OmegaConf.select(node, parent) if parent else node
+    return list(map(str, found)) if isinstance(found, DictConfig) else []
+
+
+def _of_presets(name: str) -> list[str]:
+    """Presets with an argument of this name, and its key: `scheduler=step scheduler.gamma`."""
+    found = []
+    for group in groups()[: -len(HYDRA)]:
+        for preset in places.presets(group) if group in keys.COMPONENTS else ():
+            with contextlib.suppress(Exception):  # a file that cannot be read is told when it is chosen
+                values = OmegaConf.load(places.preset(group, preset))
+                found += [f"{group}={preset} {group}.{name}"] if name in values else []
+    store = ConfigStore.instance()
+    for group in HYDRA if "launcher" in store.repo.get("hydra", {}) else ():  # else no Hydra has been started
+        for file in store.list(group):
+            if file.endswith(".yaml") and name in store.load(f"{group}/{file}").node:
+                found.append(f"{group}={file.removesuffix('.yaml')} {group.replace('/', '.')}.{name}")
+    return found
+
+
+@cache
+def _beside(words: tuple[str, ...]) -> list[str]:
+    """Knobs of the model, arguments of the components, and what the launcher and the sweeper take."""
+    try:
+        config = guard.compose(words, RunMode.RUN)
+    except Exception:  # is told by its own message
+        return []
+    found = [f"model.knobs.{name}" for name in _names(config, "model.knobs")]
+    for group in keys.COMPONENTS:
+        names = [*_names(config, group), *_arguments(config, group)]
+        found += [f"{group}.{name}" for name in dict.fromkeys(names)]
+    return found + [f"hydra.{part}.{n}" for part in ("launcher", "sweeper") for n in _names(config, f"hydra.{part}")]
+
+
+def _names(config: DictConfig, key: str) -> list[str]:
+    node = OmegaConf.select(config, key)
+    return [str(name) for name in node if not str(name).startswith("_")] if isinstance(node, DictConfig) else []
+
+
+def _arguments(config: DictConfig, group: str) -> list[str]:
+    from runner.training.checking.schema import GROUPS
+
+    kind, _, filled = GROUPS[group]
+    name = OmegaConf.select(config, f"{group}.name") or OmegaConf.select(config, f"{group}._target_")
+    try:
+        takes = lookup.parameters(lookup.find(name, kind, group)) if name else {}
+    except ConfigError:
+        return []
+    named = [n for n, p in takes.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return ["name", *(n for n in named if n not in (*filled, *lookup.FIXED))]

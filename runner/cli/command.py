@@ -1,0 +1,231 @@
+"""The command line: Hydra composes a configuration, and a command is handed plain settings."""
+
+import contextlib
+import dataclasses
+import importlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from runner import commands
+from runner.cli import guard, pipes, ranks
+from runner.cli.answers import advice, all_problems, help
+from runner.cli.compose import configuration, trials
+from runner.cli.task import Task
+from runner.commands import _words
+from runner.settings import Settings
+from runner.settings.errors import ConfigError, did_you_mean, sentence, told
+from runner.settings.files import places
+from runner.settings.trust import permission, recorded_settings, resolvers, secrets, terminal, typed_words
+from runner.settings.values import keys
+from runner.settings.values.lookup import use_folder
+from runner.tracking.write import transfer
+from runner.tracking.write.spool import Undelivered
+from runner.training.machine import cores, garbage, time_limit
+from runner.training.machine.signals import Interrupted
+
+
+def main() -> NoReturn:
+    """Run the command in sys.argv and exit: 0 done, 1 failed, 2 wrong configuration, 130 and 143 interrupted."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting by itself
+    os.environ[places.ACTIVE] = str(os.getpid())
+    isolate()
+    cores.let_waiting_threads_sleep()
+    time_limit.begin()
+    for folder in reversed(places.experiments()):
+        use_folder(folder)
+    pipes.outlive_readers()
+    terminal.guard()
+    try:
+        ranks.refuse()
+        sys.argv[1:] = guard.take_trust(sys.argv[1:])
+        permission.begin(sys.argv[1:])
+    except ConfigError as error:
+        _stop(str(error))
+    _help()
+    name = _take_command()
+    try:
+        with garbage.rare():
+            if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
+                name, sys.argv[1:] = "train", sweep
+            command = _command(name)
+            if hasattr(command, "with_run") and (_words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
+                transfer.leave(_recorded(name, command))
+            transfer.leave(_guarded(name))
+    except Exception as error:
+        if (message := sentence(error)) is None:
+            raise
+        terminal.say(message)
+        sys.exit(1)
+
+
+def isolate() -> None:
+    """Let every Python that is begun from here on, by a launcher or a library, load nothing of the working directory.
+
+    It stands first where Python looks for modules: a stranger's secrets.py would be loaded in place of Python's own.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def _help() -> None:
+    """Print what was asked for and exit, if it is the version or the help of a command."""
+    typed = sys.argv[1:]
+    bare = _words.bare(typed)
+    if "--version" in typed:
+        terminal.put(help.version())
+        sys.exit(0)
+    asked = bare[:1] == ["help"]
+    if asked:
+        typed.remove("help")
+        bare, sys.argv[1:] = bare[1:], ["--help", *typed]
+    if bare and bare[0] in commands.names() and (asked or {"-h", "--help"} & set(typed)):
+        terminal.put(*help.command(bare[0]).split("\n"))
+        sys.exit(0)
+
+
+def _take_command() -> str:
+    """Remove the command from sys.argv; without one, `train`."""
+    bare = _words.bare(sys.argv[1:])
+    if not bare:
+        return "train"
+    name = bare[0]
+    if name not in commands.names():
+        others = [word for word in sys.argv[1:] if word not in commands.names()]
+        meant = advice.line(next((word for word in bare if word in commands.names()), "train"), others)
+        what = (
+            f"{name!r} is neither a command nor key=value" if meant or "." in name else f"there is no command {name!r}"
+        )
+        rest = [word for word in others if word != name]
+        if not meant and rest and not _words.bare(rest):  # `run experiments=mine`
+            meant = advice.tried(rest)
+        near = "" if meant else _near(name)
+        _stop("\n".join([f"{what}{near} (commands: {', '.join(commands.names())})", *([meant] if meant else [])]))
+    sys.argv.remove(name)
+    return name
+
+
+def _near(name: str) -> str:
+    """What may be meant by a word that is no command and no override."""
+    if name in keys.declared():
+        return f"; {name}=VALUE sets it"
+    if f"--{name}" in _words.ALONE:
+        return f"; did you mean --{name}?"
+    return did_you_mean(name, commands.names())
+
+
+def _as_sweep(given: list[str]) -> list[str]:
+    """The words by which a sweep goes on, if the RUN among `given` is one; a sweep needs Hydra and its launchers."""
+    from runner.sweep import recorded
+
+    try:
+        run, uri = _words.run_of("resume", given)
+        further = [word for word in given if word != run and not word.startswith("tracking.uri=")]
+        found, over = recorded.again(uri, run, further)
+    except (ConfigError, Undelivered) as error:
+        _stop(told(error))
+    further = [word for word in further if not found or not word.startswith("code=")]
+    if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
+        terminal.put(over)
+        sys.exit(0)
+    found = recorded.without(found, further)
+    return ["-m", *found, *further, f"tracking.uri={typed_words.written(uri)}"] if found else []
+
+
+def _recorded(name: str, command: Any) -> int:
+    """A command that looks at a recorded run needs no Hydra."""
+    try:
+        return _words.call(name, command.with_run, sys.argv[1:], _changed)
+    except (ConfigError, OmegaConfBaseException, HydraException) as error:
+        _stop(configuration.explained(error, sys.argv[1:]))
+    except Interrupted as stop:
+        terminal.say(told(stop))
+        return stop.exit_code
+    except Undelivered as error:
+        terminal.say(told(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _changed(overrides: list[str], recorded: Settings) -> Settings:
+    """A recorded configuration with values of the command line, which are checked as they are for a new run."""
+    config, parser = recorded_settings.changeable(recorded), OverridesParser.create()
+    for word in overrides:
+        override = parser.parse_override(_words.indexed(word))
+        key, value = override.key_or_group, override.value()
+        if override.is_sweep_override():
+            raise ConfigError(key, f"a recorded run takes one value at a time, and {word!r} sweeps")
+        if key in (*configuration.COMPONENTS, "model", "trainer", "checkpoint", "tracking") and isinstance(value, str):
+            raise ConfigError(key, f"presets belong to new runs; give single values, such as {key}.name={value}")
+        OmegaConf.update(config, key, value, merge=True)
+    with resolvers.restricted():
+        found: Any = OmegaConf.to_object(config)
+    secrets.learn(dataclasses.asdict(found))
+    return found  # type: ignore[no-any-return]
+
+
+def _guarded(name: str) -> int:
+    """Hydra composes, then calls a task, once or for every job of a sweep."""
+    task = Task(name, _words.own(_command(name).with_settings, sys.argv))
+    trials.register()
+    sys.argv[1:] = _words.flags_first([_words.indexed(word) for word in sys.argv[1:]])
+    try:
+        guard.check_words(sys.argv[1:])
+        guard.install()
+        with _printed(sys.argv[1:]):
+            hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
+    except Interrupted as stop:
+        terminal.say(told(stop))
+        return stop.exit_code
+    except Undelivered as error:
+        terminal.say(told(error))
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if (task.begun and not isinstance(error, configuration.ERRORS)) or sentence(error) is not None:
+            raise
+        _stop(advice.added(_all(error), name, sys.argv[1:]))
+    if task.failures:
+        raise task.failures[0]
+    return max(task.codes, default=0)
+
+
+@contextlib.contextmanager
+def _printed(given: list[str]) -> Iterator[None]:
+    """Around Hydra: what it prints of the configuration itself, as --help and --cfg ask it to, is printed by us."""
+    if not any(word.startswith(("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")) for word in given):
+        yield
+        return
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        if lines := printed.getvalue().splitlines():
+            terminal.put(*lines)
+
+
+def _all(error: Exception) -> str:
+    """What Hydra could not compose, and what else is wrong; of a sweep the first problem alone."""
+    overrides = _words.overrides(sys.argv[1:])
+    if overrides is None:
+        return configuration.explained(error, sys.argv[1:])
+    return all_problems.told(error, overrides)
+
+
+def _command(name: str) -> Any:
+    return importlib.import_module(f"runner.commands.{name}")
+
+
+def _stop(message: str) -> NoReturn:
+    terminal.say(message)
+    sys.exit(2)

@@ -1,0 +1,1 @@
+"""Hydra composes a configuration, which becomes Settings."""

@@ -1,0 +1,1 @@
+"""From the layers of a configuration to a torch module, and the arithmetic of layers worked by hand."""

@@ -1,0 +1,53 @@
+"""Which layers of a stack are worked, and which elements of their output."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+
+from runner.model.explain.parts import Index
+
+
+class NoSuchLayer(LookupError):
+    """The stack has no layer of this name."""
+
+
+class NoSuchElement(LookupError):
+    """The layer's output has no element there."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """So many elements of each output, or the one at `index`; of all layers, or of one and those inside of it."""
+
+    count: int = 1
+    index: Index | None = None
+    layer: str = ""
+
+    def takes(self, name: str) -> bool:
+        return not self.layer or f"{name}.".startswith(f"{self.layer}.")
+
+    def elements(self, shape: Index) -> list[Index]:
+        """Positions in an output of this shape. Raises NoSuchElement."""
+        if self.index is None:
+            return spread(shape, self.count)
+        if len(self.index) != len(shape) or not all(0 <= i < n for i, n in zip(self.index, shape, strict=True)):
+            raise NoSuchElement(f"{list(self.index)} is not in the output, whose shape is {shape}")
+        return [self.index]
+
+    def check(self, names: Iterable[str]) -> None:
+        """Raises NoSuchLayer when none of these is meant."""
+        names = list(names)
+        if not any(map(self.takes, names)):
+            raise NoSuchLayer(f"there is no layer {self.layer!r} (layers: {', '.join(names)})")
+
+
+#: The first element of every layer.
+FIRST = Choice()
+
+
+def spread(shape: Index, count: int) -> list[Index]:
+    """The first element, the last, and evenly spread ones between."""
+    flat = sorted({int(f) for f in np.linspace(0, prod(shape) - 1, count)}) if prod(shape) else []
+    return [tuple(int(i) for i in np.unravel_index(f, shape)) for f in flat]

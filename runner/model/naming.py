@@ -1,0 +1,58 @@
+"""What can be said of layers without knowing what comes in: their names, their arguments' names, types and ranges."""
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+from runner.model import specs
+from runner.model.layers import Repeat
+from runner.settings.errors import ConfigError, Problems
+from runner.settings.values import lookup, ranges
+
+
+def check(told: Any, key: str = "model.layers") -> None:
+    """Raise what is wrong with the layers as they are written down."""
+    problems = Problems()
+    with problems.noted():
+        problems.found += _found(specs.named(told, key))
+    problems.tell()
+
+
+def problems(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
+    """What is wrong with these layers; empty if nothing can be said against them."""
+    return _found(named)
+
+
+def _found(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
+    problems = Problems()
+    for _, key, spec in named:
+        with problems.noted():
+            _check_layer(key, spec)
+    return problems.found
+
+
+def _check_layer(key: str, spec: Any) -> None:
+    name, key, value = specs.read(spec, key)
+    target = specs.find(name, key)
+    parameters = specs.signature(target)
+    arguments = specs.arguments(target, parameters, value, key)
+    problems = Problems()
+    for inside in [k for k, p in parameters.items() if k in arguments and _holds_layers(target, p)]:
+        with problems.noted():
+            check(specs.single(arguments[inside]), f"{key}.{inside}")
+    free = [*specs.INFERRED, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
+    plain = {k: v for k, v in arguments.items() if k not in free or k in specs.INFERRED}
+    plain = {k: v for k, v in plain.items() if not specs.is_given(parameters, k, v)}
+    with problems.noted():
+        lookup.bind(target, plain, key, free, parameters)
+    with problems.noted():
+        ranges.check(target, plain, ranges.LAYER, key)
+    problems.tell()
+
+
+def _holds_layers(target: Any, parameter: inspect.Parameter) -> bool:
+    if target is nn.Sequential or (target is Repeat and parameter.name == "layers"):
+        return True
+    return specs.holds_module(parameter.annotation) or specs.holds_modules(parameter.annotation)

@@ -1,0 +1,204 @@
+"""What a configuration says of a layer: its class, its arguments, and what of them follows from the input."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from torch import Tensor, nn
+from torch.nn.modules.lazy import LazyModuleMixin
+
+from runner.settings.errors import Problems
+from runner.settings.values import lookup
+from runner.settings.values.lookup import ConfigError, Kind
+
+#: Arguments that follow from the input's shape, and the dimension (the batch is 0) that gives them.
+INFERRED = {
+    "in_features": -1,
+    "in_channels": 1,
+    "num_features": 1,
+    "num_channels": 1,
+    "input_size": -1,
+    "normalized_shape": -1,
+    "d_model": -1,
+}
+
+
+#: Letters of a layer's name: MLflow's longest key of a param is 250, and there are arguments behind it.
+LONGEST = 100
+_TAKEN = frozenset(dir(nn.Sequential()))
+
+
+def _is_layer(value: Any) -> bool:
+    if isinstance(value, type) and issubclass(value, nn.Module):
+        if issubclass(value, LazyModuleMixin) and value.cls_to_become is None:
+            return False
+        return value is not nn.Module and (value.__module__.startswith("torch.nn.") or lookup.is_users(value))
+    return inspect.isfunction(value) and lookup.is_users(value)
+
+
+LAYER = Kind("a layer", ("runner.layers", "torch.nn"), _is_layer)
+
+
+def find(name: Any, key: str) -> Any:
+    """The class or function that a layer's name means; of a lazy class the one that it becomes, as sizes are inferred.
+
+    torch draws the weights of a lazy layer at its first call, and here every layer's are drawn in the model's order.
+    """
+    found = lookup.find(name, LAYER, key)
+    return found.cls_to_become if isinstance(found, type) and issubclass(found, LazyModuleMixin) else found
+
+
+def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
+    if isinstance(specs, str):
+        specs = [specs]
+    if isinstance(specs, Mapping):
+        for name, spec in specs.items():
+            _check_name(str(name), f"{key}.{name}")
+            yield str(name), f"{key}.{name}", spec
+    elif isinstance(specs, list | tuple):
+        for index, spec in enumerate(specs):
+            yield str(index), f"{key}[{index}]", spec
+    else:
+        raise ConfigError(key, f"expected a list of layers or a mapping of names to layers, found {specs!r}")
+
+
+def _check_name(name: str, key: str) -> None:
+    if not name:
+        raise ConfigError(key, "a layer has an empty name; give it one of letters, digits and _")
+    if "." in name:
+        raise ConfigError(key, "a layer's name is part of a key and cannot contain a dot; use _")
+    if not re.fullmatch(r"[\w\-]([\w\- ]*[\w\-])?", name):
+        raise ConfigError(key, "a layer's name becomes a file's name; use letters, digits and _")
+    if len(name) > LONGEST:
+        raise ConfigError(key, f"a layer's name becomes a file's name; {len(name)} letters are more than {LONGEST}")
+
+
+def check_modules(named: list[tuple[str, str, Any]]) -> None:
+    """Refuse names that a torch module has for something else, so that no layer can be reached by them."""
+    problems = Problems()
+    for name, key, _ in named:
+        if name in _TAKEN:
+            near = f"{name.strip('_')}_1"
+            problems.add(key, f"torch.nn.Module has something of the name {name!r}; call the layer {near!r}")
+    problems.tell()
+
+
+def read(spec: Any, key: str) -> tuple[Any, str, Any]:
+    """`ReLU`, `{Linear: 10}`, `{Linear: {out_features: 10}}` or `{name: Linear, out_features: 10}`."""
+    if isinstance(spec, str):
+        return spec, key, None
+    if isinstance(spec, Mapping) and ("name" in spec or "_target_" in spec):
+        name, arguments = lookup.component(dict(spec), key)
+        return name, key, arguments
+    if isinstance(spec, Mapping) and len(spec) == 1:
+        [(name, value)] = spec.items()
+        return name, f"{key}.{name}", value
+    if isinstance(spec, Mapping) and spec:
+        raise ConfigError(key, f"expected one layer, found {len(spec)}: {', '.join(map(str, spec))}")
+    raise ConfigError(key, f"expected a layer such as `ReLU` or `Linear: 10`, found {spec!r}")
+
+
+def signature(target: Any) -> dict[str, inspect.Parameter]:
+    if isinstance(target, type) and issubclass(target, nn.RNNBase) and target is not nn.RNNBase:
+        # RNN, LSTM and GRU take (*args, **kwargs) and hand them on.
+        parameters = {k: p for k, p in lookup.parameters(nn.RNNBase).items() if k != "mode"}
+        if target is nn.RNN:
+            parameters["nonlinearity"] = inspect.Parameter(
+                "nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh"
+            )
+        return parameters
+    return lookup.parameters(target)
+
+
+def arguments(target: Any, parameters: dict[str, inspect.Parameter], value: Any, key: str) -> dict[str, Any]:
+    """A value that is not a mapping of arguments is the first argument that a user has to give."""
+    if value is None:
+        return {}
+    stack = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL or _wants_modules(p)), None)
+    if isinstance(value, Mapping) and not (stack == "args" and target is nn.Sequential):
+        return dict(value)
+    required = [n for n, p in parameters.items() if p.default is p.empty and n not in INFERRED]
+    names = [stack] if stack in required else required or list(parameters)
+    if not names:
+        raise ConfigError(key, f"{target.__name__} takes no arguments, found {value!r}")
+    return {names[0]: value}
+
+
+def _wants_modules(parameter: inspect.Parameter) -> bool:
+    return holds_module(parameter.annotation)
+
+
+def holds_module(annotation: Any) -> bool:
+    if get_origin(annotation) in (Union, UnionType):
+        return any(holds_module(a) for a in get_args(annotation))
+    return isinstance(annotation, type) and issubclass(annotation, nn.Module)
+
+
+def holds_modules(annotation: Any) -> bool:
+    return any(holds_module(a) for a in get_args(annotation)) and get_origin(annotation) not in (Union, UnionType)
+
+
+def is_given(parameters: dict[str, inspect.Parameter], name: str, value: Any) -> bool:
+    """`bias: false` is an argument of the class, `bias: [0.1]` are the values of its parameter."""
+    if not isinstance(value, list | tuple | int | float) or isinstance(value, bool):
+        return False
+    return name not in parameters or parameters[name].annotation is bool
+
+
+def batch_first(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], key: str) -> None:
+    """torch's recurrent layers take the sequence first by default, and would mix the examples of a batch."""
+    if "batch_first" in parameters and not arguments.setdefault("batch_first", True):
+        raise ConfigError(f"{key}.batch_first", "must be true: here the first dimension is the batch; leave it out")
+
+
+def infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], example: Any, key: str) -> None:
+    """Fill in the sizes that follow from the input; refuse those that contradict it."""
+    for name, dim in INFERRED.items():
+        if name not in parameters:
+            continue
+        if not isinstance(example, Tensor):
+            if name in arguments:
+                continue
+            raise ConfigError(key, f"needs a tensor, found {shape(example)}")
+        if example.dim() < 2:
+            raise ConfigError(key, f"needs an input of at least one dimension beside the batch, found {shape(example)}")
+        size = example.shape[dim]
+        if name not in arguments:
+            if parameters[name].default is inspect.Parameter.empty:
+                arguments[name] = size
+        elif name != "normalized_shape" and arguments[name] != size:
+            raise ConfigError(
+                f"{key}.{name}",
+                f"{arguments[name]!r} does not fit: the input has shape {shape(example)}, so it must be {size}"
+                f" ({name} = size of {'dimension 1, the channels' if dim == 1 else 'the last dimension'});"
+                " leave it out and it is filled in",
+            )
+
+
+def single(value: Any) -> Any:
+    """One layer where a stack may stand: `layers: {Linear: 10}` means `layers: [{Linear: 10}]`."""
+    if isinstance(value, Mapping) and ("_target_" in value or (len(value) == 1 and _is_known(next(iter(value))))):
+        return [value]
+    return value
+
+
+def _is_known(name: Any) -> bool:
+    try:
+        return bool(find(name, ""))
+    except ConfigError:
+        return False
+
+
+def times(arguments: dict[str, Any], key: str) -> int:
+    times = arguments.get("times")
+    if not isinstance(times, int) or isinstance(times, bool) or times < 1:
+        raise ConfigError(f"{key.rpartition('.')[0]}.times", f"expected a whole number of at least 1, found {times!r}")
+    return times
+
+
+def shape(example: Any) -> str:
+    if not isinstance(example, Tensor):
+        return f"a {type(example).__name__} (take one item of it with `Select: 0`)"
+    return "(" + ", ".join(["N", *map(str, example.shape[1:])]) + ")"

@@ -1,0 +1,279 @@
+"""From the layers of a configuration to a model: names, inferred sizes and shapes, one layer after the other."""
+
+import inspect
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.model import naming, specs
+from runner.model.explain import impossible, impossible_arguments
+from runner.model.layers import Repeat
+from runner.model.shapes import push
+from runner.settings.errors import ConfigError, ConfigErrors, brief, did_you_mean, each
+from runner.settings.memory import memory
+from runner.settings.memory import size as bytes_
+from runner.settings.trust.limits import LAYERS
+from runner.settings.values import lookup, ranges
+
+
+@dataclass
+class Layer:
+    """One layer as it will be made: everything looked up, bound and inferred."""
+
+    name: str  # the module's name in the state_dict
+    key: str  # where the configuration says it
+    target: Any  # a class, or a user's function that returns a module
+    arguments: dict[str, Any]  # a nested stack is a Stack, several are a list of Stacks
+    given: dict[str, Any] = field(default_factory=dict)  # parameter name -> its values
+    input: tuple[int, ...] = ()  # its shape, the batch left out
+    shape: tuple[int, ...] = ()  # of the output, likewise
+    parameters: int = 0
+
+    def make(self) -> nn.Module:
+        """A new module with freshly drawn (or given) parameters, on torch's current default device."""
+        arguments = {k: _made(v) for k, v in self.arguments.items()}
+        module: nn.Module = arguments["args"] if self.target is nn.Sequential else self.target(**arguments)
+        for name, values in self.given.items():
+            _fill(module, name, values, self.key)
+        return module
+
+    def inner(self) -> Iterator["Layer"]:
+        """The layers inside of this one, depth first."""
+        for stack in stacks(self):
+            for layer in stack.layers:
+                yield layer
+                yield from layer.inner()
+
+
+@dataclass
+class Stack:
+    """Layers one after the other, and the shape that comes out."""
+
+    layers: list[Layer]
+    output: Tensor  # on the meta device: a shape and a type without values
+
+    def make(self) -> nn.Sequential:
+        """The model. Its parameters are drawn from torch's global generator, layer by layer."""
+        model = nn.Sequential()
+        for layer in self.layers:
+            model.add_module(layer.name, layer.make())
+        return model
+
+
+def plan(told: Any, example: Tensor, key: str = "model.layers") -> Stack:
+    """Look up, bind and infer every layer, and follow the shape of `example` through the stack.
+
+    example: on the meta device, batch first. No memory for parameters is taken.
+    Raises ConfigError that names the first layer that cannot be, with the shapes up to it.
+    """
+    layers: list[Layer] = []
+    named = list(specs.named(told, key))
+    specs.check_modules(named)
+    for name, layer_key, spec in named:
+        try:
+            layer, example = _plan_layer(name, layer_key, spec, example)
+        except ConfigError as error:
+            found = each(error)
+            shapes = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
+            for line in _trail(layers) if shapes else ():
+                found[0].add_note(line)
+            further = naming.problems(named[len(layers) + 1 :])
+            raise (ConfigErrors([*found, *further]) if further else error) from error
+        layers.append(layer)
+        if sum(size(layer) for layer in layers) > LAYERS:
+            raise ConfigError(layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones")
+    return Stack(layers, example)
+
+
+def size(layer: Layer) -> int:
+    """How many layers there are in a layer, itself included."""
+    return 1 + sum(size(inner) for stack in stacks(layer) for inner in stack.layers)
+
+
+def stacks(layer: Layer) -> list[Stack]:
+    """The stacks directly inside of a layer."""
+    found = [v for value in layer.arguments.values() for v in (value if isinstance(value, list) else [value])]
+    return [v for v in found if isinstance(v, Stack)]
+
+
+def classes(stack: Stack) -> list[type]:
+    """Every module class that the configuration names, directly or by what a named class is made of."""
+    with torch.device("meta"):
+        return sorted({type(module) for module in stack.make().modules()}, key=lambda c: c.__qualname__)
+
+
+def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer, Tensor]:
+    target_name, key, value = specs.read(spec, key)
+    target = specs.find(target_name, key)
+    parameters = specs.signature(target)
+    arguments = specs.arguments(target, parameters, value, key)
+    given = {k: arguments.pop(k) for k in list(arguments) if specs.is_given(parameters, k, arguments[k])}
+    ranges.check(target, arguments, ranges.LAYER, key)
+    specs.infer(parameters, arguments, example, key)
+    specs.batch_first(parameters, arguments, key)
+    for k, v in arguments.items():
+        if k in parameters:
+            arguments[k] = _plan_inside(target, parameters[k], v, example, f"{key}.{k}", arguments)
+    stacks = {k for k, v in arguments.items() if isinstance(v, Stack) or (isinstance(v, list) and _stacks(v))}
+    if target is nn.Sequential and "args" not in arguments:
+        raise ConfigError(key, "Sequential needs layers, as in {Sequential: [{Linear: 4}, ReLU]}")
+    scalars = {k: v for k, v in arguments.items() if k not in stacks}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        _bind(target, parameters, scalars, given, key, {*stacks, "args"})
+    layer = Layer(name, key, target, arguments, given)
+    return layer, _follow(layer, parameters, example)
+
+
+def _bind(
+    target: Any,
+    parameters: dict[str, inspect.Parameter],
+    arguments: dict[str, Any],
+    given: dict[str, Any],
+    key: str,
+    free: set[str],
+) -> None:
+    try:
+        lookup.bind(target, arguments, key, free, parameters)
+    except ConfigError:
+        # What looked like a given parameter may be the missing argument with a typing error.
+        lookup.bind(target, {**given, **arguments}, key, free, parameters)
+        raise
+
+
+def _plan_inside(
+    target: Any, parameter: inspect.Parameter, value: Any, example: Tensor, key: str, arguments: dict[str, Any]
+) -> Any:
+    """Layers inside of a layer: an argument that is annotated as a module is a stack of its own."""
+    if target is nn.Sequential or specs.holds_module(parameter.annotation):
+        return None if value is None else plan(specs.single(value), example, key)
+    if target is Repeat and parameter.name == "layers":
+        return _repeated(value, specs.times(arguments, key), example, key)
+    if specs.holds_modules(parameter.annotation):
+        return [plan(specs.single(spec), example, branch_key) for _, branch_key, spec in specs.named(value, key)]
+    return value
+
+
+def _repeated(value: Any, times: int, example: Tensor, key: str) -> list[Stack]:
+    found = [plan(value, example, key)]
+    if sum(size(layer) for layer in found[0].layers) * times > LAYERS:
+        raise ConfigError(f"{key.rpartition('.')[0]}.times", f"{times} makes more than {LAYERS:,} layers; use fewer")
+    while len(found) < times:
+        before, example = example, found[-1].output
+        # What takes its own output's shape need not be planned again.
+        same = isinstance(example, Tensor) and (before.shape, before.dtype) == (example.shape, example.dtype)
+        found.append(found[-1] if same else plan(value, example, key))
+    return found
+
+
+def _stacks(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(v, Stack) for v in value)
+
+
+def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any) -> Any:
+    """Make the layer on the meta device and push the example through it."""
+    _refuse(impossible_arguments(layer.target, layer.arguments), layer)
+    given, layer.given = layer.given, {}
+    try:
+        with torch.device("meta"):
+            module = layer.make()
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(layer.key, f"{layer.target.__name__} refuses its arguments: {brief(error)}") from error
+    if not isinstance(module, nn.Module):
+        raise ConfigError(
+            layer.key, f"{layer.target.__name__} returned {type(module).__name__}, expected a torch module"
+        )
+    _refuse(impossible(module, example.shape) if isinstance(example, Tensor) else None, layer)
+    layer.given = given
+    _check_given(layer, module, parameters)
+    layer.parameters = sum(p.numel() for p in module.parameters())
+    if 4 * layer.parameters > (there := memory(torch.device("cpu"))):
+        raise ConfigError(
+            layer.key,
+            f"its {layer.parameters:,} parameters need {bytes_(4 * layer.parameters)}, and there are {bytes_(there)};"
+            " make it smaller",
+        )
+    if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
+        raise ConfigError(
+            layer.key,
+            "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
+            " data.indices=true",
+        )
+    try:
+        with torch.no_grad():
+            output = push(module.eval(), example)
+    except Exception as error:
+        if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
+            raise ConfigError(
+                layer.key,
+                f"{layer.target.__name__} takes more than one input, and a stack hands on one; use another layer, or"
+                " write one in experiments/ that calls it",
+            ) from error
+        raise ConfigError(
+            layer.key,
+            f"{layer.target.__name__} cannot take an input of shape {specs.shape(example)}: {brief(error)}",
+        ) from error
+    layer.input = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
+    layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+    return output
+
+
+def _refuse(problem: str | None, layer: Layer) -> None:
+    if problem is not None:
+        raise ConfigError(layer.key, problem.removeprefix(f"{layer.key.rpartition('.')[2]}: "))
+
+
+def _check_given(layer: Layer, module: nn.Module, parameters: dict[str, inspect.Parameter]) -> None:
+    holds = _values_of(module)
+    for name, values in layer.given.items():
+        if name not in holds:
+            takes = [n for n in parameters if n not in ("device", "dtype")]
+            raise ConfigError(
+                f"{layer.key}.{name}",
+                f"{layer.target.__name__} takes no argument {name!r}{did_you_mean(name, [*takes, *holds])}"
+                f" (it takes {', '.join(takes) or 'none'}; its parameters are {', '.join(holds) or 'none'})",
+            )
+        _shaped(holds[name], name, values, layer.key)
+
+
+def _values_of(module: nn.Module) -> dict[str, Tensor]:
+    return {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+
+
+def _fill(module: nn.Module, name: str, values: Any, key: str) -> None:
+    place = _values_of(module)[name]
+    if place.device.type != "meta":
+        with torch.no_grad():
+            place.copy_(_shaped(place, name, values, key))
+
+
+def _shaped(place: Tensor, name: str, values: Any, key: str) -> Tensor:
+    """The given values in the parameter's shape; dimensions of size 1 may be left out, one number fills all."""
+    try:
+        with torch.device("cpu"):
+            tensor = torch.tensor(values, dtype=torch.float64)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{key}.{name}", f"not a grid of numbers: {brief(error)}") from error
+    wanted = [n for n in place.shape if n != 1]
+    if tensor.dim() and [n for n in tensor.shape if n != 1] != wanted:
+        raise ConfigError(
+            f"{key}.{name}", f"the values have shape {tuple(tensor.shape)}, expected {tuple(place.shape)}"
+        )
+    return tensor.reshape(place.shape) if tensor.dim() else tensor.expand(place.shape)
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, Stack):
+        return value.make()
+    if isinstance(value, list):
+        return [v.make() for v in value] if _stacks(value) else tuple(value)
+    return value
+
+
+def _trail(layers: list[Layer]) -> list[str]:
+    return [f"  {layer.key}  ->  ({', '.join(['N', *map(str, layer.shape)])})" for layer in layers]

@@ -1,0 +1,114 @@
+"""Everything that can be configured, as dataclasses: the type, the default and the unit of each key."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from runner.settings.errors import ConfigError
+
+#: A component is `{name: ClassName, **arguments}`; `name` is looked up, the rest are the class's arguments.
+Component = dict[str, Any]
+
+
+@dataclass
+class Model:
+    layers: Any = None  # a list of layers, or a mapping name -> layer
+    knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
+
+
+@dataclass
+class Trainer:
+    epochs: int = 300  # passes over the training data; 0 only runs the model forward
+    batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
+    shuffle: bool = True  # a new order every epoch, drawn from `seed`
+    drop_last: bool = False  # leave out a last batch that is smaller than the others
+    workers: int = 0  # DataLoader processes, for data that does not fit in memory
+    validate_every: int = 1  # epochs between two looks at the validation data
+    # What `best` and early stopping go by; null: valid/loss, or train/loss where there is no validation data. For
+    # train/loss all training data is evaluated every `validate_every` epochs.
+    monitor: str | None = None
+    test_checkpoint: str = "best"  # best | last: whose weights give test/*, predictions.npy and the plots
+    mode: str | None = None  # min | max: which values of `monitor` are better; null: what the metric says of itself
+    patience: int | None = None  # validations without improvement before stopping; null: never
+    min_delta: float = 0.0  # a smaller change than this is no improvement
+    clip_norm: float | None = None  # the gradient's 2-norm is cut down to this
+    clip_value: float | None = None  # each gradient element is cut to +- this
+    accumulate: int = 1  # batches whose gradients are averaged into one optimizer step
+    precision: str = "fp32"  # fp32 | fp64 | bf16 | fp16; bf16 and fp16 by autocast, fp16 with loss scaling
+    compile: Any = False  # true, or the name of a torch.compile backend
+    deterministic: bool = False  # only algorithms that give the same bits twice; slower on a GPU
+    time_limit: str | None = None  # "90 minutes", "12 hours": stop and save before the process is that old; null: never
+    # CPU threads for one operation. auto: by the size of a step, and no more than this process's share of the cores;
+    # null: torch's own number. Other numbers give other last bits; the run's tag `threads` says which it was.
+    threads: Any = "auto"
+
+
+@dataclass
+class Checkpoint:
+    every: Any = None  # 1 | "2 epochs" | "100 steps" | "10 minutes"; null: at the end, and when interrupted
+    format: str = "state_dict"  # state_dict | model | both
+    keep: int = 2  # the newest so many, beside the best; with one alone there is none to fall back to
+
+
+@dataclass
+class Tracking:
+    uri: str = "sqlite:///mlflow.db"  # where MLflow keeps runs; the preset takes MLFLOW_TRACKING_URI if that is set
+    experiment: str | None = None  # null: the name of the experiments file, or `runner`
+    run_name: str | None = None  # null: the overrides, or the name of the experiments file
+    tags: dict[str, str] = field(default_factory=dict)
+    log_model: bool = False  # also log an MLflow model that mlflow.pyfunc.load_model serves; takes seconds
+
+
+@dataclass
+class Sweep:
+    # What a search goes by: a metric, or one for each of hydra.sweeper.direction; null: trainer.monitor. Of what is
+    # monitored the best value counts, of another metric the last, and of several the last of each.
+    metric: Any = None
+    pruner: Any = None  # gives up jobs that do worse: asha | median, or {name: asha, factor: 3, ...}; null: none
+    keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins
+    resume: str | None = None  # a sweep's id, or last: what is not finished of it goes on
+    reuse: bool = False  # true: a job whose configuration is FINISHED in this experiment already is not run again
+    plots: bool = True  # false: no pictures of the sweep as a whole; those of its jobs are `plots`
+
+
+@dataclass
+class Settings:
+    seed: int = 0  # initial weights, order of the batches, dropout
+    device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
+    data: Component = field(default_factory=dict)
+    model: Model = field(default_factory=Model)
+    loss: Component = field(default_factory=dict)
+    optimizer: Component = field(default_factory=dict)
+    scheduler: Component | None = field(default_factory=dict)  # null or empty: the learning rate stays
+    metrics: list[Any] = field(default_factory=list)  # torchmetrics names, or {name: {argument: value}}
+    plots: list[str] = field(default_factory=lambda: ["loss_curve"])
+    trainer: Trainer = field(default_factory=Trainer)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
+    tracking: Tracking = field(default_factory=Tracking)
+    sweep: Sweep = field(default_factory=Sweep)
+
+    def __post_init__(self) -> None:
+        self.scheduler = self.scheduler or None
+
+
+def made(values: dict[str, Any]) -> Settings:
+    """Settings from plain values, such as a recorded config.yaml; keys that have come later keep their defaults.
+
+    Raises ConfigError for a key that there is not.
+    """
+    return _made(Settings, values, "")  # type: ignore[no-any-return]
+
+
+def _made(kind: Any, values: Any, parent: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(parent[:-1], f"{str(values)[:60]!r} is no mapping; expected keys and values")
+    fields = {f.name: f.type for f in dataclasses.fields(kind)}
+    given: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise ConfigError(
+                f"{parent}{name}", "the run was made by another version of runner, with a key that this one lacks"
+            )
+        inner = dataclasses.is_dataclass(fields[name])
+        given[name] = _made(fields[name], value, f"{parent}{name}.") if inner else value
+    return kind(**given)

@@ -1,0 +1,1 @@
+"""Files and places: whole or not there, names that a file system takes, where a key was said."""

@@ -1,0 +1,200 @@
+"""Files that are whole or not there, whatever happens to the process, the disk's space or the power meanwhile."""
+
+import errno
+import os
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from runner.settings.trust import terminal
+
+#: Bytes per write.
+PIECE = 1 << 20
+#: Free bytes that are left to others.
+SPARE = 1 << 20
+#: Seconds in which a full disk is waited for, and seconds until it is tried again.
+PATIENCE, AGAIN = 60.0, 0.5
+#: Seconds in which a full disk is said once, however many runs of this process meet it.
+SAID = 30.0
+FULL = {errno.ENOSPC, errno.EDQUOT}
+#: Of a disk, and of no mistake in a program: no room, a limit for the size of a file, read-only, broken, a server of
+#: files that is away or has begun anew.
+DISK = {*FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+DISK |= {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO}
+#: What SQLite says of the disk, and of another program that holds a store.
+SQLITE = {
+    sqlite3.SQLITE_FULL: "no space left for the tracking store",
+    sqlite3.SQLITE_IOERR: "the tracking store's disk fails",
+    sqlite3.SQLITE_READONLY: "the tracking store, or its folder, cannot be written",
+    sqlite3.SQLITE_CANTOPEN: "the tracking store, or its folder, cannot be written",
+    sqlite3.SQLITE_BUSY: "another program has locked the tracking store; try again when it is done",
+}
+#: What Python's tempfile says, with the folders that it has tried.
+NO_TEMPORARY = "No usable temporary directory found in "
+
+T = TypeVar("T")
+
+
+def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: bool = True) -> None:
+    """Put `content` under `path`, whole or not at all: what was there before stays until the new file is on the disk.
+
+    lasting: False for a file on its way to another place, which need not outlive a loss of power.
+    entry: False if the caller makes the folder's entries last, of many files at once.
+    Raises OSError when it cannot be, for want of space among others, with the former file intact.
+    """
+    demand(path.parent, len(content))
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with beside.open("wb", buffering=0) as file:
+            _pour(file.fileno(), memoryview(content))
+            if lasting:
+                os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    if lasting and entry:
+        sync_folder(path.parent)
+
+
+def publish(files: Iterable[Path], folder: Path) -> None:
+    """Copies of `files` in `folder`, which is made, each of them whole."""
+    made = _missing(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in files:
+        write(folder / path.name, path.read_bytes(), entry=False)
+    for parent in [folder, *made]:
+        sync_folder(parent)
+
+
+def demand(folder: Path, size: int) -> None:
+    """Raise OSError unless `size` bytes and a little more are free in `folder`'s file system."""
+    free = shutil.disk_usage(folder).free
+    if free < size + SPARE:
+        rest = f"{SPARE / 1e6:,.0f} MB are left to others"
+        sizes = f"{size / 1e6:,.3f} MB are to be written and {rest}, {free / 1e6:,.3f} MB are free"
+        raise OSError(errno.ENOSPC, f"no space left in {folder}: {sizes}")
+
+
+def patiently(act: Callable[[], T], stop: Callable[[], object] = lambda: None) -> T:
+    """Call `act` and return its result. On a full disk, say so on standard error and try again for PATIENCE seconds.
+
+    stop: ends the waiting when it gives something.
+    """
+    until, waited = time.monotonic() + PATIENCE, False
+    while True:
+        try:
+            found = act()
+        except Exception as error:
+            if not is_full(error) or stop() is not None or time.monotonic() > until:
+                raise
+            say_full(error)
+            waited = True
+            time.sleep(AGAIN)
+            continue
+        if waited:
+            terminal.say("there is room on the disk again; going on")
+        return found
+
+
+_lock = threading.Lock()
+_said = -SAID
+
+
+def say_full(error: BaseException) -> None:
+    """Say on standard error that a full disk is waited for, unless it has just been said."""
+    global _said
+    with _lock:
+        said, now = _said, time.monotonic()
+        if now - said < SAID:
+            return
+        _said = now
+    terminal.say(f"{reason(error)}; waiting for room, {PATIENCE:.0f} s at most")
+
+
+#: When a failing disk was said last, by the reason.
+_named: dict[str, float] = {}
+
+
+def say_failing(error: BaseException) -> None:
+    """Say on standard error that a disk takes nothing at all, unless it has just been said."""
+    why = (reason(error) or str(error)).partition(": ")[0]
+    with _lock:
+        said, now = _named.get(why, -SAID), time.monotonic()
+        if now - said < SAID:
+            return
+        _named[why] = now
+    terminal.say(f"{reason(error) or error}; training goes on, and what it records waits in memory")
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk, or the share of it that one may use, is full: another time it may go well."""
+    return any(
+        cause.errno in FULL
+        if isinstance(cause, OSError)
+        else getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        for cause in _causes(error)
+    )
+
+
+def reason(error: BaseException) -> str | None:
+    """The disk's part in an error, in one line; None if it has none."""
+    for cause in _causes(error):
+        if isinstance(cause, OSError) and cause.errno in DISK:
+            path = cause.filename2 or cause.filename
+            limit = _limit() if cause.errno == errno.EFBIG else ""
+            return f"{cause.strerror}{limit}" + (f": {path}" if path else "")
+        if isinstance(cause, FileNotFoundError) and NO_TEMPORARY in str(cause.strerror):
+            tried = str(cause.strerror).partition(NO_TEMPORARY)[2]
+            return f"no folder for temporary files can be written, of {tried}; name one that can: TMPDIR=FOLDER"
+        code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+        if code in SQLITE:
+            return SQLITE[code] + (_limit() if code == sqlite3.SQLITE_IOERR else "")
+    return None
+
+
+def _limit() -> str:
+    """The limit for the size of a file that this process has, in words; "" if it has none."""
+    try:
+        import resource
+    except ImportError:  # there is none on Windows
+        return ""
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    return "" if most == resource.RLIM_INFINITY else f" (ulimit -f allows files of {most:,} bytes)"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came from, the first of them last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def fill(path: Path) -> None:
+    """Have room on the disk for all of a file that is written in memory: without it, a full disk kills the process."""
+    if hasattr(os, "posix_fallocate") and (size := path.stat().st_size):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+
+
+def _pour(handle: int, content: memoryview) -> None:
+    while content:
+        content = content[os.write(handle, content[:PIECE]) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the folder's entries on the disk: that of a new file is not there before this."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folders that will have a new entry when `folder` is made."""
+    return [] if folder.exists() else [folder.parent, *_missing(folder.parent)]

@@ -1,0 +1,55 @@
+"""Where configurations are: those that come with the package and those of the working directory."""
+
+import os
+from pathlib import Path
+
+import runner
+
+#: Environment variable that is set while `runner` runs; other Hydra programs do not see our folders.
+ACTIVE = "RUNNER_ACTIVE"
+#: Environment variable with the folder of recorded code that a person has chosen to use; see recorded_code.
+CODE = "RUNNER_CODE"
+
+_PACKAGE = Path(runner.__file__).resolve().parent
+
+
+def conf() -> Path:
+    """The presets: in an installed wheel inside of the package, in a checkout beside it."""
+    return _shipped("conf")
+
+
+def experiments() -> list[Path]:
+    """Folders of studies: of recorded code that is used again, of the working directory, and of the package."""
+    recorded = [Path(os.environ[CODE]) / "experiments"] if os.environ.get(CODE) else []
+    folders = [*recorded, Path.cwd() / "experiments", _shipped("experiments")]
+    return [f for i, f in enumerate(folders) if f.is_dir() and f.resolve() not in {g.resolve() for g in folders[:i]}]
+
+
+def groups() -> list[str]:
+    """Everything that a preset can be chosen of, beside studies and Hydra's own."""
+    return sorted({path.name for folder in _presets() for path in folder.iterdir() if path.is_dir()})
+
+
+def presets(group: str) -> list[str]:
+    """The presets of a group that are files."""
+    return sorted({path.stem for folder in _presets() for path in (folder / group).glob("*.yaml")})
+
+
+def preset(group: str, name: str) -> Path:
+    """The file of a preset: ours, as it comes first, or one of the working directory."""
+    return next(path for folder in _presets() if (path := folder / group / f"{name}.yaml").is_file())
+
+
+def studies() -> list[str]:
+    """The studies, and folders of them."""
+    return sorted({path.stem for f in experiments() for path in f.iterdir() if path.suffix == ".yaml" or path.is_dir()})
+
+
+def _presets() -> list[Path]:
+    own = Path.cwd() / "conf"
+    return [conf(), own] if own.is_dir() and own.resolve() != conf().resolve() else [conf()]
+
+
+def _shipped(name: str) -> Path:
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name

@@ -1,0 +1,215 @@
+"""Values out of a tracking store or a spool, within limits and of the right types, whoever has written them there.
+
+A record is trusted as little as a file: it may come from another version, from a damaged disk, or from a stranger. All
+that reads one goes through here, or through `recorded_settings` for its configuration. What is not as it should be is
+a ConfigError that names it, never a traceback.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from runner.settings.errors import ConfigError
+from runner.settings.trust import limits, terminal
+from runner.settings.values import typed
+
+#: Bytes of a file of a record by its name; of others as many as a configuration may have. A table of 200,000 columns
+#: has a data.json of 20 MB, and a sweep of 10,000 jobs has as many configurations in its manifest.
+BYTES = {"data.json": 64_000_000, "manifest.json": 256_000_000, "code.json": 16_000_000, "environment.txt": 16_000_000}
+#: Characters of a tag.
+TAG = 1_000_000
+#: What MLflow takes for an id; no path is one.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_\-]{0,254}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+#: Whole numbers that fit into a column of a store.
+_MOST = 2**63
+_PLACE = re.compile(r"[^\x00-\x1f\x7f\\:]+")
+
+
+def text(path: Path, name: str, run_id: str) -> str:
+    """The file of a record as text. name: of the artifact. Raises ConfigError if it is too large, or not UTF-8."""
+    try:
+        return content(path, name, run_id).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _wrong(f"{name} of run {run_id}", f"is not UTF-8 ({error.reason} at byte {error.start})") from None
+
+
+def content(path: Path, name: str, run_id: str, most: int = 0) -> bytes:
+    """The same as it is. most: bytes that are taken; 0: what BYTES says of `name`."""
+    most, shown = most or BYTES.get(name, limits.BYTES), f"{name} of run {run_id}"
+    if not path.is_file():
+        raise _wrong(shown, "is no file")
+    with path.open("rb") as file:
+        found = file.read(most + 1)
+    if len(found) > most:
+        raise _wrong(shown, f"has more than {most:,} bytes")
+    return found
+
+
+def decoded(text: str, hint: Any, name: str) -> Any:
+    """JSON of the type `hint`, as `typed.check` reads it. Raises ConfigError for everything else."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        why = str(error) if isinstance(error, json.JSONDecodeError) else "its numbers or brackets have no end"
+        raise _wrong(name, f"is not JSON: {why}") from None
+    _check_depth(found, name, limits.DEPTH)
+    checked(found, hint, name)
+    return found
+
+
+def checked(value: Any, hint: Any, name: str) -> None:
+    """Raise ConfigError unless `value` has the type `hint`."""
+    try:
+        typed.check(value, hint, "")
+    except ConfigError as error:
+        raise _wrong(name, str(error).replace("\n", "; ")) from None
+
+
+def tag(tags: Mapping[str, str], key: str, hint: Any, default: Any) -> Any:
+    """The JSON in a tag; `default` where there is none."""
+    found = tags.get(key)
+    if found is None:
+        return default
+    if len(found) > TAG:
+        raise _wrong(f"the tag {key}", f"has more than {TAG:,} characters")
+    return decoded(found, hint, f"the tag {key}")
+
+
+def whole(value: str, name: str, least: int = 0, most: int = _MOST) -> int:
+    """The whole number that a tag holds."""
+    if re.fullmatch(r"[0-9]{1,19}", value) is None or not least <= int(value) < most:
+        raise _wrong(name, f"is {cut(value)!r}, expected a whole number of at least {least}")
+    return int(value)
+
+
+def number(value: Any, default: float) -> float:
+    """The finite number that a tag or a column holds; `default` where it holds none."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return default
+    return found if math.isfinite(found) else default
+
+
+def run_id(value: Any, name: str = "the id of a run") -> str:
+    """The id, which also names a folder of the spool."""
+    if not isinstance(value, str) or _ID.fullmatch(value) is None:
+        raise _wrong(name, f"is {cut(str(value))!r}, expected letters and digits")
+    return value
+
+
+def place(value: Any, name: str) -> str:
+    """Where an artifact is below its run: a relative path that stays there."""
+    path = PurePosixPath(value) if isinstance(value, str) and _PLACE.fullmatch(value) else None
+    if path is None or path.is_absolute() or ".." in path.parts or str(path) != value or value == ".":
+        raise _wrong(name, f"is {cut(str(value))!r}, expected a path within the run's artifacts")
+    return str(value)
+
+
+def sha256(value: Any, name: str) -> str:
+    """A SHA-256 in hexadecimal digits."""
+    if not isinstance(value, str) or _SHA256.fullmatch(value) is None:
+        raise _wrong(name, f"is {cut(str(value))!r}, expected the 64 digits of a SHA-256")
+    return value
+
+
+def checkpoints(tags: Mapping[str, str], name: str) -> list[dict[str, Any]]:
+    """The checkpoints `last` or `best` that a run's tags name, the newest first: place, step and sha256 of each."""
+    key = f"checkpoint.{name}.kept"
+    found: list[dict[str, Any]] = tag(tags, key, list[dict[str, Any]], [])
+    for entry in found:
+        if set(entry) != {"place", "step", "sha256"}:
+            raise _wrong(f"the tag {key}", f"has {', '.join(entry) or 'nothing'}, expected place, step and sha256")
+        _check_checkpoint(entry, f"the tag {key}")
+    return found
+
+
+def noted(text: str, run_id: str) -> dict[str, Any]:
+    """Read data.json: `task`, `classes`, `notes`, and `example`, an input's shape and type."""
+    name = f"data.json of run {run_id}"
+    found: dict[str, Any] = decoded(text, dict[str, Any], name)
+    kinds = {"task": str, "classes": list[Any], "notes": dict[str, Any], "example": dict[str, Any]}
+    for key, hint in kinds.items():
+        if key not in found:
+            raise _wrong(name, f"has no {key}")
+        checked(found[key], hint, f"{key} in {name}")
+    checked(found.get("sha256"), dict[str, str] | None, f"sha256 in {name}")
+    checked(found.get("report"), list[str] | None, f"report in {name}")
+    _check_example(found["example"], name)
+    _check_notes(found["notes"], name)
+    return found
+
+
+def line(value: Any) -> str:
+    """A word of a record as it may be shown: without what would break a line or steer a terminal."""
+    return terminal.line(str(value or ""))
+
+
+def cut(text: str, most: int = 60) -> str:
+    """The beginning of a text that somebody else has written."""
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _check_checkpoint(entry: dict[str, Any], name: str) -> None:
+    found = place(entry["place"], f"a place in {name}")
+    if not found.startswith("checkpoints/"):
+        raise _wrong(name, f"has the place {cut(found)!r}, expected one in checkpoints/")
+    checked(entry["step"], int, f"a step in {name}")
+    checked(entry["sha256"], dict[str, str], f"a sha256 in {name}")
+
+
+#: The notes that a reader calculates with, and their types.
+_NOTES: dict[str, Any] = {
+    "features": list[Any],
+    "columns": list[Any],
+    "targets": list[Any] | None,
+    "kinds": dict[str, Any],
+    "categories": dict[str, Any],
+    "size": list[int],
+    "channels": int,
+}
+
+
+def _check_notes(notes: dict[str, Any], name: str) -> None:
+    for key, hint in _NOTES.items():
+        if key in notes:
+            checked(notes[key], hint, f"notes.{key} in {name}")
+    for key in ("mean", "std"):
+        if key in notes:
+            _check_numbers(notes[key], f"notes.{key} in {name}")
+    if "size" in notes and (len(notes["size"]) != 2 or not all(0 < n <= 100_000 for n in notes["size"])):
+        raise _wrong(f"notes.size in {name}", f"is {notes['size'][:4]}, expected a height and a width")
+
+
+def _check_numbers(value: Any, name: str) -> None:
+    for one in value if isinstance(value, list) else [value]:
+        if isinstance(one, list):
+            _check_numbers(one, name)
+        elif isinstance(one, bool) or not isinstance(one, int | float):
+            raise _wrong(name, f"holds {cut(str(one))!r}, expected numbers")
+
+
+def _check_example(example: dict[str, Any], name: str) -> None:
+    shape, dtype = example.get("shape"), example.get("dtype")
+    checked(shape, list[int], f"example.shape in {name}")
+    assert isinstance(shape, list)
+    if any(size < 0 for size in shape) or math.prod(shape) > 2**40 or len(shape) > limits.DEPTH:
+        raise _wrong(f"example.shape in {name}", f"is {cut(str(shape))}, expected sizes that a memory holds")
+    if not isinstance(dtype, str) or re.fullmatch(r"(float|bfloat|int|uint|complex)[0-9]+|bool", dtype) is None:
+        raise _wrong(f"example.dtype in {name}", f"is {cut(str(dtype))!r}, expected a type such as float32")
+
+
+def _check_depth(value: Any, name: str, left: int) -> None:
+    if not left:
+        raise _wrong(name, f"has more than {limits.DEPTH} lists and mappings inside of each other")
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        if isinstance(inner, dict | list):
+            _check_depth(inner, name, left - 1)
+
+
+def _wrong(name: str, what: str) -> ConfigError:
+    return ConfigError("", f"{name} {what}; the record is damaged, of another version, or not runner's")

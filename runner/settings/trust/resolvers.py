@@ -1,0 +1,83 @@
+"""The resolvers, `${name:...}`, that a configuration may use: of a file, the command line or a record."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from runner.settings.errors import ConfigError, did_you_mean
+from runner.settings.trust import expansion, permission
+
+#: Resolvers that a configuration may use: they see the configuration, the time and the variables below.
+RESOLVERS = (
+    "hydra",
+    "now",
+    "oc.create",
+    "oc.decode",
+    "oc.deprecated",
+    "oc.dict.keys",
+    "oc.dict.values",
+    "oc.env",
+    "oc.select",
+    "python_version",
+)
+#: Environment variables that `oc.env` may read; RUNNER_ENV=NAME,NAME of the person's adds more.
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "HOME",
+    "LOCAL_RANK",
+    "MLFLOW_EXPERIMENT_NAME",
+    "MLFLOW_TRACKING_URI",
+    "RANK",
+    "SLURM_ARRAY_TASK_ID",
+    "SLURM_JOB_ID",
+    "TMPDIR",
+    "USER",
+    "WORLD_SIZE",
+)
+_lock = threading.RLock()
+
+
+def restrict() -> Callable[[], None]:
+    """Take all others out of this process, and count how much references stand for. Gives what ends the counting."""
+    from omegaconf import OmegaConf
+    from omegaconf.basecontainer import BaseContainer
+
+    for name in [name for name in BaseContainer._resolvers if name not in RESOLVERS]:
+        OmegaConf.clear_resolver(name)
+    OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
+    return expansion.install()
+
+
+@contextlib.contextmanager
+def restricted() -> Iterator[None]:
+    """Take them out around a block alone: `runner.load` is called from any program, which may have its own."""
+    from omegaconf.basecontainer import BaseContainer
+
+    with _lock:
+        before = dict(BaseContainer._resolvers)
+        restore = restrict()
+        try:
+            yield
+        finally:
+            restore()
+            BaseContainer._resolvers.clear()
+            BaseContainer._resolvers.update(before)
+
+
+def _variable(name: str, *default: Any) -> Any:
+    known = [*VARIABLES, *permission.variables()]
+    if name not in known:
+        raise ConfigError(
+            f"oc.env:{name}",
+            f"this is a variable that a configuration may not read{did_you_mean(name, known)};"
+            f" allow it with RUNNER_ENV={name} (it may read {', '.join(known)})",
+        )
+    if len(default) > 1:
+        raise ConfigError(f"oc.env:{name}", "takes one default")
+    if name in os.environ:
+        return os.environ[name]
+    if not default:
+        raise ConfigError(f"oc.env:{name}", f"the variable is not set; set it, or give a default: ${{oc.env:{name},x}}")
+    return default[0]

@@ -1,0 +1,99 @@
+"""What is said to a person: without secrets, and without what would steer a terminal or forge a line.
+
+All that is printed goes through here or through `screen`, for any message may quote a stranger: a file's name, a key, a
+run in a store, an exception. Text of any language stays as it is; what is no text is written as Python writes it.
+"""
+
+import contextlib
+import logging
+import sys
+import threading
+import traceback
+import unicodedata
+import warnings
+from typing import Any
+
+from runner.settings.trust import secrets
+
+#: Of the characters that are no text of their own those that languages and emoji need: they join what is beside them.
+_JOINERS = "\u200c\u200d"
+
+
+def shown(text: str) -> str:
+    """Return `text` with control codes and marks of direction as `\\x1b` and `\\u202e`; lines and tabs stay."""
+    return text if text.isprintable() else "".join(c if _is_text(c) or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def line(text: str) -> str:
+    """Return `text` in one line, with a space for whatever is no text."""
+    if text.isprintable() and "  " not in text:  # most texts
+        return text.strip(" ")
+    words = "".join(c if _is_text(c) else " " for c in text).split(" ")
+    return " ".join(word for word in words if word)
+
+
+def clean(text: str) -> str:
+    """Return `text` as it may be printed: `shown`, and without secrets."""
+    return shown(secrets.masked(text))
+
+
+def say(message: str) -> None:
+    """Print a message on standard error. One that nobody can read any more ends nothing."""
+    if sys.stderr is not None:  # closed by `2>&-`, and print would take standard output for it
+        with contextlib.suppress(OSError):
+            print(clean(message.rstrip("\n")), file=sys.stderr, flush=True)
+
+
+def put(*lines: str) -> None:
+    """Print results on standard output: each in a line of its own, for other programs read them by lines."""
+    print(clean("\n".join(text.replace("\n", "\\n") for text in lines)), flush=True)
+
+
+def say_error(error: BaseException) -> None:
+    """Print an error with its traceback on standard error."""
+    say("".join(traceback.format_exception(error)))
+
+
+def guard() -> None:
+    """Have what Python and libraries print of themselves pass through here too: tracebacks, warnings and logs."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a text that the terminal's encoding lacks is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
+    sys.excepthook = lambda kind, error, trace: say_error(error)
+    threading.excepthook = lambda failed: _say_failed(failed, f"in thread {failed.thread and failed.thread.name}")
+    sys.unraisablehook = lambda failed: _say_failed(failed, f"ignored in {failed.object!r}")
+    _guard_warnings()
+    _guard_logs()
+
+
+def _say_failed(failed: Any, where: str) -> None:
+    """Print an error that ends nothing but a thread, or not even that."""
+    if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+        say(f"Exception {where}:\n{''.join(traceback.format_exception(failed.exc_value))}")
+
+
+def _guard_warnings() -> None:
+    usual = warnings.formatwarning
+
+    def formatted(*given: Any, **named: Any) -> str:
+        return clean(usual(*given, **named))
+
+    warnings.formatwarning = formatted
+
+
+def _guard_logs() -> None:
+    make = logging.getLogRecordFactory()
+
+    def record(*given: Any, **named: Any) -> logging.LogRecord:
+        made = make(*given, **named)
+        with contextlib.suppress(Exception):  # a message that does not fit its arguments is told by logging itself
+            made.msg, made.args = clean(made.getMessage()), ()
+            if made.exc_info and made.exc_info[1] is not None:
+                made.exc_text = clean("".join(traceback.format_exception(made.exc_info[1])).rstrip("\n"))
+        return made
+
+    logging.setLogRecordFactory(record)
+
+
+def _is_text(c: str) -> bool:
+    return c.isprintable() or c in _JOINERS or unicodedata.category(c) == "Zs"

@@ -1,0 +1,1 @@
+"""Names and values of a configuration: the object that a name means, types and ranges."""

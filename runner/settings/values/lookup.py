@@ -1,0 +1,236 @@
+"""From a name in a configuration to the class or function it means, or a ConfigError that says what is wrong."""
+
+import importlib
+import inspect
+import sys
+import types
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runner.settings.errors import ConfigError as ConfigError
+from runner.settings.errors import Problems, brief
+from runner.settings.errors import did_you_mean as did_you_mean
+from runner.settings.trust import permission
+from runner.settings.values import signatures
+from runner.settings.values.signatures import parameters as parameters
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a name may mean in one place of the configuration."""
+
+    noun: str
+    homes: tuple[str, ...]  # modules searched for a bare name, in this order
+    accepts: Callable[[Any], bool]
+
+
+def find(name: Any, kind: Kind, key: str) -> Any:
+    """The object that `name` means. A bare name is searched in the kind's homes, a dotted one is imported."""
+    if not isinstance(name, str) or not name:
+        raise ConfigError(key, f"{name!r} is not the name of {kind.noun}")
+    found = _import(name, kind, key) if "." in name else _search(name, kind)
+    if found is None or not kind.accepts(found):
+        raise ConfigError(key, f"{name!r} is not {kind.noun}{_homes(kind)}{did_you_mean(name, known(kind))}")
+    return found
+
+
+#: Arguments of torch's classes that the whole run decides, and by which key.
+FIXED = {"device": "device", "dtype": "trainer.precision"}
+
+
+def known(kind: Kind) -> list[str]:
+    """The bare names that this kind accepts."""
+    names: set[str] = set()
+    for home in kind.homes:
+        module = importlib.import_module(home)
+        if hasattr(module, "names"):
+            names.update(module.names())
+        else:
+            names.update(n for n, value in vars(module).items() if n[0] != "_" and kind.accepts(value))
+    return sorted(names)
+
+
+def bind(
+    target: Callable[..., Any],
+    given: dict[str, Any],
+    key: str,
+    free: Iterable[str] = (),
+    takes: dict[str, inspect.Parameter] | None = None,
+) -> None:
+    """Check arguments against the signature of `target`, without calling it.
+
+    `free` names arguments that the program fills in, so that they may be missing.
+    `takes` is the signature where `inspect` cannot see it.
+    """
+    takes = parameters(target) if takes is None else takes
+    problems = Problems()
+    names = [n for n in takes if n not in (*free, *FIXED, "self", "cls")]
+    further = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    for name, value in given.items():
+        if name in FIXED and name in takes and str(target.__module__).startswith("torch."):
+            problems.add(f"{key}.{name}", f"is the same for all of a run; leave it out, and set {FIXED[name]}")
+        elif name in takes:
+            with problems.noted():
+                signatures.check_type(takes[name], value, f"{key}.{name}")
+        elif not further:
+            problems.add(
+                f"{key}.{name}",
+                f"{target.__name__} takes no argument {name!r}{did_you_mean(name, names)}"
+                f" (it takes {', '.join(names) or 'none'})",
+            )
+    missing = [n for n, p in takes.items() if _is_needed(p) and n not in given and n not in free]
+    if missing and (further or takes.keys() >= given.keys()):  # else it is the unknown one with a typing error
+        problems.add(key, f"{target.__name__} needs {' and '.join(repr(n) for n in missing)}")
+    problems.tell()
+
+
+def refuse(arguments: dict[str, Any], names: Iterable[str], key: str, why: str) -> None:
+    """Raise ConfigError for every one of `names` that is given."""
+    problems = Problems()
+    for name in names:
+        if name in arguments:
+            problems.add(f"{key}.{name}", why)
+    problems.tell()
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind not in (
+        parameter.VAR_KEYWORD,
+        parameter.VAR_POSITIONAL,
+    )
+
+
+def component(spec: dict[str, Any], key: str) -> tuple[str, dict[str, Any]]:
+    """Split `{name: X, **arguments}` into X and the arguments; `_target_` is another spelling of `name`."""
+    if not isinstance(spec, dict):
+        raise ConfigError(key, f"{spec!r} is not a mapping; expected a name and its arguments, as in {{name: X, a: 1}}")
+    arguments = dict(spec)
+    target = arguments.pop("_target_", None)
+    name = arguments.pop("name", None)
+    if name and target and name != target:
+        raise ConfigError(
+            key, f"both name: {name} and _target_: {target} are given, which mean the same; leave one out"
+        )
+    name = name or target
+    if not name:
+        raise ConfigError(f"{key}.name", "missing; give the name of a class or function")
+    return name, arguments
+
+
+def use_folder(folder: Path) -> None:
+    """Make `experiments.<module>` reachable in `folder`, before the places already known."""
+    package = sys.modules.get("experiments")
+    if package is None:
+        package = sys.modules["experiments"] = types.ModuleType("experiments")
+    paths = list(getattr(package, "__path__", []))
+    if str(folder) not in paths:
+        package.__path__ = [str(folder), *paths]
+        importlib.invalidate_caches()
+
+
+def is_users(value: Any) -> bool:
+    """Whether `value` is a part of this package, the user's own, or of a package that the person trusts."""
+    module = str(getattr(value, "__module__", ""))
+    first = module.partition(".")[0]
+    return _is_part(module) if first == "runner" else first in _users()
+
+
+#: Where this package keeps parts of experiments; a configuration must not call the rest, which writes and deletes.
+PARTS = ("runner.model.layers", "runner.training.parts.schedules", "runner.data", "runner.plots")
+
+
+def _is_part(module: str) -> bool:
+    return f"{module}.".startswith(tuple(f"{part}." for part in PARTS)) and "._" not in module
+
+
+def _users() -> set[str]:
+    return {"runner", "experiments", *permission.packages()}
+
+
+def _search(name: str, kind: Kind) -> Any:
+    for home in kind.homes:
+        module = importlib.import_module(home)
+        found = module.find(name) if hasattr(module, "find") else getattr(module, name, None)
+        if found is not None:
+            return found
+    return None
+
+
+def _import(name: str, kind: Kind, key: str) -> Any:
+    """Import as few modules as needed: only ours, the user's and torch's own are ever imported."""
+    first = name.partition(".")[0]
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(key, f"{name!r} is no dotted name; expected one such as experiments.mine.MyClass")
+    if first not in _users() | {"torch", "torchmetrics"}:
+        raise ConfigError(
+            key,
+            f"{name!r} is outside of torch, runner and experiments; put your own code into experiments/,"
+            f" or trust its package with --trust {first} (or RUNNER_TRUST={first})",
+        )
+    parts = name.split(".")
+    if first in _users():
+        return _import_users(parts, key)
+    found: Any = importlib.import_module(first)
+    for part in parts[1:]:
+        found = getattr(found, part, None)
+    return found
+
+
+def _import_users(parts: list[str], key: str) -> Any:
+    module_name, attribute = ".".join(parts[:-1]), parts[-1]
+    try:
+        module = _module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise ConfigError(key, f"importing {module_name!r} failed: {error}") from error
+        raise ConfigError(key, f"there is no module {module_name!r}; expected {_expected_file(parts)}") from error
+    except Exception as error:
+        raise ConfigError(key, f"importing {module_name!r} failed: {type(error).__name__}: {error}") from error
+    if not hasattr(module, attribute):
+        names = [n for n in vars(module) if n[0] != "_"]
+        raise ConfigError(key, f"{module_name!r} has no {attribute!r}{did_you_mean(attribute, names)}")
+    return getattr(module, attribute)
+
+
+def _module(name: str) -> types.ModuleType:
+    """The module; what it draws as it is imported is the same in every process, whatever was drawn before."""
+    if name in sys.modules:
+        return sys.modules[name]
+    from runner.settings import random_state
+
+    with random_state.started(0):
+        return importlib.import_module(name)
+
+
+def _expected_file(parts: list[str]) -> str:
+    return "/".join(parts[:-1]) + ".py"
+
+
+def _homes(kind: Kind) -> str:
+    return f" in {' or '.join(kind.homes)}" if kind.homes else ""
+
+
+#: How torch's optimizers call their arguments when they refuse a value.
+SAID = {
+    "lr": "learning rate",
+    "momentum": "momentum",
+    "weight_decay": "weight_decay",
+    "betas": "beta",
+    "eps": "epsilon",
+}
+
+
+def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
+    """What `make` gives; ConfigError for arguments that it refuses."""
+    for name, parameter in parameters(make).items() if key == "optimizer" else ():  # as betas
+        value, usual = arguments.get(name), parameter.default
+        if isinstance(usual, tuple) and isinstance(value, list | tuple) and len(value) != len(usual):
+            raise ConfigError(f"{key}.{name}", f"expected {len(usual)} values, as in {list(usual)}, not {list(value)}")
+    try:
+        return make(**arguments)
+    except Exception as error:
+        message = brief(error)
+        named = [argument for argument, words in SAID.items() if argument in arguments and words in message]
+        raise ConfigError(f"{key}.{named[0]}" if named else key, message) from error

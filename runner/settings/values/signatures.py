@@ -1,0 +1,89 @@
+"""What a signature takes: names and annotations, and whether a value of a configuration fits one."""
+
+import inspect
+import types
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from runner.settings.errors import ConfigError
+
+
+@cache
+def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of a class or function, with their annotations as objects where that is possible."""
+    made_by = getattr(target, "__init__", None) if isinstance(target, type) else None
+    if getattr(made_by, "__qualname__", "") == "Module.__init__":  # torch's says **kwargs, and takes none
+        return {}
+    try:
+        return dict(inspect.signature(target, eval_str=True).parameters)
+    except Exception:  # annotations that only a type checker can read
+        return dict(inspect.signature(target).parameters)
+
+
+def as_words(taken: dict[str, inspect.Parameter], given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with whole numbers as words where the signature takes words alone: `target=2` names a column."""
+    return {key: _as_word(taken[key].annotation, value) if key in taken else value for key, value in given.items()}
+
+
+def _as_word(wants: Any, value: Any) -> Any:
+    inner = getattr(wants, "__args__", ())
+    if getattr(wants, "__origin__", wants) is list and isinstance(value, list):
+        return [_as_word(inner[0], part) for part in value] if inner else value
+    if isinstance(wants, types.UnionType) or str(getattr(wants, "__origin__", "")) == "typing.Union":
+        fitting = [kind for kind in inner if _fits(value, kind)]
+        lists = [kind for kind in fitting if getattr(kind, "__origin__", None) is list]
+        if fitting and not lists:
+            return value
+        return next((word for kind in lists or inner if (word := _as_word(kind, value)) != value), value)
+    return str(value) if wants is str and isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def check_type(parameter: inspect.Parameter, value: Any, key: str) -> None:
+    """Refuse a word where the signature wants a number, or the other way round."""
+    wants = parameter.annotation
+    if wants is parameter.empty or isinstance(wants, str):
+        wants = type(parameter.default) if type(parameter.default) in (bool, int, float, str) else Any
+        if wants is int:
+            wants = int | float
+    if value is None and (wants is Any or parameter.default is None):
+        return
+    if _fits(value, wants):
+        return
+    raise ConfigError(key, f"{value!r} is not {_words(wants)}")
+
+
+def _fits(value: Any, wants: Any) -> bool:
+    args = getattr(wants, "__args__", ())
+    origin = getattr(wants, "__origin__", None)
+    if isinstance(wants, types.UnionType) or str(origin) == "typing.Union":
+        return any(_fits(value, a) for a in args)
+    if str(origin) == "typing.Literal":
+        return value in args
+    if wants in (int, float, complex):
+        return isinstance(value, int if wants is int else int | float) and not isinstance(value, bool)
+    if wants in (bool, str):
+        return isinstance(value, wants)
+    if origin in (list, tuple) or wants in (list, tuple):
+        return isinstance(value, list | tuple)
+    if wants is type(None):
+        return value is None
+    return not _plain(wants)
+
+
+def _plain(wants: Any) -> bool:
+    """torch.Tensor and other classes that YAML cannot spell are never what a user meant."""
+    return isinstance(wants, type) and wants.__name__ == "Tensor"
+
+
+def _words(wants: Any) -> str:
+    if isinstance(wants, types.UnionType) or str(getattr(wants, "__origin__", "")) == "typing.Union":
+        words = [_words(a) for a in wants.__args__ if a is not type(None) and not _plain(a)]
+        return " or ".join(dict.fromkeys(words)) or "a list of numbers"
+    if str(getattr(wants, "__origin__", "")) == "typing.Literal":
+        return "one of " + ", ".join(repr(a) for a in wants.__args__)
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    holds = " ".join(map(str, getattr(wants, "__args__", ())))
+    names |= dict.fromkeys((list, tuple), f"a list, as in {'[a, b]' if 'str' in holds else '[0.9, 0.99]'}")
+    wants = getattr(wants, "__origin__", wants)
+    return names.get(wants, str(getattr(wants, "__name__", wants)))

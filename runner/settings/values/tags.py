@@ -1,0 +1,39 @@
+"""Names of tags that no configuration may give: what the program, or MLflow, reads back is said by them alone.
+
+A run with a tag `mlflow.parentRunId` is hidden from `last` and counts as a job of another's sweep. What is loaded and
+deleted says `checkpoint.last.kept`, who is at work `runner.process`, and `runner.command` is there to be pasted.
+"""
+
+from collections.abc import Iterable
+
+from runner.settings.errors import Problems
+
+#: Beginnings of the names of MLflow and of this program.
+RESERVED = ("mlflow.", "runner.", "checkpoint.", "sweep.", "drift.")
+#: What a run tells of itself beside these.
+TOLD = (
+    *("python", "torch", "threads", "device", "cuda", "cudnn", "tf32", "cpu", "host", "git.state"),
+    *("best.metric", "best.value", "best.step", "test.checkpoint", "test.step"),
+)
+#: What MLflow shows and nobody goes by: the description of a run, and where its code is from.
+SHOWN = ("mlflow.note.content", "mlflow.source.git.branch", "mlflow.source.git.repoURL")
+
+
+def is_reserved(name: str) -> bool:
+    """Whether no configuration may give it. Servers with MySQL know neither case nor spaces at the end."""
+    plain = name.strip().lower()
+    return name not in SHOWN and (plain.startswith(RESERVED) or plain in TOLD)
+
+
+def check(names: Iterable[str]) -> None:
+    """Raise ConfigError for reserved names."""
+    problems = Problems()
+    for name in names:
+        if is_reserved(name):
+            plain = name.strip().lower()
+            problems.add(
+                f"tracking.tags.{name}",
+                f"this tag is {'MLflow' if plain.startswith('mlflow.') else 'runner'}'s own, found in a configuration;"
+                f" expected a name of yours, such as my.{plain.rpartition('.')[2] or 'tag'}",
+            )
+    problems.tell()

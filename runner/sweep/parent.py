@@ -1,0 +1,150 @@
+"""A sweep from its first job to its last: one parent run around all of them, and the truth at its end."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runner.settings import Settings
+from runner.settings.context import LONGEST
+from runner.settings.files import filenames, places
+from runner.settings.trust import secrets, terminal
+from runner.sweep import manifest
+from runner.sweep.manifest import Manifest
+from runner.sweep.report import files, rows, screen, summary
+from runner.sweep.report.table import Row, Table
+from runner.sweep.report.watch import Board
+from runner.sweep.run.job import Told
+from runner.sweep.under_way import Launch, Sweep
+from runner.tracking import recording
+from runner.tracking.store import reconcile
+from runner.tracking.write.spool import Undelivered
+from runner.training.events import Finished
+from runner.training.machine.signals import Interrupted, Signals
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runner.tracking.write.tracker import Tracker
+
+
+@contextlib.contextmanager
+def sweeping(
+    plan: Manifest, settings: Settings, launch: Launch, console: "Console", words: list[str], run_id: str = ""
+) -> Iterator[Sweep]:
+    """A parent run around a block that runs jobs. Its table and its screen are kept current; it ends with the truth:
+    FINISHED only if every job is.
+
+    settings: of any of the jobs. words: of the command line. run_id: of a sweep to go on with.
+    """
+    uri, experiment = settings.tracking.uri, settings.tracking.experiment or plan.study
+    name = filenames.bounded(settings.tracking.run_name or plan.title, LONGEST)
+    files_ = {manifest.NAME: plan.text()}
+    tags, status = _tags(plan, settings, words), "FAILED"
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder, Signals() as signals:
+        sweep: Sweep | None = None
+        try:
+            with recording.recording(uri, experiment, name, tags, {}, files_, run_id or None) as tracker:
+                sweep = Sweep(plan, _told(plan, uri, tracker), tracker, launch, Path(folder), signals)
+                if run_id:
+                    sweep.take_up()
+                if settings.sweep.reuse:
+                    sweep.reuse(places.experiments())
+                console.print(_where(sweep, uri, experiment), soft_wrap=True)
+                with _shown(sweep, console, settings.sweep.plots):
+                    yield sweep
+                    signals.check()
+                tracker.verdict = verdict(sweep.end)
+            status = tracker.verdict[0]
+        except BaseException as error:
+            status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
+            status = error.status if isinstance(error, Undelivered) else status
+            raise
+        finally:
+            if sweep is not None:
+                _tell(sweep, status, console)
+
+
+def verdict(table: Table) -> tuple[str, str]:
+    """The sweep's status, and why."""
+    wrong = [row for row in table.rows if row.status != "FINISHED"]
+    if not wrong:
+        return "FINISHED", f"{len(table.rows)} of {len(table.rows)} jobs are FINISHED"
+    told = "; ".join(f"job {row.number} {row.status}: {row.reason}" for row in wrong[:5])
+    return "FAILED", f"{len(wrong)} of {len(table.rows)} jobs are not FINISHED: {told}"
+
+
+def _told(plan: Manifest, uri: str, tracker: "Tracker") -> Told:
+    process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
+    return Told(tracker.run_id, plan.study, plan.metric, uri, process)
+
+
+@contextlib.contextmanager
+def _shown(sweep: Sweep, console: "Console", pictures: bool) -> Iterator[None]:
+    """The screen and the parent's table are kept current around a block, and brought to their end after it."""
+    shown = screen.watching(console, max(sweep.plan.numbered, sweep.plan.total))
+    try:
+        with Board(sweep.table, shown, sweep.keep_table):
+            yield
+    except (Interrupted, KeyboardInterrupt):
+        with contextlib.suppress(Exception):  # a store that does not answer: the next command ends them
+            reconcile.reconcile(sweep.tracker.client)  # processes of a launcher's have died with it
+        raise
+    finally:
+        sweep.finish()
+        shown.close(sweep.end)
+        _close(sweep, sweep.end, pictures)
+
+
+def _close(sweep: Sweep, table: Table, pictures: bool) -> None:
+    best = table.best
+    tags = {"sweep.finished": str(len(table.having("FINISHED")))}
+    if sweep.reused:
+        told = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}
+        tags |= {"sweep.reused": json.dumps(told)}
+    if best is not None:
+        tags |= {
+            "sweep.best": best.run_id,
+            "sweep.best_value": repr(best.value),
+            "sweep.best_command": _again(sweep, best),
+        }
+    if table.front:
+        tags["sweep.front"] = ",".join(row.run_id for row in table.front)
+    sweep.record(Finished(0, {}, "", tags))  # first: no file that cannot be written takes these along
+    sweep.keep_table(table)
+    if pictures:
+        sweep.keep_plots(table)
+
+
+def _again(sweep: Sweep, row: Row) -> str:
+    return next((job.command for job in sweep.plan.jobs if job.number == row.number), "")
+
+
+def _tell(sweep: Sweep, status: str, console: "Console") -> None:
+    table, best = sweep.end, sweep.end.best
+    summary.summary(console, table, _again(sweep, best) if best and not table.front else "")
+    for row in table.front:
+        console.print(f"on the front, job {row.number}: {_again(sweep, row)}", soft_wrap=True, markup=False)
+    if status != "FINISHED":
+        terminal.put(f"to go on with it: runner resume {sweep.told.parent[:8]}")
+    if any(outcome.undelivered for outcome in sweep.outcomes.values()):
+        terminal.put("the store does not know all of it; to deliver the rest, in this directory: runner sync")
+    terminal.put(summary.result(sweep.told.parent, status, best))
+
+
+def _where(sweep: Sweep, uri: str, experiment: str) -> str:
+    shown = secrets.masked(experiment)
+    told = f"sweep {sweep.told.parent} of {sweep.plan.total} jobs in experiment {shown!r}"
+    done, reused = len(sweep.outcomes), len(sweep.reused)
+    other = f", {reused} of them by runs that are reused" if reused else ""
+    return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already{other}" if done else "")
+
+
+def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str]:
+    from runner.tracking import environment
+    from runner.training.parts import build
+
+    told = environment.tags([secrets.word(word) for word in words], build.device(settings.device))
+    return {**told, rows.JOBS: str(plan.total), **dict([files.TAG])}

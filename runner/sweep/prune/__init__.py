@@ -1,0 +1,1 @@
+"""Jobs of a sweep that are ended early because others do better."""

@@ -1,0 +1,24 @@
+"""Pictures of a sweep: one file per plot, each with `draw(table, curves) -> Figure | None`."""
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING
+
+from runner.sweep.report.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Job number -> (optimizer step, value) in the order of the steps; of the ranked metric, or else of train/loss.
+Curves = dict[int, list[tuple[int, float]]]
+
+
+def draw(name: str, table: Table, curves: Curves) -> "Figure | None":
+    """The picture of one plot; None where the sweep has nothing that it shows."""
+    figure: Figure | None = importlib.import_module(f"{__name__}.{name}").draw(table, curves)
+    return figure
+
+
+def names() -> list[str]:
+    """The plots, which are the files of this folder."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))

@@ -1,0 +1,84 @@
+"""What the plots of a sweep have in common: the header, the mark of the best, colours by value."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from runner.plots import _style
+from runner.sweep.report import words
+from runner.sweep.report.plots._parameters import drawable, spans
+from runner.sweep.report.table import STATES, Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+#: Okabe and Ito's colours for lines, without the yellow, which is pale on white.
+COLOURS = [_style.BLUE, _style.RED, _style.GREEN, "#CC79A7", _style.SKY, _style.ORANGE, _style.BLACK, _style.GREY]
+STAR: dict[str, Any] = {
+    "marker": "*", "markersize": 13, "color": _style.ORANGE, "markeredgecolor": "black", "markeredgewidth": 0.8,
+    "linestyle": "none", "zorder": 6,
+}  # fmt: skip
+
+
+def page(title: str, table: Table, height: float) -> "Figure":
+    """A page with the metric and the states of the jobs below its title; a note counts those without a value."""
+    counts = {status: len(table.having(status)) for status in STATES}
+    pruned = sum(row.pruned is not None for row in table.rows)
+    further = {"FINISHED": f" ({pruned:,} pruned)" if pruned else ""}
+    states = [f"{count:,} {status.lower()}{further.get(status, '')}" for status, count in counts.items() if count]
+    lost = sum(row.status == "FINISHED" for row in table.rows) - len(drawable(table.having("FINISHED")))
+    note = f"{words.counted(lost, 'finished job')} without a finite {table.metric}" if lost else ""
+    name = f"{table.metric}, {table.better}; {words.counted(len(table.rows), 'job')}: {', '.join(states)}"
+    return _style.page(title, name, height, note)
+
+
+def best(table: Table) -> Row | None:
+    """The best job that ended well; while none has, the best that runs."""
+    rows = drawable(table.standing)
+    return next((row for row in rows if row.status == "FINISHED"), rows[0] if rows else None)
+
+
+def star(axes: "Axes", x: float, y: float, label: str = "best") -> None:
+    axes.plot([x], [y], label=label, **STAR)
+
+
+def normalize(values: list[float]) -> "Normalize":
+    """0 for the smallest and 1 for the largest, logarithmic when they span two decades."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    low, high = min(values), max(values)
+    if spans(values):
+        return LogNorm(low, high)
+    return Normalize(low, high) if high > low else Normalize(low - 0.5 * (abs(low) or 1), low + 0.5 * (abs(low) or 1))
+
+
+def shades(table: Table, norm: "Normalize") -> Callable[[float], Any]:
+    """value -> colour: the better, the darker."""
+    from matplotlib import colormaps
+
+    colours = colormaps[shade_name(table)]
+    return lambda value: colours(float(norm(value)))
+
+
+def shade_name(table: Table) -> str:
+    return _style.SHARES if table.mode == "min" else f"{_style.SHARES}_r"
+
+
+def bar(figure: "Figure", beside: "Axes", table: Table, norm: "Normalize") -> None:
+    """A colour bar to the right of `beside`."""
+    from matplotlib.cm import ScalarMappable
+
+    from runner.sweep.report.plots import _scale
+
+    box = beside.get_position()
+    place = figure.add_axes((box.x1 + 0.2 / _style.WIDTH, box.y0, 0.15 / _style.WIDTH, box.height))
+    made = figure.colorbar(ScalarMappable(norm, shade_name(table)), cax=place)
+    made.set_label(_style.fitted(table.metric, box.height * figure.get_figheight(), 9), fontsize=9)
+    made.ax.tick_params(labelsize=8)
+    low, high = float(norm.vmin or 0), float(norm.vmax or 0)
+    if type(norm).__name__ == "LogNorm":
+        made.ax.yaxis.set_major_formatter(_scale.plain if low >= 1e-4 and high <= 1e5 else _scale.power)
+        made.ax.yaxis.set_minor_formatter(lambda value, position: "")
+    else:  # matplotlib's own would write a factor above the bar
+        made.ax.yaxis.set_major_formatter(lambda value, position: _style.number(value, 6))

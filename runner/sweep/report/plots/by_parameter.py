@@ -1,0 +1,83 @@
+"""The result against each parameter, one panel for each."""
+
+from statistics import median
+from typing import TYPE_CHECKING
+
+from runner.plots import _style
+from runner.sweep.report.plots import Curves, _look, _scale
+from runner.sweep.report.plots._parameters import Parameter, drawable, parameters
+from runner.sweep.report.table import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 12  # panels
+PANEL = 2.3  # inches of its axes
+LEFT, BETWEEN, RIGHT, BELOW = 0.9, 0.75, 0.25, 0.65
+
+
+def draw(table: Table, curves: Curves) -> "Figure | None":
+    """Points for all jobs with a value, a line through their medians where values come several times."""
+    rows, varied = drawable(table.standing), parameters(table)[:MOST]
+    if not rows or not varied:
+        return None
+    columns = 1 if len(varied) == 1 else 2
+    wide = (_style.WIDTH - LEFT - RIGHT - (columns - 1) * BETWEEN) / columns
+    lines = [varied[i : i + columns] for i in range(0, len(varied), columns)]
+    below = [BELOW + max(_taken(parameter, wide) for parameter in line) for line in lines]
+    high = PANEL if len(varied) > 1 else 3.4
+    figure = _look.page("Results by parameter", table, _style.HEADER + len(lines) * (high + 0.2) + sum(below))
+    top = _style.HEADER
+    for line, room in zip(lines, below, strict=True):
+        for column, parameter in enumerate(line):
+            left = LEFT + column * (wide + BETWEEN)
+            bottom = figure.get_figheight() - top - high
+            axes = _style.axes(figure, left, _style.WIDTH - left - wide, bottom, top)
+            _draw_panel(axes, table, rows, parameter, wide)
+        top += high + 0.2 + room
+    _style.legend(figure.axes[min(columns, len(varied)) - 1])
+    return figure
+
+
+def _taken(parameter: Parameter, wide: float) -> float:
+    """Inches below the usual that upright words take."""
+    if parameter.numeric:
+        return 0.0
+    _, upright, names = _scale.labels(parameter.values, wide)
+    return max(_style.measure(name, 9) for name in names) - 0.1 if upright else 0.0
+
+
+def _draw_panel(axes: "Axes", table: Table, rows: list[Row], parameter: Parameter, wide: float) -> None:
+    _scale.parameter(axes, "x", parameter, wide)
+    _scale.metric(axes, "y", [row.value or 0.0 for row in rows], table.metric)
+    axes.set_xlabel(_style.fitted(parameter.name, wide, 10) + (" (logarithmic)" if parameter.log else ""))
+    full, pruned = ([row for row in rows if (row.pruned is not None) is is_pruned] for is_pruned in (False, True))
+    _draw_points(axes, full, parameter, "job", color=_style.BLUE)
+    _draw_points(axes, pruned, parameter, "pruned", color=_style.GREY, markerfacecolor="none")
+    _draw_medians(axes, rows, parameter)
+    best = _look.best(table)
+    if best is not None:
+        _look.star(axes, parameter.place(best), best.value or 0.0)
+
+
+def _draw_points(axes: "Axes", rows: list[Row], parameter: Parameter, label: str, **look: str) -> None:
+    if rows:
+        x, y = [parameter.place(row) for row in rows], [row.value or 0.0 for row in rows]
+        size, alpha = (5, 0.7) if len(rows) <= 150 else (3, 0.5)
+        axes.plot(x, y, "o", linestyle="none", markersize=size, alpha=alpha, label=label, **look)  # type: ignore[arg-type]
+
+
+def _draw_medians(axes: "Axes", rows: list[Row], parameter: Parameter) -> None:
+    """Not where each value comes once: that would be a zigzag through the points."""
+    groups: dict[float, list[float]] = {}
+    for row in rows:
+        groups.setdefault(parameter.place(row), []).append(row.value or 0.0)
+    if len(groups) * 2 > len(rows) or len(groups) < 2:
+        return
+    x = sorted(groups)
+    y = [median(groups[place]) for place in x]
+    if parameter.numeric:
+        axes.plot(x, y, color=_style.RED, linewidth=1.6, label="median", zorder=4)
+    else:
+        axes.plot(x, y, "_", color=_style.RED, markersize=22, markeredgewidth=2, label="median", zorder=4)

@@ -1,0 +1,125 @@
+"""The curves of all jobs in one figure."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runner.plots import _style
+from runner.sweep.report import words
+from runner.sweep.report.plots import Curves, _look, _scale
+from runner.sweep.report.plots._parameters import drawable, spans
+from runner.sweep.report.table import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Points = list[tuple[int, float]]
+FEW = 10  # curves that get a name each
+LINE = 0.2  # inches for each name
+BEYOND = 1e3  # times the first values' median, above which a logarithmic axis ends
+MOST = 1000  # points of a curve that can be told apart
+
+
+def draw(table: Table, curves: Curves) -> "Figure | None":
+    """Logarithmic when they span two decades. Few get names, many are coloured by their result."""
+    found = {number: _finite(points) for number, points in curves.items()}
+    rows = [row for row in [*table.standing, *table.rows] if found.get(row.number)]
+    rows = list({row.number: row for row in rows}.values())  # by rank, then those without one
+    if not rows:
+        return None
+    few = len(rows) <= FEW
+    below = LINE * len(rows) + 0.1 if few else 0.0
+    figure = _look.page(f"Curves: {_named(table, found)} of all jobs", table, 5.0 + below)
+    axes = _style.axes(figure, right=0.25 if few else 1.2, bottom=0.65 + below)
+    _limits(axes, [found[row.number] for row in rows], _named(table, found))
+    _draw(axes, table, rows, found, few)
+    axes.set_xlim(0, max(step for row in rows for step, _ in found[row.number]) * 1.02)
+    axes.locator_params(axis="x", integer=True)
+    axes.xaxis.set_major_formatter(lambda step, position: f"{step:,.0f}")
+    axes.set_xlabel("optimizer steps")
+    if few:
+        _write_names(figure, table, rows, 5.0)
+    elif ranked := drawable(table.standing):
+        _look.bar(figure, axes, table, _look.normalize([row.value or 0.0 for row in ranked]))
+    if axes.get_legend_handles_labels()[1]:
+        _style.legend(axes)
+    return figure
+
+
+def _finite(points: Points) -> Points:
+    """What can be drawn of a curve, thinned where it has more points than can be seen."""
+    kept = [(step, value) for step, value in points if value is not None and abs(value) < 1e300]
+    every = -(-len(kept) // MOST)
+    return kept if every <= 1 else [*kept[::every], kept[-1]]
+
+
+def _named(table: Table, curves: Curves) -> str:
+    """Which metric they are: the ranked one if the best value of a curve is its job's result."""
+    best = min if table.mode == "min" else max
+    ranked = [row for row in drawable(table.rows) if curves.get(row.number)]
+    same = [np.isclose(best(value for _, value in curves[row.number]), row.value or 0.0, 1e-6, 0.0) for row in ranked]
+    return table.metric if sum(map(bool, same)) * 2 >= len(ranked) else "train/loss"
+
+
+def _limits(axes: "Axes", curves: list[Points], name: str) -> None:
+    """What diverges leaves the picture: it would make all else flat."""
+    values = [value for points in curves for _, value in points]
+    if spans(values):
+        top = BEYOND * float(np.median([points[0][1] for points in curves]))
+        values = [value for value in values if value <= top]
+    _scale.metric(axes, "y", values, name)
+
+
+def _draw(axes: "Axes", table: Table, rows: list[Row], curves: Curves, few: bool) -> None:
+    best, looks = _look.best(table), _looks(table, rows, few)
+    for row in reversed(rows):
+        x, y = zip(*curves[row.number], strict=True)
+        look = {**looks[row.number], "linewidth": 2.6 if row is best else 1.3 if few else 0.8}
+        axes.plot(x, y, zorder=4 if row is best else 2, marker="o" if len(x) == 1 else "", markersize=4, **look)
+    _mark_ends(axes, [curves[row.number][-1] for row in rows if row.pruned is not None], "pruned", _style.BLACK)
+    for status in ("FAILED", "KILLED"):
+        ends = [curves[row.number][-1] for row in rows if row.status == status]
+        _mark_ends(axes, ends, status.lower(), _style.RED)
+    if best is not None and best in rows:
+        _look.star(axes, *_best_point(table, curves[best.number]))
+
+
+def _looks(table: Table, rows: list[Row], few: bool) -> dict[int, dict[str, Any]]:
+    """Colour and dashes of each job; those without a result are grey when there are many."""
+    if few:
+        count, dashes = len(_look.COLOURS), ["-", "--"]
+        return {
+            row.number: {"color": _look.COLOURS[i % count], "linestyle": dashes[i // count]}
+            for i, row in enumerate(rows)
+        }
+    values = {row.number: row.value or 0.0 for row in drawable(table.standing)}
+    shade = _look.shades(table, _look.normalize(list(values.values()))) if values else None
+    coloured = {number: {"color": shade(value), "alpha": 0.8} for number, value in values.items()} if shade else {}
+    looks = {row.number: coloured.get(row.number, {"color": _style.PALE}) for row in rows}
+    best = _look.best(table)
+    return looks | ({best.number: {"color": _style.RED}} if best is not None else {})
+
+
+def _mark_ends(axes: "Axes", ends: Points, label: str, colour: str) -> None:
+    if ends:
+        x, y = zip(*ends, strict=True)
+        axes.plot(x, y, "x", color=colour, markersize=7, markeredgewidth=1.6, linestyle="none", label=label, zorder=5)
+
+
+def _best_point(table: Table, points: Points) -> tuple[int, float]:
+    return (min if table.mode == "min" else max)(points, key=lambda point: point[1])
+
+
+def _write_names(figure: "Figure", table: Table, rows: list[Row], top: float) -> None:
+    """The jobs below the axes, the best first."""
+    on, names, looks = _style.sheet(figure), words.short(table.keys), _looks(table, rows, True)
+    for place, row in enumerate(rows):
+        height = top + LINE * place + 0.05
+        on.plot([0.9, 1.3], [height, height], linewidth=2.6 if row is _look.best(table) else 1.4, **looks[row.number])
+        value = "" if row.value is None else f"  {_style.number(row.value)}"
+        text = (words.named(row, names) or f"job {row.number}") + (
+            "" if row.status == "FINISHED" else f"  {row.status}"
+        )
+        _style.write(figure, 1.4, height + 0.04, _style.fitted(text, 5.4, 9), size=9)
+        _style.write(figure, _style.WIDTH - 0.25, height + 0.04, value, size=9, ha="right")

@@ -1,0 +1,120 @@
+"""What the seed does: mean and sample standard deviation of each configuration over its seeds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import TYPE_CHECKING
+
+from runner.plots import _style
+from runner.sweep.report.plots import Curves, _listing, _look, _scale
+from runner.sweep.report.plots._parameters import SEED, drawable, parameters, spans, tuned
+from runner.sweep.report.table import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 30  # configurations that are shown
+CURVES = 8  # configurations up to which there are mean curves
+HIGH = 3.2  # inches of the curves
+
+
+@dataclass(frozen=True)
+class Group:
+    """The jobs that differ by their seed alone."""
+
+    rows: list[Row]
+
+    @property
+    def values(self) -> list[float]:
+        return [row.value or 0.0 for row in self.rows]
+
+    @property
+    def mean(self) -> float:
+        return mean(self.values)
+
+    @property
+    def spread(self) -> float:
+        """The sample standard deviation (divided by n - 1); 0 for one value."""
+        return stdev(self.values) if len(self.rows) > 1 else 0.0
+
+
+def draw(table: Table, curves: Curves) -> "Figure | None":
+    """Each configuration's mean with a bar of one standard deviation to either side, and the single results."""
+    found = groups(table)
+    if SEED not in [parameter.key for parameter in parameters(table)] or not found:
+        return None
+    shown = found[:MOST]
+    averaged = {place: _averaged(group, curves) for place, group in enumerate(shown)} if len(shown) <= CURVES else {}
+    averaged = {place: points for place, points in averaged.items() if points}
+    below = HIGH + 0.9 if averaged else 0.0
+    title = "Mean ± sample standard deviation over the seeds"
+    keys = [parameter.key for parameter in tuned(table)]
+    figures = [_figures(group) for group in shown]
+    values = [value for group in shown for value in [*group.values, group.mean]]
+    values += [end for g in shown for end in (g.mean - g.spread, g.mean + g.spread) if end > 0 or not spans(values)]
+    figure, axes = _listing.listing(title, table, [group.rows[0] for group in shown], keys, figures, values, below)
+    _draw_groups(axes, shown, bool(averaged))
+    if averaged:
+        _draw_curves(_style.axes(figure, 0.9, 0.25, 0.65, figure.get_figheight() - 0.65 - HIGH), averaged)
+    return figure
+
+
+def groups(table: Table) -> list[Group]:
+    """The best mean first."""
+    found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in drawable(table.standing):
+        found.setdefault(tuple(item for item in row.overrides.items() if item[0] != SEED), []).append(row)
+    sign = 1 if table.mode == "min" else -1
+    return sorted((Group(rows) for rows in found.values()), key=lambda group: sign * group.mean)
+
+
+def _figures(group: Group) -> str:
+    spread = f" ± {_style.number(group.spread, 2)}" if len(group.rows) > 1 else ""
+    return f"{_style.number(group.mean)}{spread}  (n = {len(group.rows)})"
+
+
+def _colour(place: int, coloured: bool) -> str:
+    return _look.COLOURS[place % len(_look.COLOURS)] if coloured else _style.BLUE
+
+
+def _draw_groups(axes: "Axes", shown: list[Group], coloured: bool) -> None:
+    low = axes.get_xlim()[0]
+    for place, group in enumerate(shown):
+        label = "_" if place else ""
+        colour = _colour(place, coloured)
+        ends = [max(low, group.mean - group.spread), group.mean + group.spread]
+        axes.plot(ends, [place] * 2, "|-", color=colour, linewidth=1.6, markersize=7, label=label or "± one std")
+        axes.plot(group.values, [place] * len(group.rows), "o", markersize=3.5, alpha=0.8, color=_style.GREY,
+                  linestyle="none", label=label or "one seed", zorder=3)  # fmt: skip
+        axes.plot([group.mean], [place], "D", markersize=6, color=colour, markeredgecolor="white",
+                  markeredgewidth=0.6, linestyle="none", label=label or "mean", zorder=4)  # fmt: skip
+    _style.legend(axes)
+
+
+Band = list[tuple[int, float, float]]  # step, mean, standard deviation
+
+
+def _averaged(group: Group, curves: Curves) -> Band:
+    """At the steps at which all jobs of the group have a finite value."""
+    each = [{s: v for s, v in curves.get(row.number, []) if v is not None and abs(v) < 1e150} for row in group.rows]
+    steps = sorted(set.intersection(*(set(points) for points in each)))
+    columns = [[points[step] for points in each] for step in steps]
+    spreads = [stdev(column) if len(column) > 1 else 0.0 for column in columns]
+    return [(s, mean(c), spread) for s, c, spread in zip(steps, columns, spreads, strict=True)]
+
+
+def _draw_curves(axes: "Axes", averaged: Mapping[int, Band]) -> None:
+    """Mean curves with a band of one standard deviation to either side."""
+    middles = [value for band in averaged.values() for _, value, _ in band]
+    _scale.metric(axes, "y", middles, "mean of the curves")
+    floor = axes.get_ylim()[0] if spans(middles) else None
+    for place, band in averaged.items():
+        x, y, spread = (list(column) for column in zip(*band, strict=True))
+        low = [a - b if floor is None else max(floor, a - b) for a, b in zip(y, spread, strict=True)]
+        high = [a + b for a, b in zip(y, spread, strict=True)]
+        axes.fill_between(x, low, high, color=_colour(place, True), alpha=0.2, linewidth=0)
+        axes.plot(x, y, color=_colour(place, True), linewidth=1.6, marker="o" if len(x) == 1 else "", markersize=4)
+    axes.set_xlabel("optimizer steps")
+    axes.locator_params(axis="x", integer=True)
+    axes.xaxis.set_major_formatter(lambda step, position: f"{step:,.0f}")

@@ -1,0 +1,166 @@
+"""What a person sees while a sweep goes on: a live table on a terminal, lines elsewhere."""
+
+import time
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table as Grid
+from rich.text import Text
+
+from runner.settings.trust import secrets, terminal
+from runner.sweep.report import words
+from runner.sweep.report.progress import Progress, done, left
+from runner.sweep.report.table import STATES, Row, Table
+
+STYLES = {"WAITING": "dim", "RUNNING": "bold", "FINISHED": "green", "FAILED": "red", "KILLED": "red"}
+#: Lines of the live table that are no jobs: heading, the rest in a line, the bar, and where the cursor stands.
+AROUND = 4
+
+
+def watching(console: Console, total: int) -> "LiveTable | Lines":
+    """A live table on a terminal, lines elsewhere; both have show(table) and close(table).
+
+    total: jobs that have numbers.
+    """
+    return LiveTable(console) if console.is_terminal else Lines(console, total)
+
+
+class Lines:
+    """A line when a job ends, and now and then one that says how far the sweep is: for files and pipes."""
+
+    #: Seconds between two lines when no job ends.
+    PERIOD = 10.0
+
+    def __init__(self, console: Console, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console, self.total = console, total
+        self._clock, self._progress = clock, Progress(clock)
+        self._told: set[int] = set()
+        self._said, self._last = clock(), ""
+
+    def show(self, table: Table) -> None:
+        for row in table.rows:
+            if row.ended and row.number not in self._told:
+                self._told.add(row.number)
+                self._say(ended(row, self.total, table.metric))
+        line = so_far(table, self._progress.left(table))
+        if self._clock() - self._said >= self.PERIOD and line != self._last:
+            self._last = line
+            self._say(line)
+
+    def close(self, table: Table) -> None:
+        self._said = self._clock()  # the summary follows
+        self.show(table)
+
+    def _say(self, line: str) -> None:
+        self._said = self._clock()
+        self.console.file.write(f"{terminal.shown(line)}\n")
+        self.console.file.flush()
+
+
+class LiveTable:
+    """A table of the jobs that fits the terminal, with one bar for all of them."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console, self._progress = console, Progress(clock)
+        self._ended: dict[int, None] = {}  # job numbers in the order in which they ended
+        self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
+        self._live.start()
+
+    def show(self, table: Table) -> None:
+        self._ended.update({row.number: None for row in table.rows if row.ended})
+        self._live.update(self.picture(table), refresh=True)
+
+    def close(self, table: Table) -> None:
+        self.show(table)
+        self._live.stop()
+
+    def picture(self, table: Table) -> Group:
+        room = max(1, self.console.height - AROUND)
+        rows = chosen(table, list(self._ended), room)
+        rest = [row for row in table.rows if row not in rows]
+        further = [Text(f"and {states(rest)}", style="dim")] if rest else []
+        return Group(jobs(table, rows, self.console.width), *further, overall(table, self._progress.left(table)))
+
+
+def chosen(table: Table, order: list[int], room: int) -> list[Row]:
+    """All jobs if there is room; otherwise the running ones, those that ended last, and the next to come.
+
+    order: numbers of the jobs that ended, in that order.
+    """
+    if len(table.rows) <= room:
+        return table.rows
+    newest = {number: place for place, number in enumerate(order)}
+    past = sorted((row for row in table.rows if row.ended), key=lambda row: -newest.get(row.number, -1))
+    return [*table.having("RUNNING"), *past, *table.having("WAITING")][:room]
+
+
+def jobs(table: Table, rows: list[Row], width: int) -> Grid:
+    """Job, overrides, state, epoch, metric and time left."""
+    grid = Grid(box=None, pad_edge=False, header_style="bold", expand=True)
+    grid.add_column("job", justify="right", no_wrap=True)
+    grid.add_column("overrides", no_wrap=True, overflow="ellipsis", ratio=1)
+    for heading, side in (("state", "left"), ("epoch", "right"), (table.metric, "right"), ("left", "right")):
+        grid.add_column(heading, justify=side, no_wrap=True)  # type: ignore[arg-type]
+    full = all(len(row.name) <= width - 60 for row in rows)
+    names = {} if full else words.short(table.keys)
+    best = table.best
+    for row in rows:
+        grid.add_row(*_cells(row, names, row is best))
+    return grid
+
+
+def overall(table: Table, seconds: float | None) -> Grid:
+    """One bar for all jobs, their count, and the time left."""
+    grid = Grid.grid(padding=(0, 2), expand=True)
+    grid.add_column(ratio=1)
+    for _ in range(3):
+        grid.add_column(no_wrap=True)
+    ended = sum(row.ended for row in table.rows)
+    best = f"best {words.figure(table.best.value)} (job {table.best.number})" if table.best else ""
+    time_left = f"{words.took(seconds)} left" if seconds is not None and ended < len(table.rows) else ""
+    bar = ProgressBar(total=max(1, len(table.rows)), completed=done(table))
+    grid.add_row(bar, Text(f"{ended:,}/{len(table.rows):,} jobs"), Text(best, style="green"), Text(time_left))
+    return grid
+
+
+def states(rows: list[Row]) -> str:
+    """`4 FINISHED, 2 WAITING`."""
+    counts = {status: sum(row.status == status for row in rows) for status in STATES}
+    return ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
+
+
+def ended(row: Row, total: int, metric: str) -> str:
+    """The line of a job that has ended. Jobs are numbered as everywhere, from 0."""
+    parts = [f"job {row.number}/{total}", terminal.line(row.name), row.status]
+    parts += [f"{metric}={words.figure(row.value)}"] if row.value is not None else []
+    parts += [words.counted(row.epoch, "epoch")] if row.epoch else []
+    parts += [f"pruned after epoch {row.pruned}"] if row.pruned is not None else []
+    parts += [words.took(row.seconds)] if row.seconds is not None else []
+    return "  ".join(part for part in [*parts, terminal.line(secrets.masked(row.reason))] if part)
+
+
+def so_far(table: Table, seconds: float | None) -> str:
+    """How far the sweep is, in a line."""
+    running = [f"job {row.number} at epoch {row.epoch}/{row.epochs}" for row in table.having("RUNNING")]
+    further = [f"{len(running) - 4} more jobs"] if len(running) > 4 else []
+    parts = [states(table.rows), *running[:4], *further]
+    parts += [f"best {table.metric}={words.figure(table.best.value)} (job {table.best.number})"] if table.best else []
+    parts += [f"{words.took(seconds)} left"] if seconds is not None else []
+    return "  ".join(parts)
+
+
+def _cells(row: Row, names: dict[str, str], best: bool) -> list[Text]:
+    """Texts, not words: rich would take [16,32] for its markup."""
+    state, style = ("PRUNED", "yellow") if row.pruned is not None else (row.status, STYLES[row.status])
+    epoch = f"{row.epoch}/{row.epochs}" if row.epochs and row.status != "WAITING" else ""
+    look = "green" if best else "dim" if row.status == "WAITING" else ""
+    return [
+        Text(str(row.number), style=look),
+        Text(words.named(row, names), style=look),
+        Text(state, style=style),
+        Text(epoch, style=look),
+        Text(words.figure(row.value), style=look),
+        Text(words.took(left(row)), style=look),
+    ]

@@ -1,0 +1,1 @@
+"""The jobs of a sweep, one by one, together, or in other processes."""

@@ -1,0 +1,65 @@
+"""The outcome of a job whose process ended without a result, read from the store."""
+
+import time
+from typing import TYPE_CHECKING
+
+from runner.settings.trust import record_reading, secrets
+from runner.sweep.manifest import Job
+from runner.sweep.report import rows
+from runner.sweep.run import job as jobs
+from runner.sweep.run.job import Told
+from runner.sweep.run.outcome import Outcome
+from runner.tracking.store import liveness, reconcile, stores
+from runner.tracking.write import spool, sync
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+#: Seconds between two looks at a process that is at work although its launcher has given it up.
+PAUSE = 0.5
+
+
+class ProcessLost(Exception):
+    """The process of a job has ended before the job had a run."""
+
+
+def outcome(job: Job, told: Told, why: str) -> Outcome:
+    """The outcome of a job without an answer: its run is ended, and what it has left here is delivered.
+
+    A run that has come to its own end keeps its status.
+    why: what happened to the process, as in "its process was ended by SIGKILL".
+    """
+    try:
+        return _outcome(stores.open_store(told.uri), job, told, why)
+    except Exception as error:  # whatever a store or its driver raises: the other jobs go on
+        reason = f"{why}; and the store does not answer: {secrets.masked(stores.first_line(error))}"
+        return Outcome(job.number, job.run_id, "KILLED", reason=reason, undelivered=True)
+
+
+def _outcome(client: "MlflowClient", job: Job, told: Told, why: str) -> Outcome:
+    run = _at_rest(client, job, told)
+    if run is None:
+        settings, context = jobs.configured(job, told)
+        return jobs.failed(job, None, told, context, settings, "", ProcessLost(why))
+    run_id, folder = run.info.run_id, spool.place(told.uri) / record_reading.run_id(run.info.run_id)
+    undelivered = folder.exists() and sync.settle(folder, named=[told.uri]).left
+    reconcile.reconcile(client)
+    if client.get_run(run_id).info.status == "RUNNING":  # on a machine that cannot be seen from here
+        client.set_terminated(run_id, "KILLED")
+    if client.get_run(run_id).info.status == "KILLED":
+        client.set_tag(run_id, rows.REASON, why)
+    [row] = rows.rows([job], {}, {job.number: client.get_run(run_id)}, {}, told.metric)
+    metrics = dict(row.metrics)
+    return Outcome(
+        job.number, run_id, row.status, row.value, metrics, [], row.epoch, row.pruned, row.reason, undelivered
+    )
+
+
+def _at_rest(client: "MlflowClient", job: Job, told: Told) -> "Run | None":
+    """The job's run when no process of this machine is at it any more; None if it has none."""
+    while True:
+        run = rows.child(client, told.parent, job.number)
+        if run is None or run.info.status != "RUNNING" or liveness.is_gone(reconcile.owner(run)) is not False:
+            return run
+        time.sleep(PAUSE)

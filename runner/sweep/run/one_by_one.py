@@ -1,0 +1,49 @@
+"""Jobs of a sweep in this process, one after the other; a run is closed while the next one trains."""
+
+from runner.sweep.manifest import Job
+from runner.sweep.run.job import Told
+from runner.sweep.run.open_runs import Desk
+from runner.sweep.run.outcome import Outcome
+from runner.training.machine.signals import Signals
+
+#: Runs whose pictures are drawn by other processes meanwhile.
+WAITING = 2
+
+
+def run_one_by_one(jobs: list[Job], told: Told) -> list[Outcome]:
+    """Run the jobs. One that fails leaves the others alone.
+
+    Raises Interrupted when the process was told to stop, with all records closed.
+    """
+    from runner.sweep.run.drawing import rendering
+
+    with Signals() as signals, rendering(len(jobs)) as renderer:
+        desk = Desk(told, renderer, WAITING)
+        try:
+            for job in jobs:
+                signals.check()
+                _train(desk, job, signals)
+        finally:
+            desk.close()
+    return [desk.outcomes[job.number] for job in jobs]
+
+
+def _train(desk: Desk, job: Job, signals: Signals) -> None:
+    from runner.training.machine.time_limit import TimeLimit
+    from runner.training.run import drive
+    from runner.training.state import exact
+
+    member = desk.begin(job)
+    if member is None:
+        return
+    limit = TimeLimit(member.settings.trainer.time_limit)
+    try:
+        observers = desk.open(member)
+        exact.set_random_state(member.run.ready, member.run.device)  # whatever opening the record has drawn
+        drive(member.run, *observers, desk, stop=lambda: signals.stop() or limit.stop())
+    except BaseException as error:
+        desk.end(member, error)
+        if not isinstance(error, Exception):
+            raise
+    else:
+        desk.end(member, None)

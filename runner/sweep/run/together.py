@@ -1,0 +1,148 @@
+"""Jobs of a sweep whose models are trained as one program; each has its own run, as if it had been alone."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from runner.sweep.manifest import Job
+from runner.sweep.run.job import Told
+from runner.sweep.run.one_by_one import run_one_by_one
+from runner.sweep.run.open_runs import Desk, Member
+from runner.sweep.run.outcome import Outcome
+from runner.training.machine.signals import Signals
+
+if TYPE_CHECKING:
+    from runner.training.machine.time_limit import TimeLimit
+    from runner.training.run import Run
+
+#: Tag of a run whose dropout was drawn otherwise than it would have been alone.
+DRAWS = "sweep.draws"
+#: Runs that have ended and are closed later: their pictures are drawn meanwhile.
+WAITING = 8
+#: Members at most of a group that is measured; what a member costs does not change beyond.
+MEASURED = 64
+#: Epochs of what is measured: more than anybody waits for.
+ENDLESS = 1_000_000
+
+
+def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measure: bool = False) -> list[Outcome]:
+    """Run the jobs: those that can be stacked as few programs, and the others one by one.
+
+    say: is told of every group, and of every job that runs by itself why it does.
+    measure: some steps of each group are measured both ways, and the faster way is taken.
+    Raises Interrupted when the process was told to stop, with all records closed.
+    """
+    from runner.sweep.run.drawing import rendering
+    from runner.training.vectorized import groups
+
+    with Signals() as signals, rendering(len(jobs)) as renderer:
+        desk = Desk(told, renderer, WAITING)
+        members: list[Member] = []
+        try:
+            for job in jobs:
+                signals.check()
+                if (member := desk.begin(job)) is not None:
+                    members.append(member)
+            together, alone = groups([member.run for member in members])
+            for numbers in together:
+                signals.check()
+                group = [members[i] for i in numbers]
+                times = _gain(desk, group) if measure else math.inf
+                if times < 1:
+                    alone |= dict.fromkeys(numbers, f"one program of them is only {times:.2g} times as fast")
+                    continue
+                measured = f", {_times(times)} times as fast as one after the other" if measure else ""
+                draws = _draws(group[0].run)
+                say(f"jobs {_numbers(group)} are trained as one program{measured}{f'; {draws}' if draws else ''}")
+                for member in group if draws else ():
+                    member.context.tags[DRAWS] = draws
+                _train(desk, group, signals)
+        finally:
+            for member in members:
+                member.run.close()
+    for reason in dict.fromkeys(alone.values()):
+        say(f"jobs {_numbers([members[i] for i in alone if alone[i] == reason])} run one by one: {reason}")
+    left = run_one_by_one([members[i].job for i in alone], told) if alone else []
+    outcomes = desk.outcomes | {outcome.number: outcome for outcome in left}
+    return [outcomes[job.number] for job in jobs]
+
+
+def _draws(run: "Run") -> str:
+    """What the program's dropout draws, where that is not what each model would draw alone; "" where it is."""
+    from runner.training.vectorized.forward import DROPS
+
+    drops = [m for m in run.model.modules() if isinstance(m, DROPS)]
+    if run.device.type == "cpu" or not drops:
+        return ""
+    return (
+        f"on {run.device.type} their dropout is not drawn as it would be alone, but from a generator of each job's seed"
+    )
+
+
+def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
+    from runner.tracking.identity import TOGETHER
+    from runner.training.machine.time_limit import TimeLimit
+    from runner.training.vectorized import drive_many
+
+    for member in members:
+        member.context.tags[TOGETHER] = str(len(members))
+    limits = [TimeLimit(member.settings.trainer.time_limit) for member in members]
+    try:
+        observers = [desk.open(member) for member in members]
+        drive_many(
+            [member.run for member in members],
+            observers,
+            lambda: _reason(signals, limits),
+            lambda number, error: desk.end(members[number], error),
+        )
+    except BaseException as error:
+        desk.close()
+        for member in members:
+            if member.job.number not in desk.outcomes:
+                desk.end(member, error)
+        if not isinstance(error, Exception):
+            raise
+    finally:
+        desk.close()
+    signals.check()
+
+
+def _gain(desk: Desk, group: list[Member]) -> float:
+    """How many times as fast the group is as one program."""
+    from runner.training.prepare import prepare
+    from runner.training.vectorized.faster import gain
+
+    made: list[Run] = []
+
+    def make(count: int) -> "list[Run]":
+        for member in group[:count]:
+            trainer = replace(member.settings.trainer, epochs=ENDLESS)
+            made.append(prepare(replace(member.settings, trainer=trainer), desk.told.study))
+            desk.shared.take(made[-1])
+        return made[-count:]
+
+    try:
+        return gain(make, min(len(group), MEASURED))
+    finally:
+        for run in made:
+            run.close()
+
+
+def _reason(signals: Signals, limits: list["TimeLimit"]) -> BaseException | None:
+    return signals.stop() or next((reason for limit in limits if (reason := limit.stop()) is not None), None)
+
+
+def _times(times: float) -> str:
+    return f"{times:.2g}" if times < 10 else f"{times:.0f}"
+
+
+def _numbers(members: list[Member]) -> str:
+    """`0-3, 7`."""
+    parts: list[list[int]] = []
+    for number in sorted(member.job.number for member in members):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)

@@ -1,0 +1,1 @@
+"""Searches: trials from Optuna, run as jobs of a sweep."""

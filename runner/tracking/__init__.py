@@ -1,0 +1,1 @@
+"""What a run leaves in MLflow and what is read back. The room that knows MLflow."""

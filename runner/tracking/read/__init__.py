@@ -1,0 +1,1 @@
+"""Runs of the past: found, loaded, continued, compared and exported."""

@@ -1,0 +1,95 @@
+"""One file per format: `write(source, path)`, then `check(source, path)`, which reads the file back and compares."""
+
+import importlib
+import importlib.util
+import pkgutil
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from runner.settings.values.lookup import ConfigError, did_you_mean
+
+#: Batch sizes with which a written model is compared with the one in memory.
+SIZES = (1, 2, 7)
+
+
+class ExportError(RuntimeError):
+    """A model cannot be written in a format, or what was written is not the same."""
+
+
+@dataclass
+class Source:
+    """What is exported."""
+
+    model: nn.Module  # in eval mode, on the CPU
+    x: Tensor  # more inputs than SIZES asks for, batch first
+    config: str  # the run's config.yaml
+    about: dict[str, str]  # the run, its checkpoint, its data
+
+
+class Format(Protocol):
+    """A module in this folder."""
+
+    SUFFIX: str  # of the file
+    NEEDS: tuple[str, ...]  # packages that only this format needs
+    RAW: bool  # whether standardization can be a part of the model
+
+    def write(self, source: Source, path: Any) -> None:
+        """Write the file."""
+
+    def check(self, source: Source, path: Any) -> str:
+        """What was compared, in words. Raises ExportError when the file does not hold the same."""
+
+
+def names() -> list[str]:
+    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+
+
+def find(name: str) -> Format:
+    """The format's module. Raises ConfigError when there is none, or a package that it needs is missing."""
+    if name not in names():
+        raise ConfigError("format", f"{name!r} is not one of {', '.join(names())}{did_you_mean(name, names())}")
+    found: Any = importlib.import_module(f"{__name__}.{name}")
+    missing = [package for package in found.NEEDS if importlib.util.find_spec(package) is None]
+    if missing:
+        raise ConfigError("format", f"{name} needs {' and '.join(missing)}: pip install 'runner-torch[{name}]'")
+    return found  # type: ignore[no-any-return]
+
+
+def inputs(model: nn.Module, example: Tensor, notes: dict[str, Any] | None = None) -> Tensor:
+    """Made-up inputs of the right kind for a model: random numbers, or indices that its embeddings have.
+
+    notes: the `mean` and `std` of inputs that the model standardizes itself, which are in double precision.
+    """
+    generator = torch.Generator().manual_seed(0)
+    shape = (max(SIZES), *example.shape[1:])
+    if not example.is_floating_point():
+        most = min((m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)), default=2)
+        return torch.randint(most, shape, generator=generator, dtype=example.dtype)
+    drawn = torch.randn(shape, generator=generator, dtype=torch.float64)
+    if notes is not None:
+        return drawn * torch.tensor(notes["std"]) + torch.tensor(notes["mean"])
+    return drawn.to(next((p.dtype for p in model.parameters()), torch.float32))
+
+
+@torch.no_grad()
+def compare(source: Source, forward: Any) -> str:
+    """Outputs of `forward`, a function from inputs to outputs, against the model's, at several batch sizes."""
+    apart, largest = 0.0, 0.0
+    for size in SIZES:
+        x = source.x[:size]
+        wanted, found = source.model(x.clone()), forward(x)  # its first layer may work in place
+        if found.shape != wanted.shape or found.dtype != wanted.dtype:
+            raise ExportError(f"{size} inputs give {_kind(found)}, and in torch {_kind(wanted)}")
+        apart = max(apart, float((found - wanted).abs().max()))
+        largest = max(largest, float(wanted.abs().max()))
+    within = largest * (1e-9 if wanted.dtype == torch.float64 else 1e-4) + 1e-6
+    if not apart <= within:
+        raise ExportError(f"its outputs are {apart:.2g} apart from torch's, which go up to {largest:.2g}")
+    return f"equal to torch for {', '.join(map(str, SIZES))} inputs, {apart:.1g} apart at most"
+
+
+def _kind(output: Tensor) -> str:
+    return f"{tuple(output.shape)} of {output.dtype}"

@@ -1,0 +1,216 @@
+"""The own code of a recorded run: compared with what is here, and used again where the person trusts it."""
+
+import atexit
+import contextlib
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path, PurePosixPath
+from types import ModuleType
+from typing import Any
+
+from runner.settings.files import places
+from runner.settings.trust import record_reading, terminal
+from runner.settings.values.lookup import ConfigError, use_folder
+from runner.tracking import own_code
+from runner.tracking.read import recall
+
+CHOICES = ("current", "recorded")
+#: One file of a run: its place, and what is otherwise here.
+Difference = tuple[str, str]
+
+
+def use(uri: str, run_id: str, code: str = "current") -> list[str]:
+    """Make the process use a run's own code as it is here, or as it was recorded. Returns a line for each difference.
+
+    code: "current" or "recorded", which runs code out of the store: for the command line, not for a configuration.
+    Raises ConfigError where recorded files are damaged.
+    """
+    check(code)
+    listed = _listed(uri, run_id)
+    if code == "recorded":
+        _install(_fetched(uri, run_id, listed))
+        return [
+            f"code: {place} is {how}, and the run has kept no more than its digest" for place, how in _apart(listed)
+        ]
+    remedy = "what is here is used; code=recorded uses what the run has kept"
+    return [f"code: {place} is {how} since run {run_id[:8]} was trained; {remedy}" for place, how in _apart(listed)]
+
+
+def report(uri: str, run_id: str, code: str = "current") -> None:
+    """As `use`; the differences go to standard error."""
+    for line in use(uri, run_id, code):
+        terminal.say(line)
+
+
+@contextlib.contextmanager
+def used(uri: str, run_id: str, code: str) -> Iterator[None]:
+    """The same around a block, after which what was imported before it is there again."""
+    names = [entry["module"] for entry in _listed(uri, run_id).values()] if code == "recorded" else []
+    before = {name: module for name, module in sys.modules.items() if _is_part(name, names)}
+    finders, package = list(sys.meta_path), sys.modules.get("experiments")
+    paths, folder = list(getattr(package, "__path__", [])), os.environ.get(places.CODE)
+    try:
+        report(uri, run_id, code)
+        yield
+        own_code.files()  # as they are imported now, whatever becomes of the files
+    finally:
+        if code == "recorded":
+            _restore(before, names, finders)
+            if package is not None:
+                package.__path__ = paths
+            os.environ.pop(places.CODE, None)
+            os.environ.update({places.CODE: folder} if folder else {})
+
+
+def take_up(uri: str, run_ids: Iterable[str], code: str, name: str) -> None:
+    """For runs that go on: as `use`, of all of them. name: what goes on, `run <id>` or `sweep <id>`.
+
+    Raises ConfigError where a file is another and `code` is "": it could not go on as if it had never stopped.
+    """
+    if code:
+        check(code)
+    lists = {run_id: listed for run_id in run_ids if (listed := _listed(uri, run_id))}
+    for run_id in list(lists)[: int(code == "recorded")]:  # those of runs with other files are refused below
+        _install(_fetched(uri, run_id, lists[run_id]))
+    apart = {place: how for listed in lists.values() for place, how in _apart(listed)}
+    if not apart:
+        return
+    told = "; ".join(f"{place} is {how}" for place, how in apart.items())
+    if code != "current":
+        raise ConfigError(
+            "code",
+            f"{told} since {name} began, so that it could not go on as if it had never stopped; bring the file back,"
+            " or give code=recorded, which runs what was recorded, or code=current, which goes on with what is here"
+            " and notes that as drift.code",
+        )
+    terminal.say(f"code: {told} since {name} began; it goes on with what is here")
+    os.environ[own_code.DRIFT] = told
+
+
+def check(code: str) -> None:
+    """Raises ConfigError for a word that is no choice."""
+    if code not in CHOICES:
+        raise ConfigError("code", f"{code!r} is not one of {', '.join(CHOICES)}")
+
+
+def again() -> None:
+    """In another process of the same command: use the recorded code that the first one uses."""
+    folder = os.environ.get(places.CODE)
+    if folder:
+        _install(Path(folder))
+
+
+def _listed(uri: str, run_id: str) -> dict[str, Any]:
+    """place -> module, sha256, kept; empty for a run without code of one's own."""
+    sha256 = recall.facts(uri, run_id)[1].get(own_code.TAG)
+    if not sha256:
+        return {}
+    content = recall.content(uri, run_id, own_code.NAME)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise ConfigError("code", f"{own_code.NAME} of run {run_id} is damaged: its SHA-256 is not the recorded one")
+    name = f"{own_code.NAME} of run {run_id}"
+    listed = record_reading.decoded(content.decode("utf-8", "replace"), dict[str, Any], name).get("files")
+    record_reading.checked(listed, dict[str, dict[str, Any]], f"files in {name}")
+    assert isinstance(listed, dict)
+    for place, entry in listed.items():
+        record_reading.place(place, f"a file in {name}")
+        record_reading.sha256(entry.get("sha256"), f"the sha256 of {place} in {name}")
+        record_reading.checked(entry.get("kept"), bool, f"kept of {place} in {name}")
+        module = entry.get("module")
+        named = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
+        if not named or str(module).startswith("__"):
+            raise ConfigError("code", f"{name} has kept {place!r} as the module {record_reading.cut(str(module))!r}")
+    return listed
+
+
+def _apart(listed: dict[str, Any]) -> list[Difference]:
+    found = []
+    for place, entry in listed.items():
+        sha256 = own_code.digest(entry["module"]) or _digest(_path(place, entry["module"]))
+        if sha256 != entry["sha256"]:
+            found.append((place, "changed" if sha256 else "missing"))
+    return found
+
+
+def _path(place: str, module: str) -> Path | None:
+    """Where the file is that would be imported now."""
+    first, folders = module.partition(".")[0], [Path.cwd()]
+    if first == "experiments":
+        folders = [folder.parent for folder in places.experiments()]
+        folders = [folder for folder in folders if (folder / place).is_file()]
+    elif not (Path.cwd() / place).is_file():
+        spec = importlib.util.find_spec(first)
+        roots = list(spec.submodule_search_locations or []) if spec else []
+        folders = [Path(root).parent for root in roots] or ([Path(spec.origin).parent] if spec and spec.origin else [])
+    return folders[0] / place if folders else None
+
+
+def _digest(path: Path | None) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
+
+
+def _fetched(uri: str, run_id: str, listed: dict[str, Any]) -> Path:
+    """A new folder with the files that the run has kept, each with the digest that was recorded."""
+    folder = Path(tempfile.mkdtemp(prefix="runner-code-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / "experiments").mkdir()
+    modules = {}
+    for place, entry in listed.items():
+        if not entry["kept"]:
+            continue
+        path = PurePosixPath(place)
+        if path.is_absolute() or ".." in path.parts or path.suffix != ".py":
+            raise ConfigError("code", f"run {run_id} has kept {place!r}, which is no file of a working directory")
+        content = recall.content(uri, run_id, f"{own_code.FOLDER}/{place}", own_code.MOST)
+        if hashlib.sha256(content).hexdigest() != entry["sha256"]:
+            raise ConfigError("code", f"{place} of run {run_id} is damaged: its SHA-256 is not the recorded one")
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+        modules[entry["module"]] = place
+    (folder / own_code.NAME).write_text(json.dumps(modules), encoding="utf-8")
+    return folder
+
+
+class _Finder:
+    """Finds modules in a folder of recorded files, before anybody else does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.modules = folder, json.loads((folder / own_code.NAME).read_text(encoding="utf-8"))
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        place = self.modules.get(name)
+        if place is None:
+            return None
+        file = self.folder / place
+        inside = [str(file.parent)] if file.name == "__init__.py" else None
+        return importlib.util.spec_from_file_location(name, file, submodule_search_locations=inside)
+
+
+def _install(folder: Path) -> None:
+    """From here on, the recorded files are what is imported."""
+    finder = _Finder(folder)
+    os.environ[places.CODE] = str(folder)
+    use_folder(folder / "experiments")
+    for name in [name for name in sys.modules if name in finder.modules]:
+        del sys.modules[name]
+    sys.meta_path.insert(0, finder)
+
+
+def _is_part(name: str, names: list[str]) -> bool:
+    return name in names or (bool(names) and name.partition(".")[0] == "experiments")
+
+
+def _restore(before: dict[str, ModuleType], names: list[str], finders: list[Any]) -> None:
+    for name in [name for name in sys.modules if _is_part(name, names)]:
+        del sys.modules[name]
+    sys.modules.update(before)
+    sys.meta_path[:] = finders

@@ -1,0 +1,199 @@
+"""What a person sees while a run goes on: the layers, the progress, the result."""
+
+import os
+import sys
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.table import Table
+from rich.text import Text
+
+from runner.model.stack import Layer, Stack, stacks
+from runner.settings.trust import terminal
+from runner.training.events import Epoch, Event, Silence, Step
+
+#: Columns when there is no terminal to ask.
+WIDTH = 160
+
+
+def console() -> Console:
+    """Standard output; in a file or a pipe, wide enough to cut nothing."""
+    if _is_watched():
+        return Plain()
+    # FORCE_COLOR and TTY_COMPATIBLE make rich write control codes into anything, and notebooks set the first.
+    return Plain(width=WIDTH, force_terminal=False)
+
+
+class Plain(Console):
+    """A console that shows text as it is, for it may be a stranger's: no markup, no `:names:`, no control codes."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **given)
+
+    def render_str(self, text: str, **given: Any) -> Text:
+        """Return a word of ours, a cell or a heading as a Text without secrets."""
+        return super().render_str(terminal.clean(text), **given)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of whatever is printed; those that steer the terminal are rich's own."""
+        for segment in super().render(renderable, options):
+            plain = segment.control or segment.text.isprintable() or segment.text == "\n"
+            yield segment if plain else Segment(terminal.shown(segment.text), segment.style)
+
+
+def _is_watched() -> bool:
+    """Whether a person sees lines being written over: on a terminal of their own, in no notebook and no log of a CI."""
+    notebook = "JPY_PARENT_PID" in os.environ or os.environ.get("MPLBACKEND", "").startswith("module://")
+    if notebook or os.environ.get("CI", "false").lower() not in ("", "0", "false"):
+        return False
+    return sys.stdout.isatty() and os.environ.get("TERM", "").lower() not in ("dumb", "unknown")
+
+
+def quiet() -> Console:
+    """Prints nothing: for a job among many, whose sweep is shown as a whole."""
+    return Console(quiet=True)
+
+
+class Lines:
+    """One plain line per look at the validation data: for files and pipes."""
+
+    #: Seconds between two flushes: each is a call to the system, which takes as long as a small model's step.
+    PERIOD = 0.1
+
+    def __init__(self, console: Console, epochs: int, steps: int, done: int = 0) -> None:
+        self.console, self.epochs, self.steps, self.done = console, epochs, steps, done
+        self._begun, self._flushed = time.monotonic(), 0.0
+        self._last: Step | None = None
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Step):
+            self._last = event
+        elif isinstance(event, Epoch):
+            seconds = time.monotonic() - self._begun
+            rate = (event.step - self.done) / seconds if seconds else 0.0
+            left = (self.steps - event.step) / rate if rate else 0.0
+            line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
+            # Not by the console: it lays out every line anew, which takes longer than a small model's step.
+            self.console.file.write(f"{line}  {rate:.0f} steps/s  {left:.0f} s left\n")
+            if (now := time.monotonic()) - self._flushed > self.PERIOD:
+                self._flushed = now
+                self.console.file.flush()
+
+    def _train(self) -> str:
+        return f"train/loss={self._last.read():.4g}  " if self._last is not None else ""
+
+    def close(self) -> None:
+        self.console.file.flush()
+
+
+class Bar:
+    """A live bar with loss, metrics, speed and time left: for terminals."""
+
+    #: Seconds between two looks at the loss: each waits for the device.
+    PERIOD = 0.2
+
+    def __init__(self, console: Console, epochs: int, steps: int, done: int = 0) -> None:
+        self.progress = Progress(
+            TextColumn("epoch {task.fields[epoch]}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TextColumn("{task.fields[rate]} steps/s", markup=False),
+            TimeRemainingColumn(),
+            console=console,
+            refresh_per_second=8,
+        )
+        self._begun = self._seen = time.monotonic()
+        self._metrics: dict[str, float] = {}
+        first = f"{done * epochs // steps if steps else 0}/{epochs}"
+        self._task = self.progress.add_task("", total=steps, completed=done, epoch=first, figures="", rate="-")
+        self._epochs, self._done = epochs, done
+        self.progress.start()
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Step):
+            if (now := time.monotonic()) - self._seen > self.PERIOD:
+                self._seen = now
+                self._show(event.step, f"train/loss={event.read():.4g}  ")
+        elif isinstance(event, Epoch):
+            self._metrics = dict(event.metrics)
+            self.progress.update(self._task, epoch=f"{event.epoch}/{self._epochs}")
+            self._show(event.step, "")
+
+    def _show(self, step: int, loss: str) -> None:
+        rate = (step - self._done) / max(time.monotonic() - self._begun, 1e-9)
+        self.progress.update(self._task, completed=step, figures=loss + figures(self._metrics), rate=f"{rate:.0f}")
+
+    def close(self) -> None:
+        self.progress.stop()
+
+
+class Nothing(Silence):
+    """For a job among many, whose sweep is shown as a whole."""
+
+    def close(self) -> None:
+        pass
+
+
+def watching(console: Console, epochs: int, steps: int, done: int = 0) -> Bar | Lines | Nothing:
+    """A bar on a terminal, lines elsewhere, nothing for a console that is quiet.
+
+    done: steps of an earlier process, of which neither speed nor time left is to be reckoned.
+    """
+    if console.quiet:
+        return Nothing()
+    return (Bar if console.is_terminal else Lines)(console, epochs, steps, done)
+
+
+def figures(metrics: dict[str, float]) -> str:
+    """`valid/loss=0.0123  lr=0.1`, without the epoch."""
+    return "  ".join(f"{terminal.line(name)}={value:.4g}" for name, value in metrics.items() if name != "epoch")
+
+
+def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
+    """Index, name, kind, output shape and parameters of every layer; inner layers are indented."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading, side in (
+        ("", "right"),
+        ("name", "left"),
+        ("layer", "left"),
+        ("output", "left"),
+        ("parameters", "right"),
+    ):
+        table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
+    table.add_row("", "input", "", shape(example), "")
+    for index, layer in enumerate(stack.layers):
+        _add(table, str(index), layer, 0)
+    total = sum(layer.parameters for layer in stack.layers)
+    table.add_row("", "", "", "total", f"{total:,}", style="bold")
+    return table
+
+
+def shape(sizes: tuple[int, ...]) -> str:
+    """(N, 16, 8, 8): the batch first."""
+    return "(" + ", ".join(["N", *map(str, sizes)]) + ")"
+
+
+def _add(table: Table, index: str, layer: Layer, depth: int) -> None:
+    own = f"{layer.parameters:,}" if layer.parameters else ""
+    table.add_row(index, "  " * depth + layer.name, described(layer), shape(layer.shape), own)
+    for stack in stacks(layer):
+        for inner in stack.layers:
+            _add(table, "", inner, depth + 1)
+
+
+def described(layer: Layer) -> str:
+    """Conv2d(in_channels=1, out_channels=16, kernel_size=3)."""
+    inside = [f"{k}={v}" for k, v in layer.arguments.items() if not isinstance(v, Stack | list)]
+    inside += [f"{k}=given" for k in layer.given]
+    return f"{layer.target.__name__}({', '.join(inside)})"
+
+
+def result(run_id: str, status: str, metrics: dict[str, Any]) -> str:
+    """The last line of a training; words stand as they are."""
+    values = (f"{k}={v}" if isinstance(v, str) else f"{k}={v:.6g}" for k, v in metrics.items())
+    return " ".join(["run", run_id, status, *values])

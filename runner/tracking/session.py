@@ -1,0 +1,95 @@
+"""A training from where it stands to its end, with a screen and a record in MLflow."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from runner.settings.context import Context
+from runner.settings.trust import secrets, terminal
+from runner.tracking import identity
+from runner.tracking.write.spool import Undelivered
+from runner.training.machine.signals import Interrupted, Signals
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from runner.training.events import Observer
+    from runner.training.run import Run
+
+
+def record(
+    run: "Run",
+    context: Context,
+    console: "Console",
+    signals: Signals,
+    run_id: str = "",
+    drift: dict[str, str] | None = None,
+    begun: Callable[[str], None] = lambda run_id: None,
+    observers: Iterable["Observer"] = (),
+) -> None:
+    """Train from where `run` stands to its end, into a new MLflow run, or into `run_id`, which is continued.
+
+    drift: tags that tell what has changed in a run that is continued.
+    begun: is told the run's id as soon as there is one.
+    observers: are told of the training beside the record and the screen.
+    """
+    from runner.settings.trust.typed_words import pasted
+    from runner.tracking import recording, screen
+    from runner.tracking.read import logged_model
+    from runner.training.machine import garbage
+    from runner.training.machine.time_limit import TimeLimit
+    from runner.training.run import drive
+    from runner.training.state import exact
+
+    settings, told = run.settings, run.settings.tracking
+    experiment, limit = told.experiment or context.name, TimeLimit(settings.trainer.time_limit)
+    console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
+    goal = (told.uri, experiment, identity.name(context, told), *identity.of_run(run, context, run_id, drift))
+    status, values = "FAILED", dict[str, float | str]()
+    try:
+        with recording.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
+            run_id = tracker.run_id
+            tracker.stop_when(signals.stop)
+            begun(run_id)
+            console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
+            watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
+            garbage.usual()
+            exact.set_random_state(run.ready, run.device)  # whatever opening the record has drawn
+            with contextlib.closing(watch):
+                drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
+            if told.log_model:
+                logged_model.log(tracker, run)
+            tracker.drain()
+            signals.check()
+        status = "FINISHED"
+        store = "" if _is_default(told.uri) else pasted("tracking.uri", secrets.masked(told.uri))
+        console.print(f"to see it: runner ui {store}".strip(), soft_wrap=True)
+    except BaseException as error:
+        status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
+        if run_id and run.written.get("last") and not isinstance(error, Undelivered):
+            console.print(f"to continue it: runner resume {run_id[:8]}")
+        status = error.status if isinstance(error, Undelivered) else status
+        raise
+    finally:
+        if run_id and not console.quiet:
+            with contextlib.suppress(RuntimeError):  # a device that failed gives no figures either
+                values = run.last_values()
+                if "test/loss" in values:
+                    step = run.history["test/loss"][-1][0]
+                    values |= {"test.checkpoint": settings.trainer.test_checkpoint, "test.step": str(step)}
+            terminal.put(screen.result(run_id, status, values))
+
+
+def _is_default(uri: str) -> bool:
+    return uri == "sqlite:///mlflow.db"
+
+
+def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
+    """Device, data and the place of the record, in one line each."""
+    data = run.data
+    sizes = ", ".join(
+        f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
+    )
+    understood = f"{terminal.line(data.report[0])}\n" if data.report else ""
+    place = f"run {run_id} in experiment {secrets.masked(experiment)!r} of {secrets.masked(uri)}"
+    return f"{understood}device {run.device}; examples: {sizes}\n{place}"

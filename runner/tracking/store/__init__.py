@@ -1,0 +1,1 @@
+"""Tracking stores: opened, checked, mended, and where their artifacts are."""

@@ -1,0 +1,1 @@
+"""A run on its way into a store: recorded on the disk first, then delivered."""

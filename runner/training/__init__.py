@@ -1,0 +1,1 @@
+"""One run: from Settings to its last event."""

@@ -1,0 +1,145 @@
+"""What a model costs before it is made: memory and multiply-adds, from shapes and signatures alone."""
+
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import nn
+
+from runner.model.stack import Layer, Stack, stacks
+from runner.settings import Settings
+from runner.settings.errors import ConfigError
+from runner.settings.memory import memory, size
+from runner.settings.random_state import said
+from runner.training.machine import cores
+from runner.training.parts import build
+from runner.training.parts._startup import spare_dynamo
+
+#: Multiply-adds of one batch's way forward that each thread must have to do. With less, threads wait for each other
+#: longer than they work; see docs/decisions.md for what was measured.
+WORTH = 50_000_000
+#: Multiply-adds that take as long as one number of an output does by itself: to write it, and to read it again.
+PER_NUMBER = 10
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes, unless a name says otherwise."""
+
+    parameters: int  # numbers
+    multiply_adds: int  # forward, one example; convolutions, linear and recurrent layers
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int  # outputs of all layers for one batch, which the way back needs
+    largest: int  # output of a single layer for one batch: the least that must fit beside the rest
+
+    @property
+    def least(self) -> int:
+        """What training or the way forward cannot do without."""
+        return self.weights + self.gradients + self.optimizer + self.largest
+
+
+def cost(settings: Settings, plan: Stack, batch: int) -> Cost:
+    """Of training with batches of `batch` examples; without epochs, of the way forward."""
+    wide = 8 if settings.trainer.precision == "fp64" else 4
+    parameters = sum(layer.parameters for layer in plan.layers)
+    trains = settings.trainer.epochs > 0
+    outputs = [wide * batch * prod(layer.shape) for layer in plan.layers]
+    return Cost(
+        parameters,
+        sum(multiply_adds(layer) for layer in plan.layers),
+        wide * parameters,
+        wide * parameters * trains,
+        int(wide * parameters * trains * state_per_parameter(settings)),
+        sum(outputs),
+        max(outputs, default=0),
+    )
+
+
+def check(settings: Settings, plan: Stack, batch: int, where: torch.device) -> None:
+    """Raise ConfigError for a model that the device's memory cannot hold."""
+    found, there = cost(settings, plan, batch), memory(where)
+    if found.least <= there:
+        return
+    if found.largest > there // 2 and found.largest > found.weights:
+        key, remedy = "trainer.batch_size", "use a smaller batch, or smaller layers"
+    else:
+        most = max(plan.layers, key=lambda layer: layer.parameters)
+        key, remedy = (
+            most.key,
+            f"it has {most.parameters:,} of the model's {found.parameters:,} parameters; make it smaller",
+        )
+    raise ConfigError(
+        key,
+        f"weights {size(found.weights)}, gradients {size(found.gradients)}, optimizer {size(found.optimizer)} and the"
+        f" largest output {size(found.largest)} need {size(found.least)}, and {where.type} has {size(there)}; {remedy}",
+    )
+
+
+def threads(settings: Settings, plan: Stack, batch: int, where: torch.device) -> int:
+    """CPU threads for one operation, as trainer.threads says; `auto` goes by the size of a step with `batch` examples.
+
+    On a GPU the processor does little, with one thread.
+    """
+    number = said(settings.trainer)
+    if number is not None:
+        return number
+    if where.type != "cpu":
+        return 1
+    numbers = sum(prod(layer.shape) for layer in plan.layers)
+    work = batch * (sum(map(least_work, plan.layers)) + PER_NUMBER * numbers)
+    return max(1, min(cores.share(), work // WORTH))
+
+
+def least_work(layer: Layer) -> int:
+    """The same as `multiply_adds`; where the work is unknown, every weight counts once for every item of a sequence."""
+    inside = stacks(layer)
+    if inside:
+        return sum(least_work(inner) for stack in inside for inner in stack.layers)
+    if isinstance(layer.target, type) and issubclass(layer.target, nn.Embedding | nn.EmbeddingBag):
+        return 0  # looks its numbers up
+    items = layer.shape[0] if len(layer.shape) == 2 else 1
+    return _own(layer) or layer.parameters * items
+
+
+def state_per_parameter(settings: Settings) -> float:
+    """Numbers that the optimizer keeps for every parameter: counted after a step of a small one."""
+    found, arguments = build.optimizer_class(settings.optimizer)
+    if found is torch.optim.LBFGS:
+        return 2.0 * int(arguments.get("history_size", 100))
+    if not settings.trainer.compile:
+        spare_dynamo(found)
+    weight = nn.Parameter(torch.zeros(8, 8))
+    weight.grad = torch.ones(8, 8)
+    if found is torch.optim.SparseAdam:
+        return 2.0
+    try:
+        optimizer = found([weight], **arguments)
+        optimizer.step()
+    except Exception:  # fused on a device of its own, for instance; told when it is made in earnest
+        return 2.0
+    kept = [v.numel() for v in optimizer.state[weight].values() if isinstance(v, torch.Tensor)]
+    return sum(n for n in kept if n > 1) / weight.numel()
+
+
+def multiply_adds(layer: Layer) -> int:
+    """Of one example on its way forward. 0 for a layer without weights, or of unknown work."""
+    inside = stacks(layer)
+    return sum(multiply_adds(inner) for stack in inside for inner in stack.layers) if inside else _own(layer)
+
+
+def _own(layer: Layer) -> int:
+    """Every weight is used once for every place of the output, or of a sequence."""
+    target = layer.target if isinstance(layer.target, type) else object
+    bias = bool(layer.arguments.get("bias", True))
+    if issubclass(target, nn.Linear | nn.Bilinear):
+        width = layer.shape[-1] if layer.shape else 1
+        return (layer.parameters - bias * width) * prod(layer.shape[:-1])
+    if issubclass(target, nn.modules.conv._ConvNd) and layer.shape:
+        transposed = issubclass(target, nn.modules.conv._ConvTransposeNd)
+        # A transposed convolution uses every weight once for every place of its input.
+        return (layer.parameters - bias * layer.shape[0]) * prod((layer.input if transposed else layer.shape)[1:])
+    if issubclass(target, nn.RNNBase):
+        return layer.parameters * prod(layer.input[:-1])
+    return 0

@@ -1,0 +1,242 @@
+"""A step of training and a batch of one evaluated, on a copy of the model: what torch refuses is found before a run.
+
+Shapes, types and the optimizer's rules decide whether a step can be taken, and torch is asked by taking one. Of a model
+of more work only the optimizer is made, and the meta device asked what becomes of a batch of one.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Batch, Data, Source, Tensors, evaluation_size
+from runner.model import stack
+from runner.settings import Settings
+from runner.settings.errors import ConfigError, brief
+from runner.training.checking import cost
+from runner.training.loop import State
+from runner.training.parts import build, losses
+from runner.training.state import exact
+
+#: Parameters of a model that is made for this, and multiply-adds of a step that is taken: hundredths of a second.
+PARAMETERS, LITTLE = 1e6, 1e7
+#: Examples of a batch. Torch's own layers and ours tell one from more, and no other number from another.
+FEW = 2
+#: What torch says of a layer that cannot take the mean and variance of one number.
+ONE_NUMBER = "Expected more than 1"
+
+CPU = torch.device("cpu")
+
+
+def check(settings: Settings, data: Data, loss: nn.Module, plan: stack.Stack) -> None:
+    """Raise ConfigError for a batch that the model cannot be trained on or evaluated with, and for the optimizer."""
+    work = max(1.0, sum(map(_work, plan.layers)))
+    real = sum(layer.parameters for layer in plan.layers) <= PARAMETERS and FEW * work <= LITTLE
+    with exact.undrawn(CPU), _single_thread():
+        with torch.device("cpu" if real else "meta"):
+            model = plan.make()
+        model = model.double() if settings.trainer.precision == "fp64" else model
+        most = max(FEW, int(LITTLE / work)) if real and _has_users(plan) else FEW
+        loss = copy.deepcopy(loss).double() if settings.trainer.precision == "fp64" else loss
+        rehearsal = Rehearsal(settings, data, loss, plan, model, most, real)
+        if settings.trainer.epochs:
+            rehearsal.train()
+        rehearsal.evaluate()
+
+
+def _has_users(plan: stack.Stack) -> bool:
+    """Whether a layer is of the user's own, whose code may depend on a batch's size."""
+    layers = [inner for layer in plan.layers for inner in (layer, *layer.inner())]
+    return any(str(one.target.__module__).partition(".")[0] not in ("torch", "runner") for one in layers)
+
+
+def _work(layer: stack.Layer) -> float:
+    """About the multiply-adds of one example, rather too many where they are not known."""
+    if inside := stack.stacks(layer):
+        return sum(_work(inner) for one in inside for inner in one.layers)
+    known = cost.multiply_adds(layer) or layer.parameters * prod(layer.input[1:])
+    return known + prod(layer.input) + prod(layer.shape)
+
+
+@dataclass
+class Rehearsal:
+    settings: Settings
+    data: Data
+    loss: nn.Module
+    plan: stack.Stack
+    model: nn.Module
+    most: int  # examples of a batch
+    real: bool  # whether there are numbers, or shapes alone
+
+    def train(self) -> None:
+        """Take a step with each size of batch that training will meet."""
+        on_cpu = build.device(self.settings.device).type == "cpu"
+        optimizer = self._optimizer()
+        self.model.train()
+        for size in self._training_sizes():
+            x, y = self._batch(self.data.train, size)
+            if not self.real:
+                self._through(x, size)
+                continue
+            with self._autocast(on_cpu):
+                value = self._lost(self._through(x, size), y)
+            try:
+                value.float().backward()  # type: ignore[no-untyped-call]
+            except Exception as error:
+                raise ConfigError("model.layers", f"gradients cannot be had: {brief(error)}") from error
+            if on_cpu:
+                self._step(optimizer)
+
+    @torch.no_grad()
+    def evaluate(self) -> None:
+        """Go through a batch of each part that is evaluated, and one of a single example where there will be one."""
+        self.model.eval()
+        on_cpu = build.device(self.settings.device).type == "cpu"
+        for part, size, why in self._evaluations():
+            x, y = self._batch(getattr(self.data, part), size)
+            with self._autocast(on_cpu):
+                for layer, module in zip(self.plan.layers, self.model.children(), strict=True):
+                    try:
+                        x = module(x)
+                    except Exception as error:
+                        raise ConfigError(
+                            self._key(layer),
+                            f"cannot take a batch of {size}, and {why}: {brief(error)}; use another"
+                            " layer, such as LayerNorm, or another number of examples",
+                        ) from error
+                if self.settings.trainer.epochs and self.real:
+                    self._lost(x, y, part)
+
+    def _training_sizes(self) -> list[int]:
+        trainer, total = self.settings.trainer, len(self.data.train)  # type: ignore[arg-type]
+        size = min(trainer.batch_size or total, total)
+        last = 0 if trainer.drop_last else total % size
+        sizes = [min(n, self.most) for n in (size, last) if n == 1 or (n and self.real)]
+        return list(dict.fromkeys(sizes))
+
+    def _evaluations(self) -> Iterator[tuple[str, int, str]]:
+        """(part of the data, examples of a batch, why there is such a batch)."""
+        trainer = self.settings.trainer
+        trains = self.data.valid is None or trainer.monitor == "train/loss"
+        for part in ("train", "valid", "test") if trains else ("valid", "test"):
+            source = getattr(self.data, part)
+            if source is None:
+                continue
+            total = len(source)
+            size = min(evaluation_size(source, trainer.batch_size) or total, total)
+            examples = f"{total:,} example{'s' * (total > 1)}"
+            for one in dict.fromkeys(n for n in (size, total % size) if n == 1 or (n and self.real)):
+                yield part, min(one, self.most), f"the {part} data of {examples} is read in batches of {size:,}"
+        if "feature_maps" in self.settings.plots:
+            yield "train", 1, "the plot feature_maps shows one example"
+        if not trainer.epochs:
+            yield "train", 1, "the arithmetic is worked for one example"
+
+    def _batch(self, source: Source, size: int) -> Batch:
+        """Real examples where they are in memory; the first one again and again where they are not."""
+        if isinstance(source, Tensors):
+            x, y = source.x[:size], source.y[:size]
+        else:
+            x, y = (t.repeat(size, *[1] * t.dim()) for t in source[0])
+        return self._as_run(x), self._as_run(y)
+
+    def _as_run(self, tensor: Tensor) -> Tensor:
+        """On the model's device and in the run's precision; what has no values gets some."""
+        if self.real and tensor.is_meta:
+            tensor = torch.rand(tensor.shape) if tensor.is_floating_point() else torch.zeros_like(tensor, device="cpu")
+        wide = self.settings.trainer.precision == "fp64" and tensor.is_floating_point()
+        return tensor.to("cpu" if self.real else "meta", torch.float64 if wide else None, copy=True)
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        try:
+            optimizer = build.optimizer(self.settings.optimizer, self.model)
+            build.clip(State(self.model, optimizer), self.settings.trainer)
+            return optimizer
+        except ConfigError as error:
+            _, arguments = build.optimizer_class(self.settings.optimizer)
+            if not self.real and arguments.get("fused"):  # of which the meta device knows nothing
+                return torch.optim.SGD(self.model.parameters())
+            key = error.key if error.key.partition(".")[2] in arguments else "optimizer.name"
+            raise self._refused(str(error).removeprefix(f"{error.key}: "), key) from error
+
+    def _step(self, optimizer: torch.optim.Optimizer) -> None:
+        try:
+            if isinstance(optimizer, torch.optim.LBFGS):
+                optimizer.step(lambda: torch.zeros(()))  # type: ignore[no-untyped-call]
+            else:
+                optimizer.step()
+        except Exception as error:
+            raise self._refused(brief(error), "optimizer.name") from error
+
+    def _refused(self, message: str, key: str) -> ConfigError:
+        name = build.optimizer_class(self.settings.optimizer)[0].__name__
+        return ConfigError(
+            key, f"{name} refuses this model: {message.rstrip('.')}; use another, such as optimizer=adam"
+        )
+
+    def _autocast(self, on_cpu: bool) -> contextlib.AbstractContextManager[Any]:
+        """The precision of the run, if the run is on this device."""
+        precision = self.settings.trainer.precision
+        mixed = on_cpu and precision in ("bf16", "fp16")
+        return torch.autocast("cpu", losses.DTYPES[precision]) if mixed else contextlib.nullcontext()
+
+    def _through(self, x: Any, size: int) -> Any:
+        for layer, module in zip(self.plan.layers, self.model.children(), strict=True):
+            try:
+                x = module(x)
+            except Exception as error:
+                if ONE_NUMBER in str(error):
+                    raise self._one_number(layer, size) from error
+                raise ConfigError(self._key(layer), f"cannot be trained: {brief(error)}") from error
+        return x
+
+    def _lost(self, output: Any, y: Tensor, part: str = "train") -> Tensor:
+        try:
+            value: Tensor = self.loss(output, y)
+        except Exception as error:
+            raise ConfigError(
+                "loss.name",
+                f"{type(self.loss).__name__} fails on the {part} data, outputs of shape {tuple(output.shape)} and"
+                f" targets of shape {tuple(y.shape)}: {brief(error)}; use another loss, or other targets",
+            ) from error
+        return value
+
+    def _one_number(self, layer: stack.Layer, size: int) -> ConfigError:
+        """A layer that takes mean and variance over a batch of one, and what to do."""
+        trainer, total = self.settings.trainer, len(self.data.train)  # type: ignore[arg-type]
+        whole = min(trainer.batch_size or total, total)
+        where = f"{self._key(layer)} takes mean and variance over a batch, which are not those of a single number"
+        if total == 1:
+            return ConfigError("data", f"{where}, and there is one training example; give more of them")
+        better = next((n for n in range(whole + 1, total + 1) if total % n != 1), total)
+        remedy = f"use trainer.batch_size={better}"
+        if whole > 1:
+            remedy += ", or trainer.drop_last=true"
+        return ConfigError(
+            "trainer.batch_size",
+            f"{total} training examples in batches of {whole} leave a batch of one; {where}; {remedy}",
+        )
+
+    def _key(self, layer: stack.Layer) -> str:
+        """Of the layer inside of `layer` that has one number for each channel, if there is one; else its own."""
+        norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
+        inner = [
+            one for one in (layer, *layer.inner()) if isinstance(one.target, type) and issubclass(one.target, norms)
+        ]
+        return next((one.key for one in inner if all(n == 1 for n in one.input[1:])), layer.key)
+
+
+@contextlib.contextmanager
+def _single_thread() -> Iterator[None]:
+    """Threads would take longer to wake than the step takes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,191 @@
+"""A JSON schema of the configuration, from the dataclasses and the installed torch's signatures, for editors."""
+
+import dataclasses
+import types
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from runner.model import specs
+from runner.settings import Model, Settings, Tracking, Trainer
+from runner.settings.random_state import AUTO
+from runner.settings.values import lookup, ranges
+from runner.settings.values.lookup import Kind
+from runner.training.parts import build, losses, scheduling
+from runner.training.parts.metrics import METRIC
+
+Node = dict[str, Any]
+
+#: Group -> what its name may mean, the known ranges, and arguments that the program fills in.
+GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
+    "data": (build.DATA, {}, ()),
+    "loss": (losses.LOSS, ranges.LOSS, ()),
+    "optimizer": (build.OPTIMIZER, ranges.OPTIMIZER, ("params",)),
+    "scheduler": (scheduling.SCHEDULER, ranges.SCHEDULER, ("optimizer",)),
+}
+_REFERENCE: Node = {"type": "string", "pattern": r"\$\{"}
+_DOTTED: Node = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.\w+)+$"}
+_TABLES: dict[str, dict[str, ranges.Range]] = {"Trainer": ranges.TRAINER}
+
+
+def schema() -> Node:
+    """Of a whole configuration or study, and of a preset: a component, a model, a trainer or a tracking store."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "runner",
+        "type": "object",
+        "$defs": {
+            "config": _object(Settings),
+            "layer": _layer(),
+            "layers": {
+                "anyOf": [
+                    {"type": "array", "items": {"$ref": "#/$defs/layer"}},
+                    {"type": "object", "additionalProperties": {"$ref": "#/$defs/layer"}},
+                    {"type": ["string", "null"]},
+                ]
+            },
+            "model": _object(Model),
+            "trainer": _object(Trainer),
+            "tracking": _object(Tracking),
+            "metric": _metric(),
+            **{group: _component(group) for group in GROUPS},
+        },
+        **_first(
+            ("name", {"anyOf": [{"$ref": f"#/$defs/{group}"} for group in GROUPS]}),
+            ("layers", {"$ref": "#/$defs/model"}),
+            ("epochs", {"$ref": "#/$defs/trainer"}),
+            ("uri", {"$ref": "#/$defs/tracking"}),
+            otherwise={"$ref": "#/$defs/config"},
+        ),
+    }
+
+
+def _first(*cases: tuple[str, Node], otherwise: Node) -> Node:
+    """The first case whose key is there."""
+    found = otherwise
+    for key, then in reversed(cases):
+        found = {"if": {"required": [key]}, "then": then, "else": found}
+    return found
+
+
+def _object(kind: Any) -> Node:
+    hints, table = get_type_hints(kind), _TABLES.get(kind.__name__, {})
+    properties = {f.name: _property(kind, f.name, hints[f.name], table) for f in dataclasses.fields(kind)}
+    if kind is Settings:
+        properties |= {"defaults": {"type": "array"}, "hydra": {"type": "object"}, "experiments": {}}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -> Node:
+    if kind is Settings and name in (*GROUPS, "model", "trainer", "tracking"):
+        return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]}
+    if kind is Settings and name == "metrics":
+        return {"type": "array", "items": {"$ref": "#/$defs/metric"}}
+    if kind is Settings and name == "plots":
+        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(build.PLOT)}, _DOTTED]}}
+    if kind is Model and name == "layers":
+        return {"$ref": "#/$defs/layers"}
+    if kind is Trainer and name == "threads":
+        return {"anyOf": [{"type": "integer", **_limits(table.get(name))}, {"enum": [AUTO, None]}, _REFERENCE]}
+    if dataclasses.is_dataclass(hint):
+        return _object(hint)
+    return _value(hint, table.get(name))
+
+
+def _component(group: str) -> Node:
+    kind, table, free = GROUPS[group]
+    names = lookup.known(kind)
+    extra = {"interval": {"enum": ["epoch", "step"]}} if group == "scheduler" else {}
+    cases = []
+    for name in names:
+        target = lookup.find(name, kind, group)
+        properties = _arguments(target, lookup.parameters(target), table, free) | extra | {"name": {"const": name}}
+        closed = not any(p.kind is p.VAR_KEYWORD for p in lookup.parameters(target).values())
+        then = {"properties": properties, **({"additionalProperties": False} if closed else {})}
+        cases.append({"if": {"required": ["name"], "properties": {"name": {"const": name}}}, "then": then})
+    either: Node = {"anyOf": [{"enum": names}, _DOTTED, _REFERENCE]}
+    return {"type": "object", "properties": {"name": either, "_target_": either}, "allOf": cases}
+
+
+def _arguments(target: Any, takes: dict[str, Any], table: dict[str, ranges.Range], free: tuple[str, ...]) -> Node:
+    skip = (*free, "self", "cls", "device", "dtype", "args", "kwargs")
+    known = {"p"} if "Dropout" in target.__name__ else set()
+    return {
+        name: _value(_hint(parameter), table.get(name) if name != "p" or known else None)
+        for name, parameter in takes.items()
+        if name not in skip
+    }
+
+
+def _layer() -> Node:
+    names = lookup.known(specs.LAYER)
+    properties = {}
+    for name in names:
+        target = specs.find(name, "layer")
+        takes = specs.signature(target)
+        closed = not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in takes.values())
+        inside: Node = {
+            "type": "object",
+            "properties": _arguments(target, takes, ranges.LAYER, ()) | _stacks(takes),
+            "patternProperties": {"^(weight|bias|running_|in_proj|num_batches)": {}},
+            **({"additionalProperties": False} if closed else {}),
+        }
+        properties[name] = {"anyOf": [inside, {"type": ["null", "boolean", "number", "string", "array"]}]}
+        if not closed:
+            properties[name] = {}
+    one: Node = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": properties}
+    one |= {"patternProperties": {r"\.": {}}, "additionalProperties": False}
+    named: Node = {"type": "object", "anyOf": [{"required": ["name"]}, {"required": ["_target_"]}]}
+    return {"anyOf": [{"enum": names}, _DOTTED, one, named]}
+
+
+def _stacks(takes: dict[str, Any]) -> Node:
+    holds = [n for n, p in takes.items() if specs.holds_module(p.annotation) or specs.holds_modules(p.annotation)]
+    return {name: {} for name in holds}
+
+
+def _metric() -> Node:
+    names = lookup.known(METRIC)
+    one: Node = {"type": "object", "properties": {name: {"type": ["object", "null"]} for name in names}}
+    return {"anyOf": [{"enum": names}, _DOTTED, one]}
+
+
+def _hint(parameter: Any) -> Any:
+    """What a signature says, or else what its default is."""
+    if parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str):
+        return parameter.annotation
+    found = type(parameter.default)
+    return float if found is int else found if found in (bool, float, str) else Any
+
+
+def _value(hint: Any, within: ranges.Range | None = None) -> Node:
+    """The schema of one value; a reference such as ${model.knobs.width} stands for any."""
+    found = _type(hint, within)
+    return {} if found is None else {"anyOf": [found, _REFERENCE]}
+
+
+def _type(hint: Any, within: ranges.Range | None) -> Node | None:
+    """None where anything is taken, or what YAML cannot say."""
+    if hint is type(None):
+        return {"type": "null"}
+    if get_origin(hint) in (Union, types.UnionType):
+        parts = [_type(part, within) for part in get_args(hint) if getattr(part, "__name__", "") != "Tensor"]
+        return None if None in parts else {"anyOf": parts}
+    if get_origin(hint) is Literal:
+        return {"enum": list(get_args(hint))}
+    if hint in (int, float):
+        return {"type": "integer" if hint is int else "number", **_limits(within)}
+    if hint in (bool, str):
+        return {"type": "boolean" if hint is bool else "string"}
+    if hint in (list, tuple) or get_origin(hint) in (list, tuple):
+        return {"type": "array"}
+    if hint is dict or get_origin(hint) is dict:
+        return {"type": "object"}
+    return None
+
+
+def _limits(within: ranges.Range | None) -> Node:
+    if within is None:
+        return {}
+    found: Node = {"exclusiveMinimum" if within.open_low else "minimum": within.low}
+    if within.high != float("inf"):
+        found["exclusiveMaximum" if within.open_high else "maximum"] = within.high
+    return found

@@ -1,0 +1,217 @@
+"""The targets as the loss takes them: classes or numbers where both may be meant, and 0 and 1 for a binary loss."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Batch, Data, Source, Tensors
+from runner.model.conventions import BY_CLASS, targets_of
+from runner.settings import Component
+from runner.settings.values import lookup
+from runner.settings.values.lookup import ConfigError
+from runner.training import forward
+from runner.training.checking import rescale
+from runner.training.parts import build
+
+#: Kinds of targets (`conventions.Convention`) that are numbers of any size.
+NUMBERS = ("numbers", "counts")
+
+#: Whole numbers that look like classes have at most so many different values, and two examples of each on average.
+FEW = 10
+
+
+def read(spec: Component, loss: nn.Module | None, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
+    """The data with targets for `loss`. A source that is not told `data.task` gets the one that the loss decides.
+
+    brief, noted: see runner.training.parts.build.data; the task is then the noted one.
+    Raises ConfigError where whole numbers may be classes or numbers and the loss takes either.
+    """
+    source, arguments = build.data_source(spec)
+    open_task = "task" in lookup.parameters(source) and arguments.get("task") is None
+    if noted is not None:
+        same = "regression" if noted["task"] == "regression" else "classification"
+        return _as_noted({**spec, "task": same} if open_task else spec, loss, noted)
+    if not open_task or loss is None or isinstance(loss, forward.Unmeasured):
+        return fit(build.data(spec, brief), loss)
+    first = build.data(spec, brief=True)
+    task = task_for(first, loss)
+    if task is None:
+        complete = brief or build.brief_source(source) is None
+        return fit(first if complete else build.data(spec), loss)
+    data = build.data({**spec, "task": task}, brief)
+    line = f"data.task: {task}, which {type(loss).__name__} takes"
+    return fit(replace(data, report=(*data.report, line)), loss)
+
+
+def _as_noted(spec: Component, loss: nn.Module | None, noted: dict[str, Any]) -> Data:
+    if build.reads_again(spec):
+        return fit(build.data(spec, noted=noted), loss)
+    data = fit(build.data(spec), loss)
+    rescale.check(data, noted)
+    return rescale.alike(data, noted)
+
+
+def task_for(data: Data, loss: nn.Module) -> str | None:
+    """The task that `loss` decides for targets whose task the source took from their values; None: the same."""
+    y = _all(data)
+    if data.guess is None or y is None or not y.numel():
+        return None
+    if data.task == "regression":
+        return _of_numbers(data, loss, y)
+    if data.guess != "whole" or targets_of(loss) not in NUMBERS:
+        return None
+    if y.dim() > 1 or _is_few(y):
+        raise _either(data, data.classes if y.dim() == 1 else ("0", "1"))
+    return "regression"
+
+
+def fit(data: Data, loss: nn.Module | None) -> Data:
+    """Targets of the shape and type that `loss` takes: for a binary loss, two classes are 0 and 1 as float32 (N, 1).
+
+    For a loss of signs they are -1 and 1. `ignored` is the class that the loss leaves out.
+    """
+    fitted, ignored = _fitted(data, loss), _ignored(data, loss)
+    return fitted if fitted.ignored == ignored else replace(fitted, ignored=ignored)
+
+
+def _ignored(data: Data, loss: nn.Module | None) -> int | None:
+    """The loss's `ignore_index`, where a target may be that: one that is in memory is, or one is on a disk."""
+    if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or data.train[0][1].is_floating_point():
+        return None
+    y = _all(data)
+    return loss.ignore_index if y is None or bool((y == loss.ignore_index).any()) else None
+
+
+def _fitted(data: Data, loss: nn.Module | None) -> Data:
+    takes = targets_of(loss)
+    if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
+        return replace(data, task="multilabel")
+    if takes == "classes_or_shares" and data.task == "regression" and not data.classes and _are_shares(data):
+        names = tuple(str(k) for k in range(_width(data)))
+        return replace(data, task="binary" if len(names) == 2 else "multiclass", classes=names)
+    if data.task != "binary" or takes not in ("zero_to_one", "minus_one_one"):
+        return data
+    low = -1.0 if takes == "minus_one_one" else 0.0
+    valid, test = (None if source is None else _column(source, low) for source in (data.valid, data.test))
+    return replace(data, train=_column(data.train, low), valid=valid, test=test)
+
+
+def check(data: Data, loss: nn.Module, output: Any) -> None:
+    """Refuse classes for a loss that takes none, whatever the shapes. output: on the meta device, batch first."""
+    y, name, takes = data.train[0][1], type(loss).__name__, targets_of(loss)
+    if not data.classes or y.is_floating_point():
+        return
+    if takes == "zero_to_one":
+        raise ConfigError(
+            "loss.name",
+            f"{name} needs two classes, or 0 and 1 for every label, and the data has {len(data.classes)} classes;"
+            " try loss=cross_entropy",
+        )
+    if takes in NUMBERS:
+        one = data.task == "binary" and isinstance(output, Tensor) and output.dim() == 2 and output.shape[1] == 1
+        remedy = "bce_with_logits" if one else "cross_entropy"
+        raise ConfigError("loss.name", f"{name} needs numbers to predict, and the data has classes; try loss={remedy}")
+
+
+def check_ignored(spec: Component, data: Data, loss: nn.Module) -> None:
+    """Refuse an `ignore_index` that our sources, which number the classes from 0, have made another class of."""
+    name = str(getattr(loss, "ignore_index", None))
+    if name not in data.classes or (place := data.classes.index(name)) == getattr(loss, "ignore_index", None):
+        return
+    if not str(build.data_source(spec)[0].__module__).startswith("runner."):  # its targets are what the loss is given
+        return
+    raise ConfigError(
+        "loss.ignore_index",
+        f"is {name}, and classes are numbered from 0 in sorted order, so that class {name!r} of the data is {place}: "
+        + (f"loss.ignore_index={place} leaves it out, or " if len(data.classes) > 2 else "")
+        + f"drop those examples, x[y != {name}], or write a data source in experiments/ whose targets stay as they are",
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Columns(torch.utils.data.Dataset[Batch]):
+    """A dataset whose class indices 0 and 1 are given as `low` and 1, float32 of shape (1,)."""
+
+    inner: Any
+    low: float
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> Batch:
+        x, y = self.inner[index]
+        return x, _two(y, self.low).reshape(1)
+
+
+def _of_numbers(data: Data, loss: nn.Module, y: Tensor) -> str | None:
+    takes = targets_of(loss)
+    whole, shares = bool((y == y.round()).all()), bool(((y >= 0) & (y <= 1)).all())
+    if y.dim() == 2 and y.shape[1] > 1:
+        rows = takes == "classes_or_shares" and shares and _sum_to_one(y)
+        return "classification" if rows or (takes == "zero_to_one" and whole and shares) else None
+    if y.dim() > 2:
+        return None
+    if takes == "minus_one_one":
+        return "classification" if bool((y.abs() == 1).all()) else None
+    if takes in BY_CLASS:
+        return "classification" if whole else None
+    if takes == "zero_to_one":
+        return "classification" if shares else None
+    if whole and _is_few(y) and not (takes in NUMBERS and data.guess == "decimals"):
+        raise _either(data, tuple(f"{value:g}" for value in _different(y)))
+    return None
+
+
+def _either(data: Data, values: tuple[str, ...]) -> ConfigError:
+    name = f"column {data.notes['target']!r}" if "target" in data.notes else "y"
+    listed = f"{', '.join(values[:-1])} and {values[-1]}"
+    return ConfigError(
+        "data.task",
+        f"missing; {name} holds {listed} only, which may be classes or numbers: expected data.task=classification"
+        " (with loss=cross_entropy, or loss=bce_with_logits where the model gives one number for two classes) or"
+        " data.task=regression",
+    )
+
+
+def _different(y: Tensor) -> list[float]:
+    return y.unique().tolist()  # type: ignore[no-any-return, no-untyped-call]
+
+
+def _is_few(y: Tensor) -> bool:
+    different = len(_different(y))
+    return 1 < different <= FEW and len(y) >= 2 * different
+
+
+def _all(data: Data) -> Tensor | None:
+    parts = [part for part in (data.train, data.valid, data.test) if part is not None]
+    return torch.cat([part.y for part in parts]) if all(isinstance(part, Tensors) for part in parts) else None  # type: ignore[union-attr]
+
+
+def _width(data: Data) -> int:
+    """Numbers of one example's target, where that is a row of numbers."""
+    y = data.train[0][1]
+    return len(y) if isinstance(y, Tensor) and y.is_floating_point() and y.dim() == 1 else 0
+
+
+def _are_shares(data: Data) -> bool:
+    """Whether targets are rows of probabilities; of data on a disk, whether the first is one."""
+    if _width(data) < 2:
+        return False
+    y = data.train.y if isinstance(data.train, Tensors) else data.train[0][1][None]
+    return bool(((y >= 0) & (y <= 1)).all()) and _sum_to_one(y)
+
+
+def _sum_to_one(y: Tensor) -> bool:
+    return bool(torch.isclose(y.double().sum(1), torch.ones(len(y), dtype=torch.float64), atol=1e-4).all())
+
+
+def _column(source: Source, low: float) -> Source:
+    if not isinstance(source, Tensors):
+        return source if source[0][1].is_floating_point() else Columns(source, low)
+    return source if source.y.is_floating_point() else Tensors(source.x, _two(source.y, low).reshape(len(source), 1))
+
+
+def _two(y: Tensor, low: float) -> Tensor:
+    return torch.where(y > 0, 1.0, low)

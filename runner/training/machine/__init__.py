@@ -1,0 +1,1 @@
+"""The processor, the time and the signals of this process."""

@@ -1,0 +1,1 @@
+"""What a run is built of: data, loss, optimizer, schedule, metrics."""

@@ -1,0 +1,140 @@
+"""The loss: from its settings to what a batch costs, and what that counts beside other batches."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner import data as sources
+from runner.data import Batch, Data
+from runner.model.conventions import TABLE, is_torchs
+from runner.settings import Component, Trainer
+from runner.settings.values import lookup, ranges
+from runner.settings.values.lookup import ConfigError, Kind, made
+from runner.training.loop import Cost, Weigh
+
+DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+LOSS = Kind(
+    "a loss",
+    ("torch.nn",),
+    lambda v: (
+        isinstance(v, type)
+        and issubclass(v, nn.Module)
+        and (v.__module__ == "torch.nn.modules.loss" or lookup.is_users(v))
+    ),
+)
+
+
+def build(spec: Component) -> nn.Module:
+    """The loss, which must come out as one number."""
+    name, arguments = lookup.component(spec, "loss")
+    found = lookup.find(name, LOSS, "loss.name")
+    if found.__module__ == "torch.nn.modules.loss" and (found not in TABLE or TABLE[found].refused):
+        why = TABLE[found].refused if found in TABLE else "is not known to this version of runner; use another"
+        raise ConfigError("loss.name", f"{found.__name__} {why}")
+    for key in ("weight", "pos_weight"):  # YAML has no tensors
+        if isinstance(arguments.get(key), list) and key in lookup.parameters(found):
+            arguments[key] = _numbers(arguments[key], f"loss.{key}")
+    lookup.bind(found, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, "loss")
+    known = ("mean", "sum", "batchmean") if issubclass(found, nn.KLDivLoss) else ("mean", "sum")
+    if arguments.get("reduction", "mean") not in known:
+        words = " or ".join(known) if len(known) == 2 else ", ".join(known)
+        raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
+    ranges.check(found, arguments, ranges.LOSS, "loss")
+    return made(found, arguments, "loss")  # type: ignore[no-any-return]
+
+
+def _numbers(values: list[Any], key: str) -> Tensor:
+    try:
+        return torch.tensor(values, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(key, f"{values!r} is not a list of numbers") from error
+
+
+def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
+    """What a batch costs: the loss of the model's output, under autocast where the precision asks for it."""
+
+    def plain(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        output = model(batch[0])
+        return loss(output, batch[1]), output
+
+    if trainer.precision in ("fp32", "fp64"):
+        return plain
+
+    def mixed(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        with torch.autocast(where.type, DTYPES[trainer.precision]):
+            value, output = plain(model, batch)
+        return value.float(), output.float()
+
+    return mixed
+
+
+def weigh(loss: nn.Module) -> Weigh:
+    """What a batch counts beside others, so that the loss of many batches is that of all their examples at once."""
+    if isinstance(loss, Counted):
+        loss = loss.loss
+    if getattr(loss, "reduction", "mean") == "sum":
+        return None
+    if not _counts(loss):
+        return lambda batch: len(batch[0])
+
+    def by_class(batch: Batch) -> float | Tensor:
+        target = batch[1]
+        if target.is_floating_point():
+            return len(target)
+        # Stays on its device: to read the number would wait for it at every batch. (MPS has no float64.)
+        return _weights(loss, target).sum(dtype=torch.float32 if target.device.type == "mps" else torch.float64)
+
+    return by_class
+
+
+def _counts(loss: nn.Module) -> bool:
+    """Whether the loss is a mean over the weights of its targets, from which `ignore_index` is left out."""
+    return isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and is_torchs(loss)
+
+
+def _weights(loss: Any, target: Tensor) -> Tensor:
+    """What each class index counts, in the shape of `target`: 1, or the class's weight; 0 where it is ignored."""
+    counts: Tensor = target != loss.ignore_index
+    if loss.weight is None:
+        return counts
+    weights: Tensor = loss.weight.to(target.device)[target.where(counts, torch.zeros_like(target))] * counts
+    return weights
+
+
+class Counted(nn.Module):
+    """The mean of `loss` over the targets that count; where none does and torch divides by 0, the sum, which is 0.
+
+    Of targets whose class has a weight of 0, the sum still holds what label smoothing adds.
+    loss: CrossEntropyLoss or NLLLoss that takes means.
+    """
+
+    def __init__(self, loss: Any) -> None:
+        super().__init__()
+        self.loss = loss
+        self.total = copy.deepcopy(loss)
+        self.total.reduction = "sum"
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        if target.is_floating_point():
+            return self.loss(output, target)  # type: ignore[no-any-return]
+        weight = _weights(self.loss, target).sum()
+        total: Tensor = self.total(output, target)
+        return total / weight.where(weight != 0, torch.ones_like(weight))
+
+
+def counted(loss: nn.Module, data: Data) -> nn.Module:
+    """The loss to train with: `loss` itself, or `Counted` where a batch of `data` may hold nothing that counts."""
+    if not _counts(loss) or getattr(loss, "reduction", "mean") == "sum":
+        return loss
+
+    def leaves_out(source: Any) -> bool:
+        y = source.y if isinstance(source, sources.Tensors) else getattr(source, "labels", None)
+        if y is None:  # a dataset of the user's, which may give any targets
+            return not source[0][1].is_floating_point()
+        return not y.is_floating_point() and bool((_weights(loss, y) == 0).any())
+
+    parts = (data.train, data.valid, data.test)
+    return Counted(loss) if any(leaves_out(part) for part in parts if part is not None) else loss

@@ -1,0 +1,84 @@
+"""Everything checked, the data read, the parts built: a run that is ready to start."""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from runner.data import Data, Source, Tensors
+from runner.settings import Settings, memory
+from runner.settings.errors import ConfigError
+from runner.settings.random_state import THREADS as THREADS
+from runner.settings.random_state import seed as seed
+from runner.training.checking import agreement, checks, cost, fitting, targets
+from runner.training.parts import build, losses, scheduling
+from runner.training.run import Run, steps_per_epoch
+from runner.training.state import exact
+from runner.training.state.best import Best
+
+
+def prepare(settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None) -> Run:
+    """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
+
+    threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
+    noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
+    """
+    checked = checks.check(settings, noted)
+    trainer = settings.trainer
+    device, loss, data = checked.device, checked.loss, checked.data
+    if not checked.complete:
+        data = whole(settings, checked, noted)
+    loss = losses.counted(loss, data)
+    total = len(data.train)  # type: ignore[arg-type]
+    threads = threads or cost.threads(settings, checked.plan, min(trainer.batch_size or total, total), device)
+    seed(settings, threads)
+    try:
+        moved = _moved(data, device, trainer.precision)
+        state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
+    except RuntimeError as error:
+        if not memory.is_short(error):
+            raise
+        raise ConfigError("device", f"{device} has no room left for model and data: {memory.reason(error)}; end what"
+            " else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
+    steps = trainer.epochs * steps_per_epoch(settings, data)
+    schedule = scheduling.build(settings.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
+    run = Run(
+        name,
+        settings,
+        moved,
+        checked.plan,
+        state,
+        losses.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),
+        loss,
+        schedule,
+        {k: m.to(device) for k, m in checked.metrics.items()},
+        device,
+        Path(tempfile.mkdtemp(prefix="runner-")),
+        Best(checked.mode, trainer.min_delta),
+        threads=threads,
+    )
+    run.ready = exact.random_state(device)
+    return run
+
+
+def whole(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None = None) -> Data:
+    """All of the data, of which the checks have read a part. Raises ConfigError for what only the whole shows."""
+    seed(settings)  # a data source of the user's may draw numbers
+    data = targets.read(settings.data, checked.loss, noted=noted)
+    fitting.indices(data, checked.plan)
+    if settings.trainer.epochs:
+        agreement.check_targets(checked.loss, data, checked.plan.output)
+    return data
+
+
+def _moved(data: Data, device: torch.device, precision: str) -> Data:
+    """What is in memory goes to the device as a whole."""
+
+    def move(source: Source) -> Source:
+        dtype = torch.float64 if precision == "fp64" else None
+        return source.to(device, dtype) if isinstance(source, Tensors) else source
+
+    valid, test = (None if source is None else move(source) for source in (data.valid, data.test))
+    return replace(data, train=move(data.train), valid=valid, test=test)

@@ -1,0 +1,1 @@
+"""What the next step depends on, and what has been so far: checkpoints, histories, the best."""

@@ -1,0 +1,35 @@
+"""Whether data are the data that a run was trained on."""
+
+import hashlib
+from typing import Any
+
+import torch
+
+from runner.data import Data, Source, Tensors
+from runner.model import host
+from runner.settings import random_state
+
+#: Examples that are looked at, of those in memory and of those on a disk: evenly spread, the last among them.
+MOST, READ = 10_000, 3
+
+
+def fingerprint(data: Data) -> dict[str, str]:
+    """SHA-256 by split, of the number of examples and of examples spread evenly over them.
+
+    An example that is drawn when it is read, as by an augmentation, is drawn from one state of the generators.
+    """
+    parts = {name: part for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
+    with random_state.started(0):
+        return {name: _digest(part) for name, part in parts.items()}
+
+
+def _digest(source: Source) -> str:
+    total = len(source)  # type: ignore[arg-type]
+    sha = hashlib.sha256(str(total).encode())
+    index = torch.linspace(0, total - 1, min(total, MOST if isinstance(source, Tensors) else READ)).long()
+    pairs: Any = [(source.x[index], source.y[index])] if isinstance(source, Tensors) else (source[i] for i in index)
+    for pair in pairs:
+        for tensor in map(torch.as_tensor, pair):
+            sha.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
+            sha.update(host.content(tensor))
+    return sha.hexdigest()

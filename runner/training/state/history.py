@@ -1,0 +1,137 @@
+"""The losses and metrics of a run as far as it has come, for plots and for what is best."""
+
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from runner.model import host
+from runner.training.events import Epoch, Event, Finished, Step
+
+#: Losses are read back from their device this many at a time: each reading waits for the device.
+CHUNK = 1000
+
+Point = tuple[int, float]
+
+
+class Points(Sequence[Point]):
+    """(optimizer steps so far, value) of one metric, in order. 16 bytes a point, where tuples would take 130."""
+
+    def __init__(self, points: Iterable[Point] = ()) -> None:
+        self._steps, self._values = array("q"), array("d")
+        self.extend(points)
+
+    def append(self, step: int, value: float) -> None:
+        self._steps.append(step)
+        self._values.append(value)
+
+    def extend(self, points: Iterable[Point]) -> None:
+        for step, value in points:
+            self.append(step, value)
+
+    def extend_columns(self, steps: Tensor, values: Tensor) -> None:
+        """Append points from two tensors of shape (n,), the steps and the values."""
+        self._steps.frombytes(host.content(steps.long()))
+        self._values.frombytes(host.content(values.double()))
+
+    def columns(self, start: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Steps and values from the point number `start` on, in memory of their own."""
+        return np.array(self._steps[start:], np.int64), np.array(self._values[start:], np.float64)
+
+    def tensors(self, start: int = 0) -> tuple[Tensor, Tensor]:
+        """Return the columns as two tensors, int64 and float64."""
+        steps, values = self.columns(start)
+        return torch.from_numpy(steps), torch.from_numpy(values)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[Point]:
+        return zip(self._steps, self._values, strict=True)
+
+    @overload
+    def __getitem__(self, index: int) -> Point: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Point]: ...
+
+    def __getitem__(self, index: int | slice) -> Point | list[Point]:
+        if isinstance(index, slice):
+            return list(zip(self._steps[index], self._values[index], strict=True))
+        return self._steps[index], self._values[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Points({list(self)})"
+
+
+@dataclass
+class History:
+    """Metrics by name. `pieces` counts the points of each that are in files already, of which `piece` is the newest."""
+
+    _points: dict[str, Points] = field(default_factory=dict)
+    _pending: list[Step] = field(default_factory=list)
+    pieces: dict[str, int] = field(default_factory=dict)
+    piece: dict[str, str] | None = None  # `file` and `sha256`, see runner/pieces.py
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Step):
+            self._pending.append(event)
+            if len(self._pending) >= CHUNK:
+                self._read()
+        elif isinstance(event, Epoch | Finished):
+            self._read()
+            for name, value in event.metrics.items():
+                self._of(name).append(event.step, value)
+
+    @property
+    def points(self) -> dict[str, Points]:
+        self._read()
+        return self._points
+
+    def taken(self) -> dict[str, Any]:
+        """Return the points that no piece holds yet, as tensors, and the name of the newest piece."""
+        return {"points": self.rest(), "piece": self.piece}
+
+    def rest(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Steps and values of every metric that are in no piece yet."""
+        return {name: found.tensors(self.pieces.get(name, 0)) for name, found in self.points.items()}
+
+    def restore(self, taken: dict[str, Any]) -> None:
+        """Begin with what `taken` gave, and with `earlier` in it, what the pieces hold, the oldest first."""
+        for points in taken.get("earlier", ()):
+            self._extend(points)
+        self.piece = taken.get("piece")  # checkpoints made before there were pieces hold everything
+        self.pieces = {name: len(found) for name, found in self._points.items()} if self.piece else {}
+        self._extend(taken["points"])
+
+    def _extend(self, points: dict[str, tuple[Tensor, Tensor]]) -> None:
+        for name, (steps, values) in points.items():
+            self._of(name).extend_columns(steps, values)
+
+    def _of(self, name: str) -> Points:
+        return self._points.setdefault(name, Points())
+
+    def _read(self) -> None:
+        if self._pending:
+            self._of("train/loss").extend(read(self._pending))
+            self._pending.clear()
+
+
+def read(steps: list[Step]) -> list[Point]:
+    """(step, loss) of many steps in one reading from the device."""
+    unread = [s for s in steps if s.value is None]
+    if unread:
+        losses: list[Tensor] = [s.loss for s in unread]
+        for step, value in zip(unread, host.numbers(torch.stack(losses)), strict=True):
+            step.value = value
+    return [(s.step, s.read()) for s in steps]

@@ -1,0 +1,239 @@
+"""The way forward of many models of one shape: batches of shape (N, batch, ...), through one layer after the other."""
+
+import copy
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from runner.model import layers
+from runner.settings.errors import brief
+from runner.training import in_place
+from runner.training.vectorized.draws import Draws
+from runner.training.vectorized.linear import linear
+from runner.training.vectorized.stacked import Stacked
+from runner.training.vectorized.unstackable import Unstackable
+
+#: (x, whether the models are training) -> y; x and y are of shape (N, batch, ...).
+Forward = Callable[[Any, bool], Any]
+
+#: Layers without parameters that treat every number by itself.
+ELEMENTWISE = (
+    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Tanh, nn.Sigmoid,
+    nn.LogSigmoid, nn.Softplus, nn.Softsign, nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Identity,
+)  # fmt: skip
+#: Layers that treat every channel by itself: the channels of all models are as many channels of one.
+CHANNELWISE = (
+    nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d,
+    nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
+    nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
+)  # fmt: skip
+DROPS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
+
+def forward(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: str = "") -> Forward:
+    """The models' forward as one. place: the name of `models` in the whole model, with a dot at its end.
+
+    Raises Unstackable for a layer whose work for many cannot be done at once.
+    """
+    kind = type(models[0])
+    if kind in (nn.Sequential, layers.Repeat):
+        return _chain(stacked, models, draws, place)
+    if kind is layers.Residual:
+        inner, shortcut = (_child(stacked, models, draws, place, name) for name in ("layers", "shortcut"))
+        return lambda x, training: inner(x, training) + shortcut(x, training)
+    if kind is layers.Parallel:
+        branches = [_child(stacked, models, draws, place, f"branches.{i}") for i in range(len(models[0].branches))]  # type: ignore[arg-type]
+        return _parallel(branches, models[0])
+    if kind in ELEMENTWISE:
+        layer = _apart(models[0])
+        return lambda x, training: layer(x)
+    if kind in CHANNELWISE:
+        return _channelwise(models[0])
+    if kind in DROPS:
+        return _dropout(models, draws)
+    if kind is nn.Flatten:
+        return _flatten(models[0])
+    if kind is nn.Linear:
+        return linear(stacked, place)
+    if kind is nn.LayerNorm:
+        return _layer_norm(stacked, models[0], place)
+    if kind in (nn.Conv1d, nn.Conv2d, nn.Conv3d) and models[0].padding_mode == "zeros":
+        return _convolution(stacked, models[0], place)
+    if kind in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+        return _batch_norm(stacked, models[0], place)
+    return _any(stacked, models[0], place)
+
+
+def _child(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: str, name: str) -> Forward:
+    return forward(stacked, [model.get_submodule(name) for model in models], draws, f"{place}{name}.")
+
+
+def _chain(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: str) -> Forward:
+    children = list(models[0].named_children())
+    parts: list[Forward] = []
+    for i, (name, child) in enumerate(children):
+        if type(child) is nn.Linear and i + 1 < len(children) and type(children[i + 1][1]) is nn.ReLU:
+            parts.append(linear(stacked, f"{place}{name}.", rectified=True))
+        elif not (type(child) is nn.ReLU and i > 0 and type(children[i - 1][1]) is nn.Linear):
+            parts.append(_child(stacked, models, draws, place, name))
+
+    def through(x: Any, training: bool) -> Any:
+        for part in parts:
+            x = part(x, training)
+        return x
+
+    return through
+
+
+def _parallel(branches: list[Forward], module: Any) -> Forward:
+    dim = module.dim + 1 if module.dim >= 0 else module.dim
+
+    def parallel(x: Any, training: bool) -> Tensor:
+        outputs = [branch(x, training) for branch in branches]
+        return torch.cat(outputs, dim) if module.combine == "cat" else torch.stack(outputs).sum(0)
+
+    return parallel
+
+
+def _apart(module: Any) -> Any:
+    """A layer that leaves its input alone: the batch is that of other models, too."""
+    found = copy.copy(module)
+    if getattr(found, "inplace", False):
+        found.inplace = False
+    return found
+
+
+def _channelwise(module: nn.Module) -> Forward:
+    return lambda x, training: unfold(module(fold(x)), len(x))
+
+
+def fold(x: Tensor) -> Tensor:
+    """(N, batch, channels, ...) as (batch, N * channels, ...)."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def unfold(x: Tensor, n: int) -> Tensor:
+    """The way back."""
+    return x.view(len(x), n, x.shape[1] // n, *x.shape[2:]).transpose(0, 1)
+
+
+def _dropout(models: Sequence[Any], draws: Draws) -> Forward:
+    drop = [float(model.p) for model in models]
+    whole = type(models[0]) is nn.Dropout
+
+    def dropout(x: Tensor, training: bool) -> Tensor:
+        if not training or not any(drop):
+            return x
+        if not whole and x.dim() < 4:
+            raise Unstackable(f"{type(models[0]).__name__} of an input without channels is not stacked")
+        shape = x.shape[1:] if whole else (*x.shape[1:3], *(1 for _ in x.shape[3:]))
+        return x * draws.kept(shape, drop, x.dtype)
+
+    return dropout
+
+
+def _flatten(module: Any) -> Forward:
+    start, end = (dim + 1 if dim >= 0 else dim for dim in (module.start_dim, module.end_dim))
+    return lambda x, training: x.flatten(start, end)
+
+
+def _layer_norm(stacked: Stacked, module: Any, place: str) -> Forward:
+    weight, bias = stacked.leaves.get(f"{place}weight"), stacked.leaves.get(f"{place}bias")
+
+    def layer_norm(x: Tensor, training: bool) -> Tensor:
+        y = nn.functional.layer_norm(x, module.normalized_shape, eps=module.eps)
+        shape = (len(x), *(1 for _ in range(x.dim() - 1 - len(module.normalized_shape))), *module.normalized_shape)
+        if weight is not None:
+            y = y * weight.view(shape)
+        return y if bias is None else y + bias.view(shape)
+
+    return layer_norm
+
+
+def _convolution(stacked: Stacked, module: Any, place: str) -> Forward:
+    """One convolution in groups: every model's channels are groups of their own."""
+    weight, bias = stacked.leaves[f"{place}weight"], stacked.leaves.get(f"{place}bias")
+    convolve = {1: nn.functional.conv1d, 2: nn.functional.conv2d, 3: nn.functional.conv3d}[weight.dim() - 3]
+
+    def convolution(x: Tensor, training: bool) -> Tensor:
+        y = convolve(
+            fold(x),
+            weight.flatten(0, 1),
+            None if bias is None else bias.flatten(),
+            module.stride,
+            module.padding,
+            module.dilation,
+            module.groups * len(x),
+        )
+        return unfold(y, len(x))
+
+    return convolution
+
+
+def _batch_norm(stacked: Stacked, module: Any, place: str) -> Forward:
+    """Every model's channels are channels of their own, with running statistics of their own."""
+    weight, bias = (stacked.leaves.get(f"{place}{name}") for name in ("weight", "bias"))
+    mean, var, count = (stacked.buffers.get(f"{place}{name}") for name in BUFFERS)
+
+    def batch_norm(x: Tensor, training: bool) -> Tensor:
+        if training and count is not None:
+            count.add_(1)
+        momentum = module.momentum
+        if momentum is None:  # the mean of all batches so far, which the models have seen as many of
+            momentum = 1.0 / float(count[0]) if training and count is not None else 0.0
+        y = nn.functional.batch_norm(
+            fold(x),
+            None if mean is None else mean.view(-1),
+            None if var is None else var.view(-1),
+            None if weight is None else weight.reshape(-1),
+            None if bias is None else bias.reshape(-1),
+            training or mean is None,
+            momentum,
+            module.eps,
+        )
+        return unfold(y, len(x))
+
+    return batch_norm
+
+
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
+    """Whatever torch can do for many at once. Random numbers are refused: all models would draw the same."""
+    names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
+    whole = {**stacked.leaves, **stacked.buffers}
+    values = {name: whole[place + name] for name in names}
+
+    own, writes = any(map(in_place.is_own, module.modules())), in_place.may_write([module])
+
+    def one(values: dict[str, Tensor], x: Any) -> Any:
+        return functional_call(module, values, (x,))
+
+    def many(x: Any, training: bool) -> Any:
+        was_training, before = module.training, _draws() if own else None
+        module.train(training)
+        try:
+            # The batch is that of other models, too, or the data themselves.
+            found = vmap(one, randomness="error")(values, x.clone() if writes and isinstance(x, Tensor) else x)
+            if own and before != _draws():
+                raise RuntimeError("it draws random numbers, which all models would share")
+            return found
+        except Exception as error:
+            name = type(module).__name__
+            raise Unstackable(f"{name} cannot be computed for many models at once: {brief(error)[:150]}") from error
+        finally:
+            module.train(was_training)
+
+    return many
+
+
+def _draws() -> Any:
+    """How far the generators are from which a layer of a person's own may draw behind torch's back."""
+    numpy: Any = np.random.get_state(legacy=True)
+    return random.getstate(), numpy[1].tobytes(), numpy[2:]

@@ -1,0 +1,134 @@
+"""Which runs can be trained as one program, and why the others cannot."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from runner.data import Data, Tensors
+from runner.model import host
+from runner.model.stack import Stack
+from runner.settings.values import lookup
+from runner.training.run import Run
+from runner.training.vectorized.forward import DROPS
+from runner.training.vectorized.optimizers import rule
+from runner.training.vectorized.trial import trial
+from runner.training.vectorized.unstackable import Unstackable
+
+#: Settings of an optimizer that decide which operations its step has; the others are numbers, and each run has its own.
+FLAGS = ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
+
+
+def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
+    """The numbers of runs that can be trained together, group by group, and of each of the others why it cannot."""
+    alone: dict[int, str] = {}
+    found: dict[Any, list[int]] = {}
+    for i, run in enumerate(runs):
+        try:
+            check(run)
+            found.setdefault(key(run), []).append(i)
+        except Unstackable as error:
+            alone[i] = str(error)
+    together = []
+    for members in found.values():
+        try:
+            if len(members) == 1:
+                raise Unstackable("no other job has its architecture, loss, kind of optimizer and sizes")
+            trial([runs[i] for i in members[:2]])
+            together.append(members)
+        except Unstackable as error:
+            alone |= dict.fromkeys(members, str(error))
+    return together, dict(sorted(alone.items()))
+
+
+def check(run: Run) -> None:
+    """Raise Unstackable for what can be said of a run by itself."""
+    trainer = run.settings.trainer
+    if not run.trains:
+        raise Unstackable("trainer.epochs=0 trains nothing")
+    rule(run.state.optimizer)
+    if trainer.accumulate > 1:
+        raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
+    if trainer.precision not in ("fp32", "fp64"):
+        raise Unstackable(f"trainer.precision={trainer.precision} is not stacked")
+    if trainer.compile:
+        raise Unstackable("trainer.compile is not stacked")
+    for part in ("train", "valid"):
+        source = getattr(run.data, part)
+        if source is not None and not isinstance(source, Tensors):
+            raise Unstackable(f"the {part} data is not in memory")
+    parameters = list(run.model.parameters())
+    if not parameters:
+        raise Unstackable("the model has no parameters")
+    if len({p.dtype for p in parameters}) > 1 or not all(p.requires_grad for p in parameters):
+        raise Unstackable("some parameters are of another type than the others, or are not trained")
+
+
+def key(run: Run) -> Any:
+    """Equal for runs that one program can train."""
+    trainer, [group] = run.settings.trainer, run.state.optimizer.param_groups
+    flags = [bool(group.get(flag)) for flag in FLAGS]
+    counts = [run.state.step for m in run.model.modules() if getattr(m, "momentum", 0.0) is None]
+    return repr(
+        (
+            _layers(run.stack),
+            [(name, tuple(p.shape), p.dtype) for name, p in run.model.state_dict().items()],
+            run.settings.loss,
+            type(run.loss),
+            [repr(v) for v in run.loss.buffers()],
+            own_attributes(run.model),
+            own_attributes(run.loss),
+            _shapes(run.data),
+            type(run.state.optimizer),
+            flags,
+            trainer.batch_size,
+            trainer.drop_last,
+            trainer.deterministic,
+            run.threads,
+            trainer.time_limit,  # which ends all of them
+            run.device,
+            run.state.step % run.steps_per_epoch,
+            counts[:1],  # a mean over all batches so far
+        )
+    )
+
+
+def own_attributes(module: nn.Module) -> list[Any]:
+    """What layers and losses of a person's own hold beside parameters and buffers: one of them works for all."""
+    own = [(name, m) for name, m in module.named_modules() if lookup.is_users(type(m)) and not _is_ours(m)]
+    plain = vars(nn.Module()).keys()
+    return [(name, key, _frozen_value(v)) for name, m in own for key, v in vars(m).items() if key not in plain]
+
+
+def _is_ours(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("runner.")
+
+
+def _frozen_value(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, value.tobytes() if value.dtype != object else repr(list(value.flat))
+    return (value.dtype, tuple(value.shape), host.numbers(value)) if isinstance(value, Tensor) else value
+
+
+def _layers(stack: Stack) -> list[Any]:
+    """Classes and arguments, but for a dropout's probability, which each model has of its own."""
+    return [
+        (layer.name, layer.target, {k: _frozen(v) for k, v in layer.arguments.items() if not _is_own(layer.target, k)})
+        for layer in stack.layers
+    ]
+
+
+def _is_own(target: Any, argument: str) -> bool:
+    return target in DROPS and argument == "p"
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, Stack):
+        return _layers(value)
+    return [_frozen(v) for v in value] if isinstance(value, list) else value
+
+
+def _shapes(data: Data) -> list[Any]:
+    sources = [s for s in (data.train, data.valid) if isinstance(s, Tensors)]
+    return [(part.shape, part.dtype) for s in sources for part in (s.x, s.y)]

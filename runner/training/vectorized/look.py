@@ -1,0 +1,72 @@
+"""Validation of many models at once."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from runner.data import Tensors
+from runner.model import host
+from runner.training.loop import multiple
+from runner.training.parts import losses as single
+from runner.training.run import EVAL_LOSS, Run
+from runner.training.vectorized.costs import Losses
+from runner.training.vectorized.feed import Pool
+from runner.training.vectorized.forward import Forward
+from runner.training.vectorized.scores import Scores
+
+
+class Look:
+    """What `Run.validate` would find for each of the runs.
+
+    train: the training data of all of them, evaluated where a run monitors `train/loss`.
+    """
+
+    def __init__(self, runs: Sequence[Run], forward: Forward, losses: Losses, train: Pool, copies: bool = True) -> None:
+        self.runs, self.forward, self.losses, self.train = runs, forward, losses, train
+        found = [run.data.valid for run in runs]
+        valid = [v for v in found if isinstance(v, Tensors)]
+        self.valid = None if any(v is None for v in found) else Pool(valid, copies)
+        self.weigh = single.weigh(runs[0].loss)
+
+    @torch.no_grad()
+    def __call__(self, chosen: Sequence[int]) -> list[dict[str, float]]:
+        """The values of the runs with these numbers. The others are gone through as well: all of them cost one pass."""
+        values: list[dict[str, float]] = [{} for _ in chosen]
+        if self.valid is not None:
+            scores = Scores(self.runs, chosen)
+            found = self._losses(self.valid, scores.update)
+            for one, i, others in zip(values, chosen, scores.values(), strict=True):
+                one |= {"valid/loss": found[i], **{f"valid/{name}": value for name, value in others.items()}}
+        if any(self.runs[i].monitor == "train/loss" for i in chosen):
+            found = self._losses(self.train, lambda output, target: None)
+            for one, i in zip(values, chosen, strict=True):
+                one |= {EVAL_LOSS: found[i]} if self.runs[i].monitor == "train/loss" else {}
+        return values
+
+    def _losses(self, pool: Pool, watch: Callable[[Tensor, Tensor], None]) -> list[float]:
+        """The loss of all examples for each run, batch by batch; `watch` is shown every batch's outputs and targets."""
+        size = self.runs[0].settings.trainer.batch_size
+        size = max(size, 256) if size else pool.size
+        parts, weights = [], []
+        for start in range(0, pool.size, size):
+            x, y = pool.slice(start, min(start + size, pool.size))
+            output = self.forward(x, False)
+            parts.append(self.losses(output, y))
+            weights.append(self._weights(pool, x, y))
+            watch(output, y)
+        return host.numbers(self._together(parts, weights))
+
+    def _weights(self, pool: Pool, x: Tensor, y: Tensor) -> Tensor:
+        """(N,), what each run's batch counts."""
+        if self.weigh is None:
+            return torch.ones(len(x))
+        batches = [(x[0], y[0])] if pool.shared else zip(x, y, strict=True)
+        return torch.stack([torch.as_tensor(self.weigh(batch)) for batch in batches]).expand(len(x))
+
+    def _together(self, parts: list[Tensor], weights: list[Tensor]) -> Tensor:
+        if len(parts) == 1:
+            return parts[0]
+        share = torch.stack(weights).to(parts[0].device, parts[0].dtype)
+        total: Tensor = (torch.stack(parts) * multiple(share)).sum(0)
+        return total if self.weigh is None else total / share.sum(0)

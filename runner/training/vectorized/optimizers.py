@@ -1,0 +1,137 @@
+"""How each kind of optimizer takes a step of many models at once, each with its own learning rate and the like.
+
+The formulas are those of torch.optim's for one model, operation by operation (torch 2.13, `_single_tensor_*`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.training.vectorized.unstackable import Unstackable
+
+
+@dataclass
+class Rule:
+    """How one kind of optimizer takes its step."""
+
+    names: tuple[str, ...]  # what it keeps for every parameter, as torch calls it
+    counts: bool  # whether it keeps the number of steps
+    #: (the settings of a model's optimizer, its steps with this one) -> the numbers that the formula needs.
+    numbers: Callable[[dict[str, Any], int], tuple[float, ...]]
+    #: (parameters, gradients, *kept, *numbers): changes the first, and what is kept, in place.
+    formula: Callable[..., None]
+    #: torch's own, for settings that are the same: (settings, steps, parameters, gradients, *kept), lists of tensors.
+    fused: Callable[..., None] | None = None
+
+
+def rule(optimizer: torch.optim.Optimizer) -> Rule:
+    """Raises Unstackable for an optimizer that takes its steps for one model only."""
+    kind, group = type(optimizer), optimizer.param_groups[0]
+    if kind not in RULES:
+        raise Unstackable(f"{kind.__name__} is not stacked")
+    for flag in ("maximize", "capturable", "differentiable"):
+        if group.get(flag):
+            raise Unstackable(f"{kind.__name__} with {flag}=true is not stacked")
+    return RULES[kind](group)
+
+
+def _sgd(group: dict[str, Any]) -> Rule:
+    momentum, nesterov = group["momentum"] != 0, group["nesterov"]
+
+    def numbers(group: dict[str, Any], taken: int) -> tuple[float, ...]:
+        # The first step keeps the whole gradient, whatever the dampening.
+        share = 1 - group["dampening"] if taken > 1 else 1.0
+        return (-float(group["lr"]), group["weight_decay"], group["momentum"], share)
+
+    def formula(p: Tensor, grad: Tensor, *rest: Tensor) -> None:
+        *kept, rate, decay, m, share = rest
+        grad = torch.addcmul(grad, p, decay)
+        if momentum:
+            [buffer] = kept
+            buffer.mul_(m).addcmul_(grad, share)
+            grad = torch.addcmul(grad, buffer, m) if nesterov else buffer
+        p.addcmul_(grad, rate)
+
+    return Rule(("momentum_buffer",) if momentum else (), False, numbers, formula)
+
+
+def _adam(group: dict[str, Any], decoupled: bool) -> Rule:
+    amsgrad = group["amsgrad"]
+
+    def numbers(group: dict[str, Any], taken: int) -> tuple[float, ...]:
+        lr, (beta1, beta2), decay = float(group["lr"]), group["betas"], group["weight_decay"]
+        corrected1, corrected2 = 1 - beta1**taken, 1 - beta2**taken
+        decay = 1 - lr * decay if decoupled else decay
+        return (-lr / corrected1, decay, 1 - beta1, beta2, 1 - beta2, corrected2**0.5, group["eps"])
+
+    def formula(p: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *rest: Tensor) -> None:
+        *most, rate, decay, new1, beta2, new2, root, eps = rest
+        if decoupled:
+            p.mul_(decay)
+        else:
+            grad = torch.addcmul(grad, p, decay)
+        mean.lerp_(grad, new1)
+        square.mul_(beta2).addcmul_(grad * new2, grad)
+        if amsgrad:
+            torch.maximum(most[0], square, out=most[0])
+        denominator = (most[0] if amsgrad else square).sqrt().div_(root).add_(eps)
+        p.addcdiv_(mean * rate, denominator)
+
+    def fused(group: dict[str, Any], steps: list[Tensor], p: list[Tensor], *rest: list[Tensor]) -> None:
+        take = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        grad, mean, square, *most = rest
+        take(
+            p,
+            grad,
+            mean,
+            square,
+            most[0] if most else [],
+            steps,
+            lr=float(group["lr"]),
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            amsgrad=amsgrad,
+            maximize=False,
+        )
+
+    names = ("exp_avg", "exp_avg_sq", *(["max_exp_avg_sq"] if amsgrad else []))
+    return Rule(names, True, numbers, formula, fused)
+
+
+def _rmsprop(group: dict[str, Any]) -> Rule:
+    momentum, centered = group["momentum"] > 0, group["centered"]
+
+    def numbers(group: dict[str, Any], taken: int) -> tuple[float, ...]:
+        alpha, m = group["alpha"], group["momentum"]
+        return (-float(group["lr"]), group["weight_decay"], alpha, 1 - alpha, group["eps"], m)
+
+    def formula(p: Tensor, grad: Tensor, square: Tensor, *rest: Tensor) -> None:
+        *kept, rate, decay, alpha, new, eps, m = rest
+        grad = torch.addcmul(grad, p, decay)
+        square.mul_(alpha).addcmul_(grad * new, grad)
+        if centered:
+            kept[-1].lerp_(grad, new)
+            root = torch.addcmul(square, kept[-1], kept[-1], value=-1).sqrt_().add_(eps)
+        else:
+            root = square.sqrt().add_(eps)
+        if momentum:
+            kept[0].mul_(m).addcdiv_(grad, root)
+            p.addcmul_(kept[0], rate)
+        else:
+            p.addcdiv_(grad * rate, root)
+
+    names = ("square_avg", *(["momentum_buffer"] if momentum else []), *(["grad_avg"] if centered else []))
+    return Rule(names, True, numbers, formula)
+
+
+RULES: dict[type, Callable[[dict[str, Any]], Rule]] = {
+    torch.optim.SGD: _sgd,
+    torch.optim.Adam: lambda group: _adam(group, bool(group.get("decoupled_weight_decay"))),
+    torch.optim.AdamW: lambda group: _adam(group, True),
+    torch.optim.RMSprop: _rmsprop,
+}

@@ -1,0 +1,99 @@
+"""Metrics of many models at once, where it is known how to count for all of them what torchmetrics counts for one."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.model import host
+from runner.model.conventions import takes_logarithms
+from runner.training.parts import metrics
+from runner.training.run import Run
+
+#: (outputs, targets), both (N, batch, ...) -> (N,): the metric is the sum of these, divided by the number of targets.
+Count = Callable[[Tensor, Tensor], Tensor]
+
+
+class Scores:
+    """What `metrics.watch` and `metrics.values` do for one run, for those of `runs` with the numbers in `chosen`.
+
+    What is counted for all is counted for those left out, too: that costs less than to pick.
+    """
+
+    def __init__(self, runs: Sequence[Run], chosen: Sequence[int]) -> None:
+        self.runs = {i: runs[i] for i in chosen}
+        self._counts = {
+            name: count
+            for name, metric in runs[0].metrics.items()
+            if (count := _count(metric, runs[0])) is not None
+            and all(_count(run.metrics.get(name), run) is count for run in runs)
+        }
+        self._sums = {name: torch.zeros(len(runs), device=runs[0].device) for name in self._counts}
+        self._seen, self._shares = 0, runs[0].data.task == "multiclass"
+        rest = {i: {k: v for k, v in run.metrics.items() if k not in self._counts} for i, run in self.runs.items()}
+        self._watches = {i: metrics.watch(rest[i], run.data, run.loss, run.model) for i, run in self.runs.items()}
+
+    def update(self, output: Tensor, target: Tensor) -> None:
+        """Of a batch of each model's: output and target (N, batch, ...)."""
+        counted = target.max(2).indices if self._shares and target.is_floating_point() else target
+        self._seen += counted[0].numel()
+        for name, count in self._counts.items():
+            self._sums[name] += count(output, counted).float()  # as torchmetrics adds up, whatever it is given
+        for i, watch in self._watches.items():
+            if watch is not None:
+                watch(output[i], target[i])
+
+    def values(self) -> list[dict[str, float]]:
+        """Of each of the chosen runs."""
+        together = {name: host.numbers(sums / self._seen) for name, sums in self._sums.items()}
+        return [
+            {
+                key: value
+                for name, metric in run.metrics.items()
+                for key, value in (
+                    {name: together[name][i]} if name in together else metrics.values({name: metric})
+                ).items()
+            }
+            for i, run in self.runs.items()
+        ]
+
+
+def _count(metric: Any, run: Run) -> Count | None:
+    from torchmetrics import MeanAbsoluteError, MeanSquaredError
+    from torchmetrics.classification import MulticlassAccuracy
+
+    task = run.data.task
+    if type(metric) is MulticlassAccuracy and task == "multiclass":
+        told = (metric.average, metric.top_k, metric.ignore_index, metric.multidim_average)
+        return _right if told == ("micro", 1, None, "global") else None
+    if task != "regression" or takes_logarithms(run.loss):  # metrics are shown other numbers than the outputs
+        return None
+    if type(metric) is MeanSquaredError:
+        return _squared if metric.num_outputs == 1 and metric.squared else None
+    if type(metric) is MeanAbsoluteError:
+        return _absolute if metric.num_outputs == 1 else None
+    return None
+
+
+def _right(output: Tensor, target: Tensor) -> Tensor:
+    """How many have their largest score at the right class."""
+    return _sum(_pair(output.max(2).indices, target, torch.eq))
+
+
+def _squared(output: Tensor, target: Tensor) -> Tensor:
+    return _sum(_pair(output, target, torch.sub).square_())
+
+
+def _absolute(output: Tensor, target: Tensor) -> Tensor:
+    return _sum(_pair(output, target, torch.sub).abs_())
+
+
+def _pair(found: Tensor, target: Tensor, compare: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    if found.shape != target.shape:  # which would be as many numbers as all pairs of them
+        raise ValueError(f"a metric needs targets of shape {tuple(found.shape[1:])}, found {tuple(target.shape[1:])}")
+    return compare(found, target)
+
+
+def _sum(found: Tensor) -> Tensor:
+    return found.flatten(1).sum(1)

@@ -1,0 +1,138 @@
+"""The way forward for two models at once must be that of each alone; tried on copies before any work is done."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Tensors
+from runner.settings.errors import first_line
+from runner.training.parts import metrics
+from runner.training.run import Run
+from runner.training.state import exact
+from runner.training.vectorized.costs import losses
+from runner.training.vectorized.draws import Draws
+from runner.training.vectorized.forward import DROPS, forward
+from runner.training.vectorized.stacked import Stacked
+from runner.training.vectorized.unstackable import Unstackable
+
+#: Examples that are pushed through.
+EXAMPLES = 8
+
+
+def trial(runs: Sequence[Run]) -> None:
+    """Raise Unstackable where outputs, losses, draws or buffers are not those of each model alone."""
+    try:
+        _trial(runs)
+    except Unstackable:
+        raise
+    except Exception as error:
+        raise Unstackable(f"many models at once fail: {first_line(error)[:150]}") from error
+
+
+def _trial(runs: Sequence[Run]) -> None:
+    device = runs[0].device
+    x, y = (torch.stack(part) for part in zip(*map(_examples, runs), strict=True))
+    models, alone = ([_copy(run) for run in runs] for _ in range(2))
+    stacked, draws = Stacked(models), Draws([run.ready for run in runs], device)
+    many = losses(runs[0].loss)
+    output = forward(stacked, models, draws)(x, True)
+    found = many(output, y)
+    stacked.take_gradients(found)  # which fails for a parameter that has none
+    _check_gradients(runs[0])
+    with exact.undrawn(device):
+        for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
+            exact.set_random_state(run.ready, device)
+            attributes = _attributes(model)
+            expected = model.train()(x[i])
+            _agree("outputs differ", output[i], expected)
+            _agree("losses differ", found[i], run.loss(expected, y[i]))
+            for (name, buffer), other in zip(models[i].named_buffers(), model.buffers(), strict=True):
+                _agree(f"{name} differs", buffer, other)
+            if not _same(exact.random_state(device), draws.state(i)):
+                raise Unstackable("the model draws random numbers that are not those of dropout")
+            if attributes != _attributes(model):
+                raise Unstackable("a layer changes more than its parameters and buffers")
+        _check_validation(runs, models, alone, x, y)
+
+
+def _check_validation(
+    runs: Sequence[Run], models: Sequence[nn.Module], alone: Sequence[nn.Module], x: Tensor, y: Tensor
+) -> None:
+    """The same of the look at the validation data, in which nothing may be drawn: the training would go on with it."""
+    device = runs[0].device
+    before, draws = exact.random_state(device), Draws([run.ready for run in runs], device)
+    with torch.no_grad():
+        output = forward(Stacked(models), models, draws)(x, False)
+        for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
+            _agree("outputs in validation differ", output[i], model.eval()(x[i]))
+            own = {name: copy.deepcopy(metric) for name, metric in run.metrics.items() if not _is_torchs(metric)}
+            if (watch := metrics.watch(own, run.data, run.loss, model)) is not None:
+                watch(output[i], y[i])
+                metrics.values(own)
+    if not _same(exact.random_state(device), before):
+        raise Unstackable("a layer or a metric draws random numbers in validation")
+
+
+def _is_torchs(metric: Any) -> bool:
+    return type(metric).__module__.startswith("torchmetrics.") and type(metric).__name__ != "BootStrapper"
+
+
+def _check_gradients(run: Run) -> None:
+    """A gradient that is 0 but for rounding, as that of a bias before BatchNorm, differs from one program to another.
+
+    Adam and RMSprop divide gradients by their size, and make steps of a full learning rate out of it.
+    """
+    if type(run.state.optimizer) is torch.optim.SGD:
+        return
+    model, (x, y) = copy.deepcopy(run.model).double(), _examples(run)
+    for module in model.modules():
+        if isinstance(module, DROPS):
+            module.p = 0.0
+    x, y = (part.double() if part.is_floating_point() else part for part in (x, y))
+    copy.deepcopy(run.loss).double()(model.train()(x), y).backward()
+    largest = {name: float(p.grad.abs().max()) for name, p in model.named_parameters() if p.grad is not None}
+    for name, value in largest.items():
+        if 0 < value < 1e-10 * max(largest.values()):
+            raise Unstackable(
+                f"the gradient of {name} is nothing but rounding, which {type(run.state.optimizer).__name__} makes into"
+                " steps; a bias before BatchNorm is of no use: with bias: false it can be stacked"
+            )
+
+
+def _examples(run: Run) -> tuple[Tensor, Tensor]:
+    source = run.data.train
+    assert isinstance(source, Tensors)
+    return source.x[:EXAMPLES], source.y[:EXAMPLES]
+
+
+def _copy(run: Run) -> nn.Module:
+    """Without dropout on devices where it draws from elsewhere in its generator than `Draws` can."""
+    model = copy.deepcopy(run.model)
+    for module in model.modules():
+        if isinstance(module, DROPS) and run.device.type != "cpu":
+            module.p = 0.0
+    return model
+
+
+def _agree(what: str, one: Any, other: Any) -> None:
+    if not isinstance(one, Tensor) or one.shape != other.shape:
+        raise Unstackable(f"many models at once are not each alone: {what} in shape")
+    # Rounding alone: of 24 or 53 bits, and of long sums.
+    near = 1e-4 if one.dtype == torch.float32 else 1e-10
+    if not torch.allclose(one.double(), other.double(), rtol=near, atol=near, equal_nan=True):
+        raise Unstackable(f"many models at once are not each alone: {what}")
+
+
+def _attributes(model: nn.Module) -> list[str]:
+    return [repr({k: v for k, v in vars(m).items() if not k.startswith("_")}) for m in model.modules()]
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_same(v, other[k]) for k, v in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(_same, one, other))
+    return torch.equal(one, other) if isinstance(one, Tensor) else bool(one == other)
