@@ -421,7 +421,7 @@ def test_a_state_counts_from_zero():
 WITHOUT_DYNAMO = """
 import sys
 import torch
-from runner._startup import spare_dynamo
+from runner.training.parts._startup import spare_dynamo
 
 def train(optimizer, **arguments):
     torch.manual_seed(0)

@@ -97,7 +97,7 @@ def test_without_asking_first_points_are_sent_twice(proxy: Proxy, monkeypatch: p
 def test_what_cannot_be_delivered_is_kept_and_synchronized(
     server: Server, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("runner.tracker.CLOSING", 0.1)
+    monkeypatch.setattr("runner.tracking.write.tracker.CLOSING", 0.1)
 
     def checkpoint(step: int) -> Snapshot:
         folder = tmp_path / f"last-{step}"
@@ -265,7 +265,7 @@ def test_without_asking_first_a_continued_run_has_points_twice(store: str, monke
 def test_a_spool_left_behind_does_not_undo_what_a_later_process_has_done(
     server: Server, proxy: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("runner.tracker.CLOSING", 0.1)
+    monkeypatch.setattr("runner.tracking.write.tracker.CLOSING", 0.1)
     here = liveness.process
     monkeypatch.setattr(
         "runner.tracking.store.liveness.process", lambda: {"host": "b", "pid": 1, "start": "1", "machine": "b"}

@@ -164,7 +164,7 @@ def test_without_the_look_a_run_would_be_trained_first(store: str, monkeypatch: 
     """Negative control."""
     strange.create(store)
     monkeypatch.setattr(elsewhere, "put_first", lambda *_: False)
-    monkeypatch.setattr("runner.tracker.CLOSING", 0.0)
+    monkeypatch.setattr("runner.tracking.write.tracker.CLOSING", 0.0)
     Repository.away = strange.Strange("Unauthorized")
     with pytest.raises(Undelivered), begun(store) as told:
         told.record(Step(1, torch.tensor(0.5)))

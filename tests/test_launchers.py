@@ -80,11 +80,11 @@ def touched(place: Path) -> list[str]:
 
 UNGUARDED = """
 import contextlib, sys
-from runner import cli, launching
-cli.isolate = lambda: None
+from runner.cli import command, launching
+command.isolate = lambda: None
 launching._elsewhere = contextlib.nullcontext
 sys.argv[1:] = {words}
-cli.main()
+command.main()
 """
 
 

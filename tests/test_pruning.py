@@ -150,7 +150,7 @@ def test_a_right_pruner_is_taken(spec: object) -> None:
 TELL = """
 import sys
 from pathlib import Path
-from runner.sweep.looks import SharedLooks
+from runner.sweep.prune.shared_values import SharedLooks
 
 shared, job = SharedLooks(Path(sys.argv[1]), "min"), int(sys.argv[2])
 for epoch in range(500):

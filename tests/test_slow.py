@@ -112,7 +112,7 @@ def test_a_process_that_has_left_a_transfer_ends_though_a_librarys_threads_hang(
     script = """
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from runner import transfer
+from runner.tracking.write import transfer
 
 def hang():
     ThreadPoolExecutor(1).submit(threading.Event().wait).result()

@@ -91,7 +91,7 @@ def back(stranger: Stranger) -> None:
 def test_a_spool_of_ones_own_is_delivered_without_further_words(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("runner.tracker.CLOSING", 0.0)
+    monkeypatch.setattr("runner.tracking.write.tracker.CLOSING", 0.0)
     folder = own(stranger)
     back(stranger)
     assert not stranger.has_heard("train/loss")
@@ -104,7 +104,7 @@ def test_a_spool_of_ones_own_is_delivered_without_further_words(
 def test_the_mark_of_one_run_is_none_of_another_run_or_server(
     stranger: Stranger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("runner.tracker.CLOSING", 0.0)
+    monkeypatch.setattr("runner.tracking.write.tracker.CLOSING", 0.0)
     folder, evil = own(stranger), Stranger()
     back(stranger)
     right = json.loads((folder / "header.json").read_text())

@@ -206,8 +206,8 @@ def test_values_without_a_finite_number_are_counted() -> None:
 def test_plots_are_drawn_without_pyplot() -> None:
     code = """
 import sys
-from runner.sweep import plots
-from runner.sweep.table import Row, Table
+from runner.sweep.report import plots
+from runner.sweep.report.table import Row, Table
 assert not [name for name in sys.modules if name.startswith("matplotlib")]
 table = Table([Row(i, {"a": str(i), "seed": str(i)}, "", "FINISHED", 1.0 + i) for i in range(4)])
 figures = [plots.draw(name, table, {0: [(1, 0.5)]}) for name in plots.names()]

@@ -211,7 +211,7 @@ def test_waiting_threads_sleep_unless_a_person_has_said_otherwise(monkeypatch: p
 def test_the_environment_is_set_before_torch_is_loaded(tmp_path: Path) -> None:
     code = """
 import os, sys
-from runner import cores
+from runner.training.machine import cores
 before = cores.let_waiting_threads_sleep
 def look():
     print("torch" in sys.modules, file=sys.stderr)

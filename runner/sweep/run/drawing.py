@@ -31,9 +31,9 @@ LARGEST = 2**25
 DONE, FAILED = b"done\n", b"failed\n"
 SERVER = """
 import sys
-from runner.sweep import rendering
+from runner.sweep.run import drawing
 answers, sys.stdout = sys.stdout.buffer, sys.stderr
-rendering.serve(sys.stdin.buffer, answers)
+drawing.serve(sys.stdin.buffer, answers)
 """
 
 #: A pickle.py of the working directory is not ours.
