@@ -250,3 +250,38 @@ def test_commands_on_a_server_show_no_password_of_it(
 
 def test_the_default_store_is_shown_as_it_is() -> None:
     assert secrets.masked_uri(Tracking().uri) == secrets.masked(Tracking().uri) == Tracking().uri
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("curl -s -u joe:hunter2 http://x", "curl -s -u joe:*** http://x"),
+        ("psql --password hunter2 -h x", "psql --password *** -h x"),
+        ("of ghp_abcdefghijklmnopqrst0123 and AKIAIOSFODNN7EXAMPLE", "of *** and ***"),
+        ("{creds: hunter2, my_pw: hunter3}", "{creds: ***, my_pw: ***}"),
+        ("SSHPASS=hunter2 REDISCLI_AUTH=hunter3", "SSHPASS=*** REDISCLI_AUTH=***"),
+        (
+            "pass_word=a1 PASSWORT=a2 session_id=a3 pin-code=a4",
+            "pass_word=*** PASSWORT=*** session_id=*** pin-code=***",
+        ),
+    ],
+)
+def test_what_other_programs_call_a_secret_is_masked(text: str, wanted: str) -> None:
+    assert secrets.masked(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sacred: a1", "python -u train.py:main", "compass=3", "power=3", "pin_memory=true", "sk-learn-is-a-library"],
+)
+def test_what_only_sounds_like_one_is_not(text: str) -> None:
+    assert secrets.masked(text) == text
+
+
+def test_a_secret_is_masked_wherever_it_stands_in_what_hydra_prints(workplace: Path) -> None:
+    (workplace / "experiments").mkdir()
+    study = "tracking: {run_name: run-hunter2hunter2, tags: {password: hunter2hunter2, note: is hunter2hunter2}}\n"
+    (workplace / "experiments/q.yaml").write_text(study)
+    done = command.runner("experiments=q", "--cfg", "job", cwd=workplace)
+    assert "run_name: run-***" in done.out
+    assert "hunter2" not in done.out + done.err

@@ -26,7 +26,7 @@ from runner.cli.compose import choices, merging
 from runner.cli.guard import hydra_rules, namesakes
 from runner.settings.errors import ConfigError
 from runner.settings.files import filenames, origins, places
-from runner.settings.trust import limits, permission, resolvers
+from runner.settings.trust import limits, permission, resolvers, secrets
 
 #: Flags that make Hydra read other files than ours first.
 FLAGS = {
@@ -252,6 +252,7 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             if type(error) is not KeyError:  # OmegaConf's own
                 raise
             raise ConfigError("hydra.job.env_copy", f"the variable {error} is not set; leave the key out") from None
+        secrets.learn(OmegaConf.to_container(config, resolve=False))
         _bound_folder(config)
         namesakes.check(config.hydra.runtime.choices, overrides)
         hydra_rules.check(config, overrides)

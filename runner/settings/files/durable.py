@@ -75,7 +75,7 @@ def demand(folder: Path, size: int) -> None:
     """Raise OSError unless `size` bytes and a little more are free in `folder`'s file system."""
     free = shutil.disk_usage(folder).free
     if free < size + SPARE:
-        rest = f"{SPARE / 1e6:,.0f} MB are left to others"
+        rest = f"{SPARE / 1e6:,.3f} MB are left to others"
         sizes = f"{size / 1e6:,.3f} MB are to be written and {rest}, {free / 1e6:,.3f} MB are free"
         raise OSError(errno.ENOSPC, f"no space left in {folder}: {sizes}")
 

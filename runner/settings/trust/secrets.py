@@ -10,8 +10,9 @@ MASK = "***"
 #: Keys whose name ends so hold a secret, whatever stands before: `dbpassword`, `PGPASSWORD`, `auth_token`, `x-api-key`.
 _KEYS = "api|access|account|auth|encryption|hmac|license|master|private|secret|service|shared|signing|ssh|storage"
 _WORDS = (
-    rf"pass(?:word|wd|phrase|code)s?|pwd|secrets?|token|credentials?|(?:{_KEYS})[_\-]?keys?|authorization|cookie"
-    r"|(?:db|user|smtp|ftp|mail|login|admin|root)[_\-]?pass|(?<![^\W_])(?:pat|jwt)|(?<![\w\-])pass"
+    rf"pass(?:[_\-]?word|wd|phrase|code|wort)s?|pwd|secrets?|token|creds|credentials?|(?:{_KEYS})[_\-]?keys?|authorization"
+    r"|cookie|bearer|oauth|session[_\-]?id|pin[_\-]?code|(?:redis|npm|redis[_\-]?cli)[_\-]?auth|(?:[_\-]|user|db)pw"
+    r"|(?:db|user|smtp|ftp|mail|login|admin|root|ssh)[_\-]?pass|(?<![^\W_])(?:pat|jwt)|(?<![\w\-])pass"
 )
 _END = rf"(?:{_WORDS})(?:[_\-]?[0-9]+)?"
 _NAME = re.compile(rf"{_END}$", re.IGNORECASE)
@@ -46,6 +47,15 @@ _BLOCK = re.compile(
     r"(?P<lines>(?:(?P=indent)(?:[ ]+\S|-[ ]).*(?:\n|$))+)",
     re.IGNORECASE | re.MULTILINE,
 )
+#: Tokens that tell by themselves whose they are: of GitHub, GitLab, Hugging Face, Slack, AWS, OpenAI.
+_TOKEN = re.compile(
+    r"\b(?:gh[opsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{20,}|hf_[A-Za-z0-9]{20,}|xox[abprs]-[\w\-]{10,}"
+    r"|(?:AKIA|ASIA)[0-9A-Z]{16}|sk-(?:[A-Za-z0-9]{20,}|(?:proj|ant|or|svcacct)-[\w\-]{20,}))"
+)
+#: `curl -u me:word` and `psql --password word`.
+_OPTION = re.compile(
+    r"(?P<key>\bcurl\b[^\n|;]*?\s(?:-u|--user)[ =]?[^\s:'\"]+:)[^\s'\"]+|(?P<name>--password\s+)(?!-)[^\s'\"]+"
+)
 _BARE = r"[^\s&'\",;}\])]+"
 _VALUE = rf"(?:\"[^\"\n]+\"?|'[^'\n]+'?|{_BARE})"
 #: `?password=x` of a URI, `key=value` and `key=value,value` of a command line and `key: value` of YAML.
@@ -56,7 +66,7 @@ _PAIR = re.compile(
 )
 
 #: What every form above has in it.
-_FORM = re.compile(r"[=:@]|bearer", re.IGNORECASE)
+_FORM = re.compile(r"[=:@]|bearer|--password", re.IGNORECASE)
 
 _known: set[str] = set()
 
@@ -75,8 +85,10 @@ def masked(text: str) -> str:
     """
     for value in sorted({*_from_environment(), *_known}, key=len, reverse=True):
         text = text.replace(value, MASK)
+    text = _TOKEN.sub(MASK, text)
     if _FORM.search(text) is None:  # most texts
         return text
+    text = _OPTION.sub(rf"\g<key>\g<name>{MASK}", text)
     text = _URI.sub(f"{MASK}@", text)
     for form in (_HEADER, _BEARER, _QUERY):
         text = form.sub(rf"\g<key>{MASK}", text)

@@ -13,7 +13,7 @@ from runner.settings.errors import ConfigError, Unreachable
 from runner.settings.files import durable
 from runner.settings.trust import record_reading, recorded_settings, secrets, terminal
 from runner.settings.values import tags
-from runner.tracking.store import elsewhere, reconcile, stores
+from runner.tracking.store import artifacts, elsewhere, reconcile, stores
 from runner.tracking.write.transfer import Patience
 from runner.training.state import checkpoint, pieces
 from runner.training.state.history import Points
@@ -300,5 +300,6 @@ def _artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Pa
         why = "was it trained to its end by runner?"
         if reconcile.waits(client, run_id):
             why = "a part of its record has yet to be delivered: runner sync"
-        raise ConfigError("", f"run {run_id} is {status} and kept no {name}; {why}")
+        place = secrets.masked(str(artifacts.place(client, run_id)))
+        raise ConfigError("", f"run {run_id} is {status} and kept no {name} in {place}; {why}")
     return path
