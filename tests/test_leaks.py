@@ -69,7 +69,7 @@ def test_many_stores_in_one_process_hold_no_more_than_a_few(
     closing: bool, empty_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not closing:
-        monkeypatch.setattr(stores, "_close_idle", lambda client: None)
+        monkeypatch.setattr(stores._Store, "close_idle", lambda store: None)
     before = held()[0]
     for number in range(24):
         path = tmp_path / f"{number % 16}" / "mlflow.db"  # some of them again, another file under the same name
@@ -82,6 +82,19 @@ def test_many_stores_in_one_process_hold_no_more_than_a_few(
     assert len(first.search_runs(["1"])) == 1, "what was closed is opened again"
     each = 6  # two connections with their logs, and what these share
     assert (held()[0] - before <= each * (stores.OPEN + 1)) == closing
+
+
+def test_stores_that_are_gone_do_no_harm_to_the_next(empty_store: Path, tmp_path: Path) -> None:
+    """MLflow forgets a store when it has opened a hundred others, and opens it again for whoever asks its client."""
+    from mlflow.tracking._tracking_service.utils import _tracking_store_registry
+
+    for number in range(stores.OPEN + 4):
+        path = tmp_path / f"{number}" / "mlflow.db"
+        path.parent.mkdir()
+        shutil.copy(empty_store, path)
+        stores.open_store(f"sqlite:///{path}")
+        shutil.rmtree(path.parent)
+        _tracking_store_registry._get_store_with_resolved_uri.cache_clear()
 
 
 def test_what_a_test_leaves_where_the_tests_were_begun_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

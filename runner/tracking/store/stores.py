@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.settings.errors import ConfigError
 from runner.settings.errors import first_line as first_line
@@ -138,6 +138,12 @@ class _Store:
     client: "MlflowClient"
     folder: Path  # that artifacts are beside
     before: int  # files that were opened under this name before
+    engine: Any  # SQLAlchemy's, which holds the connections; MLflow would open the store again to be asked for it
+
+    def close_idle(self) -> None:
+        """Close the connections that nobody uses now; what asks the store again opens one."""
+        if self.engine is not None:
+            self.engine.dispose()
 
 
 #: Local stores of which connections stay open: MLflow keeps those of all, up to the limit of files for a process.
@@ -160,21 +166,22 @@ def _open_sqlite(path: Path) -> "MlflowClient":
             _stores[path] = _stores.pop(path)  # the newest
             return known.client
         if folder is None:  # another file has taken its place
-            _close_idle(known.client)
+            known.close_idle()
             before, known = known.before + 1, None
     uri = uris.sqlalchemy(path, before)  # MLflow keeps a store, and its connections, by the text of its URI
     # MLflow creates tables without a lock, and two processes at once break the store.
     with FileLock(f"{path}.lock"), _taken_back(path):
-        with contextlib.closing(sqlite3.connect(path)) as store:
-            store.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
-            [(tables,)] = store.execute("SELECT count(*) FROM sqlite_master")
+        with contextlib.closing(sqlite3.connect(path)) as file:
+            file.execute("PRAGMA journal_mode=WAL")  # kept in the file: the UI can read while a run writes
+            [(tables,)] = file.execute("SELECT count(*) FROM sqlite_master")
         if not tables and not uris.is_plain(str(Path.cwd())):
             _make_tables(uri, path)
         client = known.client if known else MlflowClient(uri, uri)
         folder, message = moved.follow(path)
-    _stores[path] = _Store(path.stat().st_ino, client, folder, before)
+    store = getattr(getattr(client, "_tracking_client", None), "store", None)
+    _stores[path] = _Store(path.stat().st_ino, client, folder, before, getattr(store, "engine", None))
     for other in list(_stores)[:-OPEN]:
-        _close_idle(_stores[other].client)
+        _stores[other].close_idle()
     if message:
         artifacts.forget()
         terminal.say(message)
@@ -186,13 +193,6 @@ def _make_tables(uri: str, path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     SqlAlchemyStore(uri, (path.parent / moved.FOLDER).as_uri())
-
-
-def _close_idle(client: "MlflowClient") -> None:
-    """Close the connections of a local store that nobody uses now; what asks it again opens one."""
-    store = getattr(getattr(client, "_tracking_client", None), "store", None)
-    if (engine := getattr(store, "engine", None)) is not None:
-        engine.dispose()
 
 
 @contextlib.contextmanager
