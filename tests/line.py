@@ -88,6 +88,8 @@ class Line:
                     due.clear()
                     self.times += 1
                     time.sleep(self.late)
+                    # Meanwhile the server has closed what is idle for it; the next request needs another connection.
+                    data = data.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
                 one.sendall(data)
         _cut(one)
         self._open.discard(other)

@@ -197,10 +197,10 @@ def written(place: Path, files: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_no_file_may_say_is_refused_with_its_key(name: str, place: Path) -> None:
-    files, _words, key = REFUSED[name]
+    files, words, key = REFUSED[name]
     written(place, files)
     with composing.hydra():
-        found = composing.problem(*_words.split())
+        found = composing.problem(*words.split())
     assert found.startswith(key), found
     assert "Traceback" not in found
     assert not (place / "touched").exists()
@@ -304,18 +304,18 @@ def test_a_job_s_name_would_have_been_a_line_of_a_queue_s_script() -> None:
 
 def test_nobody_knows_beforehand_where_a_launcher_leaves_and_looks_for_pickles(place: Path) -> None:
     written(place, {STUDY: "hydra: {sweep: {dir: runs}}\n"})
-    _words = ["experiments=x", "hydra/launcher=submitit_local"]
+    words = ["experiments=x", "hydra/launcher=submitit_local"]
     with composing.hydra():
-        folders = {str(whole(_words).hydra.launcher.submitit_folder) for _ in range(2)}
-        typed = [*_words, "hydra.launcher.submitit_folder=here"]
+        folders = {str(whole(words).hydra.launcher.submitit_folder) for _ in range(2)}
+        typed = [*words, "hydra.launcher.submitit_folder=here"]
         assert whole(typed).hydra.launcher.submitit_folder == "here"
     assert len(folders) == 2
     assert all(folder.startswith("runs/.submitit/") and folder.endswith("/%j") for folder in folders)
 
 
 def whole(words: list[str]) -> Any:
-    permission.begin(_words)
-    return compose("config", overrides=_words, return_hydra_config=True)
+    permission.begin(words)
+    return compose("config", overrides=words, return_hydra_config=True)
 
 
 def test_what_a_person_types_is_taken(place: Path) -> None:
