@@ -70,8 +70,9 @@ def stores_closed() -> Iterator[None]:
     """MLflow keeps the connections of every store that a process has opened, and each test has a store of its own."""
     yield
     module = sys.modules.get("mlflow.store.tracking.sqlalchemy_store")
-    for engine in list(module.SqlAlchemyStore._engine_map.values()) if module else ():
-        engine.dispose()
+    engines = module.SqlAlchemyStore._engine_map if module else {}
+    while engines:
+        engines.popitem()[1].dispose()
 
 
 @pytest.fixture(scope="session")

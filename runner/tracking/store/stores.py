@@ -179,8 +179,9 @@ def _open_sqlite(path: Path) -> "MlflowClient":
         client = known.client if known else MlflowClient(uri, uri)
         folder, message = moved.follow(path)
     store = getattr(getattr(client, "_tracking_client", None), "store", None)
+    _stores.pop(path, None)  # so that it is the newest
     _stores[path] = _Store(path.stat().st_ino, client, folder, before, getattr(store, "engine", None))
-    for other in list(_stores)[:-OPEN]:
+    for other in list(_stores)[-OPEN - 1 : -OPEN]:  # those before it are closed
         _stores[other].close_idle()
     if message:
         artifacts.forget()
