@@ -347,7 +347,9 @@ class Times(nn.Module):
 """
 
 
-@pytest.mark.parametrize(("code", "launcher"), [("recorded", "joblib"), ("current", "basic")])
+@pytest.mark.parametrize(
+    ("code", "launcher"), [pytest.param("recorded", "joblib", marks=pytest.mark.long), ("current", "basic")]
+)
 def test_a_sweep_goes_on_with_other_code_only_where_it_is_typed(workplace: Path, code: str, launcher: str) -> None:
     furnish(workplace, layer="{experiments.once.Times: {seed: '${seed}'}}")
     (workplace / "experiments" / "once.py").write_text(ONCE)

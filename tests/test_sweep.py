@@ -91,6 +91,7 @@ def test_a_killed_sweep_goes_on_where_it_was(how: str, every: str, place: Path, 
     assert resumed == [None, None, "after step 4" if keep else None, None, None, None]
 
 
+@pytest.mark.long
 def test_killed_with_two_workers_it_goes_on_too(place: Path, whole: list[str]) -> None:
     process = group(*SIX, *JOBLIB, plan("3:wait"), "checkpoint.every=1", cwd=place)
     until((place / "killed").exists)
@@ -385,6 +386,7 @@ def at_once(folder: Path, count: int) -> str:
     return "" if right else f"exit code {done.code}, experiments {names}, {found}\n{done.err[-2000:]}"
 
 
+@pytest.mark.long
 def test_several_workers_make_one_store(tmp_path: Path) -> None:
     assert at_once(tmp_path, 4) == ""
 

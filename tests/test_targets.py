@@ -358,7 +358,7 @@ def test_too_many_outputs_for_a_metric_of_two_classes_are_told_with_the_number(p
         assert not composing.problem(*words, "model.layers=[Flatten,{Linear: 2}]")
 
 
-@pytest.mark.parametrize("further", ["", "data.in_memory=false trainer.workers=1 trainer.batch_size=8"])
+@pytest.mark.parametrize("further", ["", "data.in_memory=false trainer.workers=1 trainer.epochs=1"])
 def test_two_folders_of_photos_and_one_logit_from_training_to_evaluation(place, workplace, further):
     words = (
         f"data=images data.path=photos data.channels=1 loss=bce_with_logits {ONE} trainer.epochs=3 metrics=[Accuracy]"

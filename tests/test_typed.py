@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +107,15 @@ hydra: {sweeper: {n_trials: 1, params: PARAMS}}
 HIDDEN = """{"++tracking={uri: 'HOST', run_name: 'a": "b'},{uri: 'HOST', run_name: 'c'}"}"""
 
 
-def without(guard: str, *words: str, cwd: Path) -> None:
-    """Run a command in a process where a guard is taken away by a line of Python."""
+def without(guard: str, *words: str, cwd: Path, until: Callable[[], Any] = lambda: False) -> None:
+    """Run a command in a process where a guard is taken away by a line of Python, to its end or until something."""
     begin = f"import sys; sys.argv = {['runner', *words]!r}; {guard}; from runner.cli.command import main; main()"
-    subprocess.run([sys.executable, "-P", "-c", begin], cwd=cwd, capture_output=True, timeout=command.HANGS)
+    with (cwd / "without").open("w") as out:
+        process = subprocess.Popen([sys.executable, "-P", "-c", begin], cwd=cwd, stdout=out, stderr=out)
+        while process.poll() is None and not until():
+            time.sleep(0.05)
+        process.kill()
+        process.wait()
 
 
 def test_a_key_that_hydra_reads_as_another_lets_no_study_name_a_server(place: Path, stranger: Stranger) -> None:
@@ -121,7 +127,7 @@ def test_a_key_that_hydra_reads_as_another_lets_no_study_name_a_server(place: Pa
     assert stranger.heard == []
     guards = "from runner.cli.guard import hydra_rules; from runner.settings.trust import permission as p"
     guards += "; hydra_rules._check_word = lambda *given: None"
-    without(f"{guards}; p.wholly = lambda key, value: p.typed(key)", *words, cwd=place)
+    without(f"{guards}; p.wholly = lambda key, value: p.typed(key)", *words, cwd=place, until=lambda: stranger.heard)
     assert stranger.heard, "nothing would have been sent: the guards guard nothing"
 
 
