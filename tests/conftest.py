@@ -26,6 +26,7 @@ from runner.settings.values.lookup import use_folder
 from runner.tracking.store import stores
 from runner.training.prepare import prepare
 from runner.training.run import Run
+from tests.line import S3, Line, environment
 
 if TYPE_CHECKING:
     from tests.server import Server
@@ -154,3 +155,23 @@ def settings(layers: Any = ("Linear",), every: Any = None, format: str = "state_
     for name, value in given.items():
         setattr(made, name, value)
     return made
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    made = S3()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def line(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
+    """A line to the S3, by which this process and those that are begun from now on find it."""
+    from mlflow.store.artifact import s3_artifact_repo
+
+    made = Line(s3.port)
+    for name, value in environment(made).items():
+        monkeypatch.setenv(name, value)
+    s3_artifact_repo._cached_get_s3_client.cache_clear()
+    yield made
+    made.close()

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from runner.data import Data, Tensors
 from runner.settings import Trainer
+from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
-from runner.settings.values.lookup import ConfigError
 from runner.training.checking import agreement, checks, targets
 from runner.training.loop import State, train
 from runner.training.parts import build, losses, scheduling

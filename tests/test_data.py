@@ -23,7 +23,7 @@ from runner.data.digits import digits
 from runner.data.images import images
 from runner.data.line import line
 from runner.data.table import encode, table
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.training.parts import build
 
 SOURCES = ["arrays", "diabetes", "digits", "images", "line", "table"]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.tracking import recording
 from runner.tracking.store import liveness, stores
 from runner.tracking.write import spool

@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 import runner as package
 from runner.data import Data, Tensors
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.training.checking import rescale
 from tests.command import Done, runner
 

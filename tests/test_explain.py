@@ -8,7 +8,7 @@ import torch
 from mlflow import MlflowClient
 from torch import nn
 
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.tracking.read import recall
 from runner.training.forward import keep
 from tests.command import Done, newest, runner

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import runner as package
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.tracking.read import export, recall
 from runner.tracking.read.export import ExportError, Source
 from runner.tracking.read.load import Standardize

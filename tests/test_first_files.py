@@ -2,7 +2,6 @@
 
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +16,10 @@ from runner.tracking.write.spool import Undelivered
 from runner.training.events import Step
 from runner.training.machine.signals import Interrupted
 from tests import command, disk, strange
-from tests.line import S3, Line, environment
+from tests.line import S3, Line
 from tests.strange import Repository
 
 pytest.importorskip("moto", reason="an S3 to test with: pip install -e '.[test]'")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    made = S3()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def line(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    from mlflow.store.artifact import s3_artifact_repo
-
-    made = Line(s3.port)
-    for name, value in environment(made).items():
-        monkeypatch.setenv(name, value)
-    s3_artifact_repo._cached_get_s3_client.cache_clear()
-    yield made
-    made.close()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 import runner as package
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.tracking.read import recall
 from tests.command import begin, ended, runner
 from tests.sweeping import families, family, furnish, until

@@ -16,7 +16,7 @@ import runner as package
 from runner.data import Data
 from runner.model import stack
 from runner.settings import Settings
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.tracking.read import load, recall
 from runner.training.parts import build
 from runner.training.state import checkpoint

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from runner.model import specs
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
-from runner.settings.values.lookup import ConfigError
 from runner.training.parts import build, losses, scheduling
 from runner.training.parts.metrics import METRIC
 
@@ -56,7 +56,7 @@ def test_a_wrong_name_is_answered_with_its_key_and_the_nearest_right_one(wrong, 
 
 
 def test_nothing_is_proposed_where_no_name_is_near():
-    assert lookup.did_you_mean("qqqqqqqq", lookup.known(build.OPTIMIZER)) == ""
+    assert did_you_mean("qqqqqqqq", lookup.known(build.OPTIMIZER)) == ""
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "", ["Linear"], {"Linear": 1}])

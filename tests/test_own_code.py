@@ -11,7 +11,8 @@ import torch
 from mlflow import MlflowClient
 
 import runner as package
-from runner.settings.values.lookup import ConfigError, use_folder
+from runner.settings.errors import ConfigError
+from runner.settings.values.lookup import use_folder
 from runner.tracking import own_code
 from tests.command import Done, fresh, newest, runner
 from tests.sweeping import artifacts, families, family

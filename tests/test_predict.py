@@ -21,7 +21,7 @@ from runner.data import Data, _inputs
 from runner.data._spelled import spelled
 from runner.data.table import table
 from runner.model import predicted
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.tracking.identity import noted
 from runner.training.parts import build
 from tests.command import Done, runner

@@ -10,7 +10,7 @@ import pytest
 
 from runner.data import _inputs
 from runner.data.table import table
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from tests.test_data import refused, same_data
 
 

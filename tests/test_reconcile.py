@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.tracking import recording
 from runner.tracking.store import liveness, reconcile, stores
 from runner.tracking.write import spool

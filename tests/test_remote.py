@@ -6,7 +6,6 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +27,6 @@ from tests.strange import Repository
 from tests.sweeping import until
 
 pytest.importorskip("moto", reason="an S3 to test with: pip install -e '.[test]'")
-
-
-@pytest.fixture(scope="module")
-def s3() -> Iterator[S3]:
-    made = S3()
-    yield made
-    made.stop()
-
-
-@pytest.fixture
-def line(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Iterator[Line]:
-    made = Line(s3.port)
-    for name, value in environment(made).items():
-        monkeypatch.setenv(name, value)
-    yield made
-    made.close()
 
 
 @pytest.fixture

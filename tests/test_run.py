@@ -11,7 +11,7 @@ import torch
 import torchmetrics
 from torch import nn
 
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.training.events import Epoch, Event, Finished, Kept, Snapshot, Step
 from runner.training.machine.signals import Interrupted, Signals
 from runner.training.prepare import THREADS

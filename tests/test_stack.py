@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.model.stack import Stack, classes, plan
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 
 def planned(layers: Any, *shape: int, dtype: torch.dtype = torch.float32) -> Stack:

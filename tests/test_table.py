@@ -14,7 +14,7 @@ from torch import nn
 
 from runner.data import Data
 from runner.data.table import encode, table
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.training.checking import targets
 from tests.test_data import refused, same_data
 

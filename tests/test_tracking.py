@@ -24,8 +24,8 @@ from omegaconf import OmegaConf
 from runner.commands import train
 from runner.settings import Settings, Tracking
 from runner.settings.context import Context
+from runner.settings.errors import ConfigError
 from runner.settings.files import uris
-from runner.settings.values.lookup import ConfigError
 from runner.tracking import environment, recording
 from runner.tracking.read import logged_model
 from runner.tracking.store import stores

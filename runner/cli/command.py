@@ -6,7 +6,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import hydra
@@ -58,8 +58,8 @@ def main() -> NoReturn:
                 name, sys.argv[1:] = "train", sweep
             command = _command(name)
             if hasattr(command, "with_run") and (_words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
-                transfer.leave(_recorded(name, command))
-            transfer.leave(_guarded(name))
+                transfer.leave(_ended(lambda: _recorded(name, command)))
+            transfer.leave(_ended(lambda: _guarded(name)))
     except Exception as error:
         if (message := sentence(error)) is None:
             raise
@@ -139,12 +139,10 @@ def _as_sweep(given: list[str]) -> list[str]:
     return ["-m", *found, *further, f"tracking.uri={typed_words.written(uri)}"] if found else []
 
 
-def _recorded(name: str, command: Any) -> int:
-    """A command that looks at a recorded run needs no Hydra."""
+def _ended(act: Callable[[], int]) -> int:
+    """The exit code of a command, also of one that was interrupted or could not deliver its record."""
     try:
-        return _words.call(name, command.with_run, sys.argv[1:], _changed)
-    except (ConfigError, OmegaConfBaseException, HydraException) as error:
-        _stop(configuration.explained(error, sys.argv[1:]))
+        return act()
     except Interrupted as stop:
         terminal.say(told(stop))
         return stop.exit_code
@@ -153,6 +151,14 @@ def _recorded(name: str, command: Any) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _recorded(name: str, command: Any) -> int:
+    """A command that looks at a recorded run needs no Hydra."""
+    try:
+        return _words.call(name, command.with_run, sys.argv[1:], _changed)
+    except (ConfigError, OmegaConfBaseException, HydraException) as error:
+        _stop(configuration.explained(error, sys.argv[1:]))
 
 
 def _changed(overrides: list[str], recorded: Settings) -> Settings:
@@ -182,14 +188,8 @@ def _guarded(name: str) -> int:
         guard.install()
         with _printed(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
-    except Interrupted as stop:
-        terminal.say(told(stop))
-        return stop.exit_code
-    except Undelivered as error:
-        terminal.say(told(error))
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    except Undelivered:
+        raise
     except Exception as error:
         if (task.begun and not isinstance(error, configuration.ERRORS)) or sentence(error) is not None:
             raise

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from runner.settings.errors import ConfigError
 from runner.settings.files import filenames
-from runner.settings.values.lookup import ConfigError
 
 
 def place(output: str, suffix: str | tuple[str, ...], overwrite: bool, key: str = "output") -> Path:

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from runner.settings import Settings, Tracking
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.trust import permission, typed_words
 from runner.settings.values import keys
 from runner.settings.values.keys import COMPONENTS
-from runner.settings.values.lookup import ConfigError, did_you_mean
 
 RUN = "a run id, a unique prefix of one, or `last`"
 

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from runner.settings import Settings
-from runner.settings.errors import told
+from runner.settings.errors import ConfigError, told
 from runner.settings.trust import terminal
-from runner.settings.values.lookup import ConfigError
 
 if TYPE_CHECKING:
     from runner.training.run import Run

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from runner.commands import _words
 from runner.settings import Settings
 from runner.settings.context import Context
-from runner.settings.errors import told
+from runner.settings.errors import ConfigError, told
 from runner.settings.trust import terminal
-from runner.settings.values.lookup import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.commands import _outputs, _words
-from runner.settings.errors import told
+from runner.settings.errors import ConfigError, told
 from runner.settings.files import filenames
 from runner.settings.trust import terminal
-from runner.settings.values.lookup import ConfigError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -5,9 +5,8 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from runner.settings import Checkpoint, Settings
-from runner.settings.errors import told
+from runner.settings.errors import ConfigError, told
 from runner.settings.trust import terminal
-from runner.settings.values.lookup import ConfigError
 from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner.settings import Settings
 from runner.settings.context import Context
+from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
-from runner.settings.values.lookup import ConfigError
 from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from runner.data._frame import Frame, listed
 from runner.data._values import Values, floats
 from runner.data._written import MISSING, is_date, remedy, stand_for_nothing, written
-from runner.settings.values.lookup import ConfigError, did_you_mean
+from runner.settings.errors import ConfigError, did_you_mean
 
 #: Texts that one column may hold. Each becomes a column of 0 and 1; a name or a date in every row would be hundreds.
 MOST = 100

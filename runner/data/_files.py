@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.files import filenames
-from runner.settings.values.lookup import ConfigError, did_you_mean
 
 
 def file(path: str | None, key: str, what: str, example: str) -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor
 from runner.data import Batch, Tensors
 from runner.data._pictures import MODES as MODES
 from runner.data._pictures import Head, Unreadable, decode, head, reason_against, unreadable
-from runner.settings.values.lookup import ConfigError, did_you_mean
+from runner.settings.errors import ConfigError, did_you_mean
 
 #: Folders that systems make beside the files that they are asked to keep.
 SYSTEM = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}

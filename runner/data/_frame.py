@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 
 from runner.data._raw import lines_of, no_text, not_closed, refuse_ending, swallowed
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.memory import memory, size
-from runner.settings.values.lookup import ConfigError, did_you_mean
 
 Frame = Any  # pandas.DataFrame: importing pandas takes a second, and most runs read no table
 

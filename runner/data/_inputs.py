@@ -15,7 +15,7 @@ from runner.data._numpy import read_npy, read_npz
 from runner.data._pictures import decode, reason_against
 from runner.data._raw import refuse_ending
 from runner.data._values import Array
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 #: Examples that go through the model at once.
 BATCH = 1024

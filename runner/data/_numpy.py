@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from runner.data._values import Array
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.memory import memory, size
-from runner.settings.values.lookup import ConfigError, did_you_mean
 
 MAGIC = np.lib.format.MAGIC_PREFIX
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from runner.data import Tensors, split
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 Indices = tuple[Tensor, Tensor | None, Tensor | None]
 

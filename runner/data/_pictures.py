@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 Image = Any  # PIL.Image.Image: importing Pillow takes a tenth of a second, and most runs read no image
 

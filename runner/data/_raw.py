@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 #: How files begin that are packed, and what unpacks them; by the ending, the same.
 PACKED = {

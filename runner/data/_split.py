@@ -11,7 +11,7 @@ from runner.data._columns import Series, refuse_missing
 from runner.data._frame import Frame, need, quoted
 from runner.data._parts import Indices, check_fractions, parts
 from runner.data._written import is_date
-from runner.settings.values.lookup import ConfigError, did_you_mean
+from runner.settings.errors import ConfigError, did_you_mean
 
 #: What a split goes by.
 KINDS = ("by", "group", "column")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from runner.data import Guess, Task, labels_of
 from runner.data._values import Array, Values, column, floats, kind
-from runner.settings.values.lookup import ConfigError, did_you_mean
+from runner.settings.errors import ConfigError, did_you_mean
 
 
 def targets(

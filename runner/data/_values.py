@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 Array = NDArray[Any]
 

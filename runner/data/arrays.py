@@ -12,7 +12,7 @@ from runner.data._numpy import read_npy, read_npz
 from runner.data._parts import divide, parts
 from runner.data._targets import guess, strata, targets
 from runner.data._values import Array, Values, column, kind
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 PARTS = {"train": ("x", "y"), "valid": ("x_valid", "y_valid"), "test": ("x_test", "y_test")}
 EXAMPLE = "xy.npz, or data.x=x.npy data.y=y.npy"

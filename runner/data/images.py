@@ -9,7 +9,7 @@ import torch
 from runner.data import Data, Source, _files
 from runner.data._folder import MODES, Files, Listing, heads, list_files, loose, report, same_size, subfolders
 from runner.data._parts import parts
-from runner.settings.values.lookup import ConfigError, did_you_mean
+from runner.settings.errors import ConfigError, did_you_mean
 
 #: Decoded images up to this many bytes are kept in memory, 1 GiB: as float32, 87,000 of 3x32x32 or 1,700 of 3x224x224.
 IN_MEMORY = 2**30

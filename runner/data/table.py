@@ -18,7 +18,7 @@ from runner.data._standard import moments, scale
 from runner.data._table_report import report
 from runner.data._targets import strata, targets, task_of_shares
 from runner.data._values import Values
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 Name = str | int
 

@@ -11,7 +11,7 @@ from runner.data import Data, Tensors
 from runner.data._parts import MOST
 from runner.data._targets import targets
 from runner.data._values import Values, floats
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 
 def values(

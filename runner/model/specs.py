@@ -9,9 +9,9 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from runner.settings.errors import Problems
+from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup
-from runner.settings.values.lookup import ConfigError, Kind
+from runner.settings.values.lookup import Kind
 
 #: Arguments that follow from the input's shape, and the dimension (the batch is 0) that gives them.
 INFERRED = {

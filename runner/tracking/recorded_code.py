@@ -15,9 +15,10 @@ from pathlib import Path, PurePosixPath
 from types import ModuleType
 from typing import Any
 
+from runner.settings.errors import ConfigError
 from runner.settings.files import places
 from runner.settings.trust import record_reading, terminal
-from runner.settings.values.lookup import ConfigError, use_folder
+from runner.settings.values.lookup import use_folder
 from runner.tracking import own_code
 from runner.tracking.read import recall
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runner.settings.errors import ConfigError
 from runner.settings.trust import record_reading, secrets
-from runner.settings.values.lookup import ConfigError
 from runner.tracking.store import artifacts, elsewhere, liveness, reconcile, stores
 from runner.tracking.write import spool
 from runner.tracking.write.spool import Spool, Undelivered

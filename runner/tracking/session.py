@@ -41,28 +41,28 @@ def record(
     from runner.training.run import drive
     from runner.training.state import exact
 
-    settings, told = run.settings, run.settings.tracking
-    experiment, limit = told.experiment or context.name, TimeLimit(settings.trainer.time_limit)
+    settings, tracking = run.settings, run.settings.tracking
+    experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
-    goal = (told.uri, experiment, identity.name(context, told), *identity.of_run(run, context, run_id, drift))
+    goal = (tracking.uri, experiment, identity.name(context, tracking), *identity.of_run(run, context, run_id, drift))
     status, values = "FAILED", dict[str, float | str]()
     try:
         with recording.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
             tracker.stop_when(signals.stop)
             begun(run_id)
-            console.print(where(run, told.uri, experiment, run_id), soft_wrap=True)
+            console.print(where(run, tracking.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
             garbage.usual()
             exact.set_random_state(run.ready, run.device)  # whatever opening the record has drawn
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
-            if told.log_model:
+            if tracking.log_model:
                 logged_model.log(tracker, run)
             tracker.drain()
             signals.check()
         status = "FINISHED"
-        store = "" if _is_default(told.uri) else pasted("tracking.uri", secrets.masked(told.uri))
+        store = "" if _is_default(tracking.uri) else pasted("tracking.uri", secrets.masked(tracking.uri))
         console.print(f"to see it: runner ui {store}".strip(), soft_wrap=True)
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from runner import plots
 from runner.model import host
 from runner.model.explain import Choice, Explained, explain
+from runner.settings.errors import ConfigError
 from runner.settings.files import durable, filenames
-from runner.settings.values.lookup import ConfigError
 
 #: Worked elements of every layer's output: the first, one in the middle, the last.
 ELEMENTS = Choice(3)

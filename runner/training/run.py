@@ -20,8 +20,8 @@ from runner import plots
 from runner.data import Batch, Data, Source, Tensors, batches, count, evaluation_size
 from runner.model import host, stack
 from runner.settings import Settings, memory
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.files import durable
-from runner.settings.values.lookup import ConfigError, did_you_mean
 from runner.training import forward, in_place, on_host
 from runner.training.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
 from runner.training.finite import Finite, check_loss, check_model

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner.settings.errors import ConfigError as ConfigError
-from runner.settings.errors import Problems, brief
-from runner.settings.errors import did_you_mean as did_you_mean
+from runner.settings.errors import ConfigError, Problems, brief, did_you_mean
 from runner.settings.trust import permission
 from runner.settings.values import signatures
 from runner.settings.values.signatures import parameters as parameters

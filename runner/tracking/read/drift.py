@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from runner.settings import Settings
+from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets
-from runner.settings.values.lookup import ConfigError
 from runner.training.parts import scheduling
 from runner.training.run import Run
 

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from runner.model import stack
 from runner.settings import Settings, Tracking, random_state
+from runner.settings.errors import ConfigError
 from runner.settings.files import places
-from runner.settings.values.lookup import ConfigError, use_folder
+from runner.settings.values.lookup import use_folder
 from runner.tracking import recorded_code
 from runner.tracking.read import recall
 from runner.training.state.checkpoint import fill

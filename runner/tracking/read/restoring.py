@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from runner.settings.errors import ConfigError
 from runner.settings.trust import terminal
-from runner.settings.values.lookup import ConfigError
 
 if TYPE_CHECKING:
     from runner.tracking.read.recall import Kept

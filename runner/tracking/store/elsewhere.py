@@ -6,10 +6,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.settings.errors import Unreachable
+from runner.settings.errors import ConfigError, Unreachable
 from runner.settings.files import durable
 from runner.settings.trust import record_reading
-from runner.settings.values.lookup import ConfigError
 from runner.tracking.store import artifacts, stores
 from runner.tracking.write import transfer
 from runner.tracking.write.delivery import is_refusal

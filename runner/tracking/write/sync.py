@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets
-from runner.settings.values.lookup import ConfigError
 from runner.tracking.store import liveness, reconcile, stores
 from runner.tracking.write import leftover, spool, spool_check
 from runner.tracking.write.delivery import Delivery

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from runner.data import Data, Source, Tensors
 from runner.model import host
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 
 
 def check(data: Data, noted: dict[str, Any]) -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from runner.data import Batch, Data, Source, Tensors
 from runner.model.conventions import BY_CLASS, targets_of
 from runner.settings import Component
+from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
-from runner.settings.values.lookup import ConfigError
 from runner.training import forward
 from runner.training.checking import rescale
 from runner.training.parts import build

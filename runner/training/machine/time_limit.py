@@ -3,7 +3,7 @@
 import re
 import time
 
-from runner.settings.values.lookup import ConfigError
+from runner.settings.errors import ConfigError
 from runner.training.machine.signals import Interrupted
 
 #: When this process began to work, near enough.

@@ -16,9 +16,9 @@ from runner import data as sources
 from runner.data import Data
 from runner.model.stack import Stack
 from runner.settings import Component, Trainer
-from runner.settings.errors import first_line
+from runner.settings.errors import ConfigError, first_line
 from runner.settings.values import lookup, ranges
-from runner.settings.values.lookup import ConfigError, Kind
+from runner.settings.values.lookup import Kind
 from runner.settings.values.signatures import as_words
 from runner.training.checking import rescale
 from runner.training.loop import State

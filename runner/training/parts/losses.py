@@ -10,8 +10,9 @@ from runner import data as sources
 from runner.data import Batch, Data
 from runner.model.conventions import TABLE, is_torchs
 from runner.settings import Component, Trainer
+from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
-from runner.settings.values.lookup import ConfigError, Kind, made
+from runner.settings.values.lookup import Kind, made
 from runner.training.loop import Cost, Weigh
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 
 from runner.settings import Component
+from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
-from runner.settings.values.lookup import ConfigError, Kind, made
+from runner.settings.values.lookup import Kind, made
 
 SCHEDULER = Kind(
     "a scheduler",

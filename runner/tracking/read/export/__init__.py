@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from runner.settings.values.lookup import ConfigError, did_you_mean
+from runner.settings.errors import ConfigError, did_you_mean
 
 #: Batch sizes with which a written model is compared with the one in memory.
 SIZES = (1, 2, 7)
