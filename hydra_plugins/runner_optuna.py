@@ -1,4 +1,4 @@
-"""`hydra/sweeper=optuna`: searches instead of trying everything. Optuna itself is imported when a search begins."""
+"""`hydra/sweeper=optuna`: a search instead of all combinations. Optuna is imported when the search starts."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,20 +16,20 @@ class Node:
     """`hydra/sweeper=optuna`, with the keys of the published plugin."""
 
     _target_: str = "hydra_plugins.runner_optuna.OptunaSweeper"
-    _recursive_: bool = False  # the sampler is made by us, from a list of known ones
+    _recursive_: bool = False  # Hydra must not instantiate the sampler; samplers.py does, and takes known ones only
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}])
     sampler: Any = MISSING  # tpe | cmaes | random | grid | nsgaii, and its arguments
     direction: Any = None  # minimize | maximize, or one for each name of sweep.metric; null: what the metric says
-    storage: str | None = None  # sqlite:///FILE, or another of Optuna's; null: a file beside the sweep's spools
-    study_name: str | None = None  # of a storage of one's own: a study to go on with; null: the sweep's id
-    n_trials: int = 20  # in total, also of a study that is gone on with
-    n_jobs: int = 1  # trials that are handed to the launcher at once
-    max_failure_rate: float = 1.0  # of these; more, and the search ends
-    params: Any = field(default_factory=dict)  # what may be tried: {optimizer.lr: "tag(log, interval(1e-4, 1e-1))"}
-    search_space: Any = None  # the same in the form that was used before Hydra 1.2
+    storage: str | None = None  # sqlite:///FILE or another URL that Optuna takes; null: a file beside the spools
+    study_name: str | None = None  # the study to continue in `storage`; null: the id of the sweep's run
+    n_trials: int = 20  # in total, including trials that the study has already
+    n_jobs: int = 1  # trials given to the launcher at once
+    max_failure_rate: float = 1.0  # share of failed trials among them above which the search ends
+    params: Any = field(default_factory=dict)  # the search space: {optimizer.lr: "tag(log, interval(1e-4, 1e-1))"}
+    search_space: Any = None  # the search space in the form used before Hydra 1.2
 
 
-#: Arguments that are worth a name, null: what Optuna takes; others are added with +hydra.sweeper.sampler.NAME=VALUE.
+#: Samplers with their usual arguments, null for Optuna's default; +hydra.sweeper.sampler.NAME=VALUE adds others.
 SAMPLERS: dict[str, dict[str, Any]] = {
     "tpe": {"_target_": "optuna.samplers.TPESampler", "n_startup_trials": None, "multivariate": None},
     "cmaes": {"_target_": "optuna.samplers.CmaEsSampler", "n_startup_trials": None, "sigma0": None},
@@ -40,20 +40,21 @@ SAMPLERS: dict[str, dict[str, Any]] = {
 
 ConfigStore.instance().store("optuna", Node, group="hydra/sweeper", provider="runner")
 for _name, _values in SAMPLERS.items():
-    # seed: null takes the configuration's own.
+    # seed: null means the seed of the configuration.
     _node = OmegaConf.create({**_values, "seed": None}, flags={"struct": False})
     ConfigStore.instance().store(_name, _node, group="hydra/sweeper/sampler", provider="runner")
 
 
 class OptunaSweeper(CheckedSweeper):
-    """What a search is, `runner.cli.search` knows; this is the part that Hydra accepts only here."""
+    """The sweeper of `hydra/sweeper=optuna`; the search itself is in runner/cli/search.py."""
 
-    def __init__(self, params: Any, search_space: Any, sampler: Any, **given: Any) -> None:
+    def __init__(self, params: Any, search_space: Any, sampler: Any, **values: Any) -> None:
         super().__init__(max_batch_size=None, params=params)
-        plain = {"sampler": sampler, "search_space": search_space, "direction": given.pop("direction")}
-        self._given = {**given, **{k: _plain(value) for k, value in plain.items()}}
+        plain = {"sampler": sampler, "search_space": search_space, "direction": values.pop("direction")}
+        self._values = {**values, **{k: _plain(value) for k, value in plain.items()}}
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Run the search. arguments: overrides typed on the command line."""
         from runner.cli import search
 
         assert self.config is not None
@@ -62,7 +63,7 @@ class OptunaSweeper(CheckedSweeper):
         overrides = OverridesParser.create(config_loader=loader).parse_overrides([*self._parse_config(), *arguments])
         search.run(
             self._task,
-            self._given,
+            self._values,
             overrides,
             self._compose,
             self._frozen,

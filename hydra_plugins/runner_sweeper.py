@@ -1,4 +1,4 @@
-"""Hydra's own sweeper, with every job checked before the first one begins."""
+"""Hydra's basic sweeper, with all jobs checked before the first one starts."""
 
 import contextlib
 import io
@@ -16,7 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-#: Jobs that take more than a moment to check.
+#: Jobs from which on the check takes seconds and is announced.
 MANY = 200
 
 
@@ -25,31 +25,33 @@ class Node:
     """`hydra/sweeper=checked`."""
 
     _target_: str = "hydra_plugins.runner_sweeper.CheckedSweeper"
-    max_batch_size: int | None = None  # jobs handed to the launcher at once; null: all
-    params: dict[str, str] | None = field(default_factory=dict)  # overrides of every sweep, as on the command line
+    max_batch_size: int | None = None  # jobs given to the launcher at once; null: all
+    params: dict[str, str] | None = field(default_factory=dict)  # overrides of each sweep, as on the command line
 
 
 ConfigStore.instance().store("checked", Node, group="hydra/sweeper", provider="runner")
 
 
 class CheckedSweeper(BasicSweeper):
-    """The product of all values. How they are run is for `runner.cli.task` to say, and for Hydra's launcher."""
+    """A sweeper over all combinations of values. runner/cli/task.py and Hydra's launcher run the jobs."""
 
     _task: Any
     _composing: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep the task function, as Hydra's interface asks."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self._task = task_function
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Check all jobs, then run them, or print them for the command `check`. arguments: overrides as typed."""
         from runner.cli import sweep_check, task
         from runner.settings.errors import ConfigError
         from runner.settings.trust import limits, terminal
 
         assert self.config is not None
         if self.config.hydra.launcher.get("n_jobs") == 0:
-            raise ConfigError("hydra.launcher.n_jobs", "0 is no number of processes; -1 stands for one for each core")
+            raise ConfigError("hydra.launcher.n_jobs", "must not be 0; -1 means one process for each core")
         _refuse_many_tasks(self.config.hydra.launcher)
         jobs = sweep_check.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
         if len(jobs) >= MANY:
@@ -62,7 +64,7 @@ class CheckedSweeper(BasicSweeper):
             _raise_failures(self._composed(jobs))
 
     def _frozen(self, jobs: list[list[str]], first: int) -> list[Any]:
-        """Run jobs whose configuration the task function has: Hydra's own is not composed again."""
+        """Launch jobs whose configurations the task function has, so that Hydra composes none of them again."""
         from runner.cli.compose.frozen import Frozen
         from runner.cli.guard import hydra_rules
 
@@ -74,7 +76,7 @@ class CheckedSweeper(BasicSweeper):
         return self._launched(Frozen(folders), jobs, first)
 
     def _composed(self, jobs: list[list[str]]) -> list[Any]:
-        """Run jobs of a command that trains nothing, each with the whole of its configuration."""
+        """Launch jobs of a command that trains nothing, each with its composed configuration."""
         from runner.cli.compose.frozen import Composed
 
         assert self.config is not None
@@ -103,16 +105,16 @@ class CheckedSweeper(BasicSweeper):
         folder.mkdir(parents=True, exist_ok=True)
         shown = secrets.without(OmegaConf.to_container(self.config, resolve=False))
         (folder / "multirun.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(shown)))
-        with read_write(self.config.hydra):  # Ray's workers begin in another folder
+        with read_write(self.config.hydra):  # Ray's workers start in another folder
             self.config.hydra.sweep.dir = recorded_settings.escaped(str(folder.absolute()))
-        found: list[Any] = []
+        results: list[Any] = []
         name = str(self.config.hydra.runtime.choices["hydra/launcher"])
         values: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)
         for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
             batch = list(batch)
             self._task.cores = cores.each(name, values, len(batch))
-            found += launching.launch(name, self.launcher, batch, first + len(found))
-        return found
+            results += launching.launch(name, self.launcher, batch, first + len(results))
+        return results
 
     def _jobs(self, arguments: list[str]) -> Iterator[list[str]]:
         assert self.hydra_context is not None
@@ -128,9 +130,9 @@ class CheckedSweeper(BasicSweeper):
         from runner.cli.guard import hydra_rules
 
         self._composing = self._composing or Composing(self.hydra_context.config_loader, self.config)
-        found: DictConfig = self._composing.compose(number, job)
-        hydra_rules.folder_of_job(self.config, found, number)  # which may be refused
-        return found
+        config: DictConfig = self._composing.compose(number, job)
+        hydra_rules.folder_of_job(self.config, config, number)  # raises ConfigError for a folder that is not allowed
+        return config
 
 
 def _values(key: str, override: Override) -> Iterator[str]:
@@ -141,7 +143,9 @@ def _values(key: str, override: Override) -> Iterator[str]:
         yield f"{key}={override.get_value_element_as_str()}"
         return
     if not override.is_discrete_sweep():
-        raise ConfigError(key, "an interval has no end of values; give them one by one, as in optimizer.lr=0.1,0.5")
+        raise ConfigError(
+            key, "an interval is continuous and cannot be swept; list its values, as in optimizer.lr=0.1,0.5"
+        )
     values = list(itertools.islice(override.sweep_string_iterator(), JOBS + 1))
     if not values:
         raise ConfigError(key, f"{override.input_line!r} gives no value to sweep over; give at least one")
@@ -149,14 +153,12 @@ def _values(key: str, override: Override) -> Iterator[str]:
 
 
 def _refuse_many_tasks(launcher: Any) -> None:
-    """submitit calls a job once in every task that it asks for, and each would train the same run."""
+    """Raise ConfigError for several tasks: submitit calls a job in each of them, and each would train the same run."""
     from runner.settings.errors import ConfigError
 
     for key in ("tasks_per_node", "nodes"):
         if isinstance(count := launcher.get(key), int) and count > 1:
-            raise ConfigError(
-                f"hydra.launcher.{key}", f"{count} would train each job {count} times over; runner takes 1 for a job"
-            )
+            raise ConfigError(f"hydra.launcher.{key}", f"{count} would train each job {count} times; expected 1")
 
 
 def _raise_failures(results: Sequence[Any]) -> None:
