@@ -92,7 +92,9 @@ def _fitted(widths: dict[str, int], cells: list[dict[str, str]], room: int) -> d
         ((*times, "experiment", "name"), narrow),
     ):
         columns = {name: size for name, size in widths.items() if name not in left_out}
-        short = {name: min(columns[name], SHORTEST) for name in ("name", "experiment") if name in columns}
+        short: dict[str, int] = {
+            name: min(columns[name], SHORTEST) for name in ("name", "experiment") if name in columns
+        }
         if _whole({**columns, **short, "results": least}) <= room:
             break
     results = min(columns["results"], max(least, room // 3))

@@ -178,7 +178,8 @@ def serve(messages: IO[bytes], answers: IO[bytes]) -> None:
 
 def _write(requests: Requests) -> None:
     for path, subject, name in requests:
-        plots.save(subject if name is None else plots.find(name)(subject), path)
+        draw = plots.find(name) if name is not None else None
+        plots.save(subject if draw is None else draw(subject), path)
 
 
 def _answer(process: subprocess.Popen[bytes], message: bytes) -> bytes:
