@@ -1,4 +1,4 @@
-"""A line with points far off it, and a loss that torch lacks: what experiments/losses.yaml compares."""
+"""Data and a loss for experiments/losses.yaml: a line with points far off it, and a loss that torch lacks."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from runner.data.line import line
 
 
 def outliers(every: int = 10, by: float = 3.0, **arguments: Any) -> Data:
-    """`line` with every `every`th training point from x = 0 on moved up by `by`; the validation data is clean."""
+    """Return `line` with each `every`th training point from x = 0 on moved up by `by`; validation data are unchanged."""
     clean = line(**arguments)
     x, y = clean.train.x, clean.train.y.clone()
     y[::every] += by * (x[::every] >= 0)
