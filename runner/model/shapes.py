@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 #: Multiply-adds that are done rather than avoided; some hundredths of a second.
 LITTLE = 3e7
@@ -43,8 +44,11 @@ def push(module: nn.Module, *inputs: Tensor) -> Any:
     """What `module` gives for `inputs`, all of it on the meta device: shapes and types without values."""
     if _work(module, inputs[0]) > LITTLE:
         return module(*inputs)
-    real = (torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
-    return _meta(_on_cpu(module)(*real))
+    real = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
+    values = {
+        name: torch.zeros(t.shape, dtype=t.dtype) for name, t in (*module.named_parameters(), *module.named_buffers())
+    }
+    return _meta(functional_call(module, values, real))
 
 
 def _work(module: nn.Module, x: Any) -> float:
@@ -61,15 +65,6 @@ def _work(module: nn.Module, x: Any) -> float:
     if type(module) in _KEEPS or isinstance(module, nn.modules.loss._Loss):
         return 100 * x.numel()
     return math.inf
-
-
-def _on_cpu(module: nn.Module) -> nn.Module:
-    """`module` with zeros for values. (`to_empty` asks the meta device again.)"""
-    for name, p in module.named_parameters(recurse=False):
-        module.register_parameter(name, nn.Parameter(torch.zeros(p.shape, dtype=p.dtype)))
-    for name, b in module.named_buffers(recurse=False):
-        module.register_buffer(name, torch.zeros(b.shape, dtype=b.dtype))
-    return module
 
 
 def _meta(value: Any) -> Any:

@@ -50,6 +50,19 @@ def find(name: Any, key: str) -> Any:
     return found.cls_to_become if isinstance(found, type) and issubclass(found, LazyModuleMixin) else found
 
 
+class Targets:
+    """The classes of a model's layers by their names, each looked up once."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Any] = {}
+
+    def find(self, name: Any, key: str) -> Any:
+        """Return what `find` gives. Raises ConfigError as `find` does."""
+        if not isinstance(name, str) or name not in self._by_name:
+            self._by_name[name] = find(name, key)
+        return self._by_name[name]
+
+
 def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
     if isinstance(specs, str):
         specs = [specs]
@@ -177,16 +190,17 @@ def infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], e
             )
 
 
-def single(value: Any) -> Any:
+def single(value: Any, targets: Targets) -> Any:
     """One layer where a stack may stand: `layers: {Linear: 10}` means `layers: [{Linear: 10}]`."""
-    if isinstance(value, Mapping) and ("_target_" in value or (len(value) == 1 and _is_known(next(iter(value))))):
-        return [value]
-    return value
+    if not isinstance(value, Mapping):
+        return value
+    is_layer = "_target_" in value or (len(value) == 1 and _is_known(next(iter(value)), targets))
+    return [value] if is_layer else value
 
 
-def _is_known(name: Any) -> bool:
+def _is_known(name: Any, targets: Targets) -> bool:
     try:
-        return bool(find(name, ""))
+        return bool(targets.find(name, ""))
     except ConfigError:
         return False
 
