@@ -21,7 +21,7 @@ from runner.data import Data, _columns, _frame, _inputs, _table_report
 from runner.data.table import table
 from runner.plots import confusion_matrix
 from runner.settings.errors import ConfigError, did_you_mean
-from runner.training.parts import build
+from tests import components
 
 MB = 1_000_000
 
@@ -35,7 +35,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refused(key: str, *words: str, **spec: Any) -> str:
     """The message, which is short, names the file and holds the words."""
     with pytest.raises(ConfigError) as error:
-        build.data(spec)
+        components.data(spec)
     text = str(error.value)
     assert text.startswith(f"{key}: ")
     assert all(word in text for word in words), text
@@ -142,14 +142,14 @@ def test_a_bomb_among_good_images_is_named_before_anything_is_decoded(
 def test_without_its_limit_a_bomb_would_be_decoded(photos: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     bomb(Path("photos", "cat", "x.png"))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    found = build.data({**photos, "size": 8, "in_memory": False})
+    found = components.data({**photos, "size": 8, "in_memory": False})
     assert "16x16 to 30000x30000" in "\n".join(found.report)
 
 
 def test_of_many_frames_the_first_is_read_and_a_head_that_promises_more_is_no_harm(photos: dict[str, Any]) -> None:
     gif(Path("photos", "cat", "x.gif"))
     png(Path("photos", "dog", "x.png"), 2000, 2000, rows=10)
-    found = build.data({**photos, "size": 8})
+    found = components.data({**photos, "size": 8})
     assert len(found.train) == 10  # type: ignore[arg-type]
 
 

@@ -21,10 +21,13 @@ from runner.settings.memory import memory
 from runner.settings.trust import secrets
 from runner.training.checking import agreement, checks, cost
 from runner.training.checking.schema import schema
+from runner.training.parts import optimizers
 from tests import composing, mutations
 from tests.command import runner
 from tests.conftest import settings
 from tests.workplace import furnish
+
+ADAM = optimizers.resolve({"name": "Adam", "lr": 1e-3})
 
 #: Words of a command line, and the message. `python -m tests.test_checks` writes it anew, to be read before it is kept.
 TABLE = Path(__file__).with_name("wrong.yaml")
@@ -84,7 +87,7 @@ STUDIES = {
 MINE = """
 import torch
 from runner.data import Data, Tensors
-def fails():
+
     return 1 / 0
 def typo():
     return Data(Tensors(torch.zeros(4, 1), torch.zeros(4, 1)), task="regresion")
@@ -159,7 +162,7 @@ def test_a_users_source_is_not_read_when_something_is_wrong_already(there: Path,
 def test_multiply_adds_are_those_of_the_formulas() -> None:
     layers = [{"Conv2d": {"out_channels": 4, "kernel_size": 3, "padding": 1}}, "Flatten", {"Linear": 10}]
     plan = stack.plan(layers, torch.empty(2, 1, 8, 8, device="meta"))
-    found = cost.cost(settings(optimizer={"name": "Adam", "lr": 1e-3}), plan, 2)
+    found = cost.cost(settings(), ADAM, plan, 2)
     assert found.multiply_adds == 9 * 4 * 64 + 256 * 10
     assert found.parameters == 4 * 9 + 4 + 2560 + 10
     assert (found.weights, found.gradients, found.optimizer) == tuple(4 * found.parameters * n for n in (1, 1, 2))
@@ -170,17 +173,16 @@ def test_multiply_adds_are_those_of_the_formulas() -> None:
     ("optimizer", "states"), [("SGD", 0), ("Adam", 2), ("Adagrad", 1), ("Adamax", 2), ("LBFGS", 200)]
 )
 def test_what_an_optimizer_keeps_is_counted(optimizer: str, states: float) -> None:
-    assert cost.state_per_parameter(settings(optimizer={"name": optimizer, "lr": 1e-3})) == states
+    assert cost.state_per_parameter(optimizers.resolve({"name": optimizer, "lr": 1e-3})) == states
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
     there = memory(torch.device("cpu"))
     width = int((there / 12) ** 0.5)  # weights alone fit; with gradients and Adam's two they do not
     plan = stack.plan([{"Linear": width}, {"Linear": width}], torch.empty(2, 1, device="meta"))
-    adam = settings(optimizer={"name": "Adam", "lr": 1e-3})
     with pytest.raises(ConfigError, match=r"model.layers\[1\].Linear: weights .* gradients .* optimizer .* cpu has"):
-        cost.check(adam, plan, 2, torch.device("cpu"))
-    cost.check(settings(epochs=0, optimizer={"name": "Adam", "lr": 1e-3}), plan, 2, torch.device("cpu"))
+        cost.check(settings(), ADAM, plan, 2, torch.device("cpu"))
+    cost.check(settings(epochs=0), ADAM, plan, 2, torch.device("cpu"))
 
 
 # Sweeps and commands

@@ -20,6 +20,7 @@ from runner.tracking.read import reproduction
 from runner.tracking.read.reproduction import Difference
 from runner.training import on_host
 from runner.training.parts import build
+from runner.training.parts import device as devices
 from tests import gpu, pretend
 from tests.command import _context
 
@@ -302,7 +303,7 @@ def _devices() -> list[str]:
     found = []
     for name in ("auto", "pretend", "pretend:0", "cpu", "cuda", "pretend:1", "meta", "xyz"):
         try:
-            found.append(str(build.device(name)))
+            found.append(str(devices.device(name)))
         except ConfigError as error:
             found.append(str(error))
     return found

@@ -19,6 +19,7 @@ from runner.training.loop import train
 from runner.training.parts import losses, metrics
 from runner.training.run import Run, drive
 from runner.training.vectorized import drive_many, groups
+from tests import components
 from tests.conftest import Start
 
 #: A data source of the user's: what a test has written down, part by part.
@@ -298,13 +299,13 @@ def test_metrics_leave_out_what_the_loss_leaves_out(disk: bool) -> None:
     part: Any = torch.utils.data.TensorDataset(output, y) if disk else held
     loss = nn.CrossEntropyLoss()
     data = targets.fit(Data(held, part, task="multiclass", classes=tuple("abcdefghij")), loss)
-    made = metrics.build(["Accuracy", {"F1Score": {"average": "macro"}}], data, loss, output[:2], None)
+    made = components.made_metrics(["Accuracy", {"F1Score": {"average": "macro"}}], data, loss, output[:2], None)
     watch = metrics.watch(made, data, loss)
     assert watch is not None
     watch(output, y)
     assert metrics.values(made)["Accuracy"] == 1.0
     plain = Data(held, Tensors(output, y.clamp(min=0)), task="multiclass", classes=data.classes)
-    assert metrics.build(["Accuracy"], plain, loss, output[:2], None)["Accuracy"].ignore_index is None
+    assert components.made_metrics(["Accuracy"], plain, loss, output[:2], None)["Accuracy"].ignore_index is None
 
 
 def test_a_batch_of_padding_costs_nothing_and_moves_nothing(start: Start, give: Any) -> None:

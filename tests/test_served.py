@@ -19,9 +19,8 @@ from runner.tracking import screen
 from runner.tracking.read import logged_model, recall
 from runner.tracking.session import record
 from runner.training.machine.signals import Signals
-from runner.training.parts import build
 from runner.training.prepare import prepare
-from tests import composing
+from tests import components, composing
 from tests.command import runner
 from tests.test_cli import artifacts
 
@@ -214,7 +213,7 @@ def trained(place: Path, *words: str) -> str:
 def raw_rows(place: Path, run_id: str, part: str = "valid") -> np.ndarray[Any, Any]:
     """The inputs of a part of the run's data as they were before standardization."""
     uri = f"sqlite:///{place}/mlflow.db"
-    data, notes = build.data(recall.settings(uri, run_id).data), recall.data(uri, run_id)["notes"]
+    data, notes = components.data(recall.settings(uri, run_id).data), recall.data(uri, run_id)["notes"]
     source = getattr(data, part) or data.train
     x = torch.stack([source[i][0] for i in range(len(source))])
     if "mean" not in notes:

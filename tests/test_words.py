@@ -29,7 +29,7 @@ from runner.settings.files import places
 from runner.tracking import screen
 from runner.tracking.store.stores import Row
 from runner.training.parts import metrics
-from tests import composing
+from tests import components, composing
 from tests.command import HANGS, SCRIPT, runner
 
 # Layers: a list and a mapping after any preset
@@ -301,11 +301,11 @@ def test_names_that_other_programs_give_to_metrics_lead_to_those_of_torchmetrics
     numbers = Data(Tensors(y, y.float()[:, None]), Tensors(y, y.float()[:, None]))
     for name, meant in metrics.OTHERS.items():
         with pytest.raises(ConfigError, match=f"is not a metric in torchmetrics; did you mean {re.escape(meant)}"):
-            metrics.check([name.upper()])
+            metrics.resolve([name.upper()])
         regression = meant.startswith(("Mean", "R2", "{"))
         data, loss, outputs = (numbers, nn.MSELoss(), 1) if regression else (classes, nn.CrossEntropyLoss(), 3)
         spec = OmegaConf.to_container(OmegaConf.create(f"[{meant}]"))
-        assert metrics.build(spec, data, loss, torch.empty(2, outputs, device="meta"), None)  # type: ignore[arg-type]
+        assert components.made_metrics(spec, data, loss, torch.empty(2, outputs, device="meta"), None)  # type: ignore[arg-type]
 
 
 def test_flags_may_stand_anywhere(tmp_path: Path) -> None:

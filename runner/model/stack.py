@@ -45,7 +45,7 @@ class Layer:
 
     def construct(self, modules: Callable[[list["Stack"]], list[nn.Sequential]]) -> nn.Module:
         """Call the class with its arguments. modules: makes those of the stacks among them."""
-        arguments = {}
+        arguments = dict[str, Any]()
         for name, value in self.arguments.items():
             several = isinstance(value, list) and _stacks(value)
             if several or isinstance(value, Stack):

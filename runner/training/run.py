@@ -4,7 +4,6 @@ import contextlib
 import io
 import math
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -26,8 +25,9 @@ from runner.training import forward, in_place, on_host
 from runner.training.events import Epoch, Event, Finished, Kept, Observer, Snapshot, Step
 from runner.training.finite import Finite, check_loss, check_model
 from runner.training.loop import Cost, Parts, State, evaluate, train
-from runner.training.parts import build, losses, metrics, scheduling
+from runner.training.parts import losses, metrics, scheduling
 from runner.training.parts.batches import grouped
+from runner.training.parts.components import Components
 from runner.training.state import checkpoint, exact, pieces
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
@@ -48,6 +48,7 @@ class Run:
 
     name: str
     settings: Settings
+    parts: Components
     data: Data
     stack: stack.Stack
     state: State
@@ -63,7 +64,6 @@ class Run:
     stopped: str = ""  # why training ends before its last epoch
     pruned: int | None = None  # the epoch after which a sweep has given it up
     history_: History = field(default_factory=History)
-    saved: float = field(default_factory=time.monotonic)
     written: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
     pieces: list[Path] = field(default_factory=list)  # of the history, which no event has told of yet
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
@@ -102,11 +102,6 @@ class Run:
         """Name of the run and of the weights that its plots show."""
         name, step = self.tested
         return f"{self.name} ({name} weights, step {step:,})" if self.trains else self.name
-
-    @cached_property
-    def every(self) -> tuple[float, str] | None:
-        """How often a checkpoint is due: (number, unit)."""
-        return build.every(self.settings.checkpoint.every)
 
     @cached_property
     def copies(self) -> bool:
@@ -164,8 +159,7 @@ class Run:
                 yield self._look(step, float(rate))
             else:
                 self.schedule.after_epoch(None)
-        if self.every is not None and self._is_due(step.step, *self.every):
-            self.saved = time.monotonic()
+        if self.parts.due.is_now(step.step, self.steps_per_epoch):
             yield from self.snapshots()
 
     def predict(self, source: Source) -> Predicted:
@@ -326,11 +320,6 @@ class Run:
             self.pieces.append(place)
         return exact.taken(self)
 
-    def _is_due(self, step: int, number: float, unit: str) -> bool:
-        if unit == "minutes":
-            return time.monotonic() - self.saved >= 60 * number
-        return step % (number if unit == "steps" else number * self.steps_per_epoch) == 0
-
     def reading(self, source: Source) -> Iterator[Batch]:
         """All of `source` in order."""
         size = evaluation_size(source, self.settings.trainer.batch_size)
@@ -381,7 +370,7 @@ class Run:
 
     def drawn(self, name: str, subject: plots.Subject | None = None) -> "Figure":
         """A plot, ours or the user's."""
-        return build.plot(name, "plots")(subject or on_host.subject(self))  # type: ignore[no-any-return]
+        return self.parts.plots[name](subject or on_host.subject(self))  # type: ignore[no-any-return]
 
 
 @memory.told

@@ -1,11 +1,12 @@
 """From a name in a configuration to the class or function it means, or a ConfigError that says what is wrong."""
 
+import functools
 import importlib
 import inspect
 import sys
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +233,20 @@ def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
         message = brief(error)
         named = [argument for argument, words in SAID.items() if argument in arguments and words in message]
         raise ConfigError(f"{key}.{named[0]}" if named else key, message) from error
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A class or function with its arguments, looked up and checked: what a component of the settings means."""
+
+    target: Any
+    arguments: dict[str, Any]
+    key: str  # of the component in the settings
+
+    def make(self, *first: Any) -> Any:
+        """Call `target`. first: what the program fills in. Raises ConfigError for arguments that it refuses."""
+        return made(functools.partial(self.target, *first), self.arguments, self.key)
+
+    def but(self, **arguments: Any) -> "Bound":
+        """Return the same with other values for some arguments, or with further ones."""
+        return replace(self, arguments={**self.arguments, **arguments})
