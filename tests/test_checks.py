@@ -87,7 +87,7 @@ STUDIES = {
 MINE = """
 import torch
 from runner.data import Data, Tensors
-
+def fails():
     return 1 / 0
 def typo():
     return Data(Tensors(torch.zeros(4, 1), torch.zeros(4, 1)), task="regresion")
