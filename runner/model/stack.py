@@ -34,7 +34,7 @@ class Layer:
     shape: tuple[int, ...] = ()  # of the output, likewise
     parameters: int = 0
     #: The module on the meta device that the shapes were found with: asked for what it is, never trained or changed.
-    planned: nn.Module = field(default_factory=nn.Identity, repr=False, compare=False)
+    planned: nn.Module = field(init=False, repr=False, compare=False)
 
     def make(self) -> nn.Module:
         """Return a new module with freshly drawn (or given) parameters, on torch's current default device."""
