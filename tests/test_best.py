@@ -13,7 +13,7 @@ from torch import nn
 
 from runner.data import Tensors
 from runner.training.run import EVAL_LOSS, Run, drive
-from runner.training.state import exact
+from runner.training.state import generators
 from runner.training.vectorized import drive_many
 from tests.command import Done, newest, runner
 from tests.conftest import Start
@@ -114,7 +114,7 @@ def test_models_as_one_program_have_the_best_that_each_has_alone(start: Start, v
     together, alone = make(), make()
     assert drive_many(together, [[] for _ in together]) == [None] * 3
     for one, other in zip(together, alone, strict=True):
-        exact.set_random_state(other.ready, other.device)  # preparing the others has drawn from it
+        generators.set_random_state(other.ready, other.device)  # preparing the others has drawn from it
         drive(other)
         assert one.best.step == other.best.step
         assert one.best.value == pytest.approx(other.best.value, rel=1e-4)

@@ -15,7 +15,7 @@ from runner.training import finite
 from runner.training.events import Snapshot, Step
 from runner.training.prepare import prepare
 from runner.training.run import Run, drive
-from runner.training.state import checkpoint, exact
+from runner.training.state import checkpoint, generators
 from tests.conftest import settings
 
 OPTIMIZERS: dict[str, Any] = {

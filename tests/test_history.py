@@ -17,7 +17,7 @@ from runner.settings.context import Context
 from runner.tracking.read import recall
 from runner.training.events import Snapshot, Step
 from runner.training.run import drive
-from runner.training.state import checkpoint, exact, pieces
+from runner.training.state import checkpoint, generators, pieces
 from runner.training.state.history import History, Points
 from tests.conftest import Start, settings
 

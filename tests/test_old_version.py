@@ -13,7 +13,7 @@ from runner.model import stack
 from runner.settings.trust import recorded_settings
 from runner.training.prepare import prepare
 from runner.training.run import Run, drive
-from runner.training.state import checkpoint, exact
+from runner.training.state import checkpoint, generators
 
 FOLDER = Path(__file__).parent / "version_0_1"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())

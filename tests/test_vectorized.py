@@ -14,7 +14,7 @@ from runner.training.events import Epoch, Event, Finished, Snapshot, Step
 from runner.training.finite import Diverged
 from runner.training.prepare import prepare
 from runner.training.run import Run, drive
-from runner.training.state import checkpoint, exact
+from runner.training.state import checkpoint, generators
 from runner.training.vectorized import drive_many, feed, groups, team, update
 from runner.training.vectorized.draws import Draws
 from runner.training.vectorized.program import Program
@@ -528,7 +528,7 @@ def test_what_was_interrupted_together_goes_on_alone(made: Made, optimizer: str,
         exact.restore(run, weights, checkpoint.load_training(folder / "training.pt"))
         continued.append(run)
     drive_many(continued[1:], [[], []])
-    exact.set_random_state(continued[0].ready, continued[0].device)
+    generators.set_random_state(continued[0].ready, continued[0].device)
     drive(continued[0])
     others, _, _ = alone(made, told)
     assert apart(continued, others) < 1e-10

@@ -29,7 +29,7 @@ def show(settings: Settings, found: "Checked", name: str) -> None:
     from runner.tracking import screen
     from runner.training.checking import cost
     from runner.training.machine import cores
-    from runner.training.run import steps_per_epoch
+    from runner.training.parts.batches import steps_per_epoch
 
     console, trainer = screen.console(), settings.trainer
     total = len(found.data.train)  # type: ignore[arg-type]

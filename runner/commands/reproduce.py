@@ -151,7 +151,7 @@ def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
     from runner.tracking import screen
     from runner.tracking.read.reproduction import Reached
     from runner.training.machine import garbage
-    from runner.training.run import drive
+    from runner.training.drive import drive
 
     epochs = again.settings.trainer.epochs
     watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)

@@ -1,7 +1,9 @@
 """What happens during a run, and who is told."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from torch import Tensor
@@ -16,12 +18,21 @@ class Step:
     step: int  # optimizer steps so far, from 1
     loss: Tensor  # of the batch, before the step; on its device, so that nothing waits for it
     value: float | None = None  # the loss as a number, if somebody has read it
+    others: Mapping[str, Tensor] = MappingProxyType({})  # further losses of the step, by name
 
     def read(self) -> float:
         """The loss as a number. Waits for the device the first time."""
         if self.value is None:
             self.value = host.number(self.loss)
         return self.value
+
+
+def taken(number: int, loss: Tensor | Mapping[str, Tensor]) -> Step:
+    """Return the event of step `number`, which gave a loss, or several by name with the one called "loss" among them."""
+    if isinstance(loss, Tensor):
+        return Step(number, loss)
+    others = dict(loss)
+    return Step(number, others.pop("loss"), others=others)
 
 
 @dataclass

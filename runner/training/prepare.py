@@ -15,8 +15,10 @@ from runner.settings.random_state import THREADS as THREADS
 from runner.settings.random_state import seed as seed
 from runner.training.checking import agreement, checks, cost, fitting, targets
 from runner.training.parts import losses, optimizers, scheduling
-from runner.training.run import Run, steps_per_epoch
-from runner.training.state import exact
+from runner.training.parts.batches import steps_per_epoch
+from runner.training.run import Run
+from runner.training import step
+from runner.training.state import generators
 from runner.training.state.best import Best
 
 
@@ -35,7 +37,9 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
     seed(settings, threads)
     try:
         moved = _moved(data, parts.device, trainer.precision)
-        state = optimizers.state(_model(checked), parts.optimizer, trainer, parts.device)
+        state = optimizers.state(
+            _model(checked), parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
+        )
     except RuntimeError as error:
         if not memory.is_short(error):
             raise
@@ -50,7 +54,7 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
         moved,
         checked.plan,
         state,
-        losses.cost(loss, trainer, parts.device),
+        step.choose(state),
         loss,
         schedule,
         {k: m.to(parts.device) for k, m in checked.metrics.items()},
@@ -59,7 +63,7 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
         Best(checked.mode, trainer.min_delta),
         threads=threads,
     )
-    run.ready = exact.random_state(parts.device)
+    run.ready = generators.random_state(parts.device)
     return run
 
 
@@ -68,7 +72,7 @@ def _model(checked: checks.Checked) -> nn.Module:
     start = checked.start
     if start.model is None or start.random_state is None:
         return checked.plan.make()
-    exact.set_random_state(start.random_state, checked.parts.device)
+    generators.set_random_state(start.random_state, checked.parts.device)
     return start.model
 
 

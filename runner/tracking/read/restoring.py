@@ -26,15 +26,14 @@ def to_newest(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:
     """Put the run where its newest good checkpoint is. Gives that checkpoint, and the length of training it knew."""
     from runner.model import stack
     from runner.tracking.read import recall
-    from runner.training.state import exact
 
     entry, weights, training, wrong = recall.state(uri, run_id, stack.classes(made.stack))
     for problem in wrong:
         terminal.say(f"{problem}; falling back to the checkpoint of step {entry.step}")
-    exact.restore(made, weights, training)
-    made.written = {"last": entry.step}
+    made.load_state_dict(weights, training)
+    made.written.steps = {"last": entry.step}
     for kept in recall.kept(uri, run_id, "best"):
-        made.written["best"] = kept.step
+        made.written.steps["best"] = kept.step
     return entry, int(training["steps"])
 
 

@@ -20,10 +20,9 @@ from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
 from runner.settings.random_state import seed
 from runner.training.checking import cost
-from runner.training.loop import State
 from runner.training.parts import losses, optimizers
 from runner.training.parts.components import Components
-from runner.training.state import exact
+from runner.training.state import generators
 
 #: Parameters of a model that is made for this, and multiply-adds of a step that is taken: hundredths of a second.
 PARAMETERS, LITTLE = 1e6, 1e7
@@ -52,7 +51,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
     work = max(1.0, sum(map(_work, plan.layers)))
     real = sum(layer.parameters for layer in plan.layers) <= PARAMETERS and FEW * work <= LITTLE
     start = _start(settings, parts, data, plan, threads) if real else Start()
-    with exact.undrawn(CPU), _single_thread():
+    with generators.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
             model = _copied(start.model if start.model is not None else plan.planned(), plan)
         double = settings.trainer.precision == "fp64"
@@ -68,7 +67,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
 def _start(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None) -> Start:
     seed(settings, threads or cost.threads(settings, plan, cost.batch_size(settings, data), parts.device))
     model = plan.make()
-    return Start(model, exact.random_state(parts.device))
+    return Start(model, generators.random_state(parts.device))
 
 
 def _copied(model: nn.Module, plan: stack.Stack) -> nn.Module:
@@ -185,7 +184,7 @@ class Rehearsal:
     def _optimizer(self) -> torch.optim.Optimizer:
         try:
             optimizer = optimizers.build(self.parts.optimizer, self.model)
-            optimizers.clip(State(self.model, optimizer), self.settings.trainer)
+            optimizers.clip(optimizer, self.settings.trainer)
             return optimizer
         except ConfigError as error:
             arguments = self.parts.optimizer.arguments

@@ -6,7 +6,7 @@ from torch import nn
 from runner.settings import Component, Trainer
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
-from runner.training.loop import State
+from runner.training.loop import Cost, State
 from runner.training.parts._startup import spare_dynamo
 
 OPTIMIZER = Kind(
@@ -34,27 +34,27 @@ def build(bound: Bound, model: nn.Module) -> torch.optim.Optimizer:
     return bound.make(parameters)  # type: ignore[no-any-return]
 
 
-def state(model: nn.Module, bound: Bound, trainer: Trainer, where: torch.device) -> State:
+def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: torch.device) -> State:
     """Put model and optimizer on their device, with clipping, loss scaling and compilation as the trainer wants."""
     model.to(where, torch.float64 if trainer.precision == "fp64" else None)
     if trainer.compile:
         model.compile(backend=trainer.compile if isinstance(trainer.compile, str) else "inductor")
     else:
         spare_dynamo(bound.target)
-    state = State(model, build(bound, model), torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16"))
-    clip(state, trainer)
+    state = State(model, build(bound, model), cost, torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16"))
+    clip(state.optimizer, trainer)
     return state
 
 
-def clip(state: State, trainer: Trainer) -> None:
-    """Cut the gradients before every optimizer step."""
-    parameters = list(state.model.parameters())
+def clip(optimizer: torch.optim.Optimizer, trainer: Trainer) -> None:
+    """Cut the gradients before every step of `optimizer`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if trainer.clip_norm is not None:
         norm = trainer.clip_norm
-        state.optimizer.register_step_pre_hook(lambda *_: void(nn.utils.clip_grad_norm_(parameters, norm)))
+        optimizer.register_step_pre_hook(lambda *_: void(nn.utils.clip_grad_norm_(parameters, norm)))
     if trainer.clip_value is not None:
         value = trainer.clip_value
-        state.optimizer.register_step_pre_hook(lambda *_: void(nn.utils.clip_grad_value_(parameters, value)))
+        optimizer.register_step_pre_hook(lambda *_: void(nn.utils.clip_grad_value_(parameters, value)))
 
 
 def void(_: object) -> None:
