@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import runner as package
 from runner.data import Data, _inputs
-from runner.data._spelled import spelled
+from runner.data._tables.selection import spelled
 from runner.data.table import table
 from runner.model import predicted
 from runner.settings.errors import ConfigError

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from runner.data._files import existing
-from runner.data._folder import heads, pictures, summary
+from runner.data._images.folder import heads, pictures, summary
+from runner.data._images.image_file import decode, reason_against
 from runner.data._numpy import read_npy, read_npz
-from runner.data._pictures import decode, reason_against
-from runner.data._raw import refuse_ending
+from runner.data._tables.raw import refuse_ending
 from runner.data._values import Array
 from runner.settings.errors import ConfigError
 
@@ -57,14 +57,14 @@ def _array(found: Path) -> Array:
 
 
 def _rows(found: Path, path: str, noted: dict[str, Any]) -> Inputs:
-    from runner.data._frame import columns_of
-    from runner.data.table import numbers, read_recorded
+    from runner.data._tables.encoding import numbers, read_recorded
+    from runner.data._tables.frame import naming_file
 
     notes = noted["notes"]
     if "features" not in notes or "size" in notes:
         raise ConfigError("inputs", f"{path!r} is a table, and the run was not trained on one: give {_kind(noted)}")
     frame = read_recorded(found, "inputs", noted)
-    with columns_of(found):
+    with naming_file(found):
         x = torch.from_numpy(numbers(frame, notes, "inputs"))
     said = "; ".join(f"column {name!r} {words}" for name, words in frame.attrs.get("swallowed", {}).items())
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))), said)

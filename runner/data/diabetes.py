@@ -7,7 +7,7 @@ import torch
 from runner.data import Data, Tensors
 from runner.data._bundled import bundled
 from runner.data._parts import divide, parts
-from runner.data._standard import moments, scale
+from runner.data._tables.encoding import moments, scale
 
 FEATURES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 

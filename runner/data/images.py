@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from runner.data import Data, Source, _files
-from runner.data._folder import MODES, Files, Listing, heads, list_files, loose, report, same_size, subfolders
+from runner.data._images.folder import MODES, Files, Listing, heads, list_files, loose, report, same_size, subfolders
 from runner.data._parts import parts
 from runner.settings.errors import ConfigError, did_you_mean
 

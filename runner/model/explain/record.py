@@ -1,7 +1,7 @@
 """What went into every layer and what came out, in the order of the calls."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.model.explain import rules
+from runner.model.modes import evaluating
 
 
 @dataclass
@@ -31,7 +32,7 @@ def record(layers: Iterable[tuple[str, nn.Module]], x: Tensor) -> list[Call]:
     calls: list[Call] = []
     with ExitStack() as stack, torch.no_grad():
         for _, layer in layers:
-            stack.enter_context(_evaluating(layer))
+            stack.enter_context(evaluating(layer))
         opened: list[Call] = []
         for name, layer in (inner for named in layers for inner in _walk(*named)):
             for handle in _watch(name, layer, calls, opened):
@@ -67,14 +68,3 @@ def _kept(value: Any) -> Any:
     while isinstance(value, tuple | list) and value:
         value = value[0]
     return value.detach().clone() if isinstance(value, Tensor) else value
-
-
-@contextmanager
-def _evaluating(layer: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in layer.modules()}
-    layer.eval()
-    try:
-        yield
-    finally:
-        for module, was in training.items():
-            module.training = was

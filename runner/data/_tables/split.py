@@ -1,4 +1,4 @@
-"""The parts that `data.split` makes: by the order of a column, by groups, or as a column says."""
+"""The parts that `data.split` makes: by the order of a column, by groups, or by the words of a column."""
 
 from typing import Any
 
@@ -7,21 +7,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from runner.data._columns import Series, refuse_missing
-from runner.data._frame import Frame, need, quoted
 from runner.data._parts import Indices, check_fractions, parts
-from runner.data._written import is_date
+from runner.data._tables import Frame, Series
+from runner.data._tables.missing import refuse_missing
+from runner.data._tables.names import need, quoted
+from runner.data._tables.written import is_date
 from runner.settings.errors import ConfigError, did_you_mean
 
 #: What a split goes by.
 KINDS = ("by", "group", "column")
-#: The words that a column may say.
+#: The words that a column may hold, and the number of the part.
 WORDS = {"train": 0, "valid": 1, "val": 1, "test": 2}
 
 
 def column_of(split: dict[str, Any] | None) -> tuple[str, str] | None:
-    """The one kind of split and the column that `data.split` names; None for a split at random."""
-    if isinstance(split, dict):  # of a record, whose kind was taken away: {column: null, group: patient}
+    """Return the one kind of split and the column that `data.split` names; None for a split at random."""
+    if isinstance(split, dict):  # a null takes away what a record or a file has: {column: null, group: patient}
         split = {kind: name for kind, name in split.items() if name is not None}
     if not split:
         return None
@@ -31,7 +32,7 @@ def column_of(split: dict[str, Any] | None) -> tuple[str, str] | None:
         raise ConfigError(
             "data.split",
             f"{split!r} is not one of {{by: COLUMN}} (train on the earliest, test on the latest), {{group: COLUMN}} (no"
-            f" group in two parts) and {{column: COLUMN}} (which says train, valid or test)"
+            f" group in two parts) and {{column: COLUMN}} (which holds train, valid or test)"
             f"{did_you_mean(wrong, KINDS) if wrong else ''}"
             + (f"; data.split.{kind}=null takes one away" if isinstance(split, dict) and len(split) > 1 else ""),
         )
@@ -43,11 +44,15 @@ def column_of(split: dict[str, Any] | None) -> tuple[str, str] | None:
 def split_by(
     frame: Frame, kind: str, name: str, valid: float, test: float, seed: int, strata: Tensor | None = None
 ) -> Indices:
-    """The rows' indices in the three parts, each in rising order; None for an empty validation or test part.
+    """Return the rows' indices in the three parts, each in rising order; None for an empty validation or test part.
 
     kind: "by": sorted by the column, the earliest rows train, the next validate, the latest test; "group": whole
-        groups, in an order drawn from `seed`; "column": what it says, and fractions of its training rows for a part
+        groups, in an order drawn from `seed`; "column": by its words, and fractions of its training rows for a part
         that it does not name.
+    valid, test: fractions of the rows, from 0 up to below 1.
+    strata: a class per row, of which each part gets its share; for "column" alone.
+    Raise ConfigError for a column that is missing, or that cannot split: too few different values, no order, other
+    words.
     Rows with equal values of the column are never in two parts for "by" and "group": the parts end at the nearest
     place between different values to where `valid` and `test`, fractions of the rows, would have them end.
     """
@@ -56,13 +61,13 @@ def split_by(
     refuse_missing(frame, [name], key)
     check_fractions(valid, test)
     if kind == "column":
-        return _as_said(frame[name], name, valid, test, seed, strata)
+        return _by_words(frame[name], name, valid, test, seed, strata)
     ranks = _order(frame[name], name) if kind == "by" else _shuffled(frame[name], seed)
     return _cut(ranks, name, key, valid, test)
 
 
 def _cut(ranks: NDArray[np.int64], name: str, key: str, valid: float, test: float) -> Indices:
-    """Parts in the order of the ranks, 0, 1, 2, ..., none of which is in two of them."""
+    """Return parts in the order of the ranks, 0, 1, 2, ..., none of which is in two of them."""
     total = len(ranks)
     sizes = [n for n in (round(total * valid), round(total * test)) if n]
     ends = np.bincount(ranks).cumsum()[:-1]  # where a part may end: rows with a smaller rank
@@ -73,21 +78,20 @@ def _cut(ranks: NDArray[np.int64], name: str, key: str, valid: float, test: floa
             f" {len(sizes) + 1} parts; use another column, or set data.valid=0 or data.test=0",
         )
     cuts: list[int] = []
-    wanted, high = total, len(ends)
+    ideal, high = total, len(ends)
     for i, size in enumerate(reversed(sizes)):
-        wanted -= size
+        ideal -= size
         places = ends[len(sizes) - 1 - i : high]  # the parts before need an end of their own
-        high = len(sizes) - 1 - i + int(np.abs(places - wanted).argmin())
+        high = len(sizes) - 1 - i + int(np.abs(places - ideal).argmin())
         cuts.insert(0, int(ends[high]))
     order = torch.from_numpy(np.argsort(ranks, kind="stable"))
-    found = [part.sort().values for part in torch.tensor_split(order, cuts)]
-    train = found.pop(0)
-    valid_index = found.pop(0) if round(total * valid) else None
-    return train, valid_index, found.pop(0) if round(total * test) else None
+    train, *held_out = (part.sort().values for part in torch.tensor_split(order, cuts))
+    valid_index = held_out.pop(0) if round(total * valid) else None
+    return train, valid_index, held_out.pop(0) if round(total * test) else None
 
 
 def _order(series: Series, name: str) -> NDArray[np.int64]:
-    """The rank of each row's value among the different ones."""
+    """Return the rank of each row's value among the different ones."""
     import pandas
     from pandas.api import types
 
@@ -118,7 +122,7 @@ def _unordered(name: str, value: Any, row: int) -> ConfigError:
 
 
 def _shuffled(series: Series, seed: int) -> NDArray[np.int64]:
-    """The place of each row's group in an order drawn from `seed`, whatever the order of the rows."""
+    """Return the place of each row's group in an order drawn from `seed`, whatever the order of the rows."""
     import pandas
     from pandas.api import types
 
@@ -128,7 +132,7 @@ def _shuffled(series: Series, seed: int) -> NDArray[np.int64]:
     return order.numpy()[codes]  # type: ignore[no-any-return]
 
 
-def _as_said(series: Series, name: str, valid: float, test: float, seed: int, strata: Tensor | None) -> Indices:
+def _by_words(series: Series, name: str, valid: float, test: float, seed: int, strata: Tensor | None) -> Indices:
     words = [str(word).strip() for word in series]
     for row, word in enumerate(words):
         if word.casefold() not in WORDS:
@@ -137,13 +141,13 @@ def _as_said(series: Series, name: str, valid: float, test: float, seed: int, st
                 f"column {name!r} holds {quoted(word)} in row {row}; expected train, valid (or val) or test"
                 f"{did_you_mean(word, WORDS)}",
             )
-    said = torch.tensor([WORDS[word.casefold()] for word in words])
-    train, *given = (torch.nonzero(said == part).flatten() for part in range(3))
+    numbers = torch.tensor([WORDS[word.casefold()] for word in words])
+    train, *named = (torch.nonzero(numbers == part).flatten() for part in range(3))
     if not len(train):
-        raise ConfigError("data.split.column", f"column {name!r} says train in no row; expected some to train on")
-    valid, test = (0.0 if len(part) else share for part, share in zip(given, (valid, test), strict=True))
+        raise ConfigError("data.split.column", f"column {name!r} holds train in no row; expected some to train on")
+    valid, test = (0.0 if len(part) else share for part, share in zip(named, (valid, test), strict=True))
     index, *drawn = parts(len(train), valid, test, seed, None if strata is None else strata[train])
     valid_index, test_index = (
-        part if len(part) else None if other is None else train[other] for part, other in zip(given, drawn, strict=True)
+        part if len(part) else None if other is None else train[other] for part, other in zip(named, drawn, strict=True)
     )
     return train[index], valid_index, test_index

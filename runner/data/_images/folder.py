@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from runner.data import Batch, Tensors
-from runner.data._pictures import MODES as MODES
-from runner.data._pictures import Head, Unreadable, decode, head, reason_against, unreadable
+from runner.data._images.image_file import MODES as MODES
+from runner.data._images.image_file import Head, Unreadable, decode, head, reason_against, unreadable
 from runner.settings.errors import ConfigError, did_you_mean
 
 #: Folders that systems make beside the files that they are asked to keep.

@@ -1,4 +1,4 @@
-"""Texts that are something else written down: numbers with signs around them, dates, words for a missing value."""
+"""Texts that stand for something else: numbers with signs around them, dates, words for a missing value."""
 
 import re
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ class Written(NamedTuple):
 
     @property
     def form(self) -> str:
-        """Words for how it is written."""
+        """Words for the way in which it is written."""
         if self.sign:
             return "a percent sign" if self.sign in "%\u2030" else f"{self.sign!r} beside it"
         if _THOUSANDS.fullmatch(self.digits):
@@ -46,7 +46,7 @@ class Written(NamedTuple):
 
 
 def written(text: str) -> Written | None:
-    """The number that `text` is; None for what is no number. A plain one, which pandas reads, is one as well."""
+    """Return the number that `text` is, plain or not; None for what is no number."""
     if text.startswith("(") and text.endswith(")"):  # an accountant's minus
         inner = written(text[1:-1])
         return inner._replace(sign="()") if inner else None
@@ -60,7 +60,10 @@ def written(text: str) -> Written | None:
 
 
 def remedy(texts: list[str], column: str) -> str:
-    """What to do about a column of such numbers: pandas' line that reads them, where it is plain what they mean."""
+    """Return the remedy for a column of such numbers: pandas' line that reads them, where it is plain what they mean.
+
+    texts: the values as they are written. column: its name.
+    """
     if all(map(_is_pythons, texts)):  # of another script, or with spaces that do not break
         return f"make numbers of it, pandas: frame[{column!r}] = frame[{column!r}].map(float)"
     numbers = [number for number in map(written, texts) if number is not None]
@@ -85,7 +88,7 @@ def remedy(texts: list[str], column: str) -> str:
 
 
 def _is_pythons(text: str) -> bool:
-    """Whether Python reads the text as a number."""
+    """Return whether Python reads the text as a number."""
     try:
         float(text)
     except ValueError:
@@ -94,10 +97,10 @@ def _is_pythons(text: str) -> bool:
 
 
 def is_date(text: str) -> bool:
-    """Whether `text` is a date or a time of day."""
+    """Return whether `text` is a date or a time of day."""
     return _DATE.fullmatch(text) is not None
 
 
 def stand_for_nothing(texts: Iterable[str]) -> bool:
-    """Whether all of the texts are signs or words for a missing value."""
+    """Return whether all of the texts are signs or words for a missing value."""
     return all(text.casefold() in _NOTHING for text in texts)

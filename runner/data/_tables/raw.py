@@ -1,4 +1,4 @@
-"""What a file that should be a table is before it is read as one: of another format, packed, no text, or not whole."""
+"""A file before it is read as a table: whether it is of another format, packed, no text, or not whole."""
 
 import csv
 import re
@@ -40,42 +40,42 @@ MARKS = {
 PIECE, LINE = 2**20, re.compile(r"\r\n|\r|\n")
 
 
-def refuse_ending(found: Path, key: str) -> None:
+def refuse_ending(path: Path, key: str) -> None:
     """Raise ConfigError for a file that does not end in .csv or .parquet, with what makes such a file of it."""
-    ending = found.suffix.lower()
+    ending = path.suffix.lower()
     if ending in (".csv", ".parquet"):
         return
     if ending in PACKED_ENDINGS:
-        raise _packed(found, key, PACKED_ENDINGS[ending])
+        raise _packed(path, key, PACKED_ENDINGS[ending])
     remedy = ""
     if ending in OTHERS:
-        remedy = f"; pandas: {_rewritten(found, OTHERS[ending])}"
+        remedy = f"; pandas: {_rewritten(path, OTHERS[ending])}"
     elif ending in TEXT | PARQUET:
         remedy = "; rename it"
     raise ConfigError(
         key,
-        f"{str(found)!r} ends in {found.suffix!r}; expected .csv or .parquet (commas, semicolons or tabs between"
+        f"{str(path)!r} ends in {path.suffix!r}; expected .csv or .parquet (commas, semicolons or tabs between"
         f" the values of a .csv file are all understood){remedy}",
     )
 
 
-def lines_of(found: Path, key: str) -> int:
-    """The number of a CSV file's lines. Raises ConfigError for what is no text: packed, or with bytes of 0."""
+def lines_of(path: Path, key: str) -> int:
+    """Return the number of a CSV file's lines. Raise ConfigError for what is no text: packed, or with bytes of 0."""
     lines, last = 0, b"\n"
-    with found.open("rb") as file:
-        _refuse_start(found, key, file.read(64))
+    with path.open("rb") as file:
+        _refuse_start(path, key, file.read(64))
         file.seek(0)
         while piece := file.read(PIECE):
             place = piece.find(b"\0")
             if place >= 0:
-                raise _with_nul(found, key, piece, lines + 1 + piece.count(b"\n", 0, place))
+                raise _with_nul(path, key, piece, lines + 1 + piece.count(b"\n", 0, place))
             lines, last = lines + piece.count(b"\n"), piece[-1:]
     return lines + (last != b"\n")
 
 
-def no_text(found: Path, key: str) -> ConfigError:
-    """Say that a file is not UTF-8, where, and what writes it anew, whatever separates its values."""
-    text = found.read_bytes()
+def no_text(path: Path, key: str) -> ConfigError:
+    """Return the error for a file that is not UTF-8: where it is not, and what writes it anew."""
+    text = path.read_bytes()
     encoding = next((name for mark, name in MARKS.items() if text.startswith(mark)), "")
     place = ""
     if not encoding:
@@ -85,25 +85,28 @@ def no_text(found: Path, key: str) -> ConfigError:
         except UnicodeDecodeError as error:
             line = text.count(b"\n", 0, error.start) + 1
             place = f" (line {line} holds the byte 0x{text[error.start]:02x})"
-    return _anew(found, key, f"it is no UTF-8 text{place}", encoding)
+    return _anew(path, key, f"it is no UTF-8 text{place}", encoding)
 
 
-def not_closed(found: Path, key: str, separator: str) -> ConfigError:
-    """Say which quotation mark swallows the rest of a file."""
+def not_closed(path: Path, key: str, separator: str) -> ConfigError:
+    """Return the error for a file that ends within quotation marks, with the line where they open."""
     start = end = 0
-    with found.open(newline="", encoding="utf-8-sig") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file, delimiter=separator, skipinitialspace=True)
         for _ in rows:
             start, end = end, rows.line_num
     return ConfigError(
         key,
-        f"{str(found)!r} cannot be read as a table: a quotation mark opens in the row of line {start + 1} and is not"
+        f"{str(path)!r} cannot be read as a table: a quotation mark opens in the row of line {start + 1} and is not"
         f" closed until the file ends, in line {end}; close it, or take it out",
     )
 
 
 def swallowed(frame: Any, separator: str) -> dict[str, str]:
-    """By column, words for a text that holds whole lines of the file, as between two quotation marks not closed."""
+    """Return words, by column, for a value that holds whole lines of the file: a quotation mark was not closed there.
+
+    frame: of a CSV file. separator: what separates its values.
+    """
     width, words = len(frame.columns), {}
     for place, name in enumerate(frame.columns):
         if frame[name].dtype.kind in "biuf":
@@ -121,7 +124,7 @@ def swallowed(frame: Any, separator: str) -> dict[str, str]:
 
 
 def _is_rows(text: str, place: int, width: int, separator: str) -> bool:
-    """Whether a value of column `place` is the end of a row, perhaps whole rows, and the beginning of one."""
+    """Return whether a value of column `place` is the end of a row, perhaps whole rows, and the beginning of one."""
     counts = [line.count(separator) for line in LINE.split(text)]
     if len(counts) < 2 or width < 2:
         return False
@@ -129,43 +132,43 @@ def _is_rows(text: str, place: int, width: int, separator: str) -> bool:
     return first == width - 1 - place and last == place and all(n == width - 1 for n in whole)
 
 
-def _refuse_start(found: Path, key: str, start: bytes) -> None:
+def _refuse_start(path: Path, key: str, start: bytes) -> None:
     if any(start.startswith(mark) for mark in MARKS):
-        raise no_text(found, key)
+        raise no_text(path, key)
     if start.startswith(b"PAR1"):
-        raise ConfigError(key, f"{str(found)!r} is a Parquet file, and no text; rename it, so that it ends in .parquet")
+        raise ConfigError(key, f"{str(path)!r} is a Parquet file, and no text; rename it, so that it ends in .parquet")
     if start.startswith(b"PK") and b"[Content_Types].xml" in start:
-        raise ConfigError(key, f"{str(found)!r} is an Excel workbook, and no text; {_rewritten(found, 'read_excel')}")
+        raise ConfigError(key, f"{str(path)!r} is an Excel workbook, and no text; {_rewritten(path, 'read_excel')}")
     for magic, program in PACKED.items():
         if start.startswith(magic):
-            raise _packed(found, key, program)
+            raise _packed(path, key, program)
 
 
-def _packed(found: Path, key: str, program: str) -> ConfigError:
-    return ConfigError(key, f"{str(found)!r} is packed, and no text; unpack it first, as with {program}")
+def _packed(path: Path, key: str, program: str) -> ConfigError:
+    return ConfigError(key, f"{str(path)!r} is packed, and no text; unpack it first, as with {program}")
 
 
-def _rewritten(found: Path, reader: str) -> str:
-    return f"pandas.{reader}({str(found)!r}).to_csv({found.stem + '_table.csv'!r}, index=False)"
+def _rewritten(path: Path, reader: str) -> str:
+    return f"pandas.{reader}({str(path)!r}).to_csv({path.stem + '_table.csv'!r}, index=False)"
 
 
-def _with_nul(found: Path, key: str, piece: bytes, line: int) -> ConfigError:
+def _with_nul(path: Path, key: str, piece: bytes, line: int) -> ConfigError:
     halves = [piece[side::2].count(0) / max(len(piece[side::2]), 1) for side in (0, 1)]
     if max(halves) > 0.5 > min(halves):  # every other byte is 0: UTF-16 without a mark
-        return _anew(found, key, "it is no UTF-8 text", "utf-16-le" if halves[1] > halves[0] else "utf-16-be")
-    path = f"pathlib.Path({str(found)!r})"
+        return _anew(path, key, "it is no UTF-8 text", "utf-16-le" if halves[1] > halves[0] else "utf-16-be")
+    source = f"pathlib.Path({str(path)!r})"
     return ConfigError(
         key,
-        f"{str(found)!r} cannot be read as a table: line {line} holds a byte of 0, as a file does that was not written"
-        f" to its end; take it out: pathlib.Path('clean.csv').write_bytes({path}.read_bytes().replace(b'\\0', b''))",
+        f"{str(path)!r} cannot be read as a table: line {line} holds a byte of 0, as a file does that was not written"
+        f" to its end; take it out: pathlib.Path('clean.csv').write_bytes({source}.read_bytes().replace(b'\\0', b''))",
     )
 
 
-def _anew(found: Path, key: str, reason: str, encoding: str) -> ConfigError:
+def _anew(path: Path, key: str, reason: str, encoding: str) -> ConfigError:
     return ConfigError(
         key,
-        f"{str(found)!r} cannot be read as a table: {reason}; write it again: pathlib.Path('utf8.csv').write_bytes("
-        f"pathlib.Path({str(found)!r}).read_bytes().decode({encoding!r}).encode())",
+        f"{str(path)!r} cannot be read as a table: {reason}; write it again: pathlib.Path('utf8.csv').write_bytes("
+        f"pathlib.Path({str(path)!r}).read_bytes().decode({encoding!r}).encode())",
     )
 
 
