@@ -12,7 +12,8 @@ predict   A run on data that are read from a disk, at its end: what the inputs o
 table     A CSV file of so many columns, and one column of many rows with a single text at its end: seconds.
 
 Each figure is of a process of its own, and is the largest resident memory that it had. Nothing is compared with a bar:
-the laws behind the figures are in tests/test_history.py, tests/test_one_copy.py and tests/test_bombs.py.
+the laws behind the figures are in tests/training/test_history.py, tests/training/test_one_copy.py and
+tests/data/test_bombs.py.
 """
 
 import argparse
