@@ -168,8 +168,8 @@ def _pictures(told: list[str]) -> Callable[[Path], None]:
     """What draws and writes the plots of a run that is trained already."""
     from runner import plots
     from runner.settings import made
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
 
     plan, _ = planned([told])
     run = prepare(made(plan.jobs[0].config), EXPERIMENT)

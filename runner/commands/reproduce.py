@@ -150,8 +150,8 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
 def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
     from runner.tracking import screen
     from runner.tracking.read.reproduction import Reached
-    from runner.training.machine import garbage
     from runner.training.drive import drive
+    from runner.training.machine import garbage
 
     epochs = again.settings.trainer.epochs
     watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)

@@ -36,9 +36,9 @@ def record(
     from runner.settings.trust.typed_words import pasted
     from runner.tracking import recording, screen
     from runner.tracking.read import logged_model
+    from runner.training.drive import drive
     from runner.training.machine import garbage
     from runner.training.machine.time_limit import TimeLimit
-    from runner.training.drive import drive
     from runner.training.state import generators
 
     settings, tracking = run.settings, run.settings.tracking

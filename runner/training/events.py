@@ -28,7 +28,7 @@ class Step:
 
 
 def taken(number: int, loss: Tensor | Mapping[str, Tensor]) -> Step:
-    """Return the event of step `number`, which gave a loss, or several by name with the one called "loss" among them."""
+    """Return the event of step `number`. loss: its loss, or several by name with one called "loss" among them."""
     if isinstance(loss, Tensor):
         return Step(number, loss)
     others = dict(loss)

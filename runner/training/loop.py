@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch
-from runner.model import host
+from runner.model import modes
 from runner.training.events import Step, taken
 
 #: (loss, the model's output) for one batch.
@@ -63,7 +63,7 @@ def evaluate(
     The model is in evaluation mode meanwhile, and returns to the mode it was in.
     """
     losses, weights = [], []
-    with host.evaluating(model):
+    with modes.evaluating(model):
         for batch in batches:
             loss, output = cost(model, batch)
             losses.append(loss)

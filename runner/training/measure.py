@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from runner.data import Batch, Source, batches, evaluation_size
-from runner.model import host
+from runner.model import host, modes
 from runner.training.loop import evaluate
 from runner.training.parts import losses, metrics
 
@@ -28,7 +28,7 @@ def reading(run: "Run", source: Source) -> Iterator[Batch]:
 def outputs(run: "Run", source: Source) -> tuple[Tensor, Tensor]:
     """Return targets and outputs for every example of `source`, in order, on the CPU."""
     rows = []
-    with torch.no_grad(), host.evaluating(run.model):
+    with torch.no_grad(), modes.evaluating(run.model):
         for batch in reading(run, source):
             rows.append(tuple(map(host.tensor, (batch[1], run.state.cost(run.model, batch)[1]))))
     y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))

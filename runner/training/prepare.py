@@ -13,11 +13,11 @@ from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import THREADS as THREADS
 from runner.settings.random_state import seed as seed
+from runner.training import step
 from runner.training.checking import agreement, checks, cost, fitting, targets
 from runner.training.parts import losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
 from runner.training.run import Run
-from runner.training import step
 from runner.training.state import generators
 from runner.training.state.best import Best
 

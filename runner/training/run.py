@@ -145,9 +145,7 @@ class Run:
                 x, y = moved.x, moved.y
             yield x, y
 
-    def after(
-        self, step: Step, validate: Callable[["Run"], dict[str, float]] = measure.validate
-    ) -> Iterator[Event]:
+    def after(self, step: Step, validate: Callable[["Run"], dict[str, float]] = measure.validate) -> Iterator[Event]:
         """Yield what follows from a step: a validation where an epoch ends, a checkpoint if one is due.
 
         validate: returns the values of the weights as they are; where many runs were validated together, this one's.

@@ -70,7 +70,7 @@ class Subject:
     def _own(self, source: Source) -> Source:
         """The part of the run's data that `source` is on the host; `source` itself if it is none."""
         same = [part for part, on_host in _parts(self.data).items() if on_host is source]
-        return getattr(self.run.data, same[0]) if same else source  # type: ignore[no-any-return]
+        return getattr(self.run.data, same[0]) if same else source
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.run, name)

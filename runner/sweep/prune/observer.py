@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.sweep.report.rows import PRUNED
 from runner.sweep.prune.shared_values import SharedLooks
+from runner.sweep.report.rows import PRUNED
 from runner.training import pruners
 from runner.training.events import Epoch, Event, Observer, Silence
 

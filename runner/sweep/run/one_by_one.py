@@ -29,8 +29,8 @@ def run_one_by_one(jobs: list[Job], told: Told) -> list[Outcome]:
 
 
 def _train(desk: Desk, job: Job, signals: Signals) -> None:
-    from runner.training.machine.time_limit import TimeLimit
     from runner.training.drive import drive
+    from runner.training.machine.time_limit import TimeLimit
     from runner.training.state import generators
 
     member = desk.begin(job)

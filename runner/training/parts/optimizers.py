@@ -41,7 +41,9 @@ def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: t
         model.compile(backend=trainer.compile if isinstance(trainer.compile, str) else "inductor")
     else:
         spare_dynamo(bound.target)
-    state = State(model, build(bound, model), cost, torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16"))
+    state = State(
+        model, build(bound, model), cost, torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16")
+    )
     clip(state.optimizer, trainer)
     return state
 

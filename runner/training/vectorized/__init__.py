@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from runner.model import host
 from runner.settings import memory
 from runner.training import finish
+from runner.training.drive import Draw, Stop, conclude, interrupt, record, rescue
 from runner.training.events import Observer, Step
 from runner.training.finite import Diverged
-from runner.training.drive import Draw, Stop, conclude, interrupt, record, rescue
 from runner.training.run import Run
 from runner.training.vectorized.groups import groups as groups
 from runner.training.vectorized.stacked import release

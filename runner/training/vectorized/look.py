@@ -8,8 +8,8 @@ from torch import Tensor
 from runner.data import Tensors
 from runner.model import host
 from runner.training.loop import multiple
-from runner.training.parts import losses as single
 from runner.training.measure import EVAL_LOSS
+from runner.training.parts import losses as single
 from runner.training.run import Run
 from runner.training.vectorized.costs import Losses
 from runner.training.vectorized.feed import Pool
