@@ -103,7 +103,7 @@ def _checkpoint(found: Any) -> int:
 
         pieces.write(found, Path(tempfile.mkdtemp(dir=".")))
     buffer = io.BytesIO()
-    torch.save(found.taken(), buffer)
+    torch.save(found.state_dict(), buffer)
     return len(buffer.getbuffer())
 
 

@@ -179,7 +179,7 @@ def _pictures(told: list[str]) -> Callable[[Path], None]:
 
     def draw(folder: Path) -> None:
         for name in run.settings.plots:
-            plots.save(run.drawn(name), folder / f"{name}.png")
+            plots.save(run.parts.plots[name](Subject(run)), folder / f"{name}.png")
         run.close()
 
     return draw

@@ -121,7 +121,7 @@ def recorded(place: Path, value: float, step: int, run_id: str | None = None) ->
     """A checkpoint of `step` is saved and told to the store, as a run does it. Returns the run's id."""
     with recording.recording(f"sqlite:///{place}/mlflow.db", "tests", None, {}, {}, {}, run_id, keep=1) as tracker:
         folder = place / "work" / f"last-{step}"
-        training = {"step": step, "state": torch.full((5000,), value), "history": History().taken()}
+        training = {"step": step, "state": torch.full((5000,), value), "history": History().state_dict()}
         checkpoint.save(folder, model(value), "state_dict", training, False)
         tracker.record(Snapshot("last", step, folder))
         tracker.drain()

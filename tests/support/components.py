@@ -10,7 +10,7 @@ from runner.settings import Settings, Trainer
 from runner.settings.errors import Problems
 from runner.training.checking import checks
 from runner.training.loop import State
-from runner.training.parts import metrics, optimizers, scheduling, source
+from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.components import Components
 from runner.training.parts.scheduling import Schedule
 
@@ -34,8 +34,9 @@ def optimizer(spec: dict[str, Any], model: nn.Module) -> torch.optim.Optimizer:
 
 
 def state(model: nn.Module, spec: dict[str, Any], trainer: Trainer, where: torch.device) -> State:
-    """Put the model and the optimizer that `spec` names on a device."""
-    return optimizers.state(model, optimizers.resolve(spec), trainer, where)
+    """Put the model and the optimizer that `spec` names on a device, for the mean squared error."""
+    cost = losses.cost(nn.MSELoss(), trainer, where)
+    return optimizers.state(model, optimizers.resolve(spec), cost, trainer, where)
 
 
 def schedule(spec: dict[str, Any] | None, of: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:

@@ -23,9 +23,11 @@ from runner.tracking.store import stores
 from runner.tracking.write import delivery, journal, leftover, spool, tracker
 from runner.tracking.write import sync as settling
 from runner.tracking.write.spool import Undelivered
+from runner.training import finish
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.loop import train
 from runner.training.run import Run
+from runner.training.state import snapshots
 from runner.training.state.checkpoint import CheckpointError
 from tests.conftest import Start
 from tests.support import disk
@@ -362,7 +364,7 @@ def test_a_save_that_fails_while_the_best_weights_are_swapped_in_leaves_the_mode
 
     def weights(fails_at: int) -> dict[str, torch.Tensor]:
         run: Run = start(epochs=20, optimizer={"name": "SGD", "lr": 0.9}, batch_size=8)
-        for step in train(run.state, run.batches(), run.cost):
+        for step in train(run.state, run.batches(), run.step):
             list(run.after(step))
             if step.step == fails_at:
                 assert run.best.step != step.step, "the best weights are others"
@@ -377,7 +379,7 @@ def test_a_save_that_fails_while_the_best_weights_are_swapped_in_leaves_the_mode
             run.folder = small.folder
             small.fill(0)
             with pytest.raises(CheckpointError, match="cannot be written: no space left"):
-                list(run.rescued())
+                list(snapshots.best_of(run))
         assert all(torch.equal(before[name], tensor) for name, tensor in run.model.state_dict().items())
         run.folder = tmp_path / "room"
 
@@ -398,11 +400,11 @@ def test_best_weights_that_do_not_fit_leave_the_model_as_it_was(start: Start):
 def test_a_run_whose_end_is_broken_off_has_its_own_weights_again(start: Start):
     """`finish` yields while the best weights are in; whoever stops pulling there has the last ones."""
     run = start(epochs=3)
-    for step in train(run.state, run.batches(), run.cost):
+    for step in train(run.state, run.batches(), run.step):
         list(run.after(step))
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     run.best.weights = {name: tensor + 1 for name, tensor in before.items()}
-    events = run.finish()
+    events = finish.finish(run, finish.draw)
     while type(next(events)) is Snapshot:
         pass
     assert not torch.equal(next(iter(before.values())), next(iter(run.model.state_dict().values())))

@@ -15,7 +15,8 @@ from runner.data import Tensors
 from runner.training.drive import drive
 from runner.training.measure import EVAL_LOSS
 from runner.training.run import Run
-from runner.training.state import generators
+from runner.training.state import generators, snapshots
+from runner.training.subject import Subject
 from runner.training.vectorized import drive_many
 from tests.conftest import Start
 from tests.support.command import Done, newest, runner
@@ -128,13 +129,13 @@ def test_a_save_that_fails_leaves_the_weights_that_are_trained(start: Start, mon
     drive(run)
     last = {name: value.clone() for name, value in run.model.state_dict().items()}
     assert run.best.step < run.state.step
-    run.written.clear()
+    run.written.steps.clear()
     with monkeypatch.context() as patch:
         patch.setattr(
             "runner.training.state.checkpoint.save", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left"))
         )
         with pytest.raises(OSError, match="no space"):
-            list(run.rescued())
+            list(snapshots.best_of(run))
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, last[name])
 
@@ -226,7 +227,7 @@ def test_a_first_layer_that_works_in_place_does_not_change_what_is_shown(start: 
     )
     drive(run)
     given = torch.tensor([[[[-1.0, 2.0], [3.0, -4.0]]]])
-    assert torch.equal(run.predict(run.data.train)[0], given)
+    assert torch.equal(Subject(run).predict(run.data.train)[0], given)
     assert torch.equal(run.data.train.x, given)  # type: ignore[union-attr]
-    run.drawn("feature_maps")
+    run.parts.plots["feature_maps"](Subject(run))
     assert torch.equal(run.data.train.x, given)  # type: ignore[union-attr]

@@ -18,6 +18,7 @@ from runner.training.loop import State, train
 from runner.training.parts import losses, optimizers, scheduling
 from runner.training.parts.device import device
 from runner.training.state import due
+from runner.training.step import choose
 from tests.conftest import settings
 from tests.support import components
 
@@ -46,9 +47,7 @@ def stepped(optimizer: dict[str, Any], steps: int = 5, network: nn.Module | None
     where = torch.device("cpu")
     state = components.state(network, optimizer, made, where)
     x, y = (t.double() if made.precision == "fp64" else t for t in batch())
-    return [
-        step.loss.item() for step in train(state, [[(1.0, (x, y))]] * steps, losses.cost(nn.MSELoss(), made, where))
-    ]
+    return [step.loss.item() for step in train(state, [[(1.0, (x, y))]] * steps, choose(state))]
 
 
 def rates(scheduler: dict[str, Any], steps: int, epochs: int = 1, lr: float = 1.0) -> list[float]:
@@ -226,7 +225,7 @@ def test_a_schedule_is_silent_when_fp16_leaves_the_first_steps_out():
     state = components.state(network, {"name": "SGD", "lr": 0.1}, trainer, where)
     schedule = components.schedule({"name": "StepLR", "step_size": 1, "interval": "step"}, state.optimizer, 1, 3, "min")
     x, y = batch()
-    for _ in train(state, [[(1.0, (x, 1e4 * y))]] * 3, losses.cost(nn.MSELoss(), trainer, where)):
+    for _ in train(state, [[(1.0, (x, 1e4 * y))]] * 3, choose(state)):
         schedule.after_step()
     assert state.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
 
@@ -340,7 +339,7 @@ def test_precision_is_that_of_the_layers_and_losses_are_exact_enough(precision, 
     network[0].register_forward_hook(lambda *given: seen.append(given[2].dtype))
     state = components.state(network, {"name": "SGD", "lr": 0.1}, trainer, torch.device("cpu"))
     x, y = (t.double() if precision == "fp64" else t for t in batch())
-    loss, output = losses.cost(nn.MSELoss(), trainer, torch.device("cpu"))(state.model, (x, y))
+    loss, output = state.cost(state.model, (x, y))
     assert seen == [inside]
     assert loss.dtype == output.dtype == (torch.float64 if precision == "fp64" else torch.float32)
     assert {p.dtype for p in network.parameters()} == {loss.dtype}
@@ -421,7 +420,12 @@ def test_devices_are_checked():
 
 def test_a_state_counts_from_zero():
     network = model()
-    assert State(network, torch.optim.SGD(network.parameters())).step == 0
+    assert (
+        State(
+            network, torch.optim.SGD(network.parameters()), losses.cost(nn.MSELoss(), Trainer(), torch.device("cpu"))
+        ).step
+        == 0
+    )
 
 
 WITHOUT_DYNAMO = """

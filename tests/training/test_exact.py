@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.training import finite
-from runner.training.drive import drive
+from runner.training.drive import advance
 from runner.training.events import Snapshot, Step
 from runner.training.prepare import prepare
 from runner.training.run import Run
@@ -74,7 +74,6 @@ class Stop(Exception):
 
 def trained(run: Run, until: int | None = None, folders: dict[str, Path] | None = None) -> dict[str, Any]:
     """Everything that can be compared after the training, or after `until` steps of it."""
-    run.finish = lambda: iter(())  # type: ignore[method-assign]
     losses: list[Any] = []
 
     class Notes:
@@ -84,8 +83,9 @@ def trained(run: Run, until: int | None = None, folders: dict[str, Path] | None 
             if isinstance(event, Snapshot) and folders is not None:
                 folders[event.name] = event.folder
 
+    run.stop = lambda: Stop() if run.state.step == until else None
     with contextlib.suppress(Stop):
-        drive(run, Notes(), stop=lambda: Stop() if run.state.step == until else None)
+        advance(run, (run.history_, Notes()))
     state = run.state_dict()
     history = dict(run.history)
     return {"losses": losses, "weights": checkpoint.copy(run.model), **state, "history": history}

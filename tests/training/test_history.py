@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from runner.commands import resume, train
 from runner.settings.context import Context
 from runner.tracking.read import recall
-from runner.training.drive import drive
+from runner.training.drive import advance, drive
 from runner.training.events import Snapshot, Step
-from runner.training.state import checkpoint, pieces
+from runner.training.state import checkpoint, pieces, snapshots
 from runner.training.state.history import History, Points
 from tests.conftest import Start, settings
 
@@ -73,7 +73,7 @@ def test_what_is_no_number_is_kept_as_it_is() -> None:
     for step, value in enumerate([float("nan"), float("inf"), -float("inf"), -0.0, 1e-320], 1):
         history.record(Step(step, torch.tensor(value, dtype=torch.float64)))
     again = History()
-    again.restore(pickle.loads(pickle.dumps(history.taken())))
+    again.load_state_dict(pickle.loads(pickle.dumps(history.state_dict())))
     assert again.points["train/loss"].columns()[1].tobytes() == history.points["train/loss"].columns()[1].tobytes()
 
 
@@ -108,11 +108,11 @@ def test_a_piece_that_cannot_be_written_is_in_no_checkpoint(tmp_path: Path) -> N
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(checkpoint.CheckpointError, match="cannot be written"):
         pieces.write(history, tmp_path / "file")
-    assert history.taken()["piece"] is None
-    assert len(history.taken()["points"]["train/loss"][0]) == 99
+    assert history.state_dict()["piece"] is None
+    assert len(history.state_dict()["points"]["train/loss"][0]) == 99
     assert pieces.write(history, tmp_path)
     assert not pieces.write(history, tmp_path)
-    assert len(history.taken()["points"]["train/loss"][0]) == 0
+    assert len(history.state_dict()["points"]["train/loss"][0]) == 0
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_its_piece_to_the_next(
@@ -128,9 +128,9 @@ def test_a_checkpoint_that_cannot_be_written_leaves_its_piece_to_the_next(
 
     monkeypatch.setattr(checkpoint, "save", fails)
     with pytest.raises(checkpoint.CheckpointError):
-        list(run.snapshots())
+        list(snapshots.all_of(run))
     monkeypatch.setattr(checkpoint, "save", save)
-    for event in run.snapshots():
+    for event in snapshots.all_of(run):
         found.record(event)
     assert [path.name for path in found.pieces] == [run.history_.piece["file"]]  # type: ignore[index]
 
@@ -171,7 +171,7 @@ def files(store: str, run_id: str) -> Path:
 def restored(store: str, run_id: str) -> dict[str, list[tuple[int, float]]]:
     """The history that a run which goes on begins with."""
     history = History()
-    history.restore(recall.state(store, run_id, [])[2]["history"])
+    history.load_state_dict(recall.state(store, run_id, [])[2]["history"])
     return plain(history.points)
 
 
@@ -236,8 +236,7 @@ def test_where_pieces_are_gone_the_recorded_metrics_take_their_place(
 def test_a_checkpoint_that_holds_all_of_its_history_is_still_read(start: Start) -> None:
     """As the version before wrote it."""
     run, second = (start(**shape(4)) for _ in range(2))
-    run.finish = lambda: iter(())  # type: ignore[method-assign]
-    drive(run)
+    advance(run, [run.history_])
     training = run.state_dict()
     training["history"] = {
         "points": {
@@ -248,7 +247,7 @@ def test_a_checkpoint_that_holds_all_of_its_history_is_still_read(start: Start) 
     second.load_state_dict(checkpoint.copy(run.model), training)
     assert plain(second.history) == plain(run.history)
     found = Snapshots()
-    for event in second.snapshots():
+    for event in snapshots.all_of(second):
         found.record(event)
     assert len(found.pieces) == 1, "all of it is a piece from now on"
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from runner.data import Batch, Data, Tensors, order_of
 from runner.model.conventions import TABLE
 from runner.settings.errors import ConfigError
+from runner.training import measure
 from runner.training.checking import targets
 from runner.training.drive import drive
 from runner.training.loop import train
@@ -122,7 +123,7 @@ def test_any_batches_and_accumulation_give_the_loss_of_the_whole(seed: int, star
     assert run.history["test/loss"][0][1] == pytest.approx(expected["test"][0], rel=1e-10), spec
     for a, b in zip(run.model.parameters(), weights, strict=True):
         torch.testing.assert_close(a.detach(), b, rtol=1e-9, atol=1e-11)
-    found = run.look_at(run.data.train, "train")["train/loss"]
+    found = measure.values(run, run.data.train, "train")["train/loss"]
     assert found == pytest.approx(expected["whole"][0], rel=1e-10), spec
 
 
@@ -315,7 +316,7 @@ def test_a_batch_of_padding_costs_nothing_and_moves_nothing(start: Start, give: 
     parts = ((x, y), (x, y), (x, y))
     run = start(**give(parts, {"name": "CrossEntropyLoss"}, one_for_each_place((6,)), batch_size=2, shuffle=False))
     steps, weights = run.batches(), []
-    for _, _ in zip(range(2), train(run.state, steps, run.cost), strict=False):
+    for _, _ in zip(range(2), train(run.state, steps, run.step), strict=False):
         weights.append([p.detach().clone() for p in run.model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
     drive(run)
@@ -330,7 +331,8 @@ def test_padding_counts_in_mixed_precision_as_in_single(precision: str, start: S
     found = []
     for kind in ("fp32", precision):
         run = start(**give(parts, loss, one_for_each_place((6,)), precision=kind, **sizes))
-        found.append([run.look_at(source, "x")["x/loss"] for source in (run.data.train, run.data.valid, run.data.test)])
+        parts = (run.data.train, run.data.valid, run.data.test)
+        found.append([measure.values(run, source, "x")["x/loss"] for source in parts])
         drive(run)
         found[-1].append(run.history["train/loss"][0][1])
     assert found[1] == pytest.approx(found[0], rel=0.01)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.settings import Settings
+from runner.training import measure
 from runner.training.drive import drive
 from runner.training.events import Epoch, Event, Finished, Snapshot, Step
 from runner.training.finite import Diverged
@@ -412,7 +413,7 @@ def test_accuracy_of_more_outputs_than_classes_is_that_of_each_run(made: Made) -
         with torch.no_grad():
             right = (run.model.eval()(valid.x).argmax(1) == valid.y).float().mean()
         assert values["valid/Accuracy"] == pytest.approx(float(right))
-        assert values == pytest.approx(run.look_at(valid, "valid"), rel=1e-6)
+        assert values == pytest.approx(measure.values(run, valid, "valid"), rel=1e-6)
 
 
 def test_an_index_that_is_ignored_is_ignored_wherever_it_stands(made: Made, tmp_path: Path) -> None:
@@ -458,7 +459,7 @@ def test_a_metric_that_not_all_have_is_counted_for_each(made: Made) -> None:
     told[2].metrics = ["MeanSquaredError", "MeanAbsoluteError"]
     runs = [made(one) for one in told]
     for run, values in zip(runs, Program(runs).look([0, 1, 2]), strict=True):
-        assert values == pytest.approx(run.look_at(run.data.valid, "valid"))  # type: ignore[arg-type]
+        assert values == pytest.approx(measure.values(run, run.data.valid, "valid"))  # type: ignore[arg-type]
 
 
 def test_shares_of_the_work_on_several_threads(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,9 +18,9 @@ from runner.settings import memory
 from runner.settings.errors import ConfigError, OutOfMemory
 from runner.tracking.read import reproduction
 from runner.tracking.read.reproduction import Difference
-from runner.training import on_host
-from runner.training.parts import build
+from runner.training.parts import components
 from runner.training.parts import device as devices
+from runner.training.subject import Subject
 from tests import gpu
 from tests.support import pretend
 from tests.support.command import _context
@@ -43,7 +43,7 @@ LEAVES = ("cpu", "numpy", "item", "tolist", "asarray", "array", "from_numpy", "_
 #: Files whose tensors are on the host, and why.
 ON_THE_HOST = {
     "data/": "a source reads files; what it gives is moved afterwards",
-    "plots/": "a plot is shown what on_host.subject gives",
+    "plots/": "a plot is shown what subject.Subject gives",
     "sweep/report/plots/": "figures of the store, no tensors",
     "model/explain/": "the arithmetic is NumPy's; host.array brings it",
     "tracking/read/export/": "a model that load.load has made on the host",
@@ -248,19 +248,19 @@ def _ended(fault: str) -> str:
     from tests.conftest import settings
 
     if fault == "plots are shown the device's data":
-        on_host.subject = lambda run: run
+        Subject.data = property(lambda self: self.run.data)  # type: ignore[assignment]
     if fault == "predictions stay on the device":
         host.tensor = lambda value: value.detach()
     if fault == "metrics stay on the host":
         torchmetrics.Metric.to = lambda self, *_: self  # type: ignore[method-assign]
     if fault == "batches stay on the host":
-        object.__setattr__(build, "device", lambda name: torch.device("pretend:0"))
+        object.__setattr__(components, "device", lambda name: torch.device("pretend:0"))
         from runner.training import prepare as made
 
         made._moved = lambda data, *_: data  # type: ignore[assignment]
         from runner.training.run import Run
 
-        Run._moved = lambda self, stream: stream  # type: ignore[method-assign]
+        Run.moved = lambda self, stream: stream  # type: ignore[method-assign]
     chosen = settings(
         device="pretend",
         data={"name": "digits"},
