@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Protocol
 
 from torch import Tensor
@@ -18,7 +17,7 @@ class Step:
     step: int  # optimizer steps so far, from 1
     loss: Tensor  # of the batch, before the step; on its device, so that nothing waits for it
     value: float | None = None  # the loss as a number, if somebody has read it
-    others: Mapping[str, Tensor] = MappingProxyType({})  # further losses of the step, by name
+    others: tuple[tuple[str, Tensor], ...] = ()  # further losses of the step, with their names
 
     def read(self) -> float:
         """The loss as a number. Waits for the device the first time."""
@@ -31,8 +30,7 @@ def taken(number: int, loss: Tensor | Mapping[str, Tensor]) -> Step:
     """Return the event of step `number`. loss: its loss, or several by name with one called "loss" among them."""
     if isinstance(loss, Tensor):
         return Step(number, loss)
-    others = dict(loss)
-    return Step(number, others.pop("loss"), others=others)
+    return Step(number, loss["loss"], others=tuple(pair for pair in loss.items() if pair[0] != "loss"))
 
 
 @dataclass

@@ -54,7 +54,7 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
         moved,
         checked.plan,
         state,
-        step.choose(state),
+        step.choose(state, parts.step),
         loss,
         schedule,
         {k: m.to(parts.device) for k, m in checked.metrics.items()},

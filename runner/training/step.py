@@ -3,6 +3,7 @@
 `step(state, parts) -> loss` is the seam of the loop: what a step does is chosen here and nowhere else.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,14 +11,41 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner.settings.errors import ConfigError
+from runner.settings.values import lookup
+from runner.settings.values.lookup import Bound, Kind
 from runner.training.loop import Parts, State
+
+STEP = Kind("a step of your own", (), lambda v: inspect.isclass(v) or inspect.isfunction(v))
 
 #: Takes a step and returns its loss, a tensor without dimensions; or several by name, the one that counts as "loss".
 TrainStep = Callable[[State, Parts], Tensor | Mapping[str, Tensor]]
 
 
-def choose(state: State) -> TrainStep:
-    """Return the step that fits the optimizer and the precision."""
+def resolve(spec: Any) -> Bound | None:
+    """Look up the step that `trainer.step` names and check its arguments; None where it names none.
+
+    It is a function of (state, parts), or a class that is made with the state and called with (state, parts). A class
+    may have `state_dict` and `load_state_dict`, which checkpoints then hold. Raises ConfigError.
+    """
+    if spec is None:
+        return None
+    name, arguments = lookup.component({"name": spec} if isinstance(spec, str) else spec, "trainer.step")
+    if "." not in str(name):
+        raise ConfigError("trainer.step", f"{name!r} is no dotted name; expected one such as experiments.mine.step")
+    target = lookup.find(name, STEP, "trainer.step")
+    filled = ["state"] if isinstance(target, type) else ["state", "parts"]
+    takes = list(lookup.parameters(target))[: len(filled)]
+    if len(takes) < len(filled) or (isinstance(target, type) and not callable(getattr(target, "__call__", None))):
+        raise ConfigError("trainer.step", f"{name!r} takes no {' and '.join(filled)}; expected step(state, parts)")
+    lookup.bind(target, arguments, "trainer.step", free=takes)
+    return Bound(target, arguments, "trainer.step")
+
+
+def choose(state: State, own: Bound | None = None) -> TrainStep:
+    """Return the step to take: the user's own, or the one that fits the optimizer and the precision."""
+    if own is not None:
+        return own.make(state) if isinstance(own.target, type) else partial(own.target, **own.arguments)
     if isinstance(state.optimizer, torch.optim.LBFGS):
         return searched
     return scaled if state.scaler.is_enabled() else plain

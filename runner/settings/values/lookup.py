@@ -4,13 +4,14 @@ import functools
 import importlib
 import inspect
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runner.settings.errors import ConfigError, Problems, brief, did_you_mean
+from runner.settings.errors import ConfigError, Problems, brief, did_you_mean, first_line
 from runner.settings.trust import permission
 from runner.settings.values import signatures
 from runner.settings.values.signatures import parameters as parameters
@@ -250,3 +251,11 @@ class Bound:
     def but(self, **arguments: Any) -> "Bound":
         """Return the same with other values for some arguments, or with further ones."""
         return replace(self, arguments={**self.arguments, **arguments})
+
+
+def failure(error: Exception, target: Any) -> str:
+    """Return `ValueError: its first line (mine.py, line 3)`: the innermost line of the file that `target` is of."""
+    file = inspect.getsourcefile(target)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {first_line(error)}{place}"

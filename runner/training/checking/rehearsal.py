@@ -6,7 +6,7 @@ of more work only the optimizer is made, and the meta device asked what becomes 
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -19,10 +19,13 @@ from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
 from runner.settings.random_state import seed
+from runner.settings.values.lookup import Bound, failure
 from runner.training.checking import cost
+from runner.training.loop import State
 from runner.training.parts import losses, optimizers
 from runner.training.parts.components import Components
 from runner.training.state import generators
+from runner.training.step import choose
 
 #: Parameters of a model that is made for this, and multiply-adds of a step that is taken: hundredths of a second.
 PARAMETERS, LITTLE = 1e6, 1e7
@@ -104,6 +107,9 @@ class Rehearsal:
 
     def train(self) -> None:
         """Take a step with each size of batch that training will meet."""
+        if self.parts.step is not None:
+            self._own_step(self.parts.step)
+            return
         on_cpu = self.parts.device.type == "cpu"
         optimizer = self._optimizer()
         self.model.train()
@@ -120,6 +126,27 @@ class Rehearsal:
                 raise ConfigError("model.layers", f"gradients cannot be had: {brief(error)}") from error
             if on_cpu:
                 self._step(optimizer)
+
+    def _own_step(self, own: Bound) -> None:
+        """Take the user's own step with each size of batch, where there are numbers."""
+        state = State(self.model, self._optimizer(), losses.cost(self.loss, self.settings.trainer, CPU))
+        name = own.target.__name__
+        self.model.train()
+        try:
+            step = choose(state, own)
+            for size in self._training_sizes() if self.real else ():
+                batch = self._batch(self.data.train, size)
+                many = self.settings.trainer.accumulate
+                loss = step(state, [(1 / many, batch)] * many)
+                values = list(loss.values()) if isinstance(loss, Mapping) else [loss]
+                if isinstance(loss, Mapping) and "loss" not in loss:
+                    raise ConfigError("trainer.step", f"{name} returned {', '.join(loss)}; one must be called 'loss'")
+                if not all(isinstance(value, Tensor) and value.dim() == 0 for value in values):
+                    raise ConfigError("trainer.step", f"{name} must return the loss, a tensor without dimensions")
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError("trainer.step", f"{name} failed with {failure(error, own.target)}") from error
 
     @torch.no_grad()
     def evaluate(self) -> None:

@@ -12,7 +12,7 @@ from runner.settings import Settings
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
-from runner.training import forward
+from runner.training import forward, step
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts._startup import spare_dynamo
 from runner.training.parts.device import device
@@ -36,6 +36,7 @@ class Components:
     metrics: list[Metric]
     plots: dict[str, Callable[[Any], Any]]  # name -> draw
     due: Due
+    step: Bound | None
 
 
 def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) -> Components:
@@ -54,6 +55,7 @@ def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) 
     add("scheduler", lambda: scheduling.resolve(settings.scheduler))
     seeded()
     add("loss", lambda: losses.build(settings.loss) if trains else forward.Unmeasured())
+    add("step", lambda: step.resolve(settings.trainer.step) if trains else None)
     add("due", lambda: due.read(settings.checkpoint.every))
     add("data", lambda: source.resolve(settings.data))
     add("plots", lambda: _plots(settings.plots))

@@ -2,8 +2,6 @@
 
 import importlib
 import inspect
-import traceback
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor
 from runner import data as sources
 from runner.data import Data
 from runner.settings import Component
-from runner.settings.errors import ConfigError, first_line
+from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
 from runner.settings.values.signatures import as_words
@@ -83,10 +81,10 @@ def _beside(source: Bound, name: str) -> Any:
 
 def _raised(name: str, source: Any, error: Exception) -> tuple[str, str]:
     """Where a source failed: the innermost line of its own file."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == source.__code__.co_filename]
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    what = f"{type(error).__name__}: {first_line(error)}{place}"
-    return "data", f"{name!r} failed with {what}; expected runner.data.Data from these arguments"
+    return (
+        "data",
+        f"{name!r} failed with {lookup.failure(error, source)}; expected runner.data.Data from these arguments",
+    )
 
 
 def _check_part(source: Any, said: str) -> None:

@@ -135,7 +135,7 @@ def read(steps: list[Step]) -> dict[str, list[Point]]:
         for step, value in zip(unread, host.numbers(torch.stack([s.loss for s in unread])), strict=True):
             step.value = value
     points: dict[str, list[Point]] = {"train/loss": [(s.step, s.read()) for s in steps]}
-    others = [(f"train/{name}", s.step, loss) for s in steps for name, loss in s.others.items()]
+    others = [(f"train/{name}", s.step, loss) for s in steps for name, loss in s.others]
     if others:
         numbers = host.numbers(torch.stack([loss.detach().to(others[0][2].dtype) for *_, loss in others]))
         for (name, number, _), value in zip(others, numbers, strict=True):
