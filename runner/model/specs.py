@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from runner.settings.errors import ConfigError, Problems
+from runner.settings.errors import ConfigError, Problems, batch_shape
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
 
@@ -201,4 +201,4 @@ def times(arguments: dict[str, Any], key: str) -> int:
 def shape(example: Any) -> str:
     if not isinstance(example, Tensor):
         return f"a {type(example).__name__} (take one item of it with `Select: 0`)"
-    return "(" + ", ".join(["N", *map(str, example.shape[1:])]) + ")"
+    return batch_shape(example.shape[1:])

@@ -13,7 +13,7 @@ from runner.model import naming, specs
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.layers import Repeat
 from runner.model.shapes import push
-from runner.settings.errors import ConfigError, ConfigErrors, brief, did_you_mean, each
+from runner.settings.errors import ConfigError, ConfigErrors, batch_shape, brief, did_you_mean, each
 from runner.settings.memory import memory
 from runner.settings.memory import size as bytes_
 from runner.settings.trust.limits import LAYERS
@@ -276,4 +276,4 @@ def _made(value: Any) -> Any:
 
 
 def _trail(layers: list[Layer]) -> list[str]:
-    return [f"  {layer.key}  ->  ({', '.join(['N', *map(str, layer.shape)])})" for layer in layers]
+    return [f"  {layer.key}  ->  {batch_shape(layer.shape)}" for layer in layers]

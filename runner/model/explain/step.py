@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from runner.model.explain.arithmetic import Sum, factor, in_part, largest_of, number, products
 from runner.model.explain.parts import Array, Index, agree, array
+from runner.settings import torch_private
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def is_worked(model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimize
         and loss.reduction in ("mean", "sum")
         and type(optimizer) is torch.optim.SGD
         and not any(group[name] for group in optimizer.param_groups for name in plain)
-        and not optimizer._optimizer_step_pre_hooks  # gradients may be clipped there
+        and not torch_private.has_step_pre_hooks(optimizer)  # gradients may be clipped there
     )
 
 
