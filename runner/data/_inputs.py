@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
     batches: Iterator[Tensor]
     heading: str  # of the names: row | file
     names: list[str]
-    said: str = ""  # files that were left out, and columns that are doubtful
+    remarks: str = ""  # files that were left out, and columns that are doubtful
 
 
 def read(path: str, noted: dict[str, Any]) -> Inputs:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-#: Multiply-adds that are done rather than avoided; some hundredths of a second.
+#: The most multiply-adds that are done rather than avoided; some hundredths of a second.
 LITTLE = 3e7
 
 #: Layers whose output has no more numbers than their input.
@@ -40,7 +40,10 @@ _KEEPS = (
 
 
 def push(module: nn.Module, *inputs: Tensor) -> Any:
-    """What `module` gives for `inputs`, all of it on the meta device: shapes and types without values."""
+    """Return the output of `module` for `inputs`, all of it on the meta device: shapes and types without values.
+
+    A module that is run on zeros instead gets parameters of zeros for it, and keeps them.
+    """
     if _work(module, inputs[0]) > LITTLE:
         return module(*inputs)
     real = (torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
@@ -48,7 +51,7 @@ def push(module: nn.Module, *inputs: Tensor) -> Any:
 
 
 def _work(module: nn.Module, x: Any) -> float:
-    """At least the multiply-adds of `module` and the numbers it gives; infinite where that is not known."""
+    """Return an upper bound of the multiply-adds of `module`; infinite where none is known."""
     if not isinstance(x, Tensor) or x.dim() < 2 or not x.numel():
         return math.inf
     if type(module) is nn.Linear:
@@ -64,7 +67,7 @@ def _work(module: nn.Module, x: Any) -> float:
 
 
 def _on_cpu(module: nn.Module) -> nn.Module:
-    """`module` with zeros for values. (`to_empty` asks the meta device again.)"""
+    """Return `module` with zeros for its parameters and buffers; `to_empty` would work on the meta device again."""
     for name, p in module.named_parameters(recurse=False):
         module.register_parameter(name, nn.Parameter(torch.zeros(p.shape, dtype=p.dtype)))
     for name, b in module.named_buffers(recurse=False):
