@@ -14,7 +14,7 @@ from runner.model import naming, specs
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.layers import Repeat
 from runner.model.shapes import push
-from runner.settings.errors import ConfigError, ConfigErrors, brief, did_you_mean, each
+from runner.settings.errors import ConfigError, ConfigErrors, batch_shape, brief, did_you_mean, each
 from runner.settings.memory import memory
 from runner.settings.memory import size as bytes_
 from runner.settings.trust.limits import LAYERS
@@ -23,10 +23,10 @@ from runner.settings.values import lookup, ranges
 
 @dataclass
 class Layer:
-    """One layer as it will be made: everything looked up, bound and inferred."""
+    """The plan of one layer: everything looked up, bound and inferred."""
 
     name: str  # the module's name in the state_dict
-    key: str  # where the configuration says it
+    key: str  # of the configuration
     target: Any  # a class, or a user's function that returns a module
     arguments: dict[str, Any]  # a nested stack is a Stack, several are a list of Stacks
     given: dict[str, Any] = field(default_factory=dict)  # parameter name -> its values
@@ -57,7 +57,7 @@ class Layer:
         return module
 
     def inner(self) -> Iterator["Layer"]:
-        """The layers inside of this one, depth first."""
+        """Yield the layers inside of this one, depth first."""
         for stack in stacks(self):
             for layer in stack.layers:
                 yield layer
@@ -66,13 +66,13 @@ class Layer:
 
 @dataclass
 class Stack:
-    """Layers one after the other, and the shape that comes out."""
+    """The plan of layers one after the other, and the shape that comes out."""
 
     layers: list[Layer]
     output: Tensor  # on the meta device: a shape and a type without values
 
     def make(self) -> nn.Sequential:
-        """The model. Its parameters are drawn from torch's global generator, layer by layer."""
+        """Return the model. Its parameters are drawn from torch's global generator, layer by layer."""
         model = nn.Sequential()
         for layer in self.layers:
             model.add_module(layer.name, layer.make())
@@ -86,28 +86,31 @@ class Stack:
         return model
 
 
-def plan(told: Any, example: Tensor, key: str = "model.layers", targets: specs.Targets | None = None) -> Stack:
+def plan(spec: Any, example: Tensor, key: str = "model.layers", targets: specs.Targets | None = None) -> Stack:
     """Look up, bind and infer every layer, and follow the shape of `example` through the stack.
 
-    example: on the meta device, batch first. No memory for parameters is taken.
+    spec: a list of layers, or a mapping of names to layers, as `model.layers` has them.
+    example: a batch on the meta device, examples first. No memory for parameters is taken, no random number drawn.
+    key: of the configuration, where the layers stand.
     targets: the classes that a model around this one has looked up already.
     Every layer is constructed once, on the meta device, and every class looked up once.
-    Raises ConfigError that names the first layer that cannot be, with the shapes up to it.
+    Raise ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
+    that are wrong whatever comes in.
     """
     layers: list[Layer] = []
     targets = specs.Targets() if targets is None else targets
-    named = list(specs.named(told, key))
+    named = list(specs.named(spec, key))
     specs.check_modules(named)
-    for name, layer_key, spec in named:
+    for name, layer_key, layer_spec in named:
         try:
-            layer, example = _plan_layer(name, layer_key, spec, example, targets)
+            layer, example = _plan_layer(name, layer_key, layer_spec, example, targets)
         except ConfigError as error:
-            found = each(error)
-            shapes = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
-            for line in _trail(layers) if shapes else ():
-                found[0].add_note(line)
+            errors = each(error)
+            depends_on_shape = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
+            for line in _trail(layers) if depends_on_shape else ():
+                errors[0].add_note(line)
             further = naming.problems(named[len(layers) + 1 :])
-            raise (ConfigErrors([*found, *further]) if further else error) from error
+            raise (ConfigErrors([*errors, *further]) if further else error) from error
         layers.append(layer)
         if sum(size(layer) for layer in layers) > LAYERS:
             raise ConfigError(layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones")
@@ -115,18 +118,18 @@ def plan(told: Any, example: Tensor, key: str = "model.layers", targets: specs.T
 
 
 def size(layer: Layer) -> int:
-    """How many layers there are in a layer, itself included."""
+    """Return the number of layers in a layer, itself included."""
     return 1 + sum(size(inner) for stack in stacks(layer) for inner in stack.layers)
 
 
 def stacks(layer: Layer) -> list[Stack]:
-    """The stacks directly inside of a layer."""
-    found = [v for value in layer.arguments.values() for v in (value if isinstance(value, list) else [value])]
-    return [v for v in found if isinstance(v, Stack)]
+    """Return the stacks directly inside of a layer."""
+    values = [v for value in layer.arguments.values() for v in (value if isinstance(value, list) else [value])]
+    return [v for v in values if isinstance(v, Stack)]
 
 
 def classes(stack: Stack) -> list[type]:
-    """Every module class that the configuration names, directly or by what a named class is made of."""
+    """Return every module class of the model, by name: those of the configuration, and those they are made of."""
     return sorted({type(module) for module in stack.planned().modules()}, key=lambda c: c.__qualname__)
 
 
@@ -177,7 +180,7 @@ def _plan_inside(
     arguments: dict[str, Any],
     targets: specs.Targets,
 ) -> Any:
-    """Layers inside of a layer: an argument that is annotated as a module is a stack of its own."""
+    """Return an argument with its layers planned: one that is annotated as a module is a stack of its own."""
 
     def inner(value: Any, key: str) -> Stack:
         return plan(specs.single(value, targets), example, key, targets)
@@ -192,15 +195,15 @@ def _plan_inside(
 
 
 def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.Targets) -> list[Stack]:
-    found = [plan(value, example, key, targets)]
-    if sum(size(layer) for layer in found[0].layers) * times > LAYERS:
+    repeated = [plan(value, example, key, targets)]
+    if sum(size(layer) for layer in repeated[0].layers) * times > LAYERS:
         raise ConfigError(f"{key.rpartition('.')[0]}.times", f"{times} makes more than {LAYERS:,} layers; use fewer")
-    while len(found) < times:
-        before, example = example, found[-1].output
-        # What takes its own output's shape need not be planned again.
+    while len(repeated) < times:
+        before, example = example, repeated[-1].output
+        # Layers that take their own output's shape need not be planned again.
         same = isinstance(example, Tensor) and (before.shape, before.dtype) == (example.shape, example.dtype)
-        found.append(found[-1] if same else plan(value, example, key, targets))
-    return found
+        repeated.append(repeated[-1] if same else plan(value, example, key, targets))
+    return repeated
 
 
 def _stacks(value: list[Any]) -> bool:
@@ -225,11 +228,11 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
     layer.planned = module
     _check_given(layer, module, parameters)
     layer.parameters = sum(p.numel() for p in module.parameters())
-    if 4 * layer.parameters > (there := memory(torch.device("cpu"))):
+    if 4 * layer.parameters > (available := memory(torch.device("cpu"))):
+        needed = bytes_(4 * layer.parameters)
         raise ConfigError(
             layer.key,
-            f"its {layer.parameters:,} parameters need {bytes_(4 * layer.parameters)}, and there are {bytes_(there)};"
-            " make it smaller",
+            f"its {layer.parameters:,} parameters need {needed}, and there are {bytes_(available)}; make it smaller",
         )
     if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
         raise ConfigError(
@@ -286,14 +289,13 @@ def _fill(module: nn.Module, name: str, values: Any, key: str) -> None:
 
 
 def _shaped(place: Tensor, name: str, values: Any, key: str) -> Tensor:
-    """The given values in the parameter's shape; dimensions of size 1 may be left out, one number fills all."""
+    """Return given values in a parameter's shape; dimensions of size 1 may be left out, one number fills all."""
     try:
         with torch.device("cpu"):
             tensor = torch.tensor(values, dtype=torch.float64)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{key}.{name}", f"not a grid of numbers: {brief(error)}") from error
-    wanted = [n for n in place.shape if n != 1]
-    if tensor.dim() and [n for n in tensor.shape if n != 1] != wanted:
+    if tensor.dim() and [n for n in tensor.shape if n != 1] != [n for n in place.shape if n != 1]:
         raise ConfigError(
             f"{key}.{name}", f"the values have shape {tuple(tensor.shape)}, expected {tuple(place.shape)}"
         )
@@ -316,4 +318,4 @@ def _copied(stack: Stack) -> nn.Sequential:
 
 
 def _trail(layers: list[Layer]) -> list[str]:
-    return [f"  {layer.key}  ->  ({', '.join(['N', *map(str, layer.shape)])})" for layer in layers]
+    return [f"  {layer.key}  ->  {batch_shape(layer.shape)}" for layer in layers]

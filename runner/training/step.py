@@ -36,7 +36,7 @@ def resolve(spec: Any) -> Bound | None:
     target = lookup.find(name, STEP, "trainer.step")
     filled = ["state"] if isinstance(target, type) else ["state", "parts"]
     takes = list(lookup.parameters(target))[: len(filled)]
-    if len(takes) < len(filled) or (isinstance(target, type) and not callable(getattr(target, "__call__", None))):
+    if len(takes) < len(filled) or (isinstance(target, type) and "__call__" not in dir(target)):
         raise ConfigError("trainer.step", f"{name!r} takes no {' and '.join(filled)}; expected step(state, parts)")
     lookup.bind(target, arguments, "trainer.step", free=takes)
     return Bound(target, arguments, "trainer.step")

@@ -546,7 +546,7 @@ def test_classification_is_a_task_of_data() -> None:
     valid = Tensors(x, torch.tensor([3, 0, 0, 0, 0, 0]))
     assert Data(Tensors(x, torch.zeros(6, dtype=torch.int64)), valid, task="classification").classes == tuple("0123")
     for y in (torch.rand(6), torch.rand(6, 2), -torch.ones(6, dtype=torch.int64)):
-        with pytest.raises(ConfigError, match="does not say its classes"):
+        with pytest.raises(ConfigError, match="has no classes"):
             Data(Tensors(x, y), task="classification")
 
 

@@ -1,4 +1,4 @@
-"""The image files of folders, one folder for each class: what is read, what is left out, and why."""
+"""The image files of folders, one folder for each class: which are read, which are left out, and why."""
 
 import os
 from collections import Counter
@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from runner.data import Batch, Tensors
-from runner.data._images.image_file import MODES as MODES
 from runner.data._images.image_file import Head, Unreadable, decode, head, reason_against, unreadable
 from runner.settings.errors import ConfigError, did_you_mean
 
-#: Folders that systems make beside the files that they are asked to keep.
+#: Folders that systems add to a person's.
 SYSTEM = {"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"}
 
 
 @dataclass(frozen=True, eq=False)
 class Files(torch.utils.data.Dataset[Batch]):
-    """x: float32 of shape (channels, height, width), 0 to 1; y: the class's index, int64."""
+    """A dataset that reads from image files: x float32 of (channels, height, width), 0 to 1; y the class, int64."""
 
     files: list[Path]
     labels: Tensor
@@ -35,9 +34,11 @@ class Files(torch.utils.data.Dataset[Batch]):
         return decode(self.files[index], self.size, self.channels), self.labels[index]
 
     def take(self, index: Tensor) -> "Files":
+        """Return the files at these places."""
         return Files([self.files[i] for i in index.tolist()], self.labels[index], self.size, self.channels)
 
     def decoded(self) -> Tensors:
+        """Return all examples, held in memory."""
         x = torch.empty(len(self), self.channels, *self.size)
         for i, file in enumerate(self.files):
             x[i] = decode(file, self.size, self.channels)
@@ -46,7 +47,7 @@ class Files(torch.utils.data.Dataset[Batch]):
 
 @dataclass
 class Listing:
-    """The image files found, and the other files with the reasons to leave them out."""
+    """Image files with their classes, and other files with the reasons to leave them out."""
 
     files: list[Path] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
@@ -60,17 +61,22 @@ class Listing:
 
 
 def subfolders(place: Path) -> list[Path]:
-    """The folders in `place` that a person has made, sorted by name."""
+    """Return the folders in `place` that a person has made, sorted by name."""
     return sorted(child for child in place.iterdir() if child.is_dir() and not is_hidden(child))
 
 
 def is_hidden(path: Path) -> bool:
+    """Return whether a file or folder is hidden, or one that a system has added."""
     return path.name.startswith(".") or path.name in SYSTEM
 
 
 def list_files(place: Path, classes: list[str]) -> Listing:
-    """The image files below each class's folder, sorted, and the index of their class."""
-    found = loose(place)
+    """Return the image files below each class's folder, sorted, and the index of their class.
+
+    place: a folder with one folder for each class, or for some of them. classes: names in the order of their indices.
+    Raise ConfigError for a folder that is no class, and for one without images.
+    """
+    listing = loose(place)
     for folder in subfolders(place):
         if folder.name not in classes:
             hint = did_you_mean(folder.name, classes)
@@ -83,18 +89,18 @@ def list_files(place: Path, classes: list[str]) -> Listing:
         below = sum(file.parent != folder for file in files)
         deeper = f", {below:,} of them in folders below" if below else ""
         line = f"folder {folder.name!r}: {counted(len(files), 'image')}, class {label}{deeper}"
-        found += Listing(files, [label] * len(files), left_out, [line])
-    if not found.files:
+        listing += Listing(files, [label] * len(files), left_out, [line])
+    if not listing.files:
         raise ConfigError(
             "data.path",
             f"{str(place)!r} holds none of the classes' folders, {classes}; move its images into such folders, or the"
             " folder to another place",
         )
-    return found
+    return listing
 
 
 def loose(place: Path) -> Listing:
-    """What lies in `place` itself, outside of the classes' folders."""
+    """Return the files in `place` itself, outside of the classes' folders, all of which are left out."""
     left_out = []
     for child in sorted(place.iterdir()):
         if is_hidden(child):
@@ -106,7 +112,7 @@ def loose(place: Path) -> Listing:
 
 
 def pictures(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """The image files in `folder` and in the folders below it, sorted, and the others with the reasons against them."""
+    """Return the image files in `folder` and below it, sorted, and the others with the reasons against them."""
     files, left_out = [], []
     for place, folders, names in os.walk(folder):
         for name in sorted(folders):
@@ -127,28 +133,28 @@ def pictures(folder: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
 
 
 def _no_file(path: Path) -> str:
-    """Why nothing can be read from it: a link to nothing, or what waits for another program, as a pipe does."""
+    """Return why `path` is no file, as a link to nothing, or a pipe, which waits for another program; "" for a file."""
     return "" if path.is_file() else "a link to nothing" if not path.exists() else "no file, but a pipe or a device"
 
 
 def heads(files: Iterable[Path]) -> dict[Path, Head]:
-    """What each file's head says. ConfigError that names those that are broken."""
-    found, broken = {}, []
+    """Return the head of each file. Raise ConfigError that names those that are broken."""
+    by_file, broken = {}, []
     for file in files:
         try:
-            found[file] = head(file)
+            by_file[file] = head(file)
         except Unreadable as error:
             broken.append((file, str(error)))
     if broken:
         raise unreadable(broken)
-    return found
+    return by_file
 
 
-def same_size(found: dict[Path, Head]) -> tuple[int, int]:
-    """The height and width that all images have."""
-    first = next(iter(found))
-    size = found[first].size
-    for file, other in found.items():
+def same_size(by_file: dict[Path, Head]) -> tuple[int, int]:
+    """Return the height and width that all images have. Raise ConfigError where they differ."""
+    first = next(iter(by_file))
+    size = by_file[first].size
+    for file, other in by_file.items():
         if other.size != size:
             raise ConfigError(
                 "data.size",
@@ -158,45 +164,46 @@ def same_size(found: dict[Path, Head]) -> tuple[int, int]:
     return size
 
 
-def report(root: Path, listing: Listing, found: dict[Path, Head], size: tuple[int, int], channels: int) -> list[str]:
-    """Lines that say how the folders were understood; the first counts what was left out."""
+def report(root: Path, listing: Listing, by_file: dict[Path, Head], size: tuple[int, int], channels: int) -> list[str]:
+    """Return lines for people on how the folders were read; the first counts what was left out.
+
+    by_file: the heads of the listing's files. size: height and width that all images get.
+    """
     left_out = listing.left_out
     others = f"; left out: {summary(left_out)}" if left_out else ""
     lines = [f"{root}: {counted(len(listing.files), 'image')} in {counted(len(listing.folders), 'folder')}{others}"]
-    return [*lines, *listing.folders, *_remarks(found, size, channels), *_names(root, left_out)]
+    return [*lines, *listing.folders, *_remarks(list(by_file.values()), size, channels), *_names(root, left_out)]
 
 
 def summary(left_out: list[tuple[Path, str]]) -> str:
-    """How many files were left out, by reason and ending: 2 files: 2 .txt (no image)."""
+    """Return how many files were left out, by reason and ending: `2 files: 2 .txt (no image)`."""
     groups = Counter((reason, "" if reason == "hidden" else path.suffix.lower()) for path, reason in left_out)
     parts = [
-        f"{n:,} {ending or 'hidden' if reason == 'hidden' else ending or 'without an ending'}"
+        f"{n:,} hidden" if reason == "hidden" else f"{n:,} {ending or 'without an ending'} ({reason})"
         for (reason, ending), n in groups.items()
     ]
-    told = [
-        part if reason == "hidden" else f"{part} ({reason})" for part, (reason, _) in zip(parts, groups, strict=True)
-    ]
-    return f"{counted(len(left_out), 'file')}: {', '.join(told)}"
+    return f"{counted(len(left_out), 'file')}: {', '.join(parts)}"
 
 
 def counted(n: int, word: str) -> str:
+    """Return `1 image`, `1,200 images`."""
     return f"{n:,} {word}{'s' * (n != 1)}"
 
 
-def _remarks(found: dict[Path, Head], size: tuple[int, int], channels: int) -> list[str]:
-    heads, (high, wide) = list(found.values()), size
+def _remarks(heads: list[Head], size: tuple[int, int], channels: int) -> list[str]:
+    high, wide = size
     sizes = sorted({head.size for head in heads}, key=lambda pair: (pair[0] * pair[1], pair))
     (low_high, low_wide), (top_high, top_wide) = sizes[0], sizes[-1]
-    there = f"{low_wide}x{low_high}" + (
+    extent = f"{low_wide}x{low_high}" + (
         f" to {top_wide}x{top_high}, {len(sizes):,} different" if len(sizes) > 1 else ""
     )
     resized = "" if sizes == [size] else f"; resized to {wide}x{high}"
     stretched = sum(
         abs(head.size[0] * wide - head.size[1] * high) > max(head.size[0] * wide, 1) * 0.02 for head in heads
     )
-    lines = [f"sizes (wide x high): {there}{resized}" + (f", {stretched:,} to other proportions" if stretched else "")]
+    lines = [f"sizes (wide x high): {extent}{resized}" + (f", {stretched:,} to other proportions" if stretched else "")]
     for condition, words in (
-        (lambda head: head.turned, "turned upright, as their Exif data say"),
+        (lambda head: head.turned, "turned upright by their Exif data"),
         (lambda head: head.frames, "of several pictures (animations, pages), of which the first is read"),
         (
             lambda head: head.transparent and channels != 4,

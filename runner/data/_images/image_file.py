@@ -1,4 +1,4 @@
-"""One image file: whether it is one, what its head says, and its pixels as they are seen: upright."""
+"""One image file: whether it is one, its head, and its pixels as they are seen: upright."""
 
 import contextlib
 import functools
@@ -19,7 +19,7 @@ Image = Any  # PIL.Image.Image: importing Pillow takes a tenth of a second, and 
 
 #: Pillow's name for each number of channels.
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-#: What Pillow recognizes and cannot read, or only by starting another program.
+#: Formats that Pillow recognizes and cannot read, or only by starting another program.
 SPARED = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "WMF"}
 #: Packages that teach Pillow further formats, by the ending of such files.
 PLUGINS = {".heic": "pillow-heif", ".heif": "pillow-heif", ".hif": "pillow-heif", ".jxl": "pillow-jxl-plugin"}
@@ -31,7 +31,7 @@ ORIENTATION = 0x0112
 
 
 class Head(NamedTuple):
-    """What the beginning of an image file says."""
+    """The beginning of an image file."""
 
     size: tuple[int, int]  # height, width, upright
     turned: bool
@@ -42,11 +42,11 @@ class Head(NamedTuple):
 
 
 class Unreadable(Exception):
-    """What is wrong with an image file, with the remedy: the rest of a sentence that begins with its name."""
+    """The rest of a sentence that begins with an image file's name: what is wrong with it, and the remedy."""
 
 
 def reason_against(file: Path) -> str:
-    """Why `file` is no image to train on, with the remedy; "" for one that is, or that should be by its ending."""
+    """Return why `file` is no image to train on, with the remedy; "" for one that is, or should be by its ending."""
     ending = file.suffix.lower()
     if ending in RAW:
         return "a camera's raw data: convert to .jpg or .png"
@@ -55,7 +55,7 @@ def reason_against(file: Path) -> str:
     try:
         with _opened(file):
             return ""
-    except Exception:  # whatever a decoder makes of a file that is not for it
+    except Exception:  # decoders raise anything for a file that is not of their format
         package = PLUGINS.get(ending)
         if package:
             return f"Pillow cannot read it: pip install {package}, or convert to .jpg"
@@ -63,13 +63,18 @@ def reason_against(file: Path) -> str:
 
 
 def head(file: Path) -> Head:
-    """What the file's head says; Unreadable where it is broken or holds what cannot be trained on."""
+    """Return the file's head. Raise Unreadable where it is broken or holds what cannot be trained on."""
     stat = file.stat()
     return _head(str(file), stat.st_size, stat.st_mtime_ns)
 
 
 def decode(file: Path, size: tuple[int, int], channels: int) -> Tensor:
-    """One image, upright, as float32 of shape (channels, height, width), 0 to 1."""
+    """Return one image, upright, as float32 of shape (channels, height, width), 0 to 1.
+
+    size: height and width, to which it is resized whatever its proportions.
+    channels: 1 grey, 3 red, green and blue, 4 with transparency.
+    Raise ConfigError where it cannot be read.
+    """
     from PIL import Image
 
     try:
@@ -79,7 +84,7 @@ def decode(file: Path, size: tuple[int, int], channels: int) -> Tensor:
             # Colours from a palette go through RGBA: Pillow warns about some transparent palettes otherwise.
             colours = upright.convert("RGBA") if upright.mode in ("P", "PA") else upright
             image = colours.convert(MODES[channels])
-    except Exception as error:  # Pillow's decoders raise what they like: OSError, SyntaxError, struct.error, ...
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ...
         raise unreadable([(file, _reason(error))]) from error
     if image.size != (size[1], size[0]):
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
@@ -87,7 +92,7 @@ def decode(file: Path, size: tuple[int, int], channels: int) -> Tensor:
 
 
 def unreadable(broken: list[tuple[Path, str]]) -> ConfigError:
-    """One error for all files that cannot be read."""
+    """Return one error for all files that cannot be read, given with the reasons."""
     (first, reason), others = broken[0], broken[1:]
     more = ", ".join(repr(str(file)) for file, _ in others[:5]) + (", ..." if len(others) > 5 else "")
     also = f"; {len(others):,} more cannot be used: {more}" if others else ""
@@ -96,7 +101,7 @@ def unreadable(broken: list[tuple[Path, str]]) -> ConfigError:
 
 @functools.lru_cache(100_000)
 def _head(path: str, size: int, changed: int) -> Head:
-    """size, changed: of the file, so that another one is read anew."""
+    """Return the head of a file of this size, changed at this time: of another file of the name it is read anew."""
     try:
         with _opened(path) as image:
             _refuse_mode(image.mode)
@@ -136,7 +141,7 @@ def _opened(file: Path | str) -> Iterator[Image]:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that it can read here."""
+    """Return Pillow's names of the formats that it can read on this machine."""
     from PIL import Image
 
     Image.init()
@@ -184,7 +189,7 @@ def _upright(image: Image) -> Image:
 
 
 def _orientation(image: Image, path: str) -> int:
-    """The Exif orientation, 1 to 8, from the head alone."""
+    """Return the Exif orientation, 1 to 8, from the head alone."""
     if image.format == "PNG" and "exif" not in image.info and _has_chunk(path, b"eXIf"):
         image.load()
     return _exif_orientation(image)
@@ -212,7 +217,7 @@ def _may_be_cut_off(format: str, path: str) -> bool:
 
 
 def _has_chunk(path: str, name: bytes) -> bool:
-    """Whether a PNG has a chunk of this name, without reading what the chunks hold."""
+    """Return whether a PNG has a chunk of this name, without reading the contents of chunks."""
     with Path(path).open("rb") as file:
         file.seek(8)
         while len(start := file.read(8)) == 8:

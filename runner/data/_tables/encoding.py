@@ -51,7 +51,7 @@ def read_recorded(path: Any, key: str, noted: dict[str, Any]) -> Frame:
 def expand(columns: list[Column], total: int) -> NDArray[np.float64]:
     """Return the columns side by side as numbers: true is 1, and a text has a column of 0 and 1 for each category.
 
-    total: the number of rows, which no column would tell of none.
+    total: the number of rows.
     """
     x = np.zeros((total, sum(column.width for column in columns)))
     place = 0

@@ -35,7 +35,7 @@ def read(path: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Frame
         raise
     except UnicodeError as error:
         raise no_text(path, key) from error
-    # Arrow's errors are ValueErrors, and what pandas says of a Parquet file's own metadata are TypeErrors.
+    # Arrow's errors are ValueErrors; pandas' errors about its own metadata in a Parquet file are TypeErrors.
     except (ValueError, TypeError, OSError, csv.Error) as error:
         raise ConfigError(key, f"{str(path)!r} cannot be read as a table: {str(error).strip()}") from error
     if not len(frame):

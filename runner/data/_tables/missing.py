@@ -60,17 +60,13 @@ def _missing(series: Series) -> NDArray[np.bool_]:
         values = series.unique()
     except TypeError:  # lists and mappings, which `understand` refuses
         return rows
-    words = [text for text in values if isinstance(text, str) and _is_nothing(text)]
+    words = [text for text in values if isinstance(text, str) and text.strip()[:20].casefold() in _NOTHING]
     return rows | series.isin(words).to_numpy() if words else rows
 
 
 def _may_be_text(dtype: Any) -> bool:
     """Return whether a column of this type may hold text."""
     return not isinstance(dtype, np.dtype) or dtype.kind == "O"
-
-
-def _is_nothing(text: str) -> bool:
-    return text.strip()[:20].casefold() in _NOTHING
 
 
 def _pandas_agrees(frame: Frame, names: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from runner.data._tables import Frame
 from runner.settings.errors import ConfigError, did_you_mean
 
-#: What is said of a table of one column.
+#: The remedy for a table of one column.
 ONE = "expected commas, semicolons or tabs between columns"
 
 

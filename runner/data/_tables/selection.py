@@ -78,7 +78,7 @@ def feature_columns(
         if target in names:
             raise ConfigError("data.features", f"holds the target {target!r}; a model would only have to copy it")
     if split is not None and split[0] == "column" and split[1] in names:
-        raise ConfigError("data.features", f"holds {split[1]!r}, which says the parts; leave it out")
+        raise ConfigError("data.features", f"holds {split[1]!r}, which holds the names of the parts; leave it out")
     if not names:
         raise ConfigError(
             "data.features", f"there is nothing to predict {listed(targets)} from; expected at least one column"

@@ -1,4 +1,4 @@
-"""A column as what it looks like; what should not be guessed at is refused."""
+"""A column as what it looks like: numbers, true and false or text, or a refusal where it may be something else."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from runner.settings.errors import ConfigError, did_you_mean
 
 #: Texts that one column may hold. Each becomes a column of 0 and 1; a name or a date in every row would be hundreds.
 MOST = 100
-#: Whole numbers up to this are told apart by float64.
+#: Whole numbers up to this are different numbers in float64 too.
 EXACT = 2**53
 #: A text column with more different texts than this is expected to have each of them twice, on average.
 FEW = 10
@@ -26,7 +26,7 @@ def understand(frame: Frame, name: str, key: str, without: Without, classes: boo
     name: of a column without missing values.
     key: of the configuration, for messages.
     without: gives the words that leave columns out.
-    classes: True where the person has said that these are classes, which may be called 1, 2 and x.
+    classes: True where `data.task=classification` makes these classes, which may be called 1, 2 and x.
     """
     if name in (swallowed := frame.attrs.get("swallowed", {})):
         raise ConfigError(key, f"column {name!r} {swallowed[name]}")

@@ -1,4 +1,4 @@
-"""What went into every layer and what came out, in the order of the calls."""
+"""The inputs and outputs of every layer, in the order of the calls."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -24,8 +24,9 @@ class Call:
 
 
 def record(layers: Iterable[tuple[str, nn.Module]], x: Tensor) -> list[Call]:
-    """Push x through the layers, in evaluation mode and without gradients.
+    """Push x through the layers, in evaluation mode and without gradients, and return the calls.
 
+    layers: names and modules, one after the other. x: a batch, on their device.
     The layers inside of a layer that has no worked rule of its own follow it, one deeper.
     """
     layers = list(layers)
@@ -50,21 +51,21 @@ def _walk(name: str, layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _watch(name: str, layer: nn.Module, calls: list[Call], opened: list[Call]) -> list[Any]:
-    """Two hooks: `calls` collects the calls in the order they began, `opened` those that have not ended."""
+    """Register two hooks: `calls` collects the calls in the order they began, `opened` those that have not ended."""
 
     def begin(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        call = Call(name, layer, len(opened), _kept(inputs[0]) if inputs else None)
+        call = Call(name, layer, len(opened), _copied(inputs[0]) if inputs else None)
         calls.append(call)
         opened.append(call)
 
     def end(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        opened.pop().output = _kept(output)
+        opened.pop().output = _copied(output)
 
     return [layer.register_forward_pre_hook(begin), layer.register_forward_hook(end)]
 
 
-def _kept(value: Any) -> Any:
-    """A copy, because a later layer may work in place; of a tuple (an LSTM's) the first part."""
+def _copied(value: Any) -> Any:
+    """Return a copy, as a later layer may work in place; of a tuple (an LSTM's) the first part."""
     while isinstance(value, tuple | list) and value:
         value = value[0]
     return value.detach().clone() if isinstance(value, Tensor) else value

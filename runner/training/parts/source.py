@@ -80,11 +80,8 @@ def _beside(source: Bound, name: str) -> Any:
 
 
 def _raised(name: str, source: Any, error: Exception) -> tuple[str, str]:
-    """Where a source failed: the innermost line of its own file."""
-    return (
-        "data",
-        f"{name!r} failed with {lookup.failure(error, source)}; expected runner.data.Data from these arguments",
-    )
+    why = lookup.failure(error, source)
+    return "data", f"{name!r} failed with {why}; expected runner.data.Data from these arguments"
 
 
 def _check_part(source: Any, said: str) -> None:

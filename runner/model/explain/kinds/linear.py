@@ -16,11 +16,13 @@ KINDS: dict[Any, tuple[int, ...]] = {nn.Linear: ()}
 
 
 def shape(layer: Any, size: Index) -> Predicted:
+    """Return the shape with `out_features` in the last dimension."""
     line = f"last dimension: in_features = {layer.in_features} becomes out_features = {layer.out_features}"
     return Predicted((*size[:-1], layer.out_features), (line,))
 
 
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return the sum of a row's numbers times one output's weights, plus the bias."""
     output = index[-1]
     window = (*single(index[:-1]), range(x.shape[-1]))
     weights = array(layer.weight)[output]

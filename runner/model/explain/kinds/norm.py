@@ -6,8 +6,9 @@ from torch import nn
 
 from runner.model.explain import moments
 from runner.model.explain.arithmetic import number
-from runner.model.explain.parts import Element, Index, Padded, Predicted, Window, array, cells, single
+from runner.model.explain.parts import Element, Index, Padded, Window, array, cells, single
 from runner.model.explain.parts import bare as pad
+from runner.model.explain.parts import same_shape as shape
 from runner.model.explain.places import CHANNELS as AXES
 
 __all__ = ["AXES", "KINDS", "element", "pad", "shape"]
@@ -21,16 +22,13 @@ KINDS: dict[Any, tuple[int, ...]] = {
 }
 
 
-def shape(layer: Any, size: Index) -> Predicted:
-    return Predicted(size, ("one number out for every number in: the shape stays",))
-
-
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return a number, normalized by its channel's mean and variance. Source: torch.nn.BatchNorm2d."""
     channel = index[1]
     window = _window(layer, x.shape, index)
     values = [x[cell] for cell in cells(window)]
-    if _remembers(layer):
-        mean, variance = (float(array(kept)[channel]) for kept in (layer.running_mean, layer.running_var))
+    if _has_statistics(layer):
+        mean, variance = (float(array(each)[channel]) for each in (layer.running_mean, layer.running_var))
         lines = [f"running mean {number(mean)}, running variance {number(variance)} (from training)"]
     else:
         mean, first = moments.mean(values)
@@ -40,14 +38,14 @@ def element(layer: Any, x: Padded, index: Index) -> Element:
     return Element(index, (*lines, f"{total.text} = {number(total.value)}"), total.value, total.scale, window)
 
 
-def _remembers(layer: Any) -> bool:
-    """In evaluation, batch norm (and an instance norm that was told to) takes the statistics of the training."""
+def _has_statistics(layer: Any) -> bool:
+    """Return whether the layer takes the statistics of the training, as batch norm does in evaluation."""
     return getattr(layer, "running_mean", None) is not None
 
 
 def _window(layer: Any, size: Index, index: Index) -> Window:
-    """The numbers whose mean and variance count."""
-    if _remembers(layer):
+    """Return the numbers whose mean and variance count."""
+    if _has_statistics(layer):
         return single(index)
     positions = [range(n) for n in size[2:]]
     if isinstance(layer, nn.GroupNorm):

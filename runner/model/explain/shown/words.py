@@ -1,4 +1,4 @@
-"""What is said about a worked layer besides its drawing; the same in every form of output."""
+"""Words about a worked layer, the same on a terminal, in Markdown and in a picture."""
 
 import math
 
@@ -10,7 +10,7 @@ from runner.model.explain.parts import TOLERANCE, Element, Explained
 
 
 def kind(explained: Explained) -> str:
-    """`Conv2d(1, 1, kernel_size=(2, 2), stride=(1, 1))`; of a layer with layers inside its class alone."""
+    """Return `Conv2d(1, 1, kernel_size=(2, 2), stride=(1, 1))`; of a layer with layers inside, its class alone."""
     layer = explained.layer
     if rules.family(layer) is not None:
         return f"{type(layer).__name__}({layer.extra_repr()})"
@@ -18,7 +18,7 @@ def kind(explained: Explained) -> str:
 
 
 def parameters(explained: Explained) -> str:
-    """`80 parameters: weight 8*1*3*3 + bias 8`"""
+    """Return `80 parameters: weight 8*1*3*3 + bias 8`."""
     count = explained.parameters
     whole = rules.family(explained.layer) is not None  # what is inside of it is not explained by itself
     named = explained.layer.named_parameters(recurse=whole)
@@ -28,23 +28,24 @@ def parameters(explained: Explained) -> str:
 
 
 def shapes(explained: Explained) -> str:
+    """Return `(1, 1, 4, 4) -> (1, 1, 3, 3)`."""
     return f"{_shape(explained.input)} -> {_shape(explained.output)}"
 
 
 def has_drawing(explained: Explained) -> bool:
-    """A plain stack is drawn by its layers."""
+    """Return whether a layer is drawn. Of a plain stack, the layers are."""
     both = explained.input is not None and explained.output is not None
     return both and not isinstance(explained.layer, nn.Sequential)
 
 
 def source(explained: Explained, element: Element) -> str:
-    """`output[0, 0, 0] is made of channels 0-1, positions 0-2 of the input`"""
+    """Return `output[0, 0, 0] is made of channels 0-1, positions 0-2 of the input`."""
     window = places.window(element.window, explained.axes)
     return f"{places.element(element.index)} is made of {window} of the input"
 
 
 def compared(value: float, torch: float, scale: float, by: str = "torch") -> str:
-    """`torch: 27.8, 7.9e-7 apart: agrees within 1e-5`; a disagreement would have been an error.
+    """Return `torch: 27.8, 7.9e-7 apart: agrees within 1e-5`; a disagreement would have been an error.
 
     scale: the largest number in the arithmetic, by which a difference beyond 1e-5 was measured.
     """

@@ -6,8 +6,9 @@ from torch import nn
 
 from runner.model.explain.arithmetic import factor, number
 from runner.model.explain.moments import mean_of_squares
-from runner.model.explain.parts import Element, Index, Padded, Predicted, cells, single
+from runner.model.explain.parts import Element, Index, Padded, cells, single
 from runner.model.explain.parts import bare as pad
+from runner.model.explain.parts import same_shape as shape
 from runner.model.explain.places import CHANNELS as AXES
 
 __all__ = ["AXES", "KINDS", "element", "pad", "shape"]
@@ -15,12 +16,11 @@ __all__ = ["AXES", "KINDS", "element", "pad", "shape"]
 KINDS: dict[Any, tuple[int, ...]] = {nn.LocalResponseNorm: (3, 4, 5)}
 
 
-def shape(layer: Any, size: Index) -> Predicted:
-    return Predicted(size, ("one number out for every number in: the shape stays",))
-
-
 def element(layer: Any, x: Padded, index: Index) -> Element:
-    """Source: torch.nn.LocalResponseNorm, where channels beyond the first and the last count as zeros."""
+    """Return a number over a power of the mean square around it; channels beyond the input count as zeros.
+
+    Source: torch.nn.LocalResponseNorm.
+    """
     channel, size = index[1], layer.size
     around = range(max(channel - size // 2, 0), min(channel + (size - 1) // 2 + 1, x.shape[1]))
     window = (*single(index[:1]), around, *single(index[2:]))

@@ -8,8 +8,9 @@ from torch import nn
 
 from runner.model.explain import moments
 from runner.model.explain.arithmetic import Sum, factor, largest_of, number
-from runner.model.explain.parts import Element, Index, Padded, Predicted, cells, single
+from runner.model.explain.parts import Element, Index, Padded, cells, single
 from runner.model.explain.parts import bare as pad
+from runner.model.explain.parts import same_shape as shape
 from runner.model.explain.places import PLAIN as AXES
 
 __all__ = ["AXES", "KINDS", "element", "pad", "shape"]
@@ -17,16 +18,13 @@ __all__ = ["AXES", "KINDS", "element", "pad", "shape"]
 KINDS: dict[Any, tuple[int, ...]] = {nn.LayerNorm: (), nn.RMSNorm: ()}
 
 
-def shape(layer: Any, size: Index) -> Predicted:
-    return Predicted(size, ("one number out for every number in: the shape stays",))
-
-
 def element(layer: Any, x: Padded, index: Index) -> Element:
-    kept = len(index) - len(layer.normalized_shape)
-    window = (*single(index[:kept]), *(range(n) for n in x.shape[kept:]))
+    """Return a number, normalized over the last dimensions. Source: torch.nn.LayerNorm, torch.nn.RMSNorm."""
+    first = len(index) - len(layer.normalized_shape)
+    window = (*single(index[:first]), *(range(n) for n in x.shape[first:]))
     values = [x[cell] for cell in cells(window)]
     lines, quotient = (_rms if isinstance(layer, nn.RMSNorm) else _layer)(layer, x[index], values)
-    total = moments.scaled(layer, index[kept:], quotient)
+    total = moments.scaled(layer, index[first:], quotient)
     return Element(index, (*lines, f"{total.text} = {number(total.value)}"), total.value, total.scale, window)
 
 
@@ -45,5 +43,5 @@ def _rms(layer: Any, x: float, values: list[float]) -> tuple[list[str], Sum]:
 
 
 def _smallest(layer: Any) -> float:
-    """torch's eps when none is given: that of the input's type, which is the weight's."""
+    """Return torch's eps for a layer without one: that of the input's type, which is the weight's."""
     return torch.finfo(torch.float32 if layer.weight is None else layer.weight.dtype).eps

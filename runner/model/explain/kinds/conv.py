@@ -19,19 +19,21 @@ MODES = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circul
 
 
 def shape(layer: Any, size: Index) -> Predicted:
-    """Source: torch.nn.Conv2d."""
+    """Return the shape that the kernel, moved over the padded input, makes. Source: torch.nn.Conv2d."""
     along = spans(layer, size)
     lines = (f"channels: out_channels = {layer.out_channels}", *formula(along))
     return Predicted((size[0], layer.out_channels, *(s.out for s in along)), lines)
 
 
 def pad(layer: Any, x: Array) -> Padded:
+    """Return the input with the layer's padding around it."""
     around = [(0, 0), (0, 0), *padding(layer)]
     mode: Any = MODES[layer.padding_mode]
     return Padded(np.pad(x, around, mode=mode), tuple(before for before, _ in around), x.shape)
 
 
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return the sum of one window times the kernel, plus the bias."""
     example, channel, *at = index
     inputs = layer.in_channels // layer.groups
     first = channel // (layer.out_channels // layer.groups) * inputs
@@ -52,12 +54,13 @@ def element(layer: Any, x: Padded, index: Index) -> Element:
 
 
 def spans(layer: Any, size: Index) -> list[Span]:
+    """Return the window along each dimension after the channels."""
     sizes = zip(size[2:], layer.kernel_size, layer.stride, padding(layer), layer.dilation, strict=True)
     return [Span(*one) for one in sizes]
 
 
 def padding(layer: Any) -> list[tuple[int, int]]:
-    """Cells before and after, per dimension."""
+    """Return the cells of padding before and after, by dimension."""
     if layer.padding == "valid":
         return [(0, 0)] * len(layer.kernel_size)
     if layer.padding == "same":  # the odd cell goes to the right

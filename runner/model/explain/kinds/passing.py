@@ -18,6 +18,7 @@ KINDS: dict[Any, tuple[int, ...]] = dict.fromkeys((nn.Flatten, nn.Identity, *DRO
 
 
 def shape(layer: Any, size: Index) -> Predicted:
+    """Return the input's shape, or that of Flatten."""
     if not isinstance(layer, nn.Flatten):
         return Predicted(size, ("the shape stays",))
     first, last = layer.start_dim % len(size), layer.end_dim % len(size)
@@ -27,6 +28,7 @@ def shape(layer: Any, size: Index) -> Predicted:
 
 
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return the input's number that stands at this place of the output."""
     out = shape(layer, x.shape).shape
     source = tuple(int(i) for i in np.unravel_index(int(np.ravel_multi_index(index, out)), x.shape))
     why = f"dropout with p = {layer.p} drops nothing in evaluation: " if isinstance(layer, DROPOUT) else ""

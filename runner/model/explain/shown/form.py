@@ -1,4 +1,4 @@
-"""How the numbers of one grid are written: alike, and in few characters."""
+"""The form in which all numbers of one grid are written: alike, and in few characters."""
 
 import math
 from dataclasses import dataclass
@@ -16,10 +16,13 @@ LONGEST = 8
 
 @dataclass(frozen=True)
 class Form:
+    """The form of a grid's numbers."""
+
     decimals: int | None  # None: two significant digits instead
     width: int  # characters of the longest
 
     def text(self, value: float) -> str:
+        """Return a number in this form."""
         if value == 0 or not math.isfinite(value):
             return number(value) if value == 0 else str(value)
         if self.decimals is None:
@@ -28,7 +31,7 @@ class Form:
 
 
 def form(values: Array) -> Form:
-    """As many decimals as the numbers have, at most three."""
+    """Return the form with as many decimals as the numbers have, at most three."""
     finite = values[np.isfinite(values)]
     top = float(np.abs(finite).max(initial=0.0))
     form = Form(_decimals(finite, top), 0)
@@ -39,8 +42,8 @@ def form(values: Array) -> Form:
 
 
 def _decimals(finite: Array, top: float) -> int | None:
-    most = 3 if top < 100 else 2 if top < 1000 else 1
+    limit = 3 if top < 100 else 2 if top < 1000 else 1
     if top >= 1e5 or 0 < top < 0.01:
         return None
     allowed = ROUNDING * max(1.0, top)
-    return next((d for d in range(most) if np.all(np.abs(np.round(finite, d) - finite) <= allowed)), most)
+    return next((d for d in range(limit) if np.all(np.abs(np.round(finite, d) - finite) <= allowed)), limit)

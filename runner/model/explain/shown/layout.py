@@ -1,18 +1,19 @@
-"""A sheet as cells in rows, cut to what can be read at a glance."""
+"""Input, kernel and output as blocks of cells, cut to what can be read at a glance and arranged in a given width."""
 
 from dataclasses import dataclass
 from itertools import islice, product
 from math import prod
 
-from runner.model.explain.parts import Index, Window
+from runner.model.explain.parts import Element, Explained, Index, Window
 from runner.model.explain.places import along
-from runner.model.explain.sheet import Sheet
+from runner.model.explain.shown.sheet import Sheet, sheets
 
 ROWS = 8  # of one panel
 ROWS_STACKED = 5  # when several panels stand below each other
 PANELS = 3  # of a window with many channels
 OTHERS = 2  # panels, when there are too many and few are in the window
 NARROW = 22  # characters that a title needs
+GAP = 3  # characters between two blocks
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Cell:
     """One number as it is drawn."""
 
     text: str
-    marked: bool  # part of the window
+    marked: bool  # True for a part of the window
     padding: bool
 
 
@@ -38,17 +39,46 @@ class Block:
 
     title: str
     panels: list[Panel]
-    note: str  # what is left out
+    note: str  # the parts that are left out
     cell: int  # characters of the widest number
     columns: int
 
     @property
     def width(self) -> int:
+        """The characters of a row, or of a narrow block's title."""
         return max(self.columns * (self.cell + 2), NARROW)
 
 
-def block(sheet: Sheet, columns: int) -> Block:
-    """So many columns of the sheet, around its window."""
+@dataclass(frozen=True)
+class Layout:
+    """The blocks of one element, beside each other or one below the other."""
+
+    blocks: list[Block]
+    beside: bool
+
+
+def layout(explained: Explained, element: Element | None, width: int = 100) -> Layout:
+    """Return input, kernel (if there is one) and output, in so many characters of width."""
+    drawn = sheets(explained, element)
+    columns = [s.columns for s in drawn]
+    room = width - GAP * (len(drawn) - 1)
+    beside = _width(drawn, columns) <= room or len(drawn[0].values.shape) > 2
+    if not beside:
+        columns = [min(n, width // (s.cell + 2)) for s, n in zip(drawn, columns, strict=True)]
+    while beside and _width(drawn, columns) > room:
+        widths = [n * (s.cell + 2) for s, n in zip(drawn, columns, strict=True)]
+        if max(widths) <= NARROW:
+            break
+        columns[widths.index(max(widths))] -= 1
+    return Layout([_block(s, n) for s, n in zip(drawn, columns, strict=True)], beside)
+
+
+def _width(drawn: list[Sheet], columns: list[int]) -> int:
+    return sum(max(n * (s.cell + 2), NARROW) for s, n in zip(drawn, columns, strict=True))
+
+
+def _block(sheet: Sheet, columns: int) -> Block:
+    """Return so many columns of the sheet, around its window."""
     dims = len(sheet.values.shape)
     bounds = [sheet.values.bounds(d) for d in range(dims)]
     window = sheet.window or tuple(range(0) for _ in bounds)
@@ -61,7 +91,7 @@ def block(sheet: Sheet, columns: int) -> Block:
 
 
 def _leads(bounds: list[range], window: Window) -> list[Index]:
-    """The channels to show: first those in the window, then, as there is room, others."""
+    """Return the channels to show: first those in the window, then, as there is room, others."""
     marked = list(islice(product(*window), PANELS))
     if not bounds:
         return [()]
@@ -71,7 +101,7 @@ def _leads(bounds: list[range], window: Window) -> list[Index]:
 
 
 def _crop(bounds: range, window: range, limit: int) -> range:
-    """So many positions that as much as possible of the window is seen, and the one before it."""
+    """Return the positions to show: as much as possible of the window, and the position before it."""
     if len(bounds) <= limit:
         return bounds
     first = min(window) if len(window) else bounds.start
@@ -102,7 +132,7 @@ def _panel_title(sheet: Sheet, lead: Index) -> str:
 
 
 def _note(sheet: Sheet, leads: list[Index], down: range | None, across: range) -> str:
-    """`rows 0-7 of 28, columns 0-7 of 28, 3 of 16 channels`"""
+    """Return `rows 0-7 of 28, columns 0-7 of 28, 3 of 16 channels`."""
     dims = len(sheet.values.shape)
     parts = [sheet.note] if sheet.note else []
     for dim, shown in ((dims - 2, down), (dims - 1, across)):
@@ -111,6 +141,6 @@ def _note(sheet: Sheet, leads: list[Index], down: range | None, across: range) -
     total = prod(len(sheet.values.bounds(dim)) for dim in range(dims - 2))
     if len(leads) < total:
         parts.append(f"{len(leads)} of {total} {sheet.axes[max(dims - 3, 0)]}s")
-    if any(sheet.values.left):
+    if any(sheet.values.before):
         parts.append("p: padding")
     return ", ".join(parts)

@@ -16,12 +16,14 @@ KINDS: dict[Any, tuple[int, ...]] = {nn.GLU: ()}
 
 
 def shape(layer: Any, size: Index) -> Predicted:
+    """Return the shape with half of the gated dimension."""
     dim = layer.dim % len(size)
     line = f"dimension {dim}: {size[dim]}/2 = {size[dim] // 2}, the half that the other half gates"
     return Predicted((*size[:dim], size[dim] // 2, *size[dim + 1 :]), (line,))
 
 
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return a number times the sigmoid of its partner in the second half."""
     dim = layer.dim % len(index)
     half = x.shape[dim] // 2
     pair = range(index[dim], index[dim] + half + 1, half)

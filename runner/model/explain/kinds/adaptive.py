@@ -23,12 +23,14 @@ KINDS: dict[Any, tuple[int, ...]] = {
 
 
 def shape(layer: Any, size: Index) -> Predicted:
+    """Return the shape with the sizes of `output_size`."""
     out = _output_size(layer, size)
     lines = [f"{d}: output_size = {o} (was {n})" for d, o, n in zip(LETTERS[len(out)], out, size[2:], strict=True)]
     return Predicted((*size[:2], *out), tuple(lines))
 
 
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return the largest number, or the average, of one window. Source: torch.nn.AdaptiveAvgPool2d."""
     sizes = list(zip(index[2:], x.shape[2:], _output_size(layer, x.shape), strict=True))
     under = [range(i * n // out, -(-(i + 1) * n // out)) for i, n, out in sizes]
     window = (range(index[0], index[0] + 1), range(index[1], index[1] + 1), *under)
@@ -43,6 +45,6 @@ def element(layer: Any, x: Padded, index: Index) -> Element:
 
 
 def _output_size(layer: Any, size: Index) -> Index:
-    """None keeps the size."""
-    wanted = per_dimension(layer.output_size, len(size) - 2)
-    return tuple(n if out is None else out for out, n in zip(wanted, size[2:], strict=True))
+    """Return the sizes of the output, of which None in `output_size` keeps the input's."""
+    sizes = per_dimension(layer.output_size, len(size) - 2)
+    return tuple(n if out is None else out for out, n in zip(sizes, size[2:], strict=True))

@@ -24,19 +24,20 @@ KINDS: dict[Any, tuple[int, ...]] = {
 
 
 def shape(layer: Any, size: Index) -> Predicted:
-    """Source: torch.nn.MaxPool2d, torch.nn.AvgPool2d."""
+    """Return the shape that the window, moved over the padded input, makes. Source: torch.nn.MaxPool2d."""
     along = spans(layer, size)
     return Predicted((*size[:2], *(s.out for s in along)), formula(along))
 
 
 def pad(layer: Any, x: Array) -> Padded:
-    """A maximum must never be padding, an average takes it as 0."""
+    """Return the input with padding: minus infinity, which is never the largest, or 0 for an average."""
     around = [(0, 0), (0, 0), *(s.padding for s in spans(layer, x.shape))]
     fill = -math.inf if isinstance(layer, MAX) else 0.0
     return Padded(np.pad(x, around, constant_values=fill), tuple(before for before, _ in around), x.shape)
 
 
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return the largest number, or the average, of one window."""
     along = spans(layer, x.shape)
     under = [s.window(i) for s, i in zip(along, index[2:], strict=True)]
     window = (range(index[0], index[0] + 1), range(index[1], index[1] + 1), *under)
@@ -46,6 +47,7 @@ def element(layer: Any, x: Padded, index: Index) -> Element:
 
 
 def spans(layer: Any, size: Index) -> list[Span]:
+    """Return the window along each dimension after the channels."""
     dims = len(size) - 2
     kernel, stride, padding = (per_dimension(v, dims) for v in (layer.kernel_size, layer.stride, layer.padding))
     dilation = per_dimension(getattr(layer, "dilation", 1), dims)
@@ -63,10 +65,10 @@ def _average(layer: Any, x: Padded, window: Window) -> Sum:
 
 
 def _notes(x: Padded, window: Window, along: list[Span]) -> list[str]:
-    there = list(cells(window))
-    outside = sum(map(x.is_padding, there))
+    covered = list(cells(window))
+    outside = sum(map(x.is_padding, covered))
     full = math.prod(s.kernel for s in along)
-    notes = [f"{outside} of the window's {len(there)} cells are padding"] if outside else []
-    if len(there) < full:
-        notes.append(f"the window hangs over the edge: {len(there)} of its {full} cells are there")
+    notes = [f"{outside} of the window's {len(covered)} cells are padding"] if outside else []
+    if len(covered) < full:
+        notes.append(f"the window hangs over the edge: {len(covered)} of its {full} cells are there")
     return notes

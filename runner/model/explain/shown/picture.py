@@ -5,11 +5,10 @@ Everything stands on a grid of characters of a fixed-width font, so nothing can 
 
 from typing import TYPE_CHECKING, Any
 
-from runner.model.explain import words
-from runner.model.explain.block import Block, Cell, Panel
-from runner.model.explain.drawing import kept_together, wrap
-from runner.model.explain.layout import GAP, Layout, layout
 from runner.model.explain.parts import Element, Explained
+from runner.model.explain.shown import words
+from runner.model.explain.shown.drawing import kept_together, wrap
+from runner.model.explain.shown.layout import GAP, Block, Cell, Layout, Panel, layout
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +25,7 @@ LONGEST = 8  # lines of arithmetic
 
 
 def layer_picture(explained: Explained, element: int = 0) -> "Figure":
-    """Input, kernel and output of one worked element of a layer, 8 inches wide; large tensors are cut."""
+    """Return a figure of input, kernel and output of one element of a layer, 8 inches wide; large tensors are cut."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -65,7 +64,7 @@ def _height(drawn: Layout) -> float:
 
 
 def _titled(drawn: Layout) -> bool:
-    """Whether panels have titles; then all that stand side by side leave room for one, and the rows are level."""
+    """Return whether panels have titles: then all beside each other leave room for one, and the rows are level."""
     return drawn.beside and any(panel.title for block in drawn.blocks for panel in block.panels)
 
 
@@ -80,7 +79,7 @@ def _title(block: Block) -> list[str]:
 
 
 def _sheet(figure: "Figure") -> "Axes":
-    """Axes in inches from the upper left corner."""
+    """Return axes in inches from the upper left corner."""
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, figure.get_figwidth())
@@ -113,7 +112,7 @@ def _block(on: "Axes", block: Block, left: float, top: float, titled: bool, fill
 
 
 def _cell_width(block: Block) -> float:
-    """Few small numbers spread out under the title."""
+    """Return the width of a cell in inches; few small numbers spread out under the title."""
     return CHARACTER * max(block.cell + 2, min(5, block.width / block.columns))
 
 
@@ -138,7 +137,7 @@ def _cell(on: "Axes", cell: Cell, left: float, top: float, width: float, fill: s
 
 
 def _outline(on: "Axes", rows: list[list[Cell]], r: int, c: int, at: tuple[float, float, float]) -> None:
-    """The sides of a marked cell that have no marked neighbour."""
+    """Draw the sides of a marked cell that have no marked neighbour."""
     left, top, width = at
     right, bottom = left + width, top + CELL
     sides = {
@@ -160,5 +159,5 @@ def _lines(on: "Axes", lines: list[str], left: float, top: float, **look: Any) -
 
 
 def _text(on: "Axes", left: float, top: float, text: str, size: float = SIZE, **look: Any) -> None:
-    """Dollar signs and the like are what they are."""
+    """Write text in which a dollar sign is no formula."""
     on.text(left, top, text, fontsize=size, family="DejaVu Sans Mono", parse_math=False, **look)

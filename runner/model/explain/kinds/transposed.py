@@ -21,7 +21,7 @@ Pairs = list[tuple[int, int]]
 
 
 def shape(layer: Any, size: Index) -> Predicted:
-    """Source: torch.nn.ConvTranspose2d."""
+    """Return the shape that all spread kernels cover. Source: torch.nn.ConvTranspose2d."""
     names = LETTERS[len(size) - 2]
     settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.output_padding)
     sizes, lines = [], [f"channels: out_channels = {layer.out_channels}"]
@@ -33,6 +33,7 @@ def shape(layer: Any, size: Index) -> Predicted:
 
 
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return the sum of all products that fall on one position, plus the bias."""
     example, channel, *at = index
     inputs, outputs = layer.in_channels // layer.groups, layer.out_channels // layer.groups
     first = channel // outputs * inputs
@@ -62,18 +63,18 @@ def element(layer: Any, x: Padded, index: Index) -> Element:
 
 
 def _met(layer: Any, dim: int, position: int, size: int) -> Pairs:
-    """An input cell and a tap of the kernel fall on cell*stride + tap*dilation - padding."""
+    """Return the pairs that meet at a position: cell*stride + tap*dilation - padding."""
     stride, padding, dilation = layer.stride[dim], layer.padding[dim], layer.dilation[dim]
-    found = []
+    pairs = []
     for tap in range(layer.kernel_size[dim]):
         cell, remainder = divmod(position + padding - tap * dilation, stride)
         if not remainder and 0 <= cell < size:
-            found.append((tap, cell))
-    return found
+            pairs.append((tap, cell))
+    return pairs
 
 
 def _progression(positions: list[int]) -> range:
-    """As a range, ascending; they are evenly spaced."""
+    """Return evenly spaced positions as an ascending range."""
     if not positions:
         return range(0)
     low, high = min(positions), max(positions)

@@ -2,10 +2,10 @@
 
 from rich.text import Text
 
-from runner.model.explain import words
-from runner.model.explain.drawing import QUIET, draw, wrap
-from runner.model.explain.layout import layout
 from runner.model.explain.parts import Element, Explained
+from runner.model.explain.shown import words
+from runner.model.explain.shown.drawing import QUIET, draw, wrap
+from runner.model.explain.shown.layout import layout
 from runner.model.explain.step import Stage, TrainingStep
 
 TITLE, SUM = "bold", "green"
@@ -13,7 +13,7 @@ INDENT = 4  # of a layer inside of a layer
 
 
 def layer_text(explained: Explained, width: int = 100, colour: bool = True) -> Text:
-    """One layer. colour: mark the window by background, else by brackets."""
+    """Return one layer. colour: mark the window by its background, else by brackets."""
     width -= INDENT * explained.depth
     lines = [*_title(explained, width), *_facts(explained, width)]
     if words.has_drawing(explained):
@@ -25,7 +25,7 @@ def layer_text(explained: Explained, width: int = 100, colour: bool = True) -> T
 
 
 def step_text(step: TrainingStep, width: int = 100) -> Text:
-    """One training step."""
+    """Return one training step."""
     lines = [_rule("one training step", width), *_wrapped(step.formulas, width, QUIET)]
     for stage in step.stages:
         lines += [Text(), *_stage(stage, width)]

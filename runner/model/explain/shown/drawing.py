@@ -5,15 +5,14 @@ from itertools import zip_longest
 
 from rich.text import Text
 
-from runner.model.explain.block import Block, Cell
-from runner.model.explain.layout import GAP, Layout
+from runner.model.explain.shown.layout import GAP, Block, Cell, Layout
 
 MARKED, PADDING, QUIET = "bold black on yellow", "italic dim", "dim"
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 def draw(layout: Layout, colour: bool) -> list[Text]:
-    """Lines without line breaks. colour: mark by background instead of [ ]."""
+    """Return lines without line breaks. colour: mark the window by its background instead of by [ ]."""
     if not layout.beside:
         stacked = [[*_head([b], b), *_body(b, colour, False), Text()] for b in layout.blocks]
         return [_bare(line) for lines in stacked for line in lines][:-1]
@@ -24,7 +23,7 @@ def draw(layout: Layout, colour: bool) -> list[Text]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Lines broken at spaces only."""
+    """Return the text in lines, broken at spaces only."""
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
 
 
@@ -42,7 +41,7 @@ def _bare(line: Text) -> Text:
 
 
 def _head(blocks: list[Block], block: Block) -> list[Text]:
-    """The title, as many lines as the longest of its neighbours'."""
+    """Return the title, in as many lines as the longest of its neighbours' has."""
     lines = kept_together(block.title, block.width)
     height = max(len(kept_together(b.title, b.width)) for b in blocks)
     return [Text(line, "bold") for line in [*lines, *[""] * (height - len(lines))]]
@@ -58,10 +57,10 @@ def _body(block: Block, colour: bool, titled: bool) -> list[Text]:
 
 
 def kept_together(text: str, width: int) -> list[str]:
-    """Wrapped, but a shape and a `rows 0-7 of 28` stay in one piece."""
+    """Return the text in lines; a shape, and words such as `rows 0-7 of 28`, stay in one piece."""
     breaks = " " if "(" in text else ", "  # input (1, 1, 4, 4); rows 0-7 of 28, columns 0-3 of 28
-    kept = [piece.replace(" ", NO_BREAK) for piece in _pieces(text, breaks)]
-    return [line.replace(NO_BREAK, " ") for line in wrap(breaks.join(kept), width)]
+    pieces = [piece.replace(" ", NO_BREAK) for piece in _pieces(text, breaks)]
+    return [line.replace(NO_BREAK, " ") for line in wrap(breaks.join(pieces), width)]
 
 
 def _pieces(text: str, breaks: str) -> list[str]:
@@ -70,7 +69,7 @@ def _pieces(text: str, breaks: str) -> list[str]:
 
 
 def _cell(cell: Cell, width: int, colour: bool) -> Text:
-    """One character on either side, which holds the brackets."""
+    """Return a cell with one character on either side, where the brackets stand."""
     if cell.marked and not colour:
         return Text(f"[{cell.text:>{width}}]")
     return Text(f" {cell.text:>{width}} ", MARKED if cell.marked else PADDING if cell.padding else "")

@@ -1,15 +1,15 @@
 """Worked layers as Markdown, for the artifact explain/<layer>.md."""
 
-from runner.model.explain import words
-from runner.model.explain.drawing import draw, wrap
-from runner.model.explain.layout import layout
 from runner.model.explain.parts import Element, Explained
+from runner.model.explain.shown import words
+from runner.model.explain.shown.drawing import draw, wrap
+from runner.model.explain.shown.layout import layout
 
 WIDTH = 100
 
 
 def layer_markdown(explained: Explained, picture: str | None = None) -> str:
-    """One layer. picture: the link to its drawing, relative to where the text will stand."""
+    """Return one layer as Markdown. picture: the link to its drawing, relative to the file of the text."""
     parts = [f"# {explained.name}: {type(explained.layer).__name__}", f"`{words.kind(explained)}`"]
     parts.append(f"Shape `{words.shapes(explained)}`, `{words.parameters(explained)}`.")
     if explained.predicted is not None:
@@ -32,6 +32,6 @@ def _element(explained: Explained, element: Element) -> str:
 
 
 def _fenced(lines: tuple[str, ...] | list[str]) -> str:
-    """As it is, where Markdown would take 2*3*4 for emphasis; long lines broken at spaces."""
+    """Return lines as they are, where Markdown would take 2*3*4 for emphasis; long ones broken at spaces."""
     broken = [part for line in lines for part in (wrap(line, WIDTH) if len(line) > WIDTH else [line])]
     return "\n".join(["```text", *broken, "```"])

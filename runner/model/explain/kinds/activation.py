@@ -7,8 +7,9 @@ from typing import Any
 from torch import nn
 
 from runner.model.explain.arithmetic import factor, number
-from runner.model.explain.parts import Element, Index, Padded, Predicted, array, single
+from runner.model.explain.parts import Element, Index, Padded, array, single
 from runner.model.explain.parts import bare as pad
+from runner.model.explain.parts import same_shape as shape
 from runner.model.explain.places import PLAIN as AXES
 
 __all__ = ["AXES", "FORMULAS", "KINDS", "element", "pad", "shape"]
@@ -17,11 +18,8 @@ __all__ = ["AXES", "FORMULAS", "KINDS", "element", "pad", "shape"]
 Formula = Callable[[Any, float], tuple[str, float]]
 
 
-def shape(layer: Any, size: Index) -> Predicted:
-    return Predicted(size, ("one number out for every number in: the shape stays",))
-
-
 def element(layer: Any, x: Padded, index: Index) -> Element:
+    """Return f(x) of one number."""
     value = x[index]
     if isinstance(layer, nn.PReLU):
         text, out = _leaky(value, float(array(layer.weight)[index[1] if layer.num_parameters > 1 else 0]))
@@ -63,9 +61,10 @@ def _softplus(layer: Any, x: float) -> tuple[str, float]:
 
 
 def _hard_shrink(layer: Any, x: float) -> tuple[str, float]:
-    kept = abs(x) > layer.lambd
-    return f"|{number(x)}| is {'above' if kept else 'not above'} {number(layer.lambd)}: {number(x) if kept else 0}", (
-        x if kept else 0.0
+    passes = abs(x) > layer.lambd
+    return (
+        f"|{number(x)}| is {'above' if passes else 'not above'} {number(layer.lambd)}: {number(x) if passes else 0}",
+        (x if passes else 0.0),
     )
 
 
@@ -77,9 +76,9 @@ def _soft_shrink(layer: Any, x: float) -> tuple[str, float]:
 
 
 def _threshold(layer: Any, x: float) -> tuple[str, float]:
-    kept = x > layer.threshold
-    out = x if kept else layer.value
-    return f"{number(x)} is {'above' if kept else 'not above'} {number(layer.threshold)}: {number(out)}", out
+    passes = x > layer.threshold
+    out = x if passes else layer.value
+    return f"{number(x)} is {'above' if passes else 'not above'} {number(layer.threshold)}: {number(out)}", out
 
 
 def _sigmoid(x: float) -> float:
