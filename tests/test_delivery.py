@@ -205,10 +205,10 @@ def test_a_server_that_hangs_does_not_keep_an_interrupted_run_for_long(
 
 def test_a_spool_that_a_process_works_at_is_left_alone(store: str):
     with recording.recording(store, "tests", None, {}, {}, {}):
-        [folder] = spool.found(store)
+        [folder] = spool.folders(store)
         assert settle(folder).said == "its process is still at it"
     assert stores.rows(store)[0].status == "FINISHED"
-    assert spool.found(store) == []
+    assert spool.folders(store) == []
 
 
 def test_half_a_line_at_the_end_is_not_read_and_written_over(tmp_path: Path):

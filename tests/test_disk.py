@@ -241,7 +241,7 @@ class Place:
             false(f"tags name what is not there: {wrong}")
         if done.code == 0 and spools(place):
             false("all of it was delivered")
-        kept = dict(re.findall(r"run (\w{32}) is (\w+), but the store does not know all of it", text))
+        kept = dict(re.findall(r"run (\w{32}) is (\w+), but the store does not have all of its record", text))
         if status == "FINISHED" and done.code and not kept:
             false("FINISHED with exit code 1")
         for remedy in re.findall(r"to have (?:it|them) delivered: (.*)", text):

@@ -21,7 +21,7 @@ from runner.settings.context import Context
 from runner.settings.errors import ConfigError
 from runner.tracking import recording
 from runner.tracking.store import liveness, reconcile, stores
-from runner.tracking.write import delivery, spool, tracker
+from runner.tracking.write import delivery, marks, spool, spool_header, tracker
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import Settled, settle
 from runner.training.events import Snapshot, Step
@@ -54,7 +54,7 @@ def left(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         act()
     monkeypatch.undo()
     Repository.away = None
-    [folder] = spool.found(store)
+    [folder] = spool.folders(store)
     return folder
 
 
@@ -322,7 +322,7 @@ def test_a_spool_that_names_another_temporary_folder_than_it_was_marked_with_is_
     assert not list(tmp_path.rglob("mlruns/**/secret"))
     # The control: with the mark of this user's it would have been sent.
     process = {"uri": header["uri"], "process": header["process"], "temporary": str(private.parent)}
-    mark = spool.marks.mark(*spool._marked(run_id, process))
+    mark = marks.mark(*spool_header.marked(run_id, process))
     (folder / "header.json").write_text(json.dumps({**process, "mark": mark}))
     tempfile.tempdir = str(elsewhere)
     assert not settle(folder).left

@@ -136,14 +136,14 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
     """checkpoint -> (its step, the SHA-256 of its tensors)."""
     from runner.model import stack
     from runner.settings.trust import record_reading
-    from runner.tracking.read import recall
+    from runner.tracking.read import checkpoints
     from runner.training.state import checkpoint
 
     found = {}
     for name in ("last", "best"):
         key = f"checkpoint.{name}.step"
         if key in tags:
-            state = recall.weights(uri, run_id, name, stack.classes(again.stack))
+            state = checkpoints.weights(uri, run_id, name, stack.classes(again.stack))
             found[name] = (record_reading.whole(tags[key], f"the tag {key} of run {run_id}"), checkpoint.digest(state))
     return found
 

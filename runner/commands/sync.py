@@ -26,7 +26,7 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
         return 0
     moved = uri if permission.wholly("tracking.uri", uri) and stores.sqlite_path(uri) is None else None
     left = False
-    folders = spool.found(uri)
+    folders = spool.folders(uri)
     if not folders:
         looked = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
         terminal.put(f"nothing to deliver: no undelivered runs in {looked}")

@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
+from runner.settings.errors import first_line
 from runner.settings.trust import record_reading, secrets
 from runner.sweep.manifest import Job
 from runner.sweep.report import rows
@@ -33,7 +34,7 @@ def outcome(job: Job, told: Told, why: str) -> Outcome:
     try:
         return _outcome(stores.open_store(told.uri), job, told, why)
     except Exception as error:  # whatever a store or its driver raises: the other jobs go on
-        reason = f"{why}; and the store does not answer: {secrets.masked(stores.first_line(error))}"
+        reason = f"{why}; and the store does not answer: {secrets.masked(first_line(error))}"
         return Outcome(job.number, job.run_id, "KILLED", reason=reason, undelivered=True)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from runner.settings.errors import first_line
 from runner.tracking.read import export, load
-from runner.tracking.read.served import CHECKPOINT
+from runner.tracking.store.logged_models import CHECKPOINT
 from runner.training.events import Served
 
 if TYPE_CHECKING:
