@@ -75,7 +75,7 @@ def _large(folder: Path, empty_store: Path, counts: Counts) -> str:
         begun = time.monotonic()
         settled = settle(left)
         synchronized = time.monotonic() - begun
-        counts.false += settled.left
+        counts.false += settled.undelivered
         counts.lost += not _is_there(line.uri, left.name, content, folder / "synchronized")
     finally:
         line.close()
@@ -157,7 +157,7 @@ def _run(uri: str, line: Line, folder: Path, moment: int, seconds: float, counts
     line.mode = "pass"
     for left in spool.folders(uri):
         settled: Any = settle(left)
-        counts.false += settled.left
+        counts.false += settled.undelivered
     return told.run_id
 
 

@@ -86,7 +86,7 @@ def test_a_spool_is_delivered_whatever_the_clock_says(
     Repository.away = None
     clock(jump)
     [folder] = spool.folders(store)
-    assert not settle(folder).left
+    assert not settle(folder).undelivered
     run = stores.open_store(store).get_run(folder.name)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"train/loss": 1.0})
     assert run.info.end_time >= run.info.start_time

@@ -112,7 +112,7 @@ def test_what_waits_in_memory_while_no_disk_takes_it_can_be_delivered(
         assert message.count("to have ") == 2
         remedied(message)
         [folder] = spool.folders(uri)
-        assert not settle(folder).left
+        assert not settle(folder).undelivered
         assert run_of(uri) == ("FINISHED", WHOLE, "of step 2"), "as it has earned, now that all is there"
         with contextlib.suppress(KeyError):
             stores._stores.pop(small.folder / "mlflow.db").engine.dispose()
@@ -158,7 +158,7 @@ def test_a_checkpoint_that_a_failing_disk_does_not_take_is_kept_and_delivered(
     [folder] = spool.folders(store)
     kept = [path.read_text() for path in (folder / "files").rglob("weights")]
     assert "of step 2" in kept, "what is said to be kept is there"
-    assert not settle(folder).left
+    assert not settle(folder).undelivered
     assert run_of(store) == ("FINISHED", WHOLE, "of step 2")
     assert not list(tmp_path.rglob("*.part"))
 
@@ -189,7 +189,7 @@ def test_a_header_that_is_lost_says_what_to_do(store: str, tmp_path: Path) -> No
     taken.append([{"points": [["a", 1.0, 1, 1]]}])
     taken.release()
     (taken.folder / "header.json").write_bytes(b"")
-    assert "header.json" in settle(taken.folder).said
+    assert "header.json" in settle(taken.folder).message
     assert taken.folder.exists()
     assert json.loads((taken.folder / "log.jsonl").read_text())
     with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as open_store:

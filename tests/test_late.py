@@ -89,7 +89,7 @@ def _told(uri: str, events: list[Event], folder: Path, moods: list[bool]) -> str
         strange.Repository.away = None
         [left] = spool.folders(uri)
         settled = settle(left)
-        assert not settled.left, settled.said
+        assert not settled.undelivered, settled.message
     assert spool.folders(uri) == []
     return record.run_id
 

@@ -126,11 +126,11 @@ def test_what_a_store_of_artifacts_does_not_take_is_in_the_spool_and_synchronize
     content = {path.read_text() for path in folder.rglob("*") if path.parent.parent.name == "files"}
     assert {"of step 20", "1 2 3"} <= content
     away = settle(folder)
-    assert away.left
-    assert "\n" not in away.said
-    assert {"refuse": "", "503": "SlowDown", "403": "ExpiredToken"}[mode] in away.said
+    assert away.undelivered
+    assert "\n" not in away.message
+    assert {"refuse": "", "503": "SlowDown", "403": "ExpiredToken"}[mode] in away.message
     line.mode = "pass"
-    assert not settle(folder).left
+    assert not settle(folder).undelivered
     assert_whole(remote, s3, run_id)
 
 
@@ -167,11 +167,11 @@ def test_an_exception_of_any_kind_keeps_the_files(of_its_kind: str, tmp_path: Pa
         broken()
     [folder] = spool.folders(of_its_kind)
     left = settle(folder)
-    assert left.left
-    assert left.said
-    assert "\n" not in left.said
+    assert left.undelivered
+    assert left.message
+    assert "\n" not in left.message
     Repository.away = None
-    assert not settle(folder).left
+    assert not settle(folder).undelivered
     artifacts = strange.place(of_its_kind) / folder.name / "artifacts" / "checkpoints"
     assert (artifacts / "last-10" / "weights").read_text() == "of step 10"
     assert (artifacts / "best-10" / "weights").read_text() == "of step 10"
@@ -218,7 +218,7 @@ def test_an_mlflow_model_that_is_sent_late_is_logged_once(of_its_kind: str, tmp_
         broken()
     Repository.away = None
     [folder] = spool.folders(of_its_kind)
-    assert "FINISHED" in settle(folder).said
+    assert "FINISHED" in settle(folder).message
     client = stores.open_store(of_its_kind)
     run = client.get_run(folder.name)
     [model] = client.search_logged_models([run.info.experiment_id])
@@ -274,7 +274,7 @@ def test_an_interrupted_run_leaves_a_transfer_that_hangs(
     monkeypatch.setattr(transfer, "_left", False)  # this process does not end here
     line.mode = "pass"
     [folder] = spool.folders(remote)
-    assert "KILLED" in settle(folder).said
+    assert "KILLED" in settle(folder).message
     assert s3.files(run_id)["checkpoints/last-20/weights"] == b"of step 20"
 
 
@@ -298,7 +298,7 @@ def test_a_second_interruption_while_a_run_waits_for_its_store_loses_nothing(
     monkeypatch.setattr(transfer, "_left", False)
     line.mode = "pass"
     [folder] = spool.folders(remote)
-    assert "FINISHED" in settle(folder).said
+    assert "FINISHED" in settle(folder).message
     assert s3.files(folder.name)["checkpoints/last-10/weights"] == b"of step 10"
 
 
@@ -325,7 +325,7 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
     assert left.err == ""
     line.mode = "pass"
     settled = settle(folder)
-    assert not settled.left, settled.said
+    assert not settled.undelivered, settled.message
     last = int(stores.open_store(remote).get_run(run_id).data.tags["checkpoint.last.step"])
     recorded = steps(remote, run_id)
     assert recorded == list(range(1, max(recorded) + 1))
@@ -339,7 +339,7 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
     assert f"continues after step {last} " in done.out
     assert "runner sync" in done.err
     line.mode = "pass"
-    assert "KILLED" in settle(folder).said
+    assert "KILLED" in settle(folder).message
     last = int(stores.open_store(remote).get_run(run_id).data.tags["checkpoint.last.step"])
     assert steps(remote, run_id) == list(range(1, last + 1))
     assert s3.last(run_id) == last

@@ -186,7 +186,7 @@ def test_values_are_compared_by_their_bits_and_in_the_order_of_training() -> Non
     longer = {"train/loss": {**recorded["train/loss"], 4: 1.0}, "valid/loss": {2: 1.0}}
     assert [d.recorded for d in reproduction.compare(recorded, longer, whole=True)] == [None]
     assert reproduction.compare(recorded, longer, whole=False) == []
-    assert [d.found for d in reproduction.compare(longer, recorded, whole=False)] == [None]
+    assert [d.repeated for d in reproduction.compare(longer, recorded, whole=False)] == [None]
 
 
 def test_a_run_of_a_clean_clone_gives_the_same_weights_here() -> None:

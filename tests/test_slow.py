@@ -61,7 +61,7 @@ def test_a_server_that_is_late_with_a_large_file_is_waited_for(
     monkeypatch.setattr(transfer, "READING", PACE)
     [folder] = spool.folders(line.uri)
     settled = settle(folder)
-    assert not settled.left, settled.said
+    assert not settled.undelivered, settled.message
     assert line.times == 2, "it was sent once more"
     files = artifacts.fetch(stores.open_store(line.uri), folder.name, "checkpoints/last-1", str(tmp_path))
     assert files is not None
@@ -82,7 +82,7 @@ def test_a_server_that_takes_no_more_of_a_large_file_is_left(
     line.stalls = float("inf")
     [folder] = spool.folders(line.uri)
     settled = settle(folder)
-    assert not settled.left, settled.said
+    assert not settled.undelivered, settled.message
 
 
 def test_a_part_that_is_sent_where_a_server_says_has_a_limit_too(

@@ -328,16 +328,16 @@ def test_a_spool_of_a_local_store_is_delivered_beside_it_alone(
     away.mkdir()
     monkeypatch.chdir(away)
     folder = planted(away, f"sqlite:///{there}", {"points": [["a", 1.0, 1, 1]]}, END, run_id=run_id)
-    assert f"{away / 'mlflow.db'}, which is not there" in settle(folder).said
+    assert f"{away / 'mlflow.db'}, which is not there" in settle(folder).message
     (away / "mlflow.db").symlink_to(there)
-    assert "is a symbolic link to a store elsewhere" in settle(folder).said
+    assert "is a symbolic link to a store elsewhere" in settle(folder).message
     assert client.get_run(run_id).data.metrics == {}
     (away / "mlflow.db").unlink()
     with sqlite3.connect(there) as open_store:
         open_store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     open_store.close()
     shutil.copy(there, away / "mlflow.db")
-    assert settle(folder).said == f"delivered to sqlite:///{away / 'mlflow.db'}, FINISHED"
+    assert settle(folder).message == f"delivered to sqlite:///{away / 'mlflow.db'}, FINISHED"
 
 
 def test_files_that_a_killed_process_of_ones_own_has_left_are_delivered(

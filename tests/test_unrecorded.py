@@ -108,7 +108,7 @@ def test_no_part_of_the_tracker_dies_in_silence(
         assert run.status == "FAILED"
     else:  # then it is true
         [folder] = spool.folders(store)
-        assert not settling.settle(folder).left
+        assert not settling.settle(folder).undelivered
         [run] = records(tmp_path)
         assert (run.status, sorted(run.points)) == (error.status, [("train/loss", step) for step in range(1, 11)])
     assert run.status != "FINISHED" or kept
@@ -155,7 +155,7 @@ def test_a_run_with_an_error_of_its_own_is_not_called_finished_where_the_store_i
     error = recorded(store, act)
     assert isinstance(error, Undelivered)
     assert (error.status, "is FAILED, but the store does not have" in str(error)) == ("FAILED", True)
-    assert settling.settle(spool.folders(store)[0]).said.endswith(", FAILED")
+    assert settling.settle(spool.folders(store)[0]).message.endswith(", FAILED")
     [run] = records(tmp_path)
     assert (run.status, len(run.points)) == ("FAILED", 5)
 
@@ -190,10 +190,10 @@ def test_what_is_refused_while_a_run_is_deleted_is_delivered_when_it_is_restored
     assert (run.artifacts / "checkpoints/last-10/weights").exists(), "the old one did not go"
     [folder] = spool.folders(store)
     first = settling.settle(folder)
-    assert first.left
-    assert f"runner sync forget={run_id[:8]}" in first.said
+    assert first.undelivered
+    assert f"runner sync forget={run_id[:8]}" in first.message
     stores.open_store(store).restore_run(run_id)
-    assert settling.settle(folder).said.endswith(", FINISHED")
+    assert settling.settle(folder).message.endswith(", FINISHED")
     [run] = records(tmp_path)
     assert run.points == [("train/loss", step) for step in range(1, 21)]
     assert places(run) == ["last-20"], "and then the old one goes"
@@ -246,7 +246,7 @@ def test_one_name_that_the_store_refuses_takes_nothing_else_along(store: str, tm
     taken.release()
     assert [point[0] for entry in refused for point in entry.get("points", ())] == ["valid/a?b"]
     assert all("a?b" in entry["refused"] for entry in refused), "with the reason"
-    assert settling.settle(folder).left, "nobody has let go of it"
+    assert settling.settle(folder).undelivered, "nobody has let go of it"
 
 
 def test_a_spool_that_has_lost_its_header_is_not_thrown_away(store: str, tmp_path: Path):
@@ -255,8 +255,8 @@ def test_a_spool_that_has_lost_its_header_is_not_thrown_away(store: str, tmp_pat
     one.release()
     (one.folder / "header.json").unlink()
     done = settling.settle(one.folder)
-    assert done.left
-    assert "header.json is missing" in done.said
+    assert done.undelivered
+    assert "header.json is missing" in done.message
     assert (one.folder / "log.jsonl").stat().st_size
 
 
@@ -310,7 +310,7 @@ def test_a_checkpoint_that_the_store_does_not_hold_as_it_was_sent_replaces_none(
     assert run.tags["checkpoint.last"] == "checkpoints/last-1"
     assert (run.artifacts / "checkpoints/last-1/weights").read_text() == "of step 1"
     monkeypatch.undo()
-    assert not settling.settle(spool.folders(store)[0]).left
+    assert not settling.settle(spool.folders(store)[0]).undelivered
     assert records(tmp_path)[0].tags["checkpoint.last"] == "checkpoints/last-2"
 
 

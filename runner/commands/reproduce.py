@@ -195,7 +195,7 @@ def _report(
         return 0
     if rounds:
         first = next(d for d in differences if shares[d] > 1)
-    told = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.found!r}" if first else ""
+    told = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.repeated!r}" if first else ""
     apart = f"values={len(differences)}/{total} weights={','.join(others) or 'none'}"
     terminal.put(f"reproduce {run_id} different {apart} {told}")
     return 1

@@ -32,6 +32,6 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
         terminal.put(f"nothing to deliver: no undelivered runs in {looked}")
     for folder in folders:
         done = sync.settle(folder, moved, permission.places(), uri)
-        left = left or done.left or done.lost
-        terminal.put(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}")
+        left = left or done.undelivered or done.lost
+        terminal.put(f"run {done.run_id}: {'not delivered: ' * done.undelivered}{done.message}")
     return int(left)

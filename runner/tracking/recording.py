@@ -150,8 +150,8 @@ def deliver(uri: str, run_id: str) -> None:
     Raises ConfigError if it cannot be delivered.
     """
     folder = spools.place(uri) / record_reading.run_id(run_id)
-    if folder.exists() and (settled := settle(folder, named=[uri])).left:
-        raise ConfigError("", f"run {run_id} cannot be continued: {settled.said}; try: runner sync")
+    if folder.exists() and (settled := settle(folder, named=[uri])).undelivered:
+        raise ConfigError("", f"run {run_id} cannot be continued: {settled.message}; try: runner sync")
 
 
 def _continue(

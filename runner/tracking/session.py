@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.settings.context import Context
 from runner.settings.trust import secrets, terminal
@@ -86,7 +86,7 @@ def record(
             terminal.put(screen.result(run_id, status, values))
 
 
-def _where(run: "Run", uri: str, experiment: str, run_id: str) -> str:
+def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     """Return lines about the data that a source has read, the device and the sizes, and the place of the record."""
     data = run.data
     sizes = ", ".join(

@@ -44,7 +44,7 @@ def _outcome(client: "MlflowClient", job: Job, told: Told, why: str) -> Outcome:
         settings, context = jobs.configured(job, told)
         return jobs.failed(job, None, told, context, settings, "", ProcessLost(why))
     run_id, folder = run.info.run_id, spool.place(told.uri) / record_reading.run_id(run.info.run_id)
-    undelivered = folder.exists() and sync.settle(folder, named=[told.uri]).left
+    undelivered = folder.exists() and sync.settle(folder, named=[told.uri]).undelivered
     reconcile.reconcile(client)
     if client.get_run(run_id).info.status == "RUNNING":  # on a machine that cannot be seen from here
         client.set_terminated(run_id, "KILLED")

@@ -1,7 +1,7 @@
 """Places of artifacts: a place that a store names is checked before anything is read or written there.
 
-A server says where a run's artifacts go. One that says `file:///home/me` would have checkpoints written over what is
-there, and one that names another host would have them, and the credentials for itself, sent to it.
+A server names the place of a run's artifacts. One that names `file:///home/me` would have checkpoints written over the
+files there, and one that names another host would have them, and the credentials for itself, sent to it.
 """
 
 import re
@@ -24,7 +24,7 @@ REMEMBERED = 1000
 _uris: dict[tuple[str, str], str] = {}
 #: Schemes that name a host, which has to be the tracking server's: MLflow sends its credentials along.
 _HOSTS = ("http", "https", "ftp", "sftp", "mlflow-artifacts")
-#: Schemes that stand for other artifacts, whose place would be looked up only later.
+#: Schemes that stand for other artifacts, whose place MLflow finds only later.
 _INDIRECT = ("runs", "models")
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Seconds until a store that does not take the first files is asked again.
 AGAIN = (1.0, 2.0)
-#: Errors of a program and not of a store: no other try mends them, and nobody should read them as a wrong setting.
+#: Errors of a program and not of a store: another try does not mend them, and no setting is wrong.
 MISTAKES = (AssertionError, AttributeError, NameError, TypeError)
 
 #: Schemes of artifact stores whose package is installed.

@@ -73,7 +73,7 @@ class _Store:
     engine: Any  # SQLAlchemy's, which holds the connections
 
     def close_idle(self) -> None:
-        """Close the connections that are not in use; whoever asks the store again opens one."""
+        """Close the connections that are not in use. The next call of the store opens one."""
         self.engine.dispose()
 
 

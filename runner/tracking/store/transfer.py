@@ -31,7 +31,7 @@ GRACE = 3.0
 
 #: Sizes of the files that are being downloaded, in bytes.
 _expected: list[int] = []
-#: Whether a transfer still goes on in the background that nobody waits for.
+#: Whether a transfer goes on in the background, which is not waited for.
 _left = False
 
 

@@ -23,7 +23,7 @@ Point = Sequence[Any]
 #: Names that MLflow takes. It takes some others as well, and has messages for the rest.
 NAME = re.compile(r"[\w\-. ]+(/[\w\-. ]+)*")
 LONGEST, LONGEST_TEXT = 250, 6000
-#: What stands for infinity.
+#: MLflow's value for infinity.
 LARGEST = 1.7976931348623157e308
 
 NOTHING: Mapping[str, str] = {}

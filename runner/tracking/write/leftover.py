@@ -86,7 +86,7 @@ def _saved(spool: Spool) -> list[str]:
 
     Returns lines for a person about where they are.
     """
-    # Whoever reads the store can read the id; the rest of the name keeps others from making the folder before us.
+    # The id can be read in the store; the random rest of the name keeps others from making the folder before us.
     place = Path(tempfile.gettempdir()) / f"runner-left-{spool.run_id}-{token_hex(8)}"
     lines = _write_log(spool, place / "log.jsonl")
     for entry in spool.outside():
@@ -96,7 +96,7 @@ def _saved(spool: Spool) -> list[str]:
         try:
             place.mkdir(mode=0o700, exist_ok=True)
             shutil.move(source, target)
-            lines.append(f"its files are in {target}; to have them delivered: {_moving(target, spool.inside(entry))}")
+            lines.append(f"its files are in {target}; to have them delivered: {_moving(target, spool.files.inside(entry))}")
         except OSError as error:
             lines.append(f"{entry['to']} goes with the run's folder, since {place} cannot be written: {error.strerror}")
     return lines

@@ -1,6 +1,6 @@
 """Marks that only this user's processes can make: what carries one was written by one of them, and is unchanged.
 
-The key is outside of every working directory, so that a folder that comes from somebody else has no mark of ours.
+The key is outside of every working directory, so that another user's folder has no mark of ours.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def _key() -> bytes:
 
 
 def _is_mine(path: Path) -> bool:
-    """Return whether nobody else can read or write the file."""
+    """Return whether only this user can read or write the file."""
     state = path.lstat()
     mine = not hasattr(os, "getuid") or (state.st_uid == os.getuid() and not stat.S_IMODE(state.st_mode) & 0o077)
     return mine and stat.S_ISREG(state.st_mode)

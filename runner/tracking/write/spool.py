@@ -31,7 +31,7 @@ MOMENT = 10.0
 
 
 class Undelivered(Exception):
-    """The store does not have all of the record. The message says where the rest is; `status` is how the run ended."""
+    """The store does not have all of the record. The message names where the rest is; `status` is how the run ended."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -125,7 +125,7 @@ class Spool:
         try:
             replace(self.folder / "delivered", str(delivered))
             self._mark = None
-        except OSError:  # a full disk: whoever goes on from the former mark asks the store what it has
+        except OSError:  # a full disk: a delivery from the former mark asks the store what it has
             self._mark = delivered
         return delivered
 
@@ -201,8 +201,8 @@ class Spool:
     def remove(self) -> None:
         """Remove the folder, whose entries have all been delivered. What the disk does not delete stays.
 
-        The lock goes last: before that nobody else can have the folder, and whoever is killed meanwhile leaves a spool
-        that the next `runner sync` can remove.
+        The lock goes last: until then no other process can open the folder, and a process that is killed meanwhile
+        leaves a spool that the next `runner sync` can remove.
         """
         parts = [path.name for path in self.folder.glob("*.part")]  # of a process that was killed as it wrote them
         shutil.rmtree(self.folder / "files", ignore_errors=True)

@@ -25,7 +25,7 @@ def write(folder: Path, uri: str, process: dict[str, Any]) -> dict[str, Any]:
     shown = secrets.masked_uri(uri) if path is None else f"sqlite:///{path.name}"
     header = {"uri": shown, "process": process, "temporary": tempfile.gettempdir()}
     header["mark"] = marks.mark(*marked(folder.name, header))
-    replace(folder / NAME, json.dumps(header), lasting=True)  # without it nobody can use the rest
+    replace(folder / NAME, json.dumps(header), lasting=True)  # without it the rest is of no use
     return header
 
 

@@ -17,8 +17,8 @@ class Settled:
     """The result of delivering a spool."""
 
     run_id: str
-    left: bool  # something is still in it
-    said: str  # the result in words
+    undelivered: bool  # something is still in it
+    message: str  # the result in words
     lost: bool = False  # some of its files are gone
 
 
@@ -41,7 +41,7 @@ def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), co
     if held is None:
         return Settled(folder.name, True, _holder(folder))
     try:
-        spool_check.check(folder)  # while nobody else writes there
+        spool_check.check(folder)  # while no other process writes there
         taken = spool.opened(folder, held)
         if not taken.header and not taken.is_empty:
             raise _Left(f"{taken.folder / spool_header.NAME} is missing, which names the store that it is for")
@@ -50,8 +50,8 @@ def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), co
             message, lost = _deliver(taken, _store(taken, moved, [*named], configured))
         taken.remove()
         return Settled(folder.name, False, "; ".join([message, *lost]), bool(lost))
-    except _Left as left:
-        return Settled(folder.name, True, str(left))
+    except _Left as error:
+        return Settled(folder.name, True, str(error))
     except Exception as error:  # of any kind: each store's library has its own
         return Settled(folder.name, True, stores.why(error))
     finally:

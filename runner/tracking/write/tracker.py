@@ -79,7 +79,7 @@ class Tracker:
     def close(self, status: str, reason: str) -> None:
         """Deliver what is left and end the run with a status of MLflow's and the reason for it.
 
-        Raises Undelivered if the store does not have all of the record, whose message says where the rest is. Raises
+        Raises Undelivered if the store does not have all of the record, whose message names where the rest is. Raises
         errors of our own code in the background.
         """
         self._events.append((End(status, reason), max(time.time(), self.began)))
