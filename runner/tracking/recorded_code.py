@@ -190,6 +190,7 @@ class _Finder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return the spec of a recorded module; None for any other, which the next finder is asked for."""
         place = self.modules.get(name)
         if place is None:
             return None

@@ -50,7 +50,7 @@ def record(
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
     goal = (tracking.uri, experiment, identity.name(context, tracking), *identity.of_run(run, context, run_id, drift))
-    status, values = "FAILED", dict[str, float | str]()
+    status = "FAILED"
     try:
         with recording.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
@@ -78,12 +78,7 @@ def record(
         raise
     finally:
         if run_id and not console.quiet:
-            with contextlib.suppress(RuntimeError):  # a device that failed gives no figures either
-                values = run.last_values()
-                if "test/loss" in values:
-                    step = run.history["test/loss"][-1][0]
-                    values |= {"test.checkpoint": settings.trainer.test_checkpoint, "test.step": str(step)}
-            terminal.put(screen.result(run_id, status, values))
+            terminal.put(screen.result(run_id, status, _results(run)))
 
 
 def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:
@@ -95,3 +90,14 @@ def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     report = f"{terminal.line(data.report[0])}\n" if data.report else ""
     place = f"run {run_id} in experiment {secrets.masked(experiment)!r} of {secrets.masked(uri)}"
     return f"{report}device {run.device}; examples: {sizes}\n{place}"
+
+
+def _results(run: "Run") -> dict[str, float | str]:
+    """Return the last values of a run, with the checkpoint that was tested; {} if its device has failed."""
+    values: dict[str, float | str] = {}
+    with contextlib.suppress(RuntimeError):
+        values |= run.last_values()
+        if "test/loss" in values:
+            step = run.history["test/loss"][-1][0]
+            values |= {"test.checkpoint": run.settings.trainer.test_checkpoint, "test.step": str(step)}
+    return values

@@ -75,7 +75,7 @@ class Background:
         self._queue.put(events)
 
     def stop_when(self, stops: Callable[[], Any]) -> None:
-        """From the time that `stops()` is true, give files on their way a few seconds; then they stay on this disk."""
+        """Give files on their way a few seconds once `stops()` is true; then they stay on this disk."""
         self.delivery.patience.stops = stops
 
     def hurry(self) -> None:
@@ -254,7 +254,7 @@ class Background:
                 self._checked = self._beaten
 
     def _wait_for_the_store(self) -> None:
-        """At the end of a run try again for a moment, and longer while it is this disk that has no room."""
+        """Try again for a moment at the end of a run, and longer while it is this disk that has no room."""
         begun = time.monotonic()  # what was delivered until here may have taken long
         while self.silent is not None and time.monotonic() < begun + self._closing + self._patience():
             time.sleep(durable.AGAIN)

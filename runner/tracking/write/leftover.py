@@ -96,7 +96,8 @@ def _saved(spool: Spool) -> list[str]:
         try:
             place.mkdir(mode=0o700, exist_ok=True)
             shutil.move(source, target)
-            lines.append(f"its files are in {target}; to have them delivered: {_moving(target, spool.files.inside(entry))}")
+            command = _moving(target, spool.files.inside(entry))
+            lines.append(f"its files are in {target}; to have them delivered: {command}")
         except OSError as error:
             lines.append(f"{entry['to']} goes with the run's folder, since {place} cannot be written: {error.strerror}")
     return lines

@@ -103,7 +103,7 @@ class Spool:
 
     @property
     def delivered(self) -> int:
-        """How far in the file the store is known to have everything. It may have more, if a process died just then."""
+        """Bytes of the file up to which the store has everything. It may have more, if a process died just then."""
         if self._mark is not None:
             return self._mark
         self.follow()

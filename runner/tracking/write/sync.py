@@ -44,13 +44,13 @@ def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), co
         spool_check.check(folder)  # while no other process writes there
         taken = spool.opened(folder, held)
         if not taken.header and not taken.is_empty:
-            raise _Left(f"{taken.folder / spool_header.NAME} is missing, which names the store that it is for")
+            raise _Undeliverable(f"{taken.folder / spool_header.NAME} is missing, which names the store that it is for")
         message, lost = "nothing was in it", list[str]()
         if taken.header:
             message, lost = _deliver(taken, _store(taken, moved, [*named], configured))
         taken.remove()
         return Settled(folder.name, False, "; ".join([message, *lost]), bool(lost))
-    except _Left as error:
+    except _Undeliverable as error:
         return Settled(folder.name, True, str(error))
     except Exception as error:  # of any kind: each store's library has its own
         return Settled(folder.name, True, stores.why(error))
@@ -92,25 +92,25 @@ def forget(uri: str, run: str) -> str:
     return f"run {folders[0].name}: let go of {points} points" + (f" and {checkpoints}" if checkpoints else "")
 
 
-class _Left(Exception):
-    """A spool that cannot be delivered now; the message says why."""
+class _Undeliverable(Exception):
+    """A spool cannot be delivered now, for the reason in the message."""
 
 
 def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: str) -> str:
-    """Return the store to deliver to. Raises _Left if only the spool names it, or a password for it is missing."""
+    """Return the store to deliver to. Raises _Undeliverable if only the spool names it, or its password is missing."""
     own, ours = spool_header.store_of(taken.folder, taken.header), spool.is_ours(taken)
     path = stores.sqlite_path(own)
     if path is not None:
         if not path.exists():
             raise ConfigError("tracking.uri", f"the run was recorded in {path}, which is not there")
         if path.is_symlink() and not ours:
-            raise _Left(f"{path} is a symbolic link to a store elsewhere; put the store itself there")
+            raise _Undeliverable(f"{path} is a symbolic link to a store elsewhere; put the store itself there")
         return own
     above = next((uri for uri in named if _is_same(uri, own)), None)
     if moved or above:
         return moved or _below(str(above), own)
     if not ours:
-        raise _Left(
+        raise _Undeliverable(
             f"it is for {own}, which only the spool itself says: nothing was sent there; if the server is yours, type:"
             f" {spool_header.sync_of(own)}"
         )
@@ -118,7 +118,7 @@ def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: 
         return own
     if _is_same(configured, own):
         return _below(configured, own)
-    raise _Left(f"the user and password of {own} are not kept on the disk; type: {spool_header.sync_of(own)}")
+    raise _Undeliverable(f"the user and password of {own} are not kept on the disk; type: {spool_header.sync_of(own)}")
 
 
 def _is_same(uri: str, own: str) -> bool:
@@ -139,14 +139,14 @@ def _deliver(taken: spool.Spool, uri: str) -> tuple[str, list[str]]:
     # A later process has continued the run: its status, its checkpoints and its files are newer than these.
     own = reconcile.owner(run) == taken.header["process"]
     if not own and stores.sqlite_path(uri) is None and not spool.is_ours(taken):
-        raise _Left(f"the run in {shown} belongs to another process than the spool")
+        raise _Undeliverable(f"the run in {shown} belongs to another process than the spool")
     if not own and run.info.status == "RUNNING":  # two that ask what is there, and then send, would both send
-        raise _Left(f"another process has continued the run and is at work in {shown}; wait for its end")
+        raise _Undeliverable(f"another process has continued the run and is at work in {shown}; wait for its end")
     delivery = Delivery(client, taken, asks=True)
     delivery.deliver(ends=own, again=True)
     if delivery.refused:
         why = leftover.refusal(taken.run_id, first_line(delivery.refused[0]))
-        raise _Left(f"{shown} refuses a part of it, which is kept in {taken.folder}: {why}")
+        raise _Undeliverable(f"{shown} refuses a part of it, which is kept in {taken.folder}: {why}")
     status = client.get_run(taken.run_id).info.status
     points = "" if own else "; only the points, since it was continued elsewhere"
     return f"delivered to {shown}, {status}{points}", delivery.lost

@@ -73,7 +73,7 @@ class Tracker:
         done.wait(CLOSING)
 
     def stop_when(self, stops: Callable[[], Any]) -> None:
-        """From the time that `stops()` is true, give files on their way a few seconds; then they stay on this disk."""
+        """Give files on their way a few seconds once `stops()` is true; then they stay on this disk."""
         self._background.stop_when(stops)
 
     def close(self, status: str, reason: str) -> None:
