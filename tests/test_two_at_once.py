@@ -21,7 +21,7 @@ from runner.settings.context import Context
 from runner.settings.errors import ConfigError
 from runner.tracking import recording
 from runner.tracking.store import liveness, reconcile, stores
-from runner.tracking.write import delivery, marks, spool, spool_header, tracker
+from runner.tracking.write import delivery, entries, marks, spool, spool_header, tracker
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import Settled, settle
 from runner.training.events import Snapshot, Step
@@ -273,7 +273,7 @@ def killed(store: str, run_id: str, process: dict[str, Any]) -> Path:
     (folder / "weights").write_text("of step 3")
     (folder / "sha256.json").write_text('{"weights": "0"}')
     taken = spool.create(store, run_id, process)
-    taken.append([tracker.entries.checkpoint(0, Snapshot("last", 3, folder), 2)])
+    taken.append([entries.checkpoint(0, Snapshot("last", 3, folder), 2)])
     taken.release()
     return taken.folder
 
