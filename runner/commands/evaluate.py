@@ -35,7 +35,7 @@ def with_run(
     from runner.settings import random_state
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
-    from runner.tracking.read import drift, load, recall
+    from runner.tracking.read import checkpoints, drift, load, recall
     from runner.training.prepare import prepare
     from runner.training.state.checkpoint import CheckpointError, fill
 
@@ -51,7 +51,7 @@ def with_run(
     with drift.data_in_place(settings):
         prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
     try:
-        weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
+        weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)
         found = _measured(prepared, split)
     except CheckpointError as error:

@@ -51,7 +51,7 @@ def with_run(
     choice, keeps = _choice(elements, layer), _words.truth("keep", keep)
     from runner.model import stack
     from runner.tracking import recorded_code
-    from runner.tracking.read import load, recall
+    from runner.tracking.read import checkpoints, load, recall
     from runner.training import forward
     from runner.training.state.checkpoint import CheckpointError, fill
 
@@ -60,7 +60,7 @@ def with_run(
     recorded_code.report(uri, run_id, code)
     recalled = _prepared(recall.settings(uri, run_id), run_id)
     try:
-        fill(recalled.model, recall.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
+        fill(recalled.model, checkpoints.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
         status, found = _told(recalled, f"{checkpoint} weights of run {run_id}", choice)
         if keeps and not status:
             forward.write(found, recalled.folder / "explained")

@@ -135,14 +135,14 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
     """checkpoint -> (its step, the SHA-256 of its tensors)."""
     from runner.model import stack
     from runner.settings.trust import record_reading
-    from runner.tracking.read import recall
+    from runner.tracking.read import checkpoints
     from runner.training.state import checkpoint
 
     found = {}
     for name in ("last", "best"):
         key = f"checkpoint.{name}.step"
         if key in tags:
-            state = recall.weights(uri, run_id, name, stack.classes(again.stack))
+            state = checkpoints.weights(uri, run_id, name, stack.classes(again.stack))
             found[name] = (record_reading.whole(tags[key], f"the tag {key} of run {run_id}"), checkpoint.digest(state))
     return found
 
@@ -194,7 +194,7 @@ def _report(
         return 0
     if rounds:
         first = next(d for d in differences if shares[d] > 1)
-    told = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.found!r}" if first else ""
+    told = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.repeated!r}" if first else ""
     apart = f"values={len(differences)}/{total} weights={','.join(others) or 'none'}"
     terminal.put(f"reproduce {run_id} different {apart} {told}")
     return 1

@@ -22,7 +22,7 @@ from runner.data._tables.selection import spelled
 from runner.data.table import table
 from runner.model import predicted
 from runner.settings.errors import ConfigError
-from runner.tracking.identity import noted
+from runner.tracking.identity import data_facts
 from tests.data.test_data import refused
 from tests.support import components
 from tests.support.command import Done, runner
@@ -317,7 +317,7 @@ def test_another_file_encoded_by_the_record_is_the_same_file(name, tmp_path, mon
         spec = settings(f"experiments={name}").data
     monkeypatch.chdir(tmp_path)
     data = components.data(spec)
-    recorded = json.loads(json.dumps(noted(data)))
+    recorded = json.loads(json.dumps(data_facts(data)))
     x, y = (torch.cat([getattr(part, n) for part in parts(data)]) for n in "xy")
     np.save("x.npy", x.numpy())
     assert torch.equal(torch.cat(list(_inputs.read("x.npy", recorded).batches)).float(), x)
@@ -333,12 +333,12 @@ def test_another_file_encoded_by_the_record_is_the_same_file(name, tmp_path, mon
         for file, rows in (("all.npz", slice(None)), ("other.npz", half)):
             np.savez(file, x=x[rows].numpy(), y=y[rows].numpy())
         other = {"name": "arrays", "path": "other.npz", "valid": 0, "test": 0}
-        recorded = json.loads(json.dumps(noted(components.data({**other, "path": "all.npz"}))))
+        recorded = json.loads(json.dumps(data_facts(components.data({**other, "path": "all.npz"}))))
     found = components.data(other, noted=recorded)
     assert (found.task, found.classes) == (data.task, data.classes)
     torch.testing.assert_close(found.train.x, x[half], rtol=1e-5, atol=1e-6)
     assert torch.equal(found.train.y, y[half])
-    again = components.data(spec, noted=json.loads(json.dumps(noted(data))))
+    again = components.data(spec, noted=json.loads(json.dumps(data_facts(data))))
     for first, second in zip(parts(again), parts(data), strict=True):
         assert torch.equal(first.x, second.x)
         assert torch.equal(first.y, second.y)
@@ -360,7 +360,7 @@ def test_arrays_of_some_classes_get_their_indices_of_the_record(tmp_path, monkey
     np.savez("all.npz", x=x, y=y)
     spec = {"name": "arrays", "path": "all.npz", "valid": 0, "test": 0, "task": "classification"}
     data = components.data(spec)
-    recorded = json.loads(json.dumps(noted(data)))
+    recorded = json.loads(json.dumps(data_facts(data)))
     for rows in (y.reshape(20) == y.reshape(20)[1], slice(3, 9)):
         np.savez("some.npz", x=x[rows], y=y[rows])
         found = components.data({**spec, "path": "some.npz"}, noted=recorded)
@@ -373,7 +373,7 @@ def test_arrays_of_some_classes_get_their_indices_of_the_record(tmp_path, monkey
 
 def test_other_parts_of_the_same_patients_are_scaled_as_the_model_knows_them():
     data = components.data({"name": "diabetes"})
-    recorded = json.loads(json.dumps(noted(data)))
+    recorded = json.loads(json.dumps(data_facts(data)))
     other = components.data({"name": "diabetes", "seed": 5, "valid": 0.3}, noted=recorded)
     first, second = (
         {tuple(row) for part in parts(d) for row in torch.cat([part.x, part.y], 1).tolist()} for d in (data, other)

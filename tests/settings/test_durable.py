@@ -17,7 +17,7 @@ from torch import nn
 
 from runner.settings.files import durable
 from runner.tracking import recording
-from runner.tracking.read import recall
+from runner.tracking.read import checkpoints
 from runner.training.events import Snapshot
 from runner.training.state import checkpoint
 from runner.training.state.checkpoint import CheckpointError
@@ -137,7 +137,7 @@ def resumed_from(place: Path, run_id: str) -> float:
 
 
 def _resumed_from(place: Path, run_id: str) -> float:
-    entry, weights, training, wrong = recall.state(f"sqlite:///{place}/mlflow.db", run_id, [])
+    entry, weights, training, wrong = checkpoints.state(f"sqlite:///{place}/mlflow.db", run_id, [])
     assert wrong == [], "nothing that a tag names is damaged"
     value = weights["weight"][0, 0].item()
     assert (weights["weight"] == value).all(), "a mixture of two checkpoints"

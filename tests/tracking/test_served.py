@@ -16,7 +16,7 @@ import runner as package
 from runner.settings import Trainer
 from runner.settings.context import Context
 from runner.tracking import screen
-from runner.tracking.read import logged_model, recall
+from runner.tracking.read import checkpoints, logged_model, recall
 from runner.tracking.session import record
 from runner.training.machine.signals import Signals
 from runner.training.prepare import prepare
@@ -85,7 +85,7 @@ def test_diabetes_is_served_as_a_plain_torch_model_of_the_raw_table(workplace: P
     run = client(workplace).get_run(run_id)
     notes = json.loads((artifacts(run) / "data.json").read_text())["notes"]
     raw = load_diabetes(scaled=False).data[:20]
-    state = recall.weights(f"sqlite:///{workplace}/mlflow.db", run_id, "best")
+    state = checkpoints.weights(f"sqlite:///{workplace}/mlflow.db", run_id, "best")
     x = torch.from_numpy((raw - np.array(notes["mean"])) / np.array(notes["std"])).float()
     truth = (x @ state["0.weight"].T + state["0.bias"]).numpy()
     assert truth.min() > 0

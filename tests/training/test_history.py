@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from runner.commands import resume, train
 from runner.settings.context import Context
-from runner.tracking.read import recall
+from runner.tracking.read import checkpoints, recall
 from runner.training.drive import advance, drive
 from runner.training.events import Snapshot, Step
 from runner.training.state import checkpoint, pieces, snapshots
@@ -171,7 +171,7 @@ def files(store: str, run_id: str) -> Path:
 def restored(store: str, run_id: str) -> dict[str, list[tuple[int, float]]]:
     """The history that a run which goes on begins with."""
     history = History()
-    history.load_state_dict(recall.state(store, run_id, [])[2]["history"])
+    history.load_state_dict(checkpoints.state(store, run_id, [])[2]["history"])
     return plain(history.points)
 
 
@@ -207,9 +207,9 @@ def test_a_run_that_goes_on_again_and_again_is_one_that_never_stopped(store: str
 
 def test_pieces_outlive_the_checkpoints_that_they_came_with(store: str, whole: Whole) -> None:
     assert len(list((files(whole.store, whole.run_id) / "checkpoints").glob("last-*"))) == 2
-    assert recall.state(whole.store, whole.run_id, [])[2]["history"]["earlier"]
+    assert checkpoints.state(whole.store, whole.run_id, [])[2]["history"]["earlier"]
     run_id = trained(store, 20)
-    newest_one = recall.kept(store, run_id, "last")[0]
+    newest_one = checkpoints.recorded(store, run_id, "last")[0]
     (files(store, run_id) / newest_one.place / "training.pt").write_bytes(b"damaged")
     resumed(store, run_id, 24)  # from the checkpoint before
     assert restored(store, run_id) == whole.history

@@ -66,7 +66,7 @@ def elsewhere(job: Job, told: Told) -> Outcome:
     A job that has waited in a queue for longer than its sweep was conducted is not begun: a resumed sweep runs it.
     """
     from runner.tracking.store import reconcile, stores
-    from runner.tracking.store.elsewhere import take_for_granted
+    from runner.tracking.store.first_files import take_for_granted
 
     client = stores.open_store(told.uri)
     reconcile.reconcile(client)

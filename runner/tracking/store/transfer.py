@@ -1,6 +1,6 @@
-"""Files on their way to and from a store: how long it may be silent meanwhile, and how a run that has to stop leaves.
+"""Files on their way to and from a store: time limits by their sizes, and a process that ends without waiting for them.
 
-MLflow knows one limit for all requests, which is short here: a server that is gone must not hold up a run. A large file
+MLflow has one limit for all requests, which is short here: a server that is gone must not hold up a run. A large file
 takes its time, and a server that stores it elsewhere is silent until it has done so. Libraries of other stores (boto3
 for S3, for example) have limits of their own.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import Any, NoReturn, TypeVar
 
-from runner.tracking.store import connections
+from runner.tracking.store import connections, mlflow_private
 
 T = TypeVar("T")
 
@@ -26,28 +26,28 @@ PACE = 250_000
 READING = 10 * PACE
 #: Seconds in which a healthy server takes at least one more piece of a large file.
 PAUSE = 30.0
-#: Seconds that a transfer still has when the run has to stop. A process that was told to stop has 5.
+#: Seconds that a transfer still has when the run has to stop: a process has 5 s from the signal on.
 GRACE = 3.0
 
 #: Sizes of the files that are being downloaded, in bytes.
 _expected: list[int] = []
-#: Whether this process has left a transfer to itself.
+#: Whether a transfer goes on in the background, which is not waited for.
 _left = False
 
 
 def install() -> None:
-    """Give the artifacts' requests of MLflow limits that grow with their files, and all of them live connections."""
-    from mlflow.store.artifact import http_artifact_repo
+    """Give MLflow's requests for artifacts limits that grow with their files, and all its requests live connections.
 
+    Doing it again changes nothing.
+    """
     connections.install()
-    http_artifact_repo.http_request = _request
-    http_artifact_repo.requests = _Requests()
+    mlflow_private.replace_artifact_requests(_request, _Requests())
 
 
 def limits(size: int, pace: float | None = None) -> tuple[float, float]:
-    """Seconds that a server may take nothing of a file of `size` bytes, and those until it answers afterwards.
+    """Return time limits for a file of `size` bytes: seconds without progress, and seconds until the server answers.
 
-    pace: bytes a second, otherwise PACE. Small files have MLflow's own limit.
+    pace: bytes a second; None: PACE. Small files have MLflow's own limit.
     """
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_TIMEOUT
 
@@ -58,7 +58,7 @@ def limits(size: int, pace: float | None = None) -> tuple[float, float]:
 
 @contextlib.contextmanager
 def expecting(size: int) -> Iterator[None]:
-    """Within the block, files of at most `size` bytes are downloaded."""
+    """Set the limits of downloads within the block to those for files of at most `size` bytes."""
     _expected.append(size)
     try:
         yield
@@ -74,26 +74,28 @@ class Patience:
     _end: float = math.inf
 
     def is_over(self) -> bool:
+        """Return whether GRACE seconds have passed since `stops()` was first seen to be true."""
         if self._end == math.inf and self.stops():
             self._end = time.monotonic() + GRACE
         return time.monotonic() > self._end
 
 
 def run(call: Callable[[], T], patience: Patience) -> T:
-    """Make a call that may take long; returns what it gives. Raises TimeoutError when patience is over before.
+    """Make a call that may take long, in a thread, and return its result. Raises its error.
 
-    The call then goes on by itself; `leave` ends the process without waiting for it.
+    Raises TimeoutError when patience is over before. The call then goes on in its thread; `leave` ends the process
+    without waiting for it.
     """
     global _left
     results: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-    threading.Thread(target=_caught, args=(call, results), name="transfer", daemon=True).start()
+    threading.Thread(target=_put_result, args=(call, results), name="transfer", daemon=True).start()
     over = False
     try:
         while not over:
             with contextlib.suppress(Empty):
                 (result, error), over = results.get(timeout=0.1), True
             if not over and patience.is_over():
-                raise TimeoutError("the process was told to stop while files were on their way to the store")
+                raise TimeoutError("the process had to stop while files were on their way to the store")
     finally:
         _left = _left or not over
     if error is not None:
@@ -102,7 +104,7 @@ def run(call: Callable[[], T], patience: Patience) -> T:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process with `code`. Threads of a library's whose transfer was left would be waited for otherwise."""
+    """End the process with `code`, without waiting for the threads of a library whose transfer was left."""
     if _left:
         sys.stdout.flush()
         sys.stderr.flush()
@@ -110,7 +112,7 @@ def leave(code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _caught(call: Callable[[], Any], results: "SimpleQueue[tuple[Any, BaseException | None]]") -> None:
+def _put_result(call: Callable[[], Any], results: "SimpleQueue[tuple[Any, BaseException | None]]") -> None:
     try:
         results.put((call(), None))
     except BaseException as error:
@@ -118,12 +120,10 @@ def _caught(call: Callable[[], Any], results: "SimpleQueue[tuple[Any, BaseExcept
 
 
 def _request(host_creds: Any, endpoint: str, method: str, **arguments: Any) -> Any:
-    """MLflow's `http_request`, with the limits of what is sent or fetched."""
-    from mlflow.utils.rest_utils import http_request
-
+    """Make one of MLflow's requests, with the limits for what is sent or fetched."""
     if not host_creds.use_databricks_sdk:  # which takes one number, and only that of a whole session
         arguments.setdefault("timeout", _limits_of(method, arguments))
-    return http_request(host_creds, endpoint, method, **arguments)
+    return mlflow_private.http_request(host_creds, endpoint, method, **arguments)
 
 
 def _limits_of(method: str, arguments: dict[str, Any]) -> tuple[float, float]:
@@ -136,7 +136,7 @@ def _limits_of(method: str, arguments: dict[str, Any]) -> tuple[float, float]:
 
 
 class _Requests:
-    """The package `requests` as MLflow uses it to send parts of a file to where a server says: without any limit."""
+    """The package `requests`, with limits: MLflow sends parts of a file by it, without any."""
 
     @staticmethod
     def put(url: str, data: bytes, **arguments: Any) -> Any:
