@@ -17,7 +17,7 @@ from typing import Any
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus
 
-from runner.settings.errors import first_line
+from runner.settings.errors import labelled
 from runner.settings.files import places
 
 Words = list[str]
@@ -204,7 +204,7 @@ def _why(error: Exception, timeout: float | None) -> str:
         return f"its process was ended after hydra.launcher.timeout={timeout:g} seconds"
     signals = re.findall(r"\bSIG[A-Z]+", str(error))
     if not signals:
-        return f"its process gave no answer: {type(error).__name__}: {first_line(error)}".rstrip(": ")
+        return f"its process gave no answer: {labelled(error)}"
     return ended_by(signals[0])
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from runner.cli import launching, sweep_check
 from runner.cli.answers import advice, all_problems
 from runner.cli.compose import configuration
-from runner.settings.errors import ConfigError, told
+from runner.settings.errors import ConfigError, first_line, labelled, told
 from runner.settings.files import places
 from runner.settings.trust import permission, resolvers, secrets, terminal, typed_words
 from runner.settings.values.lookup import use_folder
@@ -183,8 +183,8 @@ def _outcome(job: Job, told: Told, result: Any) -> Outcome:
     value = getattr(result, "_return_value", None)
     if isinstance(value, Outcome):
         return value
-    why = str(value) if isinstance(value, launching.Lost) else f"{type(value).__name__}: {value}"
-    return lost.outcome(job, told, secrets.masked(why.splitlines()[0]))
+    reason = first_line(value) if isinstance(value, launching.Lost) else labelled(value)
+    return lost.outcome(job, told, secrets.masked(reason))
 
 
 def _planned(

@@ -87,7 +87,7 @@ def sentence(error: BaseException) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of the message; "" of one without words. Of a server that does not answer, which and why."""
+    """Return the first line of an error's message, "" if it has none; of a server's failure, which server and why."""
     first = str(error).strip().split("\n")[0]
     server = re.match(r"API request to (\w+://[^/\s]+)\S* failed with exception ", first)
     if server is None:
@@ -101,6 +101,11 @@ def first_line(error: BaseException) -> str:
 def brief(error: BaseException) -> str:
     """Return the first line of the message; of an error without words, the name of its class."""
     return first_line(error) or type(error).__name__
+
+
+def labelled(error: BaseException) -> str:
+    """Return `ValueError: its first line`; of an error without words, the name of its class alone."""
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
 def told(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from runner.cli import guard
 from runner.cli.answers import vocabulary
 from runner.cli.compose import overriding
 from runner.settings import Settings
-from runner.settings.errors import ConfigError, did_you_mean, told
+from runner.settings.errors import ConfigError, did_you_mean, first_line, told
 from runner.settings.files.origins import Origins, shown
 from runner.settings.trust import resolvers
 from runner.settings.values.keys import COMPONENTS as COMPONENTS
@@ -28,7 +28,7 @@ def explained(error: Exception, words: list[str]) -> str:
     if isinstance(error, ConfigError):
         return told(error)
     if isinstance(error, OverrideParseException):
-        return _unread(str(error.override), str(error).split("\n")[0])
+        return _unread(str(error.override), first_line(error))
     if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error)):
         key, value = several.groups()
         word = shlex.quote(f'{key}="{value}"')
@@ -51,7 +51,7 @@ def explained(error: Exception, words: list[str]) -> str:
         return str(below)
     cause = below if isinstance(below, OmegaConfBaseException) and not getattr(error, "full_key", None) else error
     key = str(getattr(cause, "full_key", None) or "")
-    message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
+    message = first_line(cause)
     if whole := re.match(
         r"(?:Merge error|Invalid type assigned): \w+ is not a subclass of (\w+)\. value: (.*)", message
     ):

@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, first_line
 from runner.settings.trust import permission, recorded_settings
 
 
@@ -17,11 +17,10 @@ def value(config: DictConfig, key: str) -> Any:
         found = OmegaConf.select(config, key)
         return OmegaConf.to_container(found, resolve=True) if OmegaConf.is_config(found) else found
     except Exception as error:
-        reason = str(getattr(error, "msg", None) or error).strip().split("\n")[0]
         part = permission.left(key)
         remedy = f"type it without {part}" if part else "write it out, or type it"
         raise ConfigError(
-            key, f"its value is not known before it is used ({reason}), so no file may say it; {remedy}"
+            key, f"its value is not known before it is used ({first_line(error)}), so no file may say it; {remedy}"
         ) from error
 
 

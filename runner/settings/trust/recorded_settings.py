@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from runner.settings import Settings, made
-from runner.settings.errors import ConfigError, Problems
+from runner.settings.errors import ConfigError, Problems, first_line
 from runner.settings.trust import limits, resolvers
 from runner.settings.values import typed
 
@@ -103,9 +103,8 @@ def _refuse_missing(config: Any) -> None:
 
 
 def _explained(error: Exception, name: str) -> ConfigError:
-    key, message = getattr(error, "full_key", None), str(getattr(error, "msg", None) or error).splitlines()[0]
-    message = re.sub(r"^\w+ raised while resolving interpolation: ", "", message)
-    return ConfigError(str(key or name), f"{message} (in {name})")
+    message = re.sub(r"^\w+ raised while resolving interpolation: ", "", first_line(error))
+    return ConfigError(str(getattr(error, "full_key", None) or name), f"{message} (in {name})")
 
 
 def _dumped(config: dict[str, Any], flow: bool | None) -> str:
