@@ -15,8 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 
+from runner.cli import hydra_private
 from runner.settings.errors import labelled
 from runner.settings.files import places
 
@@ -215,4 +216,4 @@ def ended_by(signal: str) -> str:
 
 
 def _returned(error: Lost) -> JobReturn:
-    return JobReturn(status=JobStatus.FAILED, _return_value=error)
+    return hydra_private.failed(error)

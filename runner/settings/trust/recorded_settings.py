@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from runner.settings import Settings, made
-from runner.settings.errors import ConfigError, Problems, first_line
+from runner.settings.errors import ConfigError, Problems
 from runner.settings.trust import limits, resolvers
 from runner.settings.values import typed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
 
 #: Components take any argument, which is checked later.
 _OPEN = ("data", "model", "loss", "optimizer", "scheduler")
@@ -102,9 +103,10 @@ def _refuse_missing(config: Any) -> None:
     problems.tell()
 
 
-def _explained(error: Exception, name: str) -> ConfigError:
-    message = re.sub(r"^\w+ raised while resolving interpolation: ", "", first_line(error))
-    return ConfigError(str(getattr(error, "full_key", None) or name), f"{message} (in {name})")
+def _explained(error: "OmegaConfBaseException", name: str) -> ConfigError:
+    from runner.settings.values import omegaconf_errors
+
+    return ConfigError(omegaconf_errors.key(error) or name, f"{omegaconf_errors.problem(error)} (in {name})")
 
 
 def _dumped(config: dict[str, Any], flow: bool | None) -> str:
