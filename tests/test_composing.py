@@ -115,10 +115,10 @@ def test_jobs_of_the_same_words_have_folders_of_their_own() -> None:
     words = ["seed=1"]
     with composing.hydra():
         _, master = _loader()
-        ours = Frozen({tuple(words): {3: "a/3", 4: "a/4"}})
+        ours = Frozen({tuple(words): {3: "a/3", 4: "a/${4}"}})
         folders = []
         for number in (3, 4):
             config = ours.load_sweep_config(master, words)
             config.hydra.job.num = number
             folders.append(OmegaConf.select(config, "hydra.sweep.subdir"))
-    assert folders == ["a/3", "a/4"]
+    assert folders == ["a/3", "a/${4}"]

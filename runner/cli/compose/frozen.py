@@ -29,11 +29,11 @@ class Frozen:
             config.hydra.overrides.task = sweep_overrides
             config.hydra.job.override_dirname = composing.dirname(config.hydra, sweep_overrides)
             if folders := self._folders.get(tuple(sweep_overrides)):
-                names = {f"job{number}": recorded_settings.escaped(folder) for number, folder in folders.items()}
+                names = {str(number): recorded_settings.escaped(folder) for number, folder in folders.items()}
                 config.hydra.sweep.subdir = next(iter(names.values()))
                 if len(names) > 1:  # jobs of the same words; a launcher sets the number later
                     config.hydra.runtime.choices.folders = names
-                    config.hydra.sweep.subdir = "${hydra.runtime.choices.folders.job${hydra.job.num}}"
+                    config.hydra.sweep.subdir = "${oc.select:hydra.runtime.choices.folders.${hydra.job.num}}"
         return config
 
 
