@@ -68,7 +68,7 @@ def _not_taken(group: str, spec: Any) -> list[str]:
     try:
         name, arguments = lookup.component(spec, group)
         takes = lookup.parameters(lookup.find(name, kinds[group], f"{group}.name"))
-    except Exception:  # is told by the checks, which look it up again
+    except (ConfigError, TypeError, ValueError):  # the checks look it up again, and report it
         return []
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         return []
@@ -167,6 +167,5 @@ def placed(error: ConfigError, overrides: list[str]) -> str:
         with contextlib.suppress(Exception):  # what cannot be composed has been told by its own message
             origins = composition.origins_of(overrides)
     for problem in each(error):
-        place = origins.of(problem.key)
-        lines += [f"{problem} ({place})" if place else str(problem), *getattr(problem, "__notes__", [])]
+        lines += [problem.at(origins.of(problem.key)), *getattr(problem, "__notes__", [])]
     return "\n".join(lines)
