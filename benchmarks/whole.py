@@ -21,14 +21,14 @@ def composer() -> Iterator[Any]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from runner.cli import guard
     from runner.cli.compose import trials
     from runner.cli.compose.composing import Composing
+    from runner.cli.guard import composition
     from runner.settings.files import places
 
     os.environ[places.ACTIVE] = str(os.getpid())
     trials.register()
-    guard.install()
+    composition.install()
     with hydra.initialize_config_dir(str(places.conf()), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
         yield Composing(loader, loader.load_configuration("config", [], RunMode.MULTIRUN))

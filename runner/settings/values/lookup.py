@@ -167,7 +167,7 @@ def _import(name: str, kind: Kind, key: str) -> Any:
         raise ConfigError(
             key,
             f"{name!r} is outside of torch, runner and experiments; put your own code into experiments/,"
-            f" or trust its package with --trust {first} (or RUNNER_TRUST={first})",
+            f" or trust its package: --trust {first}, or RUNNER_TRUST={first} in the environment",
         )
     parts = name.split(".")
     if first in _users():
