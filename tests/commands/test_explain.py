@@ -202,8 +202,8 @@ def test_elements_can_be_chosen(words: str, tmp_path: Path) -> None:
 
 
 UNCHOSEN = {
-    "elements=0": "elements: '0' is not a whole number of at least 1, or a place such as [0,3,2,2]",
-    "elements=[0,0,5]": "elements: [0,0,5] is an element of one layer's output: say which by layer=NAME",
+    "elements=0": "elements: '0' is not a whole number of at least 1, or an index such as [0,3,2,2]",
+    "elements=[0,0,5]": "elements: [0,0,5] is an index into one layer's output; add layer=NAME",
     "elements=[0,0,6] layer=conv": "elements: [0, 0, 6] is not in the output, whose shape is (1, 1, 6)",
     "layer=con": "layer: there is no layer 'con' (layers: conv)",
 }

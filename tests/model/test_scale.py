@@ -116,7 +116,7 @@ def test_counts_from_training_to_prediction(workplace: Path):
     )
     assert float(alone.last.rpartition("=")[2]) == pytest.approx(abs(frame["n"][0] - said[0]), rel=1e-5)
     same = runner("predict", done.run_id, "inputs=one.csv", "output=one.csv", "overwrite=true", cwd=workplace, code=2)
-    assert "'one.csv' is what inputs names" in same.err
+    assert "'one.csv' is the file of inputs too" in same.err
 
 
 class Counts(nn.PoissonNLLLoss):

@@ -11,7 +11,7 @@ import pytest
 
 from runner.settings.errors import ConfigError
 from runner.sweep.prune.observer import FILE, pruning
-from runner.sweep.prune.shared_values import SharedLooks
+from runner.sweep.prune.shared_values import SharedValues
 from runner.training import pruners
 from runner.training.checking import checks
 from runner.training.drive import drive
@@ -151,9 +151,9 @@ def test_a_right_pruner_is_taken(spec: object) -> None:
 TELL = """
 import sys
 from pathlib import Path
-from runner.sweep.prune.shared_values import SharedLooks
+from runner.sweep.prune.shared_values import SharedValues
 
-shared, job = SharedLooks(Path(sys.argv[1]), "min"), int(sys.argv[2])
+shared, job = SharedValues(Path(sys.argv[1]), "min"), int(sys.argv[2])
 for epoch in range(500):
     shared.add(job, epoch, job + epoch / 7)
 """
@@ -162,7 +162,7 @@ for epoch in range(500):
 def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     words = [sys.executable, "-W", "error", "-c", TELL, tmp_path / FILE]
     processes = [subprocess.Popen([*words, str(job)]) for job in range(3)]
-    reader, seen = SharedLooks(tmp_path / FILE, "min"), 0
+    reader, seen = SharedValues(tmp_path / FILE, "min"), 0
     while any(process.poll() is None for process in processes):
         now = sum(map(len, reader.now().values.values()))
         assert now >= seen
@@ -172,7 +172,7 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_half_a_line_and_a_look_that_comes_twice_do_no_harm(tmp_path: Path) -> None:
-    shared = SharedLooks(tmp_path / FILE, "min")
+    shared = SharedValues(tmp_path / FILE, "min")
     shared.add(0, 1, 0.5)
     with shared.path.open("a") as file:
         file.write('\n{"job": 1, "epo')
@@ -180,7 +180,7 @@ def test_half_a_line_and_a_look_that_comes_twice_do_no_harm(tmp_path: Path) -> N
     shared.add(1, 1, float("nan"))
     shared.add(0, 1, 0.7)
     assert shared.now().values[0] == {1: 0.5}
-    assert shared.now().values.keys() == SharedLooks(shared.path, "min").now().values.keys() == {0, 1}
+    assert shared.now().values.keys() == SharedValues(shared.path, "min").now().values.keys() == {0, 1}
 
 
 def sweep(start: Start, folder: Path, pruner: object, **changes: Any) -> list[Run]:
@@ -226,7 +226,7 @@ def test_the_median_stops_runs_too_and_training_loss_can_be_monitored(start: Sta
 def test_a_run_that_was_interrupted_at_the_look_that_prunes_it_is_pruned_when_it_goes_on(
     start: Start, tmp_path: Path
 ) -> None:
-    shared = SharedLooks(tmp_path / FILE, "min")
+    shared = SharedValues(tmp_path / FILE, "min")
     shared.add(0, 1, 1e-6)
     run = start(epochs=EPOCHS)
     run.settings.sweep.pruner = "asha"

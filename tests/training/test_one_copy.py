@@ -15,8 +15,8 @@ from torch import Tensor
 from runner.data import Batch, Tensors
 from runner.settings import Settings
 from runner.sweep.manifest import Job
-from runner.sweep.run.drawing import Itself
-from runner.sweep.run.job import Told
+from runner.sweep.run.drawing import InlineRenderer
+from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.open_runs import Desk
 from runner.training import measure
 from runner.training.drive import drive
@@ -170,7 +170,7 @@ def test_a_layer_of_ones_own_that_works_in_place_leaves_the_data_of_a_program_al
 
 
 def test_jobs_of_a_sweep_begin_with_one_copy_and_let_it_go(files: dict[str, Any]) -> None:
-    desk = Desk(Told("", "test", "valid/loss", "sqlite:///mlflow.db"), Itself(), 0)
+    desk = Desk(SweepInfo("", "test", "valid/loss", "sqlite:///mlflow.db"), InlineRenderer(), 0)
     config = dataclasses.asdict(settings(data=files))
     members = [desk.begin(Job(number, [], {}, config)) for number in range(3)]
     runs = [member.run for member in members if member is not None]

@@ -415,7 +415,7 @@ def test_reproduce_tells_rounding_from_more(noise: str, code: int, word: str, pl
     run_id = place.trained("experiments=digits_cnn", "trainer.epochs=1", "plots=[]", "trainer.threads=1").run_id
     done = place.runner("reproduce", run_id, code=code)
     assert done.last.startswith(f"reproduce {run_id} {word} values=")
-    assert "device pretend:0 without trainer.deterministic=true: every training decides the last bits anew" in done.out
+    assert "device pretend:0 without trainer.deterministic=true: every training rounds differently" in done.out
     assert (
         "losses may be apart by 0.001 of the largest recorded in the first 10 steps, later by 0.0001 a step" in done.out
     )
