@@ -235,7 +235,10 @@ def test_a_flag_that_there_is_not_is_answered_in_one_line(words: list[str]) -> N
 
 
 def test_the_flags_that_people_use_are_taken() -> None:
-    guard.check_words(["-m", "seed=1,2", "--cfg", "job", "--resolve"])
+    taken = ["-m", "seed=1,2", "--cfg", "job", "--resolve"]
+    guard.check_words(taken)
+    with pytest.raises(ConfigError, match="--config-dir"):
+        guard.check_words([*taken, "--config-dir", "elsewhere"])
 
 
 class Touch:
