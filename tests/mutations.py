@@ -35,6 +35,7 @@ def shipped() -> list[dict[str, Any]]:
         for path in sorted(FOLDER.glob("*.yaml")):
             config = composing.config([f"experiments={path.stem}"])
             found.append(OmegaConf.to_container(config, resolve=True))
+    assert found
     return found  # type: ignore[return-value]
 
 

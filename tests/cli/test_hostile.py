@@ -234,7 +234,10 @@ def test_a_flag_that_there_is_not_is_answered_in_one_line(words: list[str]) -> N
 
 
 def test_the_flags_that_people_use_are_taken() -> None:
-    command_line.check(["-m", "seed=1,2", "--cfg", "job", "--resolve"])
+    taken = ["-m", "seed=1,2", "--cfg", "job", "--resolve"]
+    command_line.check(taken)
+    with pytest.raises(ConfigError, match="--config-dir"):
+        command_line.check([*taken, "--config-dir", "elsewhere"])
 
 
 class Touch:

@@ -119,6 +119,7 @@ def test_models_of_several_kinds_are_written_to_every_format(name: str, tmp_path
         path = tmp_path / f"m{kind.SUFFIX}"
         kind.write(source(name), path)
         kind.check(source(name), path)
+        assert path.stat().st_size > 0, format
 
 
 @pytest.mark.filterwarnings("ignore")

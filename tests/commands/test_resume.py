@@ -226,7 +226,9 @@ def test_a_damaged_checkpoint_is_said_and_the_one_before_is_taken(place: Path, w
 
 def test_when_all_checkpoints_are_damaged_nothing_is_begun_anew(place: Path):
     runner("experiments=slow", "trainer.epochs=2", cwd=place)
-    for path in artifacts(place).glob("checkpoints/last-*/training.pt"):
+    states = list(artifacts(place).glob("checkpoints/last-*/training.pt"))
+    assert len(states) == 2
+    for path in states:
         path.write_bytes(path.read_bytes()[:-7])
     done = runner("resume", "last", "trainer.epochs=3", cwd=place, code=1)
     assert done.err.count("is damaged") == 2

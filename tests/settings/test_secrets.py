@@ -28,6 +28,7 @@ class Fails(nn.Module):
 def leaks(folder: Path) -> list[str]:
     """Files that hold a secret, those left out that hold it from the beginning."""
     files = [f for f in folder.rglob("*") if f.is_file() and "experiments" not in f.parts]
+    assert files
     return [f"{f}: {s}" for f in files for s in PLANTED if s.encode() in f.read_bytes()]
 
 

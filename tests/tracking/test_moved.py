@@ -492,7 +492,9 @@ def test_killed_runs_sweeps_and_spools_go_on_where_their_folder_of_any_name_is(
     assert run_id in [row.run_id for row in stores.rows(f"sqlite:///{place}/mlflow.db")]
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["copy", place.name]
     former = str(tmp_path / ODD)
-    for path in (path for path in place.rglob("*") if path.is_file() and path.suffix != ".log"):
+    files = [path for path in place.rglob("*") if path.is_file() and path.suffix != ".log"]
+    assert len(files) > 20
+    for path in files:
         text = dump(path) if path.suffix == ".db" else path.read_bytes()
         for needle in (former, former.replace("'", "''"), (tmp_path / ODD).as_uri()):
             assert needle.encode() not in text, path

@@ -317,12 +317,9 @@ SWEEP = ("-m", "experiments=study", "seed=1,2,3", "sweep.plots=false")
 @pytest.mark.parametrize("launcher", ["one_by_one", "vectorized"])
 def test_jobs_of_a_sweep_keep_their_code(workplace: Path, launcher: str) -> None:
     furnish(workplace, layer=PARTS["layer"])
-    further = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    runner(*SWEEP, f"hydra/launcher={launcher}", *further, cwd=workplace)
-    for job in family(workplace).jobs:
-        assert (
-            artifacts(workplace, job) / "code" / "experiments" / "parts" / "number.py"
-        ).read_text() == "FACTOR = 2.0\n"
+    runner(*SWEEP, f"hydra/launcher={launcher}", cwd=workplace)
+    files = [artifacts(workplace, job) / "code/experiments/parts/number.py" for job in family(workplace).jobs]
+    assert [file.read_text() for file in files] == ["FACTOR = 2.0\n"] * 3
 
 
 ONCE = """

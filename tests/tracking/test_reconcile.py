@@ -131,8 +131,10 @@ def test_a_run_that_was_given_up_runs_again_with_its_next_heartbeat(store: str, 
     with recording.recording(store, "tests", None, {}, {}, {}) as tracker:
         client = stores.open_store(store)
         client.set_terminated(tracker.run_id, "KILLED")
+        assert client.get_run(tracker.run_id).info.end_time is not None
         while client.get_run(tracker.run_id).info.status != "RUNNING":
             time.sleep(0.02)
+    assert client.get_run(tracker.run_id).info.status == "FINISHED"
 
 
 # Many at once

@@ -203,7 +203,10 @@ def test_a_run_waits_for_a_moment_while_its_new_spool_is_looked_at(store: str, l
     other = spool.lock(left)
     timer = threading.Timer(0.2, other.release)
     timer.start()
-    spool.create(store, left.name, liveness.process()).release()
+    mine = spool.create(store, left.name, liveness.process())
+    assert not other.is_locked
+    assert (left / "header.json").exists()
+    mine.release()
     timer.join()
 
 

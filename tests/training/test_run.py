@@ -194,12 +194,14 @@ def test_the_best_weights_give_the_best_value_again(start: Start):
 
 def test_the_model_is_the_last_one_after_the_best_was_written(start: Start):
     run = start(layers=NOISY, batch_size=16, epochs=8)
-    before = []
+    before, snapshots = [], []
     for event in _events(run):
         if isinstance(event, Step):
             before.append(checkpoint.digest(run.model.state_dict()))
         if isinstance(event, Snapshot):
+            snapshots.append(event.name)
             assert checkpoint.digest(run.model.state_dict()) == before[-1]
+    assert set(snapshots) == {"best", "last"}
 
 
 def _events(run: Run) -> Any:

@@ -47,8 +47,9 @@ def test_other_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_every_row_of_the_docs_names_words_of_a_message() -> None:
     """Each is looked for in the sources, so that a row of a message that is gone fails."""
-    sources = "\n".join(path.read_text() for path in Path("runner").rglob("*.py"))
+    sources = "\n".join(path.read_text() for path in (Path(__file__).parents[2] / "runner").rglob("*.py"))
     other = ("No positive samples", "No negative samples", "Expected argument")  # torchmetrics' own words
+    assert len(refused.table()) >= 15
     for words in refused.table():
         assert words in sources or words in other, f"{words!r} is in no message"
 

@@ -102,7 +102,8 @@ def test_stores_that_are_gone_do_no_harm_to_the_next(empty_store: Path, tmp_path
         path = tmp_path / f"{number}" / "mlflow.db"
         path.parent.mkdir()
         shutil.copy(empty_store, path)
-        stores.open_store(f"sqlite:///{path}")
+        client = stores.open_store(f"sqlite:///{path}")
+        assert [one.name for one in client.search_experiments()] == ["Default"]
         shutil.rmtree(path.parent)
         _tracking_store_registry._get_store_with_resolved_uri.cache_clear()
 
