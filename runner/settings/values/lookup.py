@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import pkgutil
 import sys
 import types
 from collections.abc import Callable, Iterable
@@ -232,3 +233,8 @@ def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
         message = brief(error)
         named = [argument for argument, words in SAID.items() if argument in arguments and words in message]
         raise ConfigError(f"{key}.{named[0]}" if named else key, message) from error
+
+
+def modules(path: Iterable[str]) -> list[str]:
+    """Return the names of the public modules of a package, sorted. path: its `__path__`."""
+    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
