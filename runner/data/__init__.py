@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from runner.settings import torch_private
 from runner.settings.errors import ConfigError, did_you_mean
+from runner.settings.values import lookup
 
 Batch = tuple[Tensor, Tensor]
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
@@ -226,7 +226,7 @@ def find(name: str) -> Any:
 
 def names() -> list[str]:
     """Return the names of the data sources that come with the package: one file each."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return lookup.modules(__path__)
 
 
 def _to(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:

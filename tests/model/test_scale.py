@@ -59,7 +59,7 @@ def test_plots_of_numbers_show_what_is_predicted_and_not_its_logarithm():
     figure = predicted_vs_true.draw(run)
     assert "R² 1.000" in " ".join(text.get_text() for text in figure.texts)
     chosen = examples.choose_numbers(run, "training", run.data.train).examples
-    assert max(float(example.how.replace("\u2212", "-")) for example in chosen) < 1e-5
+    assert max(float(example.measure.replace("\u2212", "-")) for example in chosen) < 1e-5
 
 
 @pytest.mark.parametrize("last", ["Sigmoid", "Softmax"])

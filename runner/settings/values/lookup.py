@@ -3,6 +3,7 @@
 import functools
 import importlib
 import inspect
+import pkgutil
 import sys
 import traceback
 import types
@@ -259,3 +260,8 @@ def failure(error: Exception, target: Any) -> str:
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {first_line(error)}{place}"
+
+
+def modules(path: Iterable[str]) -> list[str]:
+    """Return the names of the public modules of a package, sorted. path: its `__path__`."""
+    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
