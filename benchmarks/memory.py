@@ -12,7 +12,8 @@ predict   A run on data that are read from a disk, at its end: what the inputs o
 table     A CSV file of so many columns, and one column of many rows with a single text at its end: seconds.
 
 Each figure is of a process of its own, and is the largest resident memory that it had. Nothing is compared with a bar:
-the laws behind the figures are in tests/test_history.py, tests/test_one_copy.py and tests/test_bombs.py.
+the laws behind the figures are in tests/training/test_history.py, tests/training/test_one_copy.py and
+tests/data/test_bombs.py.
 """
 
 import argparse
@@ -102,7 +103,7 @@ def _checkpoint(found: Any) -> int:
 
         pieces.write(found, Path(tempfile.mkdtemp(dir=".")))
     buffer = io.BytesIO()
-    torch.save(found.taken(), buffer)
+    torch.save(found.state_dict(), buffer)
     return len(buffer.getbuffer())
 
 
@@ -169,7 +170,7 @@ def _together(jobs: int) -> list[str]:
 
 
 def whole(steps: int) -> list[str]:
-    from runner.training.run import drive
+    from runner.training.drive import drive
 
     _warm()
     size, growth = _arrays(), Growth()
@@ -188,8 +189,8 @@ def predict(steps: int) -> list[str]:
     from PIL import Image
 
     from runner.settings import Model, Settings, Trainer
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
 
     for kind in ("cat", "dog"):
         Path("photos", kind).mkdir(parents=True)

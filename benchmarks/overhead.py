@@ -154,8 +154,8 @@ def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]
 
     from runner.settings.context import Context
     from runner.tracking import recording, screen
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
 
     run = prepare(settings, "benchmark")
     identity = _identity(run, Context("benchmark", "# the configuration\n" * 60))

@@ -165,7 +165,7 @@ def _together(jobs: list[Any]) -> tuple[float, list[Any]]:
 
 
 def _alone(jobs: list[Any]) -> tuple[float, list[Any]]:
-    from runner.training.run import drive
+    from runner.training.drive import drive
 
     runs = _prepared(jobs)
     begun = time.perf_counter()

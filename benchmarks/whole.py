@@ -21,14 +21,14 @@ def composer() -> Iterator[Any]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
-    from runner.cli import guard
     from runner.cli.compose import trials
     from runner.cli.compose.composing import Composing
+    from runner.cli.guard import composition
     from runner.settings.files import places
 
     os.environ[places.ACTIVE] = str(os.getpid())
     trials.register()
-    guard.install()
+    composition.install()
     with hydra.initialize_config_dir(str(places.conf()), version_base="1.3"):
         loader: Any = GlobalHydra.instance().config_loader()
         yield Composing(loader, loader.load_configuration("config", [], RunMode.MULTIRUN))
@@ -168,8 +168,8 @@ def _pictures(told: list[str]) -> Callable[[Path], None]:
     """What draws and writes the plots of a run that is trained already."""
     from runner import plots
     from runner.settings import made
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
 
     plan, _ = planned([told])
     run = prepare(made(plan.jobs[0].config), EXPERIMENT)
@@ -179,7 +179,7 @@ def _pictures(told: list[str]) -> Callable[[Path], None]:
 
     def draw(folder: Path) -> None:
         for name in run.settings.plots:
-            plots.save(run.drawn(name), folder / f"{name}.png")
+            plots.save(run.parts.plots[name](Subject(run)), folder / f"{name}.png")
         run.close()
 
     return draw

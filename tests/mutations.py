@@ -18,7 +18,7 @@ from runner.cli.compose import configuration
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, each
 from runner.training.checking import checks
-from tests import composing
+from tests.support import composing
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 JUNK: list[Any] = [

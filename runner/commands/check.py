@@ -29,25 +29,25 @@ def show(settings: Settings, found: "Checked", name: str) -> None:
     from runner.tracking import screen
     from runner.training.checking import cost
     from runner.training.machine import cores
-    from runner.training.run import steps_per_epoch
+    from runner.training.parts.batches import steps_per_epoch
 
     console, trainer = screen.console(), settings.trainer
     total = len(found.data.train)  # type: ignore[arg-type]
-    batch = min(trainer.batch_size or total, total)
-    bill = cost.cost(settings, found.plan, batch)
+    batch = cost.batch_size(settings, found.data)
+    bill = cost.cost(settings, found.parts.optimizer, found.plan, batch)
     terminal.put(f"{name}: right", *_data_lines(found.data))
     console.print(screen.layer_table(found.plan, tuple(found.data.train[0][0].shape)))
     memory = f"weights {size(bill.weights)}, gradients {size(bill.gradients)}"
     memory += f", optimizer {size(bill.optimizer)}, activations {size(bill.activations)}"
     steps = steps_per_epoch(settings, found.data)
     wanted = "null" if trainer.threads is None else trainer.threads
-    threads = cost.threads(settings, found.plan, batch, found.device)
+    threads = cost.threads(settings, found.plan, batch, found.parts.device)
     lines = (
         f"parameters     {bill.parameters:,}",
         f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
         f"memory         {memory} (a batch of {batch:,})",
         f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",
-        f"device         {found.device}",
+        f"device         {found.parts.device}",
         f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={wanted})",
     )
     terminal.put(*lines)

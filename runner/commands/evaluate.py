@@ -80,6 +80,7 @@ def _check(recorded: Settings, settings: Settings) -> None:
 
 def _measured(run: "Run", split: str) -> dict[str, float]:
     from runner.settings import memory
+    from runner.training import measure
     from runner.training.parts import metrics
 
     source = getattr(run.data, split)
@@ -88,14 +89,13 @@ def _measured(run: "Run", split: str) -> dict[str, float]:
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(there)}")
     if split == "train":
         metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer.batch_size)
-    values: dict[str, float] = memory.told(lambda run: run.look_at(source, split))(run)
-    return values
+    return memory.told(measure.values)(run, source, split)
 
 
 def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
     """Values that the run itself has recorded of `names` with the weights of `step`."""
     from runner.tracking.read import recall
-    from runner.training.run import EVAL_LOSS
+    from runner.training.measure import EVAL_LOSS
 
     recorded = {name: EVAL_LOSS if name == "train/loss" else name for name in names}
     points = recall.points(uri, run_id, recorded.values())

@@ -126,7 +126,7 @@ def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
 
 
 def _layers(found: "list[Explained]", console: "Console") -> None:
-    from runner.model.explain.text import layer_text
+    from runner.model.explain.shown.text import layer_text
 
     colour = console.color_system is not None
     for explained in found:
@@ -135,13 +135,13 @@ def _layers(found: "list[Explained]", console: "Console") -> None:
 
 def _step(run: "Run", console: "Console") -> None:
     """The next step, where it is a plain one of a linear regression."""
-    from runner.model.explain import training_step, untold
-    from runner.model.explain.text import step_text
+    from runner.model.explain import reason_not_worked, training_step
+    from runner.model.explain.shown.text import step_text
 
     parts = next(run.batches(), [])
     if not parts or not run.settings.trainer.epochs:
         return
-    why = untold(run.model, run.loss, run.state.optimizer, len(parts))
+    why = reason_not_worked(run.model, run.loss, run.state.optimizer, len(parts))
     if why:
         console.print(why, soft_wrap=True)
         return

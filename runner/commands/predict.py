@@ -101,7 +101,7 @@ def _write_table(
 def _show(given: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
     many = f"{len(given.names):,} example{'s' * (len(given.names) != 1)}"
     terminal.put(f"{output}: {shape}, the outputs of {model} for {many}")
-    if given.said:
-        terminal.put(given.said)
+    if given.remarks:
+        terminal.put(given.remarks)
     if classes:
         terminal.put(f"classes: {', '.join(classes)}")

@@ -105,8 +105,7 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     again = prepare(settings, name, threads)
     differences = here.differences(environment, again.device)
     terminal.put(*differences or ["versions, device and git commit are as recorded"])
-    total = len(again.data.train)  # type: ignore[arg-type]
-    usual = cost.threads(settings, again.stack, min(trainer.batch_size or total, total), again.device)
+    usual = cost.threads(settings, again.stack, cost.batch_size(settings, again.data), again.device)
     if threads and threads != usual:
         terminal.put(f"threads: set to {threads} as recorded; here it would be {usual}")
     if _rounds(again):
@@ -124,10 +123,10 @@ def _rounds(run: "Run") -> bool:
 
 def _device(recorded: str) -> str:
     """The recorded device where this machine has it, or else what it has."""
-    from runner.training.parts import build
+    from runner.training.parts.device import device
 
     try:
-        return str(build.device((recorded.split() or ["auto"])[0]))
+        return str(device((recorded.split() or ["auto"])[0]))
     except ConfigError:
         return "auto"
 
@@ -151,8 +150,8 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
 def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
     from runner.tracking import screen
     from runner.tracking.read.reproduction import Reached
+    from runner.training.drive import drive
     from runner.training.machine import garbage
-    from runner.training.run import drive
 
     epochs = again.settings.trainer.epochs
     watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)

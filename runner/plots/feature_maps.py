@@ -1,7 +1,5 @@
 """One example on its way through the network: the input, and what every convolution and pooling makes of it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, labels_of
+from runner.model.modes import evaluating
 from runner.plots import Subject, _style
 from runner.plots._images import limit_of, picture
 from runner.plots._parts import first_of
@@ -64,24 +63,13 @@ def maps(model: nn.Module, x: Tensor) -> list[tuple[str, Tensor]]:
 
     hooks = [listen(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
     try:
-        with _evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             # Not model(x): a compiled model would not call the hooks.
             model.forward(_as_model(model, x.unsqueeze(0).clone()))  # its first layer may work in place
     finally:
         for hook in hooks:
             hook.remove()
     return seen
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _as_model(model: nn.Module, x: Tensor) -> Tensor:

@@ -41,10 +41,10 @@ def record(
     from runner.settings.trust.typed_words import pasted
     from runner.tracking import recording, screen
     from runner.tracking.read import logged_model
+    from runner.training.drive import drive
     from runner.training.machine import garbage
     from runner.training.machine.time_limit import TimeLimit
-    from runner.training.run import drive
-    from runner.training.state import exact
+    from runner.training.state import generators
 
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
@@ -59,7 +59,7 @@ def record(
             console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
             garbage.usual()
-            exact.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
+            generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if tracking.log_model:
@@ -72,7 +72,7 @@ def record(
         console.print(f"to see it: runner ui {store}".strip(), soft_wrap=True)
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
-        if run_id and run.written.get("last") and not isinstance(error, Undelivered):
+        if run_id and run.written.steps.get("last") and not isinstance(error, Undelivered):
             console.print(f"to continue it: runner resume {run_id[:8]}")
         status = error.status if isinstance(error, Undelivered) else status
         raise

@@ -17,12 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from runner import plots
 from runner.sweep.run.subject import portrait
+from runner.training import finish
 from runner.training.machine import cores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from runner.training.run import Run
+    from runner.training.subject import Subject
 
 #: Processes at most; each takes 300 MB.
 MOST = 4
@@ -52,12 +53,13 @@ class Renderer:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closed = False
 
-    def draw(self, run: "Run", folder: Path) -> None:
-        """The same as `run.draw_here`, later. What cannot be handed over is drawn or written here."""
-        ours = [name for name in run.settings.plots if name in plots.names()]
-        done = ours if ours and self._hand_over_run(run, ours, folder) else []
-        left = [name for name in run.settings.plots if name not in done]
-        plots.each(left, lambda name: self.save(run.drawn(name), plots.file(name, folder)))
+    def draw(self, subject: "Subject", folder: Path) -> None:
+        """Do what `finish.draw` does, later. What cannot be handed over is drawn or written here."""
+        named = subject.run.parts.plots
+        ours = [name for name in named if name in plots.names()]
+        done = ours if ours and self._hand_over_run(subject, ours, folder) else []
+        left = [name for name in named if name not in done]
+        plots.each(left, lambda name: self.save(named[name](subject), plots.file(name, folder)))
 
     def save(self, figure: "Figure", path: Path) -> None:
         """The same as plots.save, later."""
@@ -90,14 +92,14 @@ class Renderer:
         for process in self._processes:
             _ended(process)
 
-    def _hand_over_run(self, run: "Run", names: list[str], folder: Path) -> bool:
+    def _hand_over_run(self, subject: "Subject", names: list[str], folder: Path) -> bool:
         """False if it cannot be: what is wrong is told by the plots themselves, when they are drawn here."""
         try:
-            subject = portrait(run, names)
+            shown = portrait(subject, names)
         except Exception:  # a user's layers and data may hold anything
-            subject = None
-        asked: Asked = [(plots.file(name, folder), subject, name) for name in names]
-        return subject is not None and self._hand_over(folder, asked, lambda: run.draw_here(folder, names))
+            shown = None
+        asked: Asked = [(plots.file(name, folder), shown, name) for name in names]
+        return shown is not None and self._hand_over(folder, asked, lambda: finish.draw(subject, folder, names))
 
     def _hand_over(self, place: Path, asked: Asked, here: Callable[[], None]) -> bool:
         """False if it cannot be: a user's layers and plots may hold anything. here: does it in this process."""
@@ -129,8 +131,8 @@ class Renderer:
 class Itself:
     """The same of one run alone: to start a process takes longer than to draw its pictures here."""
 
-    def draw(self, run: "Run", folder: Path) -> None:
-        run.draw_here(folder)
+    def draw(self, subject: "Subject", folder: Path) -> None:
+        finish.draw(subject, folder)
 
     def wait(self, folder: Path) -> None:
         pass

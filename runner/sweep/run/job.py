@@ -12,7 +12,7 @@ from runner.settings.errors import ConfigError, first_line, sentence
 from runner.settings.trust import recorded_settings, secrets, terminal
 from runner.sweep.manifest import Job
 from runner.sweep.report import rows
-from runner.sweep.report.rows import DIGEST, JOB, PARENT
+from runner.sweep.report.rows import DIGEST, JOB, PARENT, PRUNED
 from runner.sweep.run.outcome import Outcome
 from runner.tracking.write import spool
 from runner.tracking.write.spool import Undelivered
@@ -128,7 +128,7 @@ def ended(job: Job, made: "Run", told: Told, run_id: str, status: str, reason: s
         made.last_values(),
         curve[:: -(-len(curve) // MOST) or 1],
         made.epoch,
-        made.pruned,
+        int(made.tags[PRUNED]) if PRUNED in made.tags else None,
         reason,
     )
 

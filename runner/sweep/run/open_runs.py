@@ -87,7 +87,6 @@ class Desk:
         identified = identity.of_run(member.run, context, run_id)
         recording = tracking.recording(*goal, *identified, run_id or None, member.settings.checkpoint.keep)
         member.held = Held(member.record.enter_context(recording))
-        member.run.draw = self.renderer.draw
         # The pruner comes first: what it decides, the record tells.
         return [pruning(member.run, member.job.number, job.shared(self.told)), member.held]
 
@@ -113,11 +112,11 @@ class Desk:
 
     def _closed(self, member: Member, error: BaseException | None) -> Outcome:
         """End the job's run with the truth. The next one trains: what MLflow draws meanwhile, it would miss."""
-        from runner.training.state import exact
+        from runner.training.state import generators
 
         found = error
         try:
-            with exact.undrawn(member.run.device), member.record:
+            with generators.undrawn(member.run.device), member.record:
                 self._let_go(member, error)
                 if error is not None:
                     raise error

@@ -12,7 +12,7 @@ from runner.data import Data, Source, Tensors
 from runner.model import host
 
 if TYPE_CHECKING:
-    from runner.training.run import Predicted, Run
+    from runner.training.subject import Predicted, Subject
 
 #: Bytes of examples, outputs and model beyond which handing them over costs more than it spares.
 MOST = 2**23
@@ -31,7 +31,7 @@ class Portrait:
     predicted: "dict[str, Predicted]"  # by part of the data
 
     def predict(self, source: Source) -> "Predicted":
-        """As `Run.predict`. Raises LookupError for a part of which only the first example is here."""
+        """As `Subject.predict`. Raises LookupError for a part of which only the first example is here."""
         for part in ("train", "valid", "test"):
             if getattr(self.data, part) is source:
                 return self.predicted[part]
@@ -40,11 +40,11 @@ class Portrait:
             return source.x, source.y, self.model.eval()(source.x.clone())  # its first layer may work in place
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
-        """As `Run.outputs`."""
+        """As `Subject.outputs`."""
         return self.predict(source)[1:]
 
 
-def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
+def portrait(run: "Subject", names: Sequence[str]) -> Portrait | None:
     """Of a run, for these plots of ours; None where it would be too large, or is not what the run itself would show."""
     if run.settings.trainer.precision not in ("fp32", "fp64"):
         return None
@@ -58,8 +58,7 @@ def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
     data: dict[str, Any] = {
         part: Tensors(*predicted[part][:2]) if part in wanted else _first(source) for part, source in sources.items()
     }
-    model, loss = (m if run.device.type == "cpu" else host.module(m) for m in (run.model, run.loss))
-    return Portrait(run.name, run.title, run.history, replace(run.data, **data), model, loss, predicted)
+    return Portrait(run.name, run.title, run.history, replace(run.data, **data), run.model, run.loss, predicted)
 
 
 def _size(of: Source | nn.Module) -> float:

@@ -127,7 +127,7 @@ def _rebuild(run: Run) -> None:
     optimizer, state = run.state.optimizer, run.schedule.scheduler.state_dict()
     rates = [group["lr"] for group in optimizer.param_groups]
     trainer = run.settings.trainer
-    run.schedule = scheduling.build(run.settings.scheduler, optimizer, trainer.epochs, run.steps, run.best.mode)
+    run.schedule = scheduling.build(run.parts.scheduler, optimizer, trainer.epochs, run.steps, run.best.mode)
     run.schedule.scheduler.load_state_dict({key: state[key] for key in PROGRESS if key in state})
     for group, rate in zip(optimizer.param_groups, _planned(run.schedule.scheduler) or rates, strict=True):
         group["lr"] = rate

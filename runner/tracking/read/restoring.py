@@ -31,15 +31,14 @@ def to_newest(run: "Run", uri: str, run_id: str) -> tuple["CheckpointRef", int]:
     """
     from runner.model import stack
     from runner.tracking.read import checkpoints
-    from runner.training.state import exact
 
     checkpoint, weights, training, problems = checkpoints.state(uri, run_id, stack.classes(run.stack))
     for problem in problems:
         terminal.say(f"{problem}; falling back to the checkpoint of step {checkpoint.step}")
-    exact.restore(run, weights, training)
-    run.written = {"last": checkpoint.step}
+    run.load_state_dict(weights, training)
+    run.written.steps = {"last": checkpoint.step}
     for best in checkpoints.recorded(uri, run_id, "best"):
-        run.written["best"] = best.step
+        run.written.steps["best"] = best.step
     return checkpoint, int(training["steps"])
 
 

@@ -34,8 +34,9 @@ def points(events: Events) -> list[Any]:
     measured = [(event, at) for event, at in events if isinstance(event, Epoch | Finished)]
     values = [(name, value, int(at * 1000), e.step) for e, at in measured for name, value in e.metrics.items()]
     if steps:
-        losses = zip(read([step for step, _ in steps]), steps, strict=True)
-        values += [("train/loss", loss, int(at * 1000), step) for (step, loss), (_, at) in losses]
+        times = {step.step: int(at * 1000) for step, at in steps}
+        losses = read([step for step, _ in steps])
+        values += [(name, loss, times[step], step) for name, points in losses.items() for step, loss in points]
     return [value for value in values if math.isfinite(value[1])]  # infinity would win where more is better
 
 
