@@ -194,7 +194,9 @@ def _refuse_live(run: "Run") -> None:
     owner, run_id = reconcile.owner(run), run.info.run_id
     is_live = run.info.status == "RUNNING" and bool(owner) and liveness.is_gone(owner) is False
     if is_live and owner != liveness.process():
-        raise ConfigError("", f"run {run_id} is still at work, in process {owner['pid']} on {owner['host']}")
+        raise ConfigError(
+            "", f"run {run_id} is still at work, in process {owner['pid']} on {owner['host']}; wait for its end"
+        )
 
 
 def _close(tracker: Tracker, status: str, reason: str, cause: BaseException) -> None:

@@ -76,10 +76,10 @@ class Lines:
         elif isinstance(event, Epoch):
             seconds = time.monotonic() - self._begun
             rate = (event.step - self.done) / seconds if seconds else 0.0
-            left = (self.steps - event.step) / rate if rate else 0.0
+            remaining = (self.steps - event.step) / rate if rate else 0.0
             line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
             # Not by the console: it lays out every line anew, which takes longer than a small model's step.
-            self.console.file.write(f"{line}  {rate:.0f} steps/s  {left:.0f} s left\n")
+            self.console.file.write(f"{line}  {rate:.0f} steps/s  {remaining:.0f} s left\n")
             if (now := time.monotonic()) - self._flushed > self.PERIOD:
                 self._flushed = now
                 self.console.file.flush()

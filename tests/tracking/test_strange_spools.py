@@ -112,7 +112,7 @@ def test_the_mark_of_one_run_is_none_of_another_run_or_server(
         (folder / "header.json").write_text(json.dumps({**right, **changes}))
         before = len(stranger.heard)
         assert synced() == 1
-        assert "which only the spool itself says: nothing was sent there" in capsys.readouterr().out
+        assert "which is named in the spool alone: nothing was sent there" in capsys.readouterr().out
         assert (evil.heard, len(stranger.heard)) == ([], before)
     evil.close()
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def log(tracker: "Tracker", run: "Run") -> None:
-    """Have the model that `runner.load(run_id)` returns logged; the tag `runner.logged_model` will name it.
+    """Log the model that `runner.load(run_id)` returns; the tag `runner.logged_model` names it when it is delivered.
 
     Its inputs are those before standardization, which is its first layer. Its metadata name the run and the checkpoint,
     and hold task, classes and notes of the data.

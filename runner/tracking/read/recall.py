@@ -115,9 +115,9 @@ def _candidates(client: "MlflowClient", run: str) -> list[str]:
 
 
 def _newest(client: "MlflowClient", ids: list[str]) -> list[str]:
-    """Return [the newest run that no other one has started]; the jobs of a large sweep may fill pages."""
+    """Return the id of the newest run that no other one has started, in a list; [] if there is none."""
     token, runs = None, list["Run"]()
-    while ids:
+    while ids:  # the jobs of a large sweep may fill pages
         page = search.runs(client, ids, most=PAGE, order_by=["attributes.start_time DESC"], page_token=token)
         runs += [run for run in page if PARENT not in run.data.tags]
         token = page.token

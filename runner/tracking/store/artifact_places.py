@@ -71,7 +71,7 @@ def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
     """
     scheme, claim = _scheme(str(uri)), _claim(uri)
     if not uri or uri != uri.strip() or not uri.isprintable():
-        raise ConfigError(KEY, f"{claim}, which is no place")
+        raise ConfigError(KEY, f"{claim}, which is no URI; expected one such as s3://bucket/folder")
     if _is_local(uri):
         _check_folder(uri, store, owner, writes)
     elif scheme in _HOSTS:
@@ -111,7 +111,7 @@ def missing_package(uri: str, error: ImportError) -> ConfigError:
 
 
 def _claim(uri: object) -> str:
-    return f"its store says that artifacts are in {record_reading.cut(str(uri), 200)!r}"
+    return f"the store names {record_reading.cut(str(uri), 200)!r} as its place of artifacts"
 
 
 def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:

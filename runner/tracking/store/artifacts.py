@@ -107,11 +107,13 @@ def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, i
     record_reading.place(place, "a place of artifacts")
     local = artifact_places.local(client, run_id)
     if local is not None:
-        there = {path.name: path.stat().st_size for path in (local / place).glob("*")}
+        present = {path.name: path.stat().st_size for path in (local / place).glob("*")}
     else:
         files = transfer.run(lambda: artifact_places.repository(client, run_id).list_artifacts(place), patience)
-        there = {Path(file.path).name: file.file_size for file in files}
-    return all(name in there and (None in (size, there[name]) or size == there[name]) for name, size in sizes.items())
+        present = {Path(file.path).name: file.file_size for file in files}
+    return all(
+        name in present and (None in (size, present[name]) or size == present[name]) for name, size in sizes.items()
+    )
 
 
 def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:

@@ -88,7 +88,7 @@ def _open_sqlite(path: Path) -> "MlflowClient":
     from mlflow import MlflowClient
 
     if not path.parent.is_dir():
-        raise ConfigError("tracking.uri", f"there is no folder {path.parent}")
+        raise ConfigError("tracking.uri", f"there is no folder {path.parent}; make it, or name another file")
     store, before = _stores.get(path), 0
     if store is not None:
         is_that_file = path.exists() and path.stat().st_ino == store.inode

@@ -34,7 +34,7 @@ _open: "weakref.WeakSet[Background]" = weakref.WeakSet()
 
 
 class Background:
-    """Takes events out of a queue. In order: first into the spool, then into the store.
+    """A thread with a queue of events, which it takes in order: first into the spool, then into the store.
 
     error: the first error of our own code, which fails the run; later events are still recorded.
     silent: why the store has not answered the last delivery; None if it has.
@@ -114,7 +114,7 @@ class Background:
             raise
 
     def _work(self) -> None:
-        """Run the thread."""
+        """Take all events, then wait for the store: what the thread does."""
         try:
             self._guarded(self._take_all)
             self._guarded(self._wait_for_the_store)

@@ -1,4 +1,4 @@
-"""The entries of a spool are delivered to the tracking store: in order, and no point twice."""
+"""Delivery of a spool's entries to the tracking store: in order, and no point twice."""
 
 import threading
 from dataclasses import dataclass, field
@@ -36,7 +36,7 @@ class Uploaded:
 
 
 class Delivery:
-    """Delivers a spool as far as the store takes it, and goes on from there when asked again.
+    """The delivery of a spool, as far as the store takes it; it goes on from there when asked again.
 
     asks: the store may have some of it already, and is asked before anything is sent.
     """

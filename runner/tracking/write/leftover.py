@@ -41,7 +41,7 @@ def problem(
     if missing:
         return Undelivered(short, _lost(spool, short, missing, spool.log.error or silent or error))
     if delivery.refused and silent is None:
-        why = refusal(spool.run_id, first_line(delivery.refused[0]))
+        why = refusal(delivery.client, spool.run_id, first_line(delivery.refused[0]))
         place = f"the store refuses a part of its record, which is kept in {spool.folder}"
         return Undelivered(short, f"run {spool.run_id} is {short}: {place}: {why}")
     return Undelivered(
@@ -59,9 +59,12 @@ def end(client: "MlflowClient", run_id: str, problem: Exception) -> None:
         client.set_terminated(run_id, status)
 
 
-def refusal(run_id: str, why: str) -> str:
-    """Return why a store refuses a part of a run's record, and what a person can do about it."""
-    if "must be in the 'active' state" in why:
+def refusal(client: "MlflowClient", run_id: str, why: str) -> str:
+    """Return why a store refuses a part of a run's record, and what a person can do about it.
+
+    why: the store's message.
+    """
+    if stores.is_deleted(client, run_id):
         why = f"run {run_id} was deleted; restore it (mlflow runs restore --run-id {run_id})"
         return f"{why}, then: runner sync; or let go of it: runner sync forget={run_id[:8]}"
     return f"{why}; to try again: runner sync; to let go of it: runner sync forget={run_id[:8]}"

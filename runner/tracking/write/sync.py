@@ -44,7 +44,9 @@ def settle(folder: Path, moved: str | None = None, named: Iterable[str] = (), co
         spool_check.check(folder)  # while no other process writes there
         taken = spool.opened(folder, held)
         if not taken.header and not taken.is_empty:
-            raise _Undeliverable(f"{taken.folder / spool_header.NAME} is missing, which names the store that it is for")
+            raise _Undeliverable(
+                f"{taken.folder / spool_header.NAME} is missing, which has the name of its store; bring the file back"
+            )
         message, lost = "nothing was in it", list[str]()
         if taken.header:
             message, lost = _deliver(taken, _store(taken, moved, [*named], configured))
@@ -111,7 +113,7 @@ def _store(taken: spool.Spool, moved: str | None, named: list[str], configured: 
         return moved or _below(str(above), own)
     if not ours:
         raise _Undeliverable(
-            f"it is for {own}, which only the spool itself says: nothing was sent there; if the server is yours, type:"
+            f"it is for {own}, which is named in the spool alone: nothing was sent there; if the server is yours, type:"
             f" {spool_header.sync_of(own)}"
         )
     if secrets.MASK not in own:
@@ -145,7 +147,7 @@ def _deliver(taken: spool.Spool, uri: str) -> tuple[str, list[str]]:
     delivery = Delivery(client, taken, asks=True)
     delivery.deliver(ends=own, again=True)
     if delivery.refused:
-        why = leftover.refusal(taken.run_id, first_line(delivery.refused[0]))
+        why = leftover.refusal(client, taken.run_id, first_line(delivery.refused[0]))
         raise _Undeliverable(f"{shown} refuses a part of it, which is kept in {taken.folder}: {why}")
     status = client.get_run(taken.run_id).info.status
     points = "" if own else "; only the points, since it was continued elsewhere"

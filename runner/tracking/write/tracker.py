@@ -24,7 +24,7 @@ LONGEST_PARAM = 6000
 
 
 class Tracker:
-    """Records one MLflow run. In the background, in order: first into a file on this disk, then into the store.
+    """The observer that records one MLflow run, in the background: first into a file on this disk, then into the store.
 
     spool: of the run, open. asks: the store has a part of the record already. keep: how many checkpoints `last`.
     """

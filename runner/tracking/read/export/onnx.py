@@ -12,7 +12,7 @@ SUFFIX, NEEDS, RAW = ".onnx", ("onnx", "onnxscript", "onnxruntime"), True
 
 
 def write(source: Source, path: Path) -> None:
-    """Write the model as an ONNX program, with the configuration and what it is as its metadata."""
+    """Write the model as an ONNX program, with the configuration, the run and its data as metadata."""
     program: Any = torch.onnx.export(
         source.model,
         (source.x[:2],),

@@ -11,7 +11,7 @@ SUFFIX, NEEDS, RAW = ".safetensors", ("safetensors",), False
 
 
 def write(source: Source, path: Path) -> None:
-    """Write parameters and buffers by their names, with what they are as metadata."""
+    """Write parameters and buffers by their names, with the run, its checkpoint and its data as metadata."""
     from safetensors.torch import save
 
     # Copies: weights that two layers share are refused otherwise.
