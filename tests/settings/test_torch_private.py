@@ -10,7 +10,7 @@ from torch import nn
 from runner.settings import torch_private
 
 RELEASE = f"torch {torch.__version__}"
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def test_writes_in_place_are_counted() -> None:

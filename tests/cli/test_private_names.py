@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 #: What the files behind which the private names are were written for.
 RELEASES = {"hydra-core": "1.3", "omegaconf": "2.3", "hydra-joblib-launcher": "1.2", "submitit": "1.5"}
 #: (package, module, name, the arguments that it is called with or wrapped for).

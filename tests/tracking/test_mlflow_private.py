@@ -12,7 +12,7 @@ import pytest
 
 from runner.tracking.store import connections, mlflow_private, stores, transfer
 
-ROOT = Path(__file__).parent.parent / "runner"
+ROOT = Path(__file__).parents[2] / "runner"
 #: MLflow's modules that are public: https://mlflow.org/docs/latest/api_reference/python_api
 PUBLIC = ("mlflow.entities", "mlflow.environment_variables", "mlflow.exceptions", "mlflow.models", "mlflow.pytorch")
 REMEDY = f"written for MLflow {mlflow_private.RELEASE}; mend runner/tracking/store/mlflow_private.py"

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from runner.settings.errors import first_line
 from runner.settings.values.foreign_texts import PATTERNS, name_in
-from tests import composing
+from tests.support import composing
 
 #: Case -> (what the study x holds, the word beside experiments=x, the name in the message).
 CASES: dict[str, tuple[str, str, str]] = {
