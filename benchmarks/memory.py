@@ -11,7 +11,7 @@ predict   A run on data that are read from a disk, at its end: the size of the i
 table     A CSV file of so many columns, and one column of many rows with a single text at its end: seconds.
 
 Each number is the largest resident memory of a process of its own. There are no bars: tests hold the laws behind the
-numbers, in tests/test_history.py, tests/test_one_copy.py and tests/test_bombs.py.
+numbers, in tests/training/test_history.py, tests/training/test_one_copy.py and tests/data/test_bombs.py.
 """
 
 import argparse
@@ -105,7 +105,7 @@ def _checkpoint(losses: Any) -> int:
 
         pieces.write(losses, Path(tempfile.mkdtemp(dir=".")))
     buffer = io.BytesIO()
-    torch.save(losses.taken(), buffer)
+    torch.save(losses.state_dict(), buffer)
     return len(buffer.getbuffer())
 
 
@@ -175,7 +175,7 @@ def _together(jobs: int) -> list[str]:
 
 def whole(steps: int) -> list[str]:
     """Train on all data in one batch."""
-    from runner.training.run import drive
+    from runner.training.drive import drive
 
     _warm()
     size, growth = _arrays(), Growth()
@@ -195,8 +195,8 @@ def predict(steps: int) -> list[str]:
     from PIL import Image
 
     from runner.settings import Model, Settings, Trainer
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
 
     for kind in ("cat", "dog"):
         Path("photos", kind).mkdir(parents=True)

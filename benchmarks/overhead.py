@@ -33,7 +33,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import composing  # noqa: E402
+from benchmarks import composing, ends  # noqa: E402
 from benchmarks.pairs import Row, compare, table  # noqa: E402
 
 
@@ -78,8 +78,7 @@ def _check_same_weights(settings: Any) -> None:
 
 def _tracked(settings: Any) -> tuple[float, dict[str, Any]]:
     """Return the seconds of `drive` up to its last step, and the weights."""
-    with _driven(settings) as (run, drive, *_):
-        run.finish = lambda: iter(())
+    with ends.ending(), _driven(settings) as (run, drive, *_):
         begun = time.perf_counter()
         drive()
         seconds = time.perf_counter() - begun
@@ -96,8 +95,8 @@ def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]
 
     from runner.settings.context import Context
     from runner.tracking import identity, recording, screen
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
 
     run = prepare(settings, "benchmark")
     facts = identity.of_run(run, Context("benchmark", "# the configuration\n" * 60))
@@ -176,17 +175,17 @@ def close(pairs: int | None) -> Iterator[Row]:
 
 def _close(settings: Any, files: Path, opening: bool = False) -> float:
     """Return the seconds from the last step to FINISHED, and put the run's files into `files` for the other side."""
+    from runner.training import finish
+
     last: list[float] = []
-    before = time.perf_counter()
-    with _driven(settings) as (run, drive, record, run_id):
+    usual, before = finish.finish, time.perf_counter()
+
+    def timed(run: Any, draw: Any) -> Iterator[Any]:
+        last.append(time.perf_counter())
+        yield from usual(run, draw)
+
+    with ends.ending(timed), _driven(settings) as (_, drive, record, run_id):
         opened = time.perf_counter() - before
-        finish = run.finish
-
-        def timed() -> Iterator[Any]:
-            last.append(time.perf_counter())
-            yield from finish()
-
-        run.finish = timed
         drive()
         record.close()
         seconds = time.perf_counter() - last[0]

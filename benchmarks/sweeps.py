@@ -33,7 +33,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import composing
+from benchmarks import composing, ends
 from benchmarks import whole as sweeps
 from benchmarks.pairs import Row, compare, table
 
@@ -81,7 +81,6 @@ def _prepared(jobs: list[Any]) -> list[Any]:
 
     runs = [prepare(job, "benchmark") for job in jobs]
     for run in runs:
-        run.finish = lambda: iter(())
         run.close()
     return runs
 
@@ -92,7 +91,8 @@ def _together(jobs: list[Any]) -> tuple[float, list[Any]]:
     runs = _prepared(jobs)
     begun = time.perf_counter()
     [members], alone = groups(runs)
-    errors = drive_many([runs[i] for i in members], [[] for _ in members])
+    with ends.ending():
+        errors = drive_many([runs[i] for i in members], [[] for _ in members])
     seconds = time.perf_counter() - begun
     assert not alone
     assert errors == [None] * len(jobs)
@@ -100,12 +100,13 @@ def _together(jobs: list[Any]) -> tuple[float, list[Any]]:
 
 
 def _alone(jobs: list[Any]) -> tuple[float, list[Any]]:
-    from runner.training.run import drive
+    from runner.training.drive import drive
 
     runs = _prepared(jobs)
     begun = time.perf_counter()
-    for run in runs:
-        drive(run)
+    with ends.ending():
+        for run in runs:
+            drive(run)
     return time.perf_counter() - begun, runs
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import composing
+from benchmarks import composing, ends
 
 URI = "sqlite:///mlflow.db"
 EXPERIMENT = "benchmark"
@@ -79,24 +79,25 @@ def sweep(jobs: list[list[str]], how: str) -> float:
 @contextmanager
 def _trained() -> Iterator[list[float]]:
     """Yield a list that gets the seconds of each run from its first step to its last validation."""
-    from runner.training import run as runs
+    from runner.training import drive, finish
 
     seconds: list[float] = []
-    train, finish = runs.train, runs.Run.finish
+    train, usual = drive.train, finish.finish
 
     def timed(*arguments: Any) -> Any:
         seconds.append(-time.perf_counter())
         yield from train(*arguments)
 
-    def finished(run: Any) -> Any:
+    def finished(run: Any, draw: Any) -> Any:
         seconds[-1] += time.perf_counter()
-        yield from finish(run)
+        yield from usual(run, draw)
 
-    runs.train, runs.Run.finish = timed, finished  # type: ignore[assignment,method-assign]
+    drive.train = timed  # type: ignore[attr-defined]
     try:
-        yield seconds
+        with ends.ending(finished):
+            yield seconds
     finally:
-        runs.train, runs.Run.finish = train, finish  # type: ignore[method-assign]
+        drive.train = train  # type: ignore[attr-defined]
 
 
 class Beside:
@@ -155,18 +156,18 @@ def _plots(job: list[str]) -> Callable[[Path], None]:
     """Train a run, and return a function that draws and writes its plots into a folder."""
     from runner import plots
     from runner.settings import made
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
+    from runner.training.subject import Subject
 
     manifest, _ = plan([job])
     run = prepare(made(manifest.jobs[0].config), EXPERIMENT)
-    finish, run.finish = run.finish, lambda: iter(())  # type: ignore[method-assign]
-    drive(run)
-    run.finish = finish  # type: ignore[method-assign]
+    with ends.ending():
+        drive(run)
 
     def draw(folder: Path) -> None:
-        for name in run.settings.plots:
-            plots.save(run.drawn(name), folder / f"{name}.png")
+        for name, plot in run.parts.plots.items():
+            plots.save(plot(Subject(run)), folder / f"{name}.png")
         run.close()
 
     return draw

@@ -1,11 +1,12 @@
 """Launchers for jobs in this process: `hydra/launcher=one_by_one`, `vectorized` and `auto`."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class OneByOne:
-    """`hydra/launcher=one_by_one`, the default of `runner -m`."""
+    """`hydra/launcher=one_by_one`: the default of `runner -m`."""
 
     _target_: str = "hydra_plugins.runner_launchers.OneByOneLauncher"
 
@@ -23,12 +24,12 @@ class Vectorized:
     """`hydra/launcher=vectorized`: jobs that share an architecture are trained as one program."""
 
     _target_: str = "hydra_plugins.runner_launchers.VectorizedLauncher"
-    models: int = 64  # most models in one program; fewer take less memory
+    models: int = 64  # at most so many in one program; fewer take less memory
 
 
 @dataclass
 class Auto(Vectorized):
-    """`hydra/launcher=auto`: jobs are trained as one program where some measured steps of it are faster."""
+    """`hydra/launcher=auto`: as one program where a measurement of some steps shows it to be faster."""
 
     measure: bool = True
 
@@ -38,36 +39,38 @@ for name, node in (("one_by_one", OneByOne), ("vectorized", Vectorized), ("auto"
 
 
 class InProcessLauncher(Launcher):
-    """The base of launchers that run the jobs in this process; `run` says how."""
+    """Runs the jobs that the task function has in this process."""
 
     def __init__(self) -> None:
         self._task: Any = None
         self._launch: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep the task function, as Hydra's interface asks; commands that train nothing use Hydra's basic launcher."""
-        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+        """Take the task function, and Hydra's own launcher for commands that train nothing."""
+        from runner.cli import hydra_private
 
         self._task = task_function
-        basic: Any = BasicLauncher()
+        basic: Any = hydra_private.BasicLauncher()
         basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self._launch = basic.launch
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs of these numbers and return their outcomes."""
+        """Run jobs, numbered from `initial_job_idx`, and return their results."""
+        from runner.cli import hydra_private
+
         if self._task.told is None:
             results: Sequence[JobReturn] = self._launch(job_overrides, initial_job_idx)
             return results
         jobs = [self._task.jobs[initial_job_idx + i] for i in range(len(job_overrides))]
-        return [JobReturn(status=JobStatus.COMPLETED, _return_value=outcome) for outcome in self.run(jobs)]
+        return [hydra_private.completed(outcome) for outcome in self.run(jobs)]
 
+    @abstractmethod
     def run(self, jobs: list[Any]) -> list[Any]:
-        """Run the jobs of a sweep and return their outcomes."""
-        raise NotImplementedError
+        """Run the jobs of a training and return their outcomes."""
 
 
 class OneByOneLauncher(InProcessLauncher):
-    """Runs jobs one after the other."""
+    """Runs one job after the other."""
 
     def run(self, jobs: list[Any]) -> list[Any]:
         """Run the jobs and return their outcomes."""
@@ -77,18 +80,18 @@ class OneByOneLauncher(InProcessLauncher):
 
 
 class VectorizedLauncher(InProcessLauncher):
-    """Trains jobs that share an architecture as one program."""
+    """Trains up to `models` jobs as one program."""
 
     def __init__(self, models: int, measure: bool = False) -> None:
         from runner.settings.errors import ConfigError
 
         super().__init__()
         if models < 1:
-            raise ConfigError("hydra.launcher.models", f"must be at least 1, not {models}")
+            raise ConfigError("hydra.launcher.models", f"{models} is out of range; expected at least 1")
         self.models, self.measure = models, measure
 
     def run(self, jobs: list[Any]) -> list[Any]:
-        """Run the jobs, at most `models` in one program, and return their outcomes."""
+        """Run the jobs and return their outcomes."""
         from runner.sweep.run.together import run_together
 
         batches = [jobs[start : start + self.models] for start in range(0, len(jobs), self.models)]

@@ -15,10 +15,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner.cli import launching, sweep_check
+from runner.cli import hydra_private, launching, sweep_check
 from runner.cli.answers import advice, all_problems
 from runner.cli.compose import configuration
-from runner.settings.errors import ConfigError, told
+from runner.settings.errors import ConfigError, first_line, labelled, told
 from runner.settings.files import places
 from runner.settings.trust import permission, resolvers, secrets, terminal, typed_words
 from runner.settings.values.lookup import use_folder
@@ -180,11 +180,11 @@ def _outcome(job: Job, told: SweepInfo, result: Any) -> Outcome:
     """Return the outcomes that a launcher returned; for a process without a result, the store's."""
     from runner.sweep.run import lost
 
-    value = getattr(result, "_return_value", None)
-    if isinstance(value, Outcome):
-        return value
-    why = str(value) if isinstance(value, launching.Lost) else f"{type(value).__name__}: {value}"
-    return lost.outcome(job, told, secrets.masked(why.splitlines()[0]))
+    answer = hydra_private.answer(result)
+    if isinstance(answer, Outcome):
+        return answer
+    reason = first_line(answer) if isinstance(answer, launching.Lost) else labelled(answer)
+    return lost.outcome(job, told, secrets.masked(reason))
 
 
 def _planned(

@@ -29,25 +29,25 @@ def show(settings: Settings, checked: "Checked", name: str) -> None:
     from runner.tracking import screen
     from runner.training.checking import cost
     from runner.training.machine import cores
-    from runner.training.run import steps_per_epoch
+    from runner.training.parts.batches import steps_per_epoch
 
     console, trainer = screen.console(), settings.trainer
     total = len(checked.data.train)  # type: ignore[arg-type]
-    batch = min(trainer.batch_size or total, total)
-    bill = cost.cost(settings, checked.plan, batch)
+    batch = cost.batch_size(settings, checked.data)
+    bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
     terminal.put(f"{name}: right", *_data_lines(checked.data))
     console.print(screen.layer_table(checked.plan, tuple(checked.data.train[0][0].shape)))
     memory = f"weights {size(bill.weights)}, gradients {size(bill.gradients)}"
     memory += f", optimizer {size(bill.optimizer)}, activations {size(bill.activations)}"
     steps = steps_per_epoch(settings, checked.data)
     setting = "null" if trainer.threads is None else trainer.threads
-    threads = cost.threads(settings, checked.plan, batch, checked.device)
+    threads = cost.threads(settings, checked.plan, batch, checked.parts.device)
     lines = (
         f"parameters     {bill.parameters:,}",
         f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
         f"memory         {memory} (a batch of {batch:,})",
         f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",
-        f"device         {checked.device}",
+        f"device         {checked.parts.device}",
         f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={setting})",
     )
     terminal.put(*lines)

@@ -35,7 +35,7 @@ def with_run(
     from runner.settings import random_state
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
-    from runner.tracking.read import drift, load, recall
+    from runner.tracking.read import checkpoints, drift, load, recall
     from runner.training.prepare import prepare
     from runner.training.state.checkpoint import CheckpointError, fill
 
@@ -51,7 +51,7 @@ def with_run(
     with drift.data_in_place(settings):
         prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
     try:
-        weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
+        weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)
         values = _measure(prepared, split)
     except CheckpointError as error:
@@ -82,6 +82,7 @@ def _check(recorded: Settings, settings: Settings) -> None:
 
 def _measure(run: "Run", split: str) -> dict[str, float]:
     from runner.settings import memory
+    from runner.training import measure
     from runner.training.parts import metrics
 
     source = getattr(run.data, split)
@@ -90,14 +91,13 @@ def _measure(run: "Run", split: str) -> dict[str, float]:
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(splits)}")
     if split == "train":
         metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer.batch_size)
-    values: dict[str, float] = memory.told(lambda run: run.look_at(source, split))(run)
-    return values
+    return memory.told(measure.values)(run, source, split)
 
 
 def _recorded(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
     """Return the values of `names` that the run recorded with the weights of `step`."""
     from runner.tracking.read import recall
-    from runner.training.run import EVAL_LOSS
+    from runner.training.measure import EVAL_LOSS
 
     recorded = {name: EVAL_LOSS if name == "train/loss" else name for name in names}
     points = recall.points(uri, run_id, recorded.values())

@@ -52,7 +52,7 @@ def with_run(
     choice, keeps = _choice(elements, layer), _words.truth("keep", keep)
     from runner.model import stack
     from runner.tracking import recorded_code
-    from runner.tracking.read import load, recall
+    from runner.tracking.read import checkpoints, load, recall
     from runner.training import forward
     from runner.training.state.checkpoint import CheckpointError, fill
 
@@ -61,7 +61,7 @@ def with_run(
     recorded_code.report(uri, run_id, code)
     prepared = _prepared(recall.settings(uri, run_id), run_id)
     try:
-        fill(prepared.model, recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack)))
+        fill(prepared.model, checkpoints.weights(uri, run_id, checkpoint, stack.classes(prepared.stack)))
         status, explained = _print(prepared, f"{checkpoint} weights of run {run_id}", choice)
         if keeps and not status:
             forward.write(explained, prepared.folder / "explained")
@@ -98,7 +98,7 @@ def _prepared(settings: Settings, name: str) -> "Run":
 def _print(run: "Run", weights: str, choice: "Choice") -> "tuple[int, list[Explained]]":
     """Print the arithmetic of all layers and of the step; return the exit code and the explained layers."""
     from runner.model.explain import Disagreement
-    from runner.model.explain.text import layer_text
+    from runner.model.explain.shown.text import layer_text
     from runner.tracking import screen
 
     console = screen.console()
@@ -131,13 +131,13 @@ def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
 
 def _print_step(run: "Run", console: "Console") -> None:
     """Print the arithmetic of the next training step of a linear regression; for other models, why there is none."""
-    from runner.model.explain import training_step, untold
-    from runner.model.explain.text import step_text
+    from runner.model.explain import reason_not_worked, training_step
+    from runner.model.explain.shown.text import step_text
 
     parts = next(run.batches(), [])
     if not parts or not run.settings.trainer.epochs:
         return
-    reason = untold(run.model, run.loss, run.state.optimizer, len(parts))
+    reason = reason_not_worked(run.model, run.loss, run.state.optimizer, len(parts))
     if reason:
         console.print(reason, soft_wrap=True)
         return

@@ -103,7 +103,7 @@ def _write_table(
 def _show(examples: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
     count = f"{len(examples.names):,} example{'s' * (len(examples.names) != 1)}"
     terminal.put(f"{output}: {shape}, the outputs of {model} for {count}")
-    if examples.said:
-        terminal.put(examples.said)
+    if examples.remarks:
+        terminal.put(examples.remarks)
     if classes:
         terminal.put(f"classes: {', '.join(classes)}")

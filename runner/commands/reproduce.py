@@ -103,8 +103,7 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     again = prepare(settings, name, threads)
     differences = recorded_environment.differences(environment, again.device)
     terminal.put(*differences or ["versions, device and git commit are as recorded"])
-    total = len(again.data.train)  # type: ignore[arg-type]
-    usual = cost.threads(settings, again.stack, min(trainer.batch_size or total, total), again.device)
+    usual = cost.threads(settings, again.stack, cost.batch_size(settings, again.data), again.device)
     if threads and threads != usual:
         terminal.put(f"threads: set to {threads} as recorded; here it would be {usual}")
     if _rounds(again):
@@ -122,10 +121,10 @@ def _rounds(run: "Run") -> bool:
 
 def _device(recorded: str) -> str:
     """Return the recorded device if this machine has it, or else auto."""
-    from runner.training.parts import build
+    from runner.training.parts.device import device
 
     try:
-        return str(build.device((recorded.split() or ["auto"])[0]))
+        return str(device((recorded.split() or ["auto"])[0]))
     except ConfigError:
         return "auto"
 
@@ -134,14 +133,14 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
     """Return checkpoint name -> (its step, the SHA-256 of its tensors)."""
     from runner.model import stack
     from runner.settings.trust import record_reading
-    from runner.tracking.read import recall
+    from runner.tracking.read import checkpoints
     from runner.training.state import checkpoint
 
     weights = {}
     for name in ("last", "best"):
         key = f"checkpoint.{name}.step"
         if key in tags:
-            state = recall.weights(uri, run_id, name, stack.classes(again.stack))
+            state = checkpoints.weights(uri, run_id, name, stack.classes(again.stack))
             weights[name] = (
                 record_reading.whole(tags[key], f"the tag {key} of run {run_id}"),
                 checkpoint.digest(state),
@@ -152,8 +151,8 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
 def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
     from runner.tracking import screen
     from runner.tracking.read.reproduction import Reached
+    from runner.training.drive import drive
     from runner.training.machine import garbage
-    from runner.training.run import drive
 
     epochs = again.settings.trainer.epochs
     watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)
@@ -200,7 +199,8 @@ def _report(
         return 0
     if rounds:
         first = next(d for d in differences if shares[d] > 1)
-    details = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.found!r}" if first else ""
+    both = f"recorded={first.recorded!r} found={first.repeated!r}" if first else ""
+    details = f"first={first.name} step={first.step} {both}" if first else ""
     apart = f"values={len(differences)}/{total} weights={','.join(others) or 'none'}"
     terminal.put(f"reproduce {run_id} different {apart} {details}")
     return 1

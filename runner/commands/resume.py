@@ -11,7 +11,7 @@ from runner.settings.trust import secrets, terminal
 from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
-    from runner.tracking.read.recall import Kept
+    from runner.tracking.read.checkpoints import CheckpointRef
 
 
 def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "") -> int:
@@ -70,7 +70,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     return 0
 
 
-def _check_record(last: int, entry: "Kept", steers: bool) -> None:
+def _check_record(last: int, entry: "CheckpointRef", steers: bool) -> None:
     """Raise ConfigError for changes that steer training, if recorded steps lie behind the checkpoint.
 
     These steps are trained again, and must give the recorded values.

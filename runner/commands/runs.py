@@ -64,7 +64,7 @@ def _cells(row: "Row") -> dict[str, str]:
         "name": terminal.line(secrets.masked(row.name)),
         "experiment": terminal.line(secrets.masked(row.experiment)),
         "status": row.status,
-        "started": _at(row.started),
+        "started": "" if row.started is None else _at(row.started),
         "took": "" if row.seconds is None else f"{row.seconds:.1f} s",
         "results": screen.figures(last),
     }

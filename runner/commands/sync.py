@@ -25,12 +25,12 @@ def with_settings(settings: Settings, context: Context, *, forget: str = "") -> 
         return 0
     moved = uri if permission.wholly("tracking.uri", uri) and stores.sqlite_path(uri) is None else None
     undelivered = False
-    folders = spool.found(uri)
+    folders = spool.folders(uri)
     if not folders:
         places = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
         terminal.put(f"nothing to deliver: no undelivered runs in {places}")
     for folder in folders:
         done = sync.settle(folder, moved, permission.places(), uri)
-        undelivered = undelivered or done.left or done.lost
-        terminal.put(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}")
+        undelivered = undelivered or done.undelivered or done.lost
+        terminal.put(f"run {done.run_id}: {'not delivered: ' * done.undelivered}{done.message}")
     return int(undelivered)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from runner.data import Data, Tensors
 from runner.model.conventions import on_scale
 from runner.plots import Subject, _style
-from runner.plots._parts import lacks_numbers
+from runner.plots._data import lacks_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +20,7 @@ MOST = 2000  # points of data that can be told apart
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """It takes numbers to predict, one from one."""
+    """Return why the plot cannot be drawn: it needs numbers to predict, one from one."""
     x, y = data.train[0]
     if lacks := lacks_numbers(data):
         return lacks
@@ -30,7 +30,7 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 
 def draw(run: Subject) -> "Figure":
-    """Training and validation data, and the model's output on evenly spaced inputs between their ends."""
+    """Draw training and validation data, and the model's output on evenly spaced inputs between their ends."""
     points = {part: run.predict(getattr(run.data, part)) for part in ("train", "valid") if getattr(run.data, part)}
     dense, outputs = _line(run, torch.cat([x for x, _, _ in points.values()]))
     note = "" if outputs.isfinite().all() else "the model's output is not finite"
@@ -53,7 +53,7 @@ def _words(feature: Any, standardized: bool) -> str:
 
 
 def _line(run: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Evenly spaced inputs from the smallest to the largest x, and the model's outputs."""
+    """Return evenly spaced inputs from the smallest to the largest x, and the model's outputs."""
     low, high = float(x.min()), float(x.max())
     edge = 0.5 if low == high else 0.0
     dense = torch.linspace(low - edge, high + edge, POINTS, dtype=x.dtype).reshape(POINTS, *x.shape[1:])

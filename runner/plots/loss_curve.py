@@ -19,12 +19,12 @@ WINDOWS = 100  # of the mean drawn over a line that has more than MOST / 2 point
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """There is always a loss."""
+    """Return None: there is always a loss."""
     return None
 
 
 def draw(run: Subject) -> "Figure":
-    """train/loss and valid/loss; logarithmic when they span two decades. Values that are not finite are counted."""
+    """Draw train/loss and valid/loss, logarithmic when they span two decades; those that are not finite are counted."""
     train, valid = _series(run, "train/loss"), _series(run, "valid/loss")
     figure = _style.page("Loss", run.name, note=_not_finite(train, valid))
     axes = _style.axes(figure)
@@ -42,7 +42,7 @@ def draw(run: Subject) -> "Figure":
 
 
 def _series(run: Subject, name: str) -> tuple[Numbers, Numbers]:
-    """Steps and values, NaN for all that is not finite or too large to draw."""
+    """Return steps and values, NaN for all that is not finite or too large to draw."""
     points = run.history.get(name, [])
     columns: Any = points.columns() if hasattr(points, "columns") else tuple(zip(*points, strict=True)) or ([], [])
     steps, values = (np.array(column, dtype=float) for column in columns)
@@ -102,7 +102,7 @@ def _marker(steps: Numbers) -> str:
 
 
 def _thinned(steps: Numbers, values: Numbers) -> tuple[Numbers, Numbers]:
-    """The smallest and the largest value of every few steps: no spike is lost."""
+    """Return the smallest and the largest value of every few steps: no spike is lost."""
     if len(steps) <= MOST:
         return steps, values
     starts = _starts(len(steps), MOST // 2)

@@ -144,7 +144,7 @@ def _where(sweep: Sweep, uri: str, experiment: str) -> str:
 
 def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str]:
     from runner.tracking import environment
-    from runner.training.parts import build
+    from runner.training.parts.device import device
 
-    tags = environment.tags([secrets.word(word) for word in words], build.device(settings.device))
+    tags = environment.tags([secrets.word(word) for word in words], device(settings.device))
     return {**tags, rows.JOBS: str(plan.total), **dict([files.TAG])}

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.sweep.prune.shared_values import SharedValues
+from runner.sweep.report.rows import PRUNED
 from runner.training import pruners
 from runner.training.events import Epoch, Event, Observer, Silence
 
@@ -23,7 +24,7 @@ def pruning(run: "Run", job: int, folder: Path) -> Observer:
 
 
 class Pruning:
-    """An observer of one run. It sets `run.pruned` and `run.stopped`, which end training before the next step."""
+    """An observer of one run. It sets `run.tags` and `run.stopped`, which end training before the next step."""
 
     def __init__(self, run: "Run", job: int, path: Path) -> None:
         self.run, self.job = run, job
@@ -42,4 +43,4 @@ class Pruning:
         if run.stopped or run.epoch >= run.settings.trainer.epochs:
             return
         if reason := self.rule.judge(self.shared.now(), self.job, run.epoch):
-            run.pruned, run.stopped = run.epoch, f"pruned after epoch {run.epoch}: {reason}"
+            run.tags[PRUNED], run.stopped = str(run.epoch), f"pruned after epoch {run.epoch}: {reason}"

@@ -17,12 +17,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from runner import plots
 from runner.sweep.run.subject import portrait
+from runner.training import finish
 from runner.training.machine import cores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from runner.training.run import Run
+    from runner.training.subject import Subject
 
 #: Most processes; each takes 300 MB.
 MOST = 4
@@ -52,12 +53,13 @@ class Renderer:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closed = False
 
-    def draw(self, run: "Run", folder: Path) -> None:
-        """Draw the plots of a trained run into `folder`, as `run.draw_here` does. What cannot be sent is drawn here."""
-        built_in = [name for name in run.settings.plots if name in plots.names()]
-        sent = built_in if built_in and self._send_run(run, built_in, folder) else []
-        remaining = [name for name in run.settings.plots if name not in sent]
-        plots.each(remaining, lambda name: self.save(run.drawn(name), plots.file(name, folder)))
+    def draw(self, subject: "Subject", folder: Path) -> None:
+        """Draw the plots of a trained run into `folder`, as `finish.draw` does. What cannot be sent is drawn here."""
+        draws = subject.run.parts.plots
+        built_in = [name for name in draws if name in plots.names()]
+        sent = built_in if built_in and self._send_run(subject, built_in, folder) else []
+        remaining = [name for name in draws if name not in sent]
+        plots.each(remaining, lambda name: self.save(draws[name](subject), plots.file(name, folder)))
 
     def save(self, figure: "Figure", path: Path) -> None:
         """Write a figure to a file, as `plots.save` does."""
@@ -91,14 +93,14 @@ class Renderer:
         for process in self._processes:
             _end(process)
 
-    def _send_run(self, run: "Run", names: list[str], folder: Path) -> bool:
+    def _send_run(self, subject: "Subject", names: list[str], folder: Path) -> bool:
         """Return whether the run could be sent. If not, the plots report the reason when they are drawn here."""
         try:
-            subject = portrait(run, names)
+            shown = portrait(subject, names)
         except Exception:  # a user's layers and data may hold anything
-            subject = None
-        requests: Requests = [(plots.file(name, folder), subject, name) for name in names]
-        return subject is not None and self._send(folder, requests, lambda: run.draw_here(folder, names))
+            shown = None
+        requests: Requests = [(plots.file(name, folder), shown, name) for name in names]
+        return shown is not None and self._send(folder, requests, lambda: finish.draw(subject, folder, names))
 
     def _send(self, place: Path, requests: Requests, draw_here: Callable[[], None]) -> bool:
         """Return whether the requests could be sent; a user's layers and plots may hold what cannot be pickled.
@@ -133,9 +135,9 @@ class Renderer:
 class InlineRenderer:
     """A Renderer that draws in this process: for one run, starting another process takes longer than drawing."""
 
-    def draw(self, run: "Run", folder: Path) -> None:
+    def draw(self, subject: "Subject", folder: Path) -> None:
         """Draw the plots of a trained run into `folder`."""
-        run.draw_here(folder)
+        finish.draw(subject, folder)
 
     def wait(self, folder: Path) -> None:
         """Return at once: all is drawn."""

@@ -12,7 +12,7 @@ from runner.settings.errors import ConfigError, first_line, sentence
 from runner.settings.trust import recorded_settings, secrets, terminal
 from runner.sweep.manifest import Job
 from runner.sweep.report import rows
-from runner.sweep.report.rows import DIGEST, JOB, PARENT
+from runner.sweep.report.rows import DIGEST, JOB, PARENT, PRUNED
 from runner.sweep.run.outcome import Outcome
 from runner.tracking.write import spool
 from runner.tracking.write.spool import Undelivered
@@ -69,7 +69,7 @@ def elsewhere(job: Job, info: SweepInfo) -> Outcome:
     A job that waited in a queue until its sweep had ended is not started; a resumed sweep runs it.
     """
     from runner.tracking.store import reconcile, stores
-    from runner.tracking.store.elsewhere import take_for_granted
+    from runner.tracking.store.first_files import take_for_granted
 
     client = stores.open_store(info.uri)
     reconcile.reconcile(client)
@@ -133,7 +133,7 @@ def ended(job: Job, run: "Run", info: SweepInfo, run_id: str, status: str, reaso
         run.last_values(),
         curve[:: -(-len(curve) // MOST) or 1],
         run.epoch,
-        run.pruned,
+        int(run.tags[PRUNED]) if PRUNED in run.tags else None,
         reason,
     )
 

@@ -3,6 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
+from runner.settings.errors import first_line
 from runner.settings.trust import record_reading, secrets
 from runner.sweep.manifest import Job
 from runner.sweep.report import rows
@@ -33,7 +34,7 @@ def outcome(job: Job, info: SweepInfo, why: str) -> Outcome:
     try:
         return _outcome(stores.open_store(info.uri), job, info, why)
     except Exception as error:  # whatever a store or its driver raises: the other jobs continue
-        reason = f"{why}; and the store does not answer: {secrets.masked(stores.first_line(error))}"
+        reason = f"{why}; and the store does not answer: {secrets.masked(first_line(error))}"
         return Outcome(job.number, job.run_id, "KILLED", reason=reason, undelivered=True)
 
 
@@ -43,7 +44,7 @@ def _outcome(client: "MlflowClient", job: Job, info: SweepInfo, why: str) -> Out
         settings, context = jobs.configured(job, info)
         return jobs.failed(job, None, info, context, settings, "", ProcessLost(why))
     run_id, folder = run.info.run_id, spool.place(info.uri) / record_reading.run_id(run.info.run_id)
-    undelivered = folder.exists() and sync.settle(folder, named=[info.uri]).left
+    undelivered = folder.exists() and sync.settle(folder, named=[info.uri]).undelivered
     reconcile.reconcile(client)
     if client.get_run(run_id).info.status == "RUNNING":  # on a machine that cannot be seen from here
         client.set_terminated(run_id, "KILLED")

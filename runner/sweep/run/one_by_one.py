@@ -29,9 +29,9 @@ def run_one_by_one(jobs: list[Job], info: SweepInfo) -> list[Outcome]:
 
 
 def _train(desk: Desk, job: Job, signals: Signals) -> None:
+    from runner.training.drive import drive
     from runner.training.machine.time_limit import TimeLimit
-    from runner.training.run import drive
-    from runner.training.state import exact
+    from runner.training.state import generators
 
     member = desk.begin(job)
     if member is None:
@@ -39,8 +39,8 @@ def _train(desk: Desk, job: Job, signals: Signals) -> None:
     limit = TimeLimit(member.settings.trainer.time_limit)
     try:
         observers = desk.open(member)
-        exact.set_random_state(member.run.ready, member.run.device)  # opening the record may have drawn random numbers
-        drive(member.run, *observers, desk, stop=lambda: signals.stop() or limit.stop())
+        generators.set_random_state(member.run.ready, member.run.device)  # opening the record may have drawn
+        drive(member.run, *observers, desk, stop=lambda: signals.stop() or limit.stop(), draw=desk.renderer.draw)
     except BaseException as error:
         desk.end(member, error)
         if not isinstance(error, Exception):

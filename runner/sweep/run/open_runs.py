@@ -90,7 +90,6 @@ class Desk:
         identified = identity.of_run(member.run, context, run_id)
         recording = tracking.recording(*goal, *identified, run_id or None, member.settings.checkpoint.keep)
         member.observer = DeferredArtifacts(member.record.enter_context(recording))
-        member.run.draw = self.renderer.draw
         # The pruner comes first, so that its decision is in the record.
         return [pruning(member.run, member.job.number, job.shared(self.info)), member.observer]
 
@@ -119,11 +118,11 @@ class Desk:
 
         The next job trains meanwhile, so that random numbers drawn by MLflow must not change its random state.
         """
-        from runner.training.state import exact
+        from runner.training.state import generators
 
         failure = error
         try:
-            with exact.undrawn(member.run.device), member.record:
+            with generators.undrawn(member.run.device), member.record:
                 self._record_end(member, error)
                 if error is not None:
                     raise error

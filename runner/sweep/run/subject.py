@@ -12,7 +12,7 @@ from runner.data import Data, Source, Tensors
 from runner.model import host
 
 if TYPE_CHECKING:
-    from runner.training.run import Predicted, Run
+    from runner.training.subject import Predicted, Subject
 
 #: Bytes of examples, outputs and model, above which sending them costs more than it saves.
 MOST = 2**23
@@ -31,7 +31,7 @@ class Portrait:
     predicted: "dict[str, Predicted]"  # by split
 
     def predict(self, source: Source) -> "Predicted":
-        """Return (x, y, output) as `Run.predict` does. Raises KeyError for a split of which one example is here."""
+        """Return (x, y, output) as `Subject.predict` does. Raises KeyError for a split of which one example is here."""
         for part in ("train", "valid", "test"):
             if getattr(self.data, part) is source:
                 return self.predicted[part]
@@ -40,11 +40,11 @@ class Portrait:
             return source.x, source.y, self.model.eval()(source.x.clone())  # the first layer may write into it
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
-        """Return (y, output) as `Run.outputs` does."""
+        """Return (y, output) as `Subject.outputs` does."""
         return self.predict(source)[1:]
 
 
-def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
+def portrait(run: "Subject", names: Sequence[str]) -> Portrait | None:
     """Make the portrait of a run for these plots; None where it is too large, or would not show what the run shows."""
     if run.settings.trainer.precision not in ("fp32", "fp64"):
         return None
@@ -58,8 +58,7 @@ def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
     data: dict[str, Any] = {
         part: Tensors(*predicted[part][:2]) if part in needed else _first(source) for part, source in sources.items()
     }
-    model, loss = (m if run.device.type == "cpu" else host.module(m) for m in (run.model, run.loss))
-    return Portrait(run.name, run.title, run.history, replace(run.data, **data), model, loss, predicted)
+    return Portrait(run.name, run.title, run.history, replace(run.data, **data), run.model, run.loss, predicted)
 
 
 def _size(of: Source | nn.Module) -> float:

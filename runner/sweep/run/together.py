@@ -95,6 +95,7 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
             observers,
             lambda: _reason(signals, limits),
             lambda number, error: desk.end(members[number], error),
+            desk.renderer.draw,
         )
     except BaseException as error:
         desk.close()
