@@ -14,7 +14,7 @@ from runner.data._tables.names import need, quoted
 from runner.data._tables.written import is_date
 from runner.settings.errors import ConfigError, did_you_mean
 
-#: What a split goes by.
+#: Kinds of splits.
 KINDS = ("by", "group", "column")
 #: The words that a column may hold, and the number of the part.
 WORDS = {"train": 0, "valid": 1, "val": 1, "test": 2}

@@ -49,7 +49,7 @@ def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
     if run.settings.trainer.precision not in ("fp32", "fp64"):
         return None
     sources = {part: source for part in ("train", "valid", "test") if (source := getattr(run.data, part)) is not None}
-    wanted = {part for name in names for part in plots.looks_at(name, list(sources))}
+    wanted = {part for name in names for part in plots.parts_of(name, list(sources))}
     if sum(map(_size, (sources[part] for part in wanted))) + _size(run.model) > MOST:
         return None
     predicted = {part: run.predict(sources[part]) for part in sorted(wanted)}
