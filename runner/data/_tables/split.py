@@ -11,7 +11,7 @@ from runner.data._parts import Indices, check_fractions, parts
 from runner.data._tables import Frame, Series
 from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import need, quoted
-from runner.data._tables.written import is_date
+from runner.data._tables.texts import is_date
 from runner.settings.errors import ConfigError, did_you_mean
 
 #: Kinds of splits.
