@@ -40,7 +40,7 @@ class ExperimentsSource(ConfigSource):
         return "experiments"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from runner.cli.guard import CheckedFiles, loaded
+        from runner.cli.guard.files import CheckedFiles, loaded
 
         if not self.is_config(config_path):
             raise ConfigLoadError(f"{config_path} is not in {self.path}")

@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from runner import commands
-from runner.cli import guard, pipes, ranks
+from runner.cli import pipes, ranks
 from runner.cli.answers import advice, all_problems, help
 from runner.cli.compose import configuration, trials
+from runner.cli.guard import command_line, composition
 from runner.cli.task import Task
 from runner.commands import _words
 from runner.settings import Settings
@@ -27,7 +28,7 @@ from runner.settings.files import places
 from runner.settings.trust import permission, recorded_settings, resolvers, secrets, terminal, typed_words
 from runner.settings.values import keys
 from runner.settings.values.lookup import use_folder
-from runner.tracking.write import transfer
+from runner.tracking.store import transfer
 from runner.tracking.write.spool import Undelivered
 from runner.training.machine import cores, garbage, time_limit
 from runner.training.machine.signals import Interrupted
@@ -46,7 +47,7 @@ def main() -> NoReturn:
     terminal.guard()
     try:
         ranks.refuse()
-        sys.argv[1:] = guard.take_trust(sys.argv[1:])
+        sys.argv[1:] = command_line.take_trust(sys.argv[1:])
         permission.begin(sys.argv[1:])
     except ConfigError as error:
         _stop(str(error))
@@ -184,8 +185,8 @@ def _guarded(name: str) -> int:
     trials.register()
     sys.argv[1:] = _words.flags_first([_words.indexed(word) for word in sys.argv[1:]])
     try:
-        guard.check_words(sys.argv[1:])
-        guard.install()
+        command_line.check(sys.argv[1:])
+        composition.install()
         with _printed(sys.argv[1:]):
             hydra.main(version_base="1.3", config_path=str(places.conf()), config_name="config")(task)()
     except Undelivered:

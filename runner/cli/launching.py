@@ -15,9 +15,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from hydra.core.singleton import Singleton
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 
-from runner.settings.errors import first_line
+from runner.cli import hydra_private
+from runner.settings.errors import labelled
 from runner.settings.files import places
 
 Words = list[str]
@@ -204,7 +205,7 @@ def _why(error: Exception, timeout: float | None) -> str:
         return f"its process was ended after hydra.launcher.timeout={timeout:g} seconds"
     signals = re.findall(r"\bSIG[A-Z]+", str(error))
     if not signals:
-        return f"its process gave no answer: {type(error).__name__}: {first_line(error)}".rstrip(": ")
+        return f"its process gave no answer: {labelled(error)}"
     return ended_by(signals[0])
 
 
@@ -215,4 +216,4 @@ def ended_by(signal: str) -> str:
 
 
 def _returned(error: Lost) -> JobReturn:
-    return JobReturn(status=JobStatus.FAILED, _return_value=error)
+    return hydra_private.failed(error)

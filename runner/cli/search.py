@@ -14,7 +14,7 @@ from runner.settings.trust import permission, secrets
 from runner.settings.trust.limits import JOBS
 from runner.sweep.manifest import Job, Manifest
 from runner.sweep.search import search, space
-from runner.sweep.search.search import Wish
+from runner.sweep.search.search import SearchSpec
 
 DIRECTIONS = {"minimize": "min", "maximize": "max"}
 #: What a search that goes on may be told anew.
@@ -53,7 +53,7 @@ def run(
     with parent.sweeping(
         plan, settings, task.launched(asked, launch), screen.console(), task.words(), run_id
     ) as under_way:
-        study = wish.study(under_way.told.parent, job.shared(under_way.told))
+        study = wish.study(under_way.info.parent, job.shared(under_way.info))
         search.search(wish, under_way, study, make)
     asked.codes.append(task.code(under_way))
 
@@ -118,7 +118,9 @@ def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[M
     return plan, settings, run_id
 
 
-def _same(wish: Wish, good: Good, study: str, given: dict[str, Any], config: DictConfig) -> tuple[Manifest, Any, str]:
+def _same(
+    wish: SearchSpec, good: Good, study: str, given: dict[str, Any], config: DictConfig
+) -> tuple[Manifest, Any, str]:
     """The newest sweep of the experiment, which has to be this search."""
     from runner.sweep import recorded
 
@@ -134,19 +136,19 @@ def _same(wish: Wish, good: Good, study: str, given: dict[str, Any], config: Dic
     return _recorded(run_id, given, config)
 
 
-def _refuse_storage(wish: Wish) -> None:
+def _refuse_storage(wish: SearchSpec) -> None:
     """Raise ConfigError for a storage that a file or a record has chosen and a person has to."""
     if wish.storage is not None:
         permission.store(str(wish.storage), "hydra.sweeper.storage")
 
 
-def _wish(given: dict[str, Any], parts: space.Space, fixed: list[str], good: Good) -> Wish:
+def _wish(given: dict[str, Any], parts: space.Space, fixed: list[str], good: Good) -> SearchSpec:
     objectives = _objectives(given["direction"], good)
     if len(objectives) > 1 and good.settings.sweep.pruner is not None:
         raise ConfigError("sweep.pruner", "several objectives are no single value to prune by; leave one of both out")
     rest = {key: given[key] for key in (*CHANGES, "study_name")}
     seed = int(good.settings.seed) % 2**31
-    return Wish(space.plain(parts), objectives, dict(given["sampler"]), seed, fixed=fixed, **rest)
+    return SearchSpec(space.plain(parts), objectives, dict(given["sampler"]), seed, fixed=fixed, **rest)
 
 
 def _objectives(direction: Any, good: Good) -> list[tuple[str, str]]:

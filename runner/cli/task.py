@@ -15,17 +15,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner.cli import launching, sweep_check
+from runner.cli import hydra_private, launching, sweep_check
 from runner.cli.answers import advice, all_problems
 from runner.cli.compose import configuration
-from runner.settings.errors import ConfigError, told
+from runner.settings.errors import ConfigError, first_line, labelled, told
 from runner.settings.files import places
 from runner.settings.trust import permission, resolvers, secrets, terminal, typed_words
 from runner.settings.values.lookup import use_folder
 from runner.sweep.digest import digest
 from runner.sweep.manifest import Job, Manifest, complete, same
 from runner.sweep.report.rows import DIGEST
-from runner.sweep.run.job import Told
+from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.outcome import Outcome
 from runner.tracking.write.spool import Undelivered
 from runner.training.machine import cores
@@ -41,7 +41,7 @@ class Task:
     name: str  # the command
     own: dict[str, str]  # key=value of the command's own
     jobs: dict[int, Job] = field(default_factory=dict)  # Hydra's job number -> job
-    told: Told | None = None  # what the jobs of a sweep share
+    told: SweepInfo | None = None  # what the jobs of a sweep share
     cores: int | None = None  # for each of the jobs that a launcher runs at once in other processes; see cores.each
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
@@ -153,7 +153,7 @@ def launched(task: Task, launch: HydraLaunch) -> "Launch":
     """What runs jobs by Hydra's launcher, which may be called again and again."""
     numbers = [0]
 
-    def run(jobs: list[Job], told: Told) -> list[Outcome]:
+    def run(jobs: list[Job], told: SweepInfo) -> list[Outcome]:
         first, numbers[0] = numbers[0], numbers[0] + len(jobs)
         task.jobs, task.told = dict(enumerate(jobs, first)), told
         try:
@@ -176,15 +176,15 @@ def words() -> list[str]:
     return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
 
 
-def _outcome(job: Job, told: Told, result: Any) -> Outcome:
+def _outcome(job: Job, told: SweepInfo, result: Any) -> Outcome:
     """Return the outcomes that a launcher returned; for a process without a result, the store's."""
     from runner.sweep.run import lost
 
-    value = getattr(result, "_return_value", None)
-    if isinstance(value, Outcome):
-        return value
-    why = str(value) if isinstance(value, launching.Lost) else f"{type(value).__name__}: {value}"
-    return lost.outcome(job, told, secrets.masked(why.splitlines()[0]))
+    answer = hydra_private.answer(result)
+    if isinstance(answer, Outcome):
+        return answer
+    reason = first_line(answer) if isinstance(answer, launching.Lost) else labelled(answer)
+    return lost.outcome(job, told, secrets.masked(reason))
 
 
 def _planned(

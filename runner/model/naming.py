@@ -41,7 +41,7 @@ def _check_layer(key: str, spec: Any) -> None:
     problems = Problems()
     for inside in [k for k, p in parameters.items() if k in arguments and _holds_layers(target, p)]:
         with problems.noted():
-            check(specs.single(arguments[inside]), f"{key}.{inside}")
+            check(specs.single(arguments[inside], specs.Targets()), f"{key}.{inside}")
     free = [*specs.INFERRED, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
     plain = {k: v for k, v in arguments.items() if k not in free or k in specs.INFERRED}
     plain = {k: v for k, v in plain.items() if not specs.is_given(parameters, k, v)}

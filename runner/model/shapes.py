@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 #: The most multiply-adds that are done rather than avoided; some hundredths of a second.
 LITTLE = 3e7
@@ -42,12 +43,15 @@ _KEEPS = (
 def push(module: nn.Module, *inputs: Tensor) -> Any:
     """Return the output of `module` for `inputs`, all of it on the meta device: shapes and types without values.
 
-    A module that is run on zeros instead gets parameters of zeros for it, and keeps them.
+    A module that is run on zeros instead keeps its own parameters.
     """
     if _work(module, inputs[0]) > LITTLE:
         return module(*inputs)
-    real = (torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
-    return _meta(_on_cpu(module)(*real))
+    real = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
+    values = {
+        name: torch.zeros(t.shape, dtype=t.dtype) for name, t in (*module.named_parameters(), *module.named_buffers())
+    }
+    return _meta(functional_call(module, values, real))
 
 
 def _work(module: nn.Module, x: Any) -> float:
@@ -64,15 +68,6 @@ def _work(module: nn.Module, x: Any) -> float:
     if type(module) in _KEEPS or any(kind.__module__ == "torch.nn.modules.loss" for kind in type(module).__mro__):
         return 100 * x.numel()
     return math.inf
-
-
-def _on_cpu(module: nn.Module) -> nn.Module:
-    """Return `module` with zeros for its parameters and buffers; `to_empty` would work on the meta device again."""
-    for name, p in module.named_parameters(recurse=False):
-        module.register_parameter(name, nn.Parameter(torch.zeros(p.shape, dtype=p.dtype)))
-    for name, b in module.named_buffers(recurse=False):
-        module.register_buffer(name, torch.zeros(b.shape, dtype=b.dtype))
-    return module
 
 
 def _meta(value: Any) -> Any:

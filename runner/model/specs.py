@@ -51,6 +51,19 @@ def find(name: Any, key: str) -> Any:
     return target.cls_to_become if isinstance(target, type) and issubclass(target, LazyModuleMixin) else target
 
 
+class Targets:
+    """The classes of a model's layers by their names, each looked up once."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Any] = {}
+
+    def find(self, name: Any, key: str) -> Any:
+        """Return what `find` gives. Raises ConfigError as `find` does."""
+        if not isinstance(name, str) or name not in self._by_name:
+            self._by_name[name] = find(name, key)
+        return self._by_name[name]
+
+
 def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
     """Yield the name, the key and the specification of each layer of a list or a mapping of layers, found at `key`.
 
@@ -192,16 +205,17 @@ def infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], e
             )
 
 
-def single(value: Any) -> Any:
+def single(value: Any, targets: Targets) -> Any:
     """Return one layer as a list of one, where layers may stand: `layers: {Linear: 10}` is `layers: [{Linear: 10}]`."""
-    if isinstance(value, Mapping) and ("_target_" in value or (len(value) == 1 and _is_known(next(iter(value))))):
-        return [value]
-    return value
+    if not isinstance(value, Mapping):
+        return value
+    is_layer = "_target_" in value or (len(value) == 1 and _is_known(next(iter(value)), targets))
+    return [value] if is_layer else value
 
 
-def _is_known(name: Any) -> bool:
+def _is_known(name: Any, targets: Targets) -> bool:
     try:
-        return bool(find(name, ""))
+        return bool(targets.find(name, ""))
     except ConfigError:
         return False
 

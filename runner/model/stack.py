@@ -1,8 +1,9 @@
 """From the layers of a configuration to a model: names, inferred sizes and shapes, one layer after the other."""
 
+import copy
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,13 +33,27 @@ class Layer:
     input: tuple[int, ...] = ()  # its shape, the batch left out
     shape: tuple[int, ...] = ()  # of the output, likewise
     parameters: int = 0
+    #: The module on the meta device that the shapes were found with: asked for what it is, never trained or changed.
+    planned: nn.Module = field(init=False, repr=False, compare=False)
 
     def make(self) -> nn.Module:
         """Return a new module with freshly drawn (or given) parameters, on torch's current default device."""
-        arguments = {k: _make(v) for k, v in self.arguments.items()}
-        module: nn.Module = arguments["args"] if self.target is nn.Sequential else self.target(**arguments)
+        module = self.construct(lambda stacks: [stack.make() for stack in stacks])
         for name, values in self.given.items():
             _fill(module, name, values, self.key)
+        return module
+
+    def construct(self, modules: Callable[[list["Stack"]], list[nn.Sequential]]) -> nn.Module:
+        """Call the class with its arguments. modules: makes those of the stacks among them."""
+        arguments = dict[str, Any]()
+        for name, value in self.arguments.items():
+            several = isinstance(value, list) and _stacks(value)
+            if several or isinstance(value, Stack):
+                made = modules(value if several else [value])
+                arguments[name] = made if several else made[0]
+            else:
+                arguments[name] = tuple(value) if isinstance(value, list) else value
+        module: nn.Module = arguments["args"] if self.target is nn.Sequential else self.target(**arguments)
         return module
 
     def inner(self) -> Iterator["Layer"]:
@@ -63,22 +78,32 @@ class Stack:
             model.add_module(layer.name, layer.make())
         return model
 
+    def planned(self) -> nn.Sequential:
+        """Return the layers as they were planned: on the meta device, without numbers, the same at every call."""
+        model = nn.Sequential()
+        for layer in self.layers:
+            model.add_module(layer.name, layer.planned)
+        return model
 
-def plan(spec: Any, example: Tensor, key: str = "model.layers") -> Stack:
+
+def plan(spec: Any, example: Tensor, key: str = "model.layers", targets: specs.Targets | None = None) -> Stack:
     """Look up, bind and infer every layer, and follow the shape of `example` through the stack.
 
     spec: a list of layers, or a mapping of names to layers, as `model.layers` has them.
     example: a batch on the meta device, examples first. No memory for parameters is taken, no random number drawn.
     key: of the configuration, where the layers stand.
+    targets: the classes that a model around this one has looked up already.
+    Every layer is constructed once, on the meta device, and every class looked up once.
     Raise ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
     that are wrong whatever comes in.
     """
     layers: list[Layer] = []
+    targets = specs.Targets() if targets is None else targets
     named = list(specs.named(spec, key))
     specs.check_modules(named)
     for name, layer_key, layer_spec in named:
         try:
-            layer, example = _plan_layer(name, layer_key, layer_spec, example)
+            layer, example = _plan_layer(name, layer_key, layer_spec, example, targets)
         except ConfigError as error:
             errors = each(error)
             depends_on_shape = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
@@ -105,13 +130,12 @@ def stacks(layer: Layer) -> list[Stack]:
 
 def classes(stack: Stack) -> list[type]:
     """Return every module class of the model, by name: those of the configuration, and those they are made of."""
-    with torch.device("meta"):
-        return sorted({type(module) for module in stack.make().modules()}, key=lambda c: c.__qualname__)
+    return sorted({type(module) for module in stack.planned().modules()}, key=lambda c: c.__qualname__)
 
 
-def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer, Tensor]:
+def _plan_layer(name: str, key: str, spec: Any, example: Tensor, targets: specs.Targets) -> tuple[Layer, Tensor]:
     target_name, key, value = specs.read(spec, key)
-    target = specs.find(target_name, key)
+    target = targets.find(target_name, key)
     parameters = specs.signature(target)
     arguments = specs.arguments(target, parameters, value, key)
     given = {k: arguments.pop(k) for k in list(arguments) if specs.is_given(parameters, k, arguments[k])}
@@ -120,7 +144,7 @@ def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer,
     specs.batch_first(parameters, arguments, key)
     for k, v in arguments.items():
         if k in parameters:
-            arguments[k] = _plan_inside(target, parameters[k], v, example, f"{key}.{k}", arguments)
+            arguments[k] = _plan_inside(target, parameters[k], v, example, f"{key}.{k}", arguments, targets)
     stacks = {k for k, v in arguments.items() if isinstance(v, Stack) or (isinstance(v, list) and _stacks(v))}
     if target is nn.Sequential and "args" not in arguments:
         raise ConfigError(key, "Sequential needs layers, as in {Sequential: [{Linear: 4}, ReLU]}")
@@ -148,27 +172,37 @@ def _bind(
 
 
 def _plan_inside(
-    target: Any, parameter: inspect.Parameter, value: Any, example: Tensor, key: str, arguments: dict[str, Any]
+    target: Any,
+    parameter: inspect.Parameter,
+    value: Any,
+    example: Tensor,
+    key: str,
+    arguments: dict[str, Any],
+    targets: specs.Targets,
 ) -> Any:
     """Return an argument with its layers planned: one that is annotated as a module is a stack of its own."""
+
+    def inner(value: Any, key: str) -> Stack:
+        return plan(specs.single(value, targets), example, key, targets)
+
     if target is nn.Sequential or specs.holds_module(parameter.annotation):
-        return None if value is None else plan(specs.single(value), example, key)
+        return None if value is None else inner(value, key)
     if target is Repeat and parameter.name == "layers":
-        return _repeated(value, specs.times(arguments, key), example, key)
+        return _repeated(value, specs.times(arguments, key), example, key, targets)
     if specs.holds_modules(parameter.annotation):
-        return [plan(specs.single(spec), example, branch_key) for _, branch_key, spec in specs.named(value, key)]
+        return [inner(spec, branch_key) for _, branch_key, spec in specs.named(value, key)]
     return value
 
 
-def _repeated(value: Any, times: int, example: Tensor, key: str) -> list[Stack]:
-    repeated = [plan(value, example, key)]
+def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.Targets) -> list[Stack]:
+    repeated = [plan(value, example, key, targets)]
     if sum(size(layer) for layer in repeated[0].layers) * times > LAYERS:
         raise ConfigError(f"{key.rpartition('.')[0]}.times", f"{times} makes more than {LAYERS:,} layers; use fewer")
     while len(repeated) < times:
         before, example = example, repeated[-1].output
         # Layers that take their own output's shape need not be planned again.
         same = isinstance(example, Tensor) and (before.shape, before.dtype) == (example.shape, example.dtype)
-        repeated.append(repeated[-1] if same else plan(value, example, key))
+        repeated.append(repeated[-1] if same else plan(value, example, key, targets))
     return repeated
 
 
@@ -179,10 +213,9 @@ def _stacks(value: list[Any]) -> bool:
 def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any) -> Any:
     """Make the layer on the meta device and push the example through it."""
     _refuse(impossible_arguments(layer.target, layer.arguments), layer)
-    given, layer.given = layer.given, {}
     try:
         with torch.device("meta"):
-            module = layer.make()
+            module = layer.construct(_planned)
     except ConfigError:
         raise
     except Exception as error:
@@ -192,7 +225,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
             layer.key, f"{layer.target.__name__} returned {type(module).__name__}, expected a torch module"
         )
     _refuse(impossible(module, example.shape) if isinstance(example, Tensor) else None, layer)
-    layer.given = given
+    layer.planned = module
     _check_given(layer, module, parameters)
     layer.parameters = sum(p.numel() for p in module.parameters())
     if 4 * layer.parameters > (available := memory(torch.device("cpu"))):
@@ -269,12 +302,19 @@ def _shaped(place: Tensor, name: str, values: Any, key: str) -> Tensor:
     return tensor.reshape(place.shape) if tensor.dim() else tensor.expand(place.shape)
 
 
-def _make(value: Any) -> Any:
-    if isinstance(value, Stack):
-        return value.make()
-    if isinstance(value, list):
-        return [v.make() for v in value] if _stacks(value) else tuple(value)
-    return value
+def _planned(stacks: list[Stack]) -> list[nn.Sequential]:
+    """The stacks' own modules; of one that is repeated, copies, for each has parameters of its own."""
+    return [
+        _copied(stack) if any(stack is earlier for earlier in stacks[:i]) else stack.planned()
+        for i, stack in enumerate(stacks)
+    ]
+
+
+def _copied(stack: Stack) -> nn.Sequential:
+    try:
+        return copy.deepcopy(stack.planned())
+    except Exception:  # a layer of the user's may hold what cannot be copied
+        return stack.make()
 
 
 def _trail(layers: list[Layer]) -> list[str]:

@@ -12,9 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import flag_override
 
-from runner.cli import guard
 from runner.cli.answers import vocabulary
 from runner.cli.compose import configuration, overriding, trials
+from runner.cli.guard import composition
 from runner.commands import _words
 from runner.settings.files import places
 
@@ -151,7 +151,7 @@ def _is_right(typed: list[str]) -> bool:
         overrides = _first_job(given)
         if overrides != given and not {"-m", "--multirun"} & set(typed):
             return False
-        config = guard.compose(overrides, RunMode.RUN)
+        config = composition.compose(overrides, RunMode.RUN)
         HydraConfig.instance().set_config(config)
         with flag_override(config, ["struct", "readonly"], [False, False]):
             del config["hydra"]
@@ -176,7 +176,7 @@ def _first_job(overrides: list[str]) -> list[str]:
 def _composer() -> Iterator[None]:
     """Hydra as `runner` sets it up, however far it had come."""
     trials.register()
-    guard.install()
+    composition.install()
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base="1.3", config_dir=str(places.conf())):
         compose("config")

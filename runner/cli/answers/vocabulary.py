@@ -5,9 +5,9 @@ from functools import cache
 
 from hydra.core.config_store import ConfigStore
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from runner.cli import guard
+from runner.cli.guard import composition
 from runner.settings.errors import ConfigError
 from runner.settings.files import places
 from runner.settings.values import keys, lookup
@@ -59,6 +59,13 @@ def siblings(parent: str) -> list[str]:
     return list(map(str, found)) if isinstance(found, DictConfig) else []
 
 
+def is_list(key: str) -> bool:
+    """Return whether a key of the configuration is declared as a list."""
+    from runner.settings import Settings
+
+    return isinstance(OmegaConf.select(OmegaConf.structured(Settings), key), ListConfig)
+
+
 def _of_presets(name: str) -> list[str]:
     """Presets with an argument of this name, and its key: `scheduler=step scheduler.gamma`."""
     found = []
@@ -79,7 +86,7 @@ def _of_presets(name: str) -> list[str]:
 def _beside(words: tuple[str, ...]) -> list[str]:
     """Knobs of the model, arguments of the components, and what the launcher and the sweeper take."""
     try:
-        config = guard.compose(words, RunMode.RUN)
+        config = composition.compose(words, RunMode.RUN)
     except Exception:  # is told by its own message
         return []
     found = [f"model.knobs.{name}" for name in _names(config, "model.knobs")]

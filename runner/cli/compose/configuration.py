@@ -9,10 +9,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
-from runner.cli import guard
 from runner.cli.answers import vocabulary
 from runner.cli.answers.hydra_errors import COMPONENTS as COMPONENTS
 from runner.cli.answers.hydra_errors import explained as explained
+from runner.cli.guard import composition
 from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, Problems, did_you_mean, each
@@ -48,7 +48,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
 def _leave_presets_out(config: DictConfig, made: Settings, overrides: list[str]) -> None:
     """Take away arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
     foreign = {group: names for group in COMPONENTS if (names := _not_taken(group, getattr(made, group)))}
-    said = guard.said(overrides) if foreign else Origins()
+    said = composition.origins_of(overrides) if foreign else Origins()
     for group, names in foreign.items():
         named = said.of(f"{group}.name") or said.of(f"{group}._target_")
         for name in names:
@@ -62,13 +62,18 @@ def _leave_presets_out(config: DictConfig, made: Settings, overrides: list[str])
 def _not_taken(group: str, spec: Any) -> list[str]:
     """Arguments that the class or function of a component does not take; none where it is not known."""
     from runner.settings.values import lookup
-    from runner.training.parts import build, losses, scheduling
+    from runner.training.parts import losses, optimizers, scheduling, source
 
-    kinds = {"data": build.DATA, "loss": losses.LOSS, "optimizer": build.OPTIMIZER, "scheduler": scheduling.SCHEDULER}
+    kinds = {
+        "data": source.DATA,
+        "loss": losses.LOSS,
+        "optimizer": optimizers.OPTIMIZER,
+        "scheduler": scheduling.SCHEDULER,
+    }
     try:
         name, arguments = lookup.component(spec, group)
         takes = lookup.parameters(lookup.find(name, kinds[group], f"{group}.name"))
-    except Exception:  # is told by the checks, which look it up again
+    except (ConfigError, TypeError, ValueError):  # the checks look it up again, and report it
         return []
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         return []
@@ -88,7 +93,7 @@ def left_over(config: DictConfig, overrides: list[str]) -> list[str]:
     kept = []
     named = [w.partition("=")[0].partition(".")[0] for w in overrides if re.match(r"(\w+)\.name=", w)]
     for group in [g for g in named if g in COMPONENTS]:
-        said = guard.said(overrides)
+        said = composition.origins_of(overrides)
         keys = [k for k in said.below(group) if k not in ("name", "_target_")]
         place = said.of(f"{group}.{keys[0]}").rpartition(":")[0] if keys else ""
         if still := [key for key in keys if key in config[group]]:
@@ -147,7 +152,9 @@ def _refuse_new_layers(overrides: list[str]) -> None:
     for word in overrides:
         match = re.match(r"model\.layers\.([A-Za-z_]\w*)", word)
         if match and "=" in word:
-            names = guard.said([w for w in overrides if "=" in w and not w.startswith("model.")]).below("model.layers")
+            names = composition.origins_of([w for w in overrides if "=" in w and not w.startswith("model.")]).below(
+                "model.layers"
+            )
             if names and match[1] not in names:
                 problems.add(
                     f"model.layers.{match[1]}",
@@ -163,8 +170,7 @@ def placed(error: ConfigError, overrides: list[str]) -> str:
     origins = Origins()
     if not all(f"{plain(problem.key)}.".startswith(typed) for problem in each(error)):
         with contextlib.suppress(Exception):  # what cannot be composed has been told by its own message
-            origins = guard.said(overrides)
+            origins = composition.origins_of(overrides)
     for problem in each(error):
-        place = origins.of(problem.key)
-        lines += [f"{problem} ({place})" if place else str(problem), *getattr(problem, "__notes__", [])]
+        lines += [problem.at(origins.of(problem.key)), *getattr(problem, "__notes__", [])]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigLoadError
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -138,7 +139,7 @@ def _check_part(name: str, key: str) -> None:
             found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
     if not isinstance(found, type) or found.__module__.partition(".")[0] not in known:
         raise ConfigError(
-            key, f"{name!r} may not be run{did_you_mean(name, PARTS)}; a person allows a package with --trust {first}"
+            key, f"{name!r} may not be run{did_you_mean(name, PARTS)}; with --trust {first} a person allows its package"
         )
 
 
@@ -199,10 +200,11 @@ def _check_launcher(config: DictConfig) -> None:
 
 
 def _own(launcher: str) -> Any:
-    """Return the default configuration of an installed launcher."""
-    with contextlib.suppress(Exception):
+    """Return the default configuration of an installed launcher; nothing of one that a file describes."""
+    try:
         return OmegaConf.to_container(ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node)
-    return {}
+    except ConfigLoadError:
+        return {}
 
 
 def _is_plain(key: str, value: Any) -> bool:
