@@ -38,7 +38,7 @@ def draw(run: Subject) -> "Figure":
     axes.set_xlabel("optimizer steps")
     axes.set_ylabel("loss")
     if not any(np.isfinite(values).any() for _, values in (train, valid)):
-        _style.say(axes, "no finite loss was recorded")
+        _style.write_centred(axes, "no finite loss was recorded")
         return figure
     _scale(axes, np.concatenate([train[1], valid[1], *(values for _, values in others.values())]))
     _draw_train(axes, *train)

@@ -6,6 +6,9 @@ tests/test_torch_private.py names the release in which one of them is gone. Noth
 import torch
 from torch import Tensor
 
+#: Methods by which torch's layers compute: a subclass that has one of its own computes something else.
+COMPUTING = ("forward", "_conv_forward", "_output_padding", "__call__")
+
 
 def writes(tensor: Tensor) -> int:
     """Return how often the memory of `tensor` has been written into in place, by which autograd finds stale values."""
