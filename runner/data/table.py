@@ -16,9 +16,9 @@ from runner.data._tables.frame import naming_file, read
 from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import listed, need
 from runner.data._tables.report import report
-from runner.data._tables.selection import Name, column_names, feature_columns, spelled, target_columns
+from runner.data._tables.selection import Name, column_names, feature_columns, target_columns, typed_override
 from runner.data._tables.split import column_of, split_by
-from runner.data._tables.understanding import FEW, recorded, understand
+from runner.data._tables.understanding import FEW, recorded_column, understand
 from runner.data._targets import strata, targets, task_of_shares
 from runner.data._values import Values
 from runner.settings.errors import ConfigError
@@ -69,8 +69,8 @@ def table(
     def without(*more: str) -> str:
         """Return the words that leave further columns out."""
         if features is None:
-            return spelled("data.leave_out", [*left_out, *more])
-        return spelled("data.features", [name for name in names if name not in more])
+            return typed_override("data.leave_out", [*left_out, *more])
+        return typed_override("data.features", [name for name in names if name not in more])
 
     with naming_file(existing):
         refuse_missing(frame, target_names, "data.target")
@@ -157,7 +157,7 @@ def _as_noted(
     notes, classes = noted["notes"], tuple(noted["classes"])
     kinds, categories = notes.get("kinds", {}), {target_names[0]: list(classes)}
     goals = [
-        recorded(frame, name, "data.target", kinds.get(name, "numbers"), categories.get(name, []))
+        recorded_column(frame, name, "data.target", kinds.get(name, "numbers"), categories.get(name, []))
         for name in target_names
     ]
     shares = len(goals) > 1 or (goals[0].kind == "numbers" and (goals[0].values != np.round(goals[0].values)).any())

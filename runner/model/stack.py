@@ -166,7 +166,7 @@ def _bind(
     try:
         lookup.bind(target, arguments, key, free, parameters)
     except ConfigError:
-        # What looked like a given parameter may be the missing argument with a typing error.
+        # A value taken for that of a parameter may be the missing argument with a typing error.
         lookup.bind(target, {**given, **arguments}, key, free, parameters)
         raise
 

@@ -194,7 +194,7 @@ def test_a_part_that_a_plot_does_not_tell_of_is_not_a_wrong_picture(
     """The other process has only its first example, and says so; the picture is drawn here."""
     run, here, there = trained(**RUNS["numbers"]), tmp_path / "here", tmp_path / "there"
     monkeypatch.setattr(run.settings, "plots", ["predicted_vs_true"])
-    monkeypatch.setattr(plots, "looks_at", lambda name, parts: [])
+    monkeypatch.setattr(plots, "parts_of", lambda name, parts: [])
     here.mkdir()
     there.mkdir()
     finish.draw(Subject(run), here)

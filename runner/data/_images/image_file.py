@@ -133,7 +133,7 @@ def _opened(file: Path | str) -> Iterator[Image]:
 
     formats = _formats()
     with warnings.catch_warnings():
-        # Of 90 to 180 million pixels Pillow warns; what is larger it refuses.
+        # Pillow warns of 90 to 180 million pixels, and refuses more.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(file, formats=formats) as image:
             yield image

@@ -62,7 +62,7 @@ def kind_of(series: Series, name: str, key: str, without: Without | None = None)
         return "truth"
     if types.is_numeric_dtype(series) and not types.is_complex_dtype(series):
         return "numbers"
-    # What pandas calls an object may be anything: then the type of the first value.
+    # A column that pandas calls an object may hold anything: then the type of its first value.
     type_name = f"values of type {type(series.iloc[0]).__name__}" if series.dtype == object else str(series.dtype)
     raise ConfigError(
         key,

@@ -12,7 +12,7 @@ from runner.data._tables.column import Column
 from runner.data._tables.frame import read
 from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import need
-from runner.data._tables.understanding import recorded
+from runner.data._tables.understanding import recorded_column
 
 
 def encode(frame: Frame, notes: dict[str, Any]) -> Tensor:
@@ -34,7 +34,8 @@ def numbers(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> 
     need(frame, names, key)
     refuse_missing(frame, names, key)
     columns = [
-        recorded(frame, n, key, kinds.get(n, "text" if n in texts else "numbers"), texts.get(n, [])) for n in names
+        recorded_column(frame, n, key, kinds.get(n, "text" if n in texts else "numbers"), texts.get(n, []))
+        for n in names
     ]
     return expand(columns, len(frame))
 

@@ -24,7 +24,7 @@ def target_columns(frame: Frame, target: Any) -> list[str]:
     """
     named = [name for name in frame.columns if has_name(name)] or list(frame.columns)
     if target is None or target in ("", []):
-        example = spelled("data.target", named[-1])
+        example = typed_override("data.target", named[-1])
         if len(frame.columns) == 1:
             raise ConfigError("data.path", f"there is only one column, {named[0]!r}; {ONE}")
         raise ConfigError("data.target", f"missing; give the column to predict, e.g. {example}")
@@ -89,11 +89,11 @@ def feature_columns(
     return names
 
 
-def spelled(key: str, value: Any) -> str:
+def typed_override(key: str, value: Any) -> str:
     """Return `key=value` to paste into a shell, quoted for Hydra's grammar and then for the shell.
 
     value: a text, or lists and mappings of texts.
-    spelled("data.target", "length (cm)") is 'data.target="length (cm)"', with the outer quotes.
+    typed_override("data.target", "length (cm)") is 'data.target="length (cm)"', with the outer quotes.
     """
     return shlex.quote(f"{key}={_hydra(value)}")
 

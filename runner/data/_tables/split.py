@@ -11,10 +11,10 @@ from runner.data._parts import Indices, check_fractions, parts
 from runner.data._tables import Frame, Series
 from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import need, quoted
-from runner.data._tables.written import is_date
+from runner.data._tables.texts import is_date
 from runner.settings.errors import ConfigError, did_you_mean
 
-#: What a split goes by.
+#: Kinds of splits.
 KINDS = ("by", "group", "column")
 #: The words that a column may hold, and the number of the part.
 WORDS = {"train": 0, "valid": 1, "val": 1, "test": 2}
