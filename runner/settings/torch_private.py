@@ -1,6 +1,6 @@
 """Private names of torch, each behind a function: a release may move them without notice.
 
-tests/test_torch_private.py names the release in which one of them is gone. Nothing here falls back in silence.
+tests/settings/test_torch_private.py names the release in which one of them is gone. Nothing here falls back in silence.
 """
 
 from typing import Any
