@@ -1,6 +1,6 @@
-"""The search path of Hydra: experiments/ and conf/ of the working directory, and those of the package.
+"""Folders of configurations that Hydra finds: experiments/ and conf/, of the working directory and of the package.
 
-Hydra loads plugins into each Hydra program of the environment, so that this one does nothing in other programs.
+Hydra loads plugins into every Hydra program of the environment; both stay out of programs that are not ours.
 """
 
 import os
@@ -14,10 +14,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 class RunnerSearchPath(SearchPathPlugin):
-    """Appends folders to the search path, so that a conf/ of another program cannot replace that of the package."""
+    """Appends our folders, so that a conf/ of another program cannot take the place of ours."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the folders, in a process of runner only."""
+        """Append the folders of studies, and conf/ of the working directory."""
         from runner.settings.files import places
 
         if not os.environ.get(places.ACTIVE):
@@ -34,15 +34,15 @@ COMPONENTS = ("data", "loss", "optimizer", "scheduler")
 
 
 class ExperimentsSource(ConfigSource):
-    """A folder of studies as the group `experiments`; the package of each is the whole configuration."""
+    """A folder of studies as the group `experiments`; each applies to the whole configuration."""
 
     @staticmethod
     def scheme() -> str:
-        """Return the scheme of the URLs of this source."""
+        """Return the scheme of our folders in the search path."""
         return "experiments"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """Load a study through the checks of runner/cli/guard/. Raises ConfigLoadError for a missing file."""
+        """Return a study, which applies to the whole configuration."""
         from runner.cli.guard.files import CheckedFiles, loaded
 
         if not self.is_config(config_path):
@@ -55,23 +55,23 @@ class ExperimentsSource(ConfigSource):
         return result
 
     def available(self) -> bool:
-        """Return whether the folder exists."""
+        """Return whether the folder is there."""
         return Path(self.path).is_dir()
 
     def is_group(self, config_path: str) -> bool:
-        """Return whether the path is `experiments` or a folder in it."""
+        """Return whether this is `experiments` or a folder in it."""
         from runner.settings.files import filenames
 
         return config_path == "" or (self._is_ours(config_path) and filenames.is_folder(self._file(config_path)))
 
     def is_config(self, config_path: str) -> bool:
-        """Return whether the path is a study."""
+        """Return whether this is a study."""
         from runner.settings.files import filenames
 
         return self._is_ours(config_path) and filenames.is_file(self._file(self._normalize_file_name(config_path)))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """Return the names of studies and folders at the path."""
+        """Return the studies and folders of a group."""
         if config_path == "":
             return [] if results_filter is ObjectType.CONFIG else ["experiments"]
         names: list[str] = []
@@ -91,7 +91,7 @@ class ExperimentsSource(ConfigSource):
 
 
 def _leave_presets(study: object) -> None:
-    """Add `override /GROUP: null` to a study that names a component itself: the preset's arguments are another's."""
+    """Deselect the preset of a component that a study names itself: its arguments are for another class."""
     if not isinstance(study, DictConfig):
         return
     defaults = study.get("defaults")

@@ -20,11 +20,7 @@ Method = Callable[..., Any]
 
 
 def read_files_with(source: type[FileConfigSource]) -> None:
-    """Have Hydra read YAML files with `source`.
-
-    The processes of a launcher register Hydra's own class after it, which Hydra allows for a class of the same name.
-    """
-    source.__name__ = FileConfigSource.__name__
+    """Have Hydra read YAML files with `source`."""
     SourcesRegistry.instance().types["file"] = source
 
 
