@@ -45,6 +45,7 @@ class Adversarial:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.999))
 
     def __call__(self, state: Any, parts: Any) -> dict[str, Tensor]:
+        """Step both optimizers on a batch, and return both losses."""
         [(_, (noise, real))] = parts
         drawn = state.model.generator(torch.randn_like(noise))
 
