@@ -3,6 +3,7 @@
 `tests/test_private_names.py` names the release that this was written for, and fails where a name has moved.
 """
 
+import functools
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -45,6 +46,7 @@ def compose_once() -> None:
     if hasattr(composes, "spares"):
         return
 
+    @functools.wraps(composes)
     def get_mode(self: Any, config_name: Any, overrides: list[str]) -> Any:
         typed = any("hydra" in word.partition("=")[0] for word in overrides)
         return composes(self, config_name, overrides) if typed else None
