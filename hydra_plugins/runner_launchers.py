@@ -1,11 +1,12 @@
 """Launchers for jobs in this process: `hydra/launcher=one_by_one`, `vectorized` and `auto`."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
@@ -13,7 +14,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class OneByOne:
-    """`hydra/launcher=one_by_one`: what `runner -m` takes when nothing else is said."""
+    """`hydra/launcher=one_by_one`: the default of `runner -m`."""
 
     _target_: str = "hydra_plugins.runner_launchers.OneByOneLauncher"
 
@@ -28,7 +29,7 @@ class Vectorized:
 
 @dataclass
 class Auto(Vectorized):
-    """`hydra/launcher=auto`: as one program where some steps of it have shown to be faster."""
+    """`hydra/launcher=auto`: as one program where a measurement of some steps shows it to be faster."""
 
     measure: bool = True
 
@@ -37,49 +38,60 @@ for name, node in (("one_by_one", OneByOne), ("vectorized", Vectorized), ("auto"
     ConfigStore.instance().store(name, node, group="hydra/launcher", provider="runner")
 
 
-class Here(Launcher):
-    """Hands the jobs that the task function has to one of runner's own ways to run many."""
+class InProcessLauncher(Launcher):
+    """Runs the jobs that the task function has in this process."""
 
     def __init__(self) -> None:
         self._task: Any = None
         self._launch: Any = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+        """Take the task function, and Hydra's own launcher for commands that train nothing."""
+        from runner.cli import hydra_private
 
         self._task = task_function
-        basic: Any = BasicLauncher()  # for commands that train nothing
+        basic: Any = hydra_private.BasicLauncher()
         basic.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self._launch = basic.launch
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run jobs, numbered from `initial_job_idx`, and return their results."""
+        from runner.cli import hydra_private
+
         if self._task.told is None:
-            found: Sequence[JobReturn] = self._launch(job_overrides, initial_job_idx)
-            return found
+            results: Sequence[JobReturn] = self._launch(job_overrides, initial_job_idx)
+            return results
         jobs = [self._task.jobs[initial_job_idx + i] for i in range(len(job_overrides))]
-        return [JobReturn(status=JobStatus.COMPLETED, _return_value=outcome) for outcome in self.run(jobs)]
+        return [hydra_private.completed(outcome) for outcome in self.run(jobs)]
+
+    @abstractmethod
+    def run(self, jobs: list[Any]) -> list[Any]:
+        """Run the jobs of a training and return their outcomes."""
+
+
+class OneByOneLauncher(InProcessLauncher):
+    """Runs one job after the other."""
 
     def run(self, jobs: list[Any]) -> list[Any]:
-        raise NotImplementedError
-
-
-class OneByOneLauncher(Here):
-    def run(self, jobs: list[Any]) -> list[Any]:
+        """Run the jobs and return their outcomes."""
         from runner.sweep.run.one_by_one import run_one_by_one
 
         return list(run_one_by_one(jobs, self._task.told))
 
 
-class VectorizedLauncher(Here):
+class VectorizedLauncher(InProcessLauncher):
+    """Trains up to `models` jobs as one program."""
+
     def __init__(self, models: int, measure: bool = False) -> None:
         from runner.settings.errors import ConfigError
 
         super().__init__()
         if models < 1:
-            raise ConfigError("hydra.launcher.models", f"{models} is not one or more models in a program")
+            raise ConfigError("hydra.launcher.models", f"{models} is out of range; expected at least 1")
         self.models, self.measure = models, measure
 
     def run(self, jobs: list[Any]) -> list[Any]:
+        """Run the jobs and return their outcomes."""
         from runner.sweep.run.together import run_together
 
         batches = [jobs[start : start + self.models] for start in range(0, len(jobs), self.models)]

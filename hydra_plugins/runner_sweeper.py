@@ -1,4 +1,4 @@
-"""Hydra's own sweeper, with every job checked before the first one begins."""
+"""The product of all values as a sweep, every job of it checked before the first one begins."""
 
 import contextlib
 import io
@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -32,26 +35,35 @@ class Node:
 ConfigStore.instance().store("checked", Node, group="hydra/sweeper", provider="runner")
 
 
-class CheckedSweeper(BasicSweeper):
-    """The product of all values. How they are run is for `runner.cli.task` to say, and for Hydra's launcher."""
+class CheckedSweeper(Sweeper):
+    """Makes the jobs; `runner.cli.task` decides what is run of them, and Hydra's launcher where."""
 
+    config: DictConfig
+    hydra_context: HydraContext
+    launcher: Launcher
     _task: Any
     _composing: Any = None
 
+    def __init__(self, max_batch_size: int | None, params: dict[str, str] | None = None) -> None:
+        self.max_batch_size, self.params = max_batch_size, params or {}
+
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-        self._task = task_function
+        """Take what Hydra has prepared, and make the launcher that the configuration chooses."""
+        self.hydra_context, self.config, self._task = hydra_context, config, task_function
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
+        """Check the jobs of these overrides and run them."""
         from runner.cli import sweep_check, task
         from runner.settings.errors import ConfigError
         from runner.settings.trust import limits, terminal
 
-        assert self.config is not None
         if self.config.hydra.launcher.get("n_jobs") == 0:
-            raise ConfigError("hydra.launcher.n_jobs", "0 is no number of processes; -1 stands for one for each core")
+            raise ConfigError("hydra.launcher.n_jobs", "must not be 0; -1 means one process per core")
         _refuse_many_tasks(self.config.hydra.launcher)
-        jobs = sweep_check.capped(self._jobs([*self._parse_config(), *arguments]), limits.JOBS)
+        jobs = sweep_check.capped(self._jobs(self._parsed(arguments)), limits.JOBS)
         if len(jobs) >= MANY:
             terminal.put(f"checking {len(jobs):,} jobs")
         if self._task.name == "check":
@@ -61,76 +73,77 @@ class CheckedSweeper(BasicSweeper):
         else:
             _raise_failures(self._composed(jobs))
 
+    @property
+    def _loader(self) -> ConfigLoader:
+        return self.hydra_context.config_loader
+
+    def _parsed(self, arguments: list[str]) -> list[Override]:
+        """Return the overrides of `params` and those of the command line, which come later and win."""
+        params = [f"{key}={value}" for key, value in self.params.items()]
+        return OverridesParser.create(config_loader=self._loader).parse_overrides([*params, *arguments])
+
+    def _jobs(self, overrides: list[Override]) -> Iterator[list[str]]:
+        values = {override.get_key_element(): override for override in overrides}
+        for job in itertools.product(*[list(_values(key, override)) for key, override in values.items()]):
+            yield list(job)
+
+    def _compose(self, number: int, job: list[str]) -> DictConfig:
+        from runner.cli.compose.composing import Composing
+        from runner.cli.guard import hydra_rules
+
+        self._composing = self._composing or Composing(self._loader, self.config)
+        config: DictConfig = self._composing.compose(number, job)
+        hydra_rules.folder_of_job(self.config, config, number)  # which may be refused
+        return config
+
     def _frozen(self, jobs: list[list[str]], first: int) -> list[Any]:
-        """Run jobs whose configuration the task function has: Hydra's own is not composed again."""
+        """Run jobs whose configurations the task function has: Hydra's own part is not composed again."""
         from runner.cli.compose.frozen import Frozen
         from runner.cli.guard import hydra_rules
 
-        assert self.config is not None
-        folders = {}
+        folders: dict[tuple[str, ...], dict[int, str]] = {}
         for number, words in enumerate(jobs, first):
             if folder := hydra_rules.folder_of_job(self.config, self._task.jobs[number].config, number):
-                folders[tuple(words)] = folder
+                folders.setdefault(tuple(words), {})[number] = folder
         return self._launched(Frozen(folders), jobs, first)
 
     def _composed(self, jobs: list[list[str]]) -> list[Any]:
         """Run jobs of a command that trains nothing, each with the whole of its configuration."""
         from runner.cli.compose.frozen import Composed
 
-        assert self.config is not None
-        assert self.hydra_context is not None
         HydraConfig.instance().set_config(self.config)
-        load: Any = self.hydra_context.config_loader.load_sweep_config
-        return self._launched(Composed({tuple(job): load(self.config, job) for job in jobs}), jobs, 0)
+        configs = {tuple(job): self._loader.load_sweep_config(self.config, job) for job in jobs}
+        return self._launched(Composed(configs), jobs, 0)
 
     def _launched(self, loader: Any, jobs: list[list[str]], first: int) -> list[Any]:
-        assert self.hydra_context is not None
-        assert self.launcher is not None
-        assert self.config is not None
-        context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
-        self.launcher.setup(hydra_context=context, task_function=self._task, config=self.config)
-        return self._launch(jobs, first)
-
-    def _launch(self, jobs: list[list[str]], first: int) -> list[Any]:
+        """Run jobs by Hydra's launcher, which gets their configurations from `loader`."""
         from runner.cli import launching
-        from runner.settings.trust import recorded_settings, secrets
         from runner.training.machine import cores
 
-        assert self.config is not None
-        assert self.launcher is not None
+        context = HydraContext(config_loader=loader, callbacks=self.hydra_context.callbacks)
+        self.launcher.setup(hydra_context=context, task_function=self._task, config=self.config)
         HydraConfig.instance().set_config(self.config)
+        self._write_down()
+        results: list[Any] = []
+        name = str(self.config.hydra.runtime.choices["hydra/launcher"])
+        values: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)
+        size = self.max_batch_size if self.max_batch_size not in (None, -1) else max(len(jobs), 1)
+        for start in range(0, len(jobs), size):
+            batch = jobs[start : start + size]
+            self._task.cores = cores.each(name, values, len(batch))
+            results += launching.launch(name, self.launcher, batch, first + len(results))
+        return results
+
+    def _write_down(self) -> None:
+        """Write multirun.yaml into the sweep's folder, without secrets, and make the folder's path absolute."""
+        from runner.settings.trust import recorded_settings, secrets
+
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         shown = secrets.without(OmegaConf.to_container(self.config, resolve=False))
         (folder / "multirun.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(shown)))
         with read_write(self.config.hydra):  # Ray's workers begin in another folder
             self.config.hydra.sweep.dir = recorded_settings.escaped(str(folder.absolute()))
-        found: list[Any] = []
-        name = str(self.config.hydra.runtime.choices["hydra/launcher"])
-        values: Any = OmegaConf.to_container(self.config.hydra.launcher, resolve=True)
-        for batch in self.split_overrides_to_chunks(jobs, self.max_batch_size):
-            batch = list(batch)
-            self._task.cores = cores.each(name, values, len(batch))
-            found += launching.launch(name, self.launcher, batch, first + len(found))
-        return found
-
-    def _jobs(self, arguments: list[str]) -> Iterator[list[str]]:
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        values = {o.get_key_element(): o for o in parser.parse_overrides(arguments)}
-        for job in itertools.product(*[list(_values(key, override)) for key, override in values.items()]):
-            yield list(job)
-
-    def _compose(self, number: int, job: list[str]) -> DictConfig:
-        assert self.hydra_context is not None
-        assert self.config is not None
-        from runner.cli.compose.composing import Composing
-        from runner.cli.guard import hydra_rules
-
-        self._composing = self._composing or Composing(self.hydra_context.config_loader, self.config)
-        found: DictConfig = self._composing.compose(number, job)
-        hydra_rules.folder_of_job(self.config, found, number)  # which may be refused
-        return found
 
 
 def _values(key: str, override: Override) -> Iterator[str]:
@@ -141,7 +154,9 @@ def _values(key: str, override: Override) -> Iterator[str]:
         yield f"{key}={override.get_value_element_as_str()}"
         return
     if not override.is_discrete_sweep():
-        raise ConfigError(key, "an interval has no end of values; give them one by one, as in optimizer.lr=0.1,0.5")
+        raise ConfigError(
+            key, "an interval is continuous and cannot be swept; list its values, as in optimizer.lr=0.1,0.5"
+        )
     values = list(itertools.islice(override.sweep_string_iterator(), JOBS + 1))
     if not values:
         raise ConfigError(key, f"{override.input_line!r} gives no value to sweep over; give at least one")
@@ -149,7 +164,7 @@ def _values(key: str, override: Override) -> Iterator[str]:
 
 
 def _refuse_many_tasks(launcher: Any) -> None:
-    """submitit calls a job once in every task that it asks for, and each would train the same run."""
+    """Refuse several tasks for a job: submitit calls the job in each of them, and each would train the same run."""
     from runner.settings.errors import ConfigError
 
     for key in ("tasks_per_node", "nodes"):

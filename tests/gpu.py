@@ -101,10 +101,10 @@ class Place:
         return recall.facts(self.uri, run_id)[1]  # type: ignore[no-any-return]
 
     def digest(self, run_id: str) -> str:
-        from runner.tracking.read import recall
+        from runner.tracking.read import checkpoints
         from runner.training.state import checkpoint
 
-        return str(checkpoint.digest(recall.weights(self.uri, run_id, "last")))
+        return str(checkpoint.digest(checkpoints.weights(self.uri, run_id, "last")))
 
     def artifacts(self, run_id: str) -> Path:
         from mlflow import MlflowClient

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: one problem, or all of them together."""
+"""Errors that a person reads: problems of a configuration, one or all of them, and failures without a traceback."""
 
 import contextlib
 import difflib
@@ -11,15 +11,26 @@ from runner.settings.trust import terminal
 
 
 class ConfigError(ValueError):
-    """Something a user wrote is wrong. `key` is the key as one would type it."""
+    """Something a user wrote is wrong.
 
-    def __init__(self, key: str, problem: str) -> None:
+    key: as one would type it; "" if the problem is about none.
+    problem: what was found, what is expected, and the remedy.
+    pasted: the problem ends with words to paste into a shell, so that nothing is added to its last line.
+    """
+
+    def __init__(self, key: str, problem: str, *, pasted: bool = False) -> None:
         super().__init__(terminal.shown(f"{key}: {problem}" if key else problem))
-        self.key = key
+        self.key, self.pasted = key, pasted
+
+    def at(self, place: str) -> str:
+        """Return the message with the file and line that it is about; "" for a value that no file sets."""
+        if not place:
+            return str(self)
+        return f"{self}\n({place})" if self.pasted else f"{self} ({place})"
 
 
 class ConfigErrors(ConfigError):
-    """Several problems of one configuration, in the order in which they were found."""
+    """Several problems of one configuration, in the order in which the checks met them."""
 
     def __init__(self, errors: Iterable[ConfigError]) -> None:
         self.errors = [single for error in errors for single in each(error)]
@@ -31,40 +42,41 @@ class ConfigErrors(ConfigError):
 
 
 class Failure(RuntimeError):
-    """The work failed of something that one sentence tells: exit code 1, and no traceback."""
+    """A failure that one sentence explains: exit code 1, and no traceback."""
 
     def __str__(self) -> str:
         return terminal.shown(super().__str__())
 
 
 class Unreachable(Failure):
-    """A tracking store did not hand over what it has."""
+    """A tracking store that does not answer, or not completely."""
 
 
 class OutOfMemory(Failure):
-    """The memory of the device was not enough for a step."""
+    """Too little memory on the device for a step."""
 
 
 class Problems:
-    """Collects errors, so that one does not hide the others."""
+    """Collects errors, so that one does not hide the others: `noted` around each check, `tell` at the end."""
 
     def __init__(self) -> None:
         self.found: list[ConfigError] = []
 
     @contextlib.contextmanager
     def noted(self) -> Iterator[None]:
-        """A ConfigError that ends the block is kept, and what follows the block goes on."""
+        """Collect a ConfigError that ends the block, and go on after it."""
         try:
             yield
         except ConfigError as error:
             self.found += [e for e in each(error) if str(e) not in map(str, self.found)]
 
     def add(self, key: str, problem: str) -> None:
+        """Collect a problem of a key."""
         with self.noted():
             raise ConfigError(key, problem)
 
     def tell(self) -> None:
-        """Raise what was found, if anything was."""
+        """Raise the collected error, or ConfigErrors for several; nothing if there is none."""
         if len(self.found) == 1:
             raise self.found[0]
         if self.found:
@@ -72,7 +84,7 @@ class Problems:
 
 
 def each(error: ConfigError) -> list[ConfigError]:
-    """The problems that an error consists of."""
+    """Return the single problems of an error."""
     return list(error.errors) if isinstance(error, ConfigErrors) else [error]
 
 
@@ -87,7 +99,7 @@ def sentence(error: BaseException) -> str | None:
 
 
 def first_line(error: BaseException) -> str:
-    """The beginning of the message; "" of one without words. Of a server that does not answer, which and why."""
+    """Return the first line of an error's message, "" if it has none; of a server's failure, which server and why."""
     first = str(error).strip().split("\n")[0]
     server = re.match(r"API request to (\w+://[^/\s]+)\S* failed with exception ", first)
     if server is None:
@@ -103,19 +115,30 @@ def brief(error: BaseException) -> str:
     return first_line(error) or type(error).__name__
 
 
+def labelled(error: BaseException) -> str:
+    """Return `ValueError: its first line`; of an error without words, the name of its class alone."""
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
+
+
 def told(error: BaseException) -> str:
-    """The message and the notes below it."""
+    """Return an error's message with its notes in lines below it."""
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
-#: Characters of a wrong name, and right names, beyond which looking for the nearest takes seconds.
+#: Characters of a wrong name and number of right ones beyond which the search for the nearest takes seconds.
 LONG, MANY = 200, 10_000
 
 
 def did_you_mean(wrong: str, right: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing when no right name is near."""
+    """Return `; did you mean 'x'?`, or "" where no right name is near."""
     if len(str(wrong)) > LONG:
         return ""
     names = {str(n).lower(): str(n) for n in itertools.islice(right, MANY)}
     near = difflib.get_close_matches(str(wrong).lower(), names, n=1, cutoff=0.5)
     return f"; did you mean {names[near[0]]!r}?" if near else ""
+
+
+def batch_shape(sizes: Iterable[int]) -> str:
+    """Return the shape of a batch of examples of these sizes in words: (N, 3, 8, 8); (N,) for single numbers."""
+    shape = ", ".join(["N", *map(str, sizes)])
+    return f"({shape})" if "," in shape else f"({shape},)"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from runner.settings.errors import OutOfMemory
+from runner.settings.errors import OutOfMemory, first_line
 
 T = TypeVar("T")
 #: How torch begins the message of a plain RuntimeError where memory is short: the processor's, Apple's.
@@ -50,7 +50,7 @@ def is_short(error: RuntimeError) -> bool:
 
 def reason(error: RuntimeError) -> str:
     """What torch says, in its first two sentences."""
-    text = str(error).strip().splitlines()[0]
+    text = first_line(error)
     text = next((text[text.index(words) :] for words in SHORT if words in text), text)
     return ". ".join(text.split(". ")[:2]).rstrip(".")
 

@@ -21,12 +21,14 @@ from runner.settings.memory import memory
 from runner.settings.trust import secrets
 from runner.training.checking import agreement, checks, cost
 from runner.training.checking.schema import schema
+from runner.training.parts import optimizers
 from tests import mutations
 from tests.conftest import settings
 from tests.support import composing
 from tests.support.command import runner
 from tests.support.workplace import furnish
 
+ADAM = optimizers.resolve({"name": "Adam", "lr": 1e-3})
 #: Words of a command line, and the message. `python -m tests.cli.test_checks` writes it anew; read it then.
 TABLE = Path(__file__).with_name("wrong.yaml")
 WRONG: dict[str, str] = yaml.safe_load(TABLE.read_text())
@@ -41,19 +43,19 @@ STUDIES = {
     "data:\n  name: line\n  points: 10\n  sigma: -1\n": "data.sigma: -1 is out of range; expected a number of at least"
     " 0 (experiments/x.yaml:4)",
     "model: {knobs: {width: 3}, layers: [{Linear: '${model.knobs.widht}'}]}\n": "model.layers[0].Linear:"
-    " ${model.knobs.widht} refers to a key that there is not; correct it, or add that key",
+    " ${model.knobs.widht} refers to an unknown key; correct it, or add that key",
     "plots: [loss_curve,\n  fitt]\n": "plots[1]: 'fitt' is not a plot in runner.plots; did you mean 'fit'?"
     " (experiments/x.yaml:2)",
     "seed: [1\n": "experiments/x.yaml:2: this is not YAML: did not find expected ',' or ']'; check brackets, quotes and"
     " indentation",
-    "trainer:\n  epochs: abc\n  batchsize: 3\noptimizer: {lr: -1}\nplots: ${seed}\n": "trainer.epochs: Value 'abc' of"
-    " type 'str' could not be converted to Integer; expected a whole number (experiments/x.yaml:2)\n"
+    "trainer:\n  epochs: abc\n  batchsize: 3\noptimizer: {lr: -1}\nplots: ${seed}\n": "trainer.epochs: 'abc' is not a"
+    " whole number (experiments/x.yaml:2)\n"
     "trainer.batchsize: there is no such key; did you mean 'batch_size'? (experiments/x.yaml:3)\n"
     "plots: 0 is not a list, as in [a, b] (experiments/x.yaml:5)",
     "optimizer: [SGD]\nseed: abc\n": "optimizer: expected keys and values; a preset is chosen on the command line,"
     " optimizer=PRESET, or in the defaults of a study, override /optimizer: PRESET (experiments/x.yaml:1)\n"
-    "seed: Value 'abc' of type 'str' could not be converted to Integer; expected a whole number (experiments/x.yaml:2)",
-    "trainer: ${seed}\n": "trainer: '${seed}' is no mapping; expected keys and values (experiments/x.yaml:1)",
+    "seed: 'abc' is not a whole number (experiments/x.yaml:2)",
+    "trainer: ${seed}\n": "trainer: '${seed}' is not a mapping; expected keys and values (experiments/x.yaml:1)",
     "- seed\n": "experiments/x.yaml:1: the file holds no keys; expected keys and values, as in `seed: 1`",
     "42\n": "experiments/x.yaml:1: the file holds no keys; expected keys and values, as in `seed: 1`",
     "seed: 1\nseed: 2\n": "experiments/x.yaml:2: 'seed' stands there already; leave one of the two out",
@@ -62,21 +64,20 @@ STUDIES = {
     "seed: 1\n---\nseed: 2\n": "experiments/x.yaml:2: a second document begins here; put it into a file of its own",
     "data: {points: !!binary aGVsbG8=}\n": "experiments/x.yaml:1: the tag 'tag:yaml.org,2002:binary' is not taken;"
     " write a plain value",
-    "defaults: 3\n": "defaults: 3 is no list; expected one, as in [override /data: digits] (experiments/x.yaml)",
-    "defaults: [3]\n": "defaults[0]: 3 chooses no preset; expected one, as in `override /data: digits`"
-    " (experiments/x.yaml)",
+    "defaults: 3\n": "defaults: 3 is not a list; expected [override /data: digits] (experiments/x.yaml)",
+    "defaults: [3]\n": "defaults[0]: 3 chooses no preset; expected `override /data: digits` (experiments/x.yaml)",
     "defaults: [x]\n": "defaults: files choose each other in a circle; take one of them out",
-    "defaults: [_self_, _self_]\n": "defaults: _self_ stands twice; leave one out (in experiments/x.yaml)",
+    "defaults: [_self_, _self_]\n": "defaults: duplicate _self_; remove one (in experiments/x.yaml)",
     "defaults: [/optimizer: adam]\n": "defaults[0]: `/optimizer: adam` chooses no preset in a study; expected `override"
     " /optimizer: adam` (experiments/x.yaml)",
     "defaults:\n  - optimizer: adam\n": "defaults[0]: `optimizer: adam` chooses no preset in a study; expected"
     " `override /optimizer: adam` (experiments/x.yaml)",
     "epochs: 3\n": "epochs: there is no such key; did you mean trainer.epochs? (experiments/x.yaml:1)",
-    "model: mlp\n": "model: 'mlp' is no mapping; a study chooses a preset in its defaults: `override /model: mlp`"
+    "model: mlp\n": "model: 'mlp' is not a mapping; a study chooses a preset in its defaults: `override /model: mlp`"
     " (experiments/x.yaml:1)",
     "defaults: [override /nothing: x]\n": "nothing: there are no such presets; did you mean 'tracking'? (in"
     " experiments/x.yaml)",
-    "hydra: {launcher: 3}\n": "hydra.launcher: '3' is no mapping; expected keys and values (in experiments/x.yaml)",
+    "hydra: {launcher: 3}\n": "hydra.launcher: 3 is not a mapping; expected keys and values (in experiments/x.yaml)",
     "data: {name: experiments.mine.fails}\n": "data: 'fails' failed with ZeroDivisionError: division by zero"
     " (mine.py, line 5); expected runner.data.Data from these arguments (experiments/x.yaml:1)",
     "data: {name: experiments.mine.typo}\n": "data: Data(task='regresion') is not one of regression, binary,"
@@ -142,8 +143,8 @@ def test_the_command_line_tells_them_all(workplace: Path) -> None:
     done = runner("trainer.epoch=3", "seed=abc", "optimizer.lr=-1", cwd=workplace, code=2)
     assert [line.partition(": ")[0] for line in done.err.splitlines()] == ["trainer.epoch", "seed", "optimizer.lr"]
     done = runner("-m", "seed=1,abc", "trainer.epochs=x,2", cwd=workplace, code=2)
-    assert "job 2 (seed=abc trainer.epochs=x): seed: Value 'abc'" in done.err
-    assert "\ntrainer.epochs: Value 'x'" in done.err
+    assert "job 2 (seed=abc trainer.epochs=x): seed: 'abc' is not" in done.err
+    assert "\ntrainer.epochs: 'x' is not" in done.err
 
 
 def test_a_users_source_is_not_read_when_something_is_wrong_already(there: Path, experiments: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_users_source_is_not_read_when_something_is_wrong_already(there: Path,
 def test_multiply_adds_are_those_of_the_formulas() -> None:
     layers = [{"Conv2d": {"out_channels": 4, "kernel_size": 3, "padding": 1}}, "Flatten", {"Linear": 10}]
     plan = stack.plan(layers, torch.empty(2, 1, 8, 8, device="meta"))
-    found = cost.cost(settings(optimizer={"name": "Adam", "lr": 1e-3}), plan, 2)
+    found = cost.cost(settings(), ADAM, plan, 2)
     assert found.multiply_adds == 9 * 4 * 64 + 256 * 10
     assert found.parameters == 4 * 9 + 4 + 2560 + 10
     assert (found.weights, found.gradients, found.optimizer) == tuple(4 * found.parameters * n for n in (1, 1, 2))
@@ -171,17 +172,16 @@ def test_multiply_adds_are_those_of_the_formulas() -> None:
     ("optimizer", "states"), [("SGD", 0), ("Adam", 2), ("Adagrad", 1), ("Adamax", 2), ("LBFGS", 200)]
 )
 def test_what_an_optimizer_keeps_is_counted(optimizer: str, states: float) -> None:
-    assert cost.state_per_parameter(settings(optimizer={"name": optimizer, "lr": 1e-3})) == states
+    assert cost.state_per_parameter(optimizers.resolve({"name": optimizer, "lr": 1e-3})) == states
 
 
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
     there = memory(torch.device("cpu"))
     width = int((there / 12) ** 0.5)  # weights alone fit; with gradients and Adam's two they do not
     plan = stack.plan([{"Linear": width}, {"Linear": width}], torch.empty(2, 1, device="meta"))
-    adam = settings(optimizer={"name": "Adam", "lr": 1e-3})
     with pytest.raises(ConfigError, match=r"model.layers\[1\].Linear: weights .* gradients .* optimizer .* cpu has"):
-        cost.check(adam, plan, 2, torch.device("cpu"))
-    cost.check(settings(epochs=0, optimizer={"name": "Adam", "lr": 1e-3}), plan, 2, torch.device("cpu"))
+        cost.check(settings(), ADAM, plan, 2, torch.device("cpu"))
+    cost.check(settings(epochs=0), ADAM, plan, 2, torch.device("cpu"))
 
 
 # Sweeps and commands

@@ -10,8 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from runner.cli import command, guard
+from runner.cli import command
 from runner.cli.compose.composing import Composing
+from runner.cli.compose.frozen import Frozen
+from runner.cli.guard import composition
 from runner.cli.task import Task
 from tests.support import composing
 
@@ -96,7 +98,7 @@ def test_a_command_is_composed_once_where_nobody_chooses_hydras_mode(
     monkeypatch.chdir(workplace)
     monkeypatch.setattr("sys.argv", ["runner", *words])
     monkeypatch.setattr(Task, "__call__", lambda self, config: None)
-    guard.install()
+    composition.install()
     loaded = ConfigLoaderImpl.load_configuration
 
     def load_configuration(self: Any, config_name: Any, overrides: list[str], run_mode: RunMode, **named: Any) -> Any:
@@ -107,3 +109,16 @@ def test_a_command_is_composed_once_where_nobody_chooses_hydras_mode(
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
     assert command._guarded("check") == 0
     assert modes.count(RunMode.MULTIRUN) == times, "Hydra learns its mode as if for a sweep"
+
+
+def test_jobs_of_the_same_words_have_folders_of_their_own() -> None:
+    words = ["seed=1"]
+    with composing.hydra():
+        _, master = _loader()
+        ours = Frozen({tuple(words): {3: "a/3", 4: "a/${4}"}})
+        folders = []
+        for number in (3, 4):
+            config = ours.load_sweep_config(master, words)
+            config.hydra.job.num = number
+            folders.append(OmegaConf.select(config, "hydra.sweep.subdir"))
+    assert folders == ["a/3", "a/${4}"]

@@ -17,8 +17,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from omegaconf import OmegaConf
 from torch import nn
 
-from runner.cli import guard
-from runner.cli.guard import hydra_rules
+from runner.cli.guard import command_line, composition, files, hydra_rules
 from runner.settings.errors import ConfigError
 from runner.settings.trust import limits, permission
 from runner.training.state import checkpoint
@@ -224,21 +223,21 @@ FLAGS = [
 @pytest.mark.parametrize("flag", FLAGS)
 def test_flags_that_bring_files_of_others_are_refused(flag: str) -> None:
     words = ["seed=1", *(flag.split("=") if flag.startswith("-c") else [flag])]
-    with pytest.raises(ConfigError, match="this flag is not taken here"):
-        guard.check_words(words)
+    with pytest.raises(ConfigError, match="this flag cannot be used here"):
+        command_line.check(words)
 
 
 @pytest.mark.parametrize("words", [["-x"], ["--multirun=3"], ["--confg-dir=evil"]])
 def test_a_flag_that_there_is_not_is_answered_in_one_line(words: list[str]) -> None:
-    with pytest.raises(ConfigError, match=r"^[^\n]*`runner --help` says what there is$"):
-        guard.check_words(words)
+    with pytest.raises(ConfigError, match=r"^[^\n]*`runner --help` lists the flags$"):
+        command_line.check(words)
 
 
 def test_the_flags_that_people_use_are_taken() -> None:
     taken = ["-m", "seed=1,2", "--cfg", "job", "--resolve"]
-    guard.check_words(taken)
+    command_line.check(taken)
     with pytest.raises(ConfigError, match="--config-dir"):
-        guard.check_words([*taken, "--config-dir", "elsewhere"])
+        command_line.check([*taken, "--config-dir", "elsewhere"])
 
 
 class Touch:
@@ -259,12 +258,14 @@ def unguarded(guarded: list[str], *words: str, cwd: Path) -> None:
 
 
 def _run_unguarded(guarded: list[str], words: tuple[str, ...], cwd: str) -> None:
-    import contextlib
 
     sys.path.insert(0, cwd)  # where a package of others would be
     for name in guarded:
-        holder = hydra_rules if name == "check" else guard
-        setattr(holder, name, (lambda load: load) if name == "_checked" else lambda *_: contextlib.nullcontext())
+        if name == "_checked":
+            composition._checked = lambda load: load
+        else:
+            holder: Any = {"check": hydra_rules, "flags": command_line}[name]
+            holder.check = lambda *_: None
     command._child(words, cwd, f"{cwd}/.out", f"{cwd}/.err", {})
 
 
@@ -314,7 +315,7 @@ REAL: dict[str, tuple[str, dict[str, str], list[str]]] = {
         },
         ["summary", "-m", "experiments=x", "seed=0"],
     ),
-    "rerun": ("check_words", {}, ["summary", "--experimental-rerun=config.pickle"]),
+    "rerun": ("flags", {}, ["summary", "--experimental-rerun=config.pickle"]),
 }
 
 
@@ -343,8 +344,9 @@ def test_without_its_guard_a_folder_of_plugins_would_have_been_imported(workplac
     words = [sys.executable, "-m", "runner", "--cfg", "job"]
     subprocess.run(words, cwd=workplace, env=env, check=True, timeout=command.HANGS)
     assert not canary.exists()
-    script = "from runner.cli import command, guard; import contextlib, sys; sys.argv[1:] = ['--cfg', 'job'];"
-    script += "guard._without_working_directory = contextlib.nullcontext; command.main()"
+    script = "from runner.cli import command; from runner.cli.guard import composition; import contextlib, sys;"
+    script += "sys.argv[1:] = ['--cfg', 'job'];"
+    script += "composition._without_working_directory = contextlib.nullcontext; command.main()"
     subprocess.run([sys.executable, "-c", script], cwd=workplace, env=env, capture_output=True, timeout=command.HANGS)
     assert canary.exists(), "nothing would have happened: the guard guards nothing"
 
@@ -393,7 +395,7 @@ def test_a_preset_outside_of_its_folders_would_have_been_read(workplace: Path, m
     monkeypatch.chdir(workplace)
     with composing.hydra():
         assert "data/../..: " in composing.problem("data=../../evil")
-        monkeypatch.setattr(guard.CheckedFiles, "load_config", FileConfigSource.load_config)
+        monkeypatch.setattr(files.CheckedFiles, "load_config", FileConfigSource.load_config)
         assert composing.config(["data=../../evil"]).data.name == "evil"
 
 
@@ -420,10 +422,10 @@ def test_only_the_person_reads_other_variables(workplace: Path, monkeypatch: Any
 
 def test_only_the_person_trusts_a_package(monkeypatch: Any) -> None:
     monkeypatch.setenv("RUNNER_TRUST", "")
-    assert guard.take_trust(["seed=1", "--trust", "mine", "--trust=ours", "-m"]) == ["seed=1", "-m"]
+    assert command_line.take_trust(["seed=1", "--trust", "mine", "--trust=ours", "-m"]) == ["seed=1", "-m"]
     assert permission.packages() == ["mine", "ours"]
     with pytest.raises(ConfigError, match="--trust: 'a/b' is not the name of a package"):
-        guard.take_trust(["--trust", "a/b"])
+        command_line.take_trust(["--trust", "a/b"])
 
 
 @pytest.mark.parametrize("file", ["x.npy", "xy.npz"])

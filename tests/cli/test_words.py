@@ -29,7 +29,7 @@ from runner.settings.files import places
 from runner.tracking import screen
 from runner.tracking.store.stores import Row
 from runner.training.parts import metrics
-from tests.support import composing
+from tests.support import components, composing
 from tests.support.command import HANGS, SCRIPT, runner
 
 # Layers: a list and a mapping after any preset
@@ -301,11 +301,11 @@ def test_names_that_other_programs_give_to_metrics_lead_to_those_of_torchmetrics
     numbers = Data(Tensors(y, y.float()[:, None]), Tensors(y, y.float()[:, None]))
     for name, meant in metrics.OTHERS.items():
         with pytest.raises(ConfigError, match=f"is not a metric in torchmetrics; did you mean {re.escape(meant)}"):
-            metrics.check([name.upper()])
+            metrics.resolve([name.upper()])
         regression = meant.startswith(("Mean", "R2", "{"))
         data, loss, outputs = (numbers, nn.MSELoss(), 1) if regression else (classes, nn.CrossEntropyLoss(), 3)
         spec = OmegaConf.to_container(OmegaConf.create(f"[{meant}]"))
-        assert metrics.build(spec, data, loss, torch.empty(2, outputs, device="meta"), None)  # type: ignore[arg-type]
+        assert components.made_metrics(spec, data, loss, torch.empty(2, outputs, device="meta"), None)  # type: ignore[arg-type]
 
 
 def test_flags_may_stand_anywhere(tmp_path: Path) -> None:
@@ -546,7 +546,7 @@ def test_classification_is_a_task_of_data() -> None:
     valid = Tensors(x, torch.tensor([3, 0, 0, 0, 0, 0]))
     assert Data(Tensors(x, torch.zeros(6, dtype=torch.int64)), valid, task="classification").classes == tuple("0123")
     for y in (torch.rand(6), torch.rand(6, 2), -torch.ones(6, dtype=torch.int64)):
-        with pytest.raises(ConfigError, match="does not say its classes"):
+        with pytest.raises(ConfigError, match="has no classes"):
             Data(Tensors(x, y), task="classification")
 
 

@@ -118,8 +118,8 @@ WRONG = {
     "trainer.batch_size=8,16": ["trainer.batch_size: a recorded run takes one value at a time"],
     "data=digits": ["data: presets belong to new runs; give single values, such as data.name=digits"],
     "data.name=digits": ["data: the shape of an example: [1, 8, 8], and the model was trained with [10]"],
-    "model.knobs.hidden=3": ["model: evaluate takes it from the record"],
-    "optimizer.lr=3": ["optimizer: evaluate takes it from the record"],
+    "model.knobs.hidden=3": ["model: evaluate takes this key from the record"],
+    "optimizer.lr=3": ["optimizer: evaluate takes this key from the record"],
     "data.test=0": ["split: the data has no test set; it has train and valid"],
 }
 

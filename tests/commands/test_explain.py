@@ -9,7 +9,7 @@ from mlflow import MlflowClient
 from torch import nn
 
 from runner.settings.errors import ConfigError
-from runner.tracking.read import recall
+from runner.tracking.read import checkpoints, recall
 from runner.training.forward import keep
 from tests.support.command import Done, newest, runner
 
@@ -157,7 +157,7 @@ def test_a_trained_run_is_explained_with_its_own_weights(workplace: Path) -> Non
     for name in (run_id, run_id[:6], "last"):
         done = runner("explain", name, cwd=workplace)
         assert f"weights of run {run_id}" in done.out
-    [weight] = recall.weights(f"sqlite:///{workplace}/mlflow.db", run_id)["0.weight"].flatten().tolist()
+    [weight] = checkpoints.weights(f"sqlite:///{workplace}/mlflow.db", run_id)["0.weight"].flatten().tolist()
     assert f"(-1)*{weight:.5g}" in done.out
     assert len(MlflowClient(f"sqlite:///{workplace}/mlflow.db").search_runs(["0", "1"])) == 1
 
@@ -202,8 +202,8 @@ def test_elements_can_be_chosen(words: str, tmp_path: Path) -> None:
 
 
 UNCHOSEN = {
-    "elements=0": "elements: '0' is not a whole number of at least 1, or a place such as [0,3,2,2]",
-    "elements=[0,0,5]": "elements: [0,0,5] is an element of one layer's output: say which by layer=NAME",
+    "elements=0": "elements: '0' is not a whole number of at least 1, or an index such as [0,3,2,2]",
+    "elements=[0,0,5]": "elements: [0,0,5] is an index into one layer's output; add layer=NAME",
     "elements=[0,0,6] layer=conv": "elements: [0, 0, 6] is not in the output, whose shape is (1, 1, 6)",
     "layer=con": "layer: there is no layer 'con' (layers: conv)",
 }

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import runner as package
 from runner.settings.errors import ConfigError
-from runner.tracking.read import export, recall
+from runner.tracking.read import checkpoints, export, recall
 from runner.tracking.read.export import ExportError, Source
 from runner.tracking.read.load import Standardize
 from tests.support.command import runner
@@ -66,7 +66,7 @@ def test_safetensors_holds_the_weights_and_the_configuration_stands_beside(train
     workplace, run_id = trained
     uri = f"sqlite:///{workplace}/mlflow.db"
     runner("export", "last", "format=safetensors", "output=m.safetensors", "checkpoint=last", cwd=workplace)
-    wanted, found = recall.weights(uri, run_id, "last"), load_file(workplace / "m.safetensors")
+    wanted, found = checkpoints.weights(uri, run_id, "last"), load_file(workplace / "m.safetensors")
     assert set(wanted) == set(found)
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
     assert yaml.safe_load((workplace / "m.yaml").read_text())["data"]["name"] == "digits"

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 import runner as package
 from runner.data import Data, _inputs
-from runner.data._spelled import spelled
+from runner.data._tables.selection import typed_override
 from runner.data.table import table
 from runner.model import predicted
 from runner.settings.errors import ConfigError
-from runner.tracking.identity import noted
-from runner.training.parts import build
+from runner.tracking.identity import data_facts
 from tests.data.test_data import refused
+from tests.support import components
 from tests.support.command import Done, runner
 from tests.support.composing import hydra, settings
 
@@ -146,7 +146,7 @@ def test_rows_that_the_model_cannot_know_are_refused(trained, change, words):
     with refused("inputs", *words):
         _inputs.read(str(place / "wrong.csv"), recorded)
     with refused("data.features", *words):
-        build.data({"name": "table", "path": str(place / "wrong.csv"), "target": "grade"}, noted=recorded)
+        components.data({"name": "table", "path": str(place / "wrong.csv"), "target": "grade"}, noted=recorded)
 
 
 def test_classes_and_targets_that_the_model_cannot_know_are_refused(trained):
@@ -156,7 +156,7 @@ def test_classes_and_targets_that_the_model_cannot_know_are_refused(trained):
     done = runner("evaluate", run_id, "data.path=top.csv", cwd=place, code=2)
     assert "data.target: column 'grade' holds 'top' in row 0; expected one of 'high', 'low', 'mid'" in done.err
     with refused("data.target", "'age', and the model was trained to predict 'grade'"):
-        build.data({"name": "table", "path": str(place / "people.csv"), "target": "age"}, noted=recorded)
+        components.data({"name": "table", "path": str(place / "people.csv"), "target": "age"}, noted=recorded)
     done = runner("predict", run_id, "inputs=nothing", "output=x.csv", cwd=place, code=2)
     assert "inputs: there is no 'nothing'" in done.err
     Image.new("RGB", (4, 4)).save(place / "a.png")
@@ -208,9 +208,9 @@ def test_a_folder_of_images_is_predicted_by_file_name(place):
     recorded = json.loads(next(place.glob(f"mlruns/*/{run_id}/artifacts/data.json")).read_text())
     shutil.copytree(place / "photos" / "dog", place / "cows" / "cow")
     with refused("data.path", "cows/cow' is none of the classes to train on"):
-        build.data({"name": "images", "path": str(place / "cows")}, noted=recorded)
+        components.data({"name": "images", "path": str(place / "cows")}, noted=recorded)
     with refused("data.channels", "1, and the model was trained with 3"):
-        build.data({"name": "images", "path": str(place / "dogs"), "channels": 1}, noted=recorded)
+        components.data({"name": "images", "path": str(place / "dogs"), "channels": 1}, noted=recorded)
     (place / "flat").mkdir()
     for name in ("b.png", "a.png"):
         shutil.copy(place / "photos" / "dog" / "3.png", place / "flat" / name)
@@ -316,8 +316,8 @@ def test_another_file_encoded_by_the_record_is_the_same_file(name, tmp_path, mon
     with hydra():
         spec = settings(f"experiments={name}").data
     monkeypatch.chdir(tmp_path)
-    data = build.data(spec)
-    recorded = json.loads(json.dumps(noted(data)))
+    data = components.data(spec)
+    recorded = json.loads(json.dumps(data_facts(data)))
     x, y = (torch.cat([getattr(part, n) for part in parts(data)]) for n in "xy")
     np.save("x.npy", x.numpy())
     assert torch.equal(torch.cat(list(_inputs.read("x.npy", recorded).batches)).float(), x)
@@ -333,12 +333,12 @@ def test_another_file_encoded_by_the_record_is_the_same_file(name, tmp_path, mon
         for file, rows in (("all.npz", slice(None)), ("other.npz", half)):
             np.savez(file, x=x[rows].numpy(), y=y[rows].numpy())
         other = {"name": "arrays", "path": "other.npz", "valid": 0, "test": 0}
-        recorded = json.loads(json.dumps(noted(build.data({**other, "path": "all.npz"}))))
-    found = build.data(other, noted=recorded)
+        recorded = json.loads(json.dumps(data_facts(components.data({**other, "path": "all.npz"}))))
+    found = components.data(other, noted=recorded)
     assert (found.task, found.classes) == (data.task, data.classes)
     torch.testing.assert_close(found.train.x, x[half], rtol=1e-5, atol=1e-6)
     assert torch.equal(found.train.y, y[half])
-    again = build.data(spec, noted=json.loads(json.dumps(noted(data))))
+    again = components.data(spec, noted=json.loads(json.dumps(data_facts(data))))
     for first, second in zip(parts(again), parts(data), strict=True):
         assert torch.equal(first.x, second.x)
         assert torch.equal(first.y, second.y)
@@ -359,22 +359,22 @@ def test_arrays_of_some_classes_get_their_indices_of_the_record(tmp_path, monkey
     x = np.arange(20.0).reshape(20, 1)
     np.savez("all.npz", x=x, y=y)
     spec = {"name": "arrays", "path": "all.npz", "valid": 0, "test": 0, "task": "classification"}
-    data = build.data(spec)
-    recorded = json.loads(json.dumps(noted(data)))
+    data = components.data(spec)
+    recorded = json.loads(json.dumps(data_facts(data)))
     for rows in (y.reshape(20) == y.reshape(20)[1], slice(3, 9)):
         np.savez("some.npz", x=x[rows], y=y[rows])
-        found = build.data({**spec, "path": "some.npz"}, noted=recorded)
+        found = components.data({**spec, "path": "some.npz"}, noted=recorded)
         assert found.classes == data.classes
         assert torch.equal(found.train.y, data.train.y[rows])
     np.savez("some.npz", x=x, y=np.full(20, 4))
     with refused("data.classes", "holds '4', which is not among them"):
-        build.data({**spec, "path": "some.npz"}, noted=recorded)
+        components.data({**spec, "path": "some.npz"}, noted=recorded)
 
 
 def test_other_parts_of_the_same_patients_are_scaled_as_the_model_knows_them():
-    data = build.data({"name": "diabetes"})
-    recorded = json.loads(json.dumps(noted(data)))
-    other = build.data({"name": "diabetes", "seed": 5, "valid": 0.3}, noted=recorded)
+    data = components.data({"name": "diabetes"})
+    recorded = json.loads(json.dumps(data_facts(data)))
+    other = components.data({"name": "diabetes", "seed": 5, "valid": 0.3}, noted=recorded)
     first, second = (
         {tuple(row) for part in parts(d) for row in torch.cat([part.x, part.y], 1).tolist()} for d in (data, other)
     )
@@ -390,8 +390,8 @@ ODD = ["length (cm)", "2", "it's", 'say "hi"', "a,b", "c: {d}", "true", "größe
 def test_names_are_spelled_as_hydra_and_the_shell_take_them():
     with hydra():
         for name in ODD:
-            words = [spelled("data.target", name), spelled("data.leave_out", [name, "a b"])]
-            words.append(spelled("data.split", {"by": name}))
+            words = [typed_override("data.target", name), typed_override("data.leave_out", [name, "a b"])]
+            words.append(typed_override("data.split", {"by": name}))
             found = settings("data=table", *shlex.split(" ".join(words))).data
             assert str(found["target"]) == name
             assert [str(n) for n in found["leave_out"]] == [name, "a b"]
@@ -416,7 +416,7 @@ def test_check_prints_how_everything_was_understood(place):
     frame.sort_values("grade").to_csv(place / "people2.csv")
     words = ["data=table", "data.path=people2.csv", "data.target=grade", "loss=cross_entropy"]
     done = runner("check", *words, "model.layers=[{Linear: 3}]", "data.split={group: sex}", "data.valid=0", cwd=place)
-    data = build.data(
+    data = components.data(
         {"name": "table", "path": str(place / "people2.csv"), "target": "grade", "split": {"group": "sex"}, "valid": 0}
     )
     for line in data.report[1:]:

@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from runner.tracking import environment
-from runner.tracking.read import recall, reproduction
+from runner.tracking.read import checkpoints, reproduction
 from runner.training.state import checkpoint
 from tests.support import clean_clone
 from tests.support.command import newest, runner
@@ -63,7 +63,7 @@ def test_a_fresh_run_is_reproduced_to_the_last_bit_and_nothing_is_written(traine
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
     before = client.get_run(run_id).to_dictionary()
     done = runner("reproduce", "last", cwd=workplace)
-    weights = checkpoint.digest(recall.weights(f"sqlite:///{workplace}/mlflow.db", run_id))
+    weights = checkpoint.digest(checkpoints.weights(f"sqlite:///{workplace}/mlflow.db", run_id))
     points = sum(len(client.get_metric_history(run_id, name)) for name in before["data"]["metrics"])
     assert done.last == f"reproduce {run_id} identical values={points} weights={weights}"
     assert "train/loss: 15 values, identical" in done.out
@@ -89,7 +89,7 @@ def test_one_other_bit_in_one_recorded_loss_is_found(own: tuple[Path, str]) -> N
 
 def test_other_weights_are_found_even_where_every_loss_is_the_same(own: tuple[Path, str]) -> None:
     workplace, run_id = own
-    state = recall.weights(f"sqlite:///{workplace}/mlflow.db", run_id)
+    state = checkpoints.weights(f"sqlite:///{workplace}/mlflow.db", run_id)
     place = newest(artifact(workplace, ""))
 
     class Other:
@@ -186,7 +186,7 @@ def test_values_are_compared_by_their_bits_and_in_the_order_of_training() -> Non
     longer = {"train/loss": {**recorded["train/loss"], 4: 1.0}, "valid/loss": {2: 1.0}}
     assert [d.recorded for d in reproduction.compare(recorded, longer, whole=True)] == [None]
     assert reproduction.compare(recorded, longer, whole=False) == []
-    assert [d.found for d in reproduction.compare(longer, recorded, whole=False)] == [None]
+    assert [d.repeated for d in reproduction.compare(longer, recorded, whole=False)] == [None]
 
 
 def test_a_run_of_a_clean_clone_gives_the_same_weights_here() -> None:

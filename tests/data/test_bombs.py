@@ -17,11 +17,12 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
-from runner.data import Data, _columns, _frame, _inputs, _table_report
+from runner.data import Data, _inputs
+from runner.data._tables import column, frame, report, understanding
 from runner.data.table import table
 from runner.plots import confusion_matrix
 from runner.settings.errors import ConfigError, did_you_mean
-from runner.training.parts import build
+from tests.support import components
 
 MB = 1_000_000
 
@@ -35,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refused(key: str, *words: str, **spec: Any) -> str:
     """The message, which is short, names the file and holds the words."""
     with pytest.raises(ConfigError) as error:
-        build.data(spec)
+        components.data(spec)
     text = str(error.value)
     assert text.startswith(f"{key}: ")
     assert all(word in text for word in words), text
@@ -142,14 +143,14 @@ def test_a_bomb_among_good_images_is_named_before_anything_is_decoded(
 def test_without_its_limit_a_bomb_would_be_decoded(photos: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     bomb(Path("photos", "cat", "x.png"))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    found = build.data({**photos, "size": 8, "in_memory": False})
+    found = components.data({**photos, "size": 8, "in_memory": False})
     assert "16x16 to 30000x30000" in "\n".join(found.report)
 
 
 def test_of_many_frames_the_first_is_read_and_a_head_that_promises_more_is_no_harm(photos: dict[str, Any]) -> None:
     gif(Path("photos", "cat", "x.gif"))
     png(Path("photos", "dog", "x.png"), 2000, 2000, rows=10)
-    found = build.data({**photos, "size": 8})
+    found = components.data({**photos, "size": 8})
     assert len(found.train) == 10  # type: ignore[arg-type]
 
 
@@ -186,7 +187,7 @@ def test_a_huge_cell_is_named_where_it_is_used_and_spared_where_it_is_not() -> N
 
 
 def test_without_its_limit_a_huge_cell_would_be_a_category(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_columns, "LONGEST", 10**9)
+    monkeypatch.setattr(column, "LONGEST", 10**9)
     Path("cell.csv").write_text("a,t\n1.5,x\n2.5,x\n3.5," + "z" * MB + "\n4.5,x\n")
     assert len(read("cell.csv", "a").notes["features"][1]) == MB + 2
 
@@ -221,7 +222,7 @@ def test_one_text_at_the_end_of_a_column_of_numbers_is_found_without_reading_the
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(_columns, "written", lambda text: tried.append(text))
+    monkeypatch.setattr(understanding, "parse_number", lambda text: tried.append(text))
     rows = 200_000
     Path("long.csv").write_text("a,b\n" + "\n".join(f"{i % 7}.5,{i}" for i in range(rows - 1)) + "\n1.5,oops\n")
     refused("data.features", f"column 'b' holds numbers, but 'oops' in row {rows - 1} and 1 of 200,000 rows hold text",
@@ -268,9 +269,9 @@ def test_a_wide_table_is_read_in_steps_that_grow_with_its_width_alone(monkeypatc
 
 def test_what_is_doubtful_is_not_copied_with_every_column() -> None:
     Path("codes.csv").write_text("a,b\n01,1.5\n02,2.5\n")
-    frame = _frame.read(Path("codes.csv"))
-    assert "a" in frame.attrs["doubts"]
-    assert frame["b"].attrs["doubts"] is frame.attrs["doubts"]
+    codes = frame.read(Path("codes.csv"))
+    assert "a" in codes.attrs["doubts"]
+    assert codes["b"].attrs["doubts"] is codes.attrs["doubts"]
 
 
 def test_rows_that_repeat_are_counted_as_pandas_counts_them() -> None:
@@ -279,7 +280,7 @@ def test_rows_that_repeat_are_counted_as_pandas_counts_them() -> None:
         rows = rng.integers(0, values, (60, columns)).astype(float)
         rows[rng.integers(0, 60, 9)] = rows[0]
         expected = int(pandas.DataFrame(rows).duplicated().sum())
-        assert _table_report._repeated(list(rows.T)) == expected
+        assert report._repeated(list(rows.T)) == expected
 
 
 @pytest.mark.parametrize("pack", [gzip.compress, lambda content: b"PK\x03\x04" + content])
@@ -295,7 +296,7 @@ def test_a_small_parquet_file_of_many_rows_is_refused(monkeypatch: pytest.Monkey
     parquet.write_table(held, "t.parquet")
     assert Path("t.parquet").stat().st_size < 20_000
     assert read("t.parquet", "a")
-    monkeypatch.setattr(_frame, "memory", lambda device: 15 * MB)
+    monkeypatch.setattr(frame, "memory", lambda device: 15 * MB)
     with at_most(10 * MB):
         refused("data.path", "'t.parquet' has 1,000,000 rows of 2 columns, which take at least 16 MB", name="table",
                 path="t.parquet", target="a")  # fmt: skip

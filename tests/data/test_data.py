@@ -24,7 +24,7 @@ from runner.data.images import images
 from runner.data.line import line
 from runner.data.table import encode, table
 from runner.settings.errors import ConfigError
-from runner.training.parts import build
+from tests.support import components
 
 SOURCES = ["arrays", "diabetes", "digits", "images", "line", "table"]
 SIZES = [(1, None), (7, None), (7, 1), (7, 2), (7, 3), (7, 7), (7, 9), (10, 5)]
@@ -793,6 +793,6 @@ def test_a_preset_gives_the_arguments_their_defaults(name):
     preset = yaml.safe_load((Path(__file__).parents[2] / "conf" / "data" / f"{name}.yaml").read_text())
     if name in ("arrays", "images", "table"):
         with refused("data.path", "missing; give", "e.g. data.path="):
-            build.data(preset)
+            components.data(preset)
     else:
-        assert same_data(build.data(preset), data.find(name)())
+        assert same_data(components.data(preset), data.find(name)())

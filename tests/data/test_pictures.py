@@ -14,7 +14,7 @@ import torch
 from PIL import Image, ImageOps
 
 from runner.data import Tensors, _inputs
-from runner.data import _pictures as pictures
+from runner.data._images import image_file as pictures
 from runner.data.images import brief, images
 from runner.settings.errors import ConfigError
 from tests.support.command import runner

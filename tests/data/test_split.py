@@ -191,7 +191,7 @@ DAYS = pandas.date_range("2024-01-01", periods=60)
             "data.split.column",
             ["'True' in row 0; expected train, valid"],
         ),
-        ({"p": ["test"] * 60}, {"split": {"column": "p"}}, "data.split.column", ["says train in no row"]),
+        ({"p": ["test"] * 60}, {"split": {"column": "p"}}, "data.split.column", ["holds train in no row"]),
         ({"p": ["train"] * 59 + [None]}, {"split": {"column": "p"}}, "data.split.column", ["'p' in 1 of 60 rows"]),
         (
             {"d": DAYS.strftime("%d.%m.%Y")},

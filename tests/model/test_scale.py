@@ -13,6 +13,7 @@ from runner.data import Data, Tensors
 from runner.model.predicted import columns
 from runner.plots import examples, predicted_vs_true
 from runner.training.parts import metrics
+from tests.support import components
 from tests.support.command import runner
 
 LOGARITHMS = [
@@ -30,7 +31,7 @@ def test_numbers_are_measured_on_the_scale_of_the_targets(loss, logs):
     output, y = torch.randn(40, 2, generator=random), torch.rand(40, 2, generator=random) * 3
     data = Data(Tensors(output, y), Tensors(output, y))
     said = output.exp() if logs else output
-    made = metrics.build(["R2Score", "MeanAbsoluteError"], data, loss, output[:2], None)
+    made = components.made_metrics(["R2Score", "MeanAbsoluteError"], data, loss, output[:2], None)
     metrics.watch(made, data, loss)(output, y)  # type: ignore[misc]
     found = metrics.values(made)
     assert found["MeanAbsoluteError"] == pytest.approx(mean_absolute_error(y, said), rel=1e-5)
@@ -58,7 +59,7 @@ def test_plots_of_numbers_show_what_is_predicted_and_not_its_logarithm():
     figure = predicted_vs_true.draw(run)
     assert "R² 1.000" in " ".join(text.get_text() for text in figure.texts)
     chosen = examples.choose_numbers(run, "training", run.data.train).examples
-    assert max(float(example.how.replace("\u2212", "-")) for example in chosen) < 1e-5
+    assert max(float(example.measure.replace("\u2212", "-")) for example in chosen) < 1e-5
 
 
 @pytest.mark.parametrize("last", ["Sigmoid", "Softmax"])
@@ -74,7 +75,7 @@ def test_a_model_that_ends_in_probabilities_is_measured_by_them(last):
         loss, task, classes = nn.CrossEntropyLoss(), "multiclass", "abc"
         y = torch.randint(0, 3, (60,), generator=random)
     data = Data(Tensors(logits, y), Tensors(logits, y), task=task, classes=tuple(classes))
-    made = metrics.build(["Accuracy", {"AUROC": {}}], data, loss, output[:2], None)
+    made = components.made_metrics(["Accuracy", {"AUROC": {}}], data, loss, output[:2], None)
     metrics.watch(made, data, loss, model)(output, y)  # type: ignore[misc]
     found = metrics.values(made)
     noted = {"task": task, "classes": list(classes), "notes": {}}
@@ -115,7 +116,7 @@ def test_counts_from_training_to_prediction(workplace: Path):
     )
     assert float(alone.last.rpartition("=")[2]) == pytest.approx(abs(frame["n"][0] - said[0]), rel=1e-5)
     same = runner("predict", done.run_id, "inputs=one.csv", "output=one.csv", "overwrite=true", cwd=workplace, code=2)
-    assert "'one.csv' is what inputs names" in same.err
+    assert "'one.csv' is the file of inputs too" in same.err
 
 
 class Counts(nn.PoissonNLLLoss):

@@ -26,11 +26,11 @@ from runner.model.explain import (
     training_step,
     work,
 )
-from runner.model.explain.activation import FORMULAS
-from runner.model.explain.markdown import layer_markdown
-from runner.model.explain.picture import layer_picture
+from runner.model.explain.kinds.activation import FORMULAS
+from runner.model.explain.shown.markdown import layer_markdown
+from runner.model.explain.shown.picture import layer_picture
+from runner.model.explain.shown.text import layer_text, step_text
 from runner.model.explain.spans import Span
-from runner.model.explain.text import layer_text, step_text
 
 
 def weighted(layer: Any, values: Any) -> Any:

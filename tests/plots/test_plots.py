@@ -25,7 +25,7 @@ from runner.data.digits import digits
 from runner.data.line import line
 from runner.model.predicted import probabilities
 from runner.plots import _style, confusion_matrix, examples, feature_maps, predicted_vs_true
-from runner.plots._classified import classify
+from runner.plots._data import classify
 from runner.training.parts import metrics
 
 NAMES = ["confusion_matrix", "examples", "feature_maps", "filters", "fit", "loss_curve", "predicted_vs_true"]
@@ -475,7 +475,7 @@ def test_one_logit_means_two_classes(shape: tuple[int, ...]) -> None:
         run = Trained(Data(Tensors(x, y), task="binary", classes=("no", "yes")), identity())
         assert {t.get_text() for t in draw("confusion_matrix", run).axes[0].texts} == {"1"}
         wrong = examples.choose_classes(run, "training", run.data.train).examples
-        assert [(e.index, e.truth, e.said, e.how) for e in wrong] == [
+        assert [(e.index, e.truth, e.predicted, e.measure) for e in wrong] == [
             (3, "no", "yes", "88.1 %"),
             (1, "yes", "no", "62.2 %"),
         ]
@@ -502,7 +502,7 @@ def test_the_classes_that_are_drawn_are_those_that_the_metrics_count(loss: nn.Mo
     scores, labels = metrics.as_scores(x, y, data, loss)
     found = classify(Trained(data, identity(), loss=loss), data.train)
     assert torch.equal(found.truth, labels)
-    assert torch.equal(found.said, (scores > 0.5).long())
+    assert torch.equal(found.predicted, (scores > 0.5).long())
 
 
 def test_targets_that_the_loss_leaves_out_are_not_drawn() -> None:
@@ -529,7 +529,7 @@ def test_the_examples_shown_are_mistakes_the_surest_first(classified_digits: Tra
     wrong = torch.where(answer != y)[0].tolist()
     assert len(wrong) > 16
     assert [e.index for e in chosen.examples] == sorted(wrong, key=lambda i: -float(sure[i]))[:16]
-    assert all(e.truth == str(int(y[e.index])) and e.said == str(int(answer[e.index])) for e in chosen.examples)
+    assert all(e.truth == str(int(y[e.index])) and e.predicted == str(int(answer[e.index])) for e in chosen.examples)
     figure = draw("examples", classified_digits)
     assert f"the surest 16 of {len(wrong)} (270 test examples)" in said(figure)
     shown = [image.get_array() for image in figure.axes[0].images]

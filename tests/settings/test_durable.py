@@ -17,7 +17,7 @@ from torch import nn
 
 from runner.settings.files import durable
 from runner.tracking import recording
-from runner.tracking.read import recall
+from runner.tracking.read import checkpoints
 from runner.training.events import Snapshot
 from runner.training.state import checkpoint
 from runner.training.state.checkpoint import CheckpointError
@@ -121,7 +121,7 @@ def recorded(place: Path, value: float, step: int, run_id: str | None = None) ->
     """A checkpoint of `step` is saved and told to the store, as a run does it. Returns the run's id."""
     with recording.recording(f"sqlite:///{place}/mlflow.db", "tests", None, {}, {}, {}, run_id, keep=1) as tracker:
         folder = place / "work" / f"last-{step}"
-        training = {"step": step, "state": torch.full((5000,), value), "history": History().taken()}
+        training = {"step": step, "state": torch.full((5000,), value), "history": History().state_dict()}
         checkpoint.save(folder, model(value), "state_dict", training, False)
         tracker.record(Snapshot("last", step, folder))
         tracker.drain()
@@ -137,7 +137,7 @@ def resumed_from(place: Path, run_id: str) -> float:
 
 
 def _resumed_from(place: Path, run_id: str) -> float:
-    entry, weights, training, wrong = recall.state(f"sqlite:///{place}/mlflow.db", run_id, [])
+    entry, weights, training, wrong = checkpoints.state(f"sqlite:///{place}/mlflow.db", run_id, [])
     assert wrong == [], "nothing that a tag names is damaged"
     value = weights["weight"][0, 0].item()
     assert (weights["weight"] == value).all(), "a mixture of two checkpoints"

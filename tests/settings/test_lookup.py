@@ -10,10 +10,12 @@ from torch import nn
 from runner.model import specs
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
-from runner.training.parts import build, losses, scheduling
+from runner.training.parts import losses, optimizers, scheduling, source
+from runner.training.parts.components import PLOT
 from runner.training.parts.metrics import METRIC
+from tests.support import components
 
-KINDS = [specs.LAYER, losses.LOSS, build.OPTIMIZER, scheduling.SCHEDULER, build.DATA, build.PLOT, METRIC]
+KINDS = [specs.LAYER, losses.LOSS, optimizers.OPTIMIZER, scheduling.SCHEDULER, source.DATA, PLOT, METRIC]
 
 
 @pytest.mark.parametrize(
@@ -22,10 +24,10 @@ KINDS = [specs.LAYER, losses.LOSS, build.OPTIMIZER, scheduling.SCHEDULER, build.
         ("Linear", specs.LAYER, "torch.nn"),
         ("Residual", specs.LAYER, "runner.layers"),
         ("MSELoss", losses.LOSS, "torch.nn"),
-        ("AdamW", build.OPTIMIZER, "torch.optim"),
+        ("AdamW", optimizers.OPTIMIZER, "torch.optim"),
         ("StepLR", scheduling.SCHEDULER, "torch.optim.lr_scheduler"),
         ("WarmupCosineLR", scheduling.SCHEDULER, "runner.schedules"),
-        ("line", build.DATA, "runner.data.line"),
+        ("line", source.DATA, "runner.data.line"),
         ("Accuracy", METRIC, "torchmetrics"),
     ],
 )
@@ -38,12 +40,12 @@ def test_a_bare_name_is_the_class_of_that_name(name, kind, module):
 @pytest.mark.parametrize(
     ("wrong", "right", "kind"),
     [
-        ("Adm", "Adam", build.OPTIMIZER),
+        ("Adm", "Adam", optimizers.OPTIMIZER),
         ("linear", "Linear", specs.LAYER),
         ("Con2d", "Conv2d", specs.LAYER),
         ("MSEloss", "MSELoss", losses.LOSS),
         ("CosineLR", "WarmupCosineLR", scheduling.SCHEDULER),
-        ("digit", "digits", build.DATA),
+        ("digit", "digits", source.DATA),
         ("Acuracy", "Accuracy", METRIC),
     ],
 )
@@ -56,7 +58,7 @@ def test_a_wrong_name_is_answered_with_its_key_and_the_nearest_right_one(wrong, 
 
 
 def test_nothing_is_proposed_where_no_name_is_near():
-    assert did_you_mean("qqqqqqqq", lookup.known(build.OPTIMIZER)) == ""
+    assert did_you_mean("qqqqqqqq", lookup.known(optimizers.OPTIMIZER)) == ""
 
 
 @pytest.mark.parametrize("wrong", [None, 3, "", ["Linear"], {"Linear": 1}])
@@ -75,7 +77,7 @@ def test_known_lists_only_what_find_accepts():
 
 def test_a_dotted_name_reaches_torch():
     assert lookup.find("torch.nn.Linear", specs.LAYER, "key") is nn.Linear
-    assert lookup.find("torch.optim.Adam", build.OPTIMIZER, "key") is torch.optim.Adam
+    assert lookup.find("torch.optim.Adam", optimizers.OPTIMIZER, "key") is torch.optim.Adam
     assert (
         lookup.find("torch.optim.lr_scheduler.StepLR", scheduling.SCHEDULER, "key") is torch.optim.lr_scheduler.StepLR
     )
@@ -126,7 +128,7 @@ def test_refusing_depends_on_the_object_and_not_on_the_prefix():
 
 def test_a_name_of_another_package_is_answered_with_what_to_do():
     with pytest.raises(ConfigError, match=r"outside of torch, runner and experiments.*RUNNER_TRUST=os"):
-        lookup.find("os.system", build.DATA, "data.name")
+        lookup.find("os.system", source.DATA, "data.name")
 
 
 MINE = """
@@ -152,7 +154,7 @@ def test_the_users_own_code_is_found_in_experiments(experiments: Path):
     (experiments / "mine.py").write_text(MINE)
     assert lookup.find("experiments.mine.Twice", specs.LAYER, "key")().forward(3) == 6
     assert lookup.find("experiments.mine.twice", specs.LAYER, "key").__name__ == "twice"
-    assert len(build.data({"name": "experiments.mine.load", "n": 7}).train) == 7
+    assert len(components.data({"name": "experiments.mine.load", "n": 7}).train) == 7
 
 
 def test_what_the_users_code_imports_is_not_the_users(experiments: Path):
@@ -174,7 +176,7 @@ def test_mistakes_in_the_users_code_are_told_apart(experiments: Path):
         "experiments.lacking.load": "importing 'experiments.lacking' failed: No module named 'no_such_package'",
     }.items():
         with pytest.raises(ConfigError) as error:
-            lookup.find(name, build.DATA, "data.name")
+            lookup.find(name, source.DATA, "data.name")
         assert str(error.value) == f"data.name: {message}"
 
 
@@ -233,9 +235,9 @@ def test_right_arguments_are_accepted():
 def test_target_is_another_spelling_of_name():
     assert lookup.component({"_target_": "torch.optim.SGD", "lr": 1}, "optimizer") == ("torch.optim.SGD", {"lr": 1})
     assert lookup.component({"name": "SGD", "lr": 1}, "optimizer") == ("SGD", {"lr": 1})
-    found, arguments = build.optimizer_class({"_target_": "torch.optim.SGD", "lr": 1})
-    assert found is torch.optim.SGD
-    assert arguments == {"lr": 1}
+    bound = optimizers.resolve({"_target_": "torch.optim.SGD", "lr": 1})
+    assert bound.target is torch.optim.SGD
+    assert bound.arguments == {"lr": 1}
 
 
 def test_a_component_without_a_name_is_refused():

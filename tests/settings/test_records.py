@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from runner.cli.compose import configuration
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
-from runner.settings.trust import limits, record_reading, recorded_settings, resolvers
+from runner.settings.trust import limits, omegaconf_private, record_reading, recorded_settings, resolvers
 from tests.support import composing
 
 STUDIES = sorted(path.stem for path in (Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -137,13 +137,13 @@ def test_what_a_file_may_read_a_record_may(folder: Path, monkeypatch: pytest.Mon
 def test_without_the_list_a_record_would_read_any_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CANARY_SECRET", SECRET)
     monkeypatch.setattr(resolvers, "restrict", lambda: lambda: None)
-    before = dict(OmegaConf._get_resolver.__globals__["BaseContainer"]._resolvers)
+    before = omegaconf_private.resolvers()
     OmegaConf.register_new_resolver("oc.env", lambda name: os.environ[name], replace=True)
     try:
         found = recorded_settings.read(WRONG["a variable"][0], "config.yaml")
         assert found.tracking.tags == {"a": SECRET}
     finally:
-        OmegaConf._get_resolver.__globals__["BaseContainer"]._resolvers.update(before)
+        omegaconf_private.set_resolvers(before)
 
 
 def test_the_resolvers_of_another_program_are_its_own_again(monkeypatch: pytest.MonkeyPatch) -> None:

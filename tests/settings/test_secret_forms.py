@@ -22,7 +22,7 @@ from runner.tracking import environment, recording
 from runner.tracking.read import drift, recall
 from runner.tracking.store import stores
 from runner.training.events import Step
-from runner.training.parts import build, losses, scheduling
+from runner.training.parts import losses, optimizers, scheduling, source
 from runner.training.parts.metrics import METRIC
 from tests.support import command, composing
 from tests.support.stranger import Stranger
@@ -117,7 +117,7 @@ def test_a_secret_is_known_by_its_form(text: str, shown: str) -> None:
 
 
 def test_no_argument_of_a_layer_a_loss_or_a_metric_is_a_secret() -> None:
-    kinds = (specs.LAYER, losses.LOSS, build.OPTIMIZER, scheduling.SCHEDULER, build.DATA, METRIC)
+    kinds = (specs.LAYER, losses.LOSS, optimizers.OPTIMIZER, scheduling.SCHEDULER, source.DATA, METRIC)
     found = {p for kind in kinds for name in lookup.known(kind) for p in lookup.parameters(lookup.find(name, kind, ""))}
     found |= {
         field.name for part in (Settings, Trainer, Checkpoint, Tracking, Sweep) for field in dataclasses.fields(part)

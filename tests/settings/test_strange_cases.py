@@ -74,7 +74,7 @@ def test_what_a_message_has_a_person_type_holds_no_command(file: str, said: str,
     (workplace / "experiments/x.yaml").write_text(file)
     err = command.runner("check", "experiments=x", cwd=workplace, code=2).err
     typed, _, more = err.partition(said)[2].partition(", or put this line into the profile of your shell: ")
-    words = [said.split()[-1] + typed, more.partition(" (experiments")[0].strip()]
+    words = [said.split()[-1] + typed, more.partition("\n")[0].strip()]
     for word in words:
         subprocess.run(["bash", "-c", f"true {word}"], cwd=workplace, check=True, capture_output=True, timeout=60)
     assert not (workplace / "pasted").exists()

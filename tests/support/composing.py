@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, flag_override
 
-from runner.cli import guard
 from runner.cli.answers import all_problems
 from runner.cli.compose import configuration, trials
+from runner.cli.guard import composition
 from runner.commands._words import indexed
 from runner.settings import Settings
 from runner.settings.files import places
@@ -28,7 +28,7 @@ def hydra() -> Iterator[None]:
     for folder in reversed(places.experiments()):
         use_folder(folder)
     trials.register()
-    guard.install()
+    composition.install()
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(places.conf())):
             yield

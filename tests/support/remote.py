@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from runner.tracking import recording
-from runner.tracking.store import elsewhere, stores
+from runner.tracking.store import artifacts, stores
 from runner.tracking.write import spool
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import settle
@@ -75,7 +75,7 @@ def _large(folder: Path, empty_store: Path, counts: Counts) -> str:
         begun = time.monotonic()
         settled = settle(left)
         synchronized = time.monotonic() - begun
-        counts.false += settled.left
+        counts.false += settled.undelivered
         counts.lost += not _is_there(line.uri, left.name, content, folder / "synchronized")
     finally:
         line.close()
@@ -111,7 +111,7 @@ def _left(line: Line, event: Snapshot, counts: Counts) -> Path:
 
 def _is_there(uri: str, run_id: str, content: bytes, folder: Path) -> bool:
     folder.mkdir()
-    files = elsewhere.fetch(stores.open_store(uri), run_id, "checkpoints/last-1", str(folder))
+    files = artifacts.fetch(stores.open_store(uri), run_id, "checkpoints/last-1", str(folder))
     there = files is not None and (files / "weights").read_bytes() == content
     shutil.rmtree(folder)
     return there
@@ -152,12 +152,12 @@ def _run(uri: str, line: Line, folder: Path, moment: int, seconds: float, counts
                 told.record(Kept(_predictions(folder)))
         except Undelivered as error:
             shutil.rmtree(folder)  # as the run does
-            [left] = spool.found(uri)
+            [left] = spool.folders(uri)
             counts.false += "runner sync" not in str(error) or not any((left / "files").rglob("predictions"))
     line.mode = "pass"
-    for left in spool.found(uri):
+    for left in spool.folders(uri):
         settled: Any = settle(left)
-        counts.false += settled.left
+        counts.false += settled.undelivered
     return told.run_id
 
 

@@ -13,7 +13,7 @@ from runner.sweep.manifest import Job
 from runner.sweep.report import rows
 from runner.sweep.run import job as jobs
 from runner.sweep.run import lost
-from runner.sweep.run.job import Told
+from runner.sweep.run.job import SweepInfo
 from runner.tracking.store import liveness, reconcile, stores
 from tests.conftest import settings
 
@@ -26,10 +26,10 @@ def client(store: str) -> MlflowClient:
 
 
 @pytest.fixture
-def told(store: str, client: MlflowClient) -> Told:
+def told(store: str, client: MlflowClient) -> SweepInfo:
     tags = reconcile.tags()
     parent = client.create_run(stores.experiment(client, store, "study").experiment_id, tags=tags).info.run_id
-    return Told(parent, "study", "valid/loss", store, tags[reconcile.PROCESS])
+    return SweepInfo(parent, "study", "valid/loss", store, tags[reconcile.PROCESS])
 
 
 @pytest.fixture
@@ -39,13 +39,13 @@ def job(store: str) -> Job:
     return Job(3, ["seed=1"], {"seed": "1"}, config)
 
 
-def begun(client: MlflowClient, told: Told, process: dict[str, Any] | None = None) -> str:
+def begun(client: MlflowClient, told: SweepInfo, process: dict[str, Any] | None = None) -> str:
     """A run of the job, as its process had it when it died."""
     tags = {rows.PARENT: told.parent, rows.JOB: "3", reconcile.PROCESS: json.dumps(process or liveness.process())}
     return str(client.create_run(client.get_run(told.parent).info.experiment_id, tags=tags).info.run_id)
 
 
-def test_one_that_has_no_run_gets_one_that_says_why(client: MlflowClient, told: Told, job: Job) -> None:
+def test_one_that_has_no_run_gets_one_that_says_why(client: MlflowClient, told: SweepInfo, job: Job) -> None:
     found = lost.outcome(job, told, WHY)
     run = client.get_run(found.run_id)
     assert (found.status, run.info.status) == ("FAILED", "FAILED")
@@ -54,7 +54,7 @@ def test_one_that_has_no_run_gets_one_that_says_why(client: MlflowClient, told: 
 
 
 @pytest.mark.parametrize("where", ["here", "on another machine"])
-def test_one_that_was_at_work_is_killed(where: str, client: MlflowClient, told: Told, job: Job) -> None:
+def test_one_that_was_at_work_is_killed(where: str, client: MlflowClient, told: SweepInfo, job: Job) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     gone = {**liveness.process(), "pid": process.pid, "start": "1"}
     process.wait()
@@ -65,7 +65,7 @@ def test_one_that_was_at_work_is_killed(where: str, client: MlflowClient, told: 
     assert client.get_run(run_id).data.tags[rows.REASON] == WHY
 
 
-def test_one_that_has_come_to_its_end_keeps_it(client: MlflowClient, told: Told, job: Job) -> None:
+def test_one_that_has_come_to_its_end_keeps_it(client: MlflowClient, told: SweepInfo, job: Job) -> None:
     run_id = begun(client, told)
     client.log_metric(run_id, "valid/loss", 0.25, step=4)
     client.set_terminated(run_id, "FINISHED")
@@ -73,7 +73,7 @@ def test_one_that_has_come_to_its_end_keeps_it(client: MlflowClient, told: Told,
     assert (found.run_id, found.status, found.value, found.reason) == (run_id, "FINISHED", 0.25, "")
 
 
-def test_one_that_is_at_work_after_all_is_waited_for(client: MlflowClient, told: Told, job: Job) -> None:
+def test_one_that_is_at_work_after_all_is_waited_for(client: MlflowClient, told: SweepInfo, job: Job) -> None:
     """submitit's own process was killed, and not the job's."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1500)"])
     try:
@@ -97,14 +97,14 @@ def _asked(process: Any, times: int, child: Any, words: Any) -> Any:
     return child(*words)
 
 
-def test_a_store_that_does_not_answer_stops_no_sweep(told: Told, job: Job) -> None:
+def test_a_store_that_does_not_answer_stops_no_sweep(told: SweepInfo, job: Job) -> None:
     found = lost.outcome(job, dataclasses.replace(told, uri="http://127.0.0.1:9"), WHY)
     assert (found.status, found.undelivered) == ("KILLED", True)
     assert found.reason.startswith(f"{WHY}; and the store does not answer: ")
 
 
 def test_a_job_has_one_run_however_often_its_launcher_tries(
-    client: MlflowClient, told: Told, job: Job, monkeypatch: pytest.MonkeyPatch
+    client: MlflowClient, told: SweepInfo, job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ray and submitit begin a job again whose process has gone."""
     gone = {**liveness.process(), "start": "1"}

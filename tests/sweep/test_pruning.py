@@ -11,11 +11,12 @@ import pytest
 
 from runner.settings.errors import ConfigError
 from runner.sweep.prune.observer import FILE, pruning
-from runner.sweep.prune.shared_values import SharedLooks
+from runner.sweep.prune.shared_values import SharedValues
 from runner.training import pruners
 from runner.training.checking import checks
+from runner.training.drive import drive
 from runner.training.pruners import Asha, Looks, Median
-from runner.training.run import Run, drive
+from runner.training.run import Run
 from tests.conftest import Start, settings
 
 EPOCHS = 27
@@ -150,9 +151,9 @@ def test_a_right_pruner_is_taken(spec: object) -> None:
 TELL = """
 import sys
 from pathlib import Path
-from runner.sweep.prune.shared_values import SharedLooks
+from runner.sweep.prune.shared_values import SharedValues
 
-shared, job = SharedLooks(Path(sys.argv[1]), "min"), int(sys.argv[2])
+shared, job = SharedValues(Path(sys.argv[1]), "min"), int(sys.argv[2])
 for epoch in range(500):
     shared.add(job, epoch, job + epoch / 7)
 """
@@ -161,7 +162,7 @@ for epoch in range(500):
 def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     words = [sys.executable, "-W", "error", "-c", TELL, tmp_path / FILE]
     processes = [subprocess.Popen([*words, str(job)]) for job in range(3)]
-    reader, seen = SharedLooks(tmp_path / FILE, "min"), 0
+    reader, seen = SharedValues(tmp_path / FILE, "min"), 0
     while any(process.poll() is None for process in processes):
         now = sum(map(len, reader.now().values.values()))
         assert now >= seen
@@ -171,7 +172,7 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_half_a_line_and_a_look_that_comes_twice_do_no_harm(tmp_path: Path) -> None:
-    shared = SharedLooks(tmp_path / FILE, "min")
+    shared = SharedValues(tmp_path / FILE, "min")
     shared.add(0, 1, 0.5)
     with shared.path.open("a") as file:
         file.write('\n{"job": 1, "epo')
@@ -179,7 +180,7 @@ def test_half_a_line_and_a_look_that_comes_twice_do_no_harm(tmp_path: Path) -> N
     shared.add(1, 1, float("nan"))
     shared.add(0, 1, 0.7)
     assert shared.now().values[0] == {1: 0.5}
-    assert shared.now().values.keys() == SharedLooks(shared.path, "min").now().values.keys() == {0, 1}
+    assert shared.now().values.keys() == SharedValues(shared.path, "min").now().values.keys() == {0, 1}
 
 
 def sweep(start: Start, folder: Path, pruner: object, **changes: Any) -> list[Run]:
@@ -196,39 +197,42 @@ def sweep(start: Start, folder: Path, pruner: object, **changes: Any) -> list[Ru
     return runs
 
 
+def pruned(run: Run) -> int:
+    """The epoch after which the run was pruned; 0 if it was not."""
+    return int(run.tags.get("sweep.pruned", 0))
+
+
 def test_asha_over_27_runs_finds_the_same_best_with_40_percent_fewer_epochs(start: Start, tmp_path: Path) -> None:
     whole = sweep(start, tmp_path / "whole", None)
     less = sweep(start, tmp_path / "less", "asha")
     assert [run.epoch for run in whole] == [9] * 27
-    assert all(run.pruned is None for run in whole)
+    assert not any(pruned(run) for run in whole)
     assert sum(run.epoch for run in less) <= 0.6 * 27 * 9
     best, found = (min(range(27), key=lambda job: runs[job].best.value) for runs in (whole, less))
     assert best == found
     assert less[found].best.value == whole[best].best.value
-    pruned = [run for run in less if run.pruned]
-    assert pruned
-    assert all(
-        run.stopped.startswith(f"pruned after epoch {run.epoch}: ") and run.pruned == run.epoch for run in pruned
-    )
+    ended = [run for run in less if pruned(run)]
+    assert ended
+    assert all(run.stopped.startswith(f"pruned after epoch {run.epoch}: ") for run in ended)
+    assert all(pruned(run) == run.epoch for run in ended)
 
 
 def test_the_median_stops_runs_too_and_training_loss_can_be_monitored(start: Start, tmp_path: Path) -> None:
     pruner = {"name": "median", "warmup": 3, "startup": 4}
     runs = sweep(start, tmp_path, pruner, monitor="train/loss")
-    assert {run.pruned for run in runs} - {None}
-    assert min(run.pruned for run in runs if run.pruned) > 3
+    assert min(pruned(run) for run in runs if pruned(run)) > 3
 
 
 def test_a_run_that_was_interrupted_at_the_look_that_prunes_it_is_pruned_when_it_goes_on(
     start: Start, tmp_path: Path
 ) -> None:
-    shared = SharedLooks(tmp_path / FILE, "min")
+    shared = SharedValues(tmp_path / FILE, "min")
     shared.add(0, 1, 1e-6)
     run = start(epochs=EPOCHS)
     run.settings.sweep.pruner = "asha"
     run.epoch = 1
     shared.add(1, 1, 0.5)
     pruning(run, 1, tmp_path)
-    assert run.pruned == 1
+    assert pruned(run) == 1
     drive(run)
     assert run.state.step == 0

@@ -6,6 +6,7 @@ import pickle
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,11 @@ from runner import plots
 from runner.sweep.run import drawing
 from runner.sweep.run import subject as portrait
 from runner.sweep.run.drawing import Renderer
+from runner.training import finish
+from runner.training.drive import drive
 from runner.training.prepare import prepare
-from runner.training.run import Run, drive
+from runner.training.run import Run
+from runner.training.subject import Subject
 from tests.conftest import settings
 
 PNG = b"\x89PNG"
@@ -155,9 +159,9 @@ def test_plots_are_those_that_the_run_itself_would_draw(
     run, here, there = trained(**RUNS[kind]), tmp_path / "here", tmp_path / "there"
     here.mkdir()
     there.mkdir()
-    run.draw_here(here)
+    finish.draw(Subject(run), here)
     monkeypatch.setattr(plots, "save", None)  # nothing is written in this process from now on
-    renderer.draw(run, there)
+    renderer.draw(Subject(run), there)
     renderer.wait(there)
     assert len(begun(renderer)) == 1
     assert list(pictures(there)) != []
@@ -190,11 +194,11 @@ def test_a_part_that_a_plot_does_not_tell_of_is_not_a_wrong_picture(
     """The other process has only its first example, and says so; the picture is drawn here."""
     run, here, there = trained(**RUNS["numbers"]), tmp_path / "here", tmp_path / "there"
     monkeypatch.setattr(run.settings, "plots", ["predicted_vs_true"])
-    monkeypatch.setattr(plots, "looks_at", lambda name, parts: [])
+    monkeypatch.setattr(plots, "parts_of", lambda name, parts: [])
     here.mkdir()
     there.mkdir()
-    run.draw_here(here)
-    renderer.draw(run, there)
+    finish.draw(Subject(run), here)
+    renderer.draw(Subject(run), there)
     renderer.wait(there)
     assert pictures(there) == pictures(here)
 
@@ -212,7 +216,7 @@ def test_a_layer_that_cannot_be_handed_over_is_no_failure(
 ) -> None:
     run = trained(**RUNS["numbers"])
     run.model.kept = threading.Lock()  # type: ignore[assignment]
-    renderer.draw(run, tmp_path)
+    renderer.draw(Subject(run), tmp_path)
     renderer.wait(tmp_path)
     assert sorted(path.stem for path in tmp_path.iterdir()) == sorted(run.settings.plots)
 
@@ -241,7 +245,7 @@ def test_pictures_that_nobody_waits_for_hold_nothing_up(tmp_path: Path) -> None:
 def test_a_plot_that_fails_fails_here(trained: Callable[..., Run], renderer: Renderer, tmp_path: Path) -> None:
     run = trained(**RUNS["numbers"])
     run.history_.points["valid/loss"] = [("no", "numbers")]  # type: ignore[list-item]
-    renderer.draw(run, tmp_path)
+    renderer.draw(Subject(run), tmp_path)
     with pytest.raises(ValueError, match="no"):
         renderer.wait(tmp_path)
 
@@ -250,13 +254,12 @@ def test_a_plot_that_fails_leaves_the_others(
     trained: Callable[..., Run], renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, here, there = trained(**RUNS["numbers"]), tmp_path / "here", tmp_path / "there"
-    drawn = run.drawn
-    monkeypatch.setattr(run, "drawn", lambda name, *subject: drawn(name, *subject) if name != "bad" else 1 / 0)
-    monkeypatch.setattr(run.settings, "plots", ["bad", "loss_curve"])
-    for folder, draw in ((here, lambda: run.draw_here(here)), (there, lambda: renderer.draw(run, there))):
+    plots = {"bad": lambda subject: 1 / 0, **run.parts.plots}
+    run.parts = replace(run.parts, plots=plots)  # type: ignore[arg-type]
+    for folder, draw in ((here, finish.draw), (there, renderer.draw)):
         folder.mkdir()
         with pytest.raises(ZeroDivisionError):
-            draw()
+            draw(Subject(run), folder)
         renderer.wait(folder)
         assert [path.name for path in folder.iterdir()] == ["loss_curve.png"]
 
@@ -264,6 +267,6 @@ def test_a_plot_that_fails_leaves_the_others(
 def test_a_single_run_draws_its_own(trained: Callable[..., Run], tmp_path: Path) -> None:
     run = trained(plots=["loss_curve"])
     with drawing.rendering(1) as found:
-        found.draw(run, tmp_path)
+        found.draw(Subject(run), tmp_path)
         assert found.ready(tmp_path)
     assert (tmp_path / "loss_curve.png").read_bytes()[:4] == PNG

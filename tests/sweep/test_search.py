@@ -23,11 +23,11 @@ from runner.settings.errors import ConfigError
 from runner.sweep.report.table import Row, Table
 from runner.sweep.run.outcome import Outcome
 from runner.sweep.search import samplers, space
-from runner.sweep.search.search import Wish
+from runner.sweep.search.search import SearchSpec
 from runner.sweep.search.space import Choice, Interval, Space
 from runner.sweep.search.study import Study
+from runner.training.drive import drive
 from runner.training.prepare import prepare
-from runner.training.run import drive
 from tests.support import composing
 from tests.support.command import HANGS, begin, runner
 
@@ -211,7 +211,7 @@ def test_a_grid_ends_when_everything_was_tried(tmp_path: Path) -> None:
 def test_a_trial_of_another_sweep_is_not_taken(tmp_path: Path) -> None:
     found = study(tmp_path)
     found.ask("1234567890")
-    with pytest.raises(ConfigError, match="runner resume 12345678 goes on with it"):
+    with pytest.raises(ConfigError, match="runner resume 12345678 continues it"):
         study(tmp_path).left_by("another")
 
 
@@ -220,7 +220,7 @@ def test_a_study_for_another_space_or_with_other_directions_is_refused(tmp_path:
     study(tmp_path, "random", parts).ask("sweep")
     with pytest.raises(ConfigError, match="another search space"):
         study(tmp_path, "random", {**parts, "act": Choice(("GELU",))}).ask("sweep")
-    with pytest.raises(ConfigError, match="its directions are minimize"):
+    with pytest.raises(ConfigError, match="with directions minimize"):
         Study(f"sqlite:///{tmp_path / 'study.db'}", "x", parts, {"name": "tpe"}, 0, ["maximize"])
 
 
@@ -229,7 +229,7 @@ WRONG_SAMPLERS = [
     ({"_target_": "os.system"}, "is not one of tpe, cmaes"),
     ({"name": "tpe", "n_startup": 3}, "did you mean 'n_startup_trials'"),
     ({"name": "tpe", "seed": "x"}, "not a whole number"),
-    ({"name": "grid"}, "values that can be counted"),
+    ({"name": "grid"}, "a finite list of values, at most 10,000"),
 ]
 
 
@@ -290,8 +290,8 @@ def test_the_front_holds_what_nothing_beats() -> None:
 def test_a_wish_survives_a_file() -> None:
     from runner.sweep.search.search import read as recall
 
-    wish = Wish(space.plain(BOWL), [("valid/loss", "min")], {"name": "tpe"}, 0, 10, 2, 0.5)
-    assert recall(json.loads(json.dumps(wish.plain()))) == Wish(
+    wish = SearchSpec(space.plain(BOWL), [("valid/loss", "min")], {"name": "tpe"}, 0, 10, 2, 0.5)
+    assert recall(json.loads(json.dumps(wish.plain()))) == SearchSpec(
         json.loads(json.dumps(space.plain(BOWL))), [("valid/loss", "min")], {"name": "tpe"}, 0, 10, 2, 0.5
     )
 
@@ -329,8 +329,8 @@ def trials_of(place: Path) -> list[Any]:
 
 REFUSED = {
     "optimizer.lr=interval(-1,1)": "optimizer.lr: -1.0 is out of range",
-    "optimizer.lr=interval(1,0.1)": "optimizer.lr: from 1 to 0.1 there is nothing",
-    "seed=1": "hydra.sweeper.params: there is nothing to search",
+    "optimizer.lr=interval(1,0.1)": "optimizer.lr: the interval from 1 to 0.1 is empty",
+    "seed=1": "hydra.sweeper.params: the search space is empty",
     f"{LR} hydra.sweeper.direction=maximize": "hydra.sweeper.direction: maximize is not what best means",
 }
 

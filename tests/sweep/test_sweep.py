@@ -269,7 +269,7 @@ def test_a_sweep_goes_on_as_it_was_recorded(place: Path) -> None:
     parent = family(place).parent.info.run_id
     refused = runner("resume", parent, "optimizer.lr=3", cwd=place, code=2)
     assert "optimizer.lr=3: a sweep goes on as it was recorded" in refused.err
-    assert "one of its jobs by itself: runner resume " in refused.err
+    assert "to continue one of its jobs alone: runner resume " in refused.err
     refused = runner("-m", "seed=1,2", f"sweep.resume={parent}", cwd=place, code=2)
     assert "a sweep goes on as it was recorded; leave out seed=1" in refused.err
     refused = runner("-m", "experiments=bad", "seed=7,8", "sweep.resume=last", cwd=place, code=2)

@@ -31,7 +31,7 @@ def test_a_sweep_whose_server_goes_says_how_to_deliver_the_rest(proxy: Proxy, wo
     (workplace / "go").touch()
     done = ended(process, workplace, code=None)
     assert done.code == 1
-    assert "the table tells what the jobs have told" in done.err
+    assert "the table is made of what the jobs reported" in done.err
     assert "to deliver it, in this directory: runner sync" in done.err
     proxy.mode = "pass"
     runner("sync", f"tracking.uri={proxy.uri}", cwd=workplace)

@@ -12,9 +12,9 @@ import torch
 from runner.settings.errors import ConfigError
 from runner.settings.trust import record_reading
 from runner.tracking import recording
-from runner.tracking.read import recall, served
-from runner.tracking.store import artifacts, elsewhere, stores
-from runner.tracking.write.transfer import Patience
+from runner.tracking.read import checkpoints, recall
+from runner.tracking.store import artifact_places, artifacts, first_files, logged_models, stores
+from runner.tracking.store.transfer import Patience
 from runner.training.events import Step
 from runner.training.state.checkpoint import CheckpointError
 from tests.support.stranger import RUN, Stranger
@@ -78,7 +78,7 @@ def test_a_server_names_no_place_on_this_machine_and_no_other_host(
     name: str, which: str, stranger: Stranger, home: Path
 ) -> None:
     setattr(stranger, which, PLACES[name].format(home=home))
-    with pytest.raises(ConfigError, match=r"^tracking\.uri: its store says that artifacts are in "):
+    with pytest.raises(ConfigError, match=r"^tracking\.uri: the store names .* as its place of artifacts"):
         train(stranger.uri)
     assert untouched(home)
     assert not stranger.has_heard("PUT"), "no artifact was sent anywhere either"
@@ -88,8 +88,8 @@ def test_without_the_guard_a_server_has_files_written_over(
     stranger: Stranger, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stranger.artifacts = f"file://{home}"
-    monkeypatch.setattr(artifacts, "check", lambda *_, **__: None)
-    monkeypatch.setattr(artifacts, "refuse_links", lambda *_: None)
+    monkeypatch.setattr(artifact_places, "check", lambda *_, **__: None)
+    monkeypatch.setattr(artifact_places, "refuse_links", lambda *_: None)
     train(stranger.uri)
     assert (home / "config.yaml").read_text() == "seed: 1\n"
 
@@ -112,13 +112,13 @@ def test_a_person_may_allow_a_folder_that_a_server_names(
 def test_a_person_may_allow_another_server_of_artifacts(monkeypatch: pytest.MonkeyPatch) -> None:
     for uri in ("http://files:80/x", "mlflow-artifacts://files/x", "http://files/x"):
         with pytest.raises(ConfigError, match="RUNNER_PLACES="):
-            artifacts.check(uri, "http://host:5000")
-        artifacts.check(uri, "http://files")
+            artifact_places.check(uri, "http://host:5000")
+        artifact_places.check(uri, "http://files")
         with monkeypatch.context() as environment:
             environment.setenv("RUNNER_PLACES", "http://files")
-            artifacts.check(uri, "http://host:5000")
-    artifacts.check("s3://bucket/x", "http://host:5000")
-    artifacts.check("dbfs:/x", "databricks")
+            artifact_places.check(uri, "http://host:5000")
+    artifact_places.check("s3://bucket/x", "http://host:5000")
+    artifact_places.check("dbfs:/x", "databricks")
 
 
 @pytest.mark.parametrize("run_id", ["../../home", "/etc", "", "a b", ".", "x" * 300, "a\nb", "a'b"])
@@ -140,7 +140,7 @@ def test_a_listing_with_other_places_writes_nowhere_else(path: str, stranger: St
     stranger.listing = {place: [{"path": path, "is_dir": False, "file_size": 3}], "": [{"path": path, "is_dir": False}]}
     stranger.files = {"escaped": b"canary"}
     with pytest.raises(CheckpointError):
-        recall.state(stranger.uri, RUN, [])
+        checkpoints.state(stranger.uri, RUN, [])
     with pytest.raises(ConfigError):
         recall.text(stranger.uri, RUN, "config.yaml")
     assert not list(tmp_path.rglob("escaped"))
@@ -156,7 +156,7 @@ def recorded(store: str) -> str:
 
 
 def told(store: str, sql: str) -> None:
-    artifacts._uris.clear()
+    artifact_places._uris.clear()
     with sqlite3.connect(store.removeprefix("sqlite:///")) as open_store:
         open_store.execute(sql)
     open_store.close()
@@ -214,7 +214,7 @@ def test_a_link_among_artifacts_leads_no_file_elsewhere(store: str, home: Path, 
         target.symlink_to(home / "config.yaml" if link == "config.yaml" else home)
         goal = (more / "flat", "checkpoints/last-1") if link == "checkpoints" else (more, None)
         with pytest.raises(ConfigError, match="symbolic link"):
-            stores.put(client, run_id, *goal, Patience())
+            artifacts.put(client, run_id, *goal, Patience())
         target.unlink()
     assert untouched(home)
 
@@ -224,7 +224,7 @@ def test_nothing_outside_of_a_run_is_deleted_or_written(store: str, home: Path, 
     files = tmp_path / "x"
     files.mkdir()
     for place in ("../../../home", "/", "..", ".", "", "checkpoints/../../../../home", "a\\b", "a//b", "a\0b"):
-        for act in (stores.delete, lambda *where: stores.put(*where[:2], files, *where[2:])):
+        for act in (artifacts.delete, lambda *where: artifacts.put(*where[:2], files, *where[2:])):
             with pytest.raises(ConfigError, match="expected a path within the run's artifacts"):
                 act(client, run_id, place, Patience())
     assert untouched(home)
@@ -235,9 +235,9 @@ def test_without_the_guard_a_folder_elsewhere_is_deleted(
 ) -> None:
     run_id = recorded(store)
     monkeypatch.setattr(record_reading, "place", lambda value, name: value)
-    monkeypatch.setattr(artifacts, "refuse_links", lambda *_: None)
+    monkeypatch.setattr(artifact_places, "refuse_links", lambda *_: None)
     [found] = tmp_path.glob(f"mlruns/*/{run_id}/artifacts")
-    stores.delete(stores.open_store(store), run_id, os.path.relpath(home, found), Patience())
+    artifacts.delete(stores.open_store(store), run_id, os.path.relpath(home, found), Patience())
     assert not home.exists()
 
 
@@ -248,7 +248,7 @@ def test_a_logged_model_goes_to_a_folder_of_its_own(store: str, home: Path, tmp_
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.yaml").write_text("other")
     with pytest.raises(ConfigError, match="no folder of its own"):
-        artifacts.put_model(stores.open_store(store), Logged, tmp_path / "model")
+        logged_models.put_files(stores.open_store(store), Logged, tmp_path / "model")
     assert untouched(home)
 
 
@@ -263,10 +263,10 @@ def test_a_link_in_the_folder_of_a_logged_model_leads_no_file_elsewhere(store: s
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.yaml").write_text("other")
     with pytest.raises(ConfigError, match="symbolic link"):
-        served.put(client, run_id, tmp_path / "model", 1, Patience())
+        logged_models.put(client, run_id, tmp_path / "model", 1, Patience())
     assert untouched(home)
     (place / "config.yaml").unlink()
-    assert "runner.logged_model" in served.put(client, run_id, tmp_path / "model", 1, Patience())
+    assert "runner.logged_model" in logged_models.put(client, run_id, tmp_path / "model", 1, Patience())
     assert (place / "config.yaml").read_text() == "other"
 
 
@@ -284,7 +284,7 @@ def test_a_place_is_checked_before_it_is_asked_for_its_package(
     place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(elsewhere, "demand_packages", lambda uri, _: asked.append(uri))
+    monkeypatch.setattr(first_files, "demand_packages", lambda uri, _: asked.append(uri))
     monkeypatch.chdir(tmp_path)
     stranger = Changing() if place.startswith("mlflow") else Stranger()
     stranger.location = place

@@ -85,8 +85,8 @@ def test_a_spool_is_delivered_whatever_the_clock_says(
         act()
     Repository.away = None
     clock(jump)
-    [folder] = spool.found(store)
-    assert not settle(folder).left
+    [folder] = spool.folders(store)
+    assert not settle(folder).undelivered
     run = stores.open_store(store).get_run(folder.name)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"train/loss": 1.0})
     assert run.info.end_time >= run.info.start_time
@@ -114,7 +114,7 @@ def test_a_run_that_a_clock_ahead_has_given_up_runs_again(
     store: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reconcile, "BEAT", 0.05)
-    monkeypatch.setattr(reconcile, "LOOK", 0.0)
+    monkeypatch.setattr(reconcile, "RECHECK", 0.0)
     mine = liveness.process()
     with recording.recording(store, "tests", None, {}, {}, {}) as told:
         client = stores.open_store(store)

@@ -8,8 +8,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from mlflow.utils.rest_utils import MlflowHostCreds, http_request
 
-from runner.tracking.store import connections
-from runner.tracking.write import transfer
+from runner.tracking.store import connections, transfer
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

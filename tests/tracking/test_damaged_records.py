@@ -22,8 +22,8 @@ from runner.sweep.manifest import Job, Manifest
 from runner.sweep.report import rows
 from runner.sweep.search import search
 from runner.tracking import own_code, recorded_code, recording
-from runner.tracking.read import recall
-from runner.tracking.store import artifacts, liveness, reconcile, stores
+from runner.tracking.read import checkpoints, recall
+from runner.tracking.store import artifact_places, liveness, reconcile, stores
 from runner.training.events import Step
 from tests.support.command import runner
 
@@ -116,7 +116,7 @@ def test_damaged_tags_of_a_run_itself_are_named(store: str, run: str) -> None:
     for key, junk in itertools.product(right, JUNK):
         client.set_tag(run, key, junk[:5000])
         if junk != right[key]:
-            message = refused(lambda: recall.kept(store, run, key.split(".")[1]))  # noqa: B023
+            message = refused(lambda: checkpoints.recorded(store, run, key.split(".")[1]))  # noqa: B023
             assert message.startswith(f"the tag {key} ")
 
 
@@ -149,13 +149,13 @@ def test_a_continued_run_deletes_nothing_that_its_tags_name_elsewhere(store: str
     client = stores.open_store(store)
     for entry in KEPT:
         client.set_tag(run, "checkpoint.last.kept", json.dumps([entry]))
-        for act in (lambda: train(store, run), lambda: recall.state(store, run, [])):
+        for act in (lambda: train(store, run), lambda: checkpoints.state(store, run, [])):
             assert "checkpoint.last.kept" in refused(act), entry
 
 
 def put(store: str, run_id: str, name: str, content: bytes | Callable[[Path], None]) -> None:
     """Have a file among a run's artifacts, or whatever `content` makes there."""
-    found = artifacts.local(stores.open_store(store), run_id)
+    found = artifact_places.local(stores.open_store(store), run_id)
     assert found is not None
     (found / name).parent.mkdir(parents=True, exist_ok=True)
     content(found / name) if callable(content) else (found / name).write_bytes(content)

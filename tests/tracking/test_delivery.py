@@ -126,10 +126,10 @@ def test_what_cannot_be_delivered_is_kept_and_synchronized(
     shutil.rmtree(kept)  # as the run does when it is closed
     shutil.rmtree(tmp_path / "run")
     [folder] = spools(tmp_path)
-    assert settle(folder).left, "the server is still away"
+    assert settle(folder).undelivered, "the server is still away"
     proxy.mode = "pass"
     done = settle(folder)
-    assert (done.left, done.said) == (False, f"delivered to {proxy.uri}, FINISHED")
+    assert (done.undelivered, done.message) == (False, f"delivered to {proxy.uri}, FINISHED")
     assert spools(tmp_path) == []
     run_id = folder.name
     assert server.points(run_id) == [*once(range(1, 21)), ("valid/loss", 10), ("valid/loss", 20)]
@@ -199,16 +199,16 @@ def test_a_server_that_hangs_does_not_keep_an_interrupted_run_for_long(
     proxy.mode = "pass"
     [left] = spools(tmp_path)
     run_id = left.name
-    assert "KILLED" in settle(left).said
+    assert "KILLED" in settle(left).message
     assert server.points(run_id) == once(range(1, 21))
 
 
 def test_a_spool_that_a_process_works_at_is_left_alone(store: str):
     with recording.recording(store, "tests", None, {}, {}, {}):
-        [folder] = spool.found(store)
-        assert settle(folder).said == "its process is still at it"
+        [folder] = spool.folders(store)
+        assert settle(folder).message == "its process is still at it"
     assert stores.rows(store)[0].status == "FINISHED"
-    assert spool.found(store) == []
+    assert spool.folders(store) == []
 
 
 def test_half_a_line_at_the_end_is_not_read_and_written_over(tmp_path: Path):
@@ -279,8 +279,10 @@ def test_a_spool_left_behind_does_not_undo_what_a_later_process_has_done(
     monkeypatch.setattr("runner.tracking.store.liveness.process", here)
     with recording.recording(proxy.uri, "", None, {}, {}, {}, left.name) as tracker:
         tell(tracker, range(11, 31))
-        assert "is at work" in settle(left).said
-    assert settle(left).said == f"delivered to {proxy.uri}, FINISHED; only the points, since it was continued elsewhere"
+        assert "is at work" in settle(left).message
+    assert (
+        settle(left).message == f"delivered to {proxy.uri}, FINISHED; only the points, since it was continued elsewhere"
+    )
     assert server.points(tracker.run_id) == once(range(1, 31))
 
 

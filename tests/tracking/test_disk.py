@@ -28,8 +28,8 @@ from runner.tracking import recording
 from runner.tracking.store import stores
 from runner.tracking.write import sync
 from runner.training import forward
+from runner.training.drive import drive
 from runner.training.machine.signals import Interrupted
-from runner.training.run import drive
 from tests.conftest import Start
 from tests.settings import test_durable
 from tests.support import command, disk
@@ -242,7 +242,7 @@ class Place:
             false(f"tags name what is not there: {wrong}")
         if done.code == 0 and spools(place):
             false("all of it was delivered")
-        kept = dict(re.findall(r"run (\w{32}) is (\w+), but the store does not know all of it", text))
+        kept = dict(re.findall(r"run (\w{32}) is (\w+), but the store does not have all of its record", text))
         if status == "FINISHED" and done.code and not kept:
             false("FINISHED with exit code 1")
         for remedy in re.findall(r"to have (?:it|them) delivered: (.*)", text):
@@ -409,7 +409,7 @@ def test_a_read_only_disk_is_a_sentence(empty_store: Path, tmp_path: Path, monke
         assert "Read-only file system" in refused(lambda: begun(uri))
         monkeypatch.chdir(small.folder)  # a server's runs have their spools here
         assert "Read-only file system" in refused(lambda: begun("http://127.0.0.1:1"))
-        assert "Read-only file system" in sync.settle(folder).said
+        assert "Read-only file system" in sync.settle(folder).message
 
 
 def test_a_locked_store_is_a_sentence(empty_store: Path, tmp_path: Path) -> None:
@@ -443,7 +443,7 @@ def test_a_limit_for_the_size_of_files_is_a_sentence(
     assert words in done.err
     assert not any(page in done.err for page in PAGES)
     for folder in spools(place):  # without the limit all of it is delivered
-        assert not sync.settle(folder).left
+        assert not sync.settle(folder).undelivered
     assert {run.status for run in records(place)} <= {"FAILED", "FINISHED"}  # as it has earned, now that all is there
 
 

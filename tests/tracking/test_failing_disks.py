@@ -111,11 +111,11 @@ def test_what_waits_in_memory_while_no_disk_takes_it_can_be_delivered(
         assert "399 points, how the run ended, checkpoints/last-2 could not be recorded: " in message
         assert message.count("to have ") == 2
         remedied(message)
-        [folder] = spool.found(uri)
-        assert not settle(folder).left
+        [folder] = spool.folders(uri)
+        assert not settle(folder).undelivered
         assert run_of(uri) == ("FINISHED", WHOLE, "of step 2"), "as it has earned, now that all is there"
         with contextlib.suppress(KeyError):
-            stores._stores.pop(small.folder / "mlflow.db").client._tracking_client.store.engine.dispose()
+            stores._stores.pop(small.folder / "mlflow.db").engine.dispose()
 
 
 # Errors of single calls
@@ -152,13 +152,13 @@ def test_a_checkpoint_that_a_failing_disk_does_not_take_is_kept_and_delivered(
     if not Path("/proc/self/fd").exists():
         pytest.skip("there is no /proc")
     message = trained(store, tmp_path / "run", broken(call, number, tmp_path / "mlruns"))
-    assert "is FINISHED, but the store does not know all of it: " in message
+    assert "is FINISHED, but the store does not have all of its record: " in message
     assert os.strerror(number) in message
     assert "Traceback" not in message + capsys.readouterr().err
-    [folder] = spool.found(store)
+    [folder] = spool.folders(store)
     kept = [path.read_text() for path in (folder / "files").rglob("weights")]
     assert "of step 2" in kept, "what is said to be kept is there"
-    assert not settle(folder).left
+    assert not settle(folder).undelivered
     assert run_of(store) == ("FINISHED", WHOLE, "of step 2")
     assert not list(tmp_path.rglob("*.part"))
 
@@ -189,7 +189,7 @@ def test_a_header_that_is_lost_says_what_to_do(store: str, tmp_path: Path) -> No
     taken.append([{"points": [["a", 1.0, 1, 1]]}])
     taken.release()
     (taken.folder / "header.json").write_bytes(b"")
-    assert "header.json" in settle(taken.folder).said
+    assert "header.json" in settle(taken.folder).message
     assert taken.folder.exists()
     assert json.loads((taken.folder / "log.jsonl").read_text())
     with contextlib.closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as open_store:

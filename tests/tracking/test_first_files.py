@@ -10,7 +10,7 @@ import torch
 
 from runner.settings.errors import ConfigError
 from runner.tracking import recording
-from runner.tracking.store import elsewhere, stores
+from runner.tracking.store import first_files, stores
 from runner.tracking.write import spool
 from runner.tracking.write.spool import Undelivered
 from runner.training.events import Step
@@ -25,8 +25,8 @@ pytest.importorskip("moto", reason="an S3 to test with: pip install -e '.[test]'
 @pytest.fixture(autouse=True)
 def unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     """No store has taken anything from this process, and none is asked again."""
-    monkeypatch.setattr(elsewhere, "_taking", set())
-    monkeypatch.setattr(elsewhere, "AGAIN", ())
+    monkeypatch.setattr(first_files, "_taking", set())
+    monkeypatch.setattr(first_files, "AGAIN", ())
 
 
 def begun(uri: str, name: str = "tests", run_id: str | None = None) -> Any:
@@ -43,7 +43,7 @@ def refused(uri: str, name: str = "tests", run_id: str | None = None) -> str:
     assert "\n" not in text
     assert "/tmp/" not in text.replace(str(stores.sqlite_path(uri).parent), "")  # type: ignore[union-attr]
     assert stores.rows(uri) == before, "no run is left, or it is as it was"
-    assert spool.found(uri) == []
+    assert spool.folders(uri) == []
     return text
 
 
@@ -88,8 +88,8 @@ def test_a_store_that_goes_away_between_two_runs_of_a_process_is_waited_for(stor
         told.record(Step(1, torch.tensor(0.5)))
     assert (strange.place(store) / told.run_id / "artifacts" / "a.txt").read_text() == "a"
     # So it is in a launcher's process, whose sweep has put files there.
-    elsewhere._taking.clear()
-    elsewhere.take_for_granted(stores.open_store(store).get_run(told.run_id))
+    first_files._taking.clear()
+    first_files.take_for_granted(stores.open_store(store).get_run(told.run_id))
     Repository.away = OSError("away for a moment")
     with begun(store) as told:
         Repository.away = None
@@ -99,9 +99,9 @@ def test_a_store_that_goes_away_between_two_runs_of_a_process_is_waited_for(stor
 
 def test_a_store_that_is_back_in_a_moment_is_asked_again(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     strange.create(store)
-    monkeypatch.setattr(elsewhere, "AGAIN", (0.0,))
+    monkeypatch.setattr(first_files, "AGAIN", (0.0,))
     Repository.away = OSError("away for a moment")
-    monkeypatch.setattr(elsewhere.time, "sleep", lambda _: setattr(Repository, "away", None))
+    monkeypatch.setattr(first_files.time, "sleep", lambda _: setattr(Repository, "away", None))
     with begun(store) as told:
         pass
     assert (strange.place(store) / told.run_id / "artifacts" / "a.txt").read_text() == "a"
@@ -111,7 +111,7 @@ def test_a_run_that_cannot_go_on_is_as_it_was(store: str, monkeypatch: pytest.Mo
     strange.create(store)
     with begun(store) as told:
         told.record(Step(1, torch.tensor(0.5)))
-    monkeypatch.setattr(elsewhere, "_taking", set())
+    monkeypatch.setattr(first_files, "_taking", set())
     before = stores.open_store(store).get_run(told.run_id).info
     Repository.away = strange.Strange("Unauthorized")
     assert "Strange: Unauthorized" in refused(store, "", told.run_id)
@@ -126,7 +126,7 @@ def test_a_run_that_is_interrupted_before_it_begins_is_none(store: str) -> None:
     with pytest.raises(Interrupted), begun(store):
         raise AssertionError
     assert stores.rows(store) == []
-    assert spool.found(store) == []
+    assert spool.folders(store) == []
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(store: str, tmp_path: Path) -> None:
@@ -143,12 +143,12 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(store: str, tmp_path: Pat
 def test_without_the_look_a_run_would_be_trained_first(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control."""
     strange.create(store)
-    monkeypatch.setattr(elsewhere, "put_first", lambda *_: False)
+    monkeypatch.setattr(first_files, "put_first", lambda *_: False)
     monkeypatch.setattr("runner.tracking.write.tracker.CLOSING", 0.0)
     Repository.away = strange.Strange("Unauthorized")
     with pytest.raises(Undelivered), begun(store) as told:
         told.record(Step(1, torch.tensor(0.5)))
-    assert len(spool.found(store)) == 1
+    assert len(spool.folders(store)) == 1
 
 
 def test_a_sweep_ends_with_2_and_one_line_before_any_job(store: str, tmp_path: Path) -> None:
@@ -158,3 +158,17 @@ def test_a_sweep_ends_with_2_and_one_line_before_any_job(store: str, tmp_path: P
     assert done.err.startswith("tracking.uri: artifacts cannot be kept in ")
     assert done.err.count("\n") == 1
     assert stores.rows(store) == []
+
+
+@pytest.mark.parametrize("mistake", first_files.MISTAKES)
+def test_a_mistake_in_a_program_is_no_wrong_setting(store: str, mistake: type[Exception]) -> None:
+    """It is raised as it is, and not read as a store that takes no files, or that is away for a moment."""
+    strange.create(store)
+    Repository.away = mistake("ours")
+    for _ in range(2):
+        with pytest.raises(mistake, match="ours"), begun(store):
+            raise RuntimeError("it is trained")
+        elsewhere = f"{strange.place(store).as_uri().replace('file:', 'strange:')}/"
+        first_files._taking.add(elsewhere)  # a store that has taken files before
+    assert stores.rows(store) == []
+    assert spool.folders(store) == []

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from runner.settings import Checkpoint, Settings
 from runner.tracking import recording
-from runner.tracking.write import spool, tracker
+from runner.tracking.write import background, spool, tracker
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import settle
+from runner.training.drive import drive
 from runner.training.events import Event, Kept, Snapshot, Step
 from runner.training.prepare import prepare
-from runner.training.run import drive
 from tests.support import composing, strange
 
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -87,10 +87,10 @@ def _told(uri: str, events: list[Event], folder: Path, moods: list[bool]) -> str
                     strange.Repository.away = strange.Strange("gone") if is_away else None
     except Undelivered:
         strange.Repository.away = None
-        [left] = spool.found(uri)
+        [left] = spool.folders(uri)
         settled = settle(left)
-        assert not settled.left, settled.said
-    assert spool.found(uri) == []
+        assert not settled.undelivered, settled.message
+    assert spool.folders(uri) == []
     return record.run_id
 
 
@@ -139,7 +139,7 @@ def test_what_is_sent_late_is_what_is_sent_at_once(
     name: str,
     moods: list[bool],
 ) -> None:
-    monkeypatch.setattr(tracker, "AGAIN", 0.0)
+    monkeypatch.setattr(background, "AGAIN", 0.0)
     monkeypatch.setattr(tracker, "CLOSING", 0.2)
     run_id = told(known.uri, known.events[name], moods)
     late, at_once = content(known.uri, run_id), known.content[name]

@@ -18,10 +18,10 @@ from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.tracking.read import load, recall
-from runner.training.parts import build
 from runner.training.state import checkpoint
 from runner.training.state.checkpoint import CheckpointError
 from tests.cli.test_cli import artifacts
+from tests.support import components
 from tests.support.command import newest, runner
 
 WORDS = "experiments=save_and_load"
@@ -65,7 +65,7 @@ def own(workplace: Path) -> tuple[Path, str]:
 
 def test_what_is_loaded_gives_the_run_s_own_predictions(saved: tuple[Path, str]) -> None:
     workplace, run_id = saved
-    x = valid(build.data(settings(workplace, run_id).data))
+    x = valid(components.data(settings(workplace, run_id).data))
     model = package.load(run_id[:8], uri(workplace), "last")
     assert not model.training
     assert {p.device.type for p in model.parameters()} == {"cpu"}
@@ -79,7 +79,7 @@ def test_what_is_loaded_gives_the_run_s_own_predictions(saved: tuple[Path, str])
 
 def test_state_dict_and_full_model_give_equal_outputs(saved: tuple[Path, str]) -> None:
     workplace, run_id = saved
-    data = build.data(settings(workplace, run_id).data)
+    data = components.data(settings(workplace, run_id).data)
     classes = stack.classes(
         stack.plan(settings(workplace, run_id).model.layers, load.example(recall.data(uri(workplace), run_id), "meta"))
     )
@@ -94,7 +94,7 @@ def test_the_best_differs_from_the_last_when_training_went_on_too_long(workplace
     run_id = runner("experiments=diabetes", *words.split(), cwd=workplace).run_id
     client = MlflowClient(uri(workplace))
     points = [p.value for p in client.get_metric_history(run_id, "valid/loss")]
-    data = build.data(settings(workplace, run_id).data)
+    data = components.data(settings(workplace, run_id).data)
     model = package.load("last", uri(workplace), raw=False)
     assert data.valid is not None
     loss = np.mean((outputs(model, valid(data)) - data.valid.y.numpy()) ** 2)  # type: ignore[union-attr]
@@ -125,7 +125,7 @@ def test_raw_inputs_are_standardized_as_the_data_source_did(workplace: Path) -> 
 
 def test_predict_writes_what_the_loaded_model_gives(saved: tuple[Path, str]) -> None:
     workplace, run_id = saved
-    x = valid(build.data(settings(workplace, run_id).data))
+    x = valid(components.data(settings(workplace, run_id).data))
     np.save(workplace / "x.npy", x.numpy())
     done = runner("predict", "last", "inputs=x.npy", "output=pred.npy", cwd=workplace)
     assert done.out.startswith(f"pred.npy: ({len(x)}, ")
@@ -194,7 +194,7 @@ class Weights:
 
 def test_a_run_that_kept_only_the_full_model_is_loaded_too(workplace: Path) -> None:
     run_id = runner("trainer.epochs=2", "plots=[]", "checkpoint.format=model", cwd=workplace).run_id
-    x = valid(build.data(settings(workplace, run_id).data))
+    x = valid(components.data(settings(workplace, run_id).data))
     np.testing.assert_allclose(
         outputs(package.load(run_id, uri(workplace), "last"), x),
         np.load(folder(workplace, run_id) / "predictions.npy"),

@@ -22,10 +22,10 @@ from runner.settings.errors import ConfigError
 from runner.settings.files import uris
 from runner.settings.trust import permission
 from runner.tracking import recording
-from runner.tracking.read import recall
-from runner.tracking.store import artifacts, moved, stores
+from runner.tracking.read import checkpoints, recall
+from runner.tracking.store import artifact_places, artifacts, moved, stores
+from runner.tracking.store.transfer import Patience
 from runner.tracking.write import spool
-from runner.tracking.write.transfer import Patience
 from runner.training.events import Snapshot, Step
 from tests.support import composing
 from tests.support.command import runner
@@ -86,7 +86,7 @@ def recorded(folder: Path, name: str = "lines", **files: str) -> str:
     with recording.recording(URI, name, None, {}, {}, {"config.yaml": "seed: 7\n", **files}) as tracker:
         (folder / "new").mkdir()
         (folder / "new" / "state_dict.pt").write_bytes(b"weights")
-        stores.put(tracker.client, tracker.run_id, folder / "new", "checkpoints/last-1", Patience())
+        artifacts.put(tracker.client, tracker.run_id, folder / "new", "checkpoints/last-1", Patience())
     shutil.rmtree(folder / "new")
     return tracker.run_id
 
@@ -117,7 +117,7 @@ def test_a_folder_of_any_name_keeps_its_runs(
     own = MlflowClient(f"sqlite:///{'./' * (NAMES.index(name) + 1)}mlflow.db")  # MLflow remembers what it has opened
     assert [f.path for f in own.list_artifacts(run_id, "checkpoints/last-1")] == ["checkpoints/last-1/state_dict.pt"]
     assert Path(own.download_artifacts(run_id, "config.yaml", str(tmp_path))).read_text() == "seed: 7\n"
-    stores.delete(client, run_id, "checkpoints/last-1", Patience())
+    artifacts.delete(client, run_id, "checkpoints/last-1", Patience())
     assert own.list_artifacts(run_id, "checkpoints") == []
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == [name], "nothing is written beside it"
 
@@ -161,18 +161,18 @@ def test_a_copy_has_its_own_runs_and_the_original_stays_as_it_was(
     capsys.readouterr()
     client = stores.open_store(URI)
     assert capsys.readouterr().err.startswith(f"mlflow.db was copied from {project} to {copy}: ")
-    assert Path(artifacts.repository(client, run_id).download_artifacts("config.yaml")).is_relative_to(copy)
+    assert Path(artifact_places.repository(client, run_id).download_artifacts("config.yaml")).is_relative_to(copy)
     recorded(copy)
-    stores.delete(client, run_id, "checkpoints/last-1", Patience())
+    artifacts.delete(client, run_id, "checkpoints/last-1", Patience())
     for text in ("seed: 8\n", "seed: 9\n"):  # more than once, in turns with the original, in one process
         (tmp_path / "more").mkdir()
         (tmp_path / "more" / "config.yaml").write_text(text)
-        stores.put(client, run_id, tmp_path / "more", None, Patience())
+        artifacts.put(client, run_id, tmp_path / "more", None, Patience())
         shutil.rmtree(tmp_path / "more")
         assert recall.text(URI, run_id, "config.yaml") == text
         assert recall.text(f"sqlite:///{project}/mlflow.db", run_id, "config.yaml") == "seed: 7\n"
     assert content(project) == before
-    assert artifacts.local(stores.open_store(f"sqlite:///{project}/mlflow.db"), run_id).is_relative_to(project)  # type: ignore[union-attr]
+    assert artifact_places.local(stores.open_store(f"sqlite:///{project}/mlflow.db"), run_id).is_relative_to(project)  # type: ignore[union-attr]
 
 
 def test_a_folder_that_another_takes_the_place_of_is_not_written_to(
@@ -244,8 +244,8 @@ def test_places_that_somebody_has_chosen_elsewhere_stay(
         project = project.rename(tmp_path / f"new-{record}")
         monkeypatch.chdir(project)
         assert recall.text(URI, run_id, "config.yaml") == "seed: 7\n"
-        assert artifacts.local(stores.open_store(URI), run_id) == other / run_id / "artifacts"
-        assert artifacts.local(stores.open_store(URI), recorded(project, f"big-{record}")).parent.parent == other  # type: ignore[union-attr]
+        assert artifact_places.local(stores.open_store(URI), run_id) == other / run_id / "artifacts"
+        assert artifact_places.local(stores.open_store(URI), recorded(project, f"big-{record}")).parent.parent == other  # type: ignore[union-attr]
 
 
 def test_a_store_without_its_artifacts_says_what_to_bring_along(
@@ -325,7 +325,7 @@ def test_a_record_that_lies_moves_nothing_out_of_the_store_s_folder(
         place = client.get_run(run_id).info.artifact_uri.removeprefix("file://")
         assert place.startswith(str(project)) or place == f"{tmp_path}/canary"
         with pytest.raises(ConfigError, match="no folder of its own"):
-            artifacts.local(client, run_id)
+            artifact_places.local(client, run_id)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["project"]
 
 
@@ -334,9 +334,9 @@ def test_artifacts_of_a_run_stay_within_it(project: Path) -> None:
     client = stores.open_store(URI)
     for place in ("..", "../../x", "/etc/x", "checkpoints/../../.."):
         with pytest.raises(ConfigError, match="expected a path within the run's artifacts"):
-            stores.delete(client, run_id, place, Patience())
+            artifacts.delete(client, run_id, place, Patience())
         with pytest.raises(ConfigError, match="expected a path within the run's artifacts"):
-            stores.put(client, run_id, project / "mlruns", place, Patience())
+            artifacts.put(client, run_id, project / "mlruns", place, Patience())
     assert recall.text(URI, run_id, "config.yaml") == "seed: 7\n"
 
 
@@ -389,7 +389,7 @@ def gone_on(place: Path, runs: dict[str, str]) -> dict[str, Any]:
         for name, run_id in runs.items():
             status, tags, _ = recall.facts(URI, run_id)
             if not recall.settings(URI, run_id).trainer.epochs:
-                there = Path(artifacts.repository(stores.open_store(URI), run_id).download_artifacts("outputs"))
+                there = Path(artifact_places.repository(stores.open_store(URI), run_id).download_artifacts("outputs"))
                 found[name] = status, content(there)
                 continue
             assert call(resume, run_id, "trainer.epochs=2") == 0
@@ -510,10 +510,10 @@ def test_a_run_whose_store_is_moved_away_under_it_writes_nothing_into_the_former
     (tmp_path / "more" / "state_dict.pt").write_bytes(b"more")
     project.rename(tmp_path / "new")
     if not guarded:
-        monkeypatch.setattr(stores, "_demand", lambda client: None)
+        monkeypatch.setattr(artifacts, "_demand", lambda client: None)
     for place in ("checkpoints/last-2", None):
         with pytest.raises(OSError, match="is not there any more") if guarded else contextlib.nullcontext():
-            stores.put(client, run_id, tmp_path / "more", place, Patience())
+            artifacts.put(client, run_id, tmp_path / "more", place, Patience())
     assert project.exists() is not guarded
 
 
@@ -539,7 +539,7 @@ def test_a_run_at_work_goes_on_where_its_folder_is_moved_to(uri: str, project: P
     run = MlflowClient(f"sqlite:///{new}/mlflow.db").get_run(tracker.run_id)
     assert run.info.status == "FINISHED"
     assert recall.points(URI, tracker.run_id, ["train/loss"]) == {"train/loss": {n: float(n) for n in range(1, 5)}}
-    places = [kept.place for kept in recall.kept(URI, tracker.run_id, "last")]
+    places = [kept.place for kept in checkpoints.recorded(URI, tracker.run_id, "last")]
     assert places == ["checkpoints/last-4", "checkpoints/last-3"]
     for place in places:
         found = new / "mlruns" / "lines" / tracker.run_id / "artifacts" / place / "state_dict.pt"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.tracking.read import recall
+from runner.tracking.read import checkpoints
 from runner.tracking.store import stores
 from runner.training.state.checkpoint import CheckpointError
 from tests.support import command
@@ -59,7 +59,7 @@ def state(place: Path) -> tuple[int, list[str]]:
     """The step of the checkpoint that is taken, and what is said of newer ones."""
     uri = f"sqlite:///{place}/mlflow.db"
     with in_time():
-        entry, _, training, wrong = recall.state(uri, stores.rows(uri)[0].run_id, [])
+        entry, _, training, wrong = checkpoints.state(uri, stores.rows(uri)[0].run_id, [])
     assert training["steps"] == 6
     assert all("\n" not in line for line in wrong)
     return entry.step, wrong
@@ -165,6 +165,6 @@ def test_a_run_goes_on_over_what_stands_in_the_place_of_its_newest_checkpoint(tr
     step, wrong = 0, [""]
     uri = f"sqlite:///{place}/mlflow.db"
     with in_time():
-        entry, _, _, wrong = recall.state(uri, stores.rows(uri)[0].run_id, [])
+        entry, _, _, wrong = checkpoints.state(uri, stores.rows(uri)[0].run_id, [])
         step = entry.step
     assert (step, wrong) == (9, [])

@@ -15,8 +15,8 @@ import torch
 from runner.settings.errors import ConfigError, Unreachable
 from runner.tracking import recording
 from runner.tracking.read import recall
-from runner.tracking.store import stores
-from runner.tracking.write import delivery, spool, tracker, transfer
+from runner.tracking.store import stores, transfer
+from runner.tracking.write import spool, tracker
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import settle
 from runner.training.events import Kept, Served, Snapshot, Step
@@ -79,7 +79,7 @@ def assert_whole(uri: str, s3: S3, run_id: str) -> None:
     run = stores.open_store(uri).get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.tags["checkpoint.last"] == "checkpoints/last-20"
-    assert spool.found(uri) == []
+    assert spool.folders(uri) == []
 
 
 def test_a_store_of_artifacts_that_is_away_for_two_seconds_loses_nothing(
@@ -119,18 +119,18 @@ def test_what_a_store_of_artifacts_does_not_take_is_in_the_spool_and_synchronize
 ) -> None:
     monkeypatch.setattr(tracker, "CLOSING", 0.1)
     run_id, message = left_behind(remote, line, tmp_path, mode)
-    assert f"run {run_id} is FINISHED, but the store does not know all of it: " in message
+    assert f"run {run_id} is FINISHED, but the store does not have all of its record: " in message
     assert "runner sync" in message
     shutil.rmtree(tmp_path / "kept")  # as the run does when it is closed
-    [folder] = spool.found(remote)
+    [folder] = spool.folders(remote)
     content = {path.read_text() for path in folder.rglob("*") if path.parent.parent.name == "files"}
     assert {"of step 20", "1 2 3"} <= content
     away = settle(folder)
-    assert away.left
-    assert "\n" not in away.said
-    assert {"refuse": "", "503": "SlowDown", "403": "ExpiredToken"}[mode] in away.said
+    assert away.undelivered
+    assert "\n" not in away.message
+    assert {"refuse": "", "503": "SlowDown", "403": "ExpiredToken"}[mode] in away.message
     line.mode = "pass"
-    assert not settle(folder).left
+    assert not settle(folder).undelivered
     assert_whole(remote, s3, run_id)
 
 
@@ -138,7 +138,7 @@ def test_were_all_other_exceptions_refusals_a_busy_store_would_be_said_to_refuse
     remote: str, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: botocore's exceptions are no OSError."""
-    monkeypatch.setattr(delivery, "is_refusal", lambda error: not isinstance(error, OSError))
+    monkeypatch.setattr(stores, "is_refusal", lambda error: not isinstance(error, OSError))
     run_id, message = left_behind(remote, line, tmp_path, "503")
     assert f"run {run_id} is FAILED: the store refuses a part of its record" in message
 
@@ -165,13 +165,13 @@ def test_an_exception_of_any_kind_keeps_the_files(of_its_kind: str, tmp_path: Pa
 
     with pytest.raises(Undelivered, match="runner sync"):
         broken()
-    [folder] = spool.found(of_its_kind)
+    [folder] = spool.folders(of_its_kind)
     left = settle(folder)
-    assert left.left
-    assert left.said
-    assert "\n" not in left.said
+    assert left.undelivered
+    assert left.message
+    assert "\n" not in left.message
     Repository.away = None
-    assert not settle(folder).left
+    assert not settle(folder).undelivered
     artifacts = strange.place(of_its_kind) / folder.name / "artifacts" / "checkpoints"
     assert (artifacts / "last-10" / "weights").read_text() == "of step 10"
     assert (artifacts / "best-10" / "weights").read_text() == "of step 10"
@@ -217,8 +217,8 @@ def test_an_mlflow_model_that_is_sent_late_is_logged_once(of_its_kind: str, tmp_
     with pytest.raises(Undelivered, match="is FINISHED"):
         broken()
     Repository.away = None
-    [folder] = spool.found(of_its_kind)
-    assert "FINISHED" in settle(folder).said
+    [folder] = spool.folders(of_its_kind)
+    assert "FINISHED" in settle(folder).message
     client = stores.open_store(of_its_kind)
     run = client.get_run(folder.name)
     [model] = client.search_logged_models([run.info.experiment_id])
@@ -231,7 +231,7 @@ def test_an_mlflow_model_that_is_sent_late_is_logged_once(of_its_kind: str, tmp_
 
 
 def test_a_package_that_is_missing_is_said_before_work_starts(remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.tracking.store import elsewhere as packages
+    from runner.tracking.store import first_files as packages
 
     monkeypatch.setattr(packages, "_usable", set())
     monkeypatch.setitem(sys.modules, "boto3", None)
@@ -273,8 +273,8 @@ def test_an_interrupted_run_leaves_a_transfer_that_hangs(
     assert "runner sync" in str(error.value.__notes__)
     monkeypatch.setattr(transfer, "_left", False)  # this process does not end here
     line.mode = "pass"
-    [folder] = spool.found(remote)
-    assert "KILLED" in settle(folder).said
+    [folder] = spool.folders(remote)
+    assert "KILLED" in settle(folder).message
     assert s3.files(run_id)["checkpoints/last-20/weights"] == b"of step 20"
 
 
@@ -297,8 +297,8 @@ def test_a_second_interruption_while_a_run_waits_for_its_store_loses_nothing(
         signal.signal(signal.SIGUSR1, before)
     monkeypatch.setattr(transfer, "_left", False)
     line.mode = "pass"
-    [folder] = spool.found(remote)
-    assert "FINISHED" in settle(folder).said
+    [folder] = spool.folders(remote)
+    assert "FINISHED" in settle(folder).message
     assert s3.files(folder.name)["checkpoints/last-10/weights"] == b"of step 10"
 
 
@@ -325,7 +325,7 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
     assert left.err == ""
     line.mode = "pass"
     settled = settle(folder)
-    assert not settled.left, settled.said
+    assert not settled.undelivered, settled.message
     last = int(stores.open_store(remote).get_run(run_id).data.tags["checkpoint.last.step"])
     recorded = steps(remote, run_id)
     assert recorded == list(range(1, max(recorded) + 1))
@@ -339,7 +339,7 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
     assert f"continues after step {last} " in done.out
     assert "runner sync" in done.err
     line.mode = "pass"
-    assert "KILLED" in settle(folder).said
+    assert "KILLED" in settle(folder).message
     last = int(stores.open_store(remote).get_run(run_id).data.tags["checkpoint.last.step"])
     assert steps(remote, run_id) == list(range(1, last + 1))
     assert s3.last(run_id) == last
@@ -347,7 +347,7 @@ def test_a_killed_run_whose_artifacts_were_away_is_delivered_by_sync_and_continu
     with away(line, "refuse", 1):
         assert recall.text(remote, run_id, "config.yaml")
     line.mode = "refuse"
-    monkeypatch.setattr("runner.tracking.store.elsewhere.AGAIN", ())
+    monkeypatch.setattr("runner.tracking.store.artifacts.AGAIN", ())
     done = command.runner("evaluate", run_id, cwd=tmp_path, env=env, code=1)
     assert re.fullmatch(r"[^\n]* of run \w+ cannot be fetched: [^\n]*\n", done.err)
     with pytest.raises(Unreachable):

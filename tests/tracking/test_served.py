@@ -16,13 +16,12 @@ import runner as package
 from runner.settings import Trainer
 from runner.settings.context import Context
 from runner.tracking import screen
-from runner.tracking.read import logged_model, recall
+from runner.tracking.read import checkpoints, logged_model, recall
 from runner.tracking.session import record
 from runner.training.machine.signals import Signals
-from runner.training.parts import build
 from runner.training.prepare import prepare
 from tests.cli.test_cli import artifacts
-from tests.support import composing
+from tests.support import components, composing
 from tests.support.command import runner
 
 #: An exported program may sum in another order than the layers do.
@@ -86,7 +85,7 @@ def test_diabetes_is_served_as_a_plain_torch_model_of_the_raw_table(workplace: P
     run = client(workplace).get_run(run_id)
     notes = json.loads((artifacts(run) / "data.json").read_text())["notes"]
     raw = load_diabetes(scaled=False).data[:20]
-    state = recall.weights(f"sqlite:///{workplace}/mlflow.db", run_id, "best")
+    state = checkpoints.weights(f"sqlite:///{workplace}/mlflow.db", run_id, "best")
     x = torch.from_numpy((raw - np.array(notes["mean"])) / np.array(notes["std"])).float()
     truth = (x @ state["0.weight"].T + state["0.bias"]).numpy()
     assert truth.min() > 0
@@ -214,7 +213,7 @@ def trained(place: Path, *words: str) -> str:
 def raw_rows(place: Path, run_id: str, part: str = "valid") -> np.ndarray[Any, Any]:
     """The inputs of a part of the run's data as they were before standardization."""
     uri = f"sqlite:///{place}/mlflow.db"
-    data, notes = build.data(recall.settings(uri, run_id).data), recall.data(uri, run_id)["notes"]
+    data, notes = components.data(recall.settings(uri, run_id).data), recall.data(uri, run_id)["notes"]
     source = getattr(data, part) or data.train
     x = torch.stack([source[i][0] for i in range(len(source))])
     if "mean" not in notes:

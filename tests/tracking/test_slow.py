@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from runner.tracking import recording
-from runner.tracking.store import elsewhere, stores
-from runner.tracking.write import spool, tracker, transfer
+from runner.tracking.store import artifacts, stores, transfer
+from runner.tracking.write import spool, tracker
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import settle
 from runner.training.events import Snapshot
@@ -59,11 +59,11 @@ def test_a_server_that_is_late_with_a_large_file_is_waited_for(
             record(line, event)
     monkeypatch.setattr(transfer, "PACE", PACE)
     monkeypatch.setattr(transfer, "READING", PACE)
-    [folder] = spool.found(line.uri)
+    [folder] = spool.folders(line.uri)
     settled = settle(folder)
-    assert not settled.left, settled.said
+    assert not settled.undelivered, settled.message
     assert line.times == 2, "it was sent once more"
-    files = elsewhere.fetch(stores.open_store(line.uri), folder.name, "checkpoints/last-1", str(tmp_path))
+    files = artifacts.fetch(stores.open_store(line.uri), folder.name, "checkpoints/last-1", str(tmp_path))
     assert files is not None
     assert (files / "weights").read_bytes() == content
     assert line.times == 3, "and asked for once"
@@ -80,9 +80,9 @@ def test_a_server_that_takes_no_more_of_a_large_file_is_left(
     with pytest.raises(Undelivered, match="runner sync"):
         record(line, checkpoint(tmp_path, 32_000_000))
     line.stalls = float("inf")
-    [folder] = spool.found(line.uri)
+    [folder] = spool.folders(line.uri)
     settled = settle(folder)
-    assert not settled.left, settled.said
+    assert not settled.undelivered, settled.message
 
 
 def test_a_part_that_is_sent_where_a_server_says_has_a_limit_too(
@@ -112,7 +112,7 @@ def test_a_process_that_has_left_a_transfer_ends_though_a_librarys_threads_hang(
     script = """
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from runner.tracking.write import transfer
+from runner.tracking.store import transfer
 
 def hang():
     ThreadPoolExecutor(1).submit(threading.Event().wait).result()

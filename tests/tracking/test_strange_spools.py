@@ -18,7 +18,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.trust import permission, record_reading
 from runner.tracking import recording
 from runner.tracking.store import liveness, reconcile, stores
-from runner.tracking.write import marks, spool, spool_check
+from runner.tracking.write import marks, spool, spool_check, spool_header
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import forget, settle
 from runner.training.events import Step
@@ -112,7 +112,7 @@ def test_the_mark_of_one_run_is_none_of_another_run_or_server(
         (folder / "header.json").write_text(json.dumps({**right, **changes}))
         before = len(stranger.heard)
         assert synced() == 1
-        assert "which the spool alone says: nothing was sent there" in capsys.readouterr().out
+        assert "which is named in the spool alone: nothing was sent there" in capsys.readouterr().out
         assert (evil.heard, len(stranger.heard)) == ([], before)
     evil.close()
 
@@ -142,7 +142,7 @@ def test_a_server_that_the_person_names_gets_a_spool_of_its_own_process_alone(
     words = {"uri": stranger.uri, "typed": True} if how == "typed" else {}
     stranger.tags = {reconcile.PROCESS: json.dumps(liveness.process())}
     assert synced(**words) == 1  # type: ignore[arg-type]
-    assert "belongs to another process than the one that the spool says has written it" in capsys.readouterr().out
+    assert "belongs to another process than the spool" in capsys.readouterr().out
     assert not stranger.has_heard("log-batch")
     stranger.tags, stranger.status = {reconcile.PROCESS: json.dumps(PROCESS)}, "FINISHED"
     assert synced(**words) == 0  # type: ignore[arg-type]
@@ -328,16 +328,16 @@ def test_a_spool_of_a_local_store_is_delivered_beside_it_alone(
     away.mkdir()
     monkeypatch.chdir(away)
     folder = planted(away, f"sqlite:///{there}", {"points": [["a", 1.0, 1, 1]]}, END, run_id=run_id)
-    assert f"{away / 'mlflow.db'}, which is not there" in settle(folder).said
+    assert f"{away / 'mlflow.db'}, which is not there" in settle(folder).message
     (away / "mlflow.db").symlink_to(there)
-    assert "is a symbolic link to a store elsewhere" in settle(folder).said
+    assert "is a symbolic link to a store elsewhere" in settle(folder).message
     assert client.get_run(run_id).data.metrics == {}
     (away / "mlflow.db").unlink()
     with sqlite3.connect(there) as open_store:
         open_store.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     open_store.close()
     shutil.copy(there, away / "mlflow.db")
-    assert settle(folder).said == f"delivered to sqlite:///{away / 'mlflow.db'}, FINISHED"
+    assert settle(folder).message == f"delivered to sqlite:///{away / 'mlflow.db'}, FINISHED"
 
 
 def test_files_that_a_killed_process_of_ones_own_has_left_are_delivered(
@@ -373,7 +373,7 @@ def test_a_password_is_not_in_the_spool_and_comes_from_where_it_came_from(
     taken.release()
     assert "hunter2" not in "".join(path.read_text() for path in taken.folder.iterdir() if path.is_file())
     shown = stranger.uri.replace("://", "://***@")
-    assert spool.sync(taken) == f"runner sync tracking.uri='{shown}'"
+    assert spool_header.command(taken.folder, taken.header) == f"runner sync tracking.uri='{shown}'"
     assert synced() == 1
     assert f"the user and password of {shown} are not kept on the disk; type: " in capsys.readouterr().out
     assert synced(uri) == 0, "the working directory's configuration gives the password of just this server"

@@ -29,13 +29,14 @@ from runner.settings.files import uris
 from runner.tracking import environment, recording
 from runner.tracking.read import logged_model
 from runner.tracking.store import stores
-from runner.tracking.write import delivery, tracker
+from runner.tracking.write import background, delivery
 from runner.tracking.write.tracker import LONGEST_PARAM
+from runner.training.drive import drive
 from runner.training.events import Event, Snapshot, Step
 from runner.training.finite import Diverged
 from runner.training.machine.signals import Interrupted, Signals
 from runner.training.prepare import prepare
-from runner.training.run import Run, drive
+from runner.training.run import Run
 from runner.training.state import checkpoint
 from tests.conftest import Start, settings
 from tests.support.command import HANGS
@@ -432,14 +433,14 @@ def test_the_logged_model_is_served_at_any_batch_size(start: Start, store: str, 
 
 
 def test_many_open_runs_take_turns_and_what_waits_is_in_the_file(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracker, "PERIOD", 0.05)
-    monkeypatch.setattr(tracker, "RUNS", 1)
-    before = len(tracker._open)
+    monkeypatch.setattr(background, "PERIOD", 0.05)
+    monkeypatch.setattr(background, "RUNS", 1)
+    before = len(background._open)
     with contextlib.ExitStack() as stack:
         told = [stack.enter_context(recording.recording(store, "turns", None, {}, {}, {})) for _ in range(40)]
-        assert len(tracker._open) == before + 40
+        assert len(background._open) == before + 40
         one = told[0]
-        one._turn = time.monotonic() + 3600
+        one._background._turn = time.monotonic() + 3600
         for step in (1, 2):
             time.sleep(0.1)
             one.record(Step(step, torch.tensor(float(step))))
@@ -448,8 +449,8 @@ def test_many_open_runs_take_turns_and_what_waits_is_in_the_file(store: str, mon
         assert one.client.get_metric_history(one.run_id, "train/loss") == []
         one.drain()  # what is more than points waits for nobody
         assert [p.step for p in one.client.get_metric_history(one.run_id, "train/loss")] == [1, 2]
-        assert one._turn > time.monotonic() + 1
-    assert len(tracker._open) == before
+        assert one._background._turn > time.monotonic() + 1
+    assert len(background._open) == before
 
 
 def _wait(look: Callable[[], Any]) -> Any:

@@ -21,7 +21,7 @@ from runner.settings.context import Context
 from runner.settings.errors import ConfigError
 from runner.tracking import recording
 from runner.tracking.store import liveness, reconcile, stores
-from runner.tracking.write import delivery, spool, tracker
+from runner.tracking.write import delivery, entries, marks, spool, spool_header, tracker
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import Settled, settle
 from runner.training.events import Snapshot, Step
@@ -55,7 +55,7 @@ def left(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         act()
     monkeypatch.undo()
     Repository.away = None
-    [folder] = spool.found(store)
+    [folder] = spool.folders(store)
     return folder
 
 
@@ -91,20 +91,20 @@ def together(*acts: Callable[[], Any]) -> list[Any]:
 def test_of_many_that_deliver_at_once_one_does_and_the_others_say_so(store: str, left: Path) -> None:
     stores.open_store(store)
     settled: list[Settled] = together(*[lambda: settle(left)] * 6)
-    assert sum("delivered to" in one.said for one in settled) == 1
-    others = {one.said for one in settled if "delivered to" not in one.said}
+    assert sum("delivered to" in one.message for one in settled) == 1
+    others = {one.message for one in settled if "delivered to" not in one.message}
     assert others <= {
         "another process is delivering it; wait for its end",
         "another process has just delivered it",
         "nothing was in it",
     }
-    assert all(one.left == ("wait for its end" in one.said) for one in settled)
+    assert all(one.undelivered == ("wait for its end" in one.message) for one in settled)
     assert_whole(store, left)
 
 
 def test_a_spool_that_goes_while_it_is_looked_at_was_delivered(store: str, left: Path) -> None:
     shutil.rmtree(left)
-    assert not settle(left).left
+    assert not settle(left).undelivered
     assert not left.exists()
 
 
@@ -179,7 +179,7 @@ def test_a_delivery_that_is_killed_is_made_whole_by_the_next(store: str, left: P
 
     assert test_durable.forked(act) == -signal.SIGKILL
     assert steps(store, left.name) == [1, 2]
-    assert "delivered to" in settle(left).said
+    assert "delivered to" in settle(left).message
     assert_whole(store, left)
 
 
@@ -277,7 +277,7 @@ def killed(store: str, run_id: str, process: dict[str, Any]) -> Path:
     (folder / "weights").write_text("of step 3")
     (folder / "sha256.json").write_text('{"weights": "0"}')
     taken = spool.create(store, run_id, process)
-    taken.append([tracker.entries.checkpoint(0, Snapshot("last", 3, folder), 2)])
+    taken.append([entries.checkpoint(0, Snapshot("last", 3, folder), 2)])
     taken.release()
     return taken.folder
 
@@ -292,18 +292,18 @@ def test_files_in_the_temporary_folder_that_the_run_had_are_found(
     folders = [killed(store, run_id, GONE) for run_id in runs]
     tempfile.tempdir = str(tmp_path)
     settled = settle(folders[0])
-    assert not settled.left, settled.said
+    assert not settled.undelivered, settled.message
     assert client.get_run(runs[0]).data.tags["checkpoint.last"] == "checkpoints/last-3"
     # Of a spool that is not known to be one's own the folder has to be typed, and the message says how.
     header = json.loads((folders[1] / "header.json").read_text())
     (folders[1] / "header.json").write_text(json.dumps({**header, "mark": ""}))
     refused = settle(folders[1])
-    assert refused.left
-    assert f"they are expected in {tmp_path}; if your run had its temporary files there: " in refused.said
-    assert f"TMPDIR='{elsewhere}' runner sync" in refused.said
+    assert refused.undelivered
+    assert f"they are expected in {tmp_path}; if your run had its temporary files there: " in refused.message
+    assert f"TMPDIR='{elsewhere}' runner sync" in refused.message
     assert "checkpoint.last" not in client.get_run(runs[1]).data.tags
     tempfile.tempdir = str(elsewhere)
-    assert not settle(folders[1]).left
+    assert not settle(folders[1]).undelivered
     assert client.get_run(runs[1]).data.tags["checkpoint.last"] == "checkpoints/last-3"
 
 
@@ -322,12 +322,12 @@ def test_a_spool_that_names_another_temporary_folder_than_it_was_marked_with_is_
     entry = {"files": 1, "from": str(private), "to": None, "tags": {}, "move": False}
     with (folder / "log.jsonl").open("a") as log:
         log.write(json.dumps(entry) + "\n")
-    assert settle(folder).left
+    assert settle(folder).undelivered
     assert not list(tmp_path.rglob("mlruns/**/secret"))
     # The control: with the mark of this user's it would have been sent.
     process = {"uri": header["uri"], "process": header["process"], "temporary": str(private.parent)}
-    mark = spool.marks.mark(*spool._marked(run_id, process))
+    mark = marks.mark(*spool_header.marked(run_id, process))
     (folder / "header.json").write_text(json.dumps({**process, "mark": mark}))
     tempfile.tempdir = str(elsewhere)
-    assert not settle(folder).left
+    assert not settle(folder).undelivered
     assert list(tmp_path.rglob("mlruns/**/secret"))

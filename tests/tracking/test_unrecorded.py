@@ -19,13 +19,15 @@ from runner.settings.errors import ConfigError
 from runner.settings.files import durable
 from runner.settings.trust import record_reading
 from runner.tracking import recording
-from runner.tracking.store import stores
-from runner.tracking.write import delivery, journal, leftover, spool, tracker
+from runner.tracking.store import artifacts, stores
+from runner.tracking.write import background, checkpoints, delivery, entries, journal, leftover, spool, tracker
 from runner.tracking.write import sync as settling
 from runner.tracking.write.spool import Undelivered
+from runner.training import finish
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.loop import train
 from runner.training.run import Run
+from runner.training.state import snapshots
 from runner.training.state.checkpoint import CheckpointError
 from tests.conftest import Start
 from tests.support import disk
@@ -75,13 +77,13 @@ def fails(*_: Any, **__: Any) -> Any:
 BROKEN = {
     "the spool": (spool.Spool, "append"),
     "the journal": (journal.Journal, "append"),
-    "what is next": (tracker.Tracker, "_next"),
-    "the entries": (tracker.Tracker, "_entries"),
-    "the points": (tracker.entries, "points"),
+    "what is next": (background.Background, "_next"),
+    "the entries": (background.Background, "_entries"),
+    "the points": (entries, "points"),
     "the delivery": (delivery.Delivery, "_flush"),
     "the end": (delivery.Delivery, "_end"),
     "the mark": (spool.Spool, "mark"),
-    "what is taken in": (tracker.Tracker, "_deliver"),
+    "what is taken in": (background.Background, "_deliver"),
 }
 
 
@@ -107,8 +109,8 @@ def test_no_part_of_the_tracker_dies_in_silence(
     if not kept:
         assert run.status == "FAILED"
     else:  # then it is true
-        [folder] = spool.found(store)
-        assert not settling.settle(folder).left
+        [folder] = spool.folders(store)
+        assert not settling.settle(folder).undelivered
         [run] = records(tmp_path)
         assert (run.status, sorted(run.points)) == (error.status, [("train/loss", step) for step in range(1, 11)])
     assert run.status != "FINISHED" or kept
@@ -119,7 +121,7 @@ def test_a_thread_that_ends_by_exit_is_a_failure_too(store: str, tmp_path: Path,
         def leaves(*_: Any) -> Any:
             raise SystemExit
 
-        monkeypatch.setattr(tracker.Tracker, "_next", leaves)
+        monkeypatch.setattr(background.Background, "_next", leaves)
         told(one, *steps(1, 2))
 
     assert "SystemExit" in str(recorded(store, act))
@@ -129,7 +131,7 @@ def test_a_thread_that_ends_by_exit_is_a_failure_too(store: str, tmp_path: Path,
 def test_files_that_vanish_before_they_are_delivered_fail_the_run(store: str, tmp_path: Path):
     def act(one: tracker.Tracker) -> None:
         event = checkpoint(tmp_path, 5)
-        one._spool.move_in = lambda entry: shutil.rmtree(event.folder) and False  # type: ignore[method-assign]
+        one._spool.files.move_in = lambda entry: shutil.rmtree(event.folder) and False  # type: ignore[method-assign]
         told(one, *steps(1, 5), event)
 
     error = recorded(store, act)
@@ -139,7 +141,7 @@ def test_files_that_vanish_before_they_are_delivered_fail_the_run(store: str, tm
     [run] = records(tmp_path)
     assert (run.status, len(run.points)) == ("FAILED", 5)
     assert "checkpoint.last" not in run.tags
-    assert spool.found(store) == [], "there is nothing to try again"
+    assert spool.folders(store) == [], "there is nothing to try again"
 
 
 def test_a_run_with_an_error_of_its_own_is_not_called_finished_where_the_store_is_away(
@@ -149,13 +151,13 @@ def test_a_run_with_an_error_of_its_own_is_not_called_finished_where_the_store_i
     (tmp_path / "last-5").mkdir()
 
     def act(one: tracker.Tracker) -> None:
-        one._delivery.client = MlflowClient("http://127.0.0.1:1", "http://127.0.0.1:1")
+        one._background.delivery.use(MlflowClient("http://127.0.0.1:1", "http://127.0.0.1:1"))
         told(one, *steps(1, 5), Snapshot("last", 5, tmp_path / "last-5"))  # without its digests
 
     error = recorded(store, act)
     assert isinstance(error, Undelivered)
-    assert (error.status, "is FAILED, but the store does not know" in str(error)) == ("FAILED", True)
-    assert settling.settle(spool.found(store)[0]).said.endswith(", FAILED")
+    assert (error.status, "is FAILED, but the store does not have" in str(error)) == ("FAILED", True)
+    assert settling.settle(spool.folders(store)[0]).message.endswith(", FAILED")
     [run] = records(tmp_path)
     assert (run.status, len(run.points)) == ("FAILED", 5)
 
@@ -168,7 +170,7 @@ def deleted_and_restored(store: str, folder: Path, restore: bool) -> tuple[BaseE
     client, ids = stores.open_store(store), []
 
     def act(one: tracker.Tracker) -> None:
-        one.keep = 1
+        one._background.keep = 1
         ids.append(one.run_id)
         told(one, *steps(1, 10), checkpoint(folder, 10))
         client.delete_run(one.run_id)
@@ -188,17 +190,17 @@ def test_what_is_refused_while_a_run_is_deleted_is_delivered_when_it_is_restored
     [run] = records(tmp_path)
     assert run.tags["checkpoint.last"] == "checkpoints/last-10", "of the last that the store has taken"
     assert (run.artifacts / "checkpoints/last-10/weights").exists(), "the old one did not go"
-    [folder] = spool.found(store)
+    [folder] = spool.folders(store)
     first = settling.settle(folder)
-    assert first.left
-    assert f"runner sync forget={run_id[:8]}" in first.said
+    assert first.undelivered
+    assert f"runner sync forget={run_id[:8]}" in first.message
     stores.open_store(store).restore_run(run_id)
-    assert settling.settle(folder).said.endswith(", FINISHED")
+    assert settling.settle(folder).message.endswith(", FINISHED")
     [run] = records(tmp_path)
     assert run.points == [("train/loss", step) for step in range(1, 21)]
     assert places(run) == ["last-20"], "and then the old one goes"
     assert (run.status, run.tags["checkpoint.last"]) == ("FINISHED", "checkpoints/last-20")
-    assert spool.found(store) == []
+    assert spool.folders(store) == []
 
 
 def test_a_run_that_is_restored_while_it_trains_is_whole_at_its_end(store: str, tmp_path: Path):
@@ -207,7 +209,7 @@ def test_a_run_that_is_restored_while_it_trains_is_whole_at_its_end(store: str, 
     [run] = records(tmp_path)
     assert run.points == [("train/loss", step) for step in range(1, 31)]
     assert (run.status, places(run), run.tags["checkpoint.last"]) == ("FINISHED", ["last-30"], "checkpoints/last-30")
-    assert spool.found(store) == []
+    assert spool.folders(store) == []
 
 
 def test_a_deleted_run_cannot_be_continued_until_it_is_restored_or_let_go_of(
@@ -222,7 +224,7 @@ def test_a_deleted_run_cannot_be_continued_until_it_is_restored_or_let_go_of(
     chosen = Settings(tracking=Tracking(uri=store))
     assert sync.with_settings(chosen, Context("study", "", []), forget=run_id[:6]) == 0
     assert capsys.readouterr().out.strip() == f"run {run_id}: let go of 10 points and checkpoints/last-20"
-    assert spool.found(store) == []
+    assert spool.folders(store) == []
     stores.open_store(store).restore_run(run_id)
     assert recorded(store, lambda one: told(one, *steps(11, 12)), run_id) is None
     [run] = records(tmp_path)
@@ -239,14 +241,14 @@ def test_one_name_that_the_store_refuses_takes_nothing_else_along(store: str, tm
     [run] = records(tmp_path)
     assert run.points == [*(("train/loss", step) for step in range(1, 4)), ("valid/loss", 3)]
     assert (run.status, run.tags["checkpoint.last"]) == ("FAILED", "checkpoints/last-3")
-    [folder] = spool.found(store)
+    [folder] = spool.folders(store)
     taken = spool.take(folder)
     assert taken is not None
     refused = [entry for entry, _ in taken.refused.entries()]
     taken.release()
     assert [point[0] for entry in refused for point in entry.get("points", ())] == ["valid/a?b"]
     assert all("a?b" in entry["refused"] for entry in refused), "with the reason"
-    assert settling.settle(folder).left, "nobody has let go of it"
+    assert settling.settle(folder).undelivered, "nobody has let go of it"
 
 
 def test_a_spool_that_has_lost_its_header_is_not_thrown_away(store: str, tmp_path: Path):
@@ -255,8 +257,8 @@ def test_a_spool_that_has_lost_its_header_is_not_thrown_away(store: str, tmp_pat
     one.release()
     (one.folder / "header.json").unlink()
     done = settling.settle(one.folder)
-    assert done.left
-    assert "header.json is missing" in done.said
+    assert done.undelivered
+    assert "header.json is missing" in done.message
     assert (one.folder / "log.jsonl").stat().st_size
 
 
@@ -269,12 +271,12 @@ def test_tags_never_name_what_was_replaced_before_it_was_delivered(store: str, t
 
     def act(one: tracker.Tracker) -> None:
         told(one, checkpoint(tmp_path, 1), checkpoint(tmp_path, 2))
-        away = one._delivery.client
-        one._delivery.client = MlflowClient("http://127.0.0.1:1", "http://127.0.0.1:1")
+        away = one._background.client
+        one._background.delivery.use(MlflowClient("http://127.0.0.1:1", "http://127.0.0.1:1"))
         told(one, checkpoint(tmp_path, 3), checkpoint(tmp_path, 4))
-        one._due = 0.0
+        one._background._due = 0.0
         told(one, checkpoint(tmp_path, 5))
-        one._delivery.client = away
+        one._background.delivery.use(away)
 
     assert recorded(store, act) is None
     [run] = records(tmp_path)
@@ -293,7 +295,7 @@ def sent_cut(store: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> BaseE
             (place / path.name).write_bytes(path.read_bytes()[:-1])
 
     def act(one: tracker.Tracker) -> None:
-        one.keep = 1
+        one._background.keep = 1
         told(one, checkpoint(folder, 1))
         monkeypatch.setattr(durable, "publish", cut)
         told(one, checkpoint(folder, 2))
@@ -310,13 +312,13 @@ def test_a_checkpoint_that_the_store_does_not_hold_as_it_was_sent_replaces_none(
     assert run.tags["checkpoint.last"] == "checkpoints/last-1"
     assert (run.artifacts / "checkpoints/last-1/weights").read_text() == "of step 1"
     monkeypatch.undo()
-    assert not settling.settle(spool.found(store)[0]).left
+    assert not settling.settle(spool.folders(store)[0]).undelivered
     assert records(tmp_path)[0].tags["checkpoint.last"] == "checkpoints/last-2"
 
 
 def test_without_a_look_it_would(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The control of the guard."""
-    monkeypatch.setattr(stores, "holds", lambda *_: True)
+    monkeypatch.setattr(artifacts, "holds", lambda *_: True)
     assert sent_cut(store, tmp_path, monkeypatch) is None
     assert places(*records(tmp_path)) == ["last-2"]
 
@@ -341,11 +343,13 @@ def test_a_store_cannot_have_another_folder_deleted_by_naming_it_as_a_checkpoint
             record_reading, "checkpoints", lambda tags, name: json.loads(tags.get(kept.format(name), "[]"))
         )
         monkeypatch.setattr(record_reading, "place", lambda value, _: value)
-        monkeypatch.setattr(delivery, "re", SimpleNamespace(fullmatch=lambda *_: True, escape=str))
-        monkeypatch.setattr(stores, "delete", lambda _, run_id, place, patience: shutil.rmtree(run.artifacts / place))
+        monkeypatch.setattr(checkpoints, "re", SimpleNamespace(fullmatch=lambda *_: True, escape=str))
+        monkeypatch.setattr(
+            artifacts, "delete", lambda _, run_id, place, patience: shutil.rmtree(run.artifacts / place)
+        )
 
     def act(one: tracker.Tracker) -> None:
-        one.keep = 1
+        one._background.keep = 1
         told(one, checkpoint(tmp_path, 1))
 
     assert (recorded(store, act, ids[0]) is None) != guarded  # which does not even go on with such a run
@@ -362,7 +366,7 @@ def test_a_save_that_fails_while_the_best_weights_are_swapped_in_leaves_the_mode
 
     def weights(fails_at: int) -> dict[str, torch.Tensor]:
         run: Run = start(epochs=20, optimizer={"name": "SGD", "lr": 0.9}, batch_size=8)
-        for step in train(run.state, run.batches(), run.cost):
+        for step in train(run.state, run.batches(), run.step):
             list(run.after(step))
             if step.step == fails_at:
                 assert run.best.step != step.step, "the best weights are others"
@@ -377,7 +381,7 @@ def test_a_save_that_fails_while_the_best_weights_are_swapped_in_leaves_the_mode
             run.folder = small.folder
             small.fill(0)
             with pytest.raises(CheckpointError, match="cannot be written: no space left"):
-                list(run.rescued())
+                list(snapshots.best_of(run))
         assert all(torch.equal(before[name], tensor) for name, tensor in run.model.state_dict().items())
         run.folder = tmp_path / "room"
 
@@ -398,11 +402,11 @@ def test_best_weights_that_do_not_fit_leave_the_model_as_it_was(start: Start):
 def test_a_run_whose_end_is_broken_off_has_its_own_weights_again(start: Start):
     """`finish` yields while the best weights are in; whoever stops pulling there has the last ones."""
     run = start(epochs=3)
-    for step in train(run.state, run.batches(), run.cost):
+    for step in train(run.state, run.batches(), run.step):
         list(run.after(step))
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
     run.best.weights = {name: tensor + 1 for name, tensor in before.items()}
-    events = run.finish()
+    events = finish.finish(run, finish.draw)
     while type(next(events)) is Snapshot:
         pass
     assert not torch.equal(next(iter(before.values())), next(iter(run.model.state_dict().values())))

@@ -12,8 +12,11 @@ from mlflow import MlflowClient
 from torch import nn
 
 from runner.data import Tensors
-from runner.training.run import EVAL_LOSS, Run, drive
-from runner.training.state import exact
+from runner.training.drive import drive
+from runner.training.measure import EVAL_LOSS
+from runner.training.run import Run
+from runner.training.state import generators, snapshots
+from runner.training.subject import Subject
 from runner.training.vectorized import drive_many
 from tests.conftest import Start
 from tests.support.command import Done, newest, runner
@@ -114,7 +117,7 @@ def test_models_as_one_program_have_the_best_that_each_has_alone(start: Start, v
     together, alone = make(), make()
     assert drive_many(together, [[] for _ in together]) == [None] * 3
     for one, other in zip(together, alone, strict=True):
-        exact.set_random_state(other.ready, other.device)  # preparing the others has drawn from it
+        generators.set_random_state(other.ready, other.device)  # preparing the others has drawn from it
         drive(other)
         assert one.best.step == other.best.step
         assert one.best.value == pytest.approx(other.best.value, rel=1e-4)
@@ -126,13 +129,13 @@ def test_a_save_that_fails_leaves_the_weights_that_are_trained(start: Start, mon
     drive(run)
     last = {name: value.clone() for name, value in run.model.state_dict().items()}
     assert run.best.step < run.state.step
-    run.written.clear()
+    run.written.steps.clear()
     with monkeypatch.context() as patch:
         patch.setattr(
             "runner.training.state.checkpoint.save", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left"))
         )
         with pytest.raises(OSError, match="no space"):
-            list(run.rescued())
+            list(snapshots.best_of(run))
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, last[name])
 
@@ -200,8 +203,9 @@ def test_test_figures_and_predictions_are_of_the_checkpoint_that_is_named(
     import runner as package
 
     data = package.load(done.run_id, f"sqlite:///{place}/mlflow.db", checkpoint, raw=False)
-    from runner.tracking.read import recall
     from runner.training.parts.build import data as read
+
+    from runner.tracking.read import recall
 
     whole = read(recall.settings(f"sqlite:///{place}/mlflow.db", done.run_id).data)
     source = whole.valid or whole.train
@@ -223,7 +227,7 @@ def test_a_first_layer_that_works_in_place_does_not_change_what_is_shown(start: 
     )
     drive(run)
     given = torch.tensor([[[[-1.0, 2.0], [3.0, -4.0]]]])
-    assert torch.equal(run.predict(run.data.train)[0], given)
+    assert torch.equal(Subject(run).predict(run.data.train)[0], given)
     assert torch.equal(run.data.train.x, given)  # type: ignore[union-attr]
-    run.drawn("feature_maps")
+    run.parts.plots["feature_maps"](Subject(run))
     assert torch.equal(run.data.train.x, given)  # type: ignore[union-attr]

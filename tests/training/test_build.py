@@ -13,10 +13,14 @@ from runner.data import Data, Tensors
 from runner.settings import Trainer
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
-from runner.training.checking import agreement, checks, targets
+from runner.training.checking import agreement, targets
 from runner.training.loop import State, train
-from runner.training.parts import build, losses, scheduling
+from runner.training.parts import losses, optimizers, scheduling
+from runner.training.parts.device import device
+from runner.training.state import due
+from runner.training.step import choose
 from tests.conftest import settings
+from tests.support import components
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -41,17 +45,15 @@ def stepped(optimizer: dict[str, Any], steps: int = 5, network: nn.Module | None
     """The losses of a few steps on one batch."""
     network, made = network or model(), Trainer(**trainer)
     where = torch.device("cpu")
-    state = build.state(network, optimizer, made, where)
+    state = components.state(network, optimizer, made, where)
     x, y = (t.double() if made.precision == "fp64" else t for t in batch())
-    return [
-        step.loss.item() for step in train(state, [[(1.0, (x, y))]] * steps, losses.cost(nn.MSELoss(), made, where))
-    ]
+    return [step.loss.item() for step in train(state, [[(1.0, (x, y))]] * steps, choose(state))]
 
 
 def rates(scheduler: dict[str, Any], steps: int, epochs: int = 1, lr: float = 1.0) -> list[float]:
     """The learning rate of each of `steps` steps, or epochs where the schedule goes by epochs."""
     optimizer = torch.optim.SGD(model().parameters(), lr=lr)
-    schedule = scheduling.build(scheduler, optimizer, epochs, steps, "min")
+    schedule = components.schedule(scheduler, optimizer, epochs, steps, "min")
     found = []
     for _ in range(steps if schedule.interval == "step" else epochs):
         found.append(float(optimizer.param_groups[0]["lr"]))
@@ -71,7 +73,7 @@ def test_every_optimizer_preset_lowers_the_loss(spec):
 
 
 #: SparseAdam is for sparse gradients; Muon for matrices only.
-OPTIMIZERS = [name for name in lookup.known(build.OPTIMIZER) if name != "SparseAdam"]
+OPTIMIZERS = [name for name in lookup.known(optimizers.OPTIMIZER) if name != "SparseAdam"]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -87,15 +89,15 @@ def test_all_of_torchs_optimizers_are_known():
 
 def test_the_optimizers_own_refusal_names_the_key():
     with pytest.raises(ConfigError, match=r"^optimizer.lr: -1 is out of range; expected a number above 0$"):
-        build.optimizer({"name": "SGD", "lr": -1}, model())
+        components.optimizer({"name": "SGD", "lr": -1}, model())
     with pytest.raises(ConfigError, match=r"^optimizer: Nesterov momentum requires a momentum"):
-        build.optimizer({"name": "SGD", "lr": 1, "nesterov": True}, model())
+        components.optimizer({"name": "SGD", "lr": 1, "nesterov": True}, model())
 
 
 def test_frozen_parameters_are_left_out():
     network = model()
     network[0].weight.requires_grad = False
-    [group] = build.optimizer({"name": "SGD", "lr": 1}, network).param_groups
+    [group] = components.optimizer({"name": "SGD", "lr": 1}, network).param_groups
     assert len(group["params"]) == 3
 
 
@@ -139,7 +141,7 @@ def test_all_of_torchs_schedulers_are_known():
 @pytest.mark.parametrize("name", sorted(NOT_PLAIN))
 def test_a_scheduler_that_yaml_cannot_spell_says_what_it_needs(name):
     with pytest.raises(ConfigError, match=rf"^scheduler: {name} needs '"):
-        scheduling.read({"name": name})
+        scheduling.resolve({"name": name})
 
 
 def test_the_length_of_the_training_is_filled_in():
@@ -167,7 +169,7 @@ def test_warmup_cosine_follows_its_formula():
 def test_a_plateau_cuts_after_patience_validations_and_stands_still_without_one():
     optimizer = torch.optim.SGD(model().parameters(), lr=1.0)
     spec = {"name": "ReduceLROnPlateau", "patience": 2, "factor": 0.5}
-    schedule = scheduling.build(spec, optimizer, 20, 20, "max")
+    schedule = components.schedule(spec, optimizer, 20, 20, "max")
     seen = []
     for value in (0.1, 0.2, 0.2, None, None, 0.2, 0.2, 0.9):
         schedule.after_epoch(value)
@@ -189,7 +191,7 @@ def test_a_plateau_cuts_after_patience_validations_and_stands_still_without_one(
 )
 def test_a_wrong_schedule_is_answered_with_its_key(spec, message):
     with pytest.raises(ConfigError) as error:
-        scheduling.read(spec)
+        scheduling.resolve(spec)
     assert message in str(error.value)
 
 
@@ -220,10 +222,10 @@ def test_a_schedule_is_silent_when_fp16_leaves_the_first_steps_out():
     network = model()
     trainer = Trainer(precision="fp16")
     where = torch.device("cpu")
-    state = build.state(network, {"name": "SGD", "lr": 0.1}, trainer, where)
-    schedule = scheduling.build({"name": "StepLR", "step_size": 1, "interval": "step"}, state.optimizer, 1, 3, "min")
+    state = components.state(network, {"name": "SGD", "lr": 0.1}, trainer, where)
+    schedule = components.schedule({"name": "StepLR", "step_size": 1, "interval": "step"}, state.optimizer, 1, 3, "min")
     x, y = batch()
-    for _ in train(state, [[(1.0, (x, 1e4 * y))]] * 3, losses.cost(nn.MSELoss(), trainer, where)):
+    for _ in train(state, [[(1.0, (x, 1e4 * y))]] * 3, choose(state)):
         schedule.after_step()
     assert state.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
 
@@ -335,9 +337,9 @@ def test_precision_is_that_of_the_layers_and_losses_are_exact_enough(precision, 
     network, trainer = model(), Trainer(precision=precision)
     seen = []
     network[0].register_forward_hook(lambda *given: seen.append(given[2].dtype))
-    state = build.state(network, {"name": "SGD", "lr": 0.1}, trainer, torch.device("cpu"))
+    state = components.state(network, {"name": "SGD", "lr": 0.1}, trainer, torch.device("cpu"))
     x, y = (t.double() if precision == "fp64" else t for t in batch())
-    loss, output = losses.cost(nn.MSELoss(), trainer, torch.device("cpu"))(state.model, (x, y))
+    loss, output = state.cost(state.model, (x, y))
     assert seen == [inside]
     assert loss.dtype == output.dtype == (torch.float64 if precision == "fp64" else torch.float32)
     assert {p.dtype for p in network.parameters()} == {loss.dtype}
@@ -367,19 +369,21 @@ def test_precision_is_that_of_the_layers_and_losses_are_exact_enough(precision, 
 )
 def test_a_setting_out_of_its_range_is_refused(key, value):
     with pytest.raises(ConfigError) as error:
-        checks.without_data(settings(**{key: value}))
+        components.without_data(settings(**{key: value}))
     assert error.value.key == f"trainer.{key}"
 
 
 def test_settings_within_their_ranges_are_accepted():
-    checks.without_data(settings())
-    checks.without_data(settings(epochs=0, batch_size=1, patience=1, clip_norm=0.1, compile="eager", every="3 steps"))
+    components.without_data(settings())
+    components.without_data(
+        settings(epochs=0, batch_size=1, patience=1, clip_norm=0.1, compile="eager", every="3 steps")
+    )
 
 
 @pytest.mark.parametrize(
     ("every", "means"),
     [
-        (None, None),
+        (None, (0, "epochs")),
         (1, (1, "epochs")),
         ("2 epochs", (2, "epochs")),
         ("1 epoch", (1, "epochs")),
@@ -388,7 +392,8 @@ def test_settings_within_their_ranges_are_accepted():
     ],
 )
 def test_checkpoint_every_is_a_number_and_a_unit(every, means):
-    assert build.every(every) == means
+    found = due.read(every)
+    assert (found.number, found.unit) == means
 
 
 @pytest.mark.parametrize(
@@ -396,26 +401,31 @@ def test_checkpoint_every_is_a_number_and_a_unit(every, means):
 )
 def test_checkpoint_every_refuses_the_rest(every):
     with pytest.raises(ConfigError, match=r"^checkpoint.every: "):
-        checks.without_data(settings(every=every))
+        components.without_data(settings(every=every))
 
 
 def test_what_lbfgs_cannot_do_is_refused():
     for changes in ({"accumulate": 2}, {"precision": "fp16"}, {"clip_norm": 1.0}, {"clip_value": 1.0}):
         with pytest.raises(ConfigError, match=r"^optimizer.name: LBFGS works without"):
-            checks.without_data(settings(optimizer={"name": "LBFGS"}, **changes))
+            components.without_data(settings(optimizer={"name": "LBFGS"}, **changes))
 
 
 def test_devices_are_checked():
-    assert build.device("cpu").type == "cpu"
-    assert build.device("auto").type in ("cpu", "cuda", "mps")
+    assert device("cpu").type == "cpu"
+    assert device("auto").type in ("cpu", "cuda", "mps")
     for wrong in ("gpu", "cpu:1", "cuda:99", "xpu", "meta"):
         with pytest.raises(ConfigError, match=r"^device: "):
-            build.device(wrong)
+            device(wrong)
 
 
 def test_a_state_counts_from_zero():
     network = model()
-    assert State(network, torch.optim.SGD(network.parameters())).step == 0
+    assert (
+        State(
+            network, torch.optim.SGD(network.parameters()), losses.cost(nn.MSELoss(), Trainer(), torch.device("cpu"))
+        ).step
+        == 0
+    )
 
 
 WITHOUT_DYNAMO = """

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from runner.plots import find
 from runner.settings.errors import ConfigError
 from runner.training.checking import checks
-from runner.training.run import drive
+from runner.training.drive import drive
 from tests.conftest import Start, settings
 
 MINE = """
@@ -97,7 +97,7 @@ def test_signs_stay_signs_and_train_as_in_plain_torch(
         assert run.history["valid/Accuracy"][-1][1] == pytest.approx(right)
         assert right > 0.6
     if classes and loss == "SoftMarginLoss":
-        from runner.plots._classified import classify
+        from runner.plots._data import classify
 
         assert find("confusion_matrix") is not None
         assert torch.equal(classify(run, valid).truth, (valid.y > 0).long().flatten())

@@ -14,10 +14,10 @@ from mlflow import MlflowClient
 
 from runner.commands import resume, train
 from runner.settings.context import Context
-from runner.tracking.read import recall
+from runner.tracking.read import checkpoints, recall
+from runner.training.drive import advance, drive
 from runner.training.events import Snapshot, Step
-from runner.training.run import drive
-from runner.training.state import checkpoint, exact, pieces
+from runner.training.state import checkpoint, pieces, snapshots
 from runner.training.state.history import History, Points
 from tests.conftest import Start, settings
 
@@ -73,7 +73,7 @@ def test_what_is_no_number_is_kept_as_it_is() -> None:
     for step, value in enumerate([float("nan"), float("inf"), -float("inf"), -0.0, 1e-320], 1):
         history.record(Step(step, torch.tensor(value, dtype=torch.float64)))
     again = History()
-    again.restore(pickle.loads(pickle.dumps(history.taken())))
+    again.load_state_dict(pickle.loads(pickle.dumps(history.state_dict())))
     assert again.points["train/loss"].columns()[1].tobytes() == history.points["train/loss"].columns()[1].tobytes()
 
 
@@ -108,11 +108,11 @@ def test_a_piece_that_cannot_be_written_is_in_no_checkpoint(tmp_path: Path) -> N
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(checkpoint.CheckpointError, match="cannot be written"):
         pieces.write(history, tmp_path / "file")
-    assert history.taken()["piece"] is None
-    assert len(history.taken()["points"]["train/loss"][0]) == 99
+    assert history.state_dict()["piece"] is None
+    assert len(history.state_dict()["points"]["train/loss"][0]) == 99
     assert pieces.write(history, tmp_path)
     assert not pieces.write(history, tmp_path)
-    assert len(history.taken()["points"]["train/loss"][0]) == 0
+    assert len(history.state_dict()["points"]["train/loss"][0]) == 0
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_its_piece_to_the_next(
@@ -128,9 +128,9 @@ def test_a_checkpoint_that_cannot_be_written_leaves_its_piece_to_the_next(
 
     monkeypatch.setattr(checkpoint, "save", fails)
     with pytest.raises(checkpoint.CheckpointError):
-        list(run.snapshots())
+        list(snapshots.all_of(run))
     monkeypatch.setattr(checkpoint, "save", save)
-    for event in run.snapshots():
+    for event in snapshots.all_of(run):
         found.record(event)
     assert [path.name for path in found.pieces] == [run.history_.piece["file"]]  # type: ignore[index]
 
@@ -171,7 +171,7 @@ def files(store: str, run_id: str) -> Path:
 def restored(store: str, run_id: str) -> dict[str, list[tuple[int, float]]]:
     """The history that a run which goes on begins with."""
     history = History()
-    history.restore(recall.state(store, run_id, [])[2]["history"])
+    history.load_state_dict(checkpoints.state(store, run_id, [])[2]["history"])
     return plain(history.points)
 
 
@@ -207,9 +207,9 @@ def test_a_run_that_goes_on_again_and_again_is_one_that_never_stopped(store: str
 
 def test_pieces_outlive_the_checkpoints_that_they_came_with(store: str, whole: Whole) -> None:
     assert len(list((files(whole.store, whole.run_id) / "checkpoints").glob("last-*"))) == 2
-    assert recall.state(whole.store, whole.run_id, [])[2]["history"]["earlier"]
+    assert checkpoints.state(whole.store, whole.run_id, [])[2]["history"]["earlier"]
     run_id = trained(store, 20)
-    newest_one = recall.kept(store, run_id, "last")[0]
+    newest_one = checkpoints.recorded(store, run_id, "last")[0]
     (files(store, run_id) / newest_one.place / "training.pt").write_bytes(b"damaged")
     resumed(store, run_id, 24)  # from the checkpoint before
     assert restored(store, run_id) == whole.history
@@ -236,19 +236,18 @@ def test_where_pieces_are_gone_the_recorded_metrics_take_their_place(
 def test_a_checkpoint_that_holds_all_of_its_history_is_still_read(start: Start) -> None:
     """As the version before wrote it."""
     run, second = (start(**shape(4)) for _ in range(2))
-    run.finish = lambda: iter(())  # type: ignore[method-assign]
-    drive(run)
-    training = exact.taken(run)
+    advance(run, [run.history_])
+    training = run.state_dict()
     training["history"] = {
         "points": {
             name: (torch.tensor([s for s, _ in found]), torch.tensor([v for _, v in found], dtype=torch.float64))
             for name, found in run.history.items()
         }
     }
-    exact.restore(second, checkpoint.copy(run.model), training)
+    second.load_state_dict(checkpoint.copy(run.model), training)
     assert plain(second.history) == plain(run.history)
     found = Snapshots()
-    for event in second.snapshots():
+    for event in snapshots.all_of(second):
         found.record(event)
     assert len(found.pieces) == 1, "all of it is a piece from now on"
 

@@ -14,10 +14,10 @@ from runner.data import Data, Tensors
 from runner.data import _numpy as numpy_files
 from runner.settings.errors import ConfigError
 from runner.training.checking import checks
-from runner.training.parts import build, data_cache
+from runner.training.parts import data_cache
 from runner.training.prepare import prepare
 from tests.conftest import settings
-from tests.support import composing
+from tests.support import components, composing
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: Any) -> Path:
 
 
 def arrays(brief: bool = False, **arguments: Any) -> Data:
-    return build.data({"name": "arrays", **arguments}, brief=brief)
+    return components.data({"name": "arrays", **arguments}, brief=brief)
 
 
 def parts(data: Data) -> list[tuple[torch.Size, torch.dtype, list[Any]]]:
@@ -141,7 +141,7 @@ def test_a_users_source_is_called_every_time(experiments: Path) -> None:
         "def load():\n    calls.append(1)\n    return Data(Tensors(torch.zeros(4, 1), torch.zeros(4, 1)))\n"
     )
     for _ in range(2):
-        build.data({"name": "experiments.mine.load"})
+        components.data({"name": "experiments.mine.load"})
     assert len(sys.modules["experiments.mine"].calls) == 2
     assert not data_cache._kept
 

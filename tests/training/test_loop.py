@@ -1,5 +1,6 @@
 """Laws of the loop: parts are the whole, evaluation disturbs nothing, and whoever pulls decides."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from runner.training.loop import State, evaluate, train
 from runner.training.parts import losses
 from runner.training.parts.batches import grouped
 from runner.training.state.checkpoint import digest
+from runner.training.step import choose, plain
 
 CPU = torch.device("cpu")
 
@@ -37,8 +39,8 @@ def model(outputs: int = 2) -> nn.Module:
 def trained(loss: nn.Module, stream: Any, network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """Losses and final weights."""
     cost = losses.cost(loss, Trainer(precision="fp64"), CPU)
-    state = State(network, torch.optim.Adam(network.parameters(), lr=0.01))
-    found = [step.loss for step in train(state, stream, cost)]
+    state = State(network, torch.optim.Adam(network.parameters(), lr=0.01), cost)
+    found = [step.loss for step in train(state, stream, plain)]
     return found, [p.detach() for p in network.parameters()]
 
 
@@ -123,7 +125,8 @@ def test_lbfgs_reaches_the_least_squares_solution():
     optimizer = torch.optim.LBFGS(
         network.parameters(), max_iter=100, tolerance_grad=1e-12, tolerance_change=1e-14, line_search_fn="strong_wolfe"
     )
-    steps = list(train(State(network, optimizer), [[(1.0, (x, y))]] * 6, losses.cost(nn.MSELoss(), Trainer(), CPU)))
+    state = State(network, optimizer, losses.cost(nn.MSELoss(), Trainer(), CPU))
+    steps = list(train(state, [[(1.0, (x, y))]] * 6, choose(state)))
     solution = torch.linalg.lstsq(torch.cat([x, torch.ones(50, 1)], 1), y).solution
     torch.testing.assert_close(network.weight.detach(), solution[:5].T, rtol=0, atol=2e-6)
     torch.testing.assert_close(network.bias.detach(), solution[5], rtol=0, atol=2e-6)
@@ -140,8 +143,9 @@ def running(pulled: list[int], batches: int = 10) -> tuple[State, Any]:
             yield [(1.0, examples(4))]
 
     network = model()
-    state = State(network, torch.optim.SGD(network.parameters(), lr=0.1))
-    return state, train(state, stream(), losses.cost(nn.MSELoss(), Trainer(), CPU))
+    cost = losses.cost(nn.MSELoss(), Trainer(), CPU)
+    state = State(network, torch.optim.SGD(network.parameters(), lr=0.1), cost)
+    return state, train(state, stream(), plain)
 
 
 def test_nothing_happens_before_the_first_pull_and_after_the_last():
@@ -173,8 +177,7 @@ def test_a_step_stands_still_while_it_is_looked_at():
 def test_training_ends_with_its_batches_and_can_be_continued():
     state, steps = running([], batches=3)
     assert [step.step for step in steps] == [1, 2, 3]
-    network, optimizer = state.model, state.optimizer
-    more = train(State(network, optimizer, step=3), [[(1.0, examples(4))]], losses.cost(nn.MSELoss(), Trainer(), CPU))
+    more = train(dataclasses.replace(state, step=3), [[(1.0, examples(4))]], plain)
     assert [step.step for step in more] == [4]
 
 
@@ -193,16 +196,16 @@ def test_an_optimizer_that_clears_gradients_in_its_own_way_is_asked_to():
 
     network = model()
     batch, cost = examples(4), losses.cost(nn.MSELoss(), Trainer(precision="fp64"), CPU)
-    state = State(network, Careful(network.parameters(), lr=0.1))
-    list(train(state, [[(1.0, batch)]] * 3, cost))
+    state = State(network, Careful(network.parameters(), lr=0.1), cost)
+    list(train(state, [[(1.0, batch)]] * 3, plain))
     assert state.optimizer.cleared == 3
 
 
 def test_gradients_do_not_add_up_from_step_to_step():
     network, batch = model(), examples(4)
     cost = losses.cost(nn.MSELoss(), Trainer(precision="fp64"), CPU)
-    state = State(network, torch.optim.SGD(network.parameters(), lr=0.0))
-    for _ in train(state, [[(1.0, batch)]] * 2, cost):
+    state = State(network, torch.optim.SGD(network.parameters(), lr=0.0), cost)
+    for _ in train(state, [[(1.0, batch)]] * 2, plain):
         found = [parameter.grad.clone() for parameter in network.parameters()]
     fresh = model()
     cost(fresh, batch)[0].backward()

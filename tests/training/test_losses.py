@@ -14,12 +14,15 @@ from torch import Tensor, nn
 from runner.data import Batch, Data, Tensors, order_of
 from runner.model.conventions import TABLE
 from runner.settings.errors import ConfigError
+from runner.training import measure
 from runner.training.checking import targets
+from runner.training.drive import drive
 from runner.training.loop import train
 from runner.training.parts import losses, metrics
-from runner.training.run import Run, drive
+from runner.training.run import Run
 from runner.training.vectorized import drive_many, groups
 from tests.conftest import Start
+from tests.support import components
 
 #: A data source of the user's: what a test has written down, part by part.
 MINE = """
@@ -120,7 +123,7 @@ def test_any_batches_and_accumulation_give_the_loss_of_the_whole(seed: int, star
     assert run.history["test/loss"][0][1] == pytest.approx(expected["test"][0], rel=1e-10), spec
     for a, b in zip(run.model.parameters(), weights, strict=True):
         torch.testing.assert_close(a.detach(), b, rtol=1e-9, atol=1e-11)
-    found = run.look_at(run.data.train, "train")["train/loss"]
+    found = measure.values(run, run.data.train, "train")["train/loss"]
     assert found == pytest.approx(expected["whole"][0], rel=1e-10), spec
 
 
@@ -298,13 +301,13 @@ def test_metrics_leave_out_what_the_loss_leaves_out(disk: bool) -> None:
     part: Any = torch.utils.data.TensorDataset(output, y) if disk else held
     loss = nn.CrossEntropyLoss()
     data = targets.fit(Data(held, part, task="multiclass", classes=tuple("abcdefghij")), loss)
-    made = metrics.build(["Accuracy", {"F1Score": {"average": "macro"}}], data, loss, output[:2], None)
+    made = components.made_metrics(["Accuracy", {"F1Score": {"average": "macro"}}], data, loss, output[:2], None)
     watch = metrics.watch(made, data, loss)
     assert watch is not None
     watch(output, y)
     assert metrics.values(made)["Accuracy"] == 1.0
     plain = Data(held, Tensors(output, y.clamp(min=0)), task="multiclass", classes=data.classes)
-    assert metrics.build(["Accuracy"], plain, loss, output[:2], None)["Accuracy"].ignore_index is None
+    assert components.made_metrics(["Accuracy"], plain, loss, output[:2], None)["Accuracy"].ignore_index is None
 
 
 def test_a_batch_of_padding_costs_nothing_and_moves_nothing(start: Start, give: Any) -> None:
@@ -313,7 +316,7 @@ def test_a_batch_of_padding_costs_nothing_and_moves_nothing(start: Start, give: 
     parts = ((x, y), (x, y), (x, y))
     run = start(**give(parts, {"name": "CrossEntropyLoss"}, one_for_each_place((6,)), batch_size=2, shuffle=False))
     steps, weights = run.batches(), []
-    for _, _ in zip(range(2), train(run.state, steps, run.cost), strict=False):
+    for _, _ in zip(range(2), train(run.state, steps, run.step), strict=False):
         weights.append([p.detach().clone() for p in run.model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
     drive(run)
@@ -328,7 +331,8 @@ def test_padding_counts_in_mixed_precision_as_in_single(precision: str, start: S
     found = []
     for kind in ("fp32", precision):
         run = start(**give(parts, loss, one_for_each_place((6,)), precision=kind, **sizes))
-        found.append([run.look_at(source, "x")["x/loss"] for source in (run.data.train, run.data.valid, run.data.test)])
+        parts = (run.data.train, run.data.valid, run.data.test)
+        found.append([measure.values(run, source, "x")["x/loss"] for source in parts])
         drive(run)
         found[-1].append(run.history["train/loss"][0][1])
     assert found[1] == pytest.approx(found[0], rel=0.01)

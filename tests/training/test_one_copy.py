@@ -15,12 +15,15 @@ from torch import Tensor
 from runner.data import Batch, Tensors
 from runner.settings import Settings
 from runner.sweep.manifest import Job
-from runner.sweep.run.drawing import Itself
-from runner.sweep.run.job import Told
+from runner.sweep.run.drawing import InlineRenderer
+from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.open_runs import Desk
+from runner.training import measure
+from runner.training.drive import drive
 from runner.training.parts import data_cache
 from runner.training.prepare import prepare
-from runner.training.run import Run, drive
+from runner.training.run import Run
+from runner.training.subject import Subject
 from runner.training.vectorized import drive_many, shared
 from runner.training.vectorized.program import Program
 from runner.training.vectorized.shared import Shared
@@ -167,7 +170,7 @@ def test_a_layer_of_ones_own_that_works_in_place_leaves_the_data_of_a_program_al
 
 
 def test_jobs_of_a_sweep_begin_with_one_copy_and_let_it_go(files: dict[str, Any]) -> None:
-    desk = Desk(Told("", "test", "valid/loss", "sqlite:///mlflow.db"), Itself(), 0)
+    desk = Desk(SweepInfo("", "test", "valid/loss", "sqlite:///mlflow.db"), InlineRenderer(), 0)
     config = dataclasses.asdict(settings(data=files))
     members = [desk.begin(Job(number, [], {}, config)) for number in range(3)]
     runs = [member.run for member in members if member is not None]
@@ -189,7 +192,7 @@ def test_a_run_on_all_of_its_data_reads_them_where_they_are(files: dict[str, Any
     assert isinstance(train, Tensors)
     [(_, (x, _))] = next(run.batches())
     assert x.data_ptr() == train.x.data_ptr()
-    assert [batch[0].data_ptr() for batch in run.reading(train)] == [train.x.data_ptr()]
+    assert [batch[0].data_ptr() for batch in measure.reading(run, train)] == [train.x.data_ptr()]
 
 
 @pytest.mark.parametrize("layers", [[{"ReLU": {"inplace": True}}], ["experiments.own.Doubles"]])
@@ -238,7 +241,9 @@ def inputs_held() -> int:
     return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
 
 
-def test_predictions_and_plots_hold_no_inputs_but_those_of_a_batch(start: Start) -> None:
+def test_predictions_and_plots_hold_no_inputs_but_those_of_a_batch(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = start(
         data={"name": "digits", "valid": 0.5},
         layers=["Flatten", {"Linear": 10}],
@@ -248,20 +253,20 @@ def test_predictions_and_plots_hold_no_inputs_but_those_of_a_batch(start: Start)
         plots=["confusion_matrix", "examples", "loss_curve"],
     )
     object.__setattr__(run.data, "valid", OnDisk(run.data.valid))  # type: ignore[arg-type]
-    reading, held, most = run.reading, inputs_held(), 0
+    reading, held, most = measure.reading, inputs_held(), 0
 
-    def watched(source: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    def watched(run: Run, source: Any) -> Iterator[tuple[Tensor, Tensor]]:
         nonlocal most
-        for x, y in reading(source):
+        for x, y in reading(run, source):
             most = max(most, inputs_held() - held)
             yield x, y
 
-    run.reading = watched  # type: ignore[method-assign]
+    monkeypatch.setattr(measure, "reading", watched)
     drive(run)
     batch = 256 * 64 * 4  # of those that nothing is trained on
     assert 0 < most <= 2 * batch
-    y, output = run.outputs(run.data.valid)  # type: ignore[arg-type]
-    x, same_y, same_output = run.predict(run.data.valid)  # type: ignore[arg-type]
+    y, output = Subject(run).outputs(run.data.valid)  # type: ignore[arg-type]
+    x, same_y, same_output = Subject(run).predict(run.data.valid)  # type: ignore[arg-type]
     assert torch.equal(y, same_y)
     assert torch.equal(output, same_output)
     assert torch.equal(x, run.data.valid.inner.x)  # type: ignore[union-attr]

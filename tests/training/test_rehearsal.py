@@ -17,8 +17,8 @@ from runner.data import Data, Tensors
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, each
 from runner.training.checking import checks
+from runner.training.drive import drive
 from runner.training.parts import metrics
-from runner.training.run import drive
 from tests.conftest import Start, settings
 
 Give = Callable[[Data], dict[str, Any]]
@@ -390,7 +390,8 @@ def test_nothing_is_drawn_and_nothing_changed_by_the_checks(give: Give) -> None:
     checks.check(told)
     state = torch.get_rng_state()
     np.random.seed(1)
-    checks.rehearsal.check(told, data, nn.MSELoss(), checks.check(told).plan)
+    checked = checks.check(told)
+    checks.rehearsal.check(told, checked.parts, data, checked.plan)
     torch.manual_seed(0)
     assert all(map(torch.equal, before, (data.train.x, data.train.y, data.valid.x)))
     assert state.shape == torch.get_rng_state().shape

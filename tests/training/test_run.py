@@ -12,11 +12,14 @@ import torchmetrics
 from torch import nn
 
 from runner.settings.errors import ConfigError
+from runner.training import finish, measure
+from runner.training.drive import drive
 from runner.training.events import Epoch, Event, Finished, Kept, Snapshot, Step
 from runner.training.machine.signals import Interrupted, Signals
 from runner.training.prepare import THREADS
-from runner.training.run import Run, drive
+from runner.training.run import Run
 from runner.training.state import checkpoint
+from runner.training.subject import Subject
 from tests.conftest import Start
 
 NOISY = [{"Linear": 8}, "BatchNorm1d", "ReLU", {"Dropout": 0.3}, {"Linear": 1}]
@@ -186,7 +189,7 @@ def test_the_best_weights_give_the_best_value_again(start: Start):
     folders = {snapshot.name: snapshot.folder for snapshot in notes.all(Snapshot)}
     for name, expected in (("best", min(values(run, "valid/loss"))), ("last", values(run, "valid/loss")[-1])):
         run.model.load_state_dict(checkpoint.load_state_dict(folders[name] / "state_dict.pt"))
-        assert run.look_at(run.data.valid, "valid")["valid/loss"] == expected
+        assert measure.values(run, run.data.valid, "valid")["valid/loss"] == expected
 
 
 def test_the_model_is_the_last_one_after_the_best_was_written(start: Start):
@@ -204,13 +207,13 @@ def test_the_model_is_the_last_one_after_the_best_was_written(start: Start):
 def _events(run: Run) -> Any:
     from runner.training.loop import train
 
-    for step in train(run.state, run.batches(), run.cost):
+    for step in train(run.state, run.batches(), run.step):
         run.history_.record(step)
         yield step
         for event in run.after(step):
             run.history_.record(event)
             yield event
-    yield from run.finish()
+    yield from finish.finish(run, finish.draw)
 
 
 def test_a_first_value_that_is_not_a_number_is_not_the_best_for_ever(start: Start):
@@ -358,7 +361,7 @@ def test_every_precision_trains_to_the_same_accuracy(start: Start, precision):
     run = start(**{**DIGITS, "loss": weights}, epochs=8, precision=precision, metrics=["Accuracy"])
     drive(run)
     assert run.last_values()["valid/Accuracy"] > 0.8
-    assert run.predict(run.data.valid)[2].dtype == (torch.float64 if precision == "fp64" else torch.float32)
+    assert Subject(run).predict(run.data.valid)[2].dtype == (torch.float64 if precision == "fp64" else torch.float32)
 
 
 def test_a_compiled_model_trains_like_an_eager_one(start: Start):
@@ -402,7 +405,7 @@ def test_no_epochs_only_run_the_model_forward(start: Start):
     run = start(layers=["Tanh"], epochs=0)
     notes = driven(run)
     assert notes.all(Step) == notes.all(Epoch) == []
-    x, _, output = run.predict(run.data.valid)
+    x, _, output = Subject(run).predict(run.data.valid)
     assert torch.equal(output, torch.tanh(x))
 
 
@@ -423,7 +426,7 @@ def test_threads_and_deterministic_are_set(start: Start):
 def test_predictions_are_in_the_order_of_the_data(start: Start, tmp_path: Path):
     run = start(**DIGITS, epochs=1)
     kept = {p.name: p for k in driven(run).all(Kept) for p in k.folder.rglob("*") if p.is_file()}
-    x, y, output = run.predict(run.data.valid)
+    x, y, output = Subject(run).predict(run.data.valid)
     assert torch.equal(x, run.data.valid.x)
     assert torch.equal(y, run.data.valid.y)
     run.model.eval()
@@ -435,7 +438,7 @@ def test_predictions_are_in_the_order_of_the_data(start: Start, tmp_path: Path):
 def test_predicting_leaves_the_mode_as_it_was(start: Start):
     run = start(layers=NOISY)
     run.model.train()
-    first, second = (run.predict(run.data.valid)[2] for _ in range(2))
+    first, second = (Subject(run).predict(run.data.valid)[2] for _ in range(2))
     assert torch.equal(first, second)
     assert run.model.training
 

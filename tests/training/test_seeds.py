@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from runner.sweep.run import together
-from runner.training.parts import build
-from runner.training.run import drive
+from runner.training.drive import drive
+from runner.training.parts import source
 from runner.training.vectorized import drive_many, groups
 from tests.conftest import Start
 from tests.support.command import newest, runner
@@ -269,7 +269,7 @@ def test_what_a_module_draws_as_it_is_imported_is_the_same_in_every_process(own:
         random.seed(number)
         before = random.getstate()
         sys.modules.pop("experiments.draws", None)
-        found.append(build.data_source({"name": "experiments.draws.rows"})[0].__globals__["AT_IMPORT"])
+        found.append(source.resolve({"name": "experiments.draws.rows"}).target.__globals__["AT_IMPORT"])
         assert random.getstate() == before
     assert found[0] == found[1]
 

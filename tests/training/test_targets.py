@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from runner.data import Data, Tensors
 from runner.settings.errors import ConfigError
 from runner.training.checking import targets
-from runner.training.run import Run, drive
+from runner.training.drive import drive
+from runner.training.run import Run
 from runner.training.vectorized import drive_many, groups
 from tests.conftest import Start
 from tests.support import composing

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from runner.settings import Settings
+from runner.training import measure
+from runner.training.drive import drive
 from runner.training.events import Epoch, Event, Finished, Snapshot, Step
 from runner.training.finite import Diverged
 from runner.training.prepare import prepare
-from runner.training.run import Run, drive
-from runner.training.state import checkpoint, exact
+from runner.training.run import Run
+from runner.training.state import checkpoint, generators
 from runner.training.vectorized import drive_many, feed, groups, team, update
 from runner.training.vectorized.draws import Draws
 from runner.training.vectorized.program import Program
@@ -150,8 +152,8 @@ def apart(runs: list[Run], others: list[Run]) -> float:
     """How far runs are from each other: weights, statistics, all that a checkpoint holds, and the curves."""
     return max(
         difference(
-            [run.model.state_dict(), exact.taken(run), curves(run)],
-            [other.model.state_dict(), exact.taken(other) | {"random": exact.taken(run)["random"]}, curves(other)],
+            [run.model.state_dict(), run.state_dict(), curves(run)],
+            [other.model.state_dict(), other.state_dict() | {"random": run.state_dict()["random"]}, curves(other)],
         )
         for run, other in zip(runs, others, strict=True)
     )
@@ -411,7 +413,7 @@ def test_accuracy_of_more_outputs_than_classes_is_that_of_each_run(made: Made) -
         with torch.no_grad():
             right = (run.model.eval()(valid.x).argmax(1) == valid.y).float().mean()
         assert values["valid/Accuracy"] == pytest.approx(float(right))
-        assert values == pytest.approx(run.look_at(valid, "valid"), rel=1e-6)
+        assert values == pytest.approx(measure.values(run, valid, "valid"), rel=1e-6)
 
 
 def test_an_index_that_is_ignored_is_ignored_wherever_it_stands(made: Made, tmp_path: Path) -> None:
@@ -457,7 +459,7 @@ def test_a_metric_that_not_all_have_is_counted_for_each(made: Made) -> None:
     told[2].metrics = ["MeanSquaredError", "MeanAbsoluteError"]
     runs = [made(one) for one in told]
     for run, values in zip(runs, Program(runs).look([0, 1, 2]), strict=True):
-        assert values == pytest.approx(run.look_at(run.data.valid, "valid"))  # type: ignore[arg-type]
+        assert values == pytest.approx(measure.values(run, run.data.valid, "valid"))  # type: ignore[arg-type]
 
 
 def test_shares_of_the_work_on_several_threads(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -525,10 +527,10 @@ def test_what_was_interrupted_together_goes_on_alone(made: Made, optimizer: str,
         run = made(one)
         folder = next(s.folder for s in kept.of(Snapshot) if s.name == "last")
         weights = checkpoint.load_state_dict(folder / "state_dict.pt")
-        exact.restore(run, weights, checkpoint.load_training(folder / "training.pt"))
+        run.load_state_dict(weights, checkpoint.load_training(folder / "training.pt"))
         continued.append(run)
     drive_many(continued[1:], [[], []])
-    exact.set_random_state(continued[0].ready, continued[0].device)
+    generators.set_random_state(continued[0].ready, continued[0].device)
     drive(continued[0])
     others, _, _ = alone(made, told)
     assert apart(continued, others) < 1e-10

@@ -18,8 +18,9 @@ from runner.settings import memory
 from runner.settings.errors import ConfigError, OutOfMemory
 from runner.tracking.read import reproduction
 from runner.tracking.read.reproduction import Difference
-from runner.training import on_host
-from runner.training.parts import build
+from runner.training.parts import components
+from runner.training.parts import device as devices
+from runner.training.subject import Subject
 from tests import gpu
 from tests.support import pretend
 from tests.support.command import _context
@@ -42,7 +43,7 @@ LEAVES = ("cpu", "numpy", "item", "tolist", "asarray", "array", "from_numpy", "_
 #: Files whose tensors are on the host, and why.
 ON_THE_HOST = {
     "data/": "a source reads files; what it gives is moved afterwards",
-    "plots/": "a plot is shown what on_host.subject gives",
+    "plots/": "a plot is shown what subject.Subject gives",
     "sweep/report/plots/": "figures of the store, no tensors",
     "model/explain/": "the arithmetic is NumPy's; host.array brings it",
     "tracking/read/export/": "a model that load.load has made on the host",
@@ -244,24 +245,24 @@ def _ended(fault: str) -> str:
     """How a small training on the device ends with a fault in the code; "" if by itself."""
     import torchmetrics
 
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
     from tests.conftest import settings
 
     if fault == "plots are shown the device's data":
-        on_host.subject = lambda run: run
+        Subject.data = property(lambda self: self.run.data)  # type: ignore[assignment]
     if fault == "predictions stay on the device":
         host.tensor = lambda value: value.detach()
     if fault == "metrics stay on the host":
         torchmetrics.Metric.to = lambda self, *_: self  # type: ignore[method-assign]
     if fault == "batches stay on the host":
-        object.__setattr__(build, "device", lambda name: torch.device("pretend:0"))
+        object.__setattr__(components, "device", lambda name: torch.device("pretend:0"))
         from runner.training import prepare as made
 
         made._moved = lambda data, *_: data  # type: ignore[assignment]
         from runner.training.run import Run
 
-        Run._moved = lambda self, stream: stream  # type: ignore[method-assign]
+        Run.moved = lambda self, stream: stream  # type: ignore[method-assign]
     chosen = settings(
         device="pretend",
         data={"name": "digits"},
@@ -305,7 +306,7 @@ def _devices() -> list[str]:
     found = []
     for name in ("auto", "pretend", "pretend:0", "cpu", "cuda", "pretend:1", "meta", "xyz"):
         try:
-            found.append(str(build.device(name)))
+            found.append(str(devices.device(name)))
         except ConfigError as error:
             found.append(str(error))
     return found
@@ -416,7 +417,7 @@ def test_reproduce_tells_rounding_from_more(noise: str, code: int, word: str, pl
     run_id = place.trained("experiments=digits_cnn", "trainer.epochs=1", "plots=[]", "trainer.threads=1").run_id
     done = place.runner("reproduce", run_id, code=code)
     assert done.last.startswith(f"reproduce {run_id} {word} values=")
-    assert "device pretend:0 without trainer.deterministic=true: every training decides the last bits anew" in done.out
+    assert "device pretend:0 without trainer.deterministic=true: every training rounds differently" in done.out
     assert (
         "losses may be apart by 0.001 of the largest recorded in the first 10 steps, later by 0.0001 a step" in done.out
     )

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from runner.settings import Settings
+from runner.training import measure
 from runner.training.loop import train
 from runner.training.prepare import prepare
 from runner.training.run import Run
@@ -43,17 +44,17 @@ def runs(settings: dict[str, Settings], **trainer: object) -> Iterator[tuple[str
 
 def test_any_batch_size_gives_the_loss_of_the_whole(settings: dict[str, Settings]) -> None:
     assert len(settings) >= 8
-    whole = {name: run.validate() for name, run in runs(settings, batch_size=None, monitor="train/loss")}
+    whole = {name: measure.validate(run) for name, run in runs(settings, batch_size=None, monitor="train/loss")}
     for size in (7, 300):
         for name, run in runs(settings, batch_size=size, monitor="train/loss"):
-            assert run.validate() == pytest.approx(whole[name], rel=2e-5), name
+            assert measure.validate(run) == pytest.approx(whole[name], rel=2e-5), name
 
 
 def test_accumulated_batches_are_the_step_of_the_whole(settings: dict[str, Settings]) -> None:
     for name, one in settings.items():
         plain = replace(one, optimizer={"name": "SGD", "lr": 0.01}, scheduler=None)
         whole, parts = started(plain, batch_size=None), started(plain, batch_size=100, accumulate=1000)
-        steps = [next(train(run.state, run.batches(), run.cost)) for run in (whole, parts)]
+        steps = [next(train(run.state, run.batches(), run.step)) for run in (whole, parts)]
         assert steps[0].read() == pytest.approx(steps[1].read(), rel=2e-5), name
         for (key, a), b in zip(whole.model.state_dict().items(), parts.model.state_dict().values(), strict=True):
             assert torch.allclose(a, b, rtol=1e-4, atol=1e-6), (name, key)

@@ -11,9 +11,10 @@ import torch
 
 from runner.model import stack
 from runner.settings.trust import recorded_settings
+from runner.training.drive import drive
 from runner.training.prepare import prepare
-from runner.training.run import Run, drive
-from runner.training.state import checkpoint, exact
+from runner.training.run import Run
+from runner.training.state import checkpoint
 
 FOLDER = Path(__file__).parent / "version_0_1"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
@@ -33,7 +34,7 @@ def test_a_model_with_all_layers_of_ours_is_loaded(run: Run) -> None:
 
 def test_training_goes_on_from_its_state(run: Run) -> None:
     model = checkpoint.load_model(FOLDER / "model.pt", stack.classes(run.stack))
-    exact.restore(run, model.state_dict(), checkpoint.load_training(FOLDER / "training.pt"))
+    run.load_state_dict(model.state_dict(), checkpoint.load_training(FOLDER / "training.pt"))
     drive(run)
     losses = [value for _, value in run.history["train/loss"]][10:]
     assert losses == pytest.approx(EXPECTED["losses"], rel=1e-5)

@@ -1,74 +1,79 @@
-"""All problems of a configuration that cannot even be composed: what is wrong is left out, and it is composed again."""
+"""All problems of a configuration that cannot be composed: each is left out, and the rest is composed again."""
 
 from collections.abc import Callable
-from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, flag_override
 
-from runner.cli import guard
 from runner.cli.compose import configuration
+from runner.cli.guard import composition, files
 from runner.settings.errors import ConfigError
 from runner.settings.files.origins import plain
 
-#: Times that it is tried again; each takes a tenth of a second.
+#: Most problems that are looked for; each takes a tenth of a second.
 TRIES = 20
 
 Compose = Callable[[list[str]], DictConfig]
 
 
 def told(error: Exception, words: list[str], compose: Compose | None = None) -> str:
-    """The message of `error`, and those of everything else that is wrong, one below the other.
+    """Return the message of `error` and those of everything else that is wrong, one below the other.
 
-    words: the overrides; compose: makes a configuration of them, for the job of a sweep. It may keep what it has read
-        of files, so that nothing is left out of those.
+    words: the overrides.
+    compose: makes a configuration of them, for a job of a sweep. It may keep what it has read of files, so that nothing
+        is left out of those; None composes as Hydra does.
     """
-    files, compose = compose is None, compose or _composed
+    reads_files, compose = compose is None, compose or _composed
     messages: list[str] = []
-    left = list(words)
-    with guard.leaving_out() as left_out:
+    rest = list(words)
+    with files.leaving_out() as left_out:
         for _ in range(TRIES):
-            message = _message(error, left)
+            message = _message(error, rest)
             if not message or message in messages:
                 break
             messages.append(message)
             key = plain(message.partition(": ")[0])
             if key.partition(".")[0].partition("[")[0] in ("defaults", "hydra"):
                 break  # without what a file chooses, it is another configuration
-            kept = [word for word in left if plain(word.partition("=")[0].lstrip("+~")) != key and word != key]
-            if isinstance(error, ConfigError) or (len(kept) == len(left) and (key in left_out or not files)):
+            others = [word for word in rest if plain(word.partition("=")[0].lstrip("+~")) != key and word != key]
+            typed = len(others) < len(rest)
+            if isinstance(error, ConfigError) or (not typed and (key in left_out or not reads_files)):
                 break
-            if len(kept) == len(left):
+            if not typed:
                 left_out.add(key)
-            left = kept
-            found = _problem(left, compose)
-            if found is None:
+            rest = others
+            next_error = _problem(rest, compose)
+            if next_error is None:
                 break
-            error = found
+            error = next_error
     return "\n".join(messages)
 
 
 def _message(error: Exception, words: list[str]) -> str:
-    return (
-        configuration.placed(error, words) if isinstance(error, ConfigError) else configuration.explained(error, words)
-    )
+    if isinstance(error, ConfigError):
+        return configuration.placed(error, words)
+    return configuration.explained(error, words)
 
 
 def _problem(words: list[str], compose: Compose) -> Exception | None:
-    """What is wrong with the rest; None if nothing is."""
+    """Return what is wrong with the configuration of these words; None if nothing is."""
     from runner.training.checking import checks
 
     try:
-        checks.check(configuration.settings(compose(words), words))
+        config = compose(words)
+    except (*configuration.ERRORS, ValueError, TypeError) as error:  # Hydra raises plain ones too, for the wrong preset
+        return error
+    try:
+        checks.check(configuration.settings(config, words))
     except configuration.ERRORS as error:
         return error
     return None
 
 
 def _composed(words: list[str]) -> DictConfig:
-    found: Any = guard.compose(words, RunMode.RUN)
-    HydraConfig.instance().set_config(found)
-    with flag_override(found, ["struct", "readonly"], [False, False]):
-        del found["hydra"]
-    return found  # type: ignore[no-any-return]
+    config = composition.compose(words, RunMode.RUN)
+    HydraConfig.instance().set_config(config)
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        del config["hydra"]
+    return config

@@ -1,80 +1,67 @@
-"""What Hydra and OmegaConf complain of, in one message that names the key and what to do."""
+"""One message for an error of Hydra or OmegaConf: it names the key, and what to do."""
 
 import re
 import shlex
 from typing import Any
 
-from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.override_parser.types import Override, ValueType
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    ConfigTypeError,
+    OmegaConfBaseException,
+    ValidationError,
+)
 
-from runner.cli import guard
 from runner.cli.answers import vocabulary
 from runner.cli.compose import overriding
+from runner.cli.guard import composition, files
+from runner.cli.guard.command_line import OPTIONAL
 from runner.settings import Settings
-from runner.settings.errors import ConfigError, did_you_mean, told
+from runner.settings.errors import ConfigError, did_you_mean, first_line, told
 from runner.settings.files.origins import Origins, shown
-from runner.settings.trust import resolvers
+from runner.settings.trust import typed_words
+from runner.settings.values import omegaconf_errors
+from runner.settings.values.foreign_texts import name_in
 from runner.settings.values.keys import COMPONENTS as COMPONENTS
 
 #: Hydra's launchers that are packages of their own -> the extra that brings them.
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
+NOT_KEY_VALUE = "this is not key=value; expected an override such as optimizer.lr=0.1"
 
 
 def explained(error: Exception, words: list[str]) -> str:
-    """One message that names the key, and the nearest right one."""
-    file = re.match(r"In '([^']+)': ", str(error))
-    place = f" (in {_file(file[1])})" if file and file[1] != "config" else ""
+    """Return one message that names the key, what was found and what is expected.
+
+    words: the overrides, or all that was typed.
+    """
+    below = error.__cause__ or error.__context__
     if isinstance(error, ConfigError):
         return told(error)
     if isinstance(error, OverrideParseException):
-        return _unread(str(error.override), str(error).split("\n")[0])
-    if several := re.match(r"Ambiguous value for argument '([^=]+)=(.*)'\n", str(error)):
-        key, value = several.groups()
-        word = shlex.quote(f'{key}="{value}"')
-        return (
-            f"{key}: {value} may be several values: -m sweeps over them, {key}=[{value}] is a list, and one value with"
-            f" a comma has to be in quotes; type {word}"
-        )
+        return _unread(str(error.override), first_line(error))
+    if not isinstance(error, OmegaConfBaseException) and (message := _misused(error, words)):
+        return message
+    file = name_in(str(error), "file")
+    place = f" (in {_file(file)})" if file and file != "config" else ""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, preset = str(error.missing_cfg_file).rpartition("/")
-        options = list(error.options or [])
-        if group == "hydra/launcher" and preset in LAUNCHERS:
-            return f"{group}: {preset} is not installed; pip install 'runner-torch[{LAUNCHERS[preset]}]'"
-        known = f" (presets: {', '.join(options)})" if options else ""
-        place = "" if any(word.startswith(f"{group}=") for word in words) else _chosen(group, preset) or place
-        if group in guard.OPTIONAL and preset.lower() in ("", "none", "off", "no", "false"):
-            return f"{group}: there is no preset {preset!r}; {group}=null leaves it out{known}{place}"
-        return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"
-    below = error.__cause__ or error.__context__
+        return _no_preset(error, words, place)
     if isinstance(below, ConfigError):
         return str(below)
-    cause = below if isinstance(below, OmegaConfBaseException) and not getattr(error, "full_key", None) else error
-    key = str(getattr(cause, "full_key", None) or "")
-    message = str(getattr(cause, "msg", None) or cause).split("\n")[0]
-    if whole := re.match(
-        r"(?:Merge error|Invalid type assigned): \w+ is not a subclass of (\w+)\. value: (.*)", message
-    ):
-        key, message = (
-            _named(whole[1], file[1] if file else ""),
-            _no_mapping(whole[1], whole[2], bool(file)),
-        )
-    if referred := re.match(r"While dereferencing interpolation '([^']+)': (.*)", message):
-        message = f"{referred[1]} refers to what does not fit: {referred[2]}"
-    message = re.sub(r"^\w+ raised while resolving interpolation: ", "", message)
-    if key == "_dummy_":  # the choice of a preset is resolved in a configuration of its own
-        key = next((w.partition("=")[0] for w in words if "${" in w), key)
-    if file and not key:
-        key = _misfit(file[1])
-    place = _line(file[1], key) or place if file else place
-    return _in_words(key, message, place, words) or (f"{key}: {message}{place}" if key else str(error).strip())
+    if isinstance(error, OmegaConfBaseException):
+        return _of_omegaconf(error, file, place, words)
+    if isinstance(below, OmegaConfBaseException):
+        return _of_omegaconf(below, file, place, words)
+    return _of_hydra(first_line(error), place, words) or str(error).strip()
 
 
 def _unread(word: str, problem: str) -> str:
-    """What Hydra's grammar does not take."""
+    """Return the message for a word that Hydra's grammar does not read."""
     key, equals, value = word.partition("=")
     if not equals:
-        return f"{word}: this is not key=value; expected an override such as optimizer.lr=0.1"
+        return f"{word}: {NOT_KEY_VALUE}"
     if value.startswith("=") or key.endswith(" ") or value.startswith(" "):
         return f"{word}: this is not key=value; expected one = without spaces around it"
     if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
@@ -84,102 +71,147 @@ def _unread(word: str, problem: str) -> str:
     return f"{word}: this is not key=value: {problem}; put a value with = or : or a comma in quotes"
 
 
-def _in_words(key: str, message: str, place: str, words: list[str]) -> str:
-    """Hydra's and OmegaConf's most frequent complaints, with what to do."""
-    if key and ("not in struct" in message or message.startswith("Key ")):
-        return f"{key}: there is no such key{vocabulary.hint(key, words)}{place}"
-    if message.startswith(("Cannot assign ", "Cannot merge ")) and key:
-        return f"{key}: {_shape(key)}{place}"
-    if key.startswith("model.layers") and "is not an int" in message:
-        return f"{key}: {guard.UNNAMED}{place}"
-    if "list index out of range" in message:
-        return f"{key}: the list is shorter than that; expected a place in it, counted from 0, or the whole list{place}"
-    if "is not a ListConfig" in message:
-        return f"{key or 'metrics or plots'}: {_listed(key)}{place}"
-    if message.startswith("Config group override must"):
-        wrong = [w for w in words if w.partition("=")[0] in (*COMPONENTS, "model", "trainer", "tracking")] or words
-        group = wrong[0].partition("=")[0]
-        expected = f"{group}=PRESET, or {group}=null" if group in guard.OPTIONAL else "such as optimizer=adam"
-        return f"{' '.join(wrong)}: {message}; expected the name of a preset, {expected}"
-    if there := re.match(r"Could not append to config. An item is already at '([^']+)'", message):
-        return f"{there[1]}: stands there already; write it without +{place}"
-    if gone := re.match(r"Could not delete from config. '([^']+)' does not exist", message):
-        parent, _, last = gone[1].rpartition(".")
-        names = guard.said([w for w in words if "=" in w and not w.startswith("-")]).below(parent)
-        there_are = f" (there are {', '.join(names)})" if names else ""
-        return f"{gone[1]}: there is nothing to take away{did_you_mean(last, names)}{there_are}"
-    if unknown := re.match(r"Unsupported interpolation type (\S+)", message):
-        start = f"{key}: " if key else ""
-        return f"{start}${{{unknown[1]}:...}} may not be used; expected one of {', '.join(resolvers.RESOLVERS)}{place}"
-    if missing := re.match(r"Interpolation key '([^']+)' not found", message):
-        return f"{key}: ${{{missing[1]}}} refers to a key that there is not; correct it, or add that key{place}"
-    if "nterpolation to parent node" in message or "Recursive interpolation" in message:
-        return f"{key}: refers to itself; write the value out{place}"
-    if "is not Optional" in message or message.startswith("Incompatible value 'None'"):
-        return f"{key}: null is no value for it; give one, or leave it out for the default{place}"
-    if "Cannot convert '" in message and message.rstrip().endswith(("}'", "]'")):
-        return f"{key}: {message}; expected a single value{place}"
-    if "could not be converted to Integer" in message:
-        return f"{key}: {message}; expected a whole number{place}"
-    twice = re.match(r"Multiple values for (\S+?)\.", message) or re.match(r"(\S+) appears more than once", message)
-    if twice and any(word.startswith(f"+{twice[1]}=") for word in words):
-        return f"{twice[1]}: chosen twice; write {twice[1]}=PRESET, without +{place}"
-    if twice:
-        return f"{twice[1]}: chosen twice; a study writes override /{twice[1]}: PRESET{place}"
-    if message.startswith("Could not override ''"):
-        return "=: this is not key=value; expected an override such as optimizer.lr=0.1, without spaces around ="
-    if lost := re.search(r"Could not override '(\S+)'. No match in the defaults list", message):
-        return f"{lost[1]}: there are no such presets{did_you_mean(lost[1], vocabulary.siblings(''))}{place}"
-    if unchosen := re.search(r"Could not override '(\S+)'", message):
-        near = did_you_mean(unchosen[1].partition("@")[0], vocabulary.siblings(""))
-        return f"{unchosen[1]}: no preset is chosen there{near}{place}"
-    if double := re.match(r"Duplicate _self_ defined in (\S+)", message):
-        return f"defaults: _self_ stands twice; leave one out (in {_file(double[1])})"
-    if "could not be converted to Float" in message:
-        return f"{key}: {message}; expected a number{place}"
-    if "is not a valid bool" in message:
-        return f"{key}: {message}; expected true or false{place}"
+def _misused(error: Exception, words: list[str]) -> str:
+    """Return the message for a word that Hydra reads and does not use: it refuses all of them before it sets a key."""
+    overrides = [override for override in map(typed_words.read, words) if override is not None]
+    composes = isinstance(error, ConfigCompositionException)
+    if composes and not {"-m", "--multirun"} & set(words):
+        for override in overrides:
+            if override.is_sweep_override():
+                return _sweep(override)
+    for override in overrides:
+        group, value = override.key_or_group, override.value()
+        if not group:
+            return f"=: {NOT_KEY_VALUE}, without spaces around ="
+        if composes or group not in (*vocabulary.groups(), "hydra"):
+            continue
+        names = value if isinstance(value, list) else [value]  # a mapping gives values, and chooses no preset
+        if not isinstance(value, dict) and not all(isinstance(name, str) for name in names):
+            if group == "hydra":
+                return f"hydra: {value} is not a mapping; expected a key below it, as in hydra.sweep.dir=FOLDER"
+            expected = f"{group}=PRESET, or {group}=null" if group in OPTIONAL else f"{group}=PRESET"
+            return f"{group}: {override.get_value_element_as_str()} is not the name of a preset; expected {expected}"
+    if isinstance(error, ValueError):  # a name where Hydra expects the number of a place in a list
+        for override in overrides:
+            parent, _, name = override.key_or_group.rpartition(".")
+            if parent.startswith("model.layers"):
+                return f"{override.key_or_group}: {composition.UNNAMED}"
+            if parent and not name.isdecimal() and vocabulary.is_list(parent):
+                return f"{override.key_or_group}: {parent} is a list; expected {parent}={_list_example(parent)}"
     return ""
 
 
-def _named(kind: str, config: str) -> str:
-    """The key whose values are a dataclass of ours, or else of Hydra's or a plugin's."""
-    if kind.lower() in vocabulary.siblings(""):
-        return kind.lower()
-    below = _held(config).get("hydra")
-    wrong = [key for key, value in below.items() if not isinstance(value, dict)] if isinstance(below, dict) else []
-    return f"hydra.{wrong[0]}" if wrong else "hydra"
+def _sweep(override: Override) -> str:
+    key, _, value = str(override.input_line).partition("=")
+    if override.value_type is not ValueType.SIMPLE_CHOICE_SWEEP:
+        return f"{key}: {value} stands for several values; add -m, which runs a job for each"
+    word = shlex.quote(f'{key}="{value}"')
+    return (
+        f"{key}: {value} may be several values: -m sweeps over them, {key}=[{value}] is a list, and one value with"
+        f" a comma has to be in quotes; type {word}"
+    )
 
 
-def _no_mapping(kind: str, value: str, in_file: bool) -> str:
-    group = kind.lower()
-    if in_file and group in vocabulary.groups() and value.isidentifier():
-        return f"{value!r} is no mapping; a study chooses a preset in its defaults: `override /{group}: {value}`"
-    return f"{value!r} is no mapping; expected keys and values"
+def _no_preset(error: MissingConfigException, words: list[str], place: str) -> str:
+    group, _, preset = str(error.missing_cfg_file).rpartition("/")
+    options = list(error.options or [])
+    if group == "hydra/launcher" and preset in LAUNCHERS:
+        return f"{group}: {preset} is not installed; pip install 'runner-torch[{LAUNCHERS[preset]}]'"
+    known = f" (presets: {', '.join(options)})" if options else ""
+    place = "" if any(word.startswith(f"{group}=") for word in words) else _chosen(group, preset) or place
+    if group in OPTIONAL and preset.lower() in ("", "none", "off", "no", "false"):
+        return f"{group}: there is no preset {preset!r}; {group}=null leaves it out{known}{place}"
+    return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"
+
+
+def _of_omegaconf(error: OmegaConfBaseException, file: str, place: str, words: list[str]) -> str:
+    """Return the message for an error of OmegaConf. file: the one that sets the value; "" for the command line."""
+    key = omegaconf_errors.key(error)
+    if key == "_dummy_":  # Hydra resolves the choice of a preset in a configuration of its own
+        key = next((word.partition("=")[0] for word in words if "${" in word), "defaults")
+    if file and not key:
+        key = _misfit(file)
+    place = (_line(file, key) or place) if file else place
+    problem = _problem(error, key, file, words)
+    return f"{key}: {problem}{place}" if key else str(error).strip()
+
+
+def _problem(error: OmegaConfBaseException, key: str, file: str, words: list[str]) -> str:
+    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        return f"there is no such key{vocabulary.hint(key, words)}"
+    if isinstance(error, ConfigTypeError) and error.key is not None:  # a name in a list
+        return composition.UNNAMED if key.startswith("model.layers") else _listed(key)
+    child = error.child_node
+    if isinstance(error, ValidationError) and (error.value is None or child is None) and not error.full_key:
+        return _no_mapping(key, file)
+    if isinstance(error, ValidationError) and error.value is not None and isinstance(child, ListConfig):
+        return _listed(key)
+    if isinstance(error, ConfigTypeError) or (error.value is not None and isinstance(child, DictConfig)):
+        return _shape(key)
+    return omegaconf_errors.problem(error)
+
+
+def _of_hydra(text: str, place: str, words: list[str]) -> str:
+    """Return the message for an error of Hydra, which has a type in common with all others; "" for an unusual one."""
+    if key := name_in(text, "added twice"):
+        return f"{key}: has a value already; write it without +{place}"
+    if key := name_in(text, "nothing to remove"):
+        parent, _, name = key.rpartition(".")
+        names = composition.origins_of([w for w in words if "=" in w and not w.startswith("-")]).below(parent)
+        known = f" (there are {', '.join(names)})" if names else ""
+        return f"{key}: there is nothing to remove{did_you_mean(name, names)}{known}"
+    if group := name_in(text, "chosen twice") or name_in(text, "chosen twice in a file"):
+        if any(word.startswith(f"+{group}=") for word in words):
+            return f"{group}: chosen twice; write {group}=PRESET, without +{place}"
+        return f"{group}: chosen twice; a study writes override /{group}: PRESET{place}"
+    if group := name_in(text, "unknown group"):
+        return f"{group}: there are no such presets{did_you_mean(group, vocabulary.siblings(''))}{place}"
+    if group := name_in(text, "group not chosen"):
+        near = did_you_mean(group.partition("@")[0], vocabulary.siblings(""))
+        return f"{group}: no preset is chosen there{near}{place}"
+    if config := name_in(text, "_self_ twice"):
+        return f"defaults: duplicate _self_; remove one (in {_file(config)})"
+    return ""
+
+
+def _no_mapping(key: str, file: str) -> str:
+    """Return the message for a value where a dataclass of ours, of Hydra's or of a plugin's is expected."""
+    value: Any = _contents(file)
+    for name in key.split("."):
+        value = value.get(name) if isinstance(value, dict) else value
+    if key in vocabulary.groups() and isinstance(value, str) and value.isidentifier():
+        return f"{value!r} is not a mapping; a study chooses a preset in its defaults: `override /{key}: {value}`"
+    return f"{value!r} is not a mapping; expected keys and values"
 
 
 def _misfit(config: str) -> str:
-    """The key of a study that has another shape than it may have, where OmegaConf does not say it."""
-    for key, value in _held(config).items():
+    """Return the key of a file whose value has another shape than it may have, where OmegaConf names none."""
+    contents = _contents(config)
+    for key, value in contents.items():
         try:
-            OmegaConf.merge(OmegaConf.structured(Settings), {} if key in guard.left_out else {key: value})
+            OmegaConf.merge(OmegaConf.structured(Settings), {} if key in files.left_out else {key: value})
+        except ConfigKeyError:
+            if key != "hydra":
+                return key
         except OmegaConfBaseException:
             return key
-    return ""
+    hydra = contents.get("hydra")
+    wrong = [key for key, value in hydra.items() if not isinstance(value, dict)] if isinstance(hydra, dict) else []
+    return f"hydra.{wrong[0]}" if wrong else "hydra" if "hydra" in contents else ""
 
 
-def _held(config: str) -> dict[str, Any]:
-    """What a file says."""
-    if config not in guard.loaded:
+def _contents(config: str) -> dict[str, Any]:
+    """Return what a file holds, by the name under which Hydra has read it."""
+    if config not in files.loaded:
         return {}
-    held = OmegaConf.to_container(OmegaConf.load(guard.loaded[config]))
-    return {str(key): value for key, value in held.items()} if isinstance(held, dict) else {}
+    contents = OmegaConf.to_container(OmegaConf.load(files.loaded[config]))
+    return {str(key): value for key, value in contents.items()} if isinstance(contents, dict) else {}
 
 
 def _shape(key: str) -> str:
     if key in ("metrics", "plots"):
         return _listed(key)
-    if key not in vocabulary.siblings(""):
+    if key not in vocabulary.groups():
         return "expected keys and values, as in {a: 1}"
     return (
         f"expected keys and values; a preset is chosen on the command line, {key}=PRESET, or in the defaults of a"
@@ -187,19 +219,28 @@ def _shape(key: str) -> str:
     )
 
 
+def _listed(key: str) -> str:
+    return f"expected a list in brackets, such as {key}={_list_example(key)}"
+
+
+def _list_example(key: str) -> str:
+    return {"plots": "[loss_curve]", "metrics": "[Accuracy]"}.get(key, "[a,b]")
+
+
 def _line(config: str, key: str) -> str:
-    """The line of a file that said a key of the whole configuration."""
-    if config not in guard.loaded:
+    """Return ` (file:line)` of the line of a file that sets a key of the whole configuration; "" if none does."""
+    if config not in files.loaded:
         return ""
     group = "" if config.startswith("experiments/") or "/" not in config else config.partition("/")[0]
     origins = Origins()
-    origins.read(guard.loaded[config], group)
-    return f" ({found})" if (found := origins.of(key)) else ""
+    origins.read(files.loaded[config], group)
+    place = origins.of(key)
+    return f" ({place})" if place else ""
 
 
 def _chosen(group: str, preset: str) -> str:
-    """The file and line whose defaults name a preset."""
-    for path in guard.loaded.values():
+    """Return ` (file:line)` of the line whose defaults choose a preset; "" if none does."""
+    for path in files.loaded.values():
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if re.search(rf"/?{group}\s*:\s*['\"]?{re.escape(preset)}\b", line):
                 return f" ({shown(path)}:{number})"
@@ -207,8 +248,4 @@ def _chosen(group: str, preset: str) -> str:
 
 
 def _file(config: str) -> str:
-    return shown(guard.loaded[config]) if config in guard.loaded else f"{config}.yaml"
-
-
-def _listed(key: str) -> str:
-    return f"expected a list in brackets, such as {'plots=[loss_curve]' if key == 'plots' else 'metrics=[Accuracy]'}"
+    return shown(files.loaded[config]) if config in files.loaded else f"{config}.yaml"

@@ -3,25 +3,33 @@
 import pickle
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, flag_override
+from omegaconf.errors import OmegaConfBaseException
+
+from runner.settings.errors import ConfigError
 
 
 class Composing:
-    """Composing takes Hydra 0.1 to 0.2 s, nearly all of it for files and groups that most jobs of a sweep share."""
+    """Composes the jobs of a sweep.
 
-    def __init__(self, loader: Any, master: DictConfig) -> None:
+    Hydra takes 0.1 to 0.2 s for one, nearly all of it for files and groups that most jobs share.
+    """
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
         self._loader, self._master = loader, master
         self._parser = OverridesParser.create(config_loader=loader)
         self._bases: dict[tuple[str, ...], tuple[bytes, DictConfig]] = {}
-        self._told: DictConfig | None = None
-        self._held: Any = None
+        self._groups: dict[str, bool] = {}
+        self._shown: DictConfig | None = None
+        self._copy: Any = None
 
     def compose(self, number: int, job: list[str]) -> DictConfig:
-        """The job's configuration without Hydra's own part, as Hydra itself would compose it.
+        """Return the job's configuration without Hydra's own part, as Hydra itself would compose it.
 
         Raises what Hydra raises.
         """
@@ -30,23 +38,26 @@ class Composing:
         try:
             text, whole = self._base(files)
             config: DictConfig = pickle.loads(text)  # a fifth of the time of a deepcopy
-            ConfigLoaderImpl._apply_overrides_to_config([o for o in parsed if not self._chooses_files(o)], config)
-        except Exception:  # said by Hydra in its own words
+            for override in parsed:
+                if not self._chooses_files(override):
+                    _set(config, override)
+        except (_NotOurs, ConfigError, HydraException, OmegaConfBaseException, ValueError, TypeError):
+            # Hydra composes all of it, or says in its own words what is wrong.
             config, whole = self._split(self._loader.load_sweep_config(self._master, list(job)))
-        self._tell(whole, number, parsed)
+        self._show(whole, number, parsed)
         return config
 
-    def _tell(self, whole: DictConfig, number: int, job: list[Override]) -> None:
-        """What ${hydra:...} of the job gives."""
-        instance = HydraConfig.instance()
-        if self._told is not whole or instance.cfg is not self._held:
+    def _show(self, whole: DictConfig, number: int, job: list[Override]) -> None:
+        """Have ${hydra:...} give what is the job's."""
+        instance: Any = HydraConfig.instance()
+        if self._shown is not whole or instance.cfg is not self._copy:
             instance.set_config(whole)  # which copies it
-            self._told, self._held = whole, instance.cfg
-        told: Any = self._held
-        with flag_override(told.hydra, ["struct", "readonly"], [False, False]):
-            told.hydra.job.num, told.hydra.job.id = number, str(number)
-            told.hydra.overrides.task = [str(override.input_line) for override in job]
-            told.hydra.job.override_dirname = get_overrides_dirname(job, **told.hydra.job.config.override_dirname)
+            self._shown, self._copy = whole, instance.cfg
+        hydra: Any = self._copy.hydra
+        with flag_override(hydra, ["struct", "readonly"], [False, False]):
+            hydra.job.num, hydra.job.id = number, str(number)
+            hydra.overrides.task = [str(override.input_line) for override in job]
+            hydra.job.override_dirname = _dirname(hydra, job)
 
     def _base(self, files: tuple[str, ...]) -> tuple[bytes, DictConfig]:
         if files not in self._bases:
@@ -55,7 +66,7 @@ class Composing:
         return self._bases[files]
 
     def _split(self, composed: DictConfig) -> tuple[DictConfig, DictConfig]:
-        """What is ours, and Hydra's own."""
+        """Return our part and Hydra's part of a configuration."""
         with flag_override(composed, ["struct", "readonly"], [False, False]):
             whole = OmegaConf.create()
             whole.hydra = composed.hydra
@@ -63,11 +74,33 @@ class Composing:
         return composed, whole
 
     def _chooses_files(self, override: Override) -> bool:
-        group = self._loader.repository.group_exists(override.key_or_group)
-        return bool(group) and not isinstance(override.value(), dict)
+        group = override.key_or_group
+        if group not in self._groups:
+            self._groups[group] = bool(self._loader.get_group_options(group, results_filter=None))
+        return self._groups[group] and not isinstance(override.value(), dict)
 
 
 def dirname(hydra: DictConfig, words: list[str]) -> str:
-    """What `${hydra.job.override_dirname}` is for a job of these words."""
-    parsed = OverridesParser.create().parse_overrides(words)
-    return str(get_overrides_dirname(parsed, **hydra.job.config.override_dirname))
+    """Return what `${hydra.job.override_dirname}` is for a job of these words."""
+    return _dirname(hydra, OverridesParser.create().parse_overrides(words))
+
+
+def _dirname(hydra: DictConfig, job: list[Override]) -> str:
+    form = hydra.job.config.override_dirname
+    words = sorted(str(override.input_line) for override in job if override.key_or_group not in form.exclude_keys)
+    return str(form.item_sep.join(words).replace("=", form.kv_sep))
+
+
+class _NotOurs(Exception):
+    """An override that only Hydra sets: one that removes a key, or has a package."""
+
+
+def _set(config: DictConfig, override: Override) -> None:
+    """Set a value as Hydra does. Raises OmegaConf's errors for a key or a value that does not fit."""
+    key, value = override.key_or_group, override.value()
+    if override.package is not None or override.is_delete():
+        raise _NotOurs
+    present = override.is_add() and OmegaConf.select(config, key, throw_on_missing=False) is not None
+    if present and not isinstance(value, dict | list):
+        raise _NotOurs  # Hydra refuses it in its own words
+    OmegaConf.update(config, key, value, merge=True, force_add=override.is_add() or override.is_force_add())

@@ -6,7 +6,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 
 def quoted(word: str) -> str:
-    """key=value with the value in quotes, where it cannot be read without."""
+    """Return key=value with the value in quotes, if Hydra cannot read it without."""
     key, _, value = word.partition("=")
     parser = OverridesParser.create()
     for attempt in (word, f'{key}="{value}"', f"{key}='{value}'"):

@@ -3,6 +3,7 @@
 import functools
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from runner.settings.errors import ConfigError
@@ -12,32 +13,24 @@ _here = threading.local()
 
 
 class Exceeds(ConfigError):
-    """Made of its message alone, as OmegaConf makes the errors that it passes on."""
+    """A configuration whose references grow beyond the limits. OmegaConf rebuilds an error from its message alone."""
 
     def __init__(self, problem: str) -> None:
         super().__init__("", problem)
 
 
 def install() -> Callable[[], None]:
-    """Count in OmegaConf from here on. Gives what takes it back."""
-    from omegaconf.base import Container
-    from omegaconf.basecontainer import BaseContainer
+    """Count the references that OmegaConf resolves from here on. Returns a function that ends the counting."""
+    from runner.settings.trust import omegaconf_private
 
-    if hasattr(Container.resolve_parse_tree, "counted"):
-        return lambda: None
-    resolve, content = Container.resolve_parse_tree, BaseContainer._to_content
-    Container.resolve_parse_tree = _counted(resolve, 1)  # type: ignore[method-assign]
-    BaseContainer._to_content = staticmethod(_counted(content, 0))  # type: ignore[method-assign]
-
-    def restore() -> None:
-        Container.resolve_parse_tree = resolve  # type: ignore[method-assign]
-        BaseContainer._to_content = staticmethod(content)  # type: ignore[method-assign]
-
-    return restore
+    return omegaconf_private.wrap_resolving(partial(_counted, weight=1), partial(_counted, weight=0))
 
 
 def _counted(call: Callable[..., Any], weight: int) -> Callable[..., Any]:
-    """`call`, all calls within it counted together, so that references to references are."""
+    """Return `call` with a limit: the calls within an outermost one are counted together, each by `weight`.
+
+    Raises Exceeds from the outermost call: a reference to references counts for all of them.
+    """
 
     @functools.wraps(call)
     def counting(*given: Any, **named: Any) -> Any:
@@ -49,18 +42,17 @@ def _counted(call: Callable[..., Any], weight: int) -> Callable[..., Any]:
             if _here.count > limits.REFERENCES:
                 _here.problem = f"references (${{...}}) stand for more than {limits.REFERENCES:,} others; use fewer"
                 raise Exceeds(_here.problem)
-            found = call(*given, **named)
-            if weight and isinstance(found, str) and len(found) > limits.BYTES:
+            value = call(*given, **named)
+            if weight and isinstance(value, str) and len(value) > limits.BYTES:
                 _here.problem = f"references (${{...}}) make a text of more than {limits.BYTES:,} characters; use fewer"
                 raise Exceeds(_here.problem)
         except Exception:
-            if outermost and _here.problem:  # OmegaConf's own errors are left aside by some, and all would begin anew
+            if outermost and _here.problem:  # some callers drop an error of OmegaConf's and begin anew
                 raise Exceeds(_here.problem) from None
             raise
         finally:
             if outermost:
                 _here.inside = False
-        return found
+        return value
 
-    counting.counted = True  # type: ignore[attr-defined]
     return counting

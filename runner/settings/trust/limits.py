@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, first_line
 
 #: Bytes of one file.
 BYTES = 1_000_000
@@ -63,7 +63,7 @@ def check_text(text: str, name: str) -> None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{name}:{mark.line + 1}" if mark else name
-        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        problem = getattr(error, "problem", None) or first_line(error)
         raise ConfigError(place, f"this is not YAML: {problem}; check brackets, quotes and indentation") from error
 
 

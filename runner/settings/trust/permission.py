@@ -138,6 +138,7 @@ def store(uri: str, key: str) -> None:
             key,
             f"{secrets.masked_uri(uri)!r} is a server that a file names and no person: nothing is sent to it;"
             f" {_remedy(key, secrets.masked_uri(uri), [server])}",
+            pasted=True,
         )
 
 
@@ -158,7 +159,8 @@ def below(parent: str, path: str, key: str) -> None:
     """Raise ConfigError for a folder that a file has chosen, and that leads out of `parent`, which may be anywhere."""
     _check_plain(path, key)
     if Path(path).is_absolute() or ".." in Path(path).parts or not _within(parent, path):
-        raise ConfigError(key, f"{path!r} is outside of {parent!r}; name a folder in it, or {_by_hand(key, path)}")
+        problem = f"{path!r} is outside of {parent!r}; name a folder in it, or {_by_hand(key, path)}"
+        raise ConfigError(key, problem, pasted=True)
     _refuse_code(Path(parent, path), key)
 
 
@@ -169,7 +171,8 @@ def no_links(path: str, key: str) -> None:
         for name in (*folders, *files):
             seen += 1
             if (link := Path(place) / name).is_symlink() and not _inside(link):
-                raise ConfigError(key, f"{_elsewhere(link)}; name a new folder, or {_by_hand(key, path)}")
+                problem = f"{_elsewhere(link)}; name a new folder, or {_by_hand(key, path)}"
+                raise ConfigError(key, problem, pasted=True)
         if seen > ENTRIES:
             raise ConfigError(key, f"{path!r} holds more than {ENTRIES:,} files; name a new folder, or type {key}=...")
 
@@ -177,7 +180,8 @@ def no_links(path: str, key: str) -> None:
 def file(path: Path, key: str) -> None:
     """Raise ConfigError for a file to read whose links lead out of the working directory."""
     if not _inside(path):
-        raise ConfigError(key, f"{_elsewhere(path)}; copy it, or allow its folder: {_allowing([_real(path).parent])}")
+        problem = f"{_elsewhere(path)}; copy it, or allow its folder: {_allowing([_real(path).parent])}"
+        raise ConfigError(key, problem, pasted=True)
 
 
 def origin(uri: str) -> str:
@@ -234,7 +238,8 @@ def _refuse_outside(paths: list[Path], key: str, value: str, above: list[Path]) 
         if not is_folder and outside == paths[:1] and not ways[0].is_dir():  # a store's file, which is not alone
             ways = [ways[0].parent]
         instead = "name a folder in it, or " * is_folder
-        raise ConfigError(key, f"{' and '.join(map(_elsewhere, outside))}; {instead}{_remedy(key, value, ways)}")
+        problem = f"{' and '.join(map(_elsewhere, outside))}; {instead}{_remedy(key, value, ways)}"
+        raise ConfigError(key, problem, pasted=True)
 
 
 def _elsewhere(path: Path) -> str:

@@ -18,6 +18,7 @@ from runner.settings.values import typed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
 
 #: Components take any argument, which is checked later.
 _OPEN = ("data", "model", "loss", "optimizer", "scheduler")
@@ -102,10 +103,10 @@ def _refuse_missing(config: Any) -> None:
     problems.tell()
 
 
-def _explained(error: Exception, name: str) -> ConfigError:
-    key, message = getattr(error, "full_key", None), str(getattr(error, "msg", None) or error).splitlines()[0]
-    message = re.sub(r"^\w+ raised while resolving interpolation: ", "", message)
-    return ConfigError(str(key or name), f"{message} (in {name})")
+def _explained(error: "OmegaConfBaseException", name: str) -> ConfigError:
+    from runner.settings.values import omegaconf_errors
+
+    return ConfigError(omegaconf_errors.key(error) or name, f"{omegaconf_errors.problem(error)} (in {name})")
 
 
 def _dumped(config: dict[str, Any], flow: bool | None) -> str:

@@ -40,11 +40,12 @@ _lock = threading.RLock()
 
 
 def restrict() -> Callable[[], None]:
-    """Take all others out of this process, and count how much references stand for. Gives what ends the counting."""
+    """Remove all other resolvers from this process and limit what references stand for. Returns what ends the limit."""
     from omegaconf import OmegaConf
-    from omegaconf.basecontainer import BaseContainer
 
-    for name in [name for name in BaseContainer._resolvers if name not in RESOLVERS]:
+    from runner.settings.trust import omegaconf_private
+
+    for name in [name for name in omegaconf_private.resolvers() if name not in RESOLVERS]:
         OmegaConf.clear_resolver(name)
     OmegaConf.register_new_resolver("oc.env", _variable, replace=True)
     return expansion.install()
@@ -52,21 +53,21 @@ def restrict() -> Callable[[], None]:
 
 @contextlib.contextmanager
 def restricted() -> Iterator[None]:
-    """Take them out around a block alone: `runner.load` is called from any program, which may have its own."""
-    from omegaconf.basecontainer import BaseContainer
+    """Remove them within the block alone: `runner.load` is called from any program, which may have its own."""
+    from runner.settings.trust import omegaconf_private
 
     with _lock:
-        before = dict(BaseContainer._resolvers)
+        before = omegaconf_private.resolvers()
         restore = restrict()
         try:
             yield
         finally:
             restore()
-            BaseContainer._resolvers.clear()
-            BaseContainer._resolvers.update(before)
+            omegaconf_private.set_resolvers(before)
 
 
 def _variable(name: str, *default: Any) -> Any:
+    """Return an environment variable for `${oc.env:NAME,DEFAULT}`. Raises ConfigError for one that is not allowed."""
     known = [*VARIABLES, *permission.variables()]
     if name not in known:
         raise ConfigError(
@@ -75,7 +76,7 @@ def _variable(name: str, *default: Any) -> Any:
             f" allow it with RUNNER_ENV={name} (it may read {', '.join(known)})",
         )
     if len(default) > 1:
-        raise ConfigError(f"oc.env:{name}", "takes one default")
+        raise ConfigError(f"oc.env:{name}", f"expected at most one default, as in ${{oc.env:{name},x}}")
     if name in os.environ:
         return os.environ[name]
     if not default:

@@ -85,12 +85,15 @@ def _guard_logs() -> None:
     make = logging.getLogRecordFactory()
 
     def record(*given: Any, **named: Any) -> logging.LogRecord:
-        made = make(*given, **named)
-        with contextlib.suppress(Exception):  # a message that does not fit its arguments is told by logging itself
-            made.msg, made.args = clean(made.getMessage()), ()
-            if made.exc_info and made.exc_info[1] is not None:
-                made.exc_text = clean("".join(traceback.format_exception(made.exc_info[1])).rstrip("\n"))
-        return made
+        entry = make(*given, **named)
+        try:
+            text = entry.getMessage()
+        except Exception:  # arguments that do not fit the message, which logging would print as they are
+            text = f"{entry.msg} {entry.args}"
+        entry.msg, entry.args = clean(text), ()
+        if entry.exc_info and entry.exc_info[1] is not None:
+            entry.exc_text = clean("".join(traceback.format_exception(entry.exc_info[1])).rstrip("\n"))
+        return entry
 
     logging.setLogRecordFactory(record)
 

@@ -15,6 +15,8 @@ Path = tuple[Any, ...]
 #: References of a text, and those of them that are nobody's: the time, and what Hydra itself knows of a job.
 _REFERENCE = re.compile(r"(\$\{[^${}]*\})")
 _NOBODY = re.compile(r"\$\{(hydra[.:]job\.(num|id)|now:(?P<form>[^${}]*))\}")
+#: A key to read a value by itself.
+KEY = "key"
 #: References to references that are followed.
 DEEPEST = 5
 
@@ -107,7 +109,7 @@ def text(word: str) -> str:
 
 def written(value: str) -> str:
     """A text as it is typed for Hydra: in quotes where it would be read as something else."""
-    override = read(f"key={value}")
+    override = read(f"{KEY}={value}")
     plain = override is not None and override.value() == value
     return value if plain else QuotedString(value, Quote.single).with_quotes()
 
@@ -128,7 +130,8 @@ def _alternatives(override: Override) -> list[Any]:
     """The value of each job; none of ranges, which hold numbers alone."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
-        return [Override._convert_value(one) for one in value.list]
+        words = override.sweep_string_iterator()
+        return [OverridesParser.create().parse_override(f"{KEY}={word}").value() for word in words]
     return [] if isinstance(value, Sweep) or override.is_sweep_override() else [value]
 
 

@@ -1,0 +1,52 @@
+"""The words of a command line that decide what Hydra reads and whose code runs."""
+
+import os
+from collections.abc import Sequence
+
+from runner.cli import hydra_private
+from runner.settings.errors import ConfigError
+from runner.settings.trust import permission
+
+#: Flags that make Hydra read other files than ours first, by their name in Hydra's parser, each with a remedy.
+FLAGS = {
+    "experimental_rerun": ("--experimental-rerun", "a rerun is a pickle, which runs code; give the overrides again"),
+    "config_path": ("--config-path", "put presets into conf/ and studies into experiments/ of the working directory"),
+    "config_name": ("--config-name", "put a study into experiments/NAME.yaml and say experiments=NAME"),
+    "config_dir": ("--config-dir", "put presets into conf/ of the working directory"),
+}
+#: Groups of which nothing need be chosen: `scheduler=null`.
+OPTIONAL = ("experiments", "scheduler")
+
+
+def take_trust(words: list[str]) -> list[str]:
+    """Return the words without `--trust PACKAGE`, and trust each of these packages from here on."""
+    others: list[str] = []
+    trusted = ",".join(permission.packages())
+    rest = iter(words)
+    for word in rest:
+        if word != "--trust" and not word.startswith("--trust="):
+            others.append(word)
+            continue
+        name = word.partition("=")[2] if "=" in word else next(rest, "")
+        if not name.isidentifier():
+            raise ConfigError("--trust", f"{name!r} is not the name of a package; expected one, as in --trust mylib")
+        trusted += f",{name}"
+    os.environ["RUNNER_TRUST"] = trusted
+    return others
+
+
+def check(words: list[str]) -> None:
+    """Raise ConfigError for flags by which Hydra would read files or pickles unchecked, and for unknown flags."""
+    flags, unknown, message = hydra_private.parse_flags(words)
+    if unknown or message:
+        what = f"{unknown[0]}: this is not a flag of runner; expected key=value" if unknown else message
+        raise ConfigError("", f"{what}; `runner --help` lists the flags")
+    for name, (flag, remedy) in FLAGS.items():
+        if getattr(flags, name):
+            raise ConfigError(flag, f"this flag cannot be used here; {remedy}")
+
+
+def with_removals(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides with `~scheduler` for `scheduler=null`, which Hydra accepts in files only."""
+    removals = {f"{group}=null": f"~{group}" for group in OPTIONAL}
+    return [removals.get(word, word) for word in overrides]
