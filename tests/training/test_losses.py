@@ -331,8 +331,8 @@ def test_padding_counts_in_mixed_precision_as_in_single(precision: str, start: S
     found = []
     for kind in ("fp32", precision):
         run = start(**give(parts, loss, one_for_each_place((6,)), precision=kind, **sizes))
-        parts = (run.data.train, run.data.valid, run.data.test)
-        found.append([measure.values(run, source, "x")["x/loss"] for source in parts])
+        sources = (run.data.train, run.data.valid, run.data.test)
+        found.append([measure.values(run, source, "x")["x/loss"] for source in sources])
         drive(run)
         found[-1].append(run.history["train/loss"][0][1])
     assert found[1] == pytest.approx(found[0], rel=0.01)
