@@ -1,4 +1,4 @@
-"""The script that a person writes for the job of experiments/linear_regression.yaml, to compare `runner` with.
+"""The script that a person writes for the job of experiments/linear_regression.yaml, for comparison with `runner`.
 
 python benchmarks/by_hand.py        leaves a run in ./mlflow.db
 """
@@ -16,6 +16,7 @@ SEED = 0
 
 
 def make_data():
+    """Return inputs and targets of the training and the validation data."""
     generator = torch.Generator().manual_seed(SEED)
     x_train = torch.linspace(-1, 1, 200).unsqueeze(1)
     y_train = 0.5 * x_train + 0.2 * 0.05 * torch.randn(200, 1, generator=generator)
@@ -25,6 +26,7 @@ def make_data():
 
 
 def main():
+    """Train the line, log it to MLflow and draw it."""
     torch.manual_seed(SEED)
     x_train, y_train, x_valid, y_valid = make_data()
     model = nn.Linear(1, 1)

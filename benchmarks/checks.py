@@ -1,4 +1,4 @@
-"""Seconds of a whole process that reports a wrong layer in the middle of fifty: `python benchmarks/checks.py`."""
+"""Seconds of a process that reports a wrong layer in the middle of fifty: `python benchmarks/checks.py`."""
 
 import statistics
 import subprocess
@@ -17,6 +17,7 @@ STACK = (
 
 
 def seconds(folder: str) -> float:
+    """Run `runner check` on the wrong stack, and return its seconds."""
     begun = time.perf_counter()
     done = subprocess.run([RUNNER, "check", "experiments=deep"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
@@ -28,6 +29,6 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "experiments").mkdir()
         (Path(folder) / "experiments/deep.yaml").write_text(f"model: {{layers: [{', '.join(STACK)}]}}\n")
-        found = [seconds(folder) for _ in range(5)]
-    middle, least = statistics.median(found), min(found)
+        times = [seconds(folder) for _ in range(5)]
+    middle, least = statistics.median(times), min(times)
     print(f"a wrong layer in the middle of {len(STACK)}: median {middle:.2f} s, least {least:.2f} s")

@@ -1,4 +1,4 @@
-"""The numbers of this version, to be compared with those of another: `python benchmarks/identity.py > before.txt`.
+"""Digests of this version's numbers, for comparison with another's: `python benchmarks/identity.py > before.txt`.
 
 Trains every experiment, `digits_cnn` with every optimizer preset, a sweep as one program, and a run that is killed and
 resumed. Prints a line for each run: SHA-256 of the losses of all steps, of the weights, and of the arrays that it
@@ -22,6 +22,7 @@ SHORT = ("trainer.epochs=3", "plots=[]")
 
 
 def main() -> None:
+    """Train everything and print its lines."""
     experiments = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
     presets = sorted(path.stem for path in (ROOT / "conf/optimizer").glob("*.yaml"))
     for name in experiments:
@@ -35,13 +36,14 @@ def main() -> None:
 
 
 def show(name: str, *words: str) -> None:
+    """Run a command in a folder of its own, and print the lines of its runs."""
     with tempfile.TemporaryDirectory() as folder:
         command(folder, *words)
-        tell(name, folder)
+        print_runs(name, folder)
 
 
 def resumed() -> None:
-    """Train as far as the first checkpoint, kill the process, and go on."""
+    """Train up to the first checkpoint, kill the process, and resume the run."""
     words = ("experiments=digits_cnn", "trainer.epochs=12", "plots=[]", "checkpoint.every=1")
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen([RUNNER, *words], cwd=folder, stdout=subprocess.DEVNULL)
@@ -52,24 +54,25 @@ def resumed() -> None:
         process.send_signal(signal.SIGKILL)
         process.wait()
         command(folder, "resume", "last")
-        tell("resumed", folder)
+        print_runs("resumed", folder)
 
 
 def command(folder: str, *words: str) -> None:
+    """Run `runner` in a folder; end this process if it fails."""
     done = subprocess.run([RUNNER, *words], cwd=folder, capture_output=True, text=True, env={**os.environ, "CI": "1"})
     if done.returncode:
         sys.exit(f"runner {' '.join(words)}: exit code {done.returncode}\n{done.stderr[-2000:]}")
 
 
-def tell(name: str, folder: str) -> None:
-    """A line for each run that has trained, in an order that the time of day does not change."""
+def print_runs(name: str, folder: str) -> None:
+    """Print a line for each run, sorted, so that the order does not depend on the time."""
     from mlflow import MlflowClient
 
     client, lines = MlflowClient(f"sqlite:///{folder}/mlflow.db"), []
     for experiment in client.search_experiments():
         for run in client.search_runs([experiment.experiment_id]):
-            points = client.get_metric_history(run.info.run_id, "train/loss")
-            losses = [p.value for p in sorted(points, key=lambda p: p.step)]
+            history = client.get_metric_history(run.info.run_id, "train/loss")
+            losses = [metric.value for metric in sorted(history, key=lambda metric: metric.step)]
             place = Path(run.info.artifact_uri.removeprefix("file://"))
             digests = f"losses {of_losses(losses)}  weights {of_weights(place)}  arrays {of_arrays(place)}"
             lines.append(f"{name:20} {len(losses):4} steps  {digests}")
@@ -77,11 +80,12 @@ def tell(name: str, folder: str) -> None:
 
 
 def of_losses(losses: list[float]) -> str:
+    """Return the digest of the losses as float64."""
     return hashlib.sha256(struct.pack(f"<{len(losses)}d", *losses)).hexdigest()[:16]
 
 
 def of_weights(artifacts: Path) -> str:
-    """Of the newest checkpoint's tensors by their names; a file of torch's has a time and a name in it."""
+    """Return the digest of the newest checkpoint's tensors; the file itself contains a time and a name."""
     import torch
 
     folders = (artifacts / "checkpoints").glob("last-*")
@@ -96,6 +100,7 @@ def of_weights(artifacts: Path) -> str:
 
 
 def of_arrays(artifacts: Path) -> str:
+    """Return the digest of all .npy files of a run."""
     sha = hashlib.sha256()
     for path in sorted(artifacts.rglob("*.npy")):
         sha.update(str(path.relative_to(artifacts)).encode() + path.read_bytes())

@@ -1,18 +1,17 @@
-"""What the runner holds in memory and writes again and again. Prints a table.
+"""The memory that the runner takes, and what it writes with each checkpoint. Prints a table.
 
     python benchmarks/memory.py [--only PART] [--steps N]
 
-history   A million steps recorded: what the process grows by, what a checkpoint holds of them, and how long it takes to
-          write that down.
-stacked   Eight jobs of a sweep that read the same data, trained as one program for a few steps: what the process grows
-          by, in megabytes and in copies of the data. `alone`: one job.
+history   A million steps recorded: the growth of the process, the bytes of a checkpoint, and the time to write it.
+stacked   Eight jobs of a sweep that read the same data, trained as one program for a few steps: the growth of the
+          process, in megabytes and in copies of the data. `alone`: one job.
 whole     A run that trains on all of its data in one batch: the same.
-predict   A run on data that are read from a disk, at its end: what the inputs of the split would take, and what the
-          process grows by while it writes `predictions.npy` and draws its plots.
+predict   A run on data that are read from a disk, at its end: the size of the inputs of the split, and the largest
+          memory of the process, which writes `predictions.npy` and draws plots.
 table     A CSV file of so many columns, and one column of many rows with a single text at its end: seconds.
 
-Each figure is of a process of its own, and is the largest resident memory that it had. Nothing is compared with a bar:
-the laws behind the figures are in tests/test_history.py, tests/test_one_copy.py and tests/test_bombs.py.
+Each number is the largest resident memory of a process of its own. There are no bars: tests hold the laws behind the
+numbers, in tests/training/test_history.py, tests/training/test_one_copy.py and tests/data/test_bombs.py.
 """
 
 import argparse
@@ -33,20 +32,21 @@ MB = 1e6
 
 
 def main() -> int:
+    """Run each part in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(PARTS), help="run one part")
     parser.add_argument("--steps", type=int, default=1_000_000, help="of `history`")
     parser.add_argument("--here", help=argparse.SUPPRESS)
-    told = parser.parse_args()
-    if told.here:
+    arguments = parser.parse_args()
+    if arguments.here:
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
-            for line in PARTS[told.here](told.steps):
+            for line in PARTS[arguments.here](arguments.steps):
                 print(line, flush=True)
         return 0
-    for part in [told.only] if told.only else PARTS:
-        command = [sys.executable, str(HERE), "--here", part, "--steps", str(told.steps)]
-        # Memory that is let go goes back to the system at once, so that it is not counted.
+    for part in [arguments.only] if arguments.only else PARTS:
+        command = [sys.executable, str(HERE), "--here", part, "--steps", str(arguments.steps)]
+        # Freed memory goes back to the system at once, so that it is not counted.
         env = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
         done = subprocess.run(command, capture_output=True, text=True, env=env)
         for line in done.stdout.splitlines() if done.returncode == 0 else [done.stderr.strip()[-500:]]:
@@ -55,17 +55,19 @@ def main() -> int:
 
 
 class Growth:
-    """Bytes by which the process has grown at its largest since this was made."""
+    """The growth of the process since this object was made."""
 
     def __init__(self) -> None:
         self.before = _resident()
 
     @property
     def most(self) -> float:
+        """Bytes of growth at the largest."""
         return max(0, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - self.before)
 
     @property
     def now(self) -> float:
+        """Bytes of growth now."""
         return _resident() - self.before
 
 
@@ -75,34 +77,35 @@ def _resident() -> int:
 
 
 def history(steps: int) -> list[str]:
+    """Record so many steps."""
     import torch
 
     from runner.training.events import Step
     from runner.training.state.history import History
 
-    found, loss, growth = History(), torch.tensor(0.5), Growth()
+    losses, loss, growth = History(), torch.tensor(0.5), Growth()
     for step in range(1, steps + 1):
-        found.record(Step(step, loss, 1.0 / step))
+        losses.record(Step(step, loss, 1.0 / step))
         if step % 50_000 == 0:
-            _checkpoint(found)
+            _checkpoint(losses)
     begun = time.perf_counter()
-    size = _checkpoint(found)
+    size = _checkpoint(losses)
     return [
         f"{steps:,} steps: {growth.now / MB:.1f} MB in memory",
         f"{size / MB:.3f} MB in each checkpoint, {time.perf_counter() - begun:.3f} s",
     ]
 
 
-def _checkpoint(found: Any) -> int:
-    """Write what a checkpoint writes of the history; the bytes of what is written with every one of them."""
+def _checkpoint(losses: Any) -> int:
+    """Write the history as a checkpoint does, and return the bytes that each checkpoint writes."""
     import torch
 
     with contextlib.suppress(ImportError):
         from runner.training.state import pieces
 
-        pieces.write(found, Path(tempfile.mkdtemp(dir=".")))
+        pieces.write(losses, Path(tempfile.mkdtemp(dir=".")))
     buffer = io.BytesIO()
-    torch.save(found.taken(), buffer)
+    torch.save(losses.state_dict(), buffer)
     return len(buffer.getbuffer())
 
 
@@ -125,7 +128,7 @@ def _prepared(path: str, jobs: int, **trainer: Any) -> Any:
 
 
 def _arrays(rows: int = 26_000, columns: int = 250) -> float:
-    """Write arrays of 26 MB. Gives the bytes."""
+    """Write arrays, of 26 MB by default, and return their bytes."""
     import numpy as np
 
     x = np.random.default_rng(0).random((rows, columns), dtype=np.float32)
@@ -134,7 +137,7 @@ def _arrays(rows: int = 26_000, columns: int = 250) -> float:
 
 
 def _warm() -> None:
-    """What is loaded and laid out once is not counted."""
+    """Load and allocate once what is not to be counted."""
     _arrays(60, 10)
     from runner.training.vectorized import drive_many
 
@@ -142,10 +145,12 @@ def _warm() -> None:
 
 
 def stacked(steps: int) -> list[str]:
+    """Train eight jobs as one program."""
     return _together(8)
 
 
 def alone(steps: int) -> list[str]:
+    """Train one job in the same way."""
     return _together(1)
 
 
@@ -169,7 +174,8 @@ def _together(jobs: int) -> list[str]:
 
 
 def whole(steps: int) -> list[str]:
-    from runner.training.run import drive
+    """Train on all data in one batch."""
+    from runner.training.drive import drive
 
     _warm()
     size, growth = _arrays(), Growth()
@@ -184,12 +190,13 @@ def whole(steps: int) -> list[str]:
 
 
 def predict(steps: int) -> list[str]:
+    """Write predictions for images that are read from a disk."""
     import numpy as np
     from PIL import Image
 
     from runner.settings import Model, Settings, Trainer
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
 
     for kind in ("cat", "dog"):
         Path("photos", kind).mkdir(parents=True)
@@ -216,6 +223,7 @@ def _peak() -> float:
 
 
 def table(steps: int) -> list[str]:
+    """Read wide tables, and a long one with a text among its numbers."""
     from runner.data.table import table as read
     from runner.settings.errors import ConfigError
 

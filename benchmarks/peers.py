@@ -1,4 +1,4 @@
-"""The jobs of the benchmarks as one would write them for Lightning."""
+"""The jobs of the benchmarks, written for Lightning."""
 
 from typing import Any
 
@@ -15,16 +15,19 @@ class Module(lightning.LightningModule):
         self.classes = run.data.task != "regression"
 
     def training_step(self, batch: Any, index: int) -> Tensor:
+        """Return the loss of a batch and log it."""
         loss: Tensor = self.loss(self.model(batch[0]), batch[1])
         self.log("train/loss", loss)
         return loss
 
     def validation_step(self, batch: Any, index: int) -> None:
+        """Log loss and accuracy of a batch of the validation data."""
         output = self.model(batch[0])
         self.log("valid/loss", self.loss(output, batch[1]))
         if self.classes:
             self.log("valid/Accuracy", (output.argmax(1) == batch[1]).float().mean())
 
     def configure_optimizers(self) -> Any:
+        """Return the run's optimizer and schedule."""
         scheduler = self.run.schedule.scheduler
         return ([self.run.state.optimizer], [scheduler] if scheduler is not None else [])

@@ -1,4 +1,4 @@
-"""Whole jobs and whole sweeps, ours and others', for benchmarks/sweeps.py. Each function returns seconds."""
+"""Whole jobs and whole sweeps, ours and Lightning's, for benchmarks/sweeps.py. Each function returns seconds."""
 
 import os
 import shutil
@@ -8,57 +8,44 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks import composing, ends
+
 URI = "sqlite:///mlflow.db"
 EXPERIMENT = "benchmark"
-#: Of the sweep whose cost per job is measured.
+#: Jobs of the sweep whose cost per job is measured.
 JOBS = 64
 
 
-@contextmanager
-def composer() -> Iterator[Any]:
-    """What composes the jobs of a sweep, as the command line does."""
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
-
-    from runner.cli.compose import trials
-    from runner.cli.compose.composing import Composing
-    from runner.cli.guard import composition
-    from runner.settings.files import places
-
-    os.environ[places.ACTIVE] = str(os.getpid())
-    trials.register()
-    composition.install()
-    with hydra.initialize_config_dir(str(places.conf()), version_base="1.3"):
-        loader: Any = GlobalHydra.instance().config_loader()
-        yield Composing(loader, loader.load_configuration("config", [], RunMode.MULTIRUN))
-
-
 def words(experiment: str, count: int, epochs: int, *more: str) -> list[list[str]]:
-    """`count` jobs: half as many learning rates as seeds, or so."""
+    """Return the command lines of `count` jobs: count / 8 learning rates x 8 seeds."""
     rates = max(count // 8, 1)
     lr = {"linear_regression": 0.5, "digits_mlp": 0.003}[experiment]
-    told = [f"experiments={experiment}", "device=cpu", f"trainer.epochs={epochs}", f"tracking.experiment={EXPERIMENT}"]
+    common = [
+        f"experiments={experiment}",
+        "device=cpu",
+        f"trainer.epochs={epochs}",
+        f"tracking.experiment={EXPERIMENT}",
+    ]
     return [
-        [*told, *more, f"optimizer.lr={lr * 2 ** -(i % rates / 2):.6g}", f"seed={i // rates}"] for i in range(count)
+        [*common, *more, f"optimizer.lr={lr * 2 ** -(i % rates / 2):.6g}", f"seed={i // rates}"] for i in range(count)
     ]
 
 
-def planned(jobs: list[list[str]]) -> Any:
-    """The manifest of a sweep: every job composed and checked."""
-    with composer() as made:
-        return _planned(made, jobs)
+def plan(jobs: list[list[str]]) -> Any:
+    """Compose and check all jobs; return the manifest of a sweep of them, and the settings of the first."""
+    with composing.composer() as composer:
+        return _plan(composer, jobs)
 
 
-def _planned(made: Any, jobs: list[list[str]]) -> Any:
+def _plan(composer: Any, jobs: list[list[str]]) -> Any:
     from runner.cli import sweep_check
 
-    good = sweep_check.check(jobs, made.compose)
-    return sweep_check.manifest(good, jobs, EXPERIMENT, []), good[0].settings
+    checked = sweep_check.check(jobs, composer.compose)
+    return sweep_check.manifest(checked, jobs, EXPERIMENT, []), checked[0].settings
 
 
-def swept(jobs: list[list[str]], how: str) -> float:
-    """A whole sweep in this process: composed, checked, trained, recorded, plotted, closed.
+def sweep(jobs: list[list[str]], how: str) -> float:
+    """Compose, check, train, record, plot and close a sweep in this process; return the seconds.
 
     how: "together" (hydra/launcher=vectorized), "one by one" (hydra/launcher=one_by_one) or "basic".
     """
@@ -69,65 +56,66 @@ def swept(jobs: list[list[str]], how: str) -> float:
     from runner.sweep.run.one_by_one import run_one_by_one
     from runner.sweep.run.together import run_together
 
-    def launch(todo: list[Any], told: Any) -> list[Any]:
+    def launch(todo: list[Any], info: Any) -> list[Any]:
         if how == "together":
-            return run_together(todo, told, lambda line: None)
+            return run_together(todo, info, lambda line: None)
         if how == "one by one":
-            return run_one_by_one(todo, told)
-        return [job.run(one, told) for one in todo]
+            return run_one_by_one(todo, info)
+        return [job.run(one, info) for one in todo]
 
-    with composer() as made:  # Hydra itself starts with the process, and not with a sweep
+    with composing.composer() as composer:  # Hydra starts with the process, not with a sweep
         begun = time.perf_counter()
-        plan, settings = _planned(made, jobs)
+        manifest, settings = _plan(composer, jobs)
         with (
             Path(os.devnull).open("w") as null,
-            parent.sweeping(plan, settings, launch, Console(file=null), []) as sweep,
+            parent.sweeping(manifest, settings, launch, Console(file=null), []) as under_way,
         ):
-            sweep.run(plan.jobs)
+            under_way.run(manifest.jobs)
         seconds = time.perf_counter() - begun
-    assert sweep.tracker.verdict[0] == "FINISHED", sweep.tracker.verdict
+    assert under_way.tracker.verdict[0] == "FINISHED", under_way.tracker.verdict
     return seconds
 
 
 @contextmanager
 def _trained() -> Iterator[list[float]]:
-    """Seconds from each run's first step to its last look."""
-    from runner.training import run as runs
+    """Yield a list that gets the seconds of each run from its first step to its last validation."""
+    from runner.training import drive, finish
 
-    found: list[float] = []
-    train, finish = runs.train, runs.Run.finish
+    seconds: list[float] = []
+    train, usual = drive.train, finish.finish
 
-    def timed(*given: Any) -> Any:
-        found.append(-time.perf_counter())
-        yield from train(*given)
+    def timed(*arguments: Any) -> Any:
+        seconds.append(-time.perf_counter())
+        yield from train(*arguments)
 
-    def finished(run: Any) -> Any:
-        found[-1] += time.perf_counter()
-        yield from finish(run)
+    def finished(run: Any, draw: Any) -> Any:
+        seconds[-1] += time.perf_counter()
+        yield from usual(run, draw)
 
-    runs.train, runs.Run.finish = timed, finished  # type: ignore[assignment,method-assign]
+    drive.train = timed  # type: ignore[attr-defined]
     try:
-        yield found
+        with ends.ending(finished):
+            yield seconds
     finally:
-        runs.train, runs.Run.finish = train, finish  # type: ignore[method-assign]
+        drive.train = train  # type: ignore[attr-defined]
 
 
 class Beside:
-    """What a small job costs beside its training, and what MLflow's own calls and the same pictures cost."""
+    """The cost of a small job beside its training, and the cost of MLflow's own calls and the same plots."""
 
     def __init__(self, experiment: str, epochs: int, *more: str) -> None:
         self.experiment, self.epochs, self.more = experiment, epochs, more
         self.content = Path("content").absolute()
 
     def ours(self) -> float:
-        """Of a sweep of JOBS jobs, per job: all of it but the steps and the looks at the validation data."""
+        """Return the seconds per job of a sweep of JOBS jobs, without training steps and validations."""
         with _trained() as seconds:
-            whole = swept(words(self.experiment, JOBS, self.epochs, *self.more), "one by one")
+            total = sweep(words(self.experiment, JOBS, self.epochs, *self.more), "one by one")
         assert len(seconds) == JOBS
-        return (whole - sum(seconds)) / JOBS
+        return (total - sum(seconds)) / JOBS
 
     def floor(self) -> float:
-        """MLflow's calls for the same tags, params, points and files, and the same pictures drawn and written."""
+        """Return the seconds of MLflow's calls for the same content, and of drawing and writing the same plots."""
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param, RunTag
 
@@ -136,7 +124,7 @@ class Beside:
         client: MlflowClient = stores.open_store(URI)
         run = _newest_job(client)
         self.run_id = run.info.run_id
-        points = [
+        values = [
             Metric(p.key, p.value, p.timestamp, p.step)
             for key in run.data.metrics
             for p in client.get_metric_history(self.run_id, key)
@@ -144,49 +132,49 @@ class Beside:
         shutil.rmtree(self.content, ignore_errors=True)
         self.content.mkdir()
         client.download_artifacts(self.run_id, "", str(self.content))
-        draw = _pictures(words(self.experiment, 1, self.epochs, *self.more)[0])
+        draw = _plots(words(self.experiment, 1, self.epochs, *self.more)[0])
         begun = time.perf_counter()
-        made = client.create_run(run.info.experiment_id, run_name=run.info.run_name).info.run_id
+        run_id = client.create_run(run.info.experiment_id, run_name=run.info.run_name).info.run_id
         tags = [RunTag(key, value) for key, value in run.data.tags.items() if key != "mlflow.runName"]
         params = [Param(key, value) for key, value in run.data.params.items()]
-        client.log_batch(made, tags=tags[:100], params=params[:100])
-        for start in range(0, len(points), 1000):
-            client.log_batch(made, metrics=points[start : start + 1000])
+        client.log_batch(run_id, tags=tags[:100], params=params[:100])
+        for start in range(0, len(values), 1000):
+            client.log_batch(run_id, metrics=values[start : start + 1000])
         draw(self.content / "plots")
-        client.log_artifacts(made, str(self.content))
-        client.set_terminated(made)
+        client.log_artifacts(run_id, str(self.content))
+        client.set_terminated(run_id)
         return time.perf_counter() - begun
 
 
 def _newest_job(client: Any) -> Any:
     experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
-    found = client.search_runs([experiment], "tags.`sweep.job` = '0'", order_by=["attributes.start_time DESC"])
-    return found[0]
+    runs = client.search_runs([experiment], "tags.`sweep.job` = '0'", order_by=["attributes.start_time DESC"])
+    return runs[0]
 
 
-def _pictures(told: list[str]) -> Callable[[Path], None]:
-    """What draws and writes the plots of a run that is trained already."""
+def _plots(job: list[str]) -> Callable[[Path], None]:
+    """Train a run, and return a function that draws and writes its plots into a folder."""
     from runner import plots
     from runner.settings import made
+    from runner.training.drive import drive
     from runner.training.prepare import prepare
-    from runner.training.run import drive
+    from runner.training.subject import Subject
 
-    plan, _ = planned([told])
-    run = prepare(made(plan.jobs[0].config), EXPERIMENT)
-    finish, run.finish = run.finish, lambda: iter(())  # type: ignore[method-assign]
-    drive(run)
-    run.finish = finish  # type: ignore[method-assign]
+    manifest, _ = plan([job])
+    run = prepare(made(manifest.jobs[0].config), EXPERIMENT)
+    with ends.ending():
+        drive(run)
 
     def draw(folder: Path) -> None:
-        for name in run.settings.plots:
-            plots.save(run.drawn(name), folder / f"{name}.png")
+        for name, plot in run.parts.plots.items():
+            plots.save(plot(Subject(run)), folder / f"{name}.png")
         run.close()
 
     return draw
 
 
 def lightning(experiment: str, count: int, epochs: int, *more: str) -> float:
-    """The same jobs with Lightning and its MLFlowLogger, every step logged, validation and metrics alike."""
+    """Train the same jobs with Lightning and its MLFlowLogger; every step, validation and metric is logged."""
     import logging
     import warnings
 
@@ -200,9 +188,9 @@ def lightning(experiment: str, count: int, epochs: int, *more: str) -> float:
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
-    plan, _ = planned(words(experiment, count, epochs, *more))
+    manifest, _ = plan(words(experiment, count, epochs, *more))
     begun = time.perf_counter()
-    for job in plan.jobs:
+    for job in manifest.jobs:
         settings = made(job.config)
         run = prepare(settings, EXPERIMENT)  # the same model, data and optimizer; Lightning does the rest
         trainer = settings.trainer

@@ -26,10 +26,10 @@ from runner.settings.values.lookup import use_folder
 from runner.tracking.store import stores
 from runner.training.prepare import prepare
 from runner.training.run import Run
-from tests.line import S3, Line, environment
+from tests.support.line import S3, Line, environment
 
 if TYPE_CHECKING:
-    from tests.server import Server
+    from tests.support.server import Server
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
@@ -90,7 +90,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Server]":
     """An MLflow server on a store of its own."""
-    from tests.server import Server
+    from tests.support.server import Server
 
     made = Server(empty_store, tmp_path_factory.mktemp("server"))
     made.start()

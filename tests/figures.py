@@ -12,20 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runner.tracking.store import stores
-from tests import (
-    clean_clone,
-    killed_workers,
-    remote,
-    test_checkpoint,
-    test_delivery,
-    test_disk,
-    test_durable,
-    test_exact,
-    test_reconcile,
-    test_resume,
-    test_status,
-    test_sweep,
-)
+from tests.commands import test_resume
+from tests.settings import test_durable
+from tests.support import clean_clone, killed_workers, remote
+from tests.sweep import test_sweep
+from tests.tracking import test_delivery, test_disk, test_reconcile, test_status
+from tests.training import test_checkpoint, test_exact
 
 #: name -> (folder, empty store) -> its line.
 FIGURES: dict[str, Callable[[Path, Path], str]] = {

@@ -4,7 +4,7 @@ A line for each law with its seconds; the first that fails ends it, with exit co
 
     python -m tests.gpu                  # cuda, or what the machine has
     python -m tests.gpu --cpu            # the same script on the processor
-    python -m tests.gpu --pretend        # and on the pretended device, tests/pretend.py
+    python -m tests.gpu --pretend        # and on the pretended device, tests/support/pretend.py
     python -m tests.gpu --keep-going     # try all laws
     python -m tests.gpu reproduced served      # these laws alone
 """
@@ -83,7 +83,7 @@ class Place:
 
     def runner(self, *words: str, code: int = 0) -> Any:
         """A command in a process of its own, on the device if it trains."""
-        from tests.command import runner
+        from tests.support.command import runner
 
         return runner(*words, cwd=self.folder, env=self.env, code=code)
 
@@ -101,10 +101,10 @@ class Place:
         return recall.facts(self.uri, run_id)[1]  # type: ignore[no-any-return]
 
     def digest(self, run_id: str) -> str:
-        from runner.tracking.read import recall
+        from runner.tracking.read import checkpoints
         from runner.training.state import checkpoint
 
-        return str(checkpoint.digest(recall.weights(self.uri, run_id, "last")))
+        return str(checkpoint.digest(checkpoints.weights(self.uri, run_id, "last")))
 
     def artifacts(self, run_id: str) -> Path:
         from mlflow import MlflowClient
@@ -114,15 +114,7 @@ class Place:
 
 def experiments(place: Place) -> str:
     """Every experiment is FINISHED, with all of its plots and with finite predictions."""
-    from tests.command import HANGS, _context
-
-    process = _context.Process(target=train_all, args=(place.device, str(place.folder), place.env))
-    process.start()
-    process.join(HANGS)
-    said = (place.folder / "experiments.json").read_text()
-    found: dict[str, Any] = json.loads(said)
-    assert process.exitcode == 0, f"exit code {process.exitcode} after {', '.join(found)}\n{found.get('error', '')}"
-    plots = 0
+    found, plots = trained_all(place, EXPERIMENTS), 0
     for name in EXPERIMENTS:
         one = found[name]
         assert one["status"] == "FINISHED", f"{name}: {one}"
@@ -131,27 +123,39 @@ def experiments(place: Place) -> str:
     return f"{len(EXPERIMENTS)} FINISHED with {plots} plots"
 
 
-def train_all(device: str, folder: str, env: dict[str, str]) -> None:
-    """Train every experiment and write experiments.json; a process of its own."""
+def trained_all(place: Place, names: list[str], *words: str) -> dict[str, Any]:
+    """Train the experiments in a process of its own; name -> status, plots and metrics."""
+    from tests.support.command import HANGS, _context
+
+    process = _context.Process(target=train_all, args=(place.device, str(place.folder), place.env, names, words))
+    process.start()
+    process.join(HANGS)
+    found: dict[str, Any] = json.loads((place.folder / "experiments.json").read_text())
+    assert process.exitcode == 0, f"exit code {process.exitcode} after {', '.join(found)}\n{found.get('error', '')}"
+    return found
+
+
+def train_all(device: str, folder: str, env: dict[str, str], names: list[str], more: tuple[str, ...]) -> None:
+    """Train the experiments in this process and write experiments.json."""
     os.chdir(folder)
     os.environ.update(env)
     if "PRETEND" in env:
-        from tests import pretend
+        from tests.support import pretend
 
         pretend.register()
     from mlflow import MlflowClient
 
     from runner.commands import train
     from runner.settings.context import Context
-    from tests import composing
+    from tests.support import composing
 
     found: dict[str, Any] = {}
     try:
         with Path(os.devnull).open("w") as quiet, composing.hydra():
             sys.stdout = quiet
             client = MlflowClient("sqlite:///mlflow.db")
-            for name in EXPERIMENTS:
-                words = [f"experiments={name}", f"device={device}", "trainer.threads=1"]
+            for name in names:
+                words = [f"experiments={name}", f"device={device}", "trainer.threads=1", *more]
                 words += [f"trainer.epochs={SHORT[name]}"] if name in SHORT else []
                 settings = composing.settings(*words)
                 train.with_settings(settings, Context(name, "", words))
@@ -319,7 +323,7 @@ def swept(place: Place) -> str:
 
 def elsewhere(place: Place) -> str:
     """Jobs in other processes have the losses of each here."""
-    from tests.command import fresh
+    from tests.support.command import fresh
 
     if importlib.util.find_spec("hydra_plugins.hydra_joblib_launcher") is None:
         return "not tried: joblib's launcher is not installed"
@@ -393,7 +397,7 @@ def main(words: list[str]) -> int:
     env = {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))}
     with tempfile.TemporaryDirectory(prefix="gpu-") as site:
         if "--pretend" in flags:
-            from tests import pretend
+            from tests.support import pretend
 
             env = pretend.environment(Path(site))
         device = "cpu" if "--cpu" in flags else "pretend" if "--pretend" in flags else _device()

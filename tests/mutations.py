@@ -18,7 +18,7 @@ from runner.cli.compose import configuration
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, each
 from runner.training.checking import checks
-from tests import composing
+from tests.support import composing
 
 FOLDER = Path(__file__).parent.parent / "experiments"
 JUNK: list[Any] = [
@@ -35,6 +35,7 @@ def shipped() -> list[dict[str, Any]]:
         for path in sorted(FOLDER.glob("*.yaml")):
             config = composing.config([f"experiments={path.stem}"])
             found.append(OmegaConf.to_container(config, resolve=True))
+    assert found
     return found  # type: ignore[return-value]
 
 

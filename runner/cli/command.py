@@ -28,7 +28,7 @@ from runner.settings.files import places
 from runner.settings.trust import permission, recorded_settings, resolvers, secrets, terminal, typed_words
 from runner.settings.values import keys
 from runner.settings.values.lookup import use_folder
-from runner.tracking.write import transfer
+from runner.tracking.store import transfer
 from runner.tracking.write.spool import Undelivered
 from runner.training.machine import cores, garbage, time_limit
 from runner.training.machine.signals import Interrupted

@@ -1,6 +1,6 @@
 """Every name that Hydra does not promise to keep, and nothing else: a release that moves one is mended here.
 
-`tests/test_private_names.py` names the release that this was written for, and fails where a name has moved.
+`tests/cli/test_private_names.py` names the release that this was written for, and fails where a name has moved.
 """
 
 import functools
@@ -30,7 +30,8 @@ def wrap_loading(load: Callable[[Method], Method], load_job: Callable[[Method], 
     A second call changes nothing: the wrapped method has an attribute `checked`.
     """
     if not hasattr(ConfigLoaderImpl.load_configuration, "checked"):
-        wrapped: Any = load(ConfigLoaderImpl.load_configuration)
+        before = ConfigLoaderImpl.load_configuration
+        wrapped: Any = functools.wraps(before)(load(before))
         wrapped.checked = True
         ConfigLoaderImpl.load_configuration = wrapped  # type: ignore[method-assign]
         ConfigLoaderImpl.load_sweep_config = load_job(ConfigLoaderImpl.load_sweep_config)  # type: ignore[method-assign]

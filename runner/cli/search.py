@@ -14,7 +14,7 @@ from runner.settings.trust import permission, secrets
 from runner.settings.trust.limits import JOBS
 from runner.sweep.manifest import Job, Manifest
 from runner.sweep.search import search, space
-from runner.sweep.search.search import Wish
+from runner.sweep.search.search import SearchSpec
 
 DIRECTIONS = {"minimize": "min", "maximize": "max"}
 #: Keys that a continued search takes from the command line.
@@ -53,7 +53,7 @@ def run(
     with parent.sweeping(
         plan, settings, task.launched(asked, launch), screen.console(), task.words(), run_id
     ) as under_way:
-        study = wish.study(under_way.told.parent, job.shared(under_way.told))
+        study = wish.study(under_way.info.parent, job.shared(under_way.info))
         search.search(wish, under_way, study, make)
     asked.codes.append(task.code(under_way))
 
@@ -118,7 +118,7 @@ def _recorded(run: str, values: dict[str, Any], config: DictConfig) -> tuple[Man
 
 
 def _same(
-    wish: Wish, checked: CheckedJob, study: str, values: dict[str, Any], config: DictConfig
+    wish: SearchSpec, checked: CheckedJob, study: str, values: dict[str, Any], config: DictConfig
 ) -> tuple[Manifest, Any, str]:
     """Return the newest sweep of the experiment. Raises ConfigError if that is another search."""
     from runner.sweep import recorded
@@ -135,20 +135,20 @@ def _same(
     return _recorded(run_id, values, config)
 
 
-def _refuse_storage(wish: Wish) -> None:
+def _refuse_storage(wish: SearchSpec) -> None:
     """Raise ConfigError for a storage that a file or a record has chosen and a person has to."""
     if wish.storage is not None:
         permission.store(str(wish.storage), "hydra.sweeper.storage")
 
 
-def _wish(values: dict[str, Any], parts: space.Space, fixed: list[str], checked: CheckedJob) -> Wish:
+def _wish(values: dict[str, Any], parts: space.Space, fixed: list[str], checked: CheckedJob) -> SearchSpec:
     """Return the search that the values of hydra.sweeper and the space describe."""
     objectives = _objectives(values["direction"], checked)
     if len(objectives) > 1 and checked.settings.sweep.pruner is not None:
         raise ConfigError("sweep.pruner", "several objectives are no single value to prune by; leave one of both out")
     rest = {key: values[key] for key in (*CHANGES, "study_name")}
     seed = int(checked.settings.seed) % 2**31
-    return Wish(space.plain(parts), objectives, dict(values["sampler"]), seed, fixed=fixed, **rest)
+    return SearchSpec(space.plain(parts), objectives, dict(values["sampler"]), seed, fixed=fixed, **rest)
 
 
 def _objectives(direction: Any, checked: CheckedJob) -> list[tuple[str, str]]:

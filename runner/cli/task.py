@@ -25,7 +25,7 @@ from runner.settings.values.lookup import use_folder
 from runner.sweep.digest import digest
 from runner.sweep.manifest import Job, Manifest, complete, same
 from runner.sweep.report.rows import DIGEST
-from runner.sweep.run.job import Told
+from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.outcome import Outcome
 from runner.tracking.write.spool import Undelivered
 from runner.training.machine import cores
@@ -41,7 +41,7 @@ class Task:
     name: str  # the command
     own: dict[str, str]  # key=value of the command's own
     jobs: dict[int, Job] = field(default_factory=dict)  # Hydra's job number -> job
-    info: Told | None = None  # what the jobs of a sweep share
+    info: SweepInfo | None = None  # what the jobs of a sweep share
     cores: int | None = None  # for each of the jobs that a launcher runs at once in other processes; see cores.each
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
@@ -157,7 +157,7 @@ def launched(task: Task, launch: HydraLaunch) -> "Launch":
     """Return a function that runs jobs by Hydra's launcher, and can be called again and again."""
     numbers = [0]
 
-    def run(jobs: list[Job], info: Told) -> list[Outcome]:
+    def run(jobs: list[Job], info: SweepInfo) -> list[Outcome]:
         first, numbers[0] = numbers[0], numbers[0] + len(jobs)
         task.jobs, task.info = dict(enumerate(jobs, first)), info
         try:
@@ -180,7 +180,7 @@ def words() -> list[str]:
     return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
 
 
-def _outcome(job: Job, info: Told, result: Any) -> Outcome:
+def _outcome(job: Job, info: SweepInfo, result: Any) -> Outcome:
     """Return the outcome of a job from a launcher's result; for a process without one, the store's."""
     from runner.sweep.run import lost
 

@@ -1,4 +1,4 @@
-"""Files that a command writes for its user: never over another by mistake, and whole or not at all."""
+"""Files that a command writes for its user: no file is overwritten unasked, and none is left half written."""
 
 import contextlib
 import os
@@ -10,30 +10,29 @@ from runner.settings.files import filenames
 
 
 def place(output: str, suffix: str | tuple[str, ...], overwrite: bool, key: str = "output") -> Path:
-    """The file that `output` names, if it may be written. Raises ConfigError otherwise.
+    """Return the file that `output` names. Raises ConfigError if it must not be written.
 
-    suffix: what its name must end in, or several of which it may end in one.
+    suffix: the ending that the name must have, or several of which it must have one.
+    overwrite: an existing file may be replaced. key: the key of the command that names the file.
     """
-    found = filenames.path(output)
+    path = filenames.path(output)
     suffixes = (suffix,) if isinstance(suffix, str) else suffix
-    if found.suffix not in suffixes:
+    if path.suffix not in suffixes:
         expected = " or ".join(suffixes)
-        raise ConfigError(
-            key, f"{output!r} ends in {found.suffix!r}; expected {expected}, e.g. {key}=file{suffixes[0]}"
-        )
-    if len(found.name.encode()) > filenames.MOST:
-        raise ConfigError(key, f"the file's name has {len(found.name.encode())} bytes; at most {filenames.MOST}")
-    if not filenames.is_folder(found.parent):
-        raise ConfigError(key, f"there is no folder {str(found.parent)!r}; make it first")
-    if found.is_dir() or (found.exists() and not overwrite):
-        remedy = "name another file" if found.is_dir() else "name another file, or add overwrite=true"
+        raise ConfigError(key, f"{output!r} ends in {path.suffix!r}; expected {expected}, e.g. {key}=file{suffixes[0]}")
+    if len(path.name.encode()) > filenames.MOST:
+        raise ConfigError(key, f"the file's name has {len(path.name.encode())} bytes; at most {filenames.MOST}")
+    if not filenames.is_folder(path.parent):
+        raise ConfigError(key, f"there is no folder {str(path.parent)!r}; make it first")
+    if path.is_dir() or (path.exists() and not overwrite):
+        remedy = "name another file" if path.is_dir() else "name another file, or add overwrite=true"
         raise ConfigError(key, f"{output!r} exists already; {remedy}")
-    return found
+    return path
 
 
 @contextlib.contextmanager
 def whole(place: Path) -> Iterator[Path]:
-    """A path to write to, whose file takes the name `place` when the block has ended by itself."""
+    """Yield a path to write to; its file is renamed to `place` when the block ends without an error."""
     beside = place.with_name(f".{place.stem}.part{place.suffix}")
     try:
         yield beside

@@ -1,4 +1,4 @@
-"""Everything that can be checked without training, and what training would cost."""
+"""The command `check`: all checks without training, and the cost of training."""
 
 from typing import TYPE_CHECKING
 
@@ -11,54 +11,54 @@ if TYPE_CHECKING:
 
 
 def with_settings(settings: Settings, context: Context) -> int:
-    """Print the layer table and the cost. Raises ConfigError with everything that is wrong; makes no run."""
+    """Print the layer table and the cost, and record no run. Raises ConfigError with everything that is wrong."""
     from runner.training import prepare
     from runner.training.checking import checks
 
-    found = checks.check(settings)
-    if not found.complete:  # what is right is read to its last value, as a training does before it begins
-        prepare.whole(settings, found)
-    show(settings, found, context.title)
+    checked = checks.check(settings)
+    if not checked.complete:  # read all data to the last value, as a training does before its first step
+        prepare.whole(settings, checked)
+    show(settings, checked, context.title)
     return 0
 
 
-def show(settings: Settings, found: "Checked", name: str) -> None:
-    """The layers, and the cost in numbers, bytes and steps."""
+def show(settings: Settings, checked: "Checked", name: str) -> None:
+    """Print the data, the layers, and the cost in numbers, bytes and steps."""
     from runner.settings.memory import size
     from runner.settings.trust import terminal
     from runner.tracking import screen
     from runner.training.checking import cost
     from runner.training.machine import cores
-    from runner.training.run import steps_per_epoch
+    from runner.training.parts.batches import steps_per_epoch
 
     console, trainer = screen.console(), settings.trainer
-    total = len(found.data.train)  # type: ignore[arg-type]
-    batch = min(trainer.batch_size or total, total)
-    bill = cost.cost(settings, found.plan, batch)
-    terminal.put(f"{name}: right", *_data_lines(found.data))
-    console.print(screen.layer_table(found.plan, tuple(found.data.train[0][0].shape)))
+    total = len(checked.data.train)  # type: ignore[arg-type]
+    batch = cost.batch_size(settings, checked.data)
+    bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
+    terminal.put(f"{name}: right", *_data_lines(checked.data))
+    console.print(screen.layer_table(checked.plan, tuple(checked.data.train[0][0].shape)))
     memory = f"weights {size(bill.weights)}, gradients {size(bill.gradients)}"
     memory += f", optimizer {size(bill.optimizer)}, activations {size(bill.activations)}"
-    steps = steps_per_epoch(settings, found.data)
-    wanted = "null" if trainer.threads is None else trainer.threads
-    threads = cost.threads(settings, found.plan, batch, found.device)
+    steps = steps_per_epoch(settings, checked.data)
+    setting = "null" if trainer.threads is None else trainer.threads
+    threads = cost.threads(settings, checked.plan, batch, checked.parts.device)
     lines = (
         f"parameters     {bill.parameters:,}",
         f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
         f"memory         {memory} (a batch of {batch:,})",
         f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",
-        f"device         {found.device}",
-        f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={wanted})",
+        f"device         {checked.parts.device}",
+        f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={setting})",
     )
     terminal.put(*lines)
 
 
-#: Classes whose examples are counted.
+#: Classes whose examples are listed.
 MOST = 20
 
 
 def _data_lines(data: "Data") -> list[str]:
-    """How the source understood its files, the task, and the sizes of the parts with their classes."""
+    """Return lines on how the source read its files, the task, and the sizes of the splits and their classes."""
     lines = [f"{'data' if i == 0 else '':15}{line}" for i, line in enumerate(data.report)]
     lines.append(f"{'task':15}{data.task}" + (f" of {len(data.classes):,} classes" if data.classes else ""))
     parts = {name: part for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
@@ -73,11 +73,11 @@ def _data_lines(data: "Data") -> list[str]:
 
 
 def _counts(source: "Source", data: "Data") -> list[int]:
-    """Examples of each class; empty where the source cannot tell without reading everything."""
+    """Return the number of examples of each class; empty if all examples would have to be read for that."""
     from runner.data import labels_of
 
     labels = getattr(source, "labels", getattr(source, "y", None))
     if not data.classes or labels is None or labels.is_meta or labels.numel() != len(labels):
         return []
-    found = labels_of(labels, data.task).flatten()
-    return found[found >= 0].bincount(minlength=len(data.classes)).tolist()
+    classes = labels_of(labels, data.task).flatten()
+    return classes[classes >= 0].bincount(minlength=len(data.classes)).tolist()

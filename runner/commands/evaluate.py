@@ -1,4 +1,4 @@
-"""Loss and metrics of a recorded run's model, on the data that it was made with or on other data."""
+"""The command `evaluate`: loss and metrics of a recorded run's model, on its own data or on other data."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from runner.training.run import Run
 
 SPLITS = ("train", "valid", "test")
-#: Parts of the configuration that decide the figures; the others are as the checkpoint was trained, or of no effect.
+#: Parts of the configuration that change the values; all others are fixed by the checkpoint or have no effect.
 MATTERS = ("seed", "device", "data", "loss", "metrics", "trainer")
 
 
@@ -25,9 +25,9 @@ def with_run(
     checkpoint: str = "best",
     code: str = "current",
 ) -> int:
-    """Print loss and metrics of the checkpoint on `split`. Nothing is written to the tracking store.
+    """Print loss and metrics of a checkpoint on `split`, and write nothing to the tracking store.
 
-    code: current or recorded, of layers, loss, metrics and data of one's own.
+    code: current or recorded, for the user's own layers, loss, metrics and data.
     """
     if split not in SPLITS:
         raise ConfigError("split", f"{split!r} is not one of {', '.join(SPLITS)}")
@@ -35,7 +35,7 @@ def with_run(
     from runner.settings import random_state
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
-    from runner.tracking.read import drift, load, recall
+    from runner.tracking.read import checkpoints, drift, load, recall
     from runner.training.prepare import prepare
     from runner.training.state.checkpoint import CheckpointError, fill
 
@@ -51,9 +51,9 @@ def with_run(
     with drift.data_in_place(settings):
         prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
     try:
-        weights = recall.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
+        weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)
-        found = _measured(prepared, split)
+        values = _measure(prepared, split)
     except CheckpointError as error:
         terminal.say(told(error))
         return 1
@@ -61,8 +61,8 @@ def with_run(
         prepared.close()
     key = f"checkpoint.{checkpoint}.step"
     step = record_reading.whole(recall.facts(uri, run_id)[1].get(key, "0"), f"the tag {key} of run {run_id}")
-    _show(found, {} if settings != recorded else _at(uri, run_id, list(found), step), prepared)
-    figures = " ".join(f"{name}={value!r}" for name, value in found.items())
+    _show(values, {} if settings != recorded else _recorded(uri, run_id, list(values), step), prepared)
+    figures = " ".join(f"{name}={value!r}" for name, value in values.items())
     terminal.put(f"evaluate {run_id} checkpoint={checkpoint} step={step} {figures}")
     return 0
 
@@ -72,47 +72,49 @@ def _check(recorded: Settings, settings: Settings) -> None:
         if field.name not in MATTERS and getattr(settings, field.name) != getattr(recorded, field.name):
             raise ConfigError(
                 field.name,
-                f"evaluate takes it from the record; it can be overridden in {', '.join(MATTERS)}",
+                f"evaluate takes this key from the record; only {', '.join(MATTERS)} can be overridden",
             )
     if not settings.trainer.epochs:
-        raise ConfigError("trainer.epochs", "the run only pushed its inputs through; there is no loss to compute")
+        raise ConfigError(
+            "trainer.epochs", "the run trained nothing (trainer.epochs=0), so that there is no loss to compute"
+        )
 
 
-def _measured(run: "Run", split: str) -> dict[str, float]:
+def _measure(run: "Run", split: str) -> dict[str, float]:
     from runner.settings import memory
+    from runner.training import measure
     from runner.training.parts import metrics
 
     source = getattr(run.data, split)
     if source is None:
-        there = [name for name in SPLITS if getattr(run.data, name) is not None]
-        raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(there)}")
+        splits = [name for name in SPLITS if getattr(run.data, name) is not None]
+        raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(splits)}")
     if split == "train":
         metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer.batch_size)
-    values: dict[str, float] = memory.told(lambda run: run.look_at(source, split))(run)
-    return values
+    return memory.told(measure.values)(run, source, split)
 
 
-def _at(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
-    """Values that the run itself has recorded of `names` with the weights of `step`."""
+def _recorded(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:
+    """Return the values of `names` that the run recorded with the weights of `step`."""
     from runner.tracking.read import recall
-    from runner.training.run import EVAL_LOSS
+    from runner.training.measure import EVAL_LOSS
 
     recorded = {name: EVAL_LOSS if name == "train/loss" else name for name in names}
     points = recall.points(uri, run_id, recorded.values())
     return {name: points[key][step] for name, key in recorded.items() if step in points[key]}
 
 
-def _show(found: dict[str, float], recorded: dict[str, float], run: "Run") -> None:
+def _show(values: dict[str, float], recorded: dict[str, float], run: "Run") -> None:
     from rich.table import Table
 
     from runner.tracking import screen
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "found", *(["recorded"] if recorded else [])):
+    for heading in ("", "value", *(["recorded"] if recorded else [])):
         table.add_column(heading, justify="right" if heading else "left")
-    for name, value in found.items():
+    for name, value in values.items():
         past = [f"{recorded[name]:.6g}" if name in recorded else "-"] if recorded else []
         table.add_row(name, f"{value:.6g}", *past)
-    split = next(iter(found)).partition("/")[0]
+    split = next(iter(values)).partition("/")[0]
     screen.console().print(f"device {run.device}; {len(getattr(run.data, split)):,} examples")
     screen.console().print(table)

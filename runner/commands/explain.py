@@ -1,4 +1,4 @@
-"""Every layer's arithmetic, worked for one example."""
+"""The command `explain`: the arithmetic of each layer, worked for one example."""
 
 import dataclasses
 import re
@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     from runner.model.explain import Choice, Explained
     from runner.training.run import Run
 
-#: Columns where there is no terminal to ask.
+#: Columns of the output where it is no terminal.
 WIDTH = 100
 
 
 def with_settings(settings: Settings, context: Context, *, elements: str = "1", layer: str = "") -> int:
-    """Explain the configured model with the weights that training would begin with.
+    """Explain the configured model with its initial weights.
 
-    elements: how many of each layer's output, or one of them, as [0,3,2,2], of the layer that `layer` names.
+    elements: how many elements of each layer's output, or the index of one, as in elements=[0,3,2,2] layer=NAME.
+    layer: the name of one layer; without it, all are explained.
     """
     choice = _choice(elements, layer)
     run = _prepared(settings, context.name)
     try:
-        return _told(run, f"weights as they are at the start (seed {settings.seed})", choice)[0]
+        return _print(run, f"weights as they are at the start (seed {settings.seed})", choice)[0]
     finally:
         run.close()
 
@@ -43,35 +44,35 @@ def with_run(
     keep: str = "false",
     code: str = "current",
 ) -> int:
-    """Explain the model that a run has trained.
+    """Explain the trained model of a run.
 
-    keep: true to add explain/<layer>.md and plots/explain_<layer>.png to the run's artifacts.
-    code: current or recorded, of layers and data of one's own.
+    keep: true adds explain/<layer>.md and plots/explain_<layer>.png to the run's artifacts.
+    code: current or recorded, for the user's own layers and data.
     """
     choice, keeps = _choice(elements, layer), _words.truth("keep", keep)
     from runner.model import stack
     from runner.tracking import recorded_code
-    from runner.tracking.read import load, recall
+    from runner.tracking.read import checkpoints, load, recall
     from runner.training import forward
     from runner.training.state.checkpoint import CheckpointError, fill
 
     load.check(checkpoint)
     run_id = recall.find_run(uri, run)
     recorded_code.report(uri, run_id, code)
-    recalled = _prepared(recall.settings(uri, run_id), run_id)
+    prepared = _prepared(recall.settings(uri, run_id), run_id)
     try:
-        fill(recalled.model, recall.weights(uri, run_id, checkpoint, stack.classes(recalled.stack)))
-        status, found = _told(recalled, f"{checkpoint} weights of run {run_id}", choice)
+        fill(prepared.model, checkpoints.weights(uri, run_id, checkpoint, stack.classes(prepared.stack)))
+        status, explained = _print(prepared, f"{checkpoint} weights of run {run_id}", choice)
         if keeps and not status:
-            forward.write(found, recalled.folder / "explained")
-            recall.add(uri, run_id, recalled.folder / "explained")
+            forward.write(explained, prepared.folder / "explained")
+            recall.add(uri, run_id, prepared.folder / "explained")
             terminal.put(f"kept with run {run_id}: explain/<layer>.md and plots/explain_<layer>.png")
         return status
     except CheckpointError as error:
         terminal.say(told(error))
         return 1
     finally:
-        recalled.close()
+        prepared.close()
 
 
 def _choice(elements: str, layer: str) -> "Choice":
@@ -79,10 +80,10 @@ def _choice(elements: str, layer: str) -> "Choice":
 
     if re.fullmatch(r"\[\s*\d+\s*(,\s*\d+\s*)*\]", elements):
         if not layer:
-            raise ConfigError("elements", f"{elements} is an element of one layer's output: say which by layer=NAME")
+            raise ConfigError("elements", f"{elements} is an index into one layer's output; add layer=NAME")
         return Choice(index=tuple(map(int, elements.strip("[] ").split(","))), layer=layer)
     if not elements.isdecimal() or int(elements) < 1:
-        expected = "a whole number of at least 1, or a place such as [0,3,2,2]"
+        expected = "a whole number of at least 1, or an index such as [0,3,2,2]"
         raise ConfigError("elements", f"{elements!r} is not {expected}")
     return Choice(int(elements), layer=layer)
 
@@ -94,24 +95,27 @@ def _prepared(settings: Settings, name: str) -> "Run":
     return prepare(dataclasses.replace(settings, device="cpu", plots=[]), name)
 
 
-def _told(run: "Run", weights: str, choice: "Choice") -> "tuple[int, list[Explained]]":
-    """Print everything: the exit code, and what was explained."""
+def _print(run: "Run", weights: str, choice: "Choice") -> "tuple[int, list[Explained]]":
+    """Print the arithmetic of all layers and of the step; return the exit code and the explained layers."""
     from runner.model.explain import Disagreement
+    from runner.model.explain.shown.text import layer_text
     from runner.tracking import screen
 
     console = screen.console()
     try:
-        found = _explained(run, choice)
+        explained = _explained(run, choice)
         total = len(run.data.train)  # type: ignore[arg-type]
         console.print(f"the first of {total:,} training example{'' if total == 1 else 's'}, {weights}")
         console.print("numbers are worked with all their digits, and written with five of them\n")
-        _layers(found, console)
+        colour = console.color_system is not None
+        for layer in explained:
+            console.print(layer_text(layer, _width(console), colour), soft_wrap=True)
         if not choice.layer:
-            _step(run, console)
+            _print_step(run, console)
     except Disagreement as error:
         terminal.say(told(error))
         return 1, []
-    return 0, found
+    return 0, explained
 
 
 def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
@@ -125,25 +129,17 @@ def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
         raise ConfigError("elements", str(error)) from error
 
 
-def _layers(found: "list[Explained]", console: "Console") -> None:
-    from runner.model.explain.text import layer_text
-
-    colour = console.color_system is not None
-    for explained in found:
-        console.print(layer_text(explained, _width(console), colour), soft_wrap=True)
-
-
-def _step(run: "Run", console: "Console") -> None:
-    """The next step, where it is a plain one of a linear regression."""
-    from runner.model.explain import training_step, untold
-    from runner.model.explain.text import step_text
+def _print_step(run: "Run", console: "Console") -> None:
+    """Print the arithmetic of the next training step of a linear regression; for other models, why there is none."""
+    from runner.model.explain import reason_not_worked, training_step
+    from runner.model.explain.shown.text import step_text
 
     parts = next(run.batches(), [])
     if not parts or not run.settings.trainer.epochs:
         return
-    why = untold(run.model, run.loss, run.state.optimizer, len(parts))
-    if why:
-        console.print(why, soft_wrap=True)
+    reason = reason_not_worked(run.model, run.loss, run.state.optimizer, len(parts))
+    if reason:
+        console.print(reason, soft_wrap=True)
         return
     step = training_step(run.model, run.loss, run.state.optimizer, *parts[0][1])
     if step is not None:

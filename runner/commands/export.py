@@ -1,4 +1,4 @@
-"""A recorded run's model as a file for other programs."""
+"""The command `export`: a recorded run's model as a file for other programs."""
 
 import json
 from pathlib import Path
@@ -23,10 +23,11 @@ def with_run(
     overwrite: str = "false",
     code: str = "current",
 ) -> int:
-    """Write the model to `output`, read it back and compare it with torch; only then does the file get its name.
+    """Write the model to `output`, read it back and compare it with torch; only then is the file renamed to `output`.
 
-    raw: the model takes inputs as they were before the data source standardized them; see `runner.load`.
-    code: current or recorded, of layers of one's own.
+    raw: true for a model that takes inputs as they were before the data source standardized them; see `runner.load`.
+    overwrite: true replaces an existing file.
+    code: current or recorded, for the user's own layers.
     """
     from runner.tracking.read import export
     from runner.training.state.checkpoint import CheckpointError
@@ -37,7 +38,7 @@ def with_run(
     beside = None if kind.RAW else _outputs.place(str(place.with_suffix(".yaml")), ".yaml", over)
     try:
         source, lines = _source(uri, run, checkpoint, standardizes, code)
-        checked = _written(kind, source, place, beside)
+        checked = _write(kind, source, place, beside)
     except (CheckpointError, export.ExportError) as error:
         terminal.say(told(error))
         return 1
@@ -47,26 +48,26 @@ def with_run(
 
 
 def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple["Source", list[str]]:
-    """The model, and what its user must know of inputs and outputs."""
+    """Return the model with example inputs, and lines on its inputs and classes."""
     from runner.tracking.read import export, load, recall
 
     run_id = recall.find_run(uri, run)
     model = load.load(run_id, uri, checkpoint, raw, code=code)
-    noted = recall.data(uri, run_id)
-    notes = noted["notes"] if isinstance(next(model.children(), None), load.Standardize) else None
-    about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(noted)}
-    x = export.inputs(model, load.example(noted, "meta"), notes)
+    data = recall.data(uri, run_id)
+    notes = data["notes"] if isinstance(next(model.children(), None), load.Standardize) else None
+    about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(data)}
+    x = export.inputs(model, load.example(data, "meta"), notes)
     shape = ", ".join(["N", *map(str, x.shape[1:])])
-    scaled = "" if "mean" not in noted["notes"] else ", standardized" if notes is None else ", not standardized"
+    scaled = "" if "mean" not in data["notes"] else ", standardized" if notes is None else ", not standardized"
     lines = [f"inputs: {str(x.dtype).removeprefix('torch.')} of shape ({shape}){scaled}"]
-    lines += [f"classes: {', '.join(noted['classes'])}"] if noted["classes"] else []
+    lines += [f"classes: {', '.join(data['classes'])}"] if data["classes"] else []
     return export.Source(model, x, recall.text(uri, run_id, "config.yaml"), about), lines
 
 
-def _written(kind: "Format", source: "Source", place: Path, config: Path | None) -> str:
-    """What was compared. Raises ExportError, and leaves no file, when it cannot be done or is not the same.
+def _write(kind: "Format", source: "Source", place: Path, config: Path | None) -> str:
+    """Write and check the file, and return what was compared. Raises ExportError and leaves no file if either fails.
 
-    config: where to put the configuration, which then has its name before the model has.
+    config: where to put the configuration; it is complete before the model is.
     """
     with _outputs.whole(place) as beside:
         checked = _checked(kind, source, beside)

@@ -1,4 +1,4 @@
-"""The outputs of a recorded run's model for a table, an array or a folder of images."""
+"""The command `predict`: outputs of a recorded run's model for a table, an array or a folder of images."""
 
 import csv
 from collections.abc import Iterable
@@ -28,13 +28,15 @@ def with_run(
     overwrite: str = "false",
     code: str = "current",
 ) -> int:
-    """Write the model's output for every example in `inputs` to `output`, which must not exist yet.
+    """Write the model's output for each example in `inputs` to `output`.
 
-    inputs: what the run was trained on: a .csv or .parquet file with its columns (and any others), a folder of images,
-        or an .npy or .npz file.
-    output: an .npy file gets the model's outputs as they are; a .csv file a line for each example, with its row or
-        file, the class and each class's probability, or the predicted numbers.
-    raw: false for inputs that are standardized already. code: current or recorded; see `runner.load`.
+    inputs: of the kind that the run was trained on: a .csv or .parquet file with its columns (and any others), a folder
+        of images, or an .npy or .npz file.
+    output: an .npy file gets the model's outputs unchanged; a .csv file gets a line for each example with its row or
+        file, and the class and each class's probability, or the predicted numbers.
+    overwrite: true replaces an existing file.
+    raw: false for inputs that are standardized already.
+    code: current or recorded, for the user's own layers.
     """
     place = _outputs.place(output, (".npy", ".csv"), _words.truth("overwrite", overwrite))
     from runner.data import _inputs
@@ -42,26 +44,26 @@ def with_run(
     from runner.training.state.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
-    noted = recall.data(uri, run_id)
+    data = recall.data(uri, run_id)
     if place.exists() and filenames.exists(filenames.path(inputs)) and place.samefile(filenames.path(inputs)):
-        raise ConfigError("output", f"{output!r} is what inputs names; name another file")
-    given = _inputs.read(inputs, noted)
+        raise ConfigError("output", f"{output!r} is the file of inputs too; name another file")
+    examples = _inputs.read(inputs, data)
     try:
         model = load.load(run_id, uri, checkpoint, _words.truth("raw", raw), code=code)
     except CheckpointError as error:
         terminal.say(told(error))
         return 1
-    found = _through(model, given.batches)
+    outputs = _outputs_of(model, examples.batches)
     with _outputs.whole(place) as beside:
         if place.suffix == ".npy":
-            _write_array(beside, found)
+            _write_array(beside, outputs)
         else:
-            _write_table(beside, given, model, recall.settings(uri, run_id).loss, found, noted)
-    _show(given, output, tuple(found.shape), f"the {checkpoint} model of run {run_id}", noted["classes"])
+            _write_table(beside, examples, model, recall.settings(uri, run_id).loss, outputs, data)
+    _show(examples, output, tuple(outputs.shape), f"the {checkpoint} model of run {run_id}", data["classes"])
     return 0
 
 
-def _through(model: "nn.Module", batches: Iterable["Tensor"]) -> "Tensor":
+def _outputs_of(model: "nn.Module", batches: Iterable["Tensor"]) -> "Tensor":
     import torch
 
     from runner.tracking.read.load import Standardize
@@ -77,31 +79,31 @@ def _through(model: "nn.Module", batches: Iterable["Tensor"]) -> "Tensor":
     return torch.cat(parts)
 
 
-def _write_array(place: Path, found: "Tensor") -> None:
+def _write_array(place: Path, outputs: "Tensor") -> None:
     import numpy as np
 
     with place.open("wb") as file:
-        np.save(file, found.numpy(), allow_pickle=False)
+        np.save(file, outputs.numpy(), allow_pickle=False)
 
 
 def _write_table(
-    place: Path, given: "Inputs", model: "nn.Module", loss: "Component", found: "Tensor", noted: dict[str, Any]
+    place: Path, examples: "Inputs", model: "nn.Module", loss: "Component", outputs: "Tensor", data: dict[str, Any]
 ) -> None:
     from runner.model import predicted
     from runner.training.parts import losses
 
-    said = predicted.columns(model, losses.build(loss), found, noted)
-    columns = {given.heading: given.names, **said}
+    predictions = predicted.columns(model, losses.build(loss), outputs, data)
+    columns = {examples.heading: examples.names, **predictions}
     with place.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(columns)
         lines.writerows(zip(*columns.values(), strict=True))
 
 
-def _show(given: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
-    many = f"{len(given.names):,} example{'s' * (len(given.names) != 1)}"
-    terminal.put(f"{output}: {shape}, the outputs of {model} for {many}")
-    if given.said:
-        terminal.put(given.said)
+def _show(examples: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
+    count = f"{len(examples.names):,} example{'s' * (len(examples.names) != 1)}"
+    terminal.put(f"{output}: {shape}, the outputs of {model} for {count}")
+    if examples.remarks:
+        terminal.put(examples.remarks)
     if classes:
         terminal.put(f"classes: {', '.join(classes)}")

@@ -1,4 +1,4 @@
-"""A recorded run once more, from its configuration: identical to the last bit, close to it, or the first difference."""
+"""The command `reproduce`: train a recorded run again and compare all values and weights."""
 
 import contextlib
 import dataclasses
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from runner.training.run import Run
 
 
-#: What may have changed under way without another bit in the record.
+#: Keys that a resumed run may have changed without a change of any value.
 UNSEEN = ("checkpoint.", "data.path", "data.x", "data.y", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
 
 
 def with_run(uri: str, run: str, *, code: str = "current") -> int:
-    """Train again and compare every recorded value and the weights' SHA-256; 0 only if all are identical.
+    """Train again and compare every recorded value and the weights' SHA-256; return 0 only if all are identical.
 
-    On another device than the processor, a run without trainer.deterministic=true has bits that are decided anew each
-    time: 0 then also if every loss is as close as rounding leaves it (`reproduction.tolerance`).
-    The tracking store is only read. An interrupted run is repeated up to its last recorded step, one that a sweep
-    has pruned up to that epoch.
-    code: current or recorded, of everything of one's own.
+    On a device other than the CPU, a run without trainer.deterministic=true rounds differently each time: then 0 is
+    returned too if every loss is within `reproduction.tolerance`.
+    The tracking store is only read. An interrupted run is repeated up to its last recorded step, a pruned one up to the
+    epoch after which it was pruned.
+    code: current or recorded, for all of the user's own code.
     """
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
@@ -45,24 +45,24 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
         again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
         if many := record_reading.line(tags.get(TOGETHER))[:20]:
             terminal.put(
-                f"it was one of {many} that were trained as one program (hydra/launcher=vectorized): alone,"
-                " other last bits are to be expected, which grow with the steps"
+                f"it was one of {many} that were trained as one program (hydra/launcher=vectorized); trained alone,"
+                " its last bits will differ, the more the more steps"
             )
         try:
             weights = _weights(uri, run_id, tags, again)
             digests = reproduction.Digests(again.model, {step for step, _ in weights.values()})
-            end: list[Observer] = [] if status == "FINISHED" else [reproduction.end(recorded, digests.steps)]
+            ends: list[Observer] = [] if status == "FINISHED" else [reproduction.end(recorded, digests.steps)]
             if "sweep.pruned" in tags:
                 pruned = record_reading.whole(tags["sweep.pruned"], f"the tag sweep.pruned of run {run_id}")
-                end.append(reproduction.Pruned(again, pruned))
-            _train(again, signals, digests, *end)
+                ends.append(reproduction.Pruned(again, pruned))
+            _train(again, signals, digests, *ends)
         except CheckpointError as error:
             terminal.say(told(error))
             return 1
         finally:
             again.close()
-    found = {name: dict(values) for name, values in again.history.items()}
-    differences = reproduction.compare(recorded, found, status == "FINISHED")
+    repeated = {name: dict(values) for name, values in again.history.items()}
+    differences = reproduction.compare(recorded, repeated, status == "FINISHED")
     rounds = settings.trainer.precision if _rounds(again) else ""
     return _report(run_id, recorded, differences, weights, digests, rounds)
 
@@ -71,88 +71,88 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
     from runner.settings.trust import record_reading
 
     if status in ("RUNNING", "SCHEDULED"):
-        raise ConfigError("", f"run {run_id} is {status}; what it will leave cannot be compared yet")
+        raise ConfigError("", f"run {run_id} is {status}; wait for its end")
     if not settings.trainer.epochs:
-        raise ConfigError("", f"run {run_id} pushed its inputs through and trained nothing; there is nothing to repeat")
-    longer = () if settings.scheduler else ("trainer.epochs",)  # a schedule was that of the shorter training at first
-    drift = {key.removeprefix("drift."): told for key, told in tags.items() if key.startswith("drift.")}
+        raise ConfigError("", f"run {run_id} trained nothing (trainer.epochs=0), so that there is nothing to repeat")
+    longer = () if settings.scheduler else ("trainer.epochs",)  # a schedule depended on the epochs
+    drift = {key.removeprefix("drift."): value for key, value in tags.items() if key.startswith("drift.")}
     changed = [
-        record_reading.line(f"{key}: {told}") for key, told in drift.items() if not key.startswith((*UNSEEN, *longer))
+        record_reading.line(f"{key}: {value}") for key, value in drift.items() if not key.startswith((*UNSEEN, *longer))
     ]
     if changed:
         raise ConfigError(
-            "", f"run {run_id} was continued with changes ({'; '.join(changed)}); no one training gives it again"
+            "", f"run {run_id} was continued with changes ({'; '.join(changed)}); no single training repeats it"
         )
     if not recorded.get("train/loss") or "checkpoint.last.step" not in tags:
-        raise ConfigError(
-            "", f"run {run_id} is {status} and kept no loss or no checkpoint; there is nothing to compare"
-        )
+        raise ConfigError("", f"run {run_id} is {status} and has no loss or no checkpoint; there is nothing to compare")
 
 
 def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
-    """Ready to train as it was then: threads and device as recorded, as far as they are here."""
+    """Prepare the run with the recorded threads and device, as far as this machine has them."""
     from runner.settings import random_state
-    from runner.tracking import environment as here
+    from runner.tracking import environment as recorded_environment
     from runner.tracking.read import reproduction
     from runner.training.checking import cost
     from runner.training.prepare import prepare
 
-    # What it really was, whatever the configuration said.
+    # The tags hold the number of threads that was used; the configuration may be null.
     threads = random_state.tagged(tags) or random_state.recorded(settings.trainer, tags)
     trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
     again = prepare(settings, name, threads)
-    differences = here.differences(environment, again.device)
+    differences = recorded_environment.differences(environment, again.device)
     terminal.put(*differences or ["versions, device and git commit are as recorded"])
-    total = len(again.data.train)  # type: ignore[arg-type]
-    usual = cost.threads(settings, again.stack, min(trainer.batch_size or total, total), again.device)
+    usual = cost.threads(settings, again.stack, cost.batch_size(settings, again.data), again.device)
     if threads and threads != usual:
         terminal.put(f"threads: set to {threads} as recorded; here it would be {usual}")
     if _rounds(again):
         terminal.put(
-            f"device {again.device} without trainer.deterministic=true: every training decides the last bits anew;"
+            f"device {again.device} without trainer.deterministic=true: every training rounds differently;"
             f" {reproduction.words(trainer.precision)}"
         )
     return again
 
 
 def _rounds(run: "Run") -> bool:
-    """Whether the device may add up in another order each time."""
+    """Return whether the device may add numbers in another order each time."""
     return run.device.type != "cpu" and not run.settings.trainer.deterministic
 
 
 def _device(recorded: str) -> str:
-    """The recorded device where this machine has it, or else what it has."""
-    from runner.training.parts import build
+    """Return the recorded device if this machine has it, or else auto."""
+    from runner.training.parts.device import device
 
     try:
-        return str(build.device((recorded.split() or ["auto"])[0]))
+        return str(device((recorded.split() or ["auto"])[0]))
     except ConfigError:
         return "auto"
 
 
 def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[str, tuple[int, str]]:
-    """checkpoint -> (its step, the SHA-256 of its tensors)."""
+    """Return checkpoint name -> (its step, the SHA-256 of its tensors)."""
     from runner.model import stack
     from runner.settings.trust import record_reading
-    from runner.tracking.read import recall
+    from runner.tracking.read import checkpoints
     from runner.training.state import checkpoint
 
-    found = {}
+    weights = {}
     for name in ("last", "best"):
         key = f"checkpoint.{name}.step"
         if key in tags:
-            state = recall.weights(uri, run_id, name, stack.classes(again.stack))
-            found[name] = (record_reading.whole(tags[key], f"the tag {key} of run {run_id}"), checkpoint.digest(state))
-    return found
+            state = checkpoints.weights(uri, run_id, name, stack.classes(again.stack))
+            weights[name] = (
+                record_reading.whole(tags[key], f"the tag {key} of run {run_id}"),
+                checkpoint.digest(state),
+            )
+    return weights
 
 
 def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
     from runner.tracking import screen
     from runner.tracking.read.reproduction import Reached
+    from runner.training.drive import drive
     from runner.training.machine import garbage
-    from runner.training.run import drive
 
     epochs = again.settings.trainer.epochs
     watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)
@@ -169,7 +169,10 @@ def _report(
     digests: "Digests",
     rounds: str,
 ) -> int:
-    """rounds: the precision of a run whose losses need only be close; "" where all bits count."""
+    """Print how the repeated run compares, and return the exit code.
+
+    weights: checkpoint name -> (step, SHA-256). rounds: the precision of a run whose losses need only be close, or "".
+    """
     from runner.tracking.read import reproduction
 
     shares = {d: reproduction.share(d, recorded, rounds) for d in differences} if rounds else {}
@@ -180,10 +183,11 @@ def _report(
         terminal.put(f"{name}: {len(values):,} values, {compared}")
     others = []
     for name, (step, sha256) in weights.items():
-        found = digests.taken.get(step, "none")
-        others += [name] * (found != sha256)
+        repeated = digests.taken.get(step, "none")
+        others += [name] * (repeated != sha256)
         terminal.put(
-            f"weights {name}, step {step:,}: {sha256[:16]}... {'identical' if found == sha256 else f'is {found[:16]}'}"
+            f"weights {name}, step {step:,}: {sha256[:16]}..."
+            f" {'identical' if repeated == sha256 else f'is {repeated[:16]}'}"
         )
     total = sum(map(len, recorded.values()))
     if not differences and not others:
@@ -195,7 +199,8 @@ def _report(
         return 0
     if rounds:
         first = next(d for d in differences if shares[d] > 1)
-    told = f"first={first.name} step={first.step} recorded={first.recorded!r} found={first.found!r}" if first else ""
+    both = f"recorded={first.recorded!r} found={first.repeated!r}" if first else ""
+    details = f"first={first.name} step={first.step} {both}" if first else ""
     apart = f"values={len(differences)}/{total} weights={','.join(others) or 'none'}"
-    terminal.put(f"reproduce {run_id} different {apart} {told}")
+    terminal.put(f"reproduce {run_id} different {apart} {details}")
     return 1

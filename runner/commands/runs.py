@@ -1,4 +1,4 @@
-"""A table of runs."""
+"""The command `runs`: a table of recorded runs."""
 
 import time
 from typing import TYPE_CHECKING
@@ -14,44 +14,44 @@ if TYPE_CHECKING:
 
 #: Columns between two columns of the table.
 GAP = 2
-#: What a name is cut down to before anything else is.
+#: Characters to which names are cut before any column is dropped.
 SHORTEST = 8
 
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the newest runs of the tracking store; `tracking.experiment=NAME` shows those of one experiment.
 
-    On a terminal names are cut where there is no room, then times are left out; ids, states and results never are.
+    On a terminal without room names are cut first, then times are left out; ids, statuses and results never are.
     """
     from runner.settings.trust import secrets
     from runner.tracking import screen
     from runner.tracking.store import stores
 
-    found = stores.rows(settings.tracking.uri, settings.tracking.experiment)
+    rows = stores.rows(settings.tracking.uri, settings.tracking.experiment)
     console = screen.console()
-    if not found:
+    if not rows:
         terminal.put(f"no runs in {secrets.masked_uri(settings.tracking.uri)}")
         return 0
     if not console.is_terminal:
-        console.width = 100_000  # what another program reads is never cut
-    console.print(table(found, console.width))
+        console.width = 100_000  # for another program nothing is cut
+    console.print(table(rows, console.width))
     return 0
 
 
 def table(rows: "list[Row]", width: int) -> "Table":
-    """The runs in `width` columns."""
+    """Return the runs as a table of at most `width` characters a line."""
     from rich.table import Table
     from rich.text import Text
 
     cells = [_cells(row) for row in rows]
     widths = _fitted({name: max(len(name), *(len(cell[name]) for cell in cells)) for name in cells[0]}, cells, width)
-    found = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
     for name, size in widths.items():
-        whole = name == "results"  # goes on in the next line
-        found.add_column(name, width=size, no_wrap=not whole, overflow="fold" if whole else "ellipsis")
+        whole = name == "results"  # wraps into further lines
+        grid.add_column(name, width=size, no_wrap=not whole, overflow="fold" if whole else "ellipsis")
     for cell in cells:
-        found.add_row(*(Text(cell[name]) for name in widths))
-    return found
+        grid.add_row(*(Text(cell[name]) for name in widths))
+    return grid
 
 
 def _cells(row: "Row") -> dict[str, str]:
@@ -64,14 +64,14 @@ def _cells(row: "Row") -> dict[str, str]:
         "name": terminal.line(secrets.masked(row.name)),
         "experiment": terminal.line(secrets.masked(row.experiment)),
         "status": row.status,
-        "started": _at(row.started),
+        "started": "" if row.started is None else _at(row.started),
         "took": "" if row.seconds is None else f"{row.seconds:.1f} s",
         "results": screen.figures(last),
     }
 
 
 def _at(seconds: float) -> str:
-    """The local time; nothing for a time that no calendar has."""
+    """Return the local time; "" for a number of seconds that is no time."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
     except (OverflowError, OSError, ValueError):
@@ -79,9 +79,9 @@ def _at(seconds: float) -> str:
 
 
 def _fitted(widths: dict[str, int], cells: list[dict[str, str]], room: int) -> dict[str, int]:
-    """The columns with the widths that they get; times are left out where names at their shortest are not enough."""
+    """Return column -> width; columns are left out where there is no room even with the shortest names."""
     figures = [figure for cell in cells for figure in cell["results"].split("  ")]
-    whole = max(len("results"), *map(len, figures))  # a figure is not broken if that can be had
+    whole = max(len("results"), *map(len, figures))  # a result is not wrapped if there is room
     times, narrow = ("took", "started"), len("results")
     for left_out, least in (
         ((), whole),
@@ -91,16 +91,18 @@ def _fitted(widths: dict[str, int], cells: list[dict[str, str]], room: int) -> d
         ((*times, "experiment"), narrow),
         ((*times, "experiment", "name"), narrow),
     ):
-        kept = {name: size for name, size in widths.items() if name not in left_out}
-        short: dict[str, int] = {name: min(kept[name], SHORTEST) for name in ("name", "experiment") if name in kept}
-        if _whole({**kept, **short, "results": least}) <= room:
+        columns = {name: size for name, size in widths.items() if name not in left_out}
+        short: dict[str, int] = {
+            name: min(columns[name], SHORTEST) for name in ("name", "experiment") if name in columns
+        }
+        if _whole({**columns, **short, "results": least}) <= room:
             break
-    results = min(kept["results"], max(least, room // 3))
-    kept["results"] = min(results, max(least, room - _whole({**kept, **short, "results": 0})))
+    results = min(columns["results"], max(least, room // 3))
+    columns["results"] = min(results, max(least, room - _whole({**columns, **short, "results": 0})))
     for name in short:
-        kept[name] = max(short[name], kept[name] - max(0, _whole(kept) - room))
-    kept["results"] = min(widths["results"], kept["results"] + max(0, room - _whole(kept)))
-    return kept
+        columns[name] = max(short[name], columns[name] - max(0, _whole(columns) - room))
+    columns["results"] = min(widths["results"], columns["results"] + max(0, room - _whole(columns)))
+    return columns
 
 
 def _whole(widths: dict[str, int]) -> int:

@@ -1,11 +1,11 @@
-"""The layers with their shapes and parameters; trains nothing."""
+"""The command `summary`: the layers with their shapes and parameters."""
 
 from runner.settings import Settings
 from runner.settings.context import Context
 
 
 def with_settings(settings: Settings, context: Context) -> int:
-    """Print the layer table of the configured model for the configured data."""
+    """Print the layer table of the configured model for the configured data, and train nothing."""
     from runner.tracking import screen
     from runner.training.prepare import prepare
 

@@ -1,4 +1,4 @@
-"""Deliver what a tracking server could not take."""
+"""The command `sync`: deliver records that have not reached their tracking store."""
 
 import os
 
@@ -7,31 +7,30 @@ from runner.settings.context import Context
 
 
 def with_settings(settings: Settings, context: Context, *, forget: str = "") -> int:
-    """Deliver every spool of the working directory and of the store; returns 1 if anything is left or lost.
+    """Deliver every spool of the working directory and of the store; return 1 if anything is undelivered or lost.
 
-    `tracking.uri=http://...` on the command line is where to deliver what was meant for a server that has moved. What
-    this user's runs have left goes to the server that it was for; what came from elsewhere goes to none that is not
-    typed or in MLFLOW_TRACKING_URI or RUNNER_PLACES.
-
-    forget: a run id, or a unique prefix of one: deletes what that run has yet to deliver, and delivers nothing.
+    Spools of this user's runs are delivered to the server that they were written for, or to the `tracking.uri=http://...`
+    typed on the command line if that server has moved. Spools from elsewhere are delivered only to servers that are
+    typed, or named in MLFLOW_TRACKING_URI or RUNNER_PLACES.
+    forget: a run id, or a unique prefix of one; deletes the spool of that run, and delivers nothing.
     """
     from runner.settings.trust import permission, terminal
     from runner.tracking.store import stores
     from runner.tracking.write import spool, sync
 
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # nothing else waits meanwhile
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # sync may wait; nothing else does meanwhile
     uri = settings.tracking.uri
     if forget:
         terminal.put(sync.forget(uri, forget))
         return 0
     moved = uri if permission.wholly("tracking.uri", uri) and stores.sqlite_path(uri) is None else None
-    left = False
-    folders = spool.found(uri)
+    undelivered = False
+    folders = spool.folders(uri)
     if not folders:
-        looked = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
-        terminal.put(f"nothing to deliver: no undelivered runs in {looked}")
+        places = " and ".join(map(str, sorted({spool.place(uri), spool.place("")})))
+        terminal.put(f"nothing to deliver: no undelivered runs in {places}")
     for folder in folders:
         done = sync.settle(folder, moved, permission.places(), uri)
-        left = left or done.left or done.lost
-        terminal.put(f"run {done.run_id}: {'not delivered: ' * done.left}{done.said}")
-    return int(left)
+        undelivered = undelivered or done.undelivered or done.lost
+        terminal.put(f"run {done.run_id}: {'not delivered: ' * done.undelivered}{done.message}")
+    return int(undelivered)

@@ -1,4 +1,4 @@
-"""Train one experiment and keep everything about it in MLflow."""
+"""The command `train`, which is the default: train one experiment and record it in MLflow."""
 
 from runner.settings import Settings
 from runner.settings.context import Context
@@ -6,7 +6,7 @@ from runner.training.machine.signals import Signals
 
 
 def with_settings(settings: Settings, context: Context) -> int:
-    """Check, build, train, record. Returns the exit code."""
+    """Check the settings, build the run, train and record it. Returns the exit code."""
     from runner.tracking import screen
     from runner.tracking.session import record
     from runner.training.parts import data_cache

@@ -1,8 +1,7 @@
-"""What training needs to know of its data, and the batches in which it is read."""
+"""Data as training takes it: examples, their parts and their meaning, and the batches in which they are read."""
 
 import importlib
 import itertools
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -10,7 +9,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from runner.settings import torch_private
 from runner.settings.errors import ConfigError, did_you_mean
+from runner.settings.values import lookup
 
 Batch = tuple[Tensor, Tensor]
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
@@ -19,7 +20,11 @@ Guess = Literal["decimals", "whole", "words"]
 
 @dataclass(frozen=True)
 class Tensors:
-    """Examples held in memory: `x` and `y` share their first dimension, the examples."""
+    """Examples held in memory.
+
+    x: inputs, of shape (N, ...). y: targets, of shape (N, ...) with the same N.
+    Raises ConfigError where x and y differ in length.
+    """
 
     x: Tensor
     y: Tensor
@@ -35,19 +40,22 @@ class Tensors:
         return self.x[index], self.y[index]
 
     def whole(self, copies: bool = True) -> Iterator[Batch]:
-        """All examples in one batch, without end.
+        """Yield all examples in one batch, without end.
 
-        copies: the inputs are a copy, made anew where somebody has written into it; False where nobody does.
+        copies: the inputs are a copy, made anew after something has written into it; False where nothing does.
         """
         while True:
             x = self.x.clone() if copies else self.x
-            version = x._version
-            while x._version == version:
+            count = torch_private.writes(x)
+            while torch_private.writes(x) == count:
                 yield x, self.y
-            assert copies, "somebody has written into the data"
+            assert copies, "a layer or a loss has written into the data"
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Tensors":
-        """A copy on `device`; floating-point values become `dtype` if one is given."""
+        """Return the examples on `device`; floating-point values become `dtype` if one is given.
+
+        What is there already, in this type, is not copied.
+        """
         return Tensors(_to(self.x, device, dtype), _to(self.y, device, dtype))
 
 
@@ -58,20 +66,28 @@ Source = Tensors | torch.utils.data.Dataset[Batch]
 
 @dataclass(frozen=True)
 class Data:
-    """A training set, and as far as they exist a validation and a test set.
+    """A training set, as far as they exist a validation and a test set, and what they mean.
 
+    train, valid, test: `Tensors(x, y)`, or a torch map-style dataset of (x, y) pairs; None: there is no such set.
     task: "regression" (y holds numbers), "binary" or "multiclass" (y holds class indices, int64, or the classes'
         probabilities, float32 of shape (N, classes)) or "multilabel" (y holds 0 and 1 for every label, float32);
         "classification" becomes binary or multiclass by the number of classes, which without names are counted.
     classes: the classes' or labels' names in the order of their indices; empty for regression.
-    notes: what was done to the data that a later user of the model must repeat, as plain values:
+    notes: what was done to the data and has to be done to the inputs of the trained model too, as plain values:
         e.g. {"features": [...], "mean": [...], "std": [...]} for a standardized table.
-    report: lines that say how the source understood its files, for people: first a summary, which counts and names
-        what was left out, then a line for each column or folder.
-    guess: what y holds in its file where the source was not given the task and took it from there: "decimals", "whole"
+    report: lines for people on how the source has read its files: first a summary, which counts and names what was left
+        out, then a line for each column or folder.
+    guess: what y holds in its file, where the task was taken from that and not from a setting: "decimals", "whole"
         (numbers) or "words" (text, true and false). The loss may decide otherwise.
     ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss, where
         there may be such targets.
+    Raises ConfigError for an unknown task, an empty set, and a classification whose classes cannot be counted.
+
+    A data source is a function that returns one:
+
+        def spirals(points: int = 500, seed: int = 0) -> Data:
+            x, y = ...  # float32 of shape (points, 2), int64 of shape (points,)
+            return Data(Tensors(x[100:], y[100:]), valid=Tensors(x[:100], y[:100]), task="classification")
     """
 
     train: Source
@@ -98,13 +114,13 @@ class Data:
 
 
 def _numbered(data: Data) -> tuple[str, ...]:
-    """Names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
+    """Return names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
     sources = [source for source in (data.train, data.valid, data.test) if source is not None]
     targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
     if len(targets) < len(sources) or any(y.is_floating_point() or y.dim() != 1 or y.min() < 0 for y in targets):
         raise ConfigError(
             "data",
-            "Data(task='classification') does not say its classes, and they cannot be counted; expected their names,"
+            "Data(task='classification') has no classes, and they cannot be counted; expected their names,"
             " Data(..., classes=('cat', 'dog')), or targets of int64 from 0, of shape (N,)",
         )
     return tuple(map(str, range(int(max(y.max() for y in targets)) + 1)))
@@ -122,12 +138,16 @@ def batches(
     workers: int = 0,
     copies: bool = True,
 ) -> Iterator[Batch]:
-    """The batches of one epoch: a pure function of its arguments, whatever was drawn elsewhere.
+    """Yield the batches of one epoch: pairs (x, y) of at most `size` examples, on the source's device.
+
+    A pure function of its arguments: nothing drawn elsewhere changes it, and it draws from no generator but its own.
+
+        for x, y in batches(data.train, 32, epoch=3, seed=0, shuffle=True): ...
 
     size: examples per batch; None, or more than there are: all of them in one, in their own order.
     epoch, seed: choose the order when `shuffle` is true.
     drop_last: leave out a last batch of fewer than `size` examples.
-    start: how many batches to leave out at the beginning, so that an epoch can be continued.
+    start: the number of batches to leave out at the beginning, so that an epoch can be continued.
     workers: DataLoader processes for a source that is not in memory.
     copies: see Tensors.whole.
     """
@@ -147,16 +167,16 @@ def batches(
 
 
 def count(source: Source, size: int | None, drop_last: bool = False) -> int:
-    """How many batches an epoch has."""
+    """Return the number of batches of an epoch; the arguments are those of `batches`."""
     total = len(source)  # type: ignore[arg-type]
     size = _size(size, total)
     return total // size if drop_last else -(-total // size)
 
 
 def evaluation_size(source: Source, size: int | None) -> int | None:
-    """Examples in a batch that is not trained on, where one that is has `size`; None: all.
+    """Return the number of examples of a batch that is not trained on; None: all.
 
-    Without gradients a batch may be larger.
+    size: of a batch that is trained on. Without gradients it may be larger: at least 256.
     """
     if isinstance(source, Tensors):
         return max(size, 256) if size else None
@@ -164,7 +184,7 @@ def evaluation_size(source: Source, size: int | None) -> int | None:
 
 
 def order_of(total: int, seed: int, epoch: int) -> Tensor:
-    """The indices of `total` examples in the order of one epoch."""
+    """Return the indices of `total` examples in the order of one epoch, int64 of shape (total,)."""
     # One generator per epoch: the order of epoch 7 can be had without drawing the six before it.
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(total, generator=generator)
@@ -173,21 +193,25 @@ def order_of(total: int, seed: int, epoch: int) -> Tensor:
 def split(
     total: int, valid: float, test: float, seed: int, strata: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Disjoint index tensors (train, valid, test) covering range(total), each in rising order, drawn from `seed`.
+    """Return disjoint index tensors (train, valid, test) covering range(total), each in rising order.
 
     valid, test: fractions of the whole, each rounded to whole examples; together less than 1.
-    strata: a class per example; every class is then split in the same proportions, as nearly as whole
-        examples allow.
+    seed: of the draw.
+    strata: a class per example, int64 of shape (total,); every class is then split in the same proportions, as nearly
+        as whole examples allow.
     """
     generator = torch.Generator().manual_seed(seed)
     groups = [group[torch.randperm(len(group), generator=generator)] for group in _groups(total, strata)]
-    valid_index, groups = _draw(groups, round(total * valid))
-    test_index, groups = _draw(groups, round(total * test))
+    valid_index, groups = _take(groups, round(total * valid))
+    test_index, groups = _take(groups, round(total * test))
     return torch.cat(groups).sort().values, valid_index, test_index
 
 
 def labels_of(y: Tensor, task: str) -> Tensor:
-    """The class of every example, or 0 and 1 for every label, int64: of probabilities, the most probable."""
+    """Return the class of every example, or 0 and 1 for every label, as int64: of probabilities, the most probable.
+
+    y: targets as `Data` describes them. task: of the data.
+    """
     if not y.is_floating_point():
         return y.long()
     if task == "multiclass" and y.dim() == 1:
@@ -198,13 +222,13 @@ def labels_of(y: Tensor, task: str) -> Tensor:
 
 
 def find(name: str) -> Any:
-    """The data source `runner/data/<name>.py`, whose function has the file's name."""
+    """Return the data source `runner/data/<name>.py`, a function of the file's name; None where there is none."""
     return getattr(importlib.import_module(f"{__name__}.{name}"), name) if name in names() else None
 
 
 def names() -> list[str]:
-    """The data sources that come with the package: one file each."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    """Return the names of the data sources that come with the package: one file each."""
+    return lookup.modules(__path__)
 
 
 def _to(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
@@ -223,21 +247,21 @@ def _groups(total: int, strata: Tensor | None) -> list[Tensor]:
     return list(torch.split(strata.argsort(stable=True), sizes))
 
 
-def _draw(groups: list[Tensor], wanted: int) -> tuple[Tensor, list[Tensor]]:
-    """`wanted` examples in proportion from all groups, and what is left of the groups."""
+def _take(groups: list[Tensor], count: int) -> tuple[Tensor, list[Tensor]]:
+    """Return `count` examples in proportion from all groups, and the rest of the groups."""
     total = sum(len(group) for group in groups)
-    taken, left, owed = [], [], 0.0  # owed: the fraction of an example that rounding has withheld so far
+    taken, rest, owed = [], [], 0.0  # owed: the fraction of an example that rounding has withheld so far
     for group in groups:
-        owed += len(group) * wanted / max(total, 1)
+        owed += len(group) * count / max(total, 1)
         n = round(owed)
         owed -= n
         taken.append(group[:n])
-        left.append(group[n:])
-    return torch.cat(taken).sort().values, left
+        rest.append(group[n:])
+    return torch.cat(taken).sort().values, rest
 
 
 def _load(source: Any, chunks: list[list[int]], workers: int, seed: int, epoch: int) -> Iterator[Batch]:
-    # The loader draws a seed for its workers: from a generator of its own, so that the model's draws stay put.
+    # The loader draws a seed for its workers: from a generator of its own, so that the model's draws stay the same.
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     loader = torch.utils.data.DataLoader(source, batch_sampler=chunks, num_workers=workers, generator=generator)
     yield from ((x, y) for x, y in loader)

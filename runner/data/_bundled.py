@@ -13,10 +13,10 @@ Table = NDArray[np.float64]
 
 
 def bundled(loader: str, *files: str, **arguments: Any) -> tuple[Table, Table]:
-    """x and y as `sklearn.datasets.<loader>(return_X_y=True, **arguments)` gives them.
+    """Return x and y as `sklearn.datasets.<loader>(return_X_y=True, **arguments)` gives them.
 
-    files: where scikit-learn keeps them, side by side the columns of x and then y; should a later version keep
-        them elsewhere, its loader is called.
+    files: the names of scikit-learn's files that hold, side by side, the columns of x and then y. Where a version has
+        them elsewhere, its loader is called: the same numbers, and seconds later.
     """
     folder = _folder()
     if not all((folder / file).is_file() for file in files):

@@ -1,4 +1,4 @@
-"""The training, validation and test parts that `data.valid` and `data.test` ask for."""
+"""The division into training, validation and test parts by `data.valid` and `data.test`."""
 
 from torch import Tensor
 
@@ -9,40 +9,30 @@ Indices = tuple[Tensor, Tensor | None, Tensor | None]
 
 
 def parts(total: int, valid: float, test: float, seed: int, strata: Tensor | None = None) -> Indices:
-    """The examples' indices in the three parts, None for an empty validation or test part.
+    """Return the examples' indices in the three parts; None for an empty validation or test part.
 
+    valid, test: fractions of the `total` examples. seed: of the draw.
+    strata: a class per example, int64 of shape (total,), to be split alike; None: at random.
     Raises ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
     """
     check_fractions(valid, test)
     if not total:
         raise ConfigError("data", "the data has no examples; expected at least one to train on")
-    train, *held = split(total, valid, test, seed, strata)
+    train, *held_out = split(total, valid, test, seed, strata)
     if not len(train):
         raise ConfigError(
             "data.valid",
             f"valid={valid:g} and test={test:g} of {total} example{'s' * (total > 1)} leave none to train on;"
             " give smaller fractions or more data",
         )
-    valid_index, test_index = (index if len(index) else None for index in held)
+    valid_index, test_index = (index if len(index) else None for index in held_out)
     return train, valid_index, test_index
 
 
-#: Numbers of one tensor that is made up rather than read.
-MOST = 100_000_000
-
-
-def whole(key: str, value: int, least: int) -> None:
-    """Raise ConfigError for a number of examples that cannot be."""
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MOST:
-        raise ConfigError(
-            key, f"{value!r} is out of range; expected a whole number of at least {least} and at most {MOST:,}"
-        )
-
-
 def divide(examples: Tensors, indices: Indices) -> tuple[Tensors, Tensors | None, Tensors | None]:
-    """The examples of each part; None for a part that there is not."""
-    train, *held = indices
-    valid, test = (None if index is None else _take(examples, index) for index in held)
+    """Return the examples of each part; None for a part without indices. Inputs on the meta device stay there."""
+    train, *held_out = indices
+    valid, test = (None if index is None else _take(examples, index) for index in held_out)
     return _take(examples, train), valid, test
 
 
@@ -53,7 +43,7 @@ def _take(examples: Tensors, index: Tensor) -> Tensors:
 
 
 def check_fractions(valid: float, test: float) -> None:
-    """Raise ConfigError for fractions outside of [0, 1), or which leave nothing to train on."""
+    """Raise ConfigError for fractions outside of [0, 1), and for those that leave nothing to train on."""
     for key, fraction in (("data.valid", valid), ("data.test", test)):
         if not 0 <= fraction < 1:
             raise ConfigError(key, f"{fraction:g} is not a fraction; expected 0 (none) up to below 1, e.g. {key}=0.15")

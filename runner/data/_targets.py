@@ -1,4 +1,4 @@
-"""From what a file holds as y to what training wants: numbers as float32, or class indices as int64."""
+"""Targets: from y as a file has it to numbers as float32, or class indices as int64."""
 
 from textwrap import shorten
 
@@ -12,40 +12,46 @@ from runner.settings.errors import ConfigError, did_you_mean
 
 
 def targets(
-    given: list[Values], task: str | None, names: list[str] | None = None
+    ys: list[Values], task: str | None, names: list[str] | None = None
 ) -> tuple[list[Tensor], Task, tuple[str, ...]]:
-    """The targets, the task and the classes' names. `given` is y itself, then further y's of the same kind.
+    """Return the targets, the task and the classes' names.
 
+    ys: y of the training part, then those of further parts.
     task: "regression" or "classification"; None: numbers with a decimal point mean regression, all else classes.
         Classes are whole numbers, text or truth values, or probabilities as float32: of shape (N, 1) those of the
         second of two, of shape (N, C) those of C classes where each row sums to 1, else of C labels.
-    names: the classes' names, which then are indexed; None: the different values of y, sorted.
+    names: the classes' names, of which whole numbers are indices; None: the different values of y, sorted.
+    Raises ConfigError for values that are no targets of the task: not finite, of several kinds, of one class only, or
+    none of `names`.
     """
-    decimal = not names and any(values.array.dtype.kind == "f" for values in given)
+    decimal = not names and any(values.array.dtype.kind == "f" for values in ys)
     if task == "regression" or (task is None and decimal):
-        return [column(values) for values in given], "regression", ()
-    if _are_shares(given):
-        return _shares(given, names)
-    labels = [values._replace(array=_labels(values)) for values in given]
+        return [column(values) for values in ys], "regression", ()
+    if _are_shares(ys):
+        return _shares(ys, names)
+    labels = [values._replace(array=_labels(values)) for values in ys]
     classes = _check_names(names) if names else _different(labels)
     indices = [_indices(label, classes, named=bool(names)) for label in labels]
     return indices, "binary" if len(classes) == 2 else "multiclass", classes
 
 
 def strata(y: Tensor, task: Task) -> Tensor | None:
-    """The class of every example, int64 (N,), of which each part of the data gets its share; None without classes."""
+    """Return the class of every example, int64 of shape (N,), to be divided alike; None without classes.
+
+    y: targets as `Data` describes them. task: of the data.
+    """
     return None if task in ("regression", "multilabel") else labels_of(y, task).reshape(len(y))
 
 
-def guess(given: list[Values]) -> Guess:
-    """What y holds, from which the task is taken if nobody gives it."""
-    kinds = {values.array.dtype.kind for values in given}
+def guess(ys: list[Values]) -> Guess:
+    """Return what y holds, from which the task is taken where no setting has it."""
+    kinds = {values.array.dtype.kind for values in ys}
     return "decimals" if "f" in kinds else "whole" if kinds <= set("iu") else "words"
 
 
-def _are_shares(given: list[Values]) -> bool:
-    """Whether these are probabilities: several numbers for an example, or one that is not whole; all from 0 to 1."""
-    arrays = [values.array for values in given]
+def _are_shares(ys: list[Values]) -> bool:
+    """Return whether these are probabilities: several for an example, or one that is not whole; all from 0 to 1."""
+    arrays = [values.array for values in ys]
     if not all(array.dtype.kind in "biuf" and array.ndim in (1, 2) for array in arrays):
         return False
     if not all(((array >= 0) & (array <= 1)).all() for array in arrays):
@@ -54,8 +60,8 @@ def _are_shares(given: list[Values]) -> bool:
     return rows or not all((array == np.round(array)).all() for array in arrays)
 
 
-def _shares(given: list[Values], names: list[str] | None) -> tuple[list[Tensor], Task, tuple[str, ...]]:
-    outputs = [column(values) for values in given]
+def _shares(ys: list[Values], names: list[str] | None) -> tuple[list[Tensor], Task, tuple[str, ...]]:
+    outputs = [column(values) for values in ys]
     width = outputs[0].shape[1]
     total = max(width, 2)
     classes = _check_names(names) if names else tuple(str(k) for k in range(total))
@@ -64,16 +70,16 @@ def _shares(given: list[Values], names: list[str] | None) -> tuple[list[Tensor],
     return outputs, task_of_shares(outputs), classes
 
 
-def task_of_shares(given: list[Tensor]) -> Task:
-    """The task of probabilities of shape (N, C): of classes where each row sums to 1, else of labels."""
-    width = given[0].shape[1]
-    if width > 1 and not all(torch.allclose(y.sum(1), torch.ones(len(y)), atol=1e-4) for y in given):
+def task_of_shares(ys: list[Tensor]) -> Task:
+    """Return the task of probabilities of shape (N, C): of classes where each row sums to 1, else of labels."""
+    width = ys[0].shape[1]
+    if width > 1 and not all(torch.allclose(y.sum(1), torch.ones(len(y)), atol=1e-4) for y in ys):
         return "multilabel"
     return "binary" if width <= 2 else "multiclass"
 
 
 def _labels(values: Values) -> Array:
-    """One whole number, one text or one truth value per example."""
+    """Return one whole number, one text or one truth value per example."""
     array = values.array
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -108,7 +114,7 @@ def _whole(values: Values) -> Array:
 
 
 def _different(labels: list[Values]) -> tuple[str, ...]:
-    """The classes of all parts, so that one which only the test set has is a class too."""
+    """Return the classes of all parts, so that one which only the test set has is a class too."""
     first = labels[0]
     for values in labels[1:]:
         if kind(values.array) != kind(first.array):
@@ -133,7 +139,7 @@ def _check_names(names: list[str]) -> tuple[str, ...]:
 
 
 def _indices(values: Values, classes: tuple[str, ...], named: bool) -> Tensor:
-    """Numbers are indices already when the person has named the classes; everything else is looked up."""
+    """Return the index of each class. Numbers are indices already where a person has named the classes."""
     if named and values.array.dtype.kind in "iu":
         return _checked(values, len(classes))
     index = {name: i for i, name in enumerate(classes)}

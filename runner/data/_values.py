@@ -1,4 +1,4 @@
-"""Arrays that came from a file, and what may be read from them: finite numbers."""
+"""Arrays that came from a file, and the finite numbers that they have to hold."""
 
 from typing import Any, NamedTuple
 
@@ -10,10 +10,12 @@ from torch import Tensor
 from runner.settings.errors import ConfigError
 
 Array = NDArray[Any]
+#: Numbers of one tensor that is made up rather than read.
+MOST = 100_000_000
 
 
 class Values(NamedTuple):
-    """An array, what to call it in a message, and the key that led to it."""
+    """An array, its name in messages, and the key of the configuration that named it."""
 
     array: Array
     name: str
@@ -21,13 +23,13 @@ class Values(NamedTuple):
 
 
 def column(values: Values) -> Tensor:
-    """Finite numbers as float32 of shape (N, ...): (N, 1) when they come as a plain list."""
+    """Return finite numbers as float32 of shape (N, ...): (N, 1) for a plain list. Raises ConfigError as `floats`."""
     numbers = floats(values)
     return numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
 
 
 def floats(values: Values) -> Tensor:
-    """Finite numbers as float32, or a ConfigError that says where the first other value is."""
+    """Return finite numbers as float32. Raises ConfigError with the place of the first other value."""
     if values.array.dtype.kind not in "biuf":
         raise ConfigError(values.key, f"{values.name} holds {kind(values.array)}; expected numbers")
     if values.array.ndim == 0:
@@ -39,7 +41,7 @@ def floats(values: Values) -> Tensor:
 
 
 def kind(array: Array) -> str:
-    """What the array holds, in words."""
+    """Return words for what the array holds."""
     words = {"f": "numbers with a decimal point", "b": "true and false", "O": "Python objects"}
     words |= dict.fromkeys("iu", "whole numbers") | dict.fromkeys("US", "text")
     return words.get(array.dtype.kind, f"values of type {array.dtype}")
@@ -50,12 +52,9 @@ def _refuse_infinite(numbers: Tensor, values: Values) -> None:
     if not wrong.any():
         return
     place = tuple(wrong.nonzero()[0].tolist())
+    limit = ", more than float32 can hold" if np.isfinite(values.array[place]) else ""
     raise ConfigError(
         values.key,
-        f"{values.name}{list(place)} is {values.array[place]:g}{_limit(values.array[place])};"
+        f"{values.name}{list(place)} is {values.array[place]:g}{limit};"
         f" {int(wrong.sum()):,} of its {numbers.numel():,} values are not finite; remove or replace them",
     )
-
-
-def _limit(value: Any) -> str:
-    return ", more than float32 can hold" if np.isfinite(value) else ""

@@ -29,10 +29,10 @@ def arrays(
     classes: list[str] | None = None,
     indices: bool = False,
 ) -> Data:
-    """Finite numbers x as float32 of shape (N, ...), and y: classes as int64 of shape (N,), or numbers as float32.
+    """Read arrays: x as float32 of shape (N, ...); y, classes as int64 of shape (N,), or numbers as float32.
 
     path: an .npz file with the arrays x and y, and x_valid, y_valid, x_test, y_test as far as they exist.
-    x, y: instead of it, two .npy files. All paths are relative to the working directory. A plain list of N numbers
+    x, y: two .npy files, instead of `path`. All paths are relative to the working directory. A plain list of N numbers
         becomes (N, 1). Values keep their scale: divide pixels by 255 before you save them.
     valid, test: fractions of x and y, from every class alike; unused for a part that the file holds.
     seed: chooses which examples go where; it is not the run's seed.
@@ -40,8 +40,10 @@ def arrays(
         are numbered from 0 in sorted order over all parts.
     classes: the classes' names; text in y is looked up here, and whole numbers in y are indices of this list.
     indices: x holds whole numbers that stay whole (int64), for a model that begins with Embedding.
-    Raises ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or
-        lengths that do not match, and when a fraction is not one.
+    Raises ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or lengths
+    that do not match, and when a fraction is not one.
+
+        numpy.savez("xy.npz", x=pixels / 255, y=labels)  # then: runner data=arrays data.path=xy.npz
     """
     pairs = _pairs(_read(path, x, y))
     inputs = [_inputs(values, indices) for values, _ in pairs.values()]
@@ -51,37 +53,37 @@ def arrays(
 def brief(
     path: str | None = None, x: str | None = None, y: str | None = None, indices: bool = False, **further: Any
 ) -> Data:
-    """The same without reading the inputs, which have a shape and a type on the meta device, and no values."""
+    """Read arrays as `arrays` does, without the inputs, which have a shape and a type on the meta device, no values."""
     pairs = _pairs(_read(path, x, y, brief=True))
     inputs = [_shape_of(values, indices) for values, _ in pairs.values()]
     return _data(pairs, inputs, **{"valid": 0.15, "test": 0.15, "seed": 0, "task": None, "classes": None, **further})
 
 
 def again(noted: dict[str, Any], **arguments: Any) -> Data:
-    """Another file's examples with the classes of a recorded run, of which it may hold some only.
+    """Read another file's examples with the classes of a recorded run, of which it may hold some only.
 
     noted: what the run has noted of its data. arguments: those of `arrays`.
     """
-    given = {"valid": 0.15, "test": 0.15, "seed": 0, "classes": None, "indices": False, **arguments}
-    pairs = _pairs(_read(given.get("path"), given.get("x"), given.get("y")))
-    inputs = [_inputs(values, given["indices"]) for values, _ in pairs.values()]
-    task = given.get("task") or ("regression" if noted["task"] == "regression" else "classification")
-    names = given["classes"]
-    if noted["classes"] and not names and all(_is_whole(y.array) for _, y in pairs.values()):
+    options = {"valid": 0.15, "test": 0.15, "seed": 0, "classes": None, "indices": False, **arguments}
+    pairs = _pairs(_read(options.get("path"), options.get("x"), options.get("y")))
+    inputs = [_inputs(values, options["indices"]) for values, _ in pairs.values()]
+    task = options.get("task") or ("regression" if noted["task"] == "regression" else "classification")
+    names = options["classes"]
+    if noted["classes"] and not names and all(_are_classes(y.array) for _, y in pairs.values()):
         names = list(noted["classes"])
         pairs = {part: (x, y._replace(array=_as_text(y.array))) for part, (x, y) in pairs.items()}
-    return _data(pairs, inputs, given["valid"], given["test"], given["seed"], task, names)
+    return _data(pairs, inputs, options["valid"], options["test"], options["seed"], task, names)
 
 
-def _is_whole(array: Any) -> bool:
-    """Whether these are classes, and no probabilities of them."""
+def _are_classes(array: Any) -> bool:
+    """Return whether these are classes, and no probabilities of them."""
     return array.dtype.kind != "f" or bool(
         (array.ndim == 1 or array.shape[1:] == (1,)) and (array == np.round(array)).all()
     )
 
 
 def _as_text(array: Any) -> Any:
-    """What a class is called: by its number, its text or its truth value."""
+    """Return the names of classes: their numbers, texts or truth values."""
     flat = array.reshape(len(array))
     if flat.dtype.kind == "S":
         return np.char.decode(flat, "utf-8", "replace")
@@ -99,12 +101,12 @@ def _data(
 ) -> Data:
     ys = [values for _, values in pairs.values()]
     outputs, kind_of_task, names = targets(ys, task, classes)
-    given = {part: Tensors(a, b) for part, a, b in zip(pairs, inputs, outputs, strict=True)}
-    train, valid_set, test_set = _divide(given, valid, test, seed, strata(outputs[0], kind_of_task))
+    in_file = {part: Tensors(a, b) for part, a, b in zip(pairs, inputs, outputs, strict=True)}
+    train, valid_set, test_set = _divide(in_file, valid, test, seed, strata(outputs[0], kind_of_task))
     return Data(
         train,
-        given.get("valid", valid_set),
-        given.get("test", test_set),
+        in_file.get("valid", valid_set),
+        in_file.get("test", test_set),
         kind_of_task,
         names,
         report=_report(pairs),
@@ -113,10 +115,10 @@ def _data(
 
 
 def _report(pairs: dict[str, tuple[Values, Values]]) -> tuple[str, ...]:
-    """What the arrays hold, and what of x is not as images and numbers usually are."""
-    held = [f"{values.name} {values.array.shape} {values.array.dtype}" for pair in pairs.values() for values in pair]
+    """Return one line: the arrays' shapes and types, and what of x is not as images and numbers usually are."""
+    words = [f"{values.name} {values.array.shape} {values.array.dtype}" for pair in pairs.values() for values in pair]
     doubts = _doubts(pairs["train"][0].array)
-    return (", ".join(held) + (f"; doubtful: {'; '.join(doubts)}" if doubts else ""),)
+    return (", ".join(words) + (f"; doubtful: {'; '.join(doubts)}" if doubts else ""),)
 
 
 def _doubts(x: Array) -> list[str]:
@@ -137,10 +139,10 @@ def _doubts(x: Array) -> list[str]:
 def _read(path: str | None, x: str | None, y: str | None, brief: bool = False) -> dict[str, Values]:
     if x is None and y is None:
         _refuse_table(path, "data.path")
-        found = file(path, "data.path", "an .npz file that holds the arrays x and y", EXAMPLE)
+        existing = file(path, "data.path", "an .npz file that holds the arrays x and y", EXAMPLE)
         inputs = [x for x, _ in PARTS.values()] if brief else []
-        held = read_npz(found, "data.path", PARTS["train"], PARTS["valid"] + PARTS["test"], inputs)
-        return {name: Values(array, name, "data.path") for name, array in held.items()}
+        contents = read_npz(existing, "data.path", PARTS["train"], PARTS["valid"] + PARTS["test"], inputs)
+        return {name: Values(array, name, "data.path") for name, array in contents.items()}
     if path is not None:
         raise ConfigError("data.path", "stands beside data.x or data.y; give either one .npz file or two .npy files")
     return {name: _read_npy(text, name, f"data.{name}", brief) for name, text in (("x", x), ("y", y))}
@@ -148,8 +150,8 @@ def _read(path: str | None, x: str | None, y: str | None, brief: bool = False) -
 
 def _read_npy(path: str | None, name: str, key: str, brief: bool) -> Values:
     _refuse_table(path, key)
-    found = file(path, key, f"the .npy file that holds {name}", f"{name}.npy")
-    return Values(read_npy(found, key, brief and name == "x"), name, key)
+    existing = file(path, key, f"the .npy file that holds {name}", f"{name}.npy")
+    return Values(read_npy(existing, key, brief and name == "x"), name, key)
 
 
 def _refuse_table(path: str | None, key: str) -> None:
@@ -157,20 +159,20 @@ def _refuse_table(path: str | None, key: str) -> None:
         raise ConfigError(key, f"{path!r} is a table; use data=table data.path={path} data.target=COLUMN")
 
 
-def _pairs(given: dict[str, Values]) -> dict[str, tuple[Values, Values]]:
-    """(x, y) of each part that there is; each as long as the other, each example of one shape."""
+def _pairs(arrays: dict[str, Values]) -> dict[str, tuple[Values, Values]]:
+    """Return (x, y) by part. Raises ConfigError where they differ in length, or examples differ in shape."""
     pairs = {}
     for part, (x, y) in PARTS.items():
         for name, partner in ((x, y), (y, x)):
-            if name in given and partner not in given:
-                raise ConfigError(given[name].key, f"{name} is there without {partner}; give both or neither")
-        if x in given:
-            pairs[part] = _check_shapes(given[x], given[y], given)
+            if name in arrays and partner not in arrays:
+                raise ConfigError(arrays[name].key, f"{name} is there without {partner}; give both or neither")
+        if x in arrays:
+            pairs[part] = _check_shapes(arrays[x], arrays[y], arrays)
     return pairs
 
 
-def _check_shapes(x: Values, y: Values, given: dict[str, Values]) -> tuple[Values, Values]:
-    for values, first in ((x, given["x"]), (y, given["y"])):
+def _check_shapes(x: Values, y: Values, arrays: dict[str, Values]) -> tuple[Values, Values]:
+    for values, first in ((x, arrays["x"]), (y, arrays["y"])):
         if not values.array.ndim:
             raise ConfigError(values.key, f"{values.name} is a single value; expected one per example")
         if values.array.shape[1:] != first.array.shape[1:]:
@@ -188,7 +190,7 @@ def _check_shapes(x: Values, y: Values, given: dict[str, Values]) -> tuple[Value
 
 
 def _shape_of(values: Values, indices: bool) -> Tensor:
-    """What `_inputs` would give, without its numbers."""
+    """Return what `_inputs` would return, on the meta device: without its numbers."""
     one = values._replace(array=np.zeros((1,) * values.array.ndim, values.array.dtype))
     shape = values.array.shape if values.array.ndim > 1 else (len(values.array), 1)
     return torch.empty(shape, dtype=_inputs(one, indices).dtype, device="meta")
@@ -204,8 +206,8 @@ def _inputs(values: Values, indices: bool) -> Tensor:
 
 
 def _divide(
-    given: dict[str, Tensors], valid: float, test: float, seed: int, classes: Tensor | None
+    in_file: dict[str, Tensors], valid: float, test: float, seed: int, classes: Tensor | None
 ) -> tuple[Tensors, Tensors | None, Tensors | None]:
-    whole = given["train"]
-    valid, test = (0.0 if part in given else fraction for part, fraction in (("valid", valid), ("test", test)))
+    whole = in_file["train"]
+    valid, test = (0.0 if part in in_file else fraction for part, fraction in (("valid", valid), ("test", test)))
     return divide(whole, parts(len(whole), valid, test, seed, classes))

@@ -7,13 +7,13 @@ import torch
 from runner.data import Data, Tensors
 from runner.data._bundled import bundled
 from runner.data._parts import divide, parts
-from runner.data._standard import moments, scale
+from runner.data._tables.encoding import moments, scale
 
 FEATURES = ["age", "sex", "bmi", "bp", "s1", "s2", "s3", "s4", "s5", "s6"]
 
 
 def diabetes(valid: float = 0.15, test: float = 0.15, seed: int = 0) -> Data:
-    """x: float32 of shape (N, 10), each column with mean 0 and standard deviation 1 over the training part.
+    """Read the patients: x as float32 of shape (N, 10), with mean 0 and standard deviation 1 over the training part.
 
     y: float32 of shape (N, 1), the disease's progression after one year, 25 to 346, not standardized.
     valid, test: fractions of the 442 patients.
@@ -24,7 +24,10 @@ def diabetes(valid: float = 0.15, test: float = 0.15, seed: int = 0) -> Data:
 
 
 def again(noted: dict[str, Any], **arguments: Any) -> Data:
-    """The patients as the model of a recorded run knows them, whose training part may have been another."""
+    """Read the patients for the model of a recorded run: standardized by its training part, which may be another.
+
+    noted: what the run has noted of its data. arguments: those of `diabetes`.
+    """
     return _data(**{"valid": 0.15, "test": 0.15, "seed": 0, **arguments}, notes=noted["notes"])
 
 

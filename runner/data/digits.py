@@ -8,7 +8,7 @@ from runner.data._parts import divide, parts
 
 
 def digits(valid: float = 0.15, test: float = 0.15, flat: bool = False, seed: int = 0) -> Data:
-    """x: float32 of shape (N, 1, 8, 8), 0 white to 1 black; y: the digit, int64 of shape (N,).
+    """Read the digits: x as float32 of shape (N, 1, 8, 8), 0 white to 1 black; y, the digit, as int64 of shape (N,).
 
     valid, test: fractions of the 1,797 images, taken from every digit alike.
     flat: x has the shape (N, 64) instead.

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from runner.data import Data, Source, _files
-from runner.data._folder import MODES, Files, Listing, heads, list_files, loose, report, same_size, subfolders
+from runner.data._images.folder import Files, Listing, heads, list_files, loose, report, same_size, subfolders
+from runner.data._images.image_file import MODES
 from runner.data._parts import parts
 from runner.settings.errors import ConfigError, did_you_mean
 
@@ -27,7 +28,7 @@ def images(
     seed: int = 0,
     in_memory: bool | None = None,
 ) -> Data:
-    """x: float32 of shape (N, channels, height, width), 0 to 1, upright; y: the class's index, int64 of shape (N,).
+    """Read images: x as float32 of shape (N, channels, height, width), 0 to 1, upright; y, the class, int64 of (N,).
 
     An image is what Pillow can read, by its ending or, where that is unknown, by its content; `report` of what is
     returned counts and names the other files. Of an animation the first picture is read.
@@ -51,25 +52,27 @@ def images(
 
 
 def again(noted: dict[str, Any], **arguments: Any) -> Data:
-    """Another folder's images with the classes, the size and the channels of a recorded run.
+    """Read another folder's images with the classes, the size and the channels of a recorded run.
 
     noted: what the run has noted of its data; the folder may hold some of its classes only.
     arguments: those of `images`.
     """
-    given = {"valid": 0.15, "test": 0.15, "seed": 0, "in_memory": None, **arguments}
+    options = {"valid": 0.15, "test": 0.15, "seed": 0, "in_memory": None, **arguments}
     notes = noted["notes"]
     if not {"size", "channels"} <= notes.keys():
         raise ConfigError("data.name", "the model was not trained on images; give a table or arrays")
-    if given.get("channels", notes["channels"]) != notes["channels"]:
-        raise ConfigError("data.channels", f"{given['channels']}, and the model was trained with {notes['channels']}")
-    root = _files.folder(given.get("path"), "data.path", "a folder with one folder of images for each class", "photos")
-    (height, width), channels = notes["size"], notes["channels"]
-    options = (given[name] for name in ("valid", "test", "seed", "in_memory"))
-    return _data(root, _folders(root), list(noted["classes"]), (height, width), channels, *options)
+    channels = notes["channels"]
+    if options.get("channels", channels) != channels:
+        raise ConfigError("data.channels", f"{options['channels']}, and the model was trained with {channels}")
+    what = "a folder with one folder of images for each class"
+    root = _files.folder(options.get("path"), "data.path", what, "photos")
+    height, width = notes["size"]
+    further = (options[name] for name in ("valid", "test", "seed", "in_memory"))
+    return _data(root, _folders(root), list(noted["classes"]), (height, width), channels, *further)
 
 
 def brief(**arguments: Any) -> Data:
-    """The same without decoding an image."""
+    """Read images as `images` does, without decoding one before it is asked for."""
     return images(**{**arguments, "in_memory": False})
 
 
@@ -84,37 +87,40 @@ def _data(
     seed: int,
     in_memory: bool | None,
 ) -> Data:
-    listed = {part: list_files(place, classes) for part, place in folders.items()}
+    listings = {part: list_files(place, classes) for part, place in folders.items()}
     whole = loose(root) if folders["train"] != root else Listing()
-    for part, listing in listed.items():
+    for part, listing in listings.items():
         prefix = "" if folders[part] == root else f"{folders[part].name}: "
         whole += replace(listing, folders=[prefix + line for line in listing.folders])
-    found = heads(whole.files)
-    height, width = pixels or same_size(found)
-    given = {
+    by_file = heads(whole.files)
+    height, width = pixels or same_size(by_file)
+    in_folders = {
         part: Files(listing.files, torch.tensor(listing.labels), (height, width), channels)
-        for part, listing in listed.items()
+        for part, listing in listings.items()
     }
     if in_memory is None:
-        in_memory = 4 * channels * height * width * sum(len(files) for files in given.values()) <= IN_MEMORY
+        in_memory = 4 * channels * height * width * sum(len(files) for files in in_folders.values()) <= IN_MEMORY
     return Data(
-        *_sources(given, valid, test, seed, in_memory),
+        *_sources(in_folders, valid, test, seed, in_memory),
         task="binary" if len(classes) == 2 else "multiclass",
         classes=tuple(classes),
         notes={"size": [height, width], "channels": channels, "divided_by": 255},
-        report=tuple(report(root, whole, found, (height, width), channels)),
+        report=tuple(report(root, whole, by_file, (height, width), channels)),
     )
 
 
 def _folders(root: Path) -> dict[str, Path]:
-    """The folder of each part. A `train` that holds images is a class of vehicles; one that holds folders is a part."""
+    """Return the folder of each part.
+
+    A `train` that holds images is a class of vehicles; one that holds folders is a part.
+    """
     if not (root / "train").is_dir() or not subfolders(root / "train"):
         _refuse_parts(root)
         return {"train": root}
-    known = [name for names in PARTS.values() for name in names]
+    part_names = [name for names in PARTS.values() for name in names]
     for folder in subfolders(root):
-        if folder.name not in known:
-            hint = did_you_mean(folder.name, known)
+        if folder.name not in part_names:
+            hint = did_you_mean(folder.name, part_names)
             raise ConfigError("data.path", f"{str(folder)!r} is beside train; expected valid, val or test{hint}")
     if (root / "valid").is_dir() and (root / "val").is_dir():
         raise ConfigError("data.path", f"{str(root)!r} holds valid and val; expected one of them")
@@ -122,7 +128,7 @@ def _folders(root: Path) -> dict[str, Path]:
 
 
 def _refuse_parts(root: Path) -> None:
-    """Train and Test, with the classes' folders in each, would be two classes."""
+    """Raise ConfigError for folders Train and Test with folders in each, which would be taken for two classes."""
     for folder in subfolders(root):
         if folder.name.lower() in LIKE_PARTS and subfolders(folder):
             raise ConfigError(
@@ -135,11 +141,11 @@ def _refuse_parts(root: Path) -> None:
 def _classes(place: Path) -> list[str]:
     folders = subfolders(place)
     if len(folders) < 2:
-        found = f"only {folders[0].name!r}" if folders else "none"
+        contents = f"only {folders[0].name!r}" if folders else "none"
         inner = folders and len(subfolders(folders[0])) > 1
         raise ConfigError(
             "data.path",
-            f"{str(place)!r} holds {found}; expected a folder of images for each of two or more classes, e.g."
+            f"{str(place)!r} holds {contents}; expected a folder of images for each of two or more classes, e.g."
             + (f" data.path={folders[0]}" if inner else f" {str(place / 'cat')!r} and {str(place / 'dog')!r}"),
         )
     return [folder.name for folder in folders]
@@ -155,16 +161,12 @@ def _check_size(size: int | list[int] | None) -> tuple[int, int] | None:
 
 
 def _sources(
-    given: dict[str, Files], valid: float, test: float, seed: int, in_memory: bool
+    in_folders: dict[str, Files], valid: float, test: float, seed: int, in_memory: bool
 ) -> tuple[Source, Source | None, Source | None]:
-    whole = given["train"]
-    valid, test = (0.0 if part in given else fraction for part, fraction in (("valid", valid), ("test", test)))
-    train_index, *held = parts(len(whole), valid, test, seed, whole.labels)
-    drawn = {part: whole.take(index) for part, index in zip(("valid", "test"), held, strict=True) if index is not None}
-    further = drawn | given
-    valid_set, test_set = (_source(further[part], in_memory) if part in further else None for part in ("valid", "test"))
-    return _source(whole.take(train_index), in_memory), valid_set, test_set
-
-
-def _source(files: Files, in_memory: bool) -> Source:
-    return files.decoded() if in_memory else files
+    whole = in_folders["train"]
+    valid, test = (0.0 if part in in_folders else fraction for part, fraction in (("valid", valid), ("test", test)))
+    train_index, *indices = parts(len(whole), valid, test, seed, whole.labels)
+    drawn = {part: whole.take(i) for part, i in zip(("valid", "test"), indices, strict=True) if i is not None}
+    files = {**drawn, **in_folders, "train": whole.take(train_index)}
+    sources = {part: each.decoded() if in_memory else each for part, each in files.items()}
+    return sources["train"], sources.get("valid"), sources.get("test")

@@ -5,7 +5,7 @@ import math
 import torch
 
 from runner.data import Data, Tensors
-from runner.data._parts import whole
+from runner.data._values import MOST
 from runner.settings.errors import ConfigError
 
 
@@ -21,14 +21,18 @@ def line(
     test: int = 0,
     seed: int = 0,
 ) -> Data:
-    """`points` training examples, x evenly spaced on [low, high], both x and y of shape (points, 1).
+    """Return examples of the line: x evenly spaced on [low, high], x and y float32 of shape (points, 1).
 
+    points: the number of training examples.
+    slope, intercept: of the line. scale, sigma: factor and standard deviation of the noise.
     valid, test: numbers of further points of the same line, with noise of their own.
     seed: chooses the noise; it is not the run's seed, so runs with different seeds see the same data.
+    Raises ConfigError for numbers that are out of range.
     """
-    whole("data.points", points, 1)
-    whole("data.valid", valid, 0)
-    whole("data.test", test, 0)
+    for key, count, least in (("points", points, 1), ("valid", valid, 0), ("test", test, 0)):
+        if not isinstance(count, int) or isinstance(count, bool) or not least <= count <= MOST:
+            expected = f"expected a whole number of at least {least} and at most {MOST:,}"
+            raise ConfigError(f"data.{key}", f"{count!r} is out of range; {expected}")
     for key, value in (("scale", scale), ("sigma", sigma)):
         if not 0 <= value < math.inf:
             raise ConfigError(f"data.{key}", f"{value!r} is out of range; expected a number of at least 0")

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from runner.data import Data, Tensors
-from runner.data._parts import MOST
 from runner.data._targets import targets
-from runner.data._values import Values, floats
+from runner.data._values import MOST, Values, floats
 from runner.settings.errors import ConfigError
 
 
@@ -21,18 +20,21 @@ def values(
     y: list[Any] | None = None,
     task: Literal["regression", "classification"] | None = None,
 ) -> Data:
-    """The inputs `x`, or a tensor of `shape` filled with 0, 1, 2, ... ("arange") or with ones; float32.
+    """Return the inputs `x`, or a tensor of `shape` filled with 0, 1, 2, ... ("arange") or with ones; float32.
 
+    x: a list of N examples, each a number or a grid of numbers.
     shape: the first dimension counts the examples. Given together with `x`, x takes this shape.
+    fill: instead of x.
     y: one number, or one grid of numbers, per example; without it y has shape (N, 0), which no loss can use.
     task: None: numbers, unless the loss needs classes; text and true/false are classes.
+    Raises ConfigError for grids whose rows differ in length, numbers that are not finite, and shapes that do not fit.
     """
     inputs = _filled(fill, _checked(shape)) if x is None else _shaped(x, shape, fill)
     if y is None:
         return Data(Tensors(inputs, torch.empty(len(inputs), 0)))
-    given = [_grid(y, "y")]
-    words = given[0].array.dtype.kind not in "iuf"
-    (target,), kind, classes = targets(given, task or ("classification" if words else "regression"))
+    grid = _grid(y, "y")
+    words = grid.array.dtype.kind not in "iuf"
+    (target,), kind, classes = targets([grid], task or ("classification" if words else "regression"))
     return Data(Tensors(inputs, target), task=kind, classes=classes, guess=None if task or words else "decimals")
 
 

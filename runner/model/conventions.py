@@ -1,4 +1,4 @@
-"""What each loss of torch takes for output and targets."""
+"""The output and the targets that each loss of torch takes."""
 
 from dataclasses import dataclass, replace
 
@@ -12,9 +12,9 @@ MORE_INPUTS = "takes more than the output and the targets; use another, or write
 
 @dataclass(frozen=True)
 class Convention:
-    """What a loss takes.
+    """The output and the targets that a loss takes.
 
-    targets:
+    targets: a word for the values and the shape.
         numbers: any, of the output's shape.
         zero_to_one: from 0 to 1, of the output's shape.
         minus_one_one: -1 or 1, of the output's shape.
@@ -24,8 +24,8 @@ class Convention:
         classes: indices, int64, of the output's shape without its second dimension, the classes.
         classes_or_shares: either.
         label_sets: int64 of the output's shape, (N, C): indices of the classes that hold, then -1.
-    output: "numbers", "probabilities" or "log_probabilities": what the model has to give.
-    refused: why this loss cannot be had.
+    output: "numbers", "probabilities" or "log_probabilities", which the model has to give.
+    refused: the reason and the remedy, for a loss that cannot be used; else "".
     """
 
     targets: str = ""
@@ -34,7 +34,7 @@ class Convention:
 
     @property
     def elementwise(self) -> bool:
-        """Whether output and targets must have one shape."""
+        """True if output and targets must have one shape."""
         return self.targets not in BY_CLASS
 
 
@@ -70,21 +70,21 @@ if hasattr(nn, "LinearCrossEntropyLoss"):  # since torch 2.13
 
 
 def convention(loss: nn.Module) -> Convention | None:
-    """The convention of a loss of torch or of one that inherits from it; None for others."""
-    found = next((TABLE[kind] for kind in type(loss).__mro__ if kind in TABLE), None)
-    if isinstance(loss, nn.KLDivLoss) and loss.log_target and found is not None:
-        return replace(found, targets="log_shares")
-    return found
+    """Return the convention of a loss of torch or of one that inherits from it; None for others."""
+    of_class = next((TABLE[kind] for kind in type(loss).__mro__ if kind in TABLE), None)
+    if isinstance(loss, nn.KLDivLoss) and loss.log_target and of_class is not None:
+        return replace(of_class, targets="log_shares")
+    return of_class
 
 
 def targets_of(loss: nn.Module | None) -> str:
-    """The kind of targets that a loss takes, of those that `Convention` lists; "" for one that is not known."""
-    wanted = convention(loss) if loss is not None else None
-    return wanted.targets if wanted is not None else ""
+    """Return the kind of targets that a loss takes, of those that `Convention` lists; "" for a loss without one."""
+    taken = convention(loss) if loss is not None else None
+    return taken.targets if taken is not None else ""
 
 
 def is_torchs(loss: nn.Module) -> bool:
-    """Whether the loss is computed by torch's own `forward`."""
+    """Return whether the loss is computed by torch's own `forward`."""
     return type(loss).forward.__module__ == "torch.nn.modules.loss"
 
 
@@ -94,27 +94,31 @@ NEAR = 1e-3
 
 
 def takes_logarithms(loss: nn.Module) -> bool:
-    """Whether the loss takes logarithms of numbers whose targets are the numbers themselves."""
+    """Return whether the loss takes logarithms of numbers whose targets are the numbers themselves."""
     if isinstance(loss, nn.KLDivLoss):
         return not loss.log_target
     return isinstance(loss, nn.PoissonNLLLoss) and loss.log_input
 
 
 def on_scale(loss: nn.Module, output: Tensor) -> Tensor:
-    """The numbers that a model predicts, on the scale of the targets."""
+    """Return the numbers that a model predicts, on the scale of the targets: of logarithms, the exponential."""
     return output.exp() if takes_logarithms(loss) else output
 
 
 def shares(model: nn.Module | None, output: Tensor) -> Tensor:
-    """The probability of each class, in the second dimension: of logits, of their logarithms, or of itself."""
+    """Return the probability of each class, of shape (N, classes, ...).
+
+    output: of the model, of the same shape: logits, logarithms of probabilities, or probabilities already.
+    model: its last layer decides which of them; None: logits.
+    """
     return output if are_probabilities(model, output) else output.softmax(1)
 
 
 def chances(model: nn.Module | None, loss: nn.Module, output: Tensor) -> Tensor:
-    """The probability of each label, or of the second of two classes, of an output for each.
+    """Return the probability of each label, or of the second of two classes, of the shape of `output`.
 
-    BCELoss takes probabilities, HingeEmbeddingLoss distances, of which small ones are of the second class; the last
-    layer may give probabilities, or their logarithms.
+    output: one number for each. BCELoss takes probabilities, HingeEmbeddingLoss distances, of which small ones are of
+    the second class; the last layer of `model` may give probabilities, or their logarithms; else they are logits.
     """
     if isinstance(loss, nn.HingeEmbeddingLoss):
         output = loss.margin / 2 - output
@@ -124,10 +128,10 @@ def chances(model: nn.Module | None, loss: nn.Module, output: Tensor) -> Tensor:
 
 
 def are_probabilities(model: nn.Module | None, output: Tensor) -> bool:
-    """Whether `model` ends in a layer that gives probabilities, and these are some.
+    """Return whether `output` holds probabilities: `model` ends in a layer that gives them, and the values agree.
 
     They are of each label, or of classes in the second dimension. The layer that is listed last need not be the last
-    that computes, so that the values are looked at as well.
+    that computes, so that the values are checked as well.
     """
     last = _last(model)
     if isinstance(last, nn.Sigmoid):

@@ -8,7 +8,12 @@ from torch import Tensor, nn
 
 
 class Residual(nn.Module):
-    """`layers(x) + shortcut(x)`; without a shortcut, `layers(x) + x`, which must have the shape of x."""
+    """A sum: `layers(x) + shortcut(x)`; without a shortcut, `layers(x) + x`, where `layers` must keep the shape.
+
+    Source: He, Zhang, Ren & Sun 2016, "Deep residual learning for image recognition".
+
+        - Residual: {layers: [{Conv2d: {out_channels: 8, kernel_size: 3, padding: 1}}, ReLU]}
+    """
 
     def __init__(self, layers: nn.Module, shortcut: nn.Module | None = None) -> None:
         super().__init__()
@@ -16,6 +21,7 @@ class Residual(nn.Module):
         self.shortcut = shortcut if shortcut is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the sum. Raises ValueError where the shapes of its terms differ."""
         y: Tensor = self.layers(x)
         x = self.shortcut(x)
         if y.shape != x.shape:
@@ -24,7 +30,10 @@ class Residual(nn.Module):
 
 
 class Repeat(nn.Sequential):
-    """The same layers `times` times in a row, each time with parameters of their own."""
+    """A sequence of the same layers, `times` times in a row, each time with parameters of their own.
+
+    - Repeat: {times: 3, layers: [{Linear: 16}, ReLU]}
+    """
 
     def __init__(self, layers: Sequence[nn.Module], times: int) -> None:
         assert len(layers) == times
@@ -32,9 +41,12 @@ class Repeat(nn.Sequential):
 
 
 class Parallel(nn.Module):
-    """Every branch sees the same input; the outputs are concatenated along `dim`, or summed.
+    """Branches of the same input, whose outputs are concatenated along `dim`, or summed.
 
+    combine: "cat" or "sum".
     dim: counts the batch as dimension 0, so 1 is the channels.
+
+        - Parallel: {branches: [[{Linear: 4}], [{Linear: 8}, Tanh]]}
     """
 
     def __init__(self, branches: Sequence[nn.Module], combine: Literal["cat", "sum"] = "cat", dim: int = 1) -> None:
@@ -43,6 +55,7 @@ class Parallel(nn.Module):
         self.combine, self.dim = combine, dim
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the combined outputs. Raises ValueError where shapes that are to be summed differ."""
         outputs = [branch(x) for branch in self.branches]
         if self.combine == "cat":
             return torch.cat(outputs, self.dim)
@@ -59,6 +72,7 @@ class Select(nn.Module):
         self.index = index
 
     def forward(self, x: Any) -> Any:
+        """Return item `index` of a tuple, a list or a tensor."""
         return x[self.index]
 
 
@@ -66,4 +80,5 @@ class Last(nn.Module):
     """The last step of a sequence: (batch, length, features) becomes (batch, features)."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the last step, of shape (batch, features)."""
         return x[:, -1]

@@ -1,4 +1,4 @@
-"""What can be said of layers without knowing what comes in: their names, their arguments' names, types and ranges."""
+"""Checks of layers that need no input: their names, their arguments' names, types and ranges."""
 
 import inspect
 from collections.abc import Iterable
@@ -12,20 +12,20 @@ from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 
 
-def check(told: Any, key: str = "model.layers") -> None:
-    """Raise what is wrong with the layers as they are written down."""
+def check(layers: Any, key: str = "model.layers") -> None:
+    """Raise ConfigError, or ConfigErrors, for everything that is wrong with the layers as they are written down."""
     problems = Problems()
     with problems.noted():
-        problems.found += _found(specs.named(told, key))
+        problems.found += _collect(specs.named(layers, key))
     problems.tell()
 
 
 def problems(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
-    """What is wrong with these layers; empty if nothing can be said against them."""
-    return _found(named)
+    """Return what is wrong with these layers, given as `specs.named` gives them."""
+    return _collect(named)
 
 
-def _found(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
+def _collect(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
     problems = Problems()
     for _, key, spec in named:
         with problems.noted():
@@ -41,7 +41,7 @@ def _check_layer(key: str, spec: Any) -> None:
     problems = Problems()
     for inside in [k for k, p in parameters.items() if k in arguments and _holds_layers(target, p)]:
         with problems.noted():
-            check(specs.single(arguments[inside]), f"{key}.{inside}")
+            check(specs.single(arguments[inside], specs.Targets()), f"{key}.{inside}")
     free = [*specs.INFERRED, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
     plain = {k: v for k, v in arguments.items() if k not in free or k in specs.INFERRED}
     plain = {k: v for k, v in plain.items() if not specs.is_given(parameters, k, v)}

@@ -1,4 +1,4 @@
-"""What a model's outputs say: classes with their probabilities, or numbers with their names."""
+"""Predictions from a model's outputs: classes with their probabilities, or numbers with their names."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from runner.settings.errors import ConfigError
 
 
 def columns(model: nn.Module, loss: nn.Module, output: Tensor, noted: dict[str, Any]) -> dict[str, list[Any]]:
-    """Columns of a table with a row for each example, by their names.
+    """Return the columns of a table with a row for each example, by their names.
 
     For classes: `predicted`, the name of the likeliest, and `probability_<name>` for each; for labels: `predicted`, the
     names of those above one half with "; " between, and each one's probability; for numbers: the target's name, or
@@ -26,26 +26,28 @@ def columns(model: nn.Module, loss: nn.Module, output: Tensor, noted: dict[str, 
             "output", f"the model gives {shape} for an example, which is no row of a table; write an .npy file"
         )
     if noted["task"] == "regression":
-        names = noted["notes"].get("targets") or _single(noted["notes"])
+        notes = noted["notes"]
+        names = notes.get("targets") or ([str(notes["target"])] if "target" in notes else [])
         if len(names) != flat.shape[1]:
             names = ["output"] if flat.shape[1] == 1 else [f"output_{i}" for i in range(flat.shape[1])]
         numbers = on_scale(loss, flat)
         return dict(zip(names, numbers.T.tolist(), strict=True))
-    found = probabilities(model, loss, flat, noted["task"])
-    classes = [*noted["classes"], *map(str, range(len(noted["classes"]), found.shape[1]))]
+    chances_of = probabilities(model, loss, flat, noted["task"])
+    classes = [*noted["classes"], *map(str, range(len(noted["classes"]), chances_of.shape[1]))]
     if noted["task"] == "multilabel":
-        holds = (found > 0.5).tolist()
+        holds = (chances_of > 0.5).tolist()
         predicted = ["; ".join(name for name, so in zip(classes, row, strict=False) if so) for row in holds]
     else:
-        predicted = [classes[i] for i in found.argmax(1).tolist()]
-    each = {f"probability_{name}": share for name, share in zip(classes, found.T.tolist(), strict=False)}
+        predicted = [classes[i] for i in chances_of.argmax(1).tolist()]
+    each = {f"probability_{name}": share for name, share in zip(classes, chances_of.T.tolist(), strict=False)}
     return {"predicted": predicted, **each}
 
 
 def probabilities(model: nn.Module, loss: nn.Module, output: Tensor, task: str) -> Tensor:
-    """Each class's or label's probability, of shape (N, classes): of logits, or of a model that ends in its own.
+    """Return each class's or label's probability, of shape (N, classes) or (N, labels).
 
-    output: (N, classes), (N, labels), or (N, 1) for two classes.
+    output: of the model, of the same shape, or (N, 1) for two classes: logits, or probabilities of its last layer.
+    task: "binary", "multiclass" or "multilabel".
     """
     if task == "multilabel":
         return chances(model, loss, output)
@@ -53,7 +55,3 @@ def probabilities(model: nn.Module, loss: nn.Module, output: Tensor, task: str) 
         second = chances(model, loss, output)
         return torch.cat([1 - second, second], dim=1)
     return shares(model, output)
-
-
-def _single(notes: dict[str, Any]) -> list[str]:
-    return [str(notes["target"])] if "target" in notes else []

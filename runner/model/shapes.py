@@ -2,7 +2,7 @@
 
 The meta device computes shapes without memory, but its arithmetic is written in Python and brings torch's symbolic
 mathematics and compiler along: 2 to 3 seconds of a process that may have nothing else to do. A small layer whose
-work is known beforehand is therefore run once, on zeros.
+work can be counted beforehand is therefore run once, on zeros.
 """
 
 import math
@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
-#: Multiply-adds that are done rather than avoided; some hundredths of a second.
+#: The most multiply-adds that are done rather than avoided; some hundredths of a second.
 LITTLE = 3e7
 
 #: Layers whose output has no more numbers than their input.
@@ -40,15 +41,21 @@ _KEEPS = (
 
 
 def push(module: nn.Module, *inputs: Tensor) -> Any:
-    """What `module` gives for `inputs`, all of it on the meta device: shapes and types without values."""
+    """Return the output of `module` for `inputs`, all of it on the meta device: shapes and types without values.
+
+    A module that is run on zeros instead keeps its own parameters.
+    """
     if _work(module, inputs[0]) > LITTLE:
         return module(*inputs)
-    real = (torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
-    return _meta(_on_cpu(module)(*real))
+    real = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
+    values = {
+        name: torch.zeros(t.shape, dtype=t.dtype) for name, t in (*module.named_parameters(), *module.named_buffers())
+    }
+    return _meta(functional_call(module, values, real))
 
 
 def _work(module: nn.Module, x: Any) -> float:
-    """At least the multiply-adds of `module` and the numbers it gives; infinite where that is not known."""
+    """Return an upper bound of the multiply-adds of `module`; infinite where none is known."""
     if not isinstance(x, Tensor) or x.dim() < 2 or not x.numel():
         return math.inf
     if type(module) is nn.Linear:
@@ -58,18 +65,9 @@ def _work(module: nn.Module, x: Any) -> float:
         padding = module.kernel_size if isinstance(module.padding, str) else module.padding
         places = math.prod(n + 2 * p for n, p in zip(x.shape[2:], padding, strict=False))
         return float(len(x) * places * sum(p.numel() for p in module.parameters()))
-    if type(module) in _KEEPS or isinstance(module, nn.modules.loss._Loss):
+    if type(module) in _KEEPS or any(kind.__module__ == "torch.nn.modules.loss" for kind in type(module).__mro__):
         return 100 * x.numel()
     return math.inf
-
-
-def _on_cpu(module: nn.Module) -> nn.Module:
-    """`module` with zeros for values. (`to_empty` asks the meta device again.)"""
-    for name, p in module.named_parameters(recurse=False):
-        module.register_parameter(name, nn.Parameter(torch.zeros(p.shape, dtype=p.dtype)))
-    for name, b in module.named_buffers(recurse=False):
-        module.register_buffer(name, torch.zeros(b.shape, dtype=b.dtype))
-    return module
 
 
 def _meta(value: Any) -> Any:

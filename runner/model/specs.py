@@ -1,4 +1,4 @@
-"""What a configuration says of a layer: its class, its arguments, and what of them follows from the input."""
+"""One layer of a configuration: its class, its arguments, and those of them that follow from the input."""
 
 import inspect
 import re
@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from runner.settings.errors import ConfigError, Problems
+from runner.settings.errors import ConfigError, Problems, batch_shape
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
 
@@ -25,7 +25,7 @@ INFERRED = {
 }
 
 
-#: Letters of a layer's name: MLflow's longest key of a param is 250, and there are arguments behind it.
+#: The most letters of a layer's name: MLflow's longest key of a param is 250, and there are arguments behind it.
 LONGEST = 100
 _TAKEN = frozenset(dir(nn.Sequential()))
 
@@ -42,15 +42,33 @@ LAYER = Kind("a layer", ("runner.layers", "torch.nn"), _is_layer)
 
 
 def find(name: Any, key: str) -> Any:
-    """The class or function that a layer's name means; of a lazy class the one that it becomes, as sizes are inferred.
+    """Return the class or function that a layer's name means. Raises ConfigError for a name that is no layer.
 
-    torch draws the weights of a lazy layer at its first call, and here every layer's are drawn in the model's order.
+    Of a lazy class, the class that it becomes, as sizes are inferred: torch draws the weights of a lazy layer at its
+    first call, and here every layer's are drawn in the model's order.
     """
-    found = lookup.find(name, LAYER, key)
-    return found.cls_to_become if isinstance(found, type) and issubclass(found, LazyModuleMixin) else found
+    target = lookup.find(name, LAYER, key)
+    return target.cls_to_become if isinstance(target, type) and issubclass(target, LazyModuleMixin) else target
+
+
+class Targets:
+    """The classes of a model's layers by their names, each looked up once."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Any] = {}
+
+    def find(self, name: Any, key: str) -> Any:
+        """Return what `find` gives. Raises ConfigError as `find` does."""
+        if not isinstance(name, str) or name not in self._by_name:
+            self._by_name[name] = find(name, key)
+        return self._by_name[name]
 
 
 def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
+    """Yield the name, the key and the specification of each layer of a list or a mapping of layers, found at `key`.
+
+    Raises ConfigError for what is neither, and for names that no layer can have.
+    """
     if isinstance(specs, str):
         specs = [specs]
     if isinstance(specs, Mapping):
@@ -76,7 +94,7 @@ def _check_name(name: str, key: str) -> None:
 
 
 def check_modules(named: list[tuple[str, str, Any]]) -> None:
-    """Refuse names that a torch module has for something else, so that no layer can be reached by them."""
+    """Raise ConfigError for names that a torch module has for something else, by which no layer could be reached."""
     problems = Problems()
     for name, key, _ in named:
         if name in _TAKEN:
@@ -86,7 +104,11 @@ def check_modules(named: list[tuple[str, str, Any]]) -> None:
 
 
 def read(spec: Any, key: str) -> tuple[Any, str, Any]:
-    """`ReLU`, `{Linear: 10}`, `{Linear: {out_features: 10}}` or `{name: Linear, out_features: 10}`."""
+    """Return the class's name, the key of its arguments, and their value: a mapping, one argument, or None.
+
+    spec: `ReLU`, `{Linear: 10}`, `{Linear: {out_features: 10}}` or `{name: Linear, out_features: 10}`.
+    Raises ConfigError for anything else.
+    """
     if isinstance(spec, str):
         return spec, key, None
     if isinstance(spec, Mapping) and ("name" in spec or "_target_" in spec):
@@ -101,6 +123,7 @@ def read(spec: Any, key: str) -> tuple[Any, str, Any]:
 
 
 def signature(target: Any) -> dict[str, inspect.Parameter]:
+    """Return the parameters that a layer's class or function takes, by name."""
     if isinstance(target, type) and issubclass(target, nn.RNNBase) and target is not nn.RNNBase:
         # RNN, LSTM and GRU take (*args, **kwargs) and hand them on.
         parameters = {k: p for k, p in lookup.parameters(nn.RNNBase).items() if k != "mode"}
@@ -113,7 +136,7 @@ def signature(target: Any) -> dict[str, inspect.Parameter]:
 
 
 def arguments(target: Any, parameters: dict[str, inspect.Parameter], value: Any, key: str) -> dict[str, Any]:
-    """A value that is not a mapping of arguments is the first argument that a user has to give."""
+    """Return the arguments by name. A value that is no mapping is the first argument that has to be given."""
     if value is None:
         return {}
     stack = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL or _wants_modules(p)), None)
@@ -131,30 +154,35 @@ def _wants_modules(parameter: inspect.Parameter) -> bool:
 
 
 def holds_module(annotation: Any) -> bool:
+    """Return whether a parameter with this annotation takes a module, which is then written as layers."""
     if get_origin(annotation) in (Union, UnionType):
         return any(holds_module(a) for a in get_args(annotation))
     return isinstance(annotation, type) and issubclass(annotation, nn.Module)
 
 
 def holds_modules(annotation: Any) -> bool:
+    """Return whether a parameter with this annotation takes several modules, such as a list of them."""
     return any(holds_module(a) for a in get_args(annotation)) and get_origin(annotation) not in (Union, UnionType)
 
 
 def is_given(parameters: dict[str, inspect.Parameter], name: str, value: Any) -> bool:
-    """`bias: false` is an argument of the class, `bias: [0.1]` are the values of its parameter."""
+    """Return whether an argument gives values of a parameter, as `bias: [0.1]` does, and `bias: false` does not."""
     if not isinstance(value, list | tuple | int | float) or isinstance(value, bool):
         return False
     return name not in parameters or parameters[name].annotation is bool
 
 
 def batch_first(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], key: str) -> None:
-    """torch's recurrent layers take the sequence first by default, and would mix the examples of a batch."""
+    """Set `batch_first`. torch's recurrent layers take the sequence first by default, and would mix the examples."""
     if "batch_first" in parameters and not arguments.setdefault("batch_first", True):
         raise ConfigError(f"{key}.batch_first", "must be true: here the first dimension is the batch; leave it out")
 
 
 def infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], example: Any, key: str) -> None:
-    """Fill in the sizes that follow from the input; refuse those that contradict it."""
+    """Fill in the sizes that follow from the input. Raises ConfigError for those that contradict it.
+
+    example: the input, a batch on the meta device; arguments: of the layer, which are changed.
+    """
     for name, dim in INFERRED.items():
         if name not in parameters:
             continue
@@ -177,21 +205,23 @@ def infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], e
             )
 
 
-def single(value: Any) -> Any:
-    """One layer where a stack may stand: `layers: {Linear: 10}` means `layers: [{Linear: 10}]`."""
-    if isinstance(value, Mapping) and ("_target_" in value or (len(value) == 1 and _is_known(next(iter(value))))):
-        return [value]
-    return value
+def single(value: Any, targets: Targets) -> Any:
+    """Return one layer as a list of one, where layers may stand: `layers: {Linear: 10}` is `layers: [{Linear: 10}]`."""
+    if not isinstance(value, Mapping):
+        return value
+    is_layer = "_target_" in value or (len(value) == 1 and _is_known(next(iter(value)), targets))
+    return [value] if is_layer else value
 
 
-def _is_known(name: Any) -> bool:
+def _is_known(name: Any, targets: Targets) -> bool:
     try:
-        return bool(find(name, ""))
+        return bool(targets.find(name, ""))
     except ConfigError:
         return False
 
 
 def times(arguments: dict[str, Any], key: str) -> int:
+    """Return the argument `times` of Repeat. Raises ConfigError for what is no whole number of at least 1."""
     times = arguments.get("times")
     if not isinstance(times, int) or isinstance(times, bool) or times < 1:
         raise ConfigError(f"{key.rpartition('.')[0]}.times", f"expected a whole number of at least 1, found {times!r}")
@@ -199,6 +229,7 @@ def times(arguments: dict[str, Any], key: str) -> int:
 
 
 def shape(example: Any) -> str:
+    """Return words for the shape of a batch: `(N, 3, 8, 8)`."""
     if not isinstance(example, Tensor):
         return f"a {type(example).__name__} (take one item of it with `Select: 0`)"
-    return "(" + ", ".join(["N", *map(str, example.shape[1:])]) + ")"
+    return batch_shape(example.shape[1:])

@@ -1,8 +1,9 @@
 """From the layers of a configuration to a model: names, inferred sizes and shapes, one layer after the other."""
 
+import copy
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from runner.model import naming, specs
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.layers import Repeat
 from runner.model.shapes import push
-from runner.settings.errors import ConfigError, ConfigErrors, brief, did_you_mean, each
+from runner.settings.errors import ConfigError, ConfigErrors, batch_shape, brief, did_you_mean, each
 from runner.settings.memory import memory
 from runner.settings.memory import size as bytes_
 from runner.settings.trust.limits import LAYERS
@@ -22,27 +23,41 @@ from runner.settings.values import lookup, ranges
 
 @dataclass
 class Layer:
-    """One layer as it will be made: everything looked up, bound and inferred."""
+    """The plan of one layer: everything looked up, bound and inferred."""
 
     name: str  # the module's name in the state_dict
-    key: str  # where the configuration says it
+    key: str  # of the configuration
     target: Any  # a class, or a user's function that returns a module
     arguments: dict[str, Any]  # a nested stack is a Stack, several are a list of Stacks
     given: dict[str, Any] = field(default_factory=dict)  # parameter name -> its values
     input: tuple[int, ...] = ()  # its shape, the batch left out
     shape: tuple[int, ...] = ()  # of the output, likewise
     parameters: int = 0
+    #: The module on the meta device that gave the shapes: to be inspected, never trained or changed.
+    planned: nn.Module = field(init=False, repr=False, compare=False)
 
     def make(self) -> nn.Module:
-        """A new module with freshly drawn (or given) parameters, on torch's current default device."""
-        arguments = {k: _made(v) for k, v in self.arguments.items()}
-        module: nn.Module = arguments["args"] if self.target is nn.Sequential else self.target(**arguments)
+        """Return a new module with freshly drawn (or given) parameters, on torch's current default device."""
+        module = self.construct(lambda stacks: [stack.make() for stack in stacks])
         for name, values in self.given.items():
             _fill(module, name, values, self.key)
         return module
 
+    def construct(self, modules: Callable[[list["Stack"]], list[nn.Sequential]]) -> nn.Module:
+        """Call the class with its arguments. modules: makes those of the stacks among them."""
+        arguments = dict[str, Any]()
+        for name, value in self.arguments.items():
+            several = isinstance(value, list) and _stacks(value)
+            if several or isinstance(value, Stack):
+                made = modules(value if several else [value])
+                arguments[name] = made if several else made[0]
+            else:
+                arguments[name] = tuple(value) if isinstance(value, list) else value
+        module: nn.Module = arguments["args"] if self.target is nn.Sequential else self.target(**arguments)
+        return module
+
     def inner(self) -> Iterator["Layer"]:
-        """The layers inside of this one, depth first."""
+        """Yield the layers inside of this one, depth first."""
         for stack in stacks(self):
             for layer in stack.layers:
                 yield layer
@@ -51,38 +66,51 @@ class Layer:
 
 @dataclass
 class Stack:
-    """Layers one after the other, and the shape that comes out."""
+    """The plan of layers one after the other, and the shape that comes out."""
 
     layers: list[Layer]
     output: Tensor  # on the meta device: a shape and a type without values
 
     def make(self) -> nn.Sequential:
-        """The model. Its parameters are drawn from torch's global generator, layer by layer."""
+        """Return the model. Its parameters are drawn from torch's global generator, layer by layer."""
         model = nn.Sequential()
         for layer in self.layers:
             model.add_module(layer.name, layer.make())
         return model
 
+    def planned(self) -> nn.Sequential:
+        """Return the layers as they were planned: on the meta device, without numbers, the same at every call."""
+        model = nn.Sequential()
+        for layer in self.layers:
+            model.add_module(layer.name, layer.planned)
+        return model
 
-def plan(told: Any, example: Tensor, key: str = "model.layers") -> Stack:
+
+def plan(spec: Any, example: Tensor, key: str = "model.layers", targets: specs.Targets | None = None) -> Stack:
     """Look up, bind and infer every layer, and follow the shape of `example` through the stack.
 
-    example: on the meta device, batch first. No memory for parameters is taken.
-    Raises ConfigError that names the first layer that cannot be, with the shapes up to it.
+    spec: a list of layers, or a mapping of names to layers, as `model.layers` has them.
+    example: a batch on the meta device, examples first. No memory for parameters is taken, no random number drawn.
+    key: of the configuration, where the layers stand.
+    targets: the classes that a model around this one has looked up already.
+    Every layer is constructed once, on the meta device, and every class looked up once.
+    Raises ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
+    that are wrong whatever comes in.
     """
     layers: list[Layer] = []
-    named = list(specs.named(told, key))
+    targets = specs.Targets() if targets is None else targets
+    named = list(specs.named(spec, key))
     specs.check_modules(named)
-    for name, layer_key, spec in named:
+    for name, layer_key, layer_spec in named:
         try:
-            layer, example = _plan_layer(name, layer_key, spec, example)
+            layer, example = _plan_layer(name, layer_key, layer_spec, example, targets)
         except ConfigError as error:
-            found = each(error)
-            shapes = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
-            for line in _trail(layers) if shapes else ():
-                found[0].add_note(line)
+            errors = each(error)
+            depends_on_shape = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
+            for line in _trail(layers) if depends_on_shape else ():
+                errors[0].add_note(line)
             further = naming.problems(named[len(layers) + 1 :])
-            raise (ConfigErrors([*found, *further]) if further else error) from error
+            raise (ConfigErrors([*errors, *further]) if further else error) from error
         layers.append(layer)
         if sum(size(layer) for layer in layers) > LAYERS:
             raise ConfigError(layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones")
@@ -90,25 +118,24 @@ def plan(told: Any, example: Tensor, key: str = "model.layers") -> Stack:
 
 
 def size(layer: Layer) -> int:
-    """How many layers there are in a layer, itself included."""
+    """Return the number of layers in a layer, itself included."""
     return 1 + sum(size(inner) for stack in stacks(layer) for inner in stack.layers)
 
 
 def stacks(layer: Layer) -> list[Stack]:
-    """The stacks directly inside of a layer."""
-    found = [v for value in layer.arguments.values() for v in (value if isinstance(value, list) else [value])]
-    return [v for v in found if isinstance(v, Stack)]
+    """Return the stacks directly inside of a layer."""
+    values = [v for value in layer.arguments.values() for v in (value if isinstance(value, list) else [value])]
+    return [v for v in values if isinstance(v, Stack)]
 
 
 def classes(stack: Stack) -> list[type]:
-    """Every module class that the configuration names, directly or by what a named class is made of."""
-    with torch.device("meta"):
-        return sorted({type(module) for module in stack.make().modules()}, key=lambda c: c.__qualname__)
+    """Return every module class of the model, by name: those of the configuration, and those they are made of."""
+    return sorted({type(module) for module in stack.planned().modules()}, key=lambda c: c.__qualname__)
 
 
-def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer, Tensor]:
+def _plan_layer(name: str, key: str, spec: Any, example: Tensor, targets: specs.Targets) -> tuple[Layer, Tensor]:
     target_name, key, value = specs.read(spec, key)
-    target = specs.find(target_name, key)
+    target = targets.find(target_name, key)
     parameters = specs.signature(target)
     arguments = specs.arguments(target, parameters, value, key)
     given = {k: arguments.pop(k) for k in list(arguments) if specs.is_given(parameters, k, arguments[k])}
@@ -117,7 +144,7 @@ def _plan_layer(name: str, key: str, spec: Any, example: Tensor) -> tuple[Layer,
     specs.batch_first(parameters, arguments, key)
     for k, v in arguments.items():
         if k in parameters:
-            arguments[k] = _plan_inside(target, parameters[k], v, example, f"{key}.{k}", arguments)
+            arguments[k] = _plan_inside(target, parameters[k], v, example, f"{key}.{k}", arguments, targets)
     stacks = {k for k, v in arguments.items() if isinstance(v, Stack) or (isinstance(v, list) and _stacks(v))}
     if target is nn.Sequential and "args" not in arguments:
         raise ConfigError(key, "Sequential needs layers, as in {Sequential: [{Linear: 4}, ReLU]}")
@@ -139,34 +166,44 @@ def _bind(
     try:
         lookup.bind(target, arguments, key, free, parameters)
     except ConfigError:
-        # What looked like a given parameter may be the missing argument with a typing error.
+        # A value taken for that of a parameter may be the missing argument with a typing error.
         lookup.bind(target, {**given, **arguments}, key, free, parameters)
         raise
 
 
 def _plan_inside(
-    target: Any, parameter: inspect.Parameter, value: Any, example: Tensor, key: str, arguments: dict[str, Any]
+    target: Any,
+    parameter: inspect.Parameter,
+    value: Any,
+    example: Tensor,
+    key: str,
+    arguments: dict[str, Any],
+    targets: specs.Targets,
 ) -> Any:
-    """Layers inside of a layer: an argument that is annotated as a module is a stack of its own."""
+    """Return an argument with its layers planned: one that is annotated as a module is a stack of its own."""
+
+    def inner(value: Any, key: str) -> Stack:
+        return plan(specs.single(value, targets), example, key, targets)
+
     if target is nn.Sequential or specs.holds_module(parameter.annotation):
-        return None if value is None else plan(specs.single(value), example, key)
+        return None if value is None else inner(value, key)
     if target is Repeat and parameter.name == "layers":
-        return _repeated(value, specs.times(arguments, key), example, key)
+        return _repeated(value, specs.times(arguments, key), example, key, targets)
     if specs.holds_modules(parameter.annotation):
-        return [plan(specs.single(spec), example, branch_key) for _, branch_key, spec in specs.named(value, key)]
+        return [inner(spec, branch_key) for _, branch_key, spec in specs.named(value, key)]
     return value
 
 
-def _repeated(value: Any, times: int, example: Tensor, key: str) -> list[Stack]:
-    found = [plan(value, example, key)]
-    if sum(size(layer) for layer in found[0].layers) * times > LAYERS:
+def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.Targets) -> list[Stack]:
+    repeated = [plan(value, example, key, targets)]
+    if sum(size(layer) for layer in repeated[0].layers) * times > LAYERS:
         raise ConfigError(f"{key.rpartition('.')[0]}.times", f"{times} makes more than {LAYERS:,} layers; use fewer")
-    while len(found) < times:
-        before, example = example, found[-1].output
-        # What takes its own output's shape need not be planned again.
+    while len(repeated) < times:
+        before, example = example, repeated[-1].output
+        # Layers that take their own output's shape need not be planned again.
         same = isinstance(example, Tensor) and (before.shape, before.dtype) == (example.shape, example.dtype)
-        found.append(found[-1] if same else plan(value, example, key))
-    return found
+        repeated.append(repeated[-1] if same else plan(value, example, key, targets))
+    return repeated
 
 
 def _stacks(value: list[Any]) -> bool:
@@ -176,10 +213,9 @@ def _stacks(value: list[Any]) -> bool:
 def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any) -> Any:
     """Make the layer on the meta device and push the example through it."""
     _refuse(impossible_arguments(layer.target, layer.arguments), layer)
-    given, layer.given = layer.given, {}
     try:
         with torch.device("meta"):
-            module = layer.make()
+            module = layer.construct(_planned)
     except ConfigError:
         raise
     except Exception as error:
@@ -189,14 +225,14 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
             layer.key, f"{layer.target.__name__} returned {type(module).__name__}, expected a torch module"
         )
     _refuse(impossible(module, example.shape) if isinstance(example, Tensor) else None, layer)
-    layer.given = given
+    layer.planned = module
     _check_given(layer, module, parameters)
     layer.parameters = sum(p.numel() for p in module.parameters())
-    if 4 * layer.parameters > (there := memory(torch.device("cpu"))):
+    if 4 * layer.parameters > (available := memory(torch.device("cpu"))):
+        needed = bytes_(4 * layer.parameters)
         raise ConfigError(
             layer.key,
-            f"its {layer.parameters:,} parameters need {bytes_(4 * layer.parameters)}, and there are {bytes_(there)};"
-            " make it smaller",
+            f"its {layer.parameters:,} parameters need {needed}, and there are {bytes_(available)}; make it smaller",
         )
     if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
         raise ConfigError(
@@ -253,27 +289,33 @@ def _fill(module: nn.Module, name: str, values: Any, key: str) -> None:
 
 
 def _shaped(place: Tensor, name: str, values: Any, key: str) -> Tensor:
-    """The given values in the parameter's shape; dimensions of size 1 may be left out, one number fills all."""
+    """Return given values in a parameter's shape; dimensions of size 1 may be left out, one number fills all."""
     try:
         with torch.device("cpu"):
             tensor = torch.tensor(values, dtype=torch.float64)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{key}.{name}", f"not a grid of numbers: {brief(error)}") from error
-    wanted = [n for n in place.shape if n != 1]
-    if tensor.dim() and [n for n in tensor.shape if n != 1] != wanted:
+    if tensor.dim() and [n for n in tensor.shape if n != 1] != [n for n in place.shape if n != 1]:
         raise ConfigError(
             f"{key}.{name}", f"the values have shape {tuple(tensor.shape)}, expected {tuple(place.shape)}"
         )
     return tensor.reshape(place.shape) if tensor.dim() else tensor.expand(place.shape)
 
 
-def _made(value: Any) -> Any:
-    if isinstance(value, Stack):
-        return value.make()
-    if isinstance(value, list):
-        return [v.make() for v in value] if _stacks(value) else tuple(value)
-    return value
+def _planned(stacks: list[Stack]) -> list[nn.Sequential]:
+    """Return the stacks' own modules; of one that is repeated, copies, as each has parameters of its own."""
+    return [
+        _copied(stack) if any(stack is earlier for earlier in stacks[:i]) else stack.planned()
+        for i, stack in enumerate(stacks)
+    ]
+
+
+def _copied(stack: Stack) -> nn.Sequential:
+    try:
+        return copy.deepcopy(stack.planned())
+    except Exception:  # a layer of the user's may hold what cannot be copied
+        return stack.make()
 
 
 def _trail(layers: list[Layer]) -> list[str]:
-    return [f"  {layer.key}  ->  ({', '.join(['N', *map(str, layer.shape)])})" for layer in layers]
+    return [f"  {layer.key}  ->  {batch_shape(layer.shape)}" for layer in layers]

@@ -1,13 +1,17 @@
-"""Pictures of a run: one file per plot, each with `draw(run) -> Figure` and `problem(data, model)`."""
+"""Plots of a run: one file for each, with `draw(run) -> Figure` and `problem(data, model) -> str | None`.
+
+`problem` returns why the plot cannot be drawn of such data and such a model; None where it can. A plot of your own is a
+function `draw` in experiments/, which `plots: [experiments.mine.draw]` names.
+"""
 
 import importlib
 import logging
-import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from runner.settings.files import filenames
+from runner.settings.values import lookup
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,38 +20,38 @@ if TYPE_CHECKING:
     from runner.data import Data, Source
 
 
-#: Of a home that cannot be written: it takes another folder then, and tells how it would be faster.
+# matplotlib warns where it cannot write into the home folder; it takes another one then.
 for _name in ("matplotlib", "matplotlib.font_manager"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 class Subject(Protocol):
-    """What a plot may look at."""
+    """The side of a run that a plot sees."""
 
     name: str  # of the run
-    title: str  # the same, and of which checkpoint the weights are
+    title: str  # the name, and the checkpoint of the weights
     data: "Data"
     model: "nn.Module"
     loss: "nn.Module"
 
     @property
     def history(self) -> Mapping[str, Sequence[tuple[int, float]]]:
-        """Metric -> (optimizer steps so far, value), e.g. "train/loss"."""
+        """The values of each metric: its name, e.g. "train/loss" -> (optimizer steps so far, value)."""
 
     def predict(self, source: "Source") -> "tuple[Tensor, Tensor, Tensor]":
-        """Inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""
+        """Return inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""
 
     def outputs(self, source: "Source") -> "tuple[Tensor, Tensor]":
         """Return targets and outputs without the inputs, which may be many times as large; one is `source[i][0]`."""
 
 
 def find(name: str) -> Callable[[Subject], "Figure"] | None:
-    """The plot `runner/plots/<name>.py`."""
+    """Return the function `draw` of `runner/plots/<name>.py`; None where there is no such plot."""
     return importlib.import_module(f"{__name__}.{name}").draw if name in names() else None
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write `figure` as a PNG. Its folder must exist."""
+    """Write `figure` as a PNG, into a folder that exists. Raises TypeError for what is no matplotlib figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -60,12 +64,12 @@ def save(figure: "Figure", path: str | Path) -> None:
 
 
 def file(name: str, folder: Path) -> Path:
-    """Where the picture of a plot goes, ours or the user's."""
+    """Return the path of a plot's PNG in `folder`. name: of a plot of the package, or the dotted one of a person's."""
     return folder / f"{filenames.bounded(name.rpartition('.')[2])}.png"
 
 
 def each(names: Iterable[str], draw: Callable[[str], None]) -> None:
-    """Draw all of them. Raises what the first one raised that cannot be drawn, when the others are done."""
+    """Call `draw` with each name. Raises the first error of a plot that cannot be drawn, when the others are done."""
     failed: Exception | None = None
     for name in names:
         try:
@@ -76,15 +80,16 @@ def each(names: Iterable[str], draw: Callable[[str], None]) -> None:
         raise failed
 
 
-def looks_at(name: str, parts: list[str]) -> list[str]:
-    """Which of these parts of the data the plot `runner/plots/<name>.py` sends through the model, by its LOOKS_AT.
+def parts_of(name: str, parts: list[str]) -> list[str]:
+    """Return those of the `parts` of the data that the plot `runner/plots/<name>.py` sends through the model.
 
-    LOOKS_AT: tuples of parts, of each of which the first that there is.
+    Its PARTS lists alternatives: of each tuple, the first part that the data has. Without PARTS there is none.
     """
-    told = getattr(importlib.import_module(f"{__name__}.{name}"), "LOOKS_AT", ())
-    return [next(part for part in some if part in parts) for some in told if any(part in parts for part in some)]
+    alternatives = getattr(importlib.import_module(f"{__name__}.{name}"), "PARTS", ())
+    firsts = (next((part for part in some if part in parts), None) for some in alternatives)
+    return [part for part in firsts if part is not None]
 
 
 def names() -> list[str]:
-    """The plots that come with the package."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    """Return the names of the plots that come with the package."""
+    return lookup.modules(__path__)

@@ -1,4 +1,4 @@
-"""Tensors as pictures."""
+"""Tensors as images, and the ends of their colours."""
 
 from typing import Any
 
@@ -7,8 +7,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def picture(x: Tensor) -> NDArray[Any] | None:
-    """x of shape (1, H, W), (3, H, W), (4, H, W) or (H, W) as imshow takes it, 0 to 1; None if it is no image."""
+def as_image(x: Tensor) -> NDArray[Any] | None:
+    """Return x as `imshow` takes it, 0 to 1; None if it is no image.
+
+    x: of shape (1, H, W), (3, H, W), (4, H, W) or (H, W), with H and W of at least 5.
+    """
     x = x.unsqueeze(0) if x.dim() == 2 else x
     if x.dim() != 3 or x.shape[0] not in (1, 3, 4) or min(x.shape[1:]) < 5:
         return None
@@ -17,13 +20,13 @@ def picture(x: Tensor) -> NDArray[Any] | None:
 
 
 def limit_of(values: Tensor) -> float:
-    """The largest size of a finite number, which is where the colours end; 1 where all are 0."""
+    """Return the largest size of a finite number, where the colours end; 1 where all are 0."""
     finite = values[values.isfinite()]
     return float(finite.abs().max()) or 1.0 if len(finite) else 1.0
 
 
 def _in_range(x: Tensor) -> Tensor:
-    """As it is where it is in 0 to 1; otherwise stretched to 0 to 1 (standardized images, bytes)."""
+    """Return values from 0 to 1 as they are, and others (standardized images, bytes) stretched to 0 to 1."""
     x = torch.nan_to_num(x)
     low, high = x.min(), x.max()
     return x if low >= 0 and high <= 1 else (x - low) / (high - low).clamp(min=1e-12)

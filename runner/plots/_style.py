@@ -1,4 +1,4 @@
-"""One look for all plots: size, colours, titles, and words that fit. The only place that loads matplotlib.
+"""One style for all plots: size, colours, titles, and words that fit. The only place that loads matplotlib.
 
 Margins are fixed lengths in inches: matplotlib's layout engines draw everything several times to find them.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 WIDTH, DPI = 8.0, 120  # 960 pixels
 HEADER = 0.95  # of the title, the run's name and the legend
-# Okabe & Ito (2008): colours that the colour-blind tell apart.
+# Okabe & Ito (2008): colours that are different to the colour-blind too.
 BLACK, ORANGE, SKY, GREEN, BLUE, RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
 GREY, PALE = "#595959", "#D9D9D9"
 SHARES = "cividis"  # from 0 up: uniform in lightness, the same for the colour-blind
@@ -24,7 +24,10 @@ MINUS = "\N{MINUS SIGN}"
 
 
 def page(title: str, name: str, height: float = 5.0, note: str = "") -> "Figure":
-    """An empty figure with a title, the run's name below it, and a note to the right of the name."""
+    """Return an empty figure with a title, the run's name below it, and a note to the right of the name.
+
+    height: in inches; the width is the same for all plots.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -38,66 +41,69 @@ def page(title: str, name: str, height: float = 5.0, note: str = "") -> "Figure"
     return figure
 
 
-def write(figure: "Figure", left: float, top: float, text: str, **look: Any) -> None:
-    """Text whose baseline starts at (left, top), in inches from the figure's upper left corner."""
+def write(figure: "Figure", left: float, top: float, text: str, **style: Any) -> None:
+    """Write text whose baseline starts at (left, top), in inches from the figure's upper left corner."""
     height = figure.get_figheight()
-    figure.text(left / figure.get_figwidth(), 1 - top / height, text, **look)
+    figure.text(left / figure.get_figwidth(), 1 - top / height, text, **style)
 
 
 def axes(figure: "Figure", left: float = 0.9, right: float = 0.25, bottom: float = 0.65, top: float = HEADER) -> "Axes":
-    """Axes with these margins in inches, open to the right and above, with a pale grid."""
+    """Return axes with these margins in inches, open to the right and above, with a pale grid."""
     width, height = figure.get_figwidth(), figure.get_figheight()
-    made = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
-    made.spines[["top", "right"]].set_visible(False)
-    made.grid(color=PALE, linewidth=0.6)
-    made.set_axisbelow(True)
-    made.tick_params(labelsize=9)
-    return made
+    axes = figure.add_axes((left / width, bottom / height, 1 - (left + right) / width, 1 - (bottom + top) / height))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=PALE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9)
+    return axes
 
 
 def sheet(figure: "Figure") -> "Axes":
-    """Invisible axes over the whole figure, in inches from its upper left corner: for pictures and words."""
-    made = figure.add_axes((0, 0, 1, 1))
-    made.set_axis_off()
-    made.set_xlim(0, figure.get_figwidth())
-    made.set_ylim(figure.get_figheight(), 0)
-    return made
+    """Return invisible axes over the whole figure, in inches from its upper left corner: for images and words."""
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, figure.get_figwidth())
+    axes.set_ylim(figure.get_figheight(), 0)
+    return axes
 
 
 def place(on: "Axes", picture: Any, left: float, top: float, size: float, limit: float | None = None) -> "AxesImage":
-    """`picture` in its own proportions inside of a square of a `sheet`; signed numbers are coloured up to `limit`."""
+    """Draw `picture` in its own proportions inside of a square of a `sheet`.
+
+    limit: of signed numbers, the size at which the colours end; None: grey values or colours from 0 to 1.
+    """
     rows, columns = picture.shape[:2]
     width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
-    look = {"cmap": "gray", "vmin": 0, "vmax": 1} if limit is None else {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
+    style = {"cmap": "gray", "vmin": 0, "vmax": 1} if limit is None else {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
     frame(on, left, top, width, height)
     extent = (left, left + width, top + height, top)
-    return on.imshow(picture, extent=extent, aspect="auto", interpolation="nearest", **look)  # type: ignore[arg-type]
+    return on.imshow(picture, extent=extent, aspect="auto", interpolation="nearest", **style)  # type: ignore[arg-type]
 
 
 def frame(on: "Axes", left: float, top: float, width: float, height: float) -> None:
-    """A thin frame, so that white pictures do not vanish on the white page."""
+    """Draw a thin frame, so that white images do not vanish on the white page."""
     right, bottom = left + width, top + height
     on.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=GREY, linewidth=0.8)
 
 
 def legend(axes: "Axes") -> None:
-    """Between the header and the axes, where it cannot hide data."""
-    made = axes.legend(
+    """Draw the legend between the header and the axes, where it cannot hide data."""
+    box = axes.legend(
         loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=6, frameon=False, fontsize=9,
         borderaxespad=0.2, columnspacing=1.3, handletextpad=0.5, handlelength=1.6,
     )  # fmt: skip
-    for line in made.get_lines():
+    for line in box.get_lines():
         line.set_linewidth(max(line.get_linewidth(), 1.4))  # a hairline's colour cannot be seen
 
 
-def say(axes: "Axes", text: str) -> None:
-    """Words in the middle of empty axes."""
+def write_centred(axes: "Axes", text: str) -> None:
+    """Write words in the middle of empty axes."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=11, color=GREY)
 
 
 def fitted(text: str, inches: float, size: float, weight: str = "normal") -> str:
-    """`text` on one line, with as much left out of its middle as is needed to fit."""
+    """Return `text` on one line, with as much left out of its middle as is needed to fit."""
     text = " ".join(text.split())
     if measure(text, size, weight) <= inches:
         return literal(text)
@@ -110,7 +116,7 @@ def fitted(text: str, inches: float, size: float, weight: str = "normal") -> str
 
 
 def measure(text: str, size: float, weight: str = "normal") -> float:
-    """The width of `text` in inches."""
+    """Return the width of `text` in inches."""
     from matplotlib.font_manager import FontProperties
 
     font = FontProperties(size=size, weight=weight)
@@ -119,27 +125,27 @@ def measure(text: str, size: float, weight: str = "normal") -> float:
 
 
 def literal(text: str) -> str:
-    """`text` as it stands: matplotlib would read what is between two dollar signs as a formula."""
+    """Return `text` for matplotlib, which would read the part between two dollar signs as a formula."""
     return text.replace("$", r"\$")
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 example`, `1,200 examples`."""
+    """Return `1 example`, `1,200 examples`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def not_finite(count: int, noun: str) -> str:
-    """A note that says how many there are; empty when there are none."""
+    """Return a note with their number; "" for none."""
     return f"{counted(count, noun)} {'is' if count == 1 else 'are'} not finite" if count else ""
 
 
 def number(value: float, digits: int = 4) -> str:
-    """`value` with so many significant digits."""
+    """Return `value` with so many significant digits."""
     return f"{value:.{digits}g}".replace("-", MINUS)
 
 
 def size(shape: Iterable[int]) -> str:
-    """`16 × 8 × 8`."""
+    """Return `16 × 8 × 8`."""
     return " \N{MULTIPLICATION SIGN} ".join(map(str, shape))
 
 

@@ -1,4 +1,4 @@
-"""How often each class was taken for each other."""
+"""The confusion matrix: how often each class was taken for each other."""
 
 from typing import TYPE_CHECKING
 
@@ -7,15 +7,14 @@ from torch import Tensor, nn
 
 from runner.data import Data
 from runner.plots import Subject, _style, _ticks
-from runner.plots._classified import Classified, class_names, classify
-from runner.plots._parts import first_of, lacks_classes
+from runner.plots._data import Classified, class_names, classify, first_of, lacks_classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-LOOKS_AT = (("valid", "train"),)
+PARTS = (("valid", "train"),)
 MOST = 2000  # classes: a count for each pair of 200,000 would take 300 GB
 COUNTED = 30  # more classes than this leave no room for counts
 LABEL = 1.3  # inches that a class's name may take
@@ -23,7 +22,7 @@ TOP, RIGHT = 0.8, 1.0  # inches above the matrix, and beside it for the colour b
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """It takes one class per example, and no more classes than a picture can show."""
+    """Return why the plot cannot be drawn: it needs one class per example, and at most 2,000 classes."""
     if reason := lacks_classes(data):
         return reason
     total = len(data.classes)
@@ -31,35 +30,40 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 
 def draw(run: Subject) -> "Figure":
-    """Counts over the validation data, or the training data; coloured by their share of the true class."""
-    words, source = first_of(run.data, *LOOKS_AT[0])
-    found = classify(run, source)
-    side = min(5.2, max(3.0, 0.43 * found.classes))
-    size = max(6.0, min(9.0, 0.75 * 72 * side / found.classes))
-    every = -(-found.classes * 7 // int(side * 72))  # names closer than 7 points would run into each other
-    names = [_style.fitted(name, LABEL, size) for name in class_names(run.data, found.classes)][::every]
+    """Draw counts over the validation data, or the training data; coloured by their share of the true class."""
+    words, source = first_of(run.data, *PARTS[0])
+    classified = classify(run, source)
+    side = min(5.2, max(3.0, 0.43 * classified.classes))
+    size = max(6.0, min(9.0, 0.75 * 72 * side / classified.classes))
+    every = -(-classified.classes * 7 // int(side * 72))  # names closer than 7 points would run into each other
+    names = [_style.fitted(name, LABEL, size) for name in class_names(run.data, classified.classes)][::every]
     widest = max(_style.measure(name, size) for name in names)
-    upright = widest > 0.9 * every * side / found.classes
+    upright = widest > 0.9 * every * side / classified.classes
     below = 0.55 + (widest if upright else size / 72)
-    figure = _style.page(_title(words, found), run.title, TOP + side + below, _style.not_finite(found.lost, "output"))
+    figure = _style.page(
+        _title(words, classified), run.title, TOP + side + below, _style.not_finite(classified.not_finite, "output")
+    )
     left = (_style.WIDTH - side) / 2
     axes = _style.axes(figure, left, _style.WIDTH - left - side, below, TOP)
-    counts = matrix(found.truth, found.said, found.classes)
+    counts = matrix(classified.truth, classified.predicted, classified.classes)
     image = _draw_shares(axes, counts)
-    axes.set_xticks(range(0, found.classes, every), names, rotation=90 if upright else 0, fontsize=size)
-    axes.set_yticks(range(0, found.classes, every), names, fontsize=size)
-    _draw_counts(axes, counts, side / found.classes)
+    axes.set_xticks(range(0, classified.classes, every), names, rotation=90 if upright else 0, fontsize=size)
+    axes.set_yticks(range(0, classified.classes, every), names, fontsize=size)
+    _draw_counts(axes, counts, side / classified.classes)
     _draw_bar(axes, image, left + side)
     return figure
 
 
-def matrix(truth: Tensor, said: Tensor, classes: int) -> Tensor:
-    """Counts of shape (classes, classes): row the true class, column the predicted one."""
-    return torch.bincount(truth * classes + said, minlength=classes**2).reshape(classes, classes)
+def matrix(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:
+    """Return counts of shape (classes, classes): row the true class, column the predicted one.
+
+    truth, predicted: class indices, int64 of shape (n,).
+    """
+    return torch.bincount(truth * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
-def _title(words: str, found: Classified) -> str:
-    total, right = len(found.truth), int((found.truth == found.said).sum())
+def _title(words: str, classified: Classified) -> str:
+    total, right = len(classified.truth), int((classified.truth == classified.predicted).sum())
     return f"Confusion matrix: {words} data" + (f", {100 * right / total:.1f} % of {total:,} right" if total else "")
 
 
@@ -73,7 +77,7 @@ def _draw_shares(axes: "Axes", counts: Tensor) -> "AxesImage":
 
 
 def _draw_counts(axes: "Axes", counts: Tensor, cell: float) -> None:
-    """The counts that are not 0, in cells of `cell` inches."""
+    """Write the counts that are not 0 into cells of `cell` inches."""
     if len(counts) > COUNTED:
         return
     digits = len(f"{int(counts.max()):,}")

@@ -1,4 +1,4 @@
-"""What the model got wrong, the worst first: as pictures where the data are images, else as a table."""
+"""The model's mistakes, the worst first: as pictures where the data are images, else as a table."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,28 +9,27 @@ from torch import Tensor, nn
 from runner.data import Data, Source
 from runner.model.conventions import on_scale
 from runner.plots import Subject, _style
-from runner.plots._classified import class_names, classify
-from runner.plots._images import picture
-from runner.plots._parts import first_of, lacks_classes, lacks_numbers
+from runner.plots._data import class_names, classify, first_of, lacks_classes, lacks_numbers
+from runner.plots._images import as_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOKS_AT = (("test", "valid", "train"),)
+PARTS = (("test", "valid", "train"),)
 MOST, COLUMNS = 16, 4
 WIDTHS = (0.8, 1.35, 1.35, 1.05, 0.76, 0.76, 0.76, 0.76)  # inches of a table's columns
 
 
 @dataclass(frozen=True)
 class Example:
-    """An example and what to say of it."""
+    """An example and the words beside it."""
 
     index: int  # in its part of the data
     x: Tensor
     truth: str
-    said: str
-    how: str  # the confidence or the error
+    predicted: str
+    measure: str  # the confidence or the error
 
 
 @dataclass(frozen=True)
@@ -38,58 +37,60 @@ class Chosen:
     """The examples to show."""
 
     title: str
-    how: str  # what Example.how is
+    measure: str  # of the examples: confidence | error
     examples: list[Example]
-    lost: int  # examples left out because the model's output is not finite
+    not_finite: int  # examples left out because the model's output is not finite
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """It takes numbers to predict, or one class per example."""
+    """Return why the plot cannot be drawn: it needs numbers to predict, or one class per example."""
     return lacks_numbers(data) if data.task == "regression" else lacks_classes(data)
 
 
 def draw(run: Subject) -> "Figure":
-    """Up to 16 examples of the test data, else of the validation, else of the training data."""
-    words, source = first_of(run.data, *LOOKS_AT[0])
+    """Draw up to 16 examples of the test data, else of the validation, else of the training data."""
+    words, source = first_of(run.data, *PARTS[0])
     chosen = (choose_numbers if run.data.task == "regression" else choose_classes)(run, words, source)
-    note = _style.not_finite(chosen.lost, "output")
+    note = _style.not_finite(chosen.not_finite, "output")
     if not chosen.examples:
         return _draw_nothing(run, note)
-    images = picture(chosen.examples[0].x) is not None
+    images = as_image(chosen.examples[0].x) is not None
     return (_draw_images if images else _draw_table)(run, chosen, note)
 
 
 def choose_classes(run: Subject, words: str, source: Source) -> Chosen:
-    """The mistakes, the surest first; where there is none, the least certain examples."""
-    found = classify(run, source)
-    [wrong] = torch.where(found.said != found.truth)
+    """Return the mistakes, the surest first; where there is none, the least certain examples."""
+    classified = classify(run, source)
+    confidence = classified.confidence
+    [wrong] = torch.where(classified.predicted != classified.truth)
     if len(wrong):
-        order = wrong[found.sure[wrong].argsort(descending=True, stable=True)]
+        order = wrong[confidence[wrong].argsort(descending=True, stable=True)]
         title = f"Mistakes: {_first(order)}"
     else:
-        order = found.sure.argsort(stable=True)
+        order = confidence.argsort(stable=True)
         title = f"No mistakes: the {min(len(order), MOST)} least certain"
-    names = class_names(run.data, found.classes)
-    total = _style.counted(len(found.index), f"{words} example")
+    names = class_names(run.data, classified.classes)
+    total = _style.counted(len(classified.index), f"{words} example")
     return Chosen(f"{title} ({total})", "confidence", [
-        Example(n, source[n][0], names[found.truth[i]], names[found.said[i]], _percent(found.sure[i]))
-        for i in order[:MOST].tolist() for n in [int(found.index[i])]
-    ], found.lost)  # fmt: skip
+        Example(n, source[n][0], names[classified.truth[i]], names[classified.predicted[i]], _percent(confidence[i]))
+        for i in order[:MOST].tolist() for n in [int(classified.index[i])]
+    ], classified.not_finite)  # fmt: skip
 
 
 def choose_numbers(run: Subject, words: str, source: Source) -> Chosen:
-    """The largest errors: per example the root of the mean square over its numbers."""
+    """Return the largest errors: per example the root of the mean square over its numbers."""
     y, outputs = run.outputs(source)
     outputs = on_scale(run.loss, outputs.float())
-    truth, said = y.float().reshape(len(y), -1), outputs.reshape(len(y), -1)
-    errors = (said - truth).square().mean(1).sqrt()
-    [kept] = torch.where(said.isfinite().all(1))
-    order = kept[errors[kept].argsort(descending=True, stable=True)][:MOST].tolist()
+    truth, predicted = y.float().reshape(len(y), -1), outputs.reshape(len(y), -1)
+    errors = (predicted - truth).square().mean(1).sqrt()
+    [finite] = torch.where(predicted.isfinite().all(1))
+    order = finite[errors[finite].argsort(descending=True, stable=True)][:MOST].tolist()
     title = f"Largest errors: {len(order)} of {_style.counted(len(y), f'{words} example')}"
     examples = [
-        Example(i, source[i][0], _numbers(truth[i]), _numbers(said[i]), _style.number(float(errors[i]))) for i in order
+        Example(i, source[i][0], _numbers(truth[i]), _numbers(predicted[i]), _style.number(float(errors[i])))
+        for i in order
     ]
-    return Chosen(title, "error", examples, len(y) - len(kept))
+    return Chosen(title, "error", examples, len(y) - len(finite))
 
 
 def _first(order: Tensor) -> str:
@@ -112,32 +113,32 @@ def _draw_nothing(run: Subject, note: str) -> "Figure":
 
 
 def _draw_images(run: Subject, chosen: Chosen, note: str) -> "Figure":
-    """Four in a row, the words to the right of each picture."""
+    """Draw four in a row, the words to the right of each picture."""
     cell, size = 1.9, 0.92
     rows = -(-len(chosen.examples) // COLUMNS)
     figure = _style.page(chosen.title, run.title, 0.85 + rows * (size + 0.2), note)
     sheet = _style.sheet(figure)
     for place, example in enumerate(chosen.examples):
         left, top = 0.2 + cell * (place % COLUMNS), 0.78 + (place // COLUMNS) * (size + 0.2)
-        image = picture(example.x)
+        image = as_image(example.x)
         assert image is not None
         _style.place(sheet, image, left, top, size)
-        _describe(sheet, example, chosen.how, left + size + 0.07, top, cell - size - 0.14)
+        _describe(sheet, example, chosen.measure, left + size + 0.07, top, cell - size - 0.14)
     return figure
 
 
-def _describe(sheet: "Axes", example: Example, how: str, left: float, top: float, room: float) -> None:
-    last = f"error {example.how}" if how == "error" else f"{example.how} sure"
+def _describe(sheet: "Axes", example: Example, measure: str, left: float, top: float, room: float) -> None:
+    last = f"error {example.measure}" if measure == "error" else f"{example.measure} sure"
     for down, text in ((0.12, "true"), (0.48, "predicted"), (0.87, last)):
         sheet.text(left, top + down, _style.fitted(text, room, 7), fontsize=7, color=_style.GREY)
-    for down, text, colour in ((0.29, example.truth, _style.BLUE), (0.65, example.said, _style.RED)):
+    for down, text, colour in ((0.29, example.truth, _style.BLUE), (0.65, example.predicted, _style.RED)):
         size = next((size for size in (9.5, 8.0) if _style.measure(text, size, "bold") <= room), 7.0)
         words = _style.fitted(text, room, size, "bold")
         sheet.text(left, top + down, words, fontsize=size, fontweight="bold", color=colour)
 
 
 def _draw_table(run: Subject, chosen: Chosen, note: str) -> "Figure":
-    """A line per example, with its first numbers."""
+    """Draw a line per example, with its first numbers."""
     figure = _style.page(chosen.title, run.title, 1.25 + 0.25 * len(chosen.examples), note)
     sheet = _style.sheet(figure)
     left = 0.2
@@ -155,8 +156,8 @@ def _columns(data: Data, chosen: Chosen) -> list[list[str]]:
     columns = [
         ["example", *(str(e.index) for e in shown)],
         ["true", *(e.truth for e in shown)],
-        ["predicted", *(e.said for e in shown)],
-        [chosen.how, *(e.how for e in shown)],
+        ["predicted", *(e.predicted for e in shown)],
+        [chosen.measure, *(e.measure for e in shown)],
     ]
     inputs = zip(*(e.x.flatten()[:4].tolist() for e in shown), strict=True)
     names = data.notes.get("features", [f"x[{i}]" for i in range(4)])

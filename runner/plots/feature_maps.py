@@ -1,7 +1,5 @@
-"""One example on its way through the network: the input, and what every convolution and pooling makes of it."""
+"""One example on its way through the network: the input, and the output of every convolution and pooling."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,9 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, labels_of
+from runner.model.modes import evaluating
 from runner.plots import Subject, _style
-from runner.plots._images import limit_of, picture
-from runner.plots._parts import first_of
+from runner.plots._data import first_of
+from runner.plots._images import as_image, limit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,16 +25,14 @@ TILE, ROW = 0.85, 1.25  # inches
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """It takes a convolution or a pooling over one or two dimensions."""
-    found = any(isinstance(module, LAYERS) for module in model.modules())
-    return None if found else "it needs a convolution or a pooling (of one or two dimensions) in the model"
+    """Return why the plot cannot be drawn: it needs a convolution or a pooling over one or two dimensions."""
+    if any(isinstance(module, LAYERS) for module in model.modules()):
+        return None
+    return "it needs a convolution or a pooling (of one or two dimensions) in the model"
 
 
 def draw(run: Subject) -> "Figure":
-    """The first example of the validation data, or of the training data where there is none.
-
-    The model looks at it in evaluation mode, and is left in the mode it was in.
-    """
+    """Draw the first example of the validation data, or of the training data where there is none."""
     words, source = first_of(run.data, "valid", "train")
     x, y = source[0]
     rows = maps(run.model, x)
@@ -51,7 +48,10 @@ def draw(run: Subject) -> "Figure":
 
 
 def maps(model: nn.Module, x: Tensor) -> list[tuple[str, Tensor]]:
-    """Name and output, without the batch, of every convolution and pooling, in the order in which they work on x."""
+    """Return the name and the output of every convolution and pooling, in the order in which they work on x.
+
+    x: one example, without the batch, as are the outputs. The model computes in evaluation mode.
+    """
     seen: list[tuple[str, Tensor]] = []
 
     def listen(name: str, layer: nn.Module) -> Any:
@@ -64,24 +64,13 @@ def maps(model: nn.Module, x: Tensor) -> list[tuple[str, Tensor]]:
 
     hooks = [listen(name, module) for name, module in model.named_modules() if isinstance(module, LAYERS)]
     try:
-        with _evaluating(model), torch.no_grad():
+        with evaluating(model), torch.no_grad():
             # Not model(x): a compiled model would not call the hooks.
             model.forward(_as_model(model, x.unsqueeze(0).clone()))  # its first layer may work in place
     finally:
         for hook in hooks:
             hook.remove()
     return seen
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _as_model(model: nn.Module, x: Tensor) -> Tensor:
@@ -106,7 +95,7 @@ def _target(data: Data, y: Tensor) -> str:
 
 
 def _draw_input(sheet: "Axes", x: Tensor, target: str) -> None:
-    image = picture(x)
+    image = as_image(x)
     if image is None:
         _draw_row(sheet, 0.85, "input", x.float(), target)
         return
@@ -115,7 +104,7 @@ def _draw_input(sheet: "Axes", x: Tensor, target: str) -> None:
 
 
 def _draw_row(sheet: "Axes", top: float, name: str, output: Tensor, more: str = "") -> None:
-    """Channels as pictures where they have two dimensions, else as curves."""
+    """Draw channels as pictures where they have two dimensions, else as curves."""
     output = output if output.dim() == 3 else output.reshape(-1, output.shape[-1] if output.dim() else 1)
     shown = output[:ACROSS]
     part = f", first {ACROSS} channels" if len(output) > ACROSS else ""

@@ -20,13 +20,15 @@ LEFT, TOP, BELOW = 0.2, 0.75, 0.45
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """It takes a convolution over one or two dimensions."""
+    """Return why the plot cannot be drawn: it needs a convolution over one or two dimensions."""
     return None if _first(model) else "it needs a convolution (Conv1d or Conv2d) in the model"
 
 
 def draw(run: Subject) -> "Figure":
-    """Up to 64 kernels, each in its own frame. Several input channels are drawn separately: as the red, green and
-    blue of one picture, signed weights would have to be shifted, and a grey patch could mean 0 or anything else.
+    """Draw up to 64 kernels, each in its own frame.
+
+    Several input channels are drawn separately: as the red, green and blue of one picture, signed weights would have to
+    be shifted, and a grey patch could mean 0 or anything else.
     """
     first = _first(run.model)
     assert first is not None
@@ -48,7 +50,7 @@ def _first(model: nn.Module) -> tuple[str, nn.Conv1d | nn.Conv2d] | None:
 
 
 def _tile(kernel: Tensor) -> Tensor:
-    """A kernel of shape (channels, length) or (channels, height, width), enlarged, with a margin of NaN."""
+    """Return a kernel of shape (channels, length) or (channels, height, width) enlarged, with a margin of NaN."""
     zoom = max(2, round(16 / kernel.shape[-1]))
     enlarged = kernel.repeat_interleave(zoom, -1).repeat_interleave(zoom, -2)
     margin = 2 if kernel.dim() == 3 and len(kernel) > 1 else 1
@@ -58,7 +60,7 @@ def _tile(kernel: Tensor) -> Tensor:
 
 
 def _layout(tiles: Tensor) -> tuple[int, float]:
-    """How many kernels a row has, and the inches of a pixel, so that the kernels are large but at most 0.9 inches."""
+    """Return the kernels in a row, and the inches of a pixel: large ones, of at most 0.8 inches."""
     count, rows, columns = tiles.shape
 
     def scale(across: int) -> float:

@@ -39,6 +39,9 @@ class Trainer:
     clip_value: float | None = None  # each gradient element is cut to +- this
     accumulate: int = 1  # batches whose gradients are averaged into one optimizer step
     precision: str = "fp32"  # fp32 | fp64 | bf16 | fp16; bf16 and fp16 by autocast, fp16 with loss scaling
+    # experiments.mine.step, or {name: experiments.mine.Step, ...}: what one optimizer step does; null: as the optimizer
+    # and the precision want it.
+    step: Any = None
     compile: Any = False  # true, or the name of a torch.compile backend
     deterministic: bool = False  # only algorithms that give the same bits twice; slower on a GPU
     time_limit: str | None = None  # "90 minutes", "12 hours": stop and save before the process is that old; null: never

@@ -136,3 +136,9 @@ def did_you_mean(wrong: str, right: Iterable[str]) -> str:
     names = {str(n).lower(): str(n) for n in itertools.islice(right, MANY)}
     near = difflib.get_close_matches(str(wrong).lower(), names, n=1, cutoff=0.5)
     return f"; did you mean {names[near[0]]!r}?" if near else ""
+
+
+def batch_shape(sizes: Iterable[int]) -> str:
+    """Return the shape of a batch of examples of these sizes in words: (N, 3, 8, 8); (N,) for single numbers."""
+    shape = ", ".join(["N", *map(str, sizes)])
+    return f"({shape})" if "," in shape else f"({shape},)"

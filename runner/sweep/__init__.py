@@ -1,1 +1,1 @@
-"""Many experiments as one: what was asked for, how far it has come, and what came of it."""
+"""Sweeps: plan, jobs, progress, results."""

@@ -1,4 +1,4 @@
-"""What decides a run's result, as one number: two jobs with the same digest give the same weights."""
+"""Digests of jobs: two jobs with the same digest train to the same weights."""
 
 import contextlib
 import hashlib
@@ -9,37 +9,38 @@ from typing import Any
 import runner
 from runner.settings.files import filenames
 
-#: Parts of a configuration that change nothing about what is trained.
+#: Parts of a configuration that do not change the trained weights.
 IDLE = ("tracking", "sweep", "plots", "checkpoint")
-#: Bytes of a data file that are read; of a larger one its size and its time of change stand for it.
+#: Largest data file, in bytes, whose content is hashed; of a larger one, size and modification time are.
 MOST = 50_000_000
 
 
 def digest(config: dict[str, Any], folders: list[Path]) -> str:
-    """SHA-256 of the configuration, of the files it reads, and of the user's modules that it names.
+    """Return the SHA-256 of the configuration, of the files it reads, and of the user's modules that it names.
 
+    config: a job's resolved configuration.
     folders: where `experiments` modules are.
     """
-    told = {key: value for key, value in config.items() if key not in IDLE}
-    sha = hashlib.sha256(json.dumps([runner.__version__, told], sort_keys=True, default=str).encode())
-    for path in sorted({*_files(told.get("data")), *_modules(told, folders)}):
+    relevant = {key: value for key, value in config.items() if key not in IDLE}
+    sha = hashlib.sha256(json.dumps([runner.__version__, relevant], sort_keys=True, default=str).encode())
+    for path in sorted({*_files(relevant.get("data")), *_modules(relevant, folders)}):
         sha.update(f"{path.name} {_content(path)};".encode())
     return sha.hexdigest()
 
 
 def _files(value: Any) -> set[Path]:
-    """The files and folders that texts name; most texts name none, such as a query or a separator.
+    """Return the files and folders named by the texts in `value`; most texts, such as a query, name none.
 
-    A folder around the working directory (`/`, `..`) is not data, and reading all of it would not end.
+    A parent of the working directory (`/`, `..`) is not data, and reading all of it would not end.
     """
-    here = Path.cwd().resolve()
-    found = [filenames.path(text) for text in _texts(value)]
-    return {path for path in found if filenames.exists(path) and path.resolve() not in (here, *here.parents)}
+    folder = Path.cwd().resolve()
+    paths = [filenames.path(text) for text in _texts(value)]
+    return {path for path in paths if filenames.exists(path) and path.resolve() not in (folder, *folder.parents)}
 
 
 def _modules(value: Any, folders: list[Path]) -> set[Path]:
-    named = {text.split(".")[1] for text in _texts(value) if text.startswith("experiments.")}
-    return {path for name in named for folder in folders if filenames.is_file(path := folder / f"{name}.py")}
+    names = {text.split(".")[1] for text in _texts(value) if text.startswith("experiments.")}
+    return {path for name in names for folder in folders if filenames.is_file(path := folder / f"{name}.py")}
 
 
 def _texts(value: Any) -> list[str]:

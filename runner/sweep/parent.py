@@ -1,4 +1,4 @@
-"""A sweep from its first job to its last: one parent run around all of them, and the truth at its end."""
+"""The parent run of a sweep: its table and screen while jobs run, its status, tags and summary at the end."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from runner.sweep.manifest import Manifest
 from runner.sweep.report import files, rows, screen, summary
 from runner.sweep.report.table import Row, Table
 from runner.sweep.report.watch import Board
-from runner.sweep.run.job import Told
+from runner.sweep.run.job import SweepInfo
 from runner.sweep.under_way import Launch, Sweep
 from runner.tracking import recording
 from runner.tracking.store import reconcile
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 def sweeping(
     plan: Manifest, settings: Settings, launch: Launch, console: "Console", words: list[str], run_id: str = ""
 ) -> Iterator[Sweep]:
-    """A parent run around a block that runs jobs. Its table and its screen are kept current; it ends with the truth:
-    FINISHED only if every job is.
+    """Open a parent run around a block that runs jobs, and keep its table and the screen current.
 
-    settings: of any of the jobs. words: of the command line. run_id: of a sweep to go on with.
+    The parent run is FINISHED only if every job is.
+    settings: those of any job. words: the command line. run_id: the parent run of a sweep to continue, or "".
     """
     uri, experiment = settings.tracking.uri, settings.tracking.experiment or plan.study
     name = filenames.bounded(settings.tracking.run_name or plan.title, LONGEST)
@@ -47,13 +47,13 @@ def sweeping(
         sweep: Sweep | None = None
         try:
             with recording.recording(uri, experiment, name, tags, {}, files_, run_id or None) as tracker:
-                sweep = Sweep(plan, _told(plan, uri, tracker), tracker, launch, Path(folder), signals)
+                sweep = Sweep(plan, _info(plan, uri, tracker), tracker, launch, Path(folder), signals)
                 if run_id:
                     sweep.take_up()
                 if settings.sweep.reuse:
                     sweep.reuse(places.experiments())
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
-                with _shown(sweep, console, settings.sweep.plots):
+                with _watched(sweep, console, settings.sweep.plots):
                     yield sweep
                     signals.check()
                 tracker.verdict = verdict(sweep.end)
@@ -64,87 +64,87 @@ def sweeping(
             raise
         finally:
             if sweep is not None:
-                _tell(sweep, status, console)
+                _print_end(sweep, status, console)
 
 
 def verdict(table: Table) -> tuple[str, str]:
-    """The sweep's status, and why."""
+    """Return the sweep's status, FINISHED or FAILED, and the reason."""
     wrong = [row for row in table.rows if row.status != "FINISHED"]
     if not wrong:
         return "FINISHED", f"{len(table.rows)} of {len(table.rows)} jobs are FINISHED"
-    told = "; ".join(f"job {row.number} {row.status}: {row.reason}" for row in wrong[:5])
-    return "FAILED", f"{len(wrong)} of {len(table.rows)} jobs are not FINISHED: {told}"
+    reasons = "; ".join(f"job {row.number} {row.status}: {row.reason}" for row in wrong[:5])
+    return "FAILED", f"{len(wrong)} of {len(table.rows)} jobs are not FINISHED: {reasons}"
 
 
-def _told(plan: Manifest, uri: str, tracker: "Tracker") -> Told:
+def _info(plan: Manifest, uri: str, tracker: "Tracker") -> SweepInfo:
     process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
-    return Told(tracker.run_id, plan.study, plan.metric, uri, process)
+    return SweepInfo(tracker.run_id, plan.study, plan.metric, uri, process)
 
 
 @contextlib.contextmanager
-def _shown(sweep: Sweep, console: "Console", pictures: bool) -> Iterator[None]:
-    """The screen and the parent's table are kept current around a block, and brought to their end after it."""
-    shown = screen.watching(console, max(sweep.plan.numbered, sweep.plan.total))
+def _watched(sweep: Sweep, console: "Console", with_plots: bool) -> Iterator[None]:
+    """Keep the screen and the parent's table current while the block runs, and complete them after it."""
+    display = screen.watching(console, max(sweep.plan.numbered, sweep.plan.total))
     try:
-        with Board(sweep.table, shown, sweep.keep_table):
+        with Board(sweep.table, display, sweep.keep_table):
             yield
     except (Interrupted, KeyboardInterrupt):
         with contextlib.suppress(Exception):  # a store that does not answer: the next command ends them
-            reconcile.reconcile(sweep.tracker.client)  # processes of a launcher's have died with it
+            reconcile.reconcile(sweep.tracker.client)  # the launcher's processes have died with this one
         raise
     finally:
         sweep.finish()
-        shown.close(sweep.end)
-        _close(sweep, sweep.end, pictures)
+        display.close(sweep.end)
+        _record_end(sweep, sweep.end, with_plots)
 
 
-def _close(sweep: Sweep, table: Table, pictures: bool) -> None:
+def _record_end(sweep: Sweep, table: Table, with_plots: bool) -> None:
     best = table.best
     tags = {"sweep.finished": str(len(table.having("FINISHED")))}
     if sweep.reused:
-        told = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}
-        tags |= {"sweep.reused": json.dumps(told)}
+        reused = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}
+        tags |= {"sweep.reused": json.dumps(reused)}
     if best is not None:
         tags |= {
             "sweep.best": best.run_id,
             "sweep.best_value": repr(best.value),
-            "sweep.best_command": _again(sweep, best),
+            "sweep.best_command": _command(sweep, best),
         }
     if table.front:
         tags["sweep.front"] = ",".join(row.run_id for row in table.front)
-    sweep.record(Finished(0, {}, "", tags))  # first: no file that cannot be written takes these along
+    sweep.record(Finished(0, {}, "", tags))  # before the files: one that cannot be written must not lose the tags
     sweep.keep_table(table)
-    if pictures:
+    if with_plots:
         sweep.keep_plots(table)
 
 
-def _again(sweep: Sweep, row: Row) -> str:
+def _command(sweep: Sweep, row: Row) -> str:
     return next((job.command for job in sweep.plan.jobs if job.number == row.number), "")
 
 
-def _tell(sweep: Sweep, status: str, console: "Console") -> None:
+def _print_end(sweep: Sweep, status: str, console: "Console") -> None:
     table, best = sweep.end, sweep.end.best
-    summary.summary(console, table, _again(sweep, best) if best and not table.front else "")
+    summary.summary(console, table, _command(sweep, best) if best and not table.front else "")
     for row in table.front:
-        console.print(f"on the front, job {row.number}: {_again(sweep, row)}", soft_wrap=True, markup=False)
+        console.print(f"on the front, job {row.number}: {_command(sweep, row)}", soft_wrap=True, markup=False)
     if status != "FINISHED":
-        terminal.put(f"to go on with it: runner resume {sweep.told.parent[:8]}")
+        terminal.put(f"to continue it: runner resume {sweep.info.parent[:8]}")
     if any(outcome.undelivered for outcome in sweep.outcomes.values()):
-        terminal.put("the store does not know all of it; to deliver the rest, in this directory: runner sync")
-    terminal.put(summary.result(sweep.told.parent, status, best))
+        terminal.put("not all of it is in the store yet; to deliver the rest, in this directory: runner sync")
+    terminal.put(summary.result(sweep.info.parent, status, best))
 
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:
     shown = secrets.masked(experiment)
-    told = f"sweep {sweep.told.parent} of {sweep.plan.total} jobs in experiment {shown!r}"
+    place = f"sweep {sweep.info.parent} of {sweep.plan.total} jobs in experiment {shown!r} of {secrets.masked(uri)}"
     done, reused = len(sweep.outcomes), len(sweep.reused)
     other = f", {reused} of them by runs that are reused" if reused else ""
-    return f"{told} of {secrets.masked(uri)}" + (f"; {done} are FINISHED already{other}" if done else "")
+    return place + (f"; {done} are FINISHED already{other}" if done else "")
 
 
 def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str]:
     from runner.tracking import environment
-    from runner.training.parts import build
+    from runner.training.parts.device import device
 
-    told = environment.tags([secrets.word(word) for word in words], build.device(settings.device))
-    return {**told, rows.JOBS: str(plan.total), **dict([files.TAG])}
+    tags = environment.tags([secrets.word(word) for word in words], device(settings.device))
+    return {**tags, rows.JOBS: str(plan.total), **dict([files.TAG])}

@@ -1,4 +1,4 @@
-"""Sweeps that the store knows: what goes on with one, what was going to be run, and whether it is at work."""
+"""Recorded sweeps: the manifest of one and the command line that continues it."""
 
 from typing import Any
 
@@ -11,31 +11,32 @@ from runner.tracking import own_code, recorded_code
 from runner.tracking.read import recall
 from runner.tracking.store import reconcile, stores
 
-#: The key that chooses a launcher.
+#: The key that selects a launcher.
 LAUNCHER = "hydra/launcher"
-#: What was typed as code=... for the sweep that this process goes on with; see recorded_code.take_up.
+#: Value typed as code=... for the sweep that this process continues; see recorded_code.take_up.
 code = [""]
 
 
 def plan(uri: str, run_id: str) -> Manifest:
-    """The manifest of a recorded sweep, each job with the run that it has.
+    """Return the manifest of a recorded sweep, each job with the id of its run.
 
-    Raises ConfigError while one of its jobs is still at work, and where files of one's own are others than theirs.
+    Raises ConfigError while one of its jobs is running, and where the user's own code is not the recorded code.
     """
-    found, children = manifest.read(recall.text(uri, run_id, manifest.NAME)), _refuse_live(uri, run_id)
+    plan, children = manifest.read(recall.text(uri, run_id, manifest.NAME)), _refuse_live(uri, run_id)
     codes = {run.data.tags.get(own_code.TAG): run.info.run_id for run in children.values()}
     recorded_code.take_up(uri, [codes[sha256] for sha256 in codes if sha256], code[0], f"sweep {run_id}")
     for number, run in children.items():
-        for job in found.jobs:
+        for job in plan.jobs:
             if job.number == number:
                 job.run_id = run.info.run_id
-    return found
+    return plan
 
 
 def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
-    """(the words by which the sweep `run` goes on, empty if it is a single run; why there is nothing left to do).
+    """Return the command line that continues the sweep `run`, and why there is nothing left to do.
 
-    Raises ConfigError for `words` that change what a single run goes on with, if it is a sweep.
+    The command line is empty for a run that is no sweep, the reason is "" for a sweep that has jobs left.
+    words: typed after `resume RUN`. Raises ConfigError for one that changes more of a sweep than its launcher.
     """
     from runner.tracking.recording import deliver
 
@@ -49,33 +50,35 @@ def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
             best = record_reading.line(tags.get("sweep.best", "RUN"))
             raise ConfigError(
                 "",
-                f"{word}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed;"
-                f" one of its jobs by itself: runner resume {best} {word}",
+                f"{word}: a sweep continues as recorded; only hydra/launcher=... and its values can be changed;"
+                f" to continue one of its jobs alone: runner resume {best} {word}",
             )
     if status == "RUNNING":
         raise ConfigError("", f"sweep {run_id} is RUNNING: its process is still at work, or was on another machine")
     _refuse_live(uri, run_id)
     deliver(uri, run_id)
     code[0] = next((word.partition("=")[2] for word in words if word.startswith("code=")), "")
-    over = f"sweep {run_id} is FINISHED: there is nothing left of its {record_reading.line(tags[rows.JOBS])[:20]} jobs"
-    over = over if status == "FINISHED" else ""
-    return [*_launcher(manifest.read(recall.text(uri, run_id, manifest.NAME))), f"sweep.resume={run_id}"], over
+    complete = (
+        f"sweep {run_id} is FINISHED: there is nothing left of its {record_reading.line(tags[rows.JOBS])[:20]} jobs"
+    )
+    complete = complete if status == "FINISHED" else ""
+    return [*_launcher(manifest.read(recall.text(uri, run_id, manifest.NAME))), f"sweep.resume={run_id}"], complete
 
 
 def _launcher(plan: Manifest) -> list[str]:
-    """The words of the record that choose and set up a launcher and a sweeper. Raises ConfigError for any other."""
+    """Return the recorded words that set up a launcher and a sweeper. Raises ConfigError for any other word."""
     for word in plan.launcher:
         if not str(word).lstrip("+").startswith(("hydra/launcher=", "hydra/sweeper=", "hydra.launcher.")):
-            raise ConfigError("sweep.resume", f"the record's {word!r} sets up no launcher; begin another sweep")
+            raise ConfigError("sweep.resume", f"the record's {word!r} sets up no launcher; start another sweep")
     return list(map(str, plan.launcher))
 
 
 def without(recorded: list[str], typed: list[str]) -> list[str]:
-    """The recorded words less those of the same key that were typed, and less the values of another launcher."""
+    """Return the recorded words without keys that were typed again and without values of a replaced launcher."""
     keys = [_key(word) for word in typed]
     other = any(_key(word) == LAUNCHER and word not in recorded for word in typed)
-    left = [word for word in recorded if _key(word) not in keys]
-    return [word for word in left if not (other and _key(word).startswith(f"{LAUNCHER.replace('/', '.')}."))]
+    remaining = [word for word in recorded if _key(word) not in keys]
+    return [word for word in remaining if not (other and _key(word).startswith(f"{LAUNCHER.replace('/', '.')}."))]
 
 
 def _key(word: str) -> str:
@@ -83,10 +86,10 @@ def _key(word: str) -> str:
 
 
 def newest(uri: str, experiment: str) -> str:
-    """The id of the newest sweep of an experiment. Raises ConfigError if there is none."""
+    """Return the run id of the newest sweep of an experiment. Raises ConfigError if it has none."""
     client = stores.open_store(uri)
-    found = client.get_experiment_by_name(secrets.masked(experiment))
-    ids = [found.experiment_id] if found else []
+    entity = client.get_experiment_by_name(secrets.masked(experiment))
+    ids = [entity.experiment_id] if entity else []
     runs = client.search_runs(ids, f"tags.`{rows.JOBS}` != ''", max_results=1, order_by=["attributes.start_time DESC"])
     if not runs:
         raise ConfigError("sweep.resume", f"there is no sweep in experiment {experiment!r} of {uri}")
@@ -94,21 +97,17 @@ def newest(uri: str, experiment: str) -> str:
 
 
 def _refuse_live(uri: str, run_id: str) -> dict[int, Any]:
-    """The runs of the sweep's jobs, none of which may be at work: a launcher's processes may outlive the sweep's."""
-    found = _children(uri, run_id)
-    for number, run in found.items():
-        if run.info.status == "RUNNING":
-            who = reconcile.owner(run)
-            host = record_reading.line(who.get("host"))
-            raise ConfigError(
-                "",
-                f"job {number} of sweep {run_id} is still at work, in process {who.get('pid')} on {host};"
-                " wait for its end, or stop it",
-            )
-    return found
-
-
-def _children(uri: str, run_id: str) -> dict[int, Any]:
+    """Return job number -> run of a sweep. Raises ConfigError if a job is running, which may outlive the sweep."""
     client = stores.open_store(uri)
     reconcile.reconcile(client)
-    return rows.children(client, client.get_run(run_id).info.experiment_id, run_id)
+    children = rows.children(client, client.get_run(run_id).info.experiment_id, run_id)
+    for number, run in children.items():
+        if run.info.status == "RUNNING":
+            owner = reconcile.owner(run)
+            host = record_reading.line(owner.get("host"))
+            raise ConfigError(
+                "",
+                f"job {number} of sweep {run_id} is still at work, in process {owner.get('pid')} on {host};"
+                " wait for its end, or stop it",
+            )
+    return children

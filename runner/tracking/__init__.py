@@ -1,1 +1,1 @@
-"""What a run leaves in MLflow and what is read back. The room that knows MLflow."""
+"""The record of a run in MLflow: written, delivered, read back. Only this room imports MLflow."""

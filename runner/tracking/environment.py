@@ -1,4 +1,4 @@
-"""What a run was made with: versions, threads, device, git commit and state."""
+"""The environment of a run: versions, threads, device, git commit and uncommitted changes."""
 
 import importlib.metadata
 import platform
@@ -15,9 +15,12 @@ from runner.settings.trust import secrets
 
 
 def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
-    """What to find and compare runs by, as MLflow tags."""
-    commit, state = git()
-    told = {
+    """Return the environment as MLflow tags, to find and compare runs by.
+
+    overrides: words of the command line. Secrets in them are masked.
+    """
+    commit, changes = git()
+    values = {
         "runner.version": runner.__version__,
         "runner.command": secrets.masked(shlex.join(["runner", *map(secrets.word, sys.argv[1:])])),
         "runner.overrides": secrets.masked(shlex.join(map(secrets.word, overrides))),
@@ -30,19 +33,19 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
         "host": platform.node(),
     }
     if commit:
-        told |= {"mlflow.source.git.commit": commit, "git.state": "clean" if not state else "changed"}
-    return {**told, "mlflow.source.name": "runner", "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
+        values |= {"mlflow.source.git.commit": commit, "git.state": "clean" if not changes else "changed"}
+    return {**values, "mlflow.source.name": "runner", "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
 
 
 def text(overrides: list[str], device: torch.device) -> str:
-    """The same and more as a file for people: every installed package with its version."""
-    commit, state = git()
+    """Return environment.txt: the tags, uncommitted changes, and every installed package with its version."""
+    commit, changes = git()
     lines = [f"{key}: {value}" for key, value in tags(overrides, device).items() if not key.startswith("mlflow.")]
     lines += [
         f"platform: {platform.platform()}",
         f"git commit: {commit or 'none'}",
         "git changes:",
-        *(state or ["  none"]),
+        *(changes or ["  none"]),
     ]
     return "\n".join([*lines, "packages:", *_packages()]) + "\n"
 
@@ -53,7 +56,7 @@ def _packages() -> list[str]:
     return sorted(packages, key=str.lower)
 
 
-#: What decides the last bits of a training, or the training itself; `python -m pip` names for packages.
+#: Keys and packages that decide the last bits of a training, or the training itself.
 DECISIVE = (
     *("runner.version", "python", "torch", "numpy", "scikit-learn", "torchmetrics", "pillow"),
     *("threads", "device", "cuda", "cudnn", "tf32", "cpu", "git commit"),
@@ -61,42 +64,46 @@ DECISIVE = (
 
 
 def differences(recorded: str, device: torch.device) -> list[str]:
-    """What is otherwise here than when `recorded`, an environment.txt, was written: one line each."""
+    """Return a line for each way in which this environment differs from `recorded`, an environment.txt.
+
+    Compared are DECISIVE facts; uncommitted changes, then or now, are a line too.
+    """
     then, now = facts(recorded), facts(text([], device))
-    found = [
+    lines = [
         f"{key}: recorded {then[key]}, here {now.get(key, 'none')}"
         for key in DECISIVE
         if key in then and then[key] != now.get(key)
     ]
-    for when, told in (("recorded", then), ("here", now)):
-        if told.get("git.state") == "changed":
-            found.append(f"git state: {when} with uncommitted changes, of which the commit does not tell")
-    return found
+    for when, values in (("recorded", then), ("here", now)):
+        if values.get("git.state") == "changed":
+            lines.append(f"git state: {when} with uncommitted changes, which the commit does not contain")
+    return lines
 
 
 def facts(recorded: str) -> dict[str, str]:
-    """The values of an environment.txt by their keys, and the packages' versions by their names in lower case."""
+    """Return the values of an environment.txt by their keys, and packages' versions by their names in lower case."""
     lines, _, packages = recorded.partition("\npackages:\n")
-    found = dict(line.split("==", 1) for line in packages.lower().splitlines() if "==" in line)
-    return found | dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line and line[0] != " ")
+    versions = dict(line.split("==", 1) for line in packages.lower().splitlines() if "==" in line)
+    return versions | dict(line.split(": ", 1) for line in lines.splitlines() if ": " in line and line[0] != " ")
 
 
 @cache
 def git() -> tuple[str, list[str]]:
-    """The commit of the working directory and its uncommitted changes; empty outside of a repository.
+    """Return the commit of the working directory and its uncommitted changes; both empty outside of a repository.
 
-    As they were when the process first asked: what it has imported by then does not change.
+    They are those of the first call in this process: modules that are imported by then do not change.
     """
     commit = _output("git", "rev-parse", "HEAD")
     return commit, _output("git", "status", "--porcelain").splitlines() if commit else []
 
 
 def device_name(device: torch.device) -> str:
+    """Return `cpu`, or a GPU with its model: `cuda:0 NVIDIA H200`."""
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
 
 
 def _cuda() -> dict[str, str]:
-    """What decides the last bits on a GPU beside the GPU."""
+    """Return what decides the last bits on a GPU besides its model."""
     products, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     return {
         "cuda": str(torch.version.cuda),
@@ -107,10 +114,10 @@ def _cuda() -> dict[str, str]:
 
 def _output(*command: str) -> str:
     try:
-        done: Any = subprocess.run(command, capture_output=True, text=True, timeout=10)
+        process: Any = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""What a run is: its name, and the tags, params and files that say what it was made with."""
+"""The identity of a run in its record: its name, and the tags, params and files about what it was made with."""
 
 import dataclasses
 import json
@@ -13,66 +13,82 @@ if TYPE_CHECKING:
     from runner.data import Data
     from runner.training.run import Run
 
-#: Tag of a run whose model was trained as one program with others: how many they were in all.
+#: Tag of a run whose model was trained as one program with others: the number of them all.
 TOGETHER = "sweep.together"
 
 
-def name(context: Context, told: Tracking) -> str:
-    """The run's name, as long as a store takes. Jobs of one sweep must not have the same."""
-    both = told.run_name and context.job
-    chosen = f"{told.run_name}: {context.title}" if both else told.run_name or context.title
-    return filenames.bounded(chosen, LONGEST)
+#: Tags, params (dotted key -> value) and files (artifact name -> content) of a run.
+Identity = tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]
 
 
-def of_run(
-    run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None
-) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
-    """Tags, params and files that say what this run is; of one that goes on, what it is continued with."""
-    return _identity(run, context) if not run_id or not run.state.step else _again(run, context, drift or {})
+def name(context: Context, tracking: Tracking) -> str:
+    """Return the run's name: `tracking.run_name` or the title of its configuration, cut at what a store takes.
+
+    A job of a sweep has both, so that no two jobs have the same name.
+    """
+    both = tracking.run_name and context.job
+    full = f"{tracking.run_name}: {context.title}" if both else tracking.run_name or context.title
+    return filenames.bounded(full, LONGEST)
 
 
-def _identity(run: "Run", context: Context) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
-    """Tags, params and files that say what this run is."""
+def of_run(run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None) -> Identity:
+    """Return the tags, params and files about what a run is made with; for one that continues, those to add.
+
+    Secrets are left out or masked.
+    run_id: of the run to continue; "": a new one. drift: tags with what has changed in a run that continues.
+    """
+    return _new(run, context) if not run_id or not run.state.step else _continued(run, context, drift or {})
+
+
+def _new(run: "Run", context: Context) -> Identity:
     from runner.tracking import environment, own_code
 
-    code, kept = own_code.record()
+    code, code_files = own_code.record()
     tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
     tags |= context.tags | code
     files: dict[str, str | bytes] = {
-        **kept,
+        **code_files,
         "config.yaml": context.yaml,
         "environment.txt": environment.text(context.overrides, run.device),
-        "data.json": json.dumps(noted(run.data), indent=2, default=str) + "\n",
+        "data.json": json.dumps(data_facts(run.data), indent=2, default=str) + "\n",
     }
     return tags, params(secrets.without(dataclasses.asdict(run.settings))), files
 
 
-def _again(
-    run: "Run", context: Context, drift: dict[str, str]
-) -> tuple[dict[str, str], dict[str, str], dict[str, str | bytes]]:
-    """Tags, params and files that are added to a run that goes on; those that it was made with stay."""
+def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:
+    """Return what to add to a run that continues; what it was made with stays."""
     from runner.tracking import environment, own_code
 
     step = run.state.step
-    code, kept = own_code.drifted(step)
+    code, code_files = own_code.drifted(step)
     tags = {**drift, **code, "runner.resumed": f"after step {step}"}
-    files: dict[str, str | bytes] = {**kept, f"environment-{step}.txt": environment.text(context.overrides, run.device)}
+    files: dict[str, str | bytes] = {
+        **code_files,
+        f"environment-{step}.txt": environment.text(context.overrides, run.device),
+    }
     return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
 
 
-def noted(data: "Data") -> dict[str, Any]:
-    """Facts of the training data that a later user of the model needs."""
+def data_facts(data: "Data") -> dict[str, Any]:
+    """Return data.json, the facts of the training data that a later user of the model needs.
+
+    task, classes and notes of the source; `example`, the shape and type of one input without the batch; `sha256`, the
+    digests of the parts.
+    """
     from runner.training.state.fingerprint import fingerprint
 
     x = data.train[0][0]
     example = {"shape": list(x.shape), "dtype": "float32" if x.is_floating_point() else str(x.dtype).split(".")[1]}
-    told = {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
-    told |= {"report": list(data.report)} if data.report else {}
-    return {**told, "sha256": fingerprint(data)}
+    facts = {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
+    facts |= {"report": list(data.report)} if data.report else {}
+    return {**facts, "sha256": fingerprint(data)}
 
 
 def params(value: Any, key: str = "") -> dict[str, str]:
-    """Every leaf of the configuration by its dotted key; a list of plain values is one leaf."""
+    """Return every value of a configuration by its dotted key, as text. A list of plain values is one value.
+
+    `params({"a": {"b": 1}, "c": [1, 2]})` is `{"a.b": "1", "c": "[1, 2]"}`.
+    """
     if isinstance(value, dict) and value:
         return {
             k: v

@@ -1,4 +1,4 @@
-"""The files of a person's own that this process has imported, with their digests: a run keeps them."""
+"""A user's own modules that this process has imported, with their digests: a run's record has them."""
 
 import hashlib
 import importlib.metadata
@@ -16,69 +16,69 @@ from runner.settings.trust.permission import packages as trusted
 
 #: The artifact that lists them, the folder that holds them, and the tag with the list's SHA-256.
 NAME, FOLDER, TAG = "code.json", "code", "runner.code"
-#: Environment variable that says which files are others than a resumed run's, where the person goes on with them.
+#: Environment variable with the files that differ from those of a resumed run, when the user goes on with them.
 DRIFT = "RUNNER_CODE_DRIFT"
-#: Bytes of a file that is kept; of a larger one the digest alone.
+#: Bytes up to which a file is recorded; of a larger one only the digest is.
 MOST = 1 << 20
-#: Packages whose version says what they are.
+#: Packages whose version identifies them.
 OURS = ("runner", "hydra_plugins")
 
 
 @dataclass(frozen=True)
 class File:
-    """A module's file as it was when the module was first seen here: what is imported by then does not change."""
+    """A module's file as it was when `files` first met the module: an imported module does not change any more."""
 
     place: str  # experiments/mine.py; of another module of the working directory its path there
     module: str
     sha256: str
-    content: bytes | None  # None: not kept
+    content: bytes | None  # None: only the digest is recorded
 
 
 _seen: dict[str, tuple[ModuleType, File | None]] = {}
-_newest: list[Any] = []  # what tells whether anything was imported since `files` last looked, and what it found
+_newest: list[Any] = []  # the result of the last call of `files`, after a mark that is another one after an import
 
 
 def files() -> dict[str, File]:
-    """Module name -> its file, of `experiments`, of the working directory, and of packages that the person trusts."""
-    last = next(reversed(sys.modules))  # thousands are gone through for the first job of a sweep alone
+    """Return module name -> its file, for `experiments`, the working directory, and packages that the user trusts."""
+    last = next(reversed(sys.modules))  # a sweep goes through the thousands of modules for its first job alone
     mark = [len(sys.modules), last, sys.modules[last], os.environ.get("RUNNER_TRUST")]
     if _newest[:-1] == mark:
         return dict(_newest[-1])
-    here, trust = f"{Path.cwd()}{os.sep}", trusted()
-    found = {}
+    folder, trust = f"{Path.cwd()}{os.sep}", trusted()
+    own = {}
     for name, module in list(sys.modules.items()):
-        known = _seen.get(name)
-        if known is None or known[0] is not module:
-            known = _seen[name] = (module, _file(name, module, here, trust))
-        if known[1] is not None:
-            found[name] = known[1]
-    _newest[:] = [*mark, found]
-    return dict(found)
+        entry = _seen.get(name)
+        if entry is None or entry[0] is not module:
+            entry = _seen[name] = (module, _file(name, module, folder, trust))
+        if entry[1] is not None:
+            own[name] = entry[1]
+    _newest[:] = [*mark, own]
+    return dict(own)
 
 
 def digest(module: str) -> str | None:
-    """The SHA-256 of the file that `module` was imported from, if it was imported here."""
-    known = _seen.get(module)
-    return known[1].sha256 if known and known[1] and sys.modules.get(module) is known[0] else None
+    """Return the SHA-256 of the file that `module` was imported from; None if it is not imported here."""
+    entry = _seen.get(module)
+    return entry[1].sha256 if entry and entry[1] and sys.modules.get(module) is entry[0] else None
 
 
 def record() -> tuple[dict[str, str], dict[str, bytes]]:
-    """(tags, artifacts) by which a run keeps the files; both are empty where there are none."""
-    found = sorted(files().values(), key=lambda file: file.place)
-    if not found:
+    """Return (tags, artifacts) with the files, for a run's record; both are empty if there are none."""
+    own = sorted(files().values(), key=lambda file: file.place)
+    if not own:
         return {}, {}
-    first = {file.module.partition(".")[0] for file in found}
+    packages = {file.module.partition(".")[0] for file in own}
     listed = {
-        "files": {f.place: {"module": f.module, "sha256": f.sha256, "kept": f.content is not None} for f in found},
-        "packages": {name: _version(name) for name in sorted(first & set(trusted()))},
+        "files": {f.place: {"module": f.module, "sha256": f.sha256, "kept": f.content is not None} for f in own},
+        "packages": {name: _version(name) for name in sorted(packages & set(trusted()))},
     }
     text = (json.dumps(listed, indent=1) + "\n").encode()
-    kept = {f"{FOLDER}/{file.place}": file.content for file in found if file.content is not None}
-    return {TAG: hashlib.sha256(text).hexdigest()}, {NAME: text, **kept}
+    contents = {f"{FOLDER}/{file.place}": file.content for file in own if file.content is not None}
+    return {TAG: hashlib.sha256(text).hexdigest()}, {NAME: text, **contents}
 
 
 def drifted(step: int) -> tuple[dict[str, str], dict[str, bytes]]:
-    """The same for a run that goes on after `step` with other files than its own; empty if it has its own."""
+    """Return (tags, artifacts) for a run that goes on after `step` with other files than before; else empty ones."""
     names = os.environ.get(DRIFT)
     if not names:
         return {}, {}
@@ -86,26 +86,27 @@ def drifted(step: int) -> tuple[dict[str, str], dict[str, bytes]]:
     return {**tags, "drift.code": f"{names} after step {step}", "runner.digest": ""}, artifacts
 
 
-def _file(name: str, module: ModuleType, here: str, trust: list[str]) -> File | None:
+def _file(name: str, module: ModuleType, folder: str, trust: list[str]) -> File | None:
+    """Return the file of a module of a user's own; None for any other module."""
     path = module.__dict__.get("__file__") if isinstance(module, ModuleType) else None
     first = name.partition(".")[0]
     if not isinstance(path, str) or first in OURS or first.startswith("__"):
         return None
-    named = first == "experiments" or first in trust
-    if not named and not (path.startswith(here) and _is_own(path)):
+    is_named = first == "experiments" or first in trust
+    if not is_named and not (path.startswith(folder) and _is_own(path)):
         return None
     try:
         content = Path(path).read_bytes()
     except OSError:
         return None
     suffix = "/__init__.py" if hasattr(module, "__path__") else Path(path).suffix
-    place = name.replace(".", "/") + suffix if named else Path(path).relative_to(here).as_posix()
-    keeps = first not in trust and path.endswith(".py") and len(content) <= MOST
-    return File(place, name, hashlib.sha256(content).hexdigest(), content if keeps else None)
+    place = name.replace(".", "/") + suffix if is_named else Path(path).relative_to(folder).as_posix()
+    is_recorded = first not in trust and path.endswith(".py") and len(content) <= MOST
+    return File(place, name, hashlib.sha256(content).hexdigest(), content if is_recorded else None)
 
 
 def _is_own(path: str) -> bool:
-    """Whether a file of the working directory is neither an installed package's nor Python's."""
+    """Return whether a file of the working directory is neither an installed package's nor Python's."""
     installed = {"site-packages", "dist-packages"} & set(Path(path).parts)
     return not installed and not path.startswith(sysconfig.get_path("stdlib"))
 

@@ -1,4 +1,4 @@
-"""The own code of a recorded run: compared with what is here, and used again where the person trusts it."""
+"""The own code of a recorded run: compared with the files here, and used again if the user trusts it."""
 
 import atexit
 import contextlib
@@ -23,15 +23,15 @@ from runner.tracking import own_code
 from runner.tracking.read import recall
 
 CHOICES = ("current", "recorded")
-#: One file of a run: its place, and what is otherwise here.
+#: One file of a run: its place, and `changed` or `missing`.
 Difference = tuple[str, str]
 
 
 def use(uri: str, run_id: str, code: str = "current") -> list[str]:
-    """Make the process use a run's own code as it is here, or as it was recorded. Returns a line for each difference.
+    """Make this process use a run's own code, as it is here or as it was recorded. Returns a line for each difference.
 
-    code: "current" or "recorded", which runs code out of the store: for the command line, not for a configuration.
-    Raises ConfigError where recorded files are damaged.
+    code: "current"; or "recorded", which runs code out of the store, so that only a person may give it, not a file.
+    Raises ConfigError for another word, and for recorded files that are damaged.
     """
     check(code)
     listed = _listed(uri, run_id)
@@ -45,14 +45,14 @@ def use(uri: str, run_id: str, code: str = "current") -> list[str]:
 
 
 def report(uri: str, run_id: str, code: str = "current") -> None:
-    """As `use`; the differences go to standard error."""
+    """Make this process use a run's own code, as `use` does, and report the differences on standard error."""
     for line in use(uri, run_id, code):
         terminal.say(line)
 
 
 @contextlib.contextmanager
 def used(uri: str, run_id: str, code: str) -> Iterator[None]:
-    """The same around a block, after which what was imported before it is there again."""
+    """Use a run's own code within the block, as `report` does. The modules from before are back after it."""
     names = [entry["module"] for entry in _listed(uri, run_id).values()] if code == "recorded" else []
     before = {name: module for name, module in sys.modules.items() if _is_part(name, names)}
     finders, package = list(sys.meta_path), sys.modules.get("experiments")
@@ -60,7 +60,7 @@ def used(uri: str, run_id: str, code: str) -> Iterator[None]:
     try:
         report(uri, run_id, code)
         yield
-        own_code.files()  # as they are imported now, whatever becomes of the files
+        own_code.files()  # reads the files of the modules now: they may be others later
     finally:
         if code == "recorded":
             _restore(before, names, finders)
@@ -71,9 +71,10 @@ def used(uri: str, run_id: str, code: str) -> Iterator[None]:
 
 
 def take_up(uri: str, run_ids: Iterable[str], code: str, name: str) -> None:
-    """For runs that go on: as `use`, of all of them. name: what goes on, `run <id>` or `sweep <id>`.
+    """Make this process use the own code of runs that go on, as `use` does for one.
 
-    Raises ConfigError where a file is another and `code` is "": it could not go on as if it had never stopped.
+    code: "" for a user who has not chosen. name: of what goes on, `run <id>` or `sweep <id>`, for messages.
+    Raises ConfigError if a file differs and `code` is "": the run could not go on as if it had never stopped.
     """
     if code:
         check(code)
@@ -83,33 +84,33 @@ def take_up(uri: str, run_ids: Iterable[str], code: str, name: str) -> None:
     apart = {place: how for listed in lists.values() for place, how in _apart(listed)}
     if not apart:
         return
-    told = "; ".join(f"{place} is {how}" for place, how in apart.items())
+    differences = "; ".join(f"{place} is {how}" for place, how in apart.items())
     if code != "current":
         raise ConfigError(
             "code",
-            f"{told} since {name} began, so that it could not go on as if it had never stopped; bring the file back,"
-            " or give code=recorded, which runs what was recorded, or code=current, which goes on with what is here"
-            " and notes that as drift.code",
+            f"{differences} since {name} began, so that it could not go on as if it had never stopped; bring the file"
+            " back, or give code=recorded, which runs what was recorded, or code=current, which goes on with what is"
+            " here and notes that as drift.code",
         )
-    terminal.say(f"code: {told} since {name} began; it goes on with what is here")
-    os.environ[own_code.DRIFT] = told
+    terminal.say(f"code: {differences} since {name} began; it goes on with what is here")
+    os.environ[own_code.DRIFT] = differences
 
 
 def check(code: str) -> None:
-    """Raises ConfigError for a word that is no choice."""
+    """Raise ConfigError for a word that is no choice."""
     if code not in CHOICES:
         raise ConfigError("code", f"{code!r} is not one of {', '.join(CHOICES)}")
 
 
 def again() -> None:
-    """In another process of the same command: use the recorded code that the first one uses."""
+    """Make another process of the same command use the recorded code that the first one uses."""
     folder = os.environ.get(places.CODE)
     if folder:
         _install(Path(folder))
 
 
 def _listed(uri: str, run_id: str) -> dict[str, Any]:
-    """place -> module, sha256, kept; empty for a run without code of one's own."""
+    """Return place -> module, sha256, kept, of each file; {} for a run without own code."""
     sha256 = recall.facts(uri, run_id)[1].get(own_code.TAG)
     if not sha256:
         return {}
@@ -125,23 +126,28 @@ def _listed(uri: str, run_id: str) -> dict[str, Any]:
         record_reading.sha256(entry.get("sha256"), f"the sha256 of {place} in {name}")
         record_reading.checked(entry.get("kept"), bool, f"kept of {place} in {name}")
         module = entry.get("module")
-        named = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
-        if not named or str(module).startswith("__"):
+        is_name = isinstance(module, str) and all(part.isidentifier() for part in module.split("."))
+        if not is_name or str(module).startswith("__"):
             raise ConfigError("code", f"{name} has kept {place!r} as the module {record_reading.cut(str(module))!r}")
     return listed
 
 
 def _apart(listed: dict[str, Any]) -> list[Difference]:
-    found = []
+    """Return the files that are not here as they were recorded."""
+    differences = []
     for place, entry in listed.items():
         sha256 = own_code.digest(entry["module"]) or _digest(_path(place, entry["module"]))
         if sha256 != entry["sha256"]:
-            found.append((place, "changed" if sha256 else "missing"))
-    return found
+            differences.append((place, "changed" if sha256 else "missing"))
+    return differences
+
+
+def _digest(path: Path | None) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
 
 
 def _path(place: str, module: str) -> Path | None:
-    """Where the file is that would be imported now."""
+    """Return the file that would be imported now; None if there is none."""
     first, folders = module.partition(".")[0], [Path.cwd()]
     if first == "experiments":
         folders = [folder.parent for folder in places.experiments()]
@@ -153,12 +159,8 @@ def _path(place: str, module: str) -> Path | None:
     return folders[0] / place if folders else None
 
 
-def _digest(path: Path | None) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else None
-
-
 def _fetched(uri: str, run_id: str, listed: dict[str, Any]) -> Path:
-    """A new folder with the files that the run has kept, each with the digest that was recorded."""
+    """Return a new folder with the recorded files of a run. Raises ConfigError if one has another digest."""
     folder = Path(tempfile.mkdtemp(prefix="runner-code-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     (folder / "experiments").mkdir()
@@ -180,7 +182,7 @@ def _fetched(uri: str, run_id: str, listed: dict[str, Any]) -> Path:
 
 
 class _Finder:
-    """Finds modules in a folder of recorded files, before anybody else does."""
+    """A finder of modules in a folder of recorded files, which Python asks before all others."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.modules = folder, json.loads((folder / own_code.NAME).read_text(encoding="utf-8"))
@@ -188,6 +190,7 @@ class _Finder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        """Return the spec of a recorded module; None for any other, which the next finder is asked for."""
         place = self.modules.get(name)
         if place is None:
             return None
@@ -197,7 +200,7 @@ class _Finder:
 
 
 def _install(folder: Path) -> None:
-    """From here on, the recorded files are what is imported."""
+    """Have the recorded files in `folder` imported from here on."""
     finder = _Finder(folder)
     os.environ[places.CODE] = str(folder)
     use_folder(folder / "experiments")

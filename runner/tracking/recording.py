@@ -1,15 +1,15 @@
-"""An MLflow run around a block: made or continued before it, ended with the truth after it."""
+"""An MLflow run around a block: created or continued before it, ended with its status after it."""
 
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, first_line
 from runner.settings.trust import record_reading, secrets
-from runner.tracking.store import artifacts, elsewhere, liveness, reconcile, stores
-from runner.tracking.write import spool
+from runner.tracking.store import artifact_places, first_files, liveness, reconcile, stores
+from runner.tracking.write import spool as spools
 from runner.tracking.write.spool import Spool, Undelivered
 from runner.tracking.write.sync import settle
 from runner.tracking.write.tracker import Tracker, write
@@ -31,26 +31,33 @@ def recording(
     run_id: str | None = None,
     keep: int = 2,
 ) -> Iterator[Tracker]:
-    """An MLflow run that is FINISHED only if the block ends by itself; FAILED or KILLED with the reason otherwise.
+    """Yield the tracker of an MLflow run: FINISHED only if the block ends by itself, else FAILED or KILLED.
 
+    uri: of the tracking store. experiment: its name, created if there is none; of no account with `run_id`.
+    run_name: None for one that MLflow makes up.
     params: dotted key -> value. files: artifact name -> content.
     run_id: of a run to continue. It keeps its params, and points that it has already are not sent again.
     keep: how many checkpoints `last` to keep.
     Raises ConfigError if the store does not answer at the start. Raises Undelivered at the end if it does not then.
+
+        with recording("sqlite:///mlflow.db", "trials", None, {}, {"seed": "0"}, {"notes.txt": "..."}) as tracker:
+            tracker.record(event)
     """
     from runner.training.machine.signals import Interrupted
 
     client = stores.open_store(uri)
-    new = run_id is None
-    kept, undo = _create(client, uri, experiment, run_name, tags) if new else _continue(client, uri, str(run_id), tags)
-    tracker = Tracker(client, kept, run_id is not None, keep)
+    if run_id is None:
+        spool, undo = _create(client, uri, experiment, run_name, tags)
+    else:
+        spool, undo = _continue(client, uri, run_id, tags)
+    tracker = Tracker(client, spool, run_id is not None, keep)
     if run_id is not None:
         recorded = client.get_run(run_id)
         params = {key: value for key, value in params.items() if key not in recorded.data.params}
         tracker.began = max(tracker.began, record_reading.number(recorded.info.start_time, 0.0) / 1000)
-    there = _put_first(tracker, files, undo)
+    is_put = _put_first(tracker, files, undo)
     try:
-        tracker.begin(params, {} if there else files)
+        tracker.begin(params, {} if is_put else files)
         yield tracker
     except (Interrupted, KeyboardInterrupt) as stop:
         _close(tracker, "KILLED", str(stop) or "interrupted by SIGINT", stop)
@@ -67,7 +74,7 @@ def recording(
 
 
 def _traceback(stack: contextlib.ExitStack) -> Path:
-    """A folder with the traceback of what is being handled; it goes when `stack` does."""
+    """Return a folder with the traceback of the error being handled; it is deleted when `stack` closes."""
     import traceback
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runner-")))
@@ -78,9 +85,9 @@ def _traceback(stack: contextlib.ExitStack) -> Path:
 def failed(
     uri: str, experiment: str, run_name: str, tags: dict[str, str], files: dict[str, str], error: Exception
 ) -> str:
-    """The id of a run that is made to tell why there is none: `error` came before it could begin.
+    """Record a run that could not begin because of `error`, as FAILED, and return its id; "" if the store refuses it.
 
-    "" if the store does not take it.
+    Other arguments: as those of `recording`.
     """
     run_id = ""
     with contextlib.suppress(Exception), recording(uri, experiment, run_name, tags, {}, files) as tracker:
@@ -90,14 +97,14 @@ def failed(
 
 
 def _put_first(tracker: Tracker, files: Mapping[str, str | bytes], undo: Callable[[], object]) -> bool:
-    """Put the first files, if the store takes them now.
+    """Put the first files. Returns whether the store has taken them now.
 
     A run whose store takes none at all is undone, as is one that is interrupted here: nothing has begun.
     """
     try:
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
             write(Path(folder), files)
-            return bool(files) and elsewhere.put_first(tracker.client, tracker.run_id, Path(folder))
+            return bool(files) and first_files.put_first(tracker.client, tracker.run_id, Path(folder))
     except BaseException:
         tracker.give_up()
         with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
@@ -111,12 +118,12 @@ def _create(
     from mlflow.exceptions import MlflowException
 
     try:
-        spool.try_out(uri)
+        spools.try_out(uri)
         reconcile.seldom(client)
         tags = {**tags, **reconcile.tags()}
         group = stores.experiment(client, uri, experiment)
-        artifacts.check(group.artifact_location, client.tracking_uri, writes=True)
-        elsewhere.demand_packages(group.artifact_location, uri)
+        artifact_places.check(group.artifact_location, client.tracking_uri, writes=True)
+        first_files.demand_packages(group.artifact_location, uri)
         name = None if run_name is None else secrets.masked(run_name)
         run = client.create_run(group.experiment_id, tags=tags, run_name=name)
         _check_answer(client, run)
@@ -129,35 +136,36 @@ def _create(
 def _check_answer(client: "MlflowClient", run: "Run") -> None:
     """Raise ConfigError for a new run that has no proper id, or whose artifacts may not be where its store says."""
     try:
-        artifacts.know(client, run.info.run_id, run.info.artifact_uri)
-        artifacts.check(run.info.artifact_uri, client.tracking_uri, run.info.run_id, writes=True)
+        artifact_places.remember(client, run.info.run_id, run.info.artifact_uri)
+        artifact_places.check(run.info.artifact_uri, client.tracking_uri, run.info.run_id, writes=True)
     except ConfigError:
-        with contextlib.suppress(Exception):  # what is refused here is told; the store may be as wrong in this
+        with contextlib.suppress(Exception):  # the ConfigError matters; such a store may fail here too
             client.set_terminated(run.info.run_id, "FAILED")
         raise
 
 
 def deliver(uri: str, run_id: str) -> None:
-    """Deliver what an earlier process of the run has left in a spool here: there may be a checkpoint in it.
+    """Deliver what an earlier process of a run has left in its spool here: there may be a checkpoint in it.
 
-    Raises ConfigError if it cannot be.
+    Raises ConfigError if it cannot be delivered.
     """
-    folder = spool.place(uri) / record_reading.run_id(run_id)
-    if folder.exists() and (settled := settle(folder, named=[uri])).left:
-        raise ConfigError("", f"run {run_id} cannot be continued: {settled.said}; try: runner sync")
+    folder = spools.place(uri) / record_reading.run_id(run_id)
+    if folder.exists() and (settled := settle(folder, named=[uri])).undelivered:
+        raise ConfigError("", f"run {run_id} cannot be continued: {settled.message}; try: runner sync")
 
 
 def _continue(
     client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str]
 ) -> tuple[Spool, Callable[[], object]]:
-    """Take the run over. What an earlier process has left in a spool here is delivered first."""
+    """Take a run over, after delivering what an earlier process has left in its spool here."""
+    from mlflow.entities import RunTag
     from mlflow.exceptions import MlflowException
 
     try:
         run = client.get_run(run_id)
         _refuse_live(run)
-        artifacts.check(artifacts.place(client, run_id), client.tracking_uri, run_id, writes=True)
-        elsewhere.demand_packages(run.info.artifact_uri, uri)
+        artifact_places.check(artifact_places.place(client, run_id), client.tracking_uri, run_id, writes=True)
+        first_files.demand_packages(run.info.artifact_uri, uri)
         deliver(uri, run_id)
         with reconcile.changing(client):
             run = client.get_run(run_id)
@@ -165,41 +173,37 @@ def _continue(
             _refuse_live(run)
             for name in ("last", "best"):  # damaged tags are refused before the run is taken over
                 record_reading.checkpoints(run.data.tags, name)
-            client.log_batch(run_id, tags=_tags({**tags, **reconcile.tags()}))
+            client.log_batch(run_id, tags=[RunTag(*tag) for tag in {**tags, **reconcile.tags()}.items()])
             client.update_run(run_id, status="RUNNING")
     except MlflowException as error:
-        raise ConfigError("", f"run {run_id} cannot be continued: {stores.first_line(error)}") from error
+        raise ConfigError("", f"run {run_id} cannot be continued: {first_line(error)}") from error
     return _spool(uri, run_id, lambda: client.set_terminated(run_id, before.status, before.end_time))
 
 
 def _spool(uri: str, run_id: str, undo: Callable[[], object]) -> tuple[Spool, Callable[[], object]]:
-    """The spool of a run that was just made or taken over, and what undoes that; without a spool, it is done."""
+    """Return the spool of a run that was just created or taken over, and `undo`, which is called if there is none."""
     try:
-        return spool.create(uri, run_id, liveness.process()), undo
+        return spools.create(uri, run_id, liveness.process()), undo
     except OSError as error:
         with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
             undo()
-        raise ConfigError("tracking.uri", f"{spool.place(uri)} cannot be written: {stores.why(error)}") from error
+        raise ConfigError("tracking.uri", f"{spools.place(uri)} cannot be written: {stores.why(error)}") from error
 
 
 def _refuse_live(run: "Run") -> None:
-    who, run_id = reconcile.owner(run), run.info.run_id
-    live = run.info.status == "RUNNING" and bool(who) and liveness.is_gone(who) is False
-    if live and who != liveness.process():
-        raise ConfigError("", f"run {run_id} is still at work, in process {who['pid']} on {who['host']}")
+    owner, run_id = reconcile.owner(run), run.info.run_id
+    is_live = run.info.status == "RUNNING" and bool(owner) and liveness.is_gone(owner) is False
+    if is_live and owner != liveness.process():
+        raise ConfigError(
+            "", f"run {run_id} is still at work, in process {owner['pid']} on {owner['host']}; wait for its end"
+        )
 
 
 def _close(tracker: Tracker, status: str, reason: str, cause: BaseException) -> None:
-    """What ended the run is what the caller hears of; a tracker that fails as well is a note to it."""
+    """Close the tracker of a run that `cause` has ended. An error in that becomes a note of `cause`."""
     try:
         tracker.close(status, reason)
     except Undelivered as error:
         cause.add_note(str(error))
     except Exception as error:
         cause.add_note(f"and the record is incomplete: {type(error).__name__}: {error}")
-
-
-def _tags(values: dict[str, str]) -> list[Any]:
-    from mlflow.entities import RunTag
-
-    return [RunTag(key, value) for key, value in values.items()]

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: the layers, the progress, the result."""
+"""The screen of a run: the table of layers, the progress, the result."""
 
 import os
 import sys
@@ -13,30 +13,31 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.model.stack import Layer, Stack, stacks
+from runner.settings.errors import batch_shape
 from runner.settings.trust import terminal
 from runner.training.events import Epoch, Event, Silence, Step
 
-#: Columns when there is no terminal to ask.
+#: Columns where there is no terminal.
 WIDTH = 160
 
 
 def console() -> Console:
-    """Standard output; in a file or a pipe, wide enough to cut nothing."""
+    """Return the console of standard output. In a file or a pipe it is WIDTH columns wide and has no colours."""
     if _is_watched():
         return Plain()
-    # FORCE_COLOR and TTY_COMPATIBLE make rich write control codes into anything, and notebooks set the first.
+    # FORCE_COLOR and TTY_COMPATIBLE make rich write control codes into any file, and notebooks set the first.
     return Plain(width=WIDTH, force_terminal=False)
 
 
 class Plain(Console):
-    """A console that shows text as it is, for it may be a stranger's: no markup, no `:names:`, no control codes."""
+    """A console that shows text as it is, since it may be a stranger's: no markup, no `:names:`, no control codes."""
 
-    def __init__(self, **given: Any) -> None:
-        super().__init__(highlight=False, markup=False, emoji=False, **given)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
 
-    def render_str(self, text: str, **given: Any) -> Text:
+    def render_str(self, text: str, **options: Any) -> Text:
         """Return a word of ours, a cell or a heading as a Text without secrets."""
-        return super().render_str(terminal.clean(text), **given)
+        return super().render_str(terminal.clean(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of whatever is printed; those that steer the terminal are rich's own."""
@@ -46,7 +47,7 @@ class Plain(Console):
 
 
 def _is_watched() -> bool:
-    """Whether a person sees lines being written over: on a terminal of their own, in no notebook and no log of a CI."""
+    """Return whether lines can be written over: on a terminal, and neither in a notebook nor in a log of a CI."""
     notebook = "JPY_PARENT_PID" in os.environ or os.environ.get("MPLBACKEND", "").startswith("module://")
     if notebook or os.environ.get("CI", "false").lower() not in ("", "0", "false"):
         return False
@@ -54,12 +55,12 @@ def _is_watched() -> bool:
 
 
 def quiet() -> Console:
-    """Prints nothing: for a job among many, whose sweep is shown as a whole."""
+    """Return a console that prints nothing, for a job among many, whose sweep is shown as a whole."""
     return Console(quiet=True)
 
 
 class Lines:
-    """One plain line per look at the validation data: for files and pipes."""
+    """One plain line per epoch: for files and pipes."""
 
     #: Seconds between two flushes: each is a call to the system, which takes as long as a small model's step.
     PERIOD = 0.1
@@ -70,15 +71,16 @@ class Lines:
         self._last: Step | None = None
 
     def record(self, event: Event) -> None:
+        """Write the line of an epoch."""
         if isinstance(event, Step):
             self._last = event
         elif isinstance(event, Epoch):
             seconds = time.monotonic() - self._begun
             rate = (event.step - self.done) / seconds if seconds else 0.0
-            left = (self.steps - event.step) / rate if rate else 0.0
+            remaining = (self.steps - event.step) / rate if rate else 0.0
             line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
             # Not by the console: it lays out every line anew, which takes longer than a small model's step.
-            self.console.file.write(f"{line}  {rate:.0f} steps/s  {left:.0f} s left\n")
+            self.console.file.write(f"{line}  {rate:.0f} steps/s  {remaining:.0f} s left\n")
             if (now := time.monotonic()) - self._flushed > self.PERIOD:
                 self._flushed = now
                 self.console.file.flush()
@@ -87,13 +89,14 @@ class Lines:
         return f"train/loss={self._last.read():.4g}  " if self._last is not None else ""
 
     def close(self) -> None:
+        """Write what waits in Python's buffer."""
         self.console.file.flush()
 
 
 class Bar:
     """A live bar with loss, metrics, speed and time left: for terminals."""
 
-    #: Seconds between two looks at the loss: each waits for the device.
+    #: Seconds between two readings of the loss: each waits for the device.
     PERIOD = 0.2
 
     def __init__(self, console: Console, epochs: int, steps: int, done: int = 0) -> None:
@@ -115,6 +118,7 @@ class Bar:
         self.progress.start()
 
     def record(self, event: Event) -> None:
+        """Show a step, if PERIOD has passed since the last one, or the end of an epoch."""
         if isinstance(event, Step):
             if (now := time.monotonic()) - self._seen > self.PERIOD:
                 self._seen = now
@@ -129,20 +133,21 @@ class Bar:
         self.progress.update(self._task, completed=step, figures=loss + figures(self._metrics), rate=f"{rate:.0f}")
 
     def close(self) -> None:
+        """Leave the bar as it is, and the cursor below it."""
         self.progress.stop()
 
 
 class Nothing(Silence):
-    """For a job among many, whose sweep is shown as a whole."""
+    """No screen, for a job among many, whose sweep is shown as a whole."""
 
     def close(self) -> None:
-        pass
+        """Do nothing."""
 
 
 def watching(console: Console, epochs: int, steps: int, done: int = 0) -> Bar | Lines | Nothing:
-    """A bar on a terminal, lines elsewhere, nothing for a console that is quiet.
+    """Return the observer that shows a training: a bar on a terminal, lines elsewhere, nothing on a quiet console.
 
-    done: steps of an earlier process, of which neither speed nor time left is to be reckoned.
+    epochs, steps: of the whole training. done: steps of an earlier process, which do not count for the speed.
     """
     if console.quiet:
         return Nothing()
@@ -150,12 +155,15 @@ def watching(console: Console, epochs: int, steps: int, done: int = 0) -> Bar | 
 
 
 def figures(metrics: dict[str, float]) -> str:
-    """`valid/loss=0.0123  lr=0.1`, without the epoch."""
+    """Return metrics as `valid/loss=0.0123  lr=0.1`, without the epoch."""
     return "  ".join(f"{terminal.line(name)}={value:.4g}" for name, value in metrics.items() if name != "epoch")
 
 
 def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
-    """Index, name, kind, output shape and parameters of every layer; inner layers are indented."""
+    """Return a table with index, name, kind, output shape and parameters of every layer; inner layers are indented.
+
+    example: the shape of one input, without the batch.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in (
         ("", "right"),
@@ -165,7 +173,7 @@ def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
         ("parameters", "right"),
     ):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
-    table.add_row("", "input", "", shape(example), "")
+    table.add_row("", "input", "", batch_shape(example), "")
     for index, layer in enumerate(stack.layers):
         _add(table, str(index), layer, 0)
     total = sum(layer.parameters for layer in stack.layers)
@@ -173,27 +181,22 @@ def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
     return table
 
 
-def shape(sizes: tuple[int, ...]) -> str:
-    """(N, 16, 8, 8): the batch first."""
-    return "(" + ", ".join(["N", *map(str, sizes)]) + ")"
-
-
 def _add(table: Table, index: str, layer: Layer, depth: int) -> None:
     own = f"{layer.parameters:,}" if layer.parameters else ""
-    table.add_row(index, "  " * depth + layer.name, described(layer), shape(layer.shape), own)
+    table.add_row(index, "  " * depth + layer.name, described(layer), batch_shape(layer.shape), own)
     for stack in stacks(layer):
         for inner in stack.layers:
             _add(table, "", inner, depth + 1)
 
 
 def described(layer: Layer) -> str:
-    """Conv2d(in_channels=1, out_channels=16, kernel_size=3)."""
+    """Return a layer as one would write it: `Conv2d(in_channels=1, out_channels=16, kernel_size=3)`."""
     inside = [f"{k}={v}" for k, v in layer.arguments.items() if not isinstance(v, Stack | list)]
     inside += [f"{k}=given" for k in layer.given]
     return f"{layer.target.__name__}({', '.join(inside)})"
 
 
 def result(run_id: str, status: str, metrics: dict[str, Any]) -> str:
-    """The last line of a training; words stand as they are."""
+    """Return the last line of a training: `run ID STATUS valid/loss=0.0123`. Texts among the metrics stay."""
     values = (f"{k}={v}" if isinstance(v, str) else f"{k}={v:.6g}" for k, v in metrics.items())
     return " ".join(["run", run_id, status, *values])

@@ -1,4 +1,4 @@
-"""A training from where it stands to its end, with a screen and a record in MLflow."""
+"""A training to its end, with a screen and a record in MLflow."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -27,34 +27,39 @@ def record(
     begun: Callable[[str], None] = lambda run_id: None,
     observers: Iterable["Observer"] = (),
 ) -> None:
-    """Train from where `run` stands to its end, into a new MLflow run, or into `run_id`, which is continued.
+    """Train from the step that `run` is at to its end, recorded in a new MLflow run, or in `run_id`, which continues.
 
-    drift: tags that tell what has changed in a run that is continued.
-    begun: is told the run's id as soon as there is one.
-    observers: are told of the training beside the record and the screen.
+    context: how the run was configured: its name, its tags, its YAML.
+    console: shows the layers, the progress and the results; a quiet one shows nothing.
+    signals: those that end the training with a checkpoint.
+    drift: tags with what has changed in a run that is continued.
+    begun: called with the run's id as soon as there is one.
+    observers: receive the run's events, as the record and the screen do.
+    Raises ConfigError if no run can be recorded, Undelivered if the store does not have all of the record at the end,
+    Interrupted after a signal, and whatever the training raises.
     """
     from runner.settings.trust.typed_words import pasted
     from runner.tracking import recording, screen
     from runner.tracking.read import logged_model
+    from runner.training.drive import drive
     from runner.training.machine import garbage
     from runner.training.machine.time_limit import TimeLimit
-    from runner.training.run import drive
-    from runner.training.state import exact
+    from runner.training.state import generators
 
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
     goal = (tracking.uri, experiment, identity.name(context, tracking), *identity.of_run(run, context, run_id, drift))
-    status, values = "FAILED", dict[str, float | str]()
+    status = "FAILED"
     try:
         with recording.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
             run_id = tracker.run_id
             tracker.stop_when(signals.stop)
             begun(run_id)
-            console.print(where(run, tracking.uri, experiment, run_id), soft_wrap=True)
+            console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
             watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
             garbage.usual()
-            exact.set_random_state(run.ready, run.device)  # whatever opening the record has drawn
+            generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if tracking.log_model:
@@ -62,34 +67,37 @@ def record(
             tracker.drain()
             signals.check()
         status = "FINISHED"
-        store = "" if _is_default(tracking.uri) else pasted("tracking.uri", secrets.masked(tracking.uri))
+        is_default = tracking.uri == "sqlite:///mlflow.db"
+        store = "" if is_default else pasted("tracking.uri", secrets.masked(tracking.uri))
         console.print(f"to see it: runner ui {store}".strip(), soft_wrap=True)
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
-        if run_id and run.written.get("last") and not isinstance(error, Undelivered):
+        if run_id and run.written.steps.get("last") and not isinstance(error, Undelivered):
             console.print(f"to continue it: runner resume {run_id[:8]}")
         status = error.status if isinstance(error, Undelivered) else status
         raise
     finally:
         if run_id and not console.quiet:
-            with contextlib.suppress(RuntimeError):  # a device that failed gives no figures either
-                values = run.last_values()
-                if "test/loss" in values:
-                    step = run.history["test/loss"][-1][0]
-                    values |= {"test.checkpoint": settings.trainer.test_checkpoint, "test.step": str(step)}
-            terminal.put(screen.result(run_id, status, values))
+            terminal.put(screen.result(run_id, status, _results(run)))
 
 
-def _is_default(uri: str) -> bool:
-    return uri == "sqlite:///mlflow.db"
-
-
-def where(run: Any, uri: str, experiment: str, run_id: str) -> str:
-    """Device, data and the place of the record, in one line each."""
+def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:
+    """Return lines about the data that a source has read, the device and the sizes, and the place of the record."""
     data = run.data
     sizes = ", ".join(
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
-    understood = f"{terminal.line(data.report[0])}\n" if data.report else ""
+    report = f"{terminal.line(data.report[0])}\n" if data.report else ""
     place = f"run {run_id} in experiment {secrets.masked(experiment)!r} of {secrets.masked(uri)}"
-    return f"{understood}device {run.device}; examples: {sizes}\n{place}"
+    return f"{report}device {run.device}; examples: {sizes}\n{place}"
+
+
+def _results(run: "Run") -> dict[str, float | str]:
+    """Return the last values of a run, with the checkpoint that was tested; {} if its device has failed."""
+    values: dict[str, float | str] = {}
+    with contextlib.suppress(RuntimeError):
+        values |= run.last_values()
+        if "test/loss" in values:
+            step = run.history["test/loss"][-1][0]
+            values |= {"test.checkpoint": run.settings.trainer.test_checkpoint, "test.step": str(step)}
+    return values

@@ -1,5 +1,6 @@
 """What happens during a run, and who is told."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,12 +17,20 @@ class Step:
     step: int  # optimizer steps so far, from 1
     loss: Tensor  # of the batch, before the step; on its device, so that nothing waits for it
     value: float | None = None  # the loss as a number, if somebody has read it
+    others: tuple[tuple[str, Tensor], ...] = ()  # further losses of the step, with their names
 
     def read(self) -> float:
         """The loss as a number. Waits for the device the first time."""
         if self.value is None:
             self.value = host.number(self.loss)
         return self.value
+
+
+def taken(number: int, loss: Tensor | Mapping[str, Tensor]) -> Step:
+    """Return the event of step `number`. loss: its loss, or several by name with one called "loss" among them."""
+    if isinstance(loss, Tensor):
+        return Step(number, loss)
+    return Step(number, loss["loss"], others=tuple(pair for pair in loss.items() if pair[0] != "loss"))
 
 
 @dataclass

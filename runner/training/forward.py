@@ -93,9 +93,9 @@ def _through(model: nn.Module, x: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _draw(explained: Explained, folder: Path) -> None:
-    from runner.model.explain.markdown import layer_markdown
-    from runner.model.explain.picture import layer_picture
-    from runner.model.explain.words import has_drawing
+    from runner.model.explain.shown.markdown import layer_markdown
+    from runner.model.explain.shown.picture import layer_picture
+    from runner.model.explain.shown.words import has_drawing
 
     name, picture = _file(explained.name), None
     if has_drawing(explained):

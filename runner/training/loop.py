@@ -1,15 +1,15 @@
 """Training as a generator: it stands still after every step, and whoever pulls decides whether it goes on."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from runner.data import Batch
-from runner.training.events import Step
+from runner.model import modes
+from runner.training.events import Step, taken
 
 #: (loss, the model's output) for one batch.
 Cost = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
@@ -21,54 +21,27 @@ Weigh = Callable[[Batch], float | Tensor] | None
 
 @dataclass
 class State:
-    """What an optimizer step changes."""
+    """What an optimizer step changes, and what the loss of a batch costs."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    cost: Cost
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
     step: int = 0
 
 
-def train(state: State, batches: Iterable[Parts], cost: Cost) -> Iterator[Step]:
-    """Take one optimizer step per item of `batches`.
+def train(
+    state: State, batches: Iterable[Parts], step: Callable[[State, Parts], Tensor | Mapping[str, Tensor]]
+) -> Iterator[Step]:
+    """Take one optimizer step per item of `batches`; step: see runner.training.step.
 
     Training stands still between steps: look at `state` all you like, and stop pulling to stop training.
     """
-    searches = isinstance(state.optimizer, torch.optim.LBFGS)  # it evaluates the loss several times a step
     state.model.train()
     for parts in batches:
-        if searches:
-            loss: Any = state.optimizer.step(partial(gradients, state, parts, cost))  # type: ignore[arg-type]
-        else:
-            loss = gradients(state, parts, cost)
-            state.scaler.unscale_(state.optimizer)  # so that clipping sees true gradients
-            state.scaler.step(state.optimizer)
-            state.scaler.update()
+        loss = step(state, parts)
         state.step += 1
-        yield Step(state.step, loss)
-
-
-def gradients(state: State, parts: Parts, cost: Cost) -> Tensor:
-    """Leave the gradients of the step's loss in the parameters, and return that loss."""
-    _forget_gradients(state.optimizer)
-    total: Tensor | None = None
-    for share, batch in parts:
-        loss, _ = cost(state.model, batch)
-        loss = loss if len(parts) == 1 else (loss * share).to(loss.dtype)
-        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        total = loss.detach() if total is None else total + loss.detach()
-    assert total is not None
-    return total
-
-
-def _forget_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """What `zero_grad` does, without its entry for the profiler, which takes a tenth of a small model's step."""
-    if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
-        optimizer.zero_grad()
-        return
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = None
+        yield taken(state.step, loss)
 
 
 def multiple(weight: Any) -> Any:
@@ -89,16 +62,14 @@ def evaluate(
     watch: is shown every batch's (output, target); for metrics and predictions.
     The model is in evaluation mode meanwhile, and returns to the mode it was in.
     """
-    was_training = model.training
-    model.eval()
     losses, weights = [], []
-    for batch in batches:
-        loss, output = cost(model, batch)
-        losses.append(loss)
-        weights.append(weigh(batch) if weigh else 1)
-        if watch is not None:
-            watch(output, batch[1])
-    model.train(was_training)
+    with modes.evaluating(model):
+        for batch in batches:
+            loss, output = cost(model, batch)
+            losses.append(loss)
+            weights.append(weigh(batch) if weigh else 1)
+            if watch is not None:
+                watch(output, batch[1])
     if len(losses) == 1:
         return losses[0] / (weights[0] != 0)  # NaN, as of several batches, where nothing counts
     total = sum((loss * multiple(weight) for loss, weight in zip(losses, weights, strict=True)), torch.zeros(()))

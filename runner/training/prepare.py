@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from runner.data import Data, Source, Tensors
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import THREADS as THREADS
 from runner.settings.random_state import seed as seed
+from runner.training import step
 from runner.training.checking import agreement, checks, cost, fitting, targets
-from runner.training.parts import build, losses, scheduling
-from runner.training.run import Run, steps_per_epoch
-from runner.training.state import exact
+from runner.training.parts import losses, optimizers, scheduling
+from runner.training.parts.batches import steps_per_epoch
+from runner.training.run import Run
+from runner.training.state import generators
 from runner.training.state.best import Best
+from runner.training.state.snapshots import Snapshots
 
 
 def prepare(settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None) -> Run:
@@ -25,51 +29,63 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
     threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
     noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
     """
-    checked = checks.check(settings, noted)
-    trainer = settings.trainer
-    device, loss, data = checked.device, checked.loss, checked.data
-    if not checked.complete:
-        data = whole(settings, checked, noted)
-    loss = losses.counted(loss, data)
-    total = len(data.train)  # type: ignore[arg-type]
-    threads = threads or cost.threads(settings, checked.plan, min(trainer.batch_size or total, total), device)
+    checked = checks.check(settings, noted, threads)
+    parts, trainer = checked.parts, settings.trainer
+    data = checked.data if checked.complete else whole(settings, checked, noted)
+    loss = losses.counted(parts.loss, data)
+    loss.to(parts.device, torch.float64 if trainer.precision == "fp64" else None)
+    threads = threads or cost.threads(settings, checked.plan, cost.batch_size(settings, data), parts.device)
     seed(settings, threads)
     try:
-        moved = _moved(data, device, trainer.precision)
-        state = build.state(checked.plan.make(), settings.optimizer, trainer, device)
+        moved = _moved(data, parts.device, trainer.precision)
+        state = optimizers.state(
+            _model(checked), parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
+        )
     except RuntimeError as error:
         if not memory.is_short(error):
             raise
-        raise ConfigError("device", f"{device} has no room left for model and data: {memory.reason(error)}; end what"
-            " else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
+        raise ConfigError("device", f"{parts.device} has no room left for model and data: {memory.reason(error)};"
+            " end what else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
     steps = trainer.epochs * steps_per_epoch(settings, data)
-    schedule = scheduling.build(settings.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
+    schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
+    folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(
         name,
         settings,
+        parts,
         moved,
         checked.plan,
         state,
-        losses.cost(loss.to(device, torch.float64 if trainer.precision == "fp64" else None), trainer, device),
+        step.choose(state, parts.step),
         loss,
         schedule,
-        {k: m.to(device) for k, m in checked.metrics.items()},
-        device,
-        Path(tempfile.mkdtemp(prefix="runner-")),
+        {k: m.to(parts.device) for k, m in checked.metrics.items()},
+        parts.device,
+        folder,
         Best(checked.mode, trainer.min_delta),
+        Snapshots(folder, settings.checkpoint.format),
         threads=threads,
     )
-    run.ready = exact.random_state(device)
+    run.ready = generators.random_state(parts.device)
     return run
+
+
+def _model(checked: checks.Checked) -> nn.Module:
+    """The model with its first weights, which the checks may have drawn already; the generators go on from there."""
+    start = checked.start
+    if start.model is None or start.random_state is None:
+        return checked.plan.make()
+    generators.set_random_state(start.random_state, checked.parts.device)
+    return start.model
 
 
 def whole(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None = None) -> Data:
     """All of the data, of which the checks have read a part. Raises ConfigError for what only the whole shows."""
     seed(settings)  # a data source of the user's may draw numbers
-    data = targets.read(settings.data, checked.loss, noted=noted)
+    data = targets.read(checked.parts.data, checked.parts.loss, noted=noted)
     fitting.indices(data, checked.plan)
     if settings.trainer.epochs:
-        agreement.check_targets(checked.loss, data, checked.plan.output)
+        agreement.check_targets(checked.parts.loss, data, checked.plan.output)
     return data
 
 

@@ -21,11 +21,12 @@ from runner.settings import Checkpoint, Model, Settings, Trainer
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, each
 from runner.tracking.session import record
+from runner.training.drive import drive
 from runner.training.events import Epoch, Event, Finished, Step
 from runner.training.finite import Diverged
 from runner.training.machine.signals import Signals
 from runner.training.prepare import prepare
-from runner.training.run import Run, drive
+from runner.training.run import Run
 from tests.against_torch import plain, refused
 from tests.against_torch.cases import Case, Pair, draw
 from tests.against_torch.plain import Trained

@@ -65,9 +65,14 @@ def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[s
 def _not_taken(group: str, spec: Any) -> list[str]:
     """Return arguments that the class or function of a component does not take; none if it is unknown."""
     from runner.settings.values import lookup
-    from runner.training.parts import build, losses, scheduling
+    from runner.training.parts import losses, optimizers, scheduling, source
 
-    kinds = {"data": build.DATA, "loss": losses.LOSS, "optimizer": build.OPTIMIZER, "scheduler": scheduling.SCHEDULER}
+    kinds = {
+        "data": source.DATA,
+        "loss": losses.LOSS,
+        "optimizer": optimizers.OPTIMIZER,
+        "scheduler": scheduling.SCHEDULER,
+    }
     try:
         name, arguments = lookup.component(spec, group)
         takes = lookup.parameters(lookup.find(name, kinds[group], f"{group}.name"))

@@ -4,7 +4,7 @@ from runner.model.explain.arguments import impossible_arguments
 from runner.model.explain.choice import Choice, NoSuchElement, NoSuchLayer, spread
 from runner.model.explain.impossible import impossible
 from runner.model.explain.parts import TOLERANCE, Disagreement, Element, Explained
-from runner.model.explain.step import Stage, TrainingStep, training_step, untold
+from runner.model.explain.step import Stage, TrainingStep, reason_not_worked, training_step
 from runner.model.explain.walk import explain, predict, work
 
 __all__ = [
@@ -21,8 +21,8 @@ __all__ = [
     "impossible",
     "impossible_arguments",
     "predict",
+    "reason_not_worked",
     "spread",
     "training_step",
-    "untold",
     "work",
 ]

@@ -22,14 +22,15 @@ PAIRS = (("in_channels", "groups"), ("out_channels", "groups"), ("num_channels",
 
 
 def impossible_arguments(target: Any, arguments: Mapping[str, Any]) -> str | None:
-    """Why the layer cannot be made with these arguments; None when nothing speaks against it."""
-    counts = _counts(arguments) if target.__module__.startswith("torch.nn.") else ()  # 0 may mean something to a user's
+    """Return why a layer of this class cannot have these arguments; None where it can."""
+    # To a person's own layer 0 may mean something.
+    counts = _counts(arguments) if target.__module__.startswith("torch.nn.") else ()
     problems = chain(counts, unfit(target, arguments), _pairs(arguments), _same(arguments))
     return next((f"{target.__name__}: {problem}" for problem in problems), None)
 
 
 def unfit(target: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
-    """What is wrong with the sizes of a window: how many there are, and which of them are too small."""
+    """Yield what is wrong with the sizes of a window: their number, and those that are too small."""
     dims = rules.window_dimensions(target)
     for name, least in PER_DIMENSION.items() if dims else ():
         value = arguments.get(name)
@@ -37,8 +38,8 @@ def unfit(target: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
             continue
         numbers = per_dimension(value, dims)
         if len(numbers) != dims:
-            wanted = f"expected {dims} ({', '.join(LETTERS[dims])}), or a single number"
-            yield f"{name} = {_words(value)} is of length {len(numbers)}; {wanted}"
+            expected = f"expected {dims} ({', '.join(LETTERS[dims])}), or a single number"
+            yield f"{name} = {_words(value)} is of length {len(numbers)}; {expected}"
         for number in numbers:
             empty = number is None and name == "output_size"
             if not empty and (type(number) is not int or number < least):

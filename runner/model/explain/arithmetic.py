@@ -18,7 +18,7 @@ class Sum:
 
 
 def number(value: float, digits: int = 5) -> str:
-    """With so many significant digits; whole numbers whole."""
+    """Return a number with so many significant digits; whole numbers without a point."""
     if math.isfinite(value) and value == int(value) and abs(value) < 1e6:
         return str(int(value))
     mantissa, e, exponent = f"{value:.{digits}g}".partition("e")
@@ -26,12 +26,12 @@ def number(value: float, digits: int = 5) -> str:
 
 
 def factor(value: float) -> str:
-    """A number as it stands after an operator: negative ones in parentheses."""
+    """Return a number as it stands after an operator: negative ones in parentheses."""
     return f"({number(value)})" if value < 0 else number(value)
 
 
 def products(values: Sequence[float], weights: Sequence[float], bias: float | None = None) -> Sum:
-    """`0*0.1 + 1*0.2 + 2*0.3 + 0.5 (bias)`"""
+    """Return `0*0.1 + 1*0.2 + 2*0.3 + 0.5 (bias)` of values, weights and a bias."""
     terms = [v * w for v, w in zip(values, weights, strict=True)]
     texts = [f"{factor(v)}*{factor(w)}" for v, w in zip(values, weights, strict=True)]
     text = in_part(texts, " + ", lambda rest: f"({rest} more, together {number(sum(terms[-rest:]))})")
@@ -41,12 +41,12 @@ def products(values: Sequence[float], weights: Sequence[float], bias: float | No
 
 
 def plus_bias(text: str, bias: float) -> str:
-    """`... + 0.5 (bias)` or `... - 0.5 (bias)`"""
+    """Return `... + 0.5 (bias)` or `... - 0.5 (bias)`."""
     return f"{text} {'-' if bias < 0 else '+'} {number(abs(bias))} (bias)".lstrip(" +")
 
 
 def added(values: Sequence[float]) -> Sum:
-    """`0 + 1 + 5 + 6`"""
+    """Return `0 + 1 + 5 + 6`."""
     text = in_part(
         [factor(v) for v in values], " + ", lambda rest: f"({rest} more, together {number(sum(values[-rest:]))})"
     )
@@ -54,26 +54,26 @@ def added(values: Sequence[float]) -> Sum:
 
 
 def average(values: Sequence[float], divisor: float) -> Sum:
-    """`(0 + 1 + 5 + 6)/4`"""
+    """Return `(0 + 1 + 5 + 6)/4`; NaN for a divisor of 0, as torch."""
     total = added(values)
     mean = total.value / divisor if divisor else math.nan
     return Sum(f"({total.text})/{factor(divisor)}", mean, total.scale)
 
 
 def largest(values: Sequence[float]) -> Sum:
-    """`max(0, 1, 5, 6)`"""
+    """Return `max(0, 1, 5, 6)`."""
     texts = [number(v) for v in values]
     text = in_part(texts, ", ", lambda rest: f"{rest} more, the largest {number(_max(values[-rest:]))}")
     return Sum(f"max({text})", _max(values), largest_of(values))
 
 
 def largest_of(terms: Sequence[float]) -> float:
-    """The size of the largest finite one."""
+    """Return the size of the largest finite one."""
     return max((abs(t) for t in terms if math.isfinite(t)), default=0.0)
 
 
 def in_part(texts: list[str], between: str, rest: Callable[[int], str]) -> str:
-    """All of a short list; of a long one the beginning, and in words what is left out."""
+    """Return all of a short list; of a long one the beginning, and `rest`'s words for those left out."""
     if len(texts) <= TERMS:
         return between.join(texts)
     shown = TERMS - 3
@@ -81,5 +81,5 @@ def in_part(texts: list[str], between: str, rest: Callable[[int], str]) -> str:
 
 
 def _max(values: Sequence[float]) -> float:
-    """Like torch: NaN wins, and of nothing but padding it is minus infinity."""
+    """Return the largest number as torch does: NaN if there is one; of padding alone, minus infinity."""
     return math.nan if any(map(math.isnan, values)) else max(values, default=-math.inf)

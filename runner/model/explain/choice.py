@@ -1,4 +1,4 @@
-"""Which layers of a stack are worked, and which elements of their output."""
+"""The choice of the layers that are worked, and of the elements of their outputs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,17 +19,22 @@ class NoSuchElement(LookupError):
 
 @dataclass(frozen=True)
 class Choice:
-    """So many elements of each output, or the one at `index`; of all layers, or of one and those inside of it."""
+    """The layers and elements to work.
+
+    count: of elements of each output. index: one element instead, with the batch.
+    layer: the name of one layer, which takes those inside of it along; "" for all.
+    """
 
     count: int = 1
     index: Index | None = None
     layer: str = ""
 
     def takes(self, name: str) -> bool:
+        """Return whether the layer of this name is chosen."""
         return not self.layer or f"{name}.".startswith(f"{self.layer}.")
 
     def elements(self, shape: Index) -> list[Index]:
-        """Positions in an output of this shape. Raises NoSuchElement."""
+        """Return positions in an output of this shape. Raises NoSuchElement for an index outside of it."""
         if self.index is None:
             return spread(shape, self.count)
         if len(self.index) != len(shape) or not all(0 <= i < n for i, n in zip(self.index, shape, strict=True)):
@@ -37,7 +42,7 @@ class Choice:
         return [self.index]
 
     def check(self, names: Iterable[str]) -> None:
-        """Raises NoSuchLayer when none of these is meant."""
+        """Raise NoSuchLayer where none of these is chosen."""
         names = list(names)
         if not any(map(self.takes, names)):
             raise NoSuchLayer(f"there is no layer {self.layer!r} (layers: {', '.join(names)})")
@@ -48,6 +53,6 @@ FIRST = Choice()
 
 
 def spread(shape: Index, count: int) -> list[Index]:
-    """The first element, the last, and evenly spread ones between."""
+    """Return the first position, the last, and evenly spread ones between."""
     flat = sorted({int(f) for f in np.linspace(0, prod(shape) - 1, count)}) if prod(shape) else []
     return [tuple(int(i) for i in np.unravel_index(f, shape)) for f in flat]

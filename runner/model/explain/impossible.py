@@ -1,4 +1,4 @@
-"""Configurations that cannot work, told with the sizes and the formula before torch is asked."""
+"""Layers that cannot take their input, with the sizes and the formula, checked before torch does."""
 
 from collections.abc import Iterator
 from math import prod
@@ -6,17 +6,18 @@ from typing import Any
 
 from torch import nn
 
-from runner.model.explain import arguments, conv, norm, pool, rules, transposed
+from runner.model.explain import arguments, rules
+from runner.model.explain.kinds import conv, norm, pool, transposed
 from runner.model.explain.parts import Index
 from runner.model.explain.spans import LETTERS, Span, per_dimension
 
 CHANNELS = ("in_channels", "num_features", "num_channels")
-#: Layers that tell an input's channels from its examples.
+#: Layers that mix an input's channels, and would mix examples where they stand for channels.
 MIXING = (*conv.KINDS, *transposed.KINDS, *norm.INSTANCE)
 
 
 def impossible(layer: nn.Module, shape: Index) -> str | None:
-    """Why the layer cannot take an input of this shape (the batch included); None when it can."""
+    """Return why the layer cannot take an input of this shape (the batch included); None where it can."""
     name = type(layer).__name__
     return next((f"{name}: {problem}" for problem in _problems(layer, tuple(shape))), None)
 
@@ -50,12 +51,12 @@ def _dimensions(layer: Any, allowed: tuple[int, ...], shape: Index) -> Iterator[
     without_batch = allowed and len(shape) == allowed[0] - 1
     if not allowed or len(shape) in allowed or (without_batch and rules.kind(layer) not in MIXING):
         return
-    wanted = " or ".join(_letters(dims) for dims in allowed)
+    shapes = " or ".join(_letters(dims) for dims in allowed)
     remedy = ""
     if without_batch:  # which torch reads as a single example: the batch would be mixed
         sizes = ", ".join(map(str, (1, *shape[1:2])))
         remedy = f"; to have one channel, put Unflatten: {{dim: 1, unflattened_size: [{sizes}]}} before it"
-    yield f"takes inputs of shape {wanted}, found {len(shape)} dimensions: {shape}{remedy}"
+    yield f"takes inputs of shape {shapes}, found {len(shape)} dimensions: {shape}{remedy}"
 
 
 def _letters(dims: int) -> str:
@@ -64,12 +65,12 @@ def _letters(dims: int) -> str:
 
 def _channels(layer: Any, shape: Index) -> Iterator[str]:
     for name in CHANNELS:
-        wanted = getattr(layer, name, None)
-        if wanted is None or (layer.weight is None and getattr(layer, "running_mean", None) is None):
+        channels = getattr(layer, name, None)
+        if channels is None or (layer.weight is None and getattr(layer, "running_mean", None) is None):
             continue
-        if shape[1] != wanted:
+        if shape[1] != channels:
             rule = f"{name} = C of {_letters(len(shape))}"
-            yield f"{name} = {wanted}, and the input {shape} has {shape[1]} channels: {rule}"
+            yield f"{name} = {channels}, and the input {shape} has {shape[1]} channels: {rule}"
     slopes = getattr(layer, "num_parameters", 1)
     if slopes > 1 and shape[1:2] != (slopes,):
         yield f"num_parameters = {slopes}, and the input {shape} has another size of dimension 1; it may be that, or 1"
@@ -97,7 +98,7 @@ def _pool_padding(layer: Any, dims: int) -> Iterator[str]:
 
 
 def _wrapped_padding(layer: Any, shape: Index) -> Iterator[str]:
-    """Padding made from the input itself cannot be wider than the input."""
+    """Yield what is wrong with padding made from the input itself, which cannot be wider than the input."""
     spare = {"reflect": 1, "circular": 0}.get(layer.padding_mode)
     if spare is None:
         return
@@ -116,14 +117,14 @@ def _spans(spans: list[Span]) -> Iterator[str]:
 
 
 def _average_3d(layer: Any, shape: Index) -> Iterator[str]:
-    """torch's own limit, on this one pooling: padding does not help."""
+    """Yield what torch refuses for this one pooling: a kernel larger than the input, whatever the padding."""
     for letter, kernel, size in zip(LETTERS[3], per_dimension(layer.kernel_size, 3), shape[2:], strict=True):
         if kernel > size:
             yield f"the kernel along {letter} is {kernel}, the input has {size}; torch does not count the padding here"
 
 
 def _one_number(layer: Any, shape: Index) -> Iterator[str]:
-    """Without running statistics the input's own count, and one number has no variance."""
+    """Yield what is wrong with one number per channel: without running statistics it has no variance."""
     if getattr(layer, "running_mean", None) is not None:
         return
     if rules.kind(layer) is nn.GroupNorm:

@@ -9,29 +9,31 @@ from runner.model.explain.parts import Index, array
 
 
 def mean(values: list[float]) -> tuple[float, str]:
+    """Return the mean, and a line with its arithmetic."""
     worked = arithmetic.average(values, len(values))
     return worked.value, f"mean = {worked.text} = {number(worked.value)}"
 
 
 def variance(values: list[float], mean: float) -> tuple[float, str]:
-    """The biased one, as torch's normalizations take it."""
+    """Return the biased variance, as torch's normalizations take it, and a line with its arithmetic."""
     terms = [f"({number(v)} - {factor(mean)})^2" for v in values]
     return _average("variance", terms, [(v - mean) ** 2 for v in values])
 
 
 def mean_of_squares(values: list[float]) -> tuple[float, str]:
+    """Return the mean of the squares, and a line with its arithmetic."""
     return _average("mean of squares", [f"{factor(v)}^2" for v in values], [v * v for v in values])
 
 
 def centred(x: float, mean: float, variance: float, eps: float, values: list[float]) -> Sum:
-    """(x - mean)/sqrt(variance + eps)"""
+    """Return (x - mean)/sqrt(variance + eps)."""
     deviation = math.sqrt(variance + eps)
     text = f"({number(x)} - {factor(mean)})/sqrt({number(variance)} + {number(eps)})"
     return Sum(text, (x - mean) / deviation, largest_of(values) / deviation)
 
 
 def scaled(layer: Any, at: Index, quotient: Sum) -> Sum:
-    """Times the layer's weight at `at`, plus its bias, where it has them."""
+    """Return the quotient times the layer's weight at `at`, plus its bias, where it has them."""
     text, value, scale = quotient.text, quotient.value, quotient.scale
     if layer.weight is not None:
         weight = float(array(layer.weight)[at])

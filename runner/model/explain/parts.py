@@ -1,4 +1,4 @@
-"""What a worked layer is made of: padded input, predicted shape, elements, and the agreement with torch."""
+"""The parts of a worked layer: padded input, predicted shape, elements, and the agreement with torch."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ Index = tuple[int, ...]
 #: One range of positions per dimension; outside of 0..size-1 is padding.
 Window = tuple[range, ...]
 
-#: How far an element worked by hand may be from torch's, relative to the largest number in it and at least to 1.
+#: The largest difference between an element worked by hand and torch's, relative to the largest number in it or to 1.
 TOLERANCE = 1e-5
 
 
@@ -30,23 +30,24 @@ class Padded:
     """An input together with the padding around it."""
 
     values: Array  # with the padding
-    left: Index  # cells of padding before position 0, per dimension
+    before: Index  # cells of padding before position 0, by dimension
     shape: Index  # without the padding
 
     def __getitem__(self, cell: Index) -> float:
-        return float(self.values[tuple(c + before for c, before in zip(cell, self.left, strict=True))])
+        return float(self.values[tuple(c + before for c, before in zip(cell, self.before, strict=True))])
 
     def is_padding(self, cell: Index) -> bool:
+        """Return whether a position is outside of the input."""
         return any(not 0 <= c < size for c, size in zip(cell, self.shape, strict=True))
 
     def bounds(self, dim: int) -> range:
-        """The positions along `dim`, padding included."""
-        return range(-self.left[dim], self.values.shape[dim] - self.left[dim])
+        """Return the positions along `dim`, padding included."""
+        return range(-self.before[dim], self.values.shape[dim] - self.before[dim])
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """The output shape that follows from the input's, and how."""
+    """The output shape that follows from the input's, and the lines of its arithmetic."""
 
     shape: Index
     lines: tuple[str, ...]
@@ -72,10 +73,10 @@ class Element:
     window: Window  # the input's numbers that it is made of
     kernel: Kernel | None = None
     notes: tuple[str, ...] = ()
-    torch: float = math.nan  # what the layer gave
+    torch: float = math.nan  # the layer's own output
 
     def checked(self, name: str, layer: nn.Module, torch: float) -> "Element":
-        """The element with torch's value beside it. Raises Disagreement."""
+        """Return the element with torch's value beside it. Raises Disagreement where they differ."""
         place = f"layer {name!r} ({type(layer).__name__}), output[{', '.join(map(str, self.index))}]"
         agree(place, self.value, torch, self.scale)
         return replace(self, torch=torch)
@@ -97,11 +98,12 @@ class Explained:
 
     @property
     def parameters(self) -> int:
+        """The number of the layer's parameters."""
         return sum(p.numel() for p in self.layer.parameters())
 
 
 class Family(Protocol):
-    """A file of this package: the layers that are worked in the same way."""
+    """A file of `kinds`: the layers that are worked in the same way."""
 
     @property
     def KINDS(self) -> Mapping[Any, tuple[int, ...]]:
@@ -111,15 +113,21 @@ class Family(Protocol):
     def AXES(self) -> Mapping[int, tuple[str, ...]]:
         """Number of dimensions -> the words for those after the batch."""
 
-    def shape(self, layer: Any, size: Index) -> Predicted: ...
+    def shape(self, layer: Any, size: Index) -> Predicted:
+        """Return the output's shape for an input of shape `size`, both with the batch."""
 
-    def pad(self, layer: Any, x: Array) -> Padded: ...
+    def pad(self, layer: Any, x: Array) -> Padded:
+        """Return the input with the layer's padding around it."""
 
-    def element(self, layer: Any, x: Padded, index: Index) -> Element: ...
+    def element(self, layer: Any, x: Padded, index: Index) -> Element:
+        """Return the number at `index` of the output, worked by hand."""
 
 
 def agree(place: str, value: float, torch: float, scale: float) -> None:
-    """Raises Disagreement that names the place and both numbers."""
+    """Raise Disagreement, with the place and both numbers, for a value that is not torch's.
+
+    scale: the largest number that went into it.
+    """
     allowed = tolerance(value, scale)
     if value == torch or (math.isnan(value) and math.isnan(torch)) or abs(value - torch) <= allowed:
         return
@@ -127,28 +135,36 @@ def agree(place: str, value: float, torch: float, scale: float) -> None:
 
 
 def tolerance(value: float, scale: float) -> float:
+    """Return the largest allowed difference from torch."""
     size = max(1.0, abs(value), scale)
     return TOLERANCE * size if math.isfinite(size) else TOLERANCE
 
 
 def array(tensor: Tensor) -> Array:
-    """The tensor's numbers in double precision."""
+    """Return the tensor's numbers in double precision."""
     return host.array(host.tensor(tensor).double())
 
 
 def bare(layer: Any, x: Array) -> Padded:
-    """An input without padding."""
+    """Return an input without padding."""
     return Padded(x, (0,) * x.ndim, x.shape)
 
 
 def cells(window: Window) -> Iterator[Index]:
-    """The positions in a window, last dimension fastest."""
+    """Yield the positions in a window, last dimension fastest."""
     return product(*window)
 
 
+def same_shape(layer: Any, size: Index) -> Predicted:
+    """Return the input's shape, for layers that give one number for every number."""
+    return Predicted(size, ("one number out for every number in: the shape stays",))
+
+
 def whole(shape: Index) -> Window:
+    """Return the window of all positions of a tensor of this shape."""
     return tuple(range(size) for size in shape)
 
 
 def single(index: Index) -> Window:
+    """Return the window of one position."""
     return tuple(range(i, i + 1) for i in index)

@@ -9,16 +9,17 @@ CHANNELS = {
     4: ("channel", "row", "column"),
     5: ("channel", "slice", "row", "column"),
 }
-#: The same for layers that do not know channels.
+#: Words for layers to which dimension 1 is like any other.
 PLAIN = {**CHANNELS, 3: ("row", "column")}
 
 
 def element(index: Index) -> str:
+    """Return `output[0, 3, 2]`."""
     return f"output[{', '.join(map(str, index))}]"
 
 
 def window(positions: Window, axes: tuple[str, ...]) -> str:
-    """`channels 0-1, positions 0-2`; dimensions without a word in brackets."""
+    """Return `channels 0-1, positions 0-2`; in brackets where dimensions have no words."""
     if any(len(p) == 0 for p in positions):
         return "no number"
     if len(axes) != len(positions) - 1:
@@ -28,7 +29,7 @@ def window(positions: Window, axes: tuple[str, ...]) -> str:
 
 
 def along(positions: range, axis: str) -> str:
-    """`row 3`, `rows 0-7`, `rows 0-4 in steps of 2`"""
+    """Return `row 3`, `rows 0-7` or `rows 0-4 in steps of 2`."""
     return f"{axis} {positions[0]}" if len(positions) == 1 else f"{axis}s {_numbers(positions)}"
 
 

@@ -1,7 +1,7 @@
-"""What went into every layer and what came out, in the order of the calls."""
+"""The inputs and outputs of every layer, in the order of the calls."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.model.explain import rules
+from runner.model.modes import evaluating
 
 
 @dataclass
@@ -23,15 +24,16 @@ class Call:
 
 
 def record(layers: Iterable[tuple[str, nn.Module]], x: Tensor) -> list[Call]:
-    """Push x through the layers, in evaluation mode and without gradients.
+    """Push x through the layers, in evaluation mode and without gradients, and return the calls.
 
+    layers: names and modules, one after the other. x: a batch, on their device.
     The layers inside of a layer that has no worked rule of its own follow it, one deeper.
     """
     layers = list(layers)
     calls: list[Call] = []
     with ExitStack() as stack, torch.no_grad():
         for _, layer in layers:
-            stack.enter_context(_evaluating(layer))
+            stack.enter_context(evaluating(layer))
         opened: list[Call] = []
         for name, layer in (inner for named in layers for inner in _walk(*named)):
             for handle in _watch(name, layer, calls, opened):
@@ -49,32 +51,21 @@ def _walk(name: str, layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def _watch(name: str, layer: nn.Module, calls: list[Call], opened: list[Call]) -> list[Any]:
-    """Two hooks: `calls` collects the calls in the order they began, `opened` those that have not ended."""
+    """Register two hooks: `calls` collects the calls in the order they began, `opened` those that have not ended."""
 
     def begin(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        call = Call(name, layer, len(opened), _kept(inputs[0]) if inputs else None)
+        call = Call(name, layer, len(opened), _copied(inputs[0]) if inputs else None)
         calls.append(call)
         opened.append(call)
 
     def end(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        opened.pop().output = _kept(output)
+        opened.pop().output = _copied(output)
 
     return [layer.register_forward_pre_hook(begin), layer.register_forward_hook(end)]
 
 
-def _kept(value: Any) -> Any:
-    """A copy, because a later layer may work in place; of a tuple (an LSTM's) the first part."""
+def _copied(value: Any) -> Any:
+    """Return a copy, as a later layer may work in place; of a tuple (an LSTM's) the first part."""
     while isinstance(value, tuple | list) and value:
         value = value[0]
     return value.detach().clone() if isinstance(value, Tensor) else value
-
-
-@contextmanager
-def _evaluating(layer: nn.Module) -> Iterator[None]:
-    training = {module: module.training for module in layer.modules()}
-    layer.eval()
-    try:
-        yield
-    finally:
-        for module, was in training.items():
-            module.training = was

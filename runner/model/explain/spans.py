@@ -1,4 +1,4 @@
-"""A window that slides along one dimension: how many positions it has, and which cells each covers."""
+"""A window that slides along one dimension: the number of its positions, and the cells that each covers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,23 +20,24 @@ class Span:
 
     @property
     def reach(self) -> int:
-        """Cells from the window's first to its last."""
+        """The number of cells from the window's first to its last."""
         return self.dilation * (self.kernel - 1) + 1
 
     @property
     def out(self) -> int:
+        """The size of the output along this dimension."""
         return self._rounded() - 1 if self._starts_outside() else self._rounded()
 
     @property
     def text(self) -> str:
         """The output size's formula (torch.nn.Conv2d, torch.nn.MaxPool2d) in numbers."""
-        left, right = self.padding
-        padding = f"2*{left}" if left == right else f"{left} + {right}"
+        before, after = self.padding
+        padding = f"2*{before}" if before == after else f"{before} + {after}"
         inside = f"{self.size} + {padding} - {self.dilation}*({self.kernel} - 1) - 1"
         return f"{'ceil' if self.ceil else 'floor'}(({inside})/{self.stride} + 1) = {self._rounded()}{self._last()}"
 
     def window(self, position: int) -> range:
-        """The cells under the window, cut off where the padded input ends."""
+        """Return the cells under the window, cut off where the padded input ends."""
         start = position * self.stride - self.padding[0]
         return range(start, min(start + self.reach, self.size + self.padding[1]), self.dilation)
 
@@ -45,7 +46,7 @@ class Span:
         return (-(-steps // self.stride) if self.ceil else steps // self.stride) + 1
 
     def _starts_outside(self) -> bool:
-        """Rounding up may add a window that starts in the right padding; torch drops it."""
+        """Return whether rounding up adds a window that starts in the padding behind, which torch drops."""
         return self.ceil and (self._rounded() - 1) * self.stride >= self.size + self.padding[0]
 
     def _last(self) -> str:
@@ -59,7 +60,7 @@ class Span:
 
 
 def formula(spans: Sequence[Span]) -> tuple[str, ...]:
-    """The formula in words, then in the numbers of each dimension."""
+    """Return the formula in words, then in the numbers of each dimension."""
     ceil = "ceil" if spans[0].ceil else "floor"
     padding = "2*padding" if all(s.padding[0] == s.padding[1] for s in spans) else "left + right padding"
     words = f"{ceil}((size + {padding} - dilation*(kernel - 1) - 1)/stride + 1)"
@@ -68,5 +69,5 @@ def formula(spans: Sequence[Span]) -> tuple[str, ...]:
 
 
 def per_dimension(value: Any, dims: int) -> tuple[Any, ...]:
-    """`2` means (2, 2), as in torch."""
+    """Return a value for each dimension: `2` means (2, 2), as in torch."""
     return tuple(value) if isinstance(value, tuple | list) else (value,) * dims

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 
 from runner.model.explain.arithmetic import Sum, factor, in_part, largest_of, number, products
 from runner.model.explain.parts import Array, Index, agree, array
+from runner.settings import torch_private
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One number of the step: worked here, and as torch has it."""
+    """One number of the step: worked here, and torch's own."""
 
     title: str
     line: str
@@ -24,13 +25,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class TrainingStep:
+    """One worked step of training: its formulas, and its numbers in the order in which they are computed."""
+
     formulas: tuple[str, ...]
     stages: list[Stage]
 
 
 @dataclass(frozen=True)
 class _Taken:
-    """The step as torch takes it."""
+    """The numbers of the step as torch takes it."""
 
     output: Array
     loss: float
@@ -42,7 +45,7 @@ class _Taken:
 def training_step(
     model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor
 ) -> TrainingStep | None:
-    """One step of one Linear layer, MSELoss and plain SGD in numbers; None for anything else.
+    """Work one step of one Linear layer, MSELoss and plain SGD; None for anything else.
 
     x, y: one batch. Model and optimizer are left as they are: a copy of both takes the step.
     Raises Disagreement when a number is not torch's.
@@ -62,16 +65,19 @@ def training_step(
     return TrainingStep(_formulas(count, "bias" in taken.old), stages)
 
 
-def untold(model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, parts: int = 1) -> str:
-    """Why the training step of one Linear layer is not worked; empty when it is, or when there are other layers."""
+def reason_not_worked(model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer, parts: int = 1) -> str:
+    """Return why the training step of one Linear layer is not worked; "" where it is, and for other models.
+
+    parts: batches of a step.
+    """
     if _layers(model) != [nn.Linear] or (parts == 1 and is_worked(model, loss, optimizer)):
         return ""
-    found = f"{type(loss).__name__}, {type(optimizer).__name__}{' of several batches' if parts > 1 else ''}"
-    return f"no step of training is worked ({found}): only one of MSELoss and plain SGD, without clipping, is"
+    combination = f"{type(loss).__name__}, {type(optimizer).__name__}{' of several batches' if parts > 1 else ''}"
+    return f"no step of training is worked ({combination}): only one of MSELoss and plain SGD, without clipping, is"
 
 
 def is_worked(model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether the step of these is worked: one Linear layer, MSELoss, SGD without momentum and decay."""
+    """Return whether the step of these is worked: one Linear layer, MSELoss, SGD without momentum and decay."""
     plain = ("momentum", "weight_decay", "dampening", "nesterov", "maximize")
     return (
         _layers(model) == [nn.Linear]
@@ -79,7 +85,7 @@ def is_worked(model: nn.Module, loss: nn.Module, optimizer: torch.optim.Optimize
         and loss.reduction in ("mean", "sum")
         and type(optimizer) is torch.optim.SGD
         and not any(group[name] for group in optimizer.param_groups for name in plain)
-        and not optimizer._optimizer_step_pre_hooks  # gradients may be clipped there
+        and not torch_private.has_step_pre_hooks(optimizer)  # gradients may be clipped there
     )
 
 
@@ -107,7 +113,7 @@ def _rows(values: Array) -> Array:
 
 
 def _first(parameters: dict[str, Array]) -> dict[str, Index]:
-    """The first weight and the first bias; both belong to output 0."""
+    """Return the places of the first weight and the first bias; both belong to output 0."""
     return {name: (0,) * values.ndim for name, values in parameters.items()}
 
 

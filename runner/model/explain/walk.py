@@ -22,11 +22,12 @@ from runner.model.explain.record import Call, record
 
 
 def explain(layers: Iterable[tuple[str, nn.Module]], x: Tensor, choice: Choice = FIRST) -> list[Explained]:
-    """Every layer of a stack, in evaluation mode: shapes, their formula, and output elements worked by hand.
+    """Work every layer of a stack, in evaluation mode: shapes, their formula, and output elements by hand.
 
     layers: as `model.named_children()` gives them, on one device. Layers inside of a layer without a rule
         of its own (a nested Sequential, say) come after it, one deeper.
     x: one example, the batch dimension kept, on the same device.
+    choice: of layers and elements.
     Raises Disagreement when a shape or an element is not what torch gives, NoSuchLayer and NoSuchElement for a
     choice that cannot be.
     """
@@ -36,14 +37,14 @@ def explain(layers: Iterable[tuple[str, nn.Module]], x: Tensor, choice: Choice =
 
 
 def work(layer: nn.Module, x: Array, output: Array, indices: Iterable[Index], name: str = "") -> list[Element]:
-    """The output elements at `indices`, each compared with `output`. Raises Disagreement."""
+    """Work the output elements at `indices`, each compared with `output`. Raises Disagreement where one differs."""
     family = rules.family(layer)
     assert family is not None, f"no worked rule for {type(layer).__name__}"
     return _worked(family, name, layer, family.pad(layer, x), output, indices)
 
 
 def predict(layer: nn.Module, size: Index) -> Predicted | None:
-    """The output shape by formula; None without a rule."""
+    """Return the output shape by formula; None for a layer without a rule."""
     family = rules.family(layer)
     return family.shape(layer, size) if family is not None and rules.takes(layer, len(size)) else None
 

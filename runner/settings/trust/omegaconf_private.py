@@ -1,6 +1,6 @@
 """Every name that OmegaConf does not promise to keep, and nothing else: a release that moves one is mended here.
 
-`tests/test_private_names.py` names the release that this was written for, and fails where a name has moved.
+`tests/cli/test_private_names.py` names the release that this was written for, and fails where a name has moved.
 """
 
 import functools

@@ -1,15 +1,18 @@
 """From a name in a configuration to the class or function it stands for, or a ConfigError."""
 
+import functools
 import importlib
 import inspect
+import pkgutil
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runner.settings.errors import ConfigError, Problems, brief, did_you_mean
+from runner.settings.errors import ConfigError, Problems, brief, did_you_mean, first_line
 from runner.settings.trust import permission
 from runner.settings.values import signatures
 from runner.settings.values.signatures import parameters as parameters
@@ -232,3 +235,33 @@ def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
         message = brief(error)
         named = [argument for argument, words in SAID.items() if argument in arguments and words in message]
         raise ConfigError(f"{key}.{named[0]}" if named else key, message) from error
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A class or function with its arguments, looked up and checked: what a component of the settings means."""
+
+    target: Any
+    arguments: dict[str, Any]
+    key: str  # of the component in the settings
+
+    def make(self, *first: Any) -> Any:
+        """Call `target`. first: what the program fills in. Raises ConfigError for arguments that it refuses."""
+        return made(functools.partial(self.target, *first), self.arguments, self.key)
+
+    def but(self, **arguments: Any) -> "Bound":
+        """Return the same with other values for some arguments, or with further ones."""
+        return replace(self, arguments={**self.arguments, **arguments})
+
+
+def failure(error: Exception, target: Any) -> str:
+    """Return `ValueError: its first line (mine.py, line 3)`: the innermost line of the file that `target` is of."""
+    file = inspect.getsourcefile(target)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {first_line(error)}{place}"
+
+
+def modules(path: Iterable[str]) -> list[str]:
+    """Return the names of the public modules of a package, sorted. path: its `__path__`."""
+    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))

@@ -1,1 +1,1 @@
-"""Jobs of a sweep that are ended early because others do better."""
+"""Pruning: jobs of a sweep are ended early when others do better."""

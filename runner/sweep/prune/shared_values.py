@@ -1,4 +1,4 @@
-"""The values that a sweep's jobs tell each other while they run: a file that all of them append to."""
+"""The metric values that a sweep's jobs share while they run: a file that all of them append to."""
 
 import json
 import os
@@ -7,11 +7,11 @@ from pathlib import Path
 from runner.training.pruners import Looks
 
 
-class SharedLooks:
-    """The file, and what has been read of it.
+class SharedValues:
+    """The file, and the values read from it so far.
 
-    A look is one line, written at once with O_APPEND, so that processes of one machine can write together. On a file
-    system over a network a line may get lost, which costs the others one competitor.
+    A value is one line, written at once with O_APPEND, so that processes of one machine can write together. On a
+    network file system a line may get lost; the others are then compared with one value less.
     """
 
     def __init__(self, path: Path, mode: str) -> None:
@@ -19,9 +19,10 @@ class SharedLooks:
         self.path, self._looks, self._read = path, Looks(mode), 0
 
     def add(self, job: int, epoch: int, value: float) -> None:
-        # A process that died may have left half a line, so that a new one begins with its own end of line.
+        """Append the metric value of a job after an epoch."""
+        # A process that died may have left half a line, so that each line begins with an end of line.
         line = f"\n{json.dumps({'job': job, 'epoch': epoch, 'value': value})}\n".encode()
-        no_link = getattr(os, "O_NOFOLLOW", 0)  # a stranger's folder may hold one to another file
+        no_link = getattr(os, "O_NOFOLLOW", 0)  # the folder may hold a link that somebody else made to another file
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | no_link, 0o666)
         try:
             os.write(handle, line)
@@ -29,7 +30,7 @@ class SharedLooks:
             os.close(handle)
 
     def now(self) -> Looks:
-        """Everything that was told so far; only what is new is read."""
+        """Return all values so far; only lines that are new are read."""
         if self.path.exists():
             with self.path.open("rb") as file:
                 file.seek(self._read)
@@ -41,7 +42,7 @@ class SharedLooks:
 
     def _take(self, line: bytes) -> None:
         try:
-            told = json.loads(line)
-            self._looks.add(int(told["job"]), int(told["epoch"]), float(told["value"]))
+            entry = json.loads(line)
+            self._looks.add(int(entry["job"]), int(entry["epoch"]), float(entry["value"]))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return  # an empty line, or half of one

@@ -1,1 +1,1 @@
-"""What a sweep has come to: its table, files, plots and what a person sees."""
+"""The results of a sweep: table, files, screen and plots."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.sweep.report.table import Row, Table
 
-#: Artifacts of the sweep's own run.
+#: Artifacts of the parent run.
 CSV, JSON = "results.csv", "results.json"
 #: The tag by which MLflow's UI and `mlflow.load_table` find the table.
 TAG = ("mlflow.loggedArtifacts", json.dumps([{"path": JSON, "type": "table"}]))
@@ -17,7 +17,7 @@ _BEFORE, _AFTER = ["rank", "job"], ["epoch", "seconds", "pruned", "reason", "run
 
 
 def csv(table: Table) -> str:
-    """A line for each job, the best first and those without a rank at the end; what is not known is left empty."""
+    """Return the table as CSV: a line for each job, the best first, jobs without a rank last, missing values empty."""
     text = io.StringIO()
     writer = _csv.writer(text, lineterminator="\n")
     writer.writerow(_columns(table))
@@ -26,10 +26,10 @@ def csv(table: Table) -> str:
 
 
 def mlflow_table(table: Table) -> str:
-    """The same as JSON of columns and data, which is how MLflow keeps a table. JSON has no nan: it is null there.
+    """Return the table as JSON of columns and data, MLflow's format for tables. JSON has no nan: it becomes null.
 
-    Not by MLflow's log_table: that appends to the rows that are there, and loads pandas. A dot in a column's name is
-    a slash here: MLflow's UI takes it for a path, and shows the column empty.
+    MLflow's log_table is not used: it appends to existing rows, and loads pandas. A dot in a column's name becomes a
+    slash: MLflow's UI takes the dot for a path and shows the column empty.
     """
     columns = [name.replace(".", "/") for name in _columns(table)]
     data = [[_finite(value) for value in line] for line in _lines(table)]
@@ -55,7 +55,7 @@ def _line(row: Row, rank: int | None, keys: list[str], others: list[str]) -> lis
 
 
 def _others(table: Table) -> list[str]:
-    """Metrics beside the ranked one, by name; none that is a column already."""
+    """Return the names of further metrics, sorted, without those that are columns already."""
     taken = {*_BEFORE, *table.keys, "status", table.metric, *_AFTER}
     return sorted({name for row in table.rows for name in row.metrics} - taken)
 

@@ -1,4 +1,4 @@
-"""How far a sweep is, and how long it will take."""
+"""The progress of a sweep: jobs done, and the time left."""
 
 import time
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from runner.sweep.report.table import Row, Table
 
 
 class Progress:
-    """Time left by what was done since it began to watch: jobs that had ended before say nothing about speed."""
+    """An estimate of the time left, from the jobs done since the first table; jobs that ended before do not count."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._begun, self._before = clock(), -1.0
 
     def left(self, table: Table) -> float | None:
-        """Seconds until all jobs have ended, as many at a time as now; None when nothing tells yet."""
+        """Return the seconds until all jobs have ended if as many run at once as now; None before there is progress."""
         share = done(table)
         if self._before < 0:
             self._begun, self._before = self._clock(), share
@@ -23,12 +23,12 @@ class Progress:
 
 
 def done(table: Table) -> float:
-    """Jobs done; one that is at half its epochs is half a job."""
+    """Return the jobs done; a job at half its epochs counts as half."""
     return sum(row.share for row in table.rows)
 
 
 def left(row: Row) -> float | None:
-    """Seconds that a running job will take; None when nothing tells yet."""
+    """Return the seconds that a running job has left; None before there is progress."""
     if row.status != "RUNNING" or not row.seconds or not row.share:
         return None
     return row.seconds * (1 - row.share) / row.share

@@ -1,4 +1,4 @@
-"""How the jobs of a sweep stand, as the tracking store knows it."""
+"""Rows of a sweep's table, from the runs in the tracking store and from outcomes."""
 
 import math
 import time
@@ -17,61 +17,61 @@ if TYPE_CHECKING:
 
 #: Tags of a job's run.
 PARENT, JOB, DIGEST, PRUNED = "mlflow.parentRunId", "sweep.job", "runner.digest", "sweep.pruned"
-#: Tag of a run that says why it has ended as it has.
+#: Tag of a run with the reason for its status.
 REASON = "runner.status_reason"
-#: Tag of the sweep's own run: how many jobs it has.
+#: Tag of the parent run with the number of jobs.
 JOBS = "sweep.jobs"
 
 
 def children(client: "MlflowClient", experiment_id: str, parent: str) -> dict[int, "Run"]:
-    """Job number -> its run."""
-    found: list[Run] = []
+    """Return job number -> run of the sweep `parent`, the newest run where a job has several."""
+    runs: list[Run] = []
     token = None
     while True:
         page = client.search_runs([experiment_id], f"tags.`{PARENT}` = '{parent}'", page_token=token)
-        found += page
+        runs += page
         token = page.token
         if not token:
             break
-    numbers = {run.info.run_id: _number(run) for run in found}
-    return {number: run for run in sorted(found, key=_age) if (number := numbers[run.info.run_id]) is not None}
+    numbers = {run.info.run_id: _number(run) for run in runs}
+    return {number: run for run in sorted(runs, key=_age) if (number := numbers[run.info.run_id]) is not None}
 
 
 def child(client: "MlflowClient", parent: str, number: int) -> "Run | None":
-    """The newest run of a job of the sweep `parent`; None if it has none."""
+    """Return the newest run of a job of the sweep `parent`; None if it has none."""
     experiment = client.get_run(parent).info.experiment_id
     where = f"tags.`{PARENT}` = '{parent}' AND tags.`{JOB}` = '{number}'"
-    found = client.search_runs([experiment], where, max_results=1, order_by=["attributes.start_time DESC"])
-    return found[0] if found else None
+    runs = client.search_runs([experiment], where, max_results=1, order_by=["attributes.start_time DESC"])
+    return runs[0] if runs else None
 
 
 def finished(client: "MlflowClient", experiment_id: str, digests: dict[int, str]) -> dict[int, "Run"]:
-    """Job number -> the newest run of the experiment that has its digest, is FINISHED and was not given up early."""
-    found = {}
+    """Return job number -> the newest run of the experiment that has its digest, is FINISHED and was not pruned."""
+    newest = {}
     for number, sha in digests.items():
         where = f"attributes.status = 'FINISHED' AND tags.`{DIGEST}` = '{sha}'"
         runs = client.search_runs([experiment_id], where, order_by=["attributes.start_time DESC"])
         for run in [run for run in runs if PRUNED not in run.data.tags][:1]:
-            found[number] = run
-    return found
+            newest[number] = run
+    return newest
 
 
 def rows(
-    jobs: Iterable[Job], epochs: dict[int, int], runs: dict[int, "Run"], told: dict[int, Outcome], metric: str
+    jobs: Iterable[Job], epochs: dict[int, int], runs: dict[int, "Run"], outcomes: dict[int, Outcome], metric: str
 ) -> list[Row]:
-    """A row for every job: what its process has told where it has ended, and the store otherwise.
+    """Return a row for each job, from its outcome where it has one, and from its run in the store otherwise.
 
-    epochs: of each job's whole training.
+    epochs: job number -> epochs of the whole training. metric: what jobs are ranked by.
     """
-    found = []
+    table = []
     for job in jobs:
         row = Row(job.number, job.varied, epochs=epochs.get(job.number, 0))
         if job.number in runs:
             _from_store(row, runs[job.number], metric)
-        if job.number in told:
-            _from_outcome(row, told[job.number])
-        found.append(row)
-    return found
+        if job.number in outcomes:
+            _from_outcome(row, outcomes[job.number])
+        table.append(row)
+    return table
 
 
 def _from_store(row: Row, run: "Run", metric: str) -> None:
@@ -87,10 +87,10 @@ def _from_store(row: Row, run: "Run", metric: str) -> None:
     row.reason = record_reading.line(tags.get(REASON)) if row.status in ("FAILED", "KILLED") else ""
 
 
-def _from_outcome(row: Row, told: Outcome) -> None:
-    row.run_id, row.status, row.pruned, row.reason = told.run_id, told.status, told.pruned, told.reason
-    row.value = told.value if told.value is not None else row.value
-    row.metrics, row.epoch = told.metrics or row.metrics, told.epoch or row.epoch
+def _from_outcome(row: Row, outcome: Outcome) -> None:
+    row.run_id, row.status, row.pruned, row.reason = outcome.run_id, outcome.status, outcome.pruned, outcome.reason
+    row.value = outcome.value if outcome.value is not None else row.value
+    row.metrics, row.epoch = outcome.metrics or row.metrics, outcome.epoch or row.epoch
 
 
 def _age(run: "Run") -> float:
@@ -98,7 +98,7 @@ def _age(run: "Run") -> float:
 
 
 def _number(run: "Run") -> int | None:
-    """The number of the job that a run says it is; None for one that says nothing, or no number."""
+    """Return the job number in the tags of a run; None if the tag is missing or no number."""
     try:
         return record_reading.whole(run.data.tags.get(JOB, ""), f"the tag {JOB}", most=limits.JOBS)
     except ConfigError:

@@ -1,4 +1,4 @@
-"""What a person sees while a sweep goes on: a live table on a terminal, lines elsewhere."""
+"""The screen of a sweep while it runs: a live table on a terminal, lines elsewhere."""
 
 import time
 from collections.abc import Callable
@@ -15,34 +15,35 @@ from runner.sweep.report.progress import Progress, done, left
 from runner.sweep.report.table import STATES, Row, Table
 
 STYLES = {"WAITING": "dim", "RUNNING": "bold", "FINISHED": "green", "FAILED": "red", "KILLED": "red"}
-#: Lines of the live table that are no jobs: heading, the rest in a line, the bar, and where the cursor stands.
+#: Lines of the live table without a job: the heading, the summary of further jobs, the bar, the line of the cursor.
 AROUND = 4
 
 
 def watching(console: Console, total: int) -> "LiveTable | Lines":
-    """A live table on a terminal, lines elsewhere; both have show(table) and close(table).
+    """Return a live table on a terminal and lines elsewhere; both have show(table) and close(table).
 
-    total: jobs that have numbers.
+    total: count of job numbers.
     """
     return LiveTable(console) if console.is_terminal else Lines(console, total)
 
 
 class Lines:
-    """A line when a job ends, and now and then one that says how far the sweep is: for files and pipes."""
+    """A line for each job that ends, and regular lines with the progress of the sweep: for files and pipes."""
 
-    #: Seconds between two lines when no job ends.
+    #: Seconds between two lines of progress.
     PERIOD = 10.0
 
     def __init__(self, console: Console, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.console, self.total = console, total
         self._clock, self._progress = clock, Progress(clock)
-        self._told: set[int] = set()
+        self._printed: set[int] = set()
         self._said, self._last = clock(), ""
 
     def show(self, table: Table) -> None:
+        """Print a line for each job that has ended since the last call, and the progress if it is due."""
         for row in table.rows:
-            if row.ended and row.number not in self._told:
-                self._told.add(row.number)
+            if row.ended and row.number not in self._printed:
+                self._printed.add(row.number)
                 self._say(ended(row, self.total, table.metric))
         line = so_far(table, self._progress.left(table))
         if self._clock() - self._said >= self.PERIOD and line != self._last:
@@ -50,7 +51,8 @@ class Lines:
             self._say(line)
 
     def close(self, table: Table) -> None:
-        self._said = self._clock()  # the summary follows
+        """Print the jobs that have ended since the last call; the summary follows, so that no progress is printed."""
+        self._said = self._clock()
         self.show(table)
 
     def _say(self, line: str) -> None:
@@ -69,14 +71,17 @@ class LiveTable:
         self._live.start()
 
     def show(self, table: Table) -> None:
+        """Redraw the table."""
         self._ended.update({row.number: None for row in table.rows if row.ended})
         self._live.update(self.picture(table), refresh=True)
 
     def close(self, table: Table) -> None:
+        """Draw the last table and leave it on the terminal."""
         self.show(table)
         self._live.stop()
 
     def picture(self, table: Table) -> Group:
+        """Return the table as rich renders it, with as many jobs as fit the terminal."""
         room = max(1, self.console.height - AROUND)
         rows = chosen(table, list(self._ended), room)
         rest = [row for row in table.rows if row not in rows]
@@ -85,9 +90,9 @@ class LiveTable:
 
 
 def chosen(table: Table, order: list[int], room: int) -> list[Row]:
-    """All jobs if there is room; otherwise the running ones, those that ended last, and the next to come.
+    """Return the rows to show: all if they fit, otherwise running jobs, those that ended last, and the next ones.
 
-    order: numbers of the jobs that ended, in that order.
+    order: numbers of ended jobs in the order in which they ended. room: lines.
     """
     if len(table.rows) <= room:
         return table.rows
@@ -112,7 +117,7 @@ def jobs(table: Table, rows: list[Row], width: int) -> Grid:
 
 
 def overall(table: Table, seconds: float | None) -> Grid:
-    """One bar for all jobs, their count, and the time left."""
+    """Return a line with one bar for all jobs, their count, the best value and the time left."""
     grid = Grid.grid(padding=(0, 2), expand=True)
     grid.add_column(ratio=1)
     for _ in range(3):
@@ -126,13 +131,13 @@ def overall(table: Table, seconds: float | None) -> Grid:
 
 
 def states(rows: list[Row]) -> str:
-    """`4 FINISHED, 2 WAITING`."""
+    """Return the jobs counted by status, as in `4 FINISHED, 2 WAITING`."""
     counts = {status: sum(row.status == status for row in rows) for status in STATES}
     return ", ".join(f"{count:,} {status}" for status, count in counts.items() if count)
 
 
 def ended(row: Row, total: int, metric: str) -> str:
-    """The line of a job that has ended. Jobs are numbered as everywhere, from 0."""
+    """Return the line of a job that has ended, as in `job 3/8  lr=0.1  FINISHED ...`; jobs count from 0."""
     parts = [f"job {row.number}/{total}", terminal.line(row.name), row.status]
     parts += [f"{metric}={words.figure(row.value)}"] if row.value is not None else []
     parts += [words.counted(row.epoch, "epoch")] if row.epoch else []
@@ -142,7 +147,7 @@ def ended(row: Row, total: int, metric: str) -> str:
 
 
 def so_far(table: Table, seconds: float | None) -> str:
-    """How far the sweep is, in a line."""
+    """Return the progress of the sweep in a line."""
     running = [f"job {row.number} at epoch {row.epoch}/{row.epochs}" for row in table.having("RUNNING")]
     further = [f"{len(running) - 4} more jobs"] if len(running) > 4 else []
     parts = [states(table.rows), *running[:4], *further]
@@ -152,7 +157,7 @@ def so_far(table: Table, seconds: float | None) -> str:
 
 
 def _cells(row: Row, names: dict[str, str], best: bool) -> list[Text]:
-    """Texts, not words: rich would take [16,32] for its markup."""
+    """Return the cells as Text: rich would take [16,32] in a string for its markup."""
     state, style = ("PRUNED", "yellow") if row.pruned is not None else (row.status, STYLES[row.status])
     epoch = f"{row.epoch}/{row.epochs}" if row.epochs and row.status != "WAITING" else ""
     look = "green" if best else "dim" if row.status == "WAITING" else ""

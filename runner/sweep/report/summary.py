@@ -1,4 +1,4 @@
-"""What a sweep leaves on the screen: the ranked jobs, the failures, and how to run the best again."""
+"""The summary of a sweep on the screen: ranked jobs, failures, and the command that trains the best again."""
 
 import shlex
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from runner.settings.trust import secrets, terminal
 from runner.sweep.report import words
 from runner.sweep.report.table import Row, Table
 
-#: Jobs that are shown; the table in MLflow has all.
+#: Most jobs on the screen; the table in MLflow has all.
 TOP = 20
 
 
@@ -23,14 +23,14 @@ def summary(console: Console, table: Table, command: str = "") -> None:
         console.print(Text(f"and {words.counted(len(table.standing) - TOP, 'job')} more", style="dim"))
     for row in table.rows:
         if row.status in ("FAILED", "KILLED"):
-            console.print(_ill(row))
+            console.print(_failure(row))
     if command:
-        # Not wrapped: it shall be in one piece when it is copied.
+        # Not wrapped, so that it can be copied.
         console.print(Text(f"the best again: {terminal.shown(command)}"), soft_wrap=True)
 
 
 def ranking(table: Table, width: int) -> Grid:
-    """The best jobs with what is varied, one column for each key where that fits."""
+    """Return the best jobs and their overrides as a table, with a column for each varied key where that fits."""
     rows = table.standing[:TOP]
     columns = _columns(table, rows)
     if sum(_width(heading, values) for heading, values in columns.items()) > width - 45:
@@ -52,12 +52,12 @@ def ranking(table: Table, width: int) -> Grid:
 
 
 def again(common: Iterable[str], row: Row) -> str:
-    """The command that trains `row` alone, to be pasted into a shell. common: overrides that all jobs share."""
+    """Return the shell command that trains `row` alone. common: overrides that all jobs share."""
     return shlex.join(["runner", *common, *_overrides(row)])
 
 
 def result(parent: str, status: str, best: Row | None) -> str:
-    """The last line of a sweep: `sweep <id> <STATUS> best=<run id> <overrides>`; best=none when no job ended well."""
+    """Return the last line of a sweep: `sweep <id> <STATUS> best=<run id> <overrides>`, or best=none."""
     words = [f"best={best.run_id}", *_overrides(best)] if best else ["best=none"]
     return " ".join(["sweep", parent, status, *map(shlex.quote, words)])
 
@@ -81,7 +81,7 @@ def _mark(row: Row) -> str:
     return "" if row.status == "FINISHED" else row.status
 
 
-def _ill(row: Row) -> Text:
+def _failure(row: Row) -> Text:
     reason = terminal.line(secrets.masked(row.reason)) or "no reason was recorded"
     return Text.assemble(
         (row.status, "red"), f"  job {row.number}  {terminal.line(row.name)}  {reason}", overflow="fold"

@@ -1,42 +1,43 @@
-"""What a sweep has come to: one row for each job."""
+"""The table of a sweep: one row for each job, ranked by a metric."""
 
 import math
 from dataclasses import dataclass, field
 
-#: How a job stands; a pruned job is FINISHED and tells at which epoch.
+#: Statuses of a job; a pruned job is FINISHED and has the epoch in `pruned`.
 STATES = ("WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED")
-#: Of these nothing more is to come.
+#: Statuses of jobs that have ended.
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
 
 @dataclass
 class Row:
-    """One job: what is varied, how it stands, and its figures."""
+    """One job: its overrides, its status and its values."""
 
     number: int  # from 0, as Hydra counts
-    overrides: dict[str, str]  # what is varied: key -> value as typed
-    run_id: str = ""  # "" before it begins
+    overrides: dict[str, str]  # the varied keys -> values as typed
+    run_id: str = ""  # "" before the job starts
     status: str = "WAITING"
-    value: float | None = None  # the best of the monitored metric
+    value: float | None = None  # the best value of the ranked metric
     metrics: dict[str, float] = field(default_factory=dict)  # the newest value of each loss and metric
     epoch: int = 0
     epochs: int = 0
-    seconds: float | None = None  # since it began, or that it took
-    pruned: int | None = None  # the epoch after which it was given up
-    reason: str = ""  # why it is FAILED or KILLED, in a line
+    seconds: float | None = None  # since it started, or in total once it ended
+    pruned: int | None = None  # the epoch after which it was pruned
+    reason: str = ""  # reason for FAILED or KILLED, in one line
 
     @property
     def name(self) -> str:
-        """`optimizer.lr=0.1, seed=2`: what tells this job from the others."""
+        """The overrides in one line, as in `optimizer.lr=0.1, seed=2`."""
         return ", ".join(f"{key}={value}" for key, value in self.overrides.items())
 
     @property
     def ended(self) -> bool:
+        """True if the job is FINISHED, FAILED or KILLED."""
         return self.status in ENDED
 
     @property
     def share(self) -> float:
-        """How much of it is done, 0 to 1."""
+        """Share of the job that is done, from 0 to 1."""
         return 1.0 if self.ended else min(1.0, self.epoch / self.epochs) if self.epochs else 0.0
 
 
@@ -51,19 +52,19 @@ class Table:
 
     @property
     def front(self) -> list[Row]:
-        """With several objectives, the jobs to choose from: no other is as good in all of them and better in one.
+        """The Pareto front of several objectives: jobs than which no other is as good in all and better in one.
 
-        Vilfredo Pareto's optimality, of the last value of each metric; ordered by the first objective.
+        It compares the last value of each metric, and is ordered by the first objective.
         """
         if len(self.objectives) < 2:
             return []
         costs = {row.number: cost for row in self.rows if (cost := self._costs(row))}
         beaten = {n for n, cost in costs.items() for other in costs.values() if _beats(other, cost)}
-        found = [row for row in self.rows if row.number in costs.keys() - beaten]
-        return sorted(found, key=lambda row: (costs[row.number], row.number))
+        front = [row for row in self.rows if row.number in costs.keys() - beaten]
+        return sorted(front, key=lambda row: (costs[row.number], row.number))
 
     def _costs(self, row: Row) -> list[float]:
-        """A number for each objective, of which less is better; none of a job that has not ended well."""
+        """Return a number for each objective, lower is better; [] for a job that failed, was pruned or has no value."""
         values = [row.metrics.get(metric, math.nan) for metric, _ in self.objectives]
         if row.status != "FINISHED" or row.pruned is not None or not all(map(math.isfinite, values)):
             return []
@@ -71,15 +72,15 @@ class Table:
 
     @property
     def keys(self) -> list[str]:
-        """What is varied, in the order in which it was typed."""
+        """The varied keys in the order in which they were typed."""
         return list(dict.fromkeys(key for row in self.rows for key in row.overrides))
 
     @property
     def ranked(self) -> list[Row]:
-        """The jobs with a value, the best first; equal ones by their number."""
-        found = [row for row in self.rows if row.value is not None and math.isfinite(row.value)]
+        """The jobs with a finite value, the best first; equal ones by number."""
+        with_value = [row for row in self.rows if row.value is not None and math.isfinite(row.value)]
         sign = 1 if self.mode == "min" else -1
-        return sorted(found, key=lambda row: (sign * (row.value or 0.0), row.number))
+        return sorted(with_value, key=lambda row: (sign * (row.value or 0.0), row.number))
 
     @property
     def standing(self) -> list[Row]:
@@ -88,14 +89,16 @@ class Table:
 
     @property
     def best(self) -> Row | None:
-        """The best of the jobs that ended well."""
+        """The best FINISHED job, or None."""
         return next((row for row in self.ranked if row.status == "FINISHED"), None)
 
     @property
     def better(self) -> str:
+        """The direction of the metric in words, for titles."""
         return "lower is better" if self.mode == "min" else "higher is better"
 
     def having(self, status: str) -> list[Row]:
+        """Return the jobs with this status."""
         return [row for row in self.rows if row.status == status]
 
 

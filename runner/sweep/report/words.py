@@ -1,4 +1,4 @@
-"""A job in few words: keys as short as they can be, times, figures."""
+"""Short texts for tables and plots: keys, times, numbers."""
 
 from collections.abc import Iterable
 
@@ -7,18 +7,18 @@ from runner.sweep.report.table import Row
 
 
 def short(keys: Iterable[str]) -> dict[str, str]:
-    """`lr` for `optimizer.lr`, as long as no other key ends like it."""
+    """Return key -> its shortest ending that no other key has: `lr` for `optimizer.lr`."""
     keys = list(keys)
     return {key: next(end for end in _ends(key) if end == key or _alone(end, keys)) for key in keys}
 
 
 def named(row: Row, names: dict[str, str]) -> str:
-    """`lr=0.1, seed=2`, by the names that `short` gave."""
+    """Return the overrides of a row with short names, as in `lr=0.1, seed=2`. names: returned by `short`."""
     return terminal.line(", ".join(f"{names.get(key, key)}={value}" for key, value in row.overrides.items()))
 
 
 def took(seconds: float | None) -> str:
-    """`3.2 s`, `2:05 min`, `1:02 h`; empty when it is not known."""
+    """Return a time as `3.2 s`, `2:05 min` or `1:02 h`; "" for None."""
     if seconds is None:
         return ""
     if seconds < 99.95:
@@ -28,12 +28,12 @@ def took(seconds: float | None) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Four digits; empty when there is no value."""
+    """Return a number with four digits; "" for None."""
     return "" if value is None else f"{value:.4g}"
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 job`, `1,200 jobs`."""
+    """Return a count with its noun, as in `1 job` or `1,200 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 

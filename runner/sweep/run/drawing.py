@@ -1,7 +1,7 @@
-"""Pictures of many runs drawn and written by other processes: for a small model, plots take longer than its training.
+"""Plots of many runs, drawn and written by other processes: for a small model, plots take longer than its training.
 
-What our own plots need is handed over as a pickle, through a pipe that this process alone can write into; of a plot of
-the user's, which may look at anything, the figure.
+For the built-in plots, a portrait of the run is sent as a pickle, through a pipe that only this process can write into.
+A user's plot may read anything, so that it is drawn here and its figure is sent.
 """
 
 import contextlib
@@ -17,16 +17,17 @@ from typing import IO, TYPE_CHECKING, Any
 
 from runner import plots
 from runner.sweep.run.subject import portrait
+from runner.training import finish
 from runner.training.machine import cores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from runner.training.run import Run
+    from runner.training.subject import Subject
 
-#: Processes at most; each takes 300 MB.
+#: Most processes; each takes 300 MB.
 MOST = 4
-#: Bytes of what is handed over at once.
+#: Most bytes sent at once.
 LARGEST = 2**25
 DONE, FAILED = b"done\n", b"failed\n"
 SERVER = """
@@ -36,15 +37,15 @@ answers, sys.stdout = sys.stdout.buffer, sys.stderr
 drawing.serve(sys.stdin.buffer, answers)
 """
 
-#: A pickle.py of the working directory is not ours.
+#: Keeps the working directory out of sys.path: a pickle.py there must not be imported.
 FLAGS = ("-P",)
 
-#: Pictures to write: (file, what is drawn, the name of the plot; without one what is drawn is the figure itself).
-Asked = list[tuple[Path, Any, str | None]]
+#: Plots to write: (file, portrait, name of the plot), or (file, figure, None).
+Requests = list[tuple[Path, Any, str | None]]
 
 
 class Renderer:
-    """`draw` takes a run that is trained and returns at once; `wait` until the files in a folder are there."""
+    """A pool of processes that draw plots. `draw` returns at once, `wait` returns when the files are written."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self._pool, self._own = pool, threading.local()
@@ -52,98 +53,105 @@ class Renderer:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closed = False
 
-    def draw(self, run: "Run", folder: Path) -> None:
-        """The same as `run.draw_here`, later. What cannot be handed over is drawn or written here."""
-        ours = [name for name in run.settings.plots if name in plots.names()]
-        done = ours if ours and self._hand_over_run(run, ours, folder) else []
-        left = [name for name in run.settings.plots if name not in done]
-        plots.each(left, lambda name: self.save(run.drawn(name), plots.file(name, folder)))
+    def draw(self, subject: "Subject", folder: Path) -> None:
+        """Draw the plots of a trained run into `folder`, as `finish.draw` does. What cannot be sent is drawn here."""
+        draws = subject.run.parts.plots
+        built_in = [name for name in draws if name in plots.names()]
+        sent = built_in if built_in and self._send_run(subject, built_in, folder) else []
+        remaining = [name for name in draws if name not in sent]
+        plots.each(remaining, lambda name: self.save(draws[name](subject), plots.file(name, folder)))
 
     def save(self, figure: "Figure", path: Path) -> None:
-        """The same as plots.save, later."""
-        if not self._hand_over(path, [(path, figure, None)], lambda: plots.save(figure, path)):
+        """Write a figure to a file, as `plots.save` does."""
+        if not self._send(path, [(path, figure, None)], lambda: plots.save(figure, path)):
             plots.save(figure, path)
 
     def wait(self, folder: Path) -> None:
-        """Until what was to be written into `folder` is there; what another process could not is written here."""
-        mine = [entry for entry in self._begun if entry[0].is_relative_to(folder)]
-        self._begun = [entry for entry in self._begun if entry not in mine]
+        """Return when all files of `folder` are written; what another process could not write is written here."""
+        entries = [entry for entry in self._begun if entry[0].is_relative_to(folder)]
+        self._begun = [entry for entry in self._begun if entry not in entries]
         failed = []
-        for _, here, future in mine:
+        for _, draw_here, future in entries:
             if future.exception() is not None:
                 try:
-                    here()
+                    draw_here()
                 except Exception as error:
                     failed.append(error)
         if failed:
             raise failed[0]
 
     def ready(self, folder: Path) -> bool:
-        """Whether `wait` would not wait."""
+        """Return whether `wait` would return at once."""
         return all(future.done() for path, _, future in self._begun if path.is_relative_to(folder))
 
     def close(self) -> None:
+        """End all processes; plots that are not written yet are dropped."""
         self._closed = True
         for process in self._processes:
             process.kill()  # before the pool, which would wait for what it writes
         self._pool.shutdown(cancel_futures=True)
         for process in self._processes:
-            _ended(process)
+            _end(process)
 
-    def _hand_over_run(self, run: "Run", names: list[str], folder: Path) -> bool:
-        """False if it cannot be: what is wrong is told by the plots themselves, when they are drawn here."""
+    def _send_run(self, subject: "Subject", names: list[str], folder: Path) -> bool:
+        """Return whether the run could be sent. If not, the plots report the reason when they are drawn here."""
         try:
-            subject = portrait(run, names)
+            shown = portrait(subject, names)
         except Exception:  # a user's layers and data may hold anything
-            subject = None
-        asked: Asked = [(plots.file(name, folder), subject, name) for name in names]
-        return subject is not None and self._hand_over(folder, asked, lambda: run.draw_here(folder, names))
+            shown = None
+        requests: Requests = [(plots.file(name, folder), shown, name) for name in names]
+        return shown is not None and self._send(folder, requests, lambda: finish.draw(subject, folder, names))
 
-    def _hand_over(self, place: Path, asked: Asked, here: Callable[[], None]) -> bool:
-        """False if it cannot be: a user's layers and plots may hold anything. here: does it in this process."""
+    def _send(self, place: Path, requests: Requests, draw_here: Callable[[], None]) -> bool:
+        """Return whether the requests could be sent; a user's layers and plots may hold what cannot be pickled.
+
+        draw_here: does the same in this process.
+        """
         try:
-            told = pickle.dumps(asked)
+            message = pickle.dumps(requests)
         except Exception:
             return False
-        if len(told) > LARGEST:
+        if len(message) > LARGEST:
             return False
-        self._begun.append((place, here, self._pool.submit(self._ask, told)))
+        self._begun.append((place, draw_here, self._pool.submit(self._ask, message)))
         return True
 
-    def _ask(self, told: bytes) -> None:
+    def _ask(self, message: bytes) -> None:
         if self._closed:
-            raise RuntimeError("nobody waits for pictures any more")
+            raise RuntimeError("the renderer is closed")
         if not hasattr(self._own, "process"):
-            self._own.process = _started()
+            self._own.process = _start()
             self._processes.append(self._own.process)
         try:
-            answer = _answered(self._own.process, told)
-        except BaseException:  # what it answers from now on may belong to these pictures; the next have another process
+            answer = _answer(self._own.process, message)
+        except BaseException:  # a later answer may belong to these plots, so that the next get another process
             self._own.process.kill()
             del self._own.process
             raise
         if answer == FAILED:
-            raise RuntimeError("another process could not draw them")
+            raise RuntimeError("another process could not draw the plots")
 
 
-class Itself:
-    """The same of one run alone: to start a process takes longer than to draw its pictures here."""
+class InlineRenderer:
+    """A Renderer that draws in this process: for one run, starting another process takes longer than drawing."""
 
-    def draw(self, run: "Run", folder: Path) -> None:
-        run.draw_here(folder)
+    def draw(self, subject: "Subject", folder: Path) -> None:
+        """Draw the plots of a trained run into `folder`."""
+        finish.draw(subject, folder)
 
     def wait(self, folder: Path) -> None:
-        pass
+        """Return at once: all is drawn."""
 
     def ready(self, folder: Path) -> bool:
+        """Return True: `draw` returns when all is drawn."""
         return True
 
 
 @contextlib.contextmanager
-def rendering(runs: int) -> Iterator[Renderer | Itself]:
-    """What draws the pictures of so many runs: as many processes as there are cores."""
+def rendering(runs: int) -> Iterator[Renderer | InlineRenderer]:
+    """Yield a renderer for so many runs; it has a process for each core, at most MOST."""
     if runs < 2:
-        yield Itself()
+        yield InlineRenderer()
         return
     renderer = Renderer(ThreadPoolExecutor(min(cores.affinity(), MOST), "rendering"))
     try:
@@ -152,49 +160,49 @@ def rendering(runs: int) -> Iterator[Renderer | Itself]:
         renderer.close()
 
 
-def serve(asked: IO[bytes], answers: IO[bytes]) -> None:
-    """Write pictures until there are no more to write: the other process."""
+def serve(messages: IO[bytes], answers: IO[bytes]) -> None:
+    """Draw and write plots until `messages` ends, and answer DONE or FAILED to each; runs in the other process."""
     import torch
 
-    torch.set_num_threads(1)  # the cores are taken, and those who train go first
+    torch.set_num_threads(1)  # the cores are taken by training, which goes first
     if hasattr(os, "nice"):
         os.nice(10)
     with contextlib.suppress(EOFError):
         while True:
-            told = pickle.load(asked)
+            message = pickle.load(messages)
             try:
-                _write(pickle.loads(told))
+                _write(pickle.loads(message))
                 answers.write(DONE)
-            except Exception:  # it fails where it is asked for as well, and is told there
+            except Exception:  # the process that asked draws it too, and reports the same error
                 answers.write(FAILED)
             answers.flush()
 
 
-def _write(asked: Asked) -> None:
-    for path, what, name in asked:
+def _write(requests: Requests) -> None:
+    for path, subject, name in requests:
         draw = plots.find(name) if name is not None else None
-        plots.save(what if draw is None else draw(what), path)
+        plots.save(subject if draw is None else draw(subject), path)
 
 
-def _answered(process: subprocess.Popen[bytes], told: bytes) -> bytes:
+def _answer(process: subprocess.Popen[bytes], message: bytes) -> bytes:
     assert process.stdin is not None
     assert process.stdout is not None
-    pickle.dump(told, process.stdin)
+    pickle.dump(message, process.stdin)
     process.stdin.flush()
     answer = process.stdout.readline()
     if answer not in (DONE, FAILED):
-        raise RuntimeError("the pictures were not written")
+        raise RuntimeError("the plots were not written")
     return answer
 
 
-def _ended(process: subprocess.Popen[bytes]) -> None:
-    """Killed, since it has nothing to do any more: Python's own end takes a third of a second."""
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that has nothing left to do: Python's own exit takes a third of a second."""
     with contextlib.suppress(OSError), process:  # which closes both pipes and waits
         process.kill()
 
 
-def _started() -> subprocess.Popen[bytes]:
-    # A session of its own: an interrupt on the terminal is for the sweep, which decides what becomes of its pictures.
+def _start() -> subprocess.Popen[bytes]:
+    # A session of its own: an interrupt on the terminal goes to the sweep, which decides about its plots.
     return subprocess.Popen(
         [sys.executable, *FLAGS, "-c", SERVER],
         stdin=subprocess.PIPE,

@@ -1,24 +1,24 @@
-"""Jobs of a sweep in this process, one after the other; a run is closed while the next one trains."""
+"""Jobs of a sweep in this process, one after the other; the record of one is closed while the next trains."""
 
 from runner.sweep.manifest import Job
-from runner.sweep.run.job import Told
+from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.open_runs import Desk
 from runner.sweep.run.outcome import Outcome
 from runner.training.machine.signals import Signals
 
-#: Runs whose pictures are drawn by other processes meanwhile.
+#: Finished runs that may wait for plots drawn by other processes.
 WAITING = 2
 
 
-def run_one_by_one(jobs: list[Job], told: Told) -> list[Outcome]:
-    """Run the jobs. One that fails leaves the others alone.
+def run_one_by_one(jobs: list[Job], info: SweepInfo) -> list[Outcome]:
+    """Run the jobs; one that fails does not stop the others.
 
-    Raises Interrupted when the process was told to stop, with all records closed.
+    Raises Interrupted when a signal stops the process, after all records are closed.
     """
     from runner.sweep.run.drawing import rendering
 
     with Signals() as signals, rendering(len(jobs)) as renderer:
-        desk = Desk(told, renderer, WAITING)
+        desk = Desk(info, renderer, WAITING)
         try:
             for job in jobs:
                 signals.check()
@@ -29,9 +29,9 @@ def run_one_by_one(jobs: list[Job], told: Told) -> list[Outcome]:
 
 
 def _train(desk: Desk, job: Job, signals: Signals) -> None:
+    from runner.training.drive import drive
     from runner.training.machine.time_limit import TimeLimit
-    from runner.training.run import drive
-    from runner.training.state import exact
+    from runner.training.state import generators
 
     member = desk.begin(job)
     if member is None:
@@ -39,8 +39,8 @@ def _train(desk: Desk, job: Job, signals: Signals) -> None:
     limit = TimeLimit(member.settings.trainer.time_limit)
     try:
         observers = desk.open(member)
-        exact.set_random_state(member.run.ready, member.run.device)  # whatever opening the record has drawn
-        drive(member.run, *observers, desk, stop=lambda: signals.stop() or limit.stop())
+        generators.set_random_state(member.run.ready, member.run.device)  # opening the record may have drawn
+        drive(member.run, *observers, desk, stop=lambda: signals.stop() or limit.stop(), draw=desk.renderer.draw)
     except BaseException as error:
         desk.end(member, error)
         if not isinstance(error, Exception):

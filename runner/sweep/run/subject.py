@@ -1,4 +1,4 @@
-"""What our own plots look at in a run that is trained, small enough to be handed to another process."""
+"""The part of a trained run that the built-in plots read, small enough to be sent to another process."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,15 +12,15 @@ from runner.data import Data, Source, Tensors
 from runner.model import host
 
 if TYPE_CHECKING:
-    from runner.training.run import Predicted, Run
+    from runner.training.subject import Predicted, Subject
 
-#: Bytes of examples, outputs and model beyond which handing them over costs more than it spares.
+#: Bytes of examples, outputs and model, above which sending them costs more than it saves.
 MOST = 2**23
 
 
 @dataclass
 class Portrait:
-    """A `plots.Subject`, on the CPU. Of parts of the data that no plot sends through the model: the first example."""
+    """A `plots.Subject` on the CPU. Splits that no plot pushes through the model hold their first example only."""
 
     name: str
     title: str
@@ -28,42 +28,41 @@ class Portrait:
     data: Data
     model: nn.Module
     loss: nn.Module
-    predicted: "dict[str, Predicted]"  # by part of the data
+    predicted: "dict[str, Predicted]"  # by split
 
     def predict(self, source: Source) -> "Predicted":
-        """As `Run.predict`. Raises LookupError for a part of which only the first example is here."""
+        """Return (x, y, output) as `Subject.predict` does. Raises KeyError for a split of which one example is here."""
         for part in ("train", "valid", "test"):
             if getattr(self.data, part) is source:
                 return self.predicted[part]
         assert isinstance(source, Tensors)
         with torch.no_grad():
-            return source.x, source.y, self.model.eval()(source.x.clone())  # its first layer may work in place
+            return source.x, source.y, self.model.eval()(source.x.clone())  # the first layer may write into it
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
-        """As `Run.outputs`."""
+        """Return (y, output) as `Subject.outputs` does."""
         return self.predict(source)[1:]
 
 
-def portrait(run: "Run", names: Sequence[str]) -> Portrait | None:
-    """Of a run, for these plots of ours; None where it would be too large, or is not what the run itself would show."""
+def portrait(run: "Subject", names: Sequence[str]) -> Portrait | None:
+    """Make the portrait of a run for these plots; None where it is too large, or would not show what the run shows."""
     if run.settings.trainer.precision not in ("fp32", "fp64"):
         return None
     sources = {part: source for part in ("train", "valid", "test") if (source := getattr(run.data, part)) is not None}
-    wanted = {part for name in names for part in plots.looks_at(name, list(sources))}
-    if sum(map(_size, (sources[part] for part in wanted))) + _size(run.model) > MOST:
+    needed = {part for name in names for part in plots.parts_of(name, list(sources))}
+    if sum(map(_size, (sources[part] for part in needed))) + _size(run.model) > MOST:
         return None
-    predicted = {part: run.predict(sources[part]) for part in sorted(wanted)}
-    if sum(part.nbytes for found in predicted.values() for part in found) > MOST:
+    predicted = {part: run.predict(sources[part]) for part in sorted(needed)}
+    if sum(tensor.nbytes for tensors in predicted.values() for tensor in tensors) > MOST:
         return None
     data: dict[str, Any] = {
-        part: Tensors(*predicted[part][:2]) if part in wanted else _first(source) for part, source in sources.items()
+        part: Tensors(*predicted[part][:2]) if part in needed else _first(source) for part, source in sources.items()
     }
-    model, loss = (m if run.device.type == "cpu" else host.module(m) for m in (run.model, run.loss))
-    return Portrait(run.name, run.title, run.history, replace(run.data, **data), model, loss, predicted)
+    return Portrait(run.name, run.title, run.history, replace(run.data, **data), run.model, run.loss, predicted)
 
 
 def _size(of: Source | nn.Module) -> float:
-    """Bytes; infinite for what is not in memory."""
+    """Return bytes; infinity for data that are not in memory."""
     if isinstance(of, nn.Module):
         return sum(tensor.nbytes for tensor in (*of.parameters(), *of.buffers()))
     return of.x.nbytes + of.y.nbytes if isinstance(of, Tensors) else float("inf")
@@ -71,4 +70,6 @@ def _size(of: Source | nn.Module) -> float:
 
 def _first(source: Source) -> Tensors:
     x, y = source[0]
-    return Tensors(*(host.copied(part.unsqueeze(0)) for part in (x, y)))  # a view would bring all of it along
+    return Tensors(
+        *(host.copied(part.unsqueeze(0)) for part in (x, y))
+    )  # a view would be pickled with the whole tensor

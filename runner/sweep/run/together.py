@@ -1,4 +1,4 @@
-"""Jobs of a sweep whose models are trained as one program; each has its own run, as if it had been alone."""
+"""Jobs of a sweep whose models are trained as one program; each is recorded in a run of its own."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from runner.sweep.manifest import Job
-from runner.sweep.run.job import Told
+from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.one_by_one import run_one_by_one
 from runner.sweep.run.open_runs import Desk, Member
 from runner.sweep.run.outcome import Outcome
@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from runner.training.machine.time_limit import TimeLimit
     from runner.training.run import Run
 
-#: Tag of a run whose dropout was drawn otherwise than it would have been alone.
+#: Tag of a run whose dropout masks differ from those of the same run trained alone.
 DRAWS = "sweep.draws"
-#: Runs that have ended and are closed later: their pictures are drawn meanwhile.
+#: Ended runs that may wait for plots drawn by other processes.
 WAITING = 8
-#: Members at most of a group that is measured; what a member costs does not change beyond.
+#: Most members of a group that is measured; the time per member does not change beyond.
 MEASURED = 64
-#: Epochs of what is measured: more than anybody waits for.
+#: Epochs of the runs that are measured: they end before.
 ENDLESS = 1_000_000
 
 
-def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measure: bool = False) -> list[Outcome]:
-    """Run the jobs: those that can be stacked as few programs, and the others one by one.
+def run_together(jobs: list[Job], info: SweepInfo, say: Callable[[str], None], measure: bool = False) -> list[Outcome]:
+    """Run the jobs: those that can be stacked as few programs, the others one by one.
 
-    say: is told of every group, and of every job that runs by itself why it does.
-    measure: some steps of each group are measured both ways, and the faster way is taken.
-    Raises Interrupted when the process was told to stop, with all records closed.
+    say: receives a line for each group, and for jobs that run alone one with the reason.
+    measure: time some steps of each group both ways and take the faster way.
+    Raises Interrupted when a signal stops the process, after all records are closed.
     """
     from runner.sweep.run.drawing import rendering
     from runner.training.vectorized import groups
 
     with Signals() as signals, rendering(len(jobs)) as renderer:
-        desk = Desk(told, renderer, WAITING)
+        desk = Desk(info, renderer, WAITING)
         members: list[Member] = []
         try:
             for job in jobs:
@@ -63,13 +63,13 @@ def run_together(jobs: list[Job], told: Told, say: Callable[[str], None], measur
                 member.run.close()
     for reason in dict.fromkeys(alone.values()):
         say(f"jobs {_numbers([members[i] for i in alone if alone[i] == reason])} run one by one: {reason}")
-    left = run_one_by_one([members[i].job for i in alone], told) if alone else []
-    outcomes = desk.outcomes | {outcome.number: outcome for outcome in left}
+    others = run_one_by_one([members[i].job for i in alone], info) if alone else []
+    outcomes = desk.outcomes | {outcome.number: outcome for outcome in others}
     return [outcomes[job.number] for job in jobs]
 
 
 def _draws(run: "Run") -> str:
-    """What the program's dropout draws, where that is not what each model would draw alone; "" where it is."""
+    """Return how the program draws dropout masks, where they differ from those of a model alone, or ""."""
     from runner.training.vectorized.forward import DROPS
 
     drops = [m for m in run.model.modules() if isinstance(m, DROPS)]
@@ -95,6 +95,7 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
             observers,
             lambda: _reason(signals, limits),
             lambda number, error: desk.end(members[number], error),
+            desk.renderer.draw,
         )
     except BaseException as error:
         desk.close()
@@ -109,23 +110,23 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
 
 
 def _gain(desk: Desk, group: list[Member]) -> float:
-    """How many times as fast the group is as one program."""
+    """Measure how many times as fast the group is as one program."""
     from runner.training.prepare import prepare
     from runner.training.vectorized.faster import gain
 
-    made: list[Run] = []
+    runs: list[Run] = []
 
     def make(count: int) -> "list[Run]":
         for member in group[:count]:
             trainer = replace(member.settings.trainer, epochs=ENDLESS)
-            made.append(prepare(replace(member.settings, trainer=trainer), desk.told.study))
-            desk.shared.take(made[-1])
-        return made[-count:]
+            runs.append(prepare(replace(member.settings, trainer=trainer), desk.info.study))
+            desk.shared.take(runs[-1])
+        return runs[-count:]
 
     try:
         return gain(make, min(len(group), MEASURED))
     finally:
-        for run in made:
+        for run in runs:
             run.close()
 
 
@@ -138,7 +139,7 @@ def _times(times: float) -> str:
 
 
 def _numbers(members: list[Member]) -> str:
-    """`0-3, 7`."""
+    """Return the job numbers with ranges, as in `0-3, 7`."""
     parts: list[list[int]] = []
     for number in sorted(member.job.number for member in members):
         if parts and number == parts[-1][-1] + 1:

@@ -1,1 +1,1 @@
-"""Searches: trials from Optuna, run as jobs of a sweep."""
+"""Searches: trials of Optuna, run as jobs of a sweep."""

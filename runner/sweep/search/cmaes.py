@@ -1,36 +1,45 @@
-"""Optuna's CMA-ES with its state made anew from the trials, as Optuna keeps it in the storage: as a pickle.
+"""Optuna's CMA-ES without its pickle: the optimizer's state is computed from the trials.
 
-Who can write into a study could have code run by that. Here no state is read and none is written: it follows from the
-trials that are complete, in the order of their numbers.
+Optuna keeps the state in the storage as a pickle, so that anybody who can write into a study could have code run. Here
+no state is read or written: it follows from the complete trials in the order of their numbers.
+
+This file alone uses private names of Optuna (tests/sweep/test_optuna_names.py).
 """
 
 from typing import Any
 
 from runner.settings.errors import ConfigError
 
-#: What is taken of Optuna's sampler and no part of its interface. Without any of it the pickle might be read.
+#: Private methods of Optuna's sampler that are overridden or called. If one is missing, the pickle might be read.
 NAMES = ("_restore_optimizer", "_init_optimizer", "_get_solution_trials")
 
 
 def sampler(optuna: Any) -> Any:
-    """The class CmaEsSampler. Raises ConfigError for a release of Optuna whose sampler is not known."""
-    from optuna._transform import _SearchSpaceTransform
-
-    known: Any = optuna.samplers.CmaEsSampler
-    if any(name not in vars(known) for name in NAMES):
+    """Return a subclass of Optuna's CmaEsSampler. Raises ConfigError if a private name that it needs is missing."""
+    base: Any = optuna.samplers.CmaEsSampler
+    missing = [name for name in NAMES if name not in vars(base)]
+    try:
+        from optuna._transform import _SearchSpaceTransform
+    except ImportError:
+        missing.append("_SearchSpaceTransform")
+    if missing:
         raise ConfigError(
-            "hydra/sweeper/sampler", f"cmaes of optuna {optuna.__version__} may run what a study holds; use tpe"
+            "hydra/sweeper/sampler",
+            f"cmaes of optuna {optuna.__version__} has no {' and no '.join(missing)}, so that it may run code that a"
+            " study holds; use tpe",
         )
 
-    class CmaEsSampler(known):  # type: ignore[misc]
+    class CmaEsSampler(base):  # type: ignore[misc]
         def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
+            """Return values for a trial, as Optuna does. Raises ConfigError for trials of another sampler."""
             self._asked = study.direction, search_space
             try:
                 return super().sample_relative(study, trial, search_space)
             except (AssertionError, IndexError, KeyError, TypeError, ValueError) as error:
                 raise ConfigError(
                     "hydra.sweeper.study_name",
-                    f"study {study.study_name!r} holds trials that cmaes did not make ({error!r}); choose another name",
+                    f"study {study.study_name!r} holds trials of another sampler than cmaes ({error!r});"
+                    " choose another name",
                 ) from error
 
         def _restore_optimizer(self, completed_trials: list[Any]) -> Any:

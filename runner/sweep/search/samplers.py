@@ -1,4 +1,4 @@
-"""Optuna's samplers by name, with their arguments checked; the only ones that a configuration may name."""
+"""Optuna's samplers by name, with their arguments checked. A configuration may name no others."""
 
 import hashlib
 from typing import Any
@@ -20,7 +20,7 @@ KEY = "hydra.sweeper.sampler"
 
 
 def check(spec: dict[str, Any], space: Space) -> None:
-    """Raises ConfigError for a sampler that there is not, or that cannot be had for this space."""
+    """Raise ConfigError for an unknown sampler, wrong arguments, or a sampler that cannot search this space."""
     name = named(spec)
     if name == "grid":
         grid(space)
@@ -28,20 +28,20 @@ def check(spec: dict[str, Any], space: Space) -> None:
 
 
 def named(spec: dict[str, Any]) -> str:
-    """The short name of what `{_target_: optuna.samplers.TPESampler, ...}` names, or `{name: tpe, ...}`."""
-    wanted, _ = lookup.component(spec, KEY)
-    for name, found in NAMES.items():
-        if wanted in (name, f"optuna.samplers.{found}"):
+    """Return the short name of `{_target_: optuna.samplers.TPESampler, ...}` or `{name: tpe, ...}`: `tpe`."""
+    target, _ = lookup.component(spec, KEY)
+    for name, cls in NAMES.items():
+        if target in (name, f"optuna.samplers.{cls}"):
             return name
-    known = [*NAMES, *(f"optuna.samplers.{found}" for found in NAMES.values())]
-    raise ConfigError(KEY, f"{wanted!r} is not one of {', '.join(NAMES)}{did_you_mean(str(wanted), known)}")
+    names = [*NAMES, *(f"optuna.samplers.{cls}" for cls in NAMES.values())]
+    raise ConfigError(KEY, f"{target!r} is not one of {', '.join(NAMES)}{did_you_mean(str(target), names)}")
 
 
 def make(spec: dict[str, Any], space: Space, seed: int, trial: int) -> Any:
-    """The sampler for one trial.
+    """Make the sampler for the trial of this number.
 
-    It is made anew for each, and its seed depends on the trial's number alone: so a search that was interrupted goes on
-    as it would have done, and not with the numbers that it began with.
+    Each trial gets a new sampler, whose seed depends on the trial's number alone: an interrupted search continues as it
+    would have, and does not repeat the random numbers that it started with.
     """
     optuna = library()
     name = named(spec)
@@ -49,29 +49,38 @@ def make(spec: dict[str, Any], space: Space, seed: int, trial: int) -> Any:
     seed = seed if spec.get("seed") is None else spec["seed"]
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ConfigError(f"{KEY}.seed", f"{seed!r} is not a whole number")
-    found = getattr(optuna.samplers, NAMES[name])
+    cls = getattr(optuna.samplers, NAMES[name])
     if name == "grid":
         arguments["search_space"] = grid(space)
-    lookup.bind(found, arguments, KEY)
+        cls = _grid_sampler(cls)
+    lookup.bind(cls, arguments, KEY)
     if name == "cmaes":
         _need("cmaes")
-        found = cmaes.sampler(optuna)
-    # Of a grid, the seed is the order, which has to be the same for all.
-    return lookup.made(found, {**arguments, "seed": seed if name == "grid" else mixed(seed, trial)}, KEY)
+        cls = cmaes.sampler(optuna)
+    # The seed of a grid is its order, which must be the same for all trials.
+    return lookup.made(cls, {**arguments, "seed": seed if name == "grid" else mixed(seed, trial)}, KEY)
 
 
 def mixed(seed: int, trial: int) -> int:
-    """A seed of the trial's own: neighbours have nothing in common."""
+    """Return the seed of a trial, a hash: seeds of neighbouring trials are unrelated."""
     return int.from_bytes(hashlib.sha256(f"{seed} {trial}".encode()).digest()[:4], "big")
 
 
 def library() -> Any:
-    """The module optuna, silent. Raises ConfigError where it is not installed."""
+    """Import optuna without its log lines. Raises ConfigError where it is not installed."""
     _need("optuna")
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     return optuna
+
+
+def _grid_sampler(base: Any) -> Any:
+    class GridSampler(base):  # type: ignore[misc]
+        def after_trial(self, *arguments: Any) -> None:
+            """Do nothing: Optuna's sampler stops Optuna's own loop after the last point, and that loop does not run."""
+
+    return GridSampler
 
 
 def _need(package: str) -> None:

@@ -1,4 +1,4 @@
-"""The memory of a search: Optuna's study, which hands out trials and is told what became of them."""
+"""Optuna's study behind a search: it gives trials and stores their results."""
 
 import contextlib
 import warnings
@@ -12,37 +12,42 @@ from runner.sweep.run.outcome import Outcome
 from runner.sweep.search import samplers
 from runner.sweep.search.space import Space, grid
 
-#: The attribute of a trial that tells which sweep it belongs to: the id of its parent run.
+#: Attribute of a trial with the id of the parent run of its sweep.
 OWNER = "runner.sweep"
 
 
 class Study:
-    """Trials of one sweep in a study that may outlive it."""
+    """The trials of one sweep, in a study that may hold those of others too."""
 
     def __init__(
         self, storage: str, name: str, space: Space, sampler: dict[str, Any], seed: int, directions: list[str]
     ) -> None:
-        """Raises ConfigError if the storage does not open, or holds a study of this name that is another one."""
+        """Open the study, or create it.
+
+        storage: a URL of SQLAlchemy's. directions: minimize or maximize for each objective.
+        Raises ConfigError if the storage does not open, or holds a study of this name with other directions.
+        """
         self.space, self.sampler, self.seed, self.name = space, sampler, seed, name
-        self._study = _made(storage, name, directions)
+        self._storage = opened(storage)
+        self._study = _study(self._storage, name, directions)
         self._asked: dict[int, Any] = {}
 
     @property
     def count(self) -> int:
-        """Trials of any state."""
+        """Number of trials of any state."""
         return len(self._trials())
 
-    def total(self, wanted: int) -> int:
-        """How many trials the study is to come to: a grid has an end."""
+    def total(self, n_trials: int) -> int:
+        """Return how many trials the study shall have: `n_trials`, or all points of a grid if these are fewer."""
         if samplers.named(self.sampler) != "grid":
-            return wanted
+            return n_trials
         size = 1
         for values in grid(self.space).values():
             size *= len(values)
-        return min(wanted, size)
+        return min(n_trials, size)
 
     def left_by(self, parent: str) -> list[int]:
-        """Trials that the sweep `parent` has left unfinished. Raises ConfigError if another sweep has, too."""
+        """Return numbers of unfinished trials of the sweep `parent`. Raises ConfigError if another sweep has any."""
         state = samplers.library().trial.TrialState
         running = [trial for trial in self._trials() if trial.state is state.RUNNING]
         for trial in running:
@@ -52,42 +57,38 @@ class Study:
                 raise ConfigError(
                     "hydra.sweeper.study_name",
                     f"trial {trial.number} of study {self.name!r} belongs to sweep {owner[:8]}, which has not ended;"
-                    f" runner resume {owner[:8]} goes on with it, another study_name begins anew",
+                    f" runner resume {owner[:8]} continues it, another study_name starts a new study",
                 )
         return [trial.number for trial in running]
 
     def ask(self, parent: str) -> tuple[int, dict[str, Any]]:
-        """A new trial: its number, and its value for every key."""
+        """Create a trial; return its number, and its value for each key."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that samplers are experimental is for Optuna's own users
+            warnings.simplefilter("ignore")  # samplers that Optuna calls experimental
             self._study.sampler = samplers.make(self.sampler, self.space, self.seed, self.count)
             trial = self._study.ask()
             trial.set_user_attr(OWNER, parent)
         return trial.number, self._filled(trial)
 
     def again(self, number: int) -> dict[str, Any]:
-        """The values of a trial that is unfinished; those that it had not got yet are drawn now."""
+        """Return the values of an unfinished trial; values that were not drawn yet are drawn now."""
         optuna = samplers.library()
-        frozen = self._trials()[number]
+        study_id = self._storage.get_study_id_from_name(self.name)
+        trial_id = self._storage.get_trial_id_from_study_id_trial_number(study_id, number)
         self._study.sampler = samplers.make(self.sampler, self.space, self.seed, number)
-        return self._filled(optuna.trial.Trial(self._study, frozen._trial_id))
+        return self._filled(optuna.trial.Trial(self._study, trial_id))
 
-    def tell(self, told: Outcome, values: list[float] | None) -> None:
-        """What became of a trial. values: one for each direction; None where there are none."""
+    def tell(self, outcome: Outcome, values: list[float] | None) -> None:
+        """Store the result of a trial. values: one for each direction; None if the trial has none."""
         state = samplers.library().trial.TrialState
-        trial = self._asked[told.number]
-        try:
-            if told.status != "FINISHED" or values is None:
-                self._study.tell(trial, state=state.FAIL)
-            elif told.pruned is not None and len(values) == 1:
-                trial.report(values[0], told.pruned)
-                self._study.tell(trial, state=state.PRUNED)
-            else:
-                self._study.tell(trial, values)
-        except RuntimeError as error:
-            # After its last point a grid wants to stop Optuna's own loop, which is not running here.
-            if "Study.stop" not in str(error):
-                raise
+        trial = self._asked[outcome.number]
+        if outcome.status != "FINISHED" or values is None:
+            self._study.tell(trial, state=state.FAIL)
+        elif outcome.pruned is not None and len(values) == 1:
+            trial.report(values[0], outcome.pruned)
+            self._study.tell(trial, state=state.PRUNED)
+        else:
+            self._study.tell(trial, values)
 
     def _trials(self) -> list[Any]:
         with _read(self.name):
@@ -107,9 +108,10 @@ class Study:
 
 
 def opened(url: str) -> Any:
-    """Optuna's storage. Raises ConfigError if it does not open.
+    """Open Optuna's storage. Raises ConfigError if that fails.
 
-    After sqlite:/// comes the path of a file, and was checked as one; a person may type options of SQLAlchemy's too.
+    url: one of SQLAlchemy's. The part after sqlite:/// was checked as the path of a file; only a URL that was typed on
+    the command line may have options after a `?`.
     """
     path = uris.sqlite_path(url)
     if path is not None and not ("?" in url and permission.wholly("hydra.sweeper.storage", url)):
@@ -118,29 +120,29 @@ def opened(url: str) -> Any:
         return samplers.library().storages.get_storage(url)
     except ConfigError:
         raise
-    except Exception as error:  # of SQLAlchemy, of a driver, of the file system
+    except Exception as error:  # from SQLAlchemy, a driver, the file system
         reason = secrets.masked(brief(error))
         raise ConfigError("hydra.sweeper.storage", f"{secrets.masked(url)!r} does not open: {reason}") from error
 
 
 @contextlib.contextmanager
 def _read(name: str) -> Iterator[None]:
-    """Around what reads a study. Raises ConfigError where the storage holds what Optuna does not write there."""
+    """Raise ConfigError where the block fails to read a study: the storage holds what Optuna does not write there."""
     try:
         yield
-    except Exception as error:  # of SQLAlchemy, of json, of Optuna's own checks
+    except Exception as error:  # from SQLAlchemy, json, Optuna's own checks
         reason = secrets.masked(brief(error))
         raise ConfigError("hydra.sweeper.storage", f"study {name!r} cannot be read: {reason}") from error
 
 
-def _made(storage: str, name: str, directions: list[str]) -> Any:
-    optuna, kept = samplers.library(), opened(storage)
+def _study(storage: Any, name: str, directions: list[str]) -> Any:
+    optuna = samplers.library()
     with _read(name):
-        study = optuna.create_study(storage=kept, study_name=name, directions=directions, load_if_exists=True)
-        there = [direction.name.lower() for direction in study.directions]
-    if there != directions:
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        present = [direction.name.lower() for direction in study.directions]
+    if present != directions:
         raise ConfigError(
             "hydra.sweeper.study_name",
-            f"study {name!r} is there already, and its directions are {', '.join(there)}; choose another name",
+            f"study {name!r} exists already, with directions {', '.join(present)}; choose another name",
         )
     return study

@@ -1,1 +1,1 @@
-"""Runs of the past: found, loaded, continued, compared and exported."""
+"""Reading runs of the past: to load, continue, compare and export them."""

@@ -1,4 +1,4 @@
-"""What may change when a run is continued, what must not, and how a change takes hold."""
+"""Changes of settings for a run that is continued: which are allowed, and how they take hold."""
 
 import contextlib
 import dataclasses
@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from runner.settings import Settings
+from runner.settings import Settings, torch_private
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets
 from runner.training.parts import scheduling
@@ -31,38 +31,41 @@ FREE = (
     "tracking.tags",
     "tracking.log_model",
 )
-#: Where the data are, which may be elsewhere by now: their fingerprint tells whether they are the same.
+#: Places of the data, which may have moved. `restoring.check_data` compares what is there.
 PLACES = ("data.path", "data.x", "data.y")
 #: Hyperparameters of the steps to come.
 STEERED = ("optimizer.", "scheduler.", "trainer.clip_norm", "trainer.clip_value")
-#: What a schedule of torch's has come to, as against how it is set.
+#: The progress of a schedule of torch's, as against its settings.
 PROGRESS = ("last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i")
-#: What an optimizer keeps for each parameter only if this is set, from its first step on, where it is nothing.
+#: Setting of an optimizer -> the state that it has for each parameter only with it, zero at the first step.
 AVERAGES = {"amsgrad": "max_exp_avg_sq", "centered": "grad_avg", "momentum": "momentum_buffer"}
 FIXED = ("optimizer.name", "scheduler.name", "scheduler.interval")
 
 
-def changes(recorded: Settings, wanted: Settings) -> dict[str, tuple[Any, Any]]:
-    """What differs, as key -> (old, new). Raises ConfigError with the list of what cannot be changed under way."""
-    was, now = (_leaves(dataclasses.asdict(settings), "") for settings in (recorded, wanted))
-    found = {key: (was.get(key), now.get(key)) for key in {**was, **now} if was.get(key) != now.get(key)}
-    free = [key for key in found if key.startswith((*FREE, *STEERED)) and key not in FIXED]
-    free += [key for key in found if key in PLACES and all(isinstance(value, str) for value in found[key])]
-    refused = [key for key in found if key not in free]
+def changes(recorded: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ, as key -> (old, new).
+
+    Raises ConfigError with a list of those that cannot be changed in a run that is continued.
+    """
+    was, now = (_leaves(dataclasses.asdict(settings), "") for settings in (recorded, new))
+    differing = {key: (was.get(key), now.get(key)) for key in {**was, **now} if was.get(key) != now.get(key)}
+    free = [key for key in differing if key.startswith((*FREE, *STEERED)) and key not in FIXED]
+    free += [key for key in differing if key in PLACES and all(isinstance(value, str) for value in differing[key])]
+    refused = [key for key in differing if key not in free]
     if refused:
-        shown = {key: [secrets.without(value, key) for value in found[key]] for key in refused}
+        shown = {key: [secrets.without(value, key) for value in differing[key]] for key in refused}
         listed = "; ".join(f"{key}: {was!r} -> {now!r}" for key, (was, now) in shown.items())
         raise ConfigError(
             refused[0],
             f"a run cannot be continued with another model, other data or another task ({listed});"
             " train a run of its own with these",
         )
-    return found
+    return differing
 
 
 @contextlib.contextmanager
 def data_in_place(settings: Settings) -> Iterator[None]:
-    """Add to the ConfigError of a block that misses the data of a recorded run what can be done about it."""
+    """Add the remedy to a ConfigError of the block about data of a recorded run that are not there."""
     try:
         yield
     except ConfigError as error:
@@ -76,21 +79,21 @@ def data_in_place(settings: Settings) -> Iterator[None]:
         ) from None
 
 
-def steers(found: dict[str, tuple[Any, Any]]) -> bool:
-    """Whether the steps from here on differ from what they would have been."""
-    return any(key.startswith(STEERED) for key in found)
+def steers(changes: dict[str, tuple[Any, Any]]) -> bool:
+    """Return whether changes make the steps to come other ones than they would have been."""
+    return any(key.startswith(STEERED) for key in changes)
 
 
-def apply(run: Run, found: dict[str, tuple[Any, Any]], old_steps: int) -> None:
-    """Let changes take hold in a run whose recorded state has been restored.
+def apply(run: Run, changes: dict[str, tuple[Any, Any]], old_steps: int) -> None:
+    """Apply changes to a run whose recorded state has been restored.
 
-    old_steps: the length of the whole training as it was recorded.
+    changes: as the function of this name returns them. old_steps: the length of the whole training as recorded.
     """
-    for key, (old, new) in found.items():
+    for key, (old, new) in changes.items():
         part, _, name = key.partition(".")
         if part == "optimizer":
             _steer(run.state.optimizer, name, old, new)
-    rebuilt = run.steps != old_steps or any(key.startswith(("scheduler.", "optimizer.lr")) for key in found)
+    rebuilt = run.steps != old_steps or any(key.startswith(("scheduler.", "optimizer.lr")) for key in changes)
     if rebuilt and run.schedule.scheduler is not None:
         _rebuild(run)
     if run.steps > old_steps == run.state.step:
@@ -98,7 +101,7 @@ def apply(run: Run, found: dict[str, tuple[Any, Any]], old_steps: int) -> None:
 
 
 def _leaves(value: Any, key: str) -> dict[str, Any]:
-    """Every value that is no mapping, by its dotted key."""
+    """Return every value that is no mapping, or an empty one, by its dotted key."""
     if isinstance(value, dict) and value:
         return {k: v for name, inner in value.items() for k, v in _leaves(inner, f"{key}.{name}".lstrip(".")).items()}
     return {key: value}
@@ -106,8 +109,8 @@ def _leaves(value: Any, key: str) -> dict[str, Any]:
 
 def _steer(optimizer: torch.optim.Optimizer, name: str, old: Any, new: Any) -> None:
     for group in optimizer.param_groups:
-        if name == "lr":  # a schedule has moved it: what it has done so far is kept
-            first = group.get("initial_lr", group["lr"]) if old is None else old  # None: it was left to torch
+        if name == "lr":  # a schedule has moved it: it stays as far from the first rate as it is, as a factor
+            first = group.get("initial_lr", group["lr"]) if old is None else old  # None: torch's default
             group["lr"] = group["lr"] * (new / first) if group["lr"] != first else new
             if "initial_lr" in group:
                 group["initial_lr"] = new
@@ -120,24 +123,13 @@ def _steer(optimizer: torch.optim.Optimizer, name: str, old: Any, new: Any) -> N
 
 
 def _rebuild(run: Run) -> None:
-    """The schedule as it is configured now, as far on as the recorded one."""
+    """Build the schedule as it is configured now, and bring it as far on as the recorded one."""
     optimizer, state = run.state.optimizer, run.schedule.scheduler.state_dict()
     rates = [group["lr"] for group in optimizer.param_groups]
     trainer = run.settings.trainer
-    run.schedule = scheduling.build(run.settings.scheduler, optimizer, trainer.epochs, run.steps, run.best.mode)
+    run.schedule = scheduling.build(run.parts.scheduler, optimizer, trainer.epochs, run.steps, run.best.mode)
     run.schedule.scheduler.load_state_dict({key: state[key] for key in PROGRESS if key in state})
-    for group, rate in zip(optimizer.param_groups, _planned(run.schedule.scheduler) or rates, strict=True):
+    for group, rate in zip(
+        optimizer.param_groups, torch_private.rates_of_step(run.schedule.scheduler) or rates, strict=True
+    ):
         group["lr"] = rate
-
-
-def _planned(scheduler: Any) -> list[float] | None:
-    """The rates of a schedule that depend on nothing but how far it is on.
-
-    Others go from rate to rate: a cosine that has come to nothing would stay there, however long it has become.
-    """
-    if hasattr(scheduler, "_get_closed_form_lr"):
-        return [float(rate) for rate in scheduler._get_closed_form_lr()]
-    if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR | torch.optim.lr_scheduler.OneCycleLR):
-        scheduler._get_lr_called_within_step = True  # or torch warns
-        return [float(rate) for rate in scheduler.get_lr()]
-    return None

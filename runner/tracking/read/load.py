@@ -1,4 +1,4 @@
-"""The model of a recorded run, ready to use: rebuilt from its configuration and filled with its checkpoint."""
+"""Loading the model of a recorded run: built from its configuration and filled with its checkpoint."""
 
 import os
 from collections import OrderedDict
@@ -13,14 +13,17 @@ from runner.settings.errors import ConfigError
 from runner.settings.files import places
 from runner.settings.values.lookup import use_folder
 from runner.tracking import recorded_code
-from runner.tracking.read import recall
+from runner.tracking.read import checkpoints, recall
 from runner.training.state.checkpoint import fill
 
 CHECKPOINTS = ("best", "last")
 
 
 class Standardize(nn.Module):
-    """(x - mean) / std, column by column, in double precision as the data source does it; `dtype` comes out."""
+    """A layer that computes (x - mean) / std, column by column, in double precision as the data source does.
+
+    mean, std: a number for each column. dtype: of the output.
+    """
 
     mean: Tensor
     std: Tensor
@@ -32,11 +35,12 @@ class Standardize(nn.Module):
         self.dtype = dtype
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the standardized x, of the same shape, (N, columns)."""
         return ((x - self.mean) / self.std).to(self.dtype)
 
 
 def check(checkpoint: str) -> None:
-    """Raises ConfigError for a checkpoint that no run has."""
+    """Raise ConfigError for a checkpoint other than `best` and `last`."""
     if checkpoint not in CHECKPOINTS:
         raise ConfigError("checkpoint", f"{checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
 
@@ -44,18 +48,22 @@ def check(checkpoint: str) -> None:
 def load(
     run: str, uri: str | None = None, checkpoint: str = "best", raw: bool = True, *, code: str = "current"
 ) -> nn.Module:
-    """The model of a recorded run, in eval mode, on the CPU.
+    """Return the model of a recorded run, in eval mode, on the CPU.
 
     run: a run id, a unique prefix of one, or "last", the newest.
     uri: the tracking store; None: MLFLOW_TRACKING_URI, or else mlflow.db in the working directory.
     checkpoint: "best" by `trainer.monitor`, or "last".
-    raw: the inputs are as they were before the data source standardized them, so that the model begins with
-        `Standardize`; False: without it. It makes no difference where nothing was standardized.
-    code: of layers of one's own: "current" imports them from experiments/ in the working directory, and says on
-        standard error what has changed there; "recorded" runs the code that the run has kept, for runs that you trust.
+    raw: True: the model takes inputs as they were before the data source standardized them, and begins with
+        `Standardize`; False: it takes standardized inputs. There is no difference if nothing was standardized.
+    code: of own layers: "current" imports them from experiments/ in the working directory, and reports on
+        standard error what has changed there; "recorded" runs the code in the run's record, for runs that you trust.
         No code in the checkpoint is run.
-    Raises ConfigError when there is no such run or checkpoint, CheckpointError when its SHA-256 is another than the
-    recorded one.
+    Raises ConfigError when there is no such run or checkpoint, CheckpointError when its SHA-256 is not the recorded
+    one, Unreachable when the store is away.
+
+        model = runner.load("last")
+        with torch.no_grad():
+            output = model(torch.rand(2, 1, 8, 8))
     """
     check(checkpoint)
     recorded_code.check(code)
@@ -66,18 +74,18 @@ def load(
         use_folder(folder)
     with recorded_code.used(uri, run_id, code):
         plan = stack.plan(settings.model.layers, example(data, "meta"))
-        weights = recall.weights(uri, run_id, checkpoint, stack.classes(plan))
+        weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(plan))
         return assembled(plan, settings, weights, data["notes"] if raw else {})
 
 
 def assembled(
     plan: stack.Stack, settings: Settings, weights: dict[str, Tensor], notes: dict[str, Any] | None = None
 ) -> nn.Module:
-    """The model of `plan` with `weights`, in eval mode, on the CPU; one that is served and one that is loaded are this.
+    """Return the model of `plan` with `weights`, in eval mode, on the CPU: one that is loaded, or one that is served.
 
-    notes: of the data; with `mean` and `std` in them the model begins with `Standardize`, and takes inputs that are not
-        standardized yet.
-    The caller's random numbers stay as they are.
+    weights: parameters and buffers by their names. notes: of the data; with `mean` and `std` in them the model begins
+        with `Standardize`, and takes inputs that are not standardized.
+    The caller's random state does not change.
     """
     with random_state.started(settings.seed):  # a layer may draw more than its parameters as it is made
         model: nn.Module = plan.make()
@@ -90,6 +98,9 @@ def assembled(
 
 
 def example(data: dict[str, Any], device: str = "cpu") -> Tensor:
-    """Two inputs as the model was trained with, batch first and without values."""
-    told = data["example"]
-    return torch.empty((2, *told["shape"]), dtype=getattr(torch, told["dtype"]), device=device)
+    """Return a batch of two inputs of the shape and type that the model was trained with; values are undefined.
+
+    data: a run's data.json.
+    """
+    one = data["example"]
+    return torch.empty((2, *one["shape"]), dtype=getattr(torch, one["dtype"]), device=device)

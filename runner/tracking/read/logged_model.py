@@ -1,4 +1,4 @@
-"""The best model of a run as an MLflow model, which `mlflow.pyfunc.load_model` serves at any batch size."""
+"""Writing the best model of a run as an MLflow model, which `mlflow.pyfunc.load_model` serves at any batch size."""
 
 import contextlib
 import json
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from runner.settings.errors import first_line
+from runner.settings.errors import labelled
 from runner.tracking.read import export, load
-from runner.tracking.read.served import CHECKPOINT
+from runner.tracking.store.logged_models import CHECKPOINT
 from runner.training.events import Served
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def log(tracker: "Tracker", run: "Run") -> None:
-    """Have the model that `runner.load(run_id)` gives logged; the tag `runner.logged_model` will name it.
+    """Log the model that `runner.load(run_id)` returns; the tag `runner.logged_model` names it when it is delivered.
 
-    Its inputs are those before standardization, which is its first layer. Its metadata say which run and checkpoint it
-    is, and what `data.json` says of task, classes and columns.
-    Raises ExportError when the layers cannot be written as one program, or the program gives other outputs than they.
+    Its inputs are those before standardization, which is its first layer. Its metadata name the run and the checkpoint,
+    and hold task, classes and notes of the data.
+    Raises ExportError when the layers cannot be written as one program, or its outputs differ from theirs.
     """
     import mlflow.pytorch
     from mlflow.models import infer_signature
@@ -52,16 +52,16 @@ def log(tracker: "Tracker", run: "Run") -> None:
             _check(export.Source(model, x, "", {}), place)
     except Exception as error:
         raise export.ExportError(
-            f"tracking.log_model: the model cannot be served: {type(error).__name__}: {first_line(error)};"
+            f"tracking.log_model: the model cannot be served: {labelled(error)};"
             " the run is complete but for that; tracking.log_model=false leaves it out"
         ) from error
     tracker.record(Served(run.best.step, place))
 
 
 def _examples(run: "Run") -> Tensor:
-    """As many inputs as are compared, as they were before standardization.
+    """Return as many inputs as are compared, as they were before standardization.
 
-    A batch of one example would be taken for a size that never changes, so that a lone one is repeated.
+    A single example is repeated: torch.export would take a batch of one for a size that never changes.
     """
     x = run.batch_of(max(export.SIZES)).detach().cpu()
     x = torch.cat([x] * -(-max(export.SIZES) // len(x)))[: max(export.SIZES)]
@@ -73,9 +73,9 @@ def _examples(run: "Run") -> Tensor:
 
 
 def _metadata(run_id: str, run: "Run") -> dict[str, Any]:
-    """What a user of the model must know, as plain values."""
+    """Return what a user of the model must know, as plain values."""
     standardized = {"mean", "std"} <= run.data.notes.keys()
-    told = {
+    facts = {
         "run": run_id,
         "checkpoint": CHECKPOINT,
         "step": run.best.step,
@@ -84,16 +84,16 @@ def _metadata(run_id: str, run: "Run") -> dict[str, Any]:
         "classes": list(run.data.classes),
         "notes": run.data.notes,
     }
-    return json.loads(json.dumps(told, default=str))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(facts, default=str))  # type: ignore[no-any-return]
 
 
 def _stay_on_cpu(place: Path) -> None:
-    """Have the model served where its tensors are: MLflow would look for those of an exported program on a GPU."""
+    """Have the model served where its tensors are: MLflow would expect those of an exported program on a GPU."""
     from mlflow.models import Model
 
-    written = Model.load(str(place))
-    written.flavors["python_function"]["config"] = {"device": "cpu"}
-    written.save(str(place / "MLmodel"))
+    model = Model.load(str(place))
+    model.flavors["python_function"]["config"] = {"device": "cpu"}
+    model.save(str(place / "MLmodel"))
 
 
 def _check(source: export.Source, place: Path) -> None:
@@ -104,7 +104,7 @@ def _check(source: export.Source, place: Path) -> None:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """MLflow and torch.export speak at length about matters that are settled here."""
+    """Silence warnings and logs of MLflow and torch.export within the block, about choices that are made here."""
     loggers = [logging.getLogger(name) for name in ("mlflow", "torch.export", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

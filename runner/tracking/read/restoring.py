@@ -1,4 +1,4 @@
-"""A run that has just been prepared is put where a recorded one stood."""
+"""Restoring a recorded run into one that has just been prepared."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -6,43 +6,47 @@ from runner.settings.errors import ConfigError
 from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
-    from runner.tracking.read.recall import Kept
+    from runner.tracking.read.checkpoints import CheckpointRef
     from runner.training.run import Run
 
 
-def restore(made: "Run", uri: str, run_id: str) -> None:
-    """Put a run that has just been prepared where the recorded one stood; at its beginning if it kept no checkpoint.
+def restore(run: "Run", uri: str, run_id: str) -> None:
+    """Give a run that has just been prepared the state of a recorded one; none if that has no checkpoint.
 
     Raises ConfigError if the data have changed, CheckpointError if no checkpoint can be loaded.
     """
-    from runner.tracking.read import recall
+    from runner.tracking.read import checkpoints, recall
 
-    if recall.kept(uri, run_id, "last"):
-        check_data(made, recall.data(uri, run_id))
-        to_newest(made, uri, run_id)
+    if checkpoints.recorded(uri, run_id, "last"):
+        check_data(run, recall.data(uri, run_id))
+        to_newest(run, uri, run_id)
 
 
-def to_newest(made: "Run", uri: str, run_id: str) -> tuple["Kept", int]:
-    """Put the run where its newest good checkpoint is. Gives that checkpoint, and the length of training it knew."""
+def to_newest(run: "Run", uri: str, run_id: str) -> tuple["CheckpointRef", int]:
+    """Give a prepared run the state in the newest checkpoint that can be loaded.
+
+    Returns that checkpoint, and how many steps the whole training had when it was written. Checkpoints that cannot be
+    loaded are reported on standard error.
+    Raises CheckpointError if none can be, ConfigError if there is none.
+    """
     from runner.model import stack
-    from runner.tracking.read import recall
-    from runner.training.state import exact
+    from runner.tracking.read import checkpoints
 
-    entry, weights, training, wrong = recall.state(uri, run_id, stack.classes(made.stack))
-    for problem in wrong:
-        terminal.say(f"{problem}; falling back to the checkpoint of step {entry.step}")
-    exact.restore(made, weights, training)
-    made.written = {"last": entry.step}
-    for kept in recall.kept(uri, run_id, "best"):
-        made.written["best"] = kept.step
-    return entry, int(training["steps"])
+    checkpoint, weights, training, problems = checkpoints.state(uri, run_id, stack.classes(run.stack))
+    for problem in problems:
+        terminal.say(f"{problem}; falling back to the checkpoint of step {checkpoint.step}")
+    run.load_state_dict(weights, training)
+    run.written.steps = {"last": checkpoint.step}
+    for best in checkpoints.recorded(uri, run_id, "best"):
+        run.written.steps["best"] = best.step
+    return checkpoint, int(training["steps"])
 
 
-def check_data(made: "Run", told: dict[str, Any]) -> None:
-    """Raise ConfigError if the run's data are not those of which the record `told` has the digests."""
+def check_data(run: "Run", recorded: dict[str, Any]) -> None:
+    """Raise ConfigError if the run's data have other digests than those in `recorded`, a run's data.json."""
     from runner.training.state.fingerprint import fingerprint
 
-    was, now = told.get("sha256"), fingerprint(made.data)
+    was, now = recorded.get("sha256"), fingerprint(run.data)
     if was is not None and was != now:
         parts = ", ".join(name for name in {**was, **now} if was.get(name) != now.get(name))
         raise ConfigError("data", f"the {parts} data are not those that the run was trained on; bring them back")

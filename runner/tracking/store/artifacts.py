@@ -1,186 +1,143 @@
-"""Where artifacts are: what a store answers is checked before anything is read or written there.
+"""A run's artifacts: put, fetched, compared and deleted, on a disk of this machine or in a store elsewhere."""
 
-A server says where a run's artifacts go. One that says `file:///home/me` would have checkpoints written over what is
-there, and one that names another host would have them, and the credentials for itself, sent to it.
-"""
-
-import re
+import contextlib
+import errno
+import itertools
+import shutil
+import time
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING
 
-from runner.settings.errors import ConfigError
-from runner.settings.files import uris
-from runner.settings.trust import permission, record_reading
+from runner.settings.errors import ConfigError, Unreachable, first_line
+from runner.settings.files import durable, uris
+from runner.settings.trust import record_reading
+from runner.tracking.store import artifact_places, stores, transfer
+from runner.tracking.store.transfer import Patience
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
-KEY = "tracking.uri"
-#: Runs whose places are remembered: many are open at once where models are trained together.
-REMEMBERED = 1000
-#: (tracking URI, run id) -> where its artifacts are, of the newest runs of this process: asking a store takes its time.
-_uris: dict[tuple[str, str], str] = {}
-#: Schemes that name a host, which has to be the tracking server's: MLflow sends its credentials along.
-_HOSTS = ("http", "https", "ftp", "sftp", "mlflow-artifacts")
-#: Schemes that stand for other artifacts, whose place would be looked up only later.
-_INDIRECT = ("runs", "models")
+#: Seconds until a store that does not hand a file over is asked again.
+AGAIN = (1.0, 2.0)
 
 
-def know(client: "MlflowClient", run_id: str, uri: str) -> None:
-    """Remember where a run's artifacts are. Raises ConfigError for a place that no store may name."""
-    record_reading.run_id(run_id)
-    check(uri, client.tracking_uri, run_id)
-    if len(_uris) >= REMEMBERED:
-        _uris.clear()
-    _uris[client.tracking_uri, run_id] = uri
+def put(
+    client: "MlflowClient",
+    run_id: str,
+    folder: Path,
+    place: str | None,
+    patience: Patience,
+    lasting: bool = False,
+) -> None:
+    """Put the files of `folder` as artifacts in `place`. On a local disk each is whole, or as it was before.
 
-
-def forget() -> None:
-    """Ask the stores again where artifacts are: one was moved."""
-    _uris.clear()
-
-
-def repository(client: "MlflowClient", run_id: str, writes: bool = False) -> Any:
-    """MLflow's repository of a run's artifacts. Raises ConfigError where they may not be read, or written."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-    from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri as with_profile
-
-    uri = place(client, run_id)
-    if writes:
-        check(uri, client.tracking_uri, run_id, writes=True)
-    # MLflow's own client remembers it by the run alone, which a copied store has too.
-    return get_artifact_repository(with_profile(uri, client.tracking_uri), client.tracking_uri)
-
-
-def local(client: "MlflowClient", run_id: str) -> Path | None:
-    """The run's artifact folder on a disk of this machine; None if they are elsewhere."""
-    uri = place(client, run_id)
-    return _path(uri) if _is_local(uri) else None
-
-
-def put_model(client: "MlflowClient", model: Any, folder: Path) -> None:
-    """The files of `folder` as those of a logged model."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    uri = model.artifact_location
-    record_reading.run_id(model.model_id, "the id of a logged model")
-    check(uri, client.tracking_uri, model.model_id, writes=True)
-    if _is_local(uri):
-        refuse_links(_path(uri), [PurePosixPath(path.relative_to(folder)) for path in folder.rglob("*")])
-    get_artifact_repository(uri, client.tracking_uri).log_artifacts(str(folder))
-
-
-def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
-    """Raise ConfigError for a place of artifacts that the store at URI `store` may not name.
-
-    owner: the id of the run or logged model, in whose own folder they are; "" for the place of an experiment.
+    place: an artifact folder; None: the files go to the run's own folder, by their paths in `folder`.
+    patience: how long a store elsewhere may take.
+    lasting: they outlive a loss of power, as those of a place of their own do, which checkpoints have.
+    Raises OSError for a full disk or a local store that was moved away, ConfigError for a place that the store may not
+    name, and whatever a store's own library raises.
     """
-    scheme, told = _scheme(str(uri)), f"its store says that artifacts are in {record_reading.cut(str(uri), 200)!r}"
-    if not uri or uri != uri.strip() or not uri.isprintable():
-        raise ConfigError(KEY, f"{told}, which is no place")
-    if _is_local(uri):
-        _check_folder(uri, store, owner, writes)
-    elif scheme in _HOSTS:
-        if not _is_host_of(uri, store):
-            raise ConfigError(
-                KEY,
-                f"{told}, on another host than itself; nothing is sent there; if it is yours, allow it in your"
-                " environment: RUNNER_PLACES=http://HOST:PORT",
-            )
-    elif scheme == "dbfs" and not store.startswith("databricks"):
-        raise ConfigError(KEY, f"{told}, which may be a folder of this machine; only Databricks may name it")
-    elif scheme in _INDIRECT or scheme not in _schemes():
-        raise ConfigError(KEY, f"{told}, which is no place of artifacts; expected s3:// or mlflow-artifacts:/")
+    _demand(client)
+    if place is not None:
+        record_reading.place(place, "a place of artifacts")
+    repository, local = artifact_places.repository(client, run_id, writes=True), artifact_places.local(client, run_id)
+    if local is None:
+        transfer.run(lambda: repository.log_artifacts(str(folder), place), patience)
+        return
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    artifact_places.refuse_links(local, [PurePosixPath(place or "", path.relative_to(folder)) for path in files])
+    if place is not None:
+        durable.publish(sorted(folder.iterdir()), local / place)
+        return
+    for parent, group in itertools.groupby(files, lambda path: path.parent):
+        target = local / parent.relative_to(folder)
+        if lasting:
+            durable.publish(group, target)
+            continue
+        target.mkdir(parents=True, exist_ok=True)
+        for path in group:
+            durable.write(target / path.name, path.read_bytes(), lasting=False)
 
 
-def refuse_links(root: Path, names: list[PurePosixPath]) -> None:
-    """Raise ConfigError if files of these names in a folder would be written somewhere else, by a symbolic link."""
-    real = root.resolve()
-    for name in names:
-        if root.joinpath(name).is_symlink() or root.joinpath(name.parent).resolve() != real / name.parent:
-            raise ConfigError(KEY, f"{root / name} is in a symbolic link, and would be written elsewhere; remove it")
+def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:
+    """Return a copy in `folder` of the artifact or artifact folder `name`; None if the store has none.
+
+    Of a local store it may be the file itself, which must not be written.
+    Raises Unreachable if a store elsewhere does not hand it over in three tries, ConfigError if it refuses to, or if a
+    package for it is missing.
+    """
+    record_reading.place(name, "the name of an artifact")
+    local = artifact_places.local(client, run_id)
+    if local is not None:
+        return local / name if (local / name).exists() else None
+    for wait in (*AGAIN, None):
+        try:
+            return _fetch(client, run_id, name, folder)
+        except ConfigError:  # a place that is refused
+            raise
+        except ImportError as error:
+            raise artifact_places.missing_package(artifact_places.place(client, run_id), error) from error
+        except Exception as error:  # of any kind: each store's library has its own
+            durable.demand(Path(folder), 0)  # MLflow takes a full disk for a wrong path
+            if stores.is_refusal(error):
+                message = record_reading.cut(first_line(error), 200)
+                raise ConfigError("", f"{name} of run {run_id} cannot be read from its store: {message}") from error
+            if wait is None:
+                raise Unreachable(f"{name} of run {run_id} cannot be fetched: {stores.why(error)}") from error
+        time.sleep(wait)
+    raise AssertionError
 
 
-def place(client: "MlflowClient", run_id: str) -> str:
-    """The URI of a run's artifacts, as its store names it."""
-    uri = _uris.get((client.tracking_uri, run_id))
-    if uri is None:
-        uri = str(client.get_run(run_id).info.artifact_uri)
-        know(client, run_id, uri)
-    return uri  # and not looked up again: another run's thread may have forgotten all meanwhile
+def _fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:
+    parent, _, last = name.rpartition("/")
+    repository = artifact_places.repository(client, run_id)
+    files = [file for file in repository.list_artifacts(parent or None) if Path(file.path).name == last]
+    if not files:
+        return None
+    if files[0].is_dir:
+        files = repository.list_artifacts(name)
+    with transfer.expecting(max((file.file_size or 0 for file in files), default=0)):
+        return Path(repository.download_artifacts(name, folder))
 
 
-def _check_folder(uri: str, store: str, owner: str, writes: bool) -> None:
-    """A folder of this machine: of a store on this machine, of this run alone, and beside the store to be written."""
-    told = f"its store says that artifacts are in {record_reading.cut(uri, 200)!r}"
-    path = _path(uri)
-    try:
-        real = path.resolve()
-    except (OSError, RuntimeError, ValueError):
-        raise ConfigError(KEY, f"{told}, which no file system has") from None
-    if owner and real.parts[-2:] != (owner, "artifacts"):
-        raise ConfigError(KEY, f"{told}, no folder of its own; expected one that ends in {owner}/artifacts")
-    beside, above = uris.sqlite_path(store), path.parents[1] if owner else path
-    folders = [
-        *permission.folders(),
-        *([Path.cwd()] if "://" in store and _scheme(store) not in ("http", "https") else []),
-    ]
-    if beside is None:
-        if not any(real.is_relative_to(folder.resolve()) for folder in folders):
-            raise ConfigError(
-                KEY,
-                f"{told}, a folder of this machine, which a store elsewhere may not name; start the server with"
-                f" --serve-artifacts, or allow it in your environment: RUNNER_PLACES={above}",
-            )
-    elif writes and not any(real.is_relative_to(folder.resolve()) for folder in [*folders, beside.parent]):
-        raise ConfigError(
-            KEY,
-            f"{told}, which is not beside the store; to write there, allow it in your environment:"
-            f" RUNNER_PLACES={above}",
-        )
+def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None], patience: Patience) -> bool:
+    """Return whether the artifacts in `place` have files of these names and sizes; None stands for any size."""
+    record_reading.place(place, "a place of artifacts")
+    local = artifact_places.local(client, run_id)
+    if local is not None:
+        present = {path.name: path.stat().st_size for path in (local / place).glob("*")}
+    else:
+        files = transfer.run(lambda: artifact_places.repository(client, run_id).list_artifacts(place), patience)
+        present = {Path(file.path).name: file.file_size for file in files}
+    return all(
+        name in present and (None in (size, present[name]) or size == present[name]) for name, size in sizes.items()
+    )
 
 
-def _scheme(uri: str) -> str:
-    """In small letters; "" for a path. `C:` is no scheme."""
-    found = re.match(r"([A-Za-z][A-Za-z0-9+.\-]+):", uri)
-    return found[1].lower() if found else ""
+def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:
+    """Delete the artifacts in `place`. What a store elsewhere cannot or may not delete stays."""
+    _demand(client)
+    record_reading.place(place, "a place of artifacts")
+    repository, local = artifact_places.repository(client, run_id, writes=True), artifact_places.local(client, run_id)
+    if local is None:
+        transfer.run(lambda: _delete_each(repository, place), patience)
+        return
+    artifact_places.refuse_links(local, [PurePosixPath(place)])
+    if (local / place).exists():  # MLflow takes `%20` of a folder's name for a space here
+        shutil.rmtree(local / place)
 
 
-def _is_local(uri: str) -> bool:
-    return _scheme(uri) in ("", "file")
+def _delete_each(repository: "ArtifactRepository", place: str) -> None:
+    """Delete file by file: older MLflows delete whatever begins with the name, and best-10 begins with best-1."""
+    for file in repository.list_artifacts(place):
+        with contextlib.suppress(Exception):
+            repository.delete_artifacts(file.path)
 
 
-def _path(uri: str) -> Path:
-    from mlflow.utils.file_utils import local_file_uri_to_path
-
-    return Path(local_file_uri_to_path(uri)).absolute()
-
-
-def _is_host_of(uri: str, store: str) -> bool:
-    """Whether both are on one host; `mlflow-artifacts:/` without a host is on the server's own."""
-    try:
-        one = urlsplit(uri)
-        if one.scheme == "mlflow-artifacts" and not one.netloc:
-            return True
-        servers = [urlsplit(server) for server in (store, *permission.places()) if "://" in server]
-        return bool(one.hostname) and any(
-            one.hostname == server.hostname and _is_port(one, server) for server in servers
-        )
-    except ValueError:
-        return False
-
-
-def _is_port(one: SplitResult, server: SplitResult) -> bool:
-    """Whether both mean the same port; `mlflow-artifacts` goes by the server's scheme, and files by their own port."""
-    usual = {"http": 80, "https": 443}
-    scheme = server.scheme if one.scheme == "mlflow-artifacts" else one.scheme
-    port = one.port or usual.get(scheme)
-    return one.scheme in ("ftp", "sftp") or port == (server.port or usual.get(server.scheme))
-
-
-def _schemes() -> set[str]:
-    """Those that MLflow, or a plugin that the person has installed, keeps artifacts by."""
-    from mlflow.store.artifact.artifact_repository_registry import _artifact_repository_registry
-
-    return set(_artifact_repository_registry.get_registered_artifact_repositories())
+def _demand(client: "MlflowClient") -> None:
+    """Raise OSError if a local store's file is gone: to write beside it would make its former folder anew."""
+    path = uris.sqlite_path(client.tracking_uri)
+    if path is not None and not path.exists():
+        raise OSError(errno.ESTALE, "is not there any more; it was moved or deleted under the run", str(path))

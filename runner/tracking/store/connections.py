@@ -7,23 +7,19 @@ gets no answer, and it is unknown whether the server has worked on it: it cannot
 import time
 from typing import Any
 
+from runner.tracking.store import mlflow_private
+
 #: Seconds without a request after which a connection is made anew. Less than any server waits before it closes one.
 IDLE = 1.0
 
 
 def install() -> None:
-    """Let the sessions that MLflow makes from here on use connections of this kind."""
-    from mlflow.utils import request_utils
-
-    name = "TCPKeepAliveHTTPAdapter" if hasattr(request_utils, "TCPKeepAliveHTTPAdapter") else "HTTPAdapter"
-    usual: Any = getattr(request_utils, name)
-    if not hasattr(usual, "of_runner"):
-        setattr(request_utils, name, _adapter(usual))
-        if forget := getattr(getattr(request_utils, "_cached_get_request_session", None), "cache_clear", None):
-            forget()  # sessions of the usual kind
+    """Let the sessions that MLflow makes from here on use connections of this kind. Doing it again changes nothing."""
+    mlflow_private.replace_adapter(_adapter, mark="of_runner")
 
 
 def _adapter(usual: Any) -> Any:
+    """Return a subclass of an adapter of requests' whose pools have connections that do not outlive IDLE."""
     from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 
     pools = {"http": _pool(HTTPConnectionPool), "https": _pool(HTTPSConnectionPool)}

@@ -1,4 +1,4 @@
-"""Which process a run belongs to, and whether that process is still there."""
+"""The process that a run belongs to, and whether it still exists."""
 
 import contextlib
 import os
@@ -11,14 +11,17 @@ from typing import Any
 
 
 def process() -> dict[str, Any]:
-    """This process: host, pid, start (opaque, never that of another process with the same pid) and machine."""
+    """Return what identifies this process: host, pid, start and machine.
+
+    start: opaque text, which no other process with the same pid has. machine: one boot of one machine or container.
+    """
     return {"host": platform.node(), "pid": os.getpid(), "start": _start(os.getpid()), "machine": _machine()}
 
 
 def is_gone(process: dict[str, Any]) -> bool | None:
-    """Whether it has ended, be it only as a zombie; None for a process that cannot be seen from here.
+    """Return whether a process has ended; None for one that cannot be seen from this machine.
 
-    A process that is stopped or slow is not gone.
+    process: as `process()` described it. A zombie has ended; a process that is stopped or slow has not.
     """
     if process.get("machine") != _machine() or sys.platform == "win32":
         return None
@@ -26,7 +29,7 @@ def is_gone(process: dict[str, Any]) -> bool | None:
         os.kill(process["pid"], 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # of another user; what /proc says of it may be hidden
+    except PermissionError:  # of another user; /proc may hide it
         pass
     start = _start(process["pid"])
     return start is not None and (start == "" or start != process.get("start"))
@@ -34,20 +37,20 @@ def is_gone(process: dict[str, Any]) -> bool | None:
 
 @cache
 def _machine() -> str:
-    """Where a pid means the same process: one boot of one machine, and one container on it."""
+    """Return the name of all processes for which a pid means the same: one boot of a machine, one container on it."""
     with contextlib.suppress(OSError):
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
     return platform.node()
 
 
 def _start(pid: int) -> str | None:
-    """When the process started; "" if it has ended; None if that cannot be known."""
+    """Return when the process started, as opaque text; "" if it has ended; None if that cannot be known."""
     with contextlib.suppress(OSError):
         # The name, in parentheses, may hold anything. After it: state, 18 numbers, ticks since boot (man 5 proc).
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if fields[0] in "ZX" else fields[19]
     if Path("/proc/self/stat").exists() or sys.platform == "win32":
         return None
-    done = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True)
-    state, _, start = done.stdout.strip().partition(" ")
+    ps = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True)
+    state, _, start = ps.stdout.strip().partition(" ")
     return "" if state.startswith("Z") else start.strip() or None

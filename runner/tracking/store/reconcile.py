@@ -1,4 +1,4 @@
-"""Runs whose process has died without a word are set to KILLED by the next command on their store."""
+"""Runs whose process is gone without having ended them: the next command on their store sets them to KILLED."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.settings.errors import ConfigError
 from runner.settings.files import uris
 from runner.settings.trust import record_reading
-from runner.tracking.store import liveness
+from runner.tracking.store import liveness, search
 from runner.tracking.write import spool
 from runner.tracking.write.journal import Journal
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 PROCESS, HEARTBEAT = "runner.process", "runner.heartbeat"
 #: Seconds between two heartbeats.
 BEAT = 30.0
-#: A process that cannot be seen from here is given up when it was silent for so many seconds.
+#: Seconds without a heartbeat after which a process that cannot be seen from this machine counts as gone.
 GRACE = 3600.0
-#: Seconds between two looks of a process at whether its run was given up all the same.
-LOOK = 300.0
+#: Seconds after which a process checks again that no other one has set its run to KILLED.
+RECHECK = 300.0
 #: Seconds by which another machine's clock may be ahead of this one's.
 AHEAD = 86400.0
 #: The last time that can be written as a date: the end of the year 9999.
@@ -35,63 +35,67 @@ LATEST = 253402300799.0
 
 
 def tags() -> dict[str, str]:
-    """The tags of a run that belongs to this process."""
+    """Return the tags of a run that belongs to this process."""
     return {PROCESS: json.dumps(liveness.process()), HEARTBEAT: str(int(time.time()))}
 
 
 def reconcile(client: "MlflowClient") -> list[str]:
-    """Set what nobody works at any more to KILLED, with the reason, and return the ids. Live runs are left alone."""
+    """Set runs whose process is gone to KILLED, with the reason as a tag. Returns their ids.
+
+    Left alone are runs whose process lives or may live, runs of other programs, and runs whose end waits in a spool.
+    Raises MlflowException if the store does not answer.
+    """
     experiments = [e.experiment_id for e in client.search_experiments()]
-    running = client.search_runs(experiments, "attributes.status = 'RUNNING'", max_results=1000) if experiments else []
+    running = search.runs(client, experiments, "attributes.status = 'RUNNING'") if experiments else []
     dead = [run.info.run_id for run in running if _why(run)]
     return [run_id for run_id in dead if not waits(client, run_id) and _end(client, run_id)]
 
 
 def revive(client: "MlflowClient", run_id: str) -> None:
-    """Let a run of this process be RUNNING again, if another machine, whose clock is ahead, has set it to KILLED."""
+    """Set a run of this process to RUNNING again, if another machine, whose clock is ahead, has set it to KILLED."""
     run = client.get_run(run_id)
     if run.info.status == "KILLED" and owner(run) == liveness.process():
         client.update_run(run_id, status="RUNNING")
 
 
 def waits(client: "MlflowClient", run_id: str) -> bool:
-    """Whether a spool here knows how the run has ended, which the store has yet to be told: `runner sync`."""
+    """Return whether the run's end is in a spool here and not in the store yet: `runner sync` delivers it."""
     log = spool.place(client.tracking_uri) / run_id / "log.jsonl"
-    with contextlib.suppress(Exception):  # a spool that cannot be read says nothing
+    with contextlib.suppress(Exception):  # of a spool that cannot be read nothing is known
         return any("end" in entry for entry, _ in Journal(log).entries())
     return False
 
 
-#: When this process has last looked for dead runs, by store.
-_looked: dict[str, float] = {}
+#: Store -> when this process has last reconciled it.
+_reconciled: dict[str, float] = {}
 
 
 def seldom(client: "MlflowClient") -> None:
-    """Reconcile, unless this process has just done it: the jobs of a sweep begin one after the other."""
+    """Reconcile, unless this process has done it within BEAT: the jobs of a sweep begin one after the other."""
     uri = str(client.tracking_uri)
-    if time.monotonic() - _looked.get(uri, -BEAT) >= BEAT:
-        _looked[uri] = time.monotonic()
+    if time.monotonic() - _reconciled.get(uri, -BEAT) >= BEAT:
+        _reconciled[uri] = time.monotonic()
         reconcile(client)
 
 
 def owner(run: "Run") -> dict[str, Any]:
-    """The process that the run belongs to: pid, host, ...; empty if another program has made it.
+    """Return the process that the run belongs to, as `liveness.process` describes one; {} for a run of another program.
 
-    So is one whose tag cannot be read: it must not stop commands that come upon it among other runs.
+    {} too for a tag that cannot be read: one run among others must not stop a command.
     """
     try:
-        found: dict[str, Any] = record_reading.tag(run.data.tags, PROCESS, dict[str, Any], {})
+        process: dict[str, Any] = record_reading.tag(run.data.tags, PROCESS, dict[str, Any], {})
     except ConfigError:
         return {}
-    words = all(isinstance(found.get(key), str) for key in ("host", "machine"))
-    words, pid = words and isinstance(found.get("start", ""), str | None), found.get("pid")
-    return found if words and type(pid) is int and 0 < pid < 2**31 else {}
+    texts = all(isinstance(process.get(key), str) for key in ("host", "machine"))
+    texts, pid = texts and isinstance(process.get("start", ""), str | None), process.get("pid")
+    return process if texts and type(pid) is int and 0 < pid < 2**31 else {}
 
 
 def changing(client: "MlflowClient") -> "BaseFileLock":
-    """Held while a run is given to a process, or taken from a dead one, so that nobody does both at once.
+    """Return the lock to hold while a run is given to a process, or taken from one that is gone.
 
-    Of a local store it is beside it: another process may have other temporary files.
+    The lock of a local store is beside it: another process may have another folder for temporary files.
     """
     from filelock import FileLock
 
@@ -114,13 +118,13 @@ def _end(client: "MlflowClient", run_id: str) -> bool:
                 client.set_terminated(run_id, "KILLED", int(max(_heard(run), _began(run)) * 1000))
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "INVALID_STATE"):
-                raise  # the store does not answer; one run that it will not change is no reason to leave the others
+                raise  # the store does not answer; a run that it refuses to change does not keep the others
             return False
     return bool(why)
 
 
 def _why(run: "Run") -> str:
-    """Why nobody works at the run any more; "" if somebody does, or may."""
+    """Return why the run's process counts as gone; "" if it lives, or may live."""
     process, silent = owner(run), time.time() - _heard(run)
     if run.info.status != "RUNNING" or PROCESS not in run.data.tags:
         return ""
@@ -138,9 +142,9 @@ def _why(run: "Run") -> str:
 
 
 def _heard(run: "Run") -> float:
-    """When its process was last heard of, in seconds since 1970; a heartbeat from the future is none."""
+    """Return when its process was last heard of, in seconds since 1970; a heartbeat from the future does not count."""
     now, began = time.time(), _began(run)
-    if began > now + AHEAD:  # one of two clocks is wrong, and by that nobody is silent
+    if began > now + AHEAD:  # one of two clocks is wrong, which does not make a process silent
         return now
     beat = record_reading.number(run.data.tags.get(HEARTBEAT), 0.0)
     return max(beat if beat <= now + AHEAD else 0.0, began)

@@ -1,4 +1,4 @@
-"""Entries, one a line, in a file that is only appended to; what the disk does not take waits in memory."""
+"""A file of entries, one a line, that is only appended to; what the disk does not take waits in memory."""
 
 import contextlib
 import json
@@ -10,13 +10,13 @@ from typing import Any
 
 from runner.settings.files import durable
 
-#: One thing to deliver; see runner/spool.py.
+#: One thing to deliver; see spool.py.
 Entry = dict[str, Any]
 
 
 @dataclass
 class Journal:
-    """The file at `path`, which need not exist. One process at a time has it."""
+    """The entries in the file at `path`, which need not exist. Only one process at a time may have it."""
 
     path: Path
     size: int = 0  # bytes that hold whole entries
@@ -29,7 +29,7 @@ class Journal:
                 self.size += len(line) if line.endswith(b"\n") else 0
 
     def append(self, entries: Iterable[Entry]) -> None:
-        """All of them in one write, after those that are still unwritten; what fails is tried again next time.
+        """Write all entries at once, after those that are still unwritten. What fails is tried again next time.
 
         Not fsynced: a process that dies loses none that were written, a machine that does may.
         """
@@ -48,7 +48,7 @@ class Journal:
             self.error = error
 
     def entries(self, start: int = 0) -> Iterator[tuple[Entry, int]]:
-        """Entries from that place in the file on, each with the place where the next begins; then the unwritten."""
+        """Yield the entries from byte `start` on, each with the byte where the next begins; then the unwritten ones."""
         if start < self.size:
             with self.path.open("rb") as file:
                 file.seek(start)
@@ -60,7 +60,7 @@ class Journal:
             yield entry, self.size
 
     def replace(self, entries: list[Entry]) -> None:
-        """Have these alone. Where the disk does not take them, those in the file stay, which may be more."""
+        """Replace all entries by these. Raises OSError, and those in the file stay, if the disk does not take them."""
         if entries:
             text = "".join(json.dumps(entry) + "\n" for entry in entries)
             replace(self.path, text)
@@ -70,24 +70,24 @@ class Journal:
         self.unwritten, self.error = [], None
 
     def clear(self) -> None:
-        """Begin anew; that needs no room on the disk."""
+        """Delete all entries. That needs no room on the disk."""
         with contextlib.suppress(FileNotFoundError):
             os.truncate(self.path, 0)
         self.size, self.unwritten, self.error = 0, [], None
 
     @property
     def is_whole(self) -> bool:
-        """Whether all entries can be read back from the file."""
+        """True if all entries can be read back from the file."""
         try:
             for _ in self.entries():
                 pass
-        except (OSError, ValueError):  # a line that is not there is no JSON either
+        except (OSError, ValueError):  # a line that is missing is no JSON either
             return False
         return not self.unwritten
 
 
 def replace(path: Path, text: str, lasting: bool = False) -> None:
-    """Have `text` in the file, whole, or what was there before.
+    """Write `text` into the file, which is whole or as it was before. Raises OSError if the disk does not take it.
 
     lasting: it outlives a loss of power too.
     """

@@ -1,6 +1,6 @@
-"""A mark that only this user's processes can make: what carries it was written by one of them, and is as it was.
+"""Marks that only this user's processes can make: what carries one was written by one of them, and is unchanged.
 
-The key is outside of every working directory, so that a folder that comes from somebody else carries no mark of ours.
+The key is outside of every working directory, so that another user's folder has no mark of ours.
 """
 
 import contextlib
@@ -18,19 +18,19 @@ BYTES = 32
 
 
 def mark(*parts: Any) -> str:
-    """The mark of plain values; "" where this user has no place for a key."""
+    """Return the mark of plain values, a keyed SHA-256; "" if this user has no place for a key."""
     key = _key()
     return hmac.new(key, json.dumps(parts, sort_keys=True).encode(), hashlib.sha256).hexdigest() if key else ""
 
 
-def is_ours(found: Any, *parts: Any) -> bool:
-    """Whether `found` is the mark of these values."""
-    wanted = mark(*parts)
-    return isinstance(found, str) and bool(wanted) and hmac.compare_digest(found.encode(), wanted.encode())
+def is_ours(value: Any, *parts: Any) -> bool:
+    """Return whether `value` is the mark of the values `parts`."""
+    own = mark(*parts)
+    return isinstance(value, str) and bool(own) and hmac.compare_digest(value.encode(), own.encode())
 
 
 def _key() -> bytes:
-    """This user's key, made if there is none; empty if there can be none."""
+    """Return this user's key, made if there is none; empty if there can be none."""
     with contextlib.suppress(OSError, RuntimeError):  # no home, or one that cannot be written
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         path = Path(state) / "runner" / "key"
@@ -45,17 +45,17 @@ def _key() -> bytes:
 
 
 def _is_mine(path: Path) -> bool:
-    """Whether nobody else can read or write the file."""
-    found = path.lstat()
-    mine = not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077)
-    return mine and stat.S_ISREG(found.st_mode)
+    """Return whether only this user can read or write the file."""
+    state = path.lstat()
+    mine = not hasattr(os, "getuid") or (state.st_uid == os.getuid() and not stat.S_IMODE(state.st_mode) & 0o077)
+    return mine and stat.S_ISREG(state.st_mode)
 
 
 def _make(path: Path) -> None:
-    """Whole or not at all, and the first of several processes counts."""
+    """Write a new key, whole or not at all. Of several processes the first one's stays."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = path.with_name(f".key.{os.getpid()}.{threading.get_ident()}")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    temporary = path.with_name(f".key.{os.getpid()}.{threading.get_ident()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         try:
             os.write(handle, secrets.token_bytes(BYTES))
@@ -63,6 +63,6 @@ def _make(path: Path) -> None:
         finally:
             os.close(handle)
         with contextlib.suppress(FileExistsError):
-            os.link(beside, path)
+            os.link(temporary, path)
     finally:
-        beside.unlink()
+        temporary.unlink()

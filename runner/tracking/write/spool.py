@@ -1,11 +1,9 @@
-"""What a run has yet to tell its tracking store: an append-only file that outlives the process."""
+"""A run's spool: a folder with an append-only file of what its store does not have yet, which outlives the process."""
 
 import contextlib
 import errno
-import json
 import os
 import shutil
-import tempfile
 import threading
 import time
 from bisect import bisect_left, insort
@@ -15,27 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from runner.settings.files import uris
-from runner.settings.trust import secrets
-from runner.tracking.write import marks
+from runner.tracking.write import spool_header
 from runner.tracking.write.journal import Entry as Entry
 from runner.tracking.write.journal import Journal, replace
+from runner.tracking.write.spool_files import SpoolFiles
 
 # An entry is one thing to deliver: {"points": [[key, value, milliseconds, step], ...]}, {"params": {}},
 # {"end": status, ...} or {"files": id, "from": folder, "to": artifact folder, "tags": {}}; tags come after the files.
 # Of a checkpoint, {"files": ..., "name": "last", "step": 12, "sha256": {}, "keep": 2}: which tags name it and which
 # older ones go follows from what the store has then. With "model": step, the files are an MLflow model.
-# What was refused has "refused": why.
+# An entry that the store has refused has "refused": why.
 
-#: The file in a spool's folder that says whose it is.
-HEADER = "header.json"
 #: Beyond so many bytes a file of which everything was delivered is begun anew.
 LARGE = 16_000_000
-#: Seconds in which a `runner sync` that has found a run's new spool leaves it again.
+#: Seconds in which a `runner sync` that has come upon a run's new spool leaves it again.
 MOMENT = 10.0
 
 
 class Undelivered(Exception):
-    """The store does not have all of the record. The message tells where the rest is; `status` is how the run ended."""
+    """The store does not have all of the record. The message names where the rest is; `status` is how the run ended."""
 
     def __init__(self, status: str, message: str) -> None:
         super().__init__(message)
@@ -43,69 +39,71 @@ class Undelivered(Exception):
 
 
 def place(uri: str) -> Path:
-    """The folder of spools: beside a local store, or else in the working directory."""
+    """Return the folder of spools: beside a local store, otherwise in the working directory."""
     path = uris.sqlite_path(uri)
     return (Path.cwd() if path is None else path.parent) / ".runner" / "spool"
 
 
 def try_out(uri: str) -> None:
-    """Raise OSError where no spool can be written, before there is a run that needs one."""
-    here = place(uri)
-    here.mkdir(parents=True, exist_ok=True)
-    tried = here / f".tried-{os.getpid()}-{threading.get_ident()}"
+    """Raise OSError if no spool can be written, before there is a run that needs one."""
+    folder = place(uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    trial = folder / f".tried-{os.getpid()}-{threading.get_ident()}"
     try:
-        tried.write_bytes(b"\0" * 4096)
+        trial.write_bytes(b"\0" * 4096)
     finally:
-        tried.unlink(missing_ok=True)
+        trial.unlink(missing_ok=True)
 
 
-def found(uri: str) -> list[Path]:
-    """The spools that `runner sync` can see: those of the working directory, and those beside the store."""
-    return sorted({folder for here in (place(""), place(uri)) for folder in here.glob("*/") if folder.is_dir()})
+def folders(uri: str) -> list[Path]:
+    """Return the spools that `runner sync` can see: those of the working directory, and those beside the store."""
+    return sorted({folder for above in (place(""), place(uri)) for folder in above.glob("*/") if folder.is_dir()})
 
 
 @dataclass
 class Spool:
-    """One run's folder. Whoever holds it is alone with it: it is locked until `release` or the process's end."""
+    """One run's folder. Its lock keeps other processes out until `release` or the process's end."""
 
     folder: Path
-    header: dict[str, Any] = field(default_factory=dict)  # uri, process
+    header: dict[str, Any] = field(default_factory=dict)  # uri, process, ...: see spool_header
     lock: Any = None
     beside: Path | None = None  # the folder as seen from the working directory, if it is within it
-    _named: dict[Any, list[int]] | None = None  # see _steps
-    _mark: int | None = None  # how far everything is delivered, where the disk did not take it
+    _checkpoints: dict[Any, list[int]] | None = None  # see _steps
+    _mark: int | None = None  # how far everything is delivered, if the disk did not take that
 
     def __post_init__(self) -> None:
         self.log = Journal(self.folder / "log.jsonl")
-        self.refused = Journal(self.folder / "refused.jsonl")  # what the store did not take, and will not
+        self.refused = Journal(self.folder / "refused.jsonl")  # entries that the store did not take, and will not
+        self.files = SpoolFiles(self.folder)
 
     @property
     def run_id(self) -> str:
+        """The id of the run."""
         return self.folder.name
 
     def follow(self) -> None:
-        """Find the folder again where the working directory was moved together with it."""
+        """Find the folder again when the working directory was moved together with it."""
         with contextlib.suppress(OSError):
-            there = Path.cwd() / self.beside if self.beside is not None else self.folder
-            if not (self.folder / HEADER).exists() and (there / HEADER).exists():
-                self.folder = there
+            moved = Path.cwd() / self.beside if self.beside is not None else self.folder
+            if not (self.folder / spool_header.NAME).exists() and (moved / spool_header.NAME).exists():
+                self.folder = self.files.folder = moved
                 for journal in (self.log, self.refused):
-                    journal.path = there / journal.path.name
+                    journal.path = moved / journal.path.name
 
     def append(self, entries: list[Entry]) -> None:
-        """Add to what the store is to be told."""
+        """Add entries that are to be delivered. What the disk does not take waits in memory."""
         for entry in entries:
-            if "name" in entry and self._named is not None:
-                insort(self._named.setdefault(entry["name"], []), entry.get("step", 0))
+            if "name" in entry and self._checkpoints is not None:
+                insort(self._checkpoints.setdefault(entry["name"], []), entry.get("step", 0))
         self.log.append(entries)
 
     def entries(self, start: int) -> Iterator[tuple[Entry, int]]:
-        """Entries from that place on, each with the place where the next begins."""
+        """Yield the entries from that place in the file on, each with the place where the next begins."""
         return self.log.entries(start)
 
     @property
     def delivered(self) -> int:
-        """How far the store is known to have everything. It may have more, if a process died just then."""
+        """Bytes of the file up to which the store has everything. It may have more, if a process died just then."""
         if self._mark is not None:
             return self._mark
         self.follow()
@@ -115,92 +113,58 @@ class Spool:
             return 0
 
     def mark(self, delivered: int) -> int:
-        """Note how far the store has everything; returns where that now is in the file."""
+        """Note how far the store has everything. Returns where that is in the file now."""
         everything = delivered == self.log.size
         if everything:
             self.log.unwritten.clear()
         if everything and delivered and (delivered > LARGE or self.log.error is not None):
-            (self.folder / "delivered").unlink(missing_ok=True)  # first: nothing may be taken for delivered
+            (self.folder / "delivered").unlink(missing_ok=True)  # first: no entry may count as delivered that is not
             self.log.clear()
-            self._mark = self._named = None
+            self._mark = self._checkpoints = None
             return 0
         try:
             replace(self.folder / "delivered", str(delivered))
             self._mark = None
-        except OSError:  # a full disk: whoever goes on from the former mark asks the store what it has
+        except OSError:  # a full disk: a delivery from the former mark asks the store what it has
             self._mark = delivered
         return delivered
 
-    def move_in(self, entry: Entry) -> bool:
-        """Take the files of an entry in, where that needs no copy."""
-        target = self.inside(entry)
-        try:
-            target.parent.mkdir(exist_ok=True)
-            Path(entry["from"]).rename(target)
-        except OSError:  # another file system, or a full one
-            return False
-        return True
+    def locate(self, entry: Entry) -> Path | None:
+        """Return where the files of an entry are; None if newer ones take their place.
 
-    def take_in(self, entry: Entry) -> None:
-        """Take the files of an entry in. Raises OSError if this disk does not take them; they stay where they are."""
-        if self.holds(entry) or (entry["move"] and self.move_in(entry)):
-            return
-        target = self.inside(entry)
-        target.parent.mkdir(exist_ok=True)  # and no folder above it, which may have been moved away
-        temporary = target.with_suffix(".part")
-        shutil.rmtree(temporary, ignore_errors=True)
-        try:
-            _copy(Path(entry["from"]), temporary)
-            temporary.rename(target)
-        except OSError:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
-        if entry["move"]:
-            shutil.rmtree(entry["from"], ignore_errors=True)
-
-    def holds(self, entry: Entry) -> bool:
-        """Whether the files of an entry are in the spool."""
-        return self.inside(entry).is_dir()
-
-    def forget(self, entry: Entry) -> None:
-        """Its files were delivered, or newer ones are here."""
-        shutil.rmtree(self.inside(entry), ignore_errors=True)
-        if entry["move"]:
-            shutil.rmtree(entry["from"], ignore_errors=True)
-
-    def files(self, entry: Entry) -> Path | None:
-        """Where the files of an entry are; None if newer ones take their place. Raises FileNotFoundError if lost."""
-        for place in (self.inside(entry), Path(entry["from"])):
-            if place.is_dir():
-                return place if any(place.iterdir()) else None
+        Raises FileNotFoundError if they are lost.
+        """
+        for folder in (self.files.inside(entry), Path(entry["from"])):
+            if folder.is_dir():
+                return folder if any(folder.iterdir()) else None
         if self.is_superseded(entry):
             return None
         raise FileNotFoundError(f"the files for {entry['to'] or 'the run'} are gone: {entry['from']}")
 
     def is_superseded(self, entry: Entry) -> bool:
-        """Whether as many newer ones of this name as the run keeps are to be delivered, too."""
+        """Return whether as many newer checkpoints of this name as the run keeps are to be delivered too."""
         steps = self._steps().get(entry.get("name"), [])
         newer = len(steps) - bisect_left(steps, entry.get("step", 0)) - 1  # without itself
         return "name" in entry and newer >= int(entry.get("keep", 1))
 
     def _steps(self) -> dict[Any, list[int]]:
-        """The steps of the checkpoints that are to be delivered, by name, sorted; read once: there may be many."""
-        if self._named is None:
+        """Return the sorted steps of the checkpoints to deliver, by name; read once, since there may be many."""
+        if self._checkpoints is None:
             entries = (entry for entry, _ in (*self.refused.entries(), *self.log.entries()) if "name" in entry)
             numbered = {entry["files"]: entry for entry in entries}
-            self._named = {}
+            self._checkpoints = {}
             for entry in numbered.values():
-                insort(self._named.setdefault(entry["name"], []), entry.get("step", 0))
-        return self._named
+                insort(self._checkpoints.setdefault(entry["name"], []), entry.get("step", 0))
+        return self._checkpoints
 
     @property
     def is_empty(self) -> bool:
-        """Whether the store has everything."""
+        """True if the store has everything."""
         return not self.log.unwritten and self.delivered == self.log.size and not self.refuses
 
     @property
     def refuses(self) -> bool:
-        """Whether the store has refused something."""
+        """True if the store has refused an entry."""
         return bool(self.refused.size or self.refused.unwritten)
 
     def missing(self) -> list[str]:
@@ -209,7 +173,8 @@ class Spool:
             words = self._unreadable()
         except (OSError, ValueError):  # the folder was deleted under the run, or damaged
             words = []
-        if not words and not (self.log.is_whole and self.refused.is_whole and _header(self.folder) == self.header):
+        is_whole = self.log.is_whole and self.refused.is_whole and spool_header.read(self.folder) == self.header
+        if not words and not is_whole:
             words.append(f"what {self.folder} should hold")
         return list(dict.fromkeys(words))
 
@@ -220,9 +185,9 @@ class Spool:
         return words + [entry["to"] or "files of the run" for entry in self.outside()]
 
     def outside(self) -> list[Entry]:
-        """Entries that the store has yet to be told, whose files are not in the spool, nor newer ones."""
+        """Return the undelivered entries whose files are not in the spool, without those that are superseded."""
         entries = [entry for entry, _ in self.undelivered() if "files" in entry]
-        return [entry for entry in entries if not self.holds(entry) and not self.is_superseded(entry)]
+        return [entry for entry in entries if not self.files.holds(entry) and not self.is_superseded(entry)]
 
     def undelivered(self) -> Iterator[tuple[Entry, int]]:
         """Iterate over the entries that were refused, then over those not delivered yet."""
@@ -230,17 +195,18 @@ class Spool:
         yield from self.log.entries(self.delivered)
 
     def release(self) -> None:
+        """Release the lock, so that another process may open the spool."""
         self.lock.release()
 
     def remove(self) -> None:
-        """Remove the folder, whose entries have all been delivered. What a disk does not let go of stays.
+        """Remove the folder, whose entries have all been delivered. What the disk does not delete stays.
 
-        The lock goes last: before that nobody else can have the folder, and whoever is killed meanwhile leaves a spool
-        that can be removed by the next `runner sync`.
+        The lock goes last: until then no other process can open the folder, and a process that is killed meanwhile
+        leaves a spool that the next `runner sync` can remove.
         """
         parts = [path.name for path in self.folder.glob("*.part")]  # of a process that was killed as it wrote them
         shutil.rmtree(self.folder / "files", ignore_errors=True)
-        for name in (self.log.path.name, self.refused.path.name, *parts, "delivered", HEADER, "lock"):
+        for name in (self.log.path.name, self.refused.path.name, *parts, "delivered", spool_header.NAME, "lock"):
             with contextlib.suppress(OSError):
                 (self.folder / name).unlink()
         self._remove_folder()
@@ -251,113 +217,53 @@ class Spool:
         with contextlib.suppress(OSError):  # of another process by now, or with a file that is not ours
             self.folder.rmdir()
 
-    def inside(self, entry: Entry) -> Path:
-        """Where the spool holds the files of an entry."""
-        return self.folder / "files" / str(entry["files"])
-
 
 def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
-    """The spool of a run that begins."""
-    spool = _taken(place(uri) / run_id)
-    # A local store is named by its file alone, so that the folder with both of them can be moved. A password is not
-    # written down; `runner sync` takes it from where it was taken from now.
-    path = uris.sqlite_path(uri)
-    shown = secrets.masked_uri(uri) if path is None else f"sqlite:///{path.name}"
-    spool.header = {"uri": shown, "process": process, "temporary": tempfile.gettempdir()}
-    spool.header["mark"] = marks.mark(*_marked(run_id, spool.header))
-    replace(spool.folder / HEADER, json.dumps(spool.header), lasting=True)  # without it nobody can use the rest
-    return spool
+    """Create the spool of a run that begins, or open the one that the run has, for this process.
 
-
-def _taken(folder: Path) -> Spool:
-    """The spool of a run that is this process's. A `runner sync` that has come upon it leaves it in a moment."""
-    until = time.monotonic() + MOMENT
-    while (spool := take(folder)) is None:
+    process: as `liveness.process` describes it.
+    Raises OSError if the disk does not take it, or another process has it open.
+    """
+    folder, until = place(uri) / run_id, time.monotonic() + MOMENT
+    while (spool := take(folder)) is None:  # a `runner sync` that has come upon it leaves it in a moment
         if time.monotonic() > until:
             raise OSError(errno.EBUSY, "another process is at it", str(folder))
         time.sleep(0.02)
+    spool.header = spool_header.write(folder, uri, process)
     return spool
 
 
 def take(folder: Path) -> Spool | None:
-    """Open a spool and lock it; None if a process is at it."""
+    """Open a spool and lock it; None if another process has locked it."""
     folder.mkdir(parents=True, exist_ok=True)
     held = lock(folder)
     return None if held is None else opened(folder, held)
 
 
 def lock(folder: Path) -> Any:
-    """The lock of a spool, held; None if another process holds it."""
+    """Return the lock of a spool, acquired; None if another process holds it."""
     from filelock import FileLock, Timeout
 
-    found = FileLock(folder / "lock", thread_local=False)
+    file = FileLock(folder / "lock", thread_local=False)
     try:
-        found.acquire(blocking=False)
+        file.acquire(blocking=False)
     except Timeout:
         return None
-    return found
+    return file
 
 
 def opened(folder: Path, held: Any) -> Spool:
-    """The spool whose lock is held; it is released if the spool cannot be opened."""
+    """Return the spool in `folder`, whose lock `held` is acquired. It is released if the spool cannot be opened."""
+    beside = None
+    with contextlib.suppress(OSError, ValueError):
+        beside = folder.relative_to(Path.cwd())
     try:
-        return Spool(folder, _header(folder), held, _from_here(folder))
+        return Spool(folder, spool_header.read(folder), held, beside)
     except BaseException:
         held.release()
         raise
 
 
-def _from_here(folder: Path) -> Path | None:
-    with contextlib.suppress(OSError, ValueError):
-        return folder.relative_to(Path.cwd())
-    return None
-
-
 def is_ours(spool: Spool) -> bool:
-    """Whether a process of this user's has written the header, and for this run."""
-    return is_own(spool.run_id, spool.header)
-
-
-def is_own(run_id: str, header: dict[str, Any]) -> bool:
-    """The same of a header that was read by itself."""
-    return marks.is_ours(header.get("mark"), *_marked(run_id, header))
-
-
-def _marked(run_id: str, header: dict[str, Any]) -> list[Any]:
-    """What the mark is of. Former versions have no temporary folder in it."""
-    return [
-        run_id,
-        *(header.get(key) for key in ("uri", "process", "temporary") if key != "temporary" or key in header),
-    ]
-
-
-def sync(spool: Spool) -> str:
-    """The command that delivers it."""
-    uri = str(spool.header["uri"])
-    known = uri.startswith("sqlite:///") or (is_ours(spool) and secrets.MASK not in uri)
-    from runner.settings.trust.typed_words import pasted
-
-    return "runner sync" if known else f"runner sync {pasted('tracking.uri', uri)}"
-
-
-def store_of(spool: Spool) -> str:
-    """The URI of the store that a spool is for."""
-    uri = str(spool.header["uri"])
-    return f"sqlite:///{spool.folder.parents[2] / Path(uri).name}" if uri.startswith("sqlite:///") else uri
-
-
-def _header(folder: Path) -> dict[str, Any]:
-    with contextlib.suppress(FileNotFoundError):
-        return dict(json.loads((folder / HEADER).read_text()))
-    return {}
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.mkdir()
-    for path in sorted(source.rglob("*")):
-        place = target / path.relative_to(source)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            place.mkdir(exist_ok=True)
-        else:
-            shutil.copyfile(path, place)
+    """Return whether a process of this user's has written the spool, and for this run."""
+    return spool_header.is_own(spool.run_id, spool.header)

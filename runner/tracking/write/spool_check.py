@@ -1,7 +1,7 @@
-"""A spool looked at before anything in it is acted on: it may have come with a stranger's folder.
+"""Checks of a spool before anything in it is acted on: it may have come with a stranger's folder.
 
-A spool names files within itself, or in a temporary folder of this user's own process, and places within its run. What
-is a link, what is damaged, and what is none of these is refused, and nothing is sent, written or deleted.
+A spool names files within itself, or in a temporary folder of this user's own process, and places within its run. A
+link, a damaged entry and any other place is refused, and then nothing is sent, written or deleted.
 """
 
 import contextlib
@@ -16,9 +16,9 @@ from typing import Any
 
 from runner.settings.errors import ConfigError
 from runner.settings.trust import record_reading
-from runner.tracking.write import spool
+from runner.tracking.write import spool_header
 
-#: Bytes of one entry, and of the header.
+#: Bytes that one entry, and the header, may have.
 ENTRY, HEADER = 64_000_000, 1_000_000
 STATES = ("FINISHED", "FAILED", "KILLED")
 #: The types of what an entry may hold; other keys are not read.
@@ -47,10 +47,10 @@ def check(folder: Path) -> None:
     """Raise ConfigError for a spool that names what is not its own, or that cannot be read."""
     check_kinds(folder)
     places = [Path(tempfile.gettempdir())]
-    if (folder / "header.json").exists():
-        found = header(folder)
-        if spool.is_own(folder.name, found) and "temporary" in found:  # TMPDIR may be another one by now
-            places.append(Path(found["temporary"]))
+    if (folder / spool_header.NAME).exists():
+        own = header(folder)
+        if spool_header.is_own(folder.name, own) and "temporary" in own:  # TMPDIR may be another one by now
+            places.append(Path(own["temporary"]))
     for log in folder.glob("*.jsonl"):
         _check_log(log, places)
     _check_delivered(folder / "delivered")
@@ -68,21 +68,21 @@ def check_kinds(folder: Path) -> None:
 
 
 def header(folder: Path) -> dict[str, Any]:
-    """The store that the spool is for, the process that has written it, and its mark."""
-    name = f"header.json of {folder}"
-    with (folder / "header.json").open("rb") as file:
+    """Return the header of a spool, checked. Raises ConfigError for a damaged one."""
+    name = f"{spool_header.NAME} of {folder}"
+    with (folder / spool_header.NAME).open("rb") as file:
         text = file.read(HEADER + 1)
     if len(text) > HEADER:
         raise ConfigError("", f"{name} has more than {HEADER:,} bytes; delete {folder}, or bring the file back")
-    found: dict[str, Any] = record_reading.decoded(text.decode("utf-8", "replace"), dict[str, Any], name)
-    record_reading.checked(found.get("uri"), str, f"uri in {name}")
-    record_reading.checked(found.get("process"), dict[str, Any], f"process in {name}")
-    record_reading.checked(found.get("temporary", ""), str, f"temporary in {name}")
-    return found
+    content: dict[str, Any] = record_reading.decoded(text.decode("utf-8", "replace"), dict[str, Any], name)
+    record_reading.checked(content.get("uri"), str, f"uri in {name}")
+    record_reading.checked(content.get("process"), dict[str, Any], f"process in {name}")
+    record_reading.checked(content.get("temporary", ""), str, f"temporary in {name}")
+    return content
 
 
 def _check_log(log: Path, places: list[Path]) -> None:
-    """Every whole line; half a line at the end is of a process that was killed."""
+    """Check every whole line; half a line at the end is of a process that was killed."""
     with log.open("rb") as file:
         number = 0
         while line := file.readline(ENTRY):
@@ -112,14 +112,16 @@ def _check_entry(entry: dict[str, Any], folder: Path, name: str, places: list[Pa
 
 def _check_points(points: list[Any], name: str) -> None:
     for point in points:
-        right = isinstance(point, list) and len(point) == 4 and isinstance(point[0], str)
-        right = right and all(isinstance(n, int | float) and not isinstance(n, bool) for n in point[1:])
-        if not right or not all(type(n) is int and 0 <= n < 2**63 for n in point[2:]):
-            raise ConfigError("", f"{name} has a point that is none; the spool is damaged")
+        valid = isinstance(point, list) and len(point) == 4 and isinstance(point[0], str)
+        valid = valid and all(isinstance(n, int | float) and not isinstance(n, bool) for n in point[1:])
+        if not valid or not all(type(n) is int and 0 <= n < 2**63 for n in point[2:]):
+            raise ConfigError(
+                "", f"{name} has {record_reading.cut(json.dumps(point))} for a point; the spool is damaged"
+            )
 
 
 def _check_source(entry: dict[str, Any], folder: Path, name: str, places: list[Path]) -> None:
-    """Files that are not in the spool have to be where a process of this user's has left them."""
+    """Raise ConfigError for files outside of the spool that no process of this user's has made there."""
     needed = {"from", "to", "move", "tags"} | ({"name", "step", "keep"} if "sha256" in entry else set())
     if entry["files"] < 0 or not needed <= entry.keys() or entry.get("name") not in (None, "last", "best", "model"):
         raise ConfigError("", f"{name} names no files; the spool is damaged")
@@ -135,18 +137,16 @@ def _check_source(entry: dict[str, Any], folder: Path, name: str, places: list[P
 
 
 def _remedy(source: Path, place: Path) -> str:
-    """What to type for files that a run with another temporary folder may have left; "" if they cannot be of one."""
+    """Return what to type for files of a run that had another temporary folder; "" if they cannot be of one."""
     for part in source.parents:
         if _TEMPORARY.fullmatch(part.name) and _is_ours(source, part.parent):
-            there = shlex.quote(str(part.parent))
-            return (
-                f"they are expected in {place}; if your run had its temporary files there: TMPDIR={there} runner sync; "
-            )
+            command = f"TMPDIR={shlex.quote(str(part.parent))} runner sync"
+            return f"they are expected in {place}; if your run had its temporary files there: {command}; "
     return ""
 
 
 def _is_ours(path: Path, temporary: Path) -> bool:
-    """Whether a path is in a temporary folder that only this user's processes can have made, and no link leads out."""
+    """Return whether a path is in a temporary folder that only this user's processes can have made, without links."""
     if not path.is_absolute() or ".." in path.parts or not path.is_relative_to(temporary):
         return False
     parts = path.relative_to(temporary).parts

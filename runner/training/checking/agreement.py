@@ -1,5 +1,6 @@
 """Whether output and targets are what the loss takes: shapes and types first, then every target's value."""
 
+import copy
 import math
 from typing import Any
 
@@ -44,7 +45,7 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
         _check_weights(loss, wanted, output)
         _check_last(name, wanted, plan)
     try:
-        value = push(loss.to("meta"), output, target)
+        value = push(copy.deepcopy(loss).to("meta"), output, target)
     except Exception as error:
         message = brief(error)
         if isinstance(error, TypeError) and "forward() missing" in message:

@@ -1,6 +1,6 @@
 """Everything that can be wrong with settings, found before work starts and told together."""
 
-import functools
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,12 @@ from runner.settings import Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
-from runner.settings.values import lookup, ranges, tags
+from runner.settings.values import ranges, tags
 from runner.training import forward, pruners
 from runner.training.checking import agreement, cost, fitting, rehearsal, targets
 from runner.training.machine import time_limit
-from runner.training.parts import build, losses, metrics, scheduling
-from runner.training.parts._startup import spare_dynamo
+from runner.training.parts import components, losses, metrics, scheduling, source
+from runner.training.parts.components import Components
 
 #: Checkpoints that a tag can tell of.
 MOST_KEPT = 20
@@ -28,62 +28,61 @@ MOST_KEPT = 20
 class Checked:
     """What the checks have found out, for whoever goes on."""
 
-    device: torch.device
-    loss: nn.Module
+    parts: Components
     data: Data
     complete: bool  # whether `data` is all of it
     plan: stack.Stack
     metrics: dict[str, Any]
     mode: str  # min | max: which values of the monitored metric are better
+    start: rehearsal.Start  # the model's first weights, where a step was rehearsed with them
 
 
-def check(settings: Settings, noted: dict[str, Any] | None = None) -> Checked:
+def check(settings: Settings, noted: dict[str, Any] | None = None, threads: int | None = None) -> Checked:
     """Check everything. Raises ConfigError, or ConfigErrors with every problem there is.
 
     noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
+    threads: that a recorded run was trained with.
     What needs no data comes first. A data source that reads much, or that is a user's own, is not called if that has
     found something already.
     """
     problems = Problems()
-    with problems.noted():
-        without_data(settings)
-    if problems.found and not _is_quick(settings):
+    parts = without_data(settings, problems)
+    if problems.found and not (parts.data and source.is_ours(parts.data)):
         with problems.noted():
             naming.check(settings.model.layers)
-        with problems.noted():
-            metrics.check(settings.metrics)
         problems.tell()
-    checked = _with_data(settings, problems, noted)
+    checked = _with_data(settings, parts, problems, noted, threads)
     problems.tell()
     assert checked is not None
     return checked
 
 
-def without_data(settings: Settings) -> None:
-    """What can be said without data: names, arguments, choices and ranges."""
-    problems, trainer = Problems(), settings.trainer
-    with problems.noted():
-        _check_trainer(settings)
-    for part in (
-        _check_seed,
-        _check_optimizer,
-        _check_loss,
-        _check_checkpoint,
-        _check_source,
-        _check_plot_names,
-        pruners.check,
-    ):
+def without_data(settings: Settings, problems: Problems) -> Components:
+    """Look up every name, and check what needs no data: arguments, choices and ranges."""
+    trainer = settings.trainer
+    for check in (_check_trainer, _check_seed):
         with problems.noted():
-            part(settings)
-    with problems.noted():
-        build.device(settings.device)
+            check(settings)
+    usable = _can_start(problems)
+    parts = components.resolve(settings, problems, lambda: seed(settings) if usable else None)
+    if parts.optimizer:
+        with problems.noted():
+            _check_optimizer(settings, parts)
+    for check in (_check_checkpoint, pruners.check):
+        with problems.noted():
+            check(settings)
     with problems.noted():
         uris.check(settings.tracking.uri)
     with problems.noted():
         tags.check(settings.tracking.tags)
     if trainer.epochs and not settings.model.layers:
         problems.add("model.layers", "there are none; give at least one, such as model.layers=[{Linear: 1}]")
-    problems.tell()
+    return parts
+
+
+def _can_start(problems: Problems) -> bool:
+    """Whether the random generators can be started as the settings say."""
+    return not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
 
 
 def _check_trainer(settings: Settings) -> None:
@@ -117,8 +116,6 @@ def _check_checkpoint(settings: Settings) -> None:
     with problems.noted():
         _choice("checkpoint.format", settings.checkpoint.format, ("state_dict", "model", "both"))
     with problems.noted():
-        build.every(settings.checkpoint.every)
-    with problems.noted():
         if not 1 <= settings.checkpoint.keep <= MOST_KEPT:
             raise ConfigError("checkpoint.keep", f"{settings.checkpoint.keep} is not from 1 to {MOST_KEPT}")
     with problems.noted():
@@ -127,102 +124,57 @@ def _check_checkpoint(settings: Settings) -> None:
     problems.tell()
 
 
-def _check_optimizer(settings: Settings) -> None:
-    """The optimizer and the schedule, made for a weight that is nobody's."""
-    problems, t = Problems(), settings.trainer
-    optimizer: Any = None
-    with problems.noted():
-        found, arguments = build.optimizer_class(settings.optimizer)
-        if found is torch.optim.LBFGS and (t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value):
-            raise ConfigError(
-                "optimizer.name", "LBFGS works without accumulation, clipping and fp16 only; leave them out"
-            )
-        if not t.compile:
-            spare_dynamo(found)
-        make = functools.partial(found, [nn.Parameter(torch.zeros(2, 2))])
-        optimizer = lookup.made(make, arguments, "optimizer")
-    if settings.scheduler is not None:
-        with problems.noted():
-            scheduling.read(settings.scheduler)
-            if optimizer is not None and t.epochs > 0:
-                scheduling.build(settings.scheduler, optimizer, t.epochs, t.epochs, "min")
-    problems.tell()
+def _check_optimizer(settings: Settings, parts: Components) -> None:
+    """Make the optimizer and the schedule for a weight that is nobody's."""
+    t = settings.trainer
+    if parts.optimizer.target is torch.optim.LBFGS and (
+        t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value
+    ):
+        raise ConfigError("optimizer.name", "LBFGS works without accumulation, clipping and fp16 only; leave them out")
+    optimizer = parts.optimizer.make([nn.Parameter(torch.zeros(2, 2))])
+    if parts.scheduler and t.epochs > 0:
+        scheduling.build(parts.scheduler, optimizer, t.epochs, t.epochs, "min")
 
 
-def _check_loss(settings: Settings) -> None:
-    if settings.trainer.epochs:
-        losses.build(settings.loss)
-
-
-def _check_source(settings: Settings) -> None:
-    build.data_source(settings.data)
-
-
-def _check_plot_names(settings: Settings) -> None:
-    problems = Problems()
-    for i, name in enumerate(settings.plots):
-        with problems.noted():
-            build.plot(name, f"plots[{i}]")
-            if name in settings.plots[:i]:
-                raise ConfigError(f"plots[{i}]", f"{name!r} stands there already; leave it out")
-    problems.tell()
-
-
-def _is_quick(settings: Settings) -> bool:
-    """Whether shapes are had without reading much: not for a source of the user's own, which may do anything."""
-    try:
-        source, _ = build.data_source(settings.data)
-    except ConfigError:
-        return False
-    return str(source.__module__).startswith("runner.")
-
-
-def _with_data(settings: Settings, problems: Problems, noted: dict[str, Any] | None) -> Checked | None:
+def _with_data(
+    settings: Settings, parts: Components, problems: Problems, noted: dict[str, Any] | None, threads: int | None
+) -> Checked | None:
     """What the data can tell; None where something must be known that is wrong already."""
-    loss = data = plan = None
-    usable = not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
-    trains = settings.trainer.epochs > 0
-    if usable:
-        seed(settings)  # a loss of the user's may draw numbers as it is made
+    data = plan = None
     with problems.noted():
-        loss = losses.build(settings.loss) if trains else forward.Unmeasured()
-    with problems.noted():
-        if usable:
+        if parts.data and _can_start(problems):
             seed(settings)  # a data source of the user's may draw numbers
-        data = targets.read(settings.data, loss, brief=True, noted=noted)
+            data = targets.read(parts.data, parts.loss, brief=True, noted=noted)
     if data is None:
         with problems.noted():
             naming.check(settings.model.layers)
-        with problems.noted():
-            metrics.check(settings.metrics)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.noted():
         plan = stack.plan(settings.model.layers, x)
-    made = _with_loss(settings, problems, data, loss, plan, y)
+    made = _with_loss(settings, parts, problems, data, plan, y)
     if plan is not None and settings.trainer.epochs == 0:
         with problems.noted():
             forward.check(plan.output)
     if plan is not None:
-        _with_plan(settings, problems, data, plan)
+        _with_plan(settings, parts, problems, data, plan)
     with problems.noted():
         fitting.batches(settings, data)
-    if plan is not None and loss is not None and not problems.found:
-        with problems.noted():
-            rehearsal.check(settings, data, loss, plan)
-    if problems.found or loss is None or plan is None:
+    if plan is None or problems.found:
         return None
-    source, _ = build.data_source(settings.data)
-    mode = _mode(settings, made)
-    complete = noted is not None or build.brief_source(source) is None
-    return Checked(build.device(settings.device), loss, data, complete, plan, made, mode)
+    start = rehearsal.Start()
+    with problems.noted():
+        start = rehearsal.check(settings, parts, data, plan, threads)
+    complete = noted is not None or not source.reads_less(parts.data)
+    return Checked(parts, data, complete, plan, made, _mode(settings, made), start)
 
 
 def _with_loss(
-    settings: Settings, problems: Problems, data: Data, loss: nn.Module | None, plan: stack.Stack | None, y: Tensor
+    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: Tensor
 ) -> dict[str, Any]:
     """Targets, loss, metrics and what is monitored."""
     made: dict[str, Any] = {}
+    loss = parts.loss
     if settings.trainer.epochs <= 0 or loss is None:
         return made
     before = len(problems.found)
@@ -230,37 +182,45 @@ def _with_loss(
         fitting.targets(y)
         if plan is not None:
             targets.check(data, loss, plan.output)
-            targets.check_ignored(settings.data, data, loss)
-            agreement.check_loss(losses.build(settings.loss), plan.output, y, len(data.classes), plan)
+            targets.check_ignored(parts.data, data, loss)
+            agreement.check_loss(loss, plan.output, y, len(data.classes), plan)
             agreement.check_targets(loss, data, plan.output)
+    if parts.metrics is None:
+        return made
     fits, before = plan is not None and len(problems.found) == before, len(problems.found)
-    names: list[str] = []
     with problems.noted():
         if fits and plan is not None:
-            made = metrics.build(settings.metrics, data, loss, plan.output, settings.trainer.batch_size)
-        names = list(made) if fits else metrics.check(settings.metrics)
+            made = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer.batch_size)
     if len(problems.found) == before:
         with problems.noted():
-            fitting.monitor(settings, data, names)
+            fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
     return made
 
 
-def _with_plan(settings: Settings, problems: Problems, data: Data, plan: stack.Stack) -> None:
+def _with_plan(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
     """What the model and the data must be to each other."""
     trainer = settings.trainer
     with problems.noted():
-        total = len(data.train)  # type: ignore[arg-type]
-        cost.check(settings, plan, min(trainer.batch_size or total, total), build.device(settings.device))
-    for i, name in enumerate(settings.plots):
+        if parts.optimizer and parts.device:
+            cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
+    for name, draw in (parts.plots or {}).items():
         with problems.noted():
-            if not any(e.key == f"plots[{i}]" for e in problems.found):
-                build.check_plot(name, f"plots[{i}]", data, plan)
+            _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
     if trainer.epochs and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
     with problems.noted():
         fitting.indices(data, plan)
     with problems.noted():
-        fitting.sparse(settings, plan)
+        if parts.optimizer:
+            fitting.sparse(parts.optimizer, plan)
+
+
+def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
+    """Raise ConfigError for a plot that this data or this model cannot have."""
+    problem = getattr(sys.modules[draw.__module__], "problem", None)
+    reason = problem(data, plan.planned()) if problem else None
+    if reason:
+        raise ConfigError(key, f"{name!r} cannot be drawn: {reason}")
 
 
 def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:

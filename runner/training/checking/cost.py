@@ -6,14 +6,14 @@ from math import prod
 import torch
 from torch import nn
 
+from runner.data import Data
 from runner.model.stack import Layer, Stack, stacks
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.memory import memory, size
 from runner.settings.random_state import said
+from runner.settings.values.lookup import Bound
 from runner.training.machine import cores
-from runner.training.parts import build
-from runner.training.parts._startup import spare_dynamo
 
 #: Multiply-adds of one batch's way forward that each thread must have to do. With less, threads wait for each other
 #: longer than they work; see docs/decisions.md for what was measured.
@@ -40,7 +40,7 @@ class Cost:
         return self.weights + self.gradients + self.optimizer + self.largest
 
 
-def cost(settings: Settings, plan: Stack, batch: int) -> Cost:
+def cost(settings: Settings, optimizer: Bound, plan: Stack, batch: int) -> Cost:
     """Of training with batches of `batch` examples; without epochs, of the way forward."""
     wide = 8 if settings.trainer.precision == "fp64" else 4
     parameters = sum(layer.parameters for layer in plan.layers)
@@ -51,15 +51,15 @@ def cost(settings: Settings, plan: Stack, batch: int) -> Cost:
         sum(multiply_adds(layer) for layer in plan.layers),
         wide * parameters,
         wide * parameters * trains,
-        int(wide * parameters * trains * state_per_parameter(settings)),
+        int(wide * parameters * trains * state_per_parameter(optimizer)),
         sum(outputs),
         max(outputs, default=0),
     )
 
 
-def check(settings: Settings, plan: Stack, batch: int, where: torch.device) -> None:
+def check(settings: Settings, optimizer: Bound, plan: Stack, batch: int, where: torch.device) -> None:
     """Raise ConfigError for a model that the device's memory cannot hold."""
-    found, there = cost(settings, plan, batch), memory(where)
+    found, there = cost(settings, optimizer, plan, batch), memory(where)
     if found.least <= there:
         return
     if found.largest > there // 2 and found.largest > found.weights:
@@ -77,8 +77,16 @@ def check(settings: Settings, plan: Stack, batch: int, where: torch.device) -> N
     )
 
 
+def batch_size(settings: Settings, data: Data) -> int:
+    """Return the number of examples of a batch that is not the last of its epoch."""
+    total = len(data.train)  # type: ignore[arg-type]
+    return min(settings.trainer.batch_size or total, total)
+
+
 def threads(settings: Settings, plan: Stack, batch: int, where: torch.device) -> int:
-    """CPU threads for one operation, as trainer.threads says; `auto` goes by the size of a step with `batch` examples.
+    """Return the CPU threads for one operation, as trainer.threads says.
+
+    `auto` goes by the work of a step with `batch` examples.
 
     On a GPU the processor does little, with one thread.
     """
@@ -103,19 +111,16 @@ def least_work(layer: Layer) -> int:
     return _own(layer) or layer.parameters * items
 
 
-def state_per_parameter(settings: Settings) -> float:
-    """Numbers that the optimizer keeps for every parameter: counted after a step of a small one."""
-    found, arguments = build.optimizer_class(settings.optimizer)
-    if found is torch.optim.LBFGS:
-        return 2.0 * int(arguments.get("history_size", 100))
-    if not settings.trainer.compile:
-        spare_dynamo(found)
+def state_per_parameter(bound: Bound) -> float:
+    """Count the numbers that the optimizer holds for every parameter, after a step of a small one."""
+    if bound.target is torch.optim.LBFGS:
+        return 2.0 * int(bound.arguments.get("history_size", 100))
     weight = nn.Parameter(torch.zeros(8, 8))
     weight.grad = torch.ones(8, 8)
-    if found is torch.optim.SparseAdam:
+    if bound.target is torch.optim.SparseAdam:
         return 2.0
     try:
-        optimizer = found([weight], **arguments)
+        optimizer = bound.target([weight], **bound.arguments)
         optimizer.step()
     except Exception:  # fused on a device of its own, for instance; told when it is made in earnest
         return 2.0

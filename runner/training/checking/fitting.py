@@ -7,7 +7,7 @@ from runner.data import Data, Tensors
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean
-from runner.training.parts import build
+from runner.settings.values.lookup import Bound
 
 
 def targets(target: Tensor) -> None:
@@ -65,9 +65,9 @@ def indices(data: Data, plan: stack.Stack) -> None:
             )
 
 
-def sparse(settings: Settings, plan: stack.Stack) -> None:
+def sparse(optimizer: Bound, plan: stack.Stack) -> None:
     """Sparse gradients and optimizers must fit each other."""
-    found, _ = build.optimizer_class(settings.optimizer)
+    found = optimizer.target
     layers = [inner for layer in plan.layers for inner in (layer, *layer.inner()) if inner.parameters]
     leaves = [layer for layer in layers if not stack.stacks(layer)]
     sparse = [layer for layer in leaves if layer.arguments.get("sparse") is True]

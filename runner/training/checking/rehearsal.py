@@ -6,7 +6,7 @@ of more work only the optimizer is made, and the meta device asked what becomes 
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -18,10 +18,14 @@ from runner.data import Batch, Data, Source, Tensors, evaluation_size
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
+from runner.settings.random_state import seed
+from runner.settings.values.lookup import Bound, failure
 from runner.training.checking import cost
 from runner.training.loop import State
-from runner.training.parts import build, losses
-from runner.training.state import exact
+from runner.training.parts import losses, optimizers
+from runner.training.parts.components import Components
+from runner.training.state import generators
+from runner.training.step import choose
 
 #: Parameters of a model that is made for this, and multiply-adds of a step that is taken: hundredths of a second.
 PARAMETERS, LITTLE = 1e6, 1e7
@@ -33,20 +37,47 @@ ONE_NUMBER = "Expected more than 1"
 CPU = torch.device("cpu")
 
 
-def check(settings: Settings, data: Data, loss: nn.Module, plan: stack.Stack) -> None:
-    """Raise ConfigError for a batch that the model cannot be trained on or evaluated with, and for the optimizer."""
+@dataclass(frozen=True)
+class Start:
+    """A model with its first weights, and the random generators as they are after drawing these; None: not drawn."""
+
+    model: nn.Module | None = None
+    random_state: dict[str, Any] | None = None
+
+
+def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None = None) -> Start:
+    """Raise ConfigError for a batch that the model cannot be trained on or evaluated with, and for the optimizer.
+
+    Of a small model the weights are drawn as the run draws them, and a step is taken with a copy.
+    threads: that a recorded run was trained with.
+    """
     work = max(1.0, sum(map(_work, plan.layers)))
     real = sum(layer.parameters for layer in plan.layers) <= PARAMETERS and FEW * work <= LITTLE
-    with exact.undrawn(CPU), _single_thread():
+    start = _start(settings, parts, data, plan, threads) if real else Start()
+    with generators.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
-            model = plan.make()
-        model = model.double() if settings.trainer.precision == "fp64" else model
+            model = _copied(start.model if start.model is not None else plan.planned(), plan)
+        double = settings.trainer.precision == "fp64"
+        model, loss = model.double() if double else model, copy.deepcopy(parts.loss)
         most = max(FEW, int(LITTLE / work)) if real and _has_users(plan) else FEW
-        loss = copy.deepcopy(loss).double() if settings.trainer.precision == "fp64" else loss
-        rehearsal = Rehearsal(settings, data, loss, plan, model, most, real)
+        rehearsal = Rehearsal(settings, parts, data, loss.double() if double else loss, plan, model, most, real)
         if settings.trainer.epochs:
             rehearsal.train()
         rehearsal.evaluate()
+    return start
+
+
+def _start(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None) -> Start:
+    seed(settings, threads or cost.threads(settings, plan, cost.batch_size(settings, data), parts.device))
+    model = plan.make()
+    return Start(model, generators.random_state(parts.device))
+
+
+def _copied(model: nn.Module, plan: stack.Stack) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # a layer of the user's may hold what cannot be copied
+        return plan.make()
 
 
 def _has_users(plan: stack.Stack) -> bool:
@@ -66,6 +97,7 @@ def _work(layer: stack.Layer) -> float:
 @dataclass
 class Rehearsal:
     settings: Settings
+    parts: Components
     data: Data
     loss: nn.Module
     plan: stack.Stack
@@ -75,7 +107,10 @@ class Rehearsal:
 
     def train(self) -> None:
         """Take a step with each size of batch that training will meet."""
-        on_cpu = build.device(self.settings.device).type == "cpu"
+        if self.parts.step is not None:
+            self._own_step(self.parts.step)
+            return
+        on_cpu = self.parts.device.type == "cpu"
         optimizer = self._optimizer()
         self.model.train()
         for size in self._training_sizes():
@@ -92,11 +127,32 @@ class Rehearsal:
             if on_cpu:
                 self._step(optimizer)
 
+    def _own_step(self, own: Bound) -> None:
+        """Take the user's own step with each size of batch, where there are numbers."""
+        state = State(self.model, self._optimizer(), losses.cost(self.loss, self.settings.trainer, CPU))
+        name = own.target.__name__
+        self.model.train()
+        try:
+            step = choose(state, own)
+            for size in self._training_sizes() if self.real else ():
+                batch = self._batch(self.data.train, size)
+                many = self.settings.trainer.accumulate
+                loss = step(state, [(1 / many, batch)] * many)
+                values = list(loss.values()) if isinstance(loss, Mapping) else [loss]
+                if isinstance(loss, Mapping) and "loss" not in loss:
+                    raise ConfigError("trainer.step", f"{name} returned {', '.join(loss)}; one must be called 'loss'")
+                if not all(isinstance(value, Tensor) and value.dim() == 0 for value in values):
+                    raise ConfigError("trainer.step", f"{name} must return the loss, a tensor without dimensions")
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError("trainer.step", f"{name} failed with {failure(error, own.target)}") from error
+
     @torch.no_grad()
     def evaluate(self) -> None:
         """Go through a batch of each part that is evaluated, and one of a single example where there will be one."""
         self.model.eval()
-        on_cpu = build.device(self.settings.device).type == "cpu"
+        on_cpu = self.parts.device.type == "cpu"
         for part, size, why in self._evaluations():
             x, y = self._batch(getattr(self.data, part), size)
             with self._autocast(on_cpu):
@@ -154,11 +210,11 @@ class Rehearsal:
 
     def _optimizer(self) -> torch.optim.Optimizer:
         try:
-            optimizer = build.optimizer(self.settings.optimizer, self.model)
-            build.clip(State(self.model, optimizer), self.settings.trainer)
+            optimizer = optimizers.build(self.parts.optimizer, self.model)
+            optimizers.clip(optimizer, self.settings.trainer)
             return optimizer
         except ConfigError as error:
-            _, arguments = build.optimizer_class(self.settings.optimizer)
+            arguments = self.parts.optimizer.arguments
             if not self.real and arguments.get("fused"):  # of which the meta device knows nothing
                 return torch.optim.SGD(self.model.parameters())
             key = error.key if error.key.partition(".")[2] in arguments else "optimizer.name"
@@ -174,7 +230,7 @@ class Rehearsal:
             raise self._refused(brief(error), "optimizer.name") from error
 
     def _refused(self, message: str, key: str) -> ConfigError:
-        name = build.optimizer_class(self.settings.optimizer)[0].__name__
+        name = self.parts.optimizer.target.__name__
         return ConfigError(
             key, f"{name} refuses this model: {message.rstrip('.')}; use another, such as optimizer=adam"
         )

@@ -9,16 +9,17 @@ from runner.settings import Model, Settings, Tracking, Trainer
 from runner.settings.random_state import AUTO
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Kind
-from runner.training.parts import build, losses, scheduling
+from runner.training.parts import losses, optimizers, scheduling, source
+from runner.training.parts.components import PLOT
 from runner.training.parts.metrics import METRIC
 
 Node = dict[str, Any]
 
 #: Group -> what its name may mean, the known ranges, and arguments that the program fills in.
 GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
-    "data": (build.DATA, {}, ()),
+    "data": (source.DATA, {}, ()),
     "loss": (losses.LOSS, ranges.LOSS, ()),
-    "optimizer": (build.OPTIMIZER, ranges.OPTIMIZER, ("params",)),
+    "optimizer": (optimizers.OPTIMIZER, ranges.OPTIMIZER, ("params",)),
     "scheduler": (scheduling.SCHEDULER, ranges.SCHEDULER, ("optimizer",)),
 }
 _REFERENCE: Node = {"type": "string", "pattern": r"\$\{"}
@@ -80,7 +81,7 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
     if kind is Settings and name == "metrics":
         return {"type": "array", "items": {"$ref": "#/$defs/metric"}}
     if kind is Settings and name == "plots":
-        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(build.PLOT)}, _DOTTED]}}
+        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED]}}
     if kind is Model and name == "layers":
         return {"$ref": "#/$defs/layers"}
     if kind is Trainer and name == "threads":

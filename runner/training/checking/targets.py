@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, Tensors
 from runner.model.conventions import BY_CLASS, targets_of
-from runner.settings import Component
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
+from runner.settings.values.lookup import Bound
 from runner.training import forward
 from runner.training.checking import rescale
-from runner.training.parts import build
+from runner.training.parts import source
 
 #: Kinds of targets (`conventions.Convention`) that are numbers of any size.
 NUMBERS = ("numbers", "counts")
@@ -22,33 +22,32 @@ NUMBERS = ("numbers", "counts")
 FEW = 10
 
 
-def read(spec: Component, loss: nn.Module | None, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
-    """The data with targets for `loss`. A source that is not told `data.task` gets the one that the loss decides.
+def read(bound: Bound, loss: nn.Module | None, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
+    """Read the data with targets for `loss`. A source without `data.task` gets the one that the loss decides.
 
-    brief, noted: see runner.training.parts.build.data; the task is then the noted one.
+    brief, noted: see runner.training.parts.source.read; the task is then the noted one.
     Raises ConfigError where whole numbers may be classes or numbers and the loss takes either.
     """
-    source, arguments = build.data_source(spec)
-    open_task = "task" in lookup.parameters(source) and arguments.get("task") is None
+    open_task = "task" in lookup.parameters(bound.target) and bound.arguments.get("task") is None
     if noted is not None:
         same = "regression" if noted["task"] == "regression" else "classification"
-        return _as_noted({**spec, "task": same} if open_task else spec, loss, noted)
+        return _as_noted(bound.but(task=same) if open_task else bound, loss, noted)
     if not open_task or loss is None or isinstance(loss, forward.Unmeasured):
-        return fit(build.data(spec, brief), loss)
-    first = build.data(spec, brief=True)
+        return fit(source.read(bound, brief), loss)
+    first = source.read(bound, brief=True)
     task = task_for(first, loss)
     if task is None:
-        complete = brief or build.brief_source(source) is None
-        return fit(first if complete else build.data(spec), loss)
-    data = build.data({**spec, "task": task}, brief)
+        complete = brief or not source.reads_less(bound)
+        return fit(first if complete else source.read(bound), loss)
+    data = source.read(bound.but(task=task), brief)
     line = f"data.task: {task}, which {type(loss).__name__} takes"
     return fit(replace(data, report=(*data.report, line)), loss)
 
 
-def _as_noted(spec: Component, loss: nn.Module | None, noted: dict[str, Any]) -> Data:
-    if build.reads_again(spec):
-        return fit(build.data(spec, noted=noted), loss)
-    data = fit(build.data(spec), loss)
+def _as_noted(bound: Bound, loss: nn.Module | None, noted: dict[str, Any]) -> Data:
+    if source.reads_again(bound):
+        return fit(source.read(bound, noted=noted), loss)
+    data = fit(source.read(bound), loss)
     rescale.check(data, noted)
     return rescale.alike(data, noted)
 
@@ -115,12 +114,12 @@ def check(data: Data, loss: nn.Module, output: Any) -> None:
         raise ConfigError("loss.name", f"{name} needs numbers to predict, and the data has classes; try loss={remedy}")
 
 
-def check_ignored(spec: Component, data: Data, loss: nn.Module) -> None:
+def check_ignored(bound: Bound, data: Data, loss: nn.Module) -> None:
     """Refuse an `ignore_index` that our sources, which number the classes from 0, have made another class of."""
     name = str(getattr(loss, "ignore_index", None))
     if name not in data.classes or (place := data.classes.index(name)) == getattr(loss, "ignore_index", None):
         return
-    if not str(build.data_source(spec)[0].__module__).startswith("runner."):  # its targets are what the loss is given
+    if not source.is_ours(bound):  # its targets are what the loss is given
         return
     raise ConfigError(
         "loss.ignore_index",

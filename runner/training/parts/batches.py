@@ -2,8 +2,15 @@
 
 from collections.abc import Iterator
 
-from runner.data import Batch
+from runner.data import Batch, Data, count
+from runner.settings import Settings
 from runner.training.loop import Parts, Weigh, multiple
+
+
+def steps_per_epoch(settings: Settings, data: Data) -> int:
+    """Return the optimizer steps of one pass over the training data."""
+    trainer = settings.trainer
+    return -(-count(data.train, trainer.batch_size, trainer.drop_last) // trainer.accumulate)
 
 
 def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]:

@@ -5,6 +5,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -34,14 +35,39 @@ def _is_metric(value: Any) -> bool:
 METRIC = Kind("a metric", ("torchmetrics",), _is_metric)
 
 
-def build(specs: list[Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> dict[str, Any]:
-    """The metrics by name, on the CPU, each tried on every part of the data that is evaluated.
+@dataclass(frozen=True)
+class Metric:
+    """A metric's class and the arguments that the settings give it."""
+
+    name: str  # under which it is recorded
+    target: Any
+    arguments: dict[str, Any]
+    key: str
+
+
+def resolve(specs: list[Any]) -> list[Metric]:
+    """Look the metrics' classes up, which needs no data. Raises ConfigErrors with all that are wrong."""
+    problems, found = Problems(), []
+    for i, spec in enumerate(specs):
+        key = f"metrics[{i}]"
+        with problems.noted():
+            name, arguments = _read(spec, key)
+            target = lookup.find(name, METRIC, key)
+            if any(base.__module__ == "torchmetrics.aggregation" for base in target.__mro__):
+                raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
+            found.append(Metric(name.rpartition(".")[2], target, arguments, key))
+    problems.tell()
+    return found
+
+
+def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> dict[str, Any]:
+    """Make the metrics by name, on the CPU, each tried on every part of the data that is evaluated.
 
     output: what the model gives for some examples, on the meta device.
     size: `trainer.batch_size`, by which the evaluation goes.
     Raises ConfigError for a metric that such outputs and targets cannot have.
     """
-    if specs and targets_of(loss) == "label_sets":
+    if metrics and targets_of(loss) == "label_sets":
         raise ConfigError(
             "metrics[0]",
             f"{type(loss).__name__} has sets of labels as targets, which no metric reads; leave metrics out, or use"
@@ -49,52 +75,37 @@ def build(specs: list[Any], data: Data, loss: nn.Module, output: Tensor, size: i
         )
     made: dict[str, Any] = {}
     problems = Problems()
-    for i, spec in enumerate(specs):
+    for metric in metrics:
         with problems.noted():
-            name, metric = _build(spec, f"metrics[{i}]", data, loss, output, size)
-            if name in made:
+            built = _build(metric, data, loss, output, size)
+            if metric.name in made:
                 raise ConfigError(
-                    f"metrics[{i}]",
-                    f"{name} stands there already, and both would be recorded under one name; leave it out",
+                    metric.key,
+                    f"{metric.name} stands there already, and both would be recorded under one name; leave it out",
                 )
-            made[name] = metric
+            made[metric.name] = built
     problems.tell()
     return made
 
 
-def check(specs: list[Any]) -> list[str]:
-    """Look the metrics' names up, which needs no data, and return them."""
-    problems, names = Problems(), []
-    for i, spec in enumerate(specs):
-        with problems.noted():
-            name = _read(spec, f"metrics[{i}]")[0]
-            lookup.find(name, METRIC, f"metrics[{i}]")
-            names.append(name.rpartition(".")[2])
-    problems.tell()
-    return names
-
-
-def _build(spec: Any, key: str, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> tuple[str, Any]:
-    name, arguments = _read(spec, key)
-    found = lookup.find(name, METRIC, key)
-    arguments = {**_from_data(found, data, arguments, key, output), **arguments}
-    if any(base.__module__ == "torchmetrics.aggregation" for base in found.__mro__):  # would take targets for weights
-        raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
+def _build(metric: Metric, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> Any:
+    name, target, key = metric.name, metric.target, metric.key
+    arguments = {**_from_data(target, data, metric.arguments, key, output), **metric.arguments}
     try:
-        metric = found(**arguments)
+        built = target(**arguments)
     except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
         raise ConfigError(key, f"{name} cannot be had for {data.task} data: {brief(error)}") from error
-    problem = _problem(metric, data, loss, output, size)
-    if problem and "num_outputs" in lookup.parameters(found) and "num_outputs" not in arguments:
-        many = functools.partial(found, **arguments, num_outputs=output[0].numel())
-        if output[0].numel() > 1 and _problem(metric := many(), data, loss, output, size) is None:
+    problem = _problem(built, data, loss, output, size)
+    if problem and "num_outputs" in lookup.parameters(target) and "num_outputs" not in arguments:
+        many = functools.partial(target, **arguments, num_outputs=output[0].numel())
+        if output[0].numel() > 1 and _problem(built := many(), data, loss, output, size) is None:
             problem = None
     if problem and data.task == "binary" and output.dim() > 1 and output.shape[1] > 2:
         few = "two classes need one number of the model, or two"
         raise ConfigError(key, f"{name}: {few}, and it gives {output.shape[1]}; let the last layer give 2")
     if problem:
         raise ConfigError(key, f"{name} cannot be had for {data.task} data: {problem}")
-    return name.rpartition(".")[2], metric
+    return built
 
 
 def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str | None:

@@ -1,6 +1,5 @@
 """The learning-rate schedule: from its settings to when it moves on."""
 
-import functools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from runner.settings import Component
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
-from runner.settings.values.lookup import Kind, made
+from runner.settings.values.lookup import Bound, Kind
 
 SCHEDULER = Kind(
     "a scheduler",
@@ -58,35 +57,49 @@ class Schedule:
             self.scheduler.step(*monitored)
 
 
-def build(spec: Component | None, optimizer: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
-    """The schedule. epochs, steps: the length of the whole training, for schedules that must know it."""
+@dataclass(frozen=True)
+class Plan:
+    """A scheduler's class and arguments, and when it moves on. scheduler: None where the learning rate stays."""
+
+    scheduler: Bound | None = None
+    interval: str = "epoch"  # epoch | step
+
+
+def resolve(spec: Component | None) -> Plan:
+    """Look the scheduler's class up and check its arguments and interval. Raises ConfigError."""
     if spec is None:
-        return Schedule()
-    found, arguments, interval = read(spec)
-    takes = lookup.parameters(found)
-    for name in LENGTHS:
-        if name in takes and name not in arguments and "epochs" not in arguments:
-            arguments[name] = max(steps if interval == "step" else epochs, 1)
-    if found is torch.optim.lr_scheduler.ReduceLROnPlateau:
-        arguments.setdefault("mode", mode)
-    return Schedule(made(functools.partial(found, optimizer), arguments, "scheduler"), interval)
-
-
-def read(spec: Component) -> tuple[type, dict[str, Any], str]:
-    """The scheduler's class, arguments and interval, checked."""
+        return Plan()
     name, arguments = lookup.component(spec, "scheduler")
-    found = lookup.find(name, SCHEDULER, "scheduler.name")
+    target = lookup.find(name, SCHEDULER, "scheduler.name")
     interval = arguments.pop("interval", "step" if name.rpartition(".")[2] in ("OneCycleLR", "CyclicLR") else "epoch")
     if interval not in ("epoch", "step"):
         raise ConfigError("scheduler.interval", f"{interval!r} is not one of epoch, step")
-    if interval == "step" and issubclass(found, torch.optim.lr_scheduler.ReduceLROnPlateau):
+    if interval == "step" and issubclass(target, torch.optim.lr_scheduler.ReduceLROnPlateau):
         raise ConfigError("scheduler.interval", "a plateau is seen in validations; use scheduler.interval=epoch")
     lookup.refuse(arguments, ["optimizer"], "scheduler", "is filled in; leave it out")
-    if found.__module__.startswith("torch."):
+    if target.__module__.startswith("torch."):
         why = "takes functions or schedulers, which YAML cannot say; write a schedule of your own in experiments/"
         lookup.refuse(arguments, FUNCTIONS, "scheduler", why)
         if not isinstance(arguments.get("milestones", []), list):
             raise ConfigError("scheduler.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
-    lookup.bind(found, arguments, "scheduler", free=["optimizer", *LENGTHS])
-    ranges.check(found, arguments, ranges.SCHEDULER, "scheduler")
-    return found, arguments, interval
+    lookup.bind(target, arguments, "scheduler", free=["optimizer", *LENGTHS])
+    ranges.check(target, arguments, ranges.SCHEDULER, "scheduler")
+    return Plan(Bound(target, arguments, "scheduler"), interval)
+
+
+def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
+    """Make the schedule of `optimizer`.
+
+    epochs, steps: the length of the whole training, for schedules that must know it. mode: min | max, for a plateau.
+    """
+    bound = plan.scheduler
+    if bound is None:
+        return Schedule()
+    takes, given = lookup.parameters(bound.target), bound.arguments
+    further: dict[str, Any] = {}
+    for name in LENGTHS:
+        if name in takes and name not in given and "epochs" not in given:
+            further[name] = max(steps if plan.interval == "step" else epochs, 1)
+    if bound.target is torch.optim.lr_scheduler.ReduceLROnPlateau:
+        further["mode"] = given.get("mode", mode)
+    return Schedule(bound.but(**further).make(optimizer), plan.interval)

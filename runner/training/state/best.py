@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
 from runner.training.state import checkpoint
+
+#: The fields that a checkpoint holds.
+STATE = ("value", "step", "stale", "weights")
 
 
 @dataclass
@@ -24,10 +28,20 @@ class Best:
         self.newest = value
         gain = self.value - value if self.mode == "min" else value - self.value
         if self.weights is None or gain > self.min_delta or math.isnan(self.value) > math.isnan(value):
-            self.keep(model, step)
+            self.take(model, step)
             self.value, self.stale = value, 0
         else:
             self.stale += 1
 
-    def keep(self, model: nn.Module, step: int) -> None:
+    def take(self, model: nn.Module, step: int) -> None:
+        """Copy the weights of `model`, as those of `step`."""
         self.weights, self.step = checkpoint.copy(model), step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `load_state_dict` takes: tensors and plain values."""
+        return {name: getattr(self, name) for name in STATE}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        for name in STATE:
+            setattr(self, name, state[name])

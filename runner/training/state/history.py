@@ -98,7 +98,7 @@ class History:
         self._read()
         return self._points
 
-    def taken(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         """Return the points that no piece holds yet, as tensors, and the name of the newest piece."""
         return {"points": self.rest(), "piece": self.piece}
 
@@ -106,13 +106,13 @@ class History:
         """Steps and values of every metric that are in no piece yet."""
         return {name: found.tensors(self.pieces.get(name, 0)) for name, found in self.points.items()}
 
-    def restore(self, taken: dict[str, Any]) -> None:
-        """Begin with what `taken` gave, and with `earlier` in it, what the pieces hold, the oldest first."""
-        for points in taken.get("earlier", ()):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin with what `state_dict` gave, and with `earlier` in it, what the pieces hold, the oldest first."""
+        for points in state.get("earlier", ()):
             self._extend(points)
-        self.piece = taken.get("piece")  # checkpoints made before there were pieces hold everything
+        self.piece = state.get("piece")  # checkpoints made before there were pieces hold everything
         self.pieces = {name: len(found) for name, found in self._points.items()} if self.piece else {}
-        self._extend(taken["points"])
+        self._extend(state["points"])
 
     def _extend(self, points: dict[str, tuple[Tensor, Tensor]]) -> None:
         for name, (steps, values) in points.items():
@@ -123,15 +123,21 @@ class History:
 
     def _read(self) -> None:
         if self._pending:
-            self._of("train/loss").extend(read(self._pending))
+            for name, points in read(self._pending).items():
+                self._of(name).extend(points)
             self._pending.clear()
 
 
-def read(steps: list[Step]) -> list[Point]:
-    """(step, loss) of many steps in one reading from the device."""
+def read(steps: list[Step]) -> dict[str, list[Point]]:
+    """Return the losses of many steps by name, each as (step, value), in one reading from the device."""
     unread = [s for s in steps if s.value is None]
     if unread:
-        losses: list[Tensor] = [s.loss for s in unread]
-        for step, value in zip(unread, host.numbers(torch.stack(losses)), strict=True):
+        for step, value in zip(unread, host.numbers(torch.stack([s.loss for s in unread])), strict=True):
             step.value = value
-    return [(s.step, s.read()) for s in steps]
+    points: dict[str, list[Point]] = {"train/loss": [(s.step, s.read()) for s in steps]}
+    others = [(f"train/{name}", s.step, loss) for s in steps for name, loss in s.others]
+    if others:
+        numbers = host.numbers(torch.stack([loss.detach().to(others[0][2].dtype) for *_, loss in others]))
+        for (name, number, _), value in zip(others, numbers, strict=True):
+            points.setdefault(name, []).append((number, value))
+    return points

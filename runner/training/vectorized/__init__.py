@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from runner.model import host
 from runner.settings import memory
+from runner.training import finish
+from runner.training.drive import Draw, Stop, conclude, interrupt, record, rescue
 from runner.training.events import Observer, Step
 from runner.training.finite import Diverged
-from runner.training.run import Run, conclude, interrupted, tell
+from runner.training.run import Run
 from runner.training.vectorized.groups import groups as groups
 from runner.training.vectorized.stacked import release
 from runner.training.vectorized.team import Team, restrained
 
-Stop = Callable[[], BaseException | None]
 #: (number of the run, the error that ended it, or None)
 Ended = Callable[[int, BaseException | None], None]
 
@@ -38,11 +39,13 @@ def drive_many(
     observers: Sequence[Iterable[Observer]],
     stop: Stop = lambda: None,
     ended: Ended = lambda number, error: None,
+    draw: Draw = finish.draw,
 ) -> list[BaseException | None]:
     """Train all runs to their ends and tell the observers of each what `drive` would tell them.
 
     runs: one of the lists that `groups` gives. Each is trained from where it stands.
     stop: is asked between two steps; what it gives ends every run that is under way, after a checkpoint.
+    draw: writes the plots of a run that has ended.
     ended: is told at once when a run has ended and its observers know.
     Returns what ended each run: None, or the error. One that fails leaves the others alone.
     """
@@ -50,16 +53,16 @@ def drive_many(
     for member in members:
         member.run.stop = stop
         if not member.goes_on:
-            _end(member, stop, ended)
+            _end(member, stop, ended, draw)
     left = [member for member in members if member.goes_on]
     # What follows a training is part of it: meanwhile, other processes draw the pictures of those that have ended.
     with restrained(runs[0]):
         while left:
-            left = _until_one_ends(left, stop, ended)
+            left = _until_one_ends(left, stop, ended, draw)
     return [member.error for member in members]
 
 
-def _until_one_ends(members: list[Member], stop: Stop, ended: Ended) -> list[Member]:
+def _until_one_ends(members: list[Member], stop: Stop, ended: Ended, draw: Draw) -> list[Member]:
     """Train together until some have come to their ends; the rest is given back."""
     with Team([member.run for member in members]) as team:
         while all(member.goes_on for member in members):
@@ -70,41 +73,40 @@ def _until_one_ends(members: list[Member], stop: Stop, ended: Ended) -> list[Mem
     for member in members:
         if not member.goes_on:
             release(member.run.model, member.run.state.optimizer)
-            _end(member, stop, ended)
+            _end(member, stop, ended, draw)
     return [member for member in members if member.goes_on]
 
 
 def _step(team: Team, members: list[Member]) -> None:
     losses = team.step()
-    values = host.numbers(losses)
-    _look(team, members)
-    for member, loss, value in zip(members, losses.unbind(), values, strict=True):
+    numbers = host.numbers(losses)
+    validated = _validated(team)
+    for i, (member, loss, value) in enumerate(zip(members, losses.unbind(), numbers, strict=True)):
         try:
-            _follow(member, Step(member.run.state.step, loss, value))
+            _follow(member, Step(member.run.state.step, loss, value), validated.get(i, {}))
         except Exception as error:
             _rescue(member, error)
 
 
-def _follow(member: Member, step: Step) -> None:
+def _follow(member: Member, step: Step, values: dict[str, float]) -> None:
     if not math.isfinite(step.read()):
         raise Diverged(f"train/loss is {step.value} at step {step.step}")
     for observer in member.told:
         observer.record(step)
-    tell(member.told, member.run.after(step))
+    record(member.told, member.run.after(step, lambda run: values))
 
 
-def _look(team: Team, members: list[Member]) -> None:
-    """At the validation data, for those whose step is followed by that."""
+def _validated(team: Team) -> dict[int, dict[str, float]]:
+    """Validate those runs whose step is followed by that: the number of each, and its values."""
     runs = team.runs
-    looking = [i for i, run in enumerate(runs) if run.state.step % run.steps_per_epoch == 0 and run.looks]
-    for i, values in zip(looking, team.look(looking) if looking else (), strict=True):
-        runs[i].looked = values
+    due = [i for i, run in enumerate(runs) if run.state.step % run.steps_per_epoch == 0 and run.validation_due]
+    return dict(zip(due, team.look(due), strict=True)) if due else {}
 
 
 def _interrupt(member: Member, reason: BaseException) -> None:
     if member.error is None:
         try:
-            interrupted(member.run, member.told, reason)
+            interrupt(member.run, member.told, reason)
             member.error = reason
         except Exception as error:
             _rescue(member, error)
@@ -112,17 +114,13 @@ def _interrupt(member: Member, reason: BaseException) -> None:
 
 def _rescue(member: Member, error: Exception) -> None:
     member.error = error
-    member.run.stop = lambda: error  # a full disk has been waited for
-    try:
-        tell(member.told, member.run.rescued())
-    except Exception as another:
-        error.add_note(f"and the best model so far cannot be written: {another}")
+    rescue(member.run, member.told, error)
 
 
-def _end(member: Member, stop: Stop, ended: Ended) -> None:
+def _end(member: Member, stop: Stop, ended: Ended, draw: Draw) -> None:
     if member.error is None:
         try:
-            conclude(member.run, member.told, stop)
+            conclude(member.run, member.told, draw)
         except Exception as error:
             member.error = error
         except BaseException as reason:

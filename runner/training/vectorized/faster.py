@@ -24,7 +24,7 @@ def gain(make: Callable[[int], Sequence[Run]], count: int) -> float:
     for _ in range(TURNS):
         with restrained(alone), Team(together) as team:
             many.append(_seconds(iter(team.step, None)))
-        one.append(_seconds(train(alone.state, alone.batches(), alone.cost)))
+        one.append(_seconds(train(alone.state, alone.batches(), alone.step)))
     return min(one) * count / min(many)
 
 

@@ -48,6 +48,8 @@ def check(run: Run) -> None:
     if not run.trains:
         raise Unstackable("trainer.epochs=0 trains nothing")
     rule(run.state.optimizer)
+    if run.parts.step is not None:
+        raise Unstackable("trainer.step is a step of one's own")
     if trainer.accumulate > 1:
         raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
     if trainer.precision not in ("fp32", "fp64"):

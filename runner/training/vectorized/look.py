@@ -8,8 +8,9 @@ from torch import Tensor
 from runner.data import Tensors
 from runner.model import host
 from runner.training.loop import multiple
+from runner.training.measure import EVAL_LOSS
 from runner.training.parts import losses as single
-from runner.training.run import EVAL_LOSS, Run
+from runner.training.run import Run
 from runner.training.vectorized.costs import Losses
 from runner.training.vectorized.feed import Pool
 from runner.training.vectorized.forward import Forward
@@ -17,7 +18,7 @@ from runner.training.vectorized.scores import Scores
 
 
 class Look:
-    """What `Run.validate` would find for each of the runs.
+    """What `measure.validate` would find for each of the runs.
 
     train: the training data of all of them, evaluated where a run monitors `train/loss`.
     """

@@ -28,7 +28,7 @@ class Program:
         first = runs[0]
         models = [run.model for run in runs]
         self.stacked = Stacked(models)
-        self.draws = Draws([run.random() if run.random else run.ready for run in runs], first.device)
+        self.draws = Draws([run.rng_state() if run.rng_state else run.ready for run in runs], first.device)
         self.forward = forward(self.stacked, models, self.draws)
         self.losses = losses(first.loss)
         self.update = Update(self.stacked, [run.state.optimizer for run in runs])
@@ -39,7 +39,7 @@ class Program:
         self._clip = _clip(runs)
         for i, run in enumerate(runs):
             run.model.train()
-            run.random = _random(self.draws, i)
+            run.rng_state = _random(self.draws, i)
 
     def step(self) -> Tensor:
         """Every run takes a step. Its loss of each, (N,), as before the step."""

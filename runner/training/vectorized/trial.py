@@ -11,7 +11,7 @@ from runner.data import Tensors
 from runner.settings.errors import first_line
 from runner.training.parts import metrics
 from runner.training.run import Run
-from runner.training.state import exact
+from runner.training.state import generators
 from runner.training.vectorized.costs import losses
 from runner.training.vectorized.draws import Draws
 from runner.training.vectorized.forward import DROPS, forward
@@ -42,16 +42,16 @@ def _trial(runs: Sequence[Run]) -> None:
     found = many(output, y)
     stacked.take_gradients(found)  # which fails for a parameter that has none
     _check_gradients(runs[0])
-    with exact.undrawn(device):
+    with generators.undrawn(device):
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
-            exact.set_random_state(run.ready, device)
+            generators.set_random_state(run.ready, device)
             attributes = _attributes(model)
             expected = model.train()(x[i])
             _agree("outputs differ", output[i], expected)
             _agree("losses differ", found[i], run.loss(expected, y[i]))
             for (name, buffer), other in zip(models[i].named_buffers(), model.buffers(), strict=True):
                 _agree(f"{name} differs", buffer, other)
-            if not _same(exact.random_state(device), draws.state(i)):
+            if not _same(generators.random_state(device), draws.state(i)):
                 raise Unstackable("the model draws random numbers that are not those of dropout")
             if attributes != _attributes(model):
                 raise Unstackable("a layer changes more than its parameters and buffers")
@@ -63,7 +63,7 @@ def _check_validation(
 ) -> None:
     """The same of the look at the validation data, in which nothing may be drawn: the training would go on with it."""
     device = runs[0].device
-    before, draws = exact.random_state(device), Draws([run.ready for run in runs], device)
+    before, draws = generators.random_state(device), Draws([run.ready for run in runs], device)
     with torch.no_grad():
         output = forward(Stacked(models), models, draws)(x, False)
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
@@ -72,7 +72,7 @@ def _check_validation(
             if (watch := metrics.watch(own, run.data, run.loss, model)) is not None:
                 watch(output[i], y[i])
                 metrics.values(own)
-    if not _same(exact.random_state(device), before):
+    if not _same(generators.random_state(device), before):
         raise Unstackable("a layer or a metric draws random numbers in validation")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: one file per plot, each with `draw(table, curves) -> Figure | None`."""
+"""Plots of a sweep: one file per plot, each with `draw(table, curves) -> Figure | None`."""
 
 import importlib
 import pkgutil
@@ -9,16 +9,16 @@ from runner.sweep.report.table import Table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: Job number -> (optimizer step, value) in the order of the steps; of the ranked metric, or else of train/loss.
+#: Job number -> [(optimizer step, value), ...] by step, of the ranked metric or of train/loss.
 Curves = dict[int, list[tuple[int, float]]]
 
 
 def draw(name: str, table: Table, curves: Curves) -> "Figure | None":
-    """The picture of one plot; None where the sweep has nothing that it shows."""
+    """Draw one plot; None if the sweep has nothing for it to show."""
     figure: Figure | None = importlib.import_module(f"{__name__}.{name}").draw(table, curves)
     return figure
 
 
 def names() -> list[str]:
-    """The plots, which are the files of this folder."""
+    """Return the names of the plots, which are the files of this folder."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))

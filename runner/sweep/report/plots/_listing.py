@@ -1,4 +1,4 @@
-"""A page with one row for each job or configuration: what is varied on the left, dots on an axis, a figure right."""
+"""A page with one row for each job or configuration: overrides on the left, dots on an axis, a number on the right."""
 
 from typing import TYPE_CHECKING
 
@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 ROW = 0.22  # inches
 BELOW, ABOVE = 0.65, 1.1
-WORDS, GAP, SIZE = 4.0, 0.15, 9.0  # inches for all words, inches between two columns, points
-MOST = 12  # columns that can be read beside each other
+WORDS, GAP, SIZE = 4.0, 0.15, 9.0  # inches for all text columns, inches between two columns, points
+MOST = 12  # text columns
 
 
 def listing(
     title: str, table: Table, rows: list[Row], keys: list[str], figures: list[str], values: list[float], below: float
 ) -> tuple["Figure", "Axes"]:
-    """The page, and axes on which row i is at y = i, from above. below: inches under the axis' own words."""
+    """Return a page and its axes, on which row i is at y = i, counted from above.
+
+    keys: varied keys, one text column each. figures: a text for each row. values: what the axis must cover.
+    below: inches of space under the axis label.
+    """
     more = f" (the first {MOST} of {len(keys)} parameters)" if len(keys) > MOST else ""
     columns = _columns(rows, keys[:MOST], table)
     widths = shared([_widest([name, *cells]) for name, cells in columns.items()], WORDS - GAP * len(columns))
@@ -44,7 +48,7 @@ def listing(
 
 
 def shared(widths: list[float], room: float) -> list[float]:
-    """Widths that fit into `room` together: the widest give way, narrow ones are left as they are."""
+    """Return the widths, the widest ones shortened until their sum fits into `room`."""
     if sum(widths) <= room:
         return widths
     if room <= 0:
@@ -56,10 +60,10 @@ def shared(widths: list[float], room: float) -> list[float]:
 
 
 def _columns(rows: list[Row], keys: list[str], table: Table) -> dict[str, list[str]]:
-    """Short name -> the value of each row; the jobs' numbers where nothing is varied."""
+    """Return short name -> the value of each row; the job numbers if no key is varied."""
     names = words.short(table.keys)
-    found = {names[key]: [terminal.line(row.overrides.get(key, MISSING)) for row in rows] for key in keys}
-    return found or {"job": [str(row.number) for row in rows]}
+    columns = {names[key]: [terminal.line(row.overrides.get(key, MISSING)) for row in rows] for key in keys}
+    return columns or {"job": [str(row.number) for row in rows]}
 
 
 def _write_columns(figure: "Figure", columns: dict[str, list[str]], widths: list[float]) -> None:

@@ -1,4 +1,4 @@
-"""What the plots of a sweep have in common: the header, the mark of the best, colours by value."""
+"""Parts shared by the plots of a sweep: the header, the star of the best job, colours by value."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
-#: Okabe and Ito's colours for lines, without the yellow, which is pale on white.
+#: Okabe and Ito's colours for lines, without yellow, which is too pale on white.
 COLOURS = [_style.BLUE, _style.RED, _style.GREEN, "#CC79A7", _style.SKY, _style.ORANGE, _style.BLACK, _style.GREY]
 STAR: dict[str, Any] = {
     "marker": "*", "markersize": 13, "color": _style.ORANGE, "markeredgecolor": "black", "markeredgewidth": 0.8,
@@ -22,7 +22,7 @@ STAR: dict[str, Any] = {
 
 
 def page(title: str, table: Table, height: float) -> "Figure":
-    """A page with the metric and the states of the jobs below its title; a note counts those without a value."""
+    """Return a page with the metric and the statuses of the jobs below its title, and a count of missing values."""
     counts = {status: len(table.having(status)) for status in STATES}
     pruned = sum(row.pruned is not None for row in table.rows)
     further = {"FINISHED": f" ({pruned:,} pruned)" if pruned else ""}
@@ -34,17 +34,18 @@ def page(title: str, table: Table, height: float) -> "Figure":
 
 
 def best(table: Table) -> Row | None:
-    """The best job that ended well; while none has, the best that runs."""
+    """Return the best FINISHED job, or the best running one while none is FINISHED; None without either."""
     rows = drawable(table.standing)
     return next((row for row in rows if row.status == "FINISHED"), rows[0] if rows else None)
 
 
 def star(axes: "Axes", x: float, y: float, label: str = "best") -> None:
+    """Mark the best job."""
     axes.plot([x], [y], label=label, **STAR)
 
 
 def normalize(values: list[float]) -> "Normalize":
-    """0 for the smallest and 1 for the largest, logarithmic when they span two decades."""
+    """Return a scale from 0, the smallest value, to 1, the largest; logarithmic if they span two decades."""
     from matplotlib.colors import LogNorm, Normalize
 
     low, high = min(values), max(values)
@@ -54,7 +55,7 @@ def normalize(values: list[float]) -> "Normalize":
 
 
 def shades(table: Table, norm: "Normalize") -> Callable[[float], Any]:
-    """value -> colour: the better, the darker."""
+    """Return a function from a value to a colour: the better, the darker."""
     from matplotlib import colormaps
 
     colours = colormaps[shade_name(table)]
@@ -62,23 +63,24 @@ def shades(table: Table, norm: "Normalize") -> Callable[[float], Any]:
 
 
 def shade_name(table: Table) -> str:
+    """Return the name of the colour map in which better values are darker."""
     return _style.SHARES if table.mode == "min" else f"{_style.SHARES}_r"
 
 
 def bar(figure: "Figure", beside: "Axes", table: Table, norm: "Normalize") -> None:
-    """A colour bar to the right of `beside`."""
+    """Draw a colour bar to the right of `beside`."""
     from matplotlib.cm import ScalarMappable
 
     from runner.sweep.report.plots import _scale
 
     box = beside.get_position()
     place = figure.add_axes((box.x1 + 0.2 / _style.WIDTH, box.y0, 0.15 / _style.WIDTH, box.height))
-    made = figure.colorbar(ScalarMappable(norm, shade_name(table)), cax=place)
-    made.set_label(_style.fitted(table.metric, box.height * figure.get_figheight(), 9), fontsize=9)
-    made.ax.tick_params(labelsize=8)
+    drawn = figure.colorbar(ScalarMappable(norm, shade_name(table)), cax=place)
+    drawn.set_label(_style.fitted(table.metric, box.height * figure.get_figheight(), 9), fontsize=9)
+    drawn.ax.tick_params(labelsize=8)
     low, high = float(norm.vmin or 0), float(norm.vmax or 0)
     if type(norm).__name__ == "LogNorm":
-        made.ax.yaxis.set_major_formatter(_scale.plain if low >= 1e-4 and high <= 1e5 else _scale.power)
-        made.ax.yaxis.set_minor_formatter(lambda value, position: "")
+        drawn.ax.yaxis.set_major_formatter(_scale.plain if low >= 1e-4 and high <= 1e5 else _scale.power)
+        drawn.ax.yaxis.set_minor_formatter(lambda value, position: "")
     else:  # matplotlib's own would write a factor above the bar
-        made.ax.yaxis.set_major_formatter(lambda value, position: _style.number(value, 6))
+        drawn.ax.yaxis.set_major_formatter(lambda value, position: _style.number(value, 6))

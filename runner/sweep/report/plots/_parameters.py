@@ -1,4 +1,4 @@
-"""What was varied, as places on an axis: numbers where all values are numbers, words otherwise."""
+"""The varied keys as axes: positions are numbers if all values are numbers, indices otherwise."""
 
 from dataclasses import dataclass
 
@@ -8,54 +8,55 @@ from runner.sweep.report.table import Row, Table
 
 SEED = "seed"
 MISSING = "\N{EN DASH}"  # the job does not set this key
-DECADES = 100.0  # from here on an axis is logarithmic
-DECADE = 10.0  # of what was swept: values are chosen, and learning rates are chosen by their logarithm
+DECADES = 100.0  # ratio of the largest to the smallest result from which an axis is logarithmic
+DECADE = 10.0  # the same for a varied key: learning rates are chosen by their logarithm
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A key that has several values."""
+    """A varied key, as an axis of a plot."""
 
     key: str
-    name: str  # as short as it can be
-    values: list[str]  # each value once, as typed: numbers by size, then words as they came
+    name: str  # the shortest ending that no other key has
+    values: list[str]  # each value once, as typed; numbers by size, then other texts in their order
     numeric: bool
     log: bool
 
     def place(self, row: Row) -> float:
-        """Where `row` is on the axis: its number, or its value's index."""
+        """Return the position of `row` on the axis: its number, or the index of its value."""
         typed = _typed(row, self.key)
         return float(typed) if self.numeric else float(self.values.index(typed))
 
     @property
     def places(self) -> list[float]:
+        """The positions of all values."""
         return [float(v) for v in self.values] if self.numeric else [float(i) for i in range(len(self.values))]
 
 
 def parameters(table: Table) -> list[Parameter]:
-    """All keys with more than one value, in the order in which they were typed."""
+    """Return all keys with more than one value, in the order in which they were typed."""
     names = words.short(table.keys)
-    found = [_parameter(table, key, names[key]) for key in table.keys]
-    return [parameter for parameter in found if len(parameter.values) > 1]
+    axes = [_parameter(table, key, names[key]) for key in table.keys]
+    return [parameter for parameter in axes if len(parameter.values) > 1]
 
 
 def tuned(table: Table) -> list[Parameter]:
-    """Those apart from the seed: one does not choose the best seed."""
+    """Return the parameters without the seed: nobody chooses the best seed."""
     return [parameter for parameter in parameters(table) if parameter.key != SEED]
 
 
 def drawable(rows: list[Row]) -> list[Row]:
-    """Those with a value that can be drawn."""
+    """Return the rows with a value that can be drawn."""
     return [row for row in rows if row.value is not None and abs(row.value) < 1e300]
 
 
 def spans(values: list[float], times: float = DECADES) -> bool:
-    """Whether they are positive and the largest is so many times the smallest."""
+    """Return whether all values are positive and the largest is at least `times` the smallest."""
     return bool(values) and min(values) > 0 and max(values) / min(values) >= times
 
 
 def number(text: str) -> float | None:
-    """`text` as a finite number."""
+    """Return `text` as a finite number, None if it is none."""
     try:
         value = float(text)
     except ValueError:

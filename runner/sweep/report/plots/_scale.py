@@ -1,4 +1,4 @@
-"""Axes of a sweep's plots: logarithmic where the values span decades, with ticks at what was swept."""
+"""Axes of a sweep's plots: logarithmic where the values span decades, with ticks at the swept values."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,14 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def metric(axes: "Axes", which: str, values: list[float], name: str) -> None:
-    """The axis `which` (x | y) for a metric: logarithmic when it spans two decades."""
+    """Set up the axis `which` (x | y) for a metric: logarithmic if its values span two decades."""
     log = spans(values)
     limits(axes, which, values, log)
     _axis(axes, which).set_label_text(_style.fitted(name, 3.0, 10) + (" (logarithmic)" if log else ""))
 
 
 def limits(axes: "Axes", which: str, values: list[float], log: bool) -> None:
-    """From the smallest to the largest value, with some air; a single value in the middle."""
+    """Set the limits to the smallest and the largest value with a margin; a single value is in the middle."""
     low, high = min(values), max(values)
     setter = axes.set_xlim if which == "x" else axes.set_ylim
     if not log:
@@ -33,7 +33,7 @@ def limits(axes: "Axes", which: str, values: list[float], log: bool) -> None:
     edge = max((high / low) ** 0.06, 1.05)
     setter(low / edge, high * edge)
     axis = _axis(axes, which)
-    # Not matplotlib's own labels: they are formulas, and loading its formula parser takes longer than the plot.
+    # Not matplotlib's own labels: they are formulas, and its formula parser takes longer to load than the plot to draw.
     axis.set_major_formatter(plain if low >= 1e-4 and high <= 1e5 else power)
     axis.set_minor_formatter(lambda value, position: "")
     if high / low > 1e4:
@@ -41,7 +41,7 @@ def limits(axes: "Axes", which: str, values: list[float], log: bool) -> None:
 
 
 def parameter(axes: "Axes", which: str, of: Parameter, room: float) -> None:
-    """The axis `which` for a parameter. room: inches along the axis."""
+    """Set up the axis `which` (x | y) for a parameter. room: inches along the axis."""
     axis = _axis(axes, which)
     if not of.numeric:
         setter = axes.set_xlim if which == "x" else axes.set_ylim
@@ -58,7 +58,7 @@ def parameter(axes: "Axes", which: str, of: Parameter, room: float) -> None:
 
 
 def labels(values: list[str], room: float, longest: float = 1.2, size: float = 9) -> tuple[int, bool, list[str]]:
-    """Words along an axis of `room` inches: every how many, whether upright, and cut to fit."""
+    """Return how texts fit along an axis of `room` inches: (label every nth, upright or not, the texts cut to fit)."""
     slot = room / len(values)
     every = max(1, int(np.ceil(0.15 / slot)))
     upright = max(_style.measure(value, size) for value in values) > 0.92 * slot
@@ -67,15 +67,17 @@ def labels(values: list[str], room: float, longest: float = 1.2, size: float = 9
 
 
 def plain(value: float, position: Any) -> str:
+    """Return a tick label without an exponent."""
     return np.format_float_positional(value, precision=10, trim="-")
 
 
 def power(value: float, position: Any) -> str:
+    """Return a tick label as a power of ten, as in 10⁻³."""
     return "10" + str(round(np.log10(value))).translate(SUPERSCRIPTS)
 
 
 def _apart(of: Parameter, room: float, which: str) -> bool:
-    """Whether a label at each value does not run into the next."""
+    """Return whether labels at all values fit without touching."""
     at = np.log(of.places) if of.log else np.array(of.places)
     gaps = np.diff(at) / ((at[-1] - at[0]) * 1.12) * room
     sizes = np.array([_style.measure(v, 9) if which == "x" else 0.16 for v in of.values])

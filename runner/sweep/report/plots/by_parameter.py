@@ -1,4 +1,4 @@
-"""The result against each parameter, one panel for each."""
+"""The result against each parameter, in one panel each."""
 
 from statistics import median
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ LEFT, BETWEEN, RIGHT, BELOW = 0.9, 0.75, 0.25, 0.65
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
-    """Points for all jobs with a value, a line through their medians where values come several times."""
+    """Draw a point for each job with a value, and a line through the medians where values occur several times."""
     rows, varied = drawable(table.standing), parameters(table)[:MOST]
     if not rows or not varied:
         return None
@@ -41,7 +41,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
 
 
 def _taken(parameter: Parameter, wide: float) -> float:
-    """Inches below the usual that upright words take."""
+    """Return the inches that upright labels need below the usual ones."""
     if parameter.numeric:
         return 0.0
     _, upright, names = _scale.labels(parameter.values, wide)
@@ -69,7 +69,7 @@ def _draw_points(axes: "Axes", rows: list[Row], parameter: Parameter, label: str
 
 
 def _draw_medians(axes: "Axes", rows: list[Row], parameter: Parameter) -> None:
-    """Not where each value comes once: that would be a zigzag through the points."""
+    """Draw the medians, but not where most values occur once: the line would be a zigzag through the points."""
     groups: dict[float, list[float]] = {}
     for row in rows:
         groups.setdefault(parameter.place(row), []).append(row.value or 0.0)

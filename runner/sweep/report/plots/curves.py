@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Points = list[tuple[int, float]]
-FEW = 10  # curves that get a name each
+FEW = 10  # curves up to which each is named
 LINE = 0.2  # inches for each name
 BEYOND = 1e3  # times the first values' median, above which a logarithmic axis ends
-MOST = 1000  # points of a curve that can be told apart
+MOST = 1000  # points of a curve that a plot can show
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
-    """Logarithmic when they span two decades. Few get names, many are coloured by their result."""
-    found = {number: _finite(points) for number, points in curves.items()}
-    rows = [row for row in [*table.standing, *table.rows] if found.get(row.number)]
+    """Draw all curves, on a logarithmic axis if they span two decades. Few are named, many coloured by their result."""
+    finite = {number: _finite(points) for number, points in curves.items()}
+    rows = [row for row in [*table.standing, *table.rows] if finite.get(row.number)]
     rows = list({row.number: row for row in rows}.values())  # by rank, then those without one
     if not rows:
         return None
     few = len(rows) <= FEW
     below = LINE * len(rows) + 0.1 if few else 0.0
-    figure = _look.page(f"Curves: {_named(table, found)} of all jobs", table, 5.0 + below)
+    figure = _look.page(f"Curves: {_named(table, finite)} of all jobs", table, 5.0 + below)
     axes = _style.axes(figure, right=0.25 if few else 1.2, bottom=0.65 + below)
-    _limits(axes, [found[row.number] for row in rows], _named(table, found))
-    _draw(axes, table, rows, found, few)
-    axes.set_xlim(0, max(step for row in rows for step, _ in found[row.number]) * 1.02)
+    _limits(axes, [finite[row.number] for row in rows], _named(table, finite))
+    _draw(axes, table, rows, finite, few)
+    axes.set_xlim(0, max(step for row in rows for step, _ in finite[row.number]) * 1.02)
     axes.locator_params(axis="x", integer=True)
     axes.xaxis.set_major_formatter(lambda step, position: f"{step:,.0f}")
     axes.set_xlabel("optimizer steps")
@@ -48,14 +48,14 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
 
 
 def _finite(points: Points) -> Points:
-    """What can be drawn of a curve, thinned where it has more points than can be seen."""
-    kept = [(step, value) for step, value in points if value is not None and abs(value) < 1e300]
-    every = -(-len(kept) // MOST)
-    return kept if every <= 1 else [*kept[::every], kept[-1]]
+    """Return the points of a curve that can be drawn, at most about MOST of them, the last one included."""
+    finite = [(step, value) for step, value in points if value is not None and abs(value) < 1e300]
+    every = -(-len(finite) // MOST)
+    return finite if every <= 1 else [*finite[::every], finite[-1]]
 
 
 def _named(table: Table, curves: Curves) -> str:
-    """Which metric they are: the ranked one if the best value of a curve is its job's result."""
+    """Return the metric of the curves: the ranked one if their best values are the jobs' results, or train/loss."""
     best = min if table.mode == "min" else max
     ranked = [row for row in drawable(table.rows) if curves.get(row.number)]
     same = [np.isclose(best(value for _, value in curves[row.number]), row.value or 0.0, 1e-6, 0.0) for row in ranked]
@@ -63,7 +63,7 @@ def _named(table: Table, curves: Curves) -> str:
 
 
 def _limits(axes: "Axes", curves: list[Points], name: str) -> None:
-    """What diverges leaves the picture: it would make all else flat."""
+    """Set the limits of y; curves that diverge leave the plot, since all others would be flat."""
     values = [value for points in curves for _, value in points]
     if spans(values):
         top = BEYOND * float(np.median([points[0][1] for points in curves]))
@@ -86,7 +86,7 @@ def _draw(axes: "Axes", table: Table, rows: list[Row], curves: Curves, few: bool
 
 
 def _looks(table: Table, rows: list[Row], few: bool) -> dict[int, dict[str, Any]]:
-    """Colour and dashes of each job; those without a result are grey when there are many."""
+    """Return colour and dashes of each job; among many, jobs without a result are grey."""
     if few:
         count, dashes = len(_look.COLOURS), ["-", "--"]
         return {
@@ -112,7 +112,7 @@ def _best_point(table: Table, points: Points) -> tuple[int, float]:
 
 
 def _write_names(figure: "Figure", table: Table, rows: list[Row], top: float) -> None:
-    """The jobs below the axes, the best first."""
+    """Write the jobs below the axes, the best first."""
     on, names, looks = _style.sheet(figure), words.short(table.keys), _looks(table, rows, True)
     for place, row in enumerate(rows):
         height = top + LINE * place + 0.05

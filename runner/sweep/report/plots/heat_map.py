@@ -1,4 +1,4 @@
-"""Two parameters as a grid of mean results; as points in the plane where the values make no grid."""
+"""Mean results over two parameters, as a grid, or as points in the plane where the values form no grid."""
 
 from statistics import mean
 from typing import TYPE_CHECKING
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 Cells = dict[tuple[float, float], float]
 WRITTEN = 12  # rows and columns up to which the values are written
-FILLED = 0.25  # share of the grid below which it is no grid
+FILLED = 0.25  # share of filled cells below which points are drawn instead
 RIGHT, TOP = 1.2, 0.95
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
-    """For two parameters apart from the seed: their mean result over all else."""
+    """Draw the mean result for each pair of values of two parameters apart from the seed."""
     varied, rows = tuned(table), drawable(table.standing)
     if len(varied) != 2 or not rows:
         return None
@@ -32,7 +32,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
 
 
 def means(rows: list[Row], across: Parameter, down: Parameter) -> Cells:
-    """Mean result for each pair of places on both axes."""
+    """Return the mean result for each pair of positions on both axes."""
     groups: dict[tuple[float, float], list[float]] = {}
     for row in rows:
         groups.setdefault((across.place(row), down.place(row)), []).append(row.value or 0.0)
@@ -98,7 +98,7 @@ def _name(axes: "Axes", across: Parameter, down: Parameter, wide: float, high: f
 def _draw_cells(
     axes: "Axes", table: Table, cells: Cells, across: Parameter, down: Parameter, norm: "Normalize"
 ) -> None:
-    """Colours, hatching where there is no value, a frame around the best."""
+    """Colour the cells, hatch those without a value, and frame the best."""
     from matplotlib.patches import Rectangle
 
     shade = _look.shades(table, norm)
@@ -122,7 +122,7 @@ def _draw_cells(
 def _write_cells(
     axes: "Axes", table: Table, rows: list[Row], across: Parameter, down: Parameter, norm: "Normalize", room: float
 ) -> None:
-    """The means, in cells `room` inches wide; in brackets where a job was given up before its end."""
+    """Write the means into cells `room` inches wide, in brackets where a job was pruned."""
     pruned = {(across.place(row), down.place(row)) for row in rows if row.pruned is not None}
     shade = _look.shades(table, norm)
     cells = means(rows, across, down)

@@ -21,16 +21,18 @@ HIGH = 3.2  # inches of the curves
 
 @dataclass(frozen=True)
 class Group:
-    """The jobs that differ by their seed alone."""
+    """The jobs that differ by their seed only."""
 
     rows: list[Row]
 
     @property
     def values(self) -> list[float]:
+        """The results of the jobs."""
         return [row.value or 0.0 for row in self.rows]
 
     @property
     def mean(self) -> float:
+        """The mean of the results."""
         return mean(self.values)
 
     @property
@@ -40,11 +42,11 @@ class Group:
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
-    """Each configuration's mean with a bar of one standard deviation to either side, and the single results."""
-    found = groups(table)
-    if SEED not in [parameter.key for parameter in parameters(table)] or not found:
+    """Draw each configuration's mean with a bar of one standard deviation to either side, and the single results."""
+    averages = groups(table)
+    if SEED not in [parameter.key for parameter in parameters(table)] or not averages:
         return None
-    shown = found[:MOST]
+    shown = averages[:MOST]
     averaged = {place: _averaged(group, curves) for place, group in enumerate(shown)} if len(shown) <= CURVES else {}
     averaged = {place: points for place, points in averaged.items() if points}
     below = HIGH + 0.9 if averaged else 0.0
@@ -61,12 +63,12 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
 
 
 def groups(table: Table) -> list[Group]:
-    """The best mean first."""
-    found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    """Return the groups of jobs that differ by their seed only, the best mean first."""
+    by_values: dict[tuple[tuple[str, str], ...], list[Row]] = {}
     for row in drawable(table.standing):
-        found.setdefault(tuple(item for item in row.overrides.items() if item[0] != SEED), []).append(row)
+        by_values.setdefault(tuple(item for item in row.overrides.items() if item[0] != SEED), []).append(row)
     sign = 1 if table.mode == "min" else -1
-    return sorted((Group(rows) for rows in found.values()), key=lambda group: sign * group.mean)
+    return sorted((Group(rows) for rows in by_values.values()), key=lambda group: sign * group.mean)
 
 
 def _figures(group: Group) -> str:
@@ -96,7 +98,7 @@ Band = list[tuple[int, float, float]]  # step, mean, standard deviation
 
 
 def _averaged(group: Group, curves: Curves) -> Band:
-    """At the steps at which all jobs of the group have a finite value."""
+    """Average the curves of a group, at the steps at which all its jobs have a finite value."""
     each = [{s: v for s, v in curves.get(row.number, []) if v is not None and abs(v) < 1e150} for row in group.rows]
     steps = sorted(set.intersection(*(set(points) for points in each)))
     columns = [[points[step] for points in each] for step in steps]
@@ -105,7 +107,7 @@ def _averaged(group: Group, curves: Curves) -> Band:
 
 
 def _draw_curves(axes: "Axes", averaged: Mapping[int, Band]) -> None:
-    """Mean curves with a band of one standard deviation to either side."""
+    """Draw mean curves with a band of one standard deviation to either side."""
     middles = [value for band in averaged.values() for _, value, _ in band]
     _scale.metric(axes, "y", middles, "mean of the curves")
     floor = axes.get_ylim()[0] if spans(middles) else None

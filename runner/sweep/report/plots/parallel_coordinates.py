@@ -1,4 +1,4 @@
-"""Three parameters or more: an axis for each and one for the result, and a line for each job."""
+"""Parallel coordinates: an axis for each of three or more parameters, one for the result, and a line for each job."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Ticks = list[tuple[float, str]]  # height from 0 to 1, words
+Ticks = list[tuple[float, str]]  # height from 0 to 1, label
 MOST = 8  # parameters that fit on a page
 LEFT, RIGHT, TOP, BELOW = 0.9, 0.75, 1.25, 0.3
 TICKS = 9  # labels along an axis
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
-    """Lines coloured by the result, the better the darker; the best in red, failed and pruned jobs in grey."""
+    """Draw a line for each job, the better the darker; the best is red, failed and pruned jobs are grey."""
     varied, rows = tuned(table), drawable(table.standing)
     if len(varied) < 3 or not rows:
         return None
@@ -41,7 +41,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
 
 
 def height(parameter: Parameter, row: Row) -> float:
-    """Where the row is on the parameter's axis, from 0 to 1."""
+    """Return the position of a row on a parameter's axis, from 0 to 1."""
     places = parameter.places if parameter.numeric else [-0.5, len(parameter.values) - 0.5]
     at, low, high = parameter.place(row), min(places), max(places)
     if parameter.log:
@@ -89,7 +89,7 @@ def _draw_axis(axes: "Axes", place: int, name: str, ticks: Ticks, slot: float, l
 
 
 def _ticks(parameter: Parameter) -> Ticks:
-    """Heights and words: the values themselves when they are few, even steps otherwise."""
+    """Return the ticks of a parameter: its values if they are few, even steps otherwise."""
     if not parameter.numeric:
         count = len(parameter.values)
         every = -(-count // (2 * TICKS))
@@ -107,11 +107,11 @@ def _metric_ticks(values: list[float]) -> Ticks:
 
 
 def _even(low: float, high: float, log: bool) -> Ticks:
-    """The ends, and round values between them."""
+    """Return ticks at both ends and at round values between them."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
-    found = (LogLocator() if log else MaxNLocator(6)).tick_values(low, high)
-    inside = [float(value) for value in found if low <= value <= high]
+    candidates = (LogLocator() if log else MaxNLocator(6)).tick_values(low, high)
+    inside = [float(value) for value in candidates if low <= value <= high]
     ends = _heights([low, high, *inside], low, high, log)
     ticks = [(0.0, _style.number(low, 3)), (1.0, _style.number(high, 3))]
     words = [_scale.power(v, 0) if log and not 1e-4 <= v <= 1e5 else _style.number(v) for v in inside]

@@ -1,4 +1,4 @@
-"""The jobs by their result, the best on top; below them those that failed."""
+"""The jobs ranked by their result, the best on top, with failed jobs below."""
 
 from typing import TYPE_CHECKING
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 30  # jobs that are shown
-FAILURES = 10  # failures that are told
+FAILURES = 10  # failures that are listed
 LINE = 0.19  # inches for each
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
-    """Dots on one axis, logarithmic when the results span two decades."""
+    """Draw a dot for each job, on a logarithmic axis if the results span two decades."""
     rows, failed = drawable(table.standing), [row for row in table.rows if row.status in ("FAILED", "KILLED")]
     if not rows:
         return _only_failures(table, failed) if failed else None
     shown = rows[:MOST]
     names, values = words.short(table.keys), [row.value or 0.0 for row in shown]
-    below = LINE * len(_told(failed, names)) + (0.1 if failed else 0)
+    below = LINE * len(_failures(failed, names)) + (0.1 if failed else 0)
     figures = [_style.number(value) for value in values]
     title = f"The best {MOST} of {len(rows):,} results" if len(rows) > MOST else "Results ranked"
     keys = [parameter.key for parameter in parameters(table)]
@@ -57,21 +57,21 @@ def _kind(row: Row) -> str:
     return "pruned" if row.pruned is not None else row.status.lower()
 
 
-def _told(failed: list[Row], names: dict[str, str]) -> list[str]:
-    """A line for each failure, as long as there are few."""
-    told = [f"{row.status.lower()}: {words.named(row, names) or f'job {row.number}'}" for row in failed[:FAILURES]]
-    told = [f"{line}  {terminal.line(row.reason)}" for line, row in zip(told, failed, strict=False)]
-    return [*told, f"and {len(failed) - FAILURES} more"] if len(failed) > FAILURES else told
+def _failures(failed: list[Row], names: dict[str, str]) -> list[str]:
+    """Return a line for each of the first FAILURES failed jobs, and one that counts the others."""
+    lines = [f"{row.status.lower()}: {words.named(row, names) or f'job {row.number}'}" for row in failed[:FAILURES]]
+    lines = [f"{line}  {terminal.line(row.reason)}" for line, row in zip(lines, failed, strict=False)]
+    return [*lines, f"and {len(failed) - FAILURES} more"] if len(failed) > FAILURES else lines
 
 
 def _write_failures(figure: "Figure", failed: list[Row], names: dict[str, str], top: float) -> None:
-    for place, line in enumerate(_told(failed, names)):
+    for place, line in enumerate(_failures(failed, names)):
         text = _style.fitted(line, _style.WIDTH - 0.4, 9)
         _style.write(figure, 0.2, top + LINE * (place + 0.5), text, size=9, color=_style.RED)
 
 
 def _only_failures(table: Table, failed: list[Row]) -> "Figure":
     names = words.short(table.keys)
-    figure = _look.page("No job has a result", table, 1.0 + LINE * len(_told(failed, names)))
+    figure = _look.page("No job has a result", table, 1.0 + LINE * len(_failures(failed, names)))
     _write_failures(figure, failed, names, 0.8)
     return figure

@@ -1,4 +1,4 @@
-"""One file per format: `write(source, path)`, then `check(source, path)`, which reads the file back and compares."""
+"""Export formats, one file each: `write(source, path)`, then `check(source, path)`, which reads the file back."""
 
 import importlib
 import importlib.util
@@ -16,12 +16,12 @@ SIZES = (1, 2, 7)
 
 
 class ExportError(RuntimeError):
-    """A model cannot be written in a format, or what was written is not the same."""
+    """A model cannot be written in a format, or the file does not hold the same model."""
 
 
 @dataclass
 class Source:
-    """What is exported."""
+    """A model to export, with inputs to compare it by."""
 
     model: nn.Module  # in eval mode, on the CPU
     x: Tensor  # more inputs than SIZES asks for, batch first
@@ -40,28 +40,30 @@ class Format(Protocol):
         """Write the file."""
 
     def check(self, source: Source, path: Any) -> str:
-        """What was compared, in words. Raises ExportError when the file does not hold the same."""
+        """Return in words what was compared. Raises ExportError when the file does not hold the same model."""
 
 
 def names() -> list[str]:
+    """Return the names of the formats: the files of this folder."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__))
 
 
 def find(name: str) -> Format:
-    """The format's module. Raises ConfigError when there is none, or a package that it needs is missing."""
+    """Return the format's module. Raises ConfigError when there is none, or a package that it needs is missing."""
     if name not in names():
         raise ConfigError("format", f"{name!r} is not one of {', '.join(names())}{did_you_mean(name, names())}")
-    found: Any = importlib.import_module(f"{__name__}.{name}")
-    missing = [package for package in found.NEEDS if importlib.util.find_spec(package) is None]
+    module: Any = importlib.import_module(f"{__name__}.{name}")
+    missing = [package for package in module.NEEDS if importlib.util.find_spec(package) is None]
     if missing:
         raise ConfigError("format", f"{name} needs {' and '.join(missing)}: pip install 'runner-torch[{name}]'")
-    return found  # type: ignore[no-any-return]
+    return module  # type: ignore[no-any-return]
 
 
 def inputs(model: nn.Module, example: Tensor, notes: dict[str, Any] | None = None) -> Tensor:
-    """Made-up inputs of the right kind for a model: random numbers, or indices that its embeddings have.
+    """Return made-up inputs for a model, as many as are compared: random numbers, or indices that its embeddings have.
 
-    notes: the `mean` and `std` of inputs that the model standardizes itself, which are in double precision.
+    example: a batch of its inputs, for their shape and type. notes: `mean` and `std` of inputs that the model
+        standardizes itself; then inputs are in double precision.
     """
     generator = torch.Generator().manual_seed(0)
     shape = (max(SIZES), *example.shape[1:])
@@ -76,16 +78,20 @@ def inputs(model: nn.Module, example: Tensor, notes: dict[str, Any] | None = Non
 
 @torch.no_grad()
 def compare(source: Source, forward: Any) -> str:
-    """Outputs of `forward`, a function from inputs to outputs, against the model's, at several batch sizes."""
+    """Compare the outputs of `forward`, a function from inputs to outputs, with the model's, at SIZES of a batch.
+
+    Returns in words how near they are. Raises ExportError if shape or type differ, or a number by more than 1e-4 (1e-9
+    in double precision) of the largest.
+    """
     apart, largest = 0.0, 0.0
     for size in SIZES:
         x = source.x[:size]
-        wanted, found = source.model(x.clone()), forward(x)  # its first layer may work in place
-        if found.shape != wanted.shape or found.dtype != wanted.dtype:
-            raise ExportError(f"{size} inputs give {_kind(found)}, and in torch {_kind(wanted)}")
-        apart = max(apart, float((found - wanted).abs().max()))
-        largest = max(largest, float(wanted.abs().max()))
-    within = largest * (1e-9 if wanted.dtype == torch.float64 else 1e-4) + 1e-6
+        expected, output = source.model(x.clone()), forward(x)  # its first layer may work in place
+        if output.shape != expected.shape or output.dtype != expected.dtype:
+            raise ExportError(f"{size} inputs give {_kind(output)}, and in torch {_kind(expected)}")
+        apart = max(apart, float((output - expected).abs().max()))
+        largest = max(largest, float(expected.abs().max()))
+    within = largest * (1e-9 if expected.dtype == torch.float64 else 1e-4) + 1e-6
     if not apart <= within:
         raise ExportError(f"its outputs are {apart:.2g} apart from torch's, which go up to {largest:.2g}")
     return f"equal to torch for {', '.join(map(str, SIZES))} inputs, {apart:.1g} apart at most"

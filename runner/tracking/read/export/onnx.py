@@ -12,6 +12,7 @@ SUFFIX, NEEDS, RAW = ".onnx", ("onnx", "onnxscript", "onnxruntime"), True
 
 
 def write(source: Source, path: Path) -> None:
+    """Write the model as an ONNX program, with the configuration, the run and its data as metadata."""
     program: Any = torch.onnx.export(
         source.model,
         (source.x[:2],),
@@ -26,6 +27,7 @@ def write(source: Source, path: Path) -> None:
 
 
 def check(source: Source, path: Path) -> str:
+    """Check the file by ONNX's own rules, and compare outputs by onnxruntime. Returns what was compared, in words."""
     import onnx
     import onnxruntime
 

@@ -1,4 +1,4 @@
-"""Weights alone, in a format that can hold no code; the configuration stands beside them."""
+"""safetensors: weights alone, in a format that can hold no code, with the configuration in a file beside them."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ SUFFIX, NEEDS, RAW = ".safetensors", ("safetensors",), False
 
 
 def write(source: Source, path: Path) -> None:
+    """Write parameters and buffers by their names, with the run, its checkpoint and its data as metadata."""
     from safetensors.torch import save
 
     # Copies: weights that two layers share are refused otherwise.
@@ -19,12 +20,13 @@ def write(source: Source, path: Path) -> None:
 
 
 def check(source: Source, path: Path) -> str:
+    """Compare the tensors in the file bit by bit. Returns what was compared, in words."""
     from safetensors.torch import load_file
 
-    state, found = source.model.state_dict(), load_file(path)
-    for name in {**state, **found}:
-        if name not in state or name not in found or not _same(state[name], found[name]):
-            raise ExportError(f"{name} is not what it was")
+    state, tensors = source.model.state_dict(), load_file(path)
+    for name in {**state, **tensors}:
+        if name not in state or name not in tensors or not _same(state[name], tensors[name]):
+            raise ExportError(f"the tensor {name} is another one than was written")
     return f"{len(state)} tensors read back bit for bit"
 
 

@@ -1,0 +1,1 @@
+"""Folders of images: which files are read, and the pixels of one."""

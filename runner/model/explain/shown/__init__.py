@@ -1,0 +1,1 @@
+"""Worked layers for people: on a terminal, as Markdown, as a picture."""

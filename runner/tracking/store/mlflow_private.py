@@ -1,0 +1,172 @@
+"""MLflow's inner names and tables, all that are used: when a release moves one, this file is where to mend it.
+
+Written for MLflow 3.17, and right from 3.11 on. `tests/tracking/test_mlflow_private.py` fails when a name is gone.
+"""
+
+import inspect
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runner.settings.files import uris
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: The MLflow that this file was written for.
+RELEASE = "3.17"
+
+_METRIC = {"key", "value", "timestamp", "step", "is_nan", "run_uuid"}
+#: The tables that `write/bulk.py` writes, by the names of their classes, with all columns that it has to fill in.
+TABLES: dict[str, set[str] | None] = {
+    "SqlRun": None,
+    "SqlMetric": _METRIC,
+    "SqlLatestMetric": _METRIC,
+    "SqlParam": {"key", "value", "run_uuid"},
+    "SqlTag": {"key", "value", "run_uuid"},
+}
+#: (table, column, condition) of every place of artifacts; the first two tables are in every store.
+PLACES = (
+    ("experiments", "artifact_location", ""),
+    ("runs", "artifact_uri", ""),
+    ("logged_models", "artifact_location", ""),
+    ("model_versions", "source", ""),
+    ("model_versions", "storage_location", ""),
+    ("trace_tags", "value", " AND key = 'mlflow.artifactLocation'"),
+)
+#: Columns of the table `runs` without which MLflow makes no run of a row: it fails for the whole page of a search.
+REQUIRED = ("start_time", "status", "user_id")
+#: A search's filter for runs that have them all: no comparison holds for NULL.
+HAS_REQUIRED = "attributes.start_time > -1 AND attributes.status != '-' AND attributes.user_id != '-'"
+
+
+def local_store(client: "MlflowClient") -> Any | None:
+    """Return the object by which a client reads and writes an SQLite file; None for any other store."""
+    is_local = uris.sqlite_path(str(client.tracking_uri)) is not None
+    return client._tracking_client.store if is_local else None
+
+
+def engine(client: "MlflowClient") -> Any:
+    """Return SQLAlchemy's engine of a local store, which holds its connections; `dispose()` closes those that are idle.
+
+    To be asked for when a store is opened: MLflow forgets stores, and would open a forgotten one again to answer.
+    """
+    store = local_store(client)
+    assert store is not None, "only a local store is opened here"
+    return store.engine
+
+
+def tables(client: "MlflowClient") -> dict[str, Any] | None:
+    """Return the TABLES of a local store by the names of their classes; None for any other store.
+
+    None as well if one has other columns than those in TABLES: it is of another MLflow, which only MLflow can write.
+    """
+    store = local_store(client)
+    if store is None:
+        return None
+    from mlflow.store.tracking import sqlalchemy_store
+
+    result: dict[str, Any] = {name: getattr(sqlalchemy_store, name).__table__ for name in TABLES}
+    same = (columns is None or {c.name for c in result[name].columns} == columns for name, columns in TABLES.items())
+    return result if type(store) is sqlalchemy_store.SqlAlchemyStore and all(same) else None
+
+
+def session(client: "MlflowClient") -> Any:
+    """Return a context manager for one transaction that writes a local store; its value is an SQLAlchemy session."""
+    store = local_store(client)
+    assert store is not None, "tables() has returned those of a local store"
+    make = store.ManagedSessionMaker
+    # MLflow 3.11 has no sessions that only read.
+    return make(read_only=False) if "read_only" in inspect.signature(make).parameters else make()
+
+
+def make_tables(uri: str, artifacts: Path) -> None:
+    """Create MLflow's tables in an SQLite file whose URI the client would not take."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, artifacts.as_uri())
+
+
+def experiment_places(store: sqlite3.Connection) -> list[tuple[int, object]]:
+    """Return (id, place of artifacts) of every experiment."""
+    return store.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall()
+
+
+def run_ids(store: sqlite3.Connection, experiment: int) -> set[str]:
+    """Return the ids of an experiment's runs, deleted ones too."""
+    return {run for (run,) in store.execute("SELECT run_uuid FROM runs WHERE experiment_id = ?", (experiment,))}
+
+
+def place_first_experiment(store: sqlite3.Connection, place: str) -> None:
+    """Set the place of artifacts of MLflow's own first experiment, unless it has runs."""
+    store.execute(
+        "UPDATE experiments SET artifact_location = ? WHERE experiment_id = 0"
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.experiment_id = 0)",
+        (place,),
+    )
+
+
+def incomplete_runs(store: sqlite3.Connection) -> Iterator[dict[str, Any]]:
+    """Yield the columns of each run of which MLflow makes no object, or which no search finds: one that misses a value.
+
+    Deleted runs are left out.
+    """
+    columns = ("run_uuid", "name", "experiment_id", "status", "start_time", "end_time", "lifecycle_stage")
+    missing = " OR ".join(f"{name} IS NULL" for name in REQUIRED)
+    query = f"SELECT {', '.join(columns)}, user_id FROM runs WHERE lifecycle_stage IS NULL OR ({missing})"
+    for row in store.execute(query):
+        run = dict(zip((*columns, "user_id"), row, strict=True))
+        if run["lifecycle_stage"] in (None, "active"):
+            yield run
+
+
+def artifact_schemes() -> set[str]:
+    """Return the URI schemes of the artifact stores that MLflow and its plugins have registered."""
+    from mlflow.store.artifact import artifact_repository_registry as registry
+
+    return set(registry.get_registered_artifact_repositories())
+
+
+def artifact_repository(uri: str, tracking_uri: str) -> Any:
+    """Return the repository that reads and writes artifacts at `uri`. Raises ImportError if it needs a package."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.utils.uri import add_databricks_profile_info_to_artifact_uri as with_profile
+
+    return get_artifact_repository(with_profile(uri, tracking_uri), tracking_uri)
+
+
+def local_path(uri: str) -> Path:
+    """Return the absolute path that MLflow reads from `file:///a%20b`, or from a path."""
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    return Path(local_file_uri_to_path(uri)).absolute()
+
+
+def replace_artifact_requests(request: Callable[..., Any], requests: Any) -> None:
+    """Have MLflow's artifact repository of a server make its requests by `request`, and by `requests.put`."""
+    from mlflow.store.artifact import http_artifact_repo
+
+    assert {"http_request", "requests"} <= vars(http_artifact_repo).keys(), "MLflow makes these requests otherwise now"
+    http_artifact_repo.http_request = request
+    http_artifact_repo.requests = requests
+
+
+def http_request(host_creds: Any, endpoint: str, method: str, **arguments: Any) -> Any:
+    """Make a request to a server as MLflow does."""
+    from mlflow.utils import rest_utils
+
+    return rest_utils.http_request(host_creds, endpoint, method, **arguments)
+
+
+def replace_adapter(derive: Callable[[Any], Any], mark: str) -> None:
+    """Have MLflow's sessions to servers use the HTTP adapter that `derive` makes of its own; done once.
+
+    mark: an attribute that the derived adapter has and MLflow's has not.
+    """
+    from mlflow.utils import request_utils
+
+    usual = request_utils.TCPKeepAliveHTTPAdapter
+    if not hasattr(usual, mark):
+        request_utils.TCPKeepAliveHTTPAdapter = derive(usual)
+        request_utils._cached_get_request_session.cache_clear()  # sessions with the usual adapter

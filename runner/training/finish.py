@@ -1,0 +1,105 @@
+"""The end of a run: the last checkpoint, predictions, test figures, plots."""
+
+import io
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runner import plots
+from runner.model import host
+from runner.settings.files import durable
+from runner.training import forward, measure
+from runner.training.events import Event, Finished, Kept
+from runner.training.finite import check_loss
+from runner.training.subject import Subject
+
+if TYPE_CHECKING:
+    from runner.training.run import Run
+
+
+def finish(run: "Run", draw: Callable[[Subject, Path], None]) -> Iterator[Event]:
+    """Yield the last checkpoint, then what the weights of `trainer.test_checkpoint` give: predictions, figures, plots.
+
+    draw: writes the plots. They come last: one that fails must not take anything else with it.
+    """
+    if run.best.weights is None:  # there was no validation: this model is all there is
+        run.best.take(run.model, run.state.step)
+    yield from run.snapshots()
+    name, step = run.tested
+    subject = Subject(run)
+    with run.weights(name):
+        yield Kept(_predictions(run, subject))
+        if not run.trains:
+            yield Kept(_forward(run))
+        values = measure.values(run, run.data.test, "test") if run.data.test is not None and run.trains else {}
+        check_loss("test/loss", values.get("test/loss", 0.0), step)
+        yield Finished(step, values, _reason(run), _tags(run))
+        if run.settings.plots:
+            yield from _plots(run, subject, draw)
+
+
+def draw(subject: Subject, folder: Path, names: Iterable[str] | None = None) -> None:
+    """Write plots of a run into `folder`, of the weights that it is tested with. names: of the plots; None for all."""
+    run = subject.run
+    with run.weights(run.tested[0]):
+        plots.each(
+            run.parts.plots if names is None else names,
+            lambda name: plots.save(run.parts.plots[name](subject), plots.file(name, folder)),
+        )
+
+
+def _reason(run: "Run") -> str:
+    done = f"{run.epoch} of {run.settings.trainer.epochs} epochs done"
+    return run.stopped or (done if run.trains else "inputs pushed through, nothing trained")
+
+
+def _tags(run: "Run") -> dict[str, str]:
+    """How good the run is, and of which checkpoint test/*, predictions.npy and the plots are."""
+    tags = dict(run.tags)
+    if run.trains:
+        name, step = run.tested
+        tags |= {"test.checkpoint": name, "test.step": str(step)}
+    if not math.isnan(run.best.value):
+        tags |= {
+            "best.metric": run.monitor,
+            "best.value": repr(run.best.value),
+            "best.step": str(run.best.step),
+        }
+    return tags
+
+
+def _predictions(run: "Run", subject: Subject) -> Path:
+    _, output = subject.outputs(subject.data.valid if subject.data.valid is not None else subject.data.train)
+    folder, content = _folder(run.folder / "predictions"), io.BytesIO()
+    np.save(content, host.array(output), allow_pickle=False)
+    path = folder / "predictions.npy"
+    durable.patiently(lambda: durable.write(path, content.getbuffer(), lasting=False), run.stop)
+    return folder
+
+
+def _forward(run: "Run") -> Path:
+    folder, source = _folder(run.folder / "forward"), run.data.train
+    forward.keep(run.model, (x for x, _ in measure.reading(run, source)), len(source), folder)  # type: ignore[arg-type]
+    forward.work(run.model, run.batch_of(1), folder)
+    return folder
+
+
+def _plots(run: "Run", subject: Subject, draw: Callable[[Subject, Path], None]) -> Iterator[Kept]:
+    """Yield the folder of the plots. Raises what the first one raised that cannot be drawn; the others are kept."""
+    folder = run.folder / "pictures"
+    failed: Exception | None = None
+    try:
+        draw(subject, _folder(folder / "plots"))
+    except Exception as error:
+        failed = error
+    yield Kept(folder)
+    if failed is not None:
+        raise failed
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path

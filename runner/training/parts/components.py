@@ -1,0 +1,88 @@
+"""Settings with every name looked up, once: what the checks ask and what a run is built from."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from runner.settings import Settings
+from runner.settings.errors import ConfigError, Problems
+from runner.settings.values import lookup
+from runner.settings.values.lookup import Bound, Kind
+from runner.training import forward, step
+from runner.training.parts import losses, metrics, optimizers, scheduling, source
+from runner.training.parts._startup import spare_dynamo
+from runner.training.parts.device import device
+from runner.training.parts.metrics import Metric
+from runner.training.parts.scheduling import Plan
+from runner.training.state import due
+from runner.training.state.due import Due
+
+PLOT = Kind("a plot", ("runner.plots",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
+
+
+@dataclass(frozen=True)
+class Components:
+    """The parts of an experiment by the names of their settings."""
+
+    device: torch.device
+    data: Bound
+    loss: nn.Module
+    optimizer: Bound
+    scheduler: Plan
+    metrics: list[Metric]
+    plots: dict[str, Callable[[Any], Any]]  # name -> draw
+    due: Due
+    step: Bound | None
+
+
+def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) -> Components:
+    """Look up every name and check what its settings say. A part that is wrong is None, and `problems` has why.
+
+    seeded: starts the random generators; the loss of a user's may draw numbers as it is made.
+    """
+    trains, parts = settings.trainer.epochs > 0, dict[str, Any]()
+
+    def add(name: str, work: Callable[[], Any]) -> None:
+        parts[name] = None
+        with problems.noted():
+            parts[name] = work()
+
+    add("optimizer", lambda: _optimizer(settings))
+    add("scheduler", lambda: scheduling.resolve(settings.scheduler))
+    seeded()
+    add("loss", lambda: losses.build(settings.loss) if trains else forward.Unmeasured())
+    add("step", lambda: step.resolve(settings.trainer.step) if trains else None)
+    add("due", lambda: due.read(settings.checkpoint.every))
+    add("data", lambda: source.resolve(settings.data))
+    add("plots", lambda: _plots(settings.plots))
+    add("metrics", lambda: metrics.resolve(settings.metrics) if trains else [])
+    add("device", lambda: device(settings.device))
+    return Components(**parts)
+
+
+def plot(name: Any, key: str) -> Callable[[Any], Any]:
+    """Return the draw function of a plot: ours by its name, the user's by a dotted one."""
+    return lookup.find(name, PLOT, key)  # type: ignore[no-any-return]
+
+
+def _optimizer(settings: Settings) -> Bound:
+    bound = optimizers.resolve(settings.optimizer)
+    if not settings.trainer.compile:
+        spare_dynamo(bound.target)
+    return bound
+
+
+def _plots(names: list[str]) -> dict[str, Callable[[Any], Any]]:
+    problems, plots = Problems(), dict[str, Callable[[Any], Any]]()
+    for i, name in enumerate(names):
+        with problems.noted():
+            draw = plot(name, f"plots[{i}]")
+            if name in plots:
+                raise ConfigError(f"plots[{i}]", f"{name!r} stands there already; leave it out")
+            plots[name] = draw
+    problems.tell()
+    return plots

@@ -1,0 +1,63 @@
+"""The optimizer: from its settings to a model's parameters with an optimizer over them."""
+
+import torch
+from torch import nn
+
+from runner.settings import Component, Trainer
+from runner.settings.values import lookup, ranges
+from runner.settings.values.lookup import Bound, Kind
+from runner.training.loop import Cost, State
+from runner.training.parts._startup import spare_dynamo
+
+OPTIMIZER = Kind(
+    "an optimizer",
+    ("torch.optim",),
+    lambda v: isinstance(v, type) and issubclass(v, torch.optim.Optimizer) and v is not torch.optim.Optimizer,
+)
+
+
+def resolve(spec: Component) -> Bound:
+    """Look the optimizer's class up and check its arguments. Raises ConfigError."""
+    name, arguments = lookup.component(spec, "optimizer")
+    target = lookup.find(name, OPTIMIZER, "optimizer.name")
+    lookup.refuse(arguments, ["params"], "optimizer", "is filled in with the model's parameters; leave it out")
+    lookup.bind(target, arguments, "optimizer", free=["params"])
+    ranges.check(target, arguments, ranges.OPTIMIZER, "optimizer")
+    return Bound(target, {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}, "optimizer")
+
+
+def build(bound: Bound, model: nn.Module) -> torch.optim.Optimizer:
+    """Make the optimizer over all of the model's parameters that are trained."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:  # pooling alone has nothing to learn, and torch refuses an empty list
+        parameters = [nn.Parameter(torch.zeros(()))]
+    return bound.make(parameters)  # type: ignore[no-any-return]
+
+
+def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: torch.device) -> State:
+    """Put model and optimizer on their device, with clipping, loss scaling and compilation as the trainer wants."""
+    model.to(where, torch.float64 if trainer.precision == "fp64" else None)
+    if trainer.compile:
+        model.compile(backend=trainer.compile if isinstance(trainer.compile, str) else "inductor")
+    else:
+        spare_dynamo(bound.target)
+    state = State(
+        model, build(bound, model), cost, torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16")
+    )
+    clip(state.optimizer, trainer)
+    return state
+
+
+def clip(optimizer: torch.optim.Optimizer, trainer: Trainer) -> None:
+    """Cut the gradients before every step of `optimizer`."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    if trainer.clip_norm is not None:
+        norm = trainer.clip_norm
+        optimizer.register_step_pre_hook(lambda *_: void(nn.utils.clip_grad_norm_(parameters, norm)))
+    if trainer.clip_value is not None:
+        value = trainer.clip_value
+        optimizer.register_step_pre_hook(lambda *_: void(nn.utils.clip_grad_value_(parameters, value)))
+
+
+def void(_: object) -> None:
+    """Return nothing: a hook that returns something would replace the optimizer's arguments."""

@@ -1,0 +1,96 @@
+"""The data: from its settings to the tensors and datasets of its three parts."""
+
+import importlib
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner import data as sources
+from runner.data import Data
+from runner.settings import Component
+from runner.settings.errors import ConfigError
+from runner.settings.values import lookup, ranges
+from runner.settings.values.lookup import Bound, Kind
+from runner.settings.values.signatures import as_words
+from runner.training.checking import rescale
+from runner.training.parts import data_cache
+
+DATA = Kind("a data source", ("runner.data",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
+
+
+def resolve(spec: Component) -> Bound:
+    """Look the data source up and check its arguments. Raises ConfigError."""
+    name, arguments = lookup.component(spec, "data")
+    target = lookup.find(name, DATA, "data.name")
+    arguments = as_words(lookup.parameters(target), arguments)
+    lookup.bind(target, arguments, "data")
+    ranges.check(target, arguments, ranges.DATA, "data")
+    return Bound(target, arguments, "data")
+
+
+def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
+    """Read the data. Raises ConfigError where the source or its files are wrong.
+
+    brief: only as much as it takes to know shapes, sizes and classes, where the source's module has a function
+        `brief` that takes the same arguments and reads less.
+    noted: what a run has noted of its data: these are read as its model knows them, by the function `again` of the
+        source's module if it has one. Raises ConfigError where they are of another kind.
+    """
+    name = source.target.__name__
+    try:
+        if noted is not None and (again := _beside(source, "again")) is not None:
+            data = again(noted, **source.arguments)
+        else:
+            shorter = _beside(source, "brief") if brief and noted is None else None
+            data = data_cache.read(shorter or source.target, source.arguments)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(*_raised(name, source.target, error)) from error
+    if not isinstance(data, Data):
+        raise ConfigError("data.name", f"{name!r} returned {type(data).__name__}, expected runner.data.Data")
+    for part in ("train", "valid", "test"):
+        _check_part(getattr(data, part), f"{name!r} gives {part}=")
+    if noted is not None:
+        rescale.check(data, noted)
+        data = rescale.alike(data, noted)
+    return data
+
+
+def reads_again(source: Bound) -> bool:
+    """Return whether the source's module can read data as a run has noted them."""
+    return _beside(source, "again") is not None
+
+
+def reads_less(source: Bound) -> bool:
+    """Return whether the source's module can read less than everything."""
+    return _beside(source, "brief") is not None
+
+
+def is_ours(source: Bound) -> bool:
+    """Return whether the source is one of this package, which does nothing but read."""
+    return str(source.target.__module__).startswith("runner.")
+
+
+def _beside(source: Bound, name: str) -> Any:
+    """The function `name` of the source's module; None if it has none."""
+    return getattr(importlib.import_module(source.target.__module__), name, None)
+
+
+def _raised(name: str, source: Any, error: Exception) -> tuple[str, str]:
+    why = lookup.failure(error, source)
+    return "data", f"{name!r} failed with {why}; expected runner.data.Data from these arguments"
+
+
+def _check_part(source: Any, said: str) -> None:
+    if source is None:
+        return
+    if not isinstance(source, sources.Tensors | torch.utils.data.Dataset):
+        raise ConfigError(
+            "data.name", f"{said}{type(source).__name__}, expected runner.data.Tensors(x, y) or a torch Dataset"
+        )
+    pair = (source.x, source.y) if isinstance(source, sources.Tensors) else source[0]
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
+        raise ConfigError("data.name", f"{said}{type(source).__name__} without pairs of tensors (x, y)")

@@ -1,0 +1,85 @@
+"""A run as plots are shown it: its data and its model on the host, whatever its device."""
+
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Data, Source, Tensors
+from runner.model import host
+from runner.training import measure
+
+if TYPE_CHECKING:
+    from runner.training.run import Run
+
+#: Inputs, targets and outputs.
+Predicted = tuple[Tensor, Tensor, Tensor]
+
+
+class Subject:
+    """A `plots.Subject`: a run whose data and model are on the host, copies where its device is another.
+
+    What the model gives for a part of the data is computed once, for all plots. What is not here is the run's own.
+    """
+
+    def __init__(self, run: "Run") -> None:
+        self.run = run
+        self._outputs: list[tuple[Source, tuple[Tensor, Tensor]]] = []
+
+    @cached_property
+    def data(self) -> Data:
+        """The data on the host; what is read from a disk is there already."""
+        if self.run.device.type == "cpu":
+            return self.run.data
+        parts: dict[str, Any] = {part: _on_host(source) for part, source in _parts(self.run.data).items()}
+        return replace(self.run.data, **parts)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.run.model if self.run.device.type == "cpu" else self._model
+
+    @cached_property
+    def _model(self) -> nn.Module:
+        return host.module(self.run.model)
+
+    @cached_property
+    def loss(self) -> nn.Module:
+        return self.run.loss if self.run.device.type == "cpu" else host.module(self.run.loss)
+
+    def predict(self, source: Source) -> Predicted:
+        """Return inputs, targets and outputs for every example of `source`, in order, on the CPU: copies of them."""
+        y, output = self.outputs(source)
+        own = self._own(source)
+        whole = iter([(own.x, own.y)]) if isinstance(own, Tensors) else None
+        inputs = measure.reading(self.run, own) if whole is None else self.run.moved(whole)
+        return torch.cat([host.tensor(x) for x, _ in inputs]), y, output
+
+    def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
+        """Return targets and outputs for every example of `source`, in order, on the CPU."""
+        own = self._own(source)
+        for earlier, outputs in self._outputs:
+            if earlier is own:
+                return outputs
+        outputs = measure.outputs(self.run, own)
+        if any(own is part for part in _parts(self.run.data).values()):
+            self._outputs.append((own, outputs))
+        return outputs
+
+    def _own(self, source: Source) -> Source:
+        """The part of the run's data that `source` is on the host; `source` itself if it is none."""
+        same = [part for part, on_host in _parts(self.data).items() if on_host is source]
+        return getattr(self.run.data, same[0]) if same else source
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.run, name)
+
+
+def _parts(data: Data) -> dict[str, Source]:
+    parts = {part: getattr(data, part) for part in ("train", "valid", "test")}
+    return {part: source for part, source in parts.items() if source is not None}
+
+
+def _on_host(source: Source) -> Source:
+    return Tensors(host.tensor(source.x), host.tensor(source.y)) if isinstance(source, Tensors) else source

@@ -1,0 +1,62 @@
+"""Private names of torch that are used: a release that moves one of them fails here, by its name."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from runner.settings import torch_private
+
+RELEASE = f"torch {torch.__version__}"
+ROOT = Path(__file__).parents[2]
+
+
+def test_writes_in_place_are_counted() -> None:
+    x = torch.zeros(2)
+    assert hasattr(x, "_version"), f"{RELEASE} has no Tensor._version: runner/settings/torch_private.py"
+    before = torch_private.writes(x)
+    _ = x + 1
+    assert torch_private.writes(x) == before, RELEASE
+    x[:1].add_(1)  # a view: the same memory
+    assert torch_private.writes(x) > before, RELEASE
+
+
+def test_hooks_before_a_step_are_seen() -> None:
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters())
+    name = "_optimizer_step_pre_hooks"
+    assert hasattr(optimizer, name), f"{RELEASE} has no Optimizer.{name}: runner/settings/torch_private.py"
+    assert not torch_private.has_step_pre_hooks(optimizer), RELEASE
+    hook = optimizer.register_step_pre_hook(lambda *_: None)
+    assert torch_private.has_step_pre_hooks(optimizer), RELEASE
+    hook.remove()
+    assert not torch_private.has_step_pre_hooks(optimizer), RELEASE
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [(nn.Conv2d, "_conv_forward"), (nn.ConvTranspose2d, "_output_padding"), (nn.Linear, "__call__")],
+)
+def test_layers_compute_by_methods_of_these_names(layer: type, name: str) -> None:
+    assert name in torch_private.COMPUTING
+    assert callable(getattr(layer, name, None)), f"{RELEASE} has no {layer.__name__}.{name}"
+
+
+@pytest.mark.parametrize("room", ["data", "model", "plots"])
+def test_no_other_file_of_these_rooms_uses_a_private_name(room: str) -> None:
+    """Of another project, that is: an attribute with one `_` in front of something that is not `self` or a module."""
+    private = {}
+    for path in (ROOT / "runner" / room).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        own = {"self", "cls", *(alias.asname or alias.name for node in ast.walk(tree)
+                                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("runner")
+                                for alias in node.names)}  # fmt: skip
+        private[path.name] = [
+            ast.unparse(node)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+            if node.attr not in ("_replace", "_asdict", "_fields")  # public, of a NamedTuple
+            if not (isinstance(node.value, ast.Name) and node.value.id in own)
+        ]
+    assert {name: uses for name, uses in private.items() if uses} == {}

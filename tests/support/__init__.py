@@ -1,0 +1,1 @@
+"""Helpers that several test files share: commands as processes, servers, disks, devices, stores that fail."""

@@ -1,0 +1,219 @@
+"""A training that was stopped and continued is the one that was not: losses, weights, random state, bit by bit."""
+
+import contextlib
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from runner.training import finite
+from runner.training.drive import advance
+from runner.training.events import Snapshot, Step
+from runner.training.prepare import prepare
+from runner.training.run import Run
+from runner.training.state import checkpoint
+from tests.conftest import settings
+
+OPTIMIZERS: dict[str, Any] = {
+    "momentum": {"name": "SGD", "lr": 0.05, "momentum": 0.9},
+    "adam": {"name": "Adam", "lr": 0.01},
+    "adamw": {"name": "AdamW", "lr": 0.01},
+}
+SCHEDULES: dict[str, Any] = {
+    "none": None,
+    "cosine": {"name": "CosineAnnealingLR", "interval": "step"},
+    "plateau": {"name": "ReduceLROnPlateau", "patience": 0, "factor": 0.5},
+}
+LAYERS: dict[str, Any] = {
+    "dropout": [{"Linear": 6}, "ReLU", {"Dropout": 0.4}, {"Linear": 1}],
+    "batchnorm": [{"Linear": 6}, "BatchNorm1d", "ReLU", {"Linear": 1}],
+}
+READING = {"memory": None, "loader": 0, "workers": 2}
+MATRIX = list(itertools.product(OPTIMIZERS, SCHEDULES, LAYERS, READING))
+#: Three epochs of three batches.
+EPOCHS, SIZE, POINTS = 3, 8, 24
+
+
+class Dataset(torch.utils.data.Dataset[Any]):
+    """The same examples, read one by one."""
+
+    def __init__(self, source: Any) -> None:
+        self.x, self.y = source.x, source.y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.x[index], self.y[index]
+
+
+def made(optimizer: str, schedule: str, layers: str, reading: str, **more: Any) -> Run:
+    chosen = settings(
+        layers=LAYERS[layers],
+        data={"name": "line", "points": POINTS, "valid": 10},
+        optimizer=OPTIMIZERS[optimizer],
+        scheduler=SCHEDULES[schedule],
+        batch_size=SIZE,
+        **{"epochs": EPOCHS, "patience": 100, **more},
+    )
+    run = prepare(chosen, "test")
+    if READING[reading] is not None:
+        object.__setattr__(run.data, "train", Dataset(run.data.train))
+        run.settings.trainer.workers = READING[reading] or 0
+    return run
+
+
+class Stop(Exception):
+    pass
+
+
+def trained(run: Run, until: int | None = None, folders: dict[str, Path] | None = None) -> dict[str, Any]:
+    """Everything that can be compared after the training, or after `until` steps of it."""
+    losses: list[Any] = []
+
+    class Notes:
+        def record(self, event: Any) -> None:
+            if isinstance(event, Step):
+                losses.append((event.step, event.loss.item()))
+            if isinstance(event, Snapshot) and folders is not None:
+                folders[event.name] = event.folder
+
+    run.stop = lambda: Stop() if run.state.step == until else None
+    with contextlib.suppress(Stop):
+        advance(run, (run.history_, Notes()))
+    state = run.state_dict()
+    history = dict(run.history)
+    return {"losses": losses, "weights": checkpoint.copy(run.model), **state, "history": history}
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor):
+        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    return bool(a == b)
+
+
+def differences(case: tuple[str, str, str, str], stop: int, drop: str = "") -> list[str]:
+    """What is not as in the uninterrupted training, after a stop and a going on in another run; `drop` gets lost."""
+    whole = trained(run := made(*case))
+    folders: dict[str, Path] = {}
+    trained(first := made(*case), until=stop, folders=folders)
+    second = made(*case)
+    random.seed(99), np.random.seed(99), torch.manual_seed(99)  # as in another process
+    training = checkpoint.load_training(folders["last"] / "training.pt")
+    if drop:
+        training[drop] = second.state_dict()[drop]
+    second.load_state_dict(checkpoint.load_state_dict(folders["last"] / "state_dict.pt"), training)
+    rest = trained(second)
+    rest["losses"] = whole["losses"][:stop] + rest["losses"]
+    for each in (run, first, second):
+        each.close()
+    return [name for name in whole if not same(whole[name], rest[name])]
+
+
+def matrix(stops: Any = range(1, 9), cases: Any = MATRIX) -> str:
+    """All of it; a line for the README."""
+    wrong = [(case, stop) for case in cases for stop in stops if differences(case, stop)]
+    total = len(list(cases)) * len(list(stops))
+    return f"stop after a batch and resume: {total - len(wrong)} of {total} bit-identical"
+
+
+@pytest.mark.parametrize("case", MATRIX, ids="-".join)
+def test_stopped_and_continued_is_uninterrupted(case: tuple[str, str, str, str]):
+    """One stop for each combination here, so that all places in an epoch are met; `matrix()` does all of them."""
+    if case[3] == "workers" and MATRIX.index(case) % 9:
+        pytest.skip("every ninth: worker processes take their time")
+    assert differences(case, 1 + MATRIX.index(case) % 8) == []
+
+
+@pytest.mark.parametrize("stop", range(1, 9))
+def test_every_place_to_stop_is_as_good(stop: int):
+    assert differences(("adam", "plateau", "dropout", "memory"), stop) == []
+
+
+@pytest.mark.parametrize(
+    ("drop", "case"),
+    [
+        ("optimizer", ("momentum", "none", "dropout", "memory")),
+        ("optimizer", ("adam", "none", "dropout", "memory")),
+        ("scheduler", ("adam", "cosine", "dropout", "memory")),
+        ("scheduler", ("momentum", "plateau", "dropout", "memory")),
+        ("random", ("momentum", "none", "dropout", "memory")),
+        ("step", ("momentum", "none", "batchnorm", "memory")),
+        ("epoch", ("momentum", "none", "batchnorm", "memory")),
+        ("best", ("momentum", "none", "batchnorm", "memory")),
+        ("history", ("momentum", "none", "batchnorm", "memory")),
+    ],
+)
+def test_without_any_one_part_it_is_not(drop: str, case: tuple[str, str, str, str]):
+    assert differences(case, 7, drop) != []
+
+
+def test_without_its_buffers_it_is_not():
+    case = ("momentum", "none", "batchnorm", "memory")
+    trained(run := made(*case), until=4)
+    second = made(*case)
+    weights = checkpoint.copy(run.model)
+    second.load_state_dict(
+        {k: second.model.state_dict()[k] if "running" in k else v for k, v in weights.items()}, run.state_dict()
+    )
+    assert not same(trained(second)["weights"], trained(made(*case))["weights"])
+
+
+def test_a_scaler_is_continued():
+    run, second = (made("adam", "none", "dropout", "memory", precision="fp16") for _ in range(2))
+    trained(run, until=4)
+    assert run.state.scaler.get_scale() != 65536.0, "choose a training in which the scale changes"
+    second.load_state_dict(checkpoint.copy(run.model), run.state_dict())
+    assert second.state.scaler.get_scale() == run.state.scaler.get_scale()
+
+
+# Numbers that are none
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_loss_that_is_no_number_is_seen_within_a_step(late: bool):
+    watch = finite.Finite(late)
+    for step in range(1, 4):
+        watch.check(Step(step, torch.tensor(1.0)))
+    if late:
+        watch.check(Step(4, torch.tensor(float("nan"))))
+    with pytest.raises(finite.Diverged, match="train/loss is nan at step 4"):
+        watch.check(Step(5 if late else 4, torch.tensor(float("nan"))))
+
+
+def test_the_last_loss_is_seen_too():
+    watch = finite.Finite(late=True)
+    watch.check(Step(1, torch.tensor(float("inf"))))
+    with pytest.raises(finite.Diverged, match="train/loss is inf at step 1"):
+        watch.check_last()
+
+
+def test_a_weight_that_is_no_number_is_not_kept():
+    model = nn.Linear(2, 1)
+    finite.check_model(model, 3)
+    with torch.no_grad():
+        model.weight[0, 1] = float("inf")
+    with pytest.raises(finite.Diverged, match="weight holds NaN or infinite numbers after step 3"):
+        finite.check_model(model, 3)
+
+
+def test_training_that_diverges_keeps_the_best_finite_model():
+    run = prepare(
+        settings(optimizer={"name": "SGD", "lr": 300.0}, layers=[{"Linear": 8}, {"Linear": 1}], epochs=60), "t"
+    )
+    folders: dict[str, Path] = {}
+    with pytest.raises(finite.Diverged, match=r"(train|valid)/loss is (nan|inf) (at|after) step \d+"):
+        trained(run, folders=folders)
+    assert set(folders) == {"best"}
+    found = checkpoint.load_state_dict(folders["best"] / "state_dict.pt")
+    assert all(torch.isfinite(tensor).all() for tensor in found.values())
+    run.close()

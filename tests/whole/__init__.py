@@ -1,0 +1,1 @@
+"""Tests that belong to no room: laws over whole runs and experiments, documents, layering, packaging."""
