@@ -220,7 +220,7 @@ def _all(error: Exception) -> str:
     overrides = _words.overrides(sys.argv[1:])
     if overrides is None:
         return configuration.explained(error, sys.argv[1:])
-    return all_problems.told(error, overrides)
+    return all_problems.report(error, overrides)
 
 
 def _command(name: str) -> Any:

@@ -47,6 +47,7 @@ def compose_once() -> None:
     if hasattr(composes, "spares"):
         return
 
+    @functools.wraps(composes)
     def get_mode(self: Any, config_name: Any, overrides: list[str]) -> Any:
         typed = any("hydra" in word.partition("=")[0] for word in overrides)
         return composes(self, config_name, overrides) if typed else None

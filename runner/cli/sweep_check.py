@@ -54,7 +54,7 @@ def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], N
             checked.append(_checked(config, number, job, name, show))
         except configuration.ERRORS as error:
             wrong.append(
-                f"{name}: {all_problems.told(error, job, partial(compose, number))}" if len(wrong) < SHOWN else name
+                f"{name}: {all_problems.report(error, job, partial(compose, number))}" if len(wrong) < SHOWN else name
             )
     if wrong:
         _report(wrong, len(jobs), keeps_going)

@@ -41,7 +41,7 @@ class Task:
     name: str  # the command
     own: dict[str, str]  # key=value of the command's own
     jobs: dict[int, Job] = field(default_factory=dict)  # Hydra's job number -> job
-    told: SweepInfo | None = None  # what the jobs of a sweep share
+    info: SweepInfo | None = None  # what the jobs of a sweep share
     cores: int | None = None  # for each of the jobs that a launcher runs at once in other processes; see cores.each
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
@@ -53,7 +53,7 @@ class Task:
 
     def __call__(self, config: DictConfig) -> Any:
         """Run the command with a composed configuration, or one job of a sweep."""
-        if self.told is not None:
+        if self.info is not None:
             return self.job(HydraConfig.get().job.num)
         self.begun, elsewhere = True, os.getpid() != self.pid
         if elsewhere:
@@ -66,7 +66,7 @@ class Task:
         except configuration.ERRORS as error:
             if elsewhere:  # the first process, which has composed it, says what is wrong
                 raise
-            message = all_problems.told(error, overrides)
+            message = all_problems.report(error, overrides)
             if not sweeps_:
                 message = advice.added(message, self.name, sys.argv[1:])
             terminal.say(message)
@@ -85,9 +85,9 @@ class Task:
         """Run one job of a sweep; in a process of a launcher's this is the first call."""
         from runner.sweep.run import job
 
-        assert self.told is not None
+        assert self.info is not None
         is_first = self._settle()
-        return job.run(self.jobs[number], self.told) if is_first else job.elsewhere(self.jobs[number], self.told)
+        return job.run(self.jobs[number], self.info) if is_first else job.elsewhere(self.jobs[number], self.info)
 
     def _run(self, config: DictConfig, overrides: list[str]) -> int:
         """Run the command with the settings of a configuration and return its exit code."""
@@ -157,14 +157,14 @@ def launched(task: Task, launch: HydraLaunch) -> "Launch":
     """Return a function that runs jobs by Hydra's launcher, and can be called again and again."""
     numbers = [0]
 
-    def run(jobs: list[Job], told: SweepInfo) -> list[Outcome]:
+    def run(jobs: list[Job], info: SweepInfo) -> list[Outcome]:
         first, numbers[0] = numbers[0], numbers[0] + len(jobs)
-        task.jobs, task.told = dict(enumerate(jobs, first)), told
+        task.jobs, task.info = dict(enumerate(jobs, first)), info
         try:
             results = launch([job.words for job in jobs], first)
-            return [_outcome(job, told, result) for job, result in zip(jobs, results, strict=True)]
+            return [_outcome(job, info, result) for job, result in zip(jobs, results, strict=True)]
         finally:
-            task.jobs, task.told = {}, None
+            task.jobs, task.info = {}, None
 
     return run
 
@@ -180,7 +180,7 @@ def words() -> list[str]:
     return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
 
 
-def _outcome(job: Job, told: SweepInfo, result: Any) -> Outcome:
+def _outcome(job: Job, info: SweepInfo, result: Any) -> Outcome:
     """Return the outcome of a job from a launcher's result; for a process without one, the store's."""
     from runner.sweep.run import lost
 
@@ -188,7 +188,7 @@ def _outcome(job: Job, told: SweepInfo, result: Any) -> Outcome:
     if isinstance(answer, Outcome):
         return answer
     reason = first_line(answer) if isinstance(answer, launching.Lost) else labelled(answer)
-    return lost.outcome(job, told, secrets.masked(reason))
+    return lost.outcome(job, info, secrets.masked(reason))
 
 
 def _planned(

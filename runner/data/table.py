@@ -55,7 +55,7 @@ def table(
     task: None: numbers mean regression, true/false and text mean classes, which are numbered from 0 in sorted order.
     `notes` of what is returned: `columns`, `kinds` and `categories` are of the columns that were read, `features`,
     `mean` and `std` of the columns of x; `encode(frame, notes)` does the same to other rows.
-    Raise ConfigError when the file or a column is missing or unreadable, when a value is missing, not finite or a
+    Raises ConfigError when the file or a column is missing or unreadable, when a value is missing, not finite or a
     number or date written as text, and when a fraction is not one.
     """
     existing = file(path, "data.path", "a .csv or .parquet file", "file.csv")
@@ -131,7 +131,7 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
 
     noted: what the run has noted of its data: `task`, `classes` and `notes`.
     arguments: those of `table`; what decides how columns are read comes from the record.
-    Raise ConfigError where the file has other columns, or others of their values, than the run's data.
+    Raises ConfigError where the file has other columns, or others of their values, than the run's data.
     """
     options = {"path": None, "split": None, "valid": 0.15, "test": 0.15, "seed": 0, **arguments}
     notes = noted["notes"]
@@ -171,7 +171,7 @@ def _as_noted(
 
 
 def _as_classes(column: Column, classes: tuple[str, ...]) -> Tensor:
-    """Return indices of the recorded classes. Raise ConfigError for a value that is none of them."""
+    """Return indices of the recorded classes. Raises ConfigError for a value that is none of them."""
     if column.kind == "text":
         return torch.from_numpy(column.values)
     texts = column.array if column.kind == "truth" else column.array.astype(np.int64)

@@ -17,7 +17,7 @@ def columns(model: nn.Module, loss: nn.Module, output: Tensor, noted: dict[str, 
     output_0, output_1, ... where it has none, and the numbers themselves where the model gives their logarithms.
     output: (N, classes), or (N, 1) or (N,) for two classes; (N, labels); (N, targets) or (N,) for numbers.
     noted: what the run has noted of its data: `task`, `classes` and `notes`.
-    Raise ConfigError for outputs of another shape.
+    Raises ConfigError for outputs of another shape.
     """
     flat = output.reshape(len(output), 1) if output.dim() == 1 else output
     if flat.dim() != 2:

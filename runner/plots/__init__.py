@@ -51,7 +51,7 @@ def find(name: str) -> Callable[[Subject], "Figure"] | None:
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write `figure` as a PNG, into a folder that exists. Raise TypeError for what is no matplotlib figure."""
+    """Write `figure` as a PNG, into a folder that exists. Raises TypeError for what is no matplotlib figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -69,7 +69,7 @@ def file(name: str, folder: Path) -> Path:
 
 
 def each(names: Iterable[str], draw: Callable[[str], None]) -> None:
-    """Call `draw` with each name. Raise the first error of a plot that cannot be drawn, when the others are done."""
+    """Call `draw` with each name. Raises the first error of a plot that cannot be drawn, when the others are done."""
     failed: Exception | None = None
     for name in names:
         try:

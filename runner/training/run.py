@@ -17,15 +17,16 @@ from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, first_line
 from runner.training import in_place, measure
-from runner.training.events import Epoch, Event, Step
+from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Parts, State
 from runner.training.parts import losses, scheduling
 from runner.training.parts.batches import grouped, steps_per_epoch
 from runner.training.parts.components import Components
-from runner.training.state import checkpoint, generators, snapshots
+from runner.training.state import checkpoint, generators
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
+from runner.training.state.snapshots import Snapshots
 from runner.training.step import TrainStep
 
 
@@ -46,12 +47,12 @@ class Run:
     device: torch.device
     folder: Path  # for files on their way to the tracking store
     best: Best
+    written: Snapshots
     threads: int = 1  # for one operation on the processor
     epoch: int = 0
     stopped: str = ""  # why training ends before its last epoch
     tags: dict[str, str] = field(default_factory=dict)  # of its record, beside those of every run
     history_: History = field(default_factory=History)
-    written: snapshots.Written = field(default_factory=snapshots.Written)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are its own
     stop: Callable[[], BaseException | None] = lambda: None  # what is to end the run, if anything is
@@ -161,7 +162,7 @@ class Run:
             else:
                 self.schedule.after_epoch(None)
         if self.parts.due.is_now(step.step, self.steps_per_epoch):
-            yield from snapshots.all_of(self)
+            yield from self.snapshots()
 
     def _validated(self, step: int, values: dict[str, float], rate: float) -> Epoch:
         """Let the schedule, the best weights and early stopping see the values of a validation."""
@@ -195,6 +196,24 @@ class Run:
             yield
         finally:
             self.model.load_state_dict(now)
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """Write the model as it is and the best one so far, unless their newest files are these already."""
+        step = self.state.step
+        if self.written.steps.get("last") != step:
+            yield self.written.write("last", step, self.model, self.stop, self._training if self.trains else None)
+        yield from self.best_snapshot()
+
+    def best_snapshot(self) -> Iterator[Snapshot]:
+        """Write the best model so far, unless its newest files are that already."""
+        if self.best.weights is not None and self.written.steps.get("best") != self.best.step:
+            with self.weights("best"):
+                event = self.written.write("best", self.best.step, self.model, self.stop)
+            yield event
+
+    def _training(self) -> dict[str, Any]:
+        self.written.write_piece(self.history_, self.state.step, self.stop)
+        return self.state_dict()
 
     def last_values(self) -> dict[str, Any]:
         """Return the newest value of every loss and metric."""

@@ -13,10 +13,11 @@ from hydra.types import RunMode
 from omegaconf import flag_override
 
 from runner.cli.answers import vocabulary
-from runner.cli.compose import configuration, overriding, trials
+from runner.cli.compose import configuration, trials
 from runner.cli.guard import composition
 from runner.commands import _words
 from runner.settings.files import places
+from runner.settings.trust import typed_words
 
 #: Candidates for a word that are tried.
 MOST = 4
@@ -74,7 +75,7 @@ def spelled(typed: list[str]) -> list[str]:
         word = re.sub(r"^\s*([^=\s]+)\s*=+\s*", r"\1=", _joined(word, rest))
         if "=" not in word and (match := re.fullmatch(r"([A-Za-z_][\w.]*):(.+)", word)):
             word = f"{match[1]}={match[2]}"
-        spelled_words.append(_chosen(word) if "=" not in word else _as_class(overriding.quoted(word)))
+        spelled_words.append(_chosen(word) if "=" not in word else _as_class(typed_words.quoted(word)))
     return spelled_words
 
 

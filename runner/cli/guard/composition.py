@@ -5,6 +5,7 @@ environment variables and unpickles reruns, all before the first line of a comma
 """
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -72,6 +73,7 @@ def _loader() -> ConfigLoader:
 def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     """Return the method that composes, with checks before and after it."""
 
+    @functools.wraps(load)
     def load_configuration(self: Any, config_name: Any, overrides: list[str], *rest: Any, **named: Any) -> DictConfig:
         _loaders[:] = [self]
         overrides = command_line.with_removals(overrides)
@@ -119,6 +121,7 @@ def _bound_folder(config: DictConfig) -> None:
 def _settled(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
     """Return the method that composes a sweep's job, which gets the sweep's own folder."""
 
+    @functools.wraps(load)
     def load_sweep_config(self: Any, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         config = load(self, master_config, sweep_overrides)
         hydra_rules.job_of(config, master_config)

@@ -34,7 +34,7 @@ class Header(NamedTuple):
 
 
 def read_csv(path: Path, key: str, texts: set[str]) -> Frame:
-    """Return the rows of a CSV file. Raise ConfigError for one that is none, or whose names or rows cannot be right.
+    """Return the rows of a CSV file. Raises ConfigError for one that is none, or whose names or rows cannot be right.
 
     key: of the configuration, for messages.
     texts: columns that are text even if all that they hold in this file looks like numbers.
@@ -83,7 +83,7 @@ def read_csv(path: Path, key: str, texts: set[str]) -> Frame:
 
 
 def _header(path: Path, key: str) -> Header:
-    """Read the head of a CSV file. Raise ConfigError for one that is too long to be names of columns."""
+    """Read the head of a CSV file. Raises ConfigError for one that is too long to be names of columns."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = list(islice((line for line in file if line.strip()), LINES))
     for separator in SEPARATORS if lines else ():

@@ -19,7 +19,7 @@ def encode(frame: Frame, notes: dict[str, Any]) -> Tensor:
     """Return the rows of a pandas frame as the model's input: float32 of shape (N, columns of x).
 
     notes: of the `Data` of the table that the model was trained on.
-    Raise ConfigError where a column or a value is missing, or a column holds something else than it did there.
+    Raises ConfigError where a column or a value is missing, or a column holds something else than it did there.
     """
     return scale(numbers(frame, notes), notes)
 

@@ -60,7 +60,7 @@ def refuse_ending(path: Path, key: str) -> None:
 
 
 def lines_of(path: Path, key: str) -> int:
-    """Return the number of a CSV file's lines. Raise ConfigError for what is no text: packed, or with bytes of 0."""
+    """Return the number of a CSV file's lines. Raises ConfigError for what is no text: packed, or with bytes of 0."""
     lines, last = 0, b"\n"
     with path.open("rb") as file:
         _refuse_start(path, key, file.read(64))

@@ -51,7 +51,7 @@ def split_by(
         that it does not name.
     valid, test: fractions of the rows, from 0 up to below 1.
     strata: a class per row, of which each part gets its share; for "column" alone.
-    Raise ConfigError for a column that is missing, or that cannot split: too few different values, no order, other
+    Raises ConfigError for a column that is missing, or that cannot split: too few different values, no order, other
     words.
     Rows with equal values of the column are never in two parts for "by" and "group": the parts end at the nearest
     place between different values to where `valid` and `test`, fractions of the rows, would have them end.

@@ -21,7 +21,7 @@ FEW = 10
 
 
 def understand(frame: Frame, name: str, key: str, without: Without, classes: bool = False) -> Column:
-    """Return a column as what it looks like. Raise ConfigError for what should not be guessed at.
+    """Return a column as what it looks like. Raises ConfigError for what should not be guessed at.
 
     name: of a column without missing values.
     key: of the configuration, for messages.
@@ -46,7 +46,7 @@ def understand(frame: Frame, name: str, key: str, without: Without, classes: boo
 def recorded_column(frame: Frame, name: str, key: str, kind: Kind, categories: list[str]) -> Column:
     """Return a column of another file as what it was in the file that a model was trained on.
 
-    kind, categories: those of the column then. Raise ConfigError where this file holds something else.
+    kind, categories: those of the column then. Raises ConfigError where this file holds something else.
     """
     series = frame[name]
     if kind == "text":
@@ -66,7 +66,7 @@ def recorded_column(frame: Frame, name: str, key: str, kind: Kind, categories: l
 
 
 def _among(column: Column, categories: list[str], key: str) -> Column:
-    """Return the column with the recorded categories in their order. Raise ConfigError for a text that is none."""
+    """Return the column with the recorded categories in their order. Raises ConfigError for a text that is none."""
     index = {composed(text): place for place, text in enumerate(categories)}
     for code, text in enumerate(column.categories):
         if text not in index:
