@@ -225,22 +225,18 @@ def pixels(figure: Figure) -> Any:
 
 
 REFUSED = {
-    "confusion_matrix": (line(), nn.Linear(1, 1), "it needs classes, and the data has numbers to predict"),
-    "predicted_vs_true": (digits(), nn.Linear(64, 10), "it needs numbers to predict, and the data has classes"),
-    "fit": (digits(), nn.Linear(64, 10), "it needs numbers to predict, and the data has classes"),
-    "filters": (line(), nn.Linear(1, 1), "it needs a convolution (Conv1d or Conv2d) in the model"),
-    "feature_maps": (
-        digits(),
-        nn.Linear(64, 10),
-        "it needs a convolution or a pooling (of one or two dimensions) in the model",
-    ),
+    "confusion_matrix": (line(), nn.Linear(1, 1), "classes"),
+    "predicted_vs_true": (digits(), nn.Linear(64, 10), "numbers to predict"),
+    "fit": (digits(), nn.Linear(64, 10), "numbers to predict"),
+    "filters": (line(), nn.Linear(1, 1), "convolution"),
+    "feature_maps": (digits(), nn.Linear(64, 10), "pooling"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_plot_says_why_it_cannot_be_drawn(name: str) -> None:
-    data, model, reason = REFUSED[name]
-    assert problem(name, data, model) == reason
+    data, model, needs = REFUSED[name]
+    assert needs in str(problem(name, data, model)).partition(", and ")[0]
 
 
 def test_a_plot_of_one_number_in_and_one_out_refuses_others() -> None:
