@@ -1,4 +1,4 @@
-"""What a run's model gives for data: outputs, losses and metrics, batch by batch and without gradients."""
+"""Outputs, losses and metric values of a run's model for data, batch by batch and without gradients."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from torch import Tensor
 from runner.data import Batch, Source, batches, evaluation_size
 from runner.model import host, modes
 from runner.training.loop import evaluate
-from runner.training.parts import losses, metrics
+from runner.training.parts import losses, metric_values
 
 if TYPE_CHECKING:
     from runner.training.run import Run
@@ -36,18 +36,18 @@ def outputs(run: "Run", source: Source) -> tuple[Tensor, Tensor]:
 
 
 def values(run: "Run", source: Source, prefix: str) -> dict[str, float]:
-    """Return loss and metrics of the model as it is on all of `source`, as `prefix/loss` and so on."""
-    watch = metrics.watch(run.metrics, run.data, run.loss, run.model)
+    """Return the loss and metric values of the present weights on all of `source`, as `prefix/loss` and so on."""
+    watch = metric_values.watch(run.metrics, run.data, run.loss, run.model)
     loss = evaluate(run.model, reading(run, source), run.state.cost, watch, losses.weigh(run.loss))
-    measured = {"loss": host.number(loss), **metrics.values(run.metrics)}
+    measured = {"loss": host.number(loss), **metric_values.values(run.metrics)}
     return {f"{prefix}/{name}": value for name, value in measured.items()}
 
 
 def validate(run: "Run") -> dict[str, float]:
-    """Return loss and metrics on the validation data; where `train/loss` is monitored, the loss on all training data.
+    """Return the values of a validation: `valid/loss` and `valid/<metric>`, where there is validation data.
 
-    Both are of the weights as they are now: the losses of the steps were measured before each update, and of a
-    model that was another one at every step.
+    Where `train/loss` is monitored, `train/eval_loss` is the loss of the present weights on all training data; the
+    losses of the steps are of one batch each, before its update.
     """
     measured = values(run, run.data.valid, "valid") if run.data.valid is not None else {}
     if run.monitor == "train/loss":

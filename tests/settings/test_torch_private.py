@@ -34,9 +34,38 @@ def test_hooks_before_a_step_are_seen() -> None:
     assert not torch_private.has_step_pre_hooks(optimizer), RELEASE
 
 
-@pytest.mark.parametrize("room", ["data", "model", "plots"])
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_fused_adam_is_that_of_the_optimizer(decoupled: bool) -> None:
+    for name in ("_fused_adam_", "_fused_adamw_"):
+        assert hasattr(torch, name), f"{RELEASE} has no torch.{name}: runner/settings/torch_private.py"
+    weight, grad = nn.Parameter(torch.tensor([1.0, -2.0])), torch.tensor([0.5, 0.25])
+    p, mean, square, steps = weight.detach().clone(), torch.zeros(2), torch.zeros(2), torch.tensor(1.0)
+    torch_private.fused_adam(decoupled)(
+        [p], [grad], [mean], [square], [], [steps], lr=0.1, beta1=0.9, beta2=0.999, weight_decay=0.5, eps=1e-8,
+        amsgrad=False, maximize=False,
+    )  # fmt: skip
+    weight.grad = grad
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+    kind([weight], lr=0.1, weight_decay=0.5, fused=True).step()
+    assert torch.equal(p, weight), RELEASE
+
+
+def test_torch_has_the_decorators_that_load_its_compiler() -> None:
+    assert hasattr(torch, "_disable_dynamo"), (
+        f"{RELEASE} has no torch._disable_dynamo: runner/settings/torch_private.py"
+    )
+    name = "_use_grad_for_differentiable"
+    assert hasattr(torch.optim.optimizer, name), f"{RELEASE} has no {name}: runner/settings/torch_private.py"
+    made = [m for m in vars(torch.optim.Optimizer).values() if torch_private._is_wrapped_by(torch._disable_dynamo, m)]
+    assert made, f"{RELEASE} wraps no method of Optimizer in _disable_dynamo: runner/settings/torch_private.py"
+
+
+@pytest.mark.parametrize("room", ["data", "model", "plots", "training"])
 def test_no_other_file_of_these_rooms_uses_a_private_name(room: str) -> None:
-    """Of another project, that is: an attribute with one `_` in front of something that is not `self` or a module."""
+    """Of another project, that is: an attribute with one `_` in front of something that is not `self` or a module.
+
+    An object of the class that surrounds it may read it, too, as `outer._received` in Signals.
+    """
     private = {}
     for path in (ROOT / "runner" / room).rglob("*.py"):
         tree = ast.parse(path.read_text())
@@ -48,6 +77,12 @@ def test_no_other_file_of_these_rooms_uses_a_private_name(room: str) -> None:
             for node in ast.walk(tree)
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
             if node.attr not in ("_replace", "_asdict", "_fields")  # public, of a NamedTuple
-            if not (isinstance(node.value, ast.Name) and node.value.id in own)
+            if not (isinstance(node.value, ast.Name) and node.value.id in own) and node.attr not in assigned(tree)
         ]
     assert {name: uses for name, uses in private.items() if uses} == {}
+
+
+def assigned(tree: ast.Module) -> set[str]:
+    """The private attributes that a module itself gives to `self`."""
+    targets = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    return {node.attr for node in targets if isinstance(node.value, ast.Name) and node.value.id == "self"}

@@ -1,4 +1,4 @@
-"""Writes a run's checkpoints: the model as it is, and the best one so far."""
+"""Write a run's checkpoints: the present weights, and the best so far."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 @dataclass
 class Written:
-    """What a run has written already."""
+    """The checkpoints and pieces that a run has written."""
 
     steps: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
-    pieces: list[Path] = field(default_factory=list)  # of the history, which no event has named yet
+    pieces: list[Path] = field(default_factory=list)  # of the history, that are in no event yet
 
 
 def all_of(run: "Run") -> Iterator[Snapshot]:
-    """Write the model as it is and the best one so far, unless their newest files are these already."""
+    """Write the present weights and the best so far, and yield an event for each; skip those written already."""
     if run.written.steps.get("last") != run.state.step:
         yield _written(run, "last", run.state.step)
     yield from best_of(run)
 
 
 def best_of(run: "Run") -> Iterator[Snapshot]:
-    """Write the best model so far, unless its newest files are that already."""
+    """Write the best weights so far, and yield the event; nothing if they are written already."""
     if run.best.weights is not None and run.written.steps.get("best") != run.best.step:
         with run.weights("best"):
             event = _written(run, "best", run.best.step)
@@ -50,8 +50,8 @@ def _written(run: "Run", name: str, step: int) -> Snapshot:
 
 
 def _training(run: "Run") -> dict[str, Any]:
-    """Return the state that the next step depends on, after writing a piece if there are many new points."""
+    """Return the run's state for `training.pt`; writes a piece of the history first if there are many new values."""
     place = run.folder / f"history-{run.state.step}"
-    if durable.patiently(lambda: pieces.write(run.history_, place), run.stop):
+    if durable.patiently(lambda: pieces.write(run.recorder, place), run.stop):
         run.written.pieces.append(place)
     return run.state_dict()
