@@ -397,7 +397,7 @@ def test_metrics_are_those_of_each_run(made: Made, task: str) -> None:
     assert len(MetricValues(runs, [0])._counts) == counted
     found = Program(runs).validation.values([1, 3])
     for i, values in zip((1, 3), found, strict=True):
-        expected = runs[i].look_at(runs[i].data.valid, "valid")  # type: ignore[arg-type]
+        expected = measure.values(runs[i], runs[i].data.valid, "valid")  # type: ignore[arg-type]
         assert list(values) == list(expected)
         assert values == pytest.approx(expected, rel=1e-6)
 

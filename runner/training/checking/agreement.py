@@ -93,7 +93,7 @@ def _check_classes(
         raise ConfigError("loss.name", f"{name} needs classes, and the data has numbers to predict; try loss=mse")
     expected = (len(output), *output.shape[2:])
     if not target.is_floating_point() and (output.dim() < 2 or target.shape != expected):
-        output_shape = batch_shape([classes or "classes", *target.shape[1:]])
+        output_shape = f"({', '.join(['N', str(classes or 'classes'), *map(str, target.shape[1:])])})"
         raise ConfigError(
             "model.layers",
             f"the last layer gives {_batch(output)} and the targets have {_batch(target)}; {name} takes the classes in"

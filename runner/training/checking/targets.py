@@ -30,8 +30,8 @@ def read(bound: Bound, loss: nn.Module | None, brief: bool = False, noted: dict[
     """
     open_task = "task" in lookup.parameters(bound.target) and bound.arguments.get("task") is None
     if noted is not None:
-        task = "regression" if noted["task"] == "regression" else "classification"
-        return _as_noted(bound.but(task=task) if open_task else bound, loss, noted)
+        kind = "regression" if noted["task"] == "regression" else "classification"
+        return _as_noted(bound.but(task=kind) if open_task else bound, loss, noted)
     if not open_task or loss is None or isinstance(loss, forward.Unmeasured):
         return fit(source.read(bound, brief), loss)
     first = source.read(bound, brief=True)
