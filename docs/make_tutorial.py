@@ -1,15 +1,15 @@
-"""Runs every command of docs/tutorial.md, compares what is printed with what the text quotes, and makes its pictures.
+"""The check of docs/tutorial.md: all commands are run, and output and plots are compared with those in the text.
 
-    python docs/make_tutorial.py            also copies the pictures to docs/pictures/tutorial/
-    python docs/make_tutorial.py --check    only compares; exit code 1 and the differences when something has changed
+    python docs/make_tutorial.py            also copies the plots to docs/pictures/tutorial/
+    python docs/make_tutorial.py --check    only compares; prints the differences, and exits with 1 if there are any
 
-A further word is another file to read.
+A further word names another file to check.
 
-In the text, a ```console block holds commands after `$ ` and what they print, a ```python block is run and the
-```text block after it is what it prints. A quoted line `...` stands for any lines. Numbers may differ in their last
-digits; ```console within=0.03 lets them differ by that much. A comment `<!-- plots/x.png -->` before a picture
-names the artifact that it is, of the last training, or of the best of a sweep, and
-`<!-- plots/x.png within=0.05 -->` lets a twentieth of its pixels differ, as another processor's rounding asks for.
+In the text, a ```console block contains commands after `$ ` and their output; a ```python block is run, and the
+```text block after it is its output. A quoted line `...` stands for any lines. Numbers may differ in their last
+digits; ```console within=0.03 allows a difference of 0.03. A comment `<!-- plots/x.png -->` before a picture
+names its artifact in the last training, or in the best job of a sweep;
+`<!-- plots/x.png within=0.05 -->` allows a twentieth of the pixels to differ, since other processors round differently.
 """
 
 import multiprocessing
@@ -32,9 +32,9 @@ NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 RUN_ID = re.compile(r"\b[0-9a-f]{32}\b")
 FINISHED = re.compile(r"^(?:run |sweep [0-9a-f]{32} FINISHED best=)([0-9a-f]{32})\b", re.MULTILINE)
 SECONDS = re.compile(r"\b[\d.]+ s\b")
-#: Numbers are the same when they differ by less than this share, or by less than LEAST.
+#: Numbers are the same if they differ by less than this share, or by less than LEAST.
 SHARE, LEAST = 2e-3, 2e-6
-#: Pictures are the same when no more than this share of their pixels differ visibly: less than a digit has.
+#: Pictures are the same if at most this share of their pixels differ visibly: fewer than a digit has.
 PIXELS = 1e-4
 
 PRELOAD = [
@@ -45,8 +45,8 @@ _context = multiprocessing.get_context("forkserver")  # commands share one impor
 
 
 @dataclass
-class Told:
-    """Something to run, and what the text says that it prints."""
+class Example:
+    """A command or a program of the text, and its quoted output."""
 
     line: int
     language: str  # console or python
@@ -57,7 +57,7 @@ class Told:
 
 @dataclass
 class Picture:
-    """A picture of the text, and the artifact that it is a copy of."""
+    """A picture of the text, and the artifact that it shows."""
 
     line: int
     artifact: str
@@ -66,6 +66,7 @@ class Picture:
 
 
 def main() -> int:
+    """Check or renew the tutorial; return the exit code."""
     words = sys.argv[1:]
     check = "--check" in words
     text = Path(next((word for word in words if word != "--check"), TUTORIAL)).read_text()
@@ -77,11 +78,11 @@ def main() -> int:
 
 
 def follow(text: str, work: Path, check: bool) -> Iterator[str]:
-    """Do what the text says, in `work`, and yield what turned out otherwise."""
+    """Run the examples of the text in the folder `work`, and yield each difference."""
     runs: list[str] = []
-    for part in sorted([*told(text), *pictures(text)], key=lambda part: part.line):
+    for part in sorted([*examples(text), *pictures(text)], key=lambda part: part.line):
         if isinstance(part, Picture):
-            yield from look(part, runs, work, check)
+            yield from compare(part, runs, work, check)
             continue
         code, printed = run(part, work)
         runs = FINISHED.findall(printed) or runs
@@ -91,35 +92,36 @@ def follow(text: str, work: Path, check: bool) -> Iterator[str]:
             yield f"line {part.line}: {part.code}\n--- quoted\n{_joined(part.quoted)}\n--- printed\n{printed}"
 
 
-def told(text: str) -> list[Told]:
-    """The commands and programs of the text, in order."""
-    found: list[Told] = []
+def examples(text: str) -> list[Example]:
+    """Return the commands and programs of the text, in order."""
+    parts: list[Example] = []
     language = ""
     for number, line in enumerate(text.splitlines(), 1):
         if match := BLOCK.match(line):
             language, within = match[1], float(match[2] or 0)
             if language == "python":
-                found.append(Told(number, language, "", [], within))
+                parts.append(Example(number, language, "", [], within))
         elif line == "```":
             language = ""
         elif language == "console" and line.startswith("$ "):
-            found.append(Told(number, language, line.removeprefix("$ "), [], within))
+            parts.append(Example(number, language, line.removeprefix("$ "), [], within))
         elif language == "python":
-            found[-1].code += f"{line}\n"
+            parts[-1].code += f"{line}\n"
         elif language in ("console", "text"):
-            found[-1].quoted.append(line)
-    return found
+            parts[-1].quoted.append(line)
+    return parts
 
 
 def pictures(text: str) -> list[Picture]:
+    """Return the pictures of the text that show artifacts."""
     return [
         Picture(text.count("\n", 0, m.start()) + 1, m[1], DOCS / m[3], float(m[2] or PIXELS))
         for m in PICTURE.finditer(text)
     ]
 
 
-def run(part: Told, work: Path) -> tuple[int, str]:
-    """Run it in a process of its own: the exit code, and what was printed."""
+def run(part: Example, work: Path) -> tuple[int, str]:
+    """Run an example in another process; return its exit code and its output."""
     place = work / ".printed"
     process = _context.Process(target=_child, args=(part.language, part.code, str(work), str(place)))
     process.start()
@@ -128,7 +130,7 @@ def run(part: Told, work: Path) -> tuple[int, str]:
 
 
 def matches(quoted: list[str], printed: list[str], within: float = 0.0) -> bool:
-    """Whether the quoted lines are the printed ones, but for what `...` leaves out."""
+    """Return whether the quoted lines are the printed ones; `...` stands for any lines."""
     want, have = _stripped(quoted), _stripped(printed)
     groups: list[list[str]] = [[]]
     for line in want:
@@ -152,14 +154,14 @@ def matches(quoted: list[str], printed: list[str], within: float = 0.0) -> bool:
     return True
 
 
-def look(picture: Picture, runs: list[str], work: Path, check: bool) -> Iterator[str]:
-    """Compare the picture with the artifact, or replace it when they differ."""
+def compare(picture: Picture, runs: list[str], work: Path, check: bool) -> Iterator[str]:
+    """Compare the picture with the artifact; yield a difference if `check`, otherwise replace the picture."""
     run_id = runs[-1]
     [artifact] = work.glob(f"mlruns/*/{run_id}/artifacts/{picture.artifact}")
     if alike(artifact, picture.place, picture.within):
         return
     if check:
-        yield f"line {picture.line}: {picture.place.name} is not what {picture.artifact} looks like now"
+        yield f"line {picture.line}: {picture.place.name} differs from {picture.artifact}"
     else:
         picture.place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(artifact, picture.place)
@@ -167,7 +169,7 @@ def look(picture: Picture, runs: list[str], work: Path, check: bool) -> Iterator
 
 
 def alike(one: Path, other: Path, within: float) -> bool:
-    """Whether two pictures show the same, pixel by pixel."""
+    """Return whether at most the share `within` of the pixels differ."""
     import numpy as np
     from matplotlib.image import imread
 
@@ -182,7 +184,7 @@ def _same(want: list[str], have: list[str], within: float) -> bool:
 
 
 def _same_line(want: str, have: str, within: float) -> bool:
-    """The same words, run ids and seconds aside, and numbers that are nearly the same."""
+    """Return whether the words are the same, apart from run ids and seconds, and the numbers nearly so."""
     want, have = (SECONDS.sub("TIME", RUN_ID.sub("ID", line)) for line in (want, have))
     numbers = list(zip(NUMBER.findall(want), NUMBER.findall(have), strict=False))
     near = all(abs(float(a) - float(b)) <= max(LEAST, within, SHARE * abs(float(a))) for a, b in numbers)
@@ -208,7 +210,7 @@ def _child(language: str, code: str, work: str, place: str) -> None:
         if words[:1] == ["runner"]:
             _call_runner(words)
         elif words:
-            raise ValueError(f"{words[0]} is not a command of the tutorial's")
+            raise ValueError(f"{words[0]} is not a command of the tutorial")
         else:
             names: dict[str, Any] = {"__name__": "__main__"}
             exec(compile(code, "tutorial.md", "exec"), names)
@@ -225,6 +227,6 @@ def _call_runner(words: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    # Small layers gain nothing from several threads, and lose when the machine is busy.
+    # Small layers gain nothing from several threads, and are slower with them on a busy machine.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Digits that a generator draws and a discriminator judges, each with its optimizer: experiments/gan_digits.yaml."""
+"""A generator that draws digits and a discriminator, each with its optimizer: experiments/gan_digits.yaml."""
 
 from typing import Any
 
@@ -9,12 +9,12 @@ from torch.nn.functional import pad, softplus
 from runner.data import Data, Tensors
 from runner.data.digits import digits
 
-#: Numbers of noise that a digit is drawn from.
+#: Numbers of noise from which a digit is drawn.
 SIZE = 16
 
 
 def real(valid: float = 0.2, seed: int = 0) -> Data:
-    """The digits, 64 numbers from 0 to 1 each, as targets; noise of shape (N, 16) as inputs."""
+    """Return noise of shape (N, 16) as inputs, and the digits, 64 numbers from 0 to 1 each, as targets."""
     data, generator = digits(valid=valid, test=0.0, seed=seed), torch.Generator().manual_seed(seed)
     assert isinstance(data.train, Tensors)
     assert isinstance(data.valid, Tensors)
@@ -26,16 +26,17 @@ def real(valid: float = 0.2, seed: int = 0) -> Data:
 
 
 class Fooling(nn.Module):
-    """mean(log(1 + exp(-D(G(z))))): small where the discriminator takes what is drawn for real."""
+    """mean(log(1 + exp(-D(G(z))))): small where the discriminator takes drawn digits for real ones."""
 
     def forward(self, judged: Tensor, real: Tensor) -> Tensor:
+        """Return the loss of the generator, a scalar. judged: the discriminator's outputs for drawn digits, (N, 1)."""
         return softplus(-judged).mean()
 
 
 class Adversarial:
-    """A step of the discriminator, then one of the generator, each with an optimizer of its own.
+    """A step of the discriminator, then one of the generator, each with its optimizer.
 
-    The optimizer of the configuration, and with it the schedule, drives the generator.
+    The generator has the optimizer of the configuration, which follows the schedule.
     """
 
     def __init__(self, state: Any, lr: float = 0.001) -> None:
@@ -44,6 +45,7 @@ class Adversarial:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.999))
 
     def __call__(self, state: Any, parts: Any) -> dict[str, Tensor]:
+        """Step both optimizers on a batch, and return both losses."""
         [(_, (noise, real))] = parts
         drawn = state.model.generator(torch.randn_like(noise))
 
@@ -59,14 +61,16 @@ class Adversarial:
         return {"loss": fooled.detach(), "discriminator": judged.detach()}
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the state of the discriminator's optimizer, for checkpoints."""
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state of the discriminator's optimizer."""
         self.optimizer.load_state_dict(state)
 
 
 def drawn(run: Any) -> Any:
-    """40 digits that the generator draws."""
+    """Draw 40 digits of the generator."""
     from matplotlib.figure import Figure
 
     with torch.no_grad():

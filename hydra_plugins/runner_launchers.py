@@ -58,7 +58,7 @@ class InProcessLauncher(Launcher):
         """Run jobs, numbered from `initial_job_idx`, and return their results."""
         from runner.cli import hydra_private
 
-        if self._task.told is None:
+        if self._task.info is None:
             results: Sequence[JobReturn] = self._launch(job_overrides, initial_job_idx)
             return results
         jobs = [self._task.jobs[initial_job_idx + i] for i in range(len(job_overrides))]
@@ -76,7 +76,7 @@ class OneByOneLauncher(InProcessLauncher):
         """Run the jobs and return their outcomes."""
         from runner.sweep.run.one_by_one import run_one_by_one
 
-        return list(run_one_by_one(jobs, self._task.told))
+        return list(run_one_by_one(jobs, self._task.info))
 
 
 class VectorizedLauncher(InProcessLauncher):
@@ -95,4 +95,4 @@ class VectorizedLauncher(InProcessLauncher):
         from runner.sweep.run.together import run_together
 
         batches = [jobs[start : start + self.models] for start in range(0, len(jobs), self.models)]
-        return [outcome for batch in batches for outcome in run_together(batch, self._task.told, print, self.measure)]
+        return [outcome for batch in batches for outcome in run_together(batch, self._task.info, print, self.measure)]

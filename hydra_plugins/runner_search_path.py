@@ -1,6 +1,6 @@
-"""Lets Hydra find experiments/ and conf/ of the working directory as well as those that come with the package.
+"""Folders of configurations that Hydra finds: experiments/ and conf/, of the working directory and of the package.
 
-Hydra loads plugins into every Hydra program of the environment, so both stay out of programs that are not ours.
+Hydra loads plugins into every Hydra program of the environment; both stay out of programs that are not ours.
 """
 
 import os
@@ -14,9 +14,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 
 class RunnerSearchPath(SearchPathPlugin):
-    """Appends, so that a conf/ that belongs to something else cannot take the place of ours."""
+    """Appends our folders, so that a conf/ of another program cannot take the place of ours."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append the folders of studies, and conf/ of the working directory."""
         from runner.settings.files import places
 
         if not os.environ.get(places.ACTIVE):
@@ -37,9 +38,11 @@ class ExperimentsSource(ConfigSource):
 
     @staticmethod
     def scheme() -> str:
+        """Return the scheme of our folders in the search path."""
         return "experiments"
 
     def load_config(self, config_path: str) -> ConfigResult:
+        """Return a study, which applies to the whole configuration."""
         from runner.cli.guard.files import CheckedFiles, loaded
 
         if not self.is_config(config_path):
@@ -52,26 +55,30 @@ class ExperimentsSource(ConfigSource):
         return result
 
     def available(self) -> bool:
+        """Return whether the folder is there."""
         return Path(self.path).is_dir()
 
     def is_group(self, config_path: str) -> bool:
+        """Return whether this is `experiments` or a folder in it."""
         from runner.settings.files import filenames
 
         return config_path == "" or (self._is_ours(config_path) and filenames.is_folder(self._file(config_path)))
 
     def is_config(self, config_path: str) -> bool:
+        """Return whether this is a study."""
         from runner.settings.files import filenames
 
         return self._is_ours(config_path) and filenames.is_file(self._file(self._normalize_file_name(config_path)))
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return the studies and folders of a group."""
         if config_path == "":
             return [] if results_filter is ObjectType.CONFIG else ["experiments"]
-        found: list[str] = []
+        names: list[str] = []
         for path in self._file(config_path).iterdir():
             if path.suffix == ".yaml" or path.is_dir():
-                self._list_add_result(found, f"{config_path}/{path.name}", path.name, results_filter)
-        return sorted(set(found))
+                self._list_add_result(names, f"{config_path}/{path.name}", path.name, results_filter)
+        return sorted(set(names))
 
     def _is_ours(self, config_path: str) -> bool:
         return config_path.partition("/")[0] == "experiments" and ".." not in config_path.split("/")
@@ -84,7 +91,7 @@ class ExperimentsSource(ConfigSource):
 
 
 def _leave_presets(study: object) -> None:
-    """A study that names a component itself does not want the arguments of the preset's other component."""
+    """Deselect the preset of a component that a study names itself: its arguments are for another class."""
     if not isinstance(study, DictConfig):
         return
     defaults = study.get("defaults")

@@ -15,29 +15,38 @@ __version__ = "0.1.0"
 def load(
     run: str, uri: str | None = None, checkpoint: str = "best", raw: bool = True, *, code: str = "current"
 ) -> "nn.Module":
-    """The model of a recorded run, ready to use; see `runner.tracking.read.load`. Importing `runner` loads no torch."""
+    """Return the model of a recorded run, ready to use, as a torch module.
+
+    run: id, its beginning, name or last. uri: the tracking store; None: as on the command line.
+    checkpoint: best or last. raw: True for a module that takes inputs as the data source gives them.
+    code: current or recorded, the code of `experiments/` that the model's own classes are taken from.
+    See `runner.tracking.read.load`. Importing `runner` loads no torch.
+    """
     from runner.tracking.read import load as ready
 
     return ready.load(run, uri, checkpoint, raw, code=code)
 
 
-#: Names in users' files and in pickled models, and where these modules are.
+#: Names in users' files and in pickled models -> where these modules are.
 NAMES = {"runner.layers": "runner.model.layers", "runner.schedules": "runner.training.parts.schedules"}
 
 
 class _ByName(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds one module under both of its names, when it is asked for."""
+    """Finds a module of `NAMES` under its old name too, as one module."""
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        """Return how to load a module of `NAMES`; None for any other."""
         return importlib.machinery.ModuleSpec(name, self) if name in NAMES else None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> Any:
+        """Import the module under its own name."""
         module = importlib.import_module(NAMES[spec.name])
         self._own = module.__spec__
         return module
 
     def exec_module(self, module: Any) -> None:
-        module.__spec__ = self._own  # which the import has just replaced
+        """Restore the module's own spec, which the import under the old name has replaced."""
+        module.__spec__ = self._own
 
 
 sys.meta_path.append(_ByName())

@@ -114,15 +114,7 @@ class Place:
 
 def experiments(place: Place) -> str:
     """Every experiment is FINISHED, with all of its plots and with finite predictions."""
-    from tests.support.command import HANGS, _context
-
-    process = _context.Process(target=train_all, args=(place.device, str(place.folder), place.env))
-    process.start()
-    process.join(HANGS)
-    said = (place.folder / "experiments.json").read_text()
-    found: dict[str, Any] = json.loads(said)
-    assert process.exitcode == 0, f"exit code {process.exitcode} after {', '.join(found)}\n{found.get('error', '')}"
-    plots = 0
+    found, plots = trained_all(place, EXPERIMENTS), 0
     for name in EXPERIMENTS:
         one = found[name]
         assert one["status"] == "FINISHED", f"{name}: {one}"
@@ -131,8 +123,20 @@ def experiments(place: Place) -> str:
     return f"{len(EXPERIMENTS)} FINISHED with {plots} plots"
 
 
-def train_all(device: str, folder: str, env: dict[str, str]) -> None:
-    """Train every experiment and write experiments.json; a process of its own."""
+def trained_all(place: Place, names: list[str], *words: str) -> dict[str, Any]:
+    """Train the experiments in a process of its own; name -> status, plots and metrics."""
+    from tests.support.command import HANGS, _context
+
+    process = _context.Process(target=train_all, args=(place.device, str(place.folder), place.env, names, words))
+    process.start()
+    process.join(HANGS)
+    found: dict[str, Any] = json.loads((place.folder / "experiments.json").read_text())
+    assert process.exitcode == 0, f"exit code {process.exitcode} after {', '.join(found)}\n{found.get('error', '')}"
+    return found
+
+
+def train_all(device: str, folder: str, env: dict[str, str], names: list[str], more: tuple[str, ...]) -> None:
+    """Train the experiments in this process and write experiments.json."""
     os.chdir(folder)
     os.environ.update(env)
     if "PRETEND" in env:
@@ -150,8 +154,8 @@ def train_all(device: str, folder: str, env: dict[str, str]) -> None:
         with Path(os.devnull).open("w") as quiet, composing.hydra():
             sys.stdout = quiet
             client = MlflowClient("sqlite:///mlflow.db")
-            for name in EXPERIMENTS:
-                words = [f"experiments={name}", f"device={device}", "trainer.threads=1"]
+            for name in names:
+                words = [f"experiments={name}", f"device={device}", "trainer.threads=1", *more]
                 words += [f"trainer.epochs={SHORT[name]}"] if name in SHORT else []
                 settings = composing.settings(*words)
                 train.with_settings(settings, Context(name, "", words))

@@ -1,4 +1,4 @@
-"""Words and YAML become Settings, under guard. The room that knows Hydra."""
+"""The command line: words and YAML become Settings, under guard. The room that knows Hydra."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The command line: Hydra composes a configuration, and a command is handed plain settings."""
+"""The entry: Hydra composes a configuration, and a command gets plain settings."""
 
 import contextlib
 import dataclasses
@@ -77,7 +77,7 @@ def isolate() -> None:
 
 
 def _help() -> None:
-    """Print what was asked for and exit, if it is the version or the help of a command."""
+    """Print the version or the help of a command, if one of them is asked for, and exit."""
     typed = sys.argv[1:]
     bare = _words.bare(typed)
     if "--version" in typed:
@@ -93,7 +93,7 @@ def _help() -> None:
 
 
 def _take_command() -> str:
-    """Remove the command from sys.argv; without one, `train`."""
+    """Remove the command from sys.argv and return it; `train` if there is none."""
     bare = _words.bare(sys.argv[1:])
     if not bare:
         return "train"
@@ -114,7 +114,7 @@ def _take_command() -> str:
 
 
 def _near(name: str) -> str:
-    """What may be meant by a word that is no command and no override."""
+    """Return a hint for a word that is neither a command nor an override."""
     if name in keys.declared():
         return f"; {name}=VALUE sets it"
     if f"--{name}" in _words.ALONE:
@@ -122,26 +122,26 @@ def _near(name: str) -> str:
     return did_you_mean(name, commands.names())
 
 
-def _as_sweep(given: list[str]) -> list[str]:
-    """The words by which a sweep goes on, if the RUN among `given` is one; a sweep needs Hydra and its launchers."""
+def _as_sweep(typed: list[str]) -> list[str]:
+    """Return the words that continue a sweep, if the RUN in `typed` is one; that needs Hydra and its launchers."""
     from runner.sweep import recorded
 
     try:
-        run, uri = _words.run_of("resume", given)
-        further = [word for word in given if word != run and not word.startswith("tracking.uri=")]
-        found, over = recorded.again(uri, run, further)
+        run, uri = _words.run_of("resume", typed)
+        further = [word for word in typed if word != run and not word.startswith("tracking.uri=")]
+        words, ended = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         _stop(told(error))
-    further = [word for word in further if not found or not word.startswith("code=")]
-    if over and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
-        terminal.put(over)
+    further = [word for word in further if not words or not word.startswith("code=")]
+    if ended and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
+        terminal.put(ended)
         sys.exit(0)
-    found = recorded.without(found, further)
-    return ["-m", *found, *further, f"tracking.uri={typed_words.written(uri)}"] if found else []
+    words = recorded.without(words, further)
+    return ["-m", *words, *further, f"tracking.uri={typed_words.written(uri)}"] if words else []
 
 
 def _ended(act: Callable[[], int]) -> int:
-    """The exit code of a command, also of one that was interrupted or could not deliver its record."""
+    """Return the exit code of a command, also of an interrupted one and of one with an undelivered record."""
     try:
         return act()
     except Interrupted as stop:
@@ -155,7 +155,7 @@ def _ended(act: Callable[[], int]) -> int:
 
 
 def _recorded(name: str, command: Any) -> int:
-    """A command that looks at a recorded run needs no Hydra."""
+    """Run a command on a recorded run, without Hydra."""
     try:
         return _words.call(name, command.with_run, sys.argv[1:], _changed)
     except (ConfigError, OmegaConfBaseException, HydraException) as error:
@@ -163,7 +163,7 @@ def _recorded(name: str, command: Any) -> int:
 
 
 def _changed(overrides: list[str], recorded: Settings) -> Settings:
-    """A recorded configuration with values of the command line, which are checked as they are for a new run."""
+    """Return a recorded configuration with values of the command line, which are checked as for a new run."""
     config, parser = recorded_settings.changeable(recorded), OverridesParser.create()
     for word in overrides:
         override = parser.parse_override(_words.indexed(word))
@@ -174,13 +174,13 @@ def _changed(overrides: list[str], recorded: Settings) -> Settings:
             raise ConfigError(key, f"presets belong to new runs; give single values, such as {key}.name={value}")
         OmegaConf.update(config, key, value, merge=True)
     with resolvers.restricted():
-        found: Any = OmegaConf.to_object(config)
-    secrets.learn(dataclasses.asdict(found))
-    return found  # type: ignore[no-any-return]
+        changed: Any = OmegaConf.to_object(config)
+    secrets.learn(dataclasses.asdict(changed))
+    return changed  # type: ignore[no-any-return]
 
 
 def _guarded(name: str) -> int:
-    """Hydra composes, then calls a task, once or for every job of a sweep."""
+    """Have Hydra compose and call the task, once or for every job of a sweep; return the exit code."""
     task = Task(name, _words.own(_command(name).with_settings, sys.argv))
     trials.register()
     sys.argv[1:] = _words.flags_first([_words.indexed(word) for word in sys.argv[1:]])
@@ -201,9 +201,9 @@ def _guarded(name: str) -> int:
 
 
 @contextlib.contextmanager
-def _printed(given: list[str]) -> Iterator[None]:
-    """Around Hydra: what it prints of the configuration itself, as --help and --cfg ask it to, is printed by us."""
-    if not any(word.startswith(("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")) for word in given):
+def _printed(words: list[str]) -> Iterator[None]:
+    """Print what Hydra prints of the configuration, for --help and --cfg, through `terminal`."""
+    if not any(word.startswith(("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")) for word in words):
         yield
         return
     printed = io.StringIO()
@@ -216,17 +216,19 @@ def _printed(given: list[str]) -> Iterator[None]:
 
 
 def _all(error: Exception) -> str:
-    """What Hydra could not compose, and what else is wrong; of a sweep the first problem alone."""
+    """Return all problems of a configuration that Hydra could not compose; of a sweep the first alone."""
     overrides = _words.overrides(sys.argv[1:])
     if overrides is None:
         return configuration.explained(error, sys.argv[1:])
-    return all_problems.told(error, overrides)
+    return all_problems.report(error, overrides)
 
 
 def _command(name: str) -> Any:
+    """Return the module of a command."""
     return importlib.import_module(f"runner.commands.{name}")
 
 
 def _stop(message: str) -> NoReturn:
+    """Print a message and exit with code 2."""
     terminal.say(message)
     sys.exit(2)

@@ -1,6 +1,6 @@
 """Every name that Hydra does not promise to keep, and nothing else: a release that moves one is mended here.
 
-`tests/test_private_names.py` names the release that this was written for, and fails where a name has moved.
+`tests/cli/test_private_names.py` names the release that this was written for, and fails where a name has moved.
 """
 
 import functools
@@ -20,11 +20,7 @@ Method = Callable[..., Any]
 
 
 def read_files_with(source: type[FileConfigSource]) -> None:
-    """Have Hydra read YAML files with `source`.
-
-    The processes of a launcher register Hydra's own class after it, which Hydra allows for a class of the same name.
-    """
-    source.__name__ = FileConfigSource.__name__
+    """Have Hydra read YAML files with `source`."""
     SourcesRegistry.instance().types["file"] = source
 
 
@@ -51,6 +47,7 @@ def compose_once() -> None:
     if hasattr(composes, "spares"):
         return
 
+    @functools.wraps(composes)
     def get_mode(self: Any, config_name: Any, overrides: list[str]) -> Any:
         typed = any("hydra" in word.partition("=")[0] for word in overrides)
         return composes(self, config_name, overrides) if typed else None

@@ -1,7 +1,7 @@
 """Jobs handed to Hydra's launchers of other processes. One whose process is killed takes no other with it.
 
 Left to themselves these launchers give up a whole sweep when one of its processes dies: joblib's pool breaks and ends
-the jobs at work, submitit's and Ray's results are no longer waited for. Here each such job comes back as `Lost`.
+the running jobs, submitit and Ray stop waiting for results. Here each such job comes back as `Lost`.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ Words = list[str]
 
 
 class Lost(Exception):
-    """A job's process has ended without an answer; the message says what is known of its end."""
+    """A job whose process has ended without a result; the message holds what is known of its end."""
 
 
 def launch(name: str, launcher: Any, jobs: list[Words], first: int) -> Sequence[JobReturn]:
@@ -39,13 +39,13 @@ def launch(name: str, launcher: Any, jobs: list[Words], first: int) -> Sequence[
 
 
 def _joblib(launcher: Any, jobs: list[Words], first: int) -> Sequence[JobReturn]:
-    """As joblib's `Parallel` would, but each of its processes is a pool of its own, which breaks alone."""
+    """Run jobs as joblib's `Parallel` would, with a pool of one process for each, which breaks alone."""
     from hydra_plugins.hydra_joblib_launcher._core import execute_job
     from joblib import effective_n_jobs
 
-    state, given = Singleton.get_state(), launcher.joblib
+    state, options = Singleton.get_state(), launcher.joblib
     context = (launcher.hydra_context, launcher.config, launcher.task_function, state)
-    processes = Processes(given.get("timeout"), launcher.task_function.cores)
+    processes = Processes(options.get("timeout"), launcher.task_function.cores)
     numbers, results = iter(range(len(jobs))), dict[int, JobReturn]()
 
     def work() -> None:
@@ -56,7 +56,7 @@ def _joblib(launcher: Any, jobs: list[Words], first: int) -> Sequence[JobReturn]
                 except Lost as error:
                     results[index] = _returned(error)
 
-    count = min(len(jobs), effective_n_jobs(given.get("n_jobs", -1)))
+    count = min(len(jobs), effective_n_jobs(options.get("n_jobs", -1)))
     with ThreadPoolExecutor(count, "joblib") as threads:
         try:
             for future in [threads.submit(work) for _ in range(count)]:
@@ -69,7 +69,7 @@ def _joblib(launcher: Any, jobs: list[Words], first: int) -> Sequence[JobReturn]
 
 
 class Processes:
-    """Processes of joblib's that take one job after the other. `kill` ends those of them that are at work."""
+    """Processes of joblib's that take one job after the other. `kill` ends the busy ones."""
 
     def __init__(self, timeout: float | None, cores: int | None) -> None:
         self._timeout, self._cores = timeout, cores
@@ -79,7 +79,7 @@ class Processes:
 
     @contextlib.contextmanager
     def one(self) -> Iterator[Callable[..., JobReturn]]:
-        """Calls a function in one process, which is another one after it was killed: then the call raises Lost."""
+        """Yield a function that calls others in one process. If that is killed it raises Lost; a new one follows."""
         pools: list[Any] = []
 
         def call(*words: Any) -> JobReturn:
@@ -98,6 +98,7 @@ class Processes:
                 self._end(pool, wait=True, kill_workers=self._over)
 
     def kill(self) -> None:
+        """End all processes; those that begin later too."""
         with self._lock:
             self._over = True
             for pool in self._pools:
@@ -128,7 +129,7 @@ class Processes:
 
 @contextlib.contextmanager
 def _submitit(launcher: Any) -> Iterator[None]:
-    """A job of submitit's without a result is waited for like the others, and raises nothing."""
+    """Have a job of submitit's without a result waited for like the others, and raise nothing."""
     from submitit import AutoExecutor
     from submitit.core.core import Executor
 
@@ -143,7 +144,7 @@ def _submitit(launcher: Any) -> Iterator[None]:
 
 
 class Submitted:
-    """A job of submitit's, of which the launcher asks for nothing but `results`."""
+    """A job of submitit's; the launcher uses nothing but `results`."""
 
     def __init__(self, job: Any) -> None:
         self._job = job
@@ -151,6 +152,7 @@ class Submitted:
             job._results_timeout_s = 0  # a file on this disk is there at once, and 15 s are for disks of a network
 
     def results(self) -> list[JobReturn]:
+        """Return the job's result, or a failed one with `Lost`."""
         from submitit.core.utils import FailedJobError, UncompletedJobError
 
         try:
@@ -162,7 +164,7 @@ class Submitted:
 
 @contextlib.contextmanager
 def _ray(launcher: Any) -> Iterator[None]:
-    """A job of Ray's without a result is waited for like the others, and raises nothing."""
+    """Have a job of Ray's without a result waited for like the others, and raise nothing."""
     import ray
     from hydra_plugins.hydra_ray_launcher import _core, _launcher_util
 
@@ -185,13 +187,13 @@ def _ray(launcher: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _elsewhere() -> Iterator[None]:
-    """In a folder without Python files: Ray lets its workers look for modules where it is started."""
-    here = Path.cwd()
+    """Change into a folder without Python files: Ray lets its workers look for modules where it is started."""
+    before = Path.cwd()
     os.chdir(places.conf())
     try:
         yield
     finally:
-        os.chdir(here)
+        os.chdir(before)
 
 
 def _threads(cores: int | None) -> dict[str, str]:
@@ -201,6 +203,7 @@ def _threads(cores: int | None) -> dict[str, str]:
 
 
 def _why(error: Exception, timeout: float | None) -> str:
+    """Return what is known of a process's end."""
     if isinstance(error, TimeoutError):
         return f"its process was ended after hydra.launcher.timeout={timeout:g} seconds"
     signals = re.findall(r"\bSIG[A-Z]+", str(error))
@@ -210,7 +213,7 @@ def _why(error: Exception, timeout: float | None) -> str:
 
 
 def ended_by(signal: str) -> str:
-    """`its process was ended by SIGKILL, ...`"""
+    """Return `its process was ended by SIGKILL, ...` for the name of a signal."""
     memory = ", as the system does when memory is short" if signal == "SIGKILL" else ""
     return f"its process was ended by {signal}{memory}"
 

@@ -1,4 +1,4 @@
-"""Output that nobody reads any more, as in `runner runs | head`, is dropped, and the command goes on."""
+"""Standard output after its reader has gone, as in `runner runs | head`: it is dropped, and the command goes on."""
 
 import io
 import os
@@ -8,9 +8,10 @@ from typing import Any
 
 
 class _Pipe(io.FileIO):
-    """A pipe to write into; when its reader has gone, what is written goes nowhere."""
+    """A pipe to write into; after its reader has gone, what is written is dropped."""
 
     def write(self, data: Any) -> int:
+        """Write, or drop the data if nobody reads any more; return the number of bytes."""
         try:
             return super().write(data) or 0
         except BrokenPipeError:
@@ -26,18 +27,19 @@ def outlive_readers() -> None:
 
 
 def _outliving(stream: Any) -> Any:
+    """Return a stream that outlives its reader, if it is a pipe; any other stream as it is."""
     try:
         mode = os.fstat(stream.fileno()).st_mode
     except (AttributeError, OSError, ValueError):  # no file of the system
         return stream
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return stream
-    found = io.TextIOWrapper(
+    pipe = io.TextIOWrapper(
         io.BufferedWriter(_Pipe(stream.fileno(), "w", closefd=False)),
         encoding=stream.encoding,
         errors=stream.errors,
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,
     )
-    found.before = stream  # type: ignore[attr-defined]  # which would close the pipe if nobody held it
-    return found
+    pipe.before = stream  # type: ignore[attr-defined]  # which would close the pipe if nobody held it
+    return pipe

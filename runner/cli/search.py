@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from runner.cli import search_space, sweep_check, task
 from runner.cli.compose import trials
-from runner.cli.sweep_check import Compose, Good
+from runner.cli.sweep_check import CheckedJob, Compose
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.trust import permission, secrets
 from runner.settings.trust.limits import JOBS
@@ -17,20 +17,20 @@ from runner.sweep.search import search, space
 from runner.sweep.search.search import SearchSpec
 
 DIRECTIONS = {"minimize": "min", "maximize": "max"}
-#: What a search that goes on may be told anew.
+#: Keys that a continued search takes from the command line.
 CHANGES = ("n_trials", "n_jobs", "max_failure_rate", "storage")
 
 
 def run(
     asked: task.Task,
-    given: dict[str, Any],
+    values: dict[str, Any],
     overrides: list[Override],
     compose: Compose,
     launch: task.HydraLaunch,
     config: DictConfig,
     is_group: Callable[[str], bool],
 ) -> None:
-    """Run the search that `given`, the values of hydra.sweeper, and `overrides` ask for, or go on with a recorded one.
+    """Run the search that `values`, those of hydra.sweeper, and `overrides` describe, or continue a recorded one.
 
     is_group: whether a key chooses a preset.
     """
@@ -42,13 +42,13 @@ def run(
         raise ConfigError(
             "hydra/sweeper", f"a search trains; {asked.name} takes single values or hydra/sweeper=checked"
         )
-    plan, settings, run_id = _planned(asked, given, overrides, compose, config, is_group)
+    plan, settings, run_id = _planned(asked, values, overrides, compose, config, is_group)
     if plan is None:
         return
     wish = search.read(plan.search or {})
 
-    def make(number: int, values: dict[str, Any]) -> Job:
-        return trials.job(number, values, wish.fixed, wish.bases)
+    def make(number: int, point: dict[str, Any]) -> Job:
+        return trials.job(number, point, wish.fixed, wish.bases)
 
     with parent.sweeping(
         plan, settings, task.launched(asked, launch), screen.console(), task.words(), run_id
@@ -60,54 +60,53 @@ def run(
 
 def _planned(
     asked: task.Task,
-    given: dict[str, Any],
+    values: dict[str, Any],
     overrides: list[Override],
     compose: Compose,
     config: DictConfig,
     is_group: Callable[[str], bool],
 ) -> tuple[Manifest | None, Any, str]:
-    """(what is run, its settings, the sweep that goes on if one does); no plan where all that was asked is a check."""
-
-    wanted = config.sweep.resume
-    if wanted is not None and wanted != "last":
-        return _recorded(str(wanted), given, config)
+    """Return the plan, its settings, and the id of the sweep that continues or ""; no plan for a mere check."""
+    resumed = config.sweep.resume
+    if resumed is not None and resumed != "last":
+        return _recorded(str(resumed), values, config)
     parts, fixed = search_space.read(overrides)
     parts |= {
-        key: search_space.older(key, value) for key, value in (given["search_space"] or {}).items() if key not in parts
+        key: search_space.older(key, value) for key, value in (values["search_space"] or {}).items() if key not in parts
     }
     space.check(parts)
-    found = [[*fixed, *trials.words({k: space.typed(v) for k, v in point.items()})] for point in space.corners(parts)]
-    good = sweep_check.check(sweep_check.capped(found, JOBS), compose, getattr(asked.command, "show", None))
+    jobs = [[*fixed, *trials.words({k: space.typed(v) for k, v in point.items()})] for point in space.corners(parts)]
+    checked = sweep_check.check(sweep_check.capped(jobs, JOBS), compose, getattr(asked.command, "show", None))
     if asked.name == "check":
         return None, None, ""
     study = str(config.hydra.runtime.choices.get("experiments") or "runner")
-    plan = sweep_check.manifest(good, found, study, [*task.launcher(config), "hydra/sweeper=optuna"])
-    wish = _wish(given, parts, fixed, good[0])
+    plan = sweep_check.manifest(checked, jobs, study, [*task.launcher(config), "hydra/sweeper=optuna"])
+    wish = _wish(values, parts, fixed, checked[0])
     _refuse_storage(wish)
     search.check(wish)
-    if wanted is not None:
-        return _same(wish, good[0], study, given, config)
+    if resumed is not None:
+        return _same(wish, checked[0], study, values, config)
     wish.bases = trials.bases(parts, fixed, compose, is_group)
     plan.jobs, plan.search = [], wish.plain()
     plan.metric, plan.mode = wish.objectives[0]
-    return plan, good[0].settings, ""
+    return plan, checked[0].settings, ""
 
 
-def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[Manifest, Any, str]:
-    """A recorded search, with what has been typed anew."""
+def _recorded(run: str, values: dict[str, Any], config: DictConfig) -> tuple[Manifest, Any, str]:
+    """Return a recorded search with what has been typed anew."""
     from runner.settings import made
     from runner.sweep import recorded
     from runner.tracking.read import recall
 
     uri = task.store(config)
-    run_id = recall.find(uri, wanted)
+    run_id = recall.find(uri, run)
     plan = recorded.plan(uri, run_id)
     wish = search.read(plan.search or {})
     if not wish.bases:
         raise ConfigError("sweep.resume", "the record of the search holds no configuration; it cannot go on")
     for key in CHANGES:
         if permission.typed(f"hydra.sweeper.{key}"):
-            setattr(wish, key, given[key])
+            setattr(wish, key, values[key])
     if wish.storage and secrets.MASK in wish.storage:
         raise ConfigError("hydra.sweeper.storage", "its password was not recorded; give hydra.sweeper.storage=... anew")
     _refuse_storage(wish)
@@ -119,13 +118,13 @@ def _recorded(wanted: str, given: dict[str, Any], config: DictConfig) -> tuple[M
 
 
 def _same(
-    wish: SearchSpec, good: Good, study: str, given: dict[str, Any], config: DictConfig
+    wish: SearchSpec, checked: CheckedJob, study: str, values: dict[str, Any], config: DictConfig
 ) -> tuple[Manifest, Any, str]:
-    """The newest sweep of the experiment, which has to be this search."""
+    """Return the newest sweep of the experiment. Raises ConfigError if that is another search."""
     from runner.sweep import recorded
 
-    uri = good.settings.tracking.uri
-    run_id = recorded.newest(uri, good.settings.tracking.experiment or study)
+    uri = checked.settings.tracking.uri
+    run_id = recorded.newest(uri, checked.settings.tracking.experiment or study)
     before = recorded.plan(uri, run_id)
     if before.search is None or search.read(before.search).space != wish.space:
         raise ConfigError(
@@ -133,7 +132,7 @@ def _same(
             f"the last sweep, {run_id[:8]} ({before.title}), is not this search; to go on with it: runner resume"
             f" {run_id[:8]}",
         )
-    return _recorded(run_id, given, config)
+    return _recorded(run_id, values, config)
 
 
 def _refuse_storage(wish: SearchSpec) -> None:
@@ -142,19 +141,20 @@ def _refuse_storage(wish: SearchSpec) -> None:
         permission.store(str(wish.storage), "hydra.sweeper.storage")
 
 
-def _wish(given: dict[str, Any], parts: space.Space, fixed: list[str], good: Good) -> SearchSpec:
-    objectives = _objectives(given["direction"], good)
-    if len(objectives) > 1 and good.settings.sweep.pruner is not None:
+def _wish(values: dict[str, Any], parts: space.Space, fixed: list[str], checked: CheckedJob) -> SearchSpec:
+    """Return the search that the values of hydra.sweeper and the space describe."""
+    objectives = _objectives(values["direction"], checked)
+    if len(objectives) > 1 and checked.settings.sweep.pruner is not None:
         raise ConfigError("sweep.pruner", "several objectives are no single value to prune by; leave one of both out")
-    rest = {key: given[key] for key in (*CHANGES, "study_name")}
-    seed = int(good.settings.seed) % 2**31
-    return SearchSpec(space.plain(parts), objectives, dict(given["sampler"]), seed, fixed=fixed, **rest)
+    rest = {key: values[key] for key in (*CHANGES, "study_name")}
+    seed = int(checked.settings.seed) % 2**31
+    return SearchSpec(space.plain(parts), objectives, dict(values["sampler"]), seed, fixed=fixed, **rest)
 
 
-def _objectives(direction: Any, good: Good) -> list[tuple[str, str]]:
-    """(metric, min | max) of every objective."""
-    wanted = good.settings.sweep.metric
-    names = [good.monitor] if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+def _objectives(direction: Any, checked: CheckedJob) -> list[tuple[str, str]]:
+    """Return (metric, min | max) of every objective."""
+    metric = checked.settings.sweep.metric
+    names = [checked.monitor] if metric is None else [metric] if isinstance(metric, str) else list(metric)
     directions = [direction] if isinstance(direction, str) else list(direction or [])
     for word in directions:
         if word not in DIRECTIONS:
@@ -162,16 +162,16 @@ def _objectives(direction: Any, good: Good) -> list[tuple[str, str]]:
                 "hydra.sweeper.direction",
                 f"{word!r} is neither minimize nor maximize{did_you_mean(str(word), DIRECTIONS)}",
             )
-    if names == [good.monitor]:
-        if [DIRECTIONS[word] for word in directions] not in ([], [good.mode]):
+    if names == [checked.monitor]:
+        if [DIRECTIONS[word] for word in directions] not in ([], [checked.mode]):
             raise ConfigError(
                 "hydra.sweeper.direction",
-                f"{' '.join(directions)} is not what best means for {good.monitor}, which is {good.mode};"
+                f"{' '.join(directions)} is not what best means for {checked.monitor}, which is {checked.mode};"
                 " leave it out, or set trainer.mode"
                 if len(directions) == 1
                 else f"{len(directions)} directions need sweep.metric with as many metrics",
             )
-        return [(good.monitor, good.mode)]
+        return [(checked.monitor, checked.mode)]
     if len(names) != len(directions):
         raise ConfigError(
             "hydra.sweeper.direction",

@@ -1,4 +1,4 @@
-"""From Hydra's grammar to a search space: what `interval`, `range`, `choice` and a list of values mean in a search."""
+"""A search space, made of Hydra's grammar: `interval`, `range`, `choice` and lists of values."""
 
 import itertools
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ KINDS = {"float": ("low", "high", "step", "log"), "int": ("low", "high", "step",
 
 
 def read(overrides: Iterable[Override]) -> tuple[Space, list[str]]:
-    """The space, and the words that hold for every trial. Of a key that comes twice, the last counts."""
+    """Return the space, and the words that hold for every trial. Of a key that comes twice, the last counts."""
     space: Space = {}
     fixed: dict[str, str] = {}
     for override in overrides:
@@ -31,8 +31,11 @@ def read(overrides: Iterable[Override]) -> tuple[Space, list[str]]:
 
 
 def part(override: Override) -> Interval | Choice:
-    """As in the published Optuna sweeper: `interval` holds any number, `int(interval(...))` whole ones, `tag(log, ...)`
-    makes it logarithmic; `range(start, stop, step)` includes its stop here; everything else is a choice."""
+    """Return the part of the space that an override stands for, as in the published Optuna sweeper.
+
+    `interval` holds any number, `int(interval(...))` whole ones, `tag(log, ...)` makes it logarithmic;
+    `range(start, stop, step)` includes its stop here; everything else is a choice.
+    """
     value = override.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None
@@ -50,7 +53,7 @@ def part(override: Override) -> Interval | Choice:
 
 
 def option(text: str) -> Any:
-    """A number, a truth or nothing for what they are, and everything else as it was typed."""
+    """Return a number, a truth value or None for the text of one, and any other text as it was typed."""
     if text in ("True", "False", "null"):
         return {"True": True, "False": False, "null": None}[text]
     for kind in (int, float):
@@ -61,20 +64,22 @@ def option(text: str) -> Any:
     return text
 
 
-def older(key: str, given: Any) -> Interval | Choice:
-    """`{type: float, low: 1e-4, high: 0.1, log: true}`, as `hydra.sweeper.search_space` has it."""
+def older(key: str, spec: Any) -> Interval | Choice:
+    """Return the part for `{type: float, low: 1e-4, high: 0.1, log: true}`, as `hydra.sweeper.search_space` has it."""
     place = f"hydra.sweeper.search_space.{key}"
-    kind = given.get("type") if isinstance(given, dict) else None
+    kind = spec.get("type") if isinstance(spec, dict) else None
     if kind not in KINDS:
-        raise ConfigError(place, f"expected a type of {', '.join(KINDS)} and its arguments, found {given!r}")
-    for name in given:
+        raise ConfigError(
+            place, f"{spec!r} is not a part of a space; expected a type of {', '.join(KINDS)} and its arguments"
+        )
+    for name in spec:
         if name not in ("type", *KINDS[kind]):
-            known = KINDS[kind]
+            names = KINDS[kind]
             raise ConfigError(
-                f"{place}.{name}", f"{kind} takes no such argument{did_you_mean(name, known)} ({', '.join(known)})"
+                f"{place}.{name}", f"{kind} takes no such argument{did_you_mean(name, names)} ({', '.join(names)})"
             )
-    if missing := [name for name in KINDS[kind] if name in ("low", "high", "choices") and name not in given]:
+    if missing := [name for name in KINDS[kind] if name in ("low", "high", "choices") and name not in spec]:
         raise ConfigError(place, f"{kind} needs {' and '.join(missing)}")
     if kind == "categorical":
-        return Choice(tuple(given["choices"]))
-    return Interval(given["low"], given["high"], given.get("step"), bool(given.get("log")), kind == "int")
+        return Choice(tuple(spec["choices"]))
+    return Interval(spec["low"], spec["high"], spec.get("step"), bool(spec.get("log")), kind == "int")

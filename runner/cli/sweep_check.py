@@ -1,4 +1,4 @@
-"""All jobs of a sweep checked before the first one begins."""
+"""The jobs of a sweep, all checked before the first one begins."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
 from runner.sweep.manifest import Job, Manifest, varied
 
-#: Wrong jobs that are told one by one.
-TOLD = 10
+#: Wrong jobs whose problems are printed.
+SHOWN = 10
 
 Words = list[str]
 #: (number, words) -> the job's configuration
@@ -23,7 +23,7 @@ Compose = Callable[[int, Words], DictConfig]
 
 
 @dataclass
-class Good:
+class CheckedJob:
     """A job that can be run."""
 
     number: int
@@ -34,79 +34,81 @@ class Good:
 
     @property
     def monitor(self) -> str:
+        """The metric by which the job's best checkpoint is chosen."""
         return self.settings.trainer.monitor or ("valid/loss" if self.validates else "train/loss")
 
 
-def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], None] | None = None) -> list[Good]:
-    """The jobs that can be run. Raises ConfigError if any cannot, unless sweep.keep_going is true.
+def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], None] | None = None) -> list[CheckedJob]:
+    """Return the jobs that can be run. Raises SweepError if any cannot, unless sweep.keep_going is true.
 
-    show: is handed the settings, what the check has found out and the name of every right job.
+    show: is called with the settings, the result of the check and the name of every right job.
     """
-    good: list[Good] = []
+    checked: list[CheckedJob] = []
     wrong: list[str] = []
-    going = False
+    keeps_going = False
     for number, job in enumerate(jobs):
         name = f"job {number} ({' '.join(map(secrets.word, job))})"
         try:
             config = compose(number, job)
-            going = going or bool(OmegaConf.select(config, "sweep.keep_going"))
-            good.append(_checked(config, number, job, name, show))
+            keeps_going = keeps_going or bool(OmegaConf.select(config, "sweep.keep_going"))
+            checked.append(_checked(config, number, job, name, show))
         except configuration.ERRORS as error:
             wrong.append(
-                f"{name}: {all_problems.told(error, job, partial(compose, number))}" if len(wrong) < TOLD else name
+                f"{name}: {all_problems.report(error, job, partial(compose, number))}" if len(wrong) < SHOWN else name
             )
     if wrong:
-        _tell(wrong, len(jobs), going)
-    return good
+        _report(wrong, len(jobs), keeps_going)
+    return checked
 
 
-def manifest(good: list[Good], jobs: list[Words], study: str, launcher: list[str]) -> Manifest:
-    """What is going to be run. Raises ConfigError where jobs would be recorded in different places."""
-    if not good:
+def manifest(checked: list[CheckedJob], jobs: list[Words], study: str, launcher: list[str]) -> Manifest:
+    """Return the plan of what is run. Raises ConfigError if jobs would be recorded in different places."""
+    if not checked:
         raise ConfigError("", "no job of the sweep can be run")
     for key in ("uri", "experiment"):
-        if len({getattr(job.settings.tracking, key) for job in good}) > 1:
+        if len({getattr(job.settings.tracking, key) for job in checked}) > 1:
             raise ConfigError(f"tracking.{key}", "a sweep is recorded in one place; give one value")
-    if len({str(job.settings.sweep) for job in good}) > 1:
+    if len({str(job.settings.sweep) for job in checked}) > 1:
         raise ConfigError("sweep", "these keys are of the sweep as a whole; give each one value")
-    told = varied(jobs)
-    made = [Job(job.number, jobs[job.number], told[job.number], job.config) for job in good]
-    return Manifest(study, launcher, good[0].monitor, good[0].mode, made, numbered=len(jobs))
+    values = varied(jobs)
+    plans = [Job(job.number, jobs[job.number], values[job.number], job.config) for job in checked]
+    return Manifest(study, launcher, checked[0].monitor, checked[0].mode, plans, numbered=len(jobs))
 
 
 def _checked(
     config: DictConfig, number: int, job: Words, name: str, show: Callable[[Any, Any, str], None] | None
-) -> Good:
+) -> CheckedJob:
     from runner.training.checking import checks
 
     settings = configuration.settings(config, job)
-    found = checks.check(settings)
+    result = checks.check(settings)
     if show is not None:
-        show(settings, found, name)
+        show(settings, result, name)
     plain = OmegaConf.to_container(config, resolve=True)
-    return Good(number, settings, plain, found.mode, found.data.valid is not None)  # type: ignore[arg-type]
+    return CheckedJob(number, settings, plain, result.mode, result.data.valid is not None)  # type: ignore[arg-type]
 
 
-def _tell(wrong: list[str], total: int, going: bool) -> None:
-    further = [f"and {len(wrong) - TOLD:,} more"] if len(wrong) > TOLD else []
-    if not going:
+def _report(wrong: list[str], total: int, keeps_going: bool) -> None:
+    """Raise SweepError for the wrong jobs, or print them where the others are run."""
+    further = [f"and {len(wrong) - SHOWN:,} more"] if len(wrong) > SHOWN else []
+    if not keeps_going:
         remedy = "no job was begun; sweep.keep_going=true runs the others"
-        raise SweepError("\n".join([*wrong[:TOLD], *further, f"{len(wrong)} of {total} jobs are wrong, and {remedy}"]))
-    terminal.say("\n".join([*(f"left out: {line}" for line in wrong[:TOLD]), *further]))
+        raise SweepError("\n".join([*wrong[:SHOWN], *further, f"{len(wrong)} of {total} jobs are wrong, and {remedy}"]))
+    terminal.say("\n".join([*(f"left out: {line}" for line in wrong[:SHOWN]), *further]))
 
 
 class SweepError(ConfigError):
-    """Jobs of a sweep are wrong, and none was begun."""
+    """Wrong jobs of a sweep, of which none was begun."""
 
     def __init__(self, message: str) -> None:
         super().__init__("", message)
 
 
 def capped(jobs: Iterable[Words], most: int) -> list[Words]:
-    """The jobs, if there are not more than `most`."""
-    found = []
+    """Return the jobs. Raises ConfigError for more than `most`."""
+    listed = []
     for job in jobs:
-        found.append(list(job))
-        if len(found) > most:
+        listed.append(list(job))
+        if len(listed) > most:
             raise ConfigError("", f"the sweep has more than {most:,} jobs; sweep over fewer values")
-    return found
+    return listed

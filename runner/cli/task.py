@@ -1,4 +1,4 @@
-"""What Hydra calls: with one configuration, with the jobs of a sweep, and for each job wherever it runs."""
+"""The task that Hydra calls: with one configuration, with the jobs of a sweep, and for each job wherever it runs."""
 
 import importlib
 import json
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Task:
-    """A task function that another process can be handed: it takes the jobs it is to run along."""
+    """A task function that another process can be handed: it takes its jobs along."""
 
     name: str  # the command
     own: dict[str, str]  # key=value of the command's own
     jobs: dict[int, Job] = field(default_factory=dict)  # Hydra's job number -> job
-    told: SweepInfo | None = None  # what the jobs of a sweep share
+    info: SweepInfo | None = None  # what the jobs of a sweep share
     cores: int | None = None  # for each of the jobs that a launcher runs at once in other processes; see cores.each
     place: str = field(default_factory=os.getcwd)
     trust: str = field(default_factory=lambda: os.environ.get("RUNNER_TRUST", ""))
@@ -52,7 +52,8 @@ class Task:
     failures: list[Exception] = field(default_factory=list)
 
     def __call__(self, config: DictConfig) -> Any:
-        if self.told is not None:
+        """Run the command with a composed configuration, or one job of a sweep."""
+        if self.info is not None:
             return self.job(HydraConfig.get().job.num)
         self.begun, elsewhere = True, os.getpid() != self.pid
         if elsewhere:
@@ -65,7 +66,7 @@ class Task:
         except configuration.ERRORS as error:
             if elsewhere:  # the first process, which has composed it, says what is wrong
                 raise
-            message = all_problems.told(error, overrides)
+            message = all_problems.report(error, overrides)
             if not sweeps_:
                 message = advice.added(message, self.name, sys.argv[1:])
             terminal.say(message)
@@ -84,11 +85,12 @@ class Task:
         """Run one job of a sweep; in a process of a launcher's this is the first call."""
         from runner.sweep.run import job
 
-        assert self.told is not None
-        here = self._settle()
-        return job.run(self.jobs[number], self.told) if here else job.elsewhere(self.jobs[number], self.told)
+        assert self.info is not None
+        is_first = self._settle()
+        return job.run(self.jobs[number], self.info) if is_first else job.elsewhere(self.jobs[number], self.info)
 
     def _run(self, config: DictConfig, overrides: list[str]) -> int:
+        """Run the command with the settings of a configuration and return its exit code."""
         settings = configuration.settings(config, overrides)
         for line in configuration.left_over(config, overrides):
             terminal.say(line)
@@ -99,12 +101,13 @@ class Task:
 
     @property
     def command(self) -> Any:
+        """The module of the command."""
         return importlib.import_module(f"runner.commands.{self.name}")
 
     def _settle(self) -> bool:
-        """Make another process what `runner` has made of the first: its place, its trust, its experiments.
+        """Give the process of a launcher the place, the trust and the experiments of the first.
 
-        Gives whether this is the first.
+        Returns whether this is the first.
         """
         from runner.tracking import recorded_code
 
@@ -124,25 +127,26 @@ class Task:
         return False
 
     def __getstate__(self) -> dict[str, Any]:
-        """Launchers hand it over with every job: the jobs, which are much alike, are packed."""
+        """Return what launchers hand over with every job: the jobs, which are much alike, are packed."""
         packed = zlib.compress(pickle.dumps(self.jobs))
         return {**self.__dict__, "jobs": packed, "failures": [], "codes": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        """Unpack the jobs."""
         self.__dict__.update(state, jobs=pickle.loads(zlib.decompress(state["jobs"])))
 
 
 Compose = sweep_check.Compose
-#: (jobs, number of the first) -> what Hydra's launcher says of each.
+#: (jobs, number of the first) -> the result of each from Hydra's launcher.
 HydraLaunch = Callable[[list[list[str]], int], list[Any]]
 
 
-def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLaunch, config: DictConfig) -> None:
-    """Run all jobs of a sweep under one parent run; first all of them are checked."""
+def sweep(task: Task, jobs: list[list[str]], compose: Compose, launch: HydraLaunch, config: DictConfig) -> None:
+    """Check all jobs of a sweep, then run them under one parent run."""
     from runner.sweep import parent
     from runner.tracking import screen
 
-    plan, settings, run_id, left_out = _planned(task, found, compose, config)
+    plan, settings, run_id, left_out = _planned(task, jobs, compose, config)
     task.begun = True
     with parent.sweeping(plan, settings, launched(task, launch), screen.console(), words(), run_id) as under_way:
         under_way.run(plan.jobs)
@@ -150,68 +154,68 @@ def sweep(task: Task, found: list[list[str]], compose: Compose, launch: HydraLau
 
 
 def launched(task: Task, launch: HydraLaunch) -> "Launch":
-    """What runs jobs by Hydra's launcher, which may be called again and again."""
+    """Return a function that runs jobs by Hydra's launcher, and can be called again and again."""
     numbers = [0]
 
-    def run(jobs: list[Job], told: SweepInfo) -> list[Outcome]:
+    def run(jobs: list[Job], info: SweepInfo) -> list[Outcome]:
         first, numbers[0] = numbers[0], numbers[0] + len(jobs)
-        task.jobs, task.told = dict(enumerate(jobs, first)), told
+        task.jobs, task.info = dict(enumerate(jobs, first)), info
         try:
             results = launch([job.words for job in jobs], first)
-            return [_outcome(job, told, result) for job, result in zip(jobs, results, strict=True)]
+            return [_outcome(job, info, result) for job, result in zip(jobs, results, strict=True)]
         finally:
-            task.jobs, task.told = {}, None
+            task.jobs, task.info = {}, None
 
     return run
 
 
 def code(done: "Sweep") -> int:
-    """The exit code of a sweep that has come to its end."""
+    """Return the exit code of a sweep that has come to its end."""
     undelivered = any(outcome.undelivered for outcome in done.outcomes.values())
     return int(done.tracker.verdict[0] != "FINISHED" or undelivered)
 
 
 def words() -> list[str]:
-    """What was typed."""
+    """Return the words of the command line without -m."""
     return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
 
 
-def _outcome(job: Job, told: SweepInfo, result: Any) -> Outcome:
-    """Return the outcomes that a launcher returned; for a process without a result, the store's."""
+def _outcome(job: Job, info: SweepInfo, result: Any) -> Outcome:
+    """Return the outcome of a job from a launcher's result; for a process without one, the store's."""
     from runner.sweep.run import lost
 
     answer = hydra_private.answer(result)
     if isinstance(answer, Outcome):
         return answer
     reason = first_line(answer) if isinstance(answer, launching.Lost) else labelled(answer)
-    return lost.outcome(job, told, secrets.masked(reason))
+    return lost.outcome(job, info, secrets.masked(reason))
 
 
 def _planned(
-    task: Task, found: list[list[str]], compose: Compose, config: DictConfig
+    task: Task, jobs: list[list[str]], compose: Compose, config: DictConfig
 ) -> tuple[Manifest, Any, str, bool]:
-    """(what is run, settings of one of the jobs, the sweep that goes on if one does, whether jobs are left out)."""
+    """Return the plan, settings of a job, the id of the sweep that continues or "", and whether jobs are left out."""
     from runner.settings import made
     from runner.sweep import recorded
     from runner.tracking.read import recall
 
-    wanted, uri = config.sweep.resume, store(config)
-    found = [[word for word in job if not word.startswith("sweep.resume=")] for job in found]
-    if wanted is not None and wanted != "last":
-        further = [word for word in found[0] if not word.startswith("tracking.uri=")]
+    resumed, uri = config.sweep.resume, store(config)
+    jobs = [[word for word in job if not word.startswith("sweep.resume=")] for job in jobs]
+    if resumed is not None and resumed != "last":
+        further = [word for word in jobs[0] if not word.startswith("tracking.uri=")]
         if further:
             raise ConfigError("sweep.resume", f"a sweep goes on as it was recorded; leave out {further[0]}")
-        run_id = recall.find(uri, str(wanted))
+        run_id = recall.find(uri, str(resumed))
         plan = complete(recorded.plan(uri, run_id))
         settings = made(plan.jobs[0].config)
         settings.tracking.uri = uri
         return plan, settings, run_id, False
-    good = sweep_check.check(found, compose)
+    checked = sweep_check.check(jobs, compose)
     study = str(config.hydra.runtime.choices.get("experiments") or "runner")
-    plan = sweep_check.manifest(good, found, study, launcher(config))
-    settings = good[0].settings
-    if wanted is None:
-        return plan, settings, "", len(good) < len(found)
+    plan = sweep_check.manifest(checked, jobs, study, launcher(config))
+    settings = checked[0].settings
+    if resumed is None:
+        return plan, settings, "", len(checked) < len(jobs)
     run_id = recorded.newest(settings.tracking.uri, settings.tracking.experiment or study)
     before = recorded.plan(settings.tracking.uri, run_id)
     if not same(before, plan):
@@ -220,28 +224,28 @@ def _planned(
             f"the last sweep, {run_id[:8]} ({before.title}), has other jobs than this command ({plan.title});"
             f" to go on with it: runner resume {run_id[:8]}",
         )
-    return complete(before, plan), settings, run_id, len(good) < len(found)
+    return complete(before, plan), settings, run_id, len(checked) < len(jobs)
 
 
 def store(config: DictConfig) -> str:
-    """The store of a sweep that goes on. Raises ConfigError for one that a person has to name."""
+    """Return the store of a sweep that goes on. Raises ConfigError for one that a person has to name."""
     uri = str(config.tracking.uri)
     permission.store(uri, "tracking.uri")
     return uri
 
 
 def launcher(config: DictConfig) -> list[str]:
-    """The words that choose and set up Hydra's launcher."""
+    """Return the words that choose and configure Hydra's launcher."""
     chosen = config.hydra.runtime.choices["hydra/launcher"]
     words = [part for word in config.hydra.overrides.hydra for part in _parts(word)]
     return [f"hydra/launcher={chosen}", *(word for word in words if word.lstrip("+").startswith("hydra.launcher."))]
 
 
 def _parts(word: str) -> list[str]:
-    """A word for each value of a mapping, as in `hydra.launcher={n_jobs: 2}`; other words as they are."""
+    """Return a word for each value of a mapping, as in `hydra.launcher={n_jobs: 2}`; other words as they are."""
     override = typed_words.read(word)
     if override is None or not isinstance(override.value(), dict):
         return [word]
-    found = typed_words.leaves(override.value(), (override.key_or_group,))
-    texts = {key: typed_words.written(v) if isinstance(v, str) else json.dumps(v) for key, v in found.items()}
+    values = typed_words.leaves(override.value(), (override.key_or_group,))
+    texts = {key: typed_words.written(v) if isinstance(v, str) else json.dumps(v) for key, v in values.items()}
     return [f"++{'.'.join(map(str, key))}={text}" for key, text in texts.items()]

@@ -142,6 +142,8 @@ def batches(
 
     A pure function of its arguments: nothing drawn elsewhere changes it, and it draws from no generator but its own.
 
+        for x, y in batches(data.train, 32, epoch=3, seed=0, shuffle=True): ...
+
     size: examples per batch; None, or more than there are: all of them in one, in their own order.
     epoch, seed: choose the order when `shuffle` is true.
     drop_last: leave out a last batch of fewer than `size` examples.

@@ -7,7 +7,7 @@ from runner.settings.files import filenames
 
 
 def file(path: str | None, key: str, what: str, example: str) -> Path:
-    """Return the file `path`, relative to the working directory. Raise ConfigError where there is none.
+    """Return the file `path`, relative to the working directory. Raises ConfigError where there is none.
 
     key: of the configuration. what, example: words for what is expected there, and a value; for messages.
     """
@@ -18,7 +18,7 @@ def file(path: str | None, key: str, what: str, example: str) -> Path:
 
 
 def folder(path: str | None, key: str, what: str, example: str) -> Path:
-    """Return the folder `path`; the arguments are those of `file`. Raise ConfigError where there is none."""
+    """Return the folder `path`; the arguments are those of `file`. Raises ConfigError where there is none."""
     place = existing(path, key, what, example)
     if not place.is_dir():
         raise ConfigError(key, f"{str(path)!r} is a file; expected {what}, e.g. {key}={example}")
@@ -26,7 +26,7 @@ def folder(path: str | None, key: str, what: str, example: str) -> Path:
 
 
 def existing(path: str | None, key: str, what: str, example: str) -> Path:
-    """Return the file or folder `path`; the arguments are those of `file`. Raise ConfigError where there is none."""
+    """Return the file or folder `path`; the arguments are those of `file`. Raises ConfigError where there is none."""
     if not path:
         raise ConfigError(key, f"missing; give {what}, e.g. {key}={example}")
     place = filenames.path(path)

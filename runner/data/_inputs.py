@@ -36,7 +36,7 @@ def read(path: str, noted: dict[str, Any]) -> Inputs:
     """Return the examples at `path`: an .npy or .npz file, a .csv or .parquet file, an image, or a folder of images.
 
     noted: what the run has noted of its data: `task`, `classes`, `notes` and `example`, its shape and type.
-    Raise ConfigError for other inputs than the run was trained on.
+    Raises ConfigError for other inputs than the run was trained on.
     """
     what = "an .npy, .npz, .csv or .parquet file, or a folder of images"
     place = existing(path, "inputs", what, "x.npy")
@@ -113,7 +113,7 @@ def _kind(noted: dict[str, Any]) -> str:
 
 
 def _fitting(x: Array, name: str, example: dict[str, Any]) -> Tensor:
-    """Return the array as the model's input. Raise ConfigError when its shape or its numbers are others."""
+    """Return the array as the model's input. Raises ConfigError when its shape or its numbers are others."""
     expected = tuple(example["shape"])
     floating = example["dtype"].startswith("float")
     if x.shape[1:] != expected or not x.shape:

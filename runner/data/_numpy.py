@@ -18,7 +18,7 @@ MAGIC = np.lib.format.MAGIC_PREFIX
 
 
 def read_npy(path: Path, key: str, brief: bool = False) -> Array:
-    """Return the one array of an .npy file. Raise ConfigError for any other file.
+    """Return the one array of an .npy file. Raises ConfigError for any other file.
 
     key: of the configuration, for messages.
     brief: read the shape and the type alone, and return an array without memory of its own.
@@ -43,7 +43,7 @@ def read_npz(
 
     key: of the configuration, for messages.
     brief: arrays of which only shape and type are read.
-    Raise ConfigError where a needed one is missing, where one has a name like x_val, which would be left out without a
+    Raises ConfigError where a needed one is missing, where one has a name like x_val, which would be left out without a
     word, and where one cannot be read or is larger than the memory.
     """
     with _open(path, key) as file:

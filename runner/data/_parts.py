@@ -13,7 +13,7 @@ def parts(total: int, valid: float, test: float, seed: int, strata: Tensor | Non
 
     valid, test: fractions of the `total` examples. seed: of the draw.
     strata: a class per example, int64 of shape (total,), to be split alike; None: at random.
-    Raise ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
+    Raises ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
     """
     check_fractions(valid, test)
     if not total:

@@ -21,7 +21,7 @@ def targets(
         Classes are whole numbers, text or truth values, or probabilities as float32: of shape (N, 1) those of the
         second of two, of shape (N, C) those of C classes where each row sums to 1, else of C labels.
     names: the classes' names, of which whole numbers are indices; None: the different values of y, sorted.
-    Raise ConfigError for values that are no targets of the task: not finite, of several kinds, of one class only, or
+    Raises ConfigError for values that are no targets of the task: not finite, of several kinds, of one class only, or
     none of `names`.
     """
     decimal = not names and any(values.array.dtype.kind == "f" for values in ys)

@@ -23,13 +23,13 @@ class Values(NamedTuple):
 
 
 def column(values: Values) -> Tensor:
-    """Return finite numbers as float32 of shape (N, ...): (N, 1) for a plain list. Raise ConfigError as `floats`."""
+    """Return finite numbers as float32 of shape (N, ...): (N, 1) for a plain list. Raises ConfigError as `floats`."""
     numbers = floats(values)
     return numbers.unsqueeze(1) if numbers.ndim == 1 else numbers
 
 
 def floats(values: Values) -> Tensor:
-    """Return finite numbers as float32. Raise ConfigError with the place of the first other value."""
+    """Return finite numbers as float32. Raises ConfigError with the place of the first other value."""
     if values.array.dtype.kind not in "biuf":
         raise ConfigError(values.key, f"{values.name} holds {kind(values.array)}; expected numbers")
     if values.array.ndim == 0:

@@ -40,7 +40,7 @@ def arrays(
         are numbered from 0 in sorted order over all parts.
     classes: the classes' names; text in y is looked up here, and whole numbers in y are indices of this list.
     indices: x holds whole numbers that stay whole (int64), for a model that begins with Embedding.
-    Raise ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or lengths
+    Raises ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or lengths
     that do not match, and when a fraction is not one.
 
         numpy.savez("xy.npz", x=pixels / 255, y=labels)  # then: runner data=arrays data.path=xy.npz
@@ -160,7 +160,7 @@ def _refuse_table(path: str | None, key: str) -> None:
 
 
 def _pairs(arrays: dict[str, Values]) -> dict[str, tuple[Values, Values]]:
-    """Return (x, y) by part. Raise ConfigError where they differ in length, or examples differ in shape."""
+    """Return (x, y) by part. Raises ConfigError where they differ in length, or examples differ in shape."""
     pairs = {}
     for part, (x, y) in PARTS.items():
         for name, partner in ((x, y), (y, x)):

@@ -18,7 +18,7 @@ def diabetes(valid: float = 0.15, test: float = 0.15, seed: int = 0) -> Data:
     y: float32 of shape (N, 1), the disease's progression after one year, 25 to 346, not standardized.
     valid, test: fractions of the 442 patients.
     seed: chooses which patients go where; it is not the run's seed.
-    Raise ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
+    Raises ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
     """
     return _data(valid, test, seed)
 

@@ -13,7 +13,7 @@ def digits(valid: float = 0.15, test: float = 0.15, flat: bool = False, seed: in
     valid, test: fractions of the 1,797 images, taken from every digit alike.
     flat: x has the shape (N, 64) instead.
     seed: chooses which images go where; it is not the run's seed.
-    Raise ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
+    Raises ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
     """
     pixels, digit = bundled("load_digits", "digits.csv.gz")
     x = torch.from_numpy(pixels).float() / 16

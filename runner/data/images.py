@@ -41,7 +41,7 @@ def images(
     valid, test: fractions of the images, from every class alike; unused for a part that has a folder.
     seed: chooses which images go where; it is not the run's seed.
     in_memory: decode all images before training, or each when a batch needs it; None: the former up to 1 GiB.
-    Raise ConfigError when the folder, the classes or the images are not as described, and when a fraction is not one.
+    Raises ConfigError when the folder, the classes or the images are not as described, and when a fraction is not one.
     """
     if channels not in MODES:
         raise ConfigError("data.channels", f"{channels} is not 1 (grey), 3 (colour) or 4 (with transparency)")

@@ -27,7 +27,7 @@ def line(
     slope, intercept: of the line. scale, sigma: factor and standard deviation of the noise.
     valid, test: numbers of further points of the same line, with noise of their own.
     seed: chooses the noise; it is not the run's seed, so runs with different seeds see the same data.
-    Raise ConfigError for numbers that are out of range.
+    Raises ConfigError for numbers that are out of range.
     """
     for key, count, least in (("points", points, 1), ("valid", valid, 0), ("test", test, 0)):
         if not isinstance(count, int) or isinstance(count, bool) or not least <= count <= MOST:

@@ -16,9 +16,9 @@ from runner.data._tables.frame import naming_file, read
 from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import listed, need
 from runner.data._tables.report import report
-from runner.data._tables.selection import Name, column_names, feature_columns, spelled, target_columns
+from runner.data._tables.selection import Name, column_names, feature_columns, target_columns, typed_override
 from runner.data._tables.split import column_of, split_by
-from runner.data._tables.understanding import FEW, recorded, understand
+from runner.data._tables.understanding import FEW, recorded_column, understand
 from runner.data._targets import strata, targets, task_of_shares
 from runner.data._values import Values
 from runner.settings.errors import ConfigError
@@ -55,7 +55,7 @@ def table(
     task: None: numbers mean regression, true/false and text mean classes, which are numbered from 0 in sorted order.
     `notes` of what is returned: `columns`, `kinds` and `categories` are of the columns that were read, `features`,
     `mean` and `std` of the columns of x; `encode(frame, notes)` does the same to other rows.
-    Raise ConfigError when the file or a column is missing or unreadable, when a value is missing, not finite or a
+    Raises ConfigError when the file or a column is missing or unreadable, when a value is missing, not finite or a
     number or date written as text, and when a fraction is not one.
     """
     existing = file(path, "data.path", "a .csv or .parquet file", "file.csv")
@@ -69,8 +69,8 @@ def table(
     def without(*more: str) -> str:
         """Return the words that leave further columns out."""
         if features is None:
-            return spelled("data.leave_out", [*left_out, *more])
-        return spelled("data.features", [name for name in names if name not in more])
+            return typed_override("data.leave_out", [*left_out, *more])
+        return typed_override("data.features", [name for name in names if name not in more])
 
     with naming_file(existing):
         refuse_missing(frame, target_names, "data.target")
@@ -131,7 +131,7 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
 
     noted: what the run has noted of its data: `task`, `classes` and `notes`.
     arguments: those of `table`; what decides how columns are read comes from the record.
-    Raise ConfigError where the file has other columns, or others of their values, than the run's data.
+    Raises ConfigError where the file has other columns, or others of their values, than the run's data.
     """
     options = {"path": None, "split": None, "valid": 0.15, "test": 0.15, "seed": 0, **arguments}
     notes = noted["notes"]
@@ -157,7 +157,7 @@ def _as_noted(
     notes, classes = noted["notes"], tuple(noted["classes"])
     kinds, categories = notes.get("kinds", {}), {target_names[0]: list(classes)}
     goals = [
-        recorded(frame, name, "data.target", kinds.get(name, "numbers"), categories.get(name, []))
+        recorded_column(frame, name, "data.target", kinds.get(name, "numbers"), categories.get(name, []))
         for name in target_names
     ]
     shares = len(goals) > 1 or (goals[0].kind == "numbers" and (goals[0].values != np.round(goals[0].values)).any())
@@ -171,7 +171,7 @@ def _as_noted(
 
 
 def _as_classes(column: Column, classes: tuple[str, ...]) -> Tensor:
-    """Return indices of the recorded classes. Raise ConfigError for a value that is none of them."""
+    """Return indices of the recorded classes. Raises ConfigError for a value that is none of them."""
     if column.kind == "text":
         return torch.from_numpy(column.values)
     texts = column.array if column.kind == "truth" else column.array.astype(np.int64)

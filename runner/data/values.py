@@ -27,7 +27,7 @@ def values(
     fill: instead of x.
     y: one number, or one grid of numbers, per example; without it y has shape (N, 0), which no loss can use.
     task: None: numbers, unless the loss needs classes; text and true/false are classes.
-    Raise ConfigError for grids whose rows differ in length, numbers that are not finite, and shapes that do not fit.
+    Raises ConfigError for grids whose rows differ in length, numbers that are not finite, and shapes that do not fit.
     """
     inputs = _filled(fill, _checked(shape)) if x is None else _shaped(x, shape, fill)
     if y is None:

@@ -109,7 +109,7 @@ def shares(model: nn.Module | None, output: Tensor) -> Tensor:
     """Return the probability of each class, of shape (N, classes, ...).
 
     output: of the model, of the same shape: logits, logarithms of probabilities, or probabilities already.
-    model: by its last layer these are told apart; None: logits.
+    model: its last layer decides which of them; None: logits.
     """
     return output if are_probabilities(model, output) else output.softmax(1)
 

@@ -21,7 +21,7 @@ class Residual(nn.Module):
         self.shortcut = shortcut if shortcut is not None else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum. Raise ValueError where the shapes of its terms differ."""
+        """Return the sum. Raises ValueError where the shapes of its terms differ."""
         y: Tensor = self.layers(x)
         x = self.shortcut(x)
         if y.shape != x.shape:
@@ -55,7 +55,7 @@ class Parallel(nn.Module):
         self.combine, self.dim = combine, dim
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the combined outputs. Raise ValueError where shapes that are to be summed differ."""
+        """Return the combined outputs. Raises ValueError where shapes that are to be summed differ."""
         outputs = [branch(x) for branch in self.branches]
         if self.combine == "cat":
             return torch.cat(outputs, self.dim)

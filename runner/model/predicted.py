@@ -17,7 +17,7 @@ def columns(model: nn.Module, loss: nn.Module, output: Tensor, noted: dict[str, 
     output_0, output_1, ... where it has none, and the numbers themselves where the model gives their logarithms.
     output: (N, classes), or (N, 1) or (N,) for two classes; (N, labels); (N, targets) or (N,) for numbers.
     noted: what the run has noted of its data: `task`, `classes` and `notes`.
-    Raise ConfigError for outputs of another shape.
+    Raises ConfigError for outputs of another shape.
     """
     flat = output.reshape(len(output), 1) if output.dim() == 1 else output
     if flat.dim() != 2:
@@ -26,7 +26,8 @@ def columns(model: nn.Module, loss: nn.Module, output: Tensor, noted: dict[str, 
             "output", f"the model gives {shape} for an example, which is no row of a table; write an .npy file"
         )
     if noted["task"] == "regression":
-        names = noted["notes"].get("targets") or _single(noted["notes"])
+        notes = noted["notes"]
+        names = notes.get("targets") or ([str(notes["target"])] if "target" in notes else [])
         if len(names) != flat.shape[1]:
             names = ["output"] if flat.shape[1] == 1 else [f"output_{i}" for i in range(flat.shape[1])]
         numbers = on_scale(loss, flat)
@@ -54,7 +55,3 @@ def probabilities(model: nn.Module, loss: nn.Module, output: Tensor, task: str) 
         second = chances(model, loss, output)
         return torch.cat([1 - second, second], dim=1)
     return shares(model, output)
-
-
-def _single(notes: dict[str, Any]) -> list[str]:
-    return [str(notes["target"])] if "target" in notes else []

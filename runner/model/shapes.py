@@ -2,7 +2,7 @@
 
 The meta device computes shapes without memory, but its arithmetic is written in Python and brings torch's symbolic
 mathematics and compiler along: 2 to 3 seconds of a process that may have nothing else to do. A small layer whose
-work is known beforehand is therefore run once, on zeros.
+work can be counted beforehand is therefore run once, on zeros.
 """
 
 import math

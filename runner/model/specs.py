@@ -42,7 +42,7 @@ LAYER = Kind("a layer", ("runner.layers", "torch.nn"), _is_layer)
 
 
 def find(name: Any, key: str) -> Any:
-    """Return the class or function that a layer's name means. Raise ConfigError for a name that is no layer.
+    """Return the class or function that a layer's name means. Raises ConfigError for a name that is no layer.
 
     Of a lazy class, the class that it becomes, as sizes are inferred: torch draws the weights of a lazy layer at its
     first call, and here every layer's are drawn in the model's order.
@@ -67,7 +67,7 @@ class Targets:
 def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
     """Yield the name, the key and the specification of each layer of a list or a mapping of layers, found at `key`.
 
-    Raise ConfigError for what is neither, and for names that no layer can have.
+    Raises ConfigError for what is neither, and for names that no layer can have.
     """
     if isinstance(specs, str):
         specs = [specs]
@@ -107,7 +107,7 @@ def read(spec: Any, key: str) -> tuple[Any, str, Any]:
     """Return the class's name, the key of its arguments, and their value: a mapping, one argument, or None.
 
     spec: `ReLU`, `{Linear: 10}`, `{Linear: {out_features: 10}}` or `{name: Linear, out_features: 10}`.
-    Raise ConfigError for anything else.
+    Raises ConfigError for anything else.
     """
     if isinstance(spec, str):
         return spec, key, None
@@ -179,7 +179,7 @@ def batch_first(parameters: dict[str, inspect.Parameter], arguments: dict[str, A
 
 
 def infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], example: Any, key: str) -> None:
-    """Fill in the sizes that follow from the input. Raise ConfigError for those that contradict it.
+    """Fill in the sizes that follow from the input. Raises ConfigError for those that contradict it.
 
     example: the input, a batch on the meta device; arguments: of the layer, which are changed.
     """
@@ -221,7 +221,7 @@ def _is_known(name: Any, targets: Targets) -> bool:
 
 
 def times(arguments: dict[str, Any], key: str) -> int:
-    """Return the argument `times` of Repeat. Raise ConfigError for what is no whole number of at least 1."""
+    """Return the argument `times` of Repeat. Raises ConfigError for what is no whole number of at least 1."""
     times = arguments.get("times")
     if not isinstance(times, int) or isinstance(times, bool) or times < 1:
         raise ConfigError(f"{key.rpartition('.')[0]}.times", f"expected a whole number of at least 1, found {times!r}")

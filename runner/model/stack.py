@@ -33,7 +33,7 @@ class Layer:
     input: tuple[int, ...] = ()  # its shape, the batch left out
     shape: tuple[int, ...] = ()  # of the output, likewise
     parameters: int = 0
-    #: The module on the meta device that the shapes were found with: asked for what it is, never trained or changed.
+    #: The module on the meta device that gave the shapes: to be inspected, never trained or changed.
     planned: nn.Module = field(init=False, repr=False, compare=False)
 
     def make(self) -> nn.Module:
@@ -94,7 +94,7 @@ def plan(spec: Any, example: Tensor, key: str = "model.layers", targets: specs.T
     key: of the configuration, where the layers stand.
     targets: the classes that a model around this one has looked up already.
     Every layer is constructed once, on the meta device, and every class looked up once.
-    Raise ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
+    Raises ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
     that are wrong whatever comes in.
     """
     layers: list[Layer] = []
@@ -166,7 +166,7 @@ def _bind(
     try:
         lookup.bind(target, arguments, key, free, parameters)
     except ConfigError:
-        # What looked like a given parameter may be the missing argument with a typing error.
+        # A value taken for that of a parameter may be the missing argument with a typing error.
         lookup.bind(target, {**given, **arguments}, key, free, parameters)
         raise
 
@@ -303,7 +303,7 @@ def _shaped(place: Tensor, name: str, values: Any, key: str) -> Tensor:
 
 
 def _planned(stacks: list[Stack]) -> list[nn.Sequential]:
-    """The stacks' own modules; of one that is repeated, copies, for each has parameters of its own."""
+    """Return the stacks' own modules; of one that is repeated, copies, as each has parameters of its own."""
     return [
         _copied(stack) if any(stack is earlier for earlier in stacks[:i]) else stack.planned()
         for i, stack in enumerate(stacks)

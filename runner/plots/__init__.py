@@ -51,7 +51,7 @@ def find(name: str) -> Callable[[Subject], "Figure"] | None:
 
 
 def save(figure: "Figure", path: str | Path) -> None:
-    """Write `figure` as a PNG, into a folder that exists. Raise TypeError for what is no matplotlib figure."""
+    """Write `figure` as a PNG, into a folder that exists. Raises TypeError for what is no matplotlib figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -69,7 +69,7 @@ def file(name: str, folder: Path) -> Path:
 
 
 def each(names: Iterable[str], draw: Callable[[str], None]) -> None:
-    """Call `draw` with each name. Raise the first error of a plot that cannot be drawn, when the others are done."""
+    """Call `draw` with each name. Raises the first error of a plot that cannot be drawn, when the others are done."""
     failed: Exception | None = None
     for name in names:
         try:
@@ -80,12 +80,12 @@ def each(names: Iterable[str], draw: Callable[[str], None]) -> None:
         raise failed
 
 
-def looks_at(name: str, parts: list[str]) -> list[str]:
+def parts_of(name: str, parts: list[str]) -> list[str]:
     """Return those of the `parts` of the data that the plot `runner/plots/<name>.py` sends through the model.
 
-    Its LOOKS_AT lists alternatives: of each tuple, the first part that the data has. Without LOOKS_AT there is none.
+    Its PARTS lists alternatives: of each tuple, the first part that the data has. Without PARTS there is none.
     """
-    alternatives = getattr(importlib.import_module(f"{__name__}.{name}"), "LOOKS_AT", ())
+    alternatives = getattr(importlib.import_module(f"{__name__}.{name}"), "PARTS", ())
     firsts = (next((part for part in some if part in parts), None) for some in alternatives)
     return [part for part in firsts if part is not None]
 

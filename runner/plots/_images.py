@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def picture(x: Tensor) -> NDArray[Any] | None:
+def as_image(x: Tensor) -> NDArray[Any] | None:
     """Return x as `imshow` takes it, 0 to 1; None if it is no image.
 
     x: of shape (1, H, W), (3, H, W), (4, H, W) or (H, W), with H and W of at least 5.

@@ -41,10 +41,10 @@ def page(title: str, name: str, height: float = 5.0, note: str = "") -> "Figure"
     return figure
 
 
-def write(figure: "Figure", left: float, top: float, text: str, **look: Any) -> None:
+def write(figure: "Figure", left: float, top: float, text: str, **style: Any) -> None:
     """Write text whose baseline starts at (left, top), in inches from the figure's upper left corner."""
     height = figure.get_figheight()
-    figure.text(left / figure.get_figwidth(), 1 - top / height, text, **look)
+    figure.text(left / figure.get_figwidth(), 1 - top / height, text, **style)
 
 
 def axes(figure: "Figure", left: float = 0.9, right: float = 0.25, bottom: float = 0.65, top: float = HEADER) -> "Axes":
@@ -74,10 +74,10 @@ def place(on: "Axes", picture: Any, left: float, top: float, size: float, limit:
     """
     rows, columns = picture.shape[:2]
     width, height = size * columns / max(rows, columns), size * rows / max(rows, columns)
-    look = {"cmap": "gray", "vmin": 0, "vmax": 1} if limit is None else {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
+    style = {"cmap": "gray", "vmin": 0, "vmax": 1} if limit is None else {"cmap": SIGNED, "vmin": -limit, "vmax": limit}
     frame(on, left, top, width, height)
     extent = (left, left + width, top + height, top)
-    return on.imshow(picture, extent=extent, aspect="auto", interpolation="nearest", **look)  # type: ignore[arg-type]
+    return on.imshow(picture, extent=extent, aspect="auto", interpolation="nearest", **style)  # type: ignore[arg-type]
 
 
 def frame(on: "Axes", left: float, top: float, width: float, height: float) -> None:
@@ -96,7 +96,7 @@ def legend(axes: "Axes") -> None:
         line.set_linewidth(max(line.get_linewidth(), 1.4))  # a hairline's colour cannot be seen
 
 
-def say(axes: "Axes", text: str) -> None:
+def write_centred(axes: "Axes", text: str) -> None:
     """Write words in the middle of empty axes."""
     axes.set(xticks=[], yticks=[])
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", fontsize=11, color=GREY)

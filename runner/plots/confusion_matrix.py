@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-LOOKS_AT = (("valid", "train"),)
+PARTS = (("valid", "train"),)
 MOST = 2000  # classes: a count for each pair of 200,000 would take 300 GB
 COUNTED = 30  # more classes than this leave no room for counts
 LABEL = 1.3  # inches that a class's name may take
@@ -31,7 +31,7 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 def draw(run: Subject) -> "Figure":
     """Draw counts over the validation data, or the training data; coloured by their share of the true class."""
-    words, source = first_of(run.data, *LOOKS_AT[0])
+    words, source = first_of(run.data, *PARTS[0])
     classified = classify(run, source)
     side = min(5.2, max(3.0, 0.43 * classified.classes))
     size = max(6.0, min(9.0, 0.75 * 72 * side / classified.classes))

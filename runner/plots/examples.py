@@ -10,13 +10,13 @@ from runner.data import Data, Source
 from runner.model.conventions import on_scale
 from runner.plots import Subject, _style
 from runner.plots._data import class_names, classify, first_of, lacks_classes, lacks_numbers
-from runner.plots._images import picture
+from runner.plots._images import as_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOKS_AT = (("test", "valid", "train"),)
+PARTS = (("test", "valid", "train"),)
 MOST, COLUMNS = 16, 4
 WIDTHS = (0.8, 1.35, 1.35, 1.05, 0.76, 0.76, 0.76, 0.76)  # inches of a table's columns
 
@@ -49,12 +49,12 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 def draw(run: Subject) -> "Figure":
     """Draw up to 16 examples of the test data, else of the validation, else of the training data."""
-    words, source = first_of(run.data, *LOOKS_AT[0])
+    words, source = first_of(run.data, *PARTS[0])
     chosen = (choose_numbers if run.data.task == "regression" else choose_classes)(run, words, source)
     note = _style.not_finite(chosen.not_finite, "output")
     if not chosen.examples:
         return _draw_nothing(run, note)
-    images = picture(chosen.examples[0].x) is not None
+    images = as_image(chosen.examples[0].x) is not None
     return (_draw_images if images else _draw_table)(run, chosen, note)
 
 
@@ -120,7 +120,7 @@ def _draw_images(run: Subject, chosen: Chosen, note: str) -> "Figure":
     sheet = _style.sheet(figure)
     for place, example in enumerate(chosen.examples):
         left, top = 0.2 + cell * (place % COLUMNS), 0.78 + (place // COLUMNS) * (size + 0.2)
-        image = picture(example.x)
+        image = as_image(example.x)
         assert image is not None
         _style.place(sheet, image, left, top, size)
         _describe(sheet, example, chosen.measure, left + size + 0.07, top, cell - size - 0.14)

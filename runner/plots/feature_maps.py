@@ -10,7 +10,7 @@ from runner.data import Data, labels_of
 from runner.model.modes import evaluating
 from runner.plots import Subject, _style
 from runner.plots._data import first_of
-from runner.plots._images import limit_of, picture
+from runner.plots._images import as_image, limit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,7 +95,7 @@ def _target(data: Data, y: Tensor) -> str:
 
 
 def _draw_input(sheet: "Axes", x: Tensor, target: str) -> None:
-    image = picture(x)
+    image = as_image(x)
     if image is None:
         _draw_row(sheet, 0.85, "input", x.float(), target)
         return

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOKS_AT = (("train",), ("valid",))
+PARTS = (("train",), ("valid",))
 POINTS = 500  # of the line
-MOST = 2000  # points of data that can be told apart
+MOST = 2000  # points of data that can be seen one by one
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
@@ -41,8 +41,8 @@ def draw(run: Subject) -> "Figure":
     axes.set_ylabel(_style.literal(str(notes.get("target", "y"))))
     _draw_points(axes, *points["train"][:2], "train", color=_style.BLUE, marker="o", linewidths=0)
     if "valid" in points:
-        look: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "marker": "^", "linewidths": 0.8}
-        _draw_points(axes, *points["valid"][:2], "valid", **look)
+        style: dict[str, Any] = {"facecolors": "none", "edgecolors": "black", "marker": "^", "linewidths": 0.8}
+        _draw_points(axes, *points["valid"][:2], "valid", **style)
     axes.plot(dense.flatten().numpy(), outputs.flatten().numpy(), color=_style.RED, linewidth=2, label="model")
     _style.legend(axes)
     return figure
@@ -60,8 +60,8 @@ def _line(run: Subject, x: Tensor) -> tuple[Tensor, Tensor]:
     return dense, on_scale(run.loss, run.predict(Tensors(dense, torch.zeros(POINTS, 1)))[2])
 
 
-def _draw_points(axes: "Axes", x: Tensor, y: Tensor, part: str, **look: Any) -> None:
+def _draw_points(axes: "Axes", x: Tensor, y: Tensor, part: str, **style: Any) -> None:
     shown = torch.linspace(0, len(x) - 1, min(len(x), MOST)).round().long()
     label = part if len(shown) == len(x) else f"{part} ({len(shown):,} of {len(x):,} points)"
     size, alpha = (16, 0.7) if len(shown) <= 500 else (7, 0.4)
-    axes.scatter(x.flatten()[shown].numpy(), y.flatten()[shown].numpy(), s=size, alpha=alpha, label=label, **look)
+    axes.scatter(x.flatten()[shown].numpy(), y.flatten()[shown].numpy(), s=size, alpha=alpha, label=label, **style)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Numbers = NDArray[np.float64]
 MOST = 2000  # points that a line of 960 pixels can show
+#: Of the training, beside further losses: the step's, and that of all training data.
+USUAL = ("train/loss", "train/eval_loss")
+COLOURS = (_style.GREEN, _style.BLACK, _style.ORANGE)  # of further losses; more than three are not drawn
 WINDOWS = 100  # of the mean drawn over a line that has more than MOST / 2 points
 
 
@@ -24,17 +27,24 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 
 def draw(run: Subject) -> "Figure":
-    """Draw train/loss and valid/loss, logarithmic when they span two decades; those that are not finite are counted."""
+    """Draw train/loss and valid/loss, logarithmic when they span two decades; those that are not finite are counted.
+
+    Further losses that a step of one's own returns are drawn as well: train/discriminator and the like.
+    """
     train, valid = _series(run, "train/loss"), _series(run, "valid/loss")
-    figure = _style.page("Loss", run.name, note=_not_finite(train, valid))
+    others = {name: _series(run, name) for name in run.history if name.startswith("train/") and name not in USUAL}
+    figure = _style.page("Loss", run.name, note=_not_finite(train, valid, *others.values()))
     axes = _style.axes(figure)
     axes.set_xlabel("optimizer steps")
     axes.set_ylabel("loss")
     if not any(np.isfinite(values).any() for _, values in (train, valid)):
-        _style.say(axes, "no finite loss was recorded")
+        _style.write_centred(axes, "no finite loss was recorded")
         return figure
-    _scale(axes, np.concatenate([train[1], valid[1]]))
+    _scale(axes, np.concatenate([train[1], valid[1], *(values for _, values in others.values())]))
     _draw_train(axes, *train)
+    for (name, series), colour in zip(others.items(), COLOURS, strict=False):
+        points = _means(*series) if len(series[0]) > MOST / 2 else series
+        axes.plot(*points, color=colour, linewidth=1.4, label=name.removeprefix("train/"))
     _draw_valid(axes, *valid)
     _steps(axes, max(steps[-1] for steps, _ in (train, valid) if len(steps)))
     _style.legend(axes)

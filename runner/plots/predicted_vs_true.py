@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOOKS_AT = (("valid", "train"),)
+PARTS = (("valid", "train"),)
 MOST = 5000  # points
 
 
@@ -25,7 +25,7 @@ def problem(data: Data, model: nn.Module) -> str | None:
 
 def draw(run: Subject) -> "Figure":
     """Draw the validation data, or the training data where there is none; several outputs are drawn alike."""
-    words, source = first_of(run.data, *LOOKS_AT[0])
+    words, source = first_of(run.data, *PARTS[0])
     y, outputs = run.outputs(source)
     outputs = on_scale(run.loss, outputs.double())
     truth, predicted = y.double().reshape(len(y), -1), outputs.reshape(len(y), -1)
@@ -39,7 +39,7 @@ def draw(run: Subject) -> "Figure":
     if finite.any():
         _draw_points(axes, truth[finite], predicted[finite])
     else:
-        _style.say(axes, "no output is finite")
+        _style.write_centred(axes, "no output is finite")
     return figure
 
 

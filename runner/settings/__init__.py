@@ -12,23 +12,27 @@ Component = dict[str, Any]
 
 @dataclass
 class Model:
+    """The layers, and the knobs that they share."""
+
     layers: Any = None  # a list of layers, or a mapping name -> layer
     knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
 
 
 @dataclass
 class Trainer:
+    """The training: its length, batches, precision, and when it stops."""
+
     epochs: int = 300  # passes over the training data; 0 only runs the model forward
     batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
     shuffle: bool = True  # a new order every epoch, drawn from `seed`
     drop_last: bool = False  # leave out a last batch that is smaller than the others
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
-    validate_every: int = 1  # epochs between two looks at the validation data
+    validate_every: int = 1  # epochs from one validation to the next
     # What `best` and early stopping go by; null: valid/loss, or train/loss where there is no validation data. For
     # train/loss all training data is evaluated every `validate_every` epochs.
     monitor: str | None = None
     test_checkpoint: str = "best"  # best | last: whose weights give test/*, predictions.npy and the plots
-    mode: str | None = None  # min | max: which values of `monitor` are better; null: what the metric says of itself
+    mode: str | None = None  # min | max: which values of `monitor` are better; null: the metric's own direction
     patience: int | None = None  # validations without improvement before stopping; null: never
     min_delta: float = 0.0  # a smaller change than this is no improvement
     clip_norm: float | None = None  # the gradient's 2-norm is cut down to this
@@ -48,6 +52,8 @@ class Trainer:
 
 @dataclass
 class Checkpoint:
+    """When checkpoints are written, in which format, and how many stay."""
+
     every: Any = None  # 1 | "2 epochs" | "100 steps" | "10 minutes"; null: at the end, and when interrupted
     format: str = "state_dict"  # state_dict | model | both
     keep: int = 2  # the newest so many, beside the best; with one alone there is none to fall back to
@@ -55,6 +61,8 @@ class Checkpoint:
 
 @dataclass
 class Tracking:
+    """Where and under which name a run is recorded."""
+
     uri: str = "sqlite:///mlflow.db"  # where MLflow keeps runs; the preset takes MLFLOW_TRACKING_URI if that is set
     experiment: str | None = None  # null: the name of the experiments file, or `runner`
     run_name: str | None = None  # null: the overrides, or the name of the experiments file
@@ -64,18 +72,22 @@ class Tracking:
 
 @dataclass
 class Sweep:
-    # What a search goes by: a metric, or one for each of hydra.sweeper.direction; null: trainer.monitor. Of what is
+    # What a search optimizes: a metric, or one for each of hydra.sweeper.direction; null: trainer.monitor. Of what is
     # monitored the best value counts, of another metric the last, and of several the last of each.
+    """Keys of a sweep or a search as a whole."""
+
     metric: Any = None
-    pruner: Any = None  # gives up jobs that do worse: asha | median, or {name: asha, factor: 3, ...}; null: none
-    keep_going: bool = False  # true: jobs that are wrong are left out and told; false: one wrong job, and none begins
-    resume: str | None = None  # a sweep's id, or last: what is not finished of it goes on
-    reuse: bool = False  # true: a job whose configuration is FINISHED in this experiment already is not run again
-    plots: bool = True  # false: no pictures of the sweep as a whole; those of its jobs are `plots`
+    pruner: Any = None  # stops jobs that do worse: asha | median, or {name: asha, factor: 3, ...}; null: none
+    keep_going: bool = False  # true: wrong jobs are reported and left out; false: one wrong job, and none begins
+    resume: str | None = None  # a sweep's id, or last: its unfinished jobs are run
+    reuse: bool = False  # true: a job whose configuration has a FINISHED run in this experiment is not run again
+    plots: bool = True  # false: no plots of the sweep as a whole; those of its jobs are `plots`
 
 
 @dataclass
 class Settings:
+    """The whole configuration of a run."""
+
     seed: int = 0  # initial weights, order of the batches, dropout
     device: str = "auto"  # auto | cpu | cuda | cuda:N | mps
     data: Component = field(default_factory=dict)
@@ -95,23 +107,23 @@ class Settings:
 
 
 def made(values: dict[str, Any]) -> Settings:
-    """Settings from plain values, such as a recorded config.yaml; keys that have come later keep their defaults.
+    """Return settings made of plain values, such as a recorded config.yaml; newer keys keep their defaults.
 
-    Raises ConfigError for a key that there is not.
+    Raises ConfigError for an unknown key.
     """
     return _made(Settings, values, "")  # type: ignore[no-any-return]
 
 
 def _made(kind: Any, values: Any, parent: str) -> Any:
     if not isinstance(values, dict):
-        raise ConfigError(parent[:-1], f"{str(values)[:60]!r} is no mapping; expected keys and values")
+        raise ConfigError(parent[:-1], f"{str(values)[:60]!r} is not a mapping; expected keys and values")
     fields = {f.name: f.type for f in dataclasses.fields(kind)}
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
             raise ConfigError(
                 f"{parent}{name}", "the run was made by another version of runner, with a key that this one lacks"
             )
         inner = dataclasses.is_dataclass(fields[name])
-        given[name] = _made(fields[name], value, f"{parent}{name}.") if inner else value
-    return kind(**given)
+        arguments[name] = _made(fields[name], value, f"{parent}{name}.") if inner else value
+    return kind(**arguments)

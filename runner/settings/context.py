@@ -1,4 +1,4 @@
-"""What a command is told beside its settings."""
+"""What a command gets beside its settings."""
 
 from dataclasses import dataclass, field
 
@@ -10,16 +10,18 @@ LONGEST = 250
 
 @dataclass
 class Context:
+    """Where a run comes from: the study, the words, the job of a sweep."""
+
     name: str  # the experiments file, or `runner`
     yaml: str = ""  # the resolved configuration
     overrides: list[str] = field(default_factory=list)  # as typed
-    tags: dict[str, str] = field(default_factory=dict)  # of the run, beside those that tell what it was made with
+    tags: dict[str, str] = field(default_factory=dict)  # of the run, beside those about its environment
     job: str = ""  # of a sweep's job: what is varied
 
     @property
     def title(self) -> str:
-        """What tells this run from others: what a sweep varies, its overrides, or the study's name."""
+        """The run's name: the varied values of a sweep's job, else the overrides, else the study."""
         if self.job:
             return filenames.bounded(self.job, LONGEST)
-        told = [word for word in self.overrides if not word.startswith("experiments=")]
-        return filenames.bounded(", ".join(told), LONGEST) or self.name
+        words = [word for word in self.overrides if not word.startswith("experiments=")]
+        return filenames.bounded(", ".join(words), LONGEST) or self.name

@@ -1,4 +1,4 @@
-"""How much memory there is, and what a person reads when it was not enough."""
+"""How much memory a device has, and the message for too little."""
 
 import contextlib
 import functools
@@ -17,18 +17,18 @@ SHORT = ("DefaultCPUAllocator: ", "MPS backend out of memory")
 
 
 def memory(where: torch.device) -> int:
-    """Bytes of the device; of the processor, what its container allows."""
+    """Return the bytes of the device's memory; for the processor, those that its container allows."""
     if where.type not in ("cpu", "mps"):  # Apple's shares the processor's
         return int(torch.get_device_module(where).get_device_properties(where).total_memory)
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         with contextlib.suppress(OSError, ValueError):
-            found = min(found, int(Path(limit).read_text()))
-    return found
+            total = min(total, int(Path(limit).read_text()))
+    return total
 
 
 def told(work: Callable[..., T]) -> Callable[..., T]:
-    """`work`, whose first argument is a run or a list of runs; where memory is short it raises OutOfMemory."""
+    """Return `work` with OutOfMemory for torch's error; its first argument is a run or a list of runs."""
 
     @functools.wraps(work)
     def worked(runs: Any, *args: Any, **kwargs: Any) -> T:
@@ -44,28 +44,28 @@ def told(work: Callable[..., T]) -> Callable[..., T]:
 
 
 def is_short(error: RuntimeError) -> bool:
-    """Whether torch was given no memory."""
+    """Return whether this is torch's error for too little memory."""
     return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in SHORT)
 
 
 def reason(error: RuntimeError) -> str:
-    """What torch says, in its first two sentences."""
+    """Return the first two sentences of torch's message."""
     text = first_line(error)
     text = next((text[text.index(words) :] for words in SHORT if words in text), text)
     return ". ".join(text.split(". ")[:2]).rstrip(".")
 
 
 def _message(batch: int | None, total: int, error: RuntimeError) -> str:
-    found = f"trainer.batch_size={batch}" if batch else f"trainer.batch_size=null (all {total:,} examples at once)"
+    setting = f"trainer.batch_size={batch}" if batch else f"trainer.batch_size=null (all {total:,} examples at once)"
     fewer = max(1, (batch or total) // 2)
     return (
-        f"{found}: {reason(error)}; expected a batch that fits: trainer.batch_size={fewer} needs about half, and"
+        f"{setting}: {reason(error)}; expected a batch that fits: trainer.batch_size={fewer} needs about half, and"
         " with trainer.accumulate=2 a step is as large as before"
     )
 
 
 def size(count: float) -> str:
-    """1234567890 bytes as `1.2 GB`."""
+    """Return bytes as text: 1234567890 as `1.2 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
             return f"{count:.3g} {unit}"

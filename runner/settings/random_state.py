@@ -1,4 +1,4 @@
-"""Where random numbers start, and what else decides the last bits."""
+"""Seeds of the random generators, and the other settings that decide the last bits of a result."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ import torch
 from runner.settings import Settings, Trainer
 from runner.settings.values.ranges import TRAINER
 
-#: What torch starts with; a run that asks for another number leaves it to the next run of a sweep.
+#: torch's own number at the start; a run with another number leaves that to the next run of a sweep.
 THREADS = torch.get_num_threads()
 #: The value of trainer.threads that stands for a number chosen by the size of a step.
 AUTO = "auto"
@@ -20,7 +20,7 @@ AUTO = "auto"
 def seed(settings: Settings, threads: int | None = None) -> None:
     """Start every random generator from the run's seed, and fix what else decides the last bits.
 
-    threads: that the run is trained with, once it is known.
+    threads: those of the training; None before `auto` is settled.
     """
     start(settings.seed)
     torch.manual_seed(settings.seed)  # those of other devices too
@@ -29,7 +29,7 @@ def seed(settings: Settings, threads: int | None = None) -> None:
 
 @contextlib.contextmanager
 def started(number: int) -> Iterator[None]:
-    """Start the generators of the processor around a block; after it they go on as if it had not been."""
+    """Start the generators of the processor around a block; after it they continue as if it had not run."""
     before = random.getstate(), np.random.get_state(), torch.get_rng_state()
     start(number)
     try:
@@ -48,11 +48,11 @@ def start(number: int) -> None:
 
 
 def restrain(trainer: Trainer, threads: int | None = None) -> None:
-    """Fix what else decides the last bits: the choice of algorithms, and the number of threads.
+    """Set the choice of algorithms and the number of threads, which decide the last bits too.
 
-    Until it is known what `auto` stands for it is one: data must not depend on the machine that reads them.
+    Before `auto` is settled the number is one: data must not depend on the machine that reads them.
     """
-    if torch.are_deterministic_algorithms_enabled() != trainer.deterministic:  # saying it again costs 2.5 s
+    if torch.are_deterministic_algorithms_enabled() != trainer.deterministic:  # to set it again takes 2.5 s
         torch.use_deterministic_algorithms(trainer.deterministic)
     if trainer.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without it
@@ -60,21 +60,21 @@ def restrain(trainer: Trainer, threads: int | None = None) -> None:
 
 
 def said(trainer: Trainer) -> int | None:
-    """The number that trainer.threads says; None where it is `auto`."""
+    """Return the number of trainer.threads; None for `auto`."""
     if trainer.threads == AUTO:
         return None
     return THREADS if trainer.threads is None else int(trainer.threads)
 
 
 def recorded(trainer: Trainer, tags: dict[str, str]) -> int | None:
-    """The number that a recorded run was trained with: of its configuration, or else of its tag `threads`."""
+    """Return the threads that a recorded run was trained with: of its configuration, or of its tag `threads`."""
     if isinstance(trainer.threads, int):
         return trainer.threads
     return tagged(tags)
 
 
 def tagged(tags: dict[str, str]) -> int | None:
-    """The number in the tag `threads`; None for what could not have been said in a configuration either."""
+    """Return the number in the tag `threads`; None for one that trainer.threads could not have."""
     text = tags.get("threads", "")
     number = int(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0
     return number if TRAINER["threads"].low <= number <= TRAINER["threads"].high else None

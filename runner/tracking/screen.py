@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.model.stack import Layer, Stack, stacks
+from runner.settings.errors import batch_shape
 from runner.settings.trust import terminal
 from runner.training.events import Epoch, Event, Silence, Step
 
@@ -172,7 +173,7 @@ def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
         ("parameters", "right"),
     ):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
-    table.add_row("", "input", "", shape(example), "")
+    table.add_row("", "input", "", batch_shape(example), "")
     for index, layer in enumerate(stack.layers):
         _add(table, str(index), layer, 0)
     total = sum(layer.parameters for layer in stack.layers)
@@ -180,14 +181,9 @@ def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
     return table
 
 
-def shape(sizes: tuple[int, ...]) -> str:
-    """Return the shape of a batch, as `(N, 16, 8, 8)`, for that of one example."""
-    return "(" + ", ".join(["N", *map(str, sizes)]) + ")"
-
-
 def _add(table: Table, index: str, layer: Layer, depth: int) -> None:
     own = f"{layer.parameters:,}" if layer.parameters else ""
-    table.add_row(index, "  " * depth + layer.name, described(layer), shape(layer.shape), own)
+    table.add_row(index, "  " * depth + layer.name, described(layer), batch_shape(layer.shape), own)
     for stack in stacks(layer):
         for inner in stack.layers:
             _add(table, "", inner, depth + 1)

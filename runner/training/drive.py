@@ -10,7 +10,6 @@ from runner.training.events import Event, Observer
 from runner.training.finite import Finite
 from runner.training.loop import train
 from runner.training.run import Run
-from runner.training.state import snapshots
 from runner.training.state.checkpoint import CheckpointError
 from runner.training.subject import Subject
 
@@ -63,7 +62,7 @@ def advance(run: Run, observers: Iterable[Observer]) -> None:
 def interrupt(run: Run, observers: Iterable[Observer], reason: BaseException) -> None:
     """Write a checkpoint before `reason` ends the run; if that fails, `reason` gets a note."""
     try:
-        record(observers, snapshots.all_of(run))
+        record(observers, run.snapshots())
     except CheckpointError as error:
         reason.add_note(f"and its checkpoint is not saved: {error}")
 
@@ -72,7 +71,7 @@ def rescue(run: Run, observers: Iterable[Observer], error: Exception) -> None:
     """Write the best weights so far of a run that ends with `error`."""
     run.stop = partial(_return, error)  # do not wait again for a full disk
     try:
-        record(observers, snapshots.best_of(run))
+        record(observers, run.best_snapshot())
     except Exception as another:
         error.add_note(f"and the best model so far cannot be written: {another}")
 

@@ -14,7 +14,6 @@ from runner.settings.files import durable
 from runner.training import forward, measure
 from runner.training.events import Artifacts, Event, Finished
 from runner.training.finite import check_loss
-from runner.training.state import snapshots
 from runner.training.subject import Subject
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def finish(run: "Run", draw: Callable[[Subject, Path], None]) -> Iterator[Event]
     """
     if run.best.weights is None:  # there was no validation: this model is all there is
         run.best.take(run.model, run.state.step)
-    yield from snapshots.all_of(run)
+    yield from run.snapshots()
     name, step = run.tested
     subject = Subject(run)
     with run.weights(name):

@@ -1,49 +1,68 @@
 """Outputs, losses and metric values of a run's model for data, batch by batch and without gradients."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from runner.data import Batch, Source, batches, evaluation_size
+from runner.data import Batch, Data, Source, batches, evaluation_size
 from runner.model import host, modes
-from runner.training.loop import evaluate
+from runner.settings import Settings
+from runner.training.loop import State, evaluate
 from runner.training.parts import losses, metric_values
-
-if TYPE_CHECKING:
-    from runner.training.run import Run
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
 EVAL_LOSS = "train/eval_loss"
 
 
-def reading(run: "Run", source: Source) -> Iterator[Batch]:
+class Measured(Protocol):
+    """The part of a run that measuring needs."""
+
+    settings: Settings
+    data: Data
+    state: State
+    loss: nn.Module
+    metrics: dict[str, Any]
+
+    @property
+    def monitor(self) -> str:
+        """The name of the loss or metric that decides which weights are best."""
+
+    @property
+    def copies(self) -> bool:
+        """True if a layer, the loss or a metric may write into a batch."""
+
+    def moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+        """Yield the batches on the run's device."""
+
+
+def reading(run: Measured, source: Source) -> Iterator[Batch]:
     """Yield all of `source` in order, in batches on the run's device."""
     trainer = run.settings.trainer
     size = evaluation_size(source, trainer.batch_size)
     return run.moved(batches(source, size, workers=trainer.workers, copies=run.copies))
 
 
-def outputs(run: "Run", source: Source) -> tuple[Tensor, Tensor]:
+def outputs(run: Measured, source: Source) -> tuple[Tensor, Tensor]:
     """Return targets and outputs for every example of `source`, in order, on the CPU."""
     rows = []
-    with torch.no_grad(), modes.evaluating(run.model):
+    with torch.no_grad(), modes.evaluating(run.state.model):
         for batch in reading(run, source):
-            rows.append(tuple(map(host.tensor, (batch[1], run.state.cost(run.model, batch)[1]))))
+            rows.append(tuple(map(host.tensor, (batch[1], run.state.cost(run.state.model, batch)[1]))))
     y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
     return y, output
 
 
-def values(run: "Run", source: Source, prefix: str) -> dict[str, float]:
+def values(run: Measured, source: Source, prefix: str) -> dict[str, float]:
     """Return the loss and metric values of the present weights on all of `source`, as `prefix/loss` and so on."""
-    watch = metric_values.watch(run.metrics, run.data, run.loss, run.model)
-    loss = evaluate(run.model, reading(run, source), run.state.cost, watch, losses.weigh(run.loss))
+    watch = metric_values.watch(run.metrics, run.data, run.loss, run.state.model)
+    loss = evaluate(run.state.model, reading(run, source), run.state.cost, watch, losses.weigh(run.loss))
     measured = {"loss": host.number(loss), **metric_values.values(run.metrics)}
     return {f"{prefix}/{name}": value for name, value in measured.items()}
 
 
-def validate(run: "Run") -> dict[str, float]:
+def validate(run: Measured) -> dict[str, float]:
     """Return the values of a validation: `valid/loss` and `valid/<metric>`, where there is validation data.
 
     Where `train/loss` is monitored, `train/eval_loss` is the loss of the present weights on all training data; the
@@ -52,6 +71,6 @@ def validate(run: "Run") -> dict[str, float]:
     measured = values(run, run.data.valid, "valid") if run.data.valid is not None else {}
     if run.monitor == "train/loss":
         weigh = losses.weigh(run.loss)
-        loss = evaluate(run.model, reading(run, run.data.train), run.state.cost, weigh=weigh)
+        loss = evaluate(run.state.model, reading(run, run.data.train), run.state.cost, weigh=weigh)
         measured[EVAL_LOSS] = host.number(loss)
     return measured

@@ -20,6 +20,7 @@ from runner.training.parts.batches import steps_per_epoch
 from runner.training.run import Run
 from runner.training.state import generators
 from runner.training.state.best import Best
+from runner.training.state.snapshots import Snapshots
 
 
 def prepare(settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None) -> Run:
@@ -59,6 +60,7 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
             " end what else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
     steps = trainer.epochs * steps_per_epoch(settings, data)
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
+    folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(
         name,
         settings,
@@ -71,8 +73,9 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
         schedule,
         {k: m.to(parts.device) for k, m in checked.metrics.items()},
         parts.device,
-        Path(tempfile.mkdtemp(prefix="runner-")),
+        folder,
         Best(checked.mode, trainer.min_delta),
+        Snapshots(folder, settings.checkpoint.format),
         threads=threads,
     )
     run.ready = generators.random_state(parts.device)

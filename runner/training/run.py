@@ -17,15 +17,16 @@ from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
 from runner.training import measure
-from runner.training.events import Epoch, Event, Step
+from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Parts, State
 from runner.training.parts import losses, scheduling
 from runner.training.parts.batches import grouped, may_write, steps_per_epoch
 from runner.training.parts.components import Components
-from runner.training.state import checkpoint, generators, snapshots
+from runner.training.state import checkpoint, generators
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
+from runner.training.state.snapshots import Snapshots
 from runner.training.step import TrainStep
 
 
@@ -49,12 +50,12 @@ class Run:
     device: torch.device
     folder: Path  # for files on their way to the tracking store
     best: Best
+    written: Snapshots
     threads: int = 1  # for one operation on the processor
     epoch: int = 0
     stopped: str = ""  # the reason why training ends before its last epoch; "": it does not
     tags: dict[str, str] = field(default_factory=dict)  # of its record, beside those that every run has
     recorder: History = field(default_factory=History)
-    written: snapshots.Written = field(default_factory=snapshots.Written)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
@@ -167,7 +168,7 @@ class Run:
             else:
                 self.schedule.after_epoch(None)
         if self.parts.due.is_now(step.step, self.steps_per_epoch):
-            yield from snapshots.all_of(self)
+            yield from self.snapshots()
 
     def _validated(self, step: int, values: dict[str, float], rate: float) -> Epoch:
         """Give the values of a validation to the schedule, the best weights and early stopping."""
@@ -201,6 +202,24 @@ class Run:
             yield
         finally:
             self.model.load_state_dict(own)
+
+    def snapshots(self) -> Iterator[Snapshot]:
+        """Write the present weights and the best so far, and yield an event for each; skip those written already."""
+        step = self.state.step
+        if self.written.steps.get("last") != step:
+            yield self.written.write("last", step, self.model, self.stop, self._training if self.trains else None)
+        yield from self.best_snapshot()
+
+    def best_snapshot(self) -> Iterator[Snapshot]:
+        """Write the best weights so far, and yield the event; nothing if they are written already."""
+        if self.best.weights is not None and self.written.steps.get("best") != self.best.step:
+            with self.weights("best"):
+                event = self.written.write("best", self.best.step, self.model, self.stop)
+            yield event
+
+    def _training(self) -> dict[str, Any]:
+        self.written.write_piece(self.recorder, self.state.step, self.stop)
+        return self.state_dict()
 
     def last_values(self) -> dict[str, Any]:
         """Return the newest value of every loss and metric by name."""

@@ -16,7 +16,7 @@ from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
 from runner.training.loop import Parts, State
 
-STEP = Kind("a step of your own", (), lambda v: inspect.isclass(v) or inspect.isfunction(v))
+STEP = Kind("a step of your own", (), lambda v: (inspect.isclass(v) or inspect.isfunction(v)) and lookup.is_users(v))
 
 #: Takes a step and returns its loss, a tensor without dimensions; or several by name, the one that counts as "loss".
 TrainStep = Callable[[State, Parts], Tensor | Mapping[str, Tensor]]

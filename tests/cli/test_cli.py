@@ -13,8 +13,11 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from tests.cli.test_checks import WRONG as MESSAGES
 from tests.cli.test_launchers import canaries, touched
-from tests.support.command import HANGS, SCRIPT, fresh, newest, runner
+from tests.support.command import HANGS, SCRIPT, begin, ended, fresh, newest, runner
+from tests.support.composing import shown
+from tests.support.sweeping import until
 
 SHORT = ("plots=[]", "trainer.epochs=3")
 
@@ -110,59 +113,28 @@ def test_named_layers_are_changed_added_and_removed_from_the_command_line(workpl
     assert runs(workplace) == []
 
 
-WRONG = {
-    "optimizer.name=Adm": ["optimizer.name: 'Adm'", "did you mean 'Adam'?"],
-    "trainer.epoch=3": ["trainer.epoch:", "did you mean 'epochs'?"],
-    "+trainer.epoch=3": ["trainer.epoch:", "did you mean 'epochs'?"],
-    "optimizer.lr=abc": ["optimizer.lr: 'abc' is not a number"],
-    "optimizer.lr=-1": ["optimizer.lr: -1 is out of range; expected a number above 0"],
-    "optimizer.lr=null": ["optimizer.lr: None is not a number"],
-    "optimizer._target_=nonsense.Nope": ["optimizer.name: 'nonsense.Nope' is outside of torch"],
-    "model.knobs.width=3": ["model.knobs.width: no layer uses it"],
-    "metrics=Accuracy": ["metrics", "expected a list in brackets"],
-    "optimizer=null": ["optimizer=null:", "expected the name of a preset"],
-    "tracking.uri=foo": ["tracking.uri: 'foo' is not a URI; expected sqlite:///file.db"],
-    "optimizer.momentm=0.9": ["optimizer.momentm: SGD takes no argument", "did you mean 'momentum'?"],
-    "model.layers=[Lineer]": ["model.layers[0]: 'Lineer' is not a layer", "did you mean 'Linear'?"],
-    "model.layers=[{Linear:{out_featurs:1}}]": ["model.layers[0].Linear.out_featurs", "did you mean 'out_features'?"],
-    "model.layers[0].Linear.in_features=7": ["model.layers[0].Linear.in_features: 7 does not fit", "must be 1"],
-    "model.layers=[{Linear:2}]": ["the last layer gives (N, 2) and the targets have (N, 1)"],
-    "data=arrays data.path=nope.npz": ["data.path:", "nope.npz"],
-    "data=lines": ["data: there is no preset 'lines'; did you mean 'line'?"],
-    "data.name=lin": ["data.name: 'lin' is not a data source", "did you mean 'line'?"],
-    "data.pionts=3": ["data.pionts: line takes no argument", "did you mean 'points'?"],
-    "experiments=linear_regresion": ["experiments: there is no preset", "did you mean 'linear_regression'?"],
-    "optimzer.lr=3": ["optimzer: there is no such key", "did you mean 'optimizer'?"],
-    "trainer.epochs=a": ["trainer.epochs: Value 'a'", "Integer"],
-    "trainer.epochs=-1": ["trainer.epochs: -1 is out of range; expected a whole number of at least 0"],
-    "trainer.precision=fp8": ["trainer.precision: 'fp8' is not one of fp32, fp64, bf16, fp16"],
-    "trainer.monitor=valid/los": ["trainer.monitor: 'valid/los'", "did you mean 'valid/loss'?"],
-    "checkpoint.every=often": ["checkpoint.every: 'often' is not understood"],
-    "device=gpu": ["device: 'gpu' is not one of auto, cpu, cuda"],
-    "loss=cross_entropy": ["loss.name: CrossEntropyLoss needs classes"],
-    "loss=bce_with_logits": ["loss.name: BCEWithLogitsLoss needs targets from 0 to 1", "try loss=mse"],
-    "plots=[los_curve]": ["plots[0]: 'los_curve' is not a plot", "did you mean 'loss_curve'?"],
-    "plots=[confusion_matrix]": ["plots[0]: 'confusion_matrix' cannot be drawn"],
-    "metrics=[Acuracy]": ["metrics[0]: 'Acuracy' is not a metric", "did you mean 'Accuracy'?"],
-    "metrics=[Accuracy]": ["Accuracy needs classes"],
-    "scheduler.name=StepLR": ["scheduler: StepLR needs 'step_size'"],
-    "sumary": ["there is no command 'sumary'; did you mean 'summary'?"],
-    "trainer=3": ["Config group override must be a string"],
-    "tracking.uri=sqlite:////nowhere/at/all.db": ["tracking.uri: there is no folder /nowhere/at"],
-    "loss.name=os.system": ["loss.name: 'os.system' is outside of torch, runner and experiments"],
-    "loss.name=torch.nn.functional.torch.load": ["loss.name: 'torch.nn.functional.torch.load' is not a loss"],
-}
+#: One of each kind: a preset, Hydra's grammar, a key, a type, a range, layers, data, a store, a name that is not ours.
+WRONG = [
+    *("data=lines", "metrics=Accuracy", "trainer.epoch=3", "trainer.epochs=a", "optimizer.lr=-1"),
+    *("model.layers=[{Linear:2}]", "data=arrays data.path=nope.npz", "tracking.uri=sqlite:////nowhere/at/all.db"),
+    "loss.name=os.system",
+]
 
 
 @pytest.mark.parametrize("words", WRONG)
-def test_a_wrong_configuration_is_one_message_and_no_run(words: str, tmp_path: Path) -> None:
+def test_a_wrong_configuration_is_its_message_and_no_run(words: str, tmp_path: Path) -> None:
+    """As a command, which may advise a line below; wrong.yaml has the message, and many more."""
     done = runner(*words.split(), cwd=tmp_path, code=2)
-    for part in WRONG[words]:
-        assert part in done.err
-    assert "Traceback" not in done.err
-    assert "Error executing job" not in done.err
-    assert len(done.err.strip().splitlines()) <= 3
+    message, _, advised = shown(done.err.rstrip("\n"), tmp_path).partition("\ntry: ")
+    assert message == MESSAGES[words]
+    assert "\n" not in advised
     assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_a_command_that_is_none_is_one_message(tmp_path: Path) -> None:
+    done = runner("sumary", cwd=tmp_path, code=2)
+    assert "there is no command 'sumary'; did you mean 'summary'?" in done.err
+    assert "Traceback" not in done.err
 
 
 FAILS = """
@@ -197,21 +169,12 @@ def test_an_exception_leaves_a_failed_run_with_what_was_recorded(workplace: Path
 def test_a_signal_ends_a_run_as_killed_with_what_was_recorded(
     number: signal.Signals, code: int, workplace: Path
 ) -> None:
-    process = subprocess.Popen(
-        [SCRIPT, "trainer.epochs=1000000", "plots=[]"],
-        cwd=workplace,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout is not None
-    while "epoch 5/" not in process.stdout.readline():
-        assert process.poll() is None
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=HANGS)
+    process = begin("trainer.epochs=1000000", "plots=[]", cwd=workplace)
+    until(lambda: "epoch 5/" in (workplace / ".out").read_text(), "for the fifth epoch")
+    os.kill(process.pid, number)
+    done = ended(process, workplace, code)
     [run] = runs(workplace)
-    assert process.returncode == code
-    assert out.strip().splitlines()[-1].startswith(f"run {run.info.run_id} KILLED")
+    assert done.last.startswith(f"run {run.info.run_id} KILLED")
     assert run.info.status == "KILLED"
     assert number.name in run.data.tags["runner.status_reason"]
     history = MlflowClient(f"sqlite:///{workplace}/mlflow.db").get_metric_history(run.info.run_id, "train/loss")

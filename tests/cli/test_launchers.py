@@ -38,14 +38,18 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_four_jobs_of_which_one_fails_and_one_is_killed(launcher: str, workplace: Path) -> None:
-    """In a working directory whose modules no process loads, but for those of experiments/."""
+    """In a working directory whose modules no process loads, but for those of experiments/.
+
+    The first job makes nonsense of the study's file, which changes nothing.
+    """
     furnish(workplace)
     canaries(workplace)
     env = environment()
     chosen = [f"hydra/launcher={launcher}", *(["hydra.launcher.n_jobs=2"] if launcher == "joblib" else [])]
-    words = ("-m", "experiments=bad", "seed=1,2,3,4", "model.knobs.plan='2:once 3:kill'", "checkpoint.every=1")
+    words = ("-m", "experiments=bad", "seed=1,2,3,4", "model.knobs.plan='1:edit 2:once 3:kill'", "checkpoint.every=1")
     done = fresh(*words, *chosen, cwd=workplace, env=env, code=1)
     assert touched(workplace) == []
+    assert "no study any more" in (workplace / "experiments" / "bad.yaml").read_text()
     before = family(workplace)
     assert before.statuses == ["FINISHED", "FAILED", "KILLED", "FINISHED"]
     assert before.table[1]["reason"] == "RuntimeError: broken for once"

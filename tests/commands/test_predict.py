@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import runner as package
 from runner.data import Data, _inputs
-from runner.data._tables.selection import spelled
+from runner.data._tables.selection import typed_override
 from runner.data.table import table
 from runner.model import predicted
 from runner.settings.errors import ConfigError
@@ -390,8 +390,8 @@ ODD = ["length (cm)", "2", "it's", 'say "hi"', "a,b", "c: {d}", "true", "größe
 def test_names_are_spelled_as_hydra_and_the_shell_take_them():
     with hydra():
         for name in ODD:
-            words = [spelled("data.target", name), spelled("data.leave_out", [name, "a b"])]
-            words.append(spelled("data.split", {"by": name}))
+            words = [typed_override("data.target", name), typed_override("data.leave_out", [name, "a b"])]
+            words.append(typed_override("data.split", {"by": name}))
             found = settings("data=table", *shlex.split(" ".join(words))).data
             assert str(found["target"]) == name
             assert [str(n) for n in found["leave_out"]] == [name, "a b"]

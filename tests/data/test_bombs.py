@@ -222,7 +222,7 @@ def test_one_text_at_the_end_of_a_column_of_numbers_is_found_without_reading_the
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(understanding, "written", lambda text: tried.append(text))
+    monkeypatch.setattr(understanding, "parse_number", lambda text: tried.append(text))
     rows = 200_000
     Path("long.csv").write_text("a,b\n" + "\n".join(f"{i % 7}.5,{i}" for i in range(rows - 1)) + "\n1.5,oops\n")
     refused("data.features", f"column 'b' holds numbers, but 'oops' in row {rows - 1} and 1 of 200,000 rows hold text",

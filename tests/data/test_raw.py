@@ -103,7 +103,7 @@ def test_rows_between_two_marks_that_are_not_closed_are_missed(place):
     found = table("t.csv", "y", leave_out=["name"])
     assert "is a quotation mark not closed there?" in found.report[0]
     noted = {"notes": found.notes, "task": found.task, "classes": []}
-    assert "is a quotation mark not closed there?" in _inputs.read("t.csv", noted).said
+    assert "is a quotation mark not closed there?" in _inputs.read("t.csv", noted).remarks
 
 
 def test_texts_of_several_lines_that_are_no_rows_are_texts():

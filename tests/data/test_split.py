@@ -178,7 +178,7 @@ DAYS = pandas.date_range("2024-01-01", periods=60)
         ({}, {"split": {"by": ["x"]}}, "data.split.by", ["['x'] is not the name of a column"]),
         ({}, {"split": {"by": "day"}}, "data.split.by", ["no column 'day'"]),
         ({}, {"split": {"group": "y"}}, "data.split.group", ["names the target 'y'"]),
-        ({"p": "train"}, {"split": {"column": "p"}, "features": ["x", "p"]}, "data.features", ["says the parts"]),
+        ({"p": "train"}, {"split": {"column": "p"}, "features": ["x", "p"]}, "data.features", ["names of the parts"]),
         (
             {"p": ["train"] * 59 + ["tset"]},
             {"split": {"column": "p"}},

@@ -79,7 +79,7 @@ def test_a_study_a_person_and_a_record_are_refused_and_all_that_a_run_tells_of_i
     # The control: what such a tag would have done.
     assert recall.find_run("sqlite:///mlflow.db", "last") == done.run_id
     monkeypatch.setattr(tags, "RESERVED", ())
-    monkeypatch.setattr(tags, "TOLD", ())
+    monkeypatch.setattr(tags, "RUNS", ())
     checks.check(recorded_settings.read(text, "config.yaml"))
     stores.open_store("sqlite:///mlflow.db").set_tag(done.run_id, "mlflow.parentRunId", "1")
     with pytest.raises(ConfigError):

@@ -60,6 +60,15 @@ def test_torch_has_the_decorators_that_load_its_compiler() -> None:
     assert wrapped, f"{RELEASE} wraps no method of Optimizer in _disable_dynamo: {place}"
 
 
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [(nn.Conv2d, "_conv_forward"), (nn.ConvTranspose2d, "_output_padding"), (nn.Linear, "__call__")],
+)
+def test_layers_compute_by_methods_of_these_names(layer: type, name: str) -> None:
+    assert name in torch_private.COMPUTING
+    assert callable(getattr(layer, name, None)), f"{RELEASE} has no {layer.__name__}.{name}"
+
+
 @pytest.mark.parametrize("room", ["data", "model", "plots", "training"])
 def test_no_other_file_of_these_rooms_uses_a_private_name(room: str) -> None:
     """Of another project, that is: an attribute with one `_` in front of something that is not `self` or a module.

@@ -30,25 +30,34 @@ class Done:
         return self.last.split()[1]
 
 
-def runner(*words: str, cwd: Path, env: dict[str, str] | None = None, code: int | None = 0) -> Done:
-    """Run a command in `cwd` in a forked process; `code` is the exit code to insist on."""
-    return ended(begin(*words, cwd=cwd, env=env), cwd, code)
+def runner(
+    *words: str, cwd: Path, env: dict[str, str] | None = None, code: int | None = 0, beside: bool = False
+) -> Done:
+    """Run a command in a forked process.
+
+    cwd: its working directory, which gets its output as `.out` and `.err`.
+    env: environment variables beside those of this process; the folders of PYTHONPATH come first in `sys.path`.
+    code: the exit code to insist on; None takes any.
+    beside: true while another command is at work in `cwd`, whose output stays in its files.
+    """
+    process = begin(*words, cwd=cwd, env=env, beside=beside)
+    return ended(process, cwd, code, beside)
 
 
-def begin(*words: str, cwd: Path, env: dict[str, str] | None = None) -> Any:
-    """Begin a command in `cwd` in a forked process, which is returned."""
-    out, err = cwd / ".out", cwd / ".err"
+def begin(*words: str, cwd: Path, env: dict[str, str] | None = None, beside: bool = False) -> Any:
+    """Begin a command as `runner` does and return its process, which `ended` takes."""
+    out, err = _files(cwd, beside)
     out.write_text("")
     process = _context.Process(target=_child, args=(words, str(cwd), str(out), str(err), env or {}))
     process.start()
     return process
 
 
-def ended(process: Any, cwd: Path, code: int | None = 0) -> Done:
-    """What a command that was begun has come to."""
+def ended(process: Any, cwd: Path, code: int | None = 0, beside: bool = False) -> Done:
+    """Wait for a command that was begun, and return its exit code and its output."""
     process.join(HANGS)
     assert process.exitcode is not None, "the command did not end"
-    done = Done(process.exitcode, (cwd / ".out").read_text(), (cwd / ".err").read_text())
+    done = Done(process.exitcode, *(path.read_text() for path in _files(cwd, beside)))
     assert code is None or done.code == code, f"exit code {done.code}\n{done.out[-2000:]}\n{done.err[-4000:]}"
     return done
 
@@ -64,13 +73,19 @@ def fresh(*words: str, cwd: Path, env: dict[str, str] | None = None, code: int |
 
 
 def newest(artifacts: Path, name: str = "last") -> Path:
-    """The folder of a run's newest checkpoint `last` or `best`."""
+    """Return the folder of a run's newest checkpoint `last` or `best`."""
     return max((artifacts / "checkpoints").glob(f"{name}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def _files(cwd: Path, beside: bool) -> tuple[Path, Path]:
+    """The files of a command's output."""
+    return cwd / f".out{'2' * beside}", cwd / f".err{'2' * beside}"
 
 
 def _child(words: tuple[str, ...], cwd: str, out: str, err: str, env: dict[str, str]) -> None:
     os.chdir(cwd)
     os.environ.update(env)
+    sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
     if "PRETEND" in env:  # a fresh process would get the device with torch
         from tests.support import pretend
 

@@ -57,11 +57,11 @@ def problem(*words: str) -> str:
     try:
         composed_ones = config(told)
     except Exception as error:
-        return all_problems.told(error, told)
+        return all_problems.report(error, told)
     try:
         checks.check(configuration.settings(composed_ones, told))
     except configuration.ERRORS as error:
-        return all_problems.told(error, told)
+        return all_problems.report(error, told)
     return ""
 
 

@@ -85,6 +85,7 @@ loss: {name: MSELoss}
 optimizer: {name: Adam, lr: 0.01}
 trainer: {epochs: 3, batch_size: 16, threads: 1}
 plots: []
+sweep: {plots: false}
 device: cpu
 """
 STEPS = 12  # of a job's whole training

@@ -182,7 +182,7 @@ def test_what_cannot_be_handed_over_is_drawn_here(
                 patch.setitem(run.data.notes, "secret", lambda: None)
             folder = tmp_path / str(i)
             folder.mkdir()
-            renderer.draw(run, folder)
+            renderer.draw(Subject(run), folder)
             assert folder not in [entry[0] for entry in renderer._begun]
             renderer.wait(folder)
             assert sorted(path.stem for path in folder.iterdir()) == sorted(run.settings.plots)
@@ -194,7 +194,7 @@ def test_a_part_that_a_plot_does_not_tell_of_is_not_a_wrong_picture(
     """The other process has only its first example, and says so; the picture is drawn here."""
     run, here, there = trained(**RUNS["numbers"]), tmp_path / "here", tmp_path / "there"
     monkeypatch.setattr(run.settings, "plots", ["predicted_vs_true"])
-    monkeypatch.setattr(plots, "looks_at", lambda name, parts: [])
+    monkeypatch.setattr(plots, "parts_of", lambda name, parts: [])
     here.mkdir()
     there.mkdir()
     finish.draw(Subject(run), here)
@@ -207,7 +207,7 @@ def test_of_data_that_no_plot_goes_through_one_example_is_handed_over(
     trained: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = trained(data={"name": "line", "points": 50_000, "valid": 40}, plots=["predicted_vs_true"])
-    told = pickle.dumps(portrait.portrait(run, ["predicted_vs_true"]))
+    told = pickle.dumps(portrait.portrait(Subject(run), ["predicted_vs_true"]))
     assert len(told) < 50_000 < run.data.train.x.nbytes  # type: ignore[union-attr]
 
 
@@ -254,7 +254,7 @@ def test_a_plot_that_fails_leaves_the_others(
     trained: Callable[..., Run], renderer: Renderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, here, there = trained(**RUNS["numbers"]), tmp_path / "here", tmp_path / "there"
-    plots = {"bad": lambda subject: 1 / 0, **run.parts.plots}
+    plots = {"bad": lambda subject: 1 / 0, "loss_curve": run.parts.plots["loss_curve"]}
     run.parts = replace(run.parts, plots=plots)  # type: ignore[arg-type]
     for folder, draw in ((here, finish.draw), (there, renderer.draw)):
         folder.mkdir()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.command import begin, ended, fresh, runner
+from tests.support.command import begin, ended, runner
 from tests.support.server import Server
 from tests.support.sweeping import (
     STEPS,
@@ -22,7 +22,6 @@ from tests.support.sweeping import (
     furnish,
     group,
     kill_group,
-    over,
     until,
 )
 
@@ -128,7 +127,7 @@ def test_an_interrupted_sweep_says_so_and_goes_on(
 
 
 def test_failures_are_told_and_the_others_finish(place: Path) -> None:
-    done = runner(*SIX, plan("3:raise", "5:diverge"), cwd=place, code=1)
+    done = runner(*SIX, plan("3:raise", "5:diverge"), "sweep.plots=true", cwd=place, code=1)
     found = family(place)
     assert found.statuses == ["FINISHED", "FINISHED", "FAILED", "FINISHED", "FAILED", "FINISHED"]
     reasons = [job.data.tags.get("runner.status_reason", "") for job in found.jobs]
@@ -182,10 +181,9 @@ def test_children_say_whose_they_are_and_what_differs(place: Path) -> None:
     assert [job["config"]["optimizer"]["lr"] for job in manifest["jobs"]] == [0.1, 0.1, 0.01, 0.01]
 
 
-@pytest.mark.parametrize("launcher", [(), JOBLIB])
-def test_a_file_edited_meanwhile_changes_nothing(launcher: tuple[str, ...], place: Path) -> None:
-    words = ("-m", "experiments=bad", "seed=1,2,3,4", "trainer.epochs=3")
-    runner(*words, *launcher, plan("1:edit"), cwd=place)
+def test_a_file_edited_meanwhile_changes_nothing(place: Path) -> None:
+    """In one process; tests/cli/test_launchers.py edits it under launchers."""
+    runner("-m", "experiments=bad", "seed=1,2,3,4", "trainer.epochs=3", plan("1:edit"), cwd=place)
     found = family(place)
     assert "no study any more" in (place / "experiments" / "bad.yaml").read_text()
     assert found.statuses == ["FINISHED"] * 4
@@ -193,7 +191,7 @@ def test_a_file_edited_meanwhile_changes_nothing(launcher: tuple[str, ...], plac
 
 
 def test_a_plot_of_the_sweep_that_raises_takes_nothing_along(place: Path) -> None:
-    words = ("-m", "experiments=bad", "seed=1,2", "trainer.epochs=3", plan("1:plot"))
+    words = ("-m", "experiments=bad", "seed=1,2", "trainer.epochs=3", "sweep.plots=true", plan("1:plot"))
     done = runner(*words, cwd=place)
     found = family(place)
     assert "the sweep's plot ranked cannot be drawn: TypeError: " in done.err
@@ -249,7 +247,7 @@ def test_a_finished_sweep_has_nothing_to_go_on_with(place: Path) -> None:
 def test_a_sweep_at_work_is_not_resumed(place: Path) -> None:
     process = begin("-m", "experiments=bad", "seed=1,2", plan("1:wait"), cwd=place)
     until((place / "killed").exists)
-    refused = fresh("resume", family(place).parent.info.run_id, cwd=place, code=2)
+    refused = runner("resume", family(place).parent.info.run_id, cwd=place, code=2, beside=True)
     assert "is RUNNING: its process is still at work" in refused.err
     os.kill(process.pid, signal.SIGKILL)
     ended(process, place, -signal.SIGKILL)
@@ -260,7 +258,7 @@ def test_a_job_at_work_keeps_its_sweep_from_going_on(place: Path) -> None:
     until((place / "killed").exists)
     parent = family(place).parent.info.run_id
     client(place).set_terminated(parent, "KILLED")  # as if only the sweep's own process had died
-    refused = fresh("resume", parent, cwd=place, code=2)
+    refused = runner("resume", parent, cwd=place, code=2, beside=True)
     assert f"job 0 of sweep {parent} is still at work, in process" in refused.err
     os.kill(process.pid, signal.SIGKILL)
     ended(process, place, -signal.SIGKILL)
@@ -308,9 +306,10 @@ def test_check_begins_no_run(place: Path) -> None:
 
 def test_several_sweeps_at_once_keep_apart(place: Path) -> None:
     words = ("-m", "experiments=bad", "trainer.epochs=1", "tracking.uri=sqlite:///../mlflow.db")
-    processes = [group(*words, f"seed={n}1,{n}2", cwd=_within(place, n)) for n in (1, 2, 3)]
-    for n, process in zip((1, 2, 3), processes, strict=True):
-        assert over(process, _within(place, n)).code == 0
+    folders = {n: _within(place, n) for n in (1, 2, 3)}
+    processes = {n: begin(*words, f"seed={n}1,{n}2", cwd=folder) for n, folder in folders.items()}
+    for n, process in processes.items():
+        ended(process, folders[n])
     found = families(place)
     assert [f.statuses for f in found] == [["FINISHED"] * 2] * 3
     seeds = sorted(tuple(job.data.params["seed"] for job in f.jobs) for f in found)
@@ -319,10 +318,8 @@ def test_several_sweeps_at_once_keep_apart(place: Path) -> None:
 
 def _within(place: Path, number: int) -> Path:
     """A working directory of its own."""
-    folder = place / str(number)
-    if not folder.exists():
-        shutil.copytree(place / "experiments", folder / "experiments")
-    return folder
+    shutil.copytree(place / "experiments", place / str(number) / "experiments")
+    return place / str(number)
 
 
 def test_a_secret_that_a_job_needs_is_typed_again(place: Path) -> None:

@@ -4,11 +4,9 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from runner.tracking.read import drift
+from runner.settings import torch_private
 
-#: The newest torch that this was tried with: read/drift.py is where to mend it.
-RELEASE = (2, 13)
-#: Each with settings; all of them had a closed form, or compute their rate from the step, up to RELEASE.
+#: Each with settings.
 SCHEDULES = {
     "StepLR": {"step_size": 3},
     "MultiStepLR": {"milestones": [3]},
@@ -31,17 +29,23 @@ def scheduler(name: str) -> lr_scheduler.LRScheduler:
     return made
 
 
-def test_the_release_is_one_that_was_tried() -> None:
-    now = tuple(map(int, torch.__version__.split(".")[:2]))
-    assert now <= RELEASE, f"torch {torch.__version__} is newer: see that the tests here pass, then set RELEASE"
-
-
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_rate_of_the_step_is_known_without_those_before(name: str) -> None:
     one = scheduler(name)
-    assert drift._planned(one) == pytest.approx(one.get_last_lr())
+    if isinstance(one, torch_private.CLOSED_FORMS):
+        place = f"torch {torch.__version__} has no {name}._get_closed_form_lr: runner/settings/torch_private.py"
+        assert hasattr(one, "_get_closed_form_lr"), place
+    assert torch_private.rates_of_step(one) == pytest.approx(one.get_last_lr())
+
+
+def test_torch_does_not_warn_of_a_rate_that_is_asked_for_outside_of_a_step() -> None:
+    one = scheduler("LambdaLR")
+    assert hasattr(one, "_get_lr_called_within_step"), "runner/settings/torch_private.py"
+    with pytest.warns(UserWarning, match="get_last_lr"):  # what that name is for
+        one.get_lr()
+    torch_private.rates_of_step(one)  # a warning is an error here
 
 
 def test_a_rate_that_comes_from_the_one_before_is_not_planned() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
-    assert drift._planned(lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 5)) is None
+    assert torch_private.rates_of_step(lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 5)) is None

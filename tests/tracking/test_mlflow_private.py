@@ -102,17 +102,24 @@ def test_sessions_have_our_adapter_and_its_pools_our_connections() -> None:
 
 
 def private_names(path: Path) -> list[str]:
-    """MLflow's modules that are not public, and attributes with an underscore of anything but the module's own."""
+    """MLflow's modules that are not public, and attributes with an underscore of anything but our own."""
     tree = ast.parse(path.read_text())
-    imported = [
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = [
         name
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Import | ast.ImportFrom)
+        for node in imports
         for name in ([a.name for a in node.names] if isinstance(node, ast.Import) else [str(node.module)])
         if name.startswith("mlflow.") and not name.startswith(PUBLIC)
     ]
-    under = re.findall(r"\b(?:client|store|request_utils|registry)\._\w+", path.read_text())
-    return [*imported, *under]
+    ours = [node for node in imports if isinstance(node, ast.ImportFrom) and str(node.module).startswith("runner")]
+    own = {"self", "cls", "os", *(alias.asname or alias.name for node in ours for alias in node.names)}
+    attributes = [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
+        if not (isinstance(node.value, ast.Name) and node.value.id in own)
+    ]
+    return [*modules, *attributes]
 
 
 CHECKERS = ("from mlflow.store.artifact.artifact_repo import ArtifactRepository",)  # for annotations alone

@@ -14,7 +14,7 @@ import runner as package
 from runner.settings.errors import ConfigError
 from runner.settings.values.lookup import use_folder
 from runner.tracking import own_code
-from tests.support.command import Done, fresh, newest, runner
+from tests.support.command import Done, newest, runner
 from tests.support.sweeping import artifacts, families, family
 
 FACTOR = "FACTOR = {factor}\n"
@@ -299,15 +299,15 @@ def test_a_trusted_package_is_known_by_its_digest_and_version(workplace: Path) -
     (workplace / "mylib" / "__init__.py").write_text("from torch import nn\n\n\nclass Same(nn.Identity):\n    pass\n")
     furnish(workplace, layer="mylib.Same")
     env = {"RUNNER_TRUST": "mylib", "PYTHONPATH": str(workplace)}
-    run_id = fresh("experiments=study", cwd=workplace, env=env).run_id
+    run_id = runner("experiments=study", cwd=workplace, env=env).run_id
     listed = json.loads((folder(workplace, run_id) / "code.json").read_text())
     assert listed["packages"] == {"mylib": ""}
     assert listed["files"]["mylib/__init__.py"]["kept"] is False
     assert not (folder(workplace, run_id) / "code").exists()
     (workplace / "mylib" / "__init__.py").write_text("from torch import nn\n\n\nclass Same(nn.Tanh):\n    pass\n")
-    done = fresh("evaluate", run_id, "split=valid", cwd=workplace, env=env)
+    done = runner("evaluate", run_id, "split=valid", cwd=workplace, env=env)
     assert f"code: mylib/__init__.py is changed since run {run_id[:8]}" in done.err
-    done = fresh("evaluate", run_id, "split=valid", "code=recorded", cwd=workplace, env=env)
+    done = runner("evaluate", run_id, "split=valid", "code=recorded", cwd=workplace, env=env)
     assert "has kept no more than its digest" in done.err
 
 

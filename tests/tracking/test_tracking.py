@@ -31,6 +31,7 @@ from runner.tracking.read import logged_model
 from runner.tracking.store import stores
 from runner.tracking.write import background, delivery
 from runner.tracking.write.tracker import LONGEST_PARAM
+from runner.training import measure
 from runner.training.drive import drive
 from runner.training.events import Event, Snapshot, Step
 from runner.training.finite import Diverged
@@ -109,7 +110,7 @@ def test_once_an_epoch_the_rest_is_recorded_on_the_same_axis(recorded: Recorded,
 
 
 def test_the_test_data_is_measured_at_the_end(recorded: Recorded):
-    expected = recorded.again.look_at(recorded.again.data.test, "test")
+    expected = measure.values(recorded.again, recorded.again.data.test, "test")
     assert set(expected) == {"test/loss", "test/Accuracy", "test/F1Score"}
     for name, value in expected.items():
         assert recorded.history(name) == [(recorded.again.state.step, value)]
@@ -186,7 +187,7 @@ def test_plots_are_pictures(recorded: Recorded, tmp_path: Path):
 
 def test_predictions_are_the_models_output_on_the_validation_data(recorded: Recorded, tmp_path: Path):
     found = np.load(recorded.file("predictions.npy", tmp_path), allow_pickle=False)
-    _, _, output = recorded.again.predict(recorded.again.data.valid)
+    _, output = measure.outputs(recorded.again, recorded.again.data.valid)
     assert np.array_equal(found, output.numpy())
 
 

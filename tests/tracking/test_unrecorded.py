@@ -27,7 +27,6 @@ from runner.training import finish
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.loop import train
 from runner.training.run import Run
-from runner.training.state import snapshots
 from runner.training.state.checkpoint import CheckpointError
 from tests.conftest import Start
 from tests.support import disk
@@ -378,12 +377,12 @@ def test_a_save_that_fails_while_the_best_weights_are_swapped_in_leaves_the_mode
         with disk.small(tmp_path / "disk") as small:
             if small is None:
                 pytest.skip("this process may mount no disk of its own")
-            run.folder = small.folder
+            run.folder = run.written.folder = small.folder
             small.fill(0)
             with pytest.raises(CheckpointError, match="cannot be written: no space left"):
-                list(snapshots.best_of(run))
+                list(run.best_snapshot())
         assert all(torch.equal(before[name], tensor) for name, tensor in run.model.state_dict().items())
-        run.folder = tmp_path / "room"
+        run.folder = run.written.folder = tmp_path / "room"
 
     whole, disturbed = weights(0), weights(29)
     assert all(torch.equal(whole[name], tensor) for name, tensor in disturbed.items())

@@ -15,10 +15,11 @@ from runner.data import Tensors
 from runner.training.drive import drive
 from runner.training.measure import EVAL_LOSS
 from runner.training.run import Run
-from runner.training.state import generators, snapshots
+from runner.training.state import generators
 from runner.training.subject import Subject
 from runner.training.vectorized import drive_many
 from tests.conftest import Start
+from tests.support import components
 from tests.support.command import Done, newest, runner
 
 #: A model that is another one in training than in evaluation, and training that gets worse again.
@@ -135,7 +136,7 @@ def test_a_save_that_fails_leaves_the_weights_that_are_trained(start: Start, mon
             "runner.training.state.checkpoint.save", lambda *_, **__: (_ for _ in ()).throw(OSError("no space left"))
         )
         with pytest.raises(OSError, match="no space"):
-            list(snapshots.best_of(run))
+            list(run.best_snapshot())
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, last[name])
 
@@ -203,11 +204,9 @@ def test_test_figures_and_predictions_are_of_the_checkpoint_that_is_named(
     import runner as package
 
     data = package.load(done.run_id, f"sqlite:///{place}/mlflow.db", checkpoint, raw=False)
-    from runner.training.parts.build import data as read
-
     from runner.tracking.read import recall
 
-    whole = read(recall.settings(f"sqlite:///{place}/mlflow.db", done.run_id).data)
+    whole = components.data(recall.settings(f"sqlite:///{place}/mlflow.db", done.run_id).data)
     source = whole.valid or whole.train
     with torch.no_grad():
         assert np.array_equal(outputs, data(source.x).numpy())  # type: ignore[union-attr]

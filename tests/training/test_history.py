@@ -17,7 +17,7 @@ from runner.settings.context import Context
 from runner.tracking.read import checkpoints, recall
 from runner.training.drive import advance, drive
 from runner.training.events import Snapshot, Step
-from runner.training.state import checkpoint, pieces, snapshots
+from runner.training.state import checkpoint, pieces
 from runner.training.state.history import History, Points
 from tests.conftest import Start, settings
 
@@ -120,17 +120,16 @@ def test_a_checkpoint_that_cannot_be_written_leaves_its_piece_to_the_next(
 ) -> None:
     run, found = start(**shape(4)), Snapshots()
     save = checkpoint.save
-    monkeypatch.setattr(run, "finish", lambda: iter(()))
-    drive(run)
+    advance(run, [run.recorder])
 
     def fails(*args: Any, **kwargs: Any) -> Any:
         raise checkpoint.CheckpointError("no space left")
 
     monkeypatch.setattr(checkpoint, "save", fails)
     with pytest.raises(checkpoint.CheckpointError):
-        list(snapshots.all_of(run))
+        list(run.snapshots())
     monkeypatch.setattr(checkpoint, "save", save)
-    for event in snapshots.all_of(run):
+    for event in run.snapshots():
         found.record(event)
     assert [path.name for path in found.pieces] == [run.recorder.piece["file"]]  # type: ignore[index]
 
@@ -247,7 +246,7 @@ def test_a_checkpoint_that_holds_all_of_its_history_is_still_read(start: Start) 
     second.load_state_dict(checkpoint.copy(run.model), training)
     assert plain(second.history) == plain(run.history)
     found = Snapshots()
-    for event in snapshots.all_of(second):
+    for event in second.snapshots():
         found.record(event)
     assert len(found.pieces) == 1, "all of it is a piece from now on"
 

@@ -271,10 +271,11 @@ def test_a_launcher_may_not_call_a_job_several_times(key: str, workplace: Path) 
     assert done.err.startswith(f"hydra.launcher.{key}: 2 would train each job 2 times over")
 
 
-@pytest.mark.parametrize("words", [["trainer.epochs=1"], ["-m", "seed=1,2"]], ids=["run", "sweep"])
-def test_torchrun_of_two_processes_is_refused(words: list[str], workplace: Path) -> None:
+def test_torchrun_of_two_processes_is_refused(workplace: Path) -> None:
+    """A run; that a sweep is refused by the same variables is above."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*command, "-m", "runner", *words], cwd=workplace, capture_output=True, text=True)
+    words = ["-m", "runner", "trainer.epochs=1"]
+    done = subprocess.run([*command, *words], cwd=workplace, capture_output=True, text=True)
     assert done.returncode != 0
     assert "WORLD_SIZE=2: runner trains a run in one process, and 2 would each train the same" in done.stderr
     assert not (workplace / "mlruns").exists()

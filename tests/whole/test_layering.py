@@ -79,7 +79,7 @@ def test_an_import_from_above_would_be_found(tmp_path: Path) -> None:
 
 def test_no_two_modules_import_each_other() -> None:
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
-    edges = {name: names.keys() & set(imports(path, everywhere=False)) - {name} for name, path in names.items()}
+    edges = {name: names.keys() & set(imports(path)) - {name} for name, path in names.items()}
     # A folder's own file is loaded before what is in the folder.
     left = {name: {o for o in others if not name.startswith(f"{o}.")} for name, others in edges.items() if "." in name}
     while free := [name for name, others in left.items() if not others & left.keys()]:

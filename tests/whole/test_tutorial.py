@@ -118,9 +118,9 @@ def test_a_picture_that_has_changed_is_found_and_replaced(
     imsave(old, pixels)
     monkeypatch.setattr(tutorial, "DOCS", tmp_path)
 
-    assert len(list(tutorial.look(picture, ["abc"], tmp_path, True))) == 1
-    assert list(tutorial.look(picture, ["abc"], tmp_path, False)) == []
-    assert list(tutorial.look(picture, ["abc"], tmp_path, True)) == []
+    assert len(list(tutorial.compare(picture, ["abc"], tmp_path, True))) == 1
+    assert list(tutorial.compare(picture, ["abc"], tmp_path, False)) == []
+    assert list(tutorial.compare(picture, ["abc"], tmp_path, True)) == []
 
 
 def test_every_picture_of_the_tutorial_is_made_by_an_experiment(tutorial: ModuleType) -> None:

@@ -1,1 +1,1 @@
-"""What is wrong with a configuration or a command line, and the one that would have worked."""
+"""Answers to a wrong command line: its problems, and the command line that was meant."""

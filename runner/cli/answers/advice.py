@@ -1,4 +1,4 @@
-"""The command line that was meant by one that is wrong: tried before it is given."""
+"""The command line that was meant by a wrong one; it is tried before it is shown."""
 
 import contextlib
 import re
@@ -13,14 +13,15 @@ from hydra.types import RunMode
 from omegaconf import flag_override
 
 from runner.cli.answers import vocabulary
-from runner.cli.compose import configuration, overriding, trials
+from runner.cli.compose import configuration, trials
 from runner.cli.guard import composition
 from runner.commands import _words
 from runner.settings.files import places
+from runner.settings.trust import typed_words
 
-#: Readings of a word that are tried.
+#: Candidates for a word that are tried.
 MOST = 4
-#: What messages say of a word that may be meant otherwise.
+#: Parts of the messages about a word that may be mistyped.
 SIGNS = (
     "there is no such key",
     "takes no argument",
@@ -34,13 +35,13 @@ SIGNS = (
 
 
 def added(message: str, command: str, typed: list[str]) -> str:
-    """The message, and below it the command line that was meant, if it is about a word that may be meant otherwise."""
+    """Return a message with the command line that was meant below it, where the message is about a mistyped word."""
     meant = line(command, typed) if any(sign in message for sign in SIGNS) else ""
     return f"{message}\n{meant}" if meant else message
 
 
 def line(command: str, typed: list[str]) -> str:
-    """`try: runner ...`, or nothing where no reading of what was typed is a right configuration."""
+    """Return `try: runner ...`, or "" where no reading of what was typed is a right configuration."""
     with contextlib.suppress(Exception), _composer():
         meant = _words.flags_first(_moved(spelled(typed)))
         for reading in (meant, ["-m", *meant]):  # of a value such as 0.1,0.2
@@ -50,7 +51,7 @@ def line(command: str, typed: list[str]) -> str:
 
 
 def tried(typed: list[str]) -> str:
-    """`try: runner ...` with these words as they are, if they are a right configuration."""
+    """Return `try: runner ...` with these words as they are, or "" if they are no right configuration."""
     with contextlib.suppress(Exception), _composer():
         if _is_right(typed):
             return f"try: {shlex.join(['runner', *_words.flags_first(typed)])}"
@@ -58,13 +59,13 @@ def tried(typed: list[str]) -> str:
 
 
 def spelled(typed: list[str]) -> list[str]:
-    """The words with what is not key=value put as it should be: `--epochs 3`, `lr = 0.1`, `lr:0.1`, a study's name."""
-    found: list[str] = []
+    """Return the words as key=value: `--epochs 3`, `lr = 0.1`, `lr:0.1` and the name of a study become it."""
+    spelled_words: list[str] = []
     rest = list(typed)
     while rest:
         word = rest.pop(0)
         if word in _words.ALONE or word in _words.WITH_VALUE:
-            found += [word, *([rest.pop(0)] if word in _words.WITH_VALUE and rest else [])]
+            spelled_words += [word, *([rest.pop(0)] if word in _words.WITH_VALUE and rest else [])]
             continue
         if word.startswith("-") and len(word) > 1:
             key, equals, value = word.lstrip("-").partition("=")
@@ -74,12 +75,12 @@ def spelled(typed: list[str]) -> list[str]:
         word = re.sub(r"^\s*([^=\s]+)\s*=+\s*", r"\1=", _joined(word, rest))
         if "=" not in word and (match := re.fullmatch(r"([A-Za-z_][\w.]*):(.+)", word)):
             word = f"{match[1]}={match[2]}"
-        found.append(_chosen(word) if "=" not in word else _as_class(overriding.quoted(word)))
-    return found
+        spelled_words.append(_chosen(word) if "=" not in word else _as_class(typed_words.quoted(word)))
+    return spelled_words
 
 
 def _as_class(word: str) -> str:
-    """`optimizer.name=NAdam` for `optimizer=NAdam`, of which there is no preset."""
+    """Return `optimizer.name=NAdam` for `optimizer=NAdam`, where there is no such preset."""
     group, _, value = word.partition("=")
     if group in ("loss", "optimizer", "scheduler") and value.isidentifier() and value[0].isupper():
         return word if value in places.presets(group) else f"{group}.name={value}"
@@ -87,7 +88,7 @@ def _as_class(word: str) -> str:
 
 
 def _joined(word: str, rest: list[str]) -> str:
-    """The word with what follows, if it lacks a value: `lr = 0.1`, `lr= 0.1`, `lr =0.1`, `lr 0.1`, `lr: 0.1`."""
+    """Return a word with the next ones, if it lacks a value: `lr = 0.1`, `lr= 0.1`, `lr =0.1`, `lr 0.1`, `lr: 0.1`."""
     if "=" not in word and rest and rest[0].startswith("="):
         word += rest.pop(0)
     elif re.fullmatch(r"[A-Za-z_][\w.]*:?", word) and rest and _is_value(rest[0]) and "=" not in _chosen(word):
@@ -98,12 +99,12 @@ def _joined(word: str, rest: list[str]) -> str:
 
 
 def _is_value(word: str) -> bool:
-    """Whether a word can be the value of the one before; a number may begin with a minus."""
+    """Return whether a word can be the value of the one before; a number may begin with a minus."""
     return "=" not in word and (not word.startswith(("-", "+", "~")) or bool(re.match(r"-[\d.]", word)))
 
 
 def _chosen(word: str) -> str:
-    """`experiments=NAME` for the name or the file of a study, `optimizer=adam` for one of a preset."""
+    """Return `experiments=NAME` for the name or file of a study, `optimizer=adam` for one of a preset."""
     group, _, name = word.removeprefix("./").removeprefix("conf/").removesuffix(".yaml").rpartition("/")
     if name in places.studies() and group in ("", "experiments"):
         return f"experiments={name}"
@@ -111,31 +112,33 @@ def _chosen(word: str) -> str:
 
 
 def _moved(typed: list[str]) -> list[str]:
-    """The words with keys that there are in the place of those that there are not; of several, the first that fits."""
-    found: list[str] = []
+    """Return the words with a known key in place of each unknown one; of several candidates, the first that fits."""
+    moved: list[str] = []
     for word in typed:
         key, equals, value = word.lstrip("+").partition("=")
         others = [w for w in typed if w is not word and not w.startswith("-")]
         if not equals or word.startswith(("-", "~")) or (_is_known(key, others) and not _is_alone(key, others)):
-            found.append(word)
+            moved.append(word)
             continue
         options = [[*f"{option}={value}".split(" ")] for option in vocabulary.meant(key, others)[:MOST]]
         right = (option for option in options if len(options) > 1 and _is_right([*_known_of(others), *option]))
-        found += next(right, options[0] if options else [word])
-    return found
+        moved += next(right, options[0] if options else [word])
+    return moved
 
 
 def _known_of(typed: list[str]) -> list[str]:
+    """Return the words whose key is known."""
     return [w for w in typed if "=" in w and _is_known(w.lstrip("+~").partition("=")[0], typed)]
 
 
 def _is_alone(key: str, others: list[str]) -> bool:
-    """Whether this is an argument of a scheduler, and none is chosen."""
+    """Return whether this is an argument of a scheduler, and none is chosen."""
     chosen = ("scheduler=", "scheduler.name=", "experiments=")
     return key.startswith("scheduler.") and key != "scheduler.name" and not any(w.startswith(chosen) for w in others)
 
 
 def _is_known(key: str, others: list[str]) -> bool:
+    """Return whether a key can be set beside the other words."""
     key = key.partition("@")[0]
     if key in vocabulary.known(others) or key.startswith(("model.layers", "hydra", "tracking.tags.", "sweep.pruner.")):
         return True
@@ -143,13 +146,13 @@ def _is_known(key: str, others: list[str]) -> bool:
 
 
 def _is_right(typed: list[str]) -> bool:
-    """Whether the configuration, of a sweep the first job's, composes and passes the checks."""
+    """Return whether the configuration, of a sweep the first job's, composes and passes the checks."""
     from runner.training.checking import checks
 
     try:
-        given = [_words.indexed(word) for word in typed if not word.startswith("-")]
-        overrides = _first_job(given)
-        if overrides != given and not {"-m", "--multirun"} & set(typed):
+        words = [_words.indexed(word) for word in typed if not word.startswith("-")]
+        overrides = _first_job(words)
+        if overrides != words and not {"-m", "--multirun"} & set(typed):
             return False
         config = composition.compose(overrides, RunMode.RUN)
         HydraConfig.instance().set_config(config)
@@ -164,17 +167,18 @@ def _is_right(typed: list[str]) -> bool:
 
 
 def _first_job(overrides: list[str]) -> list[str]:
-    found = []
+    """Return the words of a sweep's first job; of single values, the words themselves."""
+    words = []
     for override in OverridesParser.create().parse_overrides(overrides):
         sweeps = override.is_discrete_sweep()
         value = next(iter(override.sweep_string_iterator())) if sweeps else ""
-        found.append(f"{override.get_key_element()}={value}" if sweeps else str(override.input_line))
-    return found
+        words.append(f"{override.get_key_element()}={value}" if sweeps else str(override.input_line))
+    return words
 
 
 @contextlib.contextmanager
 def _composer() -> Iterator[None]:
-    """Hydra as `runner` sets it up, however far it had come."""
+    """Set Hydra up as `runner` does, whatever state it is in."""
     trials.register()
     composition.install()
     GlobalHydra.instance().clear()

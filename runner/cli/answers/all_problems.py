@@ -17,7 +17,7 @@ TRIES = 20
 Compose = Callable[[list[str]], DictConfig]
 
 
-def told(error: Exception, words: list[str], compose: Compose | None = None) -> str:
+def report(error: Exception, words: list[str], compose: Compose | None = None) -> str:
     """Return the message of `error` and those of everything else that is wrong, one below the other.
 
     words: the overrides.

@@ -1,4 +1,4 @@
-"""What `runner COMMAND --help` prints: made of the command's docstring and its arguments."""
+"""The text of `runner COMMAND --help`, made of the command's docstring and its arguments."""
 
 import importlib
 import inspect
@@ -26,9 +26,9 @@ MEANINGS = {
     "OVERRIDE": "key=value or group=preset, such as experiments=digits_cnn optimizer.lr=0.1",
     "-m": "one job for every combination of values that commas separate, as in optimizer.lr=0.1,0.5",
 }
-#: What an override is where the configuration is a recorded one.
+#: The meaning of OVERRIDE for a recorded configuration.
 RECORDED = "key=value, such as trainer.epochs=40, in the place of what was recorded"
-#: What follows the command in its example.
+#: The words that follow each command in its example.
 EXAMPLES = {
     "check": "experiments=digits_cnn optimizer.lr=0.01",
     "evaluate": "last split=valid",
@@ -46,29 +46,29 @@ EXAMPLES = {
 }
 #: Commands whose overrides make a sweep with -m.
 SWEEPS = ("check", "train")
-#: Commands to which the experiment does not matter, only where it is recorded.
+#: Commands about a store, whatever the experiment.
 STORES = ("runs", "sync", "ui")
 
 
 def version() -> str:
-    """The versions of runner and of what decides its numbers, without loading any of it."""
+    """Return the versions of runner and of the packages that decide its numbers, without loading any of them."""
     names = ("torch", "mlflow", "hydra-core", "omegaconf")
     return f"runner {__version__} ({', '.join(f'{name} {metadata.version(name)}' for name in names)})"
 
 
 def command(name: str) -> str:
-    """Usage, what the command does, its arguments with their meanings and defaults, and an example."""
+    """Return usage, purpose, arguments with meanings and defaults, and an example of a command."""
     module = importlib.import_module(f"runner.commands.{name}")
-    usages, texts, given = [], [], {}
+    usages, texts, meanings_of = [], [], {}
     for function in filter(None, (getattr(module, part, None) for part in ("with_settings", "with_run"))):
         usages.append(f"runner {name} {_usage(name, function)}".rstrip())
         text, meanings = _parted(inspect.getdoc(function) or "")
         texts.append(text)
         for key, default in _arguments(name, function).items():
             meaning = RECORDED if key == "OVERRIDE" and "change" in inspect.signature(function).parameters else ""
-            given[key] = _line(meaning or meanings.get(key) or MEANINGS.get(key, ""), default)
-    width = max(map(len, given), default=0)
-    arguments = [f"  {key:<{width}}  {line}".rstrip() for key, line in given.items()]
+            meanings_of[key] = _line(meaning or meanings.get(key) or MEANINGS.get(key, ""), default)
+    width = max(map(len, meanings_of), default=0)
+    arguments = [f"  {key:<{width}}  {line}".rstrip() for key, line in meanings_of.items()]
     usage = "\n       ".join(usages)
     return "\n\n".join(
         part
@@ -91,7 +91,7 @@ def _usage(name: str, function: Any) -> str:
 
 
 def _arguments(name: str, function: Any) -> dict[str, Any]:
-    """What may follow the command, with defaults; None where there is none to tell, `empty` where one must be given."""
+    """Return what may follow the command, with defaults: None for no default to show, `empty` for a needed one."""
     parameters = inspect.signature(function).parameters
     own = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     if "run" not in parameters:
@@ -103,16 +103,16 @@ def _arguments(name: str, function: Any) -> dict[str, Any]:
 
 
 def _line(meaning: str, default: Any) -> str:
-    """The meaning with the default."""
+    """Return a meaning with the default."""
     if default is inspect.Parameter.empty:
         return f"{meaning} (needed)"
     return meaning if default in (None, "") else f"{meaning} (default: {default})"
 
 
 def _parted(text: str) -> tuple[str, dict[str, str]]:
-    """A docstring without its lines `argument: meaning`, and those."""
+    """Return a docstring without its lines `argument: meaning`, and these meanings."""
     meanings: dict[str, str] = {}
-    kept: list[str] = []
+    others: list[str] = []
     last = ""
     for line in text.splitlines():
         if match := re.fullmatch(r"([a-z_]+): (.+)", line):
@@ -122,5 +122,5 @@ def _parted(text: str) -> tuple[str, dict[str, str]]:
             meanings[last] += f" {line.strip()}".rstrip(".")
         else:
             last = ""
-            kept.append(line)
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(kept)).strip(), meanings
+            others.append(line)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(others)).strip(), meanings

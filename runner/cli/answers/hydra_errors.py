@@ -16,7 +16,6 @@ from omegaconf.errors import (
 )
 
 from runner.cli.answers import vocabulary
-from runner.cli.compose import overriding
 from runner.cli.guard import composition, files
 from runner.cli.guard.command_line import OPTIONAL
 from runner.settings import Settings
@@ -66,7 +65,7 @@ def _unread(word: str, problem: str) -> str:
         return f"{word}: this is not key=value; expected one = without spaces around it"
     if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
         return f"{key}: the brackets of {value} are not as many that open as that close"
-    if (quoted := overriding.quoted(word)) != word:
+    if (quoted := typed_words.quoted(word)) != word:
         return f"{key}: the value {value} has to be in quotes; type {shlex.quote(quoted)}"
     return f"{word}: this is not key=value: {problem}; put a value with = or : or a comma in quotes"
 

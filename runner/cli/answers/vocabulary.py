@@ -1,4 +1,4 @@
-"""What may be typed beside the presets that are chosen: groups, keys, and arguments of classes."""
+"""The words that may be typed beside the chosen presets: groups, keys, and arguments of classes."""
 
 import contextlib
 from functools import cache
@@ -17,12 +17,12 @@ HYDRA = ("hydra/launcher", "hydra/sweeper")
 
 
 def groups() -> list[str]:
-    """Everything that a preset can be chosen of."""
+    """Return every group of which a preset can be chosen."""
     return [*places.groups(), "experiments", *HYDRA]
 
 
 def known(words: list[str]) -> list[str]:
-    """Every key that could be typed beside the presets that `words` choose, and every group of presets.
+    """Return every key that can be typed beside the presets that `words` choose, and every group of presets.
 
     Arguments are those that the presets give and those that the classes take. Layers are left out.
     """
@@ -32,7 +32,7 @@ def known(words: list[str]) -> list[str]:
 
 
 def meant(key: str, words: list[str]) -> list[str]:
-    """What may have been meant by a key that there is not, the likeliest first: `trainer.epochs`.
+    """Return the keys that an unknown one may stand for, the likeliest first: `trainer.epochs`.
 
     An argument of a preset that is not chosen comes with its choice: `scheduler=step scheduler.gamma`.
     words: the other words of the command line.
@@ -44,19 +44,19 @@ def meant(key: str, words: list[str]) -> list[str]:
 
 
 def hint(key: str, words: list[str]) -> str:
-    """`; did you mean trainer.epochs=3?`, or `'epochs'` where only the last name differs; nothing if none is near."""
+    """Return `; did you mean trainer.epochs=3?`, `'epochs'` if only the last name differs, "" if no key is near."""
     values = [w.partition("=")[2] for w in words if w.partition("=")[0].lstrip("+") == key]
-    found = meant(key, [w for w in words if w.partition("=")[0].lstrip("+") != key])
-    return keys.said(key, found, next(iter(values), ""))
+    candidates = meant(key, [w for w in words if w.partition("=")[0].lstrip("+") != key])
+    return keys.said(key, candidates, next(iter(values), ""))
 
 
 def siblings(parent: str) -> list[str]:
-    """The keys that are declared directly below `parent`."""
+    """Return the keys that are declared directly below `parent`."""
     from runner.settings import Settings
 
-    node = OmegaConf.structured(Settings)
-    found = OmegaConf.select(node, parent) if parent else node
-    return list(map(str, found)) if isinstance(found, DictConfig) else []
+    whole = OmegaConf.structured(Settings)
+    node = OmegaConf.select(whole, parent) if parent else whole
+    return list(map(str, node)) if isinstance(node, DictConfig) else []
 
 
 def is_list(key: str) -> bool:
@@ -67,41 +67,43 @@ def is_list(key: str) -> bool:
 
 
 def _of_presets(name: str) -> list[str]:
-    """Presets with an argument of this name, and its key: `scheduler=step scheduler.gamma`."""
-    found = []
+    """Return presets with an argument of this name, each with its key: `scheduler=step scheduler.gamma`."""
+    words = []
     for group in groups()[: -len(HYDRA)]:
         for preset in places.presets(group) if group in keys.COMPONENTS else ():
-            with contextlib.suppress(Exception):  # a file that cannot be read is told when it is chosen
+            with contextlib.suppress(Exception):  # a file that cannot be read is reported when it is chosen
                 values = OmegaConf.load(places.preset(group, preset))
-                found += [f"{group}={preset} {group}.{name}"] if name in values else []
+                words += [f"{group}={preset} {group}.{name}"] if name in values else []
     store = ConfigStore.instance()
     for group in HYDRA if "launcher" in store.repo.get("hydra", {}) else ():  # else no Hydra has been started
         for file in store.list(group):
             if file.endswith(".yaml") and name in store.load(f"{group}/{file}").node:
-                found.append(f"{group}={file.removesuffix('.yaml')} {group.replace('/', '.')}.{name}")
-    return found
+                words.append(f"{group}={file.removesuffix('.yaml')} {group.replace('/', '.')}.{name}")
+    return words
 
 
 @cache
 def _beside(words: tuple[str, ...]) -> list[str]:
-    """Knobs of the model, arguments of the components, and what the launcher and the sweeper take."""
+    """Return knobs of the model, arguments of the components, and keys of the launcher and the sweeper."""
     try:
         config = composition.compose(words, RunMode.RUN)
-    except Exception:  # is told by its own message
+    except Exception:  # its own message reports it
         return []
-    found = [f"model.knobs.{name}" for name in _names(config, "model.knobs")]
+    names_of = [f"model.knobs.{name}" for name in _names(config, "model.knobs")]
     for group in keys.COMPONENTS:
         names = [*_names(config, group), *_arguments(config, group)]
-        found += [f"{group}.{name}" for name in dict.fromkeys(names)]
-    return found + [f"hydra.{part}.{n}" for part in ("launcher", "sweeper") for n in _names(config, f"hydra.{part}")]
+        names_of += [f"{group}.{name}" for name in dict.fromkeys(names)]
+    return names_of + [f"hydra.{part}.{n}" for part in ("launcher", "sweeper") for n in _names(config, f"hydra.{part}")]
 
 
 def _names(config: DictConfig, key: str) -> list[str]:
+    """Return the names at a key, without those that begin with _."""
     node = OmegaConf.select(config, key)
     return [str(name) for name in node if not str(name).startswith("_")] if isinstance(node, DictConfig) else []
 
 
 def _arguments(config: DictConfig, group: str) -> list[str]:
+    """Return the arguments of the class that a group has chosen; none where the class is unknown."""
     from runner.training.checking.schema import GROUPS
 
     kind, _, filled = GROUPS[group]

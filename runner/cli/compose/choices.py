@@ -1,4 +1,4 @@
-"""The presets that a study chooses in its defaults, and how that is written."""
+"""The form in which a study chooses presets in its defaults."""
 
 import re
 from typing import Any
@@ -22,7 +22,7 @@ def check(defaults: Any, name: str, presets: dict[str, list[str]], studies: list
 
 
 def _right(entry: Any, presets: dict[str, list[str]], studies: list[str]) -> str:
-    """How the entry has to be written; nothing if there is nothing to say against it."""
+    """Return the right form of an entry; "" if nothing is wrong with it."""
     key, value = next(iter(entry.items())) if isinstance(entry, dict) else (str(entry), None)
     place = re.sub(r"^\s*((optional|override)\b)?\s*/?(conf/)?", "", key, flags=re.IGNORECASE)
     group = place.partition("@")[0]

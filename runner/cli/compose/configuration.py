@@ -1,4 +1,4 @@
-"""From what Hydra has composed to settings, and from its errors to one message that names the key."""
+"""Settings, made of what Hydra has composed."""
 
 import contextlib
 import dataclasses
@@ -20,12 +20,12 @@ from runner.settings.files.origins import Origins, plain
 from runner.settings.trust import permission, recorded_settings, secrets
 from runner.settings.values import typed
 
-#: What may be wrong with a configuration before there are settings.
+#: Errors of a configuration before there are settings.
 ERRORS = (ConfigError, OmegaConfBaseException, HydraException)
 
 
 def settings(config: DictConfig, overrides: list[str]) -> Settings:
-    """The settings. Raises ConfigError for keys that there are not, that nothing uses, or that a person has to type."""
+    """Return the settings. Raises ConfigError for unknown or unused keys, missing values, and stores not typed."""
     problems = Problems()
     with problems.noted():
         _refuse_unknown(config, Settings, "", overrides)
@@ -36,31 +36,31 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     with problems.noted():
         _refuse_missing(config)
     problems.tell()
-    made = OmegaConf.to_object(config)
-    assert isinstance(made, Settings)
-    _leave_presets_out(config, made, overrides)
-    typed.check(made, Settings)
-    permission.store(made.tracking.uri, "tracking.uri")
-    secrets.learn(dataclasses.asdict(made))
-    return made
+    result = OmegaConf.to_object(config)
+    assert isinstance(result, Settings)
+    _leave_presets_out(config, result, overrides)
+    typed.check(result, Settings)
+    permission.store(result.tracking.uri, "tracking.uri")
+    secrets.learn(dataclasses.asdict(result))
+    return result
 
 
-def _leave_presets_out(config: DictConfig, made: Settings, overrides: list[str]) -> None:
-    """Take away arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
-    foreign = {group: names for group in COMPONENTS if (names := _not_taken(group, getattr(made, group)))}
-    said = composition.origins_of(overrides) if foreign else Origins()
+def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
+    """Remove arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
+    foreign = {group: names for group in COMPONENTS if (names := _not_taken(group, getattr(settings, group)))}
+    origins = composition.origins_of(overrides) if foreign else Origins()
     for group, names in foreign.items():
-        named = said.of(f"{group}.name") or said.of(f"{group}._target_")
+        chosen_in = origins.of(f"{group}.name") or origins.of(f"{group}._target_")
         for name in names:
-            file = said.of(f"{group}.{name}").rpartition(":")[0]
-            if re.search(rf"(^|/)conf/{group}/[^/]+$", file) and file != named.rpartition(":")[0]:
+            file = origins.of(f"{group}.{name}").rpartition(":")[0]
+            if re.search(rf"(^|/)conf/{group}/[^/]+$", file) and file != chosen_in.rpartition(":")[0]:
                 with flag_override(config[group], ["struct", "readonly"], [False, False]):
                     del config[group][name]
-                del getattr(made, group)[name]
+                del getattr(settings, group)[name]
 
 
 def _not_taken(group: str, spec: Any) -> list[str]:
-    """Arguments that the class or function of a component does not take; none where it is not known."""
+    """Return arguments that the class or function of a component does not take; none if it is unknown."""
     from runner.settings.values import lookup
     from runner.training.parts import losses, optimizers, scheduling, source
 
@@ -81,7 +81,7 @@ def _not_taken(group: str, spec: Any) -> list[str]:
 
 
 def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
-    """What a command is told beside its settings; without secrets."""
+    """Return what a command gets beside its settings, without secrets."""
     plain = OmegaConf.to_container(config, resolve=True)
     shown = secrets.without(plain)
     text = recorded_settings.write(shown)
@@ -89,24 +89,26 @@ def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
 
 
 def left_over(config: DictConfig, overrides: list[str]) -> list[str]:
-    """What a component that was named on the command line keeps of the preset's, and what not, in words."""
-    kept = []
+    """Return lines that say which arguments of a preset still hold for a class that was named on the command line."""
+    lines = []
     named = [w.partition("=")[0].partition(".")[0] for w in overrides if re.match(r"(\w+)\.name=", w)]
     for group in [g for g in named if g in COMPONENTS]:
-        said = composition.origins_of(overrides)
-        keys = [k for k in said.below(group) if k not in ("name", "_target_")]
-        place = said.of(f"{group}.{keys[0]}").rpartition(":")[0] if keys else ""
-        if still := [key for key in keys if key in config[group]]:
-            kept.append(f"{group}: {', '.join(still)} of {place} still hold; {group}=PRESET brings its own")
-        if gone := [key for key in keys if key not in config[group]]:
-            kept.append(f"{group}: {', '.join(gone)} of {place} left out; {config[group].name} takes no such argument")
-    return kept
+        origins = composition.origins_of(overrides)
+        keys = [k for k in origins.below(group) if k not in ("name", "_target_")]
+        place = origins.of(f"{group}.{keys[0]}").rpartition(":")[0] if keys else ""
+        if holding := [key for key in keys if key in config[group]]:
+            lines.append(f"{group}: {', '.join(holding)} of {place} still hold; {group}=PRESET brings its own")
+        if dropped := [key for key in keys if key not in config[group]]:
+            lines.append(
+                f"{group}: {', '.join(dropped)} of {place} left out; {config[group].name} takes no such argument"
+            )
+    return lines
 
 
 def _refuse_missing(config: DictConfig) -> None:
-    """OmegaConf leaves what is `???` at its default."""
+    """Raise ConfigError for every value that is `???`: OmegaConf would take the default."""
     problems = Problems()
-    # To ask for them takes 4 ms of every job of a sweep, and to see whether there are any does not.
+    # `missing_keys` takes 4 ms for every job of a sweep; to see first whether there are any takes less.
     missing = OmegaConf.missing_keys(config) if _says_missing(OmegaConf.to_container(config)) else ()
     for key in sorted(missing):
         problems.add(key, "has no value; ??? stands for one that has to be given")
@@ -114,14 +116,14 @@ def _refuse_missing(config: DictConfig) -> None:
 
 
 def _says_missing(value: Any) -> bool:
-    """Whether `???` stands anywhere in it."""
+    """Return whether `???` stands anywhere in a plain value."""
     if isinstance(value, dict | list):
         return any(map(_says_missing, value.values() if isinstance(value, dict) else value))
     return bool(value == "???")
 
 
 def _refuse_unknown(config: DictConfig, kind: Any, parent: str, overrides: list[str]) -> None:
-    """`+trainer.epoch=3` gets past Hydra's own check."""
+    """Raise ConfigError for unknown keys: `+trainer.epoch=3` gets past Hydra's own check."""
     problems = Problems()
     fields = {f.name: f.type for f in dataclasses.fields(kind)}
     for key in map(str, config):
@@ -134,8 +136,8 @@ def _refuse_unknown(config: DictConfig, kind: Any, parent: str, overrides: list[
 
 
 def _refuse_unused_knobs(config: DictConfig, overrides: list[str]) -> None:
-    """A knob that no layer turns was most likely meant to be another one."""
-    if not any("model.knobs." in word for word in overrides):  # it takes a while to write all of it down
+    """Raise ConfigError for a typed knob that no layer uses: another one was most likely meant."""
+    if not any("model.knobs." in word for word in overrides):  # to_yaml takes a while
         return
     text = OmegaConf.to_yaml(config)
     used = re.findall(r"knobs\.(\w+)", text)
@@ -147,7 +149,7 @@ def _refuse_unused_knobs(config: DictConfig, overrides: list[str]) -> None:
 
 
 def _refuse_new_layers(overrides: list[str]) -> None:
-    """`model.layers.haed.Linear=3` would be one more layer, at the end."""
+    """Raise ConfigError for a typed layer that is not there: `model.layers.haed.Linear=3` would add one at the end."""
     problems = Problems()
     for word in overrides:
         match = re.match(r"model\.layers\.([A-Za-z_]\w*)", word)
@@ -164,12 +166,12 @@ def _refuse_new_layers(overrides: list[str]) -> None:
 
 
 def placed(error: ConfigError, overrides: list[str]) -> str:
-    """Every problem with the file and line that said it, if one did."""
+    """Return every problem with the file and line that sets the value, if one does."""
     lines = []
     typed = tuple(f"{plain(word.partition('=')[0].lstrip('+~'))}." for word in overrides)
     origins = Origins()
     if not all(f"{plain(problem.key)}.".startswith(typed) for problem in each(error)):
-        with contextlib.suppress(Exception):  # what cannot be composed has been told by its own message
+        with contextlib.suppress(Exception):  # without a place the message is complete too
             origins = composition.origins_of(overrides)
     for problem in each(error):
         lines += [problem.at(origins.of(problem.key)), *getattr(problem, "__notes__", [])]

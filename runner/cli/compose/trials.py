@@ -1,4 +1,4 @@
-"""The configuration of a trial, from what was composed before the first: files may change while a search goes on."""
+"""The configuration of a trial, from what was composed before the first: files may change during a search."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ MOST = 64
 def bases(
     space: Space, fixed: list[str], compose: Callable[[int, list[str]], DictConfig], is_group: Callable[[str], bool]
 ) -> list[dict[str, Any]]:
-    """A configuration for every combination of the presets to choose from, before the values of a trial.
+    """Return a configuration for every combination of the presets to choose from, before the values of a trial.
 
     is_group: whether a key chooses a preset, as `optimizer=choice(adam, sgd)` does.
     Raises ConfigError if there are too many.
@@ -29,16 +29,16 @@ def bases(
     combinations = product(space, groups)
     if len(combinations) > MOST:
         raise ConfigError(groups[0], f"there are {len(combinations)} combinations of presets; search at most {MOST}")
-    found = []
+    configs = []
     for chosen in combinations:
         presets = {key: typed(value) for key, value in chosen.items()}
         config = compose(0, [*fixed, *words(presets)])
-        found.append({"presets": presets, "config": OmegaConf.to_container(config, resolve=False)})
-    return found
+        configs.append({"presets": presets, "config": OmegaConf.to_container(config, resolve=False)})
+    return configs
 
 
 def job(number: int, values: dict[str, Any], fixed: list[str], bases: list[dict[str, Any]]) -> Job:
-    """The trial of this number."""
+    """Return the trial of this number."""
     texts = {key: typed(value) for key, value in values.items()}
     base = next(base for base in bases if base["presets"].items() <= texts.items())
     rest = {key: text for key, text in texts.items() if key not in base["presets"]}
@@ -47,16 +47,17 @@ def job(number: int, values: dict[str, Any], fixed: list[str], bases: list[dict[
 
 
 def config(base: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
-    """The resolved configuration with these values, set as Hydra sets those of the command line."""
-    made, parser = OmegaConf.merge(schema(), json.loads(json.dumps(base))), OverridesParser.create()
+    """Return the resolved configuration with these values, set as Hydra sets those of the command line."""
+    whole, parser = OmegaConf.merge(schema(), json.loads(json.dumps(base))), OverridesParser.create()
     for word in words(texts):
         override = parser.parse_override(word)
         adds = override.is_add() or override.is_force_add()
-        OmegaConf.update(made, override.key_or_group, override.value(), merge=True, force_add=adds)
-    return OmegaConf.to_container(made, resolve=True)  # type: ignore[return-value]
+        OmegaConf.update(whole, override.key_or_group, override.value(), merge=True, force_add=adds)
+    return OmegaConf.to_container(whole, resolve=True)  # type: ignore[return-value]
 
 
 def words(texts: dict[str, str]) -> list[str]:
+    """Return the texts as words: key -> `key=text`."""
     return [f"{key}={text}" for key, text in texts.items()]
 
 

@@ -1,1 +1,1 @@
-"""What Hydra may load and do is checked before it does it: words, files and the composed configuration."""
+"""The guard of Hydra: words, files and the composed configuration are checked before Hydra acts on them."""

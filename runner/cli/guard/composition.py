@@ -5,6 +5,7 @@ environment variables and unpickles reruns, all before the first line of a comma
 """
 
 import contextlib
+import functools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -70,6 +71,9 @@ def _loader() -> ConfigLoader:
 
 
 def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """Return the method that composes, with checks before and after it."""
+
+    @functools.wraps(load)
     def load_configuration(self: Any, config_name: Any, overrides: list[str], *rest: Any, **named: Any) -> DictConfig:
         _loaders[:] = [self]
         overrides = command_line.with_removals(overrides)
@@ -105,7 +109,7 @@ def _no_list(overrides: Sequence[str], error: TypeError) -> Exception:
 
 
 def _bound_folder(config: DictConfig) -> None:
-    """Shorten the overrides as the name of a folder to what a name can be."""
+    """Shorten the text of the overrides to what the name of a folder can hold."""
     job = config.hydra.job
     written: Any = OmegaConf.to_container(job, resolve=False)
     name = filenames.bounded(str(written["override_dirname"]))
@@ -115,6 +119,9 @@ def _bound_folder(config: DictConfig) -> None:
 
 
 def _settled(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
+    """Return the method that composes a sweep's job, which gets the sweep's own folder."""
+
+    @functools.wraps(load)
     def load_sweep_config(self: Any, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         config = load(self, master_config, sweep_overrides)
         hydra_rules.job_of(config, master_config)

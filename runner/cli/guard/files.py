@@ -47,6 +47,10 @@ class CheckedFiles(FileConfigSource):
         return result
 
 
+# The processes of a launcher register Hydra's own class after ours, which Hydra allows for a class of the same name.
+CheckedFiles.__name__ = FileConfigSource.__name__
+
+
 @contextlib.contextmanager
 def leaving_out() -> Iterator[set[str]]:
     """Take the keys that are put into the yielded set out of every file that is read within the block."""

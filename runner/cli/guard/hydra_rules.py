@@ -20,9 +20,9 @@ from runner.cli.guard import used
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.trust import permission, recorded_settings, typed_words
 
-#: What a sweeper may be told to make, beside classes of the packages that the person trusts; see sweep/search/samplers.
+#: Classes of which a sweeper may make objects, beside those of trusted packages; see sweep/search/samplers.
 PARTS = tuple(f"optuna.samplers.{name}Sampler" for name in ("TPE", "CmaEs", "Random", "Grid", "NSGAII"))
-#: What a file may tell a launcher in words: names that a cluster's queue knows.
+#: Keys of a launcher that a file may set to words: names that a cluster's queue knows.
 QUEUE = (
     *("name", "partition", "qos", "account", "constraint", "exclude", "gres"),
     *("mem_per_gpu", "mem_per_cpu", "pre_dispatch", "batch_size", "max_nbytes", "prefer"),
@@ -31,9 +31,9 @@ PLUGINS: dict[str, type] = {"launcher": Launcher, "sweeper": Sweeper}
 STREAMS = ("ext://sys.stdout", "ext://sys.stderr")
 #: The folder in which submitit leaves pickles, which it reads by the number of a process.
 SUBMITIT = "submitit_folder"
-#: What the name of a job's folder may be made of beside plain words.
+#: References that the name of a job's folder may hold.
 JOB = re.compile(r"\$\{(hydra[.:]job\.(num|id|name|override_dirname)|now:[^${}]*)\}")
-MODE = "a file may not begin a sweep; leave it out, and type -m"
+MODE = "no file may begin a sweep; leave it out, and type -m"
 
 
 def check(config: DictConfig, words: Sequence[str]) -> None:
@@ -48,12 +48,12 @@ def check(config: DictConfig, words: Sequence[str]) -> None:
 
 
 def job_of(config: DictConfig, sweep: DictConfig) -> None:
-    """Settle for a job what was settled for its sweep: the folder, whose name holds the time."""
+    """Fix for a job what is fixed for its sweep: the folder, whose name holds the time."""
     used.pin(config, "hydra.sweep.dir", str(sweep.hydra.sweep.dir))
 
 
 def folder_of_job(sweep: DictConfig, config: DictConfig | dict[str, Any], number: int) -> str:
-    """The folder of a job where its name is made of values of the job's; "" where it is not.
+    """Return the folder of a job if its name is made of values of the job's; "" if it is not.
 
     config: of the job, without Hydra's own part; in a plain one nothing is a reference any more.
     Raises ConfigError for a folder that a file leads elsewhere.
@@ -88,7 +88,7 @@ def _check(config: DictConfig, words: Sequence[str]) -> None:
 
 
 def _check_plugin(node: Any, key: str) -> None:
-    """Hydra asks as much only after the configuration is composed, and does not name the key."""
+    """Refuse what is no installed launcher or sweeper: Hydra checks it only later, and names no key."""
     name = str(node.get("_target_")) if isinstance(node, dict) else ""
     known = [f"{c.__module__}.{c.__qualname__}" for c in Plugins.instance().discover(PLUGINS[key])]
     if name not in known:
@@ -101,7 +101,7 @@ def _check_plugin(node: Any, key: str) -> None:
 
 
 def _check_logging(value: Any, key: str) -> None:
-    """logging.config calls what `()` names, makes what `class` names and imports what ext:// names."""
+    """Refuse what logging.config would run: it calls `()`, makes `class` and imports ext:// names."""
     if isinstance(value, dict):
         for name, inner in value.items():
             below = f"{key}.{name}"
@@ -129,22 +129,23 @@ def _check_parts(value: Any, key: str) -> None:
 
 
 def _check_part(name: str, key: str) -> None:
+    """Refuse a class that neither is one of `PARTS` nor belongs to a package that the person trusts."""
     first = name.partition(".")[0]
     if name in PARTS:
         return
-    known = set(permission.packages())
-    found: Any = None
-    if first in known and all(part.isidentifier() for part in name.split(".")):
+    trusted = set(permission.packages())
+    part: Any = None
+    if first in trusted and all(part.isidentifier() for part in name.split(".")):
         with contextlib.suppress(ImportError, AttributeError):
-            found = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
-    if not isinstance(found, type) or found.__module__.partition(".")[0] not in known:
+            part = getattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2])
+    if not isinstance(part, type) or part.__module__.partition(".")[0] not in trusted:
         raise ConfigError(
             key, f"{name!r} may not be run{did_you_mean(name, PARTS)}; with --trust {first} a person allows its package"
         )
 
 
 def _check_name(config: DictConfig) -> None:
-    """It becomes part of folders, and a line of the script that a cluster's queue runs."""
+    """Refuse a name that is no plain one: it becomes part of folders, and a line of the script that a queue runs."""
     key = "hydra.job.name"
     name = str(used.settled(config, key))
     if not permission.wholly(key, name) and (not re.fullmatch(r"[\w.,@%+= -]+", name) or ".." in name):
@@ -182,8 +183,8 @@ def _check_launcher(config: DictConfig) -> None:
     """Refuse texts for a launcher that no person typed: they may become a command, a folder or an address."""
     chosen = str(config.hydra.runtime.choices.get("hydra/launcher"))
     usual = typed_words.leaves(_own(chosen))
-    given: Any = OmegaConf.to_container(config.hydra.launcher, resolve=False)
-    for path, value in typed_words.leaves(given).items():
+    launcher: Any = OmegaConf.to_container(config.hydra.launcher, resolve=False)
+    for path, value in typed_words.leaves(launcher).items():
         key, is_usual = ".".join(map(str, path)), usual.get(path, ...) == value
         is_said = permission.wholly(("hydra", "launcher", *path), value)
         if is_said or is_usual or key == "_target_" or _is_plain(key, value):
@@ -208,7 +209,7 @@ def _own(launcher: str) -> Any:
 
 
 def _is_plain(key: str, value: Any) -> bool:
-    """Numbers and the names of a queue, which can do no more than be wrong."""
+    """Return whether a value is a number or a name of a queue, which can do no more than be wrong."""
     if "additional_parameters" in key:
         return False
     if value is None or isinstance(value, bool | int | float):
@@ -217,7 +218,7 @@ def _is_plain(key: str, value: Any) -> bool:
 
 
 def _check_folders(config: DictConfig) -> None:
-    """A file may not choose a folder outside of the working directory; the person may."""
+    """Refuse folders outside of the working directory that no person has typed."""
     (run, _), (sweep, is_typed) = (_folder(config, f"hydra.{key}") for key in ("run.dir", "sweep.dir"))
     if not is_typed:
         permission.no_links(sweep, "hydra.sweep.dir")
@@ -232,7 +233,7 @@ def _check_folders(config: DictConfig) -> None:
 
 
 def _folder(config: DictConfig, key: str) -> tuple[str, bool]:
-    """A folder, and whether a person has typed all of it."""
+    """Return a folder, and whether a person has typed all of it."""
     if used.is_said(config, key):
         return used.known(config, key), True
     path = str(used.settled(config, key) or "")
@@ -241,7 +242,7 @@ def _folder(config: DictConfig, key: str) -> tuple[str, bool]:
 
 
 def _subdir(config: DictConfig, sweep: str) -> str:
-    """The folder of a sweep's first job. What is in its name is found out in each job, so it may not be anything."""
+    """Return the folder of a sweep's first job. Each job fills in its name, so only some references are allowed."""
     key = "hydra.sweep.subdir"
     text = used.written(config, key)
     if permission.wholly(key, text):
@@ -253,7 +254,7 @@ def _subdir(config: DictConfig, sweep: str) -> str:
 
 
 def _path_of_job(config: DictConfig, number: int, sweep: str) -> str:
-    """The folder of a job within that of its sweep. Raises ConfigError for one that a file leads elsewhere."""
+    """Return the folder of a job within that of its sweep. Raises ConfigError for one that a file leads elsewhere."""
     job = copy.deepcopy(config)
     with flag_override(job.hydra, ["struct", "readonly"], [False, False]):
         job.hydra.job.num, job.hydra.job.id = number, str(number)
@@ -262,6 +263,7 @@ def _path_of_job(config: DictConfig, number: int, sweep: str) -> str:
 
 
 def _below(sweep: str, path: str) -> str:
+    """Return a path within the sweep's folder. Raises ConfigError for one that leads out of it and was not typed."""
     if not permission.wholly("hydra.sweep.subdir", path):
         permission.below(sweep, path, "hydra.sweep.subdir")
     return path

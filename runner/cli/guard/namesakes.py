@@ -1,4 +1,4 @@
-"""Presets of the working directory that have the name of one of ours, which is the one that is used."""
+"""Presets of the working directory that share a name with one of ours, which is the one that is used."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -38,12 +38,12 @@ def check(choices: Mapping[str, Any], words: Sequence[str]) -> None:
 
 
 def _is_same(theirs: Path, ours: Path) -> bool:
-    """Whether two files say the same; one of a stranger's may be larger than memory."""
+    """Return whether two files hold the same; one of a stranger's may be larger than memory."""
     return theirs.stat().st_size == ours.stat().st_size and theirs.read_bytes() == ours.read_bytes()
 
 
 @cache
 def _defaults() -> dict[str, Any]:
-    """Presets that are chosen when nobody types one, by their group."""
+    """Return the presets that are chosen when nobody types one, by their group."""
     chosen = yaml.safe_load((places.conf() / "config.yaml").read_text(encoding="utf-8"))["defaults"]
     return {group: name for entry in chosen if isinstance(entry, dict) for group, name in entry.items()}

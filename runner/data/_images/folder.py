@@ -74,7 +74,7 @@ def list_files(place: Path, classes: list[str]) -> Listing:
     """Return the image files below each class's folder, sorted, and the index of their class.
 
     place: a folder with one folder for each class, or for some of them. classes: names in the order of their indices.
-    Raise ConfigError for a folder that is no class, and for one without images.
+    Raises ConfigError for a folder that is no class, and for one without images.
     """
     listing = loose(place)
     for folder in subfolders(place):
@@ -138,7 +138,7 @@ def _no_file(path: Path) -> str:
 
 
 def heads(files: Iterable[Path]) -> dict[Path, Head]:
-    """Return the head of each file. Raise ConfigError that names those that are broken."""
+    """Return the head of each file. Raises ConfigError that names those that are broken."""
     by_file, broken = {}, []
     for file in files:
         try:
@@ -151,7 +151,7 @@ def heads(files: Iterable[Path]) -> dict[Path, Head]:
 
 
 def same_size(by_file: dict[Path, Head]) -> tuple[int, int]:
-    """Return the height and width that all images have. Raise ConfigError where they differ."""
+    """Return the height and width that all images have. Raises ConfigError where they differ."""
     first = next(iter(by_file))
     size = by_file[first].size
     for file, other in by_file.items():

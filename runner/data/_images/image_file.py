@@ -63,7 +63,7 @@ def reason_against(file: Path) -> str:
 
 
 def head(file: Path) -> Head:
-    """Return the file's head. Raise Unreadable where it is broken or holds what cannot be trained on."""
+    """Return the file's head. Raises Unreadable where it is broken or holds what cannot be trained on."""
     stat = file.stat()
     return _head(str(file), stat.st_size, stat.st_mtime_ns)
 
@@ -73,7 +73,7 @@ def decode(file: Path, size: tuple[int, int], channels: int) -> Tensor:
 
     size: height and width, to which it is resized whatever its proportions.
     channels: 1 grey, 3 red, green and blue, 4 with transparency.
-    Raise ConfigError where it cannot be read.
+    Raises ConfigError where it cannot be read.
     """
     from PIL import Image
 
@@ -133,7 +133,7 @@ def _opened(file: Path | str) -> Iterator[Image]:
 
     formats = _formats()
     with warnings.catch_warnings():
-        # Of 90 to 180 million pixels Pillow warns; what is larger it refuses.
+        # Pillow warns of 90 to 180 million pixels, and refuses more.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(file, formats=formats) as image:
             yield image

@@ -51,7 +51,7 @@ class Column(NamedTuple):
 
 
 def kind_of(series: Series, name: str, key: str, without: Without | None = None) -> Kind:
-    """Return what a column without missing values holds. Raise ConfigError for dates, objects and the like."""
+    """Return what a column without missing values holds. Raises ConfigError for dates, objects and the like."""
     from pandas.api import types
 
     if isinstance(series.dtype, np.dtype) and series.dtype.kind in "iuf":
@@ -62,7 +62,7 @@ def kind_of(series: Series, name: str, key: str, without: Without | None = None)
         return "truth"
     if types.is_numeric_dtype(series) and not types.is_complex_dtype(series):
         return "numbers"
-    # What pandas calls an object may be anything: then the type of the first value.
+    # A column that pandas calls an object may hold anything: then the type of its first value.
     type_name = f"values of type {type(series.iloc[0]).__name__}" if series.dtype == object else str(series.dtype)
     raise ConfigError(
         key,
@@ -72,7 +72,7 @@ def kind_of(series: Series, name: str, key: str, without: Without | None = None)
 
 
 def numbers_of(series: Series, name: str, key: str, kind: Kind) -> NDArray[np.float64]:
-    """Return a column of numbers, or of true and false, as float64. Raise ConfigError for values that are not finite.
+    """Return a column of numbers, or of true and false, as float64. Raises ConfigError for values that are not finite.
 
     Values that float32 cannot hold count as infinite: a model computes with those.
     """

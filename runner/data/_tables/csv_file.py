@@ -14,7 +14,7 @@ from runner.data._tables.names import completed, listed, refuse_twins
 from runner.data._tables.raw import lines_of, not_closed, swallowed
 from runner.settings.errors import ConfigError
 
-#: What may stand between the values of a line, with its name.
+#: Separators of the values of a line, with their names.
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 #: Lines at the beginning of a CSV file that decide which of them it is.
 LINES = 20
@@ -34,7 +34,7 @@ class Header(NamedTuple):
 
 
 def read_csv(path: Path, key: str, texts: set[str]) -> Frame:
-    """Return the rows of a CSV file. Raise ConfigError for one that is none, or whose names or rows cannot be right.
+    """Return the rows of a CSV file. Raises ConfigError for one that is none, or whose names or rows cannot be right.
 
     key: of the configuration, for messages.
     texts: columns that are text even if all that they hold in this file looks like numbers.
@@ -83,7 +83,7 @@ def read_csv(path: Path, key: str, texts: set[str]) -> Frame:
 
 
 def _header(path: Path, key: str) -> Header:
-    """Read the head of a CSV file. Raise ConfigError for one that is too long to be names of columns."""
+    """Read the head of a CSV file. Raises ConfigError for one that is too long to be names of columns."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = list(islice((line for line in file if line.strip()), LINES))
     for separator in SEPARATORS if lines else ():
@@ -173,7 +173,10 @@ def _doubts(frame: Frame, path: Path, separator: str) -> dict[str, str]:
 
 
 def _as_written(path: Path, separator: str) -> Iterator[tuple[str, ...]]:
-    """Yield the texts of each column in the file's first rows; of a wide file, fewer rows."""
+    """Yield the texts of each column in the file's first rows; of a wide file, fewer rows.
+
+    Nothing of a file that pandas has read and Python's reader refuses: then no doubt is reported.
+    """
     with path.open(newline="", encoding="utf-8-sig") as file, _any_length(), contextlib.suppress(csv.Error):
         rows = (row for row in csv.reader(file, delimiter=separator, skipinitialspace=True) if row)
         width = len(next(rows, []))

@@ -12,14 +12,14 @@ from runner.data._tables.column import Column
 from runner.data._tables.frame import read
 from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import need
-from runner.data._tables.understanding import recorded
+from runner.data._tables.understanding import recorded_column
 
 
 def encode(frame: Frame, notes: dict[str, Any]) -> Tensor:
     """Return the rows of a pandas frame as the model's input: float32 of shape (N, columns of x).
 
     notes: of the `Data` of the table that the model was trained on.
-    Raise ConfigError where a column or a value is missing, or a column holds something else than it did there.
+    Raises ConfigError where a column or a value is missing, or a column holds something else than it did there.
     """
     return scale(numbers(frame, notes), notes)
 
@@ -34,7 +34,8 @@ def numbers(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> 
     need(frame, names, key)
     refuse_missing(frame, names, key)
     columns = [
-        recorded(frame, n, key, kinds.get(n, "text" if n in texts else "numbers"), texts.get(n, [])) for n in names
+        recorded_column(frame, n, key, kinds.get(n, "text" if n in texts else "numbers"), texts.get(n, []))
+        for n in names
     ]
     return expand(columns, len(frame))
 

@@ -19,7 +19,7 @@ NARROW = {"BOOLEAN": 1, "INT32": 1, "FLOAT": 4}
 
 
 def read(path: Path, key: str = "data.path", texts: Iterable[str] = ()) -> Frame:
-    """Return the file's rows. Raise ConfigError for one that is no table with a row of names and a row of values.
+    """Return the file's rows. Raises ConfigError for one that is no table with a row of names and a row of values.
 
     key: of the configuration, for messages.
     texts: columns that are text even if all that they hold in this file looks like numbers.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from runner.data._tables import Frame, Series
 from runner.data._tables.selection import Without
-from runner.data._tables.written import MISSING
+from runner.data._tables.texts import MISSING
 from runner.settings.errors import ConfigError
 
 _NOTHING = {*MISSING, ""}

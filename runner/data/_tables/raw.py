@@ -7,7 +7,7 @@ from typing import Any
 
 from runner.settings.errors import ConfigError
 
-#: How files begin that are packed, and what unpacks them; by the ending, the same.
+#: The first bytes of packed files, and the program that unpacks them; likewise by their endings.
 PACKED = {
     b"\x1f\x8b": "gunzip",
     b"PK\x03\x04": "unzip",
@@ -29,7 +29,7 @@ OTHERS = {
 }
 #: Endings of text, and of Parquet, that have another one here.
 TEXT, PARQUET = {".tsv", ".tab", ".txt", ".dat", ".data"}, {".pq", ".parq"}
-#: How text of several bytes a character begins, and its encoding. That of UTF-32 begins as one of UTF-16 does.
+#: The first bytes of text of several bytes a character, and its encoding. One of UTF-32 begins as one of UTF-16.
 MARKS = {
     b"\xff\xfe\0\0": "utf-32",
     b"\0\0\xfe\xff": "utf-32",
@@ -60,7 +60,7 @@ def refuse_ending(path: Path, key: str) -> None:
 
 
 def lines_of(path: Path, key: str) -> int:
-    """Return the number of a CSV file's lines. Raise ConfigError for what is no text: packed, or with bytes of 0."""
+    """Return the number of a CSV file's lines. Raises ConfigError for what is no text: packed, or with bytes of 0."""
     lines, last = 0, b"\n"
     with path.open("rb") as file:
         _refuse_start(path, key, file.read(64))

@@ -20,11 +20,11 @@ def target_columns(frame: Frame, target: Any) -> list[str]:
     """Return the names of the columns to predict.
 
     target: `data.target`: a name, or a list of names.
-    Raise ConfigError where it is missing, names a column twice, or one that is not in `frame`.
+    Raises ConfigError where it is missing, names a column twice, or one that is not in `frame`.
     """
     named = [name for name in frame.columns if has_name(name)] or list(frame.columns)
     if target is None or target in ("", []):
-        example = spelled("data.target", named[-1])
+        example = typed_override("data.target", named[-1])
         if len(frame.columns) == 1:
             raise ConfigError("data.path", f"there is only one column, {named[0]!r}; {ONE}")
         raise ConfigError("data.target", f"missing; give the column to predict, e.g. {example}")
@@ -36,7 +36,7 @@ def target_columns(frame: Frame, target: Any) -> list[str]:
 
 
 def column_names(target: Any) -> list[str]:
-    """Return the names that `data.target` holds. Raise ConfigError for what is no name, nor a list of names."""
+    """Return the names that `data.target` holds. Raises ConfigError for what is no name, nor a list of names."""
     names = target if isinstance(target, list) else [target]
     for name in names:
         if isinstance(name, bool) or not isinstance(name, str | int):
@@ -56,8 +56,8 @@ def feature_columns(
 
     features: `data.features`; None: all columns with a name, but the other ones given here.
     left_out: `data.leave_out`. split: the kind of split and its column. empty: columns without a value.
-    Raise ConfigError for names that are no columns, that come twice, or that contradict each other, and where no column
-    is left.
+    Raises ConfigError for names that are no columns, that come twice, or that contradict each other, and where none is
+    left.
     """
     need(frame, sorted(left_out), "data.leave_out")
     if split is not None:
@@ -89,11 +89,11 @@ def feature_columns(
     return names
 
 
-def spelled(key: str, value: Any) -> str:
+def typed_override(key: str, value: Any) -> str:
     """Return `key=value` to paste into a shell, quoted for Hydra's grammar and then for the shell.
 
     value: a text, or lists and mappings of texts.
-    spelled("data.target", "length (cm)") is 'data.target="length (cm)"', with the outer quotes.
+    typed_override("data.target", "length (cm)") is 'data.target="length (cm)"', with the outer quotes.
     """
     return shlex.quote(f"{key}={_hydra(value)}")
 

@@ -11,10 +11,10 @@ from runner.data._parts import Indices, check_fractions, parts
 from runner.data._tables import Frame, Series
 from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import need, quoted
-from runner.data._tables.written import is_date
+from runner.data._tables.texts import is_date
 from runner.settings.errors import ConfigError, did_you_mean
 
-#: What a split goes by.
+#: Kinds of splits.
 KINDS = ("by", "group", "column")
 #: The words that a column may hold, and the number of the part.
 WORDS = {"train": 0, "valid": 1, "val": 1, "test": 2}
@@ -51,7 +51,7 @@ def split_by(
         that it does not name.
     valid, test: fractions of the rows, from 0 up to below 1.
     strata: a class per row, of which each part gets its share; for "column" alone.
-    Raise ConfigError for a column that is missing, or that cannot split: too few different values, no order, other
+    Raises ConfigError for a column that is missing, or that cannot split: too few different values, no order, other
     words.
     Rows with equal values of the column are never in two parts for "by" and "group": the parts end at the nearest
     place between different values to where `valid` and `test`, fractions of the rows, would have them end.

@@ -9,7 +9,7 @@ from runner.data._tables import Frame, Series
 from runner.data._tables.column import Column, Kind, composed, is_categorical, kind_of, numbers_of, text_of
 from runner.data._tables.names import listed
 from runner.data._tables.selection import Without
-from runner.data._tables.written import is_date, remedy, stand_for_nothing, written
+from runner.data._tables.texts import is_date, parse_number, remedy, stand_for_nothing
 from runner.settings.errors import ConfigError, did_you_mean
 
 #: Texts that one column may hold. Each becomes a column of 0 and 1; a name or a date in every row would be hundreds.
@@ -21,7 +21,7 @@ FEW = 10
 
 
 def understand(frame: Frame, name: str, key: str, without: Without, classes: bool = False) -> Column:
-    """Return a column as what it looks like. Raise ConfigError for what should not be guessed at.
+    """Return a column as what it looks like. Raises ConfigError for what should not be guessed at.
 
     name: of a column without missing values.
     key: of the configuration, for messages.
@@ -43,10 +43,10 @@ def understand(frame: Frame, name: str, key: str, without: Without, classes: boo
     return column
 
 
-def recorded(frame: Frame, name: str, key: str, kind: Kind, categories: list[str]) -> Column:
+def recorded_column(frame: Frame, name: str, key: str, kind: Kind, categories: list[str]) -> Column:
     """Return a column of another file as what it was in the file that a model was trained on.
 
-    kind, categories: those of the column then. Raise ConfigError where this file holds something else.
+    kind, categories: those of the column then. Raises ConfigError where this file holds something else.
     """
     series = frame[name]
     if kind == "text":
@@ -66,7 +66,7 @@ def recorded(frame: Frame, name: str, key: str, kind: Kind, categories: list[str
 
 
 def _among(column: Column, categories: list[str], key: str) -> Column:
-    """Return the column with the recorded categories in their order. Raise ConfigError for a text that is none."""
+    """Return the column with the recorded categories in their order. Raises ConfigError for a text that is none."""
     index = {composed(text): place for place, text in enumerate(categories)}
     for code, text in enumerate(column.categories):
         if text not in index:
@@ -101,7 +101,7 @@ def _refuse_written(column: Column, key: str, without: Without, classes: bool = 
     name, texts = column.name, column.categories
     counts = np.bincount(column.values, minlength=len(texts))
     plain = pandas.to_numeric(pandas.Series(texts, dtype=object), errors="coerce").notna().to_numpy()
-    numbers = _where(plain, texts, written)
+    numbers = _where(plain, texts, parse_number)
     half = len(column.values) / 2
     others = [text for text, is_number in zip(texts, numbers, strict=True) if not is_number]
     nothing = others and numbers.any() and stand_for_nothing(others)
@@ -163,7 +163,7 @@ def _numbers_as_text(
             f"column {name!r} holds numbers, but {text!r} in row {row} and {total:,} of {len(rows):,} rows hold text;"
             f" replace it by a number, or drop those rows{also}",
         )
-    number = written(text)
+    number = parse_number(text)
     assert number is not None
     return ConfigError(
         key,

@@ -34,7 +34,7 @@ class Choice:
         return not self.layer or f"{name}.".startswith(f"{self.layer}.")
 
     def elements(self, shape: Index) -> list[Index]:
-        """Return positions in an output of this shape. Raise NoSuchElement for an index outside of it."""
+        """Return positions in an output of this shape. Raises NoSuchElement for an index outside of it."""
         if self.index is None:
             return spread(shape, self.count)
         if len(self.index) != len(shape) or not all(0 <= i < n for i, n in zip(self.index, shape, strict=True)):

@@ -1,4 +1,4 @@
-"""Layers that cannot take their input, with the sizes and the formula, before torch is asked."""
+"""Layers that cannot take their input, with the sizes and the formula, checked before torch does."""
 
 from collections.abc import Iterator
 from math import prod

@@ -76,7 +76,7 @@ class Element:
     torch: float = math.nan  # the layer's own output
 
     def checked(self, name: str, layer: nn.Module, torch: float) -> "Element":
-        """Return the element with torch's value beside it. Raise Disagreement where they differ."""
+        """Return the element with torch's value beside it. Raises Disagreement where they differ."""
         place = f"layer {name!r} ({type(layer).__name__}), output[{', '.join(map(str, self.index))}]"
         agree(place, self.value, torch, self.scale)
         return replace(self, torch=torch)

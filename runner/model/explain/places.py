@@ -9,7 +9,7 @@ CHANNELS = {
     4: ("channel", "row", "column"),
     5: ("channel", "slice", "row", "column"),
 }
-#: The same for layers to which dimension 1 is like any other.
+#: Words for layers to which dimension 1 is like any other.
 PLAIN = {**CHANNELS, 3: ("row", "column")}
 
 

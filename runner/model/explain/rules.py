@@ -19,6 +19,7 @@ from runner.model.explain.kinds import (
     transposed,
 )
 from runner.model.explain.parts import Family
+from runner.settings import torch_private
 
 FAMILIES: tuple[Family, ...] = (
     conv,
@@ -36,8 +37,6 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 WINDOWS: tuple[Family, ...] = (conv, transposed, pool, adaptive)
-#: The methods that a layer computes with.
-COMPUTES = ("forward", "_conv_forward", "_output_padding", "__call__")
 
 
 def family(layer: nn.Module) -> Family | None:
@@ -68,4 +67,4 @@ def window_dimensions(target: Any) -> int:
 
 
 def _same(one: Any, other: Any) -> bool:
-    return all(getattr(one, name, None) is getattr(other, name, None) for name in COMPUTES)
+    return all(getattr(one, name, None) is getattr(other, name, None) for name in torch_private.COMPUTING)

@@ -48,7 +48,7 @@ def training_step(
     """Work one step of one Linear layer, MSELoss and plain SGD; None for anything else.
 
     x, y: one batch. Model and optimizer are left as they are: a copy of both takes the step.
-    Raise Disagreement when a number is not torch's.
+    Raises Disagreement when a number is not torch's.
     """
     if not is_worked(model, loss, optimizer):
         return None

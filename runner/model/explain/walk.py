@@ -28,7 +28,7 @@ def explain(layers: Iterable[tuple[str, nn.Module]], x: Tensor, choice: Choice =
         of its own (a nested Sequential, say) come after it, one deeper.
     x: one example, the batch dimension kept, on the same device.
     choice: of layers and elements.
-    Raise Disagreement when a shape or an element is not what torch gives, NoSuchLayer and NoSuchElement for a
+    Raises Disagreement when a shape or an element is not what torch gives, NoSuchLayer and NoSuchElement for a
     choice that cannot be.
     """
     calls = record(layers, x)
@@ -37,7 +37,7 @@ def explain(layers: Iterable[tuple[str, nn.Module]], x: Tensor, choice: Choice =
 
 
 def work(layer: nn.Module, x: Array, output: Array, indices: Iterable[Index], name: str = "") -> list[Element]:
-    """Work the output elements at `indices`, each compared with `output`. Raise Disagreement where one differs."""
+    """Work the output elements at `indices`, each compared with `output`. Raises Disagreement where one differs."""
     family = rules.family(layer)
     assert family is not None, f"no worked rule for {type(layer).__name__}"
     return _worked(family, name, layer, family.pad(layer, x), output, indices)

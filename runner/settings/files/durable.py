@@ -18,14 +18,14 @@ PIECE = 1 << 20
 SPARE = 1 << 20
 #: Seconds in which a full disk is waited for, and seconds until it is tried again.
 PATIENCE, AGAIN = 60.0, 0.5
-#: Seconds in which a full disk is said once, however many runs of this process meet it.
+#: Seconds in which a full disk is reported once, however many runs of this process meet it.
 SAID = 30.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
-#: Of a disk, and of no mistake in a program: no room, a limit for the size of a file, read-only, broken, a server of
+#: Errors of a disk, not of a program: no room, a limit for the size of a file, read-only, broken, a server of
 #: files that is away or has begun anew.
 DISK = {*FULL, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 DISK |= {errno.ESTALE, errno.ENOTCONN, errno.ENODEV, errno.ENXIO}
-#: What SQLite says of the disk, and of another program that holds a store.
+#: SQLite's errors of the disk, and of a store that another program has locked.
 SQLITE = {
     sqlite3.SQLITE_FULL: "no space left for the tracking store",
     sqlite3.SQLITE_IOERR: "the tracking store's disk fails",
@@ -33,7 +33,7 @@ SQLITE = {
     sqlite3.SQLITE_CANTOPEN: "the tracking store, or its folder, cannot be written",
     sqlite3.SQLITE_BUSY: "another program has locked the tracking store; try again when it is done",
 }
-#: What Python's tempfile says, with the folders that it has tried.
+#: The beginning of the message of Python's tempfile, before the folders that it has tried.
 NO_TEMPORARY = "No usable temporary directory found in "
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: 
 
     lasting: False for a file on its way to another place, which need not outlive a loss of power.
     entry: False if the caller makes the folder's entries last, of many files at once.
-    Raises OSError when it cannot be, for want of space among others, with the former file intact.
+    Raises OSError if it cannot be written, as on a full disk; the former file is intact then.
     """
     demand(path.parent, len(content))
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -62,12 +62,12 @@ def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: 
 
 
 def publish(files: Iterable[Path], folder: Path) -> None:
-    """Copies of `files` in `folder`, which is made, each of them whole."""
-    made = _missing(folder)
+    """Copy `files` into `folder`, which is made, each of them whole."""
+    parents = _missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for path in files:
         write(folder / path.name, path.read_bytes(), entry=False)
-    for parent in [folder, *made]:
+    for parent in [folder, *parents]:
         sync_folder(parent)
 
 
@@ -81,14 +81,14 @@ def demand(folder: Path, size: int) -> None:
 
 
 def patiently(act: Callable[[], T], stop: Callable[[], object] = lambda: None) -> T:
-    """Call `act` and return its result. On a full disk, say so on standard error and try again for PATIENCE seconds.
+    """Call `act` and return its result. On a full disk, print that and try again for PATIENCE seconds.
 
-    stop: ends the waiting when it gives something.
+    stop: ends the waiting as soon as it returns anything but None.
     """
     until, waited = time.monotonic() + PATIENCE, False
     while True:
         try:
-            found = act()
+            result = act()
         except Exception as error:
             if not is_full(error) or stop() is not None or time.monotonic() > until:
                 raise
@@ -98,7 +98,7 @@ def patiently(act: Callable[[], T], stop: Callable[[], object] = lambda: None) -
             continue
         if waited:
             terminal.say("there is room on the disk again; going on")
-        return found
+        return result
 
 
 _lock = threading.Lock()
@@ -106,33 +106,33 @@ _said = -SAID
 
 
 def say_full(error: BaseException) -> None:
-    """Say on standard error that a full disk is waited for, unless it has just been said."""
+    """Print on standard error that a full disk is waited for, at most once in SAID seconds."""
     global _said
     with _lock:
-        said, now = _said, time.monotonic()
-        if now - said < SAID:
+        last, now = _said, time.monotonic()
+        if now - last < SAID:
             return
         _said = now
     terminal.say(f"{reason(error)}; waiting for room, {PATIENCE:.0f} s at most")
 
 
-#: When a failing disk was said last, by the reason.
+#: Reason -> time at which a failing disk was reported last.
 _named: dict[str, float] = {}
 
 
 def say_failing(error: BaseException) -> None:
-    """Say on standard error that a disk takes nothing at all, unless it has just been said."""
+    """Print on standard error that a disk fails, at most once in SAID seconds for each reason."""
     why = (reason(error) or str(error)).partition(": ")[0]
     with _lock:
-        said, now = _named.get(why, -SAID), time.monotonic()
-        if now - said < SAID:
+        last, now = _named.get(why, -SAID), time.monotonic()
+        if now - last < SAID:
             return
         _named[why] = now
     terminal.say(f"{reason(error) or error}; training goes on, and what it records waits in memory")
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether the disk, or the share of it that one may use, is full: another time it may go well."""
+    """Return whether the disk, or the share of it that one may use, is full: a later try may succeed."""
     return any(
         cause.errno in FULL
         if isinstance(cause, OSError)
@@ -142,7 +142,7 @@ def is_full(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str | None:
-    """The disk's part in an error, in one line; None if it has none."""
+    """Return the disk's part in an error, in one line; None if it has none."""
     for cause in _causes(error):
         if isinstance(cause, OSError) and cause.errno in DISK:
             path = cause.filename2 or cause.filename
@@ -158,7 +158,7 @@ def reason(error: BaseException) -> str | None:
 
 
 def _limit() -> str:
-    """The limit for the size of a file that this process has, in words; "" if it has none."""
+    """Return this process's limit for the size of a file, in words; "" if it has none."""
     try:
         import resource
     except ImportError:  # there is none on Windows
@@ -168,14 +168,14 @@ def _limit() -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it came from, the first of them last."""
+    """Yield an error and the errors that it came from, the first of them last."""
     while error is not None:
         yield error
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def fill(path: Path) -> None:
-    """Have room on the disk for all of a file that is written in memory: without it, a full disk kills the process."""
+    """Reserve room on the disk for a file that is written in memory: without it, a full disk kills the process."""
     if hasattr(os, "posix_fallocate") and (size := path.stat().st_size):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, size)
@@ -187,7 +187,7 @@ def _pour(handle: int, content: memoryview) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the folder's entries on the disk: that of a new file is not there before this."""
+    """Write the folder's entries to the disk: the entry of a new file is not there before this."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -196,5 +196,5 @@ def sync_folder(folder: Path) -> None:
 
 
 def _missing(folder: Path) -> list[Path]:
-    """The folders that will have a new entry when `folder` is made."""
+    """Return the folders that get a new entry when `folder` is made."""
     return [] if folder.exists() else [folder.parent, *_missing(folder.parent)]

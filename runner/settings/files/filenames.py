@@ -8,7 +8,7 @@ MOST = 200
 
 
 def bounded(name: str, most: int = MOST) -> str:
-    """`name` if it has at most `most` bytes, else its beginning and a digest: two long names stay two."""
+    """Return `name` if it has at most `most` bytes, else its beginning and a digest, so that names stay different."""
     whole = name.encode(errors="surrogatepass")
     if len(whole) <= most:
         return name
@@ -17,7 +17,7 @@ def bounded(name: str, most: int = MOST) -> str:
 
 
 def path(text: str) -> Path:
-    """`text` as a path, with the home folder for `~`; `~name` of a person whom nobody knows stays as it is."""
+    """Return `text` as a path, with the home folder for `~`; `~name` of an unknown user stays as it is."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -25,7 +25,7 @@ def path(text: str) -> Path:
 
 
 def exists(place: Path) -> bool:
-    """Whether there is a file or a folder; of a name that no file can have, False."""
+    """Return whether there is a file or a folder; False for a name that no file can have."""
     try:
         place.stat()
     except (OSError, ValueError):
@@ -34,8 +34,10 @@ def exists(place: Path) -> bool:
 
 
 def is_file(place: Path) -> bool:
+    """Return whether this is a file; False for a name that no file can have."""
     return exists(place) and place.is_file()
 
 
 def is_folder(place: Path) -> bool:
+    """Return whether this is a folder; False for a name that no file can have."""
     return exists(place) and place.is_dir()

@@ -1,4 +1,4 @@
-"""Where a configuration was said: the file and the line of each key."""
+"""The file and line that set each key of a configuration."""
 
 import re
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ import yaml
 
 from runner.settings.files import places
 
-#: Lists and layers, where a place above that of the key is still of use: `Linear: 10` says its out_features.
+#: Lists and layers, where the place of a key above is useful too: `Linear: 10` sets its out_features.
 _DEEP = (("model", "layers"), ("metrics",), ("plots",))
 
 
 class Origins:
-    """Files read in the order in which a later one overrides an earlier one."""
+    """Files in the order in which later ones override earlier ones, and the keys that the command line sets."""
 
     def __init__(self) -> None:
         self._places: dict[str, str] = {}
@@ -33,7 +33,7 @@ class Origins:
                 self._places[key] = f"{shown(path)}:{line}"
 
     def override(self, key: str) -> None:
-        """The command line says this key, so that no file does any more."""
+        """Note a key that the command line sets, so that no file does any more."""
         self._typed.add(plain(key))
         self._forget(plain(key))
 
@@ -41,32 +41,32 @@ class Origins:
         self._places = {k: v for k, v in self._places.items() if k != key and not k.startswith(f"{key}.")}
 
     def of(self, key: str) -> str:
-        """`file.yaml:3`, or nothing if no file has said it."""
+        """Return `file.yaml:3`, or "" if no file sets the key."""
         words = plain(key).split(".")
         if any(".".join(words[:length]) in self._typed for length in range(1, len(words) + 1)):
             return ""
-        if found := self._places.get(".".join(words)):
-            return found
+        if place := self._places.get(".".join(words)):
+            return place
         for root in _DEEP:
             if tuple(words[: len(root)]) == root:
                 for length in range(len(words) - 1, len(root), -1):
-                    if found := self._places.get(".".join(words[:length])):
-                        return found
+                    if place := self._places.get(".".join(words[:length])):
+                        return place
         return ""
 
     def below(self, key: str) -> list[str]:
-        """The names directly below `key`."""
+        """Return the names directly below `key`."""
         start = f"{plain(key)}."
         return list(dict.fromkeys(k[len(start) :].partition(".")[0] for k in self._places if k.startswith(start)))
 
 
 def plain(key: str) -> str:
-    """`model.layers[0].Linear` as `model.layers.0.Linear`."""
+    """Return `model.layers[0].Linear` as `model.layers.0.Linear`."""
     return re.sub(r"\[(\d+)\]", r".\1", key)
 
 
 def shown(path: Path) -> str:
-    """The path as a person would say it: relative to where they are, or to where this package keeps its files."""
+    """Return the path as a person would write it: relative to the working directory, or to where the package is."""
     for folder in (Path.cwd(), places.conf().parent):
         if path.is_relative_to(folder):
             return str(path.relative_to(folder))
@@ -74,7 +74,7 @@ def shown(path: Path) -> str:
 
 
 def _keys(node: Any, key: str) -> Iterator[tuple[str, int, bool]]:
-    """Each key with its line; and whether its value replaces what was there, as all but a mapping does."""
+    """Yield each key with its line, and whether its value replaces the former one, as all but a mapping does."""
     yield key, node.start_mark.line + 1, not isinstance(node, yaml.MappingNode)
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:

@@ -1,4 +1,4 @@
-"""Where configurations are: those that come with the package and those of the working directory."""
+"""The folders of configurations: those of the package and those of the working directory."""
 
 import os
 from pathlib import Path
@@ -14,34 +14,34 @@ _PACKAGE = Path(runner.__file__).resolve().parent
 
 
 def conf() -> Path:
-    """The presets: in an installed wheel inside of the package, in a checkout beside it."""
+    """Return the folder of our presets: inside of an installed package, beside it in a checkout."""
     return _shipped("conf")
 
 
 def experiments() -> list[Path]:
-    """Folders of studies: of recorded code that is used again, of the working directory, and of the package."""
+    """Return the folders of studies: of recorded code in use, of the working directory, and of the package."""
     recorded = [Path(os.environ[CODE]) / "experiments"] if os.environ.get(CODE) else []
     folders = [*recorded, Path.cwd() / "experiments", _shipped("experiments")]
     return [f for i, f in enumerate(folders) if f.is_dir() and f.resolve() not in {g.resolve() for g in folders[:i]}]
 
 
 def groups() -> list[str]:
-    """Everything that a preset can be chosen of, beside studies and Hydra's own."""
+    """Return every group of presets, beside studies and Hydra's own."""
     return sorted({path.name for folder in _presets() for path in folder.iterdir() if path.is_dir()})
 
 
 def presets(group: str) -> list[str]:
-    """The presets of a group that are files."""
+    """Return the names of a group's presets that are files."""
     return sorted({path.stem for folder in _presets() for path in (folder / group).glob("*.yaml")})
 
 
 def preset(group: str, name: str) -> Path:
-    """The file of a preset: ours, as it comes first, or one of the working directory."""
+    """Return the file of a preset: ours, which comes first, or one of the working directory."""
     return next(path for folder in _presets() if (path := folder / group / f"{name}.yaml").is_file())
 
 
 def studies() -> list[str]:
-    """The studies, and folders of them."""
+    """Return the names of the studies and of folders of them."""
     return sorted({path.stem for f in experiments() for path in f.iterdir() if path.suffix == ".yaml" or path.is_dir()})
 
 

@@ -1,4 +1,4 @@
-"""Whether a tracking URI can be opened, said without opening it."""
+"""Tracking URIs: validated, and read as paths, without opening the store."""
 
 import contextlib
 import os
@@ -33,12 +33,12 @@ def check(uri: str) -> None:
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of a sqlite:/// URI, absolute; None for any other store."""
+    """Return the absolute path of a sqlite:/// URI; None for any other store."""
     return file(uri) if uri.startswith("sqlite:///") else None
 
 
 def file(uri: str) -> Path:
-    """The file of a sqlite:/// URI, absolute. What follows the slashes is the path as it is: `%20` is no space there.
+    """Return the absolute path of a sqlite:/// URI. After the slashes it is plain text: `%20` is not a space.
 
     Raises ConfigError for a name that is no text: MLflow keeps it in a database, in UTF-8.
     """
@@ -55,7 +55,7 @@ def file(uri: str) -> Path:
 
 
 def _quoted(uri: str) -> str:
-    """The path in what `sqlalchemy` makes of an odd one; "" for a URI of another form."""
+    """Return the path in what `sqlalchemy` makes of an odd one; "" for a URI of another form."""
     from sqlalchemy.engine import make_url
 
     if not re.fullmatch(r"sqlite:///file(:|%3A).*[?]uri=true", uri):
@@ -68,16 +68,16 @@ _PLAIN = re.compile(r"[\w/.,+ -]+")
 
 
 def is_plain(text: str) -> bool:
-    """Whether all characters of a path mean themselves in URIs and statements."""
+    """Return whether all characters of a path stand for themselves in URIs and statements."""
     return _PLAIN.fullmatch(text) is not None
 
 
 def sqlalchemy(path: Path, before: int = 0) -> str:
-    """The URI by which SQLAlchemy, and what is built on it, opens the SQLite file `path`, whatever is in its name.
+    """Return the URI by which SQLAlchemy and what uses it open the SQLite file `path`, whatever its name holds.
 
     SQLAlchemy 2.1 reads `%2F` of a path as a slash, where 2.0 does not, both end it at `?`, Optuna fills in `{}`, and
     MLflow makes the folders that it reads from the text. SQLite's own URI, quoted as a whole, has nothing of these.
-    before: another number, another text.
+    before: a number; another one gives another text for the same file.
     """
     from sqlalchemy.engine import make_url
 
@@ -85,8 +85,8 @@ def sqlalchemy(path: Path, before: int = 0) -> str:
     if is_plain(text):
         return f"sqlite:///{text}"
     name = "file:" + quote(text, safe="")
-    found = [f"sqlite:///{quoted}?uri=true" for quoted in (name, quote(name, safe=""))]
-    return next(url for url in found if make_url(url).database == name)
+    urls = [f"sqlite:///{quoted}?uri=true" for quoted in (name, quote(name, safe=""))]
+    return next(url for url in urls if make_url(url).database == name)
 
 
 def _check_driver(uri: str, shown: str) -> None:
@@ -123,9 +123,10 @@ def _check_file(uri: str) -> None:
 
 
 def _is_sqlite(path: Path) -> bool:
-    """Asked of SQLite: a process that opens and closes the file by itself loses the locks that it has there.
+    """Return whether the file is SQLite's.
 
-    Another one that is done with the store then takes itself for the last, and deletes the log that this one writes to.
+    SQLite is asked: a process that opens and closes the file by itself loses the locks that it has there. Another one
+    that is done with the store then takes itself for the last, and deletes the log that this one writes to.
     """
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", timeout=0, uri=True)) as store:

@@ -1,1 +1,1 @@
-"""What a person has typed and what a stranger may say: limits, secrets, permissions, records."""
+"""Trust: limits, secrets, permissions that only a person gives, and records of others."""

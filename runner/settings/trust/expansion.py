@@ -33,7 +33,7 @@ def _counted(call: Callable[..., Any], weight: int) -> Callable[..., Any]:
     """
 
     @functools.wraps(call)
-    def counting(*given: Any, **named: Any) -> Any:
+    def counting(*positional: Any, **named: Any) -> Any:
         outermost = not getattr(_here, "inside", False)
         if outermost:
             _here.inside, _here.count, _here.problem = True, 0, ""
@@ -42,7 +42,7 @@ def _counted(call: Callable[..., Any], weight: int) -> Callable[..., Any]:
             if _here.count > limits.REFERENCES:
                 _here.problem = f"references (${{...}}) stand for more than {limits.REFERENCES:,} others; use fewer"
                 raise Exceeds(_here.problem)
-            value = call(*given, **named)
+            value = call(*positional, **named)
             if weight and isinstance(value, str) and len(value) > limits.BYTES:
                 _here.problem = f"references (${{...}}) make a text of more than {limits.BYTES:,} characters; use fewer"
                 raise Exceeds(_here.problem)

@@ -1,4 +1,4 @@
-"""How large a configuration may be, and its files checked for it before anything builds what they say."""
+"""Limits of the size of a configuration; its files are checked before anything is built of them."""
 
 import re
 from dataclasses import dataclass, field
@@ -24,12 +24,12 @@ LAYERS = 10_000
 #: Jobs of a sweep.
 JOBS = 10_000
 
-#: What a value may be said to be.
+#: Tags of plain values.
 PLAIN = ("!", *(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "float", "int", "map", "null", "seq", "str")))
 
 #: C, where PyYAML was built with it: ten times as fast.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-#: What YAML may take for a number; of one without end neither Python nor YAML makes one in time.
+#: Texts that YAML may take for a number; one without end would take it minutes to read.
 _NUMBER = re.compile(r"[-+.]?[0-9][0-9a-fA-FxX_:.+-]*")
 
 
@@ -49,13 +49,13 @@ def check(path: Path, name: str) -> None:
 
 
 def check_size(size: int, name: str) -> None:
-    """Raise ConfigError for so many bytes."""
+    """Raise ConfigError for more bytes than a file may have. name: what to call the file."""
     if size > BYTES:
         raise ConfigError(name, f"the file has {size:,} bytes; expected at most {BYTES:,}")
 
 
 def check_text(text: str, name: str) -> None:
-    """The same for what a file holds."""
+    """Raise ConfigError for the text of a YAML file that `check` would refuse. name: what to call it."""
     if text.count("${") > REFERENCES:
         raise ConfigError(name, f"the file has more than {REFERENCES:,} references (${{...}}); use fewer")
     try:
@@ -68,6 +68,7 @@ def check_text(text: str, name: str) -> None:
 
 
 def _count(text: str, name: str) -> None:
+    """Count the values of a text, aliases in full, and refuse what is beyond the limits."""
     sizes: dict[str, int] = {}  # anchor -> values below it
     open_ones: list[_Open] = []
     total = documents = 0
@@ -81,7 +82,7 @@ def _count(text: str, name: str) -> None:
             _check_node(event, open_ones, place)
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in [one.anchor for one in open_ones]:
-                raise ConfigError(place, f"*{event.anchor} stands inside of itself; write it out")
+                raise ConfigError(place, f"*{event.anchor} refers to itself; write it out")
             total += sizes.get(event.anchor, 1)
         elif isinstance(event, yaml.NodeEvent):
             total += 1
@@ -112,8 +113,8 @@ def _check_node(event: Any, open_ones: list[_Open], place: str) -> None:
     """Refuse tags beyond YAML's plain values, a file that is no mapping, and keys that are no words or stand twice."""
     tag = getattr(event, "tag", None)
     if tag and tag not in PLAIN:
-        known = tag.startswith("tag:yaml.org,2002:") and "python" not in tag
-        why = "is not taken" if known else "is not allowed, as it may name code"
+        is_yamls = tag.startswith("tag:yaml.org,2002:") and "python" not in tag
+        why = "is not taken" if is_yamls else "is not allowed, as it may name code"
         raise ConfigError(place, f"the tag {tag!r} {why}; write a plain value")
     if isinstance(event, yaml.ScalarEvent):
         _check_scalar(event, place)
@@ -121,15 +122,15 @@ def _check_node(event: Any, open_ones: list[_Open], place: str) -> None:
         if isinstance(event, yaml.SequenceStartEvent) or getattr(event, "value", "") not in ("", "null", "~"):
             raise ConfigError(place, "the file holds no keys; expected keys and values, as in `seed: 1`")
         return
-    here = open_ones[-1]
-    here.inner += 1
-    if here.mapping and here.inner % 2:
+    inside = open_ones[-1]
+    inside.inner += 1
+    if inside.mapping and inside.inner % 2:
         key = event.value if isinstance(event, yaml.ScalarEvent) else None
         if key in (None, "", "null", "~"):
             raise ConfigError(place, "a key is not a word here; expected `key: value`")
-        if key in here.keys:
-            raise ConfigError(place, f"{key!r} stands there already; leave one of the two out")
-        here.keys.add(key)
+        if key in inside.keys:
+            raise ConfigError(place, f"{key!r} is there twice; remove one")
+        inside.keys.add(key)
 
 
 def _check_scalar(event: Any, place: str) -> None:
@@ -137,7 +138,7 @@ def _check_scalar(event: Any, place: str) -> None:
     if event.implicit[0] and len(event.value) > NUMBER and _NUMBER.fullmatch(event.value):
         raise ConfigError(place, f"a number of {len(event.value):,} characters; expected at most {NUMBER}")
     depth = 0
-    for found in re.finditer(r"\$\{|\}", event.value):
-        depth = max(depth + (1 if found[0] == "${" else -1), 0)
+    for brace in re.finditer(r"\$\{|\}", event.value):
+        depth = max(depth + (1 if brace[0] == "${" else -1), 0)
         if depth > NESTED:
             raise ConfigError(place, f"more than {NESTED} references (${{...}}) inside of each other; use fewer")

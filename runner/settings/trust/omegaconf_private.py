@@ -1,8 +1,9 @@
 """Every name that OmegaConf does not promise to keep, and nothing else: a release that moves one is mended here.
 
-`tests/test_private_names.py` names the release that this was written for, and fails where a name has moved.
+`tests/cli/test_private_names.py` names the release that this was written for, and fails where a name has moved.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,7 @@ def replace_where_kinds_differ() -> None:
     if hasattr(merge, "replaces"):
         return
 
+    @functools.wraps(merge)
     def _merge_with(self: Any, *others: Any, **named: Any) -> None:
         if len(others) == 1 and _differ(self, others[0]) and _takes_either(self):
             self._get_parent()[self._key()] = others[0]

@@ -1,9 +1,9 @@
 """Permissions that only a person gives, and the words for them; files, records and stores are a stranger's.
 
-A person says something by typing its key on the command line, or by a variable of the environment: RUNNER_TRUST
-(packages whose code may run), RUNNER_ENV (variables that a configuration may read), RUNNER_PLACES (servers and folders
-that a file may name) and MLFLOW_TRACKING_URI, which is one of those places. Words out of the record of a sweep, and
-those that a study has its sweeper add to every job, were not typed.
+A person types a key on the command line, or sets a variable of the environment: RUNNER_TRUST (packages whose code may
+run), RUNNER_ENV (variables that a configuration may read), RUNNER_PLACES (servers and folders that a file may name) and
+MLFLOW_TRACKING_URI, which is one of those places. Words out of the record of a sweep, and those that a study has its
+sweeper add to every job, were not typed.
 """
 
 import os
@@ -26,7 +26,7 @@ Key = str | tuple[Any, ...]
 CODE = ("conf", "experiments", "hydra_plugins", ".git")
 #: What lies beside a store that is a file: artifacts and what is on its way.
 BESIDE = ("mlruns", ".runner")
-#: Files of a folder that are looked at.
+#: Files of a folder that are checked.
 ENTRIES = 100_000
 
 #: `scheme://user@host:port/path` and nothing that a driver or a proxy might read otherwise.
@@ -58,25 +58,25 @@ def _named() -> list[str]:
 
 
 def words() -> list[str]:
-    """The command line as it was typed."""
+    """Return the command line as it was typed."""
     return list(_words)
 
 
 def typed(key: Key) -> bool:
-    """Whether a person has typed a value for `key`: by itself, or in a mapping, as in `hydra.sweep={dir: x}`."""
+    """Return whether a person has typed a value for `key`: by itself, or in a mapping as in `hydra.sweep={dir: x}`."""
     return _path(key) in _typed().values
 
 
 def wholly(key: Key, value: Any) -> bool:
-    """Whether `value` is what a person has typed for `key`, and no part of it is left to a file.
+    """Return whether `value` is what a person has typed for `key`, and no part of it comes from a file.
 
-    `out/${tracking.run_name}` leaves one to whoever says tracking.run_name; the time is nobody's.
+    In `out/${tracking.run_name}` a part comes from whoever sets tracking.run_name; the time comes from nobody.
     """
     return _typed().is_wholly(_path(key), value)
 
 
 def left(key: str) -> str:
-    """The references of what was typed for `key` that a file may decide on, joined; "" if there are none."""
+    """Return the references of what was typed for `key` that a file may decide on, joined; "" if there are none."""
     return " and ".join(_typed().references(_path(key)))
 
 
@@ -95,22 +95,22 @@ def _beginnings(key: str) -> list[str]:
 
 
 def packages() -> list[str]:
-    """Packages of a person's that a configuration may name."""
+    """Return the packages that a configuration may name, besides ours."""
     return os.environ.get("RUNNER_TRUST", "").replace(",", " ").split()
 
 
 def variables() -> list[str]:
-    """Variables of the environment that a person lets configurations read."""
+    """Return the environment variables that a person lets configurations read."""
     return os.environ.get("RUNNER_ENV", "").replace(",", " ").split()
 
 
 def places() -> list[str]:
-    """Servers, stores and folders that a person lets files name; where no command has begun, as it is now."""
+    """Return the servers, stores and folders that files may name: as a command began, or as it is now."""
     return list(_places if _folder else _named())
 
 
 def folders() -> list[Path]:
-    """Those of the places that are folders."""
+    """Return those of the places that are folders."""
     return [filenames.path(place) for place in places() if "://" not in place]
 
 
@@ -132,11 +132,11 @@ def store(uri: str, key: str) -> None:
         raise ConfigError(
             key, f"{secrets.masked_uri(uri)!r} is an address that only a person may give; type {key}=... yourself"
         )
-    said = [origin(beginning) for beginning in _beginnings(key)]  # a file says the path alone
-    if server not in (*said, *map(origin, places())):
+    servers = [origin(beginning) for beginning in _beginnings(key)]  # a file says the path alone
+    if server not in (*servers, *map(origin, places())):
         raise ConfigError(
             key,
-            f"{secrets.masked_uri(uri)!r} is a server that a file names and no person: nothing is sent to it;"
+            f"{secrets.masked_uri(uri)!r} is a server that only a file names, so nothing is sent to it;"
             f" {_remedy(key, secrets.masked_uri(uri), [server])}",
             pasted=True,
         )
@@ -185,13 +185,13 @@ def file(path: Path, key: str) -> None:
 
 
 def origin(uri: str) -> str:
-    """`scheme://host:port` of a server's URI; "" for what is none, or could be read in several ways."""
+    """Return `scheme://host:port` of a server's URI; "" for none, or one that can be read in several ways."""
     if uri == "databricks":
         return uri
-    found = _SERVER.fullmatch(uri) if uri.isprintable() else None
-    if found is None or found["scheme"].lower() == "sqlite":
+    parts = _SERVER.fullmatch(uri) if uri.isprintable() else None
+    if parts is None or parts["scheme"].lower() == "sqlite":
         return ""
-    return f"{found['scheme']}://{found['host']}{found['port'] or ''}".lower()
+    return f"{parts['scheme']}://{parts['host']}{parts['port'] or ''}".lower()
 
 
 def _check_plain(path: str, key: str) -> None:
@@ -211,7 +211,7 @@ def _here() -> Path:
 
 
 def _inside(path: Path, allowed: list[Path] | None = None) -> bool:
-    """Whether a path is in the working directory or in `allowed`, folders that a person allows, its links followed."""
+    """Return whether a path, its links followed, is in the working directory or in `allowed`; None: `folders()`."""
     if allowed is None:
         allowed = folders()
     try:
@@ -254,7 +254,7 @@ def _shown(path: Path) -> str:
 
 
 def _link(path: Path) -> Path | None:
-    """The first link on the way that leads out of the working directory; None for a path that names no place in it."""
+    """Return the first link on the way that leads out of the working directory; None if the path is not in it."""
     whole = _here() / path
     if not Path(os.path.normpath(whole)).is_relative_to(_here()):
         return None
@@ -263,16 +263,17 @@ def _link(path: Path) -> Path | None:
 
 
 def _way_out(path: Path) -> Path:
-    """The folder to allow: what the link leads to, or the path itself."""
+    """Return the folder to allow: the target of the link that leads out, or the path itself."""
     return _real(_link(path) or path)
 
 
 def _remedy(key: str, value: str, places: list[Any]) -> str:
-    """The exact words by which a person allows it, once or for good."""
+    """Return the exact words by which a person allows a place, once or for good."""
     return f"{_by_hand(key, value)}, or put this line into the profile of your shell: {_allowing(places)}"
 
 
 def _by_hand(key: str, value: str) -> str:
+    """Return the word by which a person sets the key."""
     from runner.settings.trust.typed_words import pasted
 
     parts = left(key)
@@ -280,6 +281,6 @@ def _by_hand(key: str, value: str) -> str:
 
 
 def _allowing(places: list[Any]) -> str:
-    """The line for a shell, beside what is allowed already. A file may have a command in the name of a place."""
+    """Return the line for a shell that allows places beside the present ones. Their names are quoted."""
     names = ",".join(dict.fromkeys(str(place).replace(",", "\\,") for place in places))
     return f"export RUNNER_PLACES={'$RUNNER_PLACES,' * bool(os.environ.get('RUNNER_PLACES'))}{shlex.quote(names)}"

@@ -1,8 +1,8 @@
-"""Values out of a tracking store or a spool, within limits and of the right types, whoever has written them there.
+"""Values out of a tracking store or a spool: within limits and of the right types, whoever has written them.
 
 A record is trusted as little as a file: it may come from another version, from a damaged disk, or from a stranger. All
-that reads one goes through here, or through `recorded_settings` for its configuration. What is not as it should be is
-a ConfigError that names it, never a traceback.
+that reads one goes through here, or through `recorded_settings` for its configuration. A wrong value is a ConfigError
+that names it, never a traceback.
 """
 
 import json
@@ -30,7 +30,7 @@ _PLACE = re.compile(r"[^\x00-\x1f\x7f\\:]+")
 
 
 def text(path: Path, name: str, run_id: str) -> str:
-    """The file of a record as text. name: of the artifact. Raises ConfigError if it is too large, or not UTF-8."""
+    """Return a record's file as text. name: of the artifact. Raises ConfigError if it is too large or not UTF-8."""
     try:
         return content(path, name, run_id).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -38,27 +38,27 @@ def text(path: Path, name: str, run_id: str) -> str:
 
 
 def content(path: Path, name: str, run_id: str, most: int = 0) -> bytes:
-    """The same as it is. most: bytes that are taken; 0: what BYTES says of `name`."""
+    """Return the bytes of a record's file. most: the number allowed; 0: that of BYTES for `name`."""
     most, shown = most or BYTES.get(name, limits.BYTES), f"{name} of run {run_id}"
     if not path.is_file():
         raise _wrong(shown, "is no file")
     with path.open("rb") as file:
-        found = file.read(most + 1)
-    if len(found) > most:
+        data = file.read(most + 1)
+    if len(data) > most:
         raise _wrong(shown, f"has more than {most:,} bytes")
-    return found
+    return data
 
 
 def decoded(text: str, hint: Any, name: str) -> Any:
-    """JSON of the type `hint`, as `typed.check` reads it. Raises ConfigError for everything else."""
+    """Return JSON of the type `hint`, as `typed.check` reads it. Raises ConfigError for anything else."""
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         why = str(error) if isinstance(error, json.JSONDecodeError) else "its numbers or brackets have no end"
         raise _wrong(name, f"is not JSON: {why}") from None
-    _check_depth(found, name, limits.DEPTH)
-    checked(found, hint, name)
-    return found
+    _check_depth(value, name, limits.DEPTH)
+    checked(value, hint, name)
+    return value
 
 
 def checked(value: Any, hint: Any, name: str) -> None:
@@ -70,40 +70,40 @@ def checked(value: Any, hint: Any, name: str) -> None:
 
 
 def tag(tags: Mapping[str, str], key: str, hint: Any, default: Any) -> Any:
-    """The JSON in a tag; `default` where there is none."""
-    found = tags.get(key)
-    if found is None:
+    """Return the JSON in a tag; `default` where there is none."""
+    written = tags.get(key)
+    if written is None:
         return default
-    if len(found) > TAG:
+    if len(written) > TAG:
         raise _wrong(f"the tag {key}", f"has more than {TAG:,} characters")
-    return decoded(found, hint, f"the tag {key}")
+    return decoded(written, hint, f"the tag {key}")
 
 
 def whole(value: str, name: str, least: int = 0, most: int = _MOST) -> int:
-    """The whole number that a tag holds."""
+    """Return the whole number in a tag. Raises ConfigError for anything else."""
     if re.fullmatch(r"[0-9]{1,19}", value) is None or not least <= int(value) < most:
         raise _wrong(name, f"is {cut(value)!r}, expected a whole number of at least {least}")
     return int(value)
 
 
 def number(value: Any, default: float) -> float:
-    """The finite number that a tag or a column holds; `default` where it holds none."""
+    """Return the finite number in a tag or a column; `default` where there is none."""
     try:
-        found = float(value)
+        parsed = float(value)
     except (TypeError, ValueError, OverflowError):
         return default
-    return found if math.isfinite(found) else default
+    return parsed if math.isfinite(parsed) else default
 
 
 def run_id(value: Any, name: str = "the id of a run") -> str:
-    """The id, which also names a folder of the spool."""
+    """Return the id of a run, which also names a folder of the spool. Raises ConfigError for anything else."""
     if not isinstance(value, str) or _ID.fullmatch(value) is None:
         raise _wrong(name, f"is {cut(str(value))!r}, expected letters and digits")
     return value
 
 
 def place(value: Any, name: str) -> str:
-    """Where an artifact is below its run: a relative path that stays there."""
+    """Return the path of an artifact below its run. Raises ConfigError for one that leads elsewhere."""
     path = PurePosixPath(value) if isinstance(value, str) and _PLACE.fullmatch(value) else None
     if path is None or path.is_absolute() or ".." in path.parts or str(path) != value or value == ".":
         raise _wrong(name, f"is {cut(str(value))!r}, expected a path within the run's artifacts")
@@ -111,53 +111,53 @@ def place(value: Any, name: str) -> str:
 
 
 def sha256(value: Any, name: str) -> str:
-    """A SHA-256 in hexadecimal digits."""
+    """Return a SHA-256 in hexadecimal digits. Raises ConfigError for anything else."""
     if not isinstance(value, str) or _SHA256.fullmatch(value) is None:
         raise _wrong(name, f"is {cut(str(value))!r}, expected the 64 digits of a SHA-256")
     return value
 
 
 def checkpoints(tags: Mapping[str, str], name: str) -> list[dict[str, Any]]:
-    """The checkpoints `last` or `best` that a run's tags name, the newest first: place, step and sha256 of each."""
+    """Return the checkpoints `last` or `best` of a run's tags, the newest first: place, step and sha256 of each."""
     key = f"checkpoint.{name}.kept"
-    found: list[dict[str, Any]] = tag(tags, key, list[dict[str, Any]], [])
-    for entry in found:
+    entries: list[dict[str, Any]] = tag(tags, key, list[dict[str, Any]], [])
+    for entry in entries:
         if set(entry) != {"place", "step", "sha256"}:
             raise _wrong(f"the tag {key}", f"has {', '.join(entry) or 'nothing'}, expected place, step and sha256")
         _check_checkpoint(entry, f"the tag {key}")
-    return found
+    return entries
 
 
 def noted(text: str, run_id: str) -> dict[str, Any]:
     """Read data.json: `task`, `classes`, `notes`, and `example`, an input's shape and type."""
     name = f"data.json of run {run_id}"
-    found: dict[str, Any] = decoded(text, dict[str, Any], name)
+    notes: dict[str, Any] = decoded(text, dict[str, Any], name)
     kinds = {"task": str, "classes": list[Any], "notes": dict[str, Any], "example": dict[str, Any]}
     for key, hint in kinds.items():
-        if key not in found:
+        if key not in notes:
             raise _wrong(name, f"has no {key}")
-        checked(found[key], hint, f"{key} in {name}")
-    checked(found.get("sha256"), dict[str, str] | None, f"sha256 in {name}")
-    checked(found.get("report"), list[str] | None, f"report in {name}")
-    _check_example(found["example"], name)
-    _check_notes(found["notes"], name)
-    return found
+        checked(notes[key], hint, f"{key} in {name}")
+    checked(notes.get("sha256"), dict[str, str] | None, f"sha256 in {name}")
+    checked(notes.get("report"), list[str] | None, f"report in {name}")
+    _check_example(notes["example"], name)
+    _check_notes(notes["notes"], name)
+    return notes
 
 
 def line(value: Any) -> str:
-    """A word of a record as it may be shown: without what would break a line or steer a terminal."""
+    """Return a word of a record as it may be shown: without what would break a line or steer a terminal."""
     return terminal.line(str(value or ""))
 
 
 def cut(text: str, most: int = 60) -> str:
-    """The beginning of a text that somebody else has written."""
+    """Return the beginning of a text that somebody else has written."""
     return text if len(text) <= most else f"{text[:most]}..."
 
 
 def _check_checkpoint(entry: dict[str, Any], name: str) -> None:
-    found = place(entry["place"], f"a place in {name}")
-    if not found.startswith("checkpoints/"):
-        raise _wrong(name, f"has the place {cut(found)!r}, expected one in checkpoints/")
+    path = place(entry["place"], f"a place in {name}")
+    if not path.startswith("checkpoints/"):
+        raise _wrong(name, f"has the place {cut(path)!r}, expected one in checkpoints/")
     checked(entry["step"], int, f"a step in {name}")
     checked(entry["sha256"], dict[str, str], f"a sha256 in {name}")
 
@@ -203,12 +203,12 @@ def _check_example(example: dict[str, Any], name: str) -> None:
         raise _wrong(f"example.dtype in {name}", f"is {cut(str(dtype))!r}, expected a type such as float32")
 
 
-def _check_depth(value: Any, name: str, left: int) -> None:
-    if not left:
+def _check_depth(value: Any, name: str, depth: int) -> None:
+    if not depth:
         raise _wrong(name, f"has more than {limits.DEPTH} lists and mappings inside of each other")
     for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         if isinstance(inner, dict | list):
-            _check_depth(inner, name, left - 1)
+            _check_depth(inner, name, depth - 1)
 
 
 def _wrong(name: str, what: str) -> ConfigError:

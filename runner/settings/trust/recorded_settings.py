@@ -1,4 +1,4 @@
-"""The config.yaml of a run: written so that it reads back as it was, and read as a file of a study is.
+"""The config.yaml of a run: written so that it reads back as it was, and read like the file of a study.
 
 The same text gives the same settings and the same refusals, whether it is in experiments/ or in a tracking store: the
 limits of a file, the resolvers that a file may use, the types of the schema.
@@ -25,7 +25,7 @@ _OPEN = ("data", "model", "loss", "optimizer", "scheduler")
 
 
 def read(text: str, name: str) -> Settings:
-    """The settings. name: what to call the text. Raises ConfigError for what a file would be refused for."""
+    """Return the settings. name: what to call the text. Raises ConfigError for what a file would be refused for."""
     limits.check_size(len(text.encode()), name)
     limits.check_text(text, name)
     from omegaconf import OmegaConf
@@ -40,52 +40,52 @@ def read(text: str, name: str) -> Settings:
         with resolvers.restricted():
             config = OmegaConf.merge(schema(), values)
             _refuse_missing(config)
-            found = OmegaConf.to_object(config)
+            settings = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise _explained(error, name) from None
-    assert isinstance(found, Settings)
-    found.model.layers = found.model.layers if layers is None else layers
-    typed.check(found, Settings)
-    return found
+    assert isinstance(settings, Settings)
+    settings.model.layers = settings.model.layers if layers is None else layers
+    typed.check(settings, Settings)
+    return settings
 
 
 def write(config: dict[str, Any]) -> str:
-    """The text of a resolved configuration: read back, every value is what it was."""
+    """Return the text of a resolved configuration; read back, every value is what it was."""
     text = _dumped(config, flow=False)
     # A weight of many numbers, one a line, may take more bytes than in the file that it is from.
     return text if len(text) <= limits.BYTES else _dumped(config, flow=None)
 
 
 def changeable(settings: Settings) -> "DictConfig":
-    """Settings as a configuration that takes overrides. What looks like a reference in a record is none here."""
+    """Return settings as a configuration that takes overrides. A text that looks like a reference stays a text."""
     from omegaconf import OmegaConf
 
     return OmegaConf.merge(schema(), escaped(dataclasses.asdict(settings)))  # type: ignore[return-value]
 
 
 def schema() -> "DictConfig":
-    """Types and defaults of every key."""
+    """Return the types and defaults of every key."""
     from omegaconf import OmegaConf
 
-    found: DictConfig = OmegaConf.structured(Settings)
+    whole: DictConfig = OmegaConf.structured(Settings)
     for key in _OPEN:
-        OmegaConf.set_struct(found[key], False)
-    return found
+        OmegaConf.set_struct(whole[key], False)
+    return whole
 
 
 def escaped(value: Any) -> Any:
-    """Plain values in which nothing is a reference: `${` gets a backslash, as it has in a file that means the text."""
+    """Return plain values in which nothing is a reference: `${` gets a backslash, as in a file that means the text."""
     if isinstance(value, dict):
         return {key: escaped(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [escaped(inner) for inner in value]
     if isinstance(value, str) and "${" in value:
-        return re.sub(r"(\\*)\$\{", lambda found: f"{found[1] * 2}\\${{", value)
+        return re.sub(r"(\\*)\$\{", lambda match: f"{match[1] * 2}\\${{", value)
     return value
 
 
 def _taken_out(values: dict[str, Any], text: str) -> Any:
-    """Layers that refer to nothing, which may hold 100,000 weights: OmegaConf takes half a minute for so many."""
+    """Remove layers without references and return them: OmegaConf takes half a minute for 100,000 weights."""
     model = values.get("model")
     if "${" in text or "???" in text or not isinstance(model, dict) or model.get("layers") is None:
         return None
@@ -116,7 +116,7 @@ def _dumped(config: dict[str, Any], flow: bool | None) -> str:
 
 @cache
 def _dumper() -> Any:
-    """YAML's, in C where it is there, which quotes what a file's reader would take for a number."""
+    """Return YAML's dumper, in C if there is one, that quotes what a file's reader would take for a number."""
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     dumper: Any = type("Dumper", (base,), {"ignore_aliases": lambda self, data: True})
     dumper.add_representer(str, _represented)
@@ -125,13 +125,13 @@ def _dumper() -> Any:
 
 @cache
 def _loader() -> Any:
-    """YAML's, in C where it is there, that takes for a number what the reader of files does, and no word for a date."""
+    """Return YAML's loader, in C if there is one, that reads numbers as files are read, and no dates."""
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    known = {
+    forms = {
         first: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
         for first, forms in base.yaml_implicit_resolvers.items()
     }
-    loader: Any = type("Loader", (base,), {"yaml_implicit_resolvers": known})
+    loader: Any = type("Loader", (base,), {"yaml_implicit_resolvers": forms})
     loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123456789"))
     return loader
 

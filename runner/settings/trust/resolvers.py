@@ -68,12 +68,12 @@ def restricted() -> Iterator[None]:
 
 def _variable(name: str, *default: Any) -> Any:
     """Return an environment variable for `${oc.env:NAME,DEFAULT}`. Raises ConfigError for one that is not allowed."""
-    known = [*VARIABLES, *permission.variables()]
-    if name not in known:
+    allowed = [*VARIABLES, *permission.variables()]
+    if name not in allowed:
         raise ConfigError(
             f"oc.env:{name}",
-            f"this is a variable that a configuration may not read{did_you_mean(name, known)};"
-            f" allow it with RUNNER_ENV={name} (it may read {', '.join(known)})",
+            f"this is a variable that a configuration may not read{did_you_mean(name, allowed)};"
+            f" allow it with RUNNER_ENV={name} (it may read {', '.join(allowed)})",
         )
     if len(default) > 1:
         raise ConfigError(f"oc.env:{name}", f"expected at most one default, as in ${{oc.env:{name},x}}")

@@ -1,4 +1,4 @@
-"""Secrets kept out of what is recorded and printed: passwords in URIs, values of keys that are called secret."""
+"""Secrets kept out of what is recorded and printed: passwords in URIs, values of keys with a secret's name."""
 
 import os
 import re
@@ -73,15 +73,15 @@ _known: set[str] = set()
 
 @lru_cache(maxsize=10_000)
 def is_secret(name: str) -> bool:
-    """Whether a key's own name says that its value is nobody's business."""
+    """Return whether a key's name shows that its value is a secret."""
     return _NAME.search(name) is not None and _FRIEND.search(name) is None
 
 
 def masked(text: str) -> str:
-    """`text` without what its own form says is secret, and without values that are secret elsewhere.
+    """Return `text` without what its own form shows to be secret, and without values that are secret elsewhere.
 
     The form: passwords in URIs, `password=...`, headers, connection strings. Elsewhere: environment variables that are
-    called secret, and values under such keys in the configurations that this process has seen.
+    called secret, and values under such keys in the configurations that this process has read.
     """
     for value in sorted({*_from_environment(), *_known}, key=len, reverse=True):
         text = text.replace(value, MASK)
@@ -118,7 +118,7 @@ def learn(value: Any, name: str = "") -> None:
 
 
 def masked_uri(uri: str) -> str:
-    """The same for what is known to be a URI, or was meant to be one: all before its last @ is masked."""
+    """Return what is, or was meant as, a URI without secrets: all before its last @ is masked."""
     text = masked(uri)
     start = text.find("://") + 3 if "://" in text else 0
     end = text.rfind("@")
@@ -126,7 +126,7 @@ def masked_uri(uri: str) -> str:
 
 
 def without(value: Any, name: str = "") -> Any:
-    """A copy of plain values in which secrets are masked; all that is below a key which is called secret is one."""
+    """Return a copy of plain values in which secrets are masked, with all that is below a key with a secret's name."""
     secret = is_secret(name)
     if isinstance(value, dict):
         pair = "value" in value and is_secret(str(value.get("name") or value.get("key") or ""))
@@ -144,7 +144,7 @@ def without(value: Any, name: str = "") -> Any:
 
 
 def filled(value: Any, typed: Any, name: str = "") -> Any:
-    """`value` with the secrets that `without` has taken from it, as far as they are in `typed`."""
+    """Return `value` with the secrets that `without` has removed, as far as they are in `typed`."""
     if isinstance(value, dict) and isinstance(typed, dict):
         return {k: filled(v, typed.get(k), name if is_secret(name) else str(k)) for k, v in value.items()}
     if isinstance(value, list) and isinstance(typed, list) and len(value) == len(typed):
@@ -153,10 +153,10 @@ def filled(value: Any, typed: Any, name: str = "") -> Any:
 
 
 def missing(value: Any, key: str = "") -> str:
-    """The dotted key of the first secret that was taken from `value`; "" if none was."""
+    """Return the dotted key of the first secret that was removed from `value`; "" if none was."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    found = (missing(one, f"{key}.{name}" if key else str(name)) for name, one in inner)
-    return key if _is_taken(value) else next((one for one in found if one), "")
+    keys = (missing(one, f"{key}.{name}" if key else str(name)) for name, one in inner)
+    return key if _is_taken(value) else next((one for one in keys if one), "")
 
 
 def _is_taken(value: Any) -> bool:
@@ -167,30 +167,30 @@ def _is_taken(value: Any) -> bool:
 _PLAIN = ("null", "None", "true", "false", "")
 
 
-def _pair(found: re.Match[str]) -> str:
-    key, value = found["key"], found["value"]
+def _pair(match: re.Match[str]) -> str:
+    key, value = match["key"], match["value"]
     is_count = key.lower().endswith("token") and re.fullmatch(r"[0-9.]+", value)
-    if value.strip("'\"") in _PLAIN or is_count or not is_secret(_before(found) + key):
-        return found[0]
+    if value.strip("'\"") in _PLAIN or is_count or not is_secret(_before(match) + key):
+        return match[0]
     quote = value[0] if value[0] in "'\"" and value[-1] == value[0] else ""
-    return f"{key}{found['is']}{quote}{MASK}{quote}"
+    return f"{key}{match['is']}{quote}{MASK}{quote}"
 
 
-def _before(found: re.Match[str]) -> str:
-    """The characters of a key before its end. A pattern that begins with them would take minutes for a long text."""
-    return re.split(r"[^\w.\-]", found.string[max(found.start() - 64, 0) : found.start()])[-1]
+def _before(match: re.Match[str]) -> str:
+    """Return the beginning of a key. A pattern that began with it would take minutes for a long text."""
+    return re.split(r"[^\w.\-]", match.string[max(match.start() - 64, 0) : match.start()])[-1]
 
 
-def _hidden(found: re.Match[str]) -> str:
-    quote = found.groupdict().get("quote", "")
-    return f"{quote}{found['key']}{MASK}{quote}" if is_secret(_before(found) + found["key"].rstrip("= ")) else found[0]
+def _hidden(match: re.Match[str]) -> str:
+    quote = match.groupdict().get("quote", "")
+    return f"{quote}{match['key']}{MASK}{quote}" if is_secret(_before(match) + match["key"].rstrip("= ")) else match[0]
 
 
-def _block(found: re.Match[str]) -> str:
-    if not is_secret(found["key"].strip("'\":")):
-        return found[0]
-    lines = [re.sub(r"\S.*", MASK, line) for line in found["lines"].splitlines()]
-    return "\n".join([found["indent"] + found["key"], *lines]) + ("\n" if found["lines"].endswith("\n") else "")
+def _block(match: re.Match[str]) -> str:
+    if not is_secret(match["key"].strip("'\":")):
+        return match[0]
+    lines = [re.sub(r"\S.*", MASK, line) for line in match["lines"].splitlines()]
+    return "\n".join([match["indent"] + match["key"], *lines]) + ("\n" if match["lines"].endswith("\n") else "")
 
 
 def _from_environment() -> list[str]:

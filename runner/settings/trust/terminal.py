@@ -1,7 +1,7 @@
-"""What is said to a person: without secrets, and without what would steer a terminal or forge a line.
+"""Text for a person: without secrets, and without what would steer a terminal or forge a line.
 
 All that is printed goes through here or through `screen`, for any message may quote a stranger: a file's name, a key, a
-run in a store, an exception. Text of any language stays as it is; what is no text is written as Python writes it.
+run in a store, an exception. Text of any language stays as it is; other characters are written as Python writes them.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from typing import Any
 
 from runner.settings.trust import secrets
 
-#: Of the characters that are no text of their own those that languages and emoji need: they join what is beside them.
+#: Characters without a text of their own that languages and emoji need: they join their neighbours.
 _JOINERS = "\u200c\u200d"
 
 
 def shown(text: str) -> str:
-    """Return `text` with control codes and marks of direction as `\\x1b` and `\\u202e`; lines and tabs stay."""
+    r"""Return `text` with control codes and marks of direction as `\x1b` and `\u202e`; lines and tabs stay."""
     return text if text.isprintable() else "".join(c if _is_text(c) or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
@@ -55,7 +55,7 @@ def say_error(error: BaseException) -> None:
 
 
 def guard() -> None:
-    """Have what Python and libraries print of themselves pass through here too: tracebacks, warnings and logs."""
+    """Have what Python and libraries print pass through here too: tracebacks, warnings and logs."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a text that the terminal's encoding lacks is no reason to fail
             stream.reconfigure(errors="backslashreplace")

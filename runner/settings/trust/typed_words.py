@@ -1,4 +1,4 @@
-"""The values that a person has typed, one by one: the words of a command line as Hydra itself reads them."""
+"""The values that a person has typed, one by one: the words of a command line as Hydra reads them."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 #: A key, part by part: a key within a mapping may hold dots.
 Path = tuple[Any, ...]
 
-#: References of a text, and those of them that are nobody's: the time, and what Hydra itself knows of a job.
+#: References of a text, and those of them that nobody sets: the time, and the number of a job.
 _REFERENCE = re.compile(r"(\$\{[^${}]*\})")
 _NOBODY = re.compile(r"\$\{(hydra[.:]job\.(num|id)|now:(?P<form>[^${}]*))\}")
 #: A key to read a value by itself.
@@ -22,10 +22,10 @@ DEEPEST = 5
 
 
 class Typed:
-    """Each key that a value was typed for, and what was typed: a value for each word, and for each job of a sweep.
+    """The keys that a person has typed, each with its values: one for each word, and for each job of a sweep.
 
-    Hydra merges a mapping into what a file says, so that it says its own keys alone; a list takes another's place. The
-    choice of a preset is a value of its group, and of nothing in the preset. What Hydra cannot read says nothing.
+    Hydra merges a mapping into a file's, so it stands for its own keys alone; a list replaces another. The choice of a
+    preset is a value of its group, and of nothing in the preset. A word that Hydra cannot read stands for nothing.
     """
 
     def __init__(self, words: tuple[str, ...]) -> None:
@@ -43,19 +43,20 @@ class Typed:
     @staticmethod
     @lru_cache(maxsize=8)
     def of(words: tuple[str, ...]) -> "Typed":
+        """Return these words, read once."""
         return Typed(words)
 
     def is_wholly(self, path: Path, value: Any) -> bool:
-        """Whether `value`, as it was typed or as it is filled in, is what was typed, and no part of it is a file's."""
+        """Return whether all of `value`, as it was typed or as it is filled in, was typed."""
         return any(self._is_said(text, value) for text in self.values.get(path, []))
 
     def references(self, path: Path) -> list[str]:
-        """The parts that are left to others, as in `out/${tracking.run_name}`."""
+        """Return the references to keys that others may set, as in `out/${tracking.run_name}`."""
         texts = map(str, self.values.get(path, []))
         return list(dict.fromkeys(part for text in texts for part in _left(text) if self._pattern(part) is None))
 
     def beginnings(self, path: Path) -> list[str]:
-        """The folder, or the server, that was typed before a part that is left to others."""
+        """Return the folders, or servers, that were typed before a reference."""
         texts = [str(text).partition("${") for text in self.values.get(path, [])]
         return [before[: before.rfind("/") + 1] for before, reference, _ in texts if reference]
 
@@ -69,25 +70,25 @@ class Typed:
         return unfilled or re.fullmatch(pattern, str(value), re.DOTALL) is not None
 
     def _pattern(self, text: Any, depth: int = 0) -> str | None:
-        """A regular expression of what a typed text may come to; None where a file says a part of it."""
-        found = ""
+        """Return a regular expression of what a typed text may become; None if a file sets a part of it."""
+        pattern = ""
         for part in _REFERENCE.split(str(text)):
             if not part.startswith("${"):
                 if "${" in part:  # one around another
                     return None
-                found += re.escape(part)
+                pattern += re.escape(part)
             elif nobody := _NOBODY.fullmatch(part):
-                found += _filled(nobody["form"] or "%n")
+                pattern += _filled(nobody["form"] or "%n")
             else:
                 texts = self.values.get(tuple(part[2:-1].split(".")), []) if depth < DEEPEST else []
                 patterns = [self._pattern(one, depth + 1) for one in texts]
                 if not patterns or None in patterns:
                     return None
-                found += f"(?:{'|'.join(map(str, patterns))})"
-        return found
+                pattern += f"(?:{'|'.join(map(str, patterns))})"
+        return pattern
 
     def _forget(self, path: Path) -> None:
-        """`~scheduler` is about a preset, and what was typed beside it stays."""
+        """Drop what was typed for a key that is removed; `~scheduler` is about a preset, and its keys stay."""
         if len(path) > 1:
             self.values = {key: value for key, value in self.values.items() if key[: len(path)] != path}
 
@@ -101,33 +102,40 @@ def read(word: str) -> Override | None:
 
 
 def text(word: str) -> str:
-    """The text that a word gives its key; of one that Hydra cannot read, as it is."""
+    """Return the text that a word sets its key to; of one that Hydra cannot read, what follows the =."""
     override = read(word)
-    found = override.value() if override is not None else None
-    return found if isinstance(found, str) else word.partition("=")[2]
+    value = override.value() if override is not None else None
+    return value if isinstance(value, str) else word.partition("=")[2]
 
 
 def written(value: str) -> str:
-    """A text as it is typed for Hydra: in quotes where it would be read as something else."""
+    """Return a text as it is typed for Hydra: in quotes where it would be read as something else."""
     override = read(f"{KEY}={value}")
     plain = override is not None and override.value() == value
     return value if plain else QuotedString(value, Quote.single).with_quotes()
 
 
+def quoted(word: str) -> str:
+    """Return key=value with the value in quotes, if Hydra cannot read it without."""
+    key, _, value = word.partition("=")
+    attempts = (word, f'{key}="{value}"', f"{key}='{value}'")
+    return next((attempt for attempt in attempts if read(attempt) is not None), word)
+
+
 def pasted(key: str, value: str) -> str:
-    """The word, to be pasted into a shell, by which Hydra reads the value. A file may have a command in a name."""
+    """Return the word, quoted for a shell, by which Hydra reads the value. A file may put a command into a name."""
     return f"{key}={shlex.quote(written(value))}"
 
 
 def leaves(value: Any, path: Path = ()) -> dict[Path, Any]:
-    """Each value that is no mapping, by its key."""
+    """Return each value that is no mapping, by the parts of its key."""
     if not isinstance(value, dict):
         return {path: value}
     return {key: leaf for name, inner in value.items() for key, leaf in leaves(inner, (*path, name)).items()}
 
 
 def _alternatives(override: Override) -> list[Any]:
-    """The value of each job; none of ranges, which hold numbers alone."""
+    """Return the value of each job; none of ranges, which hold numbers alone."""
     value = override.value()
     if isinstance(value, ChoiceSweep):
         words = override.sweep_string_iterator()
@@ -136,11 +144,11 @@ def _alternatives(override: Override) -> list[Any]:
 
 
 def _left(text: str) -> list[str]:
-    """The references of a text, beside those that are nobody's."""
+    """Return the references of a text to keys, without those to the time and to the job's number."""
     return [part for part in _REFERENCE.findall(text) if not _NOBODY.fullmatch(part)]
 
 
 def _filled(form: str) -> str:
-    """A regular expression of what a form such as `%Y-%m/%d` comes to."""
+    """Return a regular expression of what a form such as `%Y-%m/%d` becomes."""
     parts = re.split("(%.)", form)
     return "".join(r"[\w:+, -]*" if part.startswith("%") else re.escape(part) for part in parts)

@@ -1,6 +1,6 @@
 """Messages of Hydra and OmegaConf that hold what no type and no field of their errors does: a name, a file.
 
-Everything else is read from types and fields. `tests/test_foreign_texts.py` provokes each of these errors on the
+Everything else is read from types and fields. `tests/cli/test_foreign_texts.py` provokes each of these errors on the
 installed release, so that a text which a release words anew is noticed there.
 """
 

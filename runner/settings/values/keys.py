@@ -1,4 +1,4 @@
-"""Which key somebody meant by a word that is none."""
+"""The keys that an unknown one may stand for."""
 
 import dataclasses
 import difflib
@@ -9,7 +9,7 @@ from runner.settings import Settings
 
 #: Groups whose presets are `{name: X, **arguments}`.
 COMPONENTS = ("data", "loss", "optimizer", "scheduler")
-#: The words of other programs for a key.
+#: Other programs' words -> our keys.
 OTHERS = {
     "bs": "batch_size",
     "dataset": "data",
@@ -28,7 +28,7 @@ _ORDER = ("trainer", "optimizer", "model", "data", "loss", "scheduler")
 
 
 def declared(kind: Any = Settings, parent: str = "") -> Iterator[str]:
-    """Every key of the settings by its dotted name; arguments of components and layers are not declared."""
+    """Yield every key of the settings by its dotted name; arguments of components and layers are not declared."""
     for field in dataclasses.fields(kind):
         if dataclasses.is_dataclass(field.type):
             yield from declared(field.type, f"{parent}{field.name}.")
@@ -36,14 +36,14 @@ def declared(kind: Any = Settings, parent: str = "") -> Iterator[str]:
             yield f"{parent}{field.name}"
 
 
-def alike(key: str, known: Iterable[str], least: float = ALIKE) -> list[str]:
-    """Those of the known keys that end like `key`, the likeliest first.
+def alike(key: str, candidates: Iterable[str], least: float = ALIKE) -> list[str]:
+    """Return the known keys whose last name is like that of `key`, the likeliest first.
 
     least: how much alike the ends have to be, from 0 to 1; with 1 they are the same.
     """
     parent, _, last = key.rpartition(".")
     ends: dict[str, list[str]] = {}
-    for candidate in dict.fromkeys(known):
+    for candidate in dict.fromkeys(candidates):
         ends.setdefault(end(candidate).lower(), []).append(candidate)
     word = last.lower().replace("-", "_")
     word = OTHERS.get(word, word) if OTHERS.get(word) in ends else word
@@ -53,26 +53,26 @@ def alike(key: str, known: Iterable[str], least: float = ALIKE) -> list[str]:
         if _ratio(word, nearest) < least:
             return []
         word = nearest
-    return sorted(ends[word], key=lambda found: (found.rpartition(".")[0] != parent, _rank(found)))
+    return sorted(ends[word], key=lambda candidate: (candidate.rpartition(".")[0] != parent, _rank(candidate)))
 
 
 def hint(key: str, known: Iterable[str], value: str = "") -> str:
-    """`; did you mean trainer.epochs=3?`, or `'epochs'` where only the last name differs; nothing if none is near."""
+    """Return `; did you mean trainer.epochs=3?`, `'epochs'` if only the last name differs, "" if no key is near."""
     return said(key, alike(key, known), value)
 
 
-def said(key: str, found: list[str], value: str) -> str:
-    """The same for keys that were found already."""
+def said(key: str, candidates: list[str], value: str) -> str:
+    """Return the hint for keys that `alike` has returned."""
     parent = key.rpartition(".")[0]
-    if not found:
+    if not candidates:
         return ""
-    if found[0].rpartition(".")[0] == parent and "/" not in found[0] and (parent or not value):
-        return f"; did you mean {end(found[0])!r}?"
-    return f"; did you mean {' or '.join(f'{k}={value}' if value else k for k in found[:3])}?"
+    if candidates[0].rpartition(".")[0] == parent and "/" not in candidates[0] and (parent or not value):
+        return f"; did you mean {end(candidates[0])!r}?"
+    return f"; did you mean {' or '.join(f'{k}={value}' if value else k for k in candidates[:3])}?"
 
 
 def end(key: str) -> str:
-    """`lr` of `optimizer.lr`, `launcher` of `hydra/launcher`."""
+    """Return `lr` of `optimizer.lr`, `launcher` of `hydra/launcher`."""
     return key.replace("/", ".").rpartition(".")[2]
 
 

@@ -1,4 +1,4 @@
-"""From a name in a configuration to the class or function it means, or a ConfigError that says what is wrong."""
+"""From a name in a configuration to the class or function it stands for, or a ConfigError."""
 
 import functools
 import importlib
@@ -20,7 +20,7 @@ from runner.settings.values.signatures import parameters as parameters
 
 @dataclass(frozen=True)
 class Kind:
-    """What a name may mean in one place of the configuration."""
+    """The objects that a name may stand for in one place of the configuration."""
 
     noun: str
     homes: tuple[str, ...]  # modules searched for a bare name, in this order
@@ -28,13 +28,13 @@ class Kind:
 
 
 def find(name: Any, kind: Kind, key: str) -> Any:
-    """The object that `name` means. A bare name is searched in the kind's homes, a dotted one is imported."""
+    """Return the object that `name` stands for: a bare name in the kind's homes, a dotted one by import."""
     if not isinstance(name, str) or not name:
         raise ConfigError(key, f"{name!r} is not the name of {kind.noun}")
-    found = _import(name, kind, key) if "." in name else _search(name, kind)
-    if found is None or not kind.accepts(found):
+    thing = _import(name, kind, key) if "." in name else _search(name, kind)
+    if thing is None or not kind.accepts(thing):
         raise ConfigError(key, f"{name!r} is not {kind.noun}{_homes(kind)}{did_you_mean(name, known(kind))}")
-    return found
+    return thing
 
 
 #: Arguments of torch's classes that the whole run decides, and by which key.
@@ -42,7 +42,7 @@ FIXED = {"device": "device", "dtype": "trainer.precision"}
 
 
 def known(kind: Kind) -> list[str]:
-    """The bare names that this kind accepts."""
+    """Return the bare names that this kind accepts."""
     names: set[str] = set()
     for home in kind.homes:
         module = importlib.import_module(home)
@@ -55,7 +55,7 @@ def known(kind: Kind) -> list[str]:
 
 def bind(
     target: Callable[..., Any],
-    given: dict[str, Any],
+    arguments: dict[str, Any],
     key: str,
     free: Iterable[str] = (),
     takes: dict[str, inspect.Parameter] | None = None,
@@ -69,7 +69,7 @@ def bind(
     problems = Problems()
     names = [n for n in takes if n not in (*free, *FIXED, "self", "cls")]
     further = any(p.kind is p.VAR_KEYWORD for p in takes.values())
-    for name, value in given.items():
+    for name, value in arguments.items():
         if name in FIXED and name in takes and str(target.__module__).startswith("torch."):
             problems.add(f"{key}.{name}", f"is the same for all of a run; leave it out, and set {FIXED[name]}")
         elif name in takes:
@@ -81,8 +81,8 @@ def bind(
                 f"{target.__name__} takes no argument {name!r}{did_you_mean(name, names)}"
                 f" (it takes {', '.join(names) or 'none'})",
             )
-    missing = [n for n, p in takes.items() if _is_needed(p) and n not in given and n not in free]
-    if missing and (further or takes.keys() >= given.keys()):  # else it is the unknown one with a typing error
+    missing = [n for n, p in takes.items() if _is_needed(p) and n not in arguments and n not in free]
+    if missing and (further or takes.keys() >= arguments.keys()):  # else it is the unknown one with a typing error
         problems.add(key, f"{target.__name__} needs {' and '.join(repr(n) for n in missing)}")
     problems.tell()
 
@@ -132,7 +132,7 @@ def use_folder(folder: Path) -> None:
 
 
 def is_users(value: Any) -> bool:
-    """Whether `value` is a part of this package, the user's own, or of a package that the person trusts."""
+    """Return whether `value` belongs to this package's parts, the user's code, or a package that the person trusts."""
     module = str(getattr(value, "__module__", ""))
     first = module.partition(".")[0]
     return _is_part(module) if first == "runner" else first in _users()
@@ -153,14 +153,14 @@ def _users() -> set[str]:
 def _search(name: str, kind: Kind) -> Any:
     for home in kind.homes:
         module = importlib.import_module(home)
-        found = module.find(name) if hasattr(module, "find") else getattr(module, name, None)
-        if found is not None:
-            return found
+        thing = module.find(name) if hasattr(module, "find") else getattr(module, name, None)
+        if thing is not None:
+            return thing
     return None
 
 
 def _import(name: str, kind: Kind, key: str) -> Any:
-    """Import as few modules as needed: only ours, the user's and torch's own are ever imported."""
+    """Return the object of a dotted name. Only our, the user's and torch's modules are ever imported."""
     first = name.partition(".")[0]
     if not all(part.isidentifier() for part in name.split(".")):
         raise ConfigError(key, f"{name!r} is no dotted name; expected one such as experiments.mine.MyClass")
@@ -173,10 +173,10 @@ def _import(name: str, kind: Kind, key: str) -> Any:
     parts = name.split(".")
     if first in _users():
         return _import_users(parts, key)
-    found: Any = importlib.import_module(first)
+    thing: Any = importlib.import_module(first)
     for part in parts[1:]:
-        found = getattr(found, part, None)
-    return found
+        thing = getattr(thing, part, None)
+    return thing
 
 
 def _import_users(parts: list[str], key: str) -> Any:
@@ -196,7 +196,7 @@ def _import_users(parts: list[str], key: str) -> Any:
 
 
 def _module(name: str) -> types.ModuleType:
-    """The module; what it draws as it is imported is the same in every process, whatever was drawn before."""
+    """Return the module; what it draws while it is imported is the same in every process."""
     if name in sys.modules:
         return sys.modules[name]
     from runner.settings import random_state
@@ -213,7 +213,7 @@ def _homes(kind: Kind) -> str:
     return f" in {' or '.join(kind.homes)}" if kind.homes else ""
 
 
-#: How torch's optimizers call their arguments when they refuse a value.
+#: Arguments of torch's optimizers -> the words for them in torch's messages.
 SAID = {
     "lr": "learning rate",
     "momentum": "momentum",
@@ -224,7 +224,7 @@ SAID = {
 
 
 def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
-    """What `make` gives; ConfigError for arguments that it refuses."""
+    """Return what `make` returns for the arguments. Raises ConfigError for arguments that it refuses."""
     for name, parameter in parameters(make).items() if key == "optimizer" else ():  # as betas
         value, usual = arguments.get(name), parameter.default
         if isinstance(usual, tuple) and isinstance(value, list | tuple) and len(value) != len(usual):

@@ -1,4 +1,4 @@
-"""What is wrong with a value, from the type and the fields of OmegaConf's error for it."""
+"""The problem with a value, from the type and the fields of OmegaConf's error for it."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def key(error: BaseException) -> str:
 
 
 def problem(error: OmegaConfBaseException) -> str:
-    """Return what is wrong with the value at `key(error)`; OmegaConf's own words where it is none of the usual."""
+    """Return the problem with the value at `key(error)`; OmegaConf's own words for an unusual one."""
     text, value, noun = first_line(error), repr(error.value), NOUNS.get(type(error.child_node), "")
     if isinstance(error, UnsupportedInterpolationType):
         name = name_in(text, "unknown resolver")

@@ -1,4 +1,4 @@
-"""Which numbers make sense where: the known ranges of settings and of arguments of torch's classes."""
+"""Ranges of numbers: of settings, and of arguments of torch's classes."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from runner.settings.errors import Problems
 
 @dataclass(frozen=True)
 class Range:
-    """From `low` to `high`; an open end leaves the end itself out."""
+    """A range from `low` to `high`; an open end leaves the end itself out."""
 
     low: float
     high: float = math.inf
@@ -18,8 +18,9 @@ class Range:
     whole: bool = False
 
     def holds(self, value: Any) -> bool:
+        """Return whether a value lies within; True for what is no number, which its type refuses."""
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return True  # what is no number is told by its type
+            return True  # typed and signatures refuse it
         low = value > self.low if self.open_low else value >= self.low
         high = value < self.high if self.open_high else value <= self.high
         return low and high and math.isfinite(value)
@@ -153,11 +154,11 @@ TRAINER = {
 def check(target: Any, arguments: dict[str, Any], table: dict[str, Range], key: str) -> None:
     """Raise ConfigError for every number outside of its range; of a list, every number counts.
 
-    target: what the arguments are for. Only torch's classes and ours are known to mean the same by the same name.
+    target: the class or function of the arguments. Only torch's and ours use the same names for the same things.
     """
     problems = Problems()
-    known = str(getattr(target, "__module__", "")).partition(".")[0] in ("torch", "runner")
-    for name, value in arguments.items() if known else ():
+    comparable = str(getattr(target, "__module__", "")).partition(".")[0] in ("torch", "runner")
+    for name, value in arguments.items() if comparable else ():
         if name not in table or (name == "p" and "Dropout" not in target.__name__):
             continue
         if table is not LAYER and isinstance(value, list | tuple) and not all(map(_is_number, value)):

@@ -1,4 +1,4 @@
-"""What a signature takes: names and annotations, and whether a value of a configuration fits one."""
+"""Signatures: names and annotations of arguments, and the check of a value against an annotation."""
 
 import inspect
 import types
@@ -11,9 +11,9 @@ from runner.settings.errors import ConfigError
 
 @cache
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The arguments of a class or function, with their annotations as objects where that is possible."""
-    made_by = getattr(target, "__init__", None) if isinstance(target, type) else None
-    if getattr(made_by, "__qualname__", "") == "Module.__init__":  # torch's says **kwargs, and takes none
+    """Return the arguments of a class or function, with their annotations as objects if possible."""
+    initializer = getattr(target, "__init__", None) if isinstance(target, type) else None
+    if getattr(initializer, "__qualname__", "") == "Module.__init__":  # torch's says **kwargs, and takes none
         return {}
     try:
         return dict(inspect.signature(target, eval_str=True).parameters)
@@ -21,9 +21,11 @@ def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         return dict(inspect.signature(target).parameters)
 
 
-def as_words(taken: dict[str, inspect.Parameter], given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, with whole numbers as words where the signature takes words alone: `target=2` names a column."""
-    return {key: _as_word(taken[key].annotation, value) if key in taken else value for key, value in given.items()}
+def as_words(accepted: dict[str, inspect.Parameter], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments, whole numbers as words where only words are taken: `target=2` names a column."""
+    return {
+        key: _as_word(accepted[key].annotation, value) if key in accepted else value for key, value in arguments.items()
+    }
 
 
 def _as_word(wants: Any, value: Any) -> Any:
@@ -72,7 +74,7 @@ def _fits(value: Any, wants: Any) -> bool:
 
 
 def _plain(wants: Any) -> bool:
-    """torch.Tensor and other classes that YAML cannot spell are never what a user meant."""
+    """Return whether this is torch.Tensor, which YAML cannot spell and no user means."""
     return isinstance(wants, type) and wants.__name__ == "Tensor"
 
 

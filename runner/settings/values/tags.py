@@ -1,7 +1,8 @@
-"""Names of tags that no configuration may give: what the program, or MLflow, reads back is said by them alone.
+"""Names of tags that no configuration may set: the program, or MLflow, reads them back.
 
-A run with a tag `mlflow.parentRunId` is hidden from `last` and counts as a job of another's sweep. What is loaded and
-deleted says `checkpoint.last.kept`, who is at work `runner.process`, and `runner.command` is there to be pasted.
+A run with a tag `mlflow.parentRunId` is hidden from `last` and counts as a job of another's sweep. The tag
+`checkpoint.last.kept` decides what is loaded and deleted, `runner.process` which process is at work, and
+`runner.command` is there to be pasted.
 """
 
 from collections.abc import Iterable
@@ -10,19 +11,19 @@ from runner.settings.errors import Problems
 
 #: Beginnings of the names of MLflow and of this program.
 RESERVED = ("mlflow.", "runner.", "checkpoint.", "sweep.", "drift.")
-#: What a run tells of itself beside these.
-TOLD = (
+#: Tags about a run beside these.
+RUNS = (
     *("python", "torch", "threads", "device", "cuda", "cudnn", "tf32", "cpu", "host", "git.state"),
     *("best.metric", "best.value", "best.step", "test.checkpoint", "test.step"),
 )
-#: What MLflow shows and nobody goes by: the description of a run, and where its code is from.
+#: Tags that MLflow shows and no program reads: the description of a run, and where its code is from.
 SHOWN = ("mlflow.note.content", "mlflow.source.git.branch", "mlflow.source.git.repoURL")
 
 
 def is_reserved(name: str) -> bool:
-    """Whether no configuration may give it. Servers with MySQL know neither case nor spaces at the end."""
+    """Return whether no configuration may set it. Servers with MySQL ignore case and spaces at the end."""
     plain = name.strip().lower()
-    return name not in SHOWN and (plain.startswith(RESERVED) or plain in TOLD)
+    return name not in SHOWN and (plain.startswith(RESERVED) or plain in RUNS)
 
 
 def check(names: Iterable[str]) -> None:

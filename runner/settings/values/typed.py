@@ -1,4 +1,4 @@
-"""Whether settings have the types that they are declared with, where a reference has brought values past OmegaConf."""
+"""Settings checked against their declared types, where a reference has brought a value past OmegaConf."""
 
 import dataclasses
 import types
@@ -26,8 +26,8 @@ def check(value: Any, hint: Any, key: str = "") -> None:
     kinds = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     inside = next((k for k in kinds if k is Any or _is(value, get_origin(k) or k)), None)
     if inside is None:
-        wanted = " or ".join(_NOUNS[get_origin(kind) or kind] for kind in kinds)
-        raise ConfigError(key, f"{value!r} is not {wanted}")
+        expected = " or ".join(_NOUNS[get_origin(kind) or kind] for kind in kinds)
+        raise ConfigError(key, f"{value!r} is not {expected}")
     if isinstance(value, dict) and get_args(inside):
         _check_all({f"{key}.{name}": (inner, get_args(inside)[1]) for name, inner in value.items()})
     if isinstance(value, list) and get_args(inside):

@@ -181,7 +181,7 @@ def serve(messages: IO[bytes], answers: IO[bytes]) -> None:
 def _write(requests: Requests) -> None:
     for path, subject, name in requests:
         draw = plots.find(name) if name is not None else None
-        plots.save(draw(subject) if draw is not None else subject, path)
+        plots.save(subject if draw is None else draw(subject), path)
 
 
 def _answer(process: subprocess.Popen[bytes], message: bytes) -> bytes:

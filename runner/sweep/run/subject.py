@@ -49,7 +49,7 @@ def portrait(run: "Subject", names: Sequence[str]) -> Portrait | None:
     if run.settings.trainer.precision not in ("fp32", "fp64"):
         return None
     sources = {part: source for part in ("train", "valid", "test") if (source := getattr(run.data, part)) is not None}
-    needed = {part for name in names for part in plots.looks_at(name, list(sources))}
+    needed = {part for name in names for part in plots.parts_of(name, list(sources))}
     if sum(map(_size, (sources[part] for part in needed))) + _size(run.model) > MOST:
         return None
     predicted = {part: run.predict(sources[part]) for part in sorted(needed)}

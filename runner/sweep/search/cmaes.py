@@ -3,7 +3,7 @@
 Optuna keeps the state in the storage as a pickle, so that anybody who can write into a study could have code run. Here
 no state is read or written: it follows from the complete trials in the order of their numbers.
 
-This file alone uses private names of Optuna (tests/test_optuna_names.py).
+This file alone uses private names of Optuna (tests/sweep/test_optuna_names.py).
 """
 
 from typing import Any

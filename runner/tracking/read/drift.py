@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from runner.settings import Settings
+from runner.settings import Settings, torch_private
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets
 from runner.training.parts import scheduling
@@ -129,18 +129,7 @@ def _rebuild(run: Run) -> None:
     trainer = run.settings.trainer
     run.schedule = scheduling.build(run.parts.scheduler, optimizer, trainer.epochs, run.steps, run.best.mode)
     run.schedule.scheduler.load_state_dict({key: state[key] for key in PROGRESS if key in state})
-    for group, rate in zip(optimizer.param_groups, _planned(run.schedule.scheduler) or rates, strict=True):
+    for group, rate in zip(
+        optimizer.param_groups, torch_private.rates_of_step(run.schedule.scheduler) or rates, strict=True
+    ):
         group["lr"] = rate
-
-
-def _planned(scheduler: Any) -> list[float] | None:
-    """Return the learning rates of a schedule that follow from its step alone; None for any other schedule.
-
-    Others compute each rate from the one before: a cosine that has come to 0 would stay there, however long it is now.
-    """
-    if hasattr(scheduler, "_get_closed_form_lr"):
-        return [float(rate) for rate in scheduler._get_closed_form_lr()]
-    if isinstance(scheduler, torch.optim.lr_scheduler.LambdaLR | torch.optim.lr_scheduler.OneCycleLR):
-        scheduler._get_lr_called_within_step = True  # or torch warns
-        return [float(rate) for rate in scheduler.get_lr()]
-    return None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from runner.settings.errors import first_line
+from runner.settings.errors import labelled
 from runner.tracking.read import export, load
 from runner.tracking.store.logged_models import CHECKPOINT
 from runner.training.events import Served
@@ -52,7 +52,7 @@ def log(tracker: "Tracker", run: "Run") -> None:
             _check(export.Source(model, x, "", {}), place)
     except Exception as error:
         raise export.ExportError(
-            f"tracking.log_model: the model cannot be served: {type(error).__name__}: {first_line(error)};"
+            f"tracking.log_model: the model cannot be served: {labelled(error)};"
             " the run is complete but for that; tracking.log_model=false leaves it out"
         ) from error
     tracker.record(Served(run.best.step, place))

@@ -1,6 +1,6 @@
 """MLflow's inner names and tables, all that are used: when a release moves one, this file is where to mend it.
 
-Written for MLflow 3.17, and right from 3.11 on. `tests/test_mlflow_private.py` fails when one of the names is gone.
+Written for MLflow 3.17, and right from 3.11 on. `tests/tracking/test_mlflow_private.py` fails when a name is gone.
 """
 
 import inspect

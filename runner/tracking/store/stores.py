@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runner.settings.errors import ConfigError, first_line
+from runner.settings.errors import ConfigError, first_line, labelled
 from runner.settings.files import durable, filenames, uris
 from runner.settings.files.uris import sqlite_path as sqlite_path
 from runner.settings.trust import record_reading, secrets, terminal
@@ -267,5 +267,4 @@ def why(error: Exception) -> str:
     from mlflow.exceptions import MlflowException
 
     plain = isinstance(error, MlflowException | OSError | RuntimeError | ConfigError) and first_line(error)
-    message = first_line(error) if plain else f"{type(error).__name__}: {first_line(error)}".rstrip(": ")
-    return durable.reason(error) or message
+    return durable.reason(error) or (first_line(error) if plain else labelled(error))

@@ -1,57 +1,56 @@
-"""Write a run's checkpoints: the present weights, and the best so far."""
+"""Write a run's checkpoints, each into a folder of its own on the way to the tracking store."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import nn
 
 from runner.settings.files import durable
 from runner.training.events import Snapshot
 from runner.training.finite import check_model
 from runner.training.state import checkpoint, pieces
-
-if TYPE_CHECKING:
-    from runner.training.run import Run
+from runner.training.state.history import History
 
 
 @dataclass
-class Written:
-    """The checkpoints and pieces that a run has written."""
+class Snapshots:
+    """The checkpoints that a run has written into `folder`.
 
-    steps: dict[str, int] = field(default_factory=dict)  # checkpoint -> the step of its newest files
-    pieces: list[Path] = field(default_factory=list)  # of the history, that are in no event yet
+    steps: checkpoint, "last" or "best" -> the step of its newest files.
+    """
 
+    folder: Path
+    form: str  # state_dict | model | both
+    steps: dict[str, int] = field(default_factory=dict)
+    _pieces: list[Path] = field(default_factory=list)  # of the history, that are in no event yet
 
-def all_of(run: "Run") -> Iterator[Snapshot]:
-    """Write the present weights and the best so far, and yield an event for each; skip those written already."""
-    if run.written.steps.get("last") != run.state.step:
-        yield _written(run, "last", run.state.step)
-    yield from best_of(run)
+    def write(
+        self,
+        name: str,
+        step: int,
+        model: nn.Module,
+        stop: Callable[[], BaseException | None],
+        training: Callable[[], dict[str, Any]] | None = None,
+    ) -> Snapshot:
+        """Write the model as checkpoint `name` of `step`, and return the event.
 
+        stop: a full disk is waited for until this returns an error.
+        training: returns the state for `training.pt`.
+        Raises CheckpointError when the files cannot be written, Diverged for weights that are not finite.
+        """
+        # A folder of its own: files of an earlier one may still be on their way to the store.
+        folder = self.folder / f"{name}-{step}"
+        check_model(model, step)
+        state = training() if training is not None else None
+        durable.patiently(lambda: checkpoint.save(folder, model, self.form, state, lasting=False), stop)
+        self.steps[name] = step
+        new, self._pieces = self._pieces, []
+        return Snapshot(name, step, folder, new)
 
-def best_of(run: "Run") -> Iterator[Snapshot]:
-    """Write the best weights so far, and yield the event; nothing if they are written already."""
-    if run.best.weights is not None and run.written.steps.get("best") != run.best.step:
-        with run.weights("best"):
-            event = _written(run, "best", run.best.step)
-        yield event
-
-
-def _written(run: "Run", name: str, step: int) -> Snapshot:
-    # A folder of its own: files of an earlier one may still be on their way to the store.
-    folder = run.folder / f"{name}-{step}"
-    check_model(run.model, step)
-    training = _training(run) if name == "last" and run.trains else None
-    form = run.settings.checkpoint.format
-    durable.patiently(lambda: checkpoint.save(folder, run.model, form, training, lasting=False), run.stop)
-    run.written.steps[name] = step
-    new, run.written.pieces = run.written.pieces, []
-    return Snapshot(name, step, folder, new)
-
-
-def _training(run: "Run") -> dict[str, Any]:
-    """Return the run's state for `training.pt`; writes a piece of the history first if there are many new values."""
-    place = run.folder / f"history-{run.state.step}"
-    if durable.patiently(lambda: pieces.write(run.recorder, place), run.stop):
-        run.written.pieces.append(place)
-    return run.state_dict()
+    def write_piece(self, history: History, step: int, stop: Callable[[], BaseException | None]) -> None:
+        """Write the new values of the history into a piece, if they are many; the next event names it."""
+        place = self.folder / f"history-{step}"
+        if durable.patiently(lambda: pieces.write(history, place), stop):
+            self._pieces.append(place)

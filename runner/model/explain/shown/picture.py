@@ -132,8 +132,8 @@ def _cell(on: "Axes", cell: Cell, left: float, top: float, width: float, fill: s
 
     colour = FILL if cell.marked else PADDING if cell.padding else fill
     on.add_artist(Rectangle((left, top), width, CELL, facecolor=colour, edgecolor=PALE, linewidth=0.6))
-    look: dict[str, Any] = {"color": GREY, "style": "italic"} if cell.padding else {"color": BLACK}
-    _text(on, left + width / 2, top + CELL / 2, cell.text, ha="center", va="center_baseline", **look)
+    style: dict[str, Any] = {"color": GREY, "style": "italic"} if cell.padding else {"color": BLACK}
+    _text(on, left + width / 2, top + CELL / 2, cell.text, ha="center", va="center_baseline", **style)
 
 
 def _outline(on: "Axes", rows: list[list[Cell]], r: int, c: int, at: tuple[float, float, float]) -> None:
@@ -152,12 +152,12 @@ def _outline(on: "Axes", rows: list[list[Cell]], r: int, c: int, at: tuple[float
             on.plot(xs, ys, color=MARK, linewidth=2, solid_capstyle="projecting")
 
 
-def _lines(on: "Axes", lines: list[str], left: float, top: float, **look: Any) -> float:
+def _lines(on: "Axes", lines: list[str], left: float, top: float, **style: Any) -> float:
     for number, line in enumerate(lines):
-        _text(on, left, top + (number + 0.5) * LINE, line, va="center_baseline", **look)
+        _text(on, left, top + (number + 0.5) * LINE, line, va="center_baseline", **style)
     return top + len(lines) * LINE
 
 
-def _text(on: "Axes", left: float, top: float, text: str, size: float = SIZE, **look: Any) -> None:
+def _text(on: "Axes", left: float, top: float, text: str, size: float = SIZE, **style: Any) -> None:
     """Write text in which a dollar sign is no formula."""
-    on.text(left, top, text, fontsize=size, family="DejaVu Sans Mono", parse_math=False, **look)
+    on.text(left, top, text, fontsize=size, family="DejaVu Sans Mono", parse_math=False, **style)

@@ -25,7 +25,7 @@ MISSING = {"na", "nan", "n/a", "null", "#n/a", "<na>"}
 _NOTHING = MISSING | {"", "?", "-", "--", ".", "none", "missing", "unknown", "nil", "*"}
 
 
-class Written(NamedTuple):
+class WrittenNumber(NamedTuple):
     """A number with more than pandas reads: its digits, and the sign or the unit that stands before or after it."""
 
     digits: str
@@ -45,10 +45,10 @@ class Written(NamedTuple):
         return "a comma, for thousands or for decimals" if "," in self.digits else "signs between its digits"
 
 
-def written(text: str) -> Written | None:
+def parse_number(text: str) -> WrittenNumber | None:
     """Return the number that `text` is, plain or not; None for what is no number."""
     if text.startswith("(") and text.endswith(")"):  # an accountant's minus
-        inner = written(text[1:-1])
+        inner = parse_number(text[1:-1])
         return inner._replace(sign="()") if inner else None
     match = _WRITTEN.fullmatch(text)
     if match is None or not _GROUPS.fullmatch(match["digits"]):
@@ -56,7 +56,7 @@ def written(text: str) -> Written | None:
     digits = re.sub(r"['\u2019_ \u00a0\u202f]", "", match["digits"])
     if not re.fullmatch(r"\d+([.,]\d+)?", digits) and not (_THOUSANDS.fullmatch(digits) or _DECIMALS.fullmatch(digits)):
         return None
-    return Written(digits, match["before"] or match["after"] or match["unit"] or "")
+    return WrittenNumber(digits, match["before"] or match["after"] or match["unit"] or "")
 
 
 def remedy(texts: list[str], column: str) -> str:
@@ -66,7 +66,7 @@ def remedy(texts: list[str], column: str) -> str:
     """
     if all(map(_is_pythons, texts)):  # of another script, or with spaces that do not break
         return f"make numbers of it, pandas: frame[{column!r}] = frame[{column!r}].map(float)"
-    numbers = [number for number in map(written, texts) if number is not None]
+    numbers = [number for number in map(parse_number, texts) if number is not None]
     commas = [number.digits for number in numbers if re.search(r",|\..*\.", number.digits)]
     thousands = any(_THOUSANDS.fullmatch(digits) for digits in commas)
     decimals = any(_DECIMALS.fullmatch(digits) for digits in commas)

@@ -1,0 +1,231 @@
+"""A step of one's own: named by trainer.step, checked before a run, recorded, continued exactly."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from runner.settings.errors import ConfigError
+from runner.settings.values.lookup import use_folder
+from runner.training.checking import checks
+from runner.training.drive import advance, drive
+from runner.training.events import Step
+from runner.training.prepare import prepare
+from runner.training.run import Run
+from runner.training.state import generators
+from runner.training.vectorized import groups
+from tests.conftest import Start, settings
+from tests.support import composing
+
+ROOT = Path(__file__).parents[2]
+MINE = '''
+import torch
+from runner.training.step import gradients
+
+def plain(state, parts):
+    """What trainer.step=null does."""
+    loss = gradients(state, parts)
+    state.optimizer.step()
+    return loss
+
+def halves(state, parts, share=0.5):
+    loss = gradients(state, parts)
+    state.optimizer.step()
+    return {"loss": loss, "half": share * loss}
+
+class Forgets:
+    """SGD with a momentum that the step itself holds, and no checkpoint."""
+
+    def __init__(self, state, beta=0.9):
+        self.beta = beta
+        self.velocity = [torch.zeros_like(p) for p in state.model.parameters()]
+
+    def __call__(self, state, parts):
+        loss = gradients(state, parts)
+        [group] = state.optimizer.param_groups
+        with torch.no_grad():
+            for v, p in zip(self.velocity, state.model.parameters(), strict=True):
+                v.mul_(self.beta).add_(p.grad)
+                p.sub_(v, alpha=group["lr"])
+        return loss
+
+class Momentum(Forgets):
+    """The same, in checkpoints too."""
+
+    def state_dict(self):
+        return {"velocity": self.velocity}
+
+    def load_state_dict(self, state):
+        self.velocity = [v.clone() for v in state["velocity"]]
+
+def fails(state, parts):
+    raise ValueError("no such thing")
+
+def several(state, parts):
+    return torch.ones(3)
+
+def nameless(state, parts):
+    return {"first": torch.tensor(1.0)}
+
+def nothing(state, parts):
+    gradients(state, parts)
+
+def one(state):
+    return 0
+
+class Still:
+    def __init__(self, state):
+        pass
+
+number = 3
+'''
+WIDE = {"layers": [{"Linear": 6}, "ReLU", {"Dropout": 0.4}, {"Linear": 1}], "batch_size": 16, "epochs": 6}
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    (tmp_path / "mysteps.py").write_text(MINE)
+    use_folder(tmp_path)
+    monkeypatch.delitem(sys.modules, "experiments.mysteps", raising=False)
+
+
+def weights(run: Run) -> list[Tensor]:
+    return [p.detach().clone() for p in run.model.parameters()]
+
+
+def driven(run: Run) -> Run:
+    if not run.state.step:
+        generators.set_random_state(run.ready, run.device)  # others have been prepared or trained since
+    drive(run)
+    return run
+
+
+def test_the_plain_step_written_out_is_the_plain_step(start: Start) -> None:
+    ours, own = (driven(start(**copy.deepcopy(WIDE), step=name)) for name in (None, "experiments.mysteps.plain"))
+    assert all(map(torch.equal, weights(ours), weights(own)))
+    assert ours.history == own.history
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64", "bf16"])
+def test_a_step_that_holds_a_momentum_is_torchs_momentum(start: Start, precision: str) -> None:
+    torchs = start(**copy.deepcopy(WIDE), precision=precision, optimizer={"name": "SGD", "lr": 0.05, "momentum": 0.5})
+    own = start(
+        **copy.deepcopy(WIDE),
+        precision=precision,
+        optimizer={"name": "SGD", "lr": 0.05},
+        step={"name": "experiments.mysteps.Momentum", "beta": 0.5},
+    )
+    for a, b in zip(weights(driven(torchs)), weights(driven(own)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def stopped(run: Run, after: int) -> Run:
+    generators.set_random_state(run.ready, run.device)
+    run.stop = lambda: KeyboardInterrupt() if run.state.step == after else None
+    with pytest.raises(KeyboardInterrupt):
+        advance(run, [run.recorder])
+    return run
+
+
+@pytest.mark.parametrize("name", ["Momentum", "Forgets"])
+def test_a_step_with_a_state_is_continued_exactly_and_without_it_is_not(start: Start, name: str) -> None:
+    step = f"experiments.mysteps.{name}"
+    whole = driven(start(**copy.deepcopy(WIDE), step=step))
+    first, second = (start(**copy.deepcopy(WIDE), step=step) for _ in range(2))
+    stopped(first, 9)
+    second.load_state_dict(first.model.state_dict(), copy.deepcopy(first.state_dict()))
+    same = all(map(torch.equal, weights(whole), weights(driven(second))))
+    assert same == (name == "Momentum")
+
+
+def test_further_losses_are_recorded_at_every_step(start: Start) -> None:
+    run = driven(start(step={"name": "experiments.mysteps.halves", "share": 0.25}, epochs=4))
+    losses, halves = (run.history[f"train/{name}"] for name in ("loss", "half"))
+    assert [step for step, _ in halves] == [step for step, _ in losses] == [1, 2, 3, 4]
+    assert [value for _, value in halves] == pytest.approx([value / 4 for _, value in losses])
+
+
+def test_a_step_of_the_loop_keeps_its_further_losses(start: Start) -> None:
+    steps: list[Step] = []
+
+    class Notes:
+        def record(self, event: Any) -> None:
+            if isinstance(event, Step):
+                steps.append(event)
+
+    drive(start(step="experiments.mysteps.halves"), Notes())
+    assert [name for name, _ in steps[0].others] == ["half"]
+    assert steps[0].others[0][1].item() == pytest.approx(steps[0].read() / 2)
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "no dots": ("plain", "expected one such as experiments.mine.step"),
+    "no module": ("experiments.nowhere.step", "there is no module"),
+    "no such name": ("experiments.mysteps.plian", "did you mean 'plain'"),
+    "a number": ("experiments.mysteps.number", "is not a step of your own"),
+    "torch's": ("torch.optim.SGD", "is not a step of your own"),
+    "one argument": ("experiments.mysteps.one", "expected step(state, parts)"),
+    "not called": ("experiments.mysteps.Still", "expected step(state, parts)"),
+    "unknown argument": ({"name": "experiments.mysteps.Momentum", "gamma": 1}, "takes no argument 'gamma'"),
+    "fails": ("experiments.mysteps.fails", "ValueError: no such thing (mysteps.py, line "),
+    "three numbers": ("experiments.mysteps.several", "must return the loss, a tensor without dimensions"),
+    "no loss": ("experiments.mysteps.nameless", "returned first; one must be called 'loss'"),
+    "nothing": ("experiments.mysteps.nothing", "must return the loss"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_step_is_refused_before_a_run_exists(case: str) -> None:
+    step, message = WRONG[case]
+    with pytest.raises(ConfigError) as error:
+        checks.check(settings(step=step))
+    assert str(error.value).startswith("trainer.step")
+    assert message in str(error.value)
+
+
+def test_a_step_of_ones_own_is_trained_alone(start: Start) -> None:
+    runs = [start(step="experiments.mysteps.plain", seed=seed) for seed in range(2)]
+    together, alone = groups(runs)
+    assert together == []
+    assert set(alone.values()) == {"trainer.step is a step of one's own"}
+
+
+@pytest.fixture
+def gan(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
+    monkeypatch.chdir(ROOT)
+    use_folder(ROOT / "experiments")
+
+    def made(*words: str) -> Run:
+        with composing.hydra():
+            return prepare(composing.settings("experiments=gan_digits", "device=cpu", "plots=[]", *words), "gan")
+
+    return made
+
+
+def test_two_optimizers_are_continued_exactly(gan: Callable[..., Run]) -> None:
+    whole, first, second = (gan("trainer.epochs=3", "trainer.threads=1") for _ in range(3))
+    driven(whole)
+    stopped(first, 30)
+    second.load_state_dict(first.model.state_dict(), copy.deepcopy(first.state_dict()))
+    driven(second)
+    for run in (whole, first, second):
+        run.close()
+    assert all(map(torch.equal, weights(whole), weights(second)))
+    assert list(whole.history["train/discriminator"]) == list(second.history["train/discriminator"])
+
+
+def test_each_optimizer_has_its_own_half_of_the_model(gan: Callable[..., Run]) -> None:
+    run = gan("trainer.epochs=1")
+    run.close()
+    step: Any = run.step
+    ours, second = (o.param_groups[0] for o in (run.state.optimizer, step.optimizer))
+    assert (ours["lr"], second["lr"]) == (0.002, 0.001)
+    halves = [set(map(id, group["params"])) for group in (ours, second)]
+    assert halves[0].isdisjoint(halves[1])
+    assert halves[0] | halves[1] == set(map(id, run.model.parameters()))
