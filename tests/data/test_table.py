@@ -400,7 +400,7 @@ def test_columns_may_be_named_by_numbers(here):
         ({"leave_out": ["age"], "features": ["height"]}, "data.leave_out", ["stands beside data.features"]),
         ({"leave_out": ["age", "height"]}, "data.features", ["nothing to predict 'price' from"]),
         ({"features": ["age", "age"]}, "data.features", ["names a column twice"]),
-        ({"target": []}, "data.target", ["missing; give the column to predict, e.g. data.target=price"]),
+        ({"target": []}, "data.target", ["missing", "data.target=price"]),
     ],
 )
 def test_names_that_cannot_be_used_are_refused(here, arguments, key, words):

