@@ -15,10 +15,11 @@ from runner.data import Data, Tensors
 from runner.settings.errors import ConfigError
 from runner.training.checking import targets
 from runner.training.drive import drive
+from runner.training.parts import source as data_source
 from runner.training.run import Run
 from runner.training.vectorized import drive_many, groups
 from tests.conftest import Start
-from tests.support import composing
+from tests.support import components, composing
 from tests.support.command import runner
 
 N = 40
@@ -222,7 +223,7 @@ def decided(data: dict[str, Any], loss: dict[str, Any]) -> str:
     """The task, or `asks`."""
     function = getattr(nn, loss["name"])() if "." not in loss["name"] else nn.Module()
     try:
-        return targets.read(data, function).task
+        return components.data_for(function, data).task
     except ConfigError as error:
         words = ("data.task: missing", "data.task=classification", "data.task=regression")
         return "asks" if all(word in str(error) for word in words) else str(error)
@@ -267,7 +268,7 @@ def test_two_classes_are_minus_one_and_one_to_a_loss_of_signs(place, name):
     np.savez("decimal signs.npz", x=X, y=LABELS * 2.0 - 1)
     given = SOURCES.get(name, {"name": "arrays", "path": f"{name}.npz"})
     stated = {"task": "classification"} if name == "csv" else {}
-    data = targets.read({**given, **stated}, nn.SoftMarginLoss())
+    data = components.data_for(nn.SoftMarginLoss(), {**given, **stated})
     assert data.task == "binary"
     pairs = [data.train[i][1] for i in range(len(data.train))]
     assert sorted(torch.stack(pairs).flatten().tolist()) == [-1.0] * 14 + [1.0] * 14
@@ -277,11 +278,14 @@ def test_two_classes_are_minus_one_and_one_to_a_loss_of_signs(place, name):
 def test_classes_that_the_loss_decides_are_split_like_classes_that_are_stated(place):
     for name in ("decimals", "csv"):
         found = [
-            targets.read({**SOURCES[name], **told}, nn.CrossEntropyLoss()) for told in ({}, {"task": "classification"})
+            components.data_for(nn.CrossEntropyLoss(), {**SOURCES[name], **told})
+            for told in ({}, {"task": "classification"})
         ]
         assert torch.equal(found[0].train.x, found[1].train.x)
         assert found[0].valid.y.bincount().tolist() == [3, 3]
-    assert targets.read(SOURCES["csv"], nn.CrossEntropyLoss()).report[-1].endswith("which CrossEntropyLoss takes")
+    assert (
+        components.data_for(nn.CrossEntropyLoss(), SOURCES["csv"]).report[-1].endswith("which CrossEntropyLoss takes")
+    )
 
 
 def test_a_source_is_read_as_often_as_needed_and_ones_own_once(place, experiments):
@@ -292,7 +296,7 @@ def test_a_source_is_read_as_often_as_needed_and_ones_own_once(place, experiment
     )
     import sys
 
-    targets.read({"name": "experiments.mine.load"}, nn.MSELoss())
+    components.data_for(nn.MSELoss(), {"name": "experiments.mine.load"})
     assert len(sys.modules["experiments.mine"].calls) == 1
 
 
@@ -389,10 +393,11 @@ def test_what_is_left_out_is_not_made_another_class(tmp_path, labels, ignored, r
     np.savez(tmp_path / "xy.npz", x=np.random.rand(40, 3), y=np.array(labels)[np.arange(40) % len(labels)])
     loss = nn.CrossEntropyLoss(ignore_index=ignored)
     spec = {"name": "arrays", "path": str(tmp_path / "xy.npz")}
-    data = targets.read(spec, loss)
+    bound = data_source.resolve(spec)
+    data = targets.read(bound, loss)
     if refusal:
         with pytest.raises(ConfigError, match=f"loss.ignore_index: {refusal}|{refusal}"):
-            targets.check_ignored(spec, data, loss)
+            targets.check_ignored(bound, data, loss)
     else:
-        targets.check_ignored(spec, data, loss)
+        targets.check_ignored(bound, data, loss)
         assert data.ignored == ignored
