@@ -18,7 +18,7 @@ class Node:
     _recursive_: bool = False  # the sampler is made by us, from a list of known ones
     defaults: list[Any] = field(default_factory=lambda: [{"sampler": "tpe"}])
     sampler: Any = MISSING  # tpe | cmaes | random | grid | nsgaii, and its arguments
-    direction: Any = None  # minimize | maximize, or one for each name of sweep.metric; null: what the metric says
+    direction: Any = None  # minimize | maximize, or one for each name of sweep.metric; null: the metric's own
     storage: str | None = None  # sqlite:///FILE, or another of Optuna's; null: a file beside the sweep's spools
     study_name: str | None = None  # a study of `storage` to continue; null: the sweep's id
     n_trials: int = 20  # in total, those of a continued study included

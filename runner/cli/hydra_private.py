@@ -43,8 +43,8 @@ def compose_once() -> None:
     It is half of the time that composing takes, 0.1 s of each command. No file may set the mode, see `guard/files.py`;
     where `get_mode` returns None, Hydra goes by its flags.
     """
-    composes = Hydra.get_mode
-    if hasattr(composes, "spares"):
+    composes = getattr(Hydra, "get_mode", None)  # without it nothing is spared, and nothing goes unchecked
+    if composes is None or hasattr(composes, "spares"):
         return
 
     @functools.wraps(composes)

@@ -102,7 +102,7 @@ class Processes:
         with self._lock:
             self._over = True
             for pool in self._pools:
-                pool.shutdown(wait=True, kill_workers=True)  # who asks the store next must find nobody at work
+                pool.shutdown(wait=True, kill_workers=True)  # the store is asked next, when none may be at work
 
     def _end(self, pool: Any, **how: bool) -> None:
         pool.shutdown(**how)

@@ -5,7 +5,7 @@ import os
 from runner.settings.errors import ConfigError
 
 #: (how many there are, which of them this is) of torchrun and Kubernetes, of srun's step, of Open MPI, of MPICH and
-#: Intel MPI. What SLURM says of a whole job is in a batch script as well, which runs once.
+#: Intel MPI. SLURM's variables of a whole job are set in a batch script too, which runs once.
 WORLDS = (
     ("WORLD_SIZE", "RANK"),
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),

@@ -64,7 +64,7 @@ class Task:
         try:
             self.codes.append(self._run(config, overrides))
         except configuration.ERRORS as error:
-            if elsewhere:  # the first process, which has composed it, says what is wrong
+            if elsewhere:  # the first process, which has composed it, reports the problem
                 raise
             message = all_problems.report(error, overrides)
             if not sweeps_:
@@ -79,7 +79,7 @@ class Task:
         except Exception as error:
             if sweeps_:
                 raise
-            self.failures.append(error)  # Hydra would print all overrides, secrets too
+            self.failures.append(error)  # raised later: Hydra would print all overrides, secrets too
 
     def job(self, number: int) -> Outcome:
         """Run one job of a sweep; in a process of a launcher's this is the first call."""

@@ -1,4 +1,4 @@
-"""What a command gets beside its settings."""
+"""The context of a command: what it gets beside its settings."""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,4 @@
-"""How much memory a device has, and the message for too little."""
+"""The memory of a device, and the message for too little of it."""
 
 import contextlib
 import functools

@@ -18,7 +18,7 @@ from runner.sweep.report.table import Row, Table
 from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.outcome import Outcome
 from runner.tracking.store import stores
-from runner.training.events import Event, Kept
+from runner.training.events import Artifacts, Event
 from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class Sweep:
         folder.mkdir()
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        self.record(Kept(folder))
+        self.record(Artifacts(folder))
 
     def keep_table(self, table: Table) -> None:
         """Add the table as CSV and as MLflow's table to the artifacts of the parent run."""
@@ -133,7 +133,7 @@ class Sweep:
                 path.unlink(missing_ok=True)
                 reason = f"{type(error).__name__}: {first_line(error)}"
                 terminal.say(f"the sweep's plot {name} cannot be drawn: {reason}")
-        self.record(Kept(folder))
+        self.record(Artifacts(folder))
 
     def curves(self, table: Table) -> dict[int, list[tuple[int, float]]]:
         """Return job number -> [(step, value), ...] of the metric that jobs are ranked by."""

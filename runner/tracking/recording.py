@@ -13,7 +13,7 @@ from runner.tracking.write import spool as spools
 from runner.tracking.write.spool import Spool, Undelivered
 from runner.tracking.write.sync import settle
 from runner.tracking.write.tracker import Tracker, write
-from runner.training.events import Kept
+from runner.training.events import Artifacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -65,7 +65,7 @@ def recording(
     except BaseException as error:
         with contextlib.ExitStack() as stack:
             try:
-                tracker.record(Kept(_traceback(stack)))
+                tracker.record(Artifacts(_traceback(stack)))
             except OSError as wrong:  # a full disk may be what the run has failed of
                 error.add_note(f"and its traceback cannot be recorded: {wrong}")
             _close(tracker, "FAILED", f"{type(error).__name__}: {error}", error)

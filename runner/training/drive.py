@@ -1,4 +1,4 @@
-"""Driving a run to its end: steps are taken, and every event goes to the observers."""
+"""Drive a run to its end: take its steps, and hand every event to the observers."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -13,7 +13,7 @@ from runner.training.run import Run
 from runner.training.state.checkpoint import CheckpointError
 from runner.training.subject import Subject
 
-#: What is to end the run, if anything is.
+#: Returns the error that is to end the run, such as Interrupted; None while it goes on.
 Stop = Callable[[], BaseException | None]
 #: Writes the plots of a run into a folder.
 Draw = Callable[[Subject, Path], None]
@@ -23,17 +23,24 @@ Draw = Callable[[Subject, Path], None]
 def drive(run: Run, *observers: Observer, stop: Stop = lambda: None, draw: Draw = finish.draw) -> None:
     """Train to the end; each observer records every event.
 
-    stop: is called between two steps; what it returns ends the run there, and is raised after a checkpoint.
-    draw: writes the plots at the end.
-    Raises Diverged when the loss is no finite number.
+    run: from `prepare`; one that was resumed goes on from its step.
+    observers: record events in this order, after the run's own history.
+    stop: is called between two steps; an error that it returns ends the run, and is raised after a checkpoint.
+    draw: writes the plots at the end into a folder.
+    Raises Diverged when a loss or a weight is not finite, OutOfMemory when a step does not fit on the device, and
+    whatever an observer raises.
+
+        run = prepare(settings, "mine")
+        drive(run)
+        run.history["valid/loss"][-1]   # (step, value)
     """
-    watching, run.stop = (run.history_, *observers), stop
-    advance(run, watching)
-    conclude(run, watching, draw)
+    all_observers, run.stop = (run.recorder, *observers), stop
+    advance(run, all_observers)
+    conclude(run, all_observers, draw)
 
 
 def advance(run: Run, observers: Iterable[Observer]) -> None:
-    """Take the steps that are left, up to the last one or to what stops the run."""
+    """Take the steps that are left, up to the last one or to the one after which the run is stopped."""
     finite = Finite(run.device.type != "cpu")
     try:
         for step in () if run.stopped else train(run.state, run.batches(), run.step):
@@ -53,7 +60,7 @@ def advance(run: Run, observers: Iterable[Observer]) -> None:
 
 
 def interrupt(run: Run, observers: Iterable[Observer], reason: BaseException) -> None:
-    """Write a checkpoint before `reason` ends the run. A disk that does not take it changes nothing in that."""
+    """Write a checkpoint before `reason` ends the run; if that fails, `reason` gets a note."""
     try:
         record(observers, run.snapshots())
     except CheckpointError as error:
@@ -61,8 +68,8 @@ def interrupt(run: Run, observers: Iterable[Observer], reason: BaseException) ->
 
 
 def rescue(run: Run, observers: Iterable[Observer], error: Exception) -> None:
-    """Write the best weights so far of a run that `error` ends."""
-    run.stop = partial(_return, error)  # a full disk has been waited for
+    """Write the best weights so far of a run that ends with `error`."""
+    run.stop = partial(_return, error)  # do not wait again for a full disk
     try:
         record(observers, run.best_snapshot())
     except Exception as another:
@@ -70,7 +77,10 @@ def rescue(run: Run, observers: Iterable[Observer], error: Exception) -> None:
 
 
 def conclude(run: Run, observers: Iterable[Observer], draw: Draw = finish.draw) -> None:
-    """Record the end of a training that is over. Raises what stops the run meanwhile."""
+    """Record the end of a training: checkpoint, predictions, test values, plots.
+
+    Raises an error that `run.stop` returns meanwhile.
+    """
     for event in finish.finish(run, draw):
         record(observers, [event])
         if (reason := run.stop()) is not None:

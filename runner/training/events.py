@@ -1,4 +1,14 @@
-"""What happens during a run, and who is told."""
+"""Events of a run, and the protocol of those that observe them.
+
+A run yields events between two steps; `drive` hands each to every observer. Write one of your own to follow a training:
+
+    class Losses:
+        def record(self, event: Event) -> None:
+            if isinstance(event, Step):
+                print(event.step, event.read())
+
+    drive(run, Losses())
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,7 +30,7 @@ class Step:
     others: tuple[tuple[str, Tensor], ...] = ()  # further losses of the step, with their names
 
     def read(self) -> float:
-        """The loss as a number. Waits for the device the first time."""
+        """Return the loss as a number. The first call waits for the device."""
         if self.value is None:
             self.value = host.number(self.loss)
         return self.value
@@ -35,19 +45,21 @@ def taken(number: int, loss: Tensor | Mapping[str, Tensor]) -> Step:
 
 @dataclass
 class Epoch:
-    """The training data was passed through once more, and the validation data looked at."""
+    """An epoch has ended with a validation."""
 
     epoch: int  # epochs so far
     step: int
-    metrics: dict[str, float]  # valid/loss, valid/<metric>, lr
+    metrics: dict[str, float]  # valid/loss, valid/<metric>, lr, epoch
 
 
 @dataclass
 class Snapshot:
-    """A checkpoint was written: `folder` holds its files, `name` is `last` or `best`.
+    """A checkpoint was written into `folder`.
 
-    pieces: folders with files that the checkpoint needs and that stay when it goes, in the places that they have inside
-        of the folder.
+    name: `last` or `best`.
+    step: optimizer steps of the weights in it.
+    pieces: folders with files of the history that this and all later checkpoints need; paths inside of them are those
+        of the artifacts. They stay when the checkpoint is deleted.
     """
 
     name: str
@@ -63,12 +75,12 @@ class Finished:
     step: int
     metrics: dict[str, float]  # test/loss, test/<metric>
     reason: str  # why it ended: all epochs done, or no improvement
-    tags: dict[str, str] = field(default_factory=dict)  # what to find the run by
+    tags: dict[str, str] = field(default_factory=dict)  # of the run's record
 
 
 @dataclass
-class Kept:
-    """Files were written that belong to the record, in the places that they have inside of `folder`."""
+class Artifacts:
+    """Artifacts of the run were written: all files in `folder`, whose paths inside of it are those of the artifacts."""
 
     folder: Path
 
@@ -81,18 +93,18 @@ class Served:
     folder: Path
 
 
-Event = Step | Epoch | Snapshot | Finished | Kept | Served
+Event = Step | Epoch | Snapshot | Finished | Artifacts | Served
 
 
 class Observer(Protocol):
-    """Somebody who is told: the tracker, the screen, the history."""
+    """Records the events of a run: the tracker, the screen, the history, or a class of your own."""
 
     def record(self, event: Event) -> None:
-        """Take note of an event; called between two steps, so it must be quick."""
+        """Record an event. It is called between two steps, so training waits for it; what it raises ends the run."""
 
 
 class Silence:
-    """An observer that takes no notice."""
+    """An observer that does nothing."""
 
     def record(self, event: Event) -> None:
-        pass
+        """Ignore the event."""

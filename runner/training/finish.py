@@ -12,7 +12,7 @@ from runner import plots
 from runner.model import host
 from runner.settings.files import durable
 from runner.training import forward, measure
-from runner.training.events import Event, Finished, Kept
+from runner.training.events import Artifacts, Event, Finished
 from runner.training.finite import check_loss
 from runner.training.subject import Subject
 
@@ -31,9 +31,9 @@ def finish(run: "Run", draw: Callable[[Subject, Path], None]) -> Iterator[Event]
     name, step = run.tested
     subject = Subject(run)
     with run.weights(name):
-        yield Kept(_predictions(run, subject))
+        yield Artifacts(_predictions(run, subject))
         if not run.trains:
-            yield Kept(_forward(run))
+            yield Artifacts(_forward(run))
         values = measure.values(run, run.data.test, "test") if run.data.test is not None and run.trains else {}
         check_loss("test/loss", values.get("test/loss", 0.0), step)
         yield Finished(step, values, _reason(run), _tags(run))
@@ -82,20 +82,20 @@ def _predictions(run: "Run", subject: Subject) -> Path:
 
 def _forward(run: "Run") -> Path:
     folder, source = _folder(run.folder / "forward"), run.data.train
-    forward.keep(run.model, (x for x, _ in measure.reading(run, source)), len(source), folder)  # type: ignore[arg-type]
+    forward.write_outputs(run.model, (x for x, _ in measure.reading(run, source)), len(source), folder)  # type: ignore[arg-type]
     forward.work(run.model, run.batch_of(1), folder)
     return folder
 
 
-def _plots(run: "Run", subject: Subject, draw: Callable[[Subject, Path], None]) -> Iterator[Kept]:
-    """Yield the folder of the plots. Raises what the first one raised that cannot be drawn; the others are kept."""
+def _plots(run: "Run", subject: Subject, draw: Callable[[Subject, Path], None]) -> Iterator[Artifacts]:
+    """Yield the folder of the plots. Raises the error of the first plot that fails, after those that do not."""
     folder = run.folder / "pictures"
     failed: Exception | None = None
     try:
         draw(subject, _folder(folder / "plots"))
     except Exception as error:
         failed = error
-    yield Kept(folder)
+    yield Artifacts(folder)
     if failed is not None:
         raise failed
 

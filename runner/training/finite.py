@@ -1,4 +1,4 @@
-"""Training that has left the finite numbers is stopped within one step."""
+"""Checks that losses and weights are finite, which stop a training that diverges within one step."""
 
 import math
 from dataclasses import dataclass
@@ -15,19 +15,22 @@ class Diverged(ArithmeticError):
 
 @dataclass
 class Finite:
-    """Looks at every step's loss: on the CPU at once, elsewhere one step late, so that the device is not waited for."""
+    """Checks the loss of every step.
+
+    late: check each loss one step later, so that training need not wait for a device that computes in the background.
+    """
 
     late: bool
     _before: Step | None = None
 
     def check(self, step: Step) -> None:
         """Raise Diverged if the loss is not a finite number."""
-        look, self._before = (self._before, step) if self.late else (step, None)
-        if look is not None and not math.isfinite(value := look.read()):
-            raise Diverged(f"train/loss is {value} at step {look.step}")
+        due, self._before = (self._before, step) if self.late else (step, None)
+        if due is not None and not math.isfinite(value := due.read()):
+            raise Diverged(f"train/loss is {value} at step {due.step}")
 
     def check_last(self) -> None:
-        """The step that no other has followed."""
+        """Check the last step of a training, which no other follows."""
         if self._before is not None:
             self.check(self._before)
 

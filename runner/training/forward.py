@@ -1,4 +1,4 @@
-"""A run that trains nothing: every layer's output for every input, and the arithmetic worked for the first."""
+"""Files of a run that trains nothing: outputs of every layer for all inputs, and the arithmetic of the first input."""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,29 +19,34 @@ ELEMENTS = Choice(3)
 
 
 def check(output: object) -> None:
-    """Raises ConfigError for a stack whose output cannot be kept: one tensor, one part for each example."""
+    """Raise ConfigError for an output that cannot be written: anything but one tensor with a row for each example."""
     if not isinstance(output, Tensor):
-        found = f"the last layer gives a {type(output).__name__}"
-        raise ConfigError("model.layers", f"{found}, expected a tensor; `Select: 0` after it takes the first item")
+        raise ConfigError(
+            "model.layers",
+            f"the last layer gives a {type(output).__name__}, expected a tensor; `Select: 0` after it takes the first"
+            " item",
+        )
     if not output.dim():
         raise ConfigError("model.layers", "the last layer gives a single number, expected one part for each example")
 
 
 class Unmeasured(nn.Module):
-    """Stands where a loss would: there is nothing to compare with."""
+    """The loss of a run without targets."""
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return NaN."""
         return torch.tensor(torch.nan)
 
 
-def keep(model: nn.Module, inputs: Iterable[Tensor], count: int, folder: Path) -> None:
-    """Push `count` inputs through the model's layers, batch by batch, and write inputs.npy and outputs/<layer>.npy.
+def write_outputs(model: nn.Module, inputs: Iterable[Tensor], count: int, folder: Path) -> None:
+    """Push inputs through the model's layers, batch by batch, and write inputs.npy and outputs/<layer>.npy.
 
-    Of a layer whose outputs do not belong to one example each, only those of a single batch are kept.
+    count: inputs in all. A layer whose output has no row for each example is written only if there is a single batch.
     """
     (folder / "outputs").mkdir(parents=True)
     files: dict[str, Any] = {}
-    for start, x in _counted(inputs):
+    start = 0
+    for x in inputs:
         for name, output in _through(model, x):
             whole, output = len(x) == count, _tensor(output)
             if isinstance(output, Tensor) and output.dim() and (whole or len(output) == len(x)):
@@ -51,6 +56,7 @@ def keep(model: nn.Module, inputs: Iterable[Tensor], count: int, folder: Path) -
                     files[name] = open_memmap(folder / f"{name}.npy", "w+", rows.dtype, shape)
                     durable.fill(folder / f"{name}.npy")
                 files[name][start : start + len(rows)] = rows
+        start += len(x)
 
 
 def work(model: nn.Module, x: Tensor, folder: Path) -> None:
@@ -58,31 +64,25 @@ def work(model: nn.Module, x: Tensor, folder: Path) -> None:
 
     Raises Disagreement when torch's numbers are not those worked by hand.
     """
-    here = host.module(model)  # a GPU may round products to fewer digits than the arithmetic allows
-    write(explain(here.named_children(), host.tensor(x), ELEMENTS), folder)
+    on_host = host.module(model)  # a GPU may round products to fewer digits than the arithmetic allows
+    write(explain(on_host.named_children(), host.tensor(x), ELEMENTS), folder)
 
 
-def write(found: Iterable[Explained], folder: Path) -> None:
+def write(layers: Iterable[Explained], folder: Path) -> None:
     """Write explain/<layer>.md and plots/explain_<layer>.png for each layer."""
     for name in ("explain", "plots"):
         (folder / name).mkdir(parents=True)
-    for explained in found:
-        if type(explained.layer) is not nn.Sequential:  # which says nothing that its layers do not say
+    for explained in layers:
+        if type(explained.layer) is not nn.Sequential:  # its layers are explained one by one
             _draw(explained, folder)
-
-
-def _counted(inputs: Iterable[Tensor]) -> Iterator[tuple[int, Tensor]]:
-    """Each batch with the number of examples before it."""
-    start = 0
-    for x in inputs:
-        size = len(x)
-        yield start, x
-        start += size
 
 
 @torch.no_grad()
 def _through(model: nn.Module, x: Any) -> Iterator[tuple[str, Any]]:
-    """What goes in, and what comes out of every layer, in evaluation mode; look at each before asking for the next."""
+    """Yield (name of the file, tensor) of the inputs and of every layer's output, in evaluation mode.
+
+    Read each before the next: a layer may write into its input.
+    """
     was_training = model.training
     model.eval()
     yield "inputs", x
@@ -106,12 +106,12 @@ def _draw(explained: Explained, folder: Path) -> None:
 
 
 def _tensor(output: Any) -> Any:
-    """Of a tuple (an LSTM's) the first item."""
+    """Return the output, or the first item of a tuple such as an LSTM's."""
     while isinstance(output, tuple | list) and output:
         output = output[0]
     return output
 
 
 def _file(layer: str) -> str:
-    """A layer's name may hold what a file's may not."""
+    """Return a file name for a layer, whose own name may hold characters that a file name may not."""
     return filenames.bounded(layer.replace("/", "_"))

@@ -1,4 +1,4 @@
-"""Training as a generator: it stands still after every step, and whoever pulls decides whether it goes on."""
+"""Training as a generator: it pauses after every step, and the caller decides whether it goes on."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,27 +15,34 @@ from runner.training.events import Step, taken
 Cost = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
 #: The batches that make one optimizer step, each with its share of the step's loss; usually [(1.0, batch)].
 Parts = Sequence[tuple[float | Tensor, Batch]]
-#: How much a batch's loss counts beside others': its examples where the loss is their mean. None: losses add up.
+#: The weight of a batch's loss beside others': its number of examples where the loss is a mean. None: losses add up.
 Weigh = Callable[[Batch], float | Tensor] | None
 
 
 @dataclass
 class State:
-    """What an optimizer step changes, and what the loss of a batch costs."""
+    """What an optimizer step reads and changes."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    cost: Cost
+    cost: Cost  # the loss of one batch
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
-    step: int = 0
+    step: int = 0  # optimizer steps so far
 
 
 def train(
     state: State, batches: Iterable[Parts], step: Callable[[State, Parts], Tensor | Mapping[str, Tensor]]
 ) -> Iterator[Step]:
-    """Take one optimizer step per item of `batches`; step: see runner.training.step.
+    """Take one optimizer step for each item of `batches`, and yield an event after each.
 
-    Training stands still between steps: look at `state` all you like, and stop pulling to stop training.
+    state: of the model and its optimizer. Between two steps it may be read, saved or changed.
+    batches: for each step, the batches whose gradients add up, with their shares of the loss.
+    step: takes one step and returns its loss, see runner.training.step.
+    To stop training, stop iterating:
+
+        for event in train(run.state, run.batches(), run.step):
+            if event.read() < 0.01:
+                break
     """
     state.model.train()
     for parts in batches:
@@ -45,7 +52,7 @@ def train(
 
 
 def multiple(weight: Any) -> Any:
-    """By what a batch's mean becomes its sum again: `weight`, or 1 where nothing counts and the sum was not divided."""
+    """Return the factor that turns a batch's mean into its sum: `weight`; 1 where that is 0, as nothing was divided."""
     return weight + (weight == 0)
 
 
@@ -57,10 +64,12 @@ def evaluate(
     watch: Callable[[Tensor, Tensor], None] | None = None,
     weigh: Weigh = lambda batch: len(batch[0]),
 ) -> Tensor:
-    """The loss of all batches as if they were one, as a tensor without dimensions on the model's device.
+    """Return the loss of all batches as if they were one: a tensor of shape () on the model's device.
 
-    watch: is shown every batch's (output, target); for metrics and predictions.
-    The model is in evaluation mode meanwhile, and returns to the mode it was in.
+    cost: returns (loss, output) of the model for one batch.
+    watch: is called with the output and the targets of every batch; for metrics and predictions.
+    weigh: returns the weight of a batch; the loss is the weighted mean. None: the loss is the sum.
+    The model is in evaluation mode meanwhile, without gradients, and returns to its mode afterwards.
     """
     losses, weights = [], []
     with modes.evaluating(model):

@@ -1,4 +1,4 @@
-"""What a run's model gives for data: outputs, losses and metrics, batch by batch and without gradients."""
+"""Outputs, losses and metric values of a run's model for data, batch by batch and without gradients."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -10,14 +10,14 @@ from runner.data import Batch, Data, Source, batches, evaluation_size
 from runner.model import host, modes
 from runner.settings import Settings
 from runner.training.loop import State, evaluate
-from runner.training.parts import losses, metrics
+from runner.training.parts import losses, metric_values
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
 EVAL_LOSS = "train/eval_loss"
 
 
 class Measured(Protocol):
-    """What is asked of a run: its parts, and its batches on its device."""
+    """The part of a run that measuring needs."""
 
     settings: Settings
     data: Data
@@ -27,11 +27,11 @@ class Measured(Protocol):
 
     @property
     def monitor(self) -> str:
-        """Return the metric that decides what is best."""
+        """The name of the loss or metric that decides which weights are best."""
 
     @property
     def copies(self) -> bool:
-        """Return True if a layer may write into a batch."""
+        """True if a layer, the loss or a metric may write into a batch."""
 
     def moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the batches on the run's device."""
@@ -55,18 +55,18 @@ def outputs(run: Measured, source: Source) -> tuple[Tensor, Tensor]:
 
 
 def values(run: Measured, source: Source, prefix: str) -> dict[str, float]:
-    """Return loss and metrics of the model as it is on all of `source`, as `prefix/loss` and so on."""
-    watch = metrics.watch(run.metrics, run.data, run.loss, run.state.model)
+    """Return the loss and metric values of the present weights on all of `source`, as `prefix/loss` and so on."""
+    watch = metric_values.watch(run.metrics, run.data, run.loss, run.state.model)
     loss = evaluate(run.state.model, reading(run, source), run.state.cost, watch, losses.weigh(run.loss))
-    measured = {"loss": host.number(loss), **metrics.values(run.metrics)}
+    measured = {"loss": host.number(loss), **metric_values.values(run.metrics)}
     return {f"{prefix}/{name}": value for name, value in measured.items()}
 
 
 def validate(run: Measured) -> dict[str, float]:
-    """Return loss and metrics on the validation data; where `train/loss` is monitored, the loss on all training data.
+    """Return the values of a validation: `valid/loss` and `valid/<metric>`, where there is validation data.
 
-    Both are of the weights as they are now: the losses of the steps were measured before each update, and of a
-    model that was another one at every step.
+    Where `train/loss` is monitored, `train/eval_loss` is the loss of the present weights on all training data; the
+    losses of the steps are of one batch each, before its update.
     """
     measured = values(run, run.data.valid, "valid") if run.data.valid is not None else {}
     if run.monitor == "train/loss":

@@ -1,4 +1,4 @@
-"""Everything checked, the data read, the parts built: a run that is ready to start."""
+"""Settings to a run that is ready to start: check everything, read the data, build the parts."""
 
 import tempfile
 from dataclasses import replace
@@ -14,7 +14,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.random_state import THREADS as THREADS
 from runner.settings.random_state import seed as seed
 from runner.training import step
-from runner.training.checking import agreement, checks, cost, fitting, targets
+from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.parts import losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
 from runner.training.run import Run
@@ -24,10 +24,22 @@ from runner.training.state.snapshots import Snapshots
 
 
 def prepare(settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None) -> Run:
-    """Check everything, read the data and build the parts. Raises ConfigError before any work is done.
+    """Check everything, read the data and build the parts.
 
-    threads: that a recorded run was trained with, and that it goes on with; None: as trainer.threads says.
-    noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
+    settings: of one run, composed from YAML or made in Python.
+    name: of the run's experiment, for titles of plots.
+    threads: of a recorded run that goes on; None: by trainer.threads.
+    noted: the notes on the data of a recorded run, to whose scale new data is brought; None: there is no such run.
+    Raises ConfigError, or ConfigErrors with all problems, before anything is trained.
+
+        settings = Settings(data={"name": "line"}, model=Model([{"Linear": 1}]), loss={"name": "MSELoss"}, ...)
+        run = prepare(settings, "mine")
+        try:
+            drive(run)
+        finally:
+            run.close()
+
+    The random generators of this process are seeded, torch's threads and determinism set, and `run.folder` is made.
     """
     checked = checks.check(settings, noted, threads)
     parts, trainer = checked.parts, settings.trainer
@@ -71,7 +83,7 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
 
 
 def _model(checked: checks.Checked) -> nn.Module:
-    """The model with its first weights, which the checks may have drawn already; the generators go on from there."""
+    """Return the model with its first weights. If the checks have drawn these, sets the random state after that."""
     start = checked.start
     if start.model is None or start.random_state is None:
         return checked.plan.make()
@@ -80,17 +92,17 @@ def _model(checked: checks.Checked) -> nn.Module:
 
 
 def whole(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None = None) -> Data:
-    """All of the data, of which the checks have read a part. Raises ConfigError for what only the whole shows."""
-    seed(settings)  # a data source of the user's may draw numbers
+    """Read all of the data, of which the checks have read a part. Raises ConfigError for problems of the rest."""
+    seed(settings)  # a data source of the user's own may draw numbers
     data = targets.read(checked.parts.data, checked.parts.loss, noted=noted)
     fitting.indices(data, checked.plan)
     if settings.trainer.epochs:
-        agreement.check_targets(checked.parts.loss, data, checked.plan.output)
+        target_values.check(checked.parts.loss, data, checked.plan.output)
     return data
 
 
 def _moved(data: Data, device: torch.device, precision: str) -> Data:
-    """What is in memory goes to the device as a whole."""
+    """Move data in memory to the device as a whole, with fp64 in that type."""
 
     def move(source: Source) -> Source:
         dtype = torch.float64 if precision == "fp64" else None

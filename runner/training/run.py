@@ -1,4 +1,4 @@
-"""One experiment under way: its parts, how far it has come, and what follows from a step."""
+"""A run: its parts, its progress, and what follows from a step."""
 
 import contextlib
 import shutil
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from runner.data import Batch, Data, Tensors, batches, count
 from runner.model import stack
 from runner.settings import Settings
-from runner.settings.errors import ConfigError, did_you_mean, first_line
-from runner.training import in_place, measure
+from runner.settings.errors import ConfigError, did_you_mean, labelled
+from runner.training import measure
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Parts, State
 from runner.training.parts import losses, scheduling
-from runner.training.parts.batches import grouped, steps_per_epoch
+from runner.training.parts.batches import grouped, may_write, steps_per_epoch
 from runner.training.parts.components import Components
 from runner.training.state import checkpoint, generators
 from runner.training.state.best import Best
@@ -32,7 +32,10 @@ from runner.training.step import TrainStep
 
 @dataclass
 class Run:
-    """A model, its data and everything that trains the one on the other."""
+    """A model, its data and everything that trains the one on the other; made by `prepare`.
+
+    `drive` trains it. What a user reads of it: `model`, `data`, `history`, `best`, `epoch`, `state.step`, `settings`.
+    """
 
     name: str
     settings: Settings
@@ -50,48 +53,49 @@ class Run:
     written: Snapshots
     threads: int = 1  # for one operation on the processor
     epoch: int = 0
-    stopped: str = ""  # why training ends before its last epoch
-    tags: dict[str, str] = field(default_factory=dict)  # of its record, beside those of every run
-    history_: History = field(default_factory=History)
+    stopped: str = ""  # the reason why training ends before its last epoch; "": it does not
+    tags: dict[str, str] = field(default_factory=dict)  # of its record, beside those that every run has
+    recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
-    rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are its own
-    stop: Callable[[], BaseException | None] = lambda: None  # what is to end the run, if anything is
+    rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
+    stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
 
     @property
     def model(self) -> nn.Module:
+        """The model with its present weights, on `device`."""
         return self.state.model
 
     @property
     def history(self) -> dict[str, Points]:
-        """Losses and metrics by name, as (optimizer steps so far, value)."""
-        return self.history_.points
+        """Losses and metric values by name, such as `train/loss`: sequences of (optimizer steps so far, value)."""
+        return self.recorder.points
 
     @property
     def trains(self) -> bool:
-        """False without epochs: the inputs are only pushed through, and there is no loss."""
+        """True if there are epochs; without, the inputs are only pushed through the model, and there is no loss."""
         return self.settings.trainer.epochs > 0
 
     @property
     def monitor(self) -> str:
-        """The metric that decides what is best."""
+        """The name of the loss or metric that decides which weights are best."""
         return self.settings.trainer.monitor or ("train/loss" if self.data.valid is None else "valid/loss")
 
     @property
     def tested(self) -> tuple[str, int]:
-        """The checkpoint that test figures, predictions and plots are made with at the end, and its step."""
+        """The checkpoint that test values, predictions and plots at the end are of: its name and step."""
         name = self.settings.trainer.test_checkpoint
         return name, self.best.step if name == "best" and self.best.weights is not None else self.state.step
 
     @property
     def title(self) -> str:
-        """Name of the run and of the weights that its plots show."""
+        """The title of plots: the run's name and the checkpoint that they show."""
         name, step = self.tested
         return f"{self.name} ({name} weights, step {step:,})" if self.trains else self.name
 
     @cached_property
     def copies(self) -> bool:
-        """True if a layer may write into a batch, which then must be no part of the data itself."""
-        return in_place.may_write([self.model, self.loss, *self.metrics.values()])
+        """True if a layer, the loss or a metric may write into a batch, which then must be a copy of the data."""
+        return may_write([self.model, self.loss, *self.metrics.values()])
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -130,8 +134,8 @@ class Run:
                 workers=trainer.workers,
                 copies=self.copies,
             )
-            here = isinstance(self.data.train, Tensors)  # moved to the device as a whole
-            yield from grouped(stream if here else self.moved(stream), trainer.accumulate, losses.weigh(self.loss))
+            on_device = isinstance(self.data.train, Tensors)  # moved there as a whole
+            yield from grouped(stream if on_device else self.moved(stream), trainer.accumulate, losses.weigh(self.loss))
 
     def batch_of(self, size: int) -> Tensor:
         """Return the first `size` training inputs, on the run's device."""
@@ -149,7 +153,9 @@ class Run:
     def after(self, step: Step, validate: Callable[["Run"], dict[str, float]] = measure.validate) -> Iterator[Event]:
         """Yield what follows from a step: a validation where an epoch ends, a checkpoint if one is due.
 
-        validate: returns the values of the weights as they are; where many runs were validated together, this one's.
+        validate: returns the losses and metric values of the present weights, such as {"valid/loss": 0.1}.
+        Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if
+        the monitored metric is not among the values.
         """
         rate = self.state.optimizer.param_groups[0]["lr"]
         if step.step < self.steps:
@@ -165,14 +171,14 @@ class Run:
             yield from self.snapshots()
 
     def _validated(self, step: int, values: dict[str, float], rate: float) -> Epoch:
-        """Let the schedule, the best weights and early stopping see the values of a validation."""
+        """Give the values of a validation to the schedule, the best weights and early stopping."""
         for name in ("valid/loss", measure.EVAL_LOSS):
             check_loss(name, values.get(name, 0.0), step)
         values["lr"] = rate
         value = values.get(measure.EVAL_LOSS if self.monitor == "train/loss" else self.monitor)
         if value is None:
-            known = [name for name in values if name not in ("lr", measure.EVAL_LOSS)] + ["train/loss"]
-            raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, known)}")
+            names = [name for name in values if name not in ("lr", measure.EVAL_LOSS)] + ["train/loss"]
+            raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, names)}")
         self.schedule.after_epoch(value)
         self.best.compare(value, step, self.model)
         self.stop_if_stale()
@@ -186,37 +192,37 @@ class Run:
 
     @contextlib.contextmanager
     def weights(self, name: str) -> Iterator[None]:
-        """Put the weights of checkpoint `name`, best or last, into the model for a block; then those that it had."""
+        """Put the weights of checkpoint `name`, best or last, into the model for a block, and its own back after it."""
         if name == "last" or self.best.weights is None:
             yield
             return
-        now = checkpoint.copy(self.model)
+        own = checkpoint.copy(self.model)
         try:
             self.model.load_state_dict(self.best.weights)
             yield
         finally:
-            self.model.load_state_dict(now)
+            self.model.load_state_dict(own)
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """Write the model as it is and the best one so far, unless their newest files are these already."""
+        """Write the present weights and the best so far, and yield an event for each; skip those written already."""
         step = self.state.step
         if self.written.steps.get("last") != step:
             yield self.written.write("last", step, self.model, self.stop, self._training if self.trains else None)
         yield from self.best_snapshot()
 
     def best_snapshot(self) -> Iterator[Snapshot]:
-        """Write the best model so far, unless its newest files are that already."""
+        """Write the best weights so far, and yield the event; nothing if they are written already."""
         if self.best.weights is not None and self.written.steps.get("best") != self.best.step:
             with self.weights("best"):
                 event = self.written.write("best", self.best.step, self.model, self.stop)
             yield event
 
     def _training(self) -> dict[str, Any]:
-        self.written.write_piece(self.history_, self.state.step, self.stop)
+        self.written.write_piece(self.recorder, self.state.step, self.stop)
         return self.state_dict()
 
     def last_values(self) -> dict[str, Any]:
-        """Return the newest value of every loss and metric."""
+        """Return the newest value of every loss and metric by name."""
         return {key: points[-1][1] for key, points in self.history.items() if points and key not in ("lr", "epoch")}
 
     def state_dict(self) -> dict[str, Any]:
@@ -231,22 +237,22 @@ class Run:
             "scheduler": None if scheduler is None else scheduler.state_dict(),
             "own_step": self.step.state_dict() if hasattr(self.step, "state_dict") else None,
             "best": self.best.state_dict(),
-            "history": self.history_.state_dict(),
+            "history": self.recorder.state_dict(),
             "random": self.rng_state() if self.rng_state else generators.random_state(self.device),
         }
 
     def load_state_dict(self, weights: dict[str, Any], training: dict[str, Any]) -> None:
-        """Put a run that has just been prepared where another one stood when `state_dict` gave `training`.
+        """Let a run that has just been prepared go on from the state of another one.
 
-        weights: the model's. Raises CheckpointError where `training` is damaged or of another run.
+        weights: the other model's state_dict. training: from the other run's `state_dict`.
+        Raises CheckpointError where one of them is damaged or does not fit this run.
         """
         checkpoint.fill(self.model, weights)
         try:
             self._load(training)
         except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-            why = f"{type(error).__name__}: {first_line(error)}"
             raise checkpoint.CheckpointError(
-                f"the checkpoint's training state is damaged or of another run: {why}"
+                f"the checkpoint's training state is damaged or of another run: {labelled(error)}"
             ) from error
 
     def _load(self, training: dict[str, Any]) -> None:
@@ -259,10 +265,10 @@ class Run:
         self.state.step, self.epoch = training["step"], training["epoch"]
         self.best.load_state_dict(training["best"])
         self.stop_if_stale()
-        self.history_.load_state_dict(training["history"])
+        self.recorder.load_state_dict(training["history"])
         generators.set_random_state(training["random"], self.device)
         self.ready = generators.random_state(self.device)
 
     def close(self) -> None:
-        """Remove the files that were on their way to the tracking store."""
+        """Delete `folder`. Call it when the run is over and its artifacts are delivered."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -26,7 +26,7 @@ def resolve(spec: Any) -> Bound | None:
     """Look up the step that `trainer.step` names and check its arguments; None where it names none.
 
     It is a function of (state, parts), or a class that is made with the state and called with (state, parts). A class
-    may have `state_dict` and `load_state_dict`, which checkpoints then hold. Raises ConfigError.
+    may have `state_dict` and `load_state_dict`, whose values are then saved in checkpoints. Raises ConfigError.
     """
     if spec is None:
         return None
@@ -43,7 +43,10 @@ def resolve(spec: Any) -> Bound | None:
 
 
 def choose(state: State, own: Bound | None = None) -> TrainStep:
-    """Return the step to take: the user's own, or the one that fits the optimizer and the precision."""
+    """Return the step of a run: the user's own, or the one that fits the optimizer and the precision.
+
+    state: of the run; a step that is a class may read it, and take parameters from its model for optimizers of its own.
+    """
     if own is not None:
         return own.make(state) if isinstance(own.target, type) else partial(own.target, **own.arguments)
     if isinstance(state.optimizer, torch.optim.LBFGS):
@@ -52,14 +55,14 @@ def choose(state: State, own: Bound | None = None) -> TrainStep:
 
 
 def plain(state: State, parts: Parts) -> Tensor:
-    """Take a step against the gradients."""
+    """Take one step with the gradients of all batches, and return the loss before it, of shape ()."""
     loss = gradients(state, parts)
     state.optimizer.step()
     return loss
 
 
 def scaled(state: State, parts: Parts) -> Tensor:
-    """Take a step with loss scaling, for fp16; one whose gradients overflow is left out."""
+    """Take a step with loss scaling, for fp16; a step whose gradients overflow is skipped."""
     loss = gradients(state, parts)
     state.scaler.unscale_(state.optimizer)  # so that clipping sees true gradients
     state.scaler.step(state.optimizer)
@@ -74,7 +77,7 @@ def searched(state: State, parts: Parts) -> Tensor:
 
 
 def gradients(state: State, parts: Parts) -> Tensor:
-    """Leave the gradients of the step's loss in the parameters, and return that loss."""
+    """Compute the gradients of the step's loss into the parameters' `grad`, and return that loss."""
     forget_gradients(state.optimizer)
     total: Tensor | None = None
     for share, batch in parts:
@@ -87,7 +90,7 @@ def gradients(state: State, parts: Parts) -> Tensor:
 
 
 def forget_gradients(optimizer: torch.optim.Optimizer) -> None:
-    """Do what `zero_grad` does, without its entry for the profiler, which takes a tenth of a small model's step."""
+    """Remove all gradients as `zero_grad` does, without its profiler record, a tenth of a small model's step."""
     if type(optimizer).zero_grad is not torch.optim.Optimizer.zero_grad:
         optimizer.zero_grad()
         return

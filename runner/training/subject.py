@@ -1,4 +1,4 @@
-"""A run as plots are shown it: its data and its model on the host, whatever its device."""
+"""A run as it is given to plots: its data and its model on the host, whatever its device."""
 
 from dataclasses import replace
 from functools import cached_property
@@ -21,7 +21,7 @@ Predicted = tuple[Tensor, Tensor, Tensor]
 class Subject:
     """A `plots.Subject`: a run whose data and model are on the host, copies where its device is another.
 
-    What the model gives for a part of the data is computed once, for all plots. What is not here is the run's own.
+    Outputs for a part of the data are computed once for all plots. Every other attribute is the run's own.
     """
 
     def __init__(self, run: "Run") -> None:
@@ -30,7 +30,7 @@ class Subject:
 
     @cached_property
     def data(self) -> Data:
-        """The data on the host; what is read from a disk is there already."""
+        """The data on the host, where a source that reads files is already."""
         if self.run.device.type == "cpu":
             return self.run.data
         parts: dict[str, Any] = {part: _on_host(source) for part, source in _parts(self.run.data).items()}
@@ -38,6 +38,7 @@ class Subject:
 
     @property
     def model(self) -> nn.Module:
+        """The model on the host."""
         return self.run.model if self.run.device.type == "cpu" else self._model
 
     @cached_property
@@ -46,6 +47,7 @@ class Subject:
 
     @cached_property
     def loss(self) -> nn.Module:
+        """The loss on the host."""
         return self.run.loss if self.run.device.type == "cpu" else host.module(self.run.loss)
 
     def predict(self, source: Source) -> Predicted:
@@ -68,7 +70,7 @@ class Subject:
         return outputs
 
     def _own(self, source: Source) -> Source:
-        """The part of the run's data that `source` is on the host; `source` itself if it is none."""
+        """Return the part of the run's data of which `source` is the copy on the host; else `source` itself."""
         same = [part for part, on_host in _parts(self.data).items() if on_host is source]
         return getattr(self.run.data, same[0]) if same else source
 

@@ -58,7 +58,7 @@ STUDIES = {
     "trainer: ${seed}\n": "trainer: '${seed}' is not a mapping; expected keys and values (experiments/x.yaml:1)",
     "- seed\n": "experiments/x.yaml:1: the file holds no keys; expected keys and values, as in `seed: 1`",
     "42\n": "experiments/x.yaml:1: the file holds no keys; expected keys and values, as in `seed: 1`",
-    "seed: 1\nseed: 2\n": "experiments/x.yaml:2: 'seed' is there twice; remove one",
+    "seed: 1\nseed: 2\n": "experiments/x.yaml:2: duplicate 'seed'; remove one",
     "model: {layers: {null: ReLU}}\n": "experiments/x.yaml:1: a key is not a word here; expected `key: value`",
     "? [a, b]\n: 1\n": "experiments/x.yaml:1: a key is not a word here; expected `key: value`",
     "seed: 1\n---\nseed: 2\n": "experiments/x.yaml:2: a second document begins here; put it into a file of its own",

@@ -25,7 +25,7 @@ def test_a_chosen_preset_that_stands_in_both_folders_is_refused_with_its_place(c
     (conf.parent / "experiments/x.yaml").write_text("defaults: [override /optimizer: adam]\n")
     told = (
         "optimizer=adam is a preset that comes with runner, and conf/optimizer/adam.yaml of the working"
-        " directory would not be read; rename that file, as in conf/optimizer/my_adam.yaml, and say optimizer=my_adam"
+        " directory would not be read; rename that file, as in conf/optimizer/my_adam.yaml, and type optimizer=my_adam"
     )
     with composing.hydra():
         for words in (["optimizer=adam"], ["experiments=x"]):

@@ -185,7 +185,7 @@ def test_a_folder_may_have_a_value_of_its_job_in_its_name_and_leads_nowhere_else
     words = [*words, "seed=1,2", "hydra.sweep.subdir=a/${tracking.run_name}"]
     refused = command.runner(*words, cwd=place, code=2).err
     assert "hydra.sweep.subdir: 'a/../../escaped' is outside of 'out'" in refused
-    assert "type it without ${tracking.run_name}, which a file says: hydra.sweep.subdir=a/../../escaped" in refused
+    assert "type it without ${tracking.run_name}, which a file sets: hydra.sweep.subdir=a/../../escaped" in refused
     assert not (place.parent / "escaped").exists()
 
 

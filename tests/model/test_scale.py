@@ -12,7 +12,7 @@ from torch import nn
 from runner.data import Data, Tensors
 from runner.model.predicted import columns
 from runner.plots import examples, predicted_vs_true
-from runner.training.parts import metrics
+from runner.training.parts import metric_values
 from tests.support import components
 from tests.support.command import runner
 
@@ -32,8 +32,8 @@ def test_numbers_are_measured_on_the_scale_of_the_targets(loss, logs):
     data = Data(Tensors(output, y), Tensors(output, y))
     said = output.exp() if logs else output
     made = components.made_metrics(["R2Score", "MeanAbsoluteError"], data, loss, output[:2], None)
-    metrics.watch(made, data, loss)(output, y)  # type: ignore[misc]
-    found = metrics.values(made)
+    metric_values.watch(made, data, loss)(output, y)  # type: ignore[misc]
+    found = metric_values.values(made)
     assert found["MeanAbsoluteError"] == pytest.approx(mean_absolute_error(y, said), rel=1e-5)
     assert found["R2Score"] == pytest.approx(r2_score(y, said), rel=1e-4)
     noted = {"task": "regression", "classes": [], "notes": {"targets": ["a", "b"]}}
@@ -76,8 +76,8 @@ def test_a_model_that_ends_in_probabilities_is_measured_by_them(last):
         y = torch.randint(0, 3, (60,), generator=random)
     data = Data(Tensors(logits, y), Tensors(logits, y), task=task, classes=tuple(classes))
     made = components.made_metrics(["Accuracy", {"AUROC": {}}], data, loss, output[:2], None)
-    metrics.watch(made, data, loss, model)(output, y)  # type: ignore[misc]
-    found = metrics.values(made)
+    metric_values.watch(made, data, loss, model)(output, y)  # type: ignore[misc]
+    found = metric_values.values(made)
     noted = {"task": task, "classes": list(classes), "notes": {}}
     table = pandas.DataFrame(columns(model, loss, output, noted))
     truth = [classes[int(i)] for i in y.flatten()]
@@ -142,7 +142,7 @@ def test_metrics_are_shown_what_predict_writes(last: nn.Module, loss: nn.Module,
     output = model(torch.randn(20, wide, generator=torch.Generator().manual_seed(0)))
     data = Data(Tensors(output, output), task=task, classes=tuple("ab" if task == "binary" else "abc"))
     target = torch.zeros(20, wide) if task != "regression" else output
-    scores, _ = metrics.as_scores(output, target, data, loss, model)
+    scores, _ = metric_values.as_scores(output, target, data, loss, model)
     table = pandas.DataFrame(columns(model, loss, output, {"task": task, "classes": [*data.classes], "notes": {}}))
     written = table.drop(columns="predicted", errors="ignore").to_numpy()
     written = written[:, 1:] if task == "binary" else written

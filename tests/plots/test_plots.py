@@ -26,7 +26,7 @@ from runner.data.line import line
 from runner.model.predicted import probabilities
 from runner.plots import _style, confusion_matrix, examples, feature_maps, predicted_vs_true
 from runner.plots._data import classify
-from runner.training.parts import metrics
+from runner.training.parts import metric_values
 
 NAMES = ["confusion_matrix", "examples", "feature_maps", "filters", "fit", "loss_curve", "predicted_vs_true"]
 LONG = [f"a class with an extremely long, winding name and $5, number {i}" for i in range(10)]
@@ -495,7 +495,7 @@ def test_probabilities_are_taken_as_they_are() -> None:
 def test_the_classes_that_are_drawn_are_those_that_the_metrics_count(loss: nn.Module) -> None:
     x, y = torch.tensor([[0.1], [0.4], [0.6], [0.9]]), torch.tensor([[1.0], [0.0], [1.0], [1.0]])
     data = Data(Tensors(x, y), task="binary", classes=("no", "yes"))
-    scores, labels = metrics.as_scores(x, y, data, loss)
+    scores, labels = metric_values.as_scores(x, y, data, loss)
     found = classify(Trained(data, identity(), loss=loss), data.train)
     assert torch.equal(found.truth, labels)
     assert torch.equal(found.predicted, (scores > 0.5).long())

@@ -1,6 +1,7 @@
 """Private names of torch that are used: a release that moves one of them fails here, by its name."""
 
 import ast
+import importlib
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,31 @@ def test_hooks_before_a_step_are_seen() -> None:
     assert not torch_private.has_step_pre_hooks(optimizer), RELEASE
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_fused_adam_is_that_of_the_optimizer(decoupled: bool) -> None:
+    for name in ("_fused_adam_", "_fused_adamw_"):
+        assert hasattr(torch, name), f"{RELEASE} has no torch.{name}: runner/settings/torch_private.py"
+    weight, grad = nn.Parameter(torch.tensor([1.0, -2.0])), torch.tensor([0.5, 0.25])
+    p, mean, square, steps = weight.detach().clone(), torch.zeros(2), torch.zeros(2), torch.tensor(1.0)
+    torch_private.fused_adam(decoupled)(
+        [p], [grad], [mean], [square], [], [steps], lr=0.1, beta1=0.9, beta2=0.999, weight_decay=0.5, eps=1e-8,
+        amsgrad=False, maximize=False,
+    )  # fmt: skip
+    weight.grad = grad
+    kind = torch.optim.AdamW if decoupled else torch.optim.Adam
+    kind([weight], lr=0.1, weight_decay=0.5, fused=True).step()
+    assert torch.equal(p, weight), RELEASE
+
+
+def test_torch_has_the_decorators_that_load_its_compiler() -> None:
+    home, place = importlib.import_module("torch.optim.optimizer"), "runner/settings/torch_private.py"
+    assert hasattr(torch, "_disable_dynamo"), f"{RELEASE} has no torch._disable_dynamo: {place}"
+    assert hasattr(home, "_use_grad_for_differentiable"), f"{RELEASE} has no _use_grad_for_differentiable: {place}"
+    methods = vars(torch.optim.Optimizer).values()
+    wrapped = [method for method in methods if torch_private._is_wrapped_by(torch._disable_dynamo, method)]
+    assert wrapped, f"{RELEASE} wraps no method of Optimizer in _disable_dynamo: {place}"
+
+
 @pytest.mark.parametrize(
     ("layer", "name"),
     [(nn.Conv2d, "_conv_forward"), (nn.ConvTranspose2d, "_output_padding"), (nn.Linear, "__call__")],
@@ -43,9 +69,12 @@ def test_layers_compute_by_methods_of_these_names(layer: type, name: str) -> Non
     assert callable(getattr(layer, name, None)), f"{RELEASE} has no {layer.__name__}.{name}"
 
 
-@pytest.mark.parametrize("room", ["data", "model", "plots"])
+@pytest.mark.parametrize("room", ["data", "model", "plots", "training"])
 def test_no_other_file_of_these_rooms_uses_a_private_name(room: str) -> None:
-    """Of another project, that is: an attribute with one `_` in front of something that is not `self` or a module."""
+    """Of another project, that is: an attribute with one `_` in front of something that is not `self` or a module.
+
+    An object of the class that surrounds it may read it, too, as `outer._received` in Signals.
+    """
     private = {}
     for path in (ROOT / "runner" / room).rglob("*.py"):
         tree = ast.parse(path.read_text())
@@ -57,6 +86,12 @@ def test_no_other_file_of_these_rooms_uses_a_private_name(room: str) -> None:
             for node in ast.walk(tree)
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
             if node.attr not in ("_replace", "_asdict", "_fields")  # public, of a NamedTuple
-            if not (isinstance(node.value, ast.Name) and node.value.id in own)
+            if not (isinstance(node.value, ast.Name) and node.value.id in own) and node.attr not in assigned(tree)
         ]
     assert {name: uses for name, uses in private.items() if uses} == {}
+
+
+def assigned(tree: ast.Module) -> set[str]:
+    """The private attributes that a module itself gives to `self`."""
+    targets = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
+    return {node.attr for node in targets if isinstance(node.value, ast.Name) and node.value.id == "self"}

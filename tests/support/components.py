@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from runner.data import Data
 from runner.settings import Settings, Trainer
 from runner.settings.errors import Problems
-from runner.training.checking import checks, targets
+from runner.training.checking import checks
 from runner.training.loop import State
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.components import Components
@@ -26,11 +26,6 @@ def without_data(settings: Settings) -> Components:
 def data(spec: dict[str, Any], brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
     """Read the data that `spec` names."""
     return source.read(source.resolve(spec), brief, noted)
-
-
-def data_for(loss: nn.Module, spec: dict[str, Any], noted: dict[str, Any] | None = None) -> Data:
-    """Read the data that `spec` names, with targets for the loss."""
-    return targets.read(source.resolve(spec), loss, noted=noted)
 
 
 def optimizer(spec: dict[str, Any], model: nn.Module) -> torch.optim.Optimizer:

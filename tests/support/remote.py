@@ -15,7 +15,7 @@ from runner.tracking.store import artifacts, stores
 from runner.tracking.write import spool
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import settle
-from runner.training.events import Event, Kept, Snapshot, Step
+from runner.training.events import Artifacts, Event, Snapshot, Step
 from tests.support.line import S3, Line, away, environment
 from tests.support.server import Server
 
@@ -149,7 +149,7 @@ def _run(uri: str, line: Line, folder: Path, moment: int, seconds: float, counts
                         stack.enter_context(away(line, "refuse", seconds))
                     elif step == moment + 1:
                         line.mode = "refuse"
-                told.record(Kept(_predictions(folder)))
+                told.record(Artifacts(_predictions(folder)))
         except Undelivered as error:
             shutil.rmtree(folder)  # as the run does
             [left] = spool.folders(uri)

@@ -244,7 +244,7 @@ def test_pictures_that_nobody_waits_for_hold_nothing_up(tmp_path: Path) -> None:
 
 def test_a_plot_that_fails_fails_here(trained: Callable[..., Run], renderer: Renderer, tmp_path: Path) -> None:
     run = trained(**RUNS["numbers"])
-    run.history_.points["valid/loss"] = [("no", "numbers")]  # type: ignore[list-item]
+    run.recorder.points["valid/loss"] = [("no", "numbers")]  # type: ignore[list-item]
     renderer.draw(Subject(run), tmp_path)
     with pytest.raises(ValueError, match="no"):
         renderer.wait(tmp_path)

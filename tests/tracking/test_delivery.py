@@ -21,7 +21,7 @@ from runner.tracking.write import spool
 from runner.tracking.write.delivery import Delivery
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import settle
-from runner.training.events import Epoch, Kept, Snapshot, Step
+from runner.training.events import Artifacts, Epoch, Snapshot, Step
 from runner.training.machine.signals import Interrupted
 from tests.support import command
 from tests.support.server import Proxy, Server
@@ -118,7 +118,7 @@ def test_what_cannot_be_delivered_is_kept_and_synchronized(
             tell(tracker, range(step - 9, step + 1))
             tracker.record(Epoch(step // 10, step, {"valid/loss": 0.5}))
             tracker.record(checkpoint(step))
-        tracker.record(Kept(kept))
+        tracker.record(Artifacts(kept))
 
     error = undelivered(proxy, train)
     assert error.status == "FINISHED"

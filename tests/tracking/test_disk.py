@@ -367,13 +367,13 @@ def test_outputs_larger_than_the_disk_are_an_error(tmp_path: Path, monkeypatch: 
         if small is None:
             pytest.skip("this process may mount no disk of its own")
         with pytest.raises(OSError, match="No space left on device"):
-            forward.keep(model, [x], len(x), small.folder / "guarded")
+            forward.write_outputs(model, [x], len(x), small.folder / "guarded")
         small.clear()
         monkeypatch.setattr(durable, "fill", lambda path: None)
 
         def unguarded() -> None:
             faulthandler.disable()  # it would print pages of what is expected
-            forward.keep(model, [x], len(x), small.folder / "plain")
+            forward.write_outputs(model, [x], len(x), small.folder / "plain")
 
         assert test_durable.forked(unguarded) == -signal.SIGBUS
 

@@ -18,7 +18,7 @@ from runner.tracking.write import background, spool, tracker
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import settle
 from runner.training.drive import drive
-from runner.training.events import Event, Kept, Snapshot, Step
+from runner.training.events import Artifacts, Event, Snapshot, Step
 from runner.training.prepare import prepare
 from tests.support import composing, strange
 
@@ -40,7 +40,7 @@ class Recorder:
 
 
 def copied(event: Event, folder: Path) -> Event:
-    if not isinstance(event, Snapshot | Kept):
+    if not isinstance(event, Snapshot | Artifacts):
         return event
     return dataclasses.replace(event, folder=shutil.copytree(event.folder, folder))
 

@@ -19,7 +19,7 @@ from runner.tracking.store import stores, transfer
 from runner.tracking.write import spool, tracker
 from runner.tracking.write.spool import Undelivered
 from runner.tracking.write.sync import settle
-from runner.training.events import Kept, Served, Snapshot, Step
+from runner.training.events import Artifacts, Served, Snapshot, Step
 from runner.training.machine.signals import Interrupted
 from tests.support import command, strange
 from tests.support.line import S3, Line, away, environment
@@ -44,11 +44,11 @@ def checkpoint(folder: Path, step: int, name: str = "last") -> Snapshot:
     return Snapshot(name, step, place)
 
 
-def predictions(folder: Path) -> Kept:
+def predictions(folder: Path) -> Artifacts:
     place = folder / "kept"
     place.mkdir()
     (place / "predictions").write_text("1 2 3")
-    return Kept(place)
+    return Artifacts(place)
 
 
 def train(told: Any, folder: Path, steps: range) -> None:

@@ -253,7 +253,7 @@ def on_meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 @pytest.mark.parametrize("name", ["MSELoss", "L1Loss", "SmoothL1Loss", "HuberLoss", "BCEWithLogitsLoss"])
 def test_a_loss_that_would_broadcast_is_refused(name):
     loss = losses.build({"name": name})
-    with pytest.raises(ConfigError, match=r"the last layer gives \(N, 1\) and the targets have \(N\)"):
+    with pytest.raises(ConfigError, match=r"the last layer gives \(N, 1\) and the targets have \(N,\)"):
         agreement.check_loss(loss, on_meta(2, 1), on_meta(2), 0)
     agreement.check_loss(loss, on_meta(2, 1), on_meta(2, 1), 0)
 
@@ -431,7 +431,7 @@ def test_a_state_counts_from_zero():
 WITHOUT_DYNAMO = """
 import sys
 import torch
-from runner.training.parts._startup import spare_dynamo
+from runner.settings.torch_private import spare_dynamo
 
 def train(optimizer, **arguments):
     torch.manual_seed(0)

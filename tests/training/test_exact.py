@@ -85,7 +85,7 @@ def trained(run: Run, until: int | None = None, folders: dict[str, Path] | None 
 
     run.stop = lambda: Stop() if run.state.step == until else None
     with contextlib.suppress(Stop):
-        advance(run, (run.history_, Notes()))
+        advance(run, (run.recorder, Notes()))
     state = run.state_dict()
     history = dict(run.history)
     return {"losses": losses, "weights": checkpoint.copy(run.model), **state, "history": history}

@@ -120,7 +120,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_its_piece_to_the_next(
 ) -> None:
     run, found = start(**shape(4)), Snapshots()
     save = checkpoint.save
-    advance(run, [run.history_])
+    advance(run, [run.recorder])
 
     def fails(*args: Any, **kwargs: Any) -> Any:
         raise checkpoint.CheckpointError("no space left")
@@ -131,7 +131,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_its_piece_to_the_next(
     monkeypatch.setattr(checkpoint, "save", save)
     for event in run.snapshots():
         found.record(event)
-    assert [path.name for path in found.pieces] == [run.history_.piece["file"]]  # type: ignore[index]
+    assert [path.name for path in found.pieces] == [run.recorder.piece["file"]]  # type: ignore[index]
 
 
 def test_a_piece_names_no_file_outside_of_its_folder(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_where_pieces_are_gone_the_recorded_metrics_take_their_place(
 def test_a_checkpoint_that_holds_all_of_its_history_is_still_read(start: Start) -> None:
     """As the version before wrote it."""
     run, second = (start(**shape(4)) for _ in range(2))
-    advance(run, [run.history_])
+    advance(run, [run.recorder])
     training = run.state_dict()
     training["history"] = {
         "points": {

@@ -23,7 +23,7 @@ from tests.support import components, composing
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: Any) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(data_cache, "_kept", {})
+    monkeypatch.setattr(data_cache, "_cache", {})
     x, y = np.arange(4000, dtype=np.float32).reshape(200, 4, 5), np.arange(200) % 3
     np.save("x.npy", x)
     np.save("y.npy", y)
@@ -128,11 +128,11 @@ def test_other_arguments_are_read_anew() -> None:
 def test_no_more_than_three_are_kept(monkeypatch: Any) -> None:
     for valid in (0.1, 0.2, 0.3, 0.4):
         arrays(path="xy.npz", valid=valid)
-    assert len(data_cache._kept) == data_cache.SETS
+    assert len(data_cache._cache) == data_cache.SETS
     monkeypatch.setattr(data_cache, "MOST", 10)
-    monkeypatch.setattr(data_cache, "_kept", {})
+    monkeypatch.setattr(data_cache, "_cache", {})
     arrays(path="xy.npz")
-    assert not data_cache._kept
+    assert not data_cache._cache
 
 
 def test_a_users_source_is_called_every_time(experiments: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_users_source_is_called_every_time(experiments: Path) -> None:
     for _ in range(2):
         components.data({"name": "experiments.mine.load"})
     assert len(sys.modules["experiments.mine"].calls) == 2
-    assert not data_cache._kept
+    assert not data_cache._cache
 
 
 def test_the_jobs_of_a_sweep_read_their_data_once(monkeypatch: Any) -> None:

@@ -18,7 +18,7 @@ from runner.training import measure
 from runner.training.checking import targets
 from runner.training.drive import drive
 from runner.training.loop import train
-from runner.training.parts import losses, metrics
+from runner.training.parts import losses, metric_values
 from runner.training.run import Run
 from runner.training.vectorized import drive_many, groups
 from tests.conftest import Start
@@ -302,10 +302,10 @@ def test_metrics_leave_out_what_the_loss_leaves_out(disk: bool) -> None:
     loss = nn.CrossEntropyLoss()
     data = targets.fit(Data(held, part, task="multiclass", classes=tuple("abcdefghij")), loss)
     made = components.made_metrics(["Accuracy", {"F1Score": {"average": "macro"}}], data, loss, output[:2], None)
-    watch = metrics.watch(made, data, loss)
+    watch = metric_values.watch(made, data, loss)
     assert watch is not None
     watch(output, y)
-    assert metrics.values(made)["Accuracy"] == 1.0
+    assert metric_values.values(made)["Accuracy"] == 1.0
     plain = Data(held, Tensors(output, y.clamp(min=0)), task="multiclass", classes=data.classes)
     assert components.made_metrics(["Accuracy"], plain, loss, output[:2], None)["Accuracy"].ignore_index is None
 
@@ -331,8 +331,8 @@ def test_padding_counts_in_mixed_precision_as_in_single(precision: str, start: S
     found = []
     for kind in ("fp32", precision):
         run = start(**give(parts, loss, one_for_each_place((6,)), precision=kind, **sizes))
-        parts = (run.data.train, run.data.valid, run.data.test)
-        found.append([measure.values(run, source, "x")["x/loss"] for source in parts])
+        sources = (run.data.train, run.data.valid, run.data.test)
+        found.append([measure.values(run, source, "x")["x/loss"] for source in sources])
         drive(run)
         found[-1].append(run.history["train/loss"][0][1])
     assert found[1] == pytest.approx(found[0], rel=0.01)

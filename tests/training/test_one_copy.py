@@ -47,7 +47,7 @@ def nothing(run):
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.setattr(data_cache, "_kept", {})
+    monkeypatch.setattr(data_cache, "_cache", {})
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 5)).astype(np.float32), rng.normal(size=(60, 1)).astype(np.float32)
@@ -96,9 +96,9 @@ def test_a_program_reads_the_data_where_they_are(files: dict[str, Any], make: Ma
     train, valid = runs[0].data.train, runs[0].data.valid
     assert isinstance(train, Tensors)
     assert isinstance(valid, Tensors)
-    assert program.look.valid is not None
-    assert program.look.train.x.data_ptr() == train.x.data_ptr()
-    assert program.look.valid.x.data_ptr() == valid.x.data_ptr()
+    assert program.validation.valid is not None
+    assert program.validation.train.x.data_ptr() == train.x.data_ptr()
+    assert program.validation.valid.x.data_ptr() == valid.x.data_ptr()
 
 
 @pytest.mark.parametrize("size", [None, 16])

@@ -14,7 +14,7 @@ from torch import nn
 from runner.settings.errors import ConfigError
 from runner.training import finish, measure
 from runner.training.drive import drive
-from runner.training.events import Epoch, Event, Finished, Kept, Snapshot, Step
+from runner.training.events import Artifacts, Epoch, Event, Finished, Snapshot, Step
 from runner.training.machine.signals import Interrupted, Signals
 from runner.training.prepare import THREADS
 from runner.training.run import Run
@@ -208,10 +208,10 @@ def _events(run: Run) -> Any:
     from runner.training.loop import train
 
     for step in train(run.state, run.batches(), run.step):
-        run.history_.record(step)
+        run.recorder.record(step)
         yield step
         for event in run.after(step):
-            run.history_.record(event)
+            run.recorder.record(event)
             yield event
     yield from finish.finish(run, finish.draw)
 
@@ -425,7 +425,7 @@ def test_threads_and_deterministic_are_set(start: Start):
 
 def test_predictions_are_in_the_order_of_the_data(start: Start, tmp_path: Path):
     run = start(**DIGITS, epochs=1)
-    kept = {p.name: p for k in driven(run).all(Kept) for p in k.folder.rglob("*") if p.is_file()}
+    kept = {p.name: p for k in driven(run).all(Artifacts) for p in k.folder.rglob("*") if p.is_file()}
     x, y, output = Subject(run).predict(run.data.valid)
     assert torch.equal(x, run.data.valid.x)
     assert torch.equal(y, run.data.valid.y)

@@ -129,7 +129,7 @@ def stopped(run: Run, after: int) -> Run:
     generators.set_random_state(run.ready, run.device)
     run.stop = lambda: KeyboardInterrupt() if run.state.step == after else None
     with pytest.raises(KeyboardInterrupt):
-        advance(run, [run.history_])
+        advance(run, [run.recorder])
     return run
 
 

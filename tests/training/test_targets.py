@@ -15,11 +15,11 @@ from runner.data import Data, Tensors
 from runner.settings.errors import ConfigError
 from runner.training.checking import targets
 from runner.training.drive import drive
-from runner.training.parts import source as data_source
+from runner.training.parts import source
 from runner.training.run import Run
 from runner.training.vectorized import drive_many, groups
 from tests.conftest import Start
-from tests.support import components, composing
+from tests.support import composing
 from tests.support.command import runner
 
 N = 40
@@ -198,8 +198,8 @@ def test_many_runs_on_probabilities_are_each_the_run_alone(place, start):
 
 def test_a_users_rows_of_probabilities_are_classes_for_cross_entropy():
     rows = Tensors(torch.rand(6, 2), torch.eye(3).repeat(2, 1))
-    for source in (rows, Listed(rows)):
-        found = targets.fit(Data(source), nn.CrossEntropyLoss())
+    for inputs in (rows, Listed(rows)):
+        found = targets.fit(Data(inputs), nn.CrossEntropyLoss())
         assert (found.task, found.classes) == ("multiclass", ("0", "1", "2"))
     assert targets.fit(Data(Tensors(rows.x, rows.y * 2)), nn.CrossEntropyLoss()).task == "regression"
     assert targets.fit(Data(rows), nn.MSELoss()).task == "regression"
@@ -219,11 +219,16 @@ class Listed(torch.utils.data.Dataset):
 # What may be meant either way
 
 
+def read(spec: dict[str, Any], loss: nn.Module) -> Data:
+    """Read the data that `spec` names, with targets for `loss`."""
+    return targets.read(source.resolve(spec), loss)
+
+
 def decided(data: dict[str, Any], loss: dict[str, Any]) -> str:
     """The task, or `asks`."""
     function = getattr(nn, loss["name"])() if "." not in loss["name"] else nn.Module()
     try:
-        return components.data_for(function, data).task
+        return read(data, function).task
     except ConfigError as error:
         words = ("data.task: missing", "data.task=classification", "data.task=regression")
         return "asks" if all(word in str(error) for word in words) else str(error)
@@ -268,7 +273,7 @@ def test_two_classes_are_minus_one_and_one_to_a_loss_of_signs(place, name):
     np.savez("decimal signs.npz", x=X, y=LABELS * 2.0 - 1)
     given = SOURCES.get(name, {"name": "arrays", "path": f"{name}.npz"})
     stated = {"task": "classification"} if name == "csv" else {}
-    data = components.data_for(nn.SoftMarginLoss(), {**given, **stated})
+    data = read({**given, **stated}, nn.SoftMarginLoss())
     assert data.task == "binary"
     pairs = [data.train[i][1] for i in range(len(data.train))]
     assert sorted(torch.stack(pairs).flatten().tolist()) == [-1.0] * 14 + [1.0] * 14
@@ -277,15 +282,10 @@ def test_two_classes_are_minus_one_and_one_to_a_loss_of_signs(place, name):
 
 def test_classes_that_the_loss_decides_are_split_like_classes_that_are_stated(place):
     for name in ("decimals", "csv"):
-        found = [
-            components.data_for(nn.CrossEntropyLoss(), {**SOURCES[name], **told})
-            for told in ({}, {"task": "classification"})
-        ]
+        found = [read({**SOURCES[name], **told}, nn.CrossEntropyLoss()) for told in ({}, {"task": "classification"})]
         assert torch.equal(found[0].train.x, found[1].train.x)
         assert found[0].valid.y.bincount().tolist() == [3, 3]
-    assert (
-        components.data_for(nn.CrossEntropyLoss(), SOURCES["csv"]).report[-1].endswith("which CrossEntropyLoss takes")
-    )
+    assert read(SOURCES["csv"], nn.CrossEntropyLoss()).report[-1].endswith("which CrossEntropyLoss takes")
 
 
 def test_a_source_is_read_as_often_as_needed_and_ones_own_once(place, experiments):
@@ -296,7 +296,7 @@ def test_a_source_is_read_as_often_as_needed_and_ones_own_once(place, experiment
     )
     import sys
 
-    components.data_for(nn.MSELoss(), {"name": "experiments.mine.load"})
+    read({"name": "experiments.mine.load"}, nn.MSELoss())
     assert len(sys.modules["experiments.mine"].calls) == 1
 
 
@@ -393,11 +393,10 @@ def test_what_is_left_out_is_not_made_another_class(tmp_path, labels, ignored, r
     np.savez(tmp_path / "xy.npz", x=np.random.rand(40, 3), y=np.array(labels)[np.arange(40) % len(labels)])
     loss = nn.CrossEntropyLoss(ignore_index=ignored)
     spec = {"name": "arrays", "path": str(tmp_path / "xy.npz")}
-    bound = data_source.resolve(spec)
-    data = targets.read(bound, loss)
+    data = read(spec, loss)
     if refusal:
         with pytest.raises(ConfigError, match=f"loss.ignore_index: {refusal}|{refusal}"):
-            targets.check_ignored(bound, data, loss)
+            targets.check_ignored(source.resolve(spec), data, loss)
     else:
-        targets.check_ignored(bound, data, loss)
+        targets.check_ignored(source.resolve(spec), data, loss)
         assert data.ignored == ignored

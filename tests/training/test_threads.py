@@ -196,7 +196,7 @@ def test_jobs_in_processes_of_joblib_share_the_cores(workplace: Path) -> None:
 
 
 def test_waiting_threads_sleep_unless_a_person_has_said_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in cores.SAID:
+    for name in cores.BY_USER:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KMP_BLOCKTIME", "200")
     cores.let_waiting_threads_sleep()
@@ -222,7 +222,7 @@ sys.argv = ["runner", "nonsense"]
 from runner.cli import main
 main()
 """
-    env = {name: value for name, value in os.environ.items() if name not in cores.SAID}
+    env = {name: value for name, value in os.environ.items() if name not in cores.BY_USER}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stderr.split()[:2] == ["False", "passive"], done.stderr
 

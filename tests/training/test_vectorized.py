@@ -18,9 +18,9 @@ from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.state import checkpoint, generators
 from runner.training.vectorized import drive_many, feed, groups, team, update
-from runner.training.vectorized.draws import Draws
+from runner.training.vectorized.feed import RandomStates
+from runner.training.vectorized.metric_values import MetricValues
 from runner.training.vectorized.program import Program
-from runner.training.vectorized.scores import Scores
 from tests.conftest import settings
 
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -203,12 +203,12 @@ def test_the_law_fails_when_two_share_their_batches(made: Made, monkeypatch: pyt
 def test_the_law_fails_when_two_share_their_draws(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     told = jobs(layers="dropout")
     runs, seen = [made(one) for one in told], [Seen() for _ in told]
-    kept = Draws.kept
+    dropout_mask = RandomStates.dropout_mask
 
-    def same(draws: Draws, shape: Any, drop: Any, dtype: Any) -> Tensor:
-        return kept(draws, shape, drop, dtype)[:1].expand(len(drop), *shape)
+    def same(random_states: RandomStates, shape: Any, drop: Any, dtype: Any) -> Tensor:
+        return dropout_mask(random_states, shape, drop, dtype)[:1].expand(len(drop), *shape)
 
-    monkeypatch.setattr(Draws, "kept", same)
+    monkeypatch.setattr(RandomStates, "dropout_mask", same)
     drive_many(runs, [[one] for one in seen])
     others, _, _ = alone(made, told)
     assert apart(runs[:1], others[:1]) < 1e-10
@@ -394,10 +394,10 @@ def test_metrics_are_those_of_each_run(made: Made, task: str) -> None:
     data = data | ({"path": PLACE["two"]} if "path" in data else {})
     told = jobs(4, layers=[{"Linear": outputs}], data=data, loss={"name": loss}, metrics=metrics)
     runs = [made(one) for one in told]
-    assert len(Scores(runs, [0])._counts) == counted
-    found = Program(runs).look([1, 3])
+    assert len(MetricValues(runs, [0])._counts) == counted
+    found = Program(runs).validation.values([1, 3])
     for i, values in zip((1, 3), found, strict=True):
-        expected = runs[i].look_at(runs[i].data.valid, "valid")  # type: ignore[arg-type]
+        expected = measure.values(runs[i], runs[i].data.valid, "valid")  # type: ignore[arg-type]
         assert list(values) == list(expected)
         assert values == pytest.approx(expected, rel=1e-6)
 
@@ -407,8 +407,8 @@ def test_accuracy_of_more_outputs_than_classes_is_that_of_each_run(made: Made) -
     data = METRICS["classes"][0]
     told = jobs(2, layers=[{"Linear": 12}], data=data, loss={"name": "CrossEntropyLoss"}, metrics=["Accuracy"])
     runs = [made(one) for one in told]
-    assert len(Scores(runs, [0])._counts) == 1
-    for run, values in zip(runs, Program(runs).look([0, 1]), strict=True):
+    assert len(MetricValues(runs, [0])._counts) == 1
+    for run, values in zip(runs, Program(runs).validation.values([0, 1]), strict=True):
         valid = run.data.valid
         with torch.no_grad():
             right = (run.model.eval()(valid.x).argmax(1) == valid.y).float().mean()
@@ -458,7 +458,7 @@ def test_a_metric_that_not_all_have_is_counted_for_each(made: Made) -> None:
     told[1].metrics = ["MeanSquaredError"]
     told[2].metrics = ["MeanSquaredError", "MeanAbsoluteError"]
     runs = [made(one) for one in told]
-    for run, values in zip(runs, Program(runs).look([0, 1, 2]), strict=True):
+    for run, values in zip(runs, Program(runs).validation.values([0, 1, 2]), strict=True):
         assert values == pytest.approx(measure.values(run, run.data.valid, "valid"))  # type: ignore[arg-type]
 
 

@@ -52,7 +52,7 @@ ON_THE_HOST = {
     "training/state/history.py": "Python's own arrays; host.content brings the tensors",
     "sweep/search/cmaes.py": "values of trials, no tensors",
     "training/checking/fitting.py": "the data as the source gives them",
-    "training/checking/agreement.py": "the data as the source gives them",
+    "training/checking/target_values.py": "the data as the source gives them",
     "training/checking/targets.py": "the data as the source gives them",
     "commands/check.py": "the data as the source gives them",
     "model/predicted.py": "outputs of a model that load.load has made on the host, or of a plot's subject",
@@ -117,7 +117,7 @@ def elsewhere(work: Callable[[], Any]) -> Any:
 def _refusals() -> dict[str, str]:
     import numpy as np
 
-    from runner.training.parts.metrics import as_scores
+    from runner.training.parts.metric_values import as_scores
 
     x, host_x = torch.ones(3, 2).to("pretend"), torch.ones(3, 2)
     generator = torch.Generator()

@@ -7,10 +7,7 @@ from collections.abc import Iterator
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.types import RunMode
-from omegaconf import flag_override
 
 from runner.cli.answers import vocabulary
 from runner.cli.compose import configuration, trials
@@ -154,11 +151,7 @@ def _is_right(typed: list[str]) -> bool:
         overrides = _first_job(words)
         if overrides != words and not {"-m", "--multirun"} & set(typed):
             return False
-        config = composition.compose(overrides, RunMode.RUN)
-        HydraConfig.instance().set_config(config)
-        with flag_override(config, ["struct", "readonly"], [False, False]):
-            del config["hydra"]
-        settings = configuration.settings(config, overrides)
+        settings = configuration.settings(composition.compose_ours(overrides), overrides)
         if "." not in str(settings.data.get("name")):  # a source of the user's may take minutes
             checks.check(settings)
     except Exception:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, flag_override
+from omegaconf import DictConfig
 
 from runner.cli.compose import configuration
 from runner.cli.guard import composition, files
@@ -24,7 +22,7 @@ def report(error: Exception, words: list[str], compose: Compose | None = None) -
     compose: makes a configuration of them, for a job of a sweep. It may keep what it has read of files, so that nothing
         is left out of those; None composes as Hydra does.
     """
-    reads_files, compose = compose is None, compose or _composed
+    reads_files, compose = compose is None, compose or composition.compose_ours
     messages: list[str] = []
     rest = list(words)
     with files.leaving_out() as left_out:
@@ -69,11 +67,3 @@ def _problem(words: list[str], compose: Compose) -> Exception | None:
     except configuration.ERRORS as error:
         return error
     return None
-
-
-def _composed(words: list[str]) -> DictConfig:
-    config = composition.compose(words, RunMode.RUN)
-    HydraConfig.instance().set_config(config)
-    with flag_override(config, ["struct", "readonly"], [False, False]):
-        del config["hydra"]
-    return config

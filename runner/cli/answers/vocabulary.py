@@ -47,7 +47,7 @@ def hint(key: str, words: list[str]) -> str:
     """Return `; did you mean trainer.epochs=3?`, `'epochs'` if only the last name differs, "" if no key is near."""
     values = [w.partition("=")[2] for w in words if w.partition("=")[0].lstrip("+") == key]
     candidates = meant(key, [w for w in words if w.partition("=")[0].lstrip("+") != key])
-    return keys.said(key, candidates, next(iter(values), ""))
+    return keys.suggestion(key, candidates, next(iter(values), ""))
 
 
 def siblings(parent: str) -> list[str]:

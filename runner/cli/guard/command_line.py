@@ -11,7 +11,7 @@ from runner.settings.trust import permission
 FLAGS = {
     "experimental_rerun": ("--experimental-rerun", "a rerun is a pickle, which runs code; give the overrides again"),
     "config_path": ("--config-path", "put presets into conf/ and studies into experiments/ of the working directory"),
-    "config_name": ("--config-name", "put a study into experiments/NAME.yaml and say experiments=NAME"),
+    "config_name": ("--config-name", "put a study into experiments/NAME.yaml and type experiments=NAME"),
     "config_dir": ("--config-dir", "put presets into conf/ of the working directory"),
 }
 #: Groups of which nothing need be chosen: `scheduler=null`.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
@@ -47,6 +48,15 @@ def install() -> None:
 def compose(overrides: Sequence[str], mode: RunMode) -> DictConfig:
     """Compose the configuration of other overrides with the loader that Hydra has made last."""
     return _loader().load_configuration("config", list(overrides), mode)
+
+
+def compose_ours(overrides: Sequence[str]) -> DictConfig:
+    """Compose the configuration of other overrides without Hydra's part; `${hydra:...}` gives what is in that."""
+    config = compose(overrides, RunMode.RUN)
+    HydraConfig.instance().set_config(config)
+    with flag_override(config, ["struct", "readonly"], [False, False]):
+        del config["hydra"]
+    return config
 
 
 def origins_of(overrides: Sequence[str]) -> origins.Origins:

@@ -37,7 +37,7 @@ MODE = "no file may begin a sweep; leave it out, and type -m"
 
 
 def check(config: DictConfig, words: Sequence[str]) -> None:
-    """Refuse a composed configuration that would make Hydra run what it names, or write where it says.
+    """Refuse a composed configuration that would make Hydra run what it names, or write outside of its folders.
 
     words: all that Hydra has composed it of, Hydra's own and those of records and sweepers among them.
     """
@@ -70,7 +70,7 @@ def _check(config: DictConfig, words: Sequence[str]) -> None:
     hydra = config.hydra
     noted: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
     if not {*noted["hydra"], *noted["task"]} <= set(words):
-        raise ConfigError("hydra.overrides", "a configuration may not say what was typed; leave it out")
+        raise ConfigError("hydra.overrides", "a configuration may not set what was typed; leave it out")
     for key, nothing in (("callbacks", {}), ("searchpath", [])):
         if used.settled(config, f"hydra.{key}", nothing):
             raise ConfigError(f"hydra.{key}", "a configuration may not name code for Hydra to run; leave it out")
@@ -174,8 +174,8 @@ def _check_word(word: Any, value: Any, path: tuple[Any, ...]) -> None:
     of_hydra = re.split(r"[./]", key)[0] == "hydra" or (read.package or "").partition(".")[0] == "hydra"
     if not of_hydra and not re.fullmatch(r"tracking(\.uri.*)?", key) and (read.package or "") != "tracking":
         return
-    said = (permission.wholly((*path, *below), leaf) for below, leaf in typed_words.leaves(value).items())
-    if not all(said):
+    typed = (permission.wholly((*path, *below), leaf) for below, leaf in typed_words.leaves(value).items())
+    if not all(typed):
         raise ConfigError(name, f"no file may say it for every job; type {key}=... yourself")
 
 
@@ -191,7 +191,7 @@ def _check_launcher(config: DictConfig) -> None:
             continue
         raise ConfigError(
             f"hydra.launcher.{key}",
-            f"{value!r} may become a command or a place, so no file and no record may say any of it;"
+            f"{value!r} may become a command or a place, so no file and no record may set any of it;"
             f" type hydra.launcher.{key}=... without references",
         )
     folder = config.hydra.launcher.get(SUBMITIT)

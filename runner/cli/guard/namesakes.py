@@ -17,7 +17,7 @@ _mentioned: set[Path] = set()
 def check(choices: Mapping[str, Any], words: Sequence[str]) -> None:
     """Raise ConfigError for a preset that is chosen and stands in both folders: one would be read for the other.
 
-    Of one that nobody has chosen, since it is the default, a line says that it is not read: a `conf/` may belong to
+    Print that one is not read where nobody has chosen it, since it is the default: a `conf/` may belong to
     another program. choices: group -> preset.
     """
     typed = {word.partition("=")[0].lstrip("+") for word in words}
@@ -30,7 +30,7 @@ def check(choices: Mapping[str, Any], words: Sequence[str]) -> None:
             raise ConfigError(
                 "",
                 f"{group}={name} is a preset that comes with runner, and {shown} of the working directory would not be"
-                f" read; rename that file, as in conf/{group}/my_{name}.yaml, and say {group}=my_{name}",
+                f" read; rename that file, as in conf/{group}/my_{name}.yaml, and type {group}=my_{name}",
             )
         if theirs not in _mentioned:
             _mentioned.add(theirs)

@@ -1,1 +1,1 @@
-"""Files and places: whole or not there, names that a file system takes, where a key was said."""
+"""Files and places: files that are whole or not there, names that a file system takes, the line that sets a key."""

@@ -129,7 +129,7 @@ def _check_node(event: Any, open_ones: list[_Open], place: str) -> None:
         if key in (None, "", "null", "~"):
             raise ConfigError(place, "a key is not a word here; expected `key: value`")
         if key in inside.keys:
-            raise ConfigError(place, f"{key!r} is there twice; remove one")
+            raise ConfigError(place, f"duplicate {key!r}; remove one")
         inside.keys.add(key)
 
 

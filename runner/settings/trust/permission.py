@@ -132,7 +132,7 @@ def store(uri: str, key: str) -> None:
         raise ConfigError(
             key, f"{secrets.masked_uri(uri)!r} is an address that only a person may give; type {key}=... yourself"
         )
-    servers = [origin(beginning) for beginning in _beginnings(key)]  # a file says the path alone
+    servers = [origin(beginning) for beginning in _beginnings(key)]  # a file sets the path alone
     if server not in (*servers, *map(origin, places())):
         raise ConfigError(
             key,
@@ -277,7 +277,7 @@ def _by_hand(key: str, value: str) -> str:
     from runner.settings.trust.typed_words import pasted
 
     parts = left(key)
-    return f"type {f'it without {parts}, which a file says: ' * bool(parts)}{pasted(key, value)}"
+    return f"type {f'it without {parts}, which a file sets: ' * bool(parts)}{pasted(key, value)}"
 
 
 def _allowing(places: list[Any]) -> str:

@@ -39,7 +39,7 @@ def read(text: str, name: str) -> Settings:
     try:
         with resolvers.restricted():
             config = OmegaConf.merge(schema(), values)
-            _refuse_missing(config)
+            refuse_missing(config)
             settings = OmegaConf.to_object(config)
     except OmegaConfBaseException as error:
         raise _explained(error, name) from None
@@ -94,7 +94,8 @@ def _taken_out(values: dict[str, Any], text: str) -> Any:
     return layers
 
 
-def _refuse_missing(config: Any) -> None:
+def refuse_missing(config: Any) -> None:
+    """Raise ConfigError for every value that is `???`: OmegaConf would take the default."""
     from omegaconf import OmegaConf
 
     problems = Problems()

@@ -41,13 +41,13 @@ _LAST = re.compile(rf"(?P<key>;\s*[\w\-]*(?:{_END})\s*=\s*)(?!['\"])[^;'\"\n]+",
 _WORD = re.compile(
     rf"(?P<quote>['\"])(?P<key>[+~]{{0,2}}[\w.\-]*(?:{_END})=)(?P<value>[^'\"\n]+)(?P=quote)", re.IGNORECASE
 )
-#: A key of YAML with what stands in the lines below it.
+#: A key of YAML with the lines below it.
 _BLOCK = re.compile(
     rf"^(?P<indent>[ ]*)(?P<key>['\"]?[\w.\-]*(?:{_END})['\"]?:)[ ]*\n"
     r"(?P<lines>(?:(?P=indent)(?:[ ]+\S|-[ ]).*(?:\n|$))+)",
     re.IGNORECASE | re.MULTILINE,
 )
-#: Tokens that tell by themselves whose they are: of GitHub, GitLab, Hugging Face, Slack, AWS, OpenAI.
+#: Tokens that are recognized by their form: of GitHub, GitLab, Hugging Face, Slack, AWS, OpenAI.
 _TOKEN = re.compile(
     r"\b(?:gh[opsu]_\w{20,}|github_pat_\w{20,}|glpat-[\w\-]{20,}|hf_[A-Za-z0-9]{20,}|xox[abprs]-[\w\-]{10,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}|sk-(?:[A-Za-z0-9]{20,}|(?:proj|ant|or|svcacct)-[\w\-]{20,}))"

@@ -37,7 +37,7 @@ class Typed:
                 continue
             jobs = [leaves(value, path) for value in _alternatives(override)]
             for key in jobs[0] if jobs else ():
-                if all(key in job for job in jobs):  # in the other jobs a file says it
+                if all(key in job for job in jobs):  # in the other jobs a file sets it
                     self.values.setdefault(key, []).extend(job[key] for job in jobs)
 
     @staticmethod

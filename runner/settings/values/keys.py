@@ -58,10 +58,10 @@ def alike(key: str, candidates: Iterable[str], least: float = ALIKE) -> list[str
 
 def hint(key: str, known: Iterable[str], value: str = "") -> str:
     """Return `; did you mean trainer.epochs=3?`, `'epochs'` if only the last name differs, "" if no key is near."""
-    return said(key, alike(key, known), value)
+    return suggestion(key, alike(key, known), value)
 
 
-def said(key: str, candidates: list[str], value: str) -> str:
+def suggestion(key: str, candidates: list[str], value: str) -> str:
     """Return the hint for keys that `alike` has returned."""
     parent = key.rpartition(".")[0]
     if not candidates:

@@ -13,7 +13,7 @@ from runner.settings.errors import ConfigError
 def parameters(target: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the arguments of a class or function, with their annotations as objects if possible."""
     initializer = getattr(target, "__init__", None) if isinstance(target, type) else None
-    if getattr(initializer, "__qualname__", "") == "Module.__init__":  # torch's says **kwargs, and takes none
+    if getattr(initializer, "__qualname__", "") == "Module.__init__":  # torch's has **kwargs, and takes none
         return {}
     try:
         return dict(inspect.signature(target, eval_str=True).parameters)

@@ -8,7 +8,7 @@ from runner.sweep.manifest import Job
 from runner.sweep.run import job
 from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.outcome import Outcome
-from runner.training.events import Epoch, Event, Kept, Observer
+from runner.training.events import Artifacts, Epoch, Event, Observer
 
 if TYPE_CHECKING:
     from runner.settings import Settings
@@ -27,7 +27,7 @@ class DeferredArtifacts:
 
     def record(self, event: Event) -> None:
         """Pass the event on, or keep it until `release` if it is about files."""
-        if isinstance(event, Kept):
+        if isinstance(event, Artifacts):
             self._deferred.append(event)
         else:
             self.tracker.record(event)

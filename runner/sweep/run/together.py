@@ -112,7 +112,7 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
 def _gain(desk: Desk, group: list[Member]) -> float:
     """Measure how many times as fast the group is as one program."""
     from runner.training.prepare import prepare
-    from runner.training.vectorized.faster import gain
+    from runner.training.vectorized.team import gain
 
     runs: list[Run] = []
 

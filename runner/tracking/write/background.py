@@ -16,7 +16,7 @@ from runner.tracking.write import entries, spool_header
 from runner.tracking.write.delivery import CHUNK, Delivery
 from runner.tracking.write.entries import End, Events
 from runner.tracking.write.spool import Entry, Spool
-from runner.training.events import Epoch, Finished, Kept, Served, Snapshot, Step
+from runner.training.events import Artifacts, Epoch, Finished, Served, Snapshot, Step
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -175,7 +175,7 @@ class Background:
                 for folder in event.pieces:
                     yield from self._on_their_way(entries.files(next(self._numbers), folder))
                 yield from self._guarded(self._checkpoint, event) or []
-            elif isinstance(event, Kept):
+            elif isinstance(event, Artifacts):
                 yield from self._on_their_way(entries.files(next(self._numbers), event.folder))
             elif isinstance(event, Served):
                 yield from self._on_their_way(entries.model(next(self._numbers), event))

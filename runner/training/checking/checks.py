@@ -1,4 +1,4 @@
-"""Everything that can be wrong with settings, found before work starts and told together."""
+"""All checks of settings, before any work starts; their problems are raised together."""
 
 import sys
 from dataclasses import dataclass
@@ -15,22 +15,22 @@ from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import forward, pruners
-from runner.training.checking import agreement, cost, fitting, rehearsal, targets
+from runner.training.checking import agreement, cost, fitting, rehearsal, target_values, targets
 from runner.training.machine import time_limit
 from runner.training.parts import components, losses, metrics, scheduling, source
 from runner.training.parts.components import Components
 
-#: Checkpoints that a tag can tell of.
+#: Checkpoints that fit into the tag of a run's record.
 MOST_KEPT = 20
 
 
 @dataclass
 class Checked:
-    """What the checks have found out, for whoever goes on."""
+    """Results of the checks that building a run needs."""
 
     parts: Components
     data: Data
-    complete: bool  # whether `data` is all of it
+    complete: bool  # True if `data` is all of it
     plan: stack.Stack
     metrics: dict[str, Any]
     mode: str  # min | max: which values of the monitored metric are better
@@ -38,12 +38,12 @@ class Checked:
 
 
 def check(settings: Settings, noted: dict[str, Any] | None = None, threads: int | None = None) -> Checked:
-    """Check everything. Raises ConfigError, or ConfigErrors with every problem there is.
+    """Check everything. Raises ConfigError, or ConfigErrors with all problems.
 
-    noted: what a recorded run has noted of its data, if they are to be read as its model knows them.
-    threads: that a recorded run was trained with.
-    What needs no data comes first. A data source that reads much, or that is a user's own, is not called if that has
-    found something already.
+    noted: the notes on the data of a recorded run, see `source.read`.
+    threads: of a recorded run.
+    Checks without data come first. If they find a problem, a data source of the user's own, which may take long or draw
+    random numbers, is not called.
     """
     problems = Problems()
     parts = without_data(settings, problems)
@@ -58,7 +58,7 @@ def check(settings: Settings, noted: dict[str, Any] | None = None, threads: int 
 
 
 def without_data(settings: Settings, problems: Problems) -> Components:
-    """Look up every name, and check what needs no data: arguments, choices and ranges."""
+    """Look up every name, and check what needs no data: arguments, choices and ranges. Problems go into `problems`."""
     trainer = settings.trainer
     for check in (_check_trainer, _check_seed):
         with problems.noted():
@@ -76,12 +76,12 @@ def without_data(settings: Settings, problems: Problems) -> Components:
     with problems.noted():
         tags.check(settings.tracking.tags)
     if trainer.epochs and not settings.model.layers:
-        problems.add("model.layers", "there are none; give at least one, such as model.layers=[{Linear: 1}]")
+        problems.add("model.layers", "is empty; give at least one layer, such as model.layers=[{Linear: 1}]")
     return parts
 
 
 def _can_start(problems: Problems) -> bool:
-    """Whether the random generators can be started as the settings say."""
+    """Return whether seed and threads are valid, with which the random generators are started."""
     return not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
 
 
@@ -125,7 +125,7 @@ def _check_checkpoint(settings: Settings) -> None:
 
 
 def _check_optimizer(settings: Settings, parts: Components) -> None:
-    """Make the optimizer and the schedule for a weight that is nobody's."""
+    """Make the optimizer and the schedule for a weight of no model, for what only their classes check."""
     t = settings.trainer
     if parts.optimizer.target is torch.optim.LBFGS and (
         t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value
@@ -139,11 +139,11 @@ def _check_optimizer(settings: Settings, parts: Components) -> None:
 def _with_data(
     settings: Settings, parts: Components, problems: Problems, noted: dict[str, Any] | None, threads: int | None
 ) -> Checked | None:
-    """What the data can tell; None where something must be known that is wrong already."""
+    """Run the checks that need data; None if a problem keeps a run from being built."""
     data = plan = None
     with problems.noted():
         if parts.data and _can_start(problems):
-            seed(settings)  # a data source of the user's may draw numbers
+            seed(settings)  # a data source of the user's own may draw numbers
             data = targets.read(parts.data, parts.loss, brief=True, noted=noted)
     if data is None:
         with problems.noted():
@@ -152,7 +152,7 @@ def _with_data(
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.noted():
         plan = stack.plan(settings.model.layers, x)
-    made = _with_loss(settings, parts, problems, data, plan, y)
+    built = _with_loss(settings, parts, problems, data, plan, y)
     if plan is not None and settings.trainer.epochs == 0:
         with problems.noted():
             forward.check(plan.output)
@@ -166,17 +166,17 @@ def _with_data(
     with problems.noted():
         start = rehearsal.check(settings, parts, data, plan, threads)
     complete = noted is not None or not source.reads_less(parts.data)
-    return Checked(parts, data, complete, plan, made, _mode(settings, made), start)
+    return Checked(parts, data, complete, plan, built, _mode(settings, built), start)
 
 
 def _with_loss(
     settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: Tensor
 ) -> dict[str, Any]:
-    """Targets, loss, metrics and what is monitored."""
-    made: dict[str, Any] = {}
+    """Check targets, loss, metrics and the monitored one; return the metrics by name, as far as they can be made."""
+    built: dict[str, Any] = {}
     loss = parts.loss
     if settings.trainer.epochs <= 0 or loss is None:
-        return made
+        return built
     before = len(problems.found)
     with problems.noted():
         fitting.targets(y)
@@ -184,21 +184,21 @@ def _with_loss(
             targets.check(data, loss, plan.output)
             targets.check_ignored(parts.data, data, loss)
             agreement.check_loss(loss, plan.output, y, len(data.classes), plan)
-            agreement.check_targets(loss, data, plan.output)
+            target_values.check(loss, data, plan.output)
     if parts.metrics is None:
-        return made
+        return built
     fits, before = plan is not None and len(problems.found) == before, len(problems.found)
     with problems.noted():
         if fits and plan is not None:
-            made = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer.batch_size)
+            built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer.batch_size)
     if len(problems.found) == before:
         with problems.noted():
             fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
-    return made
+    return built
 
 
 def _with_plan(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
-    """What the model and the data must be to each other."""
+    """Check memory, plots, parameters, indices and sparse gradients, which need the plan of the model."""
     trainer = settings.trainer
     with problems.noted():
         if parts.optimizer and parts.device:
@@ -216,7 +216,7 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
 
 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
-    """Raise ConfigError for a plot that this data or this model cannot have."""
+    """Raise ConfigError for a plot that cannot be drawn of this data or this model."""
     problem = getattr(sys.modules[draw.__module__], "problem", None)
     reason = problem(data, plan.planned()) if problem else None
     if reason:
@@ -224,15 +224,15 @@ def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -
 
 
 def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
-    known = [c for c in choices if c]
+    names = [c for c in choices if c]
     if value not in choices:
-        raise ConfigError(key, f"{value!r} is not one of {', '.join(known)}{did_you_mean(value, known)}")
+        raise ConfigError(key, f"{value!r} is not one of {', '.join(names)}{did_you_mean(value, names)}")
 
 
 def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Tensor]:
-    """A batch without values; of one example only if there are no more: that would hide what depends on the batch.
+    """Return a batch x, y on the meta device, of at least two examples if there are: one alone hides much.
 
-    moved: the run brings numbers into the type that a layer wants, as autocast does; a plan has float32.
+    moved: the run converts numbers to another type, as autocast does; the plan is of float32 then.
     """
     (x, y), total = source[0], len(source)  # type: ignore[arg-type]
     size = min(max(size or total, 2), total)
@@ -244,7 +244,7 @@ def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Te
     return one(torch.as_tensor(x)), one(torch.as_tensor(y))
 
 
-def _mode(settings: Settings, made: dict[str, Any]) -> str:
-    """What is better of the monitored metric, which torchmetrics knows."""
-    metric = made.get(str(settings.trainer.monitor).partition("/")[2])
+def _mode(settings: Settings, metrics: dict[str, Any]) -> str:
+    """Return min or max: trainer.mode, or which values torchmetrics calls better for the monitored metric."""
+    metric = metrics.get(str(settings.trainer.monitor).partition("/")[2])
     return settings.trainer.mode or ("max" if getattr(metric, "higher_is_better", None) else "min")

@@ -1,4 +1,4 @@
-"""What a model costs before it is made: memory and multiply-adds, from shapes and signatures alone."""
+"""Memory and multiply-adds of a model before it is made, from shapes and signatures alone."""
 
 from dataclasses import dataclass
 from math import prod
@@ -15,33 +15,36 @@ from runner.settings.random_state import said
 from runner.settings.values.lookup import Bound
 from runner.training.machine import cores
 
-#: Multiply-adds of one batch's way forward that each thread must have to do. With less, threads wait for each other
+#: Multiply-adds of one batch's forward that each thread must have to do. With less, threads wait for each other
 #: longer than they work; see docs/decisions.md for what was measured.
 WORTH = 50_000_000
-#: Multiply-adds that take as long as one number of an output does by itself: to write it, and to read it again.
+#: Multiply-adds that take as long as writing one number of an output and reading it again.
 PER_NUMBER = 10
+
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes, unless a name says otherwise."""
+    """The cost of training, in bytes where a comment names no other unit."""
 
     parameters: int  # numbers
     multiply_adds: int  # forward, one example; convolutions, linear and recurrent layers
     weights: int
     gradients: int
     optimizer: int
-    activations: int  # outputs of all layers for one batch, which the way back needs
+    activations: int  # outputs of all layers for one batch, which the backward needs
     largest: int  # output of a single layer for one batch: the least that must fit beside the rest
 
     @property
     def least(self) -> int:
-        """What training or the way forward cannot do without."""
+        """The bytes that must fit on the device at once."""
         return self.weights + self.gradients + self.optimizer + self.largest
 
 
 def cost(settings: Settings, optimizer: Bound, plan: Stack, batch: int) -> Cost:
-    """Of training with batches of `batch` examples; without epochs, of the way forward."""
+    """Return the cost of training with batches of `batch` examples; without epochs, of the forward alone."""
     wide = 8 if settings.trainer.precision == "fp64" else 4
     parameters = sum(layer.parameters for layer in plan.layers)
     trains = settings.trainer.epochs > 0
@@ -59,21 +62,22 @@ def cost(settings: Settings, optimizer: Bound, plan: Stack, batch: int) -> Cost:
 
 def check(settings: Settings, optimizer: Bound, plan: Stack, batch: int, where: torch.device) -> None:
     """Raise ConfigError for a model that the device's memory cannot hold."""
-    found, there = cost(settings, optimizer, plan, batch), memory(where)
-    if found.least <= there:
+    needed, available = cost(settings, optimizer, plan, batch), memory(where)
+    if needed.least <= available:
         return
-    if found.largest > there // 2 and found.largest > found.weights:
+    if needed.largest > available // 2 and needed.largest > needed.weights:
         key, remedy = "trainer.batch_size", "use a smaller batch, or smaller layers"
     else:
         most = max(plan.layers, key=lambda layer: layer.parameters)
         key, remedy = (
             most.key,
-            f"it has {most.parameters:,} of the model's {found.parameters:,} parameters; make it smaller",
+            f"it has {most.parameters:,} of the model's {needed.parameters:,} parameters; make it smaller",
         )
     raise ConfigError(
         key,
-        f"weights {size(found.weights)}, gradients {size(found.gradients)}, optimizer {size(found.optimizer)} and the"
-        f" largest output {size(found.largest)} need {size(found.least)}, and {where.type} has {size(there)}; {remedy}",
+        f"weights {size(needed.weights)}, gradients {size(needed.gradients)}, optimizer {size(needed.optimizer)} and"
+        f" the largest output {size(needed.largest)} need {size(needed.least)}, and {where.type} has {size(available)};"
+        f" {remedy}",
     )
 
 
@@ -86,9 +90,7 @@ def batch_size(settings: Settings, data: Data) -> int:
 def threads(settings: Settings, plan: Stack, batch: int, where: torch.device) -> int:
     """Return the CPU threads for one operation, as trainer.threads says.
 
-    `auto` goes by the work of a step with `batch` examples.
-
-    On a GPU the processor does little, with one thread.
+    `auto` is decided by the work of a step with `batch` examples; on a GPU, where the processor does little, it is 1.
     """
     number = said(settings.trainer)
     if number is not None:
@@ -101,7 +103,7 @@ def threads(settings: Settings, plan: Stack, batch: int, where: torch.device) ->
 
 
 def least_work(layer: Layer) -> int:
-    """The same as `multiply_adds`; where the work is unknown, every weight counts once for every item of a sequence."""
+    """Return `multiply_adds`; where these are unknown, every weight counts once for every item of a sequence."""
     inside = stacks(layer)
     if inside:
         return sum(least_work(inner) for stack in inside for inner in stack.layers)
@@ -112,7 +114,7 @@ def least_work(layer: Layer) -> int:
 
 
 def state_per_parameter(bound: Bound) -> float:
-    """Count the numbers that the optimizer holds for every parameter, after a step of a small one."""
+    """Count the numbers of the optimizer's state for every parameter, by a step with a small one."""
     if bound.target is torch.optim.LBFGS:
         return 2.0 * int(bound.arguments.get("history_size", 100))
     weight = nn.Parameter(torch.zeros(8, 8))
@@ -122,27 +124,27 @@ def state_per_parameter(bound: Bound) -> float:
     try:
         optimizer = bound.target([weight], **bound.arguments)
         optimizer.step()
-    except Exception:  # fused on a device of its own, for instance; told when it is made in earnest
+    except Exception:  # such as one that is fused on another device; reported when the run's optimizer is made
         return 2.0
-    kept = [v.numel() for v in optimizer.state[weight].values() if isinstance(v, torch.Tensor)]
-    return sum(n for n in kept if n > 1) / weight.numel()
+    sizes = [v.numel() for v in optimizer.state[weight].values() if isinstance(v, torch.Tensor)]
+    return sum(n for n in sizes if n > 1) / weight.numel()
 
 
 def multiply_adds(layer: Layer) -> int:
-    """Of one example on its way forward. 0 for a layer without weights, or of unknown work."""
+    """Return the multiply-adds of one example's forward: 0 for a layer without weights, or of an unknown class."""
     inside = stacks(layer)
     return sum(multiply_adds(inner) for stack in inside for inner in stack.layers) if inside else _own(layer)
 
 
 def _own(layer: Layer) -> int:
-    """Every weight is used once for every place of the output, or of a sequence."""
+    """Count every weight once for every place of the output, or of a sequence."""
     target = layer.target if isinstance(layer.target, type) else object
     bias = bool(layer.arguments.get("bias", True))
     if issubclass(target, nn.Linear | nn.Bilinear):
         width = layer.shape[-1] if layer.shape else 1
         return (layer.parameters - bias * width) * prod(layer.shape[:-1])
-    if issubclass(target, nn.modules.conv._ConvNd) and layer.shape:
-        transposed = issubclass(target, nn.modules.conv._ConvTransposeNd)
+    if issubclass(target, CONVOLUTIONS) and layer.shape:
+        transposed = issubclass(target, TRANSPOSED)
         # A transposed convolution uses every weight once for every place of its input.
         return (layer.parameters - bias * layer.shape[0]) * prod((layer.input if transposed else layer.shape)[1:])
     if issubclass(target, nn.RNNBase):

@@ -1,4 +1,4 @@
-"""Whether data, model, loss and optimizer fit each other."""
+"""Check that data, model, loss and optimizer fit each other."""
 
 import torch
 from torch import Tensor, nn
@@ -11,32 +11,37 @@ from runner.settings.values.lookup import Bound
 
 
 def targets(target: Tensor) -> None:
+    """Raise ConfigError for a batch of targets without numbers."""
     if not target.numel():
-        raise ConfigError("data.y", "training needs targets, and there are none; give them, or use trainer.epochs=0")
+        raise ConfigError("data.y", "missing, and training needs targets; set data.y, or trainer.epochs=0")
 
 
 def monitor(settings: Settings, data: Data, names: list[str]) -> None:
+    """Raise ConfigError for a sweep.metric, trainer.monitor or trainer.patience of a value that is not measured.
+
+    names: of the metrics.
+    """
     monitor, patience = settings.trainer.monitor, settings.trainer.patience
-    known = ["train/loss"] + (["valid/loss", *(f"valid/{n}" for n in names)] if data.valid is not None else [])
-    wanted = settings.sweep.metric
-    for name in [] if wanted is None else wanted if isinstance(wanted, list) else [wanted]:
-        if name not in known:
+    measured = ["train/loss"] + (["valid/loss", *(f"valid/{n}" for n in names)] if data.valid is not None else [])
+    objective = settings.sweep.metric
+    for name in [] if objective is None else objective if isinstance(objective, list) else [objective]:
+        if name not in measured:
             raise ConfigError(
-                "sweep.metric", f"{name!r} is not one of {', '.join(known)}{did_you_mean(str(name), known)}"
+                "sweep.metric", f"{name!r} is not one of {', '.join(measured)}{did_you_mean(str(name), measured)}"
             )
-    if monitor is not None and monitor not in known:
+    if monitor is not None and monitor not in measured:
         raise ConfigError(
-            "trainer.monitor", f"{monitor!r} is not one of {', '.join(known)}{did_you_mean(monitor, known)}"
+            "trainer.monitor", f"{monitor!r} is not one of {', '.join(measured)}{did_you_mean(monitor, measured)}"
         )
     if patience is not None and monitor is None and data.valid is None:
         raise ConfigError(
             "trainer.patience",
-            f"{patience} validations are waited for, and there is no validation data to monitor; set data.valid, or"
-            " trainer.monitor=train/loss",
+            f"{patience} needs validation data; set data.valid, or trainer.monitor=train/loss",
         )
 
 
 def batches(settings: Settings, data: Data) -> None:
+    """Raise ConfigError for trainer.drop_last or trainer.workers that do not suit the data."""
     trainer, total = settings.trainer, len(data.train)  # type: ignore[arg-type]
     if trainer.drop_last and (trainer.batch_size or 0) > total:
         raise ConfigError(
@@ -49,7 +54,10 @@ def batches(settings: Settings, data: Data) -> None:
 
 
 def indices(data: Data, plan: stack.Stack) -> None:
-    """An index beyond an Embedding's table fails in the middle of training, on a GPU without a word of where."""
+    """Raise ConfigError for inputs that are no rows of the first layer, an Embedding.
+
+    Training would fail in its middle, on a GPU without the place.
+    """
     layer = plan.layers[0] if plan.layers else None
     if layer is None or layer.target is not nn.Embedding or not isinstance(data.train, Tensors):
         return
@@ -66,19 +74,19 @@ def indices(data: Data, plan: stack.Stack) -> None:
 
 
 def sparse(optimizer: Bound, plan: stack.Stack) -> None:
-    """Sparse gradients and optimizers must fit each other."""
-    found = optimizer.target
+    """Raise ConfigError for an optimizer that does not take the layers' sparse gradients, or only sparse ones."""
+    kind = optimizer.target
     layers = [inner for layer in plan.layers for inner in (layer, *layer.inner()) if inner.parameters]
     leaves = [layer for layer in layers if not stack.stacks(layer)]
     sparse = [layer for layer in leaves if layer.arguments.get("sparse") is True]
-    if found is torch.optim.SparseAdam and len(sparse) < len(leaves):
+    if kind is torch.optim.SparseAdam and len(sparse) < len(leaves):
         dense = next(layer for layer in leaves if layer not in sparse)
         raise ConfigError(
             "optimizer.name",
             f"SparseAdam takes sparse gradients only, and those of {dense.key} are not; use optimizer=adam",
         )
-    if sparse and found not in (torch.optim.SparseAdam, torch.optim.SGD, torch.optim.Adagrad):
+    if sparse and kind not in (torch.optim.SparseAdam, torch.optim.SGD, torch.optim.Adagrad):
         raise ConfigError(
             f"{sparse[0].key}.sparse",
-            f"{found.__name__} takes no sparse gradients; leave it out, or use SGD, Adagrad or SparseAdam",
+            f"{kind.__name__} takes no sparse gradients; leave it out, or use SGD, Adagrad or SparseAdam",
         )

@@ -1,7 +1,7 @@
-"""A step of training and a batch of one evaluated, on a copy of the model: what torch refuses is found before a run.
+"""Rehearse a training step and an evaluation on a copy of the model, to find before a run what torch refuses.
 
-Shapes, types and the optimizer's rules decide whether a step can be taken, and torch is asked by taking one. Of a model
-of more work only the optimizer is made, and the meta device asked what becomes of a batch of one.
+For a small model the step is taken with real numbers. For a larger one only the optimizer is made, and batches of one
+example are pushed through on the meta device.
 """
 
 import contextlib
@@ -27,39 +27,45 @@ from runner.training.parts.components import Components
 from runner.training.state import generators
 from runner.training.step import choose
 
-#: Parameters of a model that is made for this, and multiply-adds of a step that is taken: hundredths of a second.
-PARAMETERS, LITTLE = 1e6, 1e7
-#: Examples of a batch. Torch's own layers and ours tell one from more, and no other number from another.
+#: Parameters and multiply-adds up to which a model is made and a step is taken, in hundredths of a second.
+PARAMETERS, WORK = 1e6, 1e7
+#: Examples of a batch. To torch's layers and ours it matters whether there is one example, and nothing else.
 FEW = 2
-#: What torch says of a layer that cannot take the mean and variance of one number.
+#: Beginning of torch's message about the mean and variance of a single number, an error without a class of its own.
 ONE_NUMBER = "Expected more than 1"
+
+#: Layers that take mean and variance over places, and some over the batch.
+NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm,
+)  # fmt: skip
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Start:
-    """A model with its first weights, and the random generators as they are after drawing these; None: not drawn."""
+    """A model with its first weights, and the random state after drawing these; None: not drawn."""
 
     model: nn.Module | None = None
     random_state: dict[str, Any] | None = None
 
 
 def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None = None) -> Start:
-    """Raise ConfigError for a batch that the model cannot be trained on or evaluated with, and for the optimizer.
+    """Raise ConfigError for a batch or an optimizer with which the model cannot be trained or evaluated.
 
-    Of a small model the weights are drawn as the run draws them, and a step is taken with a copy.
-    threads: that a recorded run was trained with.
+    threads: of a recorded run.
+    Returns the first weights of a small model, which are those that the run would draw.
     """
     work = max(1.0, sum(map(_work, plan.layers)))
-    real = sum(layer.parameters for layer in plan.layers) <= PARAMETERS and FEW * work <= LITTLE
+    real = sum(layer.parameters for layer in plan.layers) <= PARAMETERS and FEW * work <= WORK
     start = _start(settings, parts, data, plan, threads) if real else Start()
     with generators.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
             model = _copied(start.model if start.model is not None else plan.planned(), plan)
         double = settings.trainer.precision == "fp64"
         model, loss = model.double() if double else model, copy.deepcopy(parts.loss)
-        most = max(FEW, int(LITTLE / work)) if real and _has_users(plan) else FEW
+        most = max(FEW, int(WORK / work)) if real and _has_users(plan) else FEW
         rehearsal = Rehearsal(settings, parts, data, loss.double() if double else loss, plan, model, most, real)
         if settings.trainer.epochs:
             rehearsal.train()
@@ -76,26 +82,28 @@ def _start(settings: Settings, parts: Components, data: Data, plan: stack.Stack,
 def _copied(model: nn.Module, plan: stack.Stack) -> nn.Module:
     try:
         return copy.deepcopy(model)
-    except Exception:  # a layer of the user's may hold what cannot be copied
+    except Exception:  # a layer of the user's own may have an attribute that cannot be copied
         return plan.make()
 
 
 def _has_users(plan: stack.Stack) -> bool:
-    """Whether a layer is of the user's own, whose code may depend on a batch's size."""
+    """Return whether a layer is of the user's own, whose code may depend on a batch's size."""
     layers = [inner for layer in plan.layers for inner in (layer, *layer.inner())]
     return any(str(one.target.__module__).partition(".")[0] not in ("torch", "runner") for one in layers)
 
 
 def _work(layer: stack.Layer) -> float:
-    """About the multiply-adds of one example, rather too many where they are not known."""
+    """Estimate the multiply-adds of one example, too high where they are not known."""
     if inside := stack.stacks(layer):
         return sum(_work(inner) for one in inside for inner in one.layers)
-    known = cost.multiply_adds(layer) or layer.parameters * prod(layer.input[1:])
-    return known + prod(layer.input) + prod(layer.shape)
+    products = cost.multiply_adds(layer) or layer.parameters * prod(layer.input[1:])
+    return products + prod(layer.input) + prod(layer.shape)
 
 
 @dataclass
 class Rehearsal:
+    """A copy of a run's model and loss, and the data to try them with."""
+
     settings: Settings
     parts: Components
     data: Data
@@ -103,7 +111,7 @@ class Rehearsal:
     plan: stack.Stack
     model: nn.Module
     most: int  # examples of a batch
-    real: bool  # whether there are numbers, or shapes alone
+    real: bool  # False: shapes only, on the meta device
 
     def train(self) -> None:
         """Take a step with each size of batch that training will meet."""
@@ -123,12 +131,12 @@ class Rehearsal:
             try:
                 value.float().backward()  # type: ignore[no-untyped-call]
             except Exception as error:
-                raise ConfigError("model.layers", f"gradients cannot be had: {brief(error)}") from error
+                raise ConfigError("model.layers", f"gradients cannot be computed: {brief(error)}") from error
             if on_cpu:
                 self._step(optimizer)
 
     def _own_step(self, own: Bound) -> None:
-        """Take the user's own step with each size of batch, where there are numbers."""
+        """Take the user's own step with each size of batch, if the model is real."""
         state = State(self.model, self._optimizer(), losses.cost(self.loss, self.settings.trainer, CPU))
         name = own.target.__name__
         self.model.train()
@@ -150,7 +158,7 @@ class Rehearsal:
 
     @torch.no_grad()
     def evaluate(self) -> None:
-        """Go through a batch of each part that is evaluated, and one of a single example where there will be one."""
+        """Evaluate batches of each part of the data that a run evaluates, of one example where that occurs."""
         self.model.eval()
         on_cpu = self.parts.device.type == "cpu"
         for part, size, why in self._evaluations():
@@ -176,7 +184,7 @@ class Rehearsal:
         return list(dict.fromkeys(sizes))
 
     def _evaluations(self) -> Iterator[tuple[str, int, str]]:
-        """(part of the data, examples of a batch, why there is such a batch)."""
+        """Yield (part of the data, examples of a batch, why there is such a batch)."""
         trainer = self.settings.trainer
         trains = self.data.valid is None or trainer.monitor == "train/loss"
         for part in ("train", "valid", "test") if trains else ("valid", "test"):
@@ -194,7 +202,7 @@ class Rehearsal:
             yield "train", 1, "the arithmetic is worked for one example"
 
     def _batch(self, source: Source, size: int) -> Batch:
-        """Real examples where they are in memory; the first one again and again where they are not."""
+        """Return a batch of real examples if they are in memory, else of the first one repeated."""
         if isinstance(source, Tensors):
             x, y = source.x[:size], source.y[:size]
         else:
@@ -202,7 +210,7 @@ class Rehearsal:
         return self._as_run(x), self._as_run(y)
 
     def _as_run(self, tensor: Tensor) -> Tensor:
-        """On the model's device and in the run's precision; what has no values gets some."""
+        """Return a copy on the model's device and in the run's precision; a meta tensor gets values."""
         if self.real and tensor.is_meta:
             tensor = torch.rand(tensor.shape) if tensor.is_floating_point() else torch.zeros_like(tensor, device="cpu")
         wide = self.settings.trainer.precision == "fp64" and tensor.is_floating_point()
@@ -236,7 +244,7 @@ class Rehearsal:
         )
 
     def _autocast(self, on_cpu: bool) -> contextlib.AbstractContextManager[Any]:
-        """The precision of the run, if the run is on this device."""
+        """Return a context of the run's mixed precision, if the run is on the CPU as well."""
         precision = self.settings.trainer.precision
         mixed = on_cpu and precision in ("bf16", "fp16")
         return torch.autocast("cpu", losses.DTYPES[precision]) if mixed else contextlib.nullcontext()
@@ -263,7 +271,7 @@ class Rehearsal:
         return value
 
     def _one_number(self, layer: stack.Layer, size: int) -> ConfigError:
-        """A layer that takes mean and variance over a batch of one, and what to do."""
+        """Return the error for a layer that takes mean and variance over a batch of one, with the remedy."""
         trainer, total = self.settings.trainer, len(self.data.train)  # type: ignore[arg-type]
         whole = min(trainer.batch_size or total, total)
         where = f"{self._key(layer)} takes mean and variance over a batch, which are not those of a single number"
@@ -279,17 +287,16 @@ class Rehearsal:
         )
 
     def _key(self, layer: stack.Layer) -> str:
-        """Of the layer inside of `layer` that has one number for each channel, if there is one; else its own."""
-        norms = (nn.modules.batchnorm._NormBase, nn.GroupNorm)
+        """Return the key of the normalization in `layer` that has one number for each channel; else that of `layer`."""
         inner = [
-            one for one in (layer, *layer.inner()) if isinstance(one.target, type) and issubclass(one.target, norms)
+            one for one in (layer, *layer.inner()) if isinstance(one.target, type) and issubclass(one.target, NORMS)
         ]
         return next((one.key for one in inner if all(n == 1 for n in one.input[1:])), layer.key)
 
 
 @contextlib.contextmanager
 def _single_thread() -> Iterator[None]:
-    """Threads would take longer to wake than the step takes."""
+    """Use one thread in the block: to wake others takes longer than the step."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""Data read again for a model that was trained before: the same kind of data, scaled as the model knows it."""
+"""Data read again for a trained model: check that it is of the same kind, and bring it to the model's scale."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,7 +12,7 @@ from runner.settings.errors import ConfigError
 
 
 def check(data: Data, noted: dict[str, Any]) -> None:
-    """Raise ConfigError where inputs or targets of `data` mean something else than those of the run that `noted`."""
+    """Raise ConfigError where inputs or targets of `data` mean something else than those that a run has noted."""
     _same("the shape of an example", list(data.train[0][0].shape), noted["example"]["shape"])
     _same("the task", data.task, noted["task"])
     _same("the classes", list(data.classes), noted["classes"])
@@ -21,10 +21,10 @@ def check(data: Data, noted: dict[str, Any]) -> None:
 
 
 def alike(data: Data, noted: dict[str, Any]) -> Data:
-    """`data` with the standardization that a run has noted of the data that its model was trained on.
+    """Return `data` with the standardization in the notes of the run whose model was trained on other data.
 
-    A source standardizes by its own training examples: for another file these would be other numbers, and the model
-    would be shown inputs on another scale.
+    A source standardizes by its own training examples. For another file these are other numbers, and the model would
+    get inputs on another scale.
     """
     notes = noted["notes"]
     if all(data.notes.get(name) == notes.get(name) for name in ("mean", "std")):
@@ -34,19 +34,19 @@ def alike(data: Data, noted: dict[str, Any]) -> Data:
     return replace(data, train=train, valid=valid, test=test, notes=notes)
 
 
-def _same(what: str, found: Any, wanted: Any) -> None:
-    if found != wanted:
-        raise ConfigError("data", f"{what}: {found!r}, and the model was trained with {wanted!r}")
+def _same(subject: str, value: Any, expected: Any) -> None:
+    if value != expected:
+        raise ConfigError("data", f"{subject}: {value!r}, and the model was trained with {expected!r}")
 
 
-def _scaled(source: Source | None, here: dict[str, Any], then: dict[str, Any]) -> Source | None:
-    """The examples as they were before standardization `here`, standardized as they were `then`."""
+def _scaled(source: Source | None, own: dict[str, Any], noted: dict[str, Any]) -> Source | None:
+    """Undo the source's own standardization, and apply that of the run's notes."""
     if source is None:
         return None
     if not isinstance(source, Tensors):
         raise ConfigError("data", "is standardized by other numbers than the model's data, and not held in memory")
-    x = host.tensor(source.x).double() * _row(here, "std", 1.0) + _row(here, "mean", 0.0)
-    x = (x - _row(then, "mean", 0.0)) / _row(then, "std", 1.0)
+    x = host.tensor(source.x).double() * _row(own, "std", 1.0) + _row(own, "mean", 0.0)
+    x = (x - _row(noted, "mean", 0.0)) / _row(noted, "std", 1.0)
     return Tensors(x.to(source.x.dtype).to(source.x.device), source.y)
 
 

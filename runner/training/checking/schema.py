@@ -15,7 +15,7 @@ from runner.training.parts.metrics import METRIC
 
 Node = dict[str, Any]
 
-#: Group -> what its name may mean, the known ranges, and arguments that the program fills in.
+#: Group -> the kind of its names, the ranges of arguments, and arguments that the program fills in.
 GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
     "data": (source.DATA, {}, ()),
     "loss": (losses.LOSS, ranges.LOSS, ()),
@@ -28,7 +28,7 @@ _TABLES: dict[str, dict[str, ranges.Range]] = {"Trainer": ranges.TRAINER}
 
 
 def schema() -> Node:
-    """Of a whole configuration or study, and of a preset: a component, a model, a trainer or a tracking store."""
+    """Return the schema of a whole configuration or study, and of a preset: a component, model, trainer or store."""
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "runner",
@@ -60,11 +60,11 @@ def schema() -> Node:
 
 
 def _first(*cases: tuple[str, Node], otherwise: Node) -> Node:
-    """The first case whose key is there."""
-    found = otherwise
+    """Return a schema of the first case whose key is in the mapping, else of `otherwise`."""
+    node = otherwise
     for key, then in reversed(cases):
-        found = {"if": {"required": [key]}, "then": then, "else": found}
-    return found
+        node = {"if": {"required": [key]}, "then": then, "else": node}
+    return node
 
 
 def _object(kind: Any) -> Node:
@@ -108,9 +108,9 @@ def _component(group: str) -> Node:
 
 def _arguments(target: Any, takes: dict[str, Any], table: dict[str, ranges.Range], free: tuple[str, ...]) -> Node:
     skip = (*free, "self", "cls", "device", "dtype", "args", "kwargs")
-    known = {"p"} if "Dropout" in target.__name__ else set()
+    drops = "Dropout" in target.__name__  # elsewhere, p is no probability
     return {
-        name: _value(_hint(parameter), table.get(name) if name != "p" or known else None)
+        name: _value(_hint(parameter), table.get(name) if name != "p" or drops else None)
         for name, parameter in takes.items()
         if name not in skip
     }
@@ -150,21 +150,21 @@ def _metric() -> Node:
 
 
 def _hint(parameter: Any) -> Any:
-    """What a signature says, or else what its default is."""
+    """Return the annotation of a parameter, or else the type of its default."""
     if parameter.annotation is not parameter.empty and not isinstance(parameter.annotation, str):
         return parameter.annotation
-    found = type(parameter.default)
-    return float if found is int else found if found in (bool, float, str) else Any
+    kind = type(parameter.default)
+    return float if kind is int else kind if kind in (bool, float, str) else Any
 
 
 def _value(hint: Any, within: ranges.Range | None = None) -> Node:
-    """The schema of one value; a reference such as ${model.knobs.width} stands for any."""
-    found = _type(hint, within)
-    return {} if found is None else {"anyOf": [found, _REFERENCE]}
+    """Return the schema of one value, for which a reference such as ${model.knobs.width} may stand."""
+    node = _type(hint, within)
+    return {} if node is None else {"anyOf": [node, _REFERENCE]}
 
 
 def _type(hint: Any, within: ranges.Range | None) -> Node | None:
-    """None where anything is taken, or what YAML cannot say."""
+    """Return the schema of a type; None where anything is taken, or what YAML cannot express."""
     if hint is type(None):
         return {"type": "null"}
     if get_origin(hint) in (Union, types.UnionType):
@@ -186,7 +186,7 @@ def _type(hint: Any, within: ranges.Range | None) -> Node | None:
 def _limits(within: ranges.Range | None) -> Node:
     if within is None:
         return {}
-    found: Node = {"exclusiveMinimum" if within.open_low else "minimum": within.low}
+    node: Node = {"exclusiveMinimum" if within.open_low else "minimum": within.low}
     if within.high != float("inf"):
-        found["exclusiveMaximum" if within.open_high else "maximum"] = within.high
-    return found
+        node["exclusiveMaximum" if within.open_high else "maximum"] = within.high
+    return node

@@ -1,4 +1,4 @@
-"""The targets as the loss takes them: classes or numbers where both may be meant, and 0 and 1 for a binary loss."""
+"""Targets as the loss takes them: classes or numbers where both may be meant, and 0 and 1 for a binary loss."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,15 +23,15 @@ FEW = 10
 
 
 def read(bound: Bound, loss: nn.Module | None, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
-    """Read the data with targets for `loss`. A source without `data.task` gets the one that the loss decides.
+    """Read the data with targets for `loss`. A source without `data.task` gets the task that the loss decides.
 
-    brief, noted: see runner.training.parts.source.read; the task is then the noted one.
+    brief: see runner.training.parts.source.read. noted: see there; the task is the noted one.
     Raises ConfigError where whole numbers may be classes or numbers and the loss takes either.
     """
     open_task = "task" in lookup.parameters(bound.target) and bound.arguments.get("task") is None
     if noted is not None:
-        same = "regression" if noted["task"] == "regression" else "classification"
-        return _as_noted(bound.but(task=same) if open_task else bound, loss, noted)
+        kind = "regression" if noted["task"] == "regression" else "classification"
+        return _as_noted(bound.but(task=kind) if open_task else bound, loss, noted)
     if not open_task or loss is None or isinstance(loss, forward.Unmeasured):
         return fit(source.read(bound, brief), loss)
     first = source.read(bound, brief=True)
@@ -53,7 +53,7 @@ def _as_noted(bound: Bound, loss: nn.Module | None, noted: dict[str, Any]) -> Da
 
 
 def task_for(data: Data, loss: nn.Module) -> str | None:
-    """The task that `loss` decides for targets whose task the source took from their values; None: the same."""
+    """Return the task that `loss` decides for targets whose task the source has guessed; None: the guess stands."""
     y = _all(data)
     if data.guess is None or y is None or not y.numel():
         return None
@@ -67,16 +67,16 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
 
 
 def fit(data: Data, loss: nn.Module | None) -> Data:
-    """Targets of the shape and type that `loss` takes: for a binary loss, two classes are 0 and 1 as float32 (N, 1).
+    """Return data with targets of the shape and type that `loss` takes, and with the class index that it ignores.
 
-    For a loss of signs they are -1 and 1. `ignored` is the class that the loss leaves out.
+    Two classes become float32 of shape (N, 1): 0 and 1 for a binary loss, -1 and 1 for a loss of signs.
     """
     fitted, ignored = _fitted(data, loss), _ignored(data, loss)
     return fitted if fitted.ignored == ignored else replace(fitted, ignored=ignored)
 
 
 def _ignored(data: Data, loss: nn.Module | None) -> int | None:
-    """The loss's `ignore_index`, where a target may be that: one that is in memory is, or one is on a disk."""
+    """Return the loss's `ignore_index` if a target has that value or is not in memory; else None."""
     if not isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) or data.train[0][1].is_floating_point():
         return None
     y = _all(data)
@@ -98,7 +98,7 @@ def _fitted(data: Data, loss: nn.Module | None) -> Data:
 
 
 def check(data: Data, loss: nn.Module, output: Any) -> None:
-    """Refuse classes for a loss that takes none, whatever the shapes. output: on the meta device, batch first."""
+    """Raise ConfigError for classes with a loss that takes none. output: of a batch, on the meta device."""
     y, name, takes = data.train[0][1], type(loss).__name__, targets_of(loss)
     if not data.classes or y.is_floating_point():
         return
@@ -115,7 +115,7 @@ def check(data: Data, loss: nn.Module, output: Any) -> None:
 
 
 def check_ignored(bound: Bound, data: Data, loss: nn.Module) -> None:
-    """Refuse an `ignore_index` that our sources, which number the classes from 0, have made another class of."""
+    """Raise ConfigError for an `ignore_index` that our sources, which number the classes from 0, have renumbered."""
     name = str(getattr(loss, "ignore_index", None))
     if name not in data.classes or (place := data.classes.index(name)) == getattr(loss, "ignore_index", None):
         return
@@ -131,7 +131,7 @@ def check_ignored(bound: Bound, data: Data, loss: nn.Module) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Columns(torch.utils.data.Dataset[Batch]):
-    """A dataset whose class indices 0 and 1 are given as `low` and 1, float32 of shape (1,)."""
+    """A dataset with targets `low` and 1, float32 of shape (1,), for the class indices 0 and 1 of `inner`."""
 
     inner: Any
     low: float
@@ -189,13 +189,13 @@ def _all(data: Data) -> Tensor | None:
 
 
 def _width(data: Data) -> int:
-    """Numbers of one example's target, where that is a row of numbers."""
+    """Return the length of one example's target if that is a row of numbers; else 0."""
     y = data.train[0][1]
     return len(y) if isinstance(y, Tensor) and y.is_floating_point() and y.dim() == 1 else 0
 
 
 def _are_shares(data: Data) -> bool:
-    """Whether targets are rows of probabilities; of data on a disk, whether the first is one."""
+    """Return whether targets, or the first of data that is not in memory, are rows of probabilities."""
     if _width(data) < 2:
         return False
     y = data.train.y if isinstance(data.train, Tensors) else data.train[0][1][None]

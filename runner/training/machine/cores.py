@@ -1,67 +1,70 @@
-"""The processor's cores that this process may use, and what OpenMP's threads do while they wait for each other."""
+"""The number of the processor's cores that this process may use, and the waiting of OpenMP's threads."""
 
 import os
 from pathlib import Path
 
-#: Threads that wait go to sleep after some microseconds. By default they spin for milliseconds on cores that others
-#: need, and a training beside another one takes ten times as long. The first is OpenMP's own word, the second that of
-#: the OpenMP in torch's wheels for Linux, where it goes before the first.
+#: With these variables, waiting threads sleep after some microseconds. By default they spin for milliseconds on cores
+#: that others need, and a training beside another one takes ten times as long. The first is standard OpenMP, the second
+#: belongs to the OpenMP of torch's wheels for Linux, where it overrides the first.
 WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "3000"}
-#: Who has said one of these decides alone.
-SAID = (*WAITING, "KMP_BLOCKTIME")
+#: A user who sets one of these variables decides alone.
+BY_USER = (*WAITING, "KMP_BLOCKTIME")
 
 _most: int | None = None
 
 
 def let_waiting_threads_sleep() -> None:
-    """Set this process's environment, and so that of those it starts; only before torch is loaded has it an effect."""
-    if not any(name in os.environ for name in SAID):
+    """Set environment variables of this process and those that it starts; effective only before torch is loaded."""
+    if not any(name in os.environ for name in BY_USER):
         os.environ.update(WAITING)
 
 
 def limit(most: int | None) -> None:
-    """Let `share` be at most so many, in a process in which a launcher runs one of several jobs at once."""
+    """Limit `share` to `most` cores, in a process in which a launcher runs one of several jobs at once."""
     global _most
     _most = most
 
 
 def share() -> int:
-    """Cores for this process: those of the machine, its affinity, container, batch system, launcher, and person.
+    """Return the cores for this process, at least 1: the least of the limits of all that set one.
 
-    A person says OMP_NUM_THREADS, of which the first number counts where it is a list.
+    These are the process's affinity, its container, SLURM, a launcher, and the user by OMP_NUM_THREADS, of which the
+    first number counts where it is a list.
     """
-    found = [
+    limits = [
         affinity(),
         quota(),
         _most,
         *map(_number, ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")),
     ]
-    return max(1, min(n for n in found if n is not None))
+    return max(1, min(n for n in limits if n is not None))
 
 
 def affinity() -> int:
-    """Cores that the system lets this process run on."""
+    """Return the number of cores that the system lets this process run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def quota(root: Path = Path("/")) -> int | None:
-    """Cores' worth of time that the container or service may use, rounded down, at least 1; None: without limit."""
-    found = []
+    """Return the cores' worth of time that the container or service may use, rounded down, at least 1; None: no limit.
+
+    root: the file system that is read.
+    """
+    quotas = []
     for controllers, path in _groups(root / "proc/self/cgroup"):
         top = root / "sys/fs/cgroup" / controllers
-        # A limit of any group above holds as well; in a container, the path may be one of outside of it.
+        # Limits of all groups above apply as well. In a container, the path may be one of the host.
         for place in (top / path, *(top / path).parents, top):
             if place == top or top in place.parents:
-                found.append(_quota(place))
-    limits = [n for n in found if n is not None]
+                quotas.append(_quota(place))
+    limits = [n for n in quotas if n is not None]
     return max(1, int(min(limits))) if limits else None
 
 
 def each(launcher: str, values: dict[str, object], jobs: int) -> int | None:
-    """Cores for each of the jobs that a launcher of Hydra's runs at once; None: as many as its process is given.
+    """Return the cores for each of the jobs that a launcher of Hydra's runs at once; None: those of its process.
 
-    launcher: its name, as in hydra/launcher=NAME.
-    values: how it is set up.
+    launcher: its name, as in hydra/launcher=NAME. values: its settings. jobs: their number.
     """
     if launcher == "joblib":
         n = _whole(values.get("n_jobs")) or -1
@@ -78,7 +81,7 @@ def each(launcher: str, values: dict[str, object], jobs: int) -> int | None:
 
 
 def _groups(file: Path) -> list[tuple[str, str]]:
-    """(folder of the controllers, path of the group) of cgroup 2 and of the processor's in cgroup 1."""
+    """Return (folder of the controllers, path of the group) of cgroup 2, and of the processor in cgroup 1."""
     try:
         lines = [line.split(":", 2) for line in file.read_text().splitlines()]
     except OSError:
@@ -108,5 +111,5 @@ def _whole(value: object) -> int | None:
 
 
 def _below(values: object, key: str) -> dict[str, object]:
-    found = values.get(key) if isinstance(values, dict) else None
-    return found if isinstance(found, dict) else {}
+    inner = values.get(key) if isinstance(values, dict) else None
+    return inner if isinstance(inner, dict) else {}

@@ -1,6 +1,6 @@
-"""Python's garbage collector, out of the way while libraries load and when the process ends.
+"""Python's garbage collector, which collects seldom while libraries load and when the process ends.
 
-Loading torch, MLflow and matplotlib makes a million objects that stay. The collector looks through them again and
+Loading torch, MLflow and matplotlib makes a million objects that stay. The collector goes through them again and
 again: a quarter of the time it takes to load them, and 1.5 s more when the interpreter clears up.
 """
 
@@ -23,9 +23,9 @@ def rare() -> Iterator[None]:
 
 
 def usual() -> None:
-    """Collect as often as Python does, leaving out what is loaded by now."""
+    """Collect as often as Python does, without the objects that are loaded by now."""
     global _usual
-    if not _usual:  # a sweep's next job must not keep what the one before has left behind
+    if not _usual:  # in a sweep, what earlier jobs have left is to be collected
         gc.freeze()
     _usual = True
     gc.set_threshold(*USUAL)

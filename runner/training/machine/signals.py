@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interrupted(BaseException):
-    """The run was told to stop. Not an Exception, so that a sweep stops with it."""
+    """A signal ends the run. Not an Exception, so that a sweep ends with it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
@@ -17,7 +17,7 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """While this context is open the signals are only noted."""
+    """A context manager in which SIGINT and SIGTERM only set a mark; `stop` and `check` read it."""
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -34,11 +34,11 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
             outer = getattr(handler, "__self__", None)
-            if isinstance(outer, Signals):  # what came too late for this block is for the one around it
+            if isinstance(outer, Signals):  # a signal that came too late for this block
                 outer._received = outer._received or self._received
 
     def stop(self) -> Interrupted | None:
-        """What to end with, if a signal has come."""
+        """Return the error to end with if a signal has come; None if not."""
         return None if self._received is None else Interrupted(self._received)
 
     def check(self) -> None:
@@ -48,7 +48,7 @@ class Signals:
 
     @contextlib.contextmanager
     def at_once(self) -> Iterator[None]:
-        """Around a block that only waits for others: a signal ends it."""
+        """Let a signal end the block at once, for one that only waits."""
         self.check()
         self._waits = False
         try:

@@ -1,4 +1,4 @@
-"""A limit of time, as clusters set it: the run stops and saves before."""
+"""A time limit, as clusters set it: the run stops and saves before it."""
 
 import re
 import time
@@ -12,7 +12,7 @@ UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400}
 
 
 def begin() -> None:
-    """Count from now."""
+    """Start the clock of the limit."""
     global _begun
     _begun = time.monotonic()
 
@@ -26,7 +26,7 @@ class OutOfTime(Interrupted):
 
 
 class TimeLimit:
-    """Asked between two steps. A twentieth of the limit, at most a minute, is kept for saving and closing."""
+    """The end of `trainer.time_limit`, less a twentieth of it, at most a minute, for saving and closing."""
 
     def __init__(self, limit: str | None) -> None:
         self.limit = limit or ""
@@ -34,13 +34,13 @@ class TimeLimit:
         self.end = _begun + seconds - min(seconds / 20, 60.0)
 
     def stop(self) -> OutOfTime | None:
-        """What to end with, if the time is out."""
+        """Return the error to end with if the time is over; None if not."""
         return OutOfTime(self.limit) if time.monotonic() > self.end else None
 
 
 def read(limit: str) -> float:
-    """Seconds in "90 seconds", "30 minutes", "12 hours" or "2 days". Raises ConfigError for anything else."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(second|minute|hour|day)s?\s*", str(limit))
-    if found is None or not float(found[1]):
+    """Read seconds from "90 seconds", "30 minutes", "12 hours" or "2 days". Raises ConfigError for anything else."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(second|minute|hour|day)s?\s*", str(limit))
+    if match is None or not float(match[1]):
         raise ConfigError("trainer.time_limit", f"{limit!r} is not understood; expected '30 minutes' or '12 hours'")
-    return float(found[1]) * UNITS[found[2]]
+    return float(match[1]) * UNITS[match[2]]

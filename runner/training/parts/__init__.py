@@ -1,1 +1,1 @@
-"""What a run is built of: data, loss, optimizer, schedule, metrics."""
+"""The parts of a run: data, loss, optimizer, schedule, metrics."""

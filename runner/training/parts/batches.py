@@ -1,20 +1,26 @@
-"""Batches put together to optimizer steps."""
+"""The batches of optimizer steps, and whether layers, losses or metrics may write into them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import nn
 
 from runner.data import Batch, Data, count
 from runner.settings import Settings
 from runner.training.loop import Parts, Weigh, multiple
 
+#: Packages whose code writes into its input only where its argument `inplace` is true, as torch's layers do.
+KNOWN = ("torch", "torchmetrics", "runner")
+
 
 def steps_per_epoch(settings: Settings, data: Data) -> int:
-    """Return the optimizer steps of one pass over the training data."""
+    """Return the number of optimizer steps of one pass over the training data."""
     trainer = settings.trainer
     return -(-count(data.train, trainer.batch_size, trainer.drop_last) // trainer.accumulate)
 
 
 def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]:
-    """`size` batches at a time, each with its share of the step's loss: by weight for a mean, 1 for a sum."""
+    """Yield `size` batches at a time, each with its share of the step's loss: by weight for a mean, 1 for a sum."""
     if size == 1:
         for batch in stream:
             yield [(1.0, batch)]
@@ -27,6 +33,17 @@ def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]
             group = []
     if group:
         yield _shared(group, weigh)
+
+
+def may_write(modules: Iterable[Any]) -> bool:
+    """Return whether one of these layers, losses or metrics may write into its input, which must then be a copy."""
+    parts = [part for one in modules for part in (one.modules() if isinstance(one, nn.Module) else [one])]
+    return any(is_own(part) or getattr(part, "inplace", False) for part in parts)
+
+
+def is_own(value: Any) -> bool:
+    """Return whether the class of `value` is the user's own, whose code may do anything."""
+    return type(value).__module__.partition(".")[0] not in KNOWN
 
 
 def _shared(group: list[Batch], weigh: Weigh) -> Parts:

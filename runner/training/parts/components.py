@@ -1,4 +1,4 @@
-"""Settings with every name looked up, once: what the checks ask and what a run is built from."""
+"""Settings with every name looked up once, for the checks and for building a run."""
 
 import inspect
 from collections.abc import Callable
@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from runner.settings import Settings
+from runner.settings import Settings, torch_private
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
 from runner.training import forward, step
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
-from runner.training.parts._startup import spare_dynamo
 from runner.training.parts.device import device
 from runner.training.parts.metrics import Metric
 from runner.training.parts.scheduling import Plan
@@ -40,9 +39,9 @@ class Components:
 
 
 def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) -> Components:
-    """Look up every name and check what its settings say. A part that is wrong is None, and `problems` has why.
+    """Look up every name and check its arguments. A part that is wrong is None, and `problems` has the error.
 
-    seeded: starts the random generators; the loss of a user's may draw numbers as it is made.
+    seeded: starts the random generators; a loss of the user's own may draw numbers when it is made.
     """
     trains, parts = settings.trainer.epochs > 0, dict[str, Any]()
 
@@ -72,7 +71,7 @@ def plot(name: Any, key: str) -> Callable[[Any], Any]:
 def _optimizer(settings: Settings) -> Bound:
     bound = optimizers.resolve(settings.optimizer)
     if not settings.trainer.compile:
-        spare_dynamo(bound.target)
+        torch_private.spare_dynamo(bound.target)
     return bound
 
 
@@ -82,7 +81,7 @@ def _plots(names: list[str]) -> dict[str, Callable[[Any], Any]]:
         with problems.noted():
             draw = plot(name, f"plots[{i}]")
             if name in plots:
-                raise ConfigError(f"plots[{i}]", f"{name!r} stands there already; leave it out")
+                raise ConfigError(f"plots[{i}]", f"duplicate {name!r}; remove one")
             plots[name] = draw
     problems.tell()
     return plots

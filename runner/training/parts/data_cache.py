@@ -1,4 +1,4 @@
-"""The data that were read last, kept for the next job of a sweep, which most often reads the same."""
+"""A cache of the data read last, for the next job of a sweep, which most often reads the same."""
 
 import copy
 import json
@@ -8,36 +8,36 @@ from typing import Any
 from runner.data import Data, Tensors
 from runner.settings.files import filenames
 
-#: Bytes of one set of data that is kept; each job gets a copy, so that none can change what the next one sees.
+#: Bytes of a set of data up to which it is cached. Each job gets a copy, so that none can change the next one's data.
 MOST = 2**28
-#: Sets that are kept: what the checks have seen, as the source takes it and as the loss does, and what was trained on.
+#: Sets in the cache: those of the checks, with the source's task and with the loss's, and that of the training.
 SETS = 3
 
-_kept: dict[str, Data] = {}
+_cache: dict[str, Data] = {}
 
 
 def read(source: Callable[..., Data], arguments: dict[str, Any]) -> Data:
-    """What `source(**arguments)` gives.
+    """Return `source(**arguments)`, from the cache if it is there.
 
-    Only our own sources are spared the reading: one of the user's may draw random numbers, or do anything else. So is
-    nothing that a file holds whose time or size is another by now, and no folder.
+    Only data of our own sources is cached: the user's may draw random numbers, or do anything else. A file whose time
+    or size has changed is read again, and a folder always.
     """
     key = _key(source, arguments)
     if key is None:
         return source(**arguments)
-    if key not in _kept:
-        found = source(**arguments)
-        if not isinstance(found, Data) or _size(found) > MOST:
-            return found
-        while len(_kept) >= SETS:
-            _kept.pop(next(iter(_kept)))
-        _kept[key] = found
-    return copy.deepcopy(_kept[key])
+    if key not in _cache:
+        data = source(**arguments)
+        if not isinstance(data, Data) or _size(data) > MOST:
+            return data
+        while len(_cache) >= SETS:
+            _cache.pop(next(iter(_cache)))
+        _cache[key] = data
+    return copy.deepcopy(_cache[key])
 
 
 def clear() -> None:
-    """Forget all of it: there is no next job."""
-    _kept.clear()
+    """Empty the cache; for a command without a next job."""
+    _cache.clear()
 
 
 def _key(source: Any, arguments: dict[str, Any]) -> str | None:
@@ -49,13 +49,13 @@ def _key(source: Any, arguments: dict[str, Any]) -> str | None:
             path = filenames.path(arguments[name]).absolute()
             if not filenames.is_file(path):
                 return None
-            now = path.stat()
-            stamps.append([str(path), now.st_ino, now.st_size, now.st_mtime_ns])
+            status = path.stat()
+            stamps.append([str(path), status.st_ino, status.st_size, status.st_mtime_ns])
     return json.dumps([source.__module__, source.__qualname__, arguments, stamps], sort_keys=True, default=repr)
 
 
 def _size(data: Data) -> float:
-    """Bytes of the tensors; infinite for what is not in memory."""
+    """Return the bytes of the tensors; infinite for data that is not in memory."""
     parts = [part for part in (data.train, data.valid, data.test) if part is not None]
     if not all(isinstance(part, Tensors) for part in parts):
         return float("inf")

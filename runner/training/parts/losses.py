@@ -1,4 +1,4 @@
-"""The loss: from its settings to what a batch costs, and what that counts beside other batches."""
+"""The loss: look it up and make it, compute it for a batch, and weigh batches against each other."""
 
 import copy
 from typing import Any
@@ -29,22 +29,28 @@ LOSS = Kind(
 
 
 def build(spec: Component) -> nn.Module:
-    """The loss, which must come out as one number."""
+    """Make the loss that `spec` names, a class of torch.nn or of the user's own.
+
+    spec: its name and arguments. Lists for `weight` and `pos_weight` become tensors.
+    Raises ConfigError for an unknown name or argument, a value out of range, and a reduction to several numbers.
+
+        build({"name": "CrossEntropyLoss", "weight": [1.0, 4.0]})
+    """
     name, arguments = lookup.component(spec, "loss")
-    found = lookup.find(name, LOSS, "loss.name")
-    if found.__module__ == "torch.nn.modules.loss" and (found not in TABLE or TABLE[found].refused):
-        why = TABLE[found].refused if found in TABLE else "is not known to this version of runner; use another"
-        raise ConfigError("loss.name", f"{found.__name__} {why}")
+    kind = lookup.find(name, LOSS, "loss.name")
+    if kind.__module__ == "torch.nn.modules.loss" and (kind not in TABLE or TABLE[kind].refused):
+        why = TABLE[kind].refused if kind in TABLE else "is not known to this version of runner; use another"
+        raise ConfigError("loss.name", f"{kind.__name__} {why}")
     for key in ("weight", "pos_weight"):  # YAML has no tensors
-        if isinstance(arguments.get(key), list) and key in lookup.parameters(found):
+        if isinstance(arguments.get(key), list) and key in lookup.parameters(kind):
             arguments[key] = _numbers(arguments[key], f"loss.{key}")
-    lookup.bind(found, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, "loss")
-    known = ("mean", "sum", "batchmean") if issubclass(found, nn.KLDivLoss) else ("mean", "sum")
-    if arguments.get("reduction", "mean") not in known:
-        words = " or ".join(known) if len(known) == 2 else ", ".join(known)
+    lookup.bind(kind, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, "loss")
+    reductions = ("mean", "sum", "batchmean") if issubclass(kind, nn.KLDivLoss) else ("mean", "sum")
+    if arguments.get("reduction", "mean") not in reductions:
+        words = " or ".join(reductions) if len(reductions) == 2 else ", ".join(reductions)
         raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
-    ranges.check(found, arguments, ranges.LOSS, "loss")
-    return made(found, arguments, "loss")  # type: ignore[no-any-return]
+    ranges.check(kind, arguments, ranges.LOSS, "loss")
+    return made(kind, arguments, "loss")  # type: ignore[no-any-return]
 
 
 def _numbers(values: list[Any], key: str) -> Tensor:
@@ -55,7 +61,10 @@ def _numbers(values: list[Any], key: str) -> Tensor:
 
 
 def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
-    """What a batch costs: the loss of the model's output, under autocast where the precision asks for it."""
+    """Return a function of a model and a batch that returns the batch's loss, of shape (), and the model's output.
+
+    With trainer.precision bf16 or fp16 it computes under autocast on the device `where`; both results are float32 then.
+    """
 
     def plain(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         output = model(batch[0])
@@ -73,7 +82,11 @@ def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
 
 
 def weigh(loss: nn.Module) -> Weigh:
-    """What a batch counts beside others, so that the loss of many batches is that of all their examples at once."""
+    """Return a function that weighs a batch, so that the weighted mean of batches is the loss of all their examples.
+
+    The weight is the number of examples; for CrossEntropyLoss and NLLLoss of class indices, the sum of the targets'
+    class weights. None where losses add up, with reduction "sum".
+    """
     if isinstance(loss, Counted):
         loss = loss.loss
     if getattr(loss, "reduction", "mean") == "sum":
@@ -81,23 +94,23 @@ def weigh(loss: nn.Module) -> Weigh:
     if not _counts(loss):
         return lambda batch: len(batch[0])
 
-    def by_class(batch: Batch) -> float | Tensor:
+    def class_weights(batch: Batch) -> float | Tensor:
         target = batch[1]
         if target.is_floating_point():
             return len(target)
         # Stays on its device: to read the number would wait for it at every batch. (MPS has no float64.)
         return _weights(loss, target).sum(dtype=torch.float32 if target.device.type == "mps" else torch.float64)
 
-    return by_class
+    return class_weights
 
 
 def _counts(loss: nn.Module) -> bool:
-    """Whether the loss is a mean over the weights of its targets, from which `ignore_index` is left out."""
+    """Return whether the loss is a weighted mean over targets without `ignore_index`."""
     return isinstance(loss, nn.CrossEntropyLoss | nn.NLLLoss) and is_torchs(loss)
 
 
 def _weights(loss: Any, target: Tensor) -> Tensor:
-    """What each class index counts, in the shape of `target`: 1, or the class's weight; 0 where it is ignored."""
+    """Return the weight of each class index, in the shape of `target`: 1 or the class's; 0 where it is ignored."""
     counts: Tensor = target != loss.ignore_index
     if loss.weight is None:
         return counts
@@ -106,10 +119,10 @@ def _weights(loss: Any, target: Tensor) -> Tensor:
 
 
 class Counted(nn.Module):
-    """The mean of `loss` over the targets that count; where none does and torch divides by 0, the sum, which is 0.
+    """The mean of `loss` over the targets with a weight; where there is none and torch divides by 0, their sum, 0.
 
-    Of targets whose class has a weight of 0, the sum still holds what label smoothing adds.
-    loss: CrossEntropyLoss or NLLLoss that takes means.
+    Label smoothing adds to the sum for targets of a class with weight 0, too.
+    loss: CrossEntropyLoss or NLLLoss with reduction "mean".
     """
 
     def __init__(self, loss: Any) -> None:
@@ -119,6 +132,7 @@ class Counted(nn.Module):
         self.total.reduction = "sum"
 
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the loss, of shape (): `output` is (N, classes, ...), `target` class indices or probabilities."""
         if target.is_floating_point():
             return self.loss(output, target)  # type: ignore[no-any-return]
         weight = _weights(self.loss, target).sum()
@@ -127,13 +141,13 @@ class Counted(nn.Module):
 
 
 def counted(loss: nn.Module, data: Data) -> nn.Module:
-    """The loss to train with: `loss` itself, or `Counted` where a batch of `data` may hold nothing that counts."""
+    """Return the loss to train with: `loss`, or `Counted` where a batch of `data` may hold ignored targets only."""
     if not _counts(loss) or getattr(loss, "reduction", "mean") == "sum":
         return loss
 
     def leaves_out(source: Any) -> bool:
         y = source.y if isinstance(source, sources.Tensors) else getattr(source, "labels", None)
-        if y is None:  # a dataset of the user's, which may give any targets
+        if y is None:  # a dataset of the user's own, with any targets
             return not source[0][1].is_floating_point()
         return not y.is_floating_point() and bool((_weights(loss, y) == 0).any())
 

@@ -1,28 +1,29 @@
-"""Metrics of torchmetrics by name, told the task and the classes of the data."""
+"""Metrics of torchmetrics by name: made with the task and the classes of the data, and tried on it."""
 
 import functools
 import itertools
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Source, Tensors, evaluation_size, labels_of
+from runner.data import Data, Source, Tensors, evaluation_size
 from runner.model import host
-from runner.model.conventions import chances, on_scale, shares, targets_of
+from runner.model.conventions import targets_of
 from runner.settings.errors import ConfigError, Problems, brief
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
+from runner.training.parts.metric_values import as_scores, values
 
-#: What the data can tell a metric.
+#: Arguments of a metric that follow from the data.
 FROM_DATA = ("task", "num_classes", "num_labels", "num_outputs", "ignore_index")
 #: Rows of a part that a metric is tried on, beside one of each class.
 ROWS = 512
-#: Torchmetrics' warnings of a number that means nothing, which it gives all the same.
+#: Beginning of torchmetrics' warnings that the number it returns means nothing.
 MEANINGLESS = r"No (positive|negative) samples"
 
 
@@ -46,8 +47,11 @@ class Metric:
 
 
 def resolve(specs: list[Any]) -> list[Metric]:
-    """Look the metrics' classes up, which needs no data. Raises ConfigErrors with all that are wrong."""
-    problems, found = Problems(), []
+    """Look up the metrics' classes, without data. Raises ConfigErrors with all that are wrong.
+
+    specs: each a name such as "Accuracy", or a name with arguments such as {"F1Score": {"average": "macro"}}.
+    """
+    problems, metrics = Problems(), list[Metric]()
     for i, spec in enumerate(specs):
         key = f"metrics[{i}]"
         with problems.noted():
@@ -55,17 +59,17 @@ def resolve(specs: list[Any]) -> list[Metric]:
             target = lookup.find(name, METRIC, key)
             if any(base.__module__ == "torchmetrics.aggregation" for base in target.__mro__):
                 raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
-            found.append(Metric(name.rpartition(".")[2], target, arguments, key))
+            metrics.append(Metric(name.rpartition(".")[2], target, arguments, key))
     problems.tell()
-    return found
+    return metrics
 
 
 def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> dict[str, Any]:
     """Make the metrics by name, on the CPU, each tried on every part of the data that is evaluated.
 
-    output: what the model gives for some examples, on the meta device.
-    size: `trainer.batch_size`, by which the evaluation goes.
-    Raises ConfigError for a metric that such outputs and targets cannot have.
+    output: of the model for a batch, on the meta device: (N, ...).
+    size: `trainer.batch_size`, on which the sizes of batches in an evaluation depend.
+    Raises ConfigErrors with all metrics that such outputs and targets cannot have.
     """
     if metrics and targets_of(loss) == "label_sets":
         raise ConfigError(
@@ -73,19 +77,18 @@ def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, si
             f"{type(loss).__name__} has sets of labels as targets, which no metric reads; leave metrics out, or use"
             " MultiLabelSoftMarginLoss with 0 and 1 for every label",
         )
-    made: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     problems = Problems()
     for metric in metrics:
         with problems.noted():
             built = _build(metric, data, loss, output, size)
-            if metric.name in made:
+            if metric.name in by_name:
                 raise ConfigError(
-                    metric.key,
-                    f"{metric.name} stands there already, and both would be recorded under one name; leave it out",
+                    metric.key, f"duplicate {metric.name}: both would be recorded under one name; remove one"
                 )
-            made[metric.name] = built
+            by_name[metric.name] = built
     problems.tell()
-    return made
+    return by_name
 
 
 def _build(metric: Metric, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> Any:
@@ -109,7 +112,7 @@ def _build(metric: Metric, data: Data, loss: nn.Module, output: Tensor, size: in
 
 
 def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str | None:
-    """Why a metric cannot be had of the parts that are evaluated, and what to do; None if it can."""
+    """Return why a metric cannot be computed on the parts that are evaluated, and the remedy; None if it can."""
     for part in ("valid", "test"):
         source = getattr(data, part)
         problem = source is not None and _problem_of(part, source, metric, data, loss, output, size)
@@ -121,37 +124,37 @@ def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int
 def _problem_of(
     part: str, source: Source, metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None
 ) -> str | None:
-    """Say why a metric cannot be had on one part of the data; None if it can."""
-    said = _said(metric, source, data, loss, output, size)
-    if not said:
+    """Return why a metric cannot be computed on one part of the data, and the remedy; None if it can."""
+    complaint = _complaint(metric, source, data, loss, output, size)
+    if not complaint:
         return None
-    shape = "(" + ", ".join(map(str, (len(source), *output.shape[1:]))) + ")"  # type: ignore[arg-type]
-    more = _said(metric, _enough(source, data), data, loss, output, size) == ""
+    shape = (len(source), *output.shape[1:])  # type: ignore[arg-type]
+    more = _complaint(metric, _enough(source, data), data, loss, output, size) == ""
     remedy = f"give the {part} data more examples, or use another metric" if more else "use another metric"
-    return f"{said.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
+    return f"{complaint.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
 
 
-def check_train(made: dict[str, Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> None:
-    """Raise ConfigError for a metric that the training data cannot have.
+def check_train(metrics: dict[str, Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> None:
+    """Raise ConfigError for a metric that cannot be computed on the training data.
 
-    `build` does not try this, for nobody measures it while a model trains.
-    made, data: of a run, on its device. output: see `build`.
+    `build` does not try this, because it is not measured while a model trains.
+    metrics, data: of a run, on its device. output, size: see `build`.
     """
     source = data.train
     if isinstance(source, Tensors):
         y = host.tensor(source.y)
         source = Tensors(y, y)
-    for i, (name, metric) in enumerate(made.items()):
+    for i, (name, metric) in enumerate(metrics.items()):
         if problem := _problem_of("train", source, host.metric(metric), data, loss, output, size):
             raise ConfigError(f"metrics[{i}]", f"{name} cannot be had for {data.task} data: {problem}")
 
 
-def _said(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str:
-    """What torchmetrics has against it; nothing if it gives a number. The metric is as new afterwards."""
+def _complaint(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str:
+    """Return the error or warning of torchmetrics; "" if it gives a number. The metric is reset afterwards."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            for scores, target in _made_up(source, data, output, size):
+            for scores, target in _trial_batches(source, data, output, size):
                 metric.update(*as_scores(scores, target, data, loss))
             values({"": metric})
     except Exception as error:
@@ -162,7 +165,7 @@ def _said(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tens
 
 
 def _enough(source: Source, data: Data) -> Tensors:
-    """Many examples, of every class."""
+    """Return many examples, some of every class."""
     first = torch.as_tensor(source[0][1])
     target = torch.rand(ROWS, *first.shape, generator=torch.Generator().manual_seed(1)).to(first.dtype)
     if data.classes:
@@ -171,8 +174,8 @@ def _enough(source: Source, data: Data) -> Tensors:
     return Tensors(target, target)
 
 
-def _made_up(source: Source, data: Data, output: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches as the evaluation reads them, the targets real where they are in memory; of many rows only some."""
+def _trial_batches(source: Source, data: Data, output: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches (output, target) as in an evaluation: outputs are random, targets those of data in memory."""
     total = len(source)  # type: ignore[arg-type]
     if isinstance(source, Tensors) and not source.y.is_meta:
         target = source.y[_some(source.y, bool(data.classes))]
@@ -182,16 +185,16 @@ def _made_up(source: Source, data: Data, output: Tensor, size: int | None) -> It
         if data.classes and not first.is_floating_point() and (first[first != data.ignored] >= 0).all():
             target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
     random = torch.Generator().manual_seed(0)
-    made = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)
+    outputs = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)
     size = evaluation_size(source, size) or total
     for start in itertools.chain(
         range(0, len(target), size), [len(target) - total % size] if len(target) < total else ()
     ):
-        yield made[start : start + size], target[start : start + size]
+        yield outputs[start : start + size], target[start : start + size]
 
 
 def _some(target: Tensor, classes: bool) -> Tensor:
-    """The rows to try: all, or evenly spaced ones and the first of each class."""
+    """Return the numbers of the rows to try: all, or evenly spaced ones and the first of each class."""
     if len(target) <= ROWS:
         return torch.arange(len(target))
     rows = torch.linspace(0, len(target) - 1, ROWS).long()
@@ -202,53 +205,7 @@ def _some(target: Tensor, classes: bool) -> Tensor:
     return rows
 
 
-def watch(
-    metrics: dict[str, Any], data: Data, loss: nn.Module, model: nn.Module | None = None
-) -> Callable[[Tensor, Tensor], None] | None:
-    """What shows every batch's (output, target) to the metrics; None without metrics."""
-    if not metrics:
-        return None
-
-    def update(output: Tensor, target: Tensor) -> None:
-        scores, target = as_scores(output, target, data, loss, model)
-        for metric in metrics.values():
-            metric.update(scores, target)
-
-    return update
-
-
-def as_scores(
-    output: Tensor, target: Tensor, data: Data, loss: nn.Module, model: nn.Module | None = None
-) -> tuple[Tensor, Tensor]:
-    """Probabilities for classes, numbers as they are, or of their logarithms: what `predict` writes.
-
-    torchmetrics takes scores that all lie in [0, 1] for probabilities, which logits may happen to do.
-    model: whose last layer may give probabilities already.
-    """
-    if data.task == "multiclass" or (data.task == "binary" and output.dim() > 1 and output.shape[1] == 2):
-        scores = shares(model, output)
-        return (scores if data.task == "multiclass" else scores[:, 1]), labels_of(target, data.task)
-    if data.task in ("binary", "multilabel"):
-        scores = chances(model, loss, output)
-        labels = labels_of(target, data.task)
-        return (scores, labels) if data.task == "multilabel" else (scores.reshape(-1), labels.reshape(-1))
-    return on_scale(loss, output), target
-
-
-def values(metrics: dict[str, Any]) -> dict[str, float]:
-    """What the metrics have come to since the last call; they start anew."""
-    found: dict[str, float] = {}
-    for name, metric in metrics.items():
-        value = metric.compute()
-        if not isinstance(value, Tensor | float | int):
-            raise TypeError(f"it gives a {type(value).__name__}, such as a curve; what is recorded is numbers")
-        parts = host.numbers(value) if isinstance(value, Tensor) else [float(value)]
-        found.update({name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in enumerate(parts)})
-        metric.reset()
-    return found
-
-
-#: What other programs call a metric.
+#: Other programs' names of metrics, in lower case.
 OTHERS = {
     "acc": "Accuracy",
     "auc": "AUROC",
@@ -266,8 +223,8 @@ OTHERS = {
 
 
 def _read(spec: Any, key: str) -> tuple[str, dict[str, Any]]:
-    if isinstance(spec, str) and (meant := OTHERS.get(spec.lower().replace("_", ""))) and spec != meant:
-        raise ConfigError(key, f"{spec!r} is not a metric in torchmetrics; did you mean {meant}?")
+    if isinstance(spec, str) and (name := OTHERS.get(spec.lower().replace("_", ""))) and spec != name:
+        raise ConfigError(key, f"{spec!r} is not a metric in torchmetrics; did you mean {name}?")
     if isinstance(spec, str):
         return spec, {}
     if isinstance(spec, dict) and len(spec) == 1 and "name" not in spec and "_target_" not in spec:
@@ -279,27 +236,25 @@ def _read(spec: Any, key: str) -> tuple[str, dict[str, Any]]:
     raise ConfigError(key, f"expected a name such as Accuracy, or {{F1Score: {{average: macro}}}}, found {spec!r}")
 
 
-def _from_data(found: Any, data: Data, given: dict[str, Any], key: str, output: Tensor) -> dict[str, Any]:
-    takes = lookup.parameters(found.__new__ if "task" in lookup.parameters(found.__new__) else found)
+def _from_data(target: Any, data: Data, arguments: dict[str, Any], key: str, output: Tensor) -> dict[str, Any]:
+    """Check `arguments`, and return those that follow from the data and that the metric's class has."""
+    signature = target.__new__ if "task" in lookup.parameters(target.__new__) else target
+    takes = lookup.parameters(signature)
     # A model may give more numbers than there are classes; those beyond are wrong answers.
     outputs = output.shape[1] if output.dim() > 1 else 0
-    told: dict[str, Any] = {"task": data.task, "num_classes": max(len(data.classes), outputs)}
+    of_data: dict[str, Any] = {"task": data.task, "num_classes": max(len(data.classes), outputs)}
     if data.task == "regression":
-        told = {}
+        of_data = {}
     elif data.task == "binary":
-        told.pop("num_classes")
+        of_data.pop("num_classes")
     elif data.task == "multilabel":
-        told["num_labels"] = told.pop("num_classes")
+        of_data["num_labels"] = of_data.pop("num_classes")
     if data.ignored is not None:
-        told["ignore_index"] = data.ignored
-    lookup.bind(_named(found, takes), given, f"{key}.{found.__name__}", free=[*FROM_DATA, *takes])
+        of_data["ignore_index"] = data.ignored
+    lookup.bind(signature, arguments, f"{key}.{target.__name__}", free=[*FROM_DATA, *takes])
     if "task" in takes and data.task == "regression":
         raise ConfigError(
             key,
-            f"{found.__name__} needs classes, and the data has numbers to predict; try MeanAbsoluteError or R2Score",
+            f"{target.__name__} needs classes, and the data has numbers to predict; try MeanAbsoluteError or R2Score",
         )
-    return {name: value for name, value in told.items() if name in takes}
-
-
-def _named(found: Any, takes: dict[str, Any]) -> Any:
-    return found.__new__ if "task" in takes else found
+    return {name: value for name, value in of_data.items() if name in takes}

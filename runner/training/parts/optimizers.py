@@ -1,13 +1,12 @@
-"""The optimizer: from its settings to a model's parameters with an optimizer over them."""
+"""The optimizer: look it up, make it over a model's parameters, and clip gradients before its steps."""
 
 import torch
 from torch import nn
 
-from runner.settings import Component, Trainer
+from runner.settings import Component, Trainer, torch_private
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
 from runner.training.loop import Cost, State
-from runner.training.parts._startup import spare_dynamo
 
 OPTIMIZER = Kind(
     "an optimizer",
@@ -17,7 +16,7 @@ OPTIMIZER = Kind(
 
 
 def resolve(spec: Component) -> Bound:
-    """Look the optimizer's class up and check its arguments. Raises ConfigError."""
+    """Look up the optimizer's class and check its arguments. Raises ConfigError."""
     name, arguments = lookup.component(spec, "optimizer")
     target = lookup.find(name, OPTIMIZER, "optimizer.name")
     lookup.refuse(arguments, ["params"], "optimizer", "is filled in with the model's parameters; leave it out")
@@ -35,12 +34,15 @@ def build(bound: Bound, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: torch.device) -> State:
-    """Put model and optimizer on their device, with clipping, loss scaling and compilation as the trainer wants."""
+    """Put a model on its device, and make its optimizer with clipping, loss scaling and compilation as in `trainer`.
+
+    bound: the optimizer. cost: of a batch, see `losses.cost`. where: the device.
+    """
     model.to(where, torch.float64 if trainer.precision == "fp64" else None)
     if trainer.compile:
         model.compile(backend=trainer.compile if isinstance(trainer.compile, str) else "inductor")
     else:
-        spare_dynamo(bound.target)
+        torch_private.spare_dynamo(bound.target)
     state = State(
         model, build(bound, model), cost, torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16")
     )
@@ -49,7 +51,7 @@ def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: t
 
 
 def clip(optimizer: torch.optim.Optimizer, trainer: Trainer) -> None:
-    """Cut the gradients before every step of `optimizer`."""
+    """Let every step of `optimizer` begin with clipping the gradients, by trainer.clip_norm and trainer.clip_value."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if trainer.clip_norm is not None:
         norm = trainer.clip_norm
@@ -60,4 +62,4 @@ def clip(optimizer: torch.optim.Optimizer, trainer: Trainer) -> None:
 
 
 def void(_: object) -> None:
-    """Return nothing: a hook that returns something would replace the optimizer's arguments."""
+    """Return None: what a hook returns would replace the optimizer's arguments."""

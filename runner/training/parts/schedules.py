@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class WarmupCosineLR(LambdaLR):
-    """Rises linearly from `start` to the full learning rate, then falls along half a cosine to `end`.
+    """A linear rise from `start` to the full learning rate, then a fall along half a cosine to `end`.
 
     total_steps: length of the whole schedule, in the scheduler's interval; filled in from the trainer.
     warmup: how many of them the rise takes; a number below 1 is a fraction of total_steps.

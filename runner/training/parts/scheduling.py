@@ -1,4 +1,4 @@
-"""The learning-rate schedule: from its settings to when it moves on."""
+"""The learning-rate schedule: look it up, make it, and move it on after steps or epochs."""
 
 import warnings
 from dataclasses import dataclass
@@ -25,23 +25,27 @@ SCHEDULER = Kind(
 #: Arguments of schedulers that follow from the length of the training.
 LENGTHS = ("total_steps", "T_max")
 
-#: Arguments of torch's that YAML cannot say; a schedule of the user's own may take what it likes.
+#: Arguments of torch's schedules that YAML cannot express.
 FUNCTIONS = ("lr_lambda", "scale_fn", "schedulers")
 
 
 @dataclass
 class Schedule:
-    """A learning-rate schedule and when it moves on."""
+    """A learning-rate schedule that moves on after every step or every epoch. scheduler: None for a constant rate."""
 
     scheduler: Any = None
     interval: str = "epoch"  # epoch | step
 
     def after_step(self) -> None:
+        """Move on, if that is due after every step."""
         if self.scheduler is not None and self.interval == "step":
             self._move()
 
     def after_epoch(self, monitored: float | None) -> None:
-        """`monitored` is what a plateau schedule looks at."""
+        """Move on, if that is due after every epoch.
+
+        monitored: the value for a plateau schedule; None in an epoch without validation, after which that one stays.
+        """
         if self.scheduler is None or self.interval != "epoch":
             return
         if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
@@ -52,21 +56,21 @@ class Schedule:
 
     def _move(self, *monitored: float) -> None:
         with warnings.catch_warnings():
-            # The loss scaling of fp16 leaves the first steps out, as it should; torch then sees no step before this.
+            # The loss scaling of fp16 skips the first steps, of which torch then warns.
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
             self.scheduler.step(*monitored)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A scheduler's class and arguments, and when it moves on. scheduler: None where the learning rate stays."""
+    """A scheduler's class and arguments, and when it moves on. scheduler: None for a constant learning rate."""
 
     scheduler: Bound | None = None
     interval: str = "epoch"  # epoch | step
 
 
 def resolve(spec: Component | None) -> Plan:
-    """Look the scheduler's class up and check its arguments and interval. Raises ConfigError."""
+    """Look up the scheduler's class and check its arguments and interval. Raises ConfigError."""
     if spec is None:
         return Plan()
     name, arguments = lookup.component(spec, "scheduler")
@@ -75,10 +79,12 @@ def resolve(spec: Component | None) -> Plan:
     if interval not in ("epoch", "step"):
         raise ConfigError("scheduler.interval", f"{interval!r} is not one of epoch, step")
     if interval == "step" and issubclass(target, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise ConfigError("scheduler.interval", "a plateau is seen in validations; use scheduler.interval=epoch")
+        raise ConfigError(
+            "scheduler.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
+        )
     lookup.refuse(arguments, ["optimizer"], "scheduler", "is filled in; leave it out")
     if target.__module__.startswith("torch."):
-        why = "takes functions or schedulers, which YAML cannot say; write a schedule of your own in experiments/"
+        why = "takes functions or schedulers, which YAML cannot express; write a schedule of your own in experiments/"
         lookup.refuse(arguments, FUNCTIONS, "scheduler", why)
         if not isinstance(arguments.get("milestones", []), list):
             raise ConfigError("scheduler.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
@@ -90,16 +96,17 @@ def resolve(spec: Component | None) -> Plan:
 def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
     """Make the schedule of `optimizer`.
 
-    epochs, steps: the length of the whole training, for schedules that must know it. mode: min | max, for a plateau.
+    epochs, steps: the length of the whole training, for schedules that depend on it.
+    mode: min | max, for a plateau schedule: which values of the monitored metric are better.
     """
     bound = plan.scheduler
     if bound is None:
         return Schedule()
-    takes, given = lookup.parameters(bound.target), bound.arguments
+    takes, arguments = lookup.parameters(bound.target), bound.arguments
     further: dict[str, Any] = {}
     for name in LENGTHS:
-        if name in takes and name not in given and "epochs" not in given:
+        if name in takes and name not in arguments and "epochs" not in arguments:
             further[name] = max(steps if plan.interval == "step" else epochs, 1)
     if bound.target is torch.optim.lr_scheduler.ReduceLROnPlateau:
-        further["mode"] = given.get("mode", mode)
+        further["mode"] = arguments.get("mode", mode)
     return Schedule(bound.but(**further).make(optimizer), plan.interval)

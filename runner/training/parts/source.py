@@ -1,4 +1,4 @@
-"""The data: from its settings to the tensors and datasets of its three parts."""
+"""The data: look up the source and read its three parts, tensors or datasets."""
 
 import importlib
 import inspect
@@ -21,7 +21,7 @@ DATA = Kind("a data source", ("runner.data",), lambda v: inspect.isfunction(v) a
 
 
 def resolve(spec: Component) -> Bound:
-    """Look the data source up and check its arguments. Raises ConfigError."""
+    """Look up the data source and check its arguments. Raises ConfigError."""
     name, arguments = lookup.component(spec, "data")
     target = lookup.find(name, DATA, "data.name")
     arguments = as_words(lookup.parameters(target), arguments)
@@ -33,10 +33,10 @@ def resolve(spec: Component) -> Bound:
 def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
     """Read the data. Raises ConfigError where the source or its files are wrong.
 
-    brief: only as much as it takes to know shapes, sizes and classes, where the source's module has a function
-        `brief` that takes the same arguments and reads less.
-    noted: what a run has noted of its data: these are read as its model knows them, by the function `again` of the
-        source's module if it has one. Raises ConfigError where they are of another kind.
+    brief: read only what shapes, sizes and classes need, if the source's module has a function `brief` with the same
+        arguments.
+    noted: the notes of a run on its data: new data is brought to the scale of that run's model, by the function `again`
+        of the source's module if it has one. Raises ConfigError for data of another kind.
     """
     name = source.target.__name__
     try:
@@ -60,7 +60,7 @@ def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None
 
 
 def reads_again(source: Bound) -> bool:
-    """Return whether the source's module can read data as a run has noted them."""
+    """Return whether the source's module can read data by the notes of a run."""
     return _beside(source, "again") is not None
 
 
@@ -70,12 +70,12 @@ def reads_less(source: Bound) -> bool:
 
 
 def is_ours(source: Bound) -> bool:
-    """Return whether the source is one of this package, which does nothing but read."""
+    """Return whether the source is one of this package, which only reads."""
     return str(source.target.__module__).startswith("runner.")
 
 
 def _beside(source: Bound, name: str) -> Any:
-    """The function `name` of the source's module; None if it has none."""
+    """Return the function `name` of the source's module; None if it has none."""
     return getattr(importlib.import_module(source.target.__module__), name, None)
 
 
@@ -84,13 +84,13 @@ def _raised(name: str, source: Any, error: Exception) -> tuple[str, str]:
     return "data", f"{name!r} failed with {why}; expected runner.data.Data from these arguments"
 
 
-def _check_part(source: Any, said: str) -> None:
+def _check_part(source: Any, subject: str) -> None:
     if source is None:
         return
     if not isinstance(source, sources.Tensors | torch.utils.data.Dataset):
         raise ConfigError(
-            "data.name", f"{said}{type(source).__name__}, expected runner.data.Tensors(x, y) or a torch Dataset"
+            "data.name", f"{subject}{type(source).__name__}, expected runner.data.Tensors(x, y) or a torch Dataset"
         )
     pair = (source.x, source.y) if isinstance(source, sources.Tensors) else source[0]
     if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
-        raise ConfigError("data.name", f"{said}{type(source).__name__} without pairs of tensors (x, y)")
+        raise ConfigError("data.name", f"{subject}{type(source).__name__} without pairs of tensors (x, y)")

@@ -1,1 +1,1 @@
-"""What the next step depends on, and what has been so far: checkpoints, histories, the best."""
+"""The state of a run: checkpoints, history, best weights, random generators."""

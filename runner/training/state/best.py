@@ -1,4 +1,4 @@
-"""The weights with the best value of the monitored metric, and for how long nothing has been better."""
+"""The weights with the best value of the monitored metric, and the number of values since that was found."""
 
 import math
 from dataclasses import dataclass
@@ -8,22 +8,24 @@ from torch import Tensor, nn
 
 from runner.training.state import checkpoint
 
-#: The fields that a checkpoint holds.
+#: The fields that a checkpoint contains.
 STATE = ("value", "step", "stale", "weights")
 
 
 @dataclass
 class Best:
+    """The best weights of a run so far, copies on the CPU, with their step and value."""
+
     mode: str = "min"  # which values are better: min | max
     min_delta: float = 0.0  # by how much a value must be better
     weights: dict[str, Tensor] | None = None
     value: float = math.nan
     newest: float = math.nan  # the last value compared, the best or not
     step: int = 0
-    stale: int = 0  # values since the best one
+    stale: int = 0  # number of values since the best one
 
     def compare(self, value: float, step: int, model: nn.Module) -> None:
-        """Keep the weights of `model` if `value` is better than all before; a number is better than none."""
+        """Copy the weights of `model` if `value` is better than all before. A finite number is better than others."""
         value = value if math.isfinite(value) else math.nan  # infinity would be the best for ever where more is better
         self.newest = value
         gain = self.value - value if self.mode == "min" else value - self.value
@@ -38,10 +40,10 @@ class Best:
         self.weights, self.step = checkpoint.copy(model), step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what `load_state_dict` takes: tensors and plain values."""
+        """Return the state as tensors and plain values."""
         return {name: getattr(self, name) for name in STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what `state_dict` gave."""
+        """Go on from a state that `state_dict` returned."""
         for name in STATE:
             setattr(self, name, state[name])

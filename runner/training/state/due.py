@@ -1,4 +1,4 @@
-"""When a checkpoint is due."""
+"""The schedule of checkpoints: every so many epochs, steps or minutes."""
 
 import math
 import time
@@ -10,14 +10,14 @@ from runner.settings.errors import ConfigError
 
 @dataclass
 class Due:
-    """Counts steps, epochs or minutes since the last checkpoint. number: 0 for none but those at the end."""
+    """The interval between checkpoints. number: 0 for checkpoints at the end only."""
 
     number: float = 0.0
     unit: str = "epochs"  # epochs | steps | minutes
     _saved: float = field(default_factory=time.monotonic)
 
     def is_now(self, step: int, steps_per_epoch: int) -> bool:
-        """Return whether one is due after this step; the minutes are counted anew from then on."""
+        """Return whether a checkpoint is due after this step; minutes are counted from the last time that one was."""
         if not self.number:
             return False
         if self.unit != "minutes":

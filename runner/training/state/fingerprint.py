@@ -1,4 +1,4 @@
-"""Whether data are the data that a run was trained on."""
+"""Fingerprints of data, by which a run recognizes the data that it was trained on."""
 
 import hashlib
 from typing import Any
@@ -9,14 +9,14 @@ from runner.data import Data, Source, Tensors
 from runner.model import host
 from runner.settings import random_state
 
-#: Examples that are looked at, of those in memory and of those on a disk: evenly spread, the last among them.
+#: Examples that are hashed, of those in memory and of those on a disk: evenly spread, the last among them.
 MOST, READ = 10_000, 3
 
 
 def fingerprint(data: Data) -> dict[str, str]:
-    """SHA-256 by split, of the number of examples and of examples spread evenly over them.
+    """Return a SHA-256 for each of train, valid and test, of the number of examples and of evenly spread examples.
 
-    An example that is drawn when it is read, as by an augmentation, is drawn from one state of the generators.
+    Random numbers, as those of an augmentation, are drawn from generators with a fixed seed.
     """
     parts = {name: part for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
     with random_state.started(0):

@@ -1,4 +1,4 @@
-"""The random generators that training draws from: read, set, and left as they were."""
+"""The random generators of this process: read their states, set them, and restore them after a block."""
 
 import contextlib
 import random
@@ -10,7 +10,7 @@ import torch
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Return the state of every generator of this process, as tensors and plain values."""
+    """Return the states of the generators of Python, NumPy, torch and `device`, as tensors and plain values."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),
@@ -21,18 +21,18 @@ def random_state(device: torch.device) -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any], device: torch.device) -> None:
-    """Let the generators go on from what `random_state` gave."""
+    """Set all generators to states that `random_state` returned."""
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
-    if device.type != "cpu" and (drawn := state.get(device.type)) is not None:
-        torch.get_device_module(device).set_rng_state(drawn, device)
+    if device.type != "cpu" and (of_device := state.get(device.type)) is not None:
+        torch.get_device_module(device).set_rng_state(of_device, device)
 
 
 @contextlib.contextmanager
 def undrawn(device: torch.device) -> Iterator[None]:
-    """Let a block draw random numbers, and put the generators back where they were."""
+    """Restore the generators after a block that draws random numbers."""
     before = random_state(device)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The losses and metrics of a run as far as it has come, for plots and for what is best."""
+"""The losses and metric values of a run so far."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,34 +13,39 @@ from torch import Tensor
 from runner.model import host
 from runner.training.events import Epoch, Event, Finished, Step
 
-#: Losses are read back from their device this many at a time: each reading waits for the device.
+#: Losses are read from their device this many at a time: each reading waits for the device.
 CHUNK = 1000
 
 Point = tuple[int, float]
 
 
 class Points(Sequence[Point]):
-    """(optimizer steps so far, value) of one metric, in order. 16 bytes a point, where tuples would take 130."""
+    """The values of one metric in order, a sequence of (optimizer steps so far, value).
+
+    An entry takes 16 bytes, where a tuple would take 130.
+    """
 
     def __init__(self, points: Iterable[Point] = ()) -> None:
         self._steps, self._values = array("q"), array("d")
         self.extend(points)
 
     def append(self, step: int, value: float) -> None:
+        """Append one value."""
         self._steps.append(step)
         self._values.append(value)
 
     def extend(self, points: Iterable[Point]) -> None:
+        """Append pairs of step and value."""
         for step, value in points:
             self.append(step, value)
 
     def extend_columns(self, steps: Tensor, values: Tensor) -> None:
-        """Append points from two tensors of shape (n,), the steps and the values."""
+        """Append values from two tensors of shape (n,), the steps and the values."""
         self._steps.frombytes(host.content(steps.long()))
         self._values.frombytes(host.content(values.double()))
 
     def columns(self, start: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Steps and values from the point number `start` on, in memory of their own."""
+        """Return copies of steps and values from index `start` on, each of shape (n,)."""
         return np.array(self._steps[start:], np.int64), np.array(self._values[start:], np.float64)
 
     def tensors(self, start: int = 0) -> tuple[Tensor, Tensor]:
@@ -76,14 +81,15 @@ class Points(Sequence[Point]):
 
 @dataclass
 class History:
-    """Metrics by name. `pieces` counts the points of each that are in files already, of which `piece` is the newest."""
+    """An observer that collects the losses and metric values of a run by name."""
 
     _points: dict[str, Points] = field(default_factory=dict)
     _pending: list[Step] = field(default_factory=list)
-    pieces: dict[str, int] = field(default_factory=dict)
-    piece: dict[str, str] | None = None  # `file` and `sha256`, see runner/pieces.py
+    pieces: dict[str, int] = field(default_factory=dict)  # metric -> number of its values that are in pieces already
+    piece: dict[str, str] | None = None  # `file` and `sha256` of the newest piece, see state/pieces.py
 
     def record(self, event: Event) -> None:
+        """Collect the losses of a step, or the metric values of an epoch or of the end."""
         if isinstance(event, Step):
             self._pending.append(event)
             if len(self._pending) >= CHUNK:
@@ -95,23 +101,27 @@ class History:
 
     @property
     def points(self) -> dict[str, Points]:
+        """All values by name, such as `train/loss`."""
         self._read()
         return self._points
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the points that no piece holds yet, as tensors, and the name of the newest piece."""
+        """Return the values that are in no piece yet, as tensors, and the newest piece."""
         return {"points": self.rest(), "piece": self.piece}
 
     def rest(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Steps and values of every metric that are in no piece yet."""
-        return {name: found.tensors(self.pieces.get(name, 0)) for name, found in self.points.items()}
+        """Return steps and values of every metric that are in no piece yet."""
+        return {name: points.tensors(self.pieces.get(name, 0)) for name, points in self.points.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Begin with what `state_dict` gave, and with `earlier` in it, what the pieces hold, the oldest first."""
+        """Begin with a state that `state_dict` returned.
+
+        state: with `earlier` in it, the contents of the pieces before, the oldest first.
+        """
         for points in state.get("earlier", ()):
             self._extend(points)
-        self.piece = state.get("piece")  # checkpoints made before there were pieces hold everything
-        self.pieces = {name: len(found) for name, found in self._points.items()} if self.piece else {}
+        self.piece = state.get("piece")  # a checkpoint of a version without pieces contains everything
+        self.pieces = {name: len(points) for name, points in self._points.items()} if self.piece else {}
         self._extend(state["points"])
 
     def _extend(self, points: dict[str, tuple[Tensor, Tensor]]) -> None:

@@ -1,4 +1,4 @@
-"""Writes a run's checkpoints, each into a folder of its own on the way to the tracking store."""
+"""Write a run's checkpoints, each into a folder of its own on the way to the tracking store."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from runner.training.state.history import History
 
 @dataclass
 class Snapshots:
-    """Writes checkpoints, and knows what it has written.
+    """The checkpoints that a run has written into `folder`.
 
     steps: checkpoint, "last" or "best" -> the step of its newest files.
     """
@@ -24,7 +24,7 @@ class Snapshots:
     folder: Path
     form: str  # state_dict | model | both
     steps: dict[str, int] = field(default_factory=dict)
-    _pieces: list[Path] = field(default_factory=list)  # of the history, which no event has named yet
+    _pieces: list[Path] = field(default_factory=list)  # of the history, that are in no event yet
 
     def write(
         self,
@@ -34,9 +34,10 @@ class Snapshots:
         stop: Callable[[], BaseException | None],
         training: Callable[[], dict[str, Any]] | None = None,
     ) -> Snapshot:
-        """Write the model as checkpoint `name` of `step`. A full disk is waited for until `stop` gives a reason.
+        """Write the model as checkpoint `name` of `step`, and return the event.
 
-        training: returns what else the next step depends on.
+        stop: a full disk is waited for until this returns an error.
+        training: returns the state for `training.pt`.
         Raises CheckpointError when the files cannot be written, Diverged for weights that are not finite.
         """
         # A folder of its own: files of an earlier one may still be on their way to the store.
@@ -49,7 +50,7 @@ class Snapshots:
         return Snapshot(name, step, folder, new)
 
     def write_piece(self, history: History, step: int, stop: Callable[[], BaseException | None]) -> None:
-        """Write the new points of the history into a file of their own, if they are many; the next event names it."""
+        """Write the new values of the history into a piece, if they are many; the next event names it."""
         place = self.folder / f"history-{step}"
         if durable.patiently(lambda: pieces.write(history, place), stop):
             self._pieces.append(place)

@@ -1,4 +1,4 @@
-"""Many runs of one architecture trained as one program: the numbers of each are those that it would have alone."""
+"""Training of many runs of one architecture as one program; the numbers of each are those of a run alone."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -21,15 +21,16 @@ Ended = Callable[[int, BaseException | None], None]
 
 @dataclass
 class Member:
-    """A run among others, and who is told of it."""
+    """A run among others, and the observers of its events."""
 
     number: int
     run: Run
-    told: Sequence[Observer]
+    observers: Sequence[Observer]
     error: BaseException | None = None
 
     @property
     def goes_on(self) -> bool:
+        """True if there are steps left."""
         return self.error is None and not self.run.stopped and self.run.state.step < self.run.steps
 
 
@@ -41,21 +42,24 @@ def drive_many(
     ended: Ended = lambda number, error: None,
     draw: Draw = finish.draw,
 ) -> list[BaseException | None]:
-    """Train all runs to their ends and tell the observers of each what `drive` would tell them.
+    """Train all runs to the end; the observers of each record the events that `drive` would give them.
 
-    runs: one of the lists that `groups` gives. Each is trained from where it stands.
-    stop: is asked between two steps; what it gives ends every run that is under way, after a checkpoint.
+    runs: one group of those that `groups` returns. Each goes on from its present step.
+    observers: of each run.
+    stop: is called between two steps; an error that it returns ends every run that is left, after a checkpoint.
+    ended: is called with the number of a run and its error, or None, as soon as the run has ended.
     draw: writes the plots of a run that has ended.
-    ended: is told at once when a run has ended and its observers know.
-    Returns what ended each run: None, or the error. One that fails leaves the others alone.
+    Returns the error of each run, or None. A run that fails does not affect the others.
     """
-    members = [Member(i, run, (run.history_, *told)) for i, (run, told) in enumerate(zip(runs, observers, strict=True))]
+    members = [
+        Member(number, run, (run.recorder, *own)) for number, (run, own) in enumerate(zip(runs, observers, strict=True))
+    ]
     for member in members:
         member.run.stop = stop
         if not member.goes_on:
             _end(member, stop, ended, draw)
     left = [member for member in members if member.goes_on]
-    # What follows a training is part of it: meanwhile, other processes draw the pictures of those that have ended.
+    # The end of a run is inside as well: other processes draw the plots of ended runs meanwhile and need the cores.
     with restrained(runs[0]):
         while left:
             left = _until_one_ends(left, stop, ended, draw)
@@ -63,7 +67,7 @@ def drive_many(
 
 
 def _until_one_ends(members: list[Member], stop: Stop, ended: Ended, draw: Draw) -> list[Member]:
-    """Train together until some have come to their ends; the rest is given back."""
+    """Train together until some runs end, and return the members that have steps left."""
     with Team([member.run for member in members]) as team:
         while all(member.goes_on for member in members):
             _step(team, members)
@@ -91,22 +95,22 @@ def _step(team: Team, members: list[Member]) -> None:
 def _follow(member: Member, step: Step, values: dict[str, float]) -> None:
     if not math.isfinite(step.read()):
         raise Diverged(f"train/loss is {step.value} at step {step.step}")
-    for observer in member.told:
+    for observer in member.observers:
         observer.record(step)
-    record(member.told, member.run.after(step, lambda run: values))
+    record(member.observers, member.run.after(step, lambda run: values))
 
 
 def _validated(team: Team) -> dict[int, dict[str, float]]:
-    """Validate those runs whose step is followed by that: the number of each, and its values."""
+    """Validate the runs whose step ends an epoch with a validation; return the values by the runs' numbers."""
     runs = team.runs
     due = [i for i, run in enumerate(runs) if run.state.step % run.steps_per_epoch == 0 and run.validation_due]
-    return dict(zip(due, team.look(due), strict=True)) if due else {}
+    return dict(zip(due, team.validate(due), strict=True)) if due else {}
 
 
 def _interrupt(member: Member, reason: BaseException) -> None:
     if member.error is None:
         try:
-            interrupt(member.run, member.told, reason)
+            interrupt(member.run, member.observers, reason)
             member.error = reason
         except Exception as error:
             _rescue(member, error)
@@ -114,13 +118,13 @@ def _interrupt(member: Member, reason: BaseException) -> None:
 
 def _rescue(member: Member, error: Exception) -> None:
     member.error = error
-    rescue(member.run, member.told, error)
+    rescue(member.run, member.observers, error)
 
 
 def _end(member: Member, stop: Stop, ended: Ended, draw: Draw) -> None:
     if member.error is None:
         try:
-            conclude(member.run, member.told, draw)
+            conclude(member.run, member.observers, draw)
         except Exception as error:
             member.error = error
         except BaseException as reason:

@@ -16,10 +16,13 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 
 
 def losses(loss: nn.Module) -> Losses:
-    """What `loss` gives for each model."""
+    """Return a function of outputs and targets, both of shape (N, batch, ...), that returns `loss` of each model, (N,).
+
+    The fastest way that gives the same numbers is chosen by the class of `loss`; the last is one model at a time.
+    """
     if isinstance(loss, ELEMENTWISE) and is_torchs(loss):
         return _elementwise(loss)
-    # Of targets that are left out, the loss is `losses.Counted`.
+    # Where targets may be left out, the class is `losses.Counted`.
     if type(loss) is nn.CrossEntropyLoss and loss.weight is None:
         return _cross_entropy(loss)
     return lambda output, target: torch.stack([loss(o, t) for o, t in zip(output, target, strict=True)])
@@ -35,7 +38,7 @@ def _cross_entropy(loss: Any) -> Losses:
 
     def many(output: Tensor, target: Tensor) -> Tensor:
         if output.dim() == 3:
-            # Classes second, as if the batch were a picture: many times as fast as few classes in the last dimension.
+            # Classes second, as if the batch were an image: many times as fast as few classes in the last dimension.
             target = target.mT if target.is_floating_point() else target
             return total(each(output.mT, target))
         return total(each(output.flatten(0, 1), target.flatten(0, 1)).reshape(len(output), -1))
@@ -44,7 +47,7 @@ def _cross_entropy(loss: Any) -> Losses:
 
 
 def _each(loss: Any) -> tuple[Any, Callable[[Tensor], Tensor]]:
-    """The loss of every number by itself, and what makes one of them."""
+    """Return the loss of every number by itself, and the function that reduces (N, numbers) to (N,)."""
     each = copy.copy(loss)
     each.reduction = "none"
     return each, (lambda x: x.sum(1)) if loss.reduction == "sum" else (lambda x: x.mean(1))

@@ -1,4 +1,4 @@
-"""The way forward of many models of one shape: batches of shape (N, batch, ...), through one layer after the other."""
+"""Forward of many models of one shape: batches of shape (N, batch, ...) go through one layer after the other."""
 
 import copy
 import random
@@ -12,13 +12,12 @@ from torch.func import functional_call, vmap
 
 from runner.model import layers
 from runner.settings.errors import brief
-from runner.training import in_place
-from runner.training.vectorized.draws import Draws
+from runner.training.parts.batches import is_own, may_write
+from runner.training.vectorized.feed import RandomStates
 from runner.training.vectorized.linear import linear
-from runner.training.vectorized.stacked import Stacked
-from runner.training.vectorized.unstackable import Unstackable
+from runner.training.vectorized.stacked import Stacked, Unstackable
 
-#: (x, whether the models are training) -> y; x and y are of shape (N, batch, ...).
+#: (x, True in training mode) -> y; x and y are of shape (N, batch, ...).
 Forward = Callable[[Any, bool], Any]
 
 #: Layers without parameters that treat every number by itself.
@@ -35,27 +34,32 @@ CHANNELWISE = (
 DROPS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
-def forward(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: str = "") -> Forward:
-    """The models' forward as one. place: the name of `models` in the whole model, with a dot at its end.
+def forward(stacked: Stacked, models: Sequence[nn.Module], random_states: RandomStates, place: str = "") -> Forward:
+    """Return one function that is the forward of all models.
 
-    Raises Unstackable for a layer whose work for many cannot be done at once.
+    stacked: the parameters of the whole models.
+    models: these, or the same submodule of each.
+    random_states: of the models, from which dropout draws.
+    place: the submodule's name, with a dot at its end; "" for the whole.
+    Raises Unstackable for a layer that cannot be computed for many models at once, some only when it is called.
     """
     kind = type(models[0])
     if kind in (nn.Sequential, layers.Repeat):
-        return _chain(stacked, models, draws, place)
+        return _chain(stacked, models, random_states, place)
     if kind is layers.Residual:
-        inner, shortcut = (_child(stacked, models, draws, place, name) for name in ("layers", "shortcut"))
+        inner, shortcut = (_child(stacked, models, random_states, place, name) for name in ("layers", "shortcut"))
         return lambda x, training: inner(x, training) + shortcut(x, training)
     if kind is layers.Parallel:
-        branches = [_child(stacked, models, draws, place, f"branches.{i}") for i in range(len(models[0].branches))]  # type: ignore[arg-type]
+        count = len(models[0].branches)  # type: ignore[arg-type]
+        branches = [_child(stacked, models, random_states, place, f"branches.{i}") for i in range(count)]
         return _parallel(branches, models[0])
     if kind in ELEMENTWISE:
-        layer = _apart(models[0])
+        layer = _not_in_place(models[0])
         return lambda x, training: layer(x)
     if kind in CHANNELWISE:
         return _channelwise(models[0])
     if kind in DROPS:
-        return _dropout(models, draws)
+        return _dropout(models, random_states)
     if kind is nn.Flatten:
         return _flatten(models[0])
     if kind is nn.Linear:
@@ -69,18 +73,20 @@ def forward(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: 
     return _any(stacked, models[0], place)
 
 
-def _child(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: str, name: str) -> Forward:
-    return forward(stacked, [model.get_submodule(name) for model in models], draws, f"{place}{name}.")
+def _child(
+    stacked: Stacked, models: Sequence[nn.Module], random_states: RandomStates, place: str, name: str
+) -> Forward:
+    return forward(stacked, [model.get_submodule(name) for model in models], random_states, f"{place}{name}.")
 
 
-def _chain(stacked: Stacked, models: Sequence[nn.Module], draws: Draws, place: str) -> Forward:
+def _chain(stacked: Stacked, models: Sequence[nn.Module], random_states: RandomStates, place: str) -> Forward:
     children = list(models[0].named_children())
     parts: list[Forward] = []
     for i, (name, child) in enumerate(children):
         if type(child) is nn.Linear and i + 1 < len(children) and type(children[i + 1][1]) is nn.ReLU:
             parts.append(linear(stacked, f"{place}{name}.", rectified=True))
         elif not (type(child) is nn.ReLU and i > 0 and type(children[i - 1][1]) is nn.Linear):
-            parts.append(_child(stacked, models, draws, place, name))
+            parts.append(_child(stacked, models, random_states, place, name))
 
     def through(x: Any, training: bool) -> Any:
         for part in parts:
@@ -100,12 +106,12 @@ def _parallel(branches: list[Forward], module: Any) -> Forward:
     return parallel
 
 
-def _apart(module: Any) -> Any:
-    """A layer that leaves its input alone: the batch is that of other models, too."""
-    found = copy.copy(module)
-    if getattr(found, "inplace", False):
-        found.inplace = False
-    return found
+def _not_in_place(module: Any) -> Any:
+    """Return a layer that does not write into its input, which may be the batch of other models, too."""
+    layer = copy.copy(module)
+    if getattr(layer, "inplace", False):
+        layer.inplace = False
+    return layer
 
 
 def _channelwise(module: nn.Module) -> Forward:
@@ -113,16 +119,16 @@ def _channelwise(module: nn.Module) -> Forward:
 
 
 def fold(x: Tensor) -> Tensor:
-    """(N, batch, channels, ...) as (batch, N * channels, ...)."""
+    """Return x of shape (N, batch, channels, ...) as (batch, N * channels, ...)."""
     return x.transpose(0, 1).flatten(1, 2)
 
 
 def unfold(x: Tensor, n: int) -> Tensor:
-    """The way back."""
+    """Return x of shape (batch, N * channels, ...) as (N, batch, channels, ...); the inverse of `fold`."""
     return x.view(len(x), n, x.shape[1] // n, *x.shape[2:]).transpose(0, 1)
 
 
-def _dropout(models: Sequence[Any], draws: Draws) -> Forward:
+def _dropout(models: Sequence[Any], random_states: RandomStates) -> Forward:
     drop = [float(model.p) for model in models]
     whole = type(models[0]) is nn.Dropout
 
@@ -132,7 +138,7 @@ def _dropout(models: Sequence[Any], draws: Draws) -> Forward:
         if not whole and x.dim() < 4:
             raise Unstackable(f"{type(models[0]).__name__} of an input without channels is not stacked")
         shape = x.shape[1:] if whole else (*x.shape[1:3], *(1 for _ in x.shape[3:]))
-        return x * draws.kept(shape, drop, x.dtype)
+        return x * random_states.dropout_mask(shape, drop, x.dtype)
 
     return dropout
 
@@ -156,7 +162,7 @@ def _layer_norm(stacked: Stacked, module: Any, place: str) -> Forward:
 
 
 def _convolution(stacked: Stacked, module: Any, place: str) -> Forward:
-    """One convolution in groups: every model's channels are groups of their own."""
+    """Return one convolution in groups: the channels of each model are groups of their own."""
     weight, bias = stacked.leaves[f"{place}weight"], stacked.leaves.get(f"{place}bias")
     convolve = {1: nn.functional.conv1d, 2: nn.functional.conv2d, 3: nn.functional.conv3d}[weight.dim() - 3]
 
@@ -176,7 +182,7 @@ def _convolution(stacked: Stacked, module: Any, place: str) -> Forward:
 
 
 def _batch_norm(stacked: Stacked, module: Any, place: str) -> Forward:
-    """Every model's channels are channels of their own, with running statistics of their own."""
+    """Return one batch norm over the channels of all models, with running statistics of each."""
     weight, bias = (stacked.leaves.get(f"{place}{name}") for name in ("weight", "bias"))
     mean, var, count = (stacked.buffers.get(f"{place}{name}") for name in BUFFERS)
 
@@ -184,7 +190,7 @@ def _batch_norm(stacked: Stacked, module: Any, place: str) -> Forward:
         if training and count is not None:
             count.add_(1)
         momentum = module.momentum
-        if momentum is None:  # the mean of all batches so far, which the models have seen as many of
+        if momentum is None:  # the mean of all batches so far, of which every model has had as many
             momentum = 1.0 / float(count[0]) if training and count is not None else 0.0
         y = nn.functional.batch_norm(
             fold(x),
@@ -205,25 +211,28 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
-    """Whatever torch can do for many at once. Random numbers are refused: all models would draw the same."""
+    """Return the forward of any other layer by torch's vmap.
+
+    A layer that draws random numbers is refused: all models would draw the same.
+    """
     names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
     whole = {**stacked.leaves, **stacked.buffers}
     values = {name: whole[place + name] for name in names}
 
-    own, writes = any(map(in_place.is_own, module.modules())), in_place.may_write([module])
+    own, writes = any(map(is_own, module.modules())), may_write([module])
 
     def one(values: dict[str, Tensor], x: Any) -> Any:
         return functional_call(module, values, (x,))
 
     def many(x: Any, training: bool) -> Any:
-        was_training, before = module.training, _draws() if own else None
+        was_training, before = module.training, _random_position() if own else None
         module.train(training)
         try:
-            # The batch is that of other models, too, or the data themselves.
-            found = vmap(one, randomness="error")(values, x.clone() if writes and isinstance(x, Tensor) else x)
-            if own and before != _draws():
+            # The batch may be that of other models, too, or the data themselves.
+            y = vmap(one, randomness="error")(values, x.clone() if writes and isinstance(x, Tensor) else x)
+            if own and before != _random_position():
                 raise RuntimeError("it draws random numbers, which all models would share")
-            return found
+            return y
         except Exception as error:
             name = type(module).__name__
             raise Unstackable(f"{name} cannot be computed for many models at once: {brief(error)[:150]}") from error
@@ -233,7 +242,7 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
     return many
 
 
-def _draws() -> Any:
-    """How far the generators are from which a layer of a person's own may draw behind torch's back."""
+def _random_position() -> Any:
+    """Return the state of Python's and NumPy's generators, of whose use by a user's layer torch does not know."""
     numpy: Any = np.random.get_state(legacy=True)
     return random.getstate(), numpy[1].tobytes(), numpy[2:]

@@ -1,4 +1,4 @@
-"""Which runs can be trained as one program, and why the others cannot."""
+"""Grouping of runs that can be trained as one program, and the reasons why others cannot."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,25 +13,28 @@ from runner.settings.values import lookup
 from runner.training.run import Run
 from runner.training.vectorized.forward import DROPS
 from runner.training.vectorized.optimizers import rule
+from runner.training.vectorized.stacked import Unstackable
 from runner.training.vectorized.trial import trial
-from runner.training.vectorized.unstackable import Unstackable
 
 #: Settings of an optimizer that decide which operations its step has; the others are numbers, and each run has its own.
 FLAGS = ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
 
 
 def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
-    """The numbers of runs that can be trained together, group by group, and of each of the others why it cannot."""
+    """Return the numbers of runs that can be trained together, group by group; and a reason for each other run.
+
+    runs: prepared ones. Two of each group are tried, on copies.
+    """
     alone: dict[int, str] = {}
-    found: dict[Any, list[int]] = {}
+    by_key: dict[Any, list[int]] = {}
     for i, run in enumerate(runs):
         try:
             check(run)
-            found.setdefault(key(run), []).append(i)
+            by_key.setdefault(key(run), []).append(i)
         except Unstackable as error:
             alone[i] = str(error)
     together = []
-    for members in found.values():
+    for members in by_key.values():
         try:
             if len(members) == 1:
                 raise Unstackable("no other job has its architecture, loss, kind of optimizer and sizes")
@@ -43,13 +46,13 @@ def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
 
 
 def check(run: Run) -> None:
-    """Raise Unstackable for what can be said of a run by itself."""
+    """Raise Unstackable for a run that cannot be trained together with any other."""
     trainer = run.settings.trainer
     if not run.trains:
         raise Unstackable("trainer.epochs=0 trains nothing")
     rule(run.state.optimizer)
     if run.parts.step is not None:
-        raise Unstackable("trainer.step is a step of one's own")
+        raise Unstackable("trainer.step names a step of your own")
     if trainer.accumulate > 1:
         raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
     if trainer.precision not in ("fp32", "fp64"):
@@ -68,7 +71,7 @@ def check(run: Run) -> None:
 
 
 def key(run: Run) -> Any:
-    """Equal for runs that one program can train."""
+    """Return a key that is equal for runs that one program can train."""
     trainer, [group] = run.settings.trainer, run.state.optimizer.param_groups
     flags = [bool(group.get(flag)) for flag in FLAGS]
     counts = [run.state.step for m in run.model.modules() if getattr(m, "momentum", 0.0) is None]
@@ -97,7 +100,10 @@ def key(run: Run) -> Any:
 
 
 def own_attributes(module: nn.Module) -> list[Any]:
-    """What layers and losses of a person's own hold beside parameters and buffers: one of them works for all."""
+    """Return what layers and losses of the user's own hold beside parameters and buffers.
+
+    It must be equal in all runs of a program, which calls the code of one of them.
+    """
     own = [(name, m) for name, m in module.named_modules() if lookup.is_users(type(m)) and not _is_ours(m)]
     plain = vars(nn.Module()).keys()
     return [(name, key, _frozen_value(v)) for name, m in own for key, v in vars(m).items() if key not in plain]
@@ -114,7 +120,7 @@ def _frozen_value(value: Any) -> Any:
 
 
 def _layers(stack: Stack) -> list[Any]:
-    """Classes and arguments, but for a dropout's probability, which each model has of its own."""
+    """Return classes and arguments of the layers, without the probability of dropout, which may differ in a program."""
     return [
         (layer.name, layer.target, {k: _frozen(v) for k, v in layer.arguments.items() if not _is_own(layer.target, k)})
         for layer in stack.layers

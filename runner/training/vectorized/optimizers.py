@@ -1,4 +1,4 @@
-"""How each kind of optimizer takes a step of many models at once, each with its own learning rate and the like.
+"""Formulas of optimizers for a step of many models at once, each with its own learning rate and other numbers.
 
 The formulas are those of torch.optim's for one model, operation by operation (torch 2.13, `_single_tensor_*`).
 """
@@ -10,25 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.training.vectorized.unstackable import Unstackable
+from runner.settings import torch_private
+from runner.training.vectorized.stacked import Unstackable
 
 
 @dataclass
 class Rule:
-    """How one kind of optimizer takes its step."""
+    """The step of one class of optimizers, for many models."""
 
-    names: tuple[str, ...]  # what it keeps for every parameter, as torch calls it
-    counts: bool  # whether it keeps the number of steps
+    names: tuple[str, ...]  # of its state for every parameter, as in torch
+    counts: bool  # the number of steps is part of the state
     #: (the settings of a model's optimizer, its steps with this one) -> the numbers that the formula needs.
     numbers: Callable[[dict[str, Any], int], tuple[float, ...]]
-    #: (parameters, gradients, *kept, *numbers): changes the first, and what is kept, in place.
+    #: (parameters, gradients, *state, *numbers): changes parameters and state in place.
     formula: Callable[..., None]
-    #: torch's own, for settings that are the same: (settings, steps, parameters, gradients, *kept), lists of tensors.
+    #: torch's own, for equal settings: (settings, steps, parameters, gradients, *state), lists of tensors.
     fused: Callable[..., None] | None = None
 
 
 def rule(optimizer: torch.optim.Optimizer) -> Rule:
-    """Raises Unstackable for an optimizer that takes its steps for one model only."""
+    """Return the rule of an optimizer. Raises Unstackable for one that takes its steps for one model only."""
     kind, group = type(optimizer), optimizer.param_groups[0]
     if kind not in RULES:
         raise Unstackable(f"{kind.__name__} is not stacked")
@@ -42,15 +43,15 @@ def _sgd(group: dict[str, Any]) -> Rule:
     momentum, nesterov = group["momentum"] != 0, group["nesterov"]
 
     def numbers(group: dict[str, Any], taken: int) -> tuple[float, ...]:
-        # The first step keeps the whole gradient, whatever the dampening.
+        # Dampening does not apply to the first step.
         share = 1 - group["dampening"] if taken > 1 else 1.0
         return (-float(group["lr"]), group["weight_decay"], group["momentum"], share)
 
     def formula(p: Tensor, grad: Tensor, *rest: Tensor) -> None:
-        *kept, rate, decay, m, share = rest
+        *state, rate, decay, m, share = rest
         grad = torch.addcmul(grad, p, decay)
         if momentum:
-            [buffer] = kept
+            [buffer] = state
             buffer.mul_(m).addcmul_(grad, share)
             grad = torch.addcmul(grad, buffer, m) if nesterov else buffer
         p.addcmul_(grad, rate)
@@ -81,7 +82,7 @@ def _adam(group: dict[str, Any], decoupled: bool) -> Rule:
         p.addcdiv_(mean * rate, denominator)
 
     def fused(group: dict[str, Any], steps: list[Tensor], p: list[Tensor], *rest: list[Tensor]) -> None:
-        take = torch._fused_adamw_ if decoupled else torch._fused_adam_
+        take = torch_private.fused_adam(decoupled)
         grad, mean, square, *most = rest
         take(
             p,
@@ -111,17 +112,17 @@ def _rmsprop(group: dict[str, Any]) -> Rule:
         return (-float(group["lr"]), group["weight_decay"], alpha, 1 - alpha, group["eps"], m)
 
     def formula(p: Tensor, grad: Tensor, square: Tensor, *rest: Tensor) -> None:
-        *kept, rate, decay, alpha, new, eps, m = rest
+        *state, rate, decay, alpha, new, eps, m = rest
         grad = torch.addcmul(grad, p, decay)
         square.mul_(alpha).addcmul_(grad * new, grad)
         if centered:
-            kept[-1].lerp_(grad, new)
-            root = torch.addcmul(square, kept[-1], kept[-1], value=-1).sqrt_().add_(eps)
+            state[-1].lerp_(grad, new)
+            root = torch.addcmul(square, state[-1], state[-1], value=-1).sqrt_().add_(eps)
         else:
             root = square.sqrt().add_(eps)
         if momentum:
-            kept[0].mul_(m).addcdiv_(grad, root)
-            p.addcmul_(kept[0], rate)
+            state[0].mul_(m).addcdiv_(grad, root)
+            p.addcmul_(state[0], rate)
         else:
             p.addcdiv_(grad * rate, root)
 

@@ -8,19 +8,18 @@ from torch import Tensor
 
 from runner.training.run import Run
 from runner.training.vectorized.costs import losses
-from runner.training.vectorized.draws import Draws
-from runner.training.vectorized.feed import Pool, feed
+from runner.training.vectorized.feed import Pool, RandomStates, feed
 from runner.training.vectorized.forward import forward
-from runner.training.vectorized.look import Look
 from runner.training.vectorized.shared import has_own
 from runner.training.vectorized.stacked import Stacked
 from runner.training.vectorized.update import Update
+from runner.training.vectorized.validation import Validation
 
 
 class Program:
-    """The runs stay what they are: their tensors and random state are parts of the program's.
+    """Runs whose tensors and random states are parts of the program's own.
 
-    Between two steps each can be looked at, saved and evaluated as if it trained alone.
+    Between two steps each run can be read, saved and evaluated as if it trained alone.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -28,24 +27,26 @@ class Program:
         first = runs[0]
         models = [run.model for run in runs]
         self.stacked = Stacked(models)
-        self.draws = Draws([run.rng_state() if run.rng_state else run.ready for run in runs], first.device)
-        self.forward = forward(self.stacked, models, self.draws)
+        self.random_states = RandomStates(
+            [run.rng_state() if run.rng_state else run.ready for run in runs], first.device
+        )
+        self.forward = forward(self.stacked, models, self.random_states)
         self.losses = losses(first.loss)
         self.update = Update(self.stacked, [run.state.optimizer for run in runs])
         copies = has_own(first)
         train = Pool([run.data.train for run in runs], copies)  # type: ignore[misc]
-        self.look = Look(self.runs, self.forward, self.losses, train, copies)
+        self.validation = Validation(self.runs, self.forward, self.losses, train, copies)
         self._feed = feed(self.runs, train)
         self._clip = _clip(runs)
         for i, run in enumerate(runs):
             run.model.train()
-            run.rng_state = _random(self.draws, i)
+            run.rng_state = _random_state(self.random_states, i)
 
     def step(self) -> Tensor:
-        """Every run takes a step. Its loss of each, (N,), as before the step."""
+        """Take a step of every run, and return the losses before it, of shape (N,)."""
         x, y = next(self._feed)
-        found = self.losses(self.forward(x, True), y)
-        self.stacked.take_gradients(found)
+        losses = self.losses(self.forward(x, True), y)
+        self.stacked.take_gradients(losses)
         if self._clip is not None:
             with torch.no_grad():
                 self._clip(list(self.stacked.gradients.values()))
@@ -53,15 +54,18 @@ class Program:
             self.update.step()
         for run in self.runs:
             run.state.step += 1
-        return found.detach()
+        return losses.detach()
 
 
-def _random(draws: Draws, i: int) -> Any:
-    return lambda: draws.state(i)
+def _random_state(random_states: RandomStates, i: int) -> Any:
+    return lambda: random_states.state(i)
 
 
 def _clip(runs: Sequence[Run]) -> Any:
-    """What cuts the gradients, (N, *shape) each, in place, as `build.clip` does for one model."""
+    """Return a function that clips gradients, each of shape (N, *shape), in place; None if no run clips.
+
+    For one model, `optimizers.clip` does the same.
+    """
     trainers = [run.settings.trainer for run in runs]
     if all(t.clip_norm is None and t.clip_value is None for t in trainers):
         return None

@@ -1,11 +1,11 @@
-"""One copy of the data for all runs that read the same."""
+"""One copy of the data for all runs that read equal data."""
 
 from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from runner import plots
 from runner.data import Tensors
-from runner.training import in_place
+from runner.training.parts.batches import is_own
 from runner.training.run import Run
 from runner.training.vectorized.feed import same
 
@@ -13,16 +13,19 @@ PARTS = ("train", "valid", "test")
 
 
 class Shared:
-    """Gives a run the tensors of an earlier one that is still there, where both read the same.
+    """Data of the runs that exist, so that a run with equal data uses the same tensors.
 
-    A run with code of a person's own, which may write into its data, keeps its own.
+    A run with the user's own code, which may write into its data, has tensors of its own.
     """
 
     def __init__(self) -> None:
-        self._known: WeakValueDictionary[str, Tensors] = WeakValueDictionary()
+        self._sources: WeakValueDictionary[str, Tensors] = WeakValueDictionary()
 
     def take(self, run: Run) -> None:
-        """Compares the data themselves: a source may give others for the same settings."""
+        """Replace the run's data by equal data of an earlier run, if there are any.
+
+        Tensors are compared, because a data source may return others for the same settings.
+        """
         if has_own(run):
             return
         parts: dict[str, Tensors] = {}
@@ -30,13 +33,13 @@ class Shared:
             source = getattr(run.data, part)
             if isinstance(source, Tensors):
                 key = f"{part} {run.device} {source.x.shape} {run.settings.data}"
-                known = self._known.get(key)
-                parts[part] = known if known is not None and same(known, source) else source
-                self._known[key] = parts[part]
+                earlier = self._sources.get(key)
+                parts[part] = earlier if earlier is not None and same(earlier, source) else source
+                self._sources[key] = parts[part]
         run.data = replace(run.data, **parts)  # type: ignore[arg-type]
 
 
 def has_own(run: Run) -> bool:
-    """Whether code of a person's own sees the run's data."""
+    """Return whether code of the user's own is given the run's data: a layer, the loss, a metric or a plot."""
     modules = [*run.model.modules(), *run.loss.modules(), *run.metrics.values()]
-    return any(map(in_place.is_own, modules)) or not set(run.settings.plots) <= set(plots.names())
+    return any(map(is_own, modules)) or not set(run.settings.plots) <= set(plots.names())

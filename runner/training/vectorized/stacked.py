@@ -6,8 +6,12 @@ import torch
 from torch import Tensor, nn
 
 
+class Unstackable(Exception):
+    """Models cannot be trained as one program; the message is a reason that stands after a colon."""
+
+
 class Stacked:
-    """N models of one shape. A change of the stack is a change of the models, and the other way round.
+    """Parameters and buffers of N models of one shape; the models' own tensors are views of these.
 
     flat: (N * P,), one parameter after the other, each of them model after model.
     leaves: name -> (N, *shape), views of `flat` with respect to which gradients can be taken.
@@ -33,15 +37,15 @@ class Stacked:
         self.buffers = {name: self._stack(models, name) for name, _ in models[0].named_buffers()}
 
     def take_gradients(self, losses: Tensor) -> None:
-        """Of each model's loss, (N,), with respect to its own parameters, into `gradient`."""
+        """Write the gradients of `losses`, of shape (N,), by each model's own parameters into `gradient`."""
         # A model's loss depends on its own parameters only, so the gradient of the sum holds them all.
-        found = torch.autograd.grad(losses.sum(), list(self.leaves.values()))
-        for gradient, place in zip(found, self.gradients.values(), strict=True):
+        gradients = torch.autograd.grad(losses.sum(), list(self.leaves.values()))
+        for gradient, place in zip(gradients, self.gradients.values(), strict=True):
             if gradient.data_ptr() != place.data_ptr():
                 place.copy_(gradient)
 
     def parts(self, flat: Tensor) -> list[Tensor]:
-        """Of a tensor like `flat`: (N, numbers) of each parameter, in the order of `leaves`. They are views."""
+        """Return views of a tensor like `flat`: one of (N, numbers) for each parameter, in the order of `leaves`."""
         n = len(flat) // max(sum(self.sizes), 1)
         return [part.view(n, -1) for part in torch.split(flat, [n * size for size in self.sizes])]
 
@@ -51,16 +55,16 @@ class Stacked:
         owners = [model.get_submodule(place) for model in models]
         stack = torch.stack([getattr(owner, last) for owner in owners])
         for owner, row in zip(owners, stack.unbind(), strict=True):
-            owner._buffers[last] = row
+            setattr(owner, last, row)
         return stack
 
 
 def release(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Give a model that leaves the stack tensors of its own, its optimizer's included."""
+    """Copy a finished model's tensors, and those of its optimizer, out of the stack."""
     for parameter in model.parameters():
         parameter.data = parameter.data.clone()
         state = optimizer.state.get(parameter, {})
         state.update({k: v.clone() for k, v in state.items() if isinstance(v, Tensor)})
     for owner in model.modules():
-        for name, buffer in owner.named_buffers(recurse=False):
-            owner._buffers[name] = buffer.clone()
+        for name, buffer in list(owner.named_buffers(recurse=False)):
+            setattr(owner, name, buffer.clone())

@@ -1,29 +1,35 @@
-"""Runs shared out to the processor's cores, each of which trains its share without waiting for the others."""
+"""Runs divided among threads, one program each; and how much faster that is than one run after the other."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from runner.settings import random_state
+from runner.training.loop import train
 from runner.training.machine import cores
 from runner.training.run import Run
 from runner.training.vectorized.program import Program
 
 #: Parameters times examples of one step, over all members, from which a second thread is worth its while: about 1 ms.
 WORTH = 10_000_000
+#: Steps before the clock starts, steps that are timed at most, and seconds after which no more are taken.
+WARM, STEPS, SECONDS = 3, 30, 0.3
+#: Times that `gain` measures both ways, in turns. The fastest counts: others were disturbed.
+TURNS = 3
 
 T = TypeVar("T")
 
 
 class Team:
-    """The runs as one program for each thread, in which neighbours are alike: they can take a step at once.
+    """The runs as one program for each thread; runs with equal optimizer settings are neighbours in a program.
 
-    A context: the threads end with it.
+    A context manager: the threads end with it.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -47,30 +53,31 @@ class Team:
             self._pool.shutdown()
 
     def step(self) -> Tensor:
-        """Every run takes a step. Its loss of each, (N,), as before the step."""
+        """Take a step of every run, and return the losses before it, of shape (N,), in the order of `runs`."""
         return torch.cat(self._each(lambda program, _: program.step())).index_select(0, self._back)
 
-    def look(self, chosen: Sequence[int]) -> list[dict[str, float]]:
-        """The values of the validation data for the runs with these numbers."""
-
+    def validate(self, chosen: Sequence[int]) -> list[dict[str, float]]:
+        """Return losses and metric values by name, of each run whose number is in `chosen`."""
         places = [self._places[i] for i in chosen]
 
-        def look(program: Program, start: int) -> dict[int, dict[str, float]]:
-            here = [place for place in places if 0 <= place - start < len(program.runs)]
-            return dict(zip(here, program.look([place - start for place in here]) if here else [], strict=True))
+        def validate(program: Program, start: int) -> dict[int, dict[str, float]]:
+            own = [place for place in places if 0 <= place - start < len(program.runs)]
+            return dict(
+                zip(own, program.validation.values([place - start for place in own]) if own else [], strict=True)
+            )
 
-        found = {place: values for part in self._each(look) for place, values in part.items()}
-        return [found[place] for place in places]
+        values = {place: of_run for part in self._each(validate) for place, of_run in part.items()}
+        return [values[place] for place in places]
 
     def _each(self, work: Callable[[Program, int], T]) -> list[T]:
         first, *others = zip(self.programs, self._starts, strict=True)
         # This thread takes a share as well: it has nothing else to do, and one less must be woken up.
-        begun = [self._pool.submit(work, *other) for other in others] if self._pool is not None else []
+        futures = [self._pool.submit(work, *other) for other in others] if self._pool is not None else []
         try:
-            found = work(*first)
+            result = work(*first)
         finally:
-            wait(begun)
-        return [found, *(other.result() for other in begun)]
+            wait(futures)
+        return [result, *(future.result() for future in futures)]
 
 
 def _settings(run: Run) -> str:
@@ -89,7 +96,7 @@ def _threads(runs: Sequence[Run]) -> int:
 
 @contextlib.contextmanager
 def restrained(run: Run) -> Iterator[None]:
-    """What `run` and others like it are trained in: as they want it, but each operation with one thread.
+    """Set torch's threads and determinism for a block as `run` asks, but with one thread for each operation.
 
     With several, an operation waits for the slowest; where others want the cores as well, that costs more than it
     gains.
@@ -101,3 +108,28 @@ def restrained(run: Run) -> Iterator[None]:
         yield
     finally:
         random_state.restrain(run.settings.trainer, run.threads)
+
+
+def gain(make: Callable[[int], Sequence[Run]], count: int) -> float:
+    """Return the time of a step of `count` runs one after the other, divided by that of one program.
+
+    make: prepares that many similar runs, with more steps left than are measured; they are of no use afterwards.
+    """
+    together, alone = make(count), make(1)[0]
+    many, one = [], []
+    for _ in range(TURNS):
+        with restrained(alone), Team(together) as team:
+            many.append(_seconds(iter(team.step, None)))
+        one.append(_seconds(train(alone.state, alone.batches(), alone.step)))
+    return min(one) * count / min(many)
+
+
+def _seconds(steps: Iterator[Any]) -> float:
+    """Measure the seconds of one step."""
+    for _ in range(WARM):
+        next(steps)
+    taken, begun = 0, time.perf_counter()
+    while taken < STEPS and time.perf_counter() - begun < SECONDS:
+        next(steps)
+        taken += 1
+    return (time.perf_counter() - begun) / taken

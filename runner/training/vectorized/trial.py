@@ -1,4 +1,4 @@
-"""The way forward for two models at once must be that of each alone; tried on copies before any work is done."""
+"""Try two models at once on copies: outputs, losses, buffers and random states must be those of each alone."""
 
 import copy
 from collections.abc import Sequence
@@ -9,21 +9,20 @@ from torch import Tensor, nn
 
 from runner.data import Tensors
 from runner.settings.errors import first_line
-from runner.training.parts import metrics
+from runner.training.parts import metric_values
 from runner.training.run import Run
 from runner.training.state import generators
 from runner.training.vectorized.costs import losses
-from runner.training.vectorized.draws import Draws
+from runner.training.vectorized.feed import RandomStates
 from runner.training.vectorized.forward import DROPS, forward
-from runner.training.vectorized.stacked import Stacked
-from runner.training.vectorized.unstackable import Unstackable
+from runner.training.vectorized.stacked import Stacked, Unstackable
 
 #: Examples that are pushed through.
 EXAMPLES = 8
 
 
 def trial(runs: Sequence[Run]) -> None:
-    """Raise Unstackable where outputs, losses, draws or buffers are not those of each model alone."""
+    """Raise Unstackable where outputs, losses, random states or buffers of two runs differ from those of each alone."""
     try:
         _trial(runs)
     except Unstackable:
@@ -36,11 +35,10 @@ def _trial(runs: Sequence[Run]) -> None:
     device = runs[0].device
     x, y = (torch.stack(part) for part in zip(*map(_examples, runs), strict=True))
     models, alone = ([_copy(run) for run in runs] for _ in range(2))
-    stacked, draws = Stacked(models), Draws([run.ready for run in runs], device)
-    many = losses(runs[0].loss)
-    output = forward(stacked, models, draws)(x, True)
-    found = many(output, y)
-    stacked.take_gradients(found)  # which fails for a parameter that has none
+    stacked, random_states = Stacked(models), RandomStates([run.ready for run in runs], device)
+    output = forward(stacked, models, random_states)(x, True)
+    loss = losses(runs[0].loss)(output, y)
+    stacked.take_gradients(loss)  # which fails for a parameter that has none
     _check_gradients(runs[0])
     with generators.undrawn(device):
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
@@ -48,10 +46,10 @@ def _trial(runs: Sequence[Run]) -> None:
             attributes = _attributes(model)
             expected = model.train()(x[i])
             _agree("outputs differ", output[i], expected)
-            _agree("losses differ", found[i], run.loss(expected, y[i]))
+            _agree("losses differ", loss[i], run.loss(expected, y[i]))
             for (name, buffer), other in zip(models[i].named_buffers(), model.buffers(), strict=True):
                 _agree(f"{name} differs", buffer, other)
-            if not _same(generators.random_state(device), draws.state(i)):
+            if not _same(generators.random_state(device), random_states.state(i)):
                 raise Unstackable("the model draws random numbers that are not those of dropout")
             if attributes != _attributes(model):
                 raise Unstackable("a layer changes more than its parameters and buffers")
@@ -61,17 +59,20 @@ def _trial(runs: Sequence[Run]) -> None:
 def _check_validation(
     runs: Sequence[Run], models: Sequence[nn.Module], alone: Sequence[nn.Module], x: Tensor, y: Tensor
 ) -> None:
-    """The same of the look at the validation data, in which nothing may be drawn: the training would go on with it."""
+    """Raise Unstackable where a validation has other outputs than each model alone, or draws random numbers.
+
+    Training would go on with another random state.
+    """
     device = runs[0].device
-    before, draws = generators.random_state(device), Draws([run.ready for run in runs], device)
+    before, random_states = generators.random_state(device), RandomStates([run.ready for run in runs], device)
     with torch.no_grad():
-        output = forward(Stacked(models), models, draws)(x, False)
+        output = forward(Stacked(models), models, random_states)(x, False)
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
             _agree("outputs in validation differ", output[i], model.eval()(x[i]))
             own = {name: copy.deepcopy(metric) for name, metric in run.metrics.items() if not _is_torchs(metric)}
-            if (watch := metrics.watch(own, run.data, run.loss, model)) is not None:
+            if (watch := metric_values.watch(own, run.data, run.loss, model)) is not None:
                 watch(output[i], y[i])
-                metrics.values(own)
+                metric_values.values(own)
     if not _same(generators.random_state(device), before):
         raise Unstackable("a layer or a metric draws random numbers in validation")
 
@@ -81,9 +82,10 @@ def _is_torchs(metric: Any) -> bool:
 
 
 def _check_gradients(run: Run) -> None:
-    """A gradient that is 0 but for rounding, as that of a bias before BatchNorm, differs from one program to another.
+    """Raise Unstackable for a gradient that is 0 but for rounding, as that of a bias before BatchNorm.
 
-    Adam and RMSprop divide gradients by their size, and make steps of a full learning rate out of it.
+    It differs from one program to another, and Adam and RMSprop, which divide gradients by their size, make steps of a
+    full learning rate out of it.
     """
     if type(run.state.optimizer) is torch.optim.SGD:
         return
@@ -109,7 +111,7 @@ def _examples(run: Run) -> tuple[Tensor, Tensor]:
 
 
 def _copy(run: Run) -> nn.Module:
-    """Without dropout on devices where it draws from elsewhere in its generator than `Draws` can."""
+    """Copy the model; without dropout on devices whose generators `RandomStates` cannot follow."""
     model = copy.deepcopy(run.model)
     for module in model.modules():
         if isinstance(module, DROPS) and run.device.type != "cpu":

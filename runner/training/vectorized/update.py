@@ -1,4 +1,4 @@
-"""One optimizer step of many models at once. Each optimizer's own state becomes a view of what is kept here."""
+"""One optimizer step of many models at once. Each optimizer's own state becomes views of the program's."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -9,9 +9,9 @@ from torch import Tensor
 from runner.training.vectorized.optimizers import Rule, rule
 from runner.training.vectorized.stacked import Stacked
 
-#: Numbers of the stack that are worked on together: what is written stays in the processor's cache until it is read.
+#: Numbers of the stack that are updated together: what is written stays in the processor's cache until it is read.
 BLOCK = 2**16
-#: Numbers of the stack up to which all parameters are worked on at once, with the settings repeated for each number.
+#: Numbers of the stack up to which all parameters are updated at once, with the settings repeated for each number.
 WHOLE, WHOLE_ELSEWHERE = 2**14, 2**22
 #: Numbers of one model from which torch's fused Adam, called for models of equal settings, is the fastest way.
 FUSED = 4000
@@ -21,21 +21,21 @@ Settings = list[dict[str, Any]]
 
 
 class Update:
-    """Takes the step of all `optimizers`, whose models are stacked."""
+    """The steps of `optimizers`, one for each of the stacked models."""
 
     def __init__(self, stacked: Stacked, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         self.stacked, self.optimizers = stacked, optimizers
         self.rule = rule(optimizers[0])
-        self.kept = [self._gathered(name) for name in self.rule.names]  # as `stacked.flat`, each
+        self.states = [self._gathered(name) for name in self.rule.names]  # each as `stacked.flat`
         counts = [[float(_state(o, p).get("step", 0.0)) for p in _parameters(o)] for o in optimizers]
         self.steps = torch.tensor(counts, dtype=torch.float32)
         self._taken = [_taken(optimizer) for optimizer in optimizers]
         self._handed_out = False
         fuses = stacked.flat.device.type == "cpu" and self.rule.fused is not None and sum(stacked.sizes) >= FUSED
-        self._way = (_Fused if fuses else _Formula)(self.rule, stacked, self.kept, self.steps)
+        self._way = (_Fused if fuses else _Formula)(self.rule, stacked, self.states, self.steps)
 
     def step(self) -> None:
-        """With the gradients as they are in the stack."""
+        """Take a step with the gradients that the stack holds."""
         self.steps += 1
         self._taken = [taken + 1 for taken in self._taken]
         self._way.step([optimizer.param_groups[0] for optimizer in self.optimizers], self._taken)
@@ -43,28 +43,28 @@ class Update:
             self._hand_out()
 
     def _gathered(self, name: str) -> Tensor:
-        found = torch.zeros_like(self.stacked.flat)
-        for own, optimizer in zip(self._by_model(found), self.optimizers, strict=True):
+        flat = torch.zeros_like(self.stacked.flat)
+        for own, optimizer in zip(self._by_model(flat), self.optimizers, strict=True):
             for place, parameter in zip(own, _parameters(optimizer), strict=True):
                 if (value := _state(optimizer, parameter).get(name)) is not None:
                     place.copy_(value)
-        return found
+        return flat
 
     def _hand_out(self) -> None:
         self._handed_out = True
         if not self.rule.names:
             return
-        kept = [self._by_model(flat) for flat in self.kept]
+        states = [self._by_model(flat) for flat in self.states]
         for i, optimizer in enumerate(self.optimizers):
             for j, parameter in enumerate(_parameters(optimizer)):
                 state = optimizer.state[parameter]
                 if self.rule.counts:
                     state["step"] = self.steps[i, j]
-                for name, models in zip(self.rule.names, kept, strict=True):
+                for name, models in zip(self.rule.names, states, strict=True):
                     state[name] = models[i][j]
 
     def _by_model(self, flat: Tensor) -> list[list[Tensor]]:
-        """Of a tensor like `stacked.flat`: for each model a list of its own, one tensor for each parameter."""
+        """Return views of a tensor like `stacked.flat`: for each model, one tensor for each of its parameters."""
         shapes = [leaf.shape for leaf in self.stacked.leaves.values()]
         parts = [part.view(shape).unbind() for part, shape in zip(self.stacked.parts(flat), shapes, strict=True)]
         return [list(row) for row in zip(*parts, strict=True)]
@@ -73,9 +73,9 @@ class Update:
 class _Formula:
     """The rule's formula, with numbers that differ from model to model."""
 
-    def __init__(self, rule: Rule, stacked: Stacked, kept: Sequence[Tensor], steps: Tensor) -> None:
+    def __init__(self, rule: Rule, stacked: Stacked, states: Sequence[Tensor], steps: Tensor) -> None:
         self.rule, self.like = rule, stacked.flat
-        everything = (stacked.flat, stacked.gradient, *kept)
+        everything = (stacked.flat, stacked.gradient, *states)
         on_cpu = stacked.flat.device.type == "cpu"
         self._whole = stacked.flat.numel() <= (WHOLE if on_cpu else WHOLE_ELSEWHERE)
         if self._whole:
@@ -89,7 +89,7 @@ class _Formula:
         self._columns: list[Tensor] = []  # of each number (N, 1), or one for every number of the stack
 
     def step(self, settings: Settings, taken: Sequence[int]) -> None:
-        numbers = [self.rule.numbers(*told) for told in zip(settings, taken, strict=True)]
+        numbers = [self.rule.numbers(own, count) for own, count in zip(settings, taken, strict=True)]
         if numbers != self._numbers:  # a schedule or the count of steps has changed them
             self._numbers = numbers
             table = torch.tensor(numbers, dtype=torch.float64).t().to(self.like.device, self.like.dtype)
@@ -101,19 +101,19 @@ class _Formula:
 class _Fused:
     """Torch's own step, once for all neighbours whose settings are the same."""
 
-    def __init__(self, rule: Rule, stacked: Stacked, kept: Sequence[Tensor], steps: Tensor) -> None:
+    def __init__(self, rule: Rule, stacked: Stacked, states: Sequence[Tensor], steps: Tensor) -> None:
         assert rule.fused is not None
         self.take = rule.fused
-        self._parts = [stacked.parts(flat) for flat in (stacked.flat, stacked.gradient, *kept)]
+        self._parts = [stacked.parts(flat) for flat in (stacked.flat, stacked.gradient, *states)]
         self._steps = steps
         self._pieces: list[tuple[int, list[Tensor], list[list[Tensor]]]] = []
 
     def step(self, settings: Settings, taken: Sequence[int]) -> None:
-        told = [(s["lr"], s["betas"], s["weight_decay"], s["eps"], n) for s, n in zip(settings, taken, strict=True)]
-        # Settings and steps are looked up by a piece's first model: only where pieces begin is remembered.
-        starts = [i for i, one in enumerate(told) if i == 0 or one != told[i - 1]]
+        rows = [(s["lr"], s["betas"], s["weight_decay"], s["eps"], n) for s, n in zip(settings, taken, strict=True)]
+        # Settings and steps are looked up by a piece's first model: only the starts of pieces are remembered.
+        starts = [i for i, row in enumerate(rows) if i == 0 or row != rows[i - 1]]
         if starts != [start for start, *_ in self._pieces]:
-            self._pieces = [self._piece(i, j) for i, j in zip(starts, [*starts[1:], len(told)], strict=True)]
+            self._pieces = [self._piece(i, j) for i, j in zip(starts, [*starts[1:], len(rows)], strict=True)]
         for start, steps, parts in self._pieces:
             self.take(settings[start], steps, *parts)
 
@@ -123,7 +123,7 @@ class _Fused:
 
 
 def _pieces(flats: Sequence[Sequence[Tensor]], block: int) -> Iterator[tuple[slice, Sequence[Tensor]]]:
-    """(models, their numbers in each of `flats`) of at most about `block` numbers of one parameter."""
+    """Yield (models, their rows in each of `flats`) with at most about `block` numbers of one parameter."""
     for parts in zip(*flats, strict=True):
         n, size = parts[0].shape
         rows = min(n, max(1, block // max(size, 1)))
@@ -141,6 +141,6 @@ def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any
 
 
 def _taken(optimizer: torch.optim.Optimizer) -> int:
-    """How many steps its state has come through. SGD does not count: 0 or some."""
+    """Return the number of steps of an optimizer's state. SGD counts none: 0, or 1 if it has a momentum."""
     state = _state(optimizer, _parameters(optimizer)[0])
     return int(state.get("step", state.get("momentum_buffer") is not None))

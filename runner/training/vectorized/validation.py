@@ -14,39 +14,43 @@ from runner.training.run import Run
 from runner.training.vectorized.costs import Losses
 from runner.training.vectorized.feed import Pool
 from runner.training.vectorized.forward import Forward
-from runner.training.vectorized.scores import Scores
+from runner.training.vectorized.metric_values import MetricValues
 
 
-class Look:
-    """What `measure.validate` would find for each of the runs.
+class Validation:
+    """Losses and metric values of many runs: those that `measure.validate` gives for each of them.
 
-    train: the training data of all of them, evaluated where a run monitors `train/loss`.
+    train: the training data of all runs, evaluated where a run monitors `train/loss`.
+    copies: see `Pool`.
     """
 
     def __init__(self, runs: Sequence[Run], forward: Forward, losses: Losses, train: Pool, copies: bool = True) -> None:
         self.runs, self.forward, self.losses, self.train = runs, forward, losses, train
-        found = [run.data.valid for run in runs]
-        valid = [v for v in found if isinstance(v, Tensors)]
-        self.valid = None if any(v is None for v in found) else Pool(valid, copies)
+        sources = [run.data.valid for run in runs]
+        valid = [source for source in sources if isinstance(source, Tensors)]
+        self.valid = None if any(source is None for source in sources) else Pool(valid, copies)
         self.weigh = single.weigh(runs[0].loss)
 
     @torch.no_grad()
-    def __call__(self, chosen: Sequence[int]) -> list[dict[str, float]]:
-        """The values of the runs with these numbers. The others are gone through as well: all of them cost one pass."""
+    def values(self, chosen: Sequence[int]) -> list[dict[str, float]]:
+        """Return losses and metric values by name, of each run whose number is in `chosen`.
+
+        The other models are evaluated as well: a pass of all costs no more than picking some.
+        """
         values: list[dict[str, float]] = [{} for _ in chosen]
         if self.valid is not None:
-            scores = Scores(self.runs, chosen)
-            found = self._losses(self.valid, scores.update)
-            for one, i, others in zip(values, chosen, scores.values(), strict=True):
-                one |= {"valid/loss": found[i], **{f"valid/{name}": value for name, value in others.items()}}
+            metrics = MetricValues(self.runs, chosen)
+            losses = self._losses(self.valid, metrics.update)
+            for one, i, others in zip(values, chosen, metrics.values(), strict=True):
+                one |= {"valid/loss": losses[i], **{f"valid/{name}": value for name, value in others.items()}}
         if any(self.runs[i].monitor == "train/loss" for i in chosen):
-            found = self._losses(self.train, lambda output, target: None)
+            losses = self._losses(self.train, lambda output, target: None)
             for one, i in zip(values, chosen, strict=True):
-                one |= {EVAL_LOSS: found[i]} if self.runs[i].monitor == "train/loss" else {}
+                one |= {EVAL_LOSS: losses[i]} if self.runs[i].monitor == "train/loss" else {}
         return values
 
     def _losses(self, pool: Pool, watch: Callable[[Tensor, Tensor], None]) -> list[float]:
-        """The loss of all examples for each run, batch by batch; `watch` is shown every batch's outputs and targets."""
+        """Return the loss of all examples for each run. watch: is called with every batch's outputs and targets."""
         size = self.runs[0].settings.trainer.batch_size
         size = max(size, 256) if size else pool.size
         parts, weights = [], []
@@ -59,7 +63,7 @@ class Look:
         return host.numbers(self._together(parts, weights))
 
     def _weights(self, pool: Pool, x: Tensor, y: Tensor) -> Tensor:
-        """(N,), what each run's batch counts."""
+        """Return the weight of each run's batch beside other batches, of shape (N,)."""
         if self.weigh is None:
             return torch.ones(len(x))
         batches = [(x[0], y[0])] if pool.shared else zip(x, y, strict=True)

@@ -1,4 +1,4 @@
-"""Metrics of many models at once, where it is known how to count for all of them what torchmetrics counts for one."""
+"""Metric values of many models at once: common metrics are summed for all models together, others one by one."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,17 +8,17 @@ from torch import Tensor
 
 from runner.model import host
 from runner.model.conventions import takes_logarithms
-from runner.training.parts import metrics
+from runner.training.parts import metric_values
 from runner.training.run import Run
 
-#: (outputs, targets), both (N, batch, ...) -> (N,): the metric is the sum of these, divided by the number of targets.
+#: (outputs, targets), both (N, batch, ...) -> (N,). The metric is the sum over batches, divided by the targets' number.
 Count = Callable[[Tensor, Tensor], Tensor]
 
 
-class Scores:
-    """What `metrics.watch` and `metrics.values` do for one run, for those of `runs` with the numbers in `chosen`.
+class MetricValues:
+    """Metric values of those of `runs` with the numbers in `chosen`, as `parts.metric_values` gives them for one run.
 
-    What is counted for all is counted for those left out, too: that costs less than to pick.
+    Sums are taken over all runs, which costs less than picking some.
     """
 
     def __init__(self, runs: Sequence[Run], chosen: Sequence[int]) -> None:
@@ -32,10 +32,10 @@ class Scores:
         self._sums = {name: torch.zeros(len(runs), device=runs[0].device) for name in self._counts}
         self._seen, self._shares = 0, runs[0].data.task == "multiclass"
         rest = {i: {k: v for k, v in run.metrics.items() if k not in self._counts} for i, run in self.runs.items()}
-        self._watches = {i: metrics.watch(rest[i], run.data, run.loss, run.model) for i, run in self.runs.items()}
+        self._watches = {i: metric_values.watch(rest[i], run.data, run.loss, run.model) for i, run in self.runs.items()}
 
     def update(self, output: Tensor, target: Tensor) -> None:
-        """Of a batch of each model's: output and target (N, batch, ...)."""
+        """Add one batch of each model: `output` and `target` are of shape (N, batch, ...)."""
         counted = target.max(2).indices if self._shares and target.is_floating_point() else target
         self._seen += counted[0].numel()
         for name, count in self._counts.items():
@@ -45,14 +45,14 @@ class Scores:
                 watch(output[i], target[i])
 
     def values(self) -> list[dict[str, float]]:
-        """Of each of the chosen runs."""
+        """Return the metric values of each chosen run by name."""
         together = {name: host.numbers(sums / self._seen) for name, sums in self._sums.items()}
         return [
             {
                 key: value
                 for name, metric in run.metrics.items()
                 for key, value in (
-                    {name: together[name][i]} if name in together else metrics.values({name: metric})
+                    {name: together[name][i]} if name in together else metric_values.values({name: metric})
                 ).items()
             }
             for i, run in self.runs.items()
@@ -65,9 +65,9 @@ def _count(metric: Any, run: Run) -> Count | None:
 
     task = run.data.task
     if type(metric) is MulticlassAccuracy and task == "multiclass":
-        told = (metric.average, metric.top_k, metric.ignore_index, metric.multidim_average)
-        return _right if told == ("micro", 1, None, "global") else None
-    if task != "regression" or takes_logarithms(run.loss):  # metrics are shown other numbers than the outputs
+        arguments = (metric.average, metric.top_k, metric.ignore_index, metric.multidim_average)
+        return _right if arguments == ("micro", 1, None, "global") else None
+    if task != "regression" or takes_logarithms(run.loss):  # metrics take other numbers than the outputs
         return None
     if type(metric) is MeanSquaredError:
         return _squared if metric.num_outputs == 1 and metric.squared else None
@@ -77,7 +77,7 @@ def _count(metric: Any, run: Run) -> Count | None:
 
 
 def _right(output: Tensor, target: Tensor) -> Tensor:
-    """How many have their largest score at the right class."""
+    """Count the examples whose largest output is that of the right class."""
     return _sum(_pair(output.max(2).indices, target, torch.eq))
 
 
@@ -89,11 +89,11 @@ def _absolute(output: Tensor, target: Tensor) -> Tensor:
     return _sum(_pair(output, target, torch.sub).abs_())
 
 
-def _pair(found: Tensor, target: Tensor, compare: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    if found.shape != target.shape:  # which would be as many numbers as all pairs of them
-        raise ValueError(f"a metric needs targets of shape {tuple(found.shape[1:])}, found {tuple(target.shape[1:])}")
-    return compare(found, target)
+def _pair(output: Tensor, target: Tensor, compare: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    if output.shape != target.shape:  # torch would compare every output with every target
+        raise ValueError(f"a metric needs targets of shape {tuple(output.shape[1:])}, found {tuple(target.shape[1:])}")
+    return compare(output, target)
 
 
-def _sum(found: Tensor) -> Tensor:
-    return found.flatten(1).sum(1)
+def _sum(numbers: Tensor) -> Tensor:
+    return numbers.flatten(1).sum(1)
