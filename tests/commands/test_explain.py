@@ -90,7 +90,7 @@ VALUES = {
     "data.x=[[1,a]]": "data.x: x holds text; expected numbers",
     "data.x=[[1,2]] data.shape=[3,1]": "data.shape: [3, 1] holds 3 * 1 = 3 numbers, and data.x has 2",
     "data.x=[[1,2]] data.y=[1,2]": "x has 1 examples and y has 2",
-    "data.x=[[1,2]] trainer.epochs=1": "data.y: training needs targets, and there are none",
+    "data.x=[[1,2]] trainer.epochs=1": "data.y: missing, and training needs targets",
     "data.x=[[1,2]] plots=[examples]": "plots[0]: 'examples' cannot be drawn: it needs numbers to predict",
 }
 
