@@ -1,6 +1,5 @@
 """Whether output and targets are what the loss takes: shapes and types first, then every target's value."""
 
-import copy
 import math
 from typing import Any
 
@@ -25,7 +24,7 @@ GIVES = {
 def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan: Stack | None = None) -> None:
     """Refuse shapes and types that the loss does not take, or takes by pairing one example with another.
 
-    output, target: on the meta device, batch first. classes: how many the data has; 0 for numbers.
+    loss: goes to the meta device. output, target: there, batch first. classes: how many the data has; 0 for numbers.
     """
     name, wanted = type(loss).__name__, convention(loss)
     if not isinstance(output, Tensor):
@@ -45,7 +44,7 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
         _check_weights(loss, wanted, output)
         _check_last(name, wanted, plan)
     try:
-        value = push(copy.deepcopy(loss).to("meta"), output, target)
+        value = push(loss.to("meta"), output, target)
     except Exception as error:
         message = brief(error)
         if isinstance(error, TypeError) and "forward() missing" in message:

@@ -58,10 +58,12 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
         with torch.device("cpu" if real else "meta"):
             model = _copied(start.model if start.model is not None else plan.planned(), plan)
         double = settings.trainer.precision == "fp64"
-        model, loss = model.double() if double else model, copy.deepcopy(parts.loss)
+        trains = settings.trainer.epochs > 0
+        loss = losses.copied(parts.loss, settings.loss) if trains else parts.loss
+        model = model.double() if double else model
         most = max(FEW, int(LITTLE / work)) if real and _has_users(plan) else FEW
         rehearsal = Rehearsal(settings, parts, data, loss.double() if double else loss, plan, model, most, real)
-        if settings.trainer.epochs:
+        if trains:
             rehearsal.train()
         rehearsal.evaluate()
     return start
