@@ -39,4 +39,5 @@ class Shared:
 def has_own(run: Run) -> bool:
     """Whether code of a person's own sees the run's data."""
     modules = [*run.model.modules(), *run.loss.modules(), *run.metrics.values()]
-    return any(map(in_place.is_own, modules)) or not set(run.settings.plots) <= set(plots.names())
+    own = run.parts.step is not None or any(map(in_place.is_own, modules))
+    return own or not set(run.settings.plots) <= set(plots.names())
