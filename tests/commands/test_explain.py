@@ -312,3 +312,18 @@ def test_what_cannot_be_is_told_with_layer_sizes_and_formula(command: str, words
         assert part in done.err
     assert "Traceback" not in done.err
     assert not (tmp_path / "mlflow.db").exists()
+
+
+STEP = """
+from runner.training.step import plain
+
+def step(state, parts):
+    return plain(state, parts)
+"""
+
+
+def test_a_step_of_ones_own_is_not_worked(workplace: Path) -> None:
+    (workplace / "experiments").mkdir()
+    (workplace / "experiments/mine.py").write_text(STEP)
+    done = runner("explain", "optimizer=sgd", "trainer.step=experiments.mine.step", cwd=workplace)
+    assert "no step of training is worked: trainer.step" in done.out

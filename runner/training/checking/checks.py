@@ -182,7 +182,8 @@ def _with_loss(
         if plan is not None:
             targets.check(data, loss, plan.output)
             targets.check_ignored(parts.data, data, loss)
-            agreement.check_loss(loss, plan.output, y, len(data.classes), plan)
+            copied = losses.copied(loss, settings.loss)
+            agreement.check_loss(copied, plan.output, y, len(data.classes), plan)
             target_values.check(loss, data, plan.output)
     if parts.metrics is None:
         return built
