@@ -16,6 +16,7 @@ from runner.plots import find
 from runner.settings.errors import ConfigError
 from runner.training.checking import checks
 from runner.training.drive import drive
+from runner.training.subject import Subject
 from tests.conftest import Start, settings
 
 MINE = """
@@ -100,7 +101,7 @@ def test_signs_stay_signs_and_train_as_in_plain_torch(
         from runner.plots._data import classify
 
         assert find("confusion_matrix") is not None
-        assert torch.equal(classify(run, valid).truth, (valid.y > 0).long().flatten())
+        assert torch.equal(classify(Subject(run), valid).truth, (valid.y > 0).long().flatten())
 
 
 @pytest.fixture
