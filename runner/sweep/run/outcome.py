@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Outcome:
-    """How a job ended."""
+    """The result of a job: its run, status and values."""
 
     number: int
     run_id: str

@@ -1,4 +1,4 @@
-"""What the seed does: mean and sample standard deviation of each configuration over its seeds."""
+"""The effect of the seed: mean and sample standard deviation of each configuration over its seeds."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
