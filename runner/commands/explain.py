@@ -138,6 +138,8 @@ def _print_step(run: "Run", console: "Console") -> None:
     if not parts or not run.settings.trainer.epochs:
         return
     reason = reason_not_worked(run.model, run.loss, run.state.optimizer, len(parts))
+    if run.parts.step is not None:
+        reason = "no step of training is worked: trainer.step is a step of one's own"
     if reason:
         console.print(reason, soft_wrap=True)
         return

@@ -50,7 +50,7 @@ def again(uri: str, run: str, words: list[str]) -> tuple[list[str], str]:
             best = record_reading.line(tags.get("sweep.best", "RUN"))
             raise ConfigError(
                 "",
-                f"{word}: a sweep continues as recorded; only hydra/launcher=... and its values can be changed;"
+                f"{word}: a sweep goes on as it was recorded; only hydra/launcher=... and its values can be changed;"
                 f" to continue one of its jobs alone: runner resume {best} {word}",
             )
     if status == "RUNNING":

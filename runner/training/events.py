@@ -10,14 +10,20 @@ A run yields events between two steps; `drive` hands each to every observer. Wri
     drive(run, Losses())
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from runner.model import host
+from runner.settings.errors import ConfigError
+
+#: Names of further losses, which MLflow takes behind `train/`, and their most letters.
+NAME, LONGEST = r"\w[\w\- ]*(/\w[\w\- ]*)*", 100
 
 
 @dataclass(slots=True)
@@ -36,11 +42,31 @@ class Step:
         return self.value
 
 
-def taken(number: int, loss: Tensor | Mapping[str, Tensor]) -> Step:
-    """Return the event of step `number`. loss: its loss, or several by name with one called "loss" among them."""
-    if isinstance(loss, Tensor):
-        return Step(number, loss)
-    return Step(number, loss["loss"], others=tuple(pair for pair in loss.items() if pair[0] != "loss"))
+def taken(number: int, loss: Any) -> Step:
+    """Return the event of step `number`. loss: its loss, or several by name with one called "loss" among them.
+
+    Raises ConfigError for anything else, which a step of one's own may return.
+    """
+    if isinstance(loss, Tensor) and not loss.dim():
+        return Step(number, loss.detach() if loss.requires_grad else loss)  # a graph would hold all of the step
+    if not isinstance(loss, Mapping) or any(not isinstance(v, Tensor) or v.dim() for v in loss.values()):
+        raise ConfigError("trainer.step", "it must return the loss, a tensor without dimensions, or several by name")
+    _check_names(tuple(loss))
+    # Copies: losses are read later, and a step may go on to write into its own.
+    values = {name: value.detach().clone() for name, value in loss.items()}
+    return Step(number, values.pop("loss"), others=tuple(values.items()))
+
+
+@lru_cache(16)
+def _check_names(names: tuple[Any, ...]) -> None:
+    """Raise ConfigError for names of losses that MLflow refuses, or that are those of other values."""
+    if "loss" not in names:
+        raise ConfigError("trainer.step", f"it returned {', '.join(map(str, names))}; one must be called 'loss'")
+    for name in names:
+        if not isinstance(name, str) or len(name) > LONGEST or not re.fullmatch(NAME, name):
+            raise ConfigError("trainer.step", f"it returned {name!r}; use letters, digits and _ for a loss's name")
+        if name == "eval_loss":
+            raise ConfigError("trainer.step", f"it returned {name!r}, the loss on all training data; use another name")
 
 
 @dataclass

@@ -94,8 +94,8 @@ class Run:
 
     @cached_property
     def copies(self) -> bool:
-        """True if a layer, the loss or a metric may write into a batch, which then must be a copy of the data."""
-        return may_write([self.model, self.loss, *self.metrics.values()])
+        """True if a layer or a step may write into a batch, which then must be no part of the data itself."""
+        return self.parts.step is not None or may_write([self.model, self.loss, *self.metrics.values()])
 
     @cached_property
     def steps_per_epoch(self) -> int:

@@ -38,6 +38,7 @@ def resolve(spec: Any) -> Bound | None:
     takes = list(lookup.parameters(target))[: len(filled)]
     if len(takes) < len(filled) or (isinstance(target, type) and "__call__" not in dir(target)):
         raise ConfigError("trainer.step", f"{name!r} takes no {' and '.join(filled)}; expected step(state, parts)")
+    lookup.refuse(arguments, takes, "trainer.step", "is filled in; leave it out")
     lookup.bind(target, arguments, "trainer.step", free=takes)
     return Bound(target, arguments, "trainer.step")
 

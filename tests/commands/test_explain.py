@@ -90,7 +90,7 @@ VALUES = {
     "data.x=[[1,a]]": "data.x: x holds text; expected numbers",
     "data.x=[[1,2]] data.shape=[3,1]": "data.shape: [3, 1] holds 3 * 1 = 3 numbers, and data.x has 2",
     "data.x=[[1,2]] data.y=[1,2]": "x has 1 examples and y has 2",
-    "data.x=[[1,2]] trainer.epochs=1": "data.y: training needs targets, and there are none",
+    "data.x=[[1,2]] trainer.epochs=1": "data.y: missing, and training needs targets",
     "data.x=[[1,2]] plots=[examples]": "plots[0]: 'examples' cannot be drawn: it needs numbers to predict",
 }
 
@@ -312,3 +312,18 @@ def test_what_cannot_be_is_told_with_layer_sizes_and_formula(command: str, words
         assert part in done.err
     assert "Traceback" not in done.err
     assert not (tmp_path / "mlflow.db").exists()
+
+
+STEP = """
+from runner.training.step import plain
+
+def step(state, parts):
+    return plain(state, parts)
+"""
+
+
+def test_a_step_of_ones_own_is_not_worked(workplace: Path) -> None:
+    (workplace / "experiments").mkdir()
+    (workplace / "experiments/mine.py").write_text(STEP)
+    done = runner("explain", "optimizer=sgd", "trainer.step=experiments.mine.step", cwd=workplace)
+    assert "no step of training is worked: trainer.step" in done.out

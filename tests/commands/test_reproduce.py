@@ -189,5 +189,18 @@ def test_values_are_compared_by_their_bits_and_in_the_order_of_training() -> Non
     assert [d.repeated for d in reproduction.compare(longer, recorded, whole=False)] == [None]
 
 
+def test_a_value_that_is_not_recorded_since_it_is_not_finite_is_repeated() -> None:
+    recorded = {"train/loss": {1: 1.0, 2: 1.0}, "train/ratio": {1: 0.5}}
+    assert reproduction.compare(recorded, {**recorded, "train/ratio": {1: 0.5, 2: math.nan}}, whole=True) == []
+    assert len(reproduction.compare(recorded, {**recorded, "train/ratio": {1: 0.5, 2: 1.0}}, whole=True)) == 1
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_a_record_ends_with_a_step_or_with_its_validation(validated: bool) -> None:
+    recorded = {"train/loss": {1: 1.0, 2: 1.0}, "train/penalty": {1: 0.5, 2: 0.5}}
+    end = reproduction.end({**recorded, "epoch": {2: 1.0}} if validated else recorded, {1})
+    assert (end.step, end.validated) == (2, validated)
+
+
 def test_a_run_of_a_clean_clone_gives_the_same_weights_here() -> None:
     assert clean_clone.figure().endswith("identical")

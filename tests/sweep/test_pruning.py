@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from runner.settings.errors import ConfigError
+from runner.sweep.prune import rules
 from runner.sweep.prune.observer import FILE, pruning
+from runner.sweep.prune.rules import Asha, JobValues, Median
 from runner.sweep.prune.shared_values import SharedValues
-from runner.training import pruners
-from runner.training.checking import checks
 from runner.training.drive import drive
-from runner.training.pruners import Asha, Looks, Median
 from runner.training.run import Run
 from tests.conftest import Start, settings
 
@@ -24,9 +23,9 @@ EPOCHS = 27
 RATES = [0.01, 0.3, 0.001, 0.1, 0.03, 0.003, 0.05, 0.005, 0.02]
 
 
-def trained(rule: pruners.Rule | None, curves: Sequence[Sequence[float]], mode: str = "min") -> list[int]:
+def trained(rule: rules.Rule | None, curves: Sequence[Sequence[float]], mode: str = "min") -> list[int]:
     """The epochs that each job got, one job after the other; `curves` are their values after each epoch."""
-    looks, spent = Looks(mode), []
+    looks, spent = JobValues(mode), []
     for job, curve in enumerate(curves):
         epoch = 0
         for epoch, value in enumerate(curve, 1):
@@ -53,7 +52,7 @@ def test_without_a_rule_every_job_is_trained_to_the_end() -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
 @pytest.mark.parametrize("seed", range(5))
-def test_a_job_that_is_best_at_every_epoch_is_never_pruned_and_others_are(rule: pruners.Rule, seed: int) -> None:
+def test_a_job_that_is_best_at_every_epoch_is_never_pruned_and_others_are(rule: rules.Rule, seed: int) -> None:
     jobs = curves(27, seed)
     best = min(range(27), key=lambda job: jobs[job][-1])
     spent = trained(rule, jobs)
@@ -62,7 +61,7 @@ def test_a_job_that_is_best_at_every_epoch_is_never_pruned_and_others_are(rule: 
 
 
 @pytest.mark.parametrize("rule", RULES, ids=str)
-def test_more_is_better_is_the_same_upside_down(rule: pruners.Rule) -> None:
+def test_more_is_better_is_the_same_upside_down(rule: rules.Rule) -> None:
     jobs = curves(27)
     assert trained(rule, jobs) == trained(rule, [[-value for value in curve] for curve in jobs], "max")
     assert trained(rule, jobs) != trained(rule, jobs, "max")
@@ -84,7 +83,7 @@ def test_asha_from_worst_to_best_stops_nobody() -> None:
 
 
 def test_among_fewer_than_twice_the_factor_only_the_best_goes_on() -> None:
-    seen = Looks("min", {job: {1: float(job)} for job in range(5)})
+    seen = JobValues("min", {job: {1: float(job)} for job in range(5)})
     assert [bool(Asha(1, 3).judge(seen, job, 1)) for job in range(5)] == [False, True, True, True, True]
     seen.add(5, 1, 5.0)
     assert [bool(Asha(1, 3).judge(seen, job, 1)) for job in range(6)] == [False, False, True, True, True, True]
@@ -97,14 +96,14 @@ def test_jobs_that_are_equal_go_on_together() -> None:
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), float("-inf")])
 def test_no_number_is_the_worst(mode: str, wrong: float) -> None:
-    seen = Looks(mode, {0: {1: 0.5}, 1: {1: wrong}, 2: {1: 0.5}})
+    seen = JobValues(mode, {0: {1: 0.5}, 1: {1: wrong}, 2: {1: 0.5}})
     assert Asha().judge(seen, 1, 1)
     assert Median(0, 1).judge(seen, 1, 1)
     assert not Asha().judge(seen, 0, 1)
 
 
 def test_the_median_counts_the_best_so_far_of_those_that_came_as_far() -> None:
-    seen = Looks(
+    seen = JobValues(
         "min", {0: {1: 0.1, 2: 0.9}, 1: {1: 0.3, 2: 0.3}, 2: {1: 0.5, 2: 0.5}, 3: {1: 0.0}, 4: {1: 0.4, 2: 0.6}}
     )
     told = Median(0, 3).judge(seen, 4, 2)
@@ -136,7 +135,7 @@ def test_a_wrong_pruner_is_refused_with_its_key(spec: str) -> None:
     made = settings(epochs=30, validate_every=2)
     made.sweep.pruner = safe_load(spec)
     with pytest.raises(ConfigError) as told:
-        checks.check(made)
+        rules.check(made)
     assert str(told.value).startswith(WRONG[spec][0])
     assert WRONG[spec][1] in str(told.value)
 
@@ -145,7 +144,8 @@ def test_a_wrong_pruner_is_refused_with_its_key(spec: str) -> None:
 def test_a_right_pruner_is_taken(spec: object) -> None:
     made = settings(epochs=30, validate_every=2)
     made.sweep.pruner = spec
-    assert checks.check(made).mode == "min"
+    rules.check(made)
+    assert isinstance(rules.read(spec), Asha | Median)
 
 
 TELL = """

@@ -1,7 +1,10 @@
 """Settings are resolved once: a name is looked up, and a layer constructed, as often as it must be."""
 
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +13,11 @@ from torch import nn
 
 from runner.settings import Settings
 from runner.settings.values import lookup
+from runner.training.drive import drive
 from runner.training.parts import losses
 from runner.training.prepare import prepare
+from tests.conftest import Start
+from tests.conftest import settings as of_test
 from tests.support.composing import hydra, settings
 
 STUDIES = [
@@ -75,3 +81,35 @@ def test_a_loss_is_built_once(study: Settings, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(losses, "build", lambda spec: (specs.append(spec), build(spec))[1])
     prepare(study, "counted").close()
     assert len(specs) == (study.trainer.epochs > 0)
+
+
+LOCKED = """
+import threading
+from torch import nn
+
+class Locked(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def forward(self, output, target):
+        return (output - target).square().mean()
+"""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+def test_a_loss_that_cannot_be_copied_trains(start: Start, experiments: Path, precision: str) -> None:
+    (experiments / "locked.py").write_text(LOCKED)
+    own, torchs = (start(loss={"name": name}, precision=precision) for name in ("experiments.locked.Locked", "MSELoss"))
+    for run in (own, torchs):
+        drive(run)
+    assert own.history == torchs.history
+
+
+def test_nothing_holds_the_parameters_of_a_run_that_is_over() -> None:
+    run = prepare(of_test(), "gone")
+    run.close()
+    left = [weakref.ref(parameter) for parameter in run.model.parameters()]
+    del run
+    gc.collect()
+    assert [parameter() for parameter in left] == [None] * len(left)

@@ -5,15 +5,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from runner.data import Tensors
 from runner.settings.errors import ConfigError
 from runner.settings.values.lookup import use_folder
 from runner.training.checking import checks
 from runner.training.drive import advance, drive
 from runner.training.events import Step
+from runner.training.loop import train
 from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.state import generators
@@ -61,6 +64,61 @@ class Momentum(Forgets):
 
     def load_state_dict(self, state):
         self.velocity = [v.clone() for v in state["velocity"]]
+
+def kinds(state, parts):
+    loss = gradients(state, parts)
+    state.optimizer.step()
+    return {"loss": loss, "batches": torch.tensor(len(parts)), "double": 2 * loss}
+
+class Mean:
+    """The mean of all losses so far, in the same tensor at every step."""
+
+    def __init__(self, state):
+        self.mean, self.steps = torch.zeros(()), 0
+
+    def __call__(self, state, parts):
+        loss = gradients(state, parts)
+        state.optimizer.step()
+        self.steps += 1
+        self.mean += (loss - self.mean) / self.steps
+        return {"loss": loss, "mean": self.mean}
+
+def graph(state, parts):
+    [(_, batch)] = parts
+    state.optimizer.zero_grad()
+    loss, _ = state.cost(state.model, batch)
+    loss.backward()
+    state.optimizer.step()
+    return loss
+
+def noise(state, parts):
+    [(_, (x, y))] = parts
+    x.add_(1)
+    return plain(state, parts)
+
+def quarters(state, parts):
+    [(_, (x, y))] = parts
+    first, second, third, fourth = x.chunk(4)
+    return plain(state, parts)
+
+def nothing_later(state, parts):
+    loss = plain(state, parts)
+    return {"loss": loss} if state.step < 2 else {"other": loss}
+
+class Norm:
+    """Reads the weights as it is made."""
+
+    def __init__(self, state):
+        self.norm = sum(p.norm().item() for p in state.model.parameters())
+
+    def __call__(self, state, parts):
+        return plain(state, parts)
+
+def measured(state, parts):
+    return {"loss": plain(state, parts), "eval_loss": torch.ones(())}
+
+def odd(state, parts):
+    return {"loss": plain(state, parts), "D(x)": torch.ones(())}
 
 def fails(state, parts):
     raise ValueError("no such thing")
@@ -164,6 +222,48 @@ def test_a_step_of_the_loop_keeps_its_further_losses(start: Start) -> None:
     assert steps[0].others[0][1].item() == pytest.approx(steps[0].read() / 2)
 
 
+def test_further_losses_may_be_of_other_types(start: Start) -> None:
+    run = driven(start(step="experiments.mysteps.kinds"))
+    losses, batches, doubles = (run.history[f"train/{name}"] for name in ("loss", "batches", "double"))
+    assert [value for _, value in batches] == [1.0] * 3
+    assert [value for _, value in doubles] == pytest.approx([2 * value for _, value in losses])
+
+
+def test_a_loss_is_recorded_as_it_was_at_its_step(start: Start) -> None:
+    run = driven(start(step="experiments.mysteps.Mean", batch_size=8, epochs=1))
+    losses, means = (np.array([value for _, value in run.history[f"train/{name}"]]) for name in ("loss", "mean"))
+    np.testing.assert_allclose(means, losses.cumsum() / np.arange(1, len(losses) + 1), rtol=1e-5)
+
+
+def test_a_recorded_loss_holds_no_graph(start: Start) -> None:
+    run = start(step="experiments.mysteps.graph")
+    steps = list(train(run.state, run.batches(), run.step))
+    assert not any(step.loss.requires_grad for step in steps)
+
+
+def test_a_step_may_write_into_its_batch(start: Start) -> None:
+    run = start(step="experiments.mysteps.noise")
+    assert isinstance(run.data.train, Tensors)
+    before = run.data.train.x.clone()
+    driven(run)
+    assert torch.equal(run.data.train.x, before)
+
+
+def test_a_step_is_tried_with_batches_of_the_size_of_the_training(start: Start) -> None:
+    driven(start(step="experiments.mysteps.quarters", batch_size=16))
+
+
+def test_a_step_that_reads_weights_is_made_with_weights(start: Start) -> None:
+    wide = [{"Linear": 1001}, {"Linear": 1001}, {"Linear": 1}]  # too many to try a step
+    step: Any = start(step="experiments.mysteps.Norm", layers=wide).step
+    assert step.norm > 0
+
+
+def test_what_a_later_step_returns_is_checked_too(start: Start) -> None:
+    with pytest.raises(ConfigError, match="one must be called 'loss'"):
+        driven(start(step="experiments.mysteps.nothing_later", epochs=6))
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "no dots": ("plain", "expected one such as experiments.mine.step"),
     "no module": ("experiments.nowhere.step", "there is no module"),
@@ -177,6 +277,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "three numbers": ("experiments.mysteps.several", "must return the loss, a tensor without dimensions"),
     "no loss": ("experiments.mysteps.nameless", "returned first; one must be called 'loss'"),
     "nothing": ("experiments.mysteps.nothing", "must return the loss"),
+    "a name of ours": ("experiments.mysteps.measured", "returned 'eval_loss', the loss on all training data"),
+    "a name that MLflow refuses": ("experiments.mysteps.odd", "use letters, digits and _"),
+    "an argument that is filled in": ({"name": "experiments.mysteps.halves", "state": 1}, "is filled in; leave it out"),
 }
 
 

@@ -56,7 +56,7 @@ ON_THE_HOST = {
     "training/checking/targets.py": "the data as the source gives them",
     "commands/check.py": "the data as the source gives them",
     "model/predicted.py": "outputs of a model that load.load has made on the host, or of a plot's subject",
-    "training/state/exact.py": "states of generators, which torch keeps on the host",
+    "training/state/generators.py": "states of generators, which torch keeps on the host",
 }
 
 

@@ -19,6 +19,7 @@ from runner.settings.errors import ConfigError, Problems, did_you_mean, each
 from runner.settings.files.origins import Origins, plain
 from runner.settings.trust import permission, recorded_settings, secrets
 from runner.settings.values import typed
+from runner.sweep.prune import rules
 
 #: Layers that a message names.
 SHOWN = 30
@@ -27,7 +28,11 @@ ERRORS = (ConfigError, OmegaConfBaseException, HydraException)
 
 
 def settings(config: DictConfig, overrides: list[str]) -> Settings:
-    """Return the settings. Raises ConfigError for unknown or unused keys, missing values, and stores not typed."""
+    """Return the settings.
+
+    Raises ConfigError for unknown or unused keys, missing values, stores not typed, and a wrong sweep.pruner, which is
+    checked here because the checks of a run are below the room of sweeps.
+    """
     problems = Problems()
     with problems.noted():
         _refuse_unknown(config, Settings, "", overrides)
@@ -44,6 +49,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     _leave_presets_out(config, result, overrides)
     typed.check(result, Settings)
     permission.store(result.tracking.uri, "tracking.uri")
+    rules.check(result)
     secrets.learn(dataclasses.asdict(result))
     return result
 

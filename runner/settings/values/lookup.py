@@ -1,6 +1,5 @@
 """From a name in a configuration to the class or function it stands for, or a ConfigError."""
 
-import functools
 import importlib
 import inspect
 import pkgutil
@@ -223,14 +222,14 @@ SAID = {
 }
 
 
-def made(make: Any, arguments: dict[str, Any], key: str) -> Any:
-    """Return what `make` returns for the arguments. Raises ConfigError for arguments that it refuses."""
+def made(make: Any, arguments: dict[str, Any], key: str, first: tuple[Any, ...] = ()) -> Any:
+    """Return what `make` returns for `first` and the arguments. Raises ConfigError for arguments that it refuses."""
     for name, parameter in parameters(make).items() if key == "optimizer" else ():  # as betas
         value, usual = arguments.get(name), parameter.default
         if isinstance(usual, tuple) and isinstance(value, list | tuple) and len(value) != len(usual):
             raise ConfigError(f"{key}.{name}", f"expected {len(usual)} values, as in {list(usual)}, not {list(value)}")
     try:
-        return make(**arguments)
+        return make(*first, **arguments)
     except Exception as error:
         message = brief(error)
         named = [argument for argument, words in SAID.items() if argument in arguments and words in message]
@@ -247,7 +246,7 @@ class Bound:
 
     def make(self, *first: Any) -> Any:
         """Call `target`. first: what the program fills in. Raises ConfigError for arguments that it refuses."""
-        return made(functools.partial(self.target, *first), self.arguments, self.key)
+        return made(self.target, self.arguments, self.key, first)
 
     def but(self, **arguments: Any) -> "Bound":
         """Return the same with other values for some arguments, or with further ones."""

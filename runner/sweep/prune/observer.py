@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.sweep.prune import rules
 from runner.sweep.prune.shared_values import SharedValues
 from runner.sweep.report.rows import PRUNED
-from runner.training import pruners
 from runner.training.events import Epoch, Event, Observer, Silence
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Pruning:
 
     def __init__(self, run: "Run", job: int, path: Path) -> None:
         self.run, self.job = run, job
-        self.rule, self.shared = pruners.read(run.settings.sweep.pruner), SharedValues(path, run.best.mode)
+        self.rule, self.shared = rules.read(run.settings.sweep.pruner), SharedValues(path, run.best.mode)
         if run.epoch in self.shared.now().values.get(job, {}):  # a resumed run that was interrupted here
             self._judge()
 

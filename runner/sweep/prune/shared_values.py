@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from runner.training.pruners import Looks
+from runner.sweep.prune.rules import JobValues
 
 
 class SharedValues:
@@ -16,7 +16,7 @@ class SharedValues:
 
     def __init__(self, path: Path, mode: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self._looks, self._read = path, Looks(mode), 0
+        self.path, self._values, self._read = path, JobValues(mode), 0
 
     def add(self, job: int, epoch: int, value: float) -> None:
         """Append the metric value of a job after an epoch."""
@@ -29,7 +29,7 @@ class SharedValues:
         finally:
             os.close(handle)
 
-    def now(self) -> Looks:
+    def now(self) -> JobValues:
         """Return all values so far; only lines that are new are read."""
         if self.path.exists():
             with self.path.open("rb") as file:
@@ -38,11 +38,11 @@ class SharedValues:
             self._read += len(whole)
             for line in whole.splitlines():
                 self._take(line)
-        return self._looks
+        return self._values
 
     def _take(self, line: bytes) -> None:
         try:
             entry = json.loads(line)
-            self._looks.add(int(entry["job"]), int(entry["epoch"]), float(entry["value"]))
+            self._values.add(int(entry["job"]), int(entry["epoch"]), float(entry["value"]))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return  # an empty line, or half of one

@@ -160,12 +160,12 @@ def _cells(row: Row, names: dict[str, str], best: bool) -> list[Text]:
     """Return the cells as Text: rich would take [16,32] in a string for its markup."""
     state, style = ("PRUNED", "yellow") if row.pruned is not None else (row.status, STYLES[row.status])
     epoch = f"{row.epoch}/{row.epochs}" if row.epochs and row.status != "WAITING" else ""
-    look = "green" if best else "dim" if row.status == "WAITING" else ""
+    row_style = "green" if best else "dim" if row.status == "WAITING" else ""
     return [
-        Text(str(row.number), style=look),
-        Text(words.named(row, names), style=look),
+        Text(str(row.number), style=row_style),
+        Text(words.named(row, names), style=row_style),
         Text(state, style=style),
-        Text(epoch, style=look),
-        Text(words.figure(row.value), style=look),
-        Text(words.took(left(row)), style=look),
+        Text(epoch, style=row_style),
+        Text(words.figure(row.value), style=row_style),
+        Text(words.took(left(row)), style=row_style),
     ]

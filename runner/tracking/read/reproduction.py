@@ -132,7 +132,7 @@ def end(recorded: Points, saved: set[int]) -> Until:
     saved: the steps of its checkpoints, which may be later than its last recorded loss.
     """
     step = max(*recorded["train/loss"], *saved)
-    return Until(step, any(step in values for name, values in recorded.items() if name != "train/loss"))
+    return Until(step, any(step in values for name, values in recorded.items() if not name.startswith("train/")))
 
 
 def compare(recorded: Points, repeated: Points, whole: bool) -> list[Difference]:
@@ -156,6 +156,8 @@ def compare(recorded: Points, repeated: Points, whole: bool) -> list[Difference]
 
 
 def _same(recorded: float | None, repeated: float | None) -> bool:
+    if recorded is None and repeated is not None:
+        return not math.isfinite(repeated)  # which is not recorded
     if recorded is None or repeated is None:
         return False
     return _as_stored(recorded) == _as_stored(repeated) or (math.isnan(recorded) and math.isnan(repeated))

@@ -1,6 +1,5 @@
 """Check that output and targets have the shapes and types that the loss takes."""
 
-import copy
 import math
 from typing import Any
 
@@ -24,9 +23,7 @@ OUTPUT = {
 def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan: Stack | None = None) -> None:
     """Raise ConfigError for shapes and types that the loss does not take, or takes by comparing different examples.
 
-    output, target: of a batch, on the meta device: (N, ...).
-    classes: number of classes in the data; 0 for numbers.
-    plan: of the model, for the remedy.
+    loss: goes to the meta device. output, target: there, batch first. classes: how many the data has; 0 for numbers.
     """
     name, takes = type(loss).__name__, convention(loss)
     if not isinstance(output, Tensor):
@@ -46,7 +43,7 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
         _check_weights(loss, takes, output)
         _check_last(name, takes, plan)
     try:
-        value = push(copy.deepcopy(loss).to("meta"), output, target)
+        value = push(loss.to("meta"), output, target)
     except Exception as error:
         message = brief(error)
         if isinstance(error, TypeError) and "forward() missing" in message:

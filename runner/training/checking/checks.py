@@ -14,7 +14,7 @@ from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
-from runner.training import forward, pruners
+from runner.training import forward
 from runner.training.checking import agreement, cost, fitting, rehearsal, target_values, targets
 from runner.training.machine import time_limit
 from runner.training.parts import components, losses, metrics, scheduling, source
@@ -68,9 +68,8 @@ def without_data(settings: Settings, problems: Problems) -> Components:
     if parts.optimizer:
         with problems.noted():
             _check_optimizer(settings, parts)
-    for check in (_check_checkpoint, pruners.check):
-        with problems.noted():
-            check(settings)
+    with problems.noted():
+        _check_checkpoint(settings)
     with problems.noted():
         uris.check(settings.tracking.uri)
     with problems.noted():
@@ -183,7 +182,8 @@ def _with_loss(
         if plan is not None:
             targets.check(data, loss, plan.output)
             targets.check_ignored(parts.data, data, loss)
-            agreement.check_loss(loss, plan.output, y, len(data.classes), plan)
+            copied = losses.copied(loss, settings.loss)
+            agreement.check_loss(copied, plan.output, y, len(data.classes), plan)
             target_values.check(loss, data, plan.output)
     if parts.metrics is None:
         return built

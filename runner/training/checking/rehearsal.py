@@ -6,8 +6,8 @@ example are pushed through on the meta device.
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -21,6 +21,7 @@ from runner.settings.errors import ConfigError, brief
 from runner.settings.random_state import seed
 from runner.settings.values.lookup import Bound, failure
 from runner.training.checking import cost
+from runner.training.events import taken
 from runner.training.loop import State
 from runner.training.parts import losses, optimizers
 from runner.training.parts.components import Components
@@ -64,10 +65,13 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
         with torch.device("cpu" if real else "meta"):
             model = _copied(start.model if start.model is not None else plan.planned(), plan)
         double = settings.trainer.precision == "fp64"
-        model, loss = model.double() if double else model, copy.deepcopy(parts.loss)
-        most = max(FEW, int(WORK / work)) if real and _has_users(plan) else FEW
+        trains = settings.trainer.epochs > 0
+        loss = losses.copied(parts.loss, settings.loss) if trains else parts.loss
+        model = model.double() if double else model
+        own = _has_users(plan) or parts.step is not None
+        most = max(FEW, int(WORK / work)) if real and own else FEW
         rehearsal = Rehearsal(settings, parts, data, loss.double() if double else loss, plan, model, most, real)
-        if settings.trainer.epochs:
+        if trains:
             rehearsal.train()
         rehearsal.evaluate()
     return start
@@ -136,21 +140,19 @@ class Rehearsal:
                 self._step(optimizer)
 
     def _own_step(self, own: Bound) -> None:
-        """Take the user's own step with each size of batch, if the model is real."""
-        state = State(self.model, self._optimizer(), losses.cost(self.loss, self.settings.trainer, CPU))
-        name = own.target.__name__
+        """Take the user's own step with each size of batch, where there are numbers."""
+        trainer, name, optimizer = self.settings.trainer, own.target.__name__, self._optimizer()
+        if not self.real:
+            return
+        if self.parts.device.type != "cpu" and trainer.precision != "fp64":  # see `_autocast`
+            trainer = replace(trainer, precision="fp32")
+        state = State(self.model, optimizer, losses.cost(self.loss, trainer, CPU))
         self.model.train()
         try:
             step = choose(state, own)
-            for size in self._training_sizes() if self.real else ():
-                batch = self._batch(self.data.train, size)
-                many = self.settings.trainer.accumulate
-                loss = step(state, [(1 / many, batch)] * many)
-                values = list(loss.values()) if isinstance(loss, Mapping) else [loss]
-                if isinstance(loss, Mapping) and "loss" not in loss:
-                    raise ConfigError("trainer.step", f"{name} returned {', '.join(loss)}; one must be called 'loss'")
-                if not all(isinstance(value, Tensor) and value.dim() == 0 for value in values):
-                    raise ConfigError("trainer.step", f"{name} must return the loss, a tensor without dimensions")
+            for size in self._training_sizes():
+                batch, many = self._batch(self.data.train, size), trainer.accumulate
+                taken(1, step(state, [(1 / many, batch)] * many))
         except ConfigError:
             raise
         except Exception as error:

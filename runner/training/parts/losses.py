@@ -53,6 +53,14 @@ def build(spec: Component) -> nn.Module:
     return made(kind, arguments, "loss")  # type: ignore[no-any-return]
 
 
+def copied(loss: nn.Module, spec: Component) -> nn.Module:
+    """Return a copy of `loss`, or one that is built anew of its settings where it holds what cannot be copied."""
+    try:
+        return copy.deepcopy(loss)
+    except Exception:  # a loss of the user's may hold anything
+        return build(spec)
+
+
 def _numbers(values: list[Any], key: str) -> Tensor:
     try:
         return torch.tensor(values, dtype=torch.float32)

@@ -147,7 +147,9 @@ def read(steps: list[Step]) -> dict[str, list[Point]]:
     points: dict[str, list[Point]] = {"train/loss": [(s.step, s.read()) for s in steps]}
     others = [(f"train/{name}", s.step, loss) for s in steps for name, loss in s.others]
     if others:
-        numbers = host.numbers(torch.stack([loss.detach().to(others[0][2].dtype) for *_, loss in others]))
+        place = others[0][2].device  # a step of one's own may count on another one, and in whole numbers
+        wide = torch.float32 if place.type == "mps" else torch.float64
+        numbers = host.numbers(torch.stack([loss.to(place, wide) for *_, loss in others]))
         for (name, number, _), value in zip(others, numbers, strict=True):
             points.setdefault(name, []).append((number, value))
     return points

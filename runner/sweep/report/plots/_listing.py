@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from runner.plots import _style
 from runner.settings.trust import terminal
 from runner.sweep.report import words
-from runner.sweep.report.plots import _look, _scale
+from runner.sweep.report.plots import _common, _scale
 from runner.sweep.report.plots._parameters import MISSING
 from runner.sweep.report.table import Row, Table
 
@@ -31,7 +31,7 @@ def listing(
     columns = _columns(rows, keys[:MOST], table)
     widths = shared([_widest([name, *cells]) for name, cells in columns.items()], WORDS - GAP * len(columns))
     height = ABOVE + ROW * len(rows) + BELOW + below
-    figure = _look.page(f"{title}{more}", table, height)
+    figure = _common.page(f"{title}{more}", table, height)
     left = 0.2 + sum(widths) + GAP * len(widths)
     right = 0.35 + _widest(figures)
     axes = _style.axes(figure, left, right, BELOW + below, ABOVE)
@@ -70,8 +70,8 @@ def _write_columns(figure: "Figure", columns: dict[str, list[str]], widths: list
     left = 0.2
     for (name, cells), width in zip(columns.items(), widths, strict=True):
         for place, text in enumerate([name, *cells], -1):
-            look = {"color": _style.GREY} if place < 0 else {}
-            _style.write(figure, left, _baseline(place), _style.fitted(text, width + 0.01, SIZE), size=SIZE, **look)
+            style = {"color": _style.GREY} if place < 0 else {}
+            _style.write(figure, left, _baseline(place), _style.fitted(text, width + 0.01, SIZE), size=SIZE, **style)
         left += width + GAP
 
 

@@ -4,7 +4,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from runner.plots import _style
-from runner.sweep.report.plots import Curves, _look, _scale
+from runner.sweep.report.plots import Curves, _common, _scale
 from runner.sweep.report.plots._parameters import Parameter, drawable, parameters
 from runner.sweep.report.table import Row, Table
 
@@ -27,7 +27,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
     lines = [varied[i : i + columns] for i in range(0, len(varied), columns)]
     below = [BELOW + max(_taken(parameter, wide) for parameter in line) for line in lines]
     high = PANEL if len(varied) > 1 else 3.4
-    figure = _look.page("Results by parameter", table, _style.HEADER + len(lines) * (high + 0.2) + sum(below))
+    figure = _common.page("Results by parameter", table, _style.HEADER + len(lines) * (high + 0.2) + sum(below))
     top = _style.HEADER
     for line, room in zip(lines, below, strict=True):
         for column, parameter in enumerate(line):
@@ -56,16 +56,16 @@ def _draw_panel(axes: "Axes", table: Table, rows: list[Row], parameter: Paramete
     _draw_points(axes, full, parameter, "job", color=_style.BLUE)
     _draw_points(axes, pruned, parameter, "pruned", color=_style.GREY, markerfacecolor="none")
     _draw_medians(axes, rows, parameter)
-    best = _look.best(table)
+    best = _common.best(table)
     if best is not None:
-        _look.star(axes, parameter.place(best), best.value or 0.0)
+        _common.star(axes, parameter.place(best), best.value or 0.0)
 
 
-def _draw_points(axes: "Axes", rows: list[Row], parameter: Parameter, label: str, **look: str) -> None:
+def _draw_points(axes: "Axes", rows: list[Row], parameter: Parameter, label: str, **style: str) -> None:
     if rows:
         x, y = [parameter.place(row) for row in rows], [row.value or 0.0 for row in rows]
         size, alpha = (5, 0.7) if len(rows) <= 150 else (3, 0.5)
-        axes.plot(x, y, "o", linestyle="none", markersize=size, alpha=alpha, label=label, **look)  # type: ignore[arg-type]
+        axes.plot(x, y, "o", linestyle="none", markersize=size, alpha=alpha, label=label, **style)  # type: ignore[arg-type]
 
 
 def _draw_medians(axes: "Axes", rows: list[Row], parameter: Parameter) -> None:

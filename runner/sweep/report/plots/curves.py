@@ -6,7 +6,7 @@ import numpy as np
 
 from runner.plots import _style
 from runner.sweep.report import words
-from runner.sweep.report.plots import Curves, _look, _scale
+from runner.sweep.report.plots import Curves, _common, _scale
 from runner.sweep.report.plots._parameters import drawable, spans
 from runner.sweep.report.table import Row, Table
 
@@ -30,7 +30,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
         return None
     few = len(rows) <= FEW
     below = LINE * len(rows) + 0.1 if few else 0.0
-    figure = _look.page(f"Curves: {_named(table, finite)} of all jobs", table, 5.0 + below)
+    figure = _common.page(f"Curves: {_named(table, finite)} of all jobs", table, 5.0 + below)
     axes = _style.axes(figure, right=0.25 if few else 1.2, bottom=0.65 + below)
     _limits(axes, [finite[row.number] for row in rows], _named(table, finite))
     _draw(axes, table, rows, finite, few)
@@ -41,7 +41,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
     if few:
         _write_names(figure, table, rows, 5.0)
     elif ranked := drawable(table.standing):
-        _look.bar(figure, axes, table, _look.normalize([row.value or 0.0 for row in ranked]))
+        _common.bar(figure, axes, table, _common.normalize([row.value or 0.0 for row in ranked]))
     if axes.get_legend_handles_labels()[1]:
         _style.legend(axes)
     return figure
@@ -72,33 +72,33 @@ def _limits(axes: "Axes", curves: list[Points], name: str) -> None:
 
 
 def _draw(axes: "Axes", table: Table, rows: list[Row], curves: Curves, few: bool) -> None:
-    best, looks = _look.best(table), _looks(table, rows, few)
+    best, styles = _common.best(table), _styles(table, rows, few)
     for row in reversed(rows):
         x, y = zip(*curves[row.number], strict=True)
-        look = {**looks[row.number], "linewidth": 2.6 if row is best else 1.3 if few else 0.8}
-        axes.plot(x, y, zorder=4 if row is best else 2, marker="o" if len(x) == 1 else "", markersize=4, **look)
+        style = {**styles[row.number], "linewidth": 2.6 if row is best else 1.3 if few else 0.8}
+        axes.plot(x, y, zorder=4 if row is best else 2, marker="o" if len(x) == 1 else "", markersize=4, **style)
     _mark_ends(axes, [curves[row.number][-1] for row in rows if row.pruned is not None], "pruned", _style.BLACK)
     for status in ("FAILED", "KILLED"):
         ends = [curves[row.number][-1] for row in rows if row.status == status]
         _mark_ends(axes, ends, status.lower(), _style.RED)
     if best is not None and best in rows:
-        _look.star(axes, *_best_point(table, curves[best.number]))
+        _common.star(axes, *_best_point(table, curves[best.number]))
 
 
-def _looks(table: Table, rows: list[Row], few: bool) -> dict[int, dict[str, Any]]:
+def _styles(table: Table, rows: list[Row], few: bool) -> dict[int, dict[str, Any]]:
     """Return colour and dashes of each job; among many, jobs without a result are grey."""
     if few:
-        count, dashes = len(_look.COLOURS), ["-", "--"]
+        count, dashes = len(_common.COLOURS), ["-", "--"]
         return {
-            row.number: {"color": _look.COLOURS[i % count], "linestyle": dashes[i // count]}
+            row.number: {"color": _common.COLOURS[i % count], "linestyle": dashes[i // count]}
             for i, row in enumerate(rows)
         }
     values = {row.number: row.value or 0.0 for row in drawable(table.standing)}
-    shade = _look.shades(table, _look.normalize(list(values.values()))) if values else None
+    shade = _common.shades(table, _common.normalize(list(values.values()))) if values else None
     coloured = {number: {"color": shade(value), "alpha": 0.8} for number, value in values.items()} if shade else {}
-    looks = {row.number: coloured.get(row.number, {"color": _style.PALE}) for row in rows}
-    best = _look.best(table)
-    return looks | ({best.number: {"color": _style.RED}} if best is not None else {})
+    styles = {row.number: coloured.get(row.number, {"color": _style.PALE}) for row in rows}
+    best = _common.best(table)
+    return styles | ({best.number: {"color": _style.RED}} if best is not None else {})
 
 
 def _mark_ends(axes: "Axes", ends: Points, label: str, colour: str) -> None:
@@ -113,10 +113,12 @@ def _best_point(table: Table, points: Points) -> tuple[int, float]:
 
 def _write_names(figure: "Figure", table: Table, rows: list[Row], top: float) -> None:
     """Write the jobs below the axes, the best first."""
-    on, names, looks = _style.sheet(figure), words.short(table.keys), _looks(table, rows, True)
+    on, names, styles = _style.sheet(figure), words.short(table.keys), _styles(table, rows, True)
     for place, row in enumerate(rows):
         height = top + LINE * place + 0.05
-        on.plot([0.9, 1.3], [height, height], linewidth=2.6 if row is _look.best(table) else 1.4, **looks[row.number])
+        on.plot(
+            [0.9, 1.3], [height, height], linewidth=2.6 if row is _common.best(table) else 1.4, **styles[row.number]
+        )
         value = "" if row.value is None else f"  {_style.number(row.value)}"
         text = (words.named(row, names) or f"job {row.number}") + (
             "" if row.status == "FINISHED" else f"  {row.status}"

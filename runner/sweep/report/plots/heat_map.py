@@ -4,7 +4,7 @@ from statistics import mean
 from typing import TYPE_CHECKING
 
 from runner.plots import _style
-from runner.sweep.report.plots import Curves, _look, _scale
+from runner.sweep.report.plots import Curves, _common, _scale
 from runner.sweep.report.plots._parameters import Parameter, drawable, parameters, tuned
 from runner.sweep.report.table import Row, Table
 
@@ -47,7 +47,7 @@ def _grid(table: Table, rows: list[Row], across: Parameter, down: Parameter) -> 
     every, upright, labels = _scale.labels(across.values, wide)
     below = 0.6 + (max(_style.measure(label, 9) for label in labels) if upright else 0.12)
     high = min(5.5, max(1.6, 0.42 * len(down.values)))
-    figure = _look.page(_title(table), table, TOP + high + below)
+    figure = _common.page(_title(table), table, TOP + high + below)
     axes = _style.axes(figure, left, RIGHT, below, TOP)
     axes.grid(visible=False)
     axes.tick_params(length=0)
@@ -56,32 +56,32 @@ def _grid(table: Table, rows: list[Row], across: Parameter, down: Parameter) -> 
     spaced = max(1, -(-len(down.values) * 17 // int(100 * high)))  # labels need 0.17 inches
     axes.set_yticks(range(0, len(down.values), spaced), names[::spaced])
     _name(axes, across, down, wide, high)
-    norm = _look.normalize(list(cells.values()))
+    norm = _common.normalize(list(cells.values()))
     _draw_cells(axes, table, cells, across, down, norm)
     if max(len(across.values), len(down.values)) <= WRITTEN:
         _write_cells(axes, table, rows, across, down, norm, wide / len(across.values))
     _style.legend(axes)
-    _look.bar(figure, axes, table, norm)
+    _common.bar(figure, axes, table, norm)
     return figure
 
 
 def _plane(table: Table, rows: list[Row], across: Parameter, down: Parameter) -> "Figure":
-    figure = _look.page(_title(table), table, 5.0)
+    figure = _common.page(_title(table), table, 5.0)
     left = 0.9 if down.numeric else 0.75 + min(1.6, max(_style.measure(value, 9) for value in down.values))
     axes = _style.axes(figure, left, RIGHT, 0.65, TOP)
     _scale.parameter(axes, "x", across, _style.WIDTH - left - RIGHT)
     _scale.parameter(axes, "y", down, 3.5)
     _name(axes, across, down, 5.0, 3.5)
-    norm = _look.normalize([row.value or 0.0 for row in rows])
-    shade = _look.shades(table, norm)
+    norm = _common.normalize([row.value or 0.0 for row in rows])
+    shade = _common.shades(table, norm)
     worst_first = rows[::-1]  # the best is drawn over the others
     at = [across.place(row) for row in worst_first], [down.place(row) for row in worst_first]
     axes.scatter(*at, c=[shade(row.value or 0.0) for row in worst_first], s=60, edgecolors="white", linewidths=0.5)
-    best = _look.best(table)
+    best = _common.best(table)
     if best is not None:
-        _look.star(axes, across.place(best), down.place(best))
+        _common.star(axes, across.place(best), down.place(best))
     _style.legend(axes)
-    _look.bar(figure, axes, table, norm)
+    _common.bar(figure, axes, table, norm)
     return figure
 
 
@@ -101,15 +101,15 @@ def _draw_cells(
     """Colour the cells, hatch those without a value, and frame the best."""
     from matplotlib.patches import Rectangle
 
-    shade = _look.shades(table, norm)
+    shade = _common.shades(table, norm)
     best = (min if table.mode == "min" else max)(cells, key=lambda pair: cells[pair])
     for x, at_x in enumerate(across.places):
         for y, at_y in enumerate(down.places):
             value = cells.get((at_x, at_y))
-            look = {"facecolor": "white", "edgecolor": _style.PALE, "hatch": "////", "linewidth": 0}
+            style = {"facecolor": "white", "edgecolor": _style.PALE, "hatch": "////", "linewidth": 0}
             if value is not None:
-                look = {"facecolor": shade(value), "edgecolor": "white", "linewidth": 0.5}
-            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **look))  # type: ignore[arg-type]
+                style = {"facecolor": shade(value), "edgecolor": "white", "linewidth": 0.5}
+            axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **style))  # type: ignore[arg-type]
     x, y = across.places.index(best[0]), down.places.index(best[1])
     frame = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=_style.RED, linewidth=3, zorder=5)
     frame.set_label("best")
@@ -124,7 +124,7 @@ def _write_cells(
 ) -> None:
     """Write the means into cells `room` inches wide, in brackets where a job was pruned."""
     pruned = {(across.place(row), down.place(row)) for row in rows if row.pruned is not None}
-    shade = _look.shades(table, norm)
+    shade = _common.shades(table, norm)
     cells = means(rows, across, down)
     widest = max(_style.measure(f"({_style.number(value, 3)})", 9) for value in cells.values())
     size = min(9.0, 9.0 * room / widest)

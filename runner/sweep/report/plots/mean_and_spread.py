@@ -6,7 +6,7 @@ from statistics import mean, stdev
 from typing import TYPE_CHECKING
 
 from runner.plots import _style
-from runner.sweep.report.plots import Curves, _listing, _look, _scale
+from runner.sweep.report.plots import Curves, _common, _listing, _scale
 from runner.sweep.report.plots._parameters import SEED, drawable, parameters, spans, tuned
 from runner.sweep.report.table import Row, Table
 
@@ -77,7 +77,7 @@ def _figures(group: Group) -> str:
 
 
 def _colour(place: int, coloured: bool) -> str:
-    return _look.COLOURS[place % len(_look.COLOURS)] if coloured else _style.BLUE
+    return _common.COLOURS[place % len(_common.COLOURS)] if coloured else _style.BLUE
 
 
 def _draw_groups(axes: "Axes", shown: list[Group], coloured: bool) -> None:

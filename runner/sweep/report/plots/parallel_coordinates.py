@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from runner.plots import _style
-from runner.sweep.report.plots import Curves, _look, _scale
+from runner.sweep.report.plots import Curves, _common, _scale
 from runner.sweep.report.plots._parameters import Parameter, drawable, spans, tuned
 from runner.sweep.report.table import Row, Table
 
@@ -26,7 +26,7 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
         return None
     shown = varied[:MOST]
     more = f" (the first {MOST} of {len(varied)} parameters)" if len(varied) > MOST else ""
-    figure = _look.page(f"All parameters{more}", table, 5.4)
+    figure = _common.page(f"All parameters{more}", table, 5.4)
     axes = _style.axes(figure, LEFT, RIGHT, BELOW, TOP)
     axes.set(xlim=(0, len(shown)), ylim=(-0.03, 1.03), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -50,8 +50,8 @@ def height(parameter: Parameter, row: Row) -> float:
 
 
 def _draw_lines(axes: "Axes", table: Table, rows: list[Row], varied: list[Parameter]) -> None:
-    norm = _look.normalize([row.value or 0.0 for row in rows])
-    shade, best = _look.shades(table, norm), _look.best(table)
+    norm = _common.normalize([row.value or 0.0 for row in rows])
+    shade, best = _common.shades(table, norm), _common.best(table)
     grey: dict[str, Any] = {"color": _style.PALE, "linewidth": 0.8, "zorder": 1}
     thin = 1.2 if len(rows) <= 60 else 0.7
     with_value = {row.number for row in rows}
@@ -59,16 +59,16 @@ def _draw_lines(axes: "Axes", table: Table, rows: list[Row], varied: list[Parame
     for row in [row for row in table.rows if row.number not in with_value] + rows[::-1]:
         x, y = list(range(len(varied) + 1)), [height(parameter, row) for parameter in varied]
         y += [float(norm(row.value or 0.0))] if row.number in with_value else []
-        look: dict[str, Any]
+        style: dict[str, Any]
         if row is best:
-            look = {"color": _style.RED, "linewidth": 2.8, "zorder": 4, "label": "best"}
+            style = {"color": _style.RED, "linewidth": 2.8, "zorder": 4, "label": "best"}
         elif row.pruned is not None or row.number not in with_value:
-            look, label = {**grey, "label": label}, "_"
+            style, label = {**grey, "label": label}, "_"
         else:
-            look = {"color": shade(row.value or 0.0), "linewidth": thin, "alpha": 0.8, "zorder": 2}
-        axes.plot(x[: len(y)], y, clip_on=False, **look)
+            style = {"color": shade(row.value or 0.0), "linewidth": thin, "alpha": 0.8, "zorder": 2}
+        axes.plot(x[: len(y)], y, clip_on=False, **style)
     if best is not None:
-        axes.plot([len(varied)], [float(norm(best.value or 0.0))], clip_on=False, **_look.STAR)
+        axes.plot([len(varied)], [float(norm(best.value or 0.0))], clip_on=False, **_common.STAR)
 
 
 def _draw_axis(axes: "Axes", place: int, name: str, ticks: Ticks, slot: float, last: bool = False) -> None:

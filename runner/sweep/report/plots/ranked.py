@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from runner.plots import _style
 from runner.settings.trust import terminal
 from runner.sweep.report import words
-from runner.sweep.report.plots import Curves, _listing, _look
+from runner.sweep.report.plots import Curves, _common, _listing
 from runner.sweep.report.plots._parameters import drawable, parameters
 from runner.sweep.report.table import Row, Table
 
@@ -36,20 +36,20 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
 
 
 def _draw_dots(axes: "Axes", table: Table, rows: list[Row]) -> None:
-    best = _look.best(table)
-    looks = {
+    best = _common.best(table)
+    styles = {
         "finished": {"color": _style.BLUE},
         "pruned": {"markerfacecolor": "white", "color": _style.GREY},
         "running": {"markerfacecolor": "white", "color": _style.BLUE},
     }
-    for kind, look in looks.items():
+    for kind, style in styles.items():
         at = [(place, row) for place, row in enumerate(rows) if _kind(row) == kind and row is not best]
         if at:
             x, y = [row.value or 0.0 for _, row in at], [place for place, _ in at]
-            axes.plot(x, y, "o", markersize=6, label=kind, linestyle="none", **look)  # type: ignore[arg-type]
+            axes.plot(x, y, "o", markersize=6, label=kind, linestyle="none", **style)  # type: ignore[arg-type]
     for place, row in enumerate(rows):
         if row is best:
-            _look.star(axes, row.value or 0.0, place)
+            _common.star(axes, row.value or 0.0, place)
     _style.legend(axes)
 
 
@@ -72,6 +72,6 @@ def _write_failures(figure: "Figure", failed: list[Row], names: dict[str, str], 
 
 def _only_failures(table: Table, failed: list[Row]) -> "Figure":
     names = words.short(table.keys)
-    figure = _look.page("No job has a result", table, 1.0 + LINE * len(_failures(failed, names)))
+    figure = _common.page("No job has a result", table, 1.0 + LINE * len(_failures(failed, names)))
     _write_failures(figure, failed, names, 0.8)
     return figure
