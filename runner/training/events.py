@@ -32,7 +32,7 @@ class Step:
 
     step: int  # optimizer steps so far, from 1
     loss: Tensor  # of the batch, before the step; on its device, so that nothing waits for it
-    value: float | None = None  # the loss as a number, if somebody has read it
+    value: float | None = None  # the loss as a number, if it has been read
     others: tuple[tuple[str, Tensor], ...] = ()  # further losses of the step, with their names
 
     def read(self) -> float:

@@ -57,7 +57,7 @@ def _reason(run: "Run") -> str:
 
 
 def _tags(run: "Run") -> dict[str, str]:
-    """How good the run is, and of which checkpoint test/*, predictions.npy and the plots are."""
+    """Return the tags of the run's record: the best value, and the checkpoint of test/*, predictions and plots."""
     tags = dict(run.tags)
     if run.trains:
         name, step = run.tested

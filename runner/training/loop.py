@@ -21,7 +21,7 @@ Weigh = Callable[[Batch], float | Tensor] | None
 
 @dataclass
 class State:
-    """What an optimizer step reads and changes."""
+    """The model, its optimizer and all else that an optimizer step reads and changes."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer

@@ -36,10 +36,8 @@ FEW = 2
 ONE_NUMBER = "Expected more than 1"
 
 #: Layers that take mean and variance over places, and some over the batch.
-NORMS = (
-    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
-    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm,
-)  # fmt: skip
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
 
 CPU = torch.device("cpu")
 
@@ -240,10 +238,8 @@ class Rehearsal:
             raise self._refused(brief(error), "optimizer.name") from error
 
     def _refused(self, message: str, key: str) -> ConfigError:
-        name = self.parts.optimizer.target.__name__
-        return ConfigError(
-            key, f"{name} refuses this model: {message.rstrip('.')}; use another, such as optimizer=adam"
-        )
+        name, why = self.parts.optimizer.target.__name__, message.rstrip(".")
+        return ConfigError(key, f"{name} refuses this model: {why}; use another, such as optimizer=adam")
 
     def _autocast(self, on_cpu: bool) -> contextlib.AbstractContextManager[Any]:
         """Return a context of the run's mixed precision, if the run is on the CPU as well."""
@@ -290,9 +286,8 @@ class Rehearsal:
 
     def _key(self, layer: stack.Layer) -> str:
         """Return the key of the normalization in `layer` that has one number for each channel; else that of `layer`."""
-        inner = [
-            one for one in (layer, *layer.inner()) if isinstance(one.target, type) and issubclass(one.target, NORMS)
-        ]
+        layers = (layer, *layer.inner())
+        inner = [one for one in layers if isinstance(one.target, type) and issubclass(one.target, NORMS)]
         return next((one.key for one in inner if all(n == 1 for n in one.input[1:])), layer.key)
 
 

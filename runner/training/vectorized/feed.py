@@ -1,4 +1,4 @@
-"""What many models are fed at each step: batches, each run's in its own order, and random numbers of dropout."""
+"""Input of many models at each step: batches, each run's in its own order, and random numbers of dropout."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
