@@ -16,6 +16,7 @@ from runner.data import Data
 from runner.data.table import encode, table
 from runner.settings.errors import ConfigError
 from runner.training.checking import targets
+from runner.training.parts import source
 from tests.data.test_data import refused, same_data
 
 
@@ -344,7 +345,7 @@ def test_two_whole_numbers_ask_for_the_task(here, values):
     low, high = sorted({f"{value:g}" for value in values}, key=float)
     read(frame, target="label")
     with refused("data.task", f"column 'label' holds {low} and {high} only", "data.task=classification"):
-        targets.read({"name": "table", "path": "t.csv", "target": "label"}, nn.MSELoss())
+        targets.read(source.resolve({"name": "table", "path": "t.csv", "target": "label"}), nn.MSELoss())
     assert read(frame, target="label", task="classification").classes == (low, high)
     assert read(frame, target="label", task="regression").task == "regression"
 
@@ -355,15 +356,15 @@ def test_one_hot_targets_have_the_same_parts_when_they_are_read_by_the_record(he
     label = np.arange(40) % 3
     frame = people(**{name: (label == k).astype(int) for k, name in enumerate("pqr")})
     frame.to_csv("t.csv", index=False)
-    spec = {"name": "table", "path": "t.csv", "target": ["p", "q", "r"], "task": task}
-    first = targets.read(spec, loss)
+    table_source = source.resolve({"name": "table", "path": "t.csv", "target": ["p", "q", "r"], "task": task})
+    first = targets.read(table_source, loss)
     noted = {
         "task": first.task,
         "classes": list(first.classes),
         "notes": first.notes,
         "example": {"shape": [len(first.train.x[0])]},
     }
-    assert same_data(targets.read(spec, loss, noted=noted), first)
+    assert same_data(targets.read(table_source, loss, noted=noted), first)
 
 
 def test_several_targets_are_a_regression_of_several_numbers(here):
