@@ -23,7 +23,7 @@ from runner.cli.guard import command_line, composition
 from runner.cli.task import Task
 from runner.commands import _words
 from runner.settings import Settings
-from runner.settings.errors import ConfigError, did_you_mean, sentence, told
+from runner.settings.errors import ConfigError, did_you_mean, full_message, sentence
 from runner.settings.files import places
 from runner.settings.trust import permission, recorded_settings, resolvers, secrets, terminal, typed_words
 from runner.settings.values import keys
@@ -131,7 +131,7 @@ def _as_sweep(typed: list[str]) -> list[str]:
         further = [word for word in typed if word != run and not word.startswith("tracking.uri=")]
         words, ended = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
-        _stop(told(error))
+        _stop(full_message(error))
     further = [word for word in further if not words or not word.startswith("code=")]
     if ended and not any(word.startswith("hydra.sweeper.") for word in further):  # a search may be made longer
         terminal.put(ended)
@@ -145,10 +145,10 @@ def _ended(act: Callable[[], int]) -> int:
     try:
         return act()
     except Interrupted as stop:
-        terminal.say(told(stop))
+        terminal.say(full_message(stop))
         return stop.exit_code
     except Undelivered as error:
-        terminal.say(told(error))
+        terminal.say(full_message(error))
         return 1
     except KeyboardInterrupt:
         return 130

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from runner.cli import hydra_private, launching, sweep_check
 from runner.cli.answers import advice, all_problems
 from runner.cli.compose import configuration
-from runner.settings.errors import ConfigError, first_line, labelled, told
+from runner.settings.errors import ConfigError, first_line, full_message, labelled
 from runner.settings.files import places
 from runner.settings.trust import permission, resolvers, secrets, terminal, typed_words
 from runner.settings.values.lookup import use_folder
@@ -74,7 +74,7 @@ class Task:
                 sys.exit(2)
             raise
         except Undelivered as error:
-            terminal.say(told(error))
+            terminal.say(full_message(error))
             self.codes.append(1)
         except Exception as error:
             if sweeps_:

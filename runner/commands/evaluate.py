@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from runner.settings import Settings
-from runner.settings.errors import ConfigError, told
+from runner.settings.errors import ConfigError, full_message
 from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def with_run(
         fill(prepared.model, weights)
         values = _measure(prepared, split)
     except CheckpointError as error:
-        terminal.say(told(error))
+        terminal.say(full_message(error))
         return 1
     finally:
         prepared.close()
@@ -91,7 +91,7 @@ def _measure(run: "Run", split: str) -> dict[str, float]:
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(splits)}")
     if split == "train":
         metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer.batch_size)
-    return memory.told(measure.values)(run, source, split)
+    return memory.explained(measure.values)(run, source, split)
 
 
 def _recorded(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from runner.commands import _words
 from runner.settings import Settings
 from runner.settings.context import Context
-from runner.settings.errors import ConfigError, told
+from runner.settings.errors import ConfigError, full_message
 from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def with_run(
             terminal.put(f"kept with run {run_id}: explain/<layer>.md and plots/explain_<layer>.png")
         return status
     except CheckpointError as error:
-        terminal.say(told(error))
+        terminal.say(full_message(error))
         return 1
     finally:
         prepared.close()
@@ -113,7 +113,7 @@ def _print(run: "Run", weights: str, choice: "Choice") -> "tuple[int, list[Expla
         if not choice.layer:
             _print_step(run, console)
     except Disagreement as error:
-        terminal.say(told(error))
+        terminal.say(full_message(error))
         return 1, []
     return 0, explained
 

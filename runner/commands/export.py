@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.commands import _outputs, _words
-from runner.settings.errors import first_line, told
+from runner.settings.errors import first_line, full_message
 from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def with_run(
         source, lines = _source(uri, run, checkpoint, standardizes, code)
         checked = _write(kind, source, place, beside)
     except (CheckpointError, export.ExportError) as error:
-        terminal.say(told(error))
+        terminal.say(full_message(error))
         return 1
     terminal.put(f"{place}: the {checkpoint} model of run {source.about['run']}, {checked}")
     terminal.put(*lines, *([f"{beside}: its configuration"] if beside else []))

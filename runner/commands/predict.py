@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.commands import _outputs, _words
-from runner.settings.errors import ConfigError, told
+from runner.settings.errors import ConfigError, full_message
 from runner.settings.files import filenames
 from runner.settings.trust import terminal
 
@@ -51,7 +51,7 @@ def with_run(
     try:
         model = load.load(run_id, uri, checkpoint, _words.truth("raw", raw), code=code)
     except CheckpointError as error:
-        terminal.say(told(error))
+        terminal.say(full_message(error))
         return 1
     outputs = _outputs_of(model, examples.batches)
     with _outputs.whole(place) as beside:

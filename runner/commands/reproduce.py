@@ -5,7 +5,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from runner.settings import Checkpoint, Settings
-from runner.settings.errors import ConfigError, told
+from runner.settings.errors import ConfigError, full_message
 from runner.settings.trust import terminal
 from runner.training.machine.signals import Signals
 
@@ -57,7 +57,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
                 ends.append(reproduction.Pruned(again, pruned))
             _train(again, signals, digests, *ends)
         except CheckpointError as error:
-            terminal.say(told(error))
+            terminal.say(full_message(error))
             return 1
         finally:
             again.close()

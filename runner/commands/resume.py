@@ -20,7 +20,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     code: recorded or current, if the user's own code has changed since; without it, a change is an error.
     """
     from runner.settings import random_state
-    from runner.settings.errors import told
+    from runner.settings.errors import full_message
     from runner.settings.trust import recorded_settings
     from runner.tracking import recorded_code, recording, screen
     from runner.tracking.read import drift, recall, restoring
@@ -63,7 +63,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
                 drifted["threads"] = str(prepared.threads)
             record(prepared, context, screen.console(), signals, run_id, drifted)
         except CheckpointError as error:
-            terminal.say(told(error))
+            terminal.say(full_message(error))
             return 1
         finally:
             prepared.close()

@@ -15,9 +15,9 @@ from runner.settings.values import lookup, ranges
 def check(layers: Any, key: str = "model.layers") -> None:
     """Raise ConfigError, or ConfigErrors, for everything that is wrong with the layers as they are written down."""
     problems = Problems()
-    with problems.noted():
-        problems.found += _collect(specs.named(layers, key))
-    problems.tell()
+    with problems.collect():
+        problems.errors += _collect(specs.named(layers, key))
+    problems.raise_all()
 
 
 def problems(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
@@ -28,9 +28,9 @@ def problems(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
 def _collect(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
     problems = Problems()
     for _, key, spec in named:
-        with problems.noted():
+        with problems.collect():
             _check_layer(key, spec)
-    return problems.found
+    return problems.errors
 
 
 def _check_layer(key: str, spec: Any) -> None:
@@ -40,16 +40,16 @@ def _check_layer(key: str, spec: Any) -> None:
     arguments = specs.arguments(target, parameters, value, key)
     problems = Problems()
     for inside in [k for k, p in parameters.items() if k in arguments and _holds_layers(target, p)]:
-        with problems.noted():
+        with problems.collect():
             check(specs.single(arguments[inside], specs.Targets()), f"{key}.{inside}")
     free = [*specs.INFERRED, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
     plain = {k: v for k, v in arguments.items() if k not in free or k in specs.INFERRED}
     plain = {k: v for k, v in plain.items() if not specs.is_given(parameters, k, v)}
-    with problems.noted():
+    with problems.collect():
         lookup.bind(target, plain, key, free, parameters)
-    with problems.noted():
+    with problems.collect():
         ranges.check(target, plain, ranges.LAYER, key)
-    problems.tell()
+    problems.raise_all()
 
 
 def _holds_layers(target: Any, parameter: inspect.Parameter) -> bool:

@@ -100,7 +100,7 @@ def check_modules(named: list[tuple[str, str, Any]]) -> None:
         if name in _TAKEN:
             near = f"{name.strip('_')}_1"
             problems.add(key, f"torch.nn.Module has something of the name {name!r}; call the layer {near!r}")
-    problems.tell()
+    problems.raise_all()
 
 
 def read(spec: Any, key: str) -> tuple[Any, str, Any]:

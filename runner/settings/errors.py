@@ -38,7 +38,7 @@ class ConfigErrors(ConfigError):
         self.key = self.errors[0].key
 
     def __str__(self) -> str:
-        return "\n".join(map(told, self.errors))
+        return "\n".join(map(full_message, self.errors))
 
 
 class Failure(RuntimeError):
@@ -57,30 +57,30 @@ class OutOfMemory(Failure):
 
 
 class Problems:
-    """Collects errors, so that one does not hide the others: `noted` around each check, `tell` at the end."""
+    """Collects errors, so that one does not hide the others: `collect` around each check, `raise_all` at the end."""
 
     def __init__(self) -> None:
-        self.found: list[ConfigError] = []
+        self.errors: list[ConfigError] = []
 
     @contextlib.contextmanager
-    def noted(self) -> Iterator[None]:
+    def collect(self) -> Iterator[None]:
         """Collect a ConfigError that ends the block, and go on after it."""
         try:
             yield
         except ConfigError as error:
-            self.found += [e for e in each(error) if str(e) not in map(str, self.found)]
+            self.errors += [e for e in each(error) if str(e) not in map(str, self.errors)]
 
     def add(self, key: str, problem: str) -> None:
         """Collect a problem of a key."""
-        with self.noted():
+        with self.collect():
             raise ConfigError(key, problem)
 
-    def tell(self) -> None:
+    def raise_all(self) -> None:
         """Raise the collected error, or ConfigErrors for several; nothing if there is none."""
-        if len(self.found) == 1:
-            raise self.found[0]
-        if self.found:
-            raise ConfigErrors(self.found)
+        if len(self.errors) == 1:
+            raise self.errors[0]
+        if self.errors:
+            raise ConfigErrors(self.errors)
 
 
 def each(error: ConfigError) -> list[ConfigError]:
@@ -91,7 +91,7 @@ def each(error: ConfigError) -> list[ConfigError]:
 def sentence(error: BaseException) -> str | None:
     """Return the message for a failure that needs no traceback; None for any other error."""
     if isinstance(error, Failure):
-        return told(error)
+        return full_message(error)
     why = durable.reason(error) if isinstance(error, OSError) else None
     if type(error).__module__ == "mlflow.exceptions":  # by its name: MLflow takes a second to load
         why = durable.reason(error) or f"the tracking store does not answer as expected: {first_line(error)}"
@@ -120,7 +120,7 @@ def labelled(error: BaseException) -> str:
     return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
-def told(error: BaseException) -> str:
+def full_message(error: BaseException) -> str:
     """Return an error's message with its notes in lines below it."""
     return "\n".join([str(error), *getattr(error, "__notes__", [])])
 

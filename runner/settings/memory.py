@@ -27,7 +27,7 @@ def memory(where: torch.device) -> int:
     return total
 
 
-def told(work: Callable[..., T]) -> Callable[..., T]:
+def explained(work: Callable[..., T]) -> Callable[..., T]:
     """Return `work` with OutOfMemory for torch's error; its first argument is a run or a list of runs."""
 
     @functools.wraps(work)

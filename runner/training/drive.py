@@ -19,7 +19,7 @@ Stop = Callable[[], BaseException | None]
 Draw = Callable[[Subject, Path], None]
 
 
-@memory.told
+@memory.explained
 def drive(run: Run, *observers: Observer, stop: Stop = lambda: None, draw: Draw = finish.draw) -> None:
     """Train to the end; each observer records every event.
 

@@ -19,7 +19,7 @@ def without_data(settings: Settings) -> Components:
     """Look up and check what needs no data. Raises ConfigError, or ConfigErrors with all problems."""
     problems = Problems()
     parts = checks.without_data(settings, problems)
-    problems.tell()
+    problems.raise_all()
     return parts
 
 

@@ -364,7 +364,7 @@ def short(error: BaseException, batch: int | None = 64) -> str:
         settings = type("Settings", (), {"trainer": type("Trainer", (), {"batch_size": batch})})
         data = type("Data", (), {"train": range(1500)})
 
-    @memory.told
+    @memory.explained
     def train(run: Any) -> None:
         raise error
 

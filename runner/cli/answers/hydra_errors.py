@@ -19,7 +19,7 @@ from runner.cli.answers import vocabulary
 from runner.cli.guard import composition, files
 from runner.cli.guard.command_line import OPTIONAL
 from runner.settings import Settings
-from runner.settings.errors import ConfigError, did_you_mean, first_line, told
+from runner.settings.errors import ConfigError, did_you_mean, first_line, full_message
 from runner.settings.files.origins import Origins, shown
 from runner.settings.trust import typed_words
 from runner.settings.values import omegaconf_errors
@@ -38,7 +38,7 @@ def explained(error: Exception, words: list[str]) -> str:
     """
     below = error.__cause__ or error.__context__
     if isinstance(error, ConfigError):
-        return told(error)
+        return full_message(error)
     if isinstance(error, OverrideParseException):
         return _unread(str(error.override), first_line(error))
     if not isinstance(error, OmegaConfBaseException) and (message := _misused(error, words)):

@@ -34,16 +34,16 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     checked here because the checks of a run are below the room of sweeps.
     """
     problems = Problems()
-    with problems.noted():
+    with problems.collect():
         _refuse_unknown(config, Settings, "", overrides)
-    with problems.noted():
+    with problems.collect():
         _refuse_unused_knobs(config, overrides)
-    with problems.noted():
+    with problems.collect():
         _refuse_new_layers(overrides)
-    with problems.noted():
+    with problems.collect():
         if _says_missing(OmegaConf.to_container(config)):  # which is sooner known than the keys, 4 ms for a job
             recorded_settings.refuse_missing(config)
-    problems.tell()
+    problems.raise_all()
     result = OmegaConf.to_object(config)
     assert isinstance(result, Settings)
     _leave_presets_out(config, result, overrides)
@@ -129,9 +129,9 @@ def _refuse_unknown(config: DictConfig, kind: Any, parent: str, overrides: list[
         if key not in fields:
             problems.add(parent + key, f"there is no such key{vocabulary.hint(parent + key, overrides)}")
         elif dataclasses.is_dataclass(fields[key]):
-            with problems.noted():
+            with problems.collect():
                 _refuse_unknown(config[key], fields[key], f"{parent}{key}.", overrides)
-    problems.tell()
+    problems.raise_all()
 
 
 def _refuse_unused_knobs(config: DictConfig, overrides: list[str]) -> None:
@@ -162,7 +162,7 @@ def _refuse_new_layers(overrides: list[str]) -> None:
                     f"there is no such layer{did_you_mean(match[1], names)} (there are {listed};"
                     f" +{match[0]}... adds one at the end)",
                 )
-    problems.tell()
+    problems.raise_all()
 
 
 def placed(error: ConfigError, overrides: list[str]) -> str:

@@ -101,7 +101,7 @@ def refuse_missing(config: Any) -> None:
     problems = Problems()
     for key in sorted(OmegaConf.missing_keys(config)):
         problems.add(key, "has no value; ??? stands for one that has to be given")
-    problems.tell()
+    problems.raise_all()
 
 
 def _explained(error: "OmegaConfBaseException", name: str) -> ConfigError:

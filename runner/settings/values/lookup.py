@@ -72,7 +72,7 @@ def bind(
         if name in FIXED and name in takes and str(target.__module__).startswith("torch."):
             problems.add(f"{key}.{name}", f"is the same for all of a run; leave it out, and set {FIXED[name]}")
         elif name in takes:
-            with problems.noted():
+            with problems.collect():
                 signatures.check_type(takes[name], value, f"{key}.{name}")
         elif not further:
             problems.add(
@@ -83,7 +83,7 @@ def bind(
     missing = [n for n, p in takes.items() if _is_needed(p) and n not in arguments and n not in free]
     if missing and (further or takes.keys() >= arguments.keys()):  # else it is the unknown one with a typing error
         problems.add(key, f"{target.__name__} needs {' and '.join(repr(n) for n in missing)}")
-    problems.tell()
+    problems.raise_all()
 
 
 def refuse(arguments: dict[str, Any], names: Iterable[str], key: str, why: str) -> None:
@@ -92,7 +92,7 @@ def refuse(arguments: dict[str, Any], names: Iterable[str], key: str, why: str) 
     for name in names:
         if name in arguments:
             problems.add(f"{key}.{name}", why)
-    problems.tell()
+    problems.raise_all()
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:

@@ -171,7 +171,7 @@ def check(target: Any, arguments: dict[str, Any], table: dict[str, Range], key: 
             if table[name].whole and math.isinf(table[name].high) and isinstance(number, int) and number > LARGEST:
                 problems.add(f"{key}.{name}", f"{number!r} is too large; expected at most {LARGEST:,}")
                 break
-    problems.tell()
+    problems.raise_all()
 
 
 def _is_number(value: Any) -> bool:

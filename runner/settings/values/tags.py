@@ -37,4 +37,4 @@ def check(names: Iterable[str]) -> None:
                 f"this tag is {'MLflow' if plain.startswith('mlflow.') else 'runner'}'s own, found in a configuration;"
                 f" expected a name of yours, such as my.{plain.rpartition('.')[2] or 'tag'}",
             )
-    problems.tell()
+    problems.raise_all()

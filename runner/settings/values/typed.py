@@ -42,9 +42,9 @@ def _hints(kind: Any) -> dict[str, Any]:
 def _check_all(parts: dict[str, tuple[Any, Any]]) -> None:
     problems = Problems()
     for key, (value, hint) in parts.items():
-        with problems.noted():
+        with problems.collect():
             check(value, hint, key)
-    problems.tell()
+    problems.raise_all()
 
 
 def _is(value: Any, kind: Any) -> bool:

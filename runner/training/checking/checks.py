@@ -47,12 +47,12 @@ def check(settings: Settings, noted: dict[str, Any] | None = None, threads: int 
     """
     problems = Problems()
     parts = without_data(settings, problems)
-    if problems.found and not (parts.data and source.is_ours(parts.data)):
-        with problems.noted():
+    if problems.errors and not (parts.data and source.is_ours(parts.data)):
+        with problems.collect():
             naming.check(settings.model.layers)
-        problems.tell()
+        problems.raise_all()
     checked = _with_data(settings, parts, problems, noted, threads)
-    problems.tell()
+    problems.raise_all()
     assert checked is not None
     return checked
 
@@ -61,18 +61,18 @@ def without_data(settings: Settings, problems: Problems) -> Components:
     """Look up every name, and check what needs no data: arguments, choices and ranges. Problems go into `problems`."""
     trainer = settings.trainer
     for check in (_check_trainer, _check_seed):
-        with problems.noted():
+        with problems.collect():
             check(settings)
     usable = _can_start(problems)
     parts = components.resolve(settings, problems, lambda: seed(settings) if usable else None)
     if parts.optimizer:
-        with problems.noted():
+        with problems.collect():
             _check_optimizer(settings, parts)
-    with problems.noted():
+    with problems.collect():
         _check_checkpoint(settings)
-    with problems.noted():
+    with problems.collect():
         uris.check(settings.tracking.uri)
-    with problems.noted():
+    with problems.collect():
         tags.check(settings.tracking.tags)
     if trainer.epochs and not settings.model.layers:
         problems.add("model.layers", "is empty; give at least one layer, such as model.layers=[{Linear: 1}]")
@@ -81,28 +81,28 @@ def without_data(settings: Settings, problems: Problems) -> Components:
 
 def _can_start(problems: Problems) -> bool:
     """Return whether seed and threads are valid, with which the random generators are started."""
-    return not {problem.key for problem in problems.found} & {"seed", "trainer.threads"}
+    return not {problem.key for problem in problems.errors} & {"seed", "trainer.threads"}
 
 
 def _check_trainer(settings: Settings) -> None:
     problems, t = Problems(), settings.trainer
-    with problems.noted():
+    with problems.collect():
         ranges.check(type(t), vars(t), ranges.TRAINER, "trainer")
     for key, value, choices in (
         ("mode", t.mode, (None, "min", "max")),
         ("test_checkpoint", t.test_checkpoint, ("best", "last")),
         ("precision", t.precision, tuple(losses.DTYPES)),
     ):
-        with problems.noted():
+        with problems.collect():
             _choice(f"trainer.{key}", value, choices)
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
     if isinstance(t.compile, str):
-        with problems.noted():
+        with problems.collect():
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
     if t.threads not in (None, AUTO) and type(t.threads) is not int:
         problems.add("trainer.threads", f"{t.threads!r} is not a whole number of at least 1, auto or null")
-    problems.tell()
+    problems.raise_all()
 
 
 def _check_seed(settings: Settings) -> None:
@@ -112,15 +112,15 @@ def _check_seed(settings: Settings) -> None:
 
 def _check_checkpoint(settings: Settings) -> None:
     problems = Problems()
-    with problems.noted():
+    with problems.collect():
         _choice("checkpoint.format", settings.checkpoint.format, ("state_dict", "model", "both"))
-    with problems.noted():
+    with problems.collect():
         if not 1 <= settings.checkpoint.keep <= MOST_KEPT:
             raise ConfigError("checkpoint.keep", f"{settings.checkpoint.keep} is not from 1 to {MOST_KEPT}")
-    with problems.noted():
+    with problems.collect():
         if settings.trainer.time_limit is not None:
             time_limit.read(settings.trainer.time_limit)
-    problems.tell()
+    problems.raise_all()
 
 
 def _check_optimizer(settings: Settings, parts: Components) -> None:
@@ -140,29 +140,29 @@ def _with_data(
 ) -> Checked | None:
     """Run the checks that need data; None if a problem keeps a run from being built."""
     data = plan = None
-    with problems.noted():
+    with problems.collect():
         if parts.data and _can_start(problems):
             seed(settings)  # a data source of the user's own may draw numbers
             data = targets.read(parts.data, parts.loss, brief=True, noted=noted)
     if data is None:
-        with problems.noted():
+        with problems.collect():
             naming.check(settings.model.layers)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
-    with problems.noted():
+    with problems.collect():
         plan = stack.plan(settings.model.layers, x)
     built = _with_loss(settings, parts, problems, data, plan, y)
     if plan is not None and settings.trainer.epochs == 0:
-        with problems.noted():
+        with problems.collect():
             forward.check(plan.output)
     if plan is not None:
         _with_plan(settings, parts, problems, data, plan)
-    with problems.noted():
+    with problems.collect():
         fitting.batches(settings, data)
-    if plan is None or problems.found:
+    if plan is None or problems.errors:
         return None
     start = rehearsal.Start()
-    with problems.noted():
+    with problems.collect():
         start = rehearsal.check(settings, parts, data, plan, threads)
     complete = noted is not None or not source.reads_less(parts.data)
     return Checked(parts, data, complete, plan, built, _mode(settings, built), start)
@@ -176,8 +176,8 @@ def _with_loss(
     loss = parts.loss
     if settings.trainer.epochs <= 0 or loss is None:
         return built
-    before = len(problems.found)
-    with problems.noted():
+    before = len(problems.errors)
+    with problems.collect():
         fitting.targets(y)
         if plan is not None:
             targets.check(data, loss, plan.output)
@@ -187,12 +187,12 @@ def _with_loss(
             target_values.check(loss, data, plan.output)
     if parts.metrics is None:
         return built
-    fits, before = plan is not None and len(problems.found) == before, len(problems.found)
-    with problems.noted():
+    fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)
+    with problems.collect():
         if fits and plan is not None:
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer.batch_size)
-    if len(problems.found) == before:
-        with problems.noted():
+    if len(problems.errors) == before:
+        with problems.collect():
             fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
     return built
 
@@ -200,17 +200,17 @@ def _with_loss(
 def _with_plan(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
     """Check memory, plots, parameters, indices and sparse gradients, which need the plan of the model."""
     trainer = settings.trainer
-    with problems.noted():
+    with problems.collect():
         if parts.optimizer and parts.device:
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
     for name, draw in (parts.plots or {}).items():
-        with problems.noted():
+        with problems.collect():
             _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
     if trainer.epochs and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
-    with problems.noted():
+    with problems.collect():
         fitting.indices(data, plan)
-    with problems.noted():
+    with problems.collect():
         if parts.optimizer:
             fitting.sparse(parts.optimizer, plan)
 

@@ -47,7 +47,7 @@ def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) 
 
     def add(name: str, work: Callable[[], Any]) -> None:
         parts[name] = None
-        with problems.noted():
+        with problems.collect():
             parts[name] = work()
 
     add("optimizer", lambda: _optimizer(settings))
@@ -78,10 +78,10 @@ def _optimizer(settings: Settings) -> Bound:
 def _plots(names: list[str]) -> dict[str, Callable[[Any], Any]]:
     problems, plots = Problems(), dict[str, Callable[[Any], Any]]()
     for i, name in enumerate(names):
-        with problems.noted():
+        with problems.collect():
             draw = plot(name, f"plots[{i}]")
             if name in plots:
                 raise ConfigError(f"plots[{i}]", f"duplicate {name!r}; remove one")
             plots[name] = draw
-    problems.tell()
+    problems.raise_all()
     return plots

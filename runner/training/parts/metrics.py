@@ -54,13 +54,13 @@ def resolve(specs: list[Any]) -> list[Metric]:
     problems, metrics = Problems(), list[Metric]()
     for i, spec in enumerate(specs):
         key = f"metrics[{i}]"
-        with problems.noted():
+        with problems.collect():
             name, arguments = _read(spec, key)
             target = lookup.find(name, METRIC, key)
             if any(base.__module__ == "torchmetrics.aggregation" for base in target.__mro__):
                 raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
             metrics.append(Metric(name.rpartition(".")[2], target, arguments, key))
-    problems.tell()
+    problems.raise_all()
     return metrics
 
 
@@ -80,14 +80,14 @@ def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, si
     by_name: dict[str, Any] = {}
     problems = Problems()
     for metric in metrics:
-        with problems.noted():
+        with problems.collect():
             built = _build(metric, data, loss, output, size)
             if metric.name in by_name:
                 raise ConfigError(
                     metric.key, f"duplicate {metric.name}: both would be recorded under one name; remove one"
                 )
             by_name[metric.name] = built
-    problems.tell()
+    problems.raise_all()
     return by_name
 
 

@@ -34,7 +34,7 @@ class Member:
         return self.error is None and not self.run.stopped and self.run.state.step < self.run.steps
 
 
-@memory.told
+@memory.explained
 def drive_many(
     runs: Sequence[Run],
     observers: Sequence[Iterable[Observer]],
