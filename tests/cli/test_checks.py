@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from runner.model import stack
+from runner.model import planning
 from runner.settings.errors import ConfigError, ConfigErrors
 from runner.settings.files import places
 from runner.settings.memory import memory
@@ -160,7 +160,7 @@ def test_a_users_source_is_not_read_when_something_is_wrong_already(there: Path,
 
 def test_multiply_adds_are_those_of_the_formulas() -> None:
     layers = [{"Conv2d": {"out_channels": 4, "kernel_size": 3, "padding": 1}}, "Flatten", {"Linear": 10}]
-    plan = stack.plan(layers, torch.empty(2, 1, 8, 8, device="meta"))
+    plan = planning.plan(layers, torch.empty(2, 1, 8, 8, device="meta"))
     found = cost.cost(settings(), ADAM, plan, 2)
     assert found.multiply_adds == 9 * 4 * 64 + 256 * 10
     assert found.parameters == 4 * 9 + 4 + 2560 + 10
@@ -178,7 +178,7 @@ def test_what_an_optimizer_keeps_is_counted(optimizer: str, states: float) -> No
 def test_a_model_that_does_not_fit_is_refused_with_the_numbers() -> None:
     there = memory(torch.device("cpu"))
     width = int((there / 12) ** 0.5)  # weights alone fit; with gradients and Adam's two they do not
-    plan = stack.plan([{"Linear": width}, {"Linear": width}], torch.empty(2, 1, device="meta"))
+    plan = planning.plan([{"Linear": width}, {"Linear": width}], torch.empty(2, 1, device="meta"))
     with pytest.raises(ConfigError, match=r"model.layers\[1\].Linear: weights .* gradients .* optimizer .* cpu has"):
         cost.check(settings(), ADAM, plan, 2, torch.device("cpu"))
     cost.check(settings(epochs=0), ADAM, plan, 2, torch.device("cpu"))

@@ -23,7 +23,7 @@ from runner.commands import runs
 from runner.commands._words import indexed
 from runner.data import Data, Tensors
 from runner.model import specs
-from runner.model.stack import plan
+from runner.model.planning import plan
 from runner.settings.errors import ConfigError
 from runner.settings.files import places
 from runner.tracking import screen

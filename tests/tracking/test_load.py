@@ -14,7 +14,7 @@ from torch import Tensor
 
 import runner as package
 from runner.data import Data
-from runner.model import stack
+from runner.model import planning, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.tracking.read import load, recall
@@ -81,7 +81,9 @@ def test_state_dict_and_full_model_give_equal_outputs(saved: tuple[Path, str]) -
     workplace, run_id = saved
     data = components.data(settings(workplace, run_id).data)
     classes = stack.classes(
-        stack.plan(settings(workplace, run_id).model.layers, load.example(recall.data(uri(workplace), run_id), "meta"))
+        planning.plan(
+            settings(workplace, run_id).model.layers, load.example(recall.data(uri(workplace), run_id), "meta")
+        )
     )
     for name in ("last", "best"):
         whole = checkpoint.load_model(newest(folder(workplace, run_id), name) / "model.pt", classes).eval()

@@ -17,7 +17,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from runner.model.stack import Stack, classes, plan
+from runner.model.planning import plan
+from runner.model.stack import Stack, classes
 from runner.training.state import checkpoint
 from runner.training.state.checkpoint import CheckpointError
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from runner.model import stack
+from runner.model import planning
 from runner.settings import Model, Settings, Trainer, made, random_state
 from runner.training.checking import cost
 from runner.training.machine import cores
@@ -57,7 +57,7 @@ SIZES: dict[str, tuple[list[Any], tuple[int, ...], int, int]] = {
 def test_a_thread_has_enough_to_do(name: str, alone: pytest.MonkeyPatch) -> None:
     layers, shape, batch, expected = SIZES[name]
     kind = torch.int64 if "Embedding" in layers[0] else torch.float32
-    plan = stack.plan(layers, torch.empty(2, *shape, dtype=kind, device="meta"))
+    plan = planning.plan(layers, torch.empty(2, *shape, dtype=kind, device="meta"))
     settings = Settings(model=Model(layers=layers))
     assert settings.trainer.threads == "auto"
     assert cost.threads(settings, plan, batch, torch.device("cpu")) == expected

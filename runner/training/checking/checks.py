@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Source
-from runner.model import naming, stack
+from runner.model import naming, planning, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
@@ -150,7 +150,7 @@ def _with_data(
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.collect():
-        plan = stack.plan(settings.model.layers, x)
+        plan = planning.plan(settings.model.layers, x)
     built = _with_loss(settings, parts, problems, data, plan, y)
     if plan is not None and settings.trainer.epochs == 0:
         with problems.collect():
