@@ -10,7 +10,7 @@ from torch import nn
 
 from runner.settings.errors import ConfigError
 from runner.tracking.read import checkpoints, recall
-from runner.training.forward import keep
+from runner.training.forward import write_outputs
 from tests.support.command import Done, newest, runner
 
 CNN = ["conv1", "relu1", "pool1", "conv2", "relu2", "pool2", "flatten", "drop", "head"]
@@ -63,8 +63,8 @@ def test_ordinary_data_without_epochs_goes_through_in_batches(workplace: Path) -
 def test_batches_make_no_difference_to_what_is_kept(tmp_path: Path) -> None:
     model = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(0))
     x = torch.arange(-6.0, 6.0).reshape(6, 2)
-    keep(model, [x.clone()], 6, tmp_path / "one")
-    keep(model, [part.clone() for part in x.split(4)], 6, tmp_path / "two")
+    write_outputs(model, [x.clone()], 6, tmp_path / "one")
+    write_outputs(model, [part.clone() for part in x.split(4)], 6, tmp_path / "two")
     for folder in ("one", "two"):
         np.testing.assert_array_equal(np.load(tmp_path / folder / "inputs.npy"), x)
         np.testing.assert_array_equal(np.load(tmp_path / folder / "outputs/0.npy"), x.clamp(min=0))
@@ -76,7 +76,7 @@ def test_batches_make_no_difference_to_what_is_kept(tmp_path: Path) -> None:
 def test_a_layer_is_filed_inside_of_the_record_whatever_its_name(tmp_path: Path) -> None:
     model = nn.Sequential()
     model.add_module("/a/b", nn.ReLU())
-    keep(model, [torch.ones(1, 1)], 1, tmp_path / "kept")
+    write_outputs(model, [torch.ones(1, 1)], 1, tmp_path / "kept")
     assert (tmp_path / "kept/outputs/_a_b.npy").exists()
 
 
