@@ -296,7 +296,7 @@ def test_a_step_of_ones_own_is_trained_alone(start: Start) -> None:
     runs = [start(step="experiments.mysteps.plain", seed=seed) for seed in range(2)]
     together, alone = groups(runs)
     assert together == []
-    assert set(alone.values()) == {"trainer.step is a step of one's own"}
+    assert set(alone.values()) == {"trainer.step names a step of your own"}
 
 
 @pytest.fixture
