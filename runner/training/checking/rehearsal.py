@@ -6,6 +6,8 @@ of more work only the optimizer is made, and the meta device asked what becomes 
 
 import contextlib
 import copy
+import io
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -25,7 +27,7 @@ from runner.training.events import taken
 from runner.training.loop import State
 from runner.training.parts import losses, optimizers
 from runner.training.parts.components import Components
-from runner.training.state import generators
+from runner.training.state import checkpoint, generators
 from runner.training.step import choose
 
 #: Parameters of a model that is made for this, and multiply-adds of a step that is taken: hundredths of a second.
@@ -145,6 +147,8 @@ class Rehearsal:
             for size in self._training_sizes():
                 batch, many = self._batch(self.data.train, size), trainer.accumulate
                 taken(1, step(state, [(1 / many, batch)] * many))
+            if hasattr(step, "state_dict"):
+                step.load_state_dict(_reloaded(step.state_dict()))
         except ConfigError:
             raise
         except Exception as error:
@@ -287,6 +291,16 @@ class Rehearsal:
             one for one in (layer, *layer.inner()) if isinstance(one.target, type) and issubclass(one.target, norms)
         ]
         return next((one.key for one in inner if all(n == 1 for n in one.input[1:])), layer.key)
+
+
+def _reloaded(state: Any) -> Any:
+    """Return the state of a step as a checkpoint gives it back."""
+    content, _ = checkpoint.packed(state)
+    try:
+        return torch.load(io.BytesIO(content), weights_only=True)
+    except pickle.UnpicklingError as error:
+        why = "its state_dict must hold tensors and plain values alone, which a checkpoint gives back"
+        raise ConfigError("trainer.step", why) from error
 
 
 @contextlib.contextmanager
