@@ -147,7 +147,7 @@ class Rehearsal:
             for size in self._training_sizes():
                 batch, many = self._batch(self.data.train, size), trainer.accumulate
                 taken(1, step(state, [(1 / many, batch)] * many))
-            if hasattr(step, "state_dict"):
+            if hasattr(step, "state_dict") and hasattr(step, "load_state_dict"):
                 step.load_state_dict(_reloaded(step.state_dict()))
         except ConfigError:
             raise
