@@ -57,6 +57,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
     work = max(1.0, sum(map(_work, plan.layers)))
     real = sum(layer.parameters for layer in plan.layers) <= PARAMETERS and FEW * work <= LITTLE
     start = _start(settings, parts, data, plan, threads) if real else Start()
+    before = _digest(start, plan)
     with generators.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
             model = _copied(start.model if start.model is not None else plan.planned(), plan)
@@ -70,7 +71,12 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
         if trains:
             rehearsal.train()
         rehearsal.evaluate()
-    return start
+    return start if _digest(start, plan) == before else Start()
+
+
+def _digest(start: Start, plan: stack.Stack) -> str:
+    """Return the SHA-256 of the first weights; a function in a user's layer, as a hook, is of the copy's original."""
+    return checkpoint.digest(start.model.state_dict()) if start.model is not None and _has_users(plan) else ""
 
 
 def _start(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None) -> Start:
