@@ -18,6 +18,9 @@ from runner.training.loop import Parts, State
 
 STEP = Kind("a step of your own", (), lambda v: (inspect.isclass(v) or inspect.isfunction(v)) and lookup.is_users(v))
 
+#: Methods of a step that has a state, which checkpoints then hold.
+STATE = ("state_dict", "load_state_dict")
+
 #: Takes a step and returns its loss, a tensor without dimensions; or several by name, the one that counts as "loss".
 TrainStep = Callable[[State, Parts], Tensor | Mapping[str, Tensor]]
 
@@ -26,7 +29,7 @@ def resolve(spec: Any) -> Bound | None:
     """Look up the step that `trainer.step` names and check its arguments; None where it names none.
 
     It is a function of (state, parts), or a class that is made with the state and called with (state, parts). A class
-    may have `state_dict` and `load_state_dict`, whose values are then saved in checkpoints. Raises ConfigError.
+    may have the methods of STATE, whose values are then saved in checkpoints. Raises ConfigError.
     """
     if spec is None:
         return None
@@ -38,6 +41,8 @@ def resolve(spec: Any) -> Bound | None:
     takes = list(lookup.parameters(target))[: len(filled)]
     if len(takes) < len(filled) or (isinstance(target, type) and "__call__" not in dir(target)):
         raise ConfigError("trainer.step", f"{name!r} takes no {' and '.join(filled)}; expected step(state, parts)")
+    if len(there := [one for one in STATE if one in dir(target)]) == 1:
+        raise ConfigError("trainer.step", f"{name!r} has {there[0]} alone; expected both of {' and '.join(STATE)}")
     lookup.refuse(arguments, takes, "trainer.step", "is filled in; leave it out")
     lookup.bind(target, arguments, "trainer.step", free=takes)
     return Bound(target, arguments, "trainer.step")

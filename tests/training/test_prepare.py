@@ -15,7 +15,8 @@ from runner.settings import Settings
 from runner.settings.values import lookup
 from runner.training.drive import drive
 from runner.training.parts import losses
-from runner.training.prepare import prepare
+from runner.training.prepare import prepare, seed
+from runner.training.state import generators
 from tests.conftest import Start
 from tests.conftest import settings as of_test
 from tests.support.composing import hydra, settings
@@ -113,3 +114,28 @@ def test_nothing_holds_the_parameters_of_a_run_that_is_over() -> None:
     del run
     gc.collect()
     assert [parameter() for parameter in left] == [None] * len(left)
+
+
+COUNTS = """
+import torch
+from torch import nn
+
+class Counts(nn.Linear):
+    def __init__(self, in_features):
+        super().__init__(in_features, 1)
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_forward_pre_hook(lambda module, inputs: self.count())
+
+    def count(self):
+        self.calls += 1
+"""
+
+
+def test_a_run_begins_with_weights_that_no_check_has_changed(start: Start, experiments: Path) -> None:
+    (experiments / "counts.py").write_text(COUNTS)
+    run = start(layers=["experiments.counts.Counts", {"Dropout": 0.5}, {"Linear": 1}])
+    drawn = generators.random_state(run.device)["torch"]
+    seed(run.settings, run.threads)
+    fresh = run.stack.make()
+    assert all(map(torch.equal, run.model.state_dict().values(), fresh.state_dict().values()))
+    assert torch.equal(drawn, generators.random_state(run.device)["torch"])

@@ -26,6 +26,7 @@ from tests.support import composing
 
 ROOT = Path(__file__).parents[2]
 MINE = '''
+import pathlib
 import torch
 from runner.training.step import gradients
 
@@ -113,6 +114,17 @@ class Norm:
 
     def __call__(self, state, parts):
         return plain(state, parts)
+
+class Half(Norm):
+    def state_dict(self):
+        return {}
+
+class Odd(Half):
+    def state_dict(self):
+        return {"path": pathlib.Path("here")}
+
+    def load_state_dict(self, state):
+        pass
 
 def measured(state, parts):
     return {"loss": plain(state, parts), "eval_loss": torch.ones(())}
@@ -279,6 +291,8 @@ WRONG: dict[str, tuple[Any, str]] = {
     "nothing": ("experiments.mysteps.nothing", "must return the loss"),
     "a name of ours": ("experiments.mysteps.measured", "returned 'eval_loss', the loss on all training data"),
     "a name that MLflow refuses": ("experiments.mysteps.odd", "use letters, digits and _"),
+    "a state that is not loaded": ("experiments.mysteps.Half", "has state_dict alone"),
+    "a state that no checkpoint gives back": ("experiments.mysteps.Odd", "must hold tensors and plain values"),
     "an argument that is filled in": ({"name": "experiments.mysteps.halves", "state": 1}, "is filled in; leave it out"),
 }
 

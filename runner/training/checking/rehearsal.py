@@ -6,6 +6,8 @@ example are pushed through on the meta device.
 
 import contextlib
 import copy
+import io
+import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -25,7 +27,7 @@ from runner.training.events import taken
 from runner.training.loop import State
 from runner.training.parts import losses, optimizers
 from runner.training.parts.components import Components
-from runner.training.state import generators
+from runner.training.state import checkpoint, generators
 from runner.training.step import choose
 
 #: Parameters and multiply-adds up to which a model is made and a step is taken, in hundredths of a second.
@@ -59,6 +61,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
     work = max(1.0, sum(map(_work, plan.layers)))
     real = sum(layer.parameters for layer in plan.layers) <= PARAMETERS and FEW * work <= WORK
     start = _start(settings, parts, data, plan, threads) if real else Start()
+    before = _digest(start, plan)
     with generators.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
             model = _copied(start.model if start.model is not None else plan.planned(), plan)
@@ -72,7 +75,12 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
         if trains:
             rehearsal.train()
         rehearsal.evaluate()
-    return start
+    return start if _digest(start, plan) == before else Start()
+
+
+def _digest(start: Start, plan: stack.Stack) -> str:
+    """Return the SHA-256 of the first weights; a function in a user's layer, as a hook, is of the copy's original."""
+    return checkpoint.digest(start.model.state_dict()) if start.model is not None and _has_users(plan) else ""
 
 
 def _start(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None) -> Start:
@@ -151,6 +159,8 @@ class Rehearsal:
             for size in self._training_sizes():
                 batch, many = self._batch(self.data.train, size), trainer.accumulate
                 taken(1, step(state, [(1 / many, batch)] * many))
+            if hasattr(step, "state_dict") and hasattr(step, "load_state_dict"):
+                step.load_state_dict(_reloaded(step.state_dict()))
         except ConfigError:
             raise
         except Exception as error:
@@ -289,6 +299,16 @@ class Rehearsal:
         layers = (layer, *layer.inner())
         inner = [one for one in layers if isinstance(one.target, type) and issubclass(one.target, NORMS)]
         return next((one.key for one in inner if all(n == 1 for n in one.input[1:])), layer.key)
+
+
+def _reloaded(state: Any) -> Any:
+    """Return the state of a step as a checkpoint gives it back."""
+    content, _ = checkpoint.packed(state)
+    try:
+        return torch.load(io.BytesIO(content), weights_only=True)
+    except pickle.UnpicklingError as error:
+        why = "its state_dict must hold tensors and plain values alone, which a checkpoint gives back"
+        raise ConfigError("trainer.step", why) from error
 
 
 @contextlib.contextmanager
