@@ -56,4 +56,4 @@ def test_every_row_of_the_docs_names_words_of_a_message() -> None:
 
 def test_a_message_that_is_in_no_row_has_no_reason() -> None:
     assert refused.reason("trainer.epochs: -1 is out of range") is None
-    assert refused.reason("plots[0]: 'fit' cannot be drawn: it needs numbers") == "A plot of what is not there"
+    assert refused.reason("plots[0]: 'fit' cannot be drawn: it needs numbers") == "A plot that the task does not have"

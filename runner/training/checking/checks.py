@@ -15,7 +15,7 @@ from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import forward
-from runner.training.checking import agreement, cost, fitting, rehearsal, target_values, targets
+from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.machine import time_limit
 from runner.training.parts import components, losses, metrics, scheduling, source
 from runner.training.parts.components import Components
@@ -34,7 +34,7 @@ class Checked:
     plan: stack.Stack
     metrics: dict[str, Any]
     mode: str  # min | max: which values of the monitored metric are better
-    start: rehearsal.Start  # the model's first weights, where a step was rehearsed with them
+    start: first_weights.Start  # the model's first weights, where a step was rehearsed with them
 
 
 def check(settings: Settings, noted: dict[str, Any] | None = None, threads: int | None = None) -> Checked:
@@ -161,7 +161,7 @@ def _with_data(
         fitting.batches(settings, data)
     if plan is None or problems.errors:
         return None
-    start = rehearsal.Start()
+    start = first_weights.Start()
     with problems.collect():
         start = rehearsal.check(settings, parts, data, plan, threads)
     complete = noted is not None or not source.reads_less(parts.data)

@@ -5,7 +5,6 @@ example are pushed through on the meta device.
 """
 
 import contextlib
-import copy
 import io
 import pickle
 from collections.abc import Iterator
@@ -20,9 +19,9 @@ from runner.data import Batch, Data, Source, Tensors, evaluation_size
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
-from runner.settings.random_state import seed
 from runner.settings.values.lookup import Bound, failure
-from runner.training.checking import cost
+from runner.training.checking import cost, first_weights
+from runner.training.checking.first_weights import Start
 from runner.training.events import taken
 from runner.training.loop import State
 from runner.training.parts import losses, optimizers
@@ -44,14 +43,6 @@ NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, 
 CPU = torch.device("cpu")
 
 
-@dataclass(frozen=True)
-class Start:
-    """A model with its first weights, and the random state after drawing these; None: not drawn."""
-
-    model: nn.Module | None = None
-    random_state: dict[str, Any] | None = None
-
-
 def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None = None) -> Start:
     """Raise ConfigError for a batch or an optimizer with which the model cannot be trained or evaluated.
 
@@ -60,46 +51,22 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
     """
     work = max(1.0, sum(map(_work, plan.layers)))
     real = sum(layer.parameters for layer in plan.layers) <= PARAMETERS and FEW * work <= WORK
-    start = _start(settings, parts, data, plan, threads) if real else Start()
-    before = _digest(start, plan)
+    start = first_weights.draw(settings, parts, data, plan, threads) if real else Start()
+    before = first_weights.digest(start, plan)
     with generators.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
-            model = _copied(start.model if start.model is not None else plan.planned(), plan)
+            model = first_weights.copied(start.model if start.model is not None else plan.planned(), plan)
         double = settings.trainer.precision == "fp64"
         trains = settings.trainer.epochs > 0
         loss = losses.copied(parts.loss, settings.loss) if trains else parts.loss
         model = model.double() if double else model
-        own = _has_users(plan) or parts.step is not None
+        own = first_weights.has_users(plan) or parts.step is not None
         most = max(FEW, int(WORK / work)) if real and own else FEW
         rehearsal = Rehearsal(settings, parts, data, loss.double() if double else loss, plan, model, most, real)
         if trains:
             rehearsal.train()
         rehearsal.evaluate()
-    return start if _digest(start, plan) == before else Start()
-
-
-def _digest(start: Start, plan: stack.Stack) -> str:
-    """Return the SHA-256 of the first weights; a function in a user's layer, as a hook, is of the copy's original."""
-    return checkpoint.digest(start.model.state_dict()) if start.model is not None and _has_users(plan) else ""
-
-
-def _start(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None) -> Start:
-    seed(settings, threads or cost.threads(settings, plan, cost.batch_size(settings, data), parts.device))
-    model = plan.make()
-    return Start(model, generators.random_state(parts.device))
-
-
-def _copied(model: nn.Module, plan: stack.Stack) -> nn.Module:
-    try:
-        return copy.deepcopy(model)
-    except Exception:  # a layer of the user's own may have an attribute that cannot be copied
-        return plan.make()
-
-
-def _has_users(plan: stack.Stack) -> bool:
-    """Return whether a layer is of the user's own, whose code may depend on a batch's size."""
-    layers = [inner for layer in plan.layers for inner in (layer, *layer.inner())]
-    return any(str(one.target.__module__).partition(".")[0] not in ("torch", "runner") for one in layers)
+    return start if first_weights.digest(start, plan) == before else Start()
 
 
 def _work(layer: stack.Layer) -> float:
