@@ -13,6 +13,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("settings", "data", "model", "plots", "training")
+#: Extras that the tests of these rooms use.
+EXTRAS = ("optuna", "joblib", "slurm")
+#: Warnings of old versions about newer ones, which are no errors of ours: matplotlib 3.9 beside a newer pyparsing.
+BETWEEN_OTHERS = "ignore:'.*' deprecated - use:DeprecationWarning"
 TOOLS = ("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "jsonschema")
 
 
@@ -26,14 +30,15 @@ def bounds(requirements: list[str]) -> list[str]:
 def main(folder: Path) -> int:
     """Install and test. Returns the exit code of the tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    oldest = bounds(project["dependencies"])
+    extras = [requirement for name in EXTRAS for requirement in project["optional-dependencies"][name]]
+    oldest = bounds([*project["dependencies"], *extras])
     print("\n".join(oldest), flush=True)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     python = folder / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", *oldest, *TOOLS], check=True)
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "-e", ROOT], check=True)
     tests = [f"tests/{room}" for room in ROOMS]
-    return subprocess.run([python, "-m", "pytest", "-q", *tests], cwd=ROOT).returncode
+    return subprocess.run([python, "-m", "pytest", "-q", "-W", BETWEEN_OTHERS, *tests], cwd=ROOT).returncode
 
 
 if __name__ == "__main__":
