@@ -180,8 +180,13 @@ def figure_live_runs(repetitions: int = 100) -> str:
         [row] = stores.rows(uri)
         try:
             for repetition in range(repetitions):
-                os.kill(process.pid, signal.SIGCONT if repetition % 2 else signal.SIGSTOP)
-                made(uri, {**liveness.process(), "pid": dead()})
+                while True:
+                    os.kill(process.pid, signal.SIGCONT if repetition % 2 else signal.SIGSTOP)
+                    try:
+                        made(uri, {**liveness.process(), "pid": dead()})
+                        break
+                    except MlflowException:  # it was stopped while it held the lock of the store's file
+                        os.kill(process.pid, signal.SIGCONT)
                 found = {r.run_id: r.status for r in stores.rows(uri, most=repetitions + 1)}
                 touched += found.pop(row.run_id) != "RUNNING"
                 missed += sum(status != "KILLED" for status in found.values())
