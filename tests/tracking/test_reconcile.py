@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
 
 from runner.settings.errors import ConfigError
 from runner.tracking import recording
