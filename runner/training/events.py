@@ -42,31 +42,41 @@ class Step:
         return self.value
 
 
-def taken(number: int, loss: Any) -> Step:
+def taken(number: int, loss: Any, name: str = "the step") -> Step:
     """Return the event of step `number`. loss: its loss, or several by name with one called "loss" among them.
 
-    Raises ConfigError for anything else, which a step of one's own may return.
+    name: of the step, for messages. Raises ConfigError for anything else, which a step of one's own may return.
     """
     if isinstance(loss, Tensor) and not loss.dim():
         return Step(number, loss.detach() if loss.requires_grad else loss)  # a graph would hold all of the step
     if not isinstance(loss, Mapping) or any(not isinstance(v, Tensor) or v.dim() for v in loss.values()):
-        raise ConfigError("trainer.step", "it must return the loss, a tensor without dimensions, or several by name")
-    _check_names(tuple(loss))
+        expected = "it must return the loss, a tensor without dimensions, or several by name"
+        raise ConfigError("trainer.step", f"{name} returned {_described(loss)}; {expected}")
+    _check_names(tuple(loss), name)
     # Copies: losses are read later, and a step may go on to write into its own.
     values = {name: value.detach().clone() for name, value in loss.items()}
     return Step(number, values.pop("loss"), others=tuple(values.items()))
 
 
 @lru_cache(16)
-def _check_names(names: tuple[Any, ...]) -> None:
+def _check_names(names: tuple[Any, ...], step: str) -> None:
     """Raise ConfigError for names of losses that MLflow refuses, or that are those of other values."""
     if "loss" not in names:
-        raise ConfigError("trainer.step", f"it returned {', '.join(map(str, names))}; one must be called 'loss'")
+        raise ConfigError("trainer.step", f"{step} returned {', '.join(map(str, names))}; one must be called 'loss'")
     for name in names:
         if not isinstance(name, str) or len(name) > LONGEST or not re.fullmatch(NAME, name):
-            raise ConfigError("trainer.step", f"it returned {name!r}; use letters, digits and _ for a loss's name")
+            raise ConfigError("trainer.step", f"{step} returned {name!r}; use letters, digits and _ for a loss's name")
         if name == "eval_loss":
-            raise ConfigError("trainer.step", f"it returned {name!r}, the loss on all training data; use another name")
+            raise ConfigError("trainer.step", f"{step} returned {name!r}, which is that of all training data")
+
+
+def _described(loss: Any) -> str:
+    """Return what a step has returned, in words: the first value that is wrong, if there are several."""
+    if isinstance(loss, Mapping):
+        wrong = [(k, v) for k, v in loss.items() if not isinstance(v, Tensor) or v.dim()]
+        return f"{wrong[0][0]}, {_described(wrong[0][1])}"
+    shape = f" of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else ""
+    return "None" if loss is None else f"a {type(loss).__name__}{shape}"
 
 
 @dataclass

@@ -70,9 +70,7 @@ def plain(state: State, parts: Parts) -> Tensor:
 def scaled(state: State, parts: Parts) -> Tensor:
     """Take a step with loss scaling, for fp16; a step whose gradients overflow is skipped."""
     loss = gradients(state, parts)
-    state.scaler.unscale_(state.optimizer)  # so that clipping sees true gradients
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
+    descend(state)
     return loss
 
 
@@ -82,8 +80,19 @@ def searched(state: State, parts: Parts) -> Tensor:
     return loss  # type: ignore[no-any-return]
 
 
+def descend(state: State) -> None:
+    """Take a step of the optimizer with the gradients that are there, those of fp16 after they are scaled back."""
+    state.scaler.unscale_(state.optimizer)  # so that clipping sees true gradients
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+
+
 def gradients(state: State, parts: Parts) -> Tensor:
-    """Compute the gradients of the step's loss into the parameters' `grad`, and return that loss."""
+    """Compute the gradients of the step's loss into the parameters' `grad`, and return that loss.
+
+    With fp16 they are scaled, and `descend` scales them back. Gradients of before are removed from the parameters of
+    `state.optimizer` alone: those of other parameters add up until a step of one's own removes them.
+    """
     forget_gradients(state.optimizer)
     total: Tensor | None = None
     for share, batch in parts:

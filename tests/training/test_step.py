@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 MINE = '''
 import pathlib
 import torch
-from runner.training.step import gradients
+from runner.training.step import descend, gradients
 
 def plain(state, parts):
     """What trainer.step=null does."""
@@ -131,6 +131,33 @@ def measured(state, parts):
 
 def odd(state, parts):
     return {"loss": plain(state, parts), "D(x)": torch.ones(())}
+
+class Second:
+    """Has an optimizer of its own, and no checkpoint of it."""
+
+    def __init__(self, state):
+        self.optimizer = torch.optim.SGD(state.model.parameters(), lr=0.1)
+
+    def __call__(self, state, parts):
+        loss = gradients(state, parts)
+        self.optimizer.step()
+        return loss
+
+def bare(state, parts):
+    loss = gradients(state, parts)
+    state.optimizer.step()
+    return loss
+
+def number_(state, parts):
+    return 0.5
+
+def mixed(state, parts):
+    return {"loss": torch.tensor(1.0), "penalty": 0.5}
+
+def descends(state, parts):
+    loss = gradients(state, parts)
+    descend(state)
+    return loss
 
 def fails(state, parts):
     raise ValueError("no such thing")
@@ -288,8 +315,11 @@ WRONG: dict[str, tuple[Any, str]] = {
     "fails": ("experiments.mysteps.fails", "ValueError: no such thing (mysteps.py, line "),
     "three numbers": ("experiments.mysteps.several", "must return the loss, a tensor without dimensions"),
     "no loss": ("experiments.mysteps.nameless", "returned first; one must be called 'loss'"),
-    "nothing": ("experiments.mysteps.nothing", "must return the loss"),
-    "a name of ours": ("experiments.mysteps.measured", "returned 'eval_loss', the loss on all training data"),
+    "nothing": ("experiments.mysteps.nothing", "nothing returned None; it must return the loss"),
+    "a float": ("experiments.mysteps.number_", "number_ returned a float; it must return the loss"),
+    "a float among tensors": ("experiments.mysteps.mixed", "mixed returned penalty, a float; it must"),
+    "an optimizer that is lost": ("experiments.mysteps.Second", "Second.optimizer is an optimizer that no checkpoint"),
+    "a name of ours": ("experiments.mysteps.measured", "returned 'eval_loss', which is that of all training data"),
     "a name that MLflow refuses": ("experiments.mysteps.odd", "use letters, digits and _"),
     "a state that is not loaded": ("experiments.mysteps.Half", "has state_dict alone"),
     "a state that no checkpoint gives back": ("experiments.mysteps.Odd", "must hold tensors and plain values"),
@@ -346,3 +376,23 @@ def test_each_optimizer_has_its_own_half_of_the_model(gan: Callable[..., Run]) -
     halves = [set(map(id, group["params"])) for group in (ours, second)]
     assert halves[0].isdisjoint(halves[1])
     assert halves[0] | halves[1] == set(map(id, run.model.parameters()))
+
+
+def test_the_scaled_gradients_of_fp16_are_not_taken_as_they_are(start: Start) -> None:
+    with pytest.raises(ConfigError, match=r"^trainer.step: bare takes its step with the scaled gradients of fp16"):
+        start(step="experiments.mysteps.bare", precision="fp16")
+    ours, own = (
+        driven(start(**copy.deepcopy(WIDE), step=s, precision="fp16")) for s in (None, "experiments.mysteps.descends")
+    )
+    assert all(map(torch.equal, weights(ours), weights(own)))
+
+
+def test_clipping_that_would_do_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^trainer.clip_norm: cuts the gradients of the configured optimizer"):
+        checks.check(settings(step="experiments.mysteps.Momentum", clip_norm=0.1))
+    checks.check(settings(step="experiments.mysteps.bare", clip_norm=0.1))
+
+
+def test_lbfgs_is_answered_with_how_it_is_called() -> None:
+    with pytest.raises(ConfigError, match=r"^trainer.step: bare failed with .*LBFGS takes a function"):
+        checks.check(settings(step="experiments.mysteps.bare", optimizer={"name": "LBFGS"}))

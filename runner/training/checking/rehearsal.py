@@ -5,8 +5,6 @@ example are pushed through on the meta device.
 """
 
 import contextlib
-import io
-import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import prod
@@ -19,15 +17,13 @@ from runner.data import Batch, Data, Source, Tensors, evaluation_size
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
-from runner.settings.values.lookup import Bound, failure
-from runner.training.checking import cost, first_weights
+from runner.settings.values.lookup import Bound
+from runner.training.checking import cost, first_weights, own_step
 from runner.training.checking.first_weights import Start
-from runner.training.events import taken
 from runner.training.loop import State
 from runner.training.parts import losses, optimizers
 from runner.training.parts.components import Components
-from runner.training.state import checkpoint, generators
-from runner.training.step import choose
+from runner.training.state import generators
 
 #: Parameters and multiply-adds up to which a model is made and a step is taken, in hundredths of a second.
 PARAMETERS, WORK = 1e6, 1e7
@@ -113,25 +109,15 @@ class Rehearsal:
                 self._step(optimizer)
 
     def _own_step(self, own: Bound) -> None:
-        """Take the user's own step with each size of batch, where there are numbers."""
-        trainer, name, optimizer = self.settings.trainer, own.target.__name__, self._optimizer()
+        """Try the user's own step with each size of batch, where there are numbers."""
+        trainer, optimizer = self.settings.trainer, self._optimizer()
         if not self.real:
             return
+        numbers = trainer
         if self.parts.device.type != "cpu" and trainer.precision != "fp64":  # see `_autocast`
-            trainer = replace(trainer, precision="fp32")
-        state = State(self.model, optimizer, losses.cost(self.loss, trainer, CPU))
-        self.model.train()
-        try:
-            step = choose(state, own)
-            for size in self._training_sizes():
-                batch, many = self._batch(self.data.train, size), trainer.accumulate
-                taken(1, step(state, [(1 / many, batch)] * many))
-            if hasattr(step, "state_dict") and hasattr(step, "load_state_dict"):
-                step.load_state_dict(_reloaded(step.state_dict()))
-        except ConfigError:
-            raise
-        except Exception as error:
-            raise ConfigError("trainer.step", f"{name} failed with {failure(error, own.target)}") from error
+            numbers = replace(trainer, precision="fp32")
+        state = State(self.model, optimizer, losses.cost(self.loss, numbers, CPU))
+        own_step.check(own, state, trainer, (self._batch(self.data.train, size) for size in self._training_sizes()))
 
     @torch.no_grad()
     def evaluate(self) -> None:
@@ -266,16 +252,6 @@ class Rehearsal:
         layers = (layer, *layer.inner())
         inner = [one for one in layers if isinstance(one.target, type) and issubclass(one.target, NORMS)]
         return next((one.key for one in inner if all(n == 1 for n in one.input[1:])), layer.key)
-
-
-def _reloaded(state: Any) -> Any:
-    """Return the state of a step as a checkpoint gives it back."""
-    content, _ = checkpoint.packed(state)
-    try:
-        return torch.load(io.BytesIO(content), weights_only=True)
-    except pickle.UnpicklingError as error:
-        why = "its state_dict must hold tensors and plain values alone, which a checkpoint gives back"
-        raise ConfigError("trainer.step", why) from error
 
 
 @contextlib.contextmanager
