@@ -15,7 +15,7 @@ def with_settings(settings: Settings, context: Context) -> int:
     console = screen.console()
     with Signals() as signals:
         run = prepare(settings, context.name)
-        data_cache.clear()
+        data_cache.clear()  # the run has its own copy, and no other job comes
         try:
             signals.check()
             record(run, context, console, signals)

@@ -10,7 +10,7 @@ LONGEST = 250
 
 @dataclass
 class Context:
-    """Where a run comes from: the study, the words, the job of a sweep."""
+    """Where a run comes from: the study, the words that were typed, the YAML, tags, the job of a sweep."""
 
     name: str  # the experiments file, or `runner`
     yaml: str = ""  # the resolved configuration

@@ -11,8 +11,7 @@ from torch import nn
 from runner.data import Data, Source, Tensors
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
-from runner.settings.random_state import THREADS as THREADS
-from runner.settings.random_state import seed as seed
+from runner.settings.random_state import seed
 from runner.training import step
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.parts import losses, optimizers, scheduling

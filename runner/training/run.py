@@ -151,7 +151,10 @@ class Run:
             yield x, y
 
     def after(self, step: Step, validate: Callable[["Run"], dict[str, float]] = measure.validate) -> Iterator[Event]:
-        """Yield what follows from a step: a validation where an epoch ends, a checkpoint if one is due.
+        """Move the schedule and the epoch on, and yield what follows from a step.
+
+        Where an epoch ends with a validation, that is its event, after the best weights and early stopping have seen
+        the values; then the files of a checkpoint, if one is due.
 
         validate: returns the losses and metric values of the present weights, such as {"valid/loss": 0.1}.
         Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if

@@ -12,10 +12,11 @@ import torch
 from torch import nn
 
 from runner.settings import Settings
+from runner.settings.random_state import seed
 from runner.settings.values import lookup
 from runner.training.drive import drive
 from runner.training.parts import losses
-from runner.training.prepare import prepare, seed
+from runner.training.prepare import prepare
 from runner.training.state import generators
 from tests.conftest import Start
 from tests.conftest import settings as of_test

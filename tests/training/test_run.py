@@ -12,11 +12,11 @@ import torchmetrics
 from torch import nn
 
 from runner.settings.errors import ConfigError
+from runner.settings.random_state import THREADS
 from runner.training import finish, measure
 from runner.training.drive import drive
 from runner.training.events import Artifacts, Epoch, Event, Finished, Snapshot, Step
 from runner.training.machine.signals import Interrupted, Signals
-from runner.training.prepare import THREADS
 from runner.training.run import Run
 from runner.training.state import checkpoint
 from runner.training.subject import Subject

@@ -89,3 +89,39 @@ def test_an_extra_by_our_name_comes_from_what_is_installed(tmp_path: Path) -> No
         pytest.skip("this environment has no pip")
     assert done.returncode == 0, done.stderr
     assert "already satisfied: runner-torch[onnx]" in done.stdout
+
+
+#: Documents, and the folders in which a path that they name may lie.
+MAPS = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/sweeps.md", "docs/security.md", "docs/decisions.md")
+HOMES = (ROOT, ROOT / "runner", *(path for path in (ROOT / "runner").iterdir() if path.is_dir()))
+PATH = re.compile(r"`([\w./-]+/[\w.-]*(?:\.py|/))`")
+#: Of a person's project, and of a run.
+THEIRS = (
+    "experiments/mine",
+    "conf/",
+    "code/",
+    "checkpoints/",
+    "history/",
+    "plots/",
+    "mlruns/",
+    ".runner/",
+    "outputs/",
+    "explain/",
+)
+
+
+def missing(text: str) -> list[str]:
+    """Return the paths of our files in a document that are not there."""
+    named = [path for path in PATH.findall(text) if not path.startswith(THEIRS) and "<" not in path]
+    return [path for path in named if not any((home / path).exists() for home in HOMES)]
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_file_that_a_document_names_is_there(name: str) -> None:
+    text = (ROOT / name).read_text()
+    assert PATH.search(text)
+    assert missing(text) == []
+
+
+def test_a_file_that_is_not_there_is_noticed() -> None:
+    assert missing("see `training/build.py` and `training/run.py`") == ["training/build.py"]
