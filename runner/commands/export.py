@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.commands import _outputs, _words
-from runner.settings.errors import first_line, full_message
+from runner.settings.errors import batch_shape, first_line, full_message
 from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
@@ -57,9 +57,8 @@ def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple[
     notes = data["notes"] if isinstance(next(model.children(), None), load.Standardize) else None
     about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(data)}
     x = export.inputs(model, load.example(data, "meta"), notes)
-    shape = ", ".join(["N", *map(str, x.shape[1:])])
     scaled = "" if "mean" not in data["notes"] else ", standardized" if notes is None else ", not standardized"
-    lines = [f"inputs: {str(x.dtype).removeprefix('torch.')} of shape ({shape}){scaled}"]
+    lines = [f"inputs: {str(x.dtype).removeprefix('torch.')} of shape {batch_shape(x.shape[1:])}{scaled}"]
     lines += [f"classes: {', '.join(data['classes'])}"] if data["classes"] else []
     return export.Source(model, x, recall.text(uri, run_id, "config.yaml"), about), lines
 

@@ -9,7 +9,7 @@ from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 from runner import plots
-from runner.model import host
+from runner.model import host, modes
 from runner.model.explain import Choice, Explained, explain
 from runner.settings.errors import ConfigError
 from runner.settings.files import durable, filenames
@@ -83,13 +83,11 @@ def _through(model: nn.Module, x: Any) -> Iterator[tuple[str, Any]]:
 
     Read each before the next: a layer may write into its input.
     """
-    was_training = model.training
-    model.eval()
-    yield "inputs", x
-    for name, layer in model.named_children():
-        x = layer(x)
-        yield f"outputs/{_file(name)}", x
-    model.train(was_training)
+    with modes.evaluating(model):
+        yield "inputs", x
+        for name, layer in model.named_children():
+            x = layer(x)
+            yield f"outputs/{_file(name)}", x
 
 
 def _draw(explained: Explained, folder: Path) -> None:

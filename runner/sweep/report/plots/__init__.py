@@ -1,9 +1,9 @@
 """Plots of a sweep: one file per plot, each with `draw(table, curves) -> Figure | None`."""
 
 import importlib
-import pkgutil
 from typing import TYPE_CHECKING
 
+from runner.settings.values import lookup
 from runner.sweep.report.table import Table
 
 if TYPE_CHECKING:
@@ -21,4 +21,4 @@ def draw(name: str, table: Table, curves: Curves) -> "Figure | None":
 
 def names() -> list[str]:
     """Return the names of the plots, which are the files of this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+    return lookup.modules(__path__)

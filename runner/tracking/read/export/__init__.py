@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import pkgutil
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.settings.errors import ConfigError, did_you_mean
+from runner.settings.values import lookup
 
 #: Batch sizes with which a written model is compared with the one in memory.
 SIZES = (1, 2, 7)
@@ -45,7 +45,7 @@ class Format(Protocol):
 
 def names() -> list[str]:
     """Return the names of the formats: the files of this folder."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__))
+    return lookup.modules(__path__)
 
 
 def find(name: str) -> Format:
