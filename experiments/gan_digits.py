@@ -13,16 +13,15 @@ from runner.data.digits import digits
 SIZE = 16
 
 
-def real(valid: float = 0.2, seed: int = 0) -> Data:
-    """Return noise of shape (N, 16) as inputs, and the digits, 64 numbers from 0 to 1 each, as targets."""
-    data, generator = digits(valid=valid, test=0.0, seed=seed), torch.Generator().manual_seed(seed)
-    assert isinstance(data.train, Tensors)
-    assert isinstance(data.valid, Tensors)
+def real(seed: int = 0, **arguments: Any) -> Data:
+    """Return the digits, 64 numbers from 0 to 1 each, as targets, and noise of shape (N, 16) as inputs."""
+    data = digits(**{**arguments, "flat": True, "seed": seed})
+    generator = torch.Generator().manual_seed(seed)
 
-    def pairs(images: Tensor) -> Tensors:
-        return Tensors(torch.randn(len(images), SIZE, generator=generator), images.flatten(1))
+    def pairs(source: Any) -> Tensors:
+        return Tensors(torch.randn(len(source), SIZE, generator=generator), source.x)
 
-    return Data(pairs(data.train.x), pairs(data.valid.x))
+    return Data(pairs(data.train), pairs(data.valid), pairs(data.test))
 
 
 class Fooling(nn.Module):
@@ -45,20 +44,23 @@ class Adversarial:
         self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.999))
 
     def __call__(self, state: Any, parts: Any) -> dict[str, Tensor]:
-        """Step both optimizers on a batch, and return both losses."""
-        [(_, (noise, real))] = parts
-        drawn = state.model.generator(torch.randn_like(noise))
+        """Step both optimizers on the batches of a step, and return both losses."""
+        pairs = [(share, real, state.model.generator(torch.randn_like(noise))) for share, (noise, real) in parts]
 
         self.optimizer.zero_grad()
-        judged = softplus(-self.discriminator(real)).mean() + softplus(self.discriminator(drawn.detach())).mean()
+        judged = sum(share * self.judged(real, drawn.detach()) for share, real, drawn in pairs)
         judged.backward()
         self.optimizer.step()
 
         state.optimizer.zero_grad()
-        fooled = softplus(-self.discriminator(drawn)).mean()
+        fooled = sum(share * softplus(-self.discriminator(drawn)).mean() for share, _, drawn in pairs)
         fooled.backward()
         state.optimizer.step()
         return {"loss": fooled.detach(), "discriminator": judged.detach()}
+
+    def judged(self, real: Tensor, drawn: Tensor) -> Any:
+        """Return the discriminator's loss: what is real ought to give large numbers, what is drawn small ones."""
+        return softplus(-self.discriminator(real)).mean() + softplus(self.discriminator(drawn)).mean()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the discriminator's optimizer, for checkpoints."""

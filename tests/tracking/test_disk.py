@@ -348,13 +348,13 @@ def test_an_interruption_does_not_wait_for_a_full_disk(start: Start, tmp_path: P
     with disk.small(tmp_path / "disk") as small:
         if small is None:
             pytest.skip("this process may mount no disk of its own")
-        run.folder = small.folder
+        run.folder = run.written.folder = small.folder
         small.fill(0)
         begun = time.monotonic()
         with pytest.raises(Interrupted) as stop:
             drive(run, stop=lambda: Interrupted(signal.SIGTERM) if run.state.step == 5 else None)
         assert time.monotonic() - begun < durable.PATIENCE, "nobody has waited"
-        run.folder = tmp_path / "gone"
+        run.folder = run.written.folder = tmp_path / "gone"
     [note] = stop.value.__notes__
     assert "its checkpoint is not saved" in note
     assert "no space left" in note

@@ -135,7 +135,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_its_piece_to_the_next(
 
 
 def test_a_piece_names_no_file_outside_of_its_folder(tmp_path: Path) -> None:
-    with pytest.raises(checkpoint.CheckpointError, match="is no name of a file"):
+    with pytest.raises(checkpoint.CheckpointError, match="is not the name of a file"):
         pieces.read(tmp_path, {"file": "../secret.pt", "sha256": ""})
 
 

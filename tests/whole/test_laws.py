@@ -52,6 +52,8 @@ def test_any_batch_size_gives_the_loss_of_the_whole(settings: dict[str, Settings
 
 def test_accumulated_batches_are_the_step_of_the_whole(settings: dict[str, Settings]) -> None:
     for name, one in settings.items():
+        if one.trainer.step is not None:  # whose step is its own
+            continue
         plain = replace(one, optimizer={"name": "SGD", "lr": 0.01}, scheduler=None)
         whole, parts = started(plain, batch_size=None), started(plain, batch_size=100, accumulate=1000)
         steps = [next(train(run.state, run.batches(), run.step)) for run in (whole, parts)]
