@@ -17,6 +17,8 @@ from tests.support.sweeping import STEPS, Family, families, furnish, group, over
 
 #: Sweeps of each launcher, and kills of each sweep.
 SWEEPS, KILLS = 6, 4
+#: Times that a sweep is resumed at most.
+RESUMED = 3
 #: launcher -> its words, the number of jobs, and what its workers' command lines hold.
 LAUNCHERS = {
     "joblib": (("hydra.launcher.n_jobs=3",), 8, ("popen_loky_posix",)),
@@ -72,7 +74,11 @@ def _sweep(launcher: str, place: Path, store: Path, chance: random.Random, whole
         count.false.append(f"no sweep at all: {done.err[-300:]}")
         return
     _compare(found[0], done.code, jobs, killed, launcher, count)
-    fresh("resume", "last", "hydra/launcher=one_by_one", cwd=place, code=None)
+    for _ in range(RESUMED):  # a job whose controller alone was killed may be at work yet, and is left to its process
+        fresh("resume", "last", "hydra/launcher=one_by_one", cwd=place, code=None)
+        if all(job.info.status == "FINISHED" for job in families(place)[0].jobs):
+            break
+        time.sleep(10.0)
     after = families(place)[0]
     numbers = [job.data.tags["sweep.job"] for job in after.jobs]
     count.twice += len(numbers) - len(set(numbers))

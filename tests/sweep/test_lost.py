@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,9 +110,38 @@ def test_a_job_has_one_run_however_often_its_launcher_tries(
     """Ray and submitit begin a job again whose process has gone."""
     gone = {**liveness.process(), "start": "1"}
     run_id = begun(client, told, gone)
-    monkeypatch.setattr(jobs, "run", lambda job, told: job.run_id)
+    monkeypatch.setattr(jobs, "run", lambda job, told, confirm: job.run_id)
     assert jobs.elsewhere(job, told) == run_id, "it goes on in the run that is there"
     alive = begun(client, told)
     outcome = jobs.elsewhere(job, told)
     assert (outcome.run_id, outcome.status) == (alive, "KILLED")
     assert "another process is at work at seed=1" in outcome.reason
+
+
+@pytest.mark.parametrize("now", ["the sweep has ended", "another process has it", "the same process has it"])
+def test_a_job_that_is_given_up_while_its_process_prepares_does_not_begin(
+    now: str, store: str, client: MlflowClient, told: SweepInfo, job: Job, experiments: Path
+) -> None:
+    """Its launcher was killed, and it was not: a resumed sweep may have begun the job again by then."""
+    text = f"""
+from mlflow import MlflowClient
+from runner.data.line import line
+
+def meanwhile(**arguments):
+    client = MlflowClient({store!r})
+    if {now == "the sweep has ended"}:
+        client.set_terminated({told.parent!r}, "FAILED")
+    elif {now == "another process has it"}:
+        experiment = client.get_run({told.parent!r}).info.experiment_id
+        client.create_run(experiment, tags={{"mlflow.parentRunId": {told.parent!r}, "sweep.job": "3"}})
+    return line(points=20, valid=10)
+"""
+    (experiments / "slow.py").write_text(text)
+    job.config["data"] = {"name": "experiments.slow.meanwhile"}
+    found = jobs.elsewhere(job, told)
+    runs = client.search_runs([client.get_run(told.parent).info.experiment_id], "tags.`sweep.job` = '3'")
+    if now == "the same process has it":
+        assert (found.status, len(runs)) == ("FINISHED", 1)
+    else:
+        assert (found.status, len(runs)) == ("KILLED", int(now == "another process has it"))
+        assert "is not run by" in found.reason

@@ -2,6 +2,7 @@
 
 import math
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +37,11 @@ class SweepInfo:
     process: str = ""  # the sweep's process, as in the tag of the parent run
 
 
-def run(job: Job, info: SweepInfo) -> Outcome:
+def run(job: Job, info: SweepInfo, confirm: Callable[[], None] = lambda: None) -> Outcome:
     """Train the job in a new run, or continue its run; an error is printed, recorded there and put into the outcome.
 
+    confirm: is called when all is prepared, and raises Unwanted for a job that is not to begin. Preparing takes
+        seconds, in which a job whose launcher was killed may have been given up, and begun in another process.
     Raises Interrupted when a signal stops the process.
     """
     settings, context = configured(job, info)
@@ -53,6 +56,7 @@ def run(job: Job, info: SweepInfo) -> Outcome:
             prepared = begin(job, settings, info)
             try:
                 signals.check()
+                confirm()
                 observers = [pruning(prepared, job.number, shared(info))]
                 started, quiet = begun.append, screen.quiet()
                 record(prepared, context, quiet, signals, job.run_id, begun=started, observers=observers)
@@ -61,6 +65,10 @@ def run(job: Job, info: SweepInfo) -> Outcome:
         return ended(job, prepared, info, begun[0], "FINISHED")
     except Exception as error:
         return failed(job, prepared, info, context, settings, (begun or [job.run_id])[0], error)
+
+
+class Unwanted(BaseException):
+    """A job that another process has taken over, or whose sweep has ended, before its own run began."""
 
 
 def elsewhere(job: Job, info: SweepInfo) -> Outcome:
@@ -73,20 +81,29 @@ def elsewhere(job: Job, info: SweepInfo) -> Outcome:
 
     client = stores.open_store(info.uri)
     reconcile.reconcile(client)
-    parent = client.get_run(info.parent)
-    take_for_granted(parent)
-    if parent.info.status != "RUNNING" or parent.data.tags.get(reconcile.PROCESS) != info.process:
-        return Outcome(
-            job.number, job.run_id, "KILLED", reason=f"sweep {info.parent} is not run by {info.process} any more"
-        )
+    over = f"sweep {info.parent} is not run by {info.process} any more"
+
+    def is_wanted() -> bool:
+        parent = client.get_run(info.parent)
+        take_for_granted(parent)
+        return bool(parent.info.status == "RUNNING" and parent.data.tags.get(reconcile.PROCESS) == info.process)
+
+    if not is_wanted():
+        return Outcome(job.number, job.run_id, "KILLED", reason=over)
     before = rows.child(client, info.parent, job.number)
     if before is not None and before.info.status == "RUNNING":
         return Outcome(job.number, before.info.run_id, "KILLED", reason=f"another process is at work at {job.name}")
     if before is not None:  # its process was ended and its launcher tries again: never two runs of one job
         job = replace(job, run_id=before.info.run_id)
+
+    def confirm() -> None:
+        now = rows.child(client, info.parent, job.number)
+        if not is_wanted() or (now is not None and now.info.run_id != job.run_id):
+            raise Unwanted(over)
+
     try:
-        return run(job, info)
-    except Interrupted as stop:
+        return run(job, info, confirm)
+    except (Interrupted, Unwanted) as stop:
         return Outcome(job.number, job.run_id, "KILLED", reason=str(stop))
 
 
