@@ -32,6 +32,7 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml")
 SHORT = {
     "digits_cnn": 2, "digits_lenet": 1, "digits_mlp": 2, "diabetes": 3,
     "linear_regression": 20, "losses": 20, "optimizers": 1, "save_and_load": 2,
+    "gan_digits": 3,
 }  # fmt: skip
 #: A training with everything that may draw, round or choose: convolutions, dropout, BatchNorm, Adam, a schedule.
 WORDS = (
@@ -164,7 +165,7 @@ def train_all(device: str, folder: str, env: dict[str, str], names: list[str], m
                 plots = {path.stem: path.stat().st_size for path in (artifacts / "plots").glob("*.png")}
                 found[name] = {
                     "status": run.info.status,
-                    "asked": settings.plots,
+                    "asked": [plot.rpartition(".")[2] for plot in settings.plots],
                     "plots": {name: size for name, size in plots.items() if not name.startswith("explain_")},
                     "metrics": run.data.metrics,
                 }

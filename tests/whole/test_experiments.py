@@ -42,7 +42,7 @@ def test_an_experiment_keeps_what_its_opening_comment_promises(path: Path, comma
         found = measured(promise.name, run, artifacts)
         assert promise.holds(found), f"{promise.name} is {found}, promised {promise}"
     for plot in filter(None, run.data.params["plots"].strip("[]").replace('"', "").split(", ")):
-        assert (artifacts / "plots" / f"{plot}.png").stat().st_size > 5000
+        assert (artifacts / "plots" / f"{plot.rpartition('.')[2]}.png").stat().st_size > 5000
     assert np.isfinite(np.load(artifacts / "predictions.npy", allow_pickle=False)).all()
     if (metric := run.data.tags.get("best.metric")) is not None:
         again = runner("evaluate", done.run_id, f"split={metric.partition('/')[0]}", cwd=workplace)
