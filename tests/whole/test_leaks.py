@@ -18,8 +18,8 @@ from runner.settings.trust import permission
 from runner.tracking.store import stores
 from tests import conftest
 
-#: Rounds of which one must hold no more than before: threads that meet by chance open a connection more, at most five of
-#: a store, and a leak grows in every round.
+#: Rounds of which one must hold no more than before: threads that meet by chance open a connection more, at most five
+#: of a store, and a leak grows in every round.
 ROUNDS = 5
 SHORT = ["trainer.epochs=2", "plots=[]"]
 
