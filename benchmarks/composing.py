@@ -11,13 +11,13 @@ def hydra() -> Iterator[None]:
     """Set Hydra up as `runner` does, for the block."""
     from hydra import initialize_config_dir
 
-    from runner.cli import guard
     from runner.cli.compose import trials
+    from runner.cli.guard import composition
     from runner.settings.files import places
 
     os.environ[places.ACTIVE] = str(os.getpid())
     trials.register()
-    guard.install()
+    composition.install()
     with initialize_config_dir(str(places.conf()), version_base="1.3"):
         yield
 
