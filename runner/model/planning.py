@@ -154,9 +154,17 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
             "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
             " data.indices=true",
         )
+    output = _output(layer, module, example)
+    layer.input = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
+    layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
+    return output
+
+
+def _output(layer: Layer, module: nn.Module, example: Any) -> Any:
+    """Push the example through the layer's module. Raises ConfigError for an input that it cannot take."""
     try:
         with torch.no_grad():
-            output = push(module.eval(), example)
+            return push(module.eval(), example)
     except Exception as error:
         if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
             raise ConfigError(
@@ -168,9 +176,6 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
             layer.key,
             f"{layer.target.__name__} cannot take an input of shape {specs.shape(example)}: {brief(error)}",
         ) from error
-    layer.input = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
-    layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
-    return output
 
 
 def _refuse(problem: str | None, layer: Layer) -> None:

@@ -13,6 +13,7 @@ from runner.training.machine.signals import Interrupted, Signals
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runner.tracking.write.tracker import Tracker
     from runner.training.events import Observer
     from runner.training.run import Run
 
@@ -39,7 +40,7 @@ def record(
     Interrupted after a signal, and whatever the training raises.
     """
     from runner.settings.trust.typed_words import pasted
-    from runner.tracking import recording, screen
+    from runner.tracking import screen
     from runner.tracking.read import logged_model
     from runner.training.drive import drive
     from runner.training.machine import garbage
@@ -49,10 +50,9 @@ def record(
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
-    goal = (tracking.uri, experiment, identity.name(context, tracking), *identity.of_run(run, context, run_id, drift))
-    status = "FAILED"
+    opening, status = opened(run, context, run_id, drift), "FAILED"
     try:
-        with recording.recording(*goal, run_id or None, settings.checkpoint.keep) as tracker:
+        with opening as tracker:
             run_id = tracker.run_id
             tracker.stop_when(signals.stop)
             begun(run_id)
@@ -79,6 +79,29 @@ def record(
     finally:
         if run_id and not console.quiet:
             terminal.put(screen.result(run_id, status, _results(run)))
+
+
+def opened(
+    run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None
+) -> contextlib.AbstractContextManager["Tracker"]:
+    """Return the record of a run, to be entered for its training: a new MLflow run, or `run_id`, which continues.
+
+    context, drift: see `record`.
+    """
+    from runner.tracking import recording
+
+    tracking = run.settings.tracking
+    tags, params, files = identity.of_run(run, context, run_id, drift)
+    return recording.recording(
+        uri=tracking.uri,
+        experiment=tracking.experiment or context.name,
+        run_name=identity.name(context, tracking),
+        tags=tags,
+        params=params,
+        files=files,
+        run_id=run_id or None,
+        keep=run.settings.checkpoint.keep,
+    )
 
 
 def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:

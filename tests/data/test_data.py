@@ -25,22 +25,10 @@ from runner.data.line import line
 from runner.data.table import encode, table
 from runner.settings.errors import ConfigError
 from tests.support import components
+from tests.support.on_disk import OnDisk
 
 SOURCES = ["arrays", "diabetes", "digits", "images", "line", "table"]
 SIZES = [(1, None), (7, None), (7, 1), (7, 2), (7, 3), (7, 7), (7, 9), (10, 5)]
-
-
-class Disk(torch.utils.data.Dataset):
-    """A map-style dataset with the same examples as `inner`."""
-
-    def __init__(self, inner: Tensors) -> None:
-        self.inner = inner
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.inner[index]
 
 
 def examples(total: int) -> Tensors:
@@ -84,7 +72,7 @@ def test_every_example_comes_exactly_once_in_an_epoch(total, size, shuffle):
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_starting_later_leaves_out_the_first_batches(total, size, drop_last, shuffle):
     arguments = {"shuffle": shuffle, "drop_last": drop_last, "epoch": 2, "seed": 1}
-    for source in (examples(total), Disk(examples(total))):
+    for source in (examples(total), OnDisk(examples(total))):
         whole = list(batches(source, size, **arguments))
         assert len(whole) == count(source, size, drop_last)
         for start in range(len(whole) + 2):
@@ -113,7 +101,7 @@ def test_batches_depend_on_seed_and_epoch_alone():
 @pytest.mark.parametrize(("size", "shuffle"), [(4, True), (None, True), (4, False)])
 def test_a_dataset_on_disk_gives_the_same_batches_as_memory(workers, size, shuffle):
     arguments = {"shuffle": shuffle, "seed": 3, "epoch": 1, "start": 0 if size is None else 1}
-    on_disk = list(batches(Disk(examples(10)), size, workers=workers, **arguments))
+    on_disk = list(batches(OnDisk(examples(10)), size, workers=workers, **arguments))
     assert same(on_disk, batches(examples(10), size, **arguments))
     assert all(type(batch) is tuple for batch in on_disk)
 
@@ -122,7 +110,7 @@ def test_a_dataset_on_disk_gives_the_same_batches_as_memory(workers, size, shuff
 def test_reading_leaves_the_global_random_state_alone(workers):
     torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state()[1], random.getstate()
     list(batches(examples(9), 2, shuffle=True))
-    list(batches(Disk(examples(9)), 2, shuffle=True, workers=workers))
+    list(batches(OnDisk(examples(9)), 2, shuffle=True, workers=workers))
     split(9, 0.2, 0.2, seed=0)
     digits()
     line()

@@ -18,6 +18,7 @@ from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.state import checkpoint
 from tests.conftest import settings
+from tests.support.on_disk import OnDisk
 
 OPTIMIZERS: dict[str, Any] = {
     "momentum": {"name": "SGD", "lr": 0.05, "momentum": 0.9},
@@ -39,19 +40,6 @@ MATRIX = list(itertools.product(OPTIMIZERS, SCHEDULES, LAYERS, READING))
 EPOCHS, SIZE, POINTS = 3, 8, 24
 
 
-class Dataset(torch.utils.data.Dataset[Any]):
-    """The same examples, read one by one."""
-
-    def __init__(self, source: Any) -> None:
-        self.x, self.y = source.x, source.y
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self.x[index], self.y[index]
-
-
 def made(optimizer: str, schedule: str, layers: str, reading: str, **more: Any) -> Run:
     chosen = settings(
         layers=LAYERS[layers],
@@ -63,7 +51,7 @@ def made(optimizer: str, schedule: str, layers: str, reading: str, **more: Any) 
     )
     run = prepare(chosen, "test")
     if READING[reading] is not None:
-        object.__setattr__(run.data, "train", Dataset(run.data.train))
+        object.__setattr__(run.data, "train", OnDisk(run.data.train))
         run.settings.trainer.workers = READING[reading] or 0
     return run
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from runner.data import Batch, Tensors
+from runner.data import Tensors
 from runner.settings import Settings
 from runner.sweep.manifest import Job
 from runner.sweep.run.drawing import InlineRenderer
@@ -28,6 +28,7 @@ from runner.training.vectorized import drive_many, shared
 from runner.training.vectorized.program import Program
 from runner.training.vectorized.shared import Shared
 from tests.conftest import Start, settings
+from tests.support.on_disk import OnDisk
 
 Make = Callable[..., Run]
 OWN = """
@@ -222,17 +223,6 @@ def test_a_write_that_nobody_expected_is_no_secret() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- the end of a run
-
-
-class OnDisk(torch.utils.data.Dataset[Batch]):
-    def __init__(self, inner: Tensors) -> None:
-        self.inner = inner
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.inner[index]
 
 
 def inputs_held() -> int:

@@ -21,6 +21,7 @@ from runner.training.vectorized import drive_many, groups
 from tests.conftest import Start
 from tests.support import composing
 from tests.support.command import runner
+from tests.support.on_disk import OnDisk
 
 N = 40
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 1, 2, 2), dtype=np.uint8)
@@ -198,22 +199,11 @@ def test_many_runs_on_probabilities_are_each_the_run_alone(place, start):
 
 def test_a_users_rows_of_probabilities_are_classes_for_cross_entropy():
     rows = Tensors(torch.rand(6, 2), torch.eye(3).repeat(2, 1))
-    for inputs in (rows, Listed(rows)):
+    for inputs in (rows, OnDisk(rows)):
         found = targets.fit(Data(inputs), nn.CrossEntropyLoss())
         assert (found.task, found.classes) == ("multiclass", ("0", "1", "2"))
     assert targets.fit(Data(Tensors(rows.x, rows.y * 2)), nn.CrossEntropyLoss()).task == "regression"
     assert targets.fit(Data(rows), nn.MSELoss()).task == "regression"
-
-
-class Listed(torch.utils.data.Dataset):
-    def __init__(self, inner: Tensors) -> None:
-        self.inner = inner
-
-    def __len__(self) -> int:
-        return len(self.inner)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.inner[index]
 
 
 # What may be meant either way

@@ -81,15 +81,11 @@ class Desk:
         """Open the record of the job's run, as `session.record` does, and return the observers of the run."""
         from runner.settings import random_state
         from runner.sweep.prune.observer import pruning
-        from runner.tracking import identity
-        from runner.tracking import recording as tracking
+        from runner.tracking.session import opened
 
         random_state.restrain(member.settings.trainer, member.run.threads)  # others may have been prepared since
-        settings, context, run_id = member.settings.tracking, member.context, member.job.run_id
-        goal = (settings.uri, settings.experiment or context.name, identity.name(context, settings))
-        identified = identity.of_run(member.run, context, run_id)
-        recording = tracking.recording(*goal, *identified, run_id or None, member.settings.checkpoint.keep)
-        member.observer = DeferredArtifacts(member.record.enter_context(recording))
+        tracker = member.record.enter_context(opened(member.run, member.context, member.job.run_id))
+        member.observer = DeferredArtifacts(tracker)
         # The pruner comes first, so that its decision is in the record.
         return [pruning(member.run, member.job.number, job.shared(self.info)), member.observer]
 

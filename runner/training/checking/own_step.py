@@ -73,7 +73,7 @@ def check(own: Bound, state: State, trainer: Trainer, batches: Iterable[Batch]) 
             f"cuts the gradients of the configured optimizer, with which {name} takes no step; leave it out, and cut"
             " them in the step",
         )
-    holds = [key for key, value in vars(step).items() if isinstance(value, torch.optim.Optimizer)]
+    holds = [key for key, value in getattr(step, "__dict__", {}).items() if isinstance(value, torch.optim.Optimizer)]
     if holds and not hasattr(step, STATE[0]):
         raise ConfigError(
             "trainer.step",

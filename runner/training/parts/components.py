@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from runner.settings import Settings, torch_private
+from runner.settings import Settings
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
@@ -50,7 +50,7 @@ def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) 
         with problems.collect():
             parts[name] = work()
 
-    add("optimizer", lambda: _optimizer(settings))
+    add("optimizer", lambda: optimizers.resolve(settings.optimizer, bool(settings.trainer.compile)))
     add("scheduler", lambda: scheduling.resolve(settings.scheduler))
     seeded()
     add("loss", lambda: losses.build(settings.loss) if trains else forward.Unmeasured())
@@ -66,13 +66,6 @@ def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) 
 def plot(name: Any, key: str) -> Callable[[Any], Any]:
     """Return the draw function of a plot: ours by its name, the user's by a dotted one."""
     return lookup.find(name, PLOT, key)  # type: ignore[no-any-return]
-
-
-def _optimizer(settings: Settings) -> Bound:
-    bound = optimizers.resolve(settings.optimizer)
-    if not settings.trainer.compile:
-        torch_private.spare_dynamo(bound.target)
-    return bound
 
 
 def _plots(names: list[str]) -> dict[str, Callable[[Any], Any]]:

@@ -15,13 +15,18 @@ OPTIMIZER = Kind(
 )
 
 
-def resolve(spec: Component) -> Bound:
-    """Look up the optimizer's class and check its arguments. Raises ConfigError."""
+def resolve(spec: Component, compiles: bool = False) -> Bound:
+    """Look up the optimizer's class and check its arguments. Raises ConfigError.
+
+    compiles: of the run; without, torch's compiler is not loaded for an optimizer's sake, which takes a second.
+    """
     name, arguments = lookup.component(spec, "optimizer")
     target = lookup.find(name, OPTIMIZER, "optimizer.name")
     lookup.refuse(arguments, ["params"], "optimizer", "is filled in with the model's parameters; leave it out")
     lookup.bind(target, arguments, "optimizer", free=["params"])
     ranges.check(target, arguments, ranges.OPTIMIZER, "optimizer")
+    if not compiles:
+        torch_private.spare_dynamo(target)
     return Bound(target, {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}, "optimizer")
 
 
@@ -41,8 +46,6 @@ def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: t
     model.to(where, torch.float64 if trainer.precision == "fp64" else None)
     if trainer.compile:
         model.compile(backend=trainer.compile if isinstance(trainer.compile, str) else "inductor")
-    else:
-        torch_private.spare_dynamo(bound.target)
     state = State(
         model, build(bound, model), cost, torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16")
     )
