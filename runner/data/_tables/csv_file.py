@@ -58,6 +58,8 @@ def read_csv(path: Path, key: str, texts: set[str]) -> Frame:
         "encoding": "utf-8-sig",
         "low_memory": False,
     }
+    if int(pandas.__version__.partition(".")[0]) < 3:  # which reads one number in three off by its last bit
+        options["float_precision"] = "round_trip"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pandas.errors.ParserWarning)
