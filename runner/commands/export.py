@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.commands import _outputs, _words
-from runner.settings.errors import batch_shape, first_line, full_message
+from runner.settings.errors import batch_shape, full_message, labelled
 from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
@@ -87,4 +87,4 @@ def _checked(kind: "Format", source: "Source", path: Path) -> str:
     except (OSError, ExportError):
         raise
     except Exception as error:
-        raise ExportError(f"the model cannot be exported: {type(error).__name__}: {first_line(error)}") from error
+        raise ExportError(f"the model cannot be exported: {labelled(error)}") from error

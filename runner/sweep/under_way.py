@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.plots import save
 from runner.settings import made
-from runner.settings.errors import first_line
+from runner.settings.errors import first_line, labelled
 from runner.settings.trust import terminal
 from runner.sweep import manifest
 from runner.sweep.digest import digest
@@ -131,7 +131,7 @@ class Sweep:
                     save(figure, path)
             except Exception as error:  # from matplotlib, or for values that no plot expects
                 path.unlink(missing_ok=True)
-                reason = f"{type(error).__name__}: {first_line(error)}"
+                reason = labelled(error)
                 terminal.say(f"the sweep's plot {name} cannot be drawn: {reason}")
         self.record(Artifacts(folder))
 

@@ -75,6 +75,8 @@ class Subject:
         return getattr(self.run.data, same[0]) if same else source
 
     def __getattr__(self, name: str) -> Any:
+        if name == "run":  # of a copy that has no attributes yet
+            raise AttributeError(name)
         return getattr(self.run, name)
 
 

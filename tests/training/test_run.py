@@ -1,5 +1,6 @@
 """One experiment under way: the same bits twice, what is best, when it stops, and that looking changes nothing."""
 
+import copy
 import os
 import signal
 from pathlib import Path
@@ -465,3 +466,11 @@ def test_a_signal_stops_between_two_steps(start: Start):
     assert stop.value.exit_code == 143
     assert run.state.step == 7
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_subject_can_be_copied(start: Start):
+    """As a plot of one's own may do, or a pickle."""
+    subject = Subject(start())
+    assert copy.copy(subject).run is subject.run
+    with pytest.raises(AttributeError):
+        subject.nothing  # noqa: B018

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from runner.settings.errors import ConfigError, Problems, brief, did_you_mean, first_line
+from runner.settings.errors import ConfigError, Problems, brief, did_you_mean, labelled
 from runner.settings.trust import permission
 from runner.settings.values import signatures
 from runner.settings.values.signatures import parameters as parameters
@@ -258,7 +258,7 @@ def failure(error: Exception, target: Any) -> str:
     file = inspect.getsourcefile(target)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {first_line(error)}{place}"
+    return f"{labelled(error)}{place}"
 
 
 def modules(path: Iterable[str]) -> list[str]:

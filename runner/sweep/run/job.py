@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from runner.settings import Settings, made
 from runner.settings.context import Context
-from runner.settings.errors import ConfigError, first_line, sentence
+from runner.settings.errors import ConfigError, first_line, labelled, sentence
 from runner.settings.trust import recorded_settings, secrets, terminal
 from runner.sweep.manifest import Job
 from runner.sweep.report import rows
@@ -161,7 +161,7 @@ def failed(
     """Print why a job failed and return its outcome. A job without a run gets one now, which records the error."""
     from runner.tracking import recording
 
-    reason = secrets.masked(f"{type(error).__name__}: {first_line(error)}")
+    reason = secrets.masked(labelled(error))
     if isinstance(error, Undelivered):
         status, reason = error.status, secrets.masked(first_line(error))
         terminal.say(f"job {job.number} ({job.name}): {error}")
