@@ -6,6 +6,7 @@ tests/settings/test_torch_private.py names the release in which one of them is g
 import functools
 import importlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -90,3 +91,10 @@ def rates_of_step(scheduler: Any) -> list[float] | None:
         scheduler._get_lr_called_within_step = True  # or torch warns
         return [float(rate) for rate in scheduler.get_lr()]
     return None
+
+
+def without_numbers() -> AbstractContextManager[Any]:
+    """Return a context in which tensors have a device, a shape and a type, and neither numbers nor memory."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # takes a second to import
+
+    return FakeTensorMode(allow_non_fake_inputs=True)
