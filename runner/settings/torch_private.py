@@ -128,3 +128,16 @@ def without_numbers() -> AbstractContextManager[Any]:
     from torch._subclasses.fake_tensor import FakeTensorMode  # takes a second to import
 
     return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def most_allocated(profiled: Any) -> int:
+    """Return the most bytes that were alive at once of what was allocated on the processor, profiled with its memory.
+
+    profiled: a `torch.profiler.profile` with profile_memory=True, after its block.
+    """
+    now = most = 0
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    return most

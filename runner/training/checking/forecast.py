@@ -8,6 +8,7 @@ from torch import nn
 
 from runner.data import Batch, Data, Source, Tensors, count, evaluation_size
 from runner.model import modes
+from runner.model.stack import Stack
 from runner.settings import Settings
 from runner.training import step
 from runner.training.checking import cost
@@ -38,6 +39,10 @@ class Forecast:
         """All of it."""
         return self.data + self.weights + self.gradients + self.optimizer + self.work
 
+    def with_work(self, measured: int) -> "Forecast":
+        """Return the forecast with the work that a step was seen to take, if that is more: kernels need memory, too."""
+        return replace(self, work=max(self.work, measured))
+
 
 def forecast(settings: Settings, checked: Checked) -> Forecast:
     """Return the memory of training as `settings` say.
@@ -64,11 +69,13 @@ def _rehearsed(settings: Settings, checked: Checked) -> Forecast:
     # What has no counterpart here computes as the processor does.
     where = parts.device if parts.device.type in ("cpu", "cuda") else torch.device("cpu")
     loss = losses.counted(losses.copied(parts.loss, settings.loss), data) if trainer.epochs else nn.Module()
+    loss = loss.double() if trainer.precision == "fp64" else loss
     with without_numbers(BLOCK if where.type == "cuda" else 1) as (live, peak):
-        model = checked.plan.make()
-        loss.to(where, torch.float64 if trainer.precision == "fp64" else None)
-        plain = replace(trainer, compile=False, precision="fp32" if trainer.precision == "fp16" else trainer.precision)
-        state = optimizers.state(model, parts.optimizer, losses.cost(loss, trainer, where), plain, where)
+        model = _model(settings, checked.plan, where)
+        loss.to(where)
+        fuses = optimizers.takes_fused(parts.optimizer, trainer, where)
+        state = State(model, optimizers.build(parts.optimizer, model, fuses), losses.cost(loss, trainer, where))
+        optimizers.clip(state.optimizer, trainer)
         live.count([*model.parameters(), *model.buffers()])
         weights = most = live.bytes
         rehearsal = _Rehearsal(settings, data, state, step.choose(state, parts.step), may_write([model, loss]), where)
@@ -87,6 +94,17 @@ def _rehearsed(settings: Settings, checked: Checked) -> Forecast:
     )
 
 
+def _model(settings: Settings, plan: Stack, where: torch.device) -> nn.Module:
+    """Return the model on `where`, made in the run's type: what has no numbers cannot be converted in its place."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if settings.trainer.precision == "fp64" else before)
+    try:
+        with where:
+            return plan.make()
+    finally:
+        torch.set_default_dtype(before)
+
+
 class _Rehearsal:
     """Steps and evaluations with batches as the run has them."""
 
@@ -97,6 +115,15 @@ class _Rehearsal:
         trainer = settings.trainer
         self.evaluated: Any = data.valid if data.valid is not None else data.train
         self.eval_size = evaluation_size(self.evaluated, trainer.batch_size)
+        double = trainer.precision == "fp64"
+        #: Shape and type of an example's input and target.
+        self.like = {
+            id(source): [
+                (one.shape, torch.float64 if double and one.is_floating_point() else one.dtype)
+                for one in map(torch.as_tensor, source[0])
+            ]
+            for source in (data.train, self.evaluated)
+        }
         #: Batches that are all of the data, and no copies: they are there before anything is counted.
         self.whole = {
             id(source): self._new(source, len(source))
@@ -126,16 +153,8 @@ class _Rehearsal:
         return self.whole[id(source)] if id(source) in self.whole else self._new(source, min(size or total, total))
 
     def _new(self, source: Source, size: int) -> Batch:
-        """Return `size` examples like the first one of `source`."""
-        double = self.settings.trainer.precision == "fp64"
-        x, y = (
-            torch.empty(
-                (size, *one.shape),
-                dtype=torch.float64 if double and one.is_floating_point() else one.dtype,
-                device=self.where,
-            )
-            for one in map(torch.as_tensor, source[0])
-        )
+        """Return `size` examples of `source`."""
+        x, y = (torch.empty((size, *shape), dtype=kind, device=self.where) for shape, kind in self.like[id(source)])
         return x, y
 
 
@@ -149,8 +168,10 @@ def _history(settings: Settings, checked: Checked, weights: int) -> int:
 
 
 def _data(settings: Settings, data: Data) -> int:
-    """Return the bytes of examples that are kept on the device."""
+    """Return the bytes of examples that are kept on the device, and of the order in which an epoch reads them."""
     parts = [part for part in (data.train, data.valid, data.test) if isinstance(part, Tensors)]
     wide = settings.trainer.precision == "fp64"
     tensors = [tensor for part in parts for tensor in (part.x, part.y)]
-    return sum(t.numel() * (8 if wide and t.is_floating_point() else t.element_size()) for t in tensors)
+    shuffled = isinstance(data.train, Tensors) and count(data.train, settings.trainer.batch_size) > 1
+    order = 8 * len(data.train) if shuffled else 0  # type: ignore[arg-type]
+    return order + sum(t.numel() * (8 if wide and t.is_floating_point() else t.element_size()) for t in tensors)
