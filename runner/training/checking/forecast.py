@@ -167,11 +167,17 @@ def _history(settings: Settings, checked: Checked, weights: int) -> int:
     return 2 * weights * min(int(bound.arguments.get("history_size", 100)), iterations)
 
 
+def order(settings: Settings, data: Data) -> int:
+    """Return the bytes of the order in which an epoch reads examples that are kept on the device."""
+    several = isinstance(data.train, Tensors) and count(data.train, settings.trainer.batch_size) > 1
+    return 8 * len(data.train) if several else 0  # type: ignore[arg-type]
+
+
 def _data(settings: Settings, data: Data) -> int:
-    """Return the bytes of examples that are kept on the device, and of the order in which an epoch reads them."""
+    """Return the bytes of examples that are kept on the device, and of their order."""
     parts = [part for part in (data.train, data.valid, data.test) if isinstance(part, Tensors)]
     wide = settings.trainer.precision == "fp64"
     tensors = [tensor for part in parts for tensor in (part.x, part.y)]
-    shuffled = isinstance(data.train, Tensors) and count(data.train, settings.trainer.batch_size) > 1
-    order = 8 * len(data.train) if shuffled else 0  # type: ignore[arg-type]
-    return order + sum(t.numel() * (8 if wide and t.is_floating_point() else t.element_size()) for t in tensors)
+    return order(settings, data) + sum(
+        t.numel() * (8 if wide and t.is_floating_point() else t.element_size()) for t in tensors
+    )

@@ -15,9 +15,10 @@ from runner.settings import Settings, torch_private
 from runner.settings.memory import memory
 from runner.training import step
 from runner.training.capture import choice
+from runner.training.capture.step import WARM
 from runner.training.checking import cost, first_weights
 from runner.training.checking.checks import Checked
-from runner.training.checking.forecast import Forecast
+from runner.training.checking.forecast import Forecast, order
 from runner.training.events import taken
 from runner.training.loop import Parts, evaluate
 from runner.training.parts import losses, optimizers
@@ -82,14 +83,17 @@ class _Trial:
         """Return the seconds of an epoch and the memory of a step."""
         model, data, trainer = self.state.model, self.data, self.settings.trainer
         model.train()
-        searches = isinstance(self.state.optimizer, torch.optim.LBFGS)  # what it remembers would count as work
-        work = 0 if searches else self._bytes(lambda: self._take(self.plain), self._gradients())
+        self._take(self.plain)  # makes the optimizer's state
+        work = self._bytes(self._first_steps, self._gradients()) - order(self.settings, data)
+        if isinstance(self.state.optimizer, torch.optim.LBFGS):  # what it remembers would count as work
+            work = 0
         seconds, begun = list[float](), time.perf_counter()
         while len(seconds) < 2 or time.perf_counter() - begun < BUDGET:
             seconds.append(_seconds(lambda: self._take(self.step)))
         # The first ones fill what is cached, and find out whether a step can be captured.
         epoch = statistics.median(seconds[len(seconds) // 2 :]) * steps_per_epoch(self.settings, data)
         if data.valid is not None:
+            self._evaluate()
             once = _seconds(self._evaluate)
             epoch += once * count(data.valid, self.eval_size) / trainer.validate_every
             work = max(work, self._bytes(self._evaluate))
@@ -108,15 +112,25 @@ class _Trial:
     def _take(self, step: TrainStep) -> float:
         return taken(1, step(self.state, next(self.stream))).read()
 
+    def _first_steps(self) -> None:
+        """Take the first steps of each size that training meets: after some, they are captured."""
+        last = steps_per_epoch(self.settings, self.data) - 1
+        for number in (0, last) if last and isinstance(self.data.train, Tensors) else (0,):
+            for epoch in range(WARM + 3):
+                taken(1, self.step(self.state, next(self._of(epoch, number)))).read()
+
     def _steps(self) -> Iterator[Parts]:
-        """Yield the batches of steps, epoch after epoch."""
-        trainer, train = self.settings.trainer, self.data.train
         for epoch in itertools.count():
-            stream = batches(
-                train, trainer.batch_size, epoch=epoch, seed=self.settings.seed, shuffle=trainer.shuffle,
-                drop_last=trainer.drop_last, workers=0, copies=self.copies,
-            )  # fmt: skip
-            yield from grouped(self._moved(stream), trainer.accumulate, self.weigh)
+            yield from self._of(epoch)
+
+    def _of(self, epoch: int, start: int = 0) -> Iterator[Parts]:
+        """Yield the batches of an epoch's steps, from step `start` on."""
+        trainer = self.settings.trainer
+        stream = batches(
+            self.data.train, trainer.batch_size, epoch=epoch, seed=self.settings.seed, shuffle=trainer.shuffle,
+            drop_last=trainer.drop_last, start=start * trainer.accumulate, copies=self.copies,
+        )  # fmt: skip
+        return grouped(self._moved(stream), trainer.accumulate, self.weigh)
 
     def _moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         dtype = torch.float64 if self.settings.trainer.precision == "fp64" else None
@@ -125,11 +139,10 @@ class _Trial:
             yield moved.x, moved.y
 
     def _bytes(self, work: Callable[[], object], freed: int = 0) -> int:
-        """Return the most bytes that something takes when it is done again: beside what was there before.
+        """Return the most bytes that something takes, beside what was there before.
 
         freed: bytes of what was there that it frees, which the processor's profile does not count.
         """
-        work()
         if self.where.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.where)
             before = torch.cuda.memory_allocated(self.where)
