@@ -10,9 +10,10 @@ from torch import Tensor
 from runner.settings import Trainer
 from runner.training import step
 from runner.training.capture import graph
+from runner.training.capture.evaluation import CapturedCost
 from runner.training.capture.rates import Rates, fuses
 from runner.training.capture.step import CapturedStep
-from runner.training.loop import Parts, State
+from runner.training.loop import Cost, Parts, State
 from runner.training.parts import optimizers
 from runner.training.parts.batches import is_own
 from runner.training.step import TrainStep, gradients
@@ -51,6 +52,11 @@ class AsItIs:
     def __call__(self, state: State, parts: Parts) -> Any:
         """Take one step and return its loss."""
         return self.eager(state, parts)
+
+
+def evaluation(cost: Cost, taken: TrainStep) -> Cost:
+    """Return the cost of batches that are not trained on: captured, if the step that was chosen may be."""
+    return CapturedCost(cost, taken.device, taken.exact) if isinstance(taken, CapturedStep) else cost
 
 
 def described(taken: TrainStep) -> str:
