@@ -66,6 +66,13 @@ def described(taken: TrainStep) -> str:
     return f"as it is: {getattr(taken, 'reason', '') or 'of your own'}"
 
 
+def note(taken: TrainStep, trainer: Trainer, where: torch.device) -> str:
+    """Return a line that says why steps were not captured where that was to be expected; "" otherwise."""
+    expected = trainer.graph is True or (trainer.graph == "auto" and where.type != "cpu")
+    reason = getattr(taken, "reason", "")
+    return f"steps were taken as they are, not captured: {reason}" if expected and reason else ""
+
+
 def _fused(state: State, parts: Parts, rates: Rates) -> Tensor:
     """Take one step as `step.plain` does, with the learning rates in tensors."""
     loss = gradients(state, parts)
