@@ -170,7 +170,7 @@ def test_a_scaler_is_continued():
 
 @pytest.mark.parametrize("waits", [False, True])
 def test_a_loss_that_is_no_number_ends_the_record_at_its_step(waits: bool):
-    run = made("sgd", "none", "dropout", "memory")
+    run = made("momentum", "none", "dropout", "memory")
     pending = Pending(run, [run.recorder])
     pending.waits = waits
     losses = [1.0, 2.0, float("nan"), 3.0, float("nan")]
@@ -183,7 +183,7 @@ def test_a_loss_that_is_no_number_ends_the_record_at_its_step(waits: bool):
 
 
 def test_steps_that_wait_are_read_together_and_given_in_order():
-    run = made("sgd", "none", "dropout", "memory")
+    run = made("momentum", "none", "dropout", "memory")
     given: list[Step] = []
     with Pending(run, [Collected(given)]) as pending:
         pending.waits = True

@@ -5,7 +5,7 @@ done. All of that is the same at every step, so it is done once. What is repeate
 memory, in the same order, and so the same bits.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -34,6 +34,8 @@ REFUSED = {
     "set_": "it gives a tensor other memory",
     "resize_": "it gives a tensor other memory",
 }
+#: Channels from which max pooling is faster with the channels last, the copies included: 2.5 times with 24.
+CHANNELS = 8
 TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
@@ -106,7 +108,8 @@ class _Recording:
             for tensor in (*call.given(), *_tensors(call.result)):
                 self._shapes.setdefault(_memory(tensor), set()).add(_key(tensor))
         written = {_memory(tensor) for call in calls for tensor in call.written()}
-        self._repeats = [repeat for call in calls for repeat in self._repeated(call, written)]
+        repeated = (self._repeated(call, written) for call in calls)
+        self._repeats = [repeat for repeat in repeated if repeat is not None]
 
     def captured(self, result: Any) -> Captured:
         repeats = self._repeats
@@ -118,43 +121,38 @@ class _Recording:
 
         return Captured(self._aliased(result), replay)
 
-    def _repeated(self, call: _Call, written: set[int]) -> Iterator[Callable[[], Any]]:
-        """Yield the function that does `call` again; none where its result stays as it is."""
+    def _repeated(self, call: _Call, written: set[int]) -> Callable[[], Any] | None:
+        """Return the function that does `call` again; None where its result stays as it is."""
+        results = _tensors(call.result)
+        owners, given = ({_memory(tensor) for tensor in tensors} for tensors in (results, call.given()))
+        operation, into = torch_private.operation(call.operation), _into(call.operation)
         arguments, options = self._aliased(call.arguments), self._aliased(call.options)
         if call.writes:
-            yield partial(torch_private.operation(call.operation), *arguments, **options)
-            return
-        results = _tensors(call.result)
-        owners = {_memory(tensor) for tensor in results}
+            again = partial(operation, *arguments, **options)
+            return again if owners <= given else _refilled(again, self._places(results, given))
         if call.name in ROOM or (call.name in CONSTANT and not owners & written):
-            return
-        if results and owners <= {_memory(tensor) for tensor in call.given()}:  # a view of memory that stays
-            return
+            return None
+        if results and owners <= given:  # a view of memory that stays
+            return None
+        if call.name == "max_pool2d_with_indices" and _gains_by_channels_last(arguments[0]):
+            return _pooled(operation, arguments, options, self._aliased(results))
         # Losses resize what they are given when they reduce it to one number.
-        if (
-            (into := _into(call.operation)) is not None
-            and len(results) == len(into[1])
-            and all(r.dim() for r in results)
-        ):
+        if into is not None and len(results) == len(into[1]) and all(tensor.dim() for tensor in results):
             variant, names = into
             places = dict(zip(names, self._aliased(results), strict=True))
-            yield partial(torch_private.operation(variant), *arguments, **options, **places)
-            return
-        yield self._refilled(torch_private.operation(call.operation), arguments, options, call.result)
+            return partial(torch_private.operation(variant), *arguments, **options, **places)
+        return _refilled(partial(operation, *arguments, **options), self._places(results, given))
 
-    def _refilled(self, operation: Any, arguments: Any, options: Any, result: Any) -> Callable[[], None]:
-        """Return a function that does `operation` and puts its results where the recorded ones are."""
-        # Where nothing else looks at a result's memory, the new memory takes its place; else its content is copied.
-        places = [(self._alias(tensor), len(self._shapes[_memory(tensor)]) == 1) for tensor in _tensors(result)]
+    def _places(self, results: list[Tensor], given: set[int]) -> list[Callable[[Tensor], object]]:
+        """Return what is to be done with each result of an operation that has been done again."""
+        return [self._place(tensor, given) for tensor in results]
 
-        def refill() -> None:
-            for (place, alone), new in zip(places, _tensors(operation(*arguments, **options)), strict=True):
-                if alone:
-                    place.set_(new)  # type: ignore[call-overload]
-                else:
-                    place.copy_(new)
-
-        return refill
+    def _place(self, tensor: Tensor, given: set[int]) -> Callable[[Tensor], object]:
+        if _memory(tensor) in given:  # an argument that the operation has written into
+            return _nothing
+        alias: Any = self._alias(tensor)
+        # Where nothing else looks at that memory, the new memory takes its place; else its content is copied.
+        return alias.set_ if len(self._shapes[_memory(tensor)]) == 1 else alias.copy_  # type: ignore[no-any-return]
 
     def _aliased(self, value: Any) -> Any:
         return tree_map(lambda v: self._alias(v) if isinstance(v, Tensor) else v, value)
@@ -167,6 +165,40 @@ class _Recording:
             place = (tensor.storage_offset(), tensor.shape, tensor.stride())
             self._aliases[key] = empty.set_(tensor.untyped_storage(), *place)
         return self._aliases[key]
+
+
+def _refilled(again: Callable[[], Any], places: list[Callable[[Tensor], object]]) -> Callable[[], None]:
+    """Return a function that does an operation `again` and puts its results where the recorded ones are."""
+
+    def refill() -> None:
+        for place, new in zip(places, _tensors(again()), strict=True):
+            place(new)
+
+    return refill
+
+
+def _gains_by_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.shape[1] >= CHANNELS and x.is_contiguous() and x[0, 0].numel() > 1
+
+
+def _pooled(operation: Any, arguments: Any, options: Any, results: list[Tensor]) -> Callable[[], None]:
+    """Return max pooling by way of channels last, which torch computes many channels at a time.
+
+    A maximum and its place are exact: nothing is added up.
+    """
+    x, *rest = arguments
+    inner = torch.empty_like(x, memory_format=torch.channels_last)
+
+    def pool() -> None:
+        inner.copy_(x)
+        for place, new in zip(results, operation(inner, *rest, **options), strict=True):
+            place.copy_(new)
+
+    return pool
+
+
+def _nothing(_: Tensor) -> None:
+    pass
 
 
 @lru_cache(None)
