@@ -16,14 +16,14 @@ from runner.settings import torch_private
 READ = {torch.ops.aten._local_scalar_dense.default}
 
 
-class Live(TorchDispatchMode):
+class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the memory behind every tensor that an operation returns, as long as that lives.
 
     block: allocations are of so many bytes, or a multiple.
     """
 
     def __init__(self, block: int = 1) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.block, self.bytes, self.peak = block, 0, 0
         self._there: set[int] = set()
 

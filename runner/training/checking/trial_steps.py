@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from runner.data import Batch, Tensors, batches, count, evaluation_size
 from runner.model import host
@@ -150,9 +149,7 @@ class _Trial:
             return torch.cuda.max_memory_allocated(self.where) - before
         if self.where.type != "cpu":
             return 0
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-            work()
-        return torch_private.most_allocated(profiled) - freed
+        return torch_private.allocated(work) - freed
 
 
 def _seconds(work: Callable[[], object]) -> float:
