@@ -53,7 +53,7 @@ def trial(settings: Settings, checked: Checked, expected: Forecast) -> Trial | N
         return None
     with generators.undrawn(where):
         try:
-            return _Trial(settings, checked).result()
+            return _Trial(settings, checked, expected).result()
         except Exception:  # such as a data source's that another process reads; the run says it in its own words
             return None
 
@@ -61,9 +61,12 @@ def trial(settings: Settings, checked: Checked, expected: Forecast) -> Trial | N
 class _Trial:
     """A model, an optimizer and a loss of their own, and the data as the source gives it."""
 
-    def __init__(self, settings: Settings, checked: Checked) -> None:
+    def __init__(self, settings: Settings, checked: Checked, expected: Forecast) -> None:
         trainer, parts, plan = settings.trainer, checked.parts, checked.plan
         self.settings, self.data, self.where = settings, checked.data, parts.device
+        #: What a GPU has given by the time that model, gradients and optimizer are there, without the libraries' own.
+        self.there = expected.weights + expected.gradients + expected.optimizer
+        self.there += torch.cuda.memory_allocated(self.where) if self.where.type == "cuda" else 0
         model = plan.make() if checked.start.model is None else first_weights.copied(checked.start.model, plan)
         loss = losses.counted(losses.copied(parts.loss, settings.loss), checked.data)
         loss.to(self.where, torch.float64 if trainer.precision == "fp64" else None)
@@ -138,15 +141,14 @@ class _Trial:
             yield moved.x, moved.y
 
     def _bytes(self, work: Callable[[], object], freed: int = 0) -> int:
-        """Return the most bytes that something takes, beside what was there before.
+        """Return the most bytes that something takes beside weights, gradients and the optimizer's state.
 
-        freed: bytes of what was there that it frees, which the processor's profile does not count.
+        freed: bytes of these that it frees and makes anew, which the processor's profile does not count.
         """
         if self.where.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.where)
-            before = torch.cuda.memory_allocated(self.where)
             work()
-            return torch.cuda.max_memory_allocated(self.where) - before
+            return torch.cuda.max_memory_allocated(self.where) - self.there
         if self.where.type != "cpu":
             return 0
         return torch_private.allocated(work) - freed
