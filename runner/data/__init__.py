@@ -174,13 +174,11 @@ def count(source: Source, size: int | None, drop_last: bool = False) -> int:
 
 
 def evaluation_size(source: Source, size: int | None) -> int | None:
-    """Return the number of examples of a batch that is not trained on; None: all.
+    """Return the number of examples of a batch that nothing is trained on; None: all.
 
-    size: of a batch that is trained on. Without gradients it may be larger: at least 256.
+    size: as configured; None: all data in memory at once, and 256 examples of a dataset, which need not fit there.
     """
-    if isinstance(source, Tensors):
-        return max(size, 256) if size else None
-    return size or 256
+    return size if size or isinstance(source, Tensors) else 256
 
 
 def order_of(total: int, seed: int, epoch: int) -> Tensor:

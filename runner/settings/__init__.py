@@ -24,6 +24,9 @@ class Trainer:
 
     epochs: int = 300  # passes over the training data; 0 only runs the model forward
     batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
+    # Examples per batch where nothing is trained: validation, test, predictions. A larger number may be faster, as far as
+    # the memory goes, and gives other last bits. null: batch_size; of data that is not in memory, 256 if that is null too.
+    eval_batch_size: int | None = None
     shuffle: bool = True  # a new order every epoch, drawn from `seed`
     drop_last: bool = False  # leave out a last batch that is smaller than the others
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
@@ -104,6 +107,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         self.scheduler = self.scheduler or None
+
+
+#: The least examples of a batch that nothing is trained on, in versions without trainer.eval_batch_size.
+EARLIER = 256
+
+
+def completed(values: Any) -> Any:
+    """Return recorded values with trainer.eval_batch_size, in a record of before that key as evaluations were then."""
+    trainer = values.get("trainer") if isinstance(values, dict) else None
+    if not isinstance(trainer, dict) or "eval_batch_size" in trainer or type(trainer.get("batch_size")) is not int:
+        return values
+    return {**values, "trainer": {**trainer, "eval_batch_size": max(trainer["batch_size"], EARLIER)}}
 
 
 def made(values: dict[str, Any]) -> Settings:

@@ -11,6 +11,7 @@ from runner.model import host, modes
 from runner.settings import Settings
 from runner.training.loop import State, evaluate
 from runner.training.parts import losses, metric_values
+from runner.training.parts.batches import evaluated
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
 EVAL_LOSS = "train/eval_loss"
@@ -40,7 +41,7 @@ class Measured(Protocol):
 def reading(run: Measured, source: Source) -> Iterator[Batch]:
     """Yield all of `source` in order, in batches on the run's device."""
     trainer = run.settings.trainer
-    size = evaluation_size(source, trainer.batch_size)
+    size = evaluation_size(source, evaluated(trainer))
     return run.moved(batches(source, size, workers=trainer.workers, copies=run.copies))
 
 

@@ -253,7 +253,7 @@ def test_predictions_and_plots_hold_no_inputs_but_those_of_a_batch(
 
     monkeypatch.setattr(measure, "reading", watched)
     drive(run)
-    batch = 256 * 64 * 4  # of those that nothing is trained on
+    batch = 64 * 64 * 4
     assert 0 < most <= 2 * batch
     y, output = Subject(run).outputs(run.data.valid)  # type: ignore[arg-type]
     x, same_y, same_output = Subject(run).predict(run.data.valid)  # type: ignore[arg-type]

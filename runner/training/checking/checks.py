@@ -18,6 +18,7 @@ from runner.training import forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.machine import time_limit
 from runner.training.parts import components, losses, metrics, scheduling, source
+from runner.training.parts.batches import evaluated
 from runner.training.parts.components import Components
 
 #: Checkpoints that fit into the tag of a run's record.
@@ -190,7 +191,7 @@ def _with_loss(
     fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)
     with problems.collect():
         if fits and plan is not None:
-            built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer.batch_size)
+            built = metrics.build(parts.metrics, data, loss, plan.output, evaluated(settings.trainer))
     if len(problems.errors) == before:
         with problems.collect():
             fitting.monitor(settings, data, [metric.name for metric in parts.metrics])

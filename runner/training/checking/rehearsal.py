@@ -22,6 +22,7 @@ from runner.training.checking import cost, first_weights, own_step
 from runner.training.checking.first_weights import Start
 from runner.training.loop import State
 from runner.training.parts import losses, optimizers
+from runner.training.parts.batches import evaluated
 from runner.training.parts.components import Components
 from runner.training.state import generators
 
@@ -134,7 +135,7 @@ class Rehearsal:
                         raise ConfigError(
                             self._key(layer),
                             f"cannot take a batch of {size}, and {why}: {brief(error)}; use another"
-                            " layer, such as LayerNorm, or another number of examples",
+                            " layer, such as LayerNorm, or another trainer.eval_batch_size",
                         ) from error
                 if self.settings.trainer.epochs and self.real:
                     self._lost(x, y, part)
@@ -155,7 +156,7 @@ class Rehearsal:
             if source is None:
                 continue
             total = len(source)
-            size = min(evaluation_size(source, trainer.batch_size) or total, total)
+            size = min(evaluation_size(source, evaluated(trainer)) or total, total)
             examples = f"{total:,} example{'s' * (total > 1)}"
             for one in dict.fromkeys(n for n in (size, total % size) if n == 1 or (n and self.real)):
                 yield part, min(one, self.most), f"the {part} data of {examples} is read in batches of {size:,}"

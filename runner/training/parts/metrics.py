@@ -68,7 +68,7 @@ def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, si
     """Make the metrics by name, on the CPU, each tried on every part of the data that is evaluated.
 
     output: of the model for a batch, on the meta device: (N, ...).
-    size: `trainer.batch_size`, on which the sizes of batches in an evaluation depend.
+    size: of batches in an evaluation, see `batches.evaluated`.
     Raises ConfigErrors with all metrics that such outputs and targets cannot have.
     """
     if metrics and targets_of(loss) == "label_sets":

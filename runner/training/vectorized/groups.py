@@ -88,6 +88,7 @@ def key(run: Run) -> Any:
             type(run.state.optimizer),
             flags,
             trainer.batch_size,
+            trainer.eval_batch_size,
             trainer.drop_last,
             trainer.deterministic,
             run.threads,

@@ -10,6 +10,7 @@ from runner.model import host
 from runner.training.loop import multiple
 from runner.training.measure import EVAL_LOSS
 from runner.training.parts import losses as single
+from runner.training.parts.batches import evaluated
 from runner.training.run import Run
 from runner.training.vectorized.costs import Losses
 from runner.training.vectorized.feed import Pool
@@ -51,8 +52,7 @@ class Validation:
 
     def _losses(self, pool: Pool, watch: Callable[[Tensor, Tensor], None]) -> list[float]:
         """Return the loss of all examples for each run. watch: is called with every batch's outputs and targets."""
-        size = self.runs[0].settings.trainer.batch_size
-        size = max(size, 256) if size else pool.size
+        size = evaluated(self.runs[0].settings.trainer) or pool.size
         parts, weights = [], []
         for start in range(0, pool.size, size):
             x, y = pool.slice(start, min(start + size, pool.size))
