@@ -84,14 +84,13 @@ def _measure(run: "Run", split: str) -> dict[str, float]:
     from runner.settings import memory
     from runner.training import measure
     from runner.training.parts import metrics
-    from runner.training.parts.batches import evaluated
 
     source = getattr(run.data, split)
     if source is None:
         splits = [name for name in SPLITS if getattr(run.data, name) is not None]
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(splits)}")
     if split == "train":
-        metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, evaluated(run.settings.trainer))
+        metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer)
     return memory.explained(measure.values)(run, source, split)
 
 

@@ -26,7 +26,8 @@ class Trainer:
     batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
     # Examples per batch where nothing is trained: validation, test, predictions. A larger number may be faster, as far as
     # the memory goes, and gives other last bits. null: batch_size; of data that is not in memory, 256 if that is null too.
-    eval_batch_size: int | None = None
+    # earlier: as runs did that were recorded before this key, which took at least 256 of data in memory.
+    eval_batch_size: Any = None
     shuffle: bool = True  # a new order every epoch, drawn from `seed`
     drop_last: bool = False  # leave out a last batch that is smaller than the others
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
@@ -45,6 +46,12 @@ class Trainer:
     # experiments.mine.step, or {name: experiments.mine.Step, ...}: what one optimizer step does; null: as the optimizer
     # and the precision want it.
     step: Any = None
+    # How fp32 is multiplied: highest | high | medium, see torch.set_float32_matmul_precision; null: as torch does, which
+    # on NVIDIA GPUs multiplies matrices with 24 bits and lets cuDNN convolve with 11 (TF32).
+    matmul_precision: str | None = None
+    # Keep the channels of a place of an image side by side in memory, as convolutions of many channels in bf16 or fp16
+    # want it on NVIDIA GPUs. Other last bits; a small model, or one on the CPU, may become slower.
+    channels_last: bool = False
     compile: Any = False  # true, or the name of a torch.compile backend
     deterministic: bool = False  # only algorithms that give the same bits twice; slower on a GPU
     time_limit: str | None = None  # "90 minutes", "12 hours": stop and save before the process is that old; null: never
@@ -109,16 +116,16 @@ class Settings:
         self.scheduler = self.scheduler or None
 
 
-#: The least examples of a batch that nothing is trained on, in versions without trainer.eval_batch_size.
-EARLIER = 256
+#: The value of trainer.eval_batch_size in records of before that key.
+EARLIER = "earlier"
 
 
 def completed(values: Any) -> Any:
-    """Return recorded values with trainer.eval_batch_size, in a record of before that key as evaluations were then."""
+    """Return recorded values with what has another default since: trainer.eval_batch_size."""
     trainer = values.get("trainer") if isinstance(values, dict) else None
-    if not isinstance(trainer, dict) or "eval_batch_size" in trainer or type(trainer.get("batch_size")) is not int:
+    if not isinstance(trainer, dict) or "eval_batch_size" in trainer:
         return values
-    return {**values, "trainer": {**trainer, "eval_batch_size": max(trainer["batch_size"], EARLIER)}}
+    return {**values, "trainer": {**trainer, "eval_batch_size": EARLIER}}
 
 
 def made(values: dict[str, Any]) -> Settings:

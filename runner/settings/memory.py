@@ -61,7 +61,8 @@ def _message(trainer: Trainer, total: int, error: RuntimeError) -> str:
     setting = f"trainer.batch_size={batch}" if batch else f"trainer.batch_size=null (all {total:,} examples at once)"
     fewer = max(1, (batch or total) // 2)
     evaluated = trainer.eval_batch_size
-    others = f"; if it came in a validation, trainer.eval_batch_size={max(1, evaluated // 2)}" if evaluated else ""
+    fewer_evaluated = max(1, evaluated // 2) if isinstance(evaluated, int) else fewer
+    others = f"; if it came in a validation, trainer.eval_batch_size={fewer_evaluated}" if evaluated else ""
     return (
         f"{setting}: {reason(error)}; expected a batch that fits: trainer.batch_size={fewer} needs about half, and"
         f" with trainer.accumulate=2 a step is as large as before{others}"

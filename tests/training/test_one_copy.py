@@ -240,7 +240,6 @@ def test_predictions_and_plots_hold_no_inputs_but_those_of_a_batch(
         loss={"name": "CrossEntropyLoss"},
         epochs=1,
         batch_size=64,
-        eval_batch_size=256,
         plots=["confusion_matrix", "examples", "loss_curve"],
     )
     object.__setattr__(run.data, "valid", OnDisk(run.data.valid))  # type: ignore[arg-type]
@@ -254,7 +253,7 @@ def test_predictions_and_plots_hold_no_inputs_but_those_of_a_batch(
 
     monkeypatch.setattr(measure, "reading", watched)
     drive(run)
-    batch = 256 * 64 * 4
+    batch = 256 * 64 * 4  # of those that nothing is trained on
     assert 0 < most <= 2 * batch
     y, output = Subject(run).outputs(run.data.valid)  # type: ignore[arg-type]
     x, same_y, same_output = Subject(run).predict(run.data.valid)  # type: ignore[arg-type]

@@ -295,7 +295,8 @@ def test_a_group_norm_that_cannot_take_one_example_is_refused(give: Give, sizes:
     assert error.key == "model.layers[0].GroupNorm"
     assert f"{sizes[-1]} example" in str(error)
     others = tuple(n + 1 for n in sizes)
-    assert problem(settings(data=give(numbers(*others)), layers=layers, batch_size=others[0], eval_batch_size=max(others))) is None
+    sizes_of_batches = {"batch_size": others[0], "eval_batch_size": max(others)}
+    assert problem(settings(data=give(numbers(*others)), layers=layers, **sizes_of_batches)) is None
 
 
 # Optimizers, layers, losses

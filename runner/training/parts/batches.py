@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from runner.data import Batch, Data, count
-from runner.settings import Settings, Trainer
+from runner.settings import Settings
 from runner.training.loop import Parts, Weigh, multiple
 
 #: Packages whose code writes into its input only where its argument `inplace` is true, as torch's layers do.
@@ -17,11 +17,6 @@ def steps_per_epoch(settings: Settings, data: Data) -> int:
     """Return the number of optimizer steps of one pass over the training data."""
     trainer = settings.trainer
     return -(-count(data.train, trainer.batch_size, trainer.drop_last) // trainer.accumulate)
-
-
-def evaluated(trainer: Trainer) -> int | None:
-    """Return the configured number of examples of a batch that nothing is trained on; None: see `evaluation_size`."""
-    return trainer.eval_batch_size or trainer.batch_size
 
 
 def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]:

@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from runner.data import Tensors
+from runner.data import Tensors, evaluation_size
 from runner.model import host
 from runner.training.loop import multiple
 from runner.training.measure import EVAL_LOSS
 from runner.training.parts import losses as single
-from runner.training.parts.batches import evaluated
 from runner.training.run import Run
 from runner.training.vectorized.costs import Losses
 from runner.training.vectorized.feed import Pool
@@ -52,7 +51,7 @@ class Validation:
 
     def _losses(self, pool: Pool, watch: Callable[[Tensor, Tensor], None]) -> list[float]:
         """Return the loss of all examples for each run. watch: is called with every batch's outputs and targets."""
-        size = evaluated(self.runs[0].settings.trainer) or pool.size
+        size = evaluation_size(self.runs[0].data.train, self.runs[0].settings.trainer) or pool.size
         parts, weights = [], []
         for start in range(0, pool.size, size):
             x, y = pool.slice(start, min(start + size, pool.size))
