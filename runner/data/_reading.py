@@ -57,8 +57,7 @@ class Reader:
             self._loader = self._new_loader()
         try:
             self._batches = iter(self._loader)
-            for x, y in self._batches:
-                yield x, y
+            yield from ((x, y) for x, y in self._batches)
         finally:
             self._reads = False
 

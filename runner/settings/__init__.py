@@ -24,9 +24,9 @@ class Trainer:
 
     epochs: int = 300  # passes over the training data; 0 only runs the model forward
     batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
-    # Examples per batch where nothing is trained: validation, test, predictions. A larger number may be faster, as far as
-    # the memory goes, and gives other last bits. null: batch_size; of data that is not in memory, 256 if that is null too.
-    # earlier: as runs did that were recorded before this key, which took at least 256 of data in memory.
+    # Examples per batch where nothing is trained: validation, test, predictions. A larger number may be faster, as far
+    # as the memory goes, and gives other last bits. null: batch_size, and where that is null too all data in memory, or
+    # 256 of a dataset. earlier: as in runs recorded before this key, which took at least 256 of data in memory.
     eval_batch_size: Any = None
     shuffle: bool = True  # a new order every epoch, drawn from `seed`
     drop_last: bool = False  # leave out a last batch that is smaller than the others
@@ -46,8 +46,8 @@ class Trainer:
     # experiments.mine.step, or {name: experiments.mine.Step, ...}: what one optimizer step does; null: as the optimizer
     # and the precision want it.
     step: Any = None
-    # How fp32 is multiplied: highest | high | medium, see torch.set_float32_matmul_precision; null: as torch does, which
-    # on NVIDIA GPUs multiplies matrices with 24 bits and lets cuDNN convolve with 11 (TF32).
+    # How fp32 is multiplied: highest | high | medium, see torch.set_float32_matmul_precision; null: as torch does. It
+    # multiplies matrices with 24 bits, and on NVIDIA GPUs lets cuDNN convolve with 11 (TF32).
     matmul_precision: str | None = None
     # Keep the channels of a place of an image side by side in memory, as convolutions of many channels in bf16 or fp16
     # want it on NVIDIA GPUs. Other last bits; a small model, or one on the CPU, may become slower.

@@ -66,8 +66,8 @@ def restrain(trainer: Trainer, threads: int | None = None) -> None:
 def _multiply(precision: str | None) -> None:
     """Set how fp32 is multiplied, in matrices and in cuDNN's convolutions; None: as before the first run that set it.
 
-    Only torch's older names are used: it refuses to read what was set by a mix of these and of `fp32_precision`, and its
-    compiler reads the older ones. A process whose runs set nothing may use either.
+    Only torch's older names are used: what was set by a mix of these and of `fp32_precision` it refuses to read, and
+    its compiler reads the older ones. A process whose runs set nothing may use either.
     """
     if precision == _multiplied["as"]:
         return

@@ -134,9 +134,7 @@ def _check_optimizer(settings: Settings, parts: Components) -> None:
     ):
         raise ConfigError("optimizer.name", "LBFGS works without accumulation, clipping and fp16 only; leave them out")
     if parts.optimizer.target is torch.optim.LBFGS and t.channels_last:
-        raise ConfigError(
-            "trainer.channels_last", "true, and LBFGS takes weights in their usual order; leave it out"
-        )
+        raise ConfigError("trainer.channels_last", "true, and LBFGS takes weights in their usual order; leave it out")
     optimizer = parts.optimizer.make([nn.Parameter(torch.zeros(2, 2))])
     if parts.scheduler and t.epochs > 0:
         scheduling.build(parts.scheduler, optimizer, t.epochs, t.epochs, "min")
