@@ -122,14 +122,14 @@ class Settings:
 
 #: The value of trainer.eval_batch_size in records of before that key.
 EARLIER = "earlier"
+#: Keys of `trainer` -> what versions without them did, which is another thing than their defaults.
+BEFORE = {"eval_batch_size": EARLIER, "graph": None}
 
 
 def completed(values: Any) -> Any:
-    """Return recorded values with what has another default since: trainer.eval_batch_size."""
+    """Return recorded values; newer keys without which runs were others than with their defaults get what was then."""
     trainer = values.get("trainer") if isinstance(values, dict) else None
-    if not isinstance(trainer, dict) or "eval_batch_size" in trainer:
-        return values
-    return {**values, "trainer": {**trainer, "eval_batch_size": EARLIER}}
+    return {**values, "trainer": {**BEFORE, **trainer}} if isinstance(trainer, dict) else values
 
 
 def made(values: dict[str, Any]) -> Settings:

@@ -36,8 +36,6 @@ def read(text: str, name: str) -> Settings:
         raise ConfigError(name, "the file holds no configuration; the record is damaged")
     values = completed(values)
     made(values)
-    if isinstance(trainer := values.get("trainer"), dict):
-        trainer.setdefault("graph", None)  # recorded by a version without it
     layers = _taken_out(values, text)
     try:
         with resolvers.restricted():

@@ -23,6 +23,9 @@ from runner.training.parts.components import Components
 #: Checkpoints that fit into the tag of a run's record.
 MOST_KEPT = 20
 
+#: Keys without which no data is read: it could not be read, or what follows would be said of a value that is wrong.
+NEEDED = {"seed", "trainer.threads", "trainer.matmul_precision", "trainer.eval_batch_size"}
+
 
 @dataclass
 class Checked:
@@ -80,8 +83,8 @@ def without_data(settings: Settings, problems: Problems) -> Components:
 
 
 def _can_start(problems: Problems) -> bool:
-    """Return whether seed and threads are valid, with which the random generators are started."""
-    return not {problem.key for problem in problems.errors} & {"seed", "trainer.threads", "trainer.matmul_precision"}
+    """Return whether the settings are valid with which data is read and a step is rehearsed."""
+    return not {problem.key for problem in problems.errors} & NEEDED
 
 
 def _check_trainer(settings: Settings) -> None:
