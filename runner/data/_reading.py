@@ -3,9 +3,12 @@
 import contextlib
 import hashlib
 import os
+import pickle
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from runner.settings import random_state, torch_private
+from runner.settings.values import lookup
 
 #: A number from which the dataset's random draws start, and the indices of a batch's examples.
 Chunk = tuple[int, list[int]]
@@ -101,6 +105,16 @@ class Collated(torch.utils.data.Dataset[Any]):
     def __init__(self, source: Any) -> None:
         self.source = source
         self.draws = not type(source).__module__.startswith("runner.")  # ours draw nothing
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a worker that is no fork of this process, with where the user's modules are."""
+        package = sys.modules.get("experiments")
+        return {**vars(self), "source": pickle.dumps(self.source), "folders": list(getattr(package, "__path__", []))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for folder in reversed(state.pop("folders")):
+            lookup.use_folder(Path(folder))
+        vars(self).update(state, source=pickle.loads(state["source"]))
 
     def __getitem__(self, chunk: Chunk) -> Any:
         start, indices = chunk

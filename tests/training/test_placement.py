@@ -19,6 +19,7 @@ from runner.training.state import checkpoint
 from runner.training.subject import Subject
 from runner.training.vectorized import groups
 from tests.conftest import Start, settings
+from tests.support import pretend
 from tests.support.command import newest
 from tests.support.command import runner as command
 from tests.support.on_disk import OnDisk
@@ -116,6 +117,18 @@ def test_it_is_resumed_reproduced_evaluated_and_loaded_as_it_was_recorded(workpl
     assert same[0] == same[1]
     model = runner.load(run_id, store)
     assert all(p.is_contiguous() for p in model.parameters())
+
+
+def test_it_is_the_same_on_another_device(workplace: Path) -> None:
+    (workplace / "experiments").mkdir()
+    (workplace / "experiments/cnn.yaml").write_text(STUDY)
+    env = pretend.environment(workplace / "site")
+    words = (*WORDS, "trainer.graph=false", "model.knobs.dropout=0")
+    stayed = command(*words, cwd=workplace).run_id
+    moved = command(*words, "device=pretend", cwd=workplace, env=env).run_id
+    places = [newest(next((workplace / "mlruns").glob(f"*/{one}*/artifacts"))) for one in (stayed, moved)]
+    one, other = (checkpoint.load_state_dict(place / "state_dict.pt") for place in places)
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 # Products of fp32

@@ -18,6 +18,7 @@ from runner.training.drive import drive
 from runner.training.events import Step
 from runner.training.run import Run
 from tests.conftest import Start
+from tests.support import pretend
 from tests.support.command import HANGS, runner
 from tests.support.on_disk import OnDisk
 
@@ -129,6 +130,26 @@ def test_workers_of_a_killed_run_end(begun: subprocess.Popen[bytes]) -> None:
     os.kill(begun.pid, signal.SIGKILL)
     begun.wait(HANGS)
     assert waited(lambda: not any(map(is_alive, found)))
+
+
+def test_on_another_device_nothing_changes(place: Path, empty_store: Path) -> None:
+    """Nor by workers that are no forks of the run, as those of this process, a fork of a server, are not."""
+    still = [word.replace(",{Dropout:0.3}", "").replace("epochs=12", "epochs=3") for word in WORDS]
+    runner(*still, cwd=place)
+    stayed = losses(place)
+    (place / "mlflow.db").write_bytes(empty_store.read_bytes())
+    env = pretend.environment(place / "site")
+    moved = (
+        "device=pretend",
+        "trainer.graph=false",
+        "trainer.workers=2",
+        "checkpoint.every=7 steps",
+        "trainer.epochs=2",
+    )
+    runner(*still, *moved, cwd=place, env=env)
+    runner("resume", "last", "trainer.epochs=3", cwd=place, env=env)
+    assert [step for step, _ in losses(place)] == [step for step, _ in stayed]
+    assert [value for _, value in losses(place)] == pytest.approx([value for _, value in stayed], rel=1e-6)
 
 
 class Drawing(torch.utils.data.Dataset[Any]):
