@@ -1,7 +1,8 @@
 """The nets of two experiments written for Keras 3, `python -m benchmarks.in_keras SPEC`, for benchmarks/peers.py.
 
 KERAS_BACKEND, torch or jax, is read when Keras is imported: one process for each. SPEC, JSON: experiment, epochs,
-batch_size, lr, betas, width, dropout, threads, and data, a file of NumPy's with x, y, valid_x and valid_y.
+batch_size, evaluated (examples of a batch of the validation), lr, betas, width, dropout, threads, and data, a file of
+NumPy's with x, y, valid_x and valid_y.
 """
 
 import gc
@@ -16,9 +17,6 @@ import numpy as np
 from keras import layers
 
 from benchmarks import worker
-
-#: Examples of a batch that is not trained on, as the runner has it.
-EVALUATED = 256
 
 
 def main() -> None:
@@ -92,7 +90,7 @@ class Training:
             batch_size=self.spec["batch_size"],
             epochs=self.spec["epochs"],
             validation_data=(self.valid_x, self.valid_y),
-            validation_batch_size=EVALUATED,
+            validation_batch_size=self.spec["evaluated"],
             shuffle=True,
             verbose=0,
             callbacks=[keras.callbacks.LearningRateScheduler(self._rate)],

@@ -85,6 +85,7 @@ def _spec(experiment: str, path: Path) -> dict[str, Any]:
     """Return what Keras needs to know of an experiment, and write its data to `path`."""
     import numpy as np
 
+    from runner.data import evaluation_size
     from runner.model import host
     from runner.training.prepare import prepare
 
@@ -98,6 +99,7 @@ def _spec(experiment: str, path: Path) -> dict[str, Any]:
         "experiment": experiment,
         "epochs": EPOCHS[experiment],
         "batch_size": settings.trainer.batch_size,
+        "evaluated": evaluation_size(run.data.valid, settings.trainer),  # type: ignore[arg-type]
         "lr": optimizer["lr"],
         "betas": list(optimizer["betas"]),
         "width": knobs["width"],

@@ -114,7 +114,7 @@ class _Rehearsal:
         self.settings, self.data, self.state, self.step, self.where = settings, data, state, step, where
         trainer = settings.trainer
         self.evaluated: Any = data.valid if data.valid is not None else data.train
-        self.eval_size = evaluation_size(self.evaluated, trainer.batch_size)
+        self.eval_size = evaluation_size(self.evaluated, trainer)
         double = trainer.precision == "fp64"
         #: Shape and type of an example's input and target.
         self.like = {

@@ -79,7 +79,7 @@ class _Trial:
         self.plain = step.choose(self.state, parts.step)
         self.copies = parts.step is not None or may_write([model, loss])
         self.stream = self._steps()
-        self.eval_size = evaluation_size(self.data.valid, trainer.batch_size) if self.data.valid is not None else None
+        self.eval_size = evaluation_size(self.data.valid, trainer) if self.data.valid is not None else None
 
     def result(self) -> Trial:
         """Return the seconds of an epoch and the memory of a step."""
