@@ -77,7 +77,7 @@ def _fused(state: State, parts: Parts, rates: Rates) -> Tensor:
     """Take one step as `step.plain` does, with the learning rates in tensors."""
     loss = gradients(state, parts)
     rates.write()
-    rates.step(state.optimizer)
+    rates.step()
     return loss
 
 

@@ -18,44 +18,45 @@ class Rates:
     """The learning rates of an optimizer, one tensor for each of its groups."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-        self.groups = optimizer.param_groups
+        self.optimizer = optimizer  # whose groups are others after a checkpoint was loaded
         self.captures = fuses(optimizer)
-        self._tensors = [torch.zeros((), device=device) for _ in self.groups]
+        self._tensors = [torch.zeros((), device=device) for _ in optimizer.param_groups]
         self._written: list[float] = []
         self._numbers: list[dict[str, Any]] = []
 
     def changes(self) -> bool:
         """Return whether another number of the optimizer than its rate has changed, as a momentum that is scheduled."""
-        numbers = [{k: v for k, v in group.items() if k not in FREE} for group in self.groups]
+        numbers = [{k: v for k, v in group.items() if k not in FREE} for group in self.optimizer.param_groups]
         before, self._numbers = self._numbers or numbers, numbers
         return numbers != before
 
     def write(self) -> None:
         """Write the present rates into the tensors, if they have changed."""
-        rates = [float(group["lr"]) for group in self.groups]
+        rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         if rates != self._written:
             for tensor, rate in zip(self._tensors, rates, strict=True):
                 tensor.fill_(rate)
             self._written = rates
 
-    def step(self, optimizer: torch.optim.Optimizer, captured: bool = False) -> None:
+    def step(self, captured: bool = False) -> None:
         """Let the optimizer take its step with the rates in the tensors. captured: while a graph is captured."""
         with self._in_place(captured):
-            optimizer.step()
+            self.optimizer.step()
 
     @contextlib.contextmanager
     def _in_place(self, captured: bool) -> Iterator[None]:
         before: list[dict[str, Any]] = [
-            {name: group[name] for name in ("lr", "capturable") if name in group} for group in self.groups
+            {name: group[name] for name in ("lr", "capturable") if name in group}
+            for group in self.optimizer.param_groups
         ]
-        for group, own, tensor in zip(self.groups, before, self._tensors, strict=True):
+        for group, own, tensor in zip(self.optimizer.param_groups, before, self._tensors, strict=True):
             group["lr"] = tensor
             if captured and "capturable" in own:  # torch asks for it, though a fused step always is
                 group["capturable"] = True
         try:
             yield
         finally:
-            for group, own in zip(self.groups, before, strict=True):
+            for group, own in zip(self.optimizer.param_groups, before, strict=True):
                 group.update(own)
 
 

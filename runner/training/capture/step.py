@@ -154,7 +154,7 @@ class _Replay:
         if self.clip is not None:
             self.clip()
         if self.rates is not None:
-            self.rates.step(self.state.optimizer, captured=True)
+            self.rates.step(captured=True)
         return total, gradients
 
     def _part(self, share: float | Tensor, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
