@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -13,6 +13,9 @@ from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
 from runner.sweep.manifest import Job, Manifest, varied
+
+if TYPE_CHECKING:
+    from runner.training.checking.known import Known
 
 #: Wrong jobs whose problems are printed.
 SHOWN = 10
@@ -43,15 +46,17 @@ def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], N
 
     show: is called with the settings, the result of the check and the name of every right job.
     """
+    from runner.training.checking.known import Known
+
     checked: list[CheckedJob] = []
     wrong: list[str] = []
-    keeps_going = False
+    keeps_going, known = False, Known()
     for number, job in enumerate(jobs):
         name = f"job {number} ({' '.join(map(secrets.word, job))})"
         try:
             config = compose(number, job)
             keeps_going = keeps_going or bool(OmegaConf.select(config, "sweep.keep_going"))
-            checked.append(_checked(config, number, job, name, show))
+            checked.append(_checked(config, number, job, name, show, known))
         except configuration.ERRORS as error:
             wrong.append(
                 f"{name}: {all_problems.report(error, job, partial(compose, number))}" if len(wrong) < SHOWN else name
@@ -76,16 +81,16 @@ def manifest(checked: list[CheckedJob], jobs: list[Words], study: str, launcher:
 
 
 def _checked(
-    config: DictConfig, number: int, job: Words, name: str, show: Callable[[Any, Any, str], None] | None
+    config: DictConfig, number: int, job: Words, name: str, show: Callable[[Any, Any, str], None] | None, known: "Known"
 ) -> CheckedJob:
     from runner.training.checking import checks
 
     settings = configuration.settings(config, job)
-    result = checks.check(settings)
+    result = checks.check(settings, known=known)
     if show is not None:
         show(settings, result, name)
     plain = OmegaConf.to_container(config, resolve=True)
-    return CheckedJob(number, settings, plain, result.mode, result.data.valid is not None)  # type: ignore[arg-type]
+    return CheckedJob(number, settings, plain, result.kind.mode, result.data.valid is not None)  # type: ignore[arg-type]
 
 
 def _report(wrong: list[str], total: int, keeps_going: bool) -> None:

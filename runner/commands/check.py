@@ -16,7 +16,7 @@ def with_settings(settings: Settings, context: Context) -> int:
     from runner.training.checking import checks
 
     checked = checks.check(settings)
-    if not checked.complete:  # read all data to the last value, as a training does before its first step
+    if not checked.kind.complete:  # read all data to the last value, as a training does before its first step
         prepare.whole(settings, checked)
     show(settings, checked, context.title)
     return 0

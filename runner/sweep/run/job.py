@@ -20,6 +20,7 @@ from runner.tracking.write.spool import Undelivered
 from runner.training.machine.signals import Interrupted, Signals
 
 if TYPE_CHECKING:
+    from runner.training.checking.known import Known
     from runner.training.run import Run
 
 #: Points of a curve in an outcome; plots show no more.
@@ -119,8 +120,11 @@ def configured(job: Job, info: SweepInfo) -> tuple[Settings, Context]:
     return settings, Context(info.study, text, [secrets.word(word) for word in job.words], tags, job.name)
 
 
-def begin(job: Job, settings: Settings, info: SweepInfo) -> "Run":
-    """Check the settings and build the run; a job that was interrupted continues from its newest checkpoint."""
+def begin(job: Job, settings: Settings, info: SweepInfo, known: "Known | None" = None) -> "Run":
+    """Check the settings and build the run; a job that was interrupted continues from its newest checkpoint.
+
+    known: what was found for other jobs of this process, see `prepare`.
+    """
     from runner.settings import random_state
     from runner.tracking import recording
     from runner.tracking.read import recall, restoring
@@ -130,7 +134,7 @@ def begin(job: Job, settings: Settings, info: SweepInfo) -> "Run":
     if job.run_id:
         recording.deliver(info.uri, job.run_id)
         threads = random_state.recorded(settings.trainer, recall.facts(info.uri, job.run_id)[1])
-    prepared = prepare(settings, info.study, threads)
+    prepared = prepare(settings, info.study, threads, known=known)
     if job.run_id:
         restoring.restore(prepared, info.uri, job.run_id)
     return prepared

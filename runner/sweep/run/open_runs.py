@@ -59,9 +59,10 @@ class Desk:
     """The jobs of this process from begin to end. At most `waiting` ended ones wait for their plots."""
 
     def __init__(self, info: SweepInfo, renderer: "Renderer | InlineRenderer", waiting: int) -> None:
+        from runner.training.checking.known import Known
         from runner.training.vectorized.shared import Shared
 
-        self.shared = Shared()
+        self.shared, self.known = Shared(), Known()
         self.info, self.renderer, self.waiting = info, renderer, waiting
         self.outcomes: dict[int, Outcome] = {}
         self._over: list[tuple[Member, BaseException | None]] = []
@@ -70,7 +71,7 @@ class Desk:
         """Prepare a job; None if that fails, which is recorded in its outcome."""
         settings, context = job.configured(one, self.info)
         try:
-            run = job.begin(one, settings, self.info)
+            run = job.begin(one, settings, self.info, self.known)
             self.shared.take(run)
             return Member(one, settings, context, run)
         except Exception as error:
