@@ -1,6 +1,7 @@
 """One job of a sweep, from its frozen configuration to its outcome; in this process or in another."""
 
 import math
+import pickle
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 from runner.settings import Settings, made
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, first_line, labelled, sentence
-from runner.settings.trust import recorded_settings, secrets, terminal
+from runner.settings.trust import secrets, terminal
 from runner.sweep.manifest import Job
+from runner.sweep.masked import Masked
 from runner.sweep.report import rows
 from runner.sweep.report.rows import DIGEST, JOB, PARENT, PRUNED
 from runner.sweep.run.outcome import Outcome
@@ -108,16 +110,20 @@ def elsewhere(job: Job, info: SweepInfo) -> Outcome:
         return Outcome(job.number, job.run_id, "KILLED", reason=str(stop))
 
 
-def configured(job: Job, info: SweepInfo) -> tuple[Settings, Context]:
-    """Return the job's settings, and the context of its record: study, configuration, command line, tags, name."""
+def configured(job: Job, info: SweepInfo, masked: Masked | None = None) -> tuple[Settings, Context]:
+    """Return the job's settings, and the context of its record: study, configuration, command line, tags, name.
+
+    masked: has the texts of other jobs.
+    """
     from runner.settings.files import places
     from runner.sweep.digest import digest
 
-    settings = made(job.config)
+    masked = masked or Masked()
+    settings = made(pickle.loads(pickle.dumps(job.config)))  # of which other jobs' configurations hold parts
     settings.tracking.uri = info.uri
     tags = {PARENT: info.parent, JOB: str(job.number), DIGEST: digest(job.config, places.experiments())}
-    text = recorded_settings.write(secrets.without(job.config))
-    return settings, Context(info.study, text, [secrets.word(word) for word in job.words], tags, job.name)
+    words = [masked.word(word) for word in job.words]
+    return settings, Context(info.study, masked.yaml(job.config), words, tags, job.name)
 
 
 def begin(job: Job, settings: Settings, info: SweepInfo, known: "Known | None" = None) -> "Run":
