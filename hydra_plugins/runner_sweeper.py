@@ -102,7 +102,7 @@ class CheckedSweeper(Sweeper):
         from runner.cli.guard import hydra_rules
 
         folders: dict[tuple[str, ...], dict[int, str]] = {}
-        for number, words in enumerate(jobs, first):
+        for number, words in enumerate(jobs if hydra_rules.folders_vary(self.config) else [], first):
             if folder := hydra_rules.folder_of_job(self.config, self._task.jobs[number].config, number):
                 folders.setdefault(tuple(words), {})[number] = folder
         return self._launched(Frozen(folders), jobs, first)

@@ -39,7 +39,8 @@ class Alike:
     """The jobs of a sweep that were composed, for those that are alike."""
 
     def __init__(self) -> None:
-        self._free: dict[tuple[str, ...], frozenset[str]] = {}  # words without numbers -> keys whose numbers are free
+        # Words without numbers -> keys whose numbers are free; None: not all that such jobs hold is in their words.
+        self._free: dict[tuple[str, ...], frozenset[str] | None] = {}
         self._first: dict[tuple[str, ...], _First] = {}  # words without free numbers -> the first job with them
 
     def made(self, job: list[str]) -> tuple[Settings, dict[str, Any]] | None:
@@ -66,8 +67,11 @@ class Alike:
         words = [_WORD.fullmatch(word) for word in job]
         shape = _without(job, words)
         if shape not in self._free:
-            self._free[shape] = frozenset(_free(job, words, config, settings, plain))
-        self._first[_without(job, words, self._free[shape])] = _First(pickle.dumps(settings), plain)
+            references = _references(OmegaConf.to_container(config, resolve=False))
+            keys = [] if references is None else _free(job, words, references, settings, plain)
+            self._free[shape] = None if references is None else frozenset(keys)
+        if (free := self._free[shape]) is not None:
+            self._first[_without(job, words, free)] = _First(pickle.dumps(settings), plain)
 
 
 def _without(job: list[str], words: list[re.Match[str] | None], free: frozenset[str] | None = None) -> tuple[str, ...]:
@@ -87,12 +91,13 @@ def _number(match: re.Match[str]) -> Number:
 
 
 def _free(
-    job: list[str], words: list[re.Match[str] | None], config: DictConfig, settings: Settings, plain: dict[str, Any]
+    job: list[str],
+    words: list[re.Match[str] | None],
+    references: set[str],
+    settings: Settings,
+    plain: dict[str, Any],
 ) -> Iterator[str]:
-    """Yield the keys whose numbers decide nothing but themselves."""
-    references = _references(OmegaConf.to_container(config, resolve=False))
-    if references is None:
-        return
+    """Yield the keys whose numbers decide nothing but themselves. references: the keys to which texts refer."""
     keys = [word.partition("=")[0].lstrip("+~").partition("@")[0] for word in job]
     for match in words:
         if match is None:
