@@ -15,7 +15,7 @@ from runner.data import Data, Source, Tensors
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
-from runner.training import step
+from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
 from runner.training.parts import losses, optimizers, scheduling
@@ -84,7 +84,7 @@ def prepare(
         data,
         checked.plan,
         state,
-        step.choose(state, parts.step),
+        choice.choose(state, parts.step, trainer, [loss, state.model], steps, parts.device),
         loss,
         schedule,
         metrics,
