@@ -88,7 +88,7 @@ class _Checking:
     keeps_going: bool = False
 
     def quickly(self, number: int, job: Words) -> CheckedJob | None:
-        """Check a job that is like an earlier one; None if there is none, or if it is wrong, of which Hydra has to tell."""
+        """Check a job that is like an earlier one; None without one, or if the job is wrong: `wholly` says why."""
         made = self.alike.made(job) if self.alike is not None else None
         if made is None:
             return None

@@ -19,7 +19,6 @@ from runner.settings.memory import size as bytes_
 from runner.settings.trust.limits import LAYERS
 from runner.settings.values import lookup, ranges
 
-
 #: Name, key and words of a layer and the shape that comes in -> its plan and what comes out.
 Earlier = dict[str, tuple[Layer, Any]]
 #: Layers of earlier plans that are held.

@@ -30,7 +30,12 @@ JOBS: list[dict[str, Any]] = [
     {"optimizer": {"name": "Adam", "lr": 1, "betas": [0.8, 0.9]}},
     {"layers": [{"Linear": 8}, "ReLU", {"Dropout": 0.75}, {"Linear": 1}], "seed": 3},
     {"layers": [{"Linear": 9}, "ReLU", {"Dropout": {"p": 0.25}}, {"Linear": 1}]},
-    {"layers": [{"Sequential": [{"Linear": 4}, {"Dropout": 0.5}]}, {"Repeat": {"layers": ["ReLU", {"Linear": 1}], "times": 2}}]},
+    {
+        "layers": [
+            {"Sequential": [{"Linear": 4}, {"Dropout": 0.5}]},
+            {"Repeat": {"layers": ["ReLU", {"Linear": 1}], "times": 2}},
+        ]
+    },
     {"batch_size": 7, "clip_norm": 0.5},
     {"batch_size": 7, "clip_norm": 1.5, "min_delta": 0.1},
     {"precision": "fp64"},

@@ -1,8 +1,8 @@
 """Jobs that are alike but for numbers: their settings are a copy of those of the first, with other numbers.
 
-Hydra parses the words of each job anew and OmegaConf follows every reference, some 15 ms for a job. What comes out for a
-number at a key that nothing refers to is that number, and all else is what it was. Where it is not that plain, nothing
-is given, and the job is composed as Hydra composes it.
+Hydra parses the words of each job anew and OmegaConf follows every reference, some 15 ms for a job. What comes out for
+a number at a key that nothing refers to is that number, and all else is what it was. Where it is not that plain,
+nothing is given, and the job is composed as Hydra composes it.
 """
 
 import dataclasses
@@ -143,7 +143,7 @@ def _takes(path: list[str], number: Number) -> bool:
     for name in path:
         if not dataclasses.is_dataclass(hint):
             return True  # an argument of a component, which takes anything
-        hint = get_type_hints(hint).get(name)  # type: ignore[arg-type]
+        hint = get_type_hints(hint).get(name)
     return type(number) in (get_args(hint) or (hint,))
 
 

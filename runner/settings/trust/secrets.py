@@ -194,5 +194,5 @@ def _block(match: re.Match[str]) -> str:
 
 
 def _from_environment() -> list[str]:
-    named = {name: value for name, value in os.environ.items() if name not in _SHELL}
-    return [value for name, value in named.items() if len(value) >= SHORTEST and is_secret(name)]
+    named = [name for name in os.environ if name not in _SHELL and is_secret(name)]
+    return [value for name in named if len(value := os.environ.get(name, "")) >= SHORTEST]

@@ -86,9 +86,10 @@ class Known:
         return data
 
     def plan(self, key: str, layers: Any, example: Tensor) -> tuple[stack.Stack, str]:
-        """Plan the layers, or return the plan of an earlier job with equal layers and shapes; and what a kind has of it.
+        """Plan the layers, or return the plan of an earlier job with equal layers and shapes.
 
-        key: of the data. Raises what `planning.plan` raises.
+        Returns the plan, and the part of it that decides the kind of a job. key: of the data. Raises what
+        `planning.plan` raises.
         """
         whole = f"{layers!r} {example.shape} {example.dtype}" if key else ""
         if (earlier := self._plans.get(whole)) is not None:
@@ -170,8 +171,8 @@ def _all(plan: stack.Stack) -> Iterable[stack.Layer]:
 def _has_own(parts: Components) -> bool:
     """Return whether code of the user's own takes part in what is checked, layers left out."""
     named = (parts.data, parts.optimizer, parts.scheduler.scheduler, parts.step)
-    targets = [part.target for part in named if part is not None]
-    return any(map(lookup.is_own, [*targets, type(parts.loss), *(m.target for m in parts.metrics), *parts.plots.values()]))
+    targets = [*(part.target for part in named if part is not None), *(metric.target for metric in parts.metrics)]
+    return any(map(lookup.is_own, [*targets, type(parts.loss), *parts.plots.values()]))
 
 
 def _keep(held: dict[str, T], key: str, value: T, most: int) -> list[str]:

@@ -40,7 +40,9 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
             axes = _style.axes(figure, left, _style.WIDTH - left - wide, bottom, top)
             _draw_panel(axes, table, rows, parameter, wide)
         top += high + 0.2 + room
-    every = {label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    every = {
+        label: handle for axes in figure.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
     order = sorted(every, key=lambda label: LABELS.index(label))
     _style.legend(figure.axes[min(columns, len(varied)) - 1], [every[label] for label in order])
     return figure
@@ -107,7 +109,7 @@ def _draw_medians(axes: "Axes", rows: list[Row], parameter: Parameter) -> None:
 
 
 def _neighbours(groups: dict[float, list[float]]) -> tuple[list[float], list[list[float]]]:
-    """Return at most VALUES groups of neighbouring values, each with about as many results: their middles, and these."""
+    """Return at most VALUES groups of neighbouring values: the middle of each, and its results."""
     pairs = [(place, value) for place in sorted(groups) for value in groups[place]]
     size = -(-len(pairs) // VALUES)
     parts = [pairs[start : start + size] for start in range(0, len(pairs), size)]

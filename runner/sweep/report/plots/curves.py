@@ -112,7 +112,9 @@ def _mark_ends(axes: "Axes", ends: Points, label: str, colour: str) -> None:
     if ends:
         x, y = zip(*ends, strict=True)
         size = 7 if len(ends) <= FEW else 4
-        axes.plot(x, y, "x", color=colour, markersize=size, markeredgewidth=1.6, linestyle="none", label=label, zorder=5)
+        axes.plot(
+            x, y, "x", color=colour, markersize=size, markeredgewidth=1.6, linestyle="none", label=label, zorder=5
+        )
 
 
 def _best_point(table: Table, points: Points) -> tuple[int, float]:

@@ -114,7 +114,9 @@ def _draw_cells(
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **style))  # type: ignore[arg-type]
     if large:  # as an image, through which the hatched ground is seen
         axes.axhspan(-0.5, len(down.values) - 0.5, facecolor="white", edgecolor=_style.PALE, hatch="////", linewidth=0)
-        colours = [[shade(cells[x, y]) if (x, y) in cells else (1, 1, 1, 0) for x in across.places] for y in down.places]
+        colours = [
+            [shade(cells[x, y]) if (x, y) in cells else (1, 1, 1, 0) for x in across.places] for y in down.places
+        ]
         axes.imshow(colours, origin="lower", aspect="auto", interpolation="nearest", zorder=1)
     x, y = across.places.index(best[0]), down.places.index(best[1])
     frame = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=_style.RED, linewidth=3, zorder=5)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -90,11 +90,14 @@ def _draw_groups(axes: "Axes", shown: list[Group], coloured: bool) -> None:
         label = "_" if place else ""
         colour = _colour(place, coloured)
         ends = [max(low, group.mean - group.spread), group.mean + group.spread]
-        many = len(group.rows) > MANY  # whose dots would hide the bar
-        axes.plot(ends, [place] * 2, "|-", color=colour, linewidth=2.4 if many else 1.6, markersize=9 if many else 7,
-                  markeredgewidth=2.4 if many else 1.0, label=label or "± one std", zorder=3 if many else 2)  # fmt: skip
-        axes.plot(group.values, [place] * len(group.rows), "o", markersize=3.5, alpha=0.15 if many else 0.8,
-                  color=_style.GREY, linestyle="none", label=label or "one seed", zorder=2 if many else 3)  # fmt: skip
+        bar: dict[str, Any] = {"linewidth": 1.6, "markersize": 7, "zorder": 2}
+        dots: dict[str, Any] = {"alpha": 0.8, "zorder": 3}
+        if len(group.rows) > MANY:  # whose dots would hide the bar
+            bar = {"linewidth": 2.4, "markersize": 9, "markeredgewidth": 2.4, "zorder": 3}
+            dots = {"alpha": 0.15, "zorder": 2}
+        axes.plot(ends, [place] * 2, "|-", color=colour, label=label or "± one std", **bar)
+        axes.plot(group.values, [place] * len(group.rows), "o", markersize=3.5, color=_style.GREY, linestyle="none",
+                  label=label or "one seed", **dots)  # fmt: skip
         axes.plot([group.mean], [place], "D", markersize=6, color=colour, markeredgecolor="white",
                   markeredgewidth=0.6, linestyle="none", label=label or "mean", zorder=4)  # fmt: skip
     _style.legend(axes)

@@ -1,6 +1,6 @@
 """Parallel coordinates: an axis for each of three or more parameters, one for the result, and a line for each job."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
