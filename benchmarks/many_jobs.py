@@ -1,9 +1,9 @@
 """Milliseconds for each of many jobs before it trains: `python benchmarks/many_jobs.py [--jobs N] [--alone]`.
 
 N jobs of `digits_mlp` for 5 epochs without plots, 4 learning rates x N / 4 seeds, are made of the words of a command
-line, composed, checked, frozen in a manifest, and prepared; all stay prepared, as runs that train as one program. Printed
-are the processor's time of this process for each job, part by part, and the memory that is added. With --alone each job
-is composed, checked and prepared as if it were the only one.
+line, composed, checked, frozen in a manifest, and prepared; all stay prepared, as runs that train as one program.
+Printed are the processor's time for each job, part by part, and the memory that is added. With --alone each job is
+composed, checked and prepared as if it were the only one.
 """
 
 import argparse

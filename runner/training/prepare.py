@@ -32,7 +32,7 @@ class Material:
 
     data: Data  # all of it, on the device
     loss: nn.Module
-    threads: int
+    threads: int  # for one operation, by trainer.threads
 
 
 def prepare(
@@ -65,7 +65,7 @@ def prepare(
     parts, trainer, kind = checked.parts, settings.trainer, checked.kind
     with _room(parts.device):
         if kind.material is None:
-            kind.material = _material(settings, checked, noted, threads)
+            kind.material = _material(settings, checked, noted)
         data, loss = kind.material.data, kind.material.loss
         threads = threads or kind.material.threads
         seed(settings, threads)
@@ -98,14 +98,12 @@ def prepare(
     return run
 
 
-def _material(
-    settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None, threads: int | None
-) -> Material:
+def _material(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None) -> Material:
     parts, precision = checked.parts, settings.trainer.precision
     data = checked.data if checked.kind.complete else whole(settings, checked, noted)
     loss = losses.counted(parts.loss, data)
     loss.to(parts.device, torch.float64 if precision == "fp64" else None)
-    threads = threads or cost.threads(settings, checked.plan, cost.batch_size(settings, data), parts.device)
+    threads = cost.threads(settings, checked.plan, cost.batch_size(settings, data), parts.device)
     return Material(_moved(data, parts.device, precision), loss, threads)
 
 
