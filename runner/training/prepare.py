@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from runner.data import Data, Source, Tensors
+from runner.data import Data
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
@@ -20,6 +20,7 @@ from runner.training.checking import checks, cost, fitting, target_values, targe
 from runner.training.checking.known import Known
 from runner.training.parts import losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
+from runner.training.parts.placement import placement
 from runner.training.run import Run
 from runner.training.state import generators
 from runner.training.state.best import Best
@@ -69,8 +70,9 @@ def prepare(
         data, loss = kind.material.data, kind.material.loss
         threads = threads or kind.material.threads
         seed(settings, threads)
+        model = placement(trainer, parts.device).ordered(_model(checked))
         state = optimizers.state(
-            _model(checked), parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
+            model, parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
         )
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
@@ -99,12 +101,14 @@ def prepare(
 
 
 def _material(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None) -> Material:
-    parts, precision = checked.parts, settings.trainer.precision
+    parts, trainer = checked.parts, settings.trainer
     data = checked.data if checked.kind.complete else whole(settings, checked, noted)
     loss = losses.counted(parts.loss, data)
-    loss.to(parts.device, torch.float64 if precision == "fp64" else None)
+    loss.to(parts.device, torch.float64 if trainer.precision == "fp64" else None)
     threads = cost.threads(settings, checked.plan, cost.batch_size(settings, data), parts.device)
-    return Material(_moved(data, parts.device, precision), loss, threads)
+    place = placement(trainer, parts.device)
+    valid, test = (None if source is None else place.source(source) for source in (data.valid, data.test))
+    return Material(replace(data, train=place.source(data.train), valid=valid, test=test), loss, threads)
 
 
 @contextlib.contextmanager
@@ -136,14 +140,3 @@ def whole(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | N
     if settings.trainer.epochs:
         target_values.check(checked.parts.loss, data, checked.plan.output)
     return data
-
-
-def _moved(data: Data, device: torch.device, precision: str) -> Data:
-    """Move data in memory to the device as a whole, with fp64 in that type."""
-
-    def move(source: Source) -> Source:
-        dtype = torch.float64 if precision == "fp64" else None
-        return source.to(device, dtype) if isinstance(source, Tensors) else source
-
-    valid, test = (None if source is None else move(source) for source in (data.valid, data.test))
-    return replace(data, train=move(data.train), valid=valid, test=test)
