@@ -68,7 +68,7 @@ class CheckedSweeper(Sweeper):
             terminal.put(f"checking {len(jobs):,} jobs")
         if self._task.name == "check":
             costs = self._task.command.Costs()
-            sweep_check.check(jobs, self._compose, costs.show)
+            sweep_check.check(jobs, self._compose, costs.show, sweep_check.alike(self.config))
             costs.sum()
         elif self._task.name == "train":
             task.sweep(self._task, jobs, self._compose, self._frozen, self.config)
@@ -104,7 +104,7 @@ class CheckedSweeper(Sweeper):
         from runner.cli.guard import hydra_rules
 
         folders: dict[tuple[str, ...], dict[int, str]] = {}
-        for number, words in enumerate(jobs, first):
+        for number, words in enumerate(jobs if hydra_rules.folders_vary(self.config) else [], first):
             if folder := hydra_rules.folder_of_job(self.config, self._task.jobs[number].config, number):
                 folders.setdefault(tuple(words), {})[number] = folder
         return self._launched(Frozen(folders), jobs, first)

@@ -3,16 +3,21 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from runner.cli.answers import all_problems
 from runner.cli.compose import configuration
+from runner.cli.compose.alike import Alike
+from runner.cli.guard import hydra_rules
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
 from runner.sweep.manifest import Job, Manifest, varied
+
+if TYPE_CHECKING:
+    from runner.training.checking.known import Known
 
 #: Wrong jobs whose problems are printed.
 SHOWN = 10
@@ -38,27 +43,81 @@ class CheckedJob:
         return self.settings.trainer.monitor or ("valid/loss" if self.validates else "train/loss")
 
 
-def check(jobs: list[Words], compose: Compose, show: Callable[[Any, Any, str], None] | None = None) -> list[CheckedJob]:
+def check(
+    jobs: list[Words],
+    compose: Compose,
+    show: Callable[[Any, Any, str], None] | None = None,
+    alike: Alike | None = None,
+) -> list[CheckedJob]:
     """Return the jobs that can be run. Raises SweepError if any cannot, unless sweep.keep_going is true.
 
     show: is called with the settings, the result of the check and the name of every right job.
+    alike: composes jobs that differ in numbers alone; None: each is composed by Hydra.
     """
+    from runner.training.checking.known import Known
+
     checked: list[CheckedJob] = []
     wrong: list[str] = []
-    keeps_going = False
+    checking = _Checking(compose, show, alike, Known())
     for number, job in enumerate(jobs):
-        name = f"job {number} ({' '.join(map(secrets.word, job))})"
         try:
-            config = compose(number, job)
-            keeps_going = keeps_going or bool(OmegaConf.select(config, "sweep.keep_going"))
-            checked.append(_checked(config, number, job, name, show))
+            checked.append(checking.quickly(number, job) or checking.wholly(number, job))
         except configuration.ERRORS as error:
+            name = _name(number, job)
             wrong.append(
                 f"{name}: {all_problems.report(error, job, partial(compose, number))}" if len(wrong) < SHOWN else name
             )
     if wrong:
-        _report(wrong, len(jobs), keeps_going)
+        _report(wrong, len(jobs), checking.keeps_going)
     return checked
+
+
+def alike(sweep: DictConfig) -> Alike | None:
+    """Return what composes jobs that differ in numbers; None where their folders are named after these."""
+    return None if hydra_rules.folders_vary(sweep) else Alike()
+
+
+@dataclass
+class _Checking:
+    """The checks of a sweep's jobs, with what they have found so far."""
+
+    compose: Compose
+    show: Callable[[Any, Any, str], None] | None
+    alike: Alike | None
+    known: "Known"
+    keeps_going: bool = False
+
+    def quickly(self, number: int, job: Words) -> CheckedJob | None:
+        """Check a job that is like an earlier one; None without one, or if the job is wrong: `wholly` says why."""
+        made = self.alike.made(job) if self.alike is not None else None
+        if made is None:
+            return None
+        try:
+            return self._checked(number, job, *made)
+        except configuration.ERRORS:
+            return None
+
+    def wholly(self, number: int, job: Words) -> CheckedJob:
+        """Compose a job and check it. Raises ConfigError, and errors of Hydra and OmegaConf."""
+        config = self.compose(number, job)
+        self.keeps_going = self.keeps_going or bool(OmegaConf.select(config, "sweep.keep_going"))
+        settings = configuration.settings(config, job)
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        if self.alike is not None:
+            self.alike.learn(job, config, settings, plain)
+        return self._checked(number, job, settings, plain)
+
+    def _checked(self, number: int, job: Words, settings: Settings, plain: dict[str, Any]) -> CheckedJob:
+        from runner.training.checking import checks
+
+        result = checks.check(settings, known=self.known)
+        if self.show is not None:
+            self.show(settings, result, _name(number, job))
+        return CheckedJob(number, settings, plain, result.kind.mode, result.data.valid is not None)
+
+
+def _name(number: int, job: Words) -> str:
+    return f"job {number} ({' '.join(map(secrets.word, job))})"
 
 
 def manifest(checked: list[CheckedJob], jobs: list[Words], study: str, launcher: list[str]) -> Manifest:
@@ -73,19 +132,6 @@ def manifest(checked: list[CheckedJob], jobs: list[Words], study: str, launcher:
     values = varied(jobs)
     plans = [Job(job.number, jobs[job.number], values[job.number], job.config) for job in checked]
     return Manifest(study, launcher, checked[0].monitor, checked[0].mode, plans, numbered=len(jobs))
-
-
-def _checked(
-    config: DictConfig, number: int, job: Words, name: str, show: Callable[[Any, Any, str], None] | None
-) -> CheckedJob:
-    from runner.training.checking import checks
-
-    settings = configuration.settings(config, job)
-    result = checks.check(settings)
-    if show is not None:
-        show(settings, result, name)
-    plain = OmegaConf.to_container(config, resolve=True)
-    return CheckedJob(number, settings, plain, result.mode, result.data.valid is not None)  # type: ignore[arg-type]
 
 
 def _report(wrong: list[str], total: int, keeps_going: bool) -> None:

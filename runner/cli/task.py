@@ -210,7 +210,7 @@ def _planned(
         settings = made(plan.jobs[0].config)
         settings.tracking.uri = uri
         return plan, settings, run_id, False
-    checked = sweep_check.check(jobs, compose)
+    checked = sweep_check.check(jobs, compose, alike=sweep_check.alike(config))
     study = str(config.hydra.runtime.choices.get("experiments") or "runner")
     plan = sweep_check.manifest(checked, jobs, study, launcher(config))
     settings = checked[0].settings

@@ -19,8 +19,8 @@ def with_settings(settings: Settings, context: Context) -> int:
     from runner.training.checking import checks
 
     checked = checks.check(settings)
-    if not checked.complete:  # read all data to the last value, as a training does before its first step
-        checked = replace(checked, data=prepare.whole(settings, checked))
+    if not checked.kind.complete:  # read all data to the last value, as a training does before its first step
+        checked = replace(checked, kind=replace(checked.kind, data=prepare.whole(settings, checked), complete=True))
     Costs().show(settings, checked, context.title)
     return 0
 

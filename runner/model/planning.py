@@ -19,14 +19,27 @@ from runner.settings.memory import size as bytes_
 from runner.settings.trust.limits import LAYERS
 from runner.settings.values import lookup, ranges
 
+#: Name, key and words of a layer and the shape that comes in -> its plan and what comes out.
+Earlier = dict[str, tuple[Layer, Any]]
+#: Layers of earlier plans that are held.
+MOST = 10_000
 
-def plan(spec: Any, example: Tensor, key: str = "model.layers", targets: specs.Targets | None = None) -> Stack:
+
+def plan(
+    spec: Any,
+    example: Tensor,
+    key: str = "model.layers",
+    targets: specs.Targets | None = None,
+    earlier: Earlier | None = None,
+) -> Stack:
     """Look up, bind and infer every layer, and follow the shape of `example` through the stack.
 
     spec: a list of layers, or a mapping of names to layers, as `model.layers` has them.
     example: a batch on the meta device, examples first. No memory for parameters is taken, no random number drawn.
     key: of the configuration, where the layers stand.
     targets: the classes that a model around this one has looked up already.
+    earlier: layers of other models, which are taken where all of a layer is equal; this one's are added, but for those
+        that a user has written. Planned modules are then parts of several models, and none may change them.
     Every layer is constructed once, on the meta device, and every class looked up once.
     Raises ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
     that are wrong whatever comes in.
@@ -37,7 +50,7 @@ def plan(spec: Any, example: Tensor, key: str = "model.layers", targets: specs.T
     specs.check_modules(named)
     for name, layer_key, layer_spec in named:
         try:
-            layer, example = _plan_layer(name, layer_key, layer_spec, example, targets)
+            layer, example = _planned_before(earlier, name, layer_key, layer_spec, example, targets)
         except ConfigError as error:
             errors = each(error)
             depends_on_shape = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
@@ -49,6 +62,20 @@ def plan(spec: Any, example: Tensor, key: str = "model.layers", targets: specs.T
         if sum(size(layer) for layer in layers) > LAYERS:
             raise ConfigError(layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones")
     return Stack(layers, example)
+
+
+def _planned_before(
+    earlier: Earlier | None, name: str, key: str, spec: Any, example: Any, targets: specs.Targets
+) -> tuple[Layer, Any]:
+    if earlier is None or not isinstance(example, Tensor):
+        return _plan_layer(name, key, spec, example, targets)
+    whole = f"{name} {key} {spec!r} {example.shape} {example.dtype}"
+    if whole not in earlier:
+        layer, output = _plan_layer(name, key, spec, example, targets)
+        if len(earlier) >= MOST or any(lookup.is_own(one.target) for one in (layer, *layer.inner())):
+            return layer, output
+        earlier[whole] = layer, output
+    return earlier[whole]
 
 
 def _plan_layer(name: str, key: str, spec: Any, example: Tensor, targets: specs.Targets) -> tuple[Layer, Tensor]:

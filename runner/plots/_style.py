@@ -86,10 +86,13 @@ def frame(on: "Axes", left: float, top: float, width: float, height: float) -> N
     on.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color=GREY, linewidth=0.8)
 
 
-def legend(axes: "Axes") -> None:
-    """Draw the legend between the header and the axes, where it cannot hide data."""
+def legend(axes: "Axes", handles: list[Any] | None = None) -> None:
+    """Draw the legend between the header and the axes, where it cannot hide data.
+
+    handles: what it names; None: what has a label in these axes.
+    """
     box = axes.legend(
-        loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=6, frameon=False, fontsize=9,
+        handles=handles, loc="lower right", bbox_to_anchor=(1.01, 1.0), ncols=6, frameon=False, fontsize=9,
         borderaxespad=0.2, columnspacing=1.3, handletextpad=0.5, handlelength=1.6,
     )  # fmt: skip
     for line in box.get_lines():

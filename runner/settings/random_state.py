@@ -26,7 +26,8 @@ def seed(settings: Settings, threads: int | None = None) -> None:
     threads: those of the training; None before `auto` is settled.
     """
     start(settings.seed)
-    torch.manual_seed(settings.seed)  # those of other devices too
+    if torch.accelerator.is_available():  # without one, torch would note for a third of a millisecond where it is asked
+        torch.manual_seed(settings.seed)  # those of other devices too
     restrain(settings.trainer, threads)
 
 

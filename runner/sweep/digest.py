@@ -1,6 +1,7 @@
 """Digests of jobs: two jobs with the same digest train to the same weights."""
 
 import contextlib
+import functools
 import hashlib
 import json
 from pathlib import Path
@@ -57,8 +58,14 @@ def _content(path: Path) -> str:
         return hashlib.sha256(" ".join(f"{p} {_stamp(p)}" for p in inside).encode()).hexdigest()
     if path.is_file() and path.stat().st_size <= MOST:  # a device or a pipe may have no end
         with contextlib.suppress(PermissionError):
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return _hashed(path, f"{path.stat().st_ino} {_stamp(path)}")
     return _stamp(path)
+
+
+@functools.lru_cache(maxsize=256)
+def _hashed(path: Path, stamp: str) -> str:
+    """Return the SHA-256 of a file; most jobs of a sweep read the same. stamp: what changes with the content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _stamp(path: Path) -> str:

@@ -11,6 +11,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.trust import record_reading, secrets
 from runner.settings.trust.limits import JOBS
 from runner.settings.values import typed
+from runner.sweep.masked import Masked
 
 #: The parent run's artifact that holds the manifest.
 NAME = "manifest.json"
@@ -72,9 +73,22 @@ class Manifest:
         return " ".join(parts)[:250] or self.study
 
     def text(self) -> str:
-        """Return the manifest as JSON, without secrets and without run ids."""
-        jobs = [{**vars(job), "run_id": "", "words": [*map(secrets.word, job.words)]} for job in self.jobs]
-        return json.dumps(secrets.without({**vars(self), "jobs": jobs}), indent=1)
+        """Return the manifest as JSON, a line for each job, without secrets and without run ids."""
+        masked = Masked()
+        head = json.dumps(secrets.without({key: value for key, value in vars(self).items() if key != "jobs"}))
+        jobs = [
+            json.dumps(
+                {
+                    **vars(job),
+                    "words": [masked.word(word) for word in job.words],
+                    "varied": masked.varied(job.varied),
+                    "config": masked.config(job.config),
+                    "run_id": "",
+                }
+            )
+            for job in self.jobs
+        ]
+        return f'{head[:-1]}, "jobs": [\n{f",{chr(10)}".join(jobs)}\n]}}\n'
 
 
 def read(text: str) -> Manifest:
@@ -126,9 +140,9 @@ def _check(manifest: Manifest) -> None:
 def varied(jobs: list[list[str]]) -> list[dict[str, str]]:
     """Return key -> value for each job, of the keys whose values differ between the jobs; without secrets."""
     values = [dict(word.partition("=")[::2] for word in job if "=" in word) for job in jobs]
-    keys = dict.fromkeys(key for job in values for key in job)
+    keys, masked = dict.fromkeys(key for job in values for key in job), Masked()
     differ = [key for key in keys if len({job.get(key) for job in values}) > 1]
-    shown = [{key: secrets.without(job[key], key) for key in differ if key in job} for job in values]
+    shown = [masked.varied({key: job[key] for key in differ if key in job}) for job in values]
     return [{key.lstrip("+"): value for key, value in job.items()} for job in shown]
 
 

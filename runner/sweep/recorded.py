@@ -25,10 +25,9 @@ def plan(uri: str, run_id: str) -> Manifest:
     plan, children = manifest.read(recall.text(uri, run_id, manifest.NAME)), _refuse_live(uri, run_id)
     codes = {run.data.tags.get(own_code.TAG): run.info.run_id for run in children.values()}
     recorded_code.take_up(uri, [codes[sha256] for sha256 in codes if sha256], code[0], f"sweep {run_id}")
-    for number, run in children.items():
-        for job in plan.jobs:
-            if job.number == number:
-                job.run_id = run.info.run_id
+    for job in plan.jobs:
+        if job.number in children:
+            job.run_id = children[job.number].info.run_id
     return plan
 
 

@@ -1,7 +1,10 @@
 """Settings to a run that is ready to start: check everything, read the data, build the parts."""
 
+import contextlib
+import copy
 import tempfile
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
+from runner.training.checking.known import Known
 from runner.training.parts import losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
 from runner.training.parts.placement import placement
@@ -23,13 +27,30 @@ from runner.training.state.best import Best
 from runner.training.state.snapshots import Snapshots
 
 
-def prepare(settings: Settings, name: str, threads: int | None = None, noted: dict[str, Any] | None = None) -> Run:
+@dataclass(frozen=True)
+class Material:
+    """What the runs of a kind share: nothing of it is changed by a run without code of the user's own."""
+
+    data: Data  # all of it, on the device
+    loss: nn.Module
+    threads: int  # for one operation, by trainer.threads
+
+
+def prepare(
+    settings: Settings,
+    name: str,
+    threads: int | None = None,
+    noted: dict[str, Any] | None = None,
+    known: Known | None = None,
+) -> Run:
     """Check everything, read the data and build the parts.
 
     settings: of one run, composed from YAML or made in Python.
     name: of the run's experiment, for titles of plots.
     threads: of a recorded run that goes on; None: by trainer.threads.
     noted: the notes on the data of a recorded run, to whose scale new data is brought; None: there is no such run.
+    known: what runs before this one have been found to need, see `checks.check`. Those that differ in numbers alone
+        share their data, loss and plan, which nobody may change then.
     Raises ConfigError, or ConfigErrors with all problems, before anything is trained.
 
         settings = Settings(data={"name": "line"}, model=Model([{"Linear": 1}]), loss={"name": "MSELoss"}, ...)
@@ -41,46 +62,65 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
 
     The random generators of this process are seeded, torch's threads and determinism set, and `run.folder` is made.
     """
-    checked = checks.check(settings, noted, threads)
-    parts, trainer = checked.parts, settings.trainer
-    data = checked.data if checked.complete else whole(settings, checked, noted)
-    loss = losses.counted(parts.loss, data)
-    loss.to(parts.device, torch.float64 if trainer.precision == "fp64" else None)
-    threads = threads or cost.threads(settings, checked.plan, cost.batch_size(settings, data), parts.device)
-    seed(settings, threads)
-    try:
-        place = placement(trainer, parts.device)
-        valid, test = (None if source is None else place.source(source) for source in (data.valid, data.test))
-        moved = replace(data, train=place.source(data.train), valid=valid, test=test)
-        cost_of_batch = losses.cost(loss, trainer, parts.device)
-        state = optimizers.state(place.ordered(_model(checked)), parts.optimizer, cost_of_batch, trainer, parts.device)
-    except RuntimeError as error:
-        if not memory.is_short(error):
-            raise
-        raise ConfigError("device", f"{parts.device} has no room left for model and data: {memory.reason(error)};"
-            " end what else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
+    checked = checks.check(settings, noted, threads, known)
+    parts, trainer, kind = checked.parts, settings.trainer, checked.kind
+    with _room(parts.device):
+        if kind.material is None:
+            kind.material = _material(settings, checked, noted)
+        data, loss = kind.material.data, kind.material.loss
+        threads = threads or kind.material.threads
+        seed(settings, threads)
+        model = placement(trainer, parts.device).ordered(_model(checked))
+        state = optimizers.state(
+            model, parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
+        )
+        metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
+        metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     steps = trainer.epochs * steps_per_epoch(settings, data)
-    schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
+    schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, kind.mode)
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(
         name,
         settings,
         parts,
-        moved,
+        data,
         checked.plan,
         state,
         choice.choose(state, parts.step, trainer, [loss, state.model], steps, parts.device),
         loss,
         schedule,
-        {k: m.to(parts.device) for k, m in checked.metrics.items()},
+        metrics,
         parts.device,
         folder,
-        Best(checked.mode, trainer.min_delta),
+        Best(kind.mode, trainer.min_delta),
         Snapshots(folder, settings.checkpoint.format),
         threads=threads,
     )
     run.ready = generators.random_state(parts.device)
     return run
+
+
+def _material(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None) -> Material:
+    parts, trainer = checked.parts, settings.trainer
+    data = checked.data if checked.kind.complete else whole(settings, checked, noted)
+    loss = losses.counted(parts.loss, data)
+    loss.to(parts.device, torch.float64 if trainer.precision == "fp64" else None)
+    threads = cost.threads(settings, checked.plan, cost.batch_size(settings, data), parts.device)
+    place = placement(trainer, parts.device)
+    valid, test = (None if source is None else place.source(source) for source in (data.valid, data.test))
+    return Material(replace(data, train=place.source(data.train), valid=valid, test=test), loss, threads)
+
+
+@contextlib.contextmanager
+def _room(device: torch.device) -> Iterator[None]:
+    """Raise ConfigError for a device whose memory does not hold what the block puts there."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not memory.is_short(error):
+            raise
+        raise ConfigError("device", f"{device} has no room left for model and data: {memory.reason(error)};"
+            " end what else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
 
 
 def _model(checked: checks.Checked) -> nn.Module:

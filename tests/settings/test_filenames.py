@@ -72,7 +72,7 @@ def test_names_of_pictures_folders_and_runs_are_bounded(store: str, tmp_path: Pa
 
 
 def test_a_source_reads_no_file_that_a_text_cannot_name() -> None:
-    assert data_cache._key(table, {"path": QUERY}) is None
+    assert data_cache.identity(table, {"path": QUERY}) is None
 
 
 @pytest.mark.parametrize(

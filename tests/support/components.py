@@ -9,6 +9,7 @@ from runner.data import Data
 from runner.settings import Settings, Trainer
 from runner.settings.errors import Problems
 from runner.training.checking import checks
+from runner.training.checking.known import Known
 from runner.training.loop import State
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.components import Components
@@ -18,7 +19,7 @@ from runner.training.parts.scheduling import Schedule
 def without_data(settings: Settings) -> Components:
     """Look up and check what needs no data. Raises ConfigError, or ConfigErrors with all problems."""
     problems = Problems()
-    parts = checks.without_data(settings, problems)
+    parts = checks.without_data(settings, problems, Known())
     problems.raise_all()
     return parts
 

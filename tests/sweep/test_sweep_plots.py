@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -33,6 +34,7 @@ from tests.plots.test_plots import assert_words_are_legible, collisions, said
 NAMES = ["by_parameter", "curves", "heat_map", "mean_and_spread", "parallel_coordinates", "ranked"]
 LR, WIDTH = ("optimizer.lr", ["0.001", "0.01", "0.1", "1"]), ("model.knobs.width", ["8", "16", "32"])
 KIND = ("model", ["digits_cnn", "digits_mlp", "mobile_net_v3_small"])
+MANY = ("model.knobs.width", [str(8 * (i + 1)) for i in range(32)])
 FLAG = ("flag", ["true", "false"])
 ODD = ["[16,32]", "{Linear: 4}", "null", "x" * 60, "größe$5_$x", "a\nb", ""]
 
@@ -374,8 +376,39 @@ def test_failed_and_pruned_jobs_are_grey() -> None:
     table.rows[1].status, table.rows[1].value = "FAILED", None
     table.rows[2].pruned = 1
     [axes] = drawn(parallel_coordinates, table).axes
-    grey = [line for line in axes.get_lines() if line.get_color() == _style.PALE]
-    assert sorted(len(line.get_xdata()) for line in grey) == [3, 4]  # without a result it ends before the last axis
+    [thin] = axes.collections
+    grey = [len(line) for line, colour in zip(thin.get_segments(), thin.get_colors(), strict=True) if pale(colour)]
+    assert sorted(grey) == [3, 4]  # without a result it ends before the last axis
+    assert labelled(axes, "failed, pruned or without a result").get_color() == _style.PALE
+
+
+def pale(colour: Any) -> bool:
+    return to_hex(colour).upper() == _style.PALE
+
+
+@pytest.mark.parametrize("space", [[LR, seeds(256)], [("optimizer.lr", [f"{2.0**-i:.6g}" for i in range(32)]), MANY]])
+def test_a_thousand_jobs_are_drawn_with_few_parts(space: list[tuple[str, list[str]]]) -> None:
+    """A line of its own for each would take seconds."""
+    table, _ = sweep(*space, low=1e-3)
+    for row in table.rows:
+        row.value = 1 + row.number % 97 / 97
+    table.rows[7].status, table.rows[7].value = "FAILED", None
+    for name, figure in draw_all(table, curves_of(table)):
+        assert_words_are_legible(figure)
+        assert sum(len(axes.get_children()) for axes in figure.axes) < 400, name
+
+
+def test_of_many_jobs_the_medians_are_of_neighbours_and_of_many_seeds_there_are_none() -> None:
+    table, _ = sweep(("optimizer.lr", [str(i + 1) for i in range(500)]))
+    for row in table.rows:
+        row.value = float(row.overrides["optimizer.lr"])
+    line = points(drawn(by_parameter, table).axes[0], "median")
+    assert len(line) == by_parameter.VALUES
+    assert [x for x, _ in line] == [y for _, y in line] == sorted(x for x, _ in line)
+    many, _ = sweep(LR, seeds(40))
+    rates, seeds_ = drawn(by_parameter, many).axes
+    assert len(points(rates, "median")) == 4
+    assert "median" not in [line.get_label() for line in seeds_.get_lines()]
 
 
 def test_a_logarithmic_parameter_has_its_values_at_even_heights() -> None:

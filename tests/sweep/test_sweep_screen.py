@@ -1,13 +1,14 @@
 """What is seen of a sweep: fits the terminal, tells each end once, and can be pasted."""
 
 import io
+import json
 import re
 import shlex
 
 import pytest
 from rich.console import Console
 
-from runner.sweep.report import screen, summary
+from runner.sweep.report import files, screen, summary
 from runner.sweep.report.progress import Progress, left
 from runner.sweep.report.table import Row, Table
 
@@ -166,6 +167,43 @@ def test_the_summary_ranks_twenty_and_tells_every_failure(width: int) -> None:
     assert "KILLED job 4" in flat
     assert "no reason was recorded" in flat
     assert said.splitlines()[-1] == "the best again: runner x"
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_of_a_thousand_jobs_the_summary_has_the_best_the_worst_and_some_failures(width: int) -> None:
+    found, table = console(width, terminal=False), sweep(1024, 0, 0)
+    for row in table.rows[:30]:
+        row.status, row.value, row.reason = "FAILED", None, REASON
+    summary.summary(found, table)
+    said = printed(found).splitlines()
+    ranks = [int(rank) for rank in re.findall(r"^ *(\d+) +\d+ ", "\n".join(said), re.MULTILINE)]
+    assert ranks == [*range(1, 21), 992, 993, 994]
+    assert "971 jobs" in said[21]
+    assert sum(line.startswith("FAILED  job") for line in said) == summary.FAILURES
+    assert "and 10 jobs more that failed" in " ".join(said)
+    assert max(map(len, said)) <= width
+
+
+def test_of_a_thousand_jobs_only_failures_have_a_line_in_a_file() -> None:
+    clock, found = Clock(), console(terminal=False)
+    watcher, table = screen.Lines(found, 1024, clock), sweep(1024, 0, 0)
+    for row in table.rows[:30]:
+        row.status, row.value, row.reason = "FAILED", None, REASON
+    watcher.show(table)
+    assert len(printed(found).splitlines()) == screen.FAILURES
+    clock.now += 11
+    watcher.show(table)
+    assert printed(found).splitlines()[-1].startswith("994 FINISHED, 30 FAILED  best valid/loss=")
+
+
+def test_of_more_running_jobs_than_fit_the_best_are_shown() -> None:
+    assert [row.number for row in screen.chosen(sweep(0, 64, 0), [], 5)] == [63, 62, 61, 60, 59]
+
+
+def test_the_files_have_all_jobs() -> None:
+    table = sweep(1000, 20, 4)
+    assert len(files.csv(table).splitlines()) == 1025
+    assert len(json.loads(files.mlflow_table(table))["data"]) == 1024
 
 
 def test_the_summary_of_a_sweep_without_results_is_its_failures() -> None:

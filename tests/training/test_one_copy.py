@@ -170,7 +170,12 @@ def test_a_layer_of_ones_own_that_works_in_place_leaves_the_data_of_a_program_al
         assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
-def test_jobs_of_a_sweep_begin_with_one_copy_and_let_it_go(files: dict[str, Any]) -> None:
+@pytest.mark.parametrize("small", [True, False])
+def test_jobs_of_a_sweep_begin_with_one_copy_and_let_it_go(
+    files: dict[str, Any], small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small data stays for the next jobs as long as the desk does."""
+    monkeypatch.setattr(data_cache, "MOST", 2**28 if small else 0)
     desk = Desk(SweepInfo("", "test", "valid/loss", "sqlite:///mlflow.db"), InlineRenderer(), 0)
     config = dataclasses.asdict(settings(data=files))
     members = [desk.begin(Job(number, [], {}, config)) for number in range(3)]
@@ -180,6 +185,9 @@ def test_jobs_of_a_sweep_begin_with_one_copy_and_let_it_go(files: dict[str, Any]
     for run in runs:
         run.close()
     del members, run, runs
+    gc.collect()
+    assert (train() is None) is not small
+    del desk
     gc.collect()
     assert train() is None
 

@@ -52,13 +52,18 @@ def job_of(config: DictConfig, sweep: DictConfig) -> None:
     used.pin(config, "hydra.sweep.dir", str(sweep.hydra.sweep.dir))
 
 
+def folders_vary(sweep: DictConfig) -> bool:
+    """Return whether the folders of a sweep's jobs are named after values of the jobs."""
+    return "$" in JOB.sub("", used.written(sweep, "hydra.sweep.subdir"))
+
+
 def folder_of_job(sweep: DictConfig, config: DictConfig | dict[str, Any], number: int) -> str:
     """Return the folder of a job if its name is made of values of the job's; "" if it is not.
 
     config: of the job, without Hydra's own part; in a plain one nothing is a reference any more.
     Raises ConfigError for a folder that a file leads elsewhere.
     """
-    if "$" not in JOB.sub("", used.written(sweep, "hydra.sweep.subdir")):
+    if not folders_vary(sweep):
         return ""
     whole: Any = OmegaConf.create(recorded_settings.escaped(config)) if isinstance(config, dict) else copy.copy(config)
     with flag_override(whole, ["struct", "readonly"], [False, False]):

@@ -23,6 +23,9 @@ _SHELL = ("PWD", "OLDPWD")
 #: Characters that a value must have for it to be looked for elsewhere: a shorter one is a part of many words.
 SHORTEST = 6
 
+#: Characters of a text up to which what becomes of it is remembered: the jobs of a sweep have most words in common.
+SHORT = 200
+
 #: `user:password@` and `token@` of a URI; a password that is not quoted may hold a slash, and more than one @.
 _URI = re.compile(r"(?<=://)(?:[^/\s@:'\"]*:(?!\d+(?:[/?#\s'\"]|$))[^\s'\"]{0,4096}@|[^/\s'\"?#]{1,4096}@)")
 #: A value that is one URI with a user in it.
@@ -83,7 +86,13 @@ def masked(text: str) -> str:
     The form: passwords in URIs, `password=...`, headers, connection strings. Elsewhere: environment variables that are
     called secret, and values under such keys in the configurations that this process has read.
     """
-    for value in sorted({*_from_environment(), *_known}, key=len, reverse=True):
+    values = tuple(sorted({*_from_environment(), *_known}, key=lambda value: (-len(value), value)))
+    return _short(text, values) if len(text) <= SHORT else _without_values(text, values)
+
+
+def _without_values(text: str, values: tuple[str, ...]) -> str:
+    """Mask values, the longest first, and what the form of the text shows."""
+    for value in values:
         text = text.replace(value, MASK)
     text = _TOKEN.sub(MASK, text)
     if _FORM.search(text) is None:  # most texts
@@ -97,6 +106,9 @@ def masked(text: str) -> str:
     if ";" in text:
         text = _LAST.sub(_hidden, _CONNECTION.sub(_hidden, text))
     return _PAIR.sub(_pair, text)
+
+
+_short = lru_cache(maxsize=10_000)(_without_values)
 
 
 def word(text: str) -> str:
@@ -194,5 +206,5 @@ def _block(match: re.Match[str]) -> str:
 
 
 def _from_environment() -> list[str]:
-    named = {name: value for name, value in os.environ.items() if name not in _SHELL}
-    return [value for name, value in named.items() if len(value) >= SHORTEST and is_secret(name)]
+    named = [name for name in os.environ if name not in _SHELL and is_secret(name)]
+    return [value for name in named if len(value := os.environ.get(name, "")) >= SHORTEST]

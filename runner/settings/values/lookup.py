@@ -137,6 +137,11 @@ def is_users(value: Any) -> bool:
     return _is_part(module) if first == "runner" else first in _users()
 
 
+def is_own(target: Any) -> bool:
+    """Return whether a class or function is the user's own, whose code may do anything, and not torch's or ours."""
+    return str(getattr(target, "__module__", "")).partition(".")[0] not in ("torch", "torchmetrics", "runner")
+
+
 #: Where this package keeps parts of experiments; a configuration must not call the rest, which writes and deletes.
 PARTS = ("runner.model.layers", "runner.training.parts.schedules", "runner.data", "runner.plots")
 

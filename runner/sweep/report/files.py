@@ -42,9 +42,9 @@ def _columns(table: Table) -> list[str]:
 
 def _lines(table: Table) -> list[list[Any]]:
     ranks = {row.number: rank for rank, row in enumerate(table.standing, 1)}
-    others = _others(table)
+    keys, others = table.keys, _others(table)
     inorder = sorted(table.rows, key=lambda row: (ranks.get(row.number, math.inf), row.number))
-    return [_line(row, ranks.get(row.number), table.keys, others) for row in inorder]
+    return [_line(row, ranks.get(row.number), keys, others) for row in inorder]
 
 
 def _line(row: Row, rank: int | None, keys: list[str], others: list[str]) -> list[Any]:

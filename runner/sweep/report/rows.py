@@ -21,6 +21,8 @@ PARENT, JOB, DIGEST, PRUNED = "mlflow.parentRunId", "sweep.job", "runner.digest"
 REASON = "runner.status_reason"
 #: Tag of the parent run with the number of jobs.
 JOBS = "sweep.jobs"
+#: Jobs up to which the store is asked for an earlier run of each.
+FEW = 50
 
 
 def children(client: "MlflowClient", experiment_id: str, parent: str) -> dict[int, "Run"]:
@@ -47,6 +49,8 @@ def child(client: "MlflowClient", parent: str, number: int) -> "Run | None":
 
 def finished(client: "MlflowClient", experiment_id: str, digests: dict[int, str]) -> dict[int, "Run"]:
     """Return job number -> the newest run of the experiment that has its digest, is FINISHED and was not pruned."""
+    if len(digests) > FEW:
+        return _finished_of_many(client, experiment_id, digests)
     newest = {}
     for number, sha in digests.items():
         where = f"attributes.status = 'FINISHED' AND tags.`{DIGEST}` = '{sha}'"
@@ -54,6 +58,24 @@ def finished(client: "MlflowClient", experiment_id: str, digests: dict[int, str]
         for run in [run for run in runs if PRUNED not in run.data.tags][:1]:
             newest[number] = run
     return newest
+
+
+def _finished_of_many(client: "MlflowClient", experiment_id: str, digests: dict[int, str]) -> dict[int, "Run"]:
+    """Return what `finished` does. To read all runs page by page takes less time than to ask for each of many jobs."""
+    by_digest: dict[str, Run] = {}
+    missing, token = set(digests.values()), None
+    while missing:
+        where = f"attributes.status = 'FINISHED' AND tags.`{DIGEST}` LIKE '%'"
+        page = client.search_runs([experiment_id], where, order_by=["attributes.start_time DESC"], page_token=token)
+        for run in page:
+            sha = run.data.tags[DIGEST]
+            if sha in missing and PRUNED not in run.data.tags:
+                by_digest[sha] = run
+                missing.remove(sha)
+        token = page.token
+        if not token:
+            break
+    return {number: by_digest[sha] for number, sha in digests.items() if sha in by_digest}
 
 
 def rows(

@@ -15,6 +15,8 @@ from runner.sweep.report.progress import Progress, done, left
 from runner.sweep.report.table import STATES, Row, Table
 
 STYLES = {"WAITING": "dim", "RUNNING": "bold", "FINISHED": "green", "FAILED": "red", "KILLED": "red"}
+#: Jobs of a sweep up to which each has a line in a file; of more, those that fail, and of these the first so many.
+MANY, FAILURES = 200, 20
 #: Lines of the live table without a job: the heading, the summary of further jobs, the bar, the line of the cursor.
 AROUND = 4
 
@@ -28,7 +30,10 @@ def watching(console: Console, total: int) -> "LiveTable | Lines":
 
 
 class Lines:
-    """A line for each job that ends, and regular lines with the progress of the sweep: for files and pipes."""
+    """A line for each job that ends, and regular lines with the progress of the sweep: for files and pipes.
+
+    Of many jobs only those that fail have a line.
+    """
 
     #: Seconds between two lines of progress.
     PERIOD = 10.0
@@ -37,6 +42,7 @@ class Lines:
         self.console, self.total = console, total
         self._clock, self._progress = clock, Progress(clock)
         self._printed: set[int] = set()
+        self._failures = 0
         self._said, self._last = clock(), ""
 
     def show(self, table: Table) -> None:
@@ -44,7 +50,9 @@ class Lines:
         for row in table.rows:
             if row.ended and row.number not in self._printed:
                 self._printed.add(row.number)
-                self._say(ended(row, self.total, table.metric))
+                self._failures += row.status != "FINISHED"
+                if self.total <= MANY or (row.status != "FINISHED" and self._failures <= FAILURES):
+                    self._say(ended(row, self.total, table.metric))
         line = so_far(table, self._progress.left(table))
         if self._clock() - self._said >= self.PERIOD and line != self._last:
             self._last = line
@@ -84,7 +92,8 @@ class LiveTable:
         """Return the table as rich renders it, with as many jobs as fit the terminal."""
         room = max(1, self.console.height - AROUND)
         rows = chosen(table, list(self._ended), room)
-        rest = [row for row in table.rows if row not in rows]
+        shown = {row.number for row in rows}
+        rest = [row for row in table.rows if row.number not in shown]
         further = [Text(f"and {states(rest)}", style="dim")] if rest else []
         return Group(jobs(table, rows, self.console.width), *further, overall(table, self._progress.left(table)))
 
@@ -92,13 +101,18 @@ class LiveTable:
 def chosen(table: Table, order: list[int], room: int) -> list[Row]:
     """Return the rows to show: all if they fit, otherwise running jobs, those that ended last, and the next ones.
 
+    Of more running jobs than fit, the best so far; of more ended ones than fit when all have ended, the best too.
     order: numbers of ended jobs in the order in which they ended. room: lines.
     """
     if len(table.rows) <= room:
         return table.rows
     newest = {number: place for place, number in enumerate(order)}
     past = sorted((row for row in table.rows if row.ended), key=lambda row: -newest.get(row.number, -1))
-    return [*table.having("RUNNING"), *past, *table.having("WAITING")][:room]
+    running, waiting = table.having("RUNNING"), table.having("WAITING")
+    if len(running) > room or not running + waiting:
+        ranks = {row.number: rank for rank, row in enumerate(table.ranked)}
+        running, past = (sorted(rows, key=lambda row: ranks.get(row.number, len(ranks))) for rows in (running, past))
+    return [*running, *past, *waiting][:room]
 
 
 def jobs(table: Table, rows: list[Row], width: int) -> Grid:

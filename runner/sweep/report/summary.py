@@ -8,30 +8,43 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from runner.settings.trust import secrets, terminal
-from runner.sweep.report import words
+from runner.sweep.report import files, words
 from runner.sweep.report.table import Row, Table
 
-#: Most jobs on the screen; the table in MLflow has all.
-TOP = 20
+#: Most jobs on the screen, and most failures; the table in MLflow has all.
+TOP, FAILURES = 20, 20
+#: Ranked jobs from which on the last of them are shown too, and how many.
+MANY, LAST = 100, 3
 
 
 def summary(console: Console, table: Table, command: str = "") -> None:
-    """Print the best jobs, each failure with its reason, and `command`, which trains the best again (see `again`)."""
-    if table.standing:
+    """Print the best jobs, failures with their reasons, and `command`, which trains the best again (see `again`).
+
+    Of many jobs the worst are printed below the best, and what is left out is counted.
+    """
+    standing, failed = table.standing, [row for row in table.rows if row.status in ("FAILED", "KILLED")]
+    if standing:
         console.print(ranking(table, console.width))
-    if len(table.standing) > TOP:
-        console.print(Text(f"and {words.counted(len(table.standing) - TOP, 'job')} more", style="dim"))
-    for row in table.rows:
-        if row.status in ("FAILED", "KILLED"):
-            console.print(_failure(row))
+    if TOP < len(standing) <= MANY:
+        console.print(Text(f"and {words.counted(len(standing) - TOP, 'job')} more", style="dim"))
+    for row in failed[:FAILURES]:
+        console.print(_failure(row))
+    if len(failed) > FAILURES:
+        more = f"and {words.counted(len(failed) - FAILURES, 'job')} more that failed or were killed"
+        console.print(Text(f"{more}; {files.CSV} of the sweep has the reasons", style="dim"))
     if command:
         # Not wrapped, so that it can be copied.
         console.print(Text(f"the best again: {terminal.shown(command)}"), soft_wrap=True)
 
 
 def ranking(table: Table, width: int) -> Grid:
-    """Return the best jobs and their overrides as a table, with a column for each varied key where that fits."""
-    rows = table.standing[:TOP]
+    """Return the best jobs and their overrides as a table, with a column for each varied key where that fits.
+
+    Of many jobs, a line below the best counts those that are left out, and the worst follow.
+    """
+    standing = table.standing
+    last = standing[-LAST:] if len(standing) > MANY else []
+    rows = [*standing[:TOP], *last]
     columns = _columns(table, rows)
     if sum(_width(heading, values) for heading, values in columns.items()) > width - 45:
         columns = {"overrides": [words.named(row, words.short(table.keys)) for row in rows]}
@@ -43,11 +56,16 @@ def ranking(table: Table, width: int) -> Grid:
     for heading in (table.metric, "epochs", "took"):
         grid.add_column(Text(heading), justify="right", no_wrap=True)
     grid.add_column("", no_wrap=True)
+    best = table.best
     for place, row in enumerate(rows):
+        rank = place + 1 if place < TOP else len(standing) - len(rows) + place + 1
+        if last and place == TOP:
+            left_out = Text(words.counted(len(standing) - len(rows), "job"))
+            grid.add_row(Text("..."), Text(""), left_out, style="dim")
         varied = [Text(values[place]) for values in columns.values()]
         figures = [Text(words.figure(row.value)), Text(str(row.epoch)), Text(words.took(row.seconds))]
-        style = "green" if row is table.best else ""
-        grid.add_row(Text(str(place + 1)), Text(str(row.number)), *varied, *figures, Text(_mark(row)), style=style)
+        style = "green" if row is best else ""
+        grid.add_row(Text(str(rank)), Text(str(row.number)), *varied, *figures, Text(_mark(row)), style=style)
     return grid
 
 

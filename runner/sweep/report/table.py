@@ -59,9 +59,11 @@ class Table:
         if len(self.objectives) < 2:
             return []
         costs = {row.number: cost for row in self.rows if (cost := self._costs(row))}
-        beaten = {n for n, cost in costs.items() for other in costs.values() if _beats(other, cost)}
-        front = [row for row in self.rows if row.number in costs.keys() - beaten]
-        return sorted(front, key=lambda row: (costs[row.number], row.number))
+        front: list[Row] = []
+        for row in sorted((row for row in self.rows if row.number in costs), key=lambda r: (costs[r.number], r.number)):
+            if not any(_beats(costs[other.number], costs[row.number]) for other in front):  # a better one comes before
+                front.append(row)
+        return front
 
     def _costs(self, row: Row) -> list[float]:
         """Return a number for each objective, lower is better; [] for a job that failed, was pruned or has no value."""

@@ -1,6 +1,7 @@
 """One job of a sweep, from its frozen configuration to its outcome; in this process or in another."""
 
 import math
+import pickle
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING
 from runner.settings import Settings, made
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, first_line, labelled, sentence
-from runner.settings.trust import recorded_settings, secrets, terminal
+from runner.settings.trust import secrets, terminal
 from runner.sweep.manifest import Job
+from runner.sweep.masked import Masked
 from runner.sweep.report import rows
 from runner.sweep.report.rows import DIGEST, JOB, PARENT, PRUNED
 from runner.sweep.run.outcome import Outcome
@@ -20,6 +22,7 @@ from runner.tracking.write.spool import Undelivered
 from runner.training.machine.signals import Interrupted, Signals
 
 if TYPE_CHECKING:
+    from runner.training.checking.known import Known
     from runner.training.run import Run
 
 #: Points of a curve in an outcome; plots show no more.
@@ -107,20 +110,27 @@ def elsewhere(job: Job, info: SweepInfo) -> Outcome:
         return Outcome(job.number, job.run_id, "KILLED", reason=str(stop))
 
 
-def configured(job: Job, info: SweepInfo) -> tuple[Settings, Context]:
-    """Return the job's settings, and the context of its record: study, configuration, command line, tags, name."""
+def configured(job: Job, info: SweepInfo, masked: Masked | None = None) -> tuple[Settings, Context]:
+    """Return the job's settings, and the context of its record: study, configuration, command line, tags, name.
+
+    masked: has the texts of other jobs.
+    """
     from runner.settings.files import places
     from runner.sweep.digest import digest
 
-    settings = made(job.config)
+    masked = masked or Masked()
+    settings = made(pickle.loads(pickle.dumps(job.config)))  # of which other jobs' configurations hold parts
     settings.tracking.uri = info.uri
     tags = {PARENT: info.parent, JOB: str(job.number), DIGEST: digest(job.config, places.experiments())}
-    text = recorded_settings.write(secrets.without(job.config))
-    return settings, Context(info.study, text, [secrets.word(word) for word in job.words], tags, job.name)
+    words = [masked.word(word) for word in job.words]
+    return settings, Context(info.study, masked.yaml(job.config), words, tags, job.name)
 
 
-def begin(job: Job, settings: Settings, info: SweepInfo) -> "Run":
-    """Check the settings and build the run; a job that was interrupted continues from its newest checkpoint."""
+def begin(job: Job, settings: Settings, info: SweepInfo, known: "Known | None" = None) -> "Run":
+    """Check the settings and build the run; a job that was interrupted continues from its newest checkpoint.
+
+    known: what was found for other jobs of this process, see `prepare`.
+    """
     from runner.settings import random_state
     from runner.tracking import recording
     from runner.tracking.read import recall, restoring
@@ -130,7 +140,7 @@ def begin(job: Job, settings: Settings, info: SweepInfo) -> "Run":
     if job.run_id:
         recording.deliver(info.uri, job.run_id)
         threads = random_state.recorded(settings.trainer, recall.facts(info.uri, job.run_id)[1])
-    prepared = prepare(settings, info.study, threads)
+    prepared = prepare(settings, info.study, threads, known=known)
     if job.run_id:
         restoring.restore(prepared, info.uri, job.run_id)
     return prepared

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runner.sweep.manifest import Job
+from runner.sweep.masked import Masked
 from runner.sweep.run import job
 from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.outcome import Outcome
@@ -59,18 +60,19 @@ class Desk:
     """The jobs of this process from begin to end. At most `waiting` ended ones wait for their plots."""
 
     def __init__(self, info: SweepInfo, renderer: "Renderer | InlineRenderer", waiting: int) -> None:
+        from runner.training.checking.known import Known
         from runner.training.vectorized.shared import Shared
 
-        self.shared = Shared()
+        self.shared, self.known, self.masked = Shared(), Known(), Masked()
         self.info, self.renderer, self.waiting = info, renderer, waiting
         self.outcomes: dict[int, Outcome] = {}
         self._over: list[tuple[Member, BaseException | None]] = []
 
     def begin(self, one: Job) -> Member | None:
         """Prepare a job; None if that fails, which is recorded in its outcome."""
-        settings, context = job.configured(one, self.info)
+        settings, context = job.configured(one, self.info, self.masked)
         try:
-            run = job.begin(one, settings, self.info)
+            run = job.begin(one, settings, self.info, self.known)
             self.shared.take(run)
             return Member(one, settings, context, run)
         except Exception as error:

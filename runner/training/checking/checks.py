@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Source
-from runner.model import naming, planning, stack
+from runner.model import naming, stack
 from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
@@ -16,6 +16,7 @@ from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
+from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
 from runner.training.parts import components, losses, metrics, placement, scheduling, source
 from runner.training.parts.components import Components
@@ -32,53 +33,64 @@ class Checked:
     """Results of the checks that building a run needs."""
 
     parts: Components
-    data: Data
-    complete: bool  # True if `data` is all of it
     plan: stack.Stack
-    metrics: dict[str, Any]
-    mode: str  # min | max: which values of the monitored metric are better
+    kind: Kind  # data, metrics and what else jobs that differ in numbers alone have in common
     start: first_weights.Start  # the model's first weights, where a step was rehearsed with them
 
+    @property
+    def data(self) -> Data:
+        """The data, or the part of it that the checks need; see `Kind.complete`."""
+        return self.kind.data
 
-def check(settings: Settings, noted: dict[str, Any] | None = None, threads: int | None = None) -> Checked:
+
+def check(
+    settings: Settings,
+    noted: dict[str, Any] | None = None,
+    threads: int | None = None,
+    known: Known | None = None,
+) -> Checked:
     """Check everything. Raises ConfigError, or ConfigErrors with all problems.
 
     noted: the notes on the data of a recorded run, see `source.read`.
     threads: of a recorded run.
+    known: what was found for earlier jobs of a sweep, which need not be found again; this one's findings are added.
     Checks without data come first. If they find a problem, a data source of the user's own, which may take long or draw
     random numbers, is not called.
     """
-    problems = Problems()
-    parts = without_data(settings, problems)
+    problems, known = Problems(), Known() if known is None or noted is not None else known
+    parts = without_data(settings, problems, known)
     if problems.errors and not (parts.data and source.is_ours(parts.data)):
         with problems.collect():
             naming.check(settings.model.layers)
         problems.raise_all()
-    checked = _with_data(settings, parts, problems, noted, threads)
+    checked = _with_data(settings, parts, problems, noted, threads, known)
     problems.raise_all()
     assert checked is not None
     return checked
 
 
-def without_data(settings: Settings, problems: Problems) -> Components:
+def without_data(settings: Settings, problems: Problems, known: Known) -> Components:
     """Look up every name, and check what needs no data: arguments, choices and ranges. Problems go into `problems`."""
     trainer = settings.trainer
     for check in (_check_trainer, _check_seed):
         with problems.collect():
             check(settings)
     usable = _can_start(problems)
-    parts = components.resolve(settings, problems, lambda: seed(settings) if usable else None)
+    equal = known.components(settings)
+    parts = components.resolve(settings, problems, lambda: seed(settings) if usable else None, equal)
     if parts.optimizer:
         with problems.collect():
             _check_optimizer(settings, parts)
     with problems.collect():
         _check_checkpoint(settings)
     with problems.collect():
-        uris.check(settings.tracking.uri)
+        known.store(settings.tracking.uri, uris.check)
     with problems.collect():
         tags.check(settings.tracking.tags)
     if trainer.epochs and not settings.model.layers:
         problems.add("model.layers", "is empty; give at least one layer, such as model.layers=[{Linear: 1}]")
+    if equal is None and not problems.errors:
+        known.keep_components(settings, parts)
     return parts
 
 
@@ -146,21 +158,33 @@ def _check_optimizer(settings: Settings, parts: Components) -> None:
 
 
 def _with_data(
-    settings: Settings, parts: Components, problems: Problems, noted: dict[str, Any] | None, threads: int | None
+    settings: Settings,
+    parts: Components,
+    problems: Problems,
+    noted: dict[str, Any] | None,
+    threads: int | None,
+    known: Known,
 ) -> Checked | None:
     """Run the checks that need data; None if a problem keeps a run from being built."""
-    data = plan = None
+    data, plan, layers = None, None, ""
+    data_key = known.data_key(settings, parts) if not problems.errors else ""
+
+    def read() -> Data:
+        seed(settings)  # a data source of the user's own may draw numbers
+        return targets.read(parts.data, parts.loss, brief=True, noted=noted)
+
     with problems.collect():
         if parts.data and _can_start(problems):
-            seed(settings)  # a data source of the user's own may draw numbers
-            data = targets.read(parts.data, parts.loss, brief=True, noted=noted)
+            data = known.data(data_key, read)
     if data is None:
         with problems.collect():
             naming.check(settings.model.layers)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.collect():
-        plan = planning.plan(settings.model.layers, x)
+        plan, layers = known.plan(data_key, settings.model.layers, x)
+    if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:
+        return Checked(parts, plan, kind, first_weights.Start())
     built = _with_loss(settings, parts, problems, data, plan, y)
     if plan is not None and settings.trainer.epochs == 0:
         with problems.collect():
@@ -175,7 +199,10 @@ def _with_data(
     with problems.collect():
         start = rehearsal.check(settings, parts, data, plan, threads)
     complete = noted is not None or not source.reads_less(parts.data)
-    return Checked(parts, data, complete, plan, built, _mode(settings, built), start)
+    kind = Kind(data, complete, built, _mode(settings, built))
+    if not problems.errors:
+        known.keep(data_key, layers, settings, parts, kind)
+    return Checked(parts, plan, kind, start)
 
 
 def _with_loss(

@@ -7,10 +7,8 @@ from torch import nn
 
 from runner.data import Batch, Data, count
 from runner.settings import Settings
+from runner.settings.values import lookup
 from runner.training.loop import Parts, Weigh, multiple
-
-#: Packages whose code writes into its input only where its argument `inplace` is true, as torch's layers do.
-KNOWN = ("torch", "torchmetrics", "runner")
 
 
 def steps_per_epoch(settings: Settings, data: Data) -> int:
@@ -36,14 +34,17 @@ def grouped(stream: Iterator[Batch], size: int, weigh: Weigh) -> Iterator[Parts]
 
 
 def may_write(modules: Iterable[Any]) -> bool:
-    """Return whether one of these layers, losses or metrics may write into its input, which must then be a copy."""
+    """Return whether one of these layers, losses or metrics may write into its input, which must then be a copy.
+
+    The code of torch, torchmetrics and this package does so only where its argument `inplace` is true.
+    """
     parts = [part for one in modules for part in (one.modules() if isinstance(one, nn.Module) else [one])]
     return any(is_own(part) or getattr(part, "inplace", False) for part in parts)
 
 
 def is_own(value: Any) -> bool:
     """Return whether the class of `value` is the user's own, whose code may do anything."""
-    return type(value).__module__.partition(".")[0] not in KNOWN
+    return lookup.is_own(type(value))
 
 
 def _shared(group: list[Batch], weigh: Weigh) -> Parts:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,10 +38,13 @@ class Components:
     step: Bound | None
 
 
-def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) -> Components:
+def resolve(
+    settings: Settings, problems: Problems, seeded: Callable[[], None], equal: Components | None = None
+) -> Components:
     """Look up every name and check its arguments. A part that is wrong is None, and `problems` has the error.
 
     seeded: starts the random generators; a loss of the user's own may draw numbers when it is made.
+    equal: components of which all but optimizer and scheduler are those of equal settings.
     """
     trains, parts = settings.trainer.epochs > 0, dict[str, Any]()
 
@@ -52,6 +55,8 @@ def resolve(settings: Settings, problems: Problems, seeded: Callable[[], None]) 
 
     add("optimizer", lambda: optimizers.resolve(settings.optimizer, bool(settings.trainer.compile)))
     add("scheduler", lambda: scheduling.resolve(settings.scheduler))
+    if equal is not None:
+        return replace(equal, **parts)
     seeded()
     add("loss", lambda: losses.build(settings.loss) if trains else forward.Unmeasured())
     add("step", lambda: step.resolve(settings.trainer.step) if trains else None)

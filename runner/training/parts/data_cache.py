@@ -22,7 +22,7 @@ def read(source: Callable[..., Data], arguments: dict[str, Any]) -> Data:
     Only data of our own sources is cached: the user's may draw random numbers, or do anything else. A file whose time
     or size has changed is read again, and a folder always.
     """
-    key = _key(source, arguments)
+    key = identity(source, arguments)
     if key is None:
         return source(**arguments)
     if key not in _cache:
@@ -40,7 +40,8 @@ def clear() -> None:
     _cache.clear()
 
 
-def _key(source: Any, arguments: dict[str, Any]) -> str | None:
+def identity(source: Any, arguments: dict[str, Any]) -> str | None:
+    """Return what the data of one of our own sources depends on; None for data that has to be read anew."""
     if not str(source.__module__).startswith("runner.data."):
         return None
     stamps = []

@@ -21,6 +21,28 @@ STAR: dict[str, Any] = {
 }  # fmt: skip
 
 
+#: Lines from which on each is pale: where they are many, what they have in common is seen.
+MANY = 200
+
+
+def alpha(count: int) -> float:
+    """Return how opaque each of so many lines is."""
+    return 0.8 if count <= MANY else max(0.12, 0.8 * MANY / count)
+
+
+def thin(axes: "Axes", lines: list[list[tuple[float, float]]], colours: list[Any], **style: Any) -> None:
+    """Draw many lines, those of different colours mixed, so that none of them hides the others.
+
+    lines: each by its points.
+    """
+    from matplotlib.collections import LineCollection
+
+    mixed = sorted(range(len(lines)), key=lambda place: place * 0.6180339887 % 1.0)
+    axes.add_collection(
+        LineCollection([lines[i] for i in mixed], colors=[colours[i] for i in mixed], **style), autolim=False
+    )
+
+
 def page(title: str, table: Table, height: float) -> "Figure":
     """Return a page with the metric and the statuses of the jobs below its title, and a count of missing values."""
     counts = {status: len(table.having(status)) for status in STATES}

@@ -20,15 +20,23 @@ MOST = 12  # text columns
 
 
 def listing(
-    title: str, table: Table, rows: list[Row], keys: list[str], figures: list[str], values: list[float], below: float
+    title: str,
+    table: Table,
+    rows: list[Row],
+    keys: list[str],
+    figures: list[str],
+    values: list[float],
+    below: float,
+    alone: str = "",
 ) -> tuple["Figure", "Axes"]:
     """Return a page and its axes, on which row i is at y = i, counted from above.
 
     keys: varied keys, one text column each. figures: a text for each row. values: what the axis must cover.
     below: inches of space under the axis label.
+    alone: stands beside a row where no key is varied; "": the number of its job.
     """
     more = f" (the first {MOST} of {len(keys)} parameters)" if len(keys) > MOST else ""
-    columns = _columns(rows, keys[:MOST], table)
+    columns = _columns(rows, keys[:MOST], table, alone)
     widths = shared([_widest([name, *cells]) for name, cells in columns.items()], WORDS - GAP * len(columns))
     height = ABOVE + ROW * len(rows) + BELOW + below
     figure = _common.page(f"{title}{more}", table, height)
@@ -59,11 +67,11 @@ def shared(widths: list[float], room: float) -> list[float]:
     return [min(width, most) for width in widths]
 
 
-def _columns(rows: list[Row], keys: list[str], table: Table) -> dict[str, list[str]]:
-    """Return short name -> the value of each row; the job numbers if no key is varied."""
+def _columns(rows: list[Row], keys: list[str], table: Table, alone: str) -> dict[str, list[str]]:
+    """Return short name -> the value of each row; `alone`, or the job numbers, if no key is varied."""
     names = words.short(table.keys)
     columns = {names[key]: [terminal.line(row.overrides.get(key, MISSING)) for row in rows] for key in keys}
-    return columns or {"job": [str(row.number) for row in rows]}
+    return columns or ({" ": [alone for _ in rows]} if alone else {"job": [str(row.number) for row in rows]})
 
 
 def _write_columns(figure: "Figure", columns: dict[str, list[str]], widths: list[float]) -> None:

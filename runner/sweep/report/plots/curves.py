@@ -18,12 +18,14 @@ Points = list[tuple[int, float]]
 FEW = 10  # curves up to which each is named
 LINE = 0.2  # inches for each name
 BEYOND = 1e3  # times the first values' median, above which a logarithmic axis ends
-MOST = 1000  # points of a curve that a plot can show
+MOST, LEAST = 1000, 50  # points of a curve that a plot can show, and that it shows of each of many
+ALL = 200_000  # points of all curves
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
     """Draw all curves, on a logarithmic axis if they span two decades. Few are named, many coloured by their result."""
-    finite = {number: _finite(points) for number, points in curves.items()}
+    most = max(LEAST, min(MOST, ALL // max(1, len(curves))))
+    finite = {number: _finite(points, most) for number, points in curves.items()}
     rows = [row for row in [*table.standing, *table.rows] if finite.get(row.number)]
     rows = list({row.number: row for row in rows}.values())  # by rank, then those without one
     if not rows:
@@ -47,10 +49,10 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
     return figure
 
 
-def _finite(points: Points) -> Points:
-    """Return the points of a curve that can be drawn, at most about MOST of them, the last one included."""
+def _finite(points: Points, most: int) -> Points:
+    """Return the points of a curve that can be drawn, at most about so many of them, the last one included."""
     finite = [(step, value) for step, value in points if value is not None and abs(value) < 1e300]
-    every = -(-len(finite) // MOST)
+    every = -(-len(finite) // most)
     return finite if every <= 1 else [*finite[::every], finite[-1]]
 
 
@@ -73,7 +75,12 @@ def _limits(axes: "Axes", curves: list[Points], name: str) -> None:
 
 def _draw(axes: "Axes", table: Table, rows: list[Row], curves: Curves, few: bool) -> None:
     best, styles = _common.best(table), _styles(table, rows, few)
-    for row in reversed(rows):
+    many = [row for row in rows if row is not best] if len(rows) > _common.MANY else []
+    if many:
+        lines = [[(float(step), value) for step, value in curves[row.number]] for row in many]
+        colours = [styles[row.number]["color"] for row in many]
+        _common.thin(axes, lines, colours, linewidth=0.8, alpha=_common.alpha(len(rows)), zorder=2)
+    for row in [best] if many and best in rows else [] if many else reversed(rows):
         x, y = zip(*curves[row.number], strict=True)
         style = {**styles[row.number], "linewidth": 2.6 if row is best else 1.3 if few else 0.8}
         axes.plot(x, y, zorder=4 if row is best else 2, marker="o" if len(x) == 1 else "", markersize=4, **style)
@@ -104,7 +111,10 @@ def _styles(table: Table, rows: list[Row], few: bool) -> dict[int, dict[str, Any
 def _mark_ends(axes: "Axes", ends: Points, label: str, colour: str) -> None:
     if ends:
         x, y = zip(*ends, strict=True)
-        axes.plot(x, y, "x", color=colour, markersize=7, markeredgewidth=1.6, linestyle="none", label=label, zorder=5)
+        size = 7 if len(ends) <= FEW else 4
+        axes.plot(
+            x, y, "x", color=colour, markersize=size, markeredgewidth=1.6, linestyle="none", label=label, zorder=5
+        )
 
 
 def _best_point(table: Table, points: Points) -> tuple[int, float]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Cells = dict[tuple[float, float], float]
 WRITTEN = 12  # rows and columns up to which the values are written
+LARGE = 400  # cells from which on they are drawn as one image
 FILLED = 0.25  # share of filled cells below which points are drawn instead
 RIGHT, TOP = 1.2, 0.95
 
@@ -103,13 +104,20 @@ def _draw_cells(
 
     shade = _common.shades(table, norm)
     best = (min if table.mode == "min" else max)(cells, key=lambda pair: cells[pair])
-    for x, at_x in enumerate(across.places):
+    large = len(across.values) * len(down.values) > LARGE
+    for x, at_x in enumerate(across.places if not large else []):
         for y, at_y in enumerate(down.places):
             value = cells.get((at_x, at_y))
             style = {"facecolor": "white", "edgecolor": _style.PALE, "hatch": "////", "linewidth": 0}
             if value is not None:
                 style = {"facecolor": shade(value), "edgecolor": "white", "linewidth": 0.5}
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, **style))  # type: ignore[arg-type]
+    if large:  # as an image, through which the hatched ground is seen
+        axes.axhspan(-0.5, len(down.values) - 0.5, facecolor="white", edgecolor=_style.PALE, hatch="////", linewidth=0)
+        colours = [
+            [shade(cells[x, y]) if (x, y) in cells else (1, 1, 1, 0) for x in across.places] for y in down.places
+        ]
+        axes.imshow(colours, origin="lower", aspect="auto", interpolation="nearest", zorder=1)
     x, y = across.places.index(best[0]), down.places.index(best[1])
     frame = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=_style.RED, linewidth=3, zorder=5)
     frame.set_label("best")

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import mean, stdev
-from typing import TYPE_CHECKING
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from runner.plots import _style
 from runner.sweep.report.plots import Curves, _common, _listing, _scale
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 30  # configurations that are shown
+MANY = 30  # seeds of a configuration
 CURVES = 8  # configurations up to which there are mean curves
 HIGH = 3.2  # inches of the curves
 
@@ -33,7 +36,7 @@ class Group:
     @property
     def mean(self) -> float:
         """The mean of the results."""
-        return mean(self.values)
+        return fmean(self.values)
 
     @property
     def spread(self) -> float:
@@ -55,7 +58,8 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
     figures = [_figures(group) for group in shown]
     values = [value for group in shown for value in [*group.values, group.mean]]
     values += [end for g in shown for end in (g.mean - g.spread, g.mean + g.spread) if end > 0 or not spans(values)]
-    figure, axes = _listing.listing(title, table, [group.rows[0] for group in shown], keys, figures, values, below)
+    first = [group.rows[0] for group in shown]
+    figure, axes = _listing.listing(title, table, first, keys, figures, values, below, "all jobs")
     _draw_groups(axes, shown, bool(averaged))
     if averaged:
         _draw_curves(_style.axes(figure, 0.9, 0.25, 0.65, figure.get_figheight() - 0.65 - HIGH), averaged)
@@ -86,9 +90,14 @@ def _draw_groups(axes: "Axes", shown: list[Group], coloured: bool) -> None:
         label = "_" if place else ""
         colour = _colour(place, coloured)
         ends = [max(low, group.mean - group.spread), group.mean + group.spread]
-        axes.plot(ends, [place] * 2, "|-", color=colour, linewidth=1.6, markersize=7, label=label or "± one std")
-        axes.plot(group.values, [place] * len(group.rows), "o", markersize=3.5, alpha=0.8, color=_style.GREY,
-                  linestyle="none", label=label or "one seed", zorder=3)  # fmt: skip
+        bar: dict[str, Any] = {"linewidth": 1.6, "markersize": 7, "zorder": 2}
+        dots: dict[str, Any] = {"alpha": 0.8, "zorder": 3}
+        if len(group.rows) > MANY:  # whose dots would hide the bar
+            bar = {"linewidth": 2.4, "markersize": 9, "markeredgewidth": 2.4, "zorder": 3}
+            dots = {"alpha": 0.15, "zorder": 2}
+        axes.plot(ends, [place] * 2, "|-", color=colour, label=label or "± one std", **bar)
+        axes.plot(group.values, [place] * len(group.rows), "o", markersize=3.5, color=_style.GREY, linestyle="none",
+                  label=label or "one seed", **dots)  # fmt: skip
         axes.plot([group.mean], [place], "D", markersize=6, color=colour, markeredgecolor="white",
                   markeredgewidth=0.6, linestyle="none", label=label or "mean", zorder=4)  # fmt: skip
     _style.legend(axes)
@@ -101,9 +110,9 @@ def _averaged(group: Group, curves: Curves) -> Band:
     """Average the curves of a group, at the steps at which all its jobs have a finite value."""
     each = [{s: v for s, v in curves.get(row.number, []) if v is not None and abs(v) < 1e150} for row in group.rows]
     steps = sorted(set.intersection(*(set(points) for points in each)))
-    columns = [[points[step] for points in each] for step in steps]
-    spreads = [stdev(column) if len(column) > 1 else 0.0 for column in columns]
-    return [(s, mean(c), spread) for s, c, spread in zip(steps, columns, spreads, strict=True)]
+    values = np.array([[points[step] for step in steps] for points in each])
+    spreads = values.std(axis=0, ddof=1) if len(each) > 1 else np.zeros(len(steps))
+    return list(zip(steps, values.mean(axis=0).tolist(), spreads.tolist(), strict=True))
 
 
 def _draw_curves(axes: "Axes", averaged: Mapping[int, Band]) -> None:

@@ -1,6 +1,6 @@
 """Parallel coordinates: an axis for each of three or more parameters, one for the result, and a line for each job."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,7 @@ Ticks = list[tuple[float, str]]  # height from 0 to 1, label
 MOST = 8  # parameters that fit on a page
 LEFT, RIGHT, TOP, BELOW = 0.9, 0.75, 1.25, 0.3
 TICKS = 9  # labels along an axis
+BEST = 50  # jobs whose lines lie above the others where these are many
 
 
 def draw(table: Table, curves: Curves) -> "Figure | None":
@@ -26,7 +27,8 @@ def draw(table: Table, curves: Curves) -> "Figure | None":
         return None
     shown = varied[:MOST]
     more = f" (the first {MOST} of {len(varied)} parameters)" if len(varied) > MOST else ""
-    figure = _common.page(f"All parameters{more}", table, 5.4)
+    front = f", the best {BEST} in front" if len(rows) > _common.MANY else ""
+    figure = _common.page(f"All parameters{front}{more}", table, 5.4)
     axes = _style.axes(figure, LEFT, RIGHT, BELOW, TOP)
     axes.set(xlim=(0, len(shown)), ylim=(-0.03, 1.03), xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
@@ -52,22 +54,31 @@ def height(parameter: Parameter, row: Row) -> float:
 def _draw_lines(axes: "Axes", table: Table, rows: list[Row], varied: list[Parameter]) -> None:
     norm = _common.normalize([row.value or 0.0 for row in rows])
     shade, best = _common.shades(table, norm), _common.best(table)
-    grey: dict[str, Any] = {"color": _style.PALE, "linewidth": 0.8, "zorder": 1}
-    thin = 1.2 if len(rows) <= 60 else 0.7
     with_value = {row.number for row in rows}
-    label = "failed, pruned or without a result"
-    for row in [row for row in table.rows if row.number not in with_value] + rows[::-1]:
-        x, y = list(range(len(varied) + 1)), [height(parameter, row) for parameter in varied]
-        y += [float(norm(row.value or 0.0))] if row.number in with_value else []
-        style: dict[str, Any]
-        if row is best:
-            style = {"color": _style.RED, "linewidth": 2.8, "zorder": 4, "label": "best"}
-        elif row.pruned is not None or row.number not in with_value:
-            style, label = {**grey, "label": label}, "_"
-        else:
-            style = {"color": shade(row.value or 0.0), "linewidth": thin, "alpha": 0.8, "zorder": 2}
-        axes.plot(x[: len(y)], y, clip_on=False, **style)
+
+    def line(row: Row) -> list[tuple[float, float]]:
+        heights = [height(parameter, row) for parameter in varied]
+        heights += [float(norm(row.value or 0.0))] if row.number in with_value else []
+        return [(float(place), at) for place, at in enumerate(heights)]
+
+    without = [row for row in table.rows if row.number not in with_value]
+    grey = [*without, *(row for row in rows if row.pruned is not None and row is not best)]
+    many = len(rows) > _common.MANY
+    last = rows[:BEST] if many else rows
+    coloured = [row for row in last if row.pruned is None and row is not best]
+    if grey:
+        axes.plot([], [], color=_style.PALE, label="failed, pruned or without a result")
+    pale = [*grey, *(row for row in rows[BEST:] if many and row.pruned is None)]
+    colours = [_style.PALE if row in grey else shade(row.value or 0.0) for row in pale]
+    _common.thin(axes, [line(row) for row in pale], colours, linewidth=0.8, zorder=1, clip_on=False,
+                 alpha=_common.alpha(len(pale)) if many else None)  # fmt: skip
+    thin = 1.2 if len(rows) <= 60 else 0.7
+    for row in coloured[::-1]:
+        x, y = zip(*line(row), strict=True)
+        axes.plot(x, y, clip_on=False, color=shade(row.value or 0.0), linewidth=thin, alpha=0.8, zorder=2)
     if best is not None:
+        x, y = zip(*line(best), strict=True)
+        axes.plot(x, y, clip_on=False, color=_style.RED, linewidth=2.8, zorder=4, label="best")
         axes.plot([len(varied)], [float(norm(best.value or 0.0))], clip_on=False, **_common.STAR)
 
 
