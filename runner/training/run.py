@@ -163,17 +163,32 @@ class Run:
         rate = self.state.optimizer.param_groups[0]["lr"]
         if step.step < self.steps:
             self.schedule.after_step()
-        if step.step % self.steps_per_epoch == 0:
+        yield from self.ended(step.step, float(rate), validate, self.schedule.after_epoch)
+
+    def ended(
+        self,
+        step: int,
+        rate: float,
+        validate: Callable[["Run"], dict[str, float]],
+        after_epoch: Callable[[float | None], None],
+    ) -> Iterator[Event]:
+        """Yield what follows from `step` once the schedule has seen it: the end of an epoch, and a checkpoint.
+
+        rate: the learning rate of the step. after_epoch: moves the schedule on, see `Schedule`. Others: see `after`.
+        """
+        if step % self.steps_per_epoch == 0:
             due = self.validation_due
             self.epoch += 1
             if due:
-                yield self._validated(step.step, validate(self), float(rate))
+                yield self._validated(step, validate(self), rate, after_epoch)
             else:
-                self.schedule.after_epoch(None)
-        if self.parts.due.is_now(step.step, self.steps_per_epoch):
+                after_epoch(None)
+        if self.parts.due.is_now(step, self.steps_per_epoch):
             yield from self.snapshots()
 
-    def _validated(self, step: int, values: dict[str, float], rate: float) -> Epoch:
+    def _validated(
+        self, step: int, values: dict[str, float], rate: float, after_epoch: Callable[[float | None], None]
+    ) -> Epoch:
         """Give the values of a validation to the schedule, the best weights and early stopping."""
         for name in ("valid/loss", measure.EVAL_LOSS):
             check_loss(name, values.get(name, 0.0), step)
@@ -182,7 +197,7 @@ class Run:
         if value is None:
             names = [name for name in values if name not in ("lr", measure.EVAL_LOSS)] + ["train/loss"]
             raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, names)}")
-        self.schedule.after_epoch(value)
+        after_epoch(value)
         self.best.compare(value, step, self.model)
         self.stop_if_stale()
         return Epoch(self.epoch, step, {**values, "epoch": self.epoch})
