@@ -14,7 +14,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
 from runner.training import step
 from runner.training.checking import checks, cost, fitting, target_values, targets
-from runner.training.parts import losses, optimizers, scheduling
+from runner.training.parts import dropout, losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
 from runner.training.run import Run
 from runner.training.state import generators
@@ -58,6 +58,8 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
         raise ConfigError("device", f"{parts.device} has no room left for model and data: {memory.reason(error)};"
             " end what else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
     steps = trainer.epochs * steps_per_epoch(settings, data)
+    streams = dropout.Streams([state.model], [settings.seed], parts.device) if not trainer.compile else None
+    state.cost = state.cost if streams is None else streams.drawn(state.cost)
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(
@@ -76,8 +78,9 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
         Best(checked.mode, trainer.min_delta),
         Snapshots(folder, settings.checkpoint.format),
         threads=threads,
+        streams=streams,
     )
-    run.ready = generators.random_state(parts.device)
+    run.ready = run.random_state()
     return run
 
 

@@ -23,6 +23,7 @@ from runner.training.loop import Parts, State
 from runner.training.parts import losses, scheduling
 from runner.training.parts.batches import grouped, may_write, steps_per_epoch
 from runner.training.parts.components import Components
+from runner.training.parts.dropout import Streams
 from runner.training.state import checkpoint, generators
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
@@ -57,6 +58,7 @@ class Run:
     tags: dict[str, str] = field(default_factory=dict)  # of its record, beside those that every run has
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
+    streams: Streams | None = None  # of dropout
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
 
@@ -256,8 +258,14 @@ class Run:
             "own_step": self.step.state_dict() if hasattr(self.step, "state_dict") else None,
             "best": self.best.state_dict(),
             "history": self.recorder.state_dict(),
-            "random": self.rng_state() if self.rng_state else generators.random_state(self.device),
+            "random": self.random_state(),
         }
+
+    def random_state(self) -> dict[str, Any]:
+        """Return the states of the generators and streams that the next step draws from."""
+        if self.rng_state is not None:
+            return self.rng_state()
+        return generators.random_state(self.device) | (self.streams.state_dict() if self.streams is not None else {})
 
     def load_state_dict(self, weights: dict[str, Any], training: dict[str, Any]) -> None:
         """Let a run that has just been prepared go on from the state of another one.
@@ -285,7 +293,9 @@ class Run:
         self.stop_if_stale()
         self.recorder.load_state_dict(training["history"])
         generators.set_random_state(training["random"], self.device)
-        self.ready = generators.random_state(self.device)
+        if self.streams is not None:
+            self.streams.load_state_dict(training["random"], self.state.step)
+        self.ready = self.random_state()
 
     def close(self) -> None:
         """Delete `folder`. Call it when the run is over and its artifacts are delivered."""

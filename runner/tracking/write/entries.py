@@ -35,7 +35,9 @@ def points(events: Events) -> list[Any]:
     values = [(name, value, int(at * 1000), e.step) for e, at in measured for name, value in e.metrics.items()]
     for event, at in events:
         if isinstance(event, Steps):
-            values += [("train/loss", v, int(at * 1000), n) for n, v in enumerate(map(float, event.losses), event.first)]
+            values += [
+                ("train/loss", v, int(at * 1000), n) for n, v in enumerate(map(float, event.losses), event.first)
+            ]
     if steps:
         times = {step.step: int(at * 1000) for step, at in steps}
         losses = read([step for step, _ in steps])

@@ -10,8 +10,8 @@ from runner.data import Data, Tensors
 from runner.model import host
 from runner.model.stack import Stack
 from runner.settings.values import lookup
+from runner.training.parts.dropout import LAYERS as DROPS
 from runner.training.run import Run
-from runner.training.vectorized.forward import DROPS
 from runner.training.vectorized.optimizers import rule
 from runner.training.vectorized.stacked import Unstackable
 from runner.training.vectorized.trial import trial

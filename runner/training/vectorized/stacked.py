@@ -23,6 +23,7 @@ class Stacked:
     def __init__(self, models: Sequence[nn.Module]) -> None:
         own = [dict(model.named_parameters()) for model in models]
         shapes = [(len(models), *parameter.shape) for parameter in own[0].values()]
+        self.count = len(models)
         self.sizes = [parameter.numel() for parameter in own[0].values()]
         self.flat = torch.cat([of[name].detach().reshape(-1) for name in own[0] for of in own])
         self.gradient = torch.zeros_like(self.flat)
@@ -46,8 +47,7 @@ class Stacked:
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """Return views of a tensor like `flat`: one of (N, numbers) for each parameter, in the order of `leaves`."""
-        n = len(flat) // max(sum(self.sizes), 1)
-        return [part.view(n, -1) for part in torch.split(flat, [n * size for size in self.sizes])]
+        return [part.view(self.count, -1) for part in torch.split(flat, [self.count * size for size in self.sizes])]
 
     @staticmethod
     def _stack(models: Sequence[nn.Module], name: str) -> Tensor:
@@ -58,13 +58,24 @@ class Stacked:
             setattr(owner, last, row)
         return stack
 
+    def rows(self, flat: Tensor, chosen: Sequence[int]) -> list[list[Tensor]]:
+        """Return copies of the chosen models' parts of a tensor like `flat`: for each, one of each parameter's shape.
 
-def release(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Copy a finished model's tensors, and those of its optimizer, out of the stack."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
-        state = optimizer.state.get(parameter, {})
-        state.update({k: v.clone() for k, v in state.items() if isinstance(v, Tensor)})
-    for owner in model.modules():
-        for name, buffer in list(owner.named_buffers(recurse=False)):
-            setattr(owner, name, buffer.clone())
+        They are parts of one copy for all.
+        """
+        index = torch.tensor(chosen, device=flat.device)
+        shapes = [leaf.shape[1:] for leaf in self.leaves.values()]
+        parts = [part.index_select(0, index) for part in self.parts(flat)]
+        columns = [part.view(-1, *shape).unbind() for part, shape in zip(parts, shapes, strict=True)]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def release(self, chosen: Sequence[int], models: Sequence[nn.Module]) -> None:
+        """Copy the tensors of finished models out of the stack, all at once. models: those of the numbers `chosen`."""
+        for model, own in zip(models, self.rows(self.flat, chosen), strict=True):
+            for parameter, row in zip(model.parameters(), own, strict=True):
+                parameter.data = row
+        index = torch.tensor(chosen, device=self.flat.device)
+        for name, stack in self.buffers.items():
+            place, _, last = name.rpartition(".")
+            for model, row in zip(models, stack.index_select(0, index).unbind(), strict=True):
+                setattr(model.get_submodule(place), last, row)
