@@ -138,7 +138,8 @@ class History:
             self._of(name).extend_columns(steps, values)
 
     def _of(self, name: str) -> Points:
-        return self._points.setdefault(name, Points())
+        points = self._points.get(name)
+        return self._points.setdefault(name, Points()) if points is None else points
 
     def _read(self) -> None:
         if self._pending:

@@ -32,7 +32,7 @@ class Blocks:
         self._due, self._due_steps = np.array(lengths, np.int64), np.array([run.state.step for run in saved], np.int64)
         late = {run.schedule.interval for run in runs if is_late(run)}
         self._least = 1 if "step" in late else self._per_epoch if "epoch" in late else 0
-        self._most, self._began, self._n = 1, 0.0, 0
+        self._most, self._began, self._n, self._left = 1, 0.0, 0, 0
 
     def begin(self) -> int:
         """Return the number of steps of the next block, and start its clock."""
@@ -43,12 +43,17 @@ class Blocks:
             n = min(n, int((self._due - (self._due_steps + self._taken) % self._due).min()))
         if self._least:
             n = min(n, self._least - int(steps[0]) % self._least)
-        self._n = max(1, min(n, self._most))
+        self._left = max(1, n)  # steps up to the next from which something follows
+        self._n = min(self._left, self._most)
         self._began = time.perf_counter()
         return self._n
 
-    def end(self) -> None:
-        """Count the block's steps, and learn from its time how many fit into the next."""
+    def end(self) -> bool:
+        """Count the block's steps, and return whether something follows from the last one.
+
+        Its time tells how many steps fit into the next block.
+        """
         self._taken += self._n
         each = (time.perf_counter() - self._began) / self._n
         self._most = max(1, min(MOST, int(SECONDS / max(each, 1e-9))))
+        return self._n == self._left

@@ -39,6 +39,8 @@ class Schedules:
         self._kinds = [[self.runs[i] for i in members] for members in kinds.values()]
         own = [run.schedule for run, *_ in self._kinds if is_late(run)]
         self.ends_block = {interval: any(s.interval == interval for s in own) for interval in ("step", "epoch")}
+        self._groups = [run.state.optimizer.param_groups[0] for run in self.runs]
+        self._expected = [group["lr"] for group in self._groups]
         self._firsts = [members[0] for members in kinds.values()]
 
     def ahead(self, n: int) -> tuple[Columns, NDArray[np.int64]]:
@@ -46,17 +48,18 @@ class Schedules:
 
         The second is how many steps the optimizers will have taken then, of shape (n, kinds).
         """
-        if any(_rate(run) != _rate(members[0]) for members in self._kinds for run in members[1:]):
+        if [group["lr"] for group in self._groups] != self._expected:
             self._sort()  # an observer has changed a learning rate
         names = list(_settings(self.runs[0]))
         table = np.empty((len(names), n, len(self._kinds)))
         for kind, (run, *others) in enumerate(self._kinds):
-            if run.schedule.scheduler is None or is_late(run) or _waits(run):
+            if run.schedule.scheduler is None or moves_later(run):
                 table[:, :, kind] = np.reshape(list(_settings(run).values()), (-1, 1))
                 continue
             table[:, :, kind], moved = _moved(run, n)
             for other in others if moved else ():
                 _follow(other, run)
+        self._expected = [group["lr"] for group in self._groups]
         self._rates = table[names.index("lr"), -1]
         taken = self.taken[self._firsts] + np.arange(1, n + 1)[:, None]
         self.taken += n
@@ -84,6 +87,11 @@ def _moved(run: Run, n: int) -> tuple[NDArray[np.float64], bool]:
     return np.transpose(columns), moved
 
 
+def moves_later(run: Run) -> bool:
+    """Return whether a schedule is moved after its step or its validation, and not beforehand."""
+    return is_late(run) or _waits(run)
+
+
 def after_step(run: Run) -> None:
     """Move a schedule that was not moved beforehand, if that is due after a step."""
     if is_late(run) and run.state.step < run.steps:
@@ -92,17 +100,13 @@ def after_step(run: Run) -> None:
 
 def after_epoch(run: Run, monitored: float | None) -> None:
     """Move a schedule that was not moved beforehand, if that is due after an epoch."""
-    if is_late(run) or _waits(run):
+    if moves_later(run):
         run.schedule.after_epoch(monitored)
 
 
 def is_late(run: Run) -> bool:
     """Return whether the schedule is the user's own, which may depend on anything."""
     return run.schedule.scheduler is not None and is_own(run.schedule.scheduler)
-
-
-def _rate(run: Run) -> Any:
-    return run.state.optimizer.param_groups[0]["lr"]
 
 
 def _waits(run: Run) -> bool:
@@ -116,7 +120,7 @@ def _kind(run: Run, taken: int) -> Any:
     settings = {name: value for name, value in group.items() if name != "params"}
     if scheduler is None:
         return repr((settings, taken))
-    if is_late(run) or _waits(run):
+    if moves_later(run):
         return None
     length = (run.settings.trainer.epochs, run.steps, run.state.step)
     return repr((settings, taken, run.settings.scheduler, length, scheduler.state_dict()))
