@@ -59,7 +59,8 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
             " end what else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
     steps = trainer.epochs * steps_per_epoch(settings, data)
     streams = dropout.Streams([state.model], [settings.seed], parts.device) if not trainer.compile else None
-    state.cost = state.cost if streams is None else streams.drawn(state.cost)
+    if streams is not None and streams.layers:
+        state.cost, state.counters = streams.drawn(state.cost), [streams.calls]
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(

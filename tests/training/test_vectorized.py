@@ -90,7 +90,7 @@ def jobs(n: int = 3, layers: Any = "plain", optimizer: str | dict[str, Any] = "s
                 told[name] *= 0.8**i
         given = {
             "layers": LAYERS[layers] if isinstance(layers, str) else layers,
-            "data": {"name": "arrays", "path": PLACE["one"], "valid": 0.0, "test": 0.0},
+            "data": {"name": "arrays", "path": PLACE.get("one"), "valid": 0.0, "test": 0.0},
             "batch_size": 8,
             "epochs": EPOCHS,
             "precision": "fp64",

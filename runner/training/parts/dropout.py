@@ -40,9 +40,8 @@ class Streams:
         self._numbers = {id(layer): number for number, layer in enumerate(self.layers)}
         shape = (len(self.layers), len(models))
         self.calls = torch.zeros(shape, dtype=torch.int64, device=device)
-        seeded = _mixed(torch.tensor([seed % 2**63 for seed in seeds]) * STEP)
         self._constants: dict[Any, tuple[Tensor, Tensor]] = {}
-        self._keys = _mixed(seeded + torch.arange(1, shape[0] + 1).unsqueeze(1) * OTHER).to(device)
+        self._keys = keys(seeds, len(self.layers)).to(device)
 
     def mask(self, layer: nn.Module, shape: Sequence[int], drop: Sequence[float], dtype: torch.dtype) -> Tensor:
         """Return the factors of dropout, of shape (models, *shape): 0 with probability p, else 1 / (1 - p).
@@ -52,9 +51,9 @@ class Streams:
         number = self._numbers[id(layer)]
         count = prod(shape)
         self.calls[number].add_(1)
-        draws = _draws(self._keys[number] + self.calls[number] * STEP, -(-count // 2))[:, :count]
+        drawn = draws(self._keys[number] + self.calls[number] * STEP, -(-count // 2))[:, :count]
         limits, factors = self._of(tuple(drop), dtype)
-        return (draws < limits).to(dtype).mul_(factors).view(-1, *shape)
+        return (drawn < limits).to(dtype).mul_(factors).view(-1, *shape)
 
     def _of(self, drop: tuple[float, ...], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Return the limits below which a draw lets its element through, and the factors then, (models, 1)."""
@@ -85,8 +84,6 @@ class Streams:
 
     def drawn(self, cost: Cost) -> Cost:
         """Return `cost` with dropout from the stream."""
-        if not self.layers:
-            return cost
 
         def drawn(model: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
             with self.active():
@@ -112,7 +109,13 @@ def mask_shape(layer: nn.Module, shape: Sequence[int]) -> Sequence[int]:
     return (*shape[: 2 if len(shape) > 2 else 1], *(1 for _ in shape[2 if len(shape) > 2 else 1 :]))
 
 
-def _draws(keys: Tensor, count: int) -> Tensor:
+def keys(seeds: Sequence[int], layers: int) -> Tensor:
+    """Return a key for each layer of a model with each seed, of shape (layers, seeds)."""
+    seeded = _mixed(torch.tensor([seed % 2**63 for seed in seeds]) * STEP)
+    return _mixed(seeded + torch.arange(1, layers + 1).unsqueeze(1) * OTHER)
+
+
+def draws(keys: Tensor, count: int) -> Tensor:
     """Return random numbers of 32 bits, of shape (len(keys), 2 * count): SplitMix64's hash with a second key inside."""
     second = _mixed(keys ^ OTHER).unsqueeze(1)
     z = torch.arange(1, count + 1, device=keys.device).mul_(STEP) + keys.unsqueeze(1)

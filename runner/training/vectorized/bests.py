@@ -52,14 +52,14 @@ class Bests:
         return {name: host.tensor(copy[i]) for name, copy in self._copies.items()}
 
     def release(self, chosen: Sequence[int]) -> None:
-        """Give runs that leave the stack copies of their own, on the CPU."""
+        """Give runs that leave the stack copies on the CPU, which are parts of one for all of them."""
         self.flush()
         held = [i for i in chosen if self.runs[i].best.copied is not None]
         if held:
             rows = torch.tensor(held, device=self._first.device)
             parts = [host.tensor(copy.index_select(0, rows)).unbind() for copy in self._copies.values()]
             for i, own in zip(held, zip(*parts, strict=True), strict=True):
-                self.runs[i].best.copied = {n: v.clone() for n, v in zip(self._copies, own, strict=True)}
+                self.runs[i].best.copied = dict(zip(self._copies, own, strict=True))
         for i in chosen:
             self.runs[i].best.copy = checkpoint.copy
 

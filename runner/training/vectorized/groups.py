@@ -1,6 +1,6 @@
 """Grouping of runs that can be trained as one program, and the reasons why others cannot."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from runner.model.stack import Stack
 from runner.settings.values import lookup
 from runner.training.parts.dropout import LAYERS as DROPS
 from runner.training.run import Run
+from runner.training.vectorized import forecast
 from runner.training.vectorized.optimizers import rule
 from runner.training.vectorized.stacked import Unstackable
 from runner.training.vectorized.trial import trial
@@ -20,10 +21,13 @@ from runner.training.vectorized.trial import trial
 FLAGS = ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
 
 
-def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
+def groups(
+    runs: Sequence[Run], say: Callable[[str], None] = lambda line: None
+) -> tuple[list[list[int]], dict[int, str]]:
     """Return the numbers of runs that can be trained together, group by group; and a reason for each other run.
 
     runs: prepared ones. Two of each group are tried, on copies.
+    say: receives a line for each group that the device's memory cannot hold at once, which is divided.
     """
     alone: dict[int, str] = {}
     by_key: dict[Any, list[int]] = {}
@@ -39,7 +43,12 @@ def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
             if len(members) == 1:
                 raise Unstackable("no other job has its architecture, loss, kind of optimizer and sizes")
             trial([runs[i] for i in members[:2]])
-            together.append(members)
+            parts, line = forecast.cut([runs[i] for i in members])
+            if line:
+                say(line)
+            if len(parts) == len(members):
+                raise Unstackable("there is no memory for two of them at once")
+            together += [members[part] for part in parts]
         except Unstackable as error:
             alone |= dict.fromkeys(members, str(error))
     return together, dict(sorted(alone.items()))

@@ -13,6 +13,7 @@ from runner.training.vectorized.costs import losses
 from runner.training.vectorized.draws import RandomStates
 from runner.training.vectorized.feed import Feed, Pool
 from runner.training.vectorized.forward import forward
+from runner.training.vectorized.replays import Replays
 from runner.training.vectorized.shared import has_own
 from runner.training.vectorized.stacked import Stacked
 from runner.training.vectorized.update import Update
@@ -44,9 +45,11 @@ class Program:
         self.validation = Validation(self.runs, self.forward, self.losses, train, copies)
         self._feed = Feed(self.runs, train)
         self._clip = _clip(runs)
+        self._replays = Replays(self.step, first.device, getattr(first.settings.trainer, "graph", "auto"))
         self._taken = torch.empty(0)  # losses of a block, (steps, N)
         for i, run in enumerate(runs):
-            run.model.train()
+            if not run.model.training:
+                run.model.train()
             run.rng_state = partial(self.random_states.state, i)
 
     def block(self, n: int) -> Tensor:
@@ -55,10 +58,11 @@ class Program:
         They are overwritten by the next block.
         """
         self.bests.flush()
-        self.update.begin(n)
+        if self.update.begin(n):
+            self._replays.forget()
         self._row.zero_()
         for _ in range(n):
-            self.step(self._feed.next())
+            self._replays(self._feed.next())
         self.update.end(n)
         for run in self.runs:
             run.state.step += n
@@ -80,6 +84,10 @@ class Program:
             self._write(losses.detach())
             self._row.add_(1)
         return losses.detach()
+
+    def close(self) -> None:
+        """Give back the memory of captured steps."""
+        self._replays.forget()
 
     def release(self, chosen: Sequence[int]) -> None:
         """Copy the tensors of finished runs out of the stack."""

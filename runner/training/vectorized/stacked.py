@@ -21,19 +21,20 @@ class Stacked:
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
-        own = [dict(model.named_parameters()) for model in models]
-        shapes = [(len(models), *parameter.shape) for parameter in own[0].values()]
+        self._own = [list(model.parameters()) for model in models]
+        first = dict(models[0].named_parameters())
+        shapes = [(len(models), *parameter.shape) for parameter in first.values()]
         self.count = len(models)
-        self.sizes = [parameter.numel() for parameter in own[0].values()]
-        self.flat = torch.cat([of[name].detach().reshape(-1) for name in own[0] for of in own])
+        self.sizes = [parameter.numel() for parameter in first.values()]
+        self.flat = torch.cat([p.detach().reshape(-1) for of in zip(*self._own, strict=True) for p in of])
         self.gradient = torch.zeros_like(self.flat)
         self.leaves, self.gradients = (
-            {name: part.view(shape) for name, part, shape in zip(own[0], self.parts(flat), shapes, strict=True)}
+            {name: part.view(shape) for name, part, shape in zip(first, self.parts(flat), shapes, strict=True)}
             for flat in (self.flat, self.gradient)
         )
-        for name, leaf in self.leaves.items():
-            for of, row in zip(own, leaf.unbind(), strict=True):
-                of[name].data = row
+        for j, (name, leaf) in enumerate(self.leaves.items()):
+            for own, row in zip(self._own, leaf.unbind(), strict=True):
+                own[j].data = row
             self.leaves[name] = leaf.detach().requires_grad_()
         self.buffers = {name: self._stack(models, name) for name, _ in models[0].named_buffers()}
 
@@ -71,8 +72,8 @@ class Stacked:
 
     def release(self, chosen: Sequence[int], models: Sequence[nn.Module]) -> None:
         """Copy the tensors of finished models out of the stack, all at once. models: those of the numbers `chosen`."""
-        for model, own in zip(models, self.rows(self.flat, chosen), strict=True):
-            for parameter, row in zip(model.parameters(), own, strict=True):
+        for i, own in zip(chosen, self.rows(self.flat, chosen), strict=True):
+            for parameter, row in zip(self._own[i], own, strict=True):
                 parameter.data = row
         index = torch.tensor(chosen, device=self.flat.device)
         for name, stack in self.buffers.items():

@@ -54,6 +54,8 @@ class Team:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+        for program in self.programs:
+            program.close()
 
     def block(self, n: int) -> NDArray[np.float64]:
         """Take `n` steps of every run, at most MOST, and return the losses before each.

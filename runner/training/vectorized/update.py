@@ -28,10 +28,12 @@ class Update:
     def __init__(self, stacked: Stacked, runs: Sequence[Run], row: Tensor) -> None:
         self.stacked, self.optimizers = stacked, [run.state.optimizer for run in runs]
         self.rule = rule(self.optimizers[0])
+        # Of every model and parameter, the optimizer's own state.
+        self._own = [[_state(o, p) for p in _parameters(o)] for o in self.optimizers]
         self.states = [self._gathered(name) for name in self.rule.names]  # each as `stacked.flat`
-        counts = [[float(_state(o, p).get("step", 0.0)) for p in _parameters(o)] for o in self.optimizers]
+        counts = [[float(state.get("step", 0.0)) for state in own] for own in self._own]
         self.steps = torch.tensor(counts, dtype=torch.float32)
-        self.schedules = Schedules(runs, [_taken(optimizer) for optimizer in self.optimizers])
+        self.schedules = Schedules(runs, [_taken(own[0]) for own in self._own])
         self._handed_out = False
         self._parts = (self.rule, stacked, self.states, row)
         fuses = self.rule.fused is not None and sum(stacked.sizes) >= FUSED
@@ -41,13 +43,15 @@ class Update:
             few = (np.diff(self.schedules.owner) != 0).sum() < CALLS
             self.way = FusedThere(*self._parts, self.steps) if fuses and few else Formula(*self._parts)
 
-    def begin(self, n: int) -> None:
-        """Bring the numbers of the next `n` steps to the device. Another `way` is taken where the last cannot."""
+    def begin(self, n: int) -> bool:
+        """Bring the numbers of the next `n` steps to the device. Return whether steps are taken in another way now."""
         columns, taken = self.schedules.ahead(n)
         owner = self.schedules.owner
-        if isinstance(self.way, FusedThere) and not self.way.fits(columns, owner):
+        changes = isinstance(self.way, FusedThere) and not self.way.fits(columns, owner)
+        if changes:
             self.way = Formula(*self._parts)
         self.way.begin(columns, taken, owner)
+        return changes
 
     def step(self) -> None:
         """Take a step with the gradients that the stack holds."""
@@ -66,17 +70,17 @@ class Update:
         states = [*(self.stacked.rows(flat, chosen) for flat in self.states), steps]
         for name, rows in zip(names, states, strict=False):
             for i, own in zip(chosen, rows, strict=True):
-                for parameter, row in zip(_parameters(self.optimizers[i]), own, strict=True):
-                    self.optimizers[i].state[parameter][name] = row
+                for state, row in zip(self._own[i], own, strict=True):
+                    state[name] = row
 
     def _gathered(self, name: str) -> Tensor:
-        states = [[_state(o, p).get(name) for p in _parameters(o)] for o in self.optimizers]
-        if all(value is not None for own in states for value in own):
-            return torch.cat([value.reshape(-1) for of in zip(*states, strict=True) for value in of])
+        values = [[state.get(name) for state in own] for own in self._own]
+        if all(value is not None for own in values for value in own):
+            return torch.cat([value.reshape(-1) for of in zip(*values, strict=True) for value in of])
         flat = torch.zeros_like(self.stacked.flat)
-        for own, optimizer in zip(self._by_model(flat), self.optimizers, strict=True):
-            for place, parameter in zip(own, _parameters(optimizer), strict=True):
-                if (value := _state(optimizer, parameter).get(name)) is not None:
+        for places, own in zip(self._by_model(flat), values, strict=True):
+            for place, value in zip(places, own, strict=True):
+                if value is not None:
                     place.copy_(value)
         return flat
 
@@ -84,14 +88,15 @@ class Update:
         self._handed_out = True
         if not self.rule.names:
             return
-        states = [self._by_model(flat) for flat in self.states]
-        for i, (optimizer, steps) in enumerate(zip(self.optimizers, self.steps.unbind(), strict=True)):
-            for j, (parameter, step) in enumerate(zip(_parameters(optimizer), steps.unbind(), strict=True)):
-                state = optimizer.state[parameter]
-                if self.rule.counts:
+        self._own = [[o.state[p] for p in _parameters(o)] for o in self.optimizers]
+        if self.rule.counts:
+            for own, steps in zip(self._own, self.steps.unbind(), strict=True):
+                for state, step in zip(own, steps.unbind(), strict=True):
                     state["step"] = step
-                for name, models in zip(self.rule.names, states, strict=True):
-                    state[name] = models[i][j]
+        for name, flat in zip(self.rule.names, self.states, strict=True):
+            for own, rows in zip(self._own, self._by_model(flat), strict=True):
+                for state, row in zip(own, rows, strict=True):
+                    state[name] = row
 
     def _by_model(self, flat: Tensor) -> list[list[Tensor]]:
         """Return views of a tensor like `stacked.flat`: for each model, one tensor for each of its parameters."""
@@ -105,10 +110,9 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _state(optimizer: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
-    return dict(optimizer.state.get(parameter, {}))
+    return dict(optimizer.state.get(parameter, {})) if optimizer.state else {}
 
 
-def _taken(optimizer: torch.optim.Optimizer) -> int:
+def _taken(state: dict[str, Any]) -> int:
     """Return the number of steps of an optimizer's state. SGD counts none: 0, or 1 if it has a momentum."""
-    state = _state(optimizer, _parameters(optimizer)[0])
     return int(state.get("step", state.get("momentum_buffer") is not None))
