@@ -117,7 +117,7 @@ def keys(seeds: Sequence[int], layers: int) -> Tensor:
 
 def draws(keys: Tensor, count: int) -> Tensor:
     """Return random numbers of 32 bits, of shape (len(keys), 2 * count): SplitMix64's hash with a second key inside."""
-    second = _mixed(keys ^ OTHER).unsqueeze(1)
+    second = _mixed(keys + OTHER).unsqueeze(1)
     z = torch.arange(1, count + 1, device=keys.device).mul_(STEP) + keys.unsqueeze(1)
     z ^= _shifted(z, 30)
     z.mul_(FIRST)
@@ -136,4 +136,4 @@ def _mixed(z: Tensor) -> Tensor:
 
 def _shifted(z: Tensor, bits: int) -> Tensor:
     """Return z shifted right, with zeros from the left."""
-    return (z >> bits).bitwise_and_(2 ** (64 - bits) - 1)
+    return (z >> bits) & z.new_full((), 2 ** (64 - bits) - 1)

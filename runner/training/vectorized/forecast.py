@@ -1,6 +1,7 @@
 """How many models fit on the device as one program, from shapes alone, before any memory is taken."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import prod
 
 from runner.data import Tensors
@@ -32,7 +33,7 @@ def cut(runs: Sequence[Run]) -> tuple[list[slice], str]:
     needed, there = memory.size(n * each), memory.size(free)
     line = f"{n:,} models as one program would take {needed}, and {first.device} has {there} for them"
     line += f": they are {'stacked' if fit > 1 else 'trained'} in {count:,} parts, one after the other"
-    return [slice(a, b) for a, b in zip(ends, ends[1:], strict=False)], line
+    return [slice(a, b) for a, b in pairwise(ends)], line
 
 
 def bytes_of_each(runs: Sequence[Run]) -> int:
