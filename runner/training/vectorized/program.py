@@ -45,7 +45,7 @@ class Program:
         self.validation = Validation(self.runs, self.forward, self.losses, train, copies)
         self._feed = Feed(self.runs, train)
         self._clip = _clip(runs)
-        self._replays = Replays(self.step, first.device, getattr(first.settings.trainer, "graph", "auto"))
+        self._replays = Replays(self.step, first.device, first.settings.trainer.graph)
         self._taken = torch.empty(0)  # losses of a block, (steps, N)
         for i, run in enumerate(runs):
             if not run.model.training:

@@ -1,7 +1,5 @@
 """The steps of a program on an accelerator: captured once for each size of batch, then replayed without Python."""
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any
@@ -10,8 +8,7 @@ import torch
 from torch import Tensor
 
 from runner.settings.trust import terminal
-
-CAPTURE = "runner.training.capture"
+from runner.training.capture import Uncapturable, capture, graph
 
 
 class Replays:
@@ -25,8 +22,7 @@ class Replays:
         self._replays: dict[int, Callable[[], None]] = {}
         self._seen: set[int] = set()
         # On the processor the arithmetic of many models is all that takes time.
-        graphs = hasattr(torch.get_device_module(device), "CUDAGraph") if device.type != "cpu" else False
-        self._captures = graphs and wanted not in (False, None) and importlib.util.find_spec(CAPTURE) is not None
+        self._captures = device.type != "cpu" and wanted not in (False, None) and graph.there_are(device)
 
     def __call__(self, size: int) -> None:
         """Take a step: as it is the first time, which makes all that it needs, and captured from then on."""
@@ -40,11 +36,10 @@ class Replays:
             self._step(size)
 
     def _capture(self, size: int) -> None:
-        graphs = importlib.import_module(CAPTURE)
         try:
-            self._replays[size] = graphs.capture(partial(self._step, size), self._device).replay
+            self._replays[size] = capture(partial(self._step, size), self._device).replay
             self._replays[size]()
-        except graphs.Uncapturable as error:
+        except Uncapturable as error:
             self._captures = False
             _say(str(error))
             self._step(size)

@@ -3,7 +3,7 @@
 Runs whose optimizer and schedule are the same, as those of many seeds, share one computation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from runner.training.parts.batches import is_own
 from runner.training.run import Run
 
 #: Values of a setting, of shape (steps, kinds); betas are two settings.
-Columns = Mapping[str, NDArray[np.float64]]
+Columns = dict[str, NDArray[np.float64]]
 
 
 class Schedules:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from runner.training.capture import rates
 from runner.training.run import Run
 from runner.training.vectorized.optimizers import rule
 from runner.training.vectorized.schedules import Schedules
@@ -34,6 +35,9 @@ class Update:
         counts = [[float(state.get("step", 0.0)) for state in own] for own in self._own]
         self.steps = torch.tensor(counts, dtype=torch.float32)
         self.schedules = Schedules(runs, [_taken(own[0]) for own in self._own])
+        # Alone, torch's fused optimizers read the rate from a tensor of the accelerator, see `capture.rates`.
+        alone, graph = self.optimizers[0], runs[0].settings.trainer.graph
+        self._rounds = stacked.flat.device.type != "cpu" and graph is not None and rates.fuses(alone)
         self._handed_out = False
         self._parts = (self.rule, stacked, self.states, row)
         fuses = self.rule.fused is not None and sum(stacked.sizes) >= FUSED
@@ -47,6 +51,8 @@ class Update:
         """Bring the numbers of the next `n` steps to the device. Return whether steps are taken in another way now."""
         columns, taken = self.schedules.ahead(n)
         owner = self.schedules.owner
+        if self._rounds:
+            columns["lr"] = columns["lr"].astype(np.float32).astype(np.float64)
         changes = isinstance(self.way, FusedThere) and not self.way.fits(columns, owner)
         if changes:
             self.way = Formula(*self._parts)
