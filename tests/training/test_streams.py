@@ -13,7 +13,7 @@ from runner.training.drive import drive
 from runner.training.parts import dropout
 from runner.training.prepare import prepare
 from runner.training.state import checkpoint, generators
-from runner.training.vectorized import blocks, drive_many, groups
+from runner.training.vectorized import blocks, drive_many, groups, replays, update
 from tests.training.test_vectorized import IMAGES, Seen, apart, jobs
 from tests.whole.test_device import elsewhere
 
@@ -104,12 +104,22 @@ def test_a_stack_draws_the_masks_of_each() -> None:
     assert left == [None, None]
 
 
-def _apart(layers: str, optimizer: str, stops: bool, changes: dict[str, Any]) -> tuple[float, list[str]]:
-    """How far jobs trained as one program on the device are from each alone, and how their own ended."""
+def _apart(layers: str, optimizer: str, stops: bool, changes: dict[str, Any]) -> tuple[float, list[str], int]:
+    """How far jobs trained as one program on the device are from each alone, how they ended, and steps replayed."""
+    replayed = 0
+    take = replays.Replays.__call__
+
+    def counting(self: replays.Replays, size: int) -> None:
+        nonlocal replayed
+        replayed += size in self._replays
+        take(self, size)
+
+    replays.Replays.__call__ = counting  # type: ignore[method-assign]
+    update.FUSED = changes.pop("from", update.FUSED)
     told = jobs(3, layers=IMAGES[layers], optimizer=optimizer, data=DIGITS, device="pretend", **LOSS | changes)
     if stops:
         told[0].trainer.patience, told[0].trainer.min_delta = 1, 10.0
-        told[1].optimizer["lr"] = 1e200
+        told[1].optimizer["lr"] = 1e38
     runs, seen = [prepare(one, "test") for one in told], [Seen() for _ in told]
     assert groups(runs) == ([[0, 1, 2]], {})
     errors = drive_many(runs, [[one] for one in seen])
@@ -121,21 +131,29 @@ def _apart(layers: str, optimizer: str, stops: bool, changes: dict[str, Any]) ->
         assert error is None or str(raised.value) == str(error)
     fine = [i for i, error in enumerate(errors) if error is None]
     ends = [type(error).__name__ if error else runs[i].stopped for i, error in enumerate(errors)]
-    return apart([runs[i] for i in fine], [others[i] for i in fine]), ends
+    return apart([runs[i] for i in fine], [others[i] for i in fine]), ends, replayed
 
 
 @pytest.mark.parametrize(
-    ("layers", "optimizer"), [("convolutions", "adamw"), ("nested", "adam"), ("nested", "nesterov")]
+    ("layers", "optimizer", "changes"),
+    [
+        ("convolutions", "adamw", {}),
+        ("convolutions", "adam", {"from": 1}),  # torch's fused step for each of them
+        ("nested", "adam", {"clip_norm": 0.5, "graph": None}),
+        ("nested", "nesterov", {"clip_norm": 0.5}),
+    ],
 )
-def test_together_is_alone_on_a_device(layers: str, optimizer: str) -> None:
+def test_together_is_alone_on_a_device(layers: str, optimizer: str, changes: dict[str, Any]) -> None:
+    """Captured or not, with one formula for all or torch's fused steps."""
     schedule = {"scheduler": {"name": "CosineAnnealingLR", "interval": "step"}}
-    distance, ends = elsewhere(functools.partial(_apart, layers, optimizer, False, schedule))
+    distance, ends, replayed = elsewhere(functools.partial(_apart, layers, optimizer, False, schedule | changes))
     assert ends == ["", "", ""]
+    assert (replayed > 0) == ("graph" not in changes)
     assert distance < 1e-10
 
 
 def test_a_run_that_ends_early_on_a_device_leaves_the_others_alone() -> None:
-    distance, ends = elsewhere(functools.partial(_apart, "nested", "adam", True, {"epochs": 4}))
+    distance, ends, _ = elsewhere(functools.partial(_apart, "nested", "nesterov", True, {"epochs": 4}))
     assert ends[0].startswith("no better")
     assert ends[1:] == ["Diverged", ""]
     assert distance < 1e-10

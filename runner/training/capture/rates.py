@@ -18,11 +18,16 @@ class Rates:
     """The learning rates of an optimizer, one tensor for each of its groups."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-        self.groups = optimizer.param_groups
+        self.optimizer = optimizer  # whose groups are others after a checkpoint was loaded
         self.captures = fuses(optimizer)
         self._tensors = [torch.zeros((), device=device) for _ in self.groups]
         self._written: list[float] = []
         self._numbers: list[dict[str, Any]] = []
+
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups."""
+        return self.optimizer.param_groups
 
     def changes(self) -> bool:
         """Return whether another number of the optimizer than its rate has changed, as a momentum that is scheduled."""

@@ -104,7 +104,7 @@ class Following:
         losses = np.concatenate(self._pending).T.copy()
         self._pending, self._since = [], time.monotonic()
         finite = np.isfinite(losses)
-        for i in np.flatnonzero(~finite.all(1)):
+        for i in map(int, np.flatnonzero(~finite.all(1))):
             self.members[i].diverge(losses[i], int(finite[i].argmin()))
         left = [i for i, member in enumerate(self.members) if member.error is None]
         values, rates = self._validated(left), self.team.rates
