@@ -10,9 +10,10 @@ from torch import Tensor
 from runner.settings import Trainer
 from runner.training import step
 from runner.training.capture import graph
+from runner.training.capture.evaluation import CapturedCost
 from runner.training.capture.rates import Rates, fuses
 from runner.training.capture.step import CapturedStep
-from runner.training.loop import Parts, State
+from runner.training.loop import Cost, Parts, State
 from runner.training.parts import optimizers
 from runner.training.parts.batches import is_own
 from runner.training.step import TrainStep, gradients
@@ -53,11 +54,23 @@ class AsItIs:
         return self.eager(state, parts)
 
 
+def evaluation(cost: Cost, taken: TrainStep) -> Cost:
+    """Return the cost of batches that are not trained on: captured, if the step that was chosen may be."""
+    return CapturedCost(cost, taken.device, taken.exact) if isinstance(taken, CapturedStep) else cost
+
+
 def described(taken: TrainStep) -> str:
     """Return how the steps of a run were taken, for its record: "captured", or "as it is" with the reason."""
     if isinstance(taken, CapturedStep) and taken.captured and not taken.reason:
         return "captured"
     return f"as it is: {getattr(taken, 'reason', '') or 'of your own'}"
+
+
+def note(taken: TrainStep, trainer: Trainer, where: torch.device) -> str:
+    """Return a line that says why steps were not captured where that was to be expected; "" otherwise."""
+    expected = trainer.graph is True or (trainer.graph == "auto" and where.type != "cpu")
+    reason = getattr(taken, "reason", "")
+    return f"steps were taken as they are, not captured: {reason}" if expected and reason else ""
 
 
 def _fused(state: State, parts: Parts, rates: Rates) -> Tensor:

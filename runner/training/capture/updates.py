@@ -33,7 +33,7 @@ def update(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Up
         if any(group.get(name) for name in OTHERWISE) or len({p.dtype for p in own}) > 1 or any(map(_is_odd, own)):
             return None
         if own:
-            if len({repr(optimizer.state[p].get("step")) for p in own}) > 1:
+            if len({repr(optimizer.state.get(p, {}).get("step")) for p in own}) > 1:
                 return None
             steps.append((slice(start, start + len(own)), KINDS[kind](group, _Parameters(optimizer, own))))
             start += len(own)
@@ -55,7 +55,7 @@ class _Parameters:
 
     def __init__(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
         self.each = [p.detach() for p in parameters]
-        self._owners = [optimizer.state[p] for p in parameters]
+        self._owners = [optimizer.state.get(p, {}) for p in parameters]
 
     def state(self, name: str) -> Tensor:
         """Return the state `name` of all, of shape (numbers,); that of each becomes a view of it."""

@@ -127,6 +127,20 @@ def test_a_loss_is_the_same_and_nothing_is_resized(name: str, capfd: pytest.Capt
     assert "resized" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("options", [{}, {"stride": 1}, {"padding": 1}, {"dilation": 2}, {"ceil_mode": True}])
+def test_pooling_of_many_channels_has_the_same_maxima_and_places(options: dict[str, Any], dtype: torch.dtype):
+    pool = nn.MaxPool2d(2, return_indices=True, **options)
+    x = torch.zeros(3, 12, 7, 6, dtype=dtype)
+    captured = capture(lambda: pool(x), CPU)
+    for number in range(3):
+        x.copy_(torch.randint(-2, 3, x.shape).relu_() if number else torch.randn(x.shape))  # most maxima are shared
+        x[number, :, 2, 3] = float("nan")
+        captured.replay()
+        for own, plain in zip(captured.result, pool(x), strict=True):
+            torch.testing.assert_close(own, plain, rtol=0, atol=0, equal_nan=True)
+
+
 def test_views_and_writes_in_place_are_repeated_on_the_same_memory():
     x, total = torch.zeros(4, 3), torch.zeros(3)
 
