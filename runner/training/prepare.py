@@ -58,7 +58,9 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
         raise ConfigError("device", f"{parts.device} has no room left for model and data: {memory.reason(error)};"
             " end what else uses it, or use a smaller model, or device=cpu") from error  # fmt: skip
     steps = trainer.epochs * steps_per_epoch(settings, data)
-    streams = dropout.Streams([state.model], [settings.seed], parts.device) if not trainer.compile else None
+    # Torch's own numbers where the compiler draws them, and in records from before there were streams.
+    torchs = trainer.compile or trainer.graph is None
+    streams = None if torchs else dropout.Streams([state.model], [settings.seed], parts.device)
     if streams is not None and streams.layers:
         state.cost, state.counters = streams.drawn(state.cost), [streams.calls]
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)

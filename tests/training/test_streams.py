@@ -139,7 +139,7 @@ def _apart(layers: str, optimizer: str, stops: bool, changes: dict[str, Any]) ->
     [
         ("convolutions", "adamw", {}),
         ("convolutions", "adam", {"from": 1}),  # torch's fused step for each of them
-        ("nested", "adam", {"clip_norm": 0.5, "graph": None}),
+        ("nested", "adam", {"clip_norm": 0.5, "graph": False}),
         ("nested", "nesterov", {"clip_norm": 0.5}),
     ],
 )

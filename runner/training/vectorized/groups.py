@@ -68,6 +68,8 @@ def check(run: Run) -> None:
         raise Unstackable(f"trainer.precision={trainer.precision} is not stacked")
     if trainer.compile:
         raise Unstackable("trainer.compile is not stacked")
+    if run.streams is None and run.device.type != "cpu" and any(isinstance(m, DROPS) for m in run.model.modules()):
+        raise Unstackable(f"dropout on {run.device.type} with trainer.graph=null is not stacked")
     for part in ("train", "valid"):
         source = getattr(run.data, part)
         if source is not None and not isinstance(source, Tensors):
@@ -100,6 +102,7 @@ def key(run: Run) -> Any:
             trainer.drop_last,
             trainer.deterministic,
             run.threads,
+            trainer.graph,
             trainer.time_limit,  # which ends all of them
             run.device,
             run.state.step % run.steps_per_epoch,

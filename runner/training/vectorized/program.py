@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner.training.parts.batches import is_own
 from runner.training.run import Run
 from runner.training.vectorized.bests import Bests
 from runner.training.vectorized.costs import losses
@@ -45,7 +46,10 @@ class Program:
         self.validation = Validation(self.runs, self.forward, self.losses, train, copies)
         self._feed = Feed(self.runs, train)
         self._clip = _clip(runs)
-        self._replays = Replays(self.step, first.device, first.settings.trainer.graph)
+        # Code of the user's own may do more in a step than a device can see.
+        own = any(is_own(module) for module in (*first.model.modules(), *first.loss.modules()))
+        graph = first.settings.trainer.graph
+        self._replays = Replays(self.step, first.device, graph is True or (graph == "auto" and not own))
         self._taken = torch.empty(0)  # losses of a block, (steps, N)
         for i, run in enumerate(runs):
             if not run.model.training:

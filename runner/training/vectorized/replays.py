@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,15 +13,15 @@ from runner.training.capture import Uncapturable, capture, graph
 class Replays:
     """Takes steps with batches of a given size.
 
-    step: takes one as it is, without reading anything from the device. wanted: trainer.graph.
+    step: takes one as it is, without reading anything from the device. captures: it may be captured.
     """
 
-    def __init__(self, step: Callable[[int], Tensor], device: torch.device, wanted: Any) -> None:
+    def __init__(self, step: Callable[[int], Tensor], device: torch.device, captures: bool) -> None:
         self._step, self._device = step, device
         self._replays: dict[int, Callable[[], None]] = {}
         self._seen: set[int] = set()
         # On the processor the arithmetic of many models is all that takes time.
-        self._captures = device.type != "cpu" and wanted not in (False, None) and graph.there_are(device)
+        self._captures = device.type != "cpu" and captures and graph.there_are(device)
 
     def __call__(self, size: int) -> None:
         """Take a step: as it is the first time, which makes all that it needs, and captured from then on."""
