@@ -60,8 +60,8 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
     steps = trainer.epochs * steps_per_epoch(settings, data)
     # Torch's own numbers where the compiler draws them, and in records from before there were streams.
     torchs = trainer.compile or trainer.graph is None
-    streams = None if torchs else dropout.Streams([state.model], [settings.seed], parts.device)
-    if streams is not None and streams.layers:
+    streams = dropout.Streams() if torchs else dropout.Streams([state.model], [settings.seed], parts.device)
+    if streams.layers:
         state.cost, state.counters = streams.drawn(state.cost), [streams.calls]
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, checked.mode)
     folder = Path(tempfile.mkdtemp(prefix="runner-"))

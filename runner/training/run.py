@@ -31,6 +31,9 @@ from runner.training.state.history import History, Points
 from runner.training.state.snapshots import Snapshots
 from runner.training.step import TrainStep
 
+#: Returns the losses and metric values of a run's present weights.
+Validate = Callable[["Run"], dict[str, float]]
+
 
 @dataclass
 class Run:
@@ -59,7 +62,7 @@ class Run:
     tags: dict[str, str] = field(default_factory=dict)  # of its record, beside those that every run has
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
-    streams: Streams | None = None  # of dropout
+    streams: Streams = field(default_factory=Streams)  # of dropout
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
 
@@ -158,7 +161,7 @@ class Run:
                 x, y = moved.x, moved.y
             yield x, y
 
-    def after(self, step: Step, validate: Callable[["Run"], dict[str, float]] = measure.validate) -> Iterator[Event]:
+    def after(self, step: Step, validate: Validate = measure.validate) -> Iterator[Event]:
         """Move the schedule and the epoch on, and yield what follows from a step.
 
         Where an epoch ends with a validation, that is its event, after the best weights and early stopping have seen
@@ -168,18 +171,12 @@ class Run:
         Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if
         the monitored metric is not among the values.
         """
-        rate = self.state.optimizer.param_groups[0]["lr"]
+        rate = float(self.state.optimizer.param_groups[0]["lr"])
         if step.step < self.steps:
             self.schedule.after_step()
-        yield from self.ended(step.step, float(rate), validate, self.schedule.after_epoch)
+        yield from self.ended(step.step, rate, validate, self.schedule.after_epoch)
 
-    def ended(
-        self,
-        step: int,
-        rate: float,
-        validate: Callable[["Run"], dict[str, float]],
-        after_epoch: Callable[[float | None], None],
-    ) -> Iterator[Event]:
+    def ended(self, step: int, rate: float, validate: Validate, after_epoch: scheduling.AfterEpoch) -> Iterator[Event]:
         """Yield what follows from `step` once the schedule has seen it: the end of an epoch, and a checkpoint.
 
         rate: the learning rate of the step. after_epoch: moves the schedule on, see `Schedule`. Others: see `after`.
@@ -194,9 +191,7 @@ class Run:
         if self.parts.due.is_now(step, self.steps_per_epoch):
             yield from self.snapshots()
 
-    def _validated(
-        self, step: int, values: dict[str, float], rate: float, after_epoch: Callable[[float | None], None]
-    ) -> Epoch:
+    def _validated(self, step: int, values: dict[str, float], rate: float, after_epoch: scheduling.AfterEpoch) -> Epoch:
         """Give the values of a validation to the schedule, the best weights and early stopping."""
         for name in ("valid/loss", measure.EVAL_LOSS):
             check_loss(name, values.get(name, 0.0), step)
@@ -268,10 +263,8 @@ class Run:
         }
 
     def random_state(self) -> dict[str, Any]:
-        """Return the states of the generators and streams that the next step draws from."""
-        if self.rng_state is not None:
-            return self.rng_state()
-        return generators.random_state(self.device) | (self.streams.state_dict() if self.streams is not None else {})
+        """Return the states of generators and streams."""
+        return self.rng_state() if self.rng_state else generators.random_state(self.device) | self.streams.state_dict()
 
     def load_state_dict(self, weights: dict[str, Any], training: dict[str, Any]) -> None:
         """Let a run that has just been prepared go on from the state of another one.
@@ -299,8 +292,7 @@ class Run:
         self.stop_if_stale()
         self.recorder.load_state_dict(training["history"])
         generators.set_random_state(training["random"], self.device)
-        if self.streams is not None:
-            self.streams.load_state_dict(training["random"], self.state.step)
+        self.streams.load_state_dict(training["random"], self.state.step)
         self.ready = self.random_state()
 
     def close(self) -> None:

@@ -24,19 +24,22 @@ LAYERS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 STEP, FIRST, SECOND, OTHER = (
     value - 2**64 for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0xD6E8FEB86659FD93)
 )
+PROCESSOR = torch.device("cpu")
 #: A draw is 32 bits, from -2**31.
 HALF = 2**31
 
 
 class Streams:
-    """The streams of `models` that have the same layers; of one that trains alone, or of a stack.
+    """The streams of `models` that have the same layers, of one or of a stack; on the processor there are none.
 
     calls: (layers, models), how often each dropout layer was called in training, on the models' device.
     """
 
-    def __init__(self, models: Sequence[nn.Module], seeds: Sequence[int], device: torch.device) -> None:
-        # Those of other processors draw as torch does.
-        self.layers = [m for m in models[0].modules() if isinstance(m, LAYERS)] if device.type != "cpu" else []
+    def __init__(
+        self, models: Sequence[nn.Module] = (), seeds: Sequence[int] = (), device: torch.device = PROCESSOR
+    ) -> None:
+        modules = [m for model in models[:1] for m in model.modules()] if device.type != "cpu" else []
+        self.layers = [m for m in modules if isinstance(m, LAYERS)]
         self._numbers = {id(layer): number for number, layer in enumerate(self.layers)}
         shape = (len(self.layers), len(models))
         self.calls = torch.zeros(shape, dtype=torch.int64, device=device)

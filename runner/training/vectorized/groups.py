@@ -68,7 +68,8 @@ def check(run: Run) -> None:
         raise Unstackable(f"trainer.precision={trainer.precision} is not stacked")
     if trainer.compile:
         raise Unstackable("trainer.compile is not stacked")
-    if run.streams is None and run.device.type != "cpu" and any(isinstance(m, DROPS) for m in run.model.modules()):
+    drops = any(isinstance(module, DROPS) for module in run.model.modules())
+    if drops and run.device.type != "cpu" and not run.streams.layers:
         raise Unstackable(f"dropout on {run.device.type} with trainer.graph=null is not stacked")
     for part in ("train", "valid"):
         source = getattr(run.data, part)
