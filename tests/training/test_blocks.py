@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from runner.settings import memory
+from runner.tracking.write import entries
 from runner.training.drive import drive
 from runner.training.events import Epoch, Event, Finished, Snapshot, Step, Steps, deliver
 from runner.training.finite import Diverged
@@ -54,6 +55,19 @@ def test_steps_are_the_same_one_by_one_and_at_once() -> None:
     for step in steps.each():
         histories[1].record(step)
     assert histories[0].points == histories[1].points == {"train/loss": [(5, 0.5), (6, 0.25), (7, 0.125)]}
+
+
+def test_a_record_of_steps_at_once_is_that_of_each() -> None:
+    steps = Steps(5, np.array([0.5, np.inf, 0.125]))
+    each = [(step, 1.5) for step in steps.each()]
+    assert (
+        entries.points([(steps, 1.5)])
+        == entries.points(each)
+        == [  # type: ignore[arg-type]
+            ("train/loss", 0.5, 1500, 5),
+            ("train/loss", 0.125, 1500, 7),
+        ]
+    )
 
 
 def test_a_block_ends_with_the_epoch_that_is_validated(made: Made) -> None:

@@ -12,10 +12,13 @@ from runner.training.drive import interrupt, record, rescue
 from runner.training.events import Observer, Steps, deliver
 from runner.training.finite import Diverged
 from runner.training.run import Run
-from runner.training.vectorized.blocks import SECONDS, Blocks
+from runner.training.vectorized.blocks import Blocks
 from runner.training.vectorized.schedules import after_epoch, after_step, moves_later
 from runner.training.vectorized.team import Team
 from runner.training.vectorized.ways import MOST
+
+#: Seconds after which steps are recorded although nothing is due.
+SECONDS = 1.0
 
 
 @dataclass
