@@ -41,7 +41,7 @@ def save(
     Raises CheckpointError when the files cannot be written.
     """
     kinds = list(MODELS) if format == "both" else [format]
-    content = {FILES[kind]: _compact(model if kind == "model" else model.state_dict()) for kind in kinds}
+    content = {FILES[kind]: _compact(model if kind == "model" else _usual(model.state_dict())) for kind in kinds}
     if training is not None:
         content[FILES["training"]] = _compact(training)
     digests = {}
@@ -123,6 +123,13 @@ def _compact(value: Any) -> Any:
         compact.update((k, _compact(v)) for k, v in value.items())
         return compact
     return [_compact(v) for v in value] if isinstance(value, list) else value
+
+
+def _usual(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state_dict whose images' weights (trainer.channels_last) lie in memory as everybody else's do."""
+    usual = copy_of(state)
+    usual.update((name, value.contiguous()) for name, value in state.items() if isinstance(value, Tensor))
+    return usual
 
 
 def _is_view(tensor: Tensor) -> bool:

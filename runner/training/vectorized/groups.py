@@ -66,6 +66,8 @@ def check(run: Run) -> None:
         raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
     if trainer.precision not in ("fp32", "fp64"):
         raise Unstackable(f"trainer.precision={trainer.precision} is not stacked")
+    if trainer.channels_last:
+        raise Unstackable("trainer.channels_last is not stacked")
     if trainer.compile:
         raise Unstackable("trainer.compile is not stacked")
     drops = any(isinstance(module, DROPS) for module in run.model.modules())
@@ -100,8 +102,10 @@ def key(run: Run) -> Any:
             type(run.state.optimizer),
             flags,
             trainer.batch_size,
+            trainer.eval_batch_size,
             trainer.drop_last,
             trainer.deterministic,
+            trainer.matmul_precision,
             run.threads,
             trainer.graph,
             trainer.time_limit,  # which ends all of them

@@ -1,10 +1,10 @@
 """Runs divided among threads, one program each; and how much faster that is than one run after the other."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -141,7 +141,7 @@ def gain(make: Callable[[int], Sequence[Run]], count: int) -> float:
     many, one = [], []
     for _ in range(TURNS):
         with restrained(alone), Team(together) as team:
-            many.append(_seconds(iter(partial(team.block, 1), None)))
+            many.append(_seconds(team.block(1) for _ in itertools.count()))
         one.append(_seconds(train(alone.state, alone.batches(), alone.step)))
     return min(one) * count / min(many)
 
