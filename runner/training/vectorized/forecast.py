@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
-from runner.data import Tensors
+from runner.data import Tensors, evaluation_size
 from runner.settings import memory
 from runner.training.parts import dropout
 from runner.training.run import Run
@@ -12,8 +12,6 @@ from runner.training.vectorized.optimizers import rule
 
 #: Share of the free memory that a program may take by this forecast.
 SHARE = 0.8
-#: Examples of a batch that is evaluated, at least.
-EVALUATED = 256
 
 
 def cut(runs: Sequence[Run]) -> tuple[list[slice], str]:
@@ -54,13 +52,14 @@ def _step(run: Run) -> int:
     """Return the bytes of a model's batch, of the outputs of all layers with their gradients, and of masks."""
     source = run.data.train
     assert isinstance(source, Tensors)
-    wide = next(run.model.parameters()).element_size()
-    batch = min(run.settings.trainer.batch_size or len(source), len(source))
+    wide, trainer = next(run.model.parameters()).element_size(), run.settings.trainer
+    batch = min(trainer.batch_size or len(source), len(source))
     examples = batch * (source.x[0].nbytes + source.y[0].nbytes)
     outputs = [prod(layer.shape) for layer in run.stack.layers]
     drawn = sum(prod(layer.shape) for layer in run.stack.layers if layer.target in dropout.LAYERS)
     trained = batch * (2 * wide * sum(outputs) + 24 * drawn)
-    evaluated = 2 * wide * max(batch, EVALUATED) * max(outputs, default=0)
+    read = run.data.valid if isinstance(run.data.valid, Tensors) else source
+    evaluated = 2 * wide * min(evaluation_size(source, trainer) or len(read), len(read)) * max(outputs, default=0)
     return examples + max(trained, evaluated)
 
 
