@@ -28,6 +28,27 @@ def memory(where: torch.device) -> int:
     return total
 
 
+def free(where: torch.device) -> int:
+    """Return the bytes of the device's memory that nothing has taken yet; for the processor, of its container's."""
+    if where.type not in ("cpu", "mps"):
+        module = torch.get_device_module(where)
+        if not hasattr(module, "mem_get_info"):
+            return memory(where)
+        # What torch holds for tensors that are gone is free as well.
+        return int(module.mem_get_info(where)[0] + module.memory_reserved(where) - module.memory_allocated(where))
+    left = memory(where)
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        line = next(row for row in Path("/proc/meminfo").read_text().splitlines() if row.startswith("MemAvailable:"))
+        left = min(left, 1024 * int(line.split()[1]))
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        with contextlib.suppress(OSError, ValueError):
+            left = min(left, int(Path(limit).read_text()) - int(Path(used).read_text()))
+    return max(left, 0)
+
+
 def explained(work: Callable[..., T]) -> Callable[..., T]:
     """Return `work` with OutOfMemory for torch's error; its first argument is a run or a list of runs."""
 

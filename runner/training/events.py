@@ -11,12 +11,15 @@ A run yields events between two steps; `drive` hands each to every observer. Wri
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.model import host
@@ -79,6 +82,27 @@ def _described(loss: Any) -> str:
     return "None" if loss is None else f"a {type(loss).__name__}{shape}"
 
 
+@dataclass(slots=True)
+class Steps:
+    """Several optimizer steps were taken at once, as a program of many models does.
+
+    Observers with `takes_steps` are given it; to any other one it comes as a `Step` each, see `deliver`.
+    """
+
+    first: int  # number of the first of these steps, from 1
+    losses: NDArray[np.float64]  # of their batches, each before its step, of shape (steps,)
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps so far, these among them."""
+        return self.first + len(self.losses) - 1
+
+    def each(self) -> Iterator[Step]:
+        """Yield the steps one by one. Their losses are on the host and have been read."""
+        for number, value in enumerate(map(float, self.losses), self.first):
+            yield Step(number, torch.tensor(value), value)
+
+
 @dataclass
 class Epoch:
     """An epoch has ended with a validation."""
@@ -129,11 +153,14 @@ class Served:
     folder: Path
 
 
-Event = Step | Epoch | Snapshot | Finished | Artifacts | Served
+Event = Step | Steps | Epoch | Snapshot | Finished | Artifacts | Served
 
 
 class Observer(Protocol):
-    """Records the events of a run: the tracker, the screen, the history, or a class of your own."""
+    """Records the events of a run: the tracker, the screen, the history, or a class of your own.
+
+    One with a class variable `takes_steps = True` is given `Steps` where several steps are taken at once.
+    """
 
     def record(self, event: Event) -> None:
         """Record an event. It is called between two steps, so training waits for it; what it raises ends the run."""
@@ -142,5 +169,17 @@ class Observer(Protocol):
 class Silence:
     """An observer that does nothing."""
 
+    takes_steps = True
+
     def record(self, event: Event) -> None:
         """Ignore the event."""
+
+
+def deliver(observers: Iterable[Observer], steps: Steps) -> None:
+    """Let every observer record steps that were taken at once, one by one where it does not take them together."""
+    for observer in observers:
+        if getattr(observer, "takes_steps", False):
+            observer.record(steps)
+        else:
+            for step in steps.each():
+                observer.record(step)

@@ -28,6 +28,7 @@ class State:
     cost: Cost  # the loss of one batch
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
     step: int = 0  # optimizer steps so far
+    counters: list[Tensor] = field(default_factory=list)  # what a step changes beside these, as of dropout's streams
 
 
 def train(

@@ -18,7 +18,7 @@ from runner.settings.random_state import seed
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
-from runner.training.parts import losses, optimizers, scheduling
+from runner.training.parts import dropout, losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
 from runner.training.parts.placement import placement
 from runner.training.run import Run
@@ -77,6 +77,11 @@ def prepare(
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     steps = trainer.epochs * steps_per_epoch(settings, data)
+    # Torch's own numbers where the compiler draws them, and in records from before there were streams.
+    torchs = trainer.compile or trainer.graph is None
+    streams = dropout.Streams() if torchs else dropout.Streams([state.model], [settings.seed], parts.device)
+    if streams.layers:
+        state.cost, state.counters = streams.drawn(state.cost), [streams.calls]
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, kind.mode)
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(
@@ -95,8 +100,9 @@ def prepare(
         Best(kind.mode, trainer.min_delta),
         Snapshots(folder, settings.checkpoint.format),
         threads=threads,
+        streams=streams,
     )
-    run.ready = generators.random_state(parts.device)
+    run.ready = run.random_state()
     return run
 
 

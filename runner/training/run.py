@@ -24,6 +24,7 @@ from runner.training.loop import Cost, Parts, State
 from runner.training.parts import losses, scheduling
 from runner.training.parts.batches import grouped, may_write, steps_per_epoch
 from runner.training.parts.components import Components
+from runner.training.parts.dropout import Streams
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
 from runner.training.state import checkpoint, generators
@@ -31,6 +32,9 @@ from runner.training.state.best import Best
 from runner.training.state.history import History, Points
 from runner.training.state.snapshots import Snapshots
 from runner.training.step import TrainStep
+
+#: Returns the losses and metric values of a run's present weights.
+Validate = Callable[["Run"], dict[str, float]]
 
 
 @dataclass
@@ -60,6 +64,7 @@ class Run:
     tags: dict[str, str] = field(default_factory=dict)  # of its record, beside those that every run has
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
+    streams: Streams = field(default_factory=Streams)  # of dropout
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
 
@@ -151,7 +156,7 @@ class Run:
         """Yield the batches on the run's device and, with fp64, as that type."""
         return self.placement.moved(stream)
 
-    def after(self, step: Step, validate: Callable[["Run"], dict[str, float]] = measure.validate) -> Iterator[Event]:
+    def after(self, step: Step, validate: Validate = measure.validate) -> Iterator[Event]:
         """Move the schedule and the epoch on, and yield what follows from a step.
 
         Where an epoch ends with a validation, that is its event, after the best weights and early stopping have seen
@@ -161,20 +166,27 @@ class Run:
         Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if
         the monitored metric is not among the values.
         """
-        rate = self.state.optimizer.param_groups[0]["lr"]
+        rate = float(self.state.optimizer.param_groups[0]["lr"])
         if step.step < self.steps:
             self.schedule.after_step()
-        if step.step % self.steps_per_epoch == 0:
+        yield from self.ended(step.step, rate, validate, self.schedule.after_epoch)
+
+    def ended(self, step: int, rate: float, validate: Validate, after_epoch: scheduling.AfterEpoch) -> Iterator[Event]:
+        """Yield what follows from `step` once the schedule has seen it: the end of an epoch, and a checkpoint.
+
+        rate: the learning rate of the step. after_epoch: moves the schedule on, see `Schedule`. Others: see `after`.
+        """
+        if step % self.steps_per_epoch == 0:
             due = self.validation_due
             self.epoch += 1
             if due:
-                yield self._validated(step.step, validate(self), float(rate))
+                yield self._validated(step, validate(self), rate, after_epoch)
             else:
-                self.schedule.after_epoch(None)
-        if self.parts.due.is_now(step.step, self.steps_per_epoch):
+                after_epoch(None)
+        if self.parts.due.is_now(step, self.steps_per_epoch):
             yield from self.snapshots()
 
-    def _validated(self, step: int, values: dict[str, float], rate: float) -> Epoch:
+    def _validated(self, step: int, values: dict[str, float], rate: float, after_epoch: scheduling.AfterEpoch) -> Epoch:
         """Give the values of a validation to the schedule, the best weights and early stopping."""
         for name in ("valid/loss", measure.EVAL_LOSS):
             check_loss(name, values.get(name, 0.0), step)
@@ -183,7 +195,7 @@ class Run:
         if value is None:
             names = [name for name in values if name not in ("lr", measure.EVAL_LOSS)] + ["train/loss"]
             raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, names)}")
-        self.schedule.after_epoch(value)
+        after_epoch(value)
         self.best.compare(value, step, self.model)
         self.stop_if_stale()
         return Epoch(self.epoch, step, {**values, "epoch": self.epoch})
@@ -242,8 +254,12 @@ class Run:
             "own_step": self.step.state_dict() if hasattr(self.step, "state_dict") else None,
             "best": self.best.state_dict(),
             "history": self.recorder.state_dict(),
-            "random": self.rng_state() if self.rng_state else generators.random_state(self.device),
+            "random": self.random_state(),
         }
+
+    def random_state(self) -> dict[str, Any]:
+        """Return the states of generators and streams."""
+        return self.rng_state() if self.rng_state else generators.random_state(self.device) | self.streams.state_dict()
 
     def load_state_dict(self, weights: dict[str, Any], training: dict[str, Any]) -> None:
         """Let a run that has just been prepared go on from the state of another one.
@@ -271,7 +287,8 @@ class Run:
         self.stop_if_stale()
         self.recorder.load_state_dict(training["history"])
         generators.set_random_state(training["random"], self.device)
-        self.ready = generators.random_state(self.device)
+        self.streams.load_state_dict(training["random"], self.state.step)
+        self.ready = self.random_state()
 
     def close(self) -> None:
         """End what reads data, and delete `folder`. Call it when the run is over and its artifacts are delivered."""

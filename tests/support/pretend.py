@@ -229,6 +229,7 @@ def _on_host(op: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(value, torch._C.Generator) and value._cdata not in _pretended:
             raise RuntimeError("Expected a 'pretend' device type for generator but found 'cpu'")
         entered = _host(value)
+        writes = writes or op.overloadpacket in WRITES
         if writes and _graph is not None and isinstance(value, Tensor):
             _graph.changes(value)
         if entered is not value and isinstance(value, Tensor):
@@ -268,6 +269,8 @@ def _on_host(op: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 MIXED = "Expected all tensors to be on the same device, but found at least two devices, pretend:0 and cpu!"
+#: Operations that write into an argument and do not say so in their schema: running statistics.
+WRITES = (torch.ops.aten.native_batch_norm, torch.ops.aten._native_batch_norm_legit, torch.ops.aten.batch_norm)
 #: Operations that take indices of the host.
 TAKES_INDICES = (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_)
 

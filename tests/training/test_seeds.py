@@ -1,6 +1,5 @@
 """The seed of weights, order and dropout is the job's, whatever else runs beside it; or the launcher says so."""
 
-import dataclasses
 import hashlib
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 
-from runner.sweep.run import together
 from runner.training.drive import drive
 from runner.training.parts import source
 from runner.training.vectorized import drive_many, groups
@@ -251,14 +249,6 @@ def test_a_layer_that_begins_to_draw_later_ends_the_program(start: Start, own: P
     assert alone == {}
     with pytest.raises(Exception, match="draws random numbers, which all models would share"):
         drive_many([made[i] for i in numbers], [(), ()])
-
-
-def test_on_a_gpu_the_launcher_says_that_dropout_is_drawn_otherwise(start: Start) -> None:
-    for layers, says in (([{"Dropout": 0.5}, {"Linear": 1}], True), ([{"Linear": 1}], False)):
-        run = start(layers=layers)
-        assert together._draws(run) == ""
-        there = dataclasses.replace(run, device=torch.device("cuda"))
-        assert together._draws(there).startswith("on cuda their dropout is not drawn as it would be alone") == says
 
 
 def test_what_a_module_draws_as_it_is_imported_is_the_same_in_every_process(own: Path) -> None:

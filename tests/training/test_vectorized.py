@@ -17,8 +17,8 @@ from runner.training.finite import Diverged
 from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.state import checkpoint, generators
-from runner.training.vectorized import drive_many, feed, groups, team, update
-from runner.training.vectorized.feed import RandomStates
+from runner.training.vectorized import blocks, drive_many, feed, groups, team, update, ways
+from runner.training.vectorized.draws import RandomStates
 from runner.training.vectorized.metric_values import MetricValues
 from runner.training.vectorized.program import Program
 from tests.conftest import settings
@@ -90,7 +90,7 @@ def jobs(n: int = 3, layers: Any = "plain", optimizer: str | dict[str, Any] = "s
                 told[name] *= 0.8**i
         given = {
             "layers": LAYERS[layers] if isinstance(layers, str) else layers,
-            "data": {"name": "arrays", "path": PLACE["one"], "valid": 0.0, "test": 0.0},
+            "data": {"name": "arrays", "path": PLACE.get("one"), "valid": 0.0, "test": 0.0},
             "batch_size": 8,
             "epochs": EPOCHS,
             "precision": "fp64",
@@ -205,8 +205,8 @@ def test_the_law_fails_when_two_share_their_draws(made: Made, monkeypatch: pytes
     runs, seen = [made(one) for one in told], [Seen() for _ in told]
     dropout_mask = RandomStates.dropout_mask
 
-    def same(random_states: RandomStates, shape: Any, drop: Any, dtype: Any) -> Tensor:
-        return dropout_mask(random_states, shape, drop, dtype)[:1].expand(len(drop), *shape)
+    def same(random_states: RandomStates, layer: Any, shape: Any, drop: Any, dtype: Any) -> Tensor:
+        return dropout_mask(random_states, layer, shape, drop, dtype)[:1].expand(len(drop), *shape)
 
     monkeypatch.setattr(RandomStates, "dropout_mask", same)
     drive_many(runs, [[one] for one in seen])
@@ -326,8 +326,8 @@ def test_neighbours_take_the_fused_step_at_once_while_their_settings_are_the_sam
         one.optimizer |= {"lr": [0.01, 0.01, 0.02, 0.02, 0.02, 0.01][i], "weight_decay": 0.0}
         one.scheduler = None if i == 3 else {"name": "StepLR", "step_size": 2, "gamma": 0.5}
     steps: list[int] = []
-    step = update._Fused.step
-    monkeypatch.setattr(update._Fused, "step", lambda self, *a: (step(self, *a), steps.append(len(self._pieces)))[0])
+    step = ways.Fused.step
+    monkeypatch.setattr(ways.Fused, "step", lambda self, *a: (step(self, *a), steps.append(len(self._pieces)))[0])
     runs, _, _ = together(made, told)
     others, _, _ = alone(made, told)
     assert len({run.history["lr"][-1] for run in runs}) == 3
@@ -362,8 +362,8 @@ def test_however_the_numbers_of_a_step_are_cut(
     made: Made, optimizer: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(update, "FUSED", 2**30)
-    monkeypatch.setattr(update, "WHOLE", size)
-    monkeypatch.setattr(update, "BLOCK", max(size, 1))
+    monkeypatch.setattr(ways, "WHOLE", size)
+    monkeypatch.setattr(ways, "BLOCK", max(size, 1))
     told = jobs(4, optimizer=optimizer)
     runs, _, _ = together(made, told)
     others, _, _ = alone(made, told)
@@ -448,7 +448,7 @@ def test_pieces_of_a_step() -> None:
     """One of each parameter where there is room, else as many models as there is room for, and at least one."""
     flats = [[torch.zeros(6, 10), torch.zeros(6, 1)] for _ in range(2)]
     for block, sizes in ((60, [6, 6]), (20, [2, 2, 2, 6]), (1, [1] * 12)):
-        pieces = list(update._pieces(flats, block))
+        pieces = list(ways.pieces(flats, block))
         assert [len(parts[0]) for _, parts in pieces] == sizes
         assert all(len(parts) == 2 for _, parts in pieces)
 
@@ -516,8 +516,11 @@ def test_the_end_of_each_is_told_at_once(made: Made) -> None:
 
 @pytest.mark.parametrize("layers", ["dropout", "batchnorm"])
 @pytest.mark.parametrize("optimizer", ["sgd", "nesterov", "adam", "rmsprop centered"])
-def test_what_was_interrupted_together_goes_on_alone(made: Made, optimizer: str, layers: str) -> None:
+def test_what_was_interrupted_together_goes_on_alone(
+    made: Made, optimizer: str, layers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the other way round: the random state that a checkpoint holds is the run's own."""
+    monkeypatch.setattr(blocks, "MOST", 1)  # an interruption waits for the end of a block
     told = jobs(layers=layers, optimizer=optimizer, scheduler={"name": "CosineAnnealingLR", "interval": "step"})
     runs, seen, reason = [made(one) for one in told], [Seen() for _ in told], KeyboardInterrupt("enough")
     errors = drive_many(runs, [[s] for s in seen], stop=lambda: reason if runs[0].state.step == 17 else None)
@@ -548,12 +551,19 @@ def test_a_checkpoint_holds_one_model_of_many(made: Made, format: str) -> None:
     assert len(sizes[0]) == 2
 
 
-def test_a_run_that_has_left_owns_its_tensors(made: Made) -> None:
-    runs, _, _ = together(made, jobs(layers="both", optimizer="adam"))
-    for run in runs:
-        state = [v for s in run.state.optimizer.state.values() for v in s.values()]
-        for tensor in (*run.model.parameters(), *run.model.buffers(), *state):
-            assert tensor.untyped_storage().nbytes() == tensor.nbytes
+def test_runs_that_have_left_together_share_one_copy_of_their_tensors(made: Made) -> None:
+    """As large as they are: nothing of the others, nor of the stack."""
+    told = jobs(4, layers="both", optimizer="adam")
+    told[1].trainer.epochs = told[3].trainer.epochs = 4
+    runs, _, _ = together(made, told)
+    places = []
+    for pair in (runs[1::2], runs[::2]):
+        states = [[v for s in run.state.optimizer.state.values() for v in s.values()] for run in pair]
+        tensors = [[*run.model.parameters(), *run.model.buffers(), *s] for run, s in zip(pair, states, strict=True)]
+        storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for of in tensors for t in of}
+        assert sum(storages.values()) == sum(t.nbytes for of in tensors for t in of)
+        places.append(set(storages))
+    assert not places[0] & places[1]
 
 
 def test_snapshots_on_the_way_are_those_of_a_run_alone(made: Made) -> None:

@@ -51,6 +51,8 @@ ON_THE_HOST = {
     "tracking/read/logged_model.py": "a copy of the model on the host",
     "training/state/history.py": "Python's own arrays; host.content brings the tensors",
     "sweep/search/cmaes.py": "values of trials, no tensors",
+    "training/vectorized/blocks.py": "numbers of steps, no tensors",
+    "training/vectorized/schedules.py": "settings of optimizers, no tensors",
     "training/checking/fitting.py": "the data as the source gives them",
     "training/checking/target_values.py": "the data as the source gives them",
     "training/checking/targets.py": "the data as the source gives them",

@@ -26,6 +26,8 @@ def pruning(run: "Run", job: int, folder: Path) -> Observer:
 class Pruning:
     """An observer of one run. It sets `run.tags` and `run.stopped`, which end training before the next step."""
 
+    takes_steps = True
+
     def __init__(self, run: "Run", job: int, path: Path) -> None:
         self.run, self.job = run, job
         self.rule, self.shared = rules.read(run.settings.sweep.pruner), SharedValues(path, run.best.mode)

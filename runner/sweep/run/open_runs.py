@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class DeferredArtifacts:
     """An observer that passes events to a tracker, files only on `release`: other processes may be writing them."""
 
+    takes_steps = True
+
     def __init__(self, tracker: "Tracker") -> None:
         self.tracker = tracker
         self._deferred: list[Event] = []

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from runner.training.machine.time_limit import TimeLimit
     from runner.training.run import Run
 
-#: Tag of a run whose dropout masks differ from those of the same run trained alone.
-DRAWS = "sweep.draws"
 #: Ended runs that may wait for plots drawn by other processes.
 WAITING = 8
 #: Most members of a group that is measured; the time per member does not change beyond.
@@ -44,7 +42,7 @@ def run_together(jobs: list[Job], info: SweepInfo, say: Callable[[str], None], m
                 signals.check()
                 if (member := desk.begin(job)) is not None:
                     members.append(member)
-            together, alone = groups([member.run for member in members])
+            together, alone = groups([member.run for member in members], say)
             for numbers in together:
                 signals.check()
                 group = [members[i] for i in numbers]
@@ -53,10 +51,7 @@ def run_together(jobs: list[Job], info: SweepInfo, say: Callable[[str], None], m
                     alone |= dict.fromkeys(numbers, f"one program of them is only {times:.2g} times as fast")
                     continue
                 measured = f", {_times(times)} times as fast as one after the other" if measure else ""
-                draws = _draws(group[0].run)
-                say(f"jobs {_numbers(group)} are trained as one program{measured}{f'; {draws}' if draws else ''}")
-                for member in group if draws else ():
-                    member.context.tags[DRAWS] = draws
+                say(f"jobs {_numbers(group)} are trained as one program{measured}")
                 _train(desk, group, signals)
         finally:
             for member in members:
@@ -66,18 +61,6 @@ def run_together(jobs: list[Job], info: SweepInfo, say: Callable[[str], None], m
     others = run_one_by_one([members[i].job for i in alone], info) if alone else []
     outcomes = desk.outcomes | {outcome.number: outcome for outcome in others}
     return [outcomes[job.number] for job in jobs]
-
-
-def _draws(run: "Run") -> str:
-    """Return how the program draws dropout masks, where they differ from those of a model alone, or ""."""
-    from runner.training.vectorized.forward import DROPS
-
-    drops = [m for m in run.model.modules() if isinstance(m, DROPS)]
-    if run.device.type == "cpu" or not drops:
-        return ""
-    return (
-        f"on {run.device.type} their dropout is not drawn as it would be alone, but from a generator of each job's seed"
-    )
 
 
 def _train(desk: Desk, members: list[Member], signals: Signals) -> None:

@@ -16,7 +16,7 @@ from runner.tracking.write import entries, spool_header
 from runner.tracking.write.delivery import CHUNK, Delivery
 from runner.tracking.write.entries import End, Events
 from runner.tracking.write.spool import Entry, Spool
-from runner.training.events import Artifacts, Epoch, Finished, Served, Snapshot, Step
+from runner.training.events import Artifacts, Epoch, Finished, Served, Snapshot, Step, Steps
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -201,7 +201,7 @@ class Background:
 
     def _can_wait(self, events: Events) -> bool:
         """Return whether these are points alone, and it is the turn of other runs."""
-        points = bool(events) and all(isinstance(event, Step | Epoch) for event, _ in events)
+        points = bool(events) and all(isinstance(event, Step | Steps | Epoch) for event, _ in events)
         return points and self.silent is None and time.monotonic() < self._turn
 
     def _deliver(self, again: bool = False) -> None:

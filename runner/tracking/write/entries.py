@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.settings.trust import secrets
 from runner.tracking.write.journal import Entry
-from runner.training.events import Epoch, Event, Finished, Served, Snapshot, Step
+from runner.training.events import Epoch, Event, Finished, Served, Snapshot, Step, Steps
 from runner.training.state.history import read
 
 
@@ -33,6 +33,11 @@ def points(events: Events) -> list[Any]:
     steps = [(event, at) for event, at in events if isinstance(event, Step)]
     measured = [(event, at) for event, at in events if isinstance(event, Epoch | Finished)]
     values = [(name, value, int(at * 1000), e.step) for e, at in measured for name, value in e.metrics.items()]
+    for event, at in events:
+        if isinstance(event, Steps):
+            values += [
+                ("train/loss", v, int(at * 1000), n) for n, v in enumerate(map(float, event.losses), event.first)
+            ]
     if steps:
         times = {step.step: int(at * 1000) for step, at in steps}
         losses = read([step for step, _ in steps])

@@ -12,7 +12,7 @@ from runner.tracking.write.background import Background
 from runner.tracking.write.delivery import CHUNK
 from runner.tracking.write.entries import End, Events
 from runner.tracking.write.spool import Spool
-from runner.training.events import Epoch, Event, Step
+from runner.training.events import Epoch, Event, Step, Steps
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +28,8 @@ class Tracker:
 
     spool: of the run, open. asks: the store has a part of the record already. keep: how many checkpoints `last`.
     """
+
+    takes_steps = True
 
     def __init__(self, client: "MlflowClient", spool: Spool, asks: bool = False, keep: int = 2) -> None:
         self.run_id = spool.run_id
@@ -61,7 +63,7 @@ class Tracker:
     def record(self, event: Event) -> None:
         """Record an event, later: the background takes the interpreter from the training every time it wakes up."""
         self._events.append((event, time.time()))
-        points = type(event) is Step or type(event) is Epoch
+        points = type(event) in (Step, Steps, Epoch)
         if not points or len(self._events) >= CHUNK or time.monotonic() - self._sent > background.PERIOD:
             self._send()
 

@@ -71,7 +71,7 @@ def close(one: Tensor, other: Tensor) -> bool:
 
 
 def _values(state: State) -> list[Any]:
-    of_model = [*state.model.parameters(), *state.model.buffers()]
+    of_model = [*state.model.parameters(), *state.model.buffers(), *state.counters]
     return [*of_model, *(value for own in state.optimizer.state.values() for value in own.values())]
 
 

@@ -24,6 +24,11 @@ class Rates:
         self._written: list[float] = []
         self._numbers: list[dict[str, Any]] = []
 
+    @property
+    def groups(self) -> list[dict[str, Any]]:
+        """The optimizer's groups."""
+        return self.optimizer.param_groups
+
     def changes(self) -> bool:
         """Return whether another number of the optimizer than its rate has changed, as a momentum that is scheduled."""
         numbers = [{k: v for k, v in group.items() if k not in FREE} for group in self.optimizer.param_groups]

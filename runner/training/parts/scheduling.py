@@ -1,6 +1,7 @@
 """The learning-rate schedule: look it up, make it, and move it on after steps or epochs."""
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,10 @@ LENGTHS = ("total_steps", "T_max")
 
 #: Arguments of torch's schedules that YAML cannot express.
 FUNCTIONS = ("lr_lambda", "scale_fn", "schedulers")
+
+
+#: Moves a schedule on at the end of an epoch, with the monitored value if there was a validation.
+AfterEpoch = Callable[[float | None], None]
 
 
 @dataclass

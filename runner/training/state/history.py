@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.model import host
-from runner.training.events import Epoch, Event, Finished, Step
+from runner.training.events import Epoch, Event, Finished, Step, Steps
 
 #: Losses are read from their device this many at a time: each reading waits for the device.
 CHUNK = 1000
@@ -38,6 +38,11 @@ class Points(Sequence[Point]):
         """Append pairs of step and value."""
         for step, value in points:
             self.append(step, value)
+
+    def extend_steps(self, steps: Steps) -> None:
+        """Append the losses of consecutive steps."""
+        self._steps.extend(range(steps.first, steps.step + 1))
+        self._values.frombytes(steps.losses.tobytes())
 
     def extend_columns(self, steps: Tensor, values: Tensor) -> None:
         """Append values from two tensors of shape (n,), the steps and the values."""
@@ -83,6 +88,7 @@ class Points(Sequence[Point]):
 class History:
     """An observer that collects the losses and metric values of a run by name."""
 
+    takes_steps: ClassVar[bool] = True
     _points: dict[str, Points] = field(default_factory=dict)
     _pending: list[Step] = field(default_factory=list)
     pieces: dict[str, int] = field(default_factory=dict)  # metric -> number of its values that are in pieces already
@@ -94,6 +100,9 @@ class History:
             self._pending.append(event)
             if len(self._pending) >= CHUNK:
                 self._read()
+        elif isinstance(event, Steps):
+            self._read()
+            self._of("train/loss").extend_steps(event)
         elif isinstance(event, Epoch | Finished):
             self._read()
             for name, value in event.metrics.items():
@@ -129,7 +138,8 @@ class History:
             self._of(name).extend_columns(steps, values)
 
     def _of(self, name: str) -> Points:
-        return self._points.setdefault(name, Points())
+        points = self._points.get(name)
+        return self._points.setdefault(name, Points()) if points is None else points
 
     def _read(self) -> None:
         if self._pending:

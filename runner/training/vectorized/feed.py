@@ -1,6 +1,6 @@
-"""Input of many models at each step: batches, each run's in its own order, and random numbers of dropout."""
+"""Input of many models at each step: batches, each run's in its own order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,57 +49,60 @@ def same(a: Tensors, b: Tensors) -> bool:
     )
 
 
-class RandomStates:
-    """One random generator for each model, which yields the numbers that the model would draw if it trained alone.
+class Feed:
+    """The batches of every step: those of `Run.batches` of each run, x and y of shape (N, batch, ...).
 
-    states: of each model, see `generators.random_state`.
-    """
-
-    def __init__(self, states: Sequence[dict[str, Any]], device: torch.device) -> None:
-        self.states, self.device = list(states), device
-        self.key = "torch" if device.type == "cpu" else device.type
-        self.generators = [torch.Generator(device) for _ in states]
-        for generator, state in zip(self.generators, states, strict=True):
-            generator.set_state(state[self.key])
-
-    def state(self, i: int) -> dict[str, Any]:
-        """Return the random state of model i, as `generators.random_state` would if the model trained alone."""
-        return {**self.states[i], self.key: self.generators[i].get_state()}
-
-    def dropout_mask(self, shape: Sequence[int], drop: Sequence[float], dtype: torch.dtype) -> Tensor:
-        """Return the factors of dropout, of shape (N, *shape): 0 with probability p, else 1 / (1 - p).
-
-        shape: of one model's mask. drop: p of each model.
-        """
-        # The same calls as torch.nn.functional.dropout's on the CPU: one draw for each element, in their order.
-        noise = torch.empty((len(drop), *shape), dtype=dtype, device=self.device)
-        for row, generator, p in zip(noise.unbind(), self.generators, drop, strict=True):
-            if 0 < p < 1:
-                row.bernoulli_(1 - p, generator=generator)
-            else:
-                row.fill_(1 - p)
-        remaining = torch.tensor([1 - p if p < 1 else 1.0 for p in drop], dtype=dtype, device=self.device)
-        return noise.div_(remaining.view(-1, *(1 for _ in shape)))
-
-
-def feed(runs: Sequence[Run], pool: Pool) -> Iterator[Batch]:
-    """Yield the batches of every step without end: those of `Run.batches` of each run, x and y of (N, batch, ...).
+    The orders of an epoch are on the device, one for all runs of equal seeds. `next` moves on to a batch and returns
+    its size; `batch` picks it out, with nothing from the host, so that a step can be recorded.
 
     pool: the training data of the runs.
     """
-    trainer, first = runs[0].settings.trainer, runs[0]
-    if count(first.data.train, trainer.batch_size) == 1:
-        whole = pool.slice(0, pool.size)
-        while True:
-            yield whole
-    size = trainer.batch_size or pool.size
-    end = pool.size - pool.size % size if trainer.drop_last else pool.size
-    epochs, start = [run.state.step // run.steps_per_epoch for run in runs], first.state.step % first.steps_per_epoch
-    while True:
-        orders = [_order(run, epoch, pool.size)[:end] for run, epoch in zip(runs, epochs, strict=True)]
-        for index in torch.split(torch.stack(orders).to(pool.x.device), size, 1)[start:]:
-            yield pool.at(index)
-        epochs, start = [epoch + 1 for epoch in epochs], 0
+
+    def __init__(self, runs: Sequence[Run], pool: Pool) -> None:
+        trainer, first = runs[0].settings.trainer, runs[0]
+        self.pool, self._runs, device = pool, list(runs), pool.x.device
+        self._size = min(trainer.batch_size or pool.size, pool.size)
+        self.whole = count(first.data.train, trainer.batch_size) == 1
+        self._end = pool.size - pool.size % self._size if trainer.drop_last else pool.size
+        self._epochs = [run.state.step // run.steps_per_epoch for run in runs]
+        kinds: dict[Any, int] = {}
+        owner = [
+            kinds.setdefault((_seed(run), epoch), len(kinds)) for run, epoch in zip(runs, self._epochs, strict=True)
+        ]
+        self._firsts = [owner.index(kind) for kind in range(len(kinds))]
+        self._owner = torch.tensor(owner, device=device) if len(kinds) < len(runs) else None
+        self._orders = torch.empty((len(kinds), 0 if self.whole else self._end), dtype=torch.int64, device=device)
+        self._within = torch.arange(self._size, device=device)
+        self._place = torch.zeros(1, dtype=torch.int64, device=device)  # of the batch within the orders
+        self._at = first.state.step % first.steps_per_epoch * self._size
+        self._begins = True
+
+    def next(self) -> int:
+        """Move on to the next batch, and return the number of its examples."""
+        if self.whole:
+            return self.pool.size
+        if self._at >= self._end:
+            self._epochs, self._at, self._begins = [epoch + 1 for epoch in self._epochs], 0, True
+        if self._begins:
+            orders = [_order(self._runs[i], self._epochs[i], self.pool.size)[: self._end] for i in self._firsts]
+            self._orders.copy_(torch.stack(orders))
+            self._place.fill_(self._at - self._size)
+            self._begins = False
+        size = min(self._size, self._end - self._at)
+        self._at += self._size
+        return size
+
+    def batch(self, size: int) -> Batch:
+        """Return the batch that `next` has moved on to. size: what it has returned."""
+        if self.whole:
+            return self.pool.slice(0, self.pool.size)
+        self._place.add_(self._size)
+        index = self._orders.index_select(1, self._within[:size] + self._place)
+        return self.pool.at(index if self._owner is None else index.index_select(0, self._owner))
+
+
+def _seed(run: Run) -> int | None:
+    return run.settings.seed if run.settings.trainer.shuffle else None
 
 
 def _order(run: Run, epoch: int, total: int) -> Tensor:

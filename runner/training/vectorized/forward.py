@@ -13,7 +13,9 @@ from torch.func import functional_call, vmap
 from runner.model import layers
 from runner.settings.errors import brief
 from runner.training.parts.batches import is_own, may_write
-from runner.training.vectorized.feed import RandomStates
+from runner.training.parts.dropout import LAYERS as DROPS
+from runner.training.parts.dropout import mask_shape
+from runner.training.vectorized.draws import RandomStates
 from runner.training.vectorized.linear import linear
 from runner.training.vectorized.stacked import Stacked, Unstackable
 
@@ -31,7 +33,6 @@ CHANNELWISE = (
     nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d,
     nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d,
 )  # fmt: skip
-DROPS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 def forward(stacked: Stacked, models: Sequence[nn.Module], random_states: RandomStates, place: str = "") -> Forward:
@@ -133,12 +134,11 @@ def _dropout(models: Sequence[Any], random_states: RandomStates) -> Forward:
     whole = type(models[0]) is nn.Dropout
 
     def dropout(x: Tensor, training: bool) -> Tensor:
-        if not training or not any(drop):
+        if not training or not (any(drop) or random_states.streams.layers):  # which count their calls
             return x
         if not whole and x.dim() < 4:
             raise Unstackable(f"{type(models[0]).__name__} of an input without channels is not stacked")
-        shape = x.shape[1:] if whole else (*x.shape[1:3], *(1 for _ in x.shape[3:]))
-        return x * random_states.dropout_mask(shape, drop, x.dtype)
+        return x * random_states.dropout_mask(models[0], mask_shape(models[0], x.shape[1:]), drop, x.dtype)
 
     return dropout
 

@@ -1,6 +1,6 @@
 """Grouping of runs that can be trained as one program, and the reasons why others cannot."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ from runner.data import Data, Tensors
 from runner.model import host
 from runner.model.stack import Stack
 from runner.settings.values import lookup
+from runner.training.parts.dropout import LAYERS as DROPS
 from runner.training.run import Run
-from runner.training.vectorized.forward import DROPS
+from runner.training.vectorized import forecast
 from runner.training.vectorized.optimizers import rule
 from runner.training.vectorized.stacked import Unstackable
 from runner.training.vectorized.trial import trial
@@ -20,10 +21,13 @@ from runner.training.vectorized.trial import trial
 FLAGS = ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
 
 
-def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
+def groups(
+    runs: Sequence[Run], say: Callable[[str], None] = lambda line: None
+) -> tuple[list[list[int]], dict[int, str]]:
     """Return the numbers of runs that can be trained together, group by group; and a reason for each other run.
 
     runs: prepared ones. Two of each group are tried, on copies.
+    say: receives a line for each group that the device's memory cannot hold at once, which is divided.
     """
     alone: dict[int, str] = {}
     by_key: dict[Any, list[int]] = {}
@@ -39,7 +43,12 @@ def groups(runs: Sequence[Run]) -> tuple[list[list[int]], dict[int, str]]:
             if len(members) == 1:
                 raise Unstackable("no other job has its architecture, loss, kind of optimizer and sizes")
             trial([runs[i] for i in members[:2]])
-            together.append(members)
+            parts, line = forecast.cut([runs[i] for i in members])
+            if line:
+                say(line)
+            if len(parts) == len(members):
+                raise Unstackable("there is no memory for two of them at once")
+            together += [members[part] for part in parts]
         except Unstackable as error:
             alone |= dict.fromkeys(members, str(error))
     return together, dict(sorted(alone.items()))
@@ -61,6 +70,9 @@ def check(run: Run) -> None:
         raise Unstackable("trainer.channels_last is not stacked")
     if trainer.compile:
         raise Unstackable("trainer.compile is not stacked")
+    drops = any(isinstance(module, DROPS) for module in run.model.modules())
+    if drops and run.device.type != "cpu" and not run.streams.layers:
+        raise Unstackable(f"dropout on {run.device.type} with trainer.graph=null is not stacked")
     for part in ("train", "valid"):
         source = getattr(run.data, part)
         if source is not None and not isinstance(source, Tensors):
@@ -95,6 +107,7 @@ def key(run: Run) -> Any:
             trainer.deterministic,
             trainer.matmul_precision,
             run.threads,
+            trainer.graph,
             trainer.time_limit,  # which ends all of them
             run.device,
             run.state.step % run.steps_per_epoch,

@@ -18,17 +18,12 @@ Count = Callable[[Tensor, Tensor], Tensor]
 class MetricValues:
     """Metric values of those of `runs` with the numbers in `chosen`, as `parts.metric_values` gives them for one run.
 
-    Sums are taken over all runs, which costs less than picking some.
+    Sums are taken over all runs, which costs less than picking some. counts: `counted(runs)`, where it is known.
     """
 
-    def __init__(self, runs: Sequence[Run], chosen: Sequence[int]) -> None:
+    def __init__(self, runs: Sequence[Run], chosen: Sequence[int], counts: dict[str, Count] | None = None) -> None:
         self.runs = {i: runs[i] for i in chosen}
-        self._counts = {
-            name: count
-            for name, metric in runs[0].metrics.items()
-            if (count := _count(metric, runs[0])) is not None
-            and all(_count(run.metrics.get(name), run) is count for run in runs)
-        }
+        self._counts = counted(runs) if counts is None else counts
         self._sums = {name: torch.zeros(len(runs), device=runs[0].device) for name in self._counts}
         self._seen, self._shares = 0, runs[0].data.task == "multiclass"
         rest = {i: {k: v for k, v in run.metrics.items() if k not in self._counts} for i, run in self.runs.items()}
@@ -57,6 +52,16 @@ class MetricValues:
             }
             for i, run in self.runs.items()
         ]
+
+
+def counted(runs: Sequence[Run]) -> dict[str, Count]:
+    """Return the functions of those metrics that all of `runs` have and that are summed for all together, by name."""
+    return {
+        name: count
+        for name, metric in runs[0].metrics.items()
+        if (count := _count(metric, runs[0])) is not None
+        and all(_count(run.metrics.get(name), run) is count for run in runs)
+    }
 
 
 def _count(metric: Any, run: Run) -> Count | None:

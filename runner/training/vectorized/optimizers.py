@@ -7,11 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.settings import torch_private
+from runner.training.vectorized.schedules import Columns
 from runner.training.vectorized.stacked import Unstackable
+
+#: Of shape (steps, kinds), or a number that is the same in all of them.
+Values = Any
 
 
 @dataclass
@@ -20,11 +26,12 @@ class Rule:
 
     names: tuple[str, ...]  # of its state for every parameter, as in torch
     counts: bool  # the number of steps is part of the state
-    #: (the settings of a model's optimizer, its steps with this one) -> the numbers that the formula needs.
-    numbers: Callable[[dict[str, Any], int], tuple[float, ...]]
+    #: (settings of optimizers, their steps with this one) -> the numbers that the formula needs, for steps and kinds.
+    numbers: Callable[[Columns, NDArray[np.int64]], tuple[Values, ...]]
     #: (parameters, gradients, *state, *numbers): changes parameters and state in place.
     formula: Callable[..., None]
-    #: torch's own, for equal settings: (settings, steps, parameters, gradients, *state), lists of tensors.
+    #: torch's own, for equal settings: (settings, steps, parameters, gradients, *state), lists of tensors. The learning
+    #: rate may be a tensor.
     fused: Callable[..., None] | None = None
 
 
@@ -42,10 +49,10 @@ def rule(optimizer: torch.optim.Optimizer) -> Rule:
 def _sgd(group: dict[str, Any]) -> Rule:
     momentum, nesterov = group["momentum"] != 0, group["nesterov"]
 
-    def numbers(group: dict[str, Any], taken: int) -> tuple[float, ...]:
+    def numbers(of: Columns, taken: NDArray[np.int64]) -> tuple[Values, ...]:
         # Dampening does not apply to the first step.
-        share = 1 - group["dampening"] if taken > 1 else 1.0
-        return (-float(group["lr"]), group["weight_decay"], group["momentum"], share)
+        share = np.where(taken > 1, 1 - of["dampening"], 1.0)
+        return (-of["lr"], of["weight_decay"], of["momentum"], share)
 
     def formula(p: Tensor, grad: Tensor, *rest: Tensor) -> None:
         *state, rate, decay, m, share = rest
@@ -62,11 +69,11 @@ def _sgd(group: dict[str, Any]) -> Rule:
 def _adam(group: dict[str, Any], decoupled: bool) -> Rule:
     amsgrad = group["amsgrad"]
 
-    def numbers(group: dict[str, Any], taken: int) -> tuple[float, ...]:
-        lr, (beta1, beta2), decay = float(group["lr"]), group["betas"], group["weight_decay"]
+    def numbers(of: Columns, taken: NDArray[np.int64]) -> tuple[Values, ...]:
+        lr, beta1, beta2, decay = of["lr"], of["beta1"], of["beta2"], of["weight_decay"]
         corrected1, corrected2 = 1 - beta1**taken, 1 - beta2**taken
         decay = 1 - lr * decay if decoupled else decay
-        return (-lr / corrected1, decay, 1 - beta1, beta2, 1 - beta2, corrected2**0.5, group["eps"])
+        return (-lr / corrected1, decay, 1 - beta1, beta2, 1 - beta2, corrected2**0.5, of["eps"])
 
     def formula(p: Tensor, grad: Tensor, mean: Tensor, square: Tensor, *rest: Tensor) -> None:
         *most, rate, decay, new1, beta2, new2, root, eps = rest
@@ -81,7 +88,7 @@ def _adam(group: dict[str, Any], decoupled: bool) -> Rule:
         denominator = (most[0] if amsgrad else square).sqrt().div_(root).add_(eps)
         p.addcdiv_(mean * rate, denominator)
 
-    def fused(group: dict[str, Any], steps: list[Tensor], p: list[Tensor], *rest: list[Tensor]) -> None:
+    def fused(of: dict[str, Any], steps: list[Tensor], p: list[Tensor], *rest: list[Tensor]) -> None:
         take = torch_private.fused_adam(decoupled)
         grad, mean, square, *most = rest
         take(
@@ -91,11 +98,11 @@ def _adam(group: dict[str, Any], decoupled: bool) -> Rule:
             square,
             most[0] if most else [],
             steps,
-            lr=float(group["lr"]),
-            beta1=group["betas"][0],
-            beta2=group["betas"][1],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
+            lr=of["lr"],
+            beta1=of["beta1"],
+            beta2=of["beta2"],
+            weight_decay=of["weight_decay"],
+            eps=of["eps"],
             amsgrad=amsgrad,
             maximize=False,
         )
@@ -107,9 +114,9 @@ def _adam(group: dict[str, Any], decoupled: bool) -> Rule:
 def _rmsprop(group: dict[str, Any]) -> Rule:
     momentum, centered = group["momentum"] > 0, group["centered"]
 
-    def numbers(group: dict[str, Any], taken: int) -> tuple[float, ...]:
-        alpha, m = group["alpha"], group["momentum"]
-        return (-float(group["lr"]), group["weight_decay"], alpha, 1 - alpha, group["eps"], m)
+    def numbers(of: Columns, taken: NDArray[np.int64]) -> tuple[Values, ...]:
+        alpha = of["alpha"]
+        return (-of["lr"], of["weight_decay"], alpha, 1 - alpha, of["eps"], of["momentum"])
 
     def formula(p: Tensor, grad: Tensor, square: Tensor, *rest: Tensor) -> None:
         *state, rate, decay, alpha, new, eps, m = rest

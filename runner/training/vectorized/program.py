@@ -1,25 +1,31 @@
 """Many runs of one architecture as one program: a step of it is a step of each of them."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from runner.training.parts.batches import is_own
 from runner.training.run import Run
+from runner.training.vectorized.bests import Bests
 from runner.training.vectorized.costs import losses
-from runner.training.vectorized.feed import Pool, RandomStates, feed
+from runner.training.vectorized.draws import RandomStates
+from runner.training.vectorized.feed import Feed, Pool
 from runner.training.vectorized.forward import forward
+from runner.training.vectorized.replays import Replays
 from runner.training.vectorized.shared import has_own
 from runner.training.vectorized.stacked import Stacked
 from runner.training.vectorized.update import Update
 from runner.training.vectorized.validation import Validation
+from runner.training.vectorized.ways import MOST
 
 
 class Program:
     """Runs whose tensors and random states are parts of the program's own.
 
-    Between two steps each run can be read, saved and evaluated as if it trained alone.
+    Between two blocks of steps each run can be read, saved and evaluated as if it trained alone.
     """
 
     def __init__(self, runs: Sequence[Run]) -> None:
@@ -27,38 +33,76 @@ class Program:
         first = runs[0]
         models = [run.model for run in runs]
         self.stacked = Stacked(models)
-        self.random_states = RandomStates(
-            [run.rng_state() if run.rng_state else run.ready for run in runs], first.device
-        )
+        seeds, steps = [run.settings.seed for run in runs], [run.state.step for run in runs]
+        states = [run.rng_state() if run.rng_state else run.ready for run in runs]
+        self.random_states = RandomStates(states, models, seeds, steps, first.device)
         self.forward = forward(self.stacked, models, self.random_states)
         self.losses = losses(first.loss)
-        self.update = Update(self.stacked, [run.state.optimizer for run in runs])
+        self._row = torch.zeros(1, dtype=torch.int64, device=first.device)  # number of the step within its block
+        self.update = Update(self.stacked, runs, self._row)
+        self.bests = Bests(self.stacked, runs)
         copies = has_own(first)
         train = Pool([run.data.train for run in runs], copies)  # type: ignore[misc]
         self.validation = Validation(self.runs, self.forward, self.losses, train, copies)
-        self._feed = feed(self.runs, train)
+        self._feed = Feed(self.runs, train)
         self._clip = _clip(runs)
+        # Code of the user's own may do more in a step than a device can see.
+        own = any(is_own(module) for module in (*first.model.modules(), *first.loss.modules()))
+        graph = first.settings.trainer.graph
+        self._replays = Replays(self.step, first.device, graph is True or (graph == "auto" and not own))
+        self._taken = torch.empty(0)  # losses of a block, (steps, N)
         for i, run in enumerate(runs):
-            run.model.train()
-            run.rng_state = _random_state(self.random_states, i)
+            if not run.model.training:
+                run.model.train()
+            run.rng_state = partial(self.random_states.state, i)
 
-    def step(self) -> Tensor:
-        """Take a step of every run, and return the losses before it, of shape (N,)."""
-        x, y = next(self._feed)
+    def block(self, n: int) -> Tensor:
+        """Take `n` steps of every run, at most MOST, and return the losses before each, of shape (n, N).
+
+        They are overwritten by the next block.
+        """
+        self.bests.flush()
+        if self.update.begin(n):
+            self._replays.forget()
+        self._row.zero_()
+        for _ in range(n):
+            self._replays(self._feed.next())
+        self.update.end(n)
+        for run in self.runs:
+            run.state.step += n
+        return self._taken[:n]
+
+    def step(self, size: int) -> Tensor:
+        """Take a step with batches of `size` examples, and return the losses before it, of shape (N,).
+
+        It reads and writes tensors that stay where they are, and nothing of the host's: its operations can be recorded
+        and repeated.
+        """
+        x, y = self._feed.batch(size)
         losses = self.losses(self.forward(x, True), y)
         self.stacked.take_gradients(losses)
-        if self._clip is not None:
-            with torch.no_grad():
-                self._clip(list(self.stacked.gradients.values()))
         with torch.no_grad():
+            if self._clip is not None:
+                self._clip(list(self.stacked.gradients.values()))
             self.update.step()
-        for run in self.runs:
-            run.state.step += 1
+            self._write(losses.detach())
+            self._row.add_(1)
         return losses.detach()
 
+    def close(self) -> None:
+        """Give back the memory of captured steps."""
+        self._replays.forget()
 
-def _random_state(random_states: RandomStates, i: int) -> Any:
-    return lambda: random_states.state(i)
+    def release(self, chosen: Sequence[int]) -> None:
+        """Copy the tensors of finished runs out of the stack."""
+        self.bests.release(chosen)
+        self.update.release(chosen)
+        self.stacked.release(chosen, [self.runs[i].model for i in chosen])
+
+    def _write(self, losses: Tensor) -> None:
+        if not self._taken.numel():
+            self._taken = losses.new_empty((MOST, len(losses)))
+        self._taken.index_copy_(0, self._row, losses.unsqueeze(0))
 
 
 def _clip(runs: Sequence[Run]) -> Any:

@@ -21,18 +21,20 @@ class Stacked:
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
-        own = [dict(model.named_parameters()) for model in models]
-        shapes = [(len(models), *parameter.shape) for parameter in own[0].values()]
-        self.sizes = [parameter.numel() for parameter in own[0].values()]
-        self.flat = torch.cat([of[name].detach().reshape(-1) for name in own[0] for of in own])
+        self._own = [list(model.parameters()) for model in models]
+        first = dict(models[0].named_parameters())
+        shapes = [(len(models), *parameter.shape) for parameter in first.values()]
+        self.count = len(models)
+        self.sizes = [parameter.numel() for parameter in first.values()]
+        self.flat = torch.cat([p.detach().reshape(-1) for of in zip(*self._own, strict=True) for p in of])
         self.gradient = torch.zeros_like(self.flat)
         self.leaves, self.gradients = (
-            {name: part.view(shape) for name, part, shape in zip(own[0], self.parts(flat), shapes, strict=True)}
+            {name: part.view(shape) for name, part, shape in zip(first, self.parts(flat), shapes, strict=True)}
             for flat in (self.flat, self.gradient)
         )
-        for name, leaf in self.leaves.items():
-            for of, row in zip(own, leaf.unbind(), strict=True):
-                of[name].data = row
+        for j, (name, leaf) in enumerate(self.leaves.items()):
+            for own, row in zip(self._own, leaf.unbind(), strict=True):
+                own[j].data = row
             self.leaves[name] = leaf.detach().requires_grad_()
         self.buffers = {name: self._stack(models, name) for name, _ in models[0].named_buffers()}
 
@@ -46,8 +48,7 @@ class Stacked:
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """Return views of a tensor like `flat`: one of (N, numbers) for each parameter, in the order of `leaves`."""
-        n = len(flat) // max(sum(self.sizes), 1)
-        return [part.view(n, -1) for part in torch.split(flat, [n * size for size in self.sizes])]
+        return [part.view(self.count, -1) for part in torch.split(flat, [self.count * size for size in self.sizes])]
 
     @staticmethod
     def _stack(models: Sequence[nn.Module], name: str) -> Tensor:
@@ -58,13 +59,24 @@ class Stacked:
             setattr(owner, last, row)
         return stack
 
+    def rows(self, flat: Tensor, chosen: Sequence[int]) -> list[list[Tensor]]:
+        """Return copies of the chosen models' parts of a tensor like `flat`: for each, one of each parameter's shape.
 
-def release(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Copy a finished model's tensors, and those of its optimizer, out of the stack."""
-    for parameter in model.parameters():
-        parameter.data = parameter.data.clone()
-        state = optimizer.state.get(parameter, {})
-        state.update({k: v.clone() for k, v in state.items() if isinstance(v, Tensor)})
-    for owner in model.modules():
-        for name, buffer in list(owner.named_buffers(recurse=False)):
-            setattr(owner, name, buffer.clone())
+        They are parts of one copy for all.
+        """
+        index = torch.tensor(chosen, device=flat.device)
+        shapes = [leaf.shape[1:] for leaf in self.leaves.values()]
+        parts = [part.index_select(0, index) for part in self.parts(flat)]
+        columns = [part.view(-1, *shape).unbind() for part, shape in zip(parts, shapes, strict=True)]
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    def release(self, chosen: Sequence[int], models: Sequence[nn.Module]) -> None:
+        """Copy the tensors of finished models out of the stack, all at once. models: those of the numbers `chosen`."""
+        for i, own in zip(chosen, self.rows(self.flat, chosen), strict=True):
+            for parameter, row in zip(self._own[i], own, strict=True):
+                parameter.data = row
+        index = torch.tensor(chosen, device=self.flat.device)
+        for name, stack in self.buffers.items():
+            place, _, last = name.rpartition(".")
+            for model, row in zip(models, stack.index_select(0, index).unbind(), strict=True):
+                setattr(model.get_submodule(place), last, row)

@@ -1,15 +1,18 @@
 """Runs divided among threads, one program each; and how much faster that is than one run after the other."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
+from runner.model import host
 from runner.settings import random_state
 from runner.training.loop import train
 from runner.training.machine import cores
@@ -51,10 +54,29 @@ class Team:
     ) -> None:
         if self._pool is not None:
             self._pool.shutdown()
+        for program in self.programs:
+            program.close()
 
-    def step(self) -> Tensor:
-        """Take a step of every run, and return the losses before it, of shape (N,), in the order of `runs`."""
-        return torch.cat(self._each(lambda program, _: program.step())).index_select(0, self._back)
+    def block(self, n: int) -> NDArray[np.float64]:
+        """Take `n` steps of every run, at most MOST, and return the losses before each.
+
+        They are of shape (n, N), in the order of `runs`, and come from the device in one reading.
+        """
+        losses = torch.cat(self._each(lambda program, _: program.block(n)), 1).index_select(1, self._back)
+        return host.array(losses).astype(np.float64)
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rate of every run in the last step, in the order of `runs`."""
+        rates = [rate for program in self.programs for rate in program.update.schedules.rates]
+        return [rates[self._places[i]] for i in range(len(self.runs))]
+
+    def release(self, chosen: Sequence[int]) -> None:
+        """Copy the tensors of finished runs out of the stack. chosen: their numbers."""
+        places = sorted(self._places[i] for i in chosen)
+        for program, start in zip(self.programs, self._starts, strict=True):
+            if own := [place - start for place in places if 0 <= place - start < len(program.runs)]:
+                program.release(own)
 
     def validate(self, chosen: Sequence[int]) -> list[dict[str, float]]:
         """Return losses and metric values by name, of each run whose number is in `chosen`."""
@@ -119,7 +141,7 @@ def gain(make: Callable[[int], Sequence[Run]], count: int) -> float:
     many, one = [], []
     for _ in range(TURNS):
         with restrained(alone), Team(together) as team:
-            many.append(_seconds(iter(team.step, None)))
+            many.append(_seconds(team.block(1) for _ in itertools.count()))
         one.append(_seconds(train(alone.state, alone.batches(), alone.step)))
     return min(one) * count / min(many)
 

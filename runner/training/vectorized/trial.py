@@ -10,11 +10,13 @@ from torch import Tensor, nn
 from runner.data import Tensors
 from runner.settings.errors import first_line
 from runner.training.parts import metric_values
+from runner.training.parts.dropout import LAYERS as DROPS
+from runner.training.parts.dropout import Streams
 from runner.training.run import Run
 from runner.training.state import generators
 from runner.training.vectorized.costs import losses
-from runner.training.vectorized.feed import RandomStates
-from runner.training.vectorized.forward import DROPS, forward
+from runner.training.vectorized.draws import RandomStates
+from runner.training.vectorized.forward import forward
 from runner.training.vectorized.stacked import Stacked, Unstackable
 
 #: Examples that are pushed through.
@@ -34,8 +36,8 @@ def trial(runs: Sequence[Run]) -> None:
 def _trial(runs: Sequence[Run]) -> None:
     device = runs[0].device
     x, y = (torch.stack(part) for part in zip(*map(_examples, runs), strict=True))
-    models, alone = ([_copy(run) for run in runs] for _ in range(2))
-    stacked, random_states = Stacked(models), RandomStates([run.ready for run in runs], device)
+    models, alone = ([copy.deepcopy(run.model) for run in runs] for _ in range(2))
+    stacked, random_states = Stacked(models), _random_states(runs, models)
     output = forward(stacked, models, random_states)(x, True)
     loss = losses(runs[0].loss)(output, y)
     stacked.take_gradients(loss)  # which fails for a parameter that has none
@@ -43,13 +45,16 @@ def _trial(runs: Sequence[Run]) -> None:
     with generators.undrawn(device):
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
             generators.set_random_state(run.ready, device)
+            streams = Streams([model], [run.settings.seed], device)
+            streams.load_state_dict(run.ready, run.state.step)
             attributes = _attributes(model)
-            expected = model.train()(x[i])
+            with streams.active():
+                expected = model.train()(x[i])
             _agree("outputs differ", output[i], expected)
             _agree("losses differ", loss[i], run.loss(expected, y[i]))
             for (name, buffer), other in zip(models[i].named_buffers(), model.buffers(), strict=True):
                 _agree(f"{name} differs", buffer, other)
-            if not _same(generators.random_state(device), random_states.state(i)):
+            if not _same(generators.random_state(device) | streams.state_dict(), random_states.state(i)):
                 raise Unstackable("the model draws random numbers that are not those of dropout")
             if attributes != _attributes(model):
                 raise Unstackable("a layer changes more than its parameters and buffers")
@@ -64,7 +69,7 @@ def _check_validation(
     Training would go on with another random state.
     """
     device = runs[0].device
-    before, random_states = generators.random_state(device), RandomStates([run.ready for run in runs], device)
+    before, random_states = generators.random_state(device), _random_states(runs, models)
     with torch.no_grad():
         output = forward(Stacked(models), models, random_states)(x, False)
         for i, (run, model) in enumerate(zip(runs, alone, strict=True)):
@@ -110,13 +115,9 @@ def _examples(run: Run) -> tuple[Tensor, Tensor]:
     return source.x[:EXAMPLES], source.y[:EXAMPLES]
 
 
-def _copy(run: Run) -> nn.Module:
-    """Copy the model; without dropout on devices whose generators `RandomStates` cannot follow."""
-    model = copy.deepcopy(run.model)
-    for module in model.modules():
-        if isinstance(module, DROPS) and run.device.type != "cpu":
-            module.p = 0.0
-    return model
+def _random_states(runs: Sequence[Run], models: Sequence[nn.Module]) -> RandomStates:
+    seeds, steps = [run.settings.seed for run in runs], [run.state.step for run in runs]
+    return RandomStates([run.ready for run in runs], models, seeds, steps, runs[0].device)
 
 
 def _agree(what: str, one: Any, other: Any) -> None:

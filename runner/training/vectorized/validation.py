@@ -14,7 +14,7 @@ from runner.training.run import Run
 from runner.training.vectorized.costs import Losses
 from runner.training.vectorized.feed import Pool
 from runner.training.vectorized.forward import Forward
-from runner.training.vectorized.metric_values import MetricValues
+from runner.training.vectorized.metric_values import MetricValues, counted
 
 
 class Validation:
@@ -30,6 +30,7 @@ class Validation:
         valid = [source for source in sources if isinstance(source, Tensors)]
         self.valid = None if any(source is None for source in sources) else Pool(valid, copies)
         self.weigh = single.weigh(runs[0].loss)
+        self._counts = counted(runs)
 
     @torch.no_grad()
     def values(self, chosen: Sequence[int]) -> list[dict[str, float]]:
@@ -39,7 +40,7 @@ class Validation:
         """
         values: list[dict[str, float]] = [{} for _ in chosen]
         if self.valid is not None:
-            metrics = MetricValues(self.runs, chosen)
+            metrics = MetricValues(self.runs, chosen, self._counts)
             losses = self._losses(self.valid, metrics.update)
             for one, i, others in zip(values, chosen, metrics.values(), strict=True):
                 one |= {"valid/loss": losses[i], **{f"valid/{name}": value for name, value in others.items()}}
