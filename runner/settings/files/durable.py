@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ PIECE = 1 << 20
 SPARE = 1 << 20
 #: Seconds in which a full disk is waited for, and seconds until it is tried again.
 PATIENCE, AGAIN = 60.0, 0.5
+#: Files that are synced at once: a disk that takes one in 4 ms takes 32 in 8 ms.
+AT_ONCE = 32
 #: Seconds in which a full disk is reported once, however many runs of this process meet it.
 SAID = 30.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -63,7 +66,7 @@ def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: 
 
 def publish(files: Iterable[Path], folder: Path) -> None:
     """Copy `files` into `folder`, which is made, each of them whole."""
-    parents = _missing(folder)
+    parents = missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for path in files:
         write(folder / path.name, path.read_bytes(), entry=False)
@@ -187,7 +190,7 @@ def _pour(handle: int, content: memoryview) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the folder's entries to the disk: the entry of a new file is not there before this."""
+    """Write the folder's entries to the disk: the entry of a new file is not there before this. Of a file its bytes."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -195,6 +198,21 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _missing(folder: Path) -> list[Path]:
+def sync_all(paths: Iterable[Path]) -> None:
+    """Write many files, and entries of many folders, to the disk: at once, since a disk takes all of them together.
+
+    Raises the OSError of the first that cannot be written.
+    """
+    paths = list(dict.fromkeys(paths))
+    if len(paths) < 2:
+        for path in paths:
+            sync_folder(path)
+        return
+    with ThreadPoolExecutor(min(len(paths), AT_ONCE), "sync") as pool:
+        for _ in pool.map(sync_folder, paths):
+            pass
+
+
+def missing(folder: Path) -> list[Path]:
     """Return the folders that get a new entry when `folder` is made."""
-    return [] if folder.exists() else [folder.parent, *_missing(folder.parent)]
+    return [] if folder.exists() else [folder.parent, *missing(folder.parent)]
