@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 #: Tag of a run whose dropout masks differ from those of the same run trained alone.
 DRAWS = "sweep.draws"
-#: Ended runs that may wait for plots drawn by other processes.
-WAITING = 8
+#: Ended runs that may wait for plots drawn by other processes, and runs that are closed at once.
+WAITING, BATCH = 8, 64
 #: Most members of a group that is measured; the time per member does not change beyond.
 MEASURED = 64
 #: Epochs of the runs that are measured: they end before.
@@ -37,7 +37,7 @@ def run_together(jobs: list[Job], info: SweepInfo, say: Callable[[str], None], m
     from runner.training.vectorized import groups
 
     with Signals() as signals, rendering(len(jobs)) as renderer:
-        desk = Desk(info, renderer, WAITING)
+        desk = Desk(info, renderer, WAITING, BATCH)
         members: list[Member] = []
         try:
             for job in jobs:
@@ -89,7 +89,7 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
         member.context.tags[TOGETHER] = str(len(members))
     limits = [TimeLimit(member.settings.trainer.time_limit) for member in members]
     try:
-        observers = [desk.open(member) for member in members]
+        observers = desk.open(members)
         drive_many(
             [member.run for member in members],
             observers,

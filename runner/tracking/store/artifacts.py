@@ -39,11 +39,10 @@ def put(
     Raises OSError for a full disk or a local store that was moved away, ConfigError for a place that the store may not
     name, and whatever a store's own library raises.
     """
-    _demand(client)
-    if place is not None:
-        record_reading.place(place, "a place of artifacts")
-    repository, local = artifact_places.repository(client, run_id, writes=True), artifact_places.local(client, run_id)
+    check_place(client, run_id, place)
+    local = artifact_places.local(client, run_id)
     if local is None:
+        repository = artifact_places.repository(client, run_id, writes=True)
         transfer.run(lambda: repository.log_artifacts(str(folder), place), patience)
         return
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -59,6 +58,14 @@ def put(
         target.mkdir(parents=True, exist_ok=True)
         for path in group:
             durable.write(target / path.name, path.read_bytes(), lasting=False)
+
+
+def check_place(client: "MlflowClient", run_id: str, place: str | None) -> None:
+    """Raise ConfigError for a place that no store may name, OSError for a local store that is gone."""
+    _demand(client)
+    if place is not None:
+        record_reading.place(place, "a place of artifacts")
+    artifact_places.check(artifact_places.place(client, run_id), client.tracking_uri, run_id, writes=True)
 
 
 def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:

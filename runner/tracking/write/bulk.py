@@ -117,7 +117,14 @@ def _rows(run: Rows) -> list[tuple[Any, ...]]:
         numbers: Iterable[float] = map(float, values)
         return list(zip(repeat(run.run_id), keys, steps, times, numbers, repeat(0)))
     return [
-        (run.run_id, key, step, at, 0.0 if math.isnan(value) else min(max(float(value), -LARGEST), LARGEST), value != value)
+        (
+            run.run_id,
+            key,
+            step,
+            at,
+            0.0 if math.isnan(value) else min(max(float(value), -LARGEST), LARGEST),
+            value != value,
+        )
         for key, value, at, step in run.points
     ]
 

@@ -1,0 +1,112 @@
+"""Delivery of the spools of many runs of a local store at once: one wait for the disk, and one transaction.
+
+A run with anything unusual is left out, and delivered by itself, which also says what is wrong: a store that is
+elsewhere, an entry that was refused, files that are gone, a run that has to ask what the store has.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from runner.settings.files import durable
+from runner.tracking.store import artifact_places, artifacts, mlflow_private
+from runner.tracking.write.bulk import Rows, insert_all
+from runner.tracking.write.delivery import AT_ONCE, Delivery
+from runner.tracking.write.spool import Entry
+
+
+@dataclass
+class _Share:
+    """The part of one run in a delivery: what is read from its spool, and what follows when the store has it."""
+
+    delivery: Delivery
+    rows: Rows
+    read: int  # bytes of the spool's file
+    checkpoints: list[tuple[Entry, Path, Path]] = field(default_factory=list)  # with its files' folder, and their place
+    obsolete: list[str] = field(default_factory=list)  # places of checkpoints that no tag names then
+
+
+def deliver(many: Sequence[Delivery]) -> list[Delivery]:
+    """Deliver what these runs of one store have not delivered yet. Returns those of which the store has all now."""
+    if not many or mlflow_private.local_store(many[0].client) is None:
+        return []
+    with AT_ONCE:
+        shares = [share for delivery in many if (share := _guarded(delivery)) is not None]
+        try:
+            _publish(shares)
+            stored = _insert(many[0].client, shares)
+        except Exception:  # each run is delivered by itself, and has the reason if it fails again
+            for share in shares:
+                share.delivery.begin_anew()
+            return []
+        for share in shares:
+            if share not in stored:
+                share.delivery.checkpoints.forget()
+        for share in stored:
+            _note(share)
+    return [share.delivery for share in stored]
+
+
+def _guarded(delivery: Delivery) -> _Share | None:
+    """Return a run's share; None for a run that is delivered by itself."""
+    if delivery.asks or delivery.refused or delivery.lost or delivery.spool.refuses:
+        return None
+    try:
+        return _share(delivery)
+    except Exception:
+        return None
+
+
+def _share(delivery: Delivery) -> _Share | None:
+    """Read the spool, and put files that need not outlive a loss of power."""
+    spool, client = delivery.spool, delivery.client
+    share = _Share(delivery, Rows(spool.run_id), delivery.sent)
+    local = artifact_places.local(client, spool.run_id)
+    for entry, share.read in spool.entries(delivery.sent):
+        if "points" in entry:
+            share.rows.points += entry["points"]
+        elif "params" in entry:
+            share.rows.params |= entry["params"]
+        elif "end" in entry:
+            share.rows.tags |= {**entry.get("tags", {}), "runner.status_reason": entry["reason"][:5000]}
+            share.rows.end = entry["end"], entry["at"]
+        elif "model" in entry or local is None:
+            return None
+        elif (folder := spool.locate(entry)) is not None:
+            if "sha256" not in entry:
+                artifacts.put(client, spool.run_id, folder, entry["to"], delivery.patience)
+                share.rows.tags |= entry["tags"]
+                continue
+            artifacts.check_place(client, spool.run_id, entry["to"])
+            names = [PurePosixPath(entry["to"], path.name) for path in folder.iterdir()]
+            artifact_places.refuse_links(local, names)
+            share.checkpoints.append((entry, folder, local / entry["to"]))
+    return share
+
+
+def _publish(shares: list[_Share]) -> None:
+    """Put the files of all checkpoints in their places, and the tags that name them into the rows."""
+    folders = [(folder, place) for share in shares for _, folder, place in share.checkpoints]
+    durable.publish_all([(path, place / path.name) for folder, place in folders for path in sorted(folder.iterdir())])
+    for share in shares:
+        for entry, folder, _ in share.checkpoints:
+            sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+            tags, obsolete = share.delivery.checkpoints.add(entry, sizes)
+            share.rows.tags |= tags
+            share.obsolete += obsolete
+
+
+def _insert(client: object, shares: list[_Share]) -> list[_Share]:
+    """Write the rows. Returns the shares whose rows are written: all but those that are for MLflow."""
+    if not shares or insert_all(client, [share.rows for share in shares]):  # type: ignore[arg-type]
+        return shares
+    half = len(shares) // 2
+    return [*_insert(client, shares[:half]), *_insert(client, shares[half:])] if half else []
+
+
+def _note(share: _Share) -> None:
+    """Note what the store has, and delete checkpoints that newer ones have replaced."""
+    delivery = share.delivery
+    delivery.checkpoints.delete(share.obsolete)
+    delivery.ended = delivery.ended or share.rows.end is not None
+    delivery.sent = delivery.spool.mark(share.read, delivery.ended)
