@@ -196,8 +196,8 @@ class Run:
     @contextlib.contextmanager
     def weights(self, name: str) -> Iterator[None]:
         """Put the weights of checkpoint `name`, best or last, into the model for a block, and its own back after it."""
-        if name == "last" or self.best.weights is None:
-            yield
+        if name == "last" or self.best.weights is None or self.best.step == self.state.step:
+            yield  # those in the model
             return
         own = checkpoint.copy(self.model)
         try:
