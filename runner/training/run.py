@@ -209,15 +209,20 @@ class Run:
     def snapshots(self) -> Iterator[Snapshot]:
         """Write the present weights and the best so far, and yield an event for each; skip those written already."""
         step = self.state.step
+        packings: dict[str, tuple[memoryview, str]] | None = {} if self.best.step == step else None
         if self.written.steps.get("last") != step:
-            yield self.written.write("last", step, self.model, self.stop, self._training if self.trains else None)
-        yield from self.best_snapshot()
+            training = self._training if self.trains else None
+            yield self.written.write("last", step, self.model, self.stop, training, packings)
+        yield from self.best_snapshot(packings)
 
-    def best_snapshot(self) -> Iterator[Snapshot]:
-        """Write the best weights so far, and yield the event; nothing if they are written already."""
+    def best_snapshot(self, packings: dict[str, tuple[memoryview, str]] | None = None) -> Iterator[Snapshot]:
+        """Write the best weights so far, and yield the event; nothing if they are written already.
+
+        packings: those of the checkpoint before, if it has the same weights.
+        """
         if self.best.weights is not None and self.written.steps.get("best") != self.best.step:
             with self.weights("best"):
-                event = self.written.write("best", self.best.step, self.model, self.stop)
+                event = self.written.write("best", self.best.step, self.model, self.stop, packings=packings)
             yield event
 
     def _training(self) -> dict[str, Any]:

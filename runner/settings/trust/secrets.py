@@ -94,7 +94,7 @@ def _longest(value: str) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def steady() -> Iterator[None]:
-    """Read the environment once for a block in which nobody changes it: to read it takes 50 times as long as to mask."""
+    """Read the environment once for a block in which nobody changes it: that takes longer than to mask."""
     global _steady
     before, _steady = _steady, _from_environment()
     try:

@@ -104,14 +104,20 @@ class Desk:
             self.close(self.waiting)
 
     def close(self, waiting: int = 0) -> None:
-        """Close the records of ended jobs, the oldest first, until only `waiting` of them are open."""
+        """Close the records of ended jobs, the oldest first, until only `waiting` of them are open.
+
+        Others train meanwhile, so that random numbers drawn by MLflow must not change the random state.
+        """
+        from runner.training.state import generators
+
         while len(self._over) > waiting:
             count = min(self.batch, len(self._over) - waiting)
             batch, self._over = self._over[:count], self._over[count:]
             try:
-                # All are handed over before the first is waited for, so that they are delivered together.
-                for member, failure in [(member, self._handed_over(member, error)) for member, error in batch]:
-                    self.outcomes[member.job.number] = self._closed(member, failure)
+                with generators.undrawn(batch[0][0].run.device):
+                    # All are handed over before the first is waited for, so that they are delivered together.
+                    for member, failure in [(member, self._handed_over(member, error)) for member, error in batch]:
+                        self.outcomes[member.job.number] = self._closed(member, failure)
             finally:
                 for member, _ in batch:
                     member.run.close()
@@ -124,27 +130,19 @@ class Desk:
 
     def _handed_over(self, member: Member, error: BaseException | None) -> BaseException | None:
         """Hand over the end of the job's record. Returns the error that the job ends with."""
-        from runner.training.state import generators
-
         try:
-            with generators.undrawn(member.run.device):
-                self._record_end(member, error)
-                if member.observer is not None and error is None:
-                    member.observer.tracker.end(*member.observer.tracker.verdict)
+            self._record_end(member, error)
+            if member.observer is not None and error is None:
+                member.observer.tracker.end(*member.observer.tracker.verdict)
         except BaseException as raised:
             return raised
         return error
 
     def _closed(self, member: Member, error: BaseException | None) -> Outcome:
-        """Close the job's record and return its outcome.
-
-        The next job trains meanwhile, so that random numbers drawn by MLflow must not change its random state.
-        """
-        from runner.training.state import generators
-
+        """Close the job's record and return its outcome."""
         failure = error
         try:
-            with generators.undrawn(member.run.device), member.record:
+            with member.record:
                 if error is not None:
                     raise error
         except BaseException as raised:

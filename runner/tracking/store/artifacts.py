@@ -39,7 +39,9 @@ def put(
     Raises OSError for a full disk or a local store that was moved away, ConfigError for a place that the store may not
     name, and whatever a store's own library raises.
     """
-    check_place(client, run_id, place)
+    check_place(client, run_id)
+    if place is not None:
+        record_reading.place(place, "a place of artifacts")
     local = artifact_places.local(client, run_id)
     if local is None:
         repository = artifact_places.repository(client, run_id, writes=True)
@@ -60,11 +62,9 @@ def put(
             durable.write(target / path.name, path.read_bytes(), lasting=False)
 
 
-def check_place(client: "MlflowClient", run_id: str, place: str | None) -> None:
-    """Raise ConfigError for a place that no store may name, OSError for a local store that is gone."""
+def check_place(client: "MlflowClient", run_id: str) -> None:
+    """Raise ConfigError for a place of artifacts that no store may name, OSError for a local store that is gone."""
     _demand(client)
-    if place is not None:
-        record_reading.place(place, "a place of artifacts")
     artifact_places.check(artifact_places.place(client, run_id), client.tracking_uri, run_id, writes=True)
 
 

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from runner.settings.files import durable
+from runner.settings.trust import secrets
 from runner.tracking.store import reconcile
 from runner.tracking.write import background, together
 from runner.tracking.write.background import Background
@@ -35,6 +36,8 @@ class Group:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._beaten = time.monotonic()
+        self._waiting: dict[_Member, None] = {}  # whose spools are to be delivered, with more of them
+        self._turn = 0.0  # when they are, unless a run ends before
 
     def background(self, client: "MlflowClient", spool: Spool, asks: bool, keep: int) -> Background:
         """Return the background of a run, which this thread serves."""
@@ -76,13 +79,19 @@ class Group:
     def _round(self, members: "list[_Member]") -> None:
         """Take what has come: first into the spools of all, then into the store."""
         arrived = self._next(members)
-        ready = [member for member, events in arrived.items() if member.write(events)]
-        ready += [member for member in members if member not in arrived and member.is_due()]
-        self._deliver(ready)
-        for events in arrived.values():
-            for event, _ in events:
-                if isinstance(event, threading.Event):
-                    event.set()
+        with secrets.steady():
+            self._waiting |= {member: None for member, events in arrived.items() if member.write(events)}
+        self._waiting |= {member: None for member in members if member.is_due()}
+        called = [
+            event for events in arrived.values() for event, _ in events if isinstance(event, End | threading.Event)
+        ]
+        if called or time.monotonic() >= self._turn:
+            ready, self._waiting = list(self._waiting), {}
+            self._deliver(ready)
+            self._turn = time.monotonic() + background.PERIOD
+        for event in called:
+            if isinstance(event, threading.Event):
+                event.set()
         for member in members:
             member.end_if_done()
         if time.monotonic() - self._beaten > reconcile.BEAT:
@@ -92,6 +101,7 @@ class Group:
         """Return the next events by their runs, and what comes shortly after; none when something else is due."""
         arrived: dict[_Member, Events] = {}
         until = min(self._beaten + reconcile.BEAT, *(member.due for member in members))
+        until = min(until, self._turn) if self._waiting else until
         with contextlib.suppress(queue.Empty):
             while True:
                 first = not arrived
@@ -119,10 +129,10 @@ class Group:
         """Write heartbeats: in one transaction, or where the store takes none, each by itself."""
         silent, self._beaten = time.monotonic() - self._beaten, time.monotonic()
         tags = {reconcile.HEARTBEAT: str(int(time.time()))}
-        written = False
-        if silent < reconcile.GRACE / 2:
-            with contextlib.suppress(Exception):  # the next one is as good
-                written = insert_all(members[0].client, [Rows(member.run_id, tags=tags) for member in members])
+        rows, written = [Rows(member.run_id, tags=tags) for member in members], False
+        if members and silent < reconcile.GRACE / 2:
+            with contextlib.suppress(Exception):  # of the store: the next one is as good
+                written = insert_all(members[0].client, rows)
         for member in members:
             member.beat(written)
 
@@ -139,6 +149,11 @@ class _Member(Background):
     def put(self, events: Events) -> None:
         """Hand over events. Returns at once."""
         self._group.put(self, events)
+
+    @property
+    def run_id(self) -> str:
+        """The id of the run."""
+        return self._spool.run_id
 
     @property
     def is_over(self) -> bool:

@@ -22,7 +22,10 @@ class _Share:
     delivery: Delivery
     rows: Rows
     read: int  # bytes of the spool's file
-    checkpoints: list[tuple[Entry, Path, Path]] = field(default_factory=list)  # with its files' folder, and their place
+    folders: list[tuple[Entry, Path]] = field(default_factory=list)  # entries with files, and where these are
+    lasting: list[tuple[Path, Path]] = field(default_factory=list)  # the files of checkpoints, and their places
+    others: list[tuple[Path, Path]] = field(default_factory=list)  # files that need not outlive a loss of power
+    checkpoints: list[tuple[Entry, dict[str, int]]] = field(default_factory=list)  # with the sizes of their files
     obsolete: list[str] = field(default_factory=list)  # places of checkpoints that no tag names then
 
 
@@ -58,10 +61,9 @@ def _guarded(delivery: Delivery) -> _Share | None:
 
 
 def _share(delivery: Delivery) -> _Share | None:
-    """Read the spool, and put files that need not outlive a loss of power."""
-    spool, client = delivery.spool, delivery.client
+    """Read the spool; None if it holds what is delivered by itself."""
+    spool = delivery.spool
     share = _Share(delivery, Rows(spool.run_id), delivery.sent)
-    local = artifact_places.local(client, spool.run_id)
     for entry, share.read in spool.entries(delivery.sent):
         if "points" in entry:
             share.rows.points += entry["points"]
@@ -70,27 +72,43 @@ def _share(delivery: Delivery) -> _Share | None:
         elif "end" in entry:
             share.rows.tags |= {**entry.get("tags", {}), "runner.status_reason": entry["reason"][:5000]}
             share.rows.end = entry["end"], entry["at"]
-        elif "model" in entry or local is None:
+        elif "model" in entry:
             return None
         elif (folder := spool.locate(entry)) is not None:
-            if "sha256" not in entry:
-                artifacts.put(client, spool.run_id, folder, entry["to"], delivery.patience)
-                share.rows.tags |= entry["tags"]
-                continue
-            artifacts.check_place(client, spool.run_id, entry["to"])
-            names = [PurePosixPath(entry["to"], path.name) for path in folder.iterdir()]
-            artifact_places.refuse_links(local, names)
-            share.checkpoints.append((entry, folder, local / entry["to"]))
+            share.folders.append((entry, folder))
+            share.rows.tags |= entry["tags"]
+    _place(share)
     return share
 
 
+def _place(share: _Share) -> None:
+    """Find the places of all files. Raises ConfigError for places that no store may name, or that are in links."""
+    client, run_id = share.delivery.client, share.rows.run_id
+    if not share.folders:
+        return
+    artifacts.check_place(client, run_id)
+    local = artifact_places.local(client, run_id)
+    assert local is not None, "the store is a local one"
+    for entry, folder in share.folders:
+        names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
+        files = [(folder / name, local / (entry["to"] or "") / name) for name in names]
+        if "sha256" in entry:
+            share.checkpoints.append((entry, {path.name: path.stat().st_size for path, _ in files}))
+            share.lasting += files
+        else:
+            share.others += files
+    places = [place for _, place in (*share.lasting, *share.others)]
+    artifact_places.refuse_links(local, [PurePosixPath(place.relative_to(local)) for place in places])
+
+
 def _publish(shares: list[_Share]) -> None:
-    """Put the files of all checkpoints in their places, and the tags that name them into the rows."""
-    folders = [(folder, place) for share in shares for _, folder, place in share.checkpoints]
-    durable.publish_all([(path, place / path.name) for folder, place in folders for path in sorted(folder.iterdir())])
+    """Put all files in their places, and the tags that name checkpoints into the rows."""
+    durable.publish_all([file for share in shares for file in share.lasting])
     for share in shares:
-        for entry, folder, _ in share.checkpoints:
-            sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+        for path, place in share.others:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            durable.write(place, path.read_bytes(), lasting=False)
+        for entry, sizes in share.checkpoints:
             tags, obsolete = share.delivery.checkpoints.add(entry, sizes)
             share.rows.tags |= tags
             share.obsolete += obsolete
