@@ -4,15 +4,20 @@ A run with anything unusual is left out, and delivered by itself, which also say
 elsewhere, an entry that was refused, files that are gone, a run that has to ask what the store has.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from runner.settings.files import durable
 from runner.tracking.store import artifact_places, artifacts, mlflow_private
 from runner.tracking.write.bulk import Rows, insert_all
 from runner.tracking.write.delivery import AT_ONCE, Delivery
 from runner.tracking.write.spool import Entry
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 
 @dataclass
@@ -89,16 +94,19 @@ def _place(share: _Share) -> None:
     artifacts.check_place(client, run_id)
     local = artifact_places.local(client, run_id)
     assert local is not None, "the store is a local one"
+    places = []
     for entry, folder in share.folders:
-        names = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file()]
-        files = [(folder / name, local / (entry["to"] or "") / name) for name in names]
-        if "sha256" in entry:
-            share.checkpoints.append((entry, {path.name: path.stat().st_size for path, _ in files}))
-            share.lasting += files
+        above = local / entry["to"] if entry["to"] else local
+        if "sha256" in entry:  # a folder without others in it
+            sizes = {one.name: one.stat().st_size for one in os.scandir(folder)}
+            share.checkpoints.append((entry, sizes))
+            share.lasting += [(folder / name, above / name) for name in sizes]
+            places += [PurePosixPath(entry["to"], name) for name in sizes]
         else:
-            share.others += files
-    places = [place for _, place in (*share.lasting, *share.others)]
-    artifact_places.refuse_links(local, [PurePosixPath(place.relative_to(local)) for place in places])
+            names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+            share.others += [(folder / name, above / name) for name in names]
+            places += [PurePosixPath(entry["to"] or "", name) for name in names]
+    artifact_places.refuse_links(local, places)
 
 
 def _publish(shares: list[_Share]) -> None:
@@ -109,14 +117,14 @@ def _publish(shares: list[_Share]) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             durable.write(place, path.read_bytes(), lasting=False)
         for entry, sizes in share.checkpoints:
-            tags, obsolete = share.delivery.checkpoints.add(entry, sizes)
+            tags, obsolete = share.delivery.checkpoints.add(entry, sizes, is_there=True)
             share.rows.tags |= tags
             share.obsolete += obsolete
 
 
-def _insert(client: object, shares: list[_Share]) -> list[_Share]:
+def _insert(client: "MlflowClient", shares: list[_Share]) -> list[_Share]:
     """Write the rows. Returns the shares whose rows are written: all but those that are for MLflow."""
-    if not shares or insert_all(client, [share.rows for share in shares]):  # type: ignore[arg-type]
+    if not shares or insert_all(client, [share.rows for share in shares]):
         return shares
     half = len(shares) // 2
     return [*_insert(client, shares[:half]), *_insert(client, shares[half:])] if half else []
