@@ -59,6 +59,8 @@ class Run:
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
+    keeps: Callable[["Run"], bool] = lambda run: True  # asked at the end: are checkpoint, predictions, plots written?
+    kept: bool = True  # the answer
 
     @property
     def model(self) -> nn.Module:

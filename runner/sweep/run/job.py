@@ -35,6 +35,7 @@ class SweepInfo:
     metric: str  # what jobs are ranked by
     uri: str
     process: str = ""  # the sweep's process, as in the tag of the parent run
+    mode: str = "min"  # which values of the metric are better: min | max
 
 
 def run(job: Job, info: SweepInfo, confirm: Callable[[], None] = lambda: None) -> Outcome:
@@ -46,14 +47,17 @@ def run(job: Job, info: SweepInfo, confirm: Callable[[], None] = lambda: None) -
     """
     settings, context = configured(job, info)
     from runner.sweep.prune.observer import pruning
+    from runner.sweep.run import keeping
     from runner.tracking import screen
     from runner.tracking.session import record
 
     prepared: Run | None = None
+    keeps = keeping.Keeping(info)
     begun: list[str] = []
     try:
         with Signals() as signals:
             prepared = begin(job, settings, info)
+            keeps.follow(job.number, prepared)
             try:
                 signals.check()
                 confirm()
@@ -62,7 +66,9 @@ def run(job: Job, info: SweepInfo, confirm: Callable[[], None] = lambda: None) -
                 record(prepared, context, quiet, signals, job.run_id, begun=started, observers=observers)
             finally:
                 prepared.close()
-        return ended(job, prepared, info, begun[0], "FINISHED")
+        outcome = ended(job, prepared, info, begun[0], "FINISHED")
+        keeps.settle(prepared, outcome)
+        return outcome
     except Exception as error:
         return failed(job, prepared, info, context, settings, (begun or [job.run_id])[0], error)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from runner.sweep.manifest import Job
 from runner.sweep.run import job
 from runner.sweep.run.job import SweepInfo
+from runner.sweep.run.keeping import Keeping
 from runner.sweep.run.outcome import Outcome
 from runner.training.events import Artifacts, Epoch, Event, Observer
 
@@ -65,7 +66,7 @@ class Desk:
 
         self.shared = Shared()
         self.info, self.renderer, self.waiting, self.batch = info, renderer, waiting, batch
-        self._group = Group()
+        self._group, self.keeping = Group(), Keeping(info)
         self.outcomes: dict[int, Outcome] = {}
         self._over: list[tuple[Member, BaseException | None]] = []
 
@@ -74,6 +75,7 @@ class Desk:
         settings, context = job.configured(one, self.info)
         try:
             run = job.begin(one, settings, self.info)
+            self.keeping.follow(one.number, run)
             self.shared.take(run)
             return Member(one, settings, context, run)
         except Exception as error:
@@ -117,7 +119,8 @@ class Desk:
                 with generators.undrawn(batch[0][0].run.device):
                     # All are handed over before the first is waited for, so that they are delivered together.
                     for member, failure in [(member, self._handed_over(member, error)) for member, error in batch]:
-                        self.outcomes[member.job.number] = self._closed(member, failure)
+                        outcome = self.outcomes[member.job.number] = self._closed(member, failure)
+                        self.keeping.settle(member.run, outcome)
             finally:
                 for member, _ in batch:
                     member.run.close()

@@ -132,15 +132,20 @@ def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) 
         transfer.run(lambda: _delete_each(repository, place), patience)
         return
     artifact_places.refuse_links(local, [PurePosixPath(place)])
-    if (local / place).exists():  # MLflow takes `%20` of a folder's name for a space here
+    if (local / place).is_dir():  # MLflow takes `%20` of a folder's name for a space here
         shutil.rmtree(local / place)
+    else:
+        (local / place).unlink(missing_ok=True)
 
 
 def _delete_each(repository: "ArtifactRepository", place: str) -> None:
     """Delete file by file: older MLflows delete whatever begins with the name, and best-10 begins with best-1."""
-    for file in repository.list_artifacts(place):
+    files = repository.list_artifacts(place)
+    for file in [file for file in files if file.is_dir]:
+        _delete_each(repository, file.path)
+    for path in [file.path for file in files if not file.is_dir] or [place]:
         with contextlib.suppress(Exception):
-            repository.delete_artifacts(file.path)
+            repository.delete_artifacts(path)
 
 
 def _demand(client: "MlflowClient") -> None:
