@@ -226,7 +226,6 @@ def refuse_dropped(client: "MlflowClient", run_id: str, name: str) -> None:
     keep = client.get_run(run_id).data.tags.get(DROPPED)
     if keep is not None:
         whose = "those of the best job alone" if keep == "best" else "those of no job"
-        raise ConfigError(
-            "sweep.keep",
-            f"run {run_id} has no {name}: sweep.keep={record_reading.line(keep)[:20]} of its sweep keeps {whose}; `runner reproduce {run_id[:8]}` trains it again, sweep.keep=all keeps them",
-        )
+        kept = f"sweep.keep={record_reading.line(keep)[:20]} of its sweep keeps {whose}"
+        remedy = f"`runner reproduce {run_id[:8]}` trains it again; sweep.keep=all keeps them"
+        raise ConfigError("sweep.keep", f"run {run_id} has no {name}: {kept}; {remedy}")
