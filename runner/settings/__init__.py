@@ -42,6 +42,10 @@ class Trainer:
     # experiments.mine.step, or {name: experiments.mine.Step, ...}: what one optimizer step does; null: as the optimizer
     # and the precision want it.
     step: Any = None
+    # auto | true | false: the step is captured once and replayed, on an accelerator as a graph of the device, on the
+    # processor as a list of operations; the numbers are the same. auto: where all layers are torch's and it pays. null:
+    # as version 0.1 trained, with torch's default optimizer steps on an accelerator.
+    graph: Any = "auto"
     compile: Any = False  # true, or the name of a torch.compile backend
     deterministic: bool = False  # only algorithms that give the same bits twice; slower on a GPU
     time_limit: str | None = None  # "90 minutes", "12 hours": stop and save before the process is that old; null: never

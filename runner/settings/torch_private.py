@@ -37,6 +37,36 @@ def has_step_pre_hooks(optimizer: Optimizer) -> bool:
     return bool(optimizer._optimizer_step_pre_hooks)
 
 
+def storage(tensor: Tensor) -> int:
+    """Return a number that is that of all tensors in the same memory, and of no other memory while this one is held."""
+    return int(tensor.untyped_storage()._cdata)  # of the object; empty tensors have no address
+
+
+def below_autograd() -> Any:
+    """Return a context manager in which operations go past autograd, which has nothing to note of them."""
+    return torch._C._AutoDispatchBelowAutograd()
+
+
+def operation(overload: Any) -> Callable[..., Any]:
+    """Return the function of an overload of torch.ops without Python's part of a call."""
+    return overload._op  # type: ignore[no-any-return]
+
+
+def arguments(overload: Any) -> list[Any]:
+    """Return the arguments of an overload of torch.ops: `name`, `type`, `is_out`, and `alias_info.is_write` or None."""
+    return list(overload._schema.arguments)
+
+
+def has_kernel(overload: Any, key: str) -> bool:
+    """Return whether an overload has code of its own for dispatch key `key`, such as CPU."""
+    return torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), key)
+
+
+def foreach(name: str) -> Callable[..., Any]:
+    """Return the operation `name` over lists of tensors, such as add or add_, which writes into the first list."""
+    return getattr(torch, f"_foreach_{name}")  # type: ignore[no-any-return]
+
+
 def fused_adam(decoupled: bool) -> Callable[..., None]:
     """Return torch's fused step of Adam, or of AdamW, whose weight decay is decoupled, over lists of tensors."""
     return torch._fused_adamw_ if decoupled else torch._fused_adam_

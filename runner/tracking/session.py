@@ -45,6 +45,7 @@ def record(
     from runner.settings.trust.typed_words import pasted
     from runner.tracking import screen
     from runner.tracking.read import logged_model
+    from runner.training.capture import choice
     from runner.training.drive import drive
     from runner.training.machine import garbage
     from runner.training.machine.time_limit import TimeLimit
@@ -65,6 +66,8 @@ def record(
             generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
+            if line := choice.note(run.step, settings.trainer, run.device):
+                console.print(line, soft_wrap=True)
             if tracking.log_model:
                 logged_model.log(tracker, run)
             tracker.drain()

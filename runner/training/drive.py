@@ -7,8 +7,8 @@ from pathlib import Path
 from runner.settings import memory
 from runner.training import finish
 from runner.training.events import Event, Observer
-from runner.training.finite import Finite
 from runner.training.loop import train
+from runner.training.pending import Pending
 from runner.training.run import Run
 from runner.training.state.checkpoint import CheckpointError
 from runner.training.subject import Subject
@@ -41,19 +41,19 @@ def drive(run: Run, *observers: Observer, stop: Stop = lambda: None, draw: Draw 
 
 def advance(run: Run, observers: Iterable[Observer]) -> None:
     """Take the steps that are left, up to the last one or to the one after which the run is stopped."""
-    finite = Finite(run.device.type != "cpu")
     try:
-        for step in () if run.stopped else train(run.state, run.batches(), run.step):
-            finite.check(step)
-            for observer in observers:
-                observer.record(step)
-            record(observers, run.after(step))
-            if (reason := run.stop()) is not None:
-                interrupt(run, observers, reason)
-                raise reason
-            if run.stopped:
-                break
-        finite.check_last()
+        with Pending(run, observers) as pending:
+            for step in () if run.stopped else train(run.state, run.batches(), run.step):
+                pending.add(step)
+                for event in run.after(step, pending.validate):
+                    pending.flush()
+                    record(observers, [event])
+                if (reason := run.stop()) is not None:
+                    pending.flush()
+                    interrupt(run, observers, reason)
+                    raise reason
+                if run.stopped:
+                    break
     except Exception as error:
         rescue(run, observers, error)
         raise

@@ -12,6 +12,7 @@ from runner import plots
 from runner.model import host
 from runner.settings.files import durable
 from runner.training import forward, measure
+from runner.training.capture import choice
 from runner.training.events import Artifacts, Event, Finished
 from runner.training.finite import check_loss
 from runner.training.subject import Subject
@@ -66,6 +67,7 @@ def _tags(run: "Run") -> dict[str, str]:
     if run.trains:
         name, step = run.tested
         tags |= {"test.checkpoint": name, "test.step": str(step)}
+        tags["step"] = choice.described(run.step)
     if not math.isnan(run.best.value):
         tags |= {
             "best.metric": run.monitor,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from runner.data import Batch, Data, Source, batches, evaluation_size
 from runner.model import host, modes
 from runner.settings import Settings
-from runner.training.loop import State, evaluate
+from runner.training.loop import Cost, State, evaluate
 from runner.training.parts import losses, metric_values
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
@@ -24,6 +24,10 @@ class Measured(Protocol):
     state: State
     loss: nn.Module
     metrics: dict[str, Any]
+
+    @property
+    def cost(self) -> Cost:
+        """The loss and output of a batch that is not trained on."""
 
     @property
     def monitor(self) -> str:
@@ -49,7 +53,7 @@ def outputs(run: Measured, source: Source) -> tuple[Tensor, Tensor]:
     rows = []
     with torch.no_grad(), modes.evaluating(run.state.model):
         for batch in reading(run, source):
-            rows.append(tuple(map(host.tensor, (batch[1], run.state.cost(run.state.model, batch)[1]))))
+            rows.append(tuple(map(host.tensor, (batch[1], run.cost(run.state.model, batch)[1]))))
     y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
     return y, output
 
@@ -57,7 +61,7 @@ def outputs(run: Measured, source: Source) -> tuple[Tensor, Tensor]:
 def values(run: Measured, source: Source, prefix: str) -> dict[str, float]:
     """Return the loss and metric values of the present weights on all of `source`, as `prefix/loss` and so on."""
     watch = metric_values.watch(run.metrics, run.data, run.loss, run.state.model)
-    loss = evaluate(run.state.model, reading(run, source), run.state.cost, watch, losses.weigh(run.loss))
+    loss = evaluate(run.state.model, reading(run, source), run.cost, watch, losses.weigh(run.loss))
     measured = {"loss": host.number(loss), **metric_values.values(run.metrics)}
     return {f"{prefix}/{name}": value for name, value in measured.items()}
 
@@ -71,6 +75,6 @@ def validate(run: Measured) -> dict[str, float]:
     measured = values(run, run.data.valid, "valid") if run.data.valid is not None else {}
     if run.monitor == "train/loss":
         weigh = losses.weigh(run.loss)
-        loss = evaluate(run.state.model, reading(run, run.data.train), run.state.cost, weigh=weigh)
+        loss = evaluate(run.state.model, reading(run, run.data.train), run.cost, weigh=weigh)
         measured[EVAL_LOSS] = host.number(loss)
     return measured

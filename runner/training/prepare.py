@@ -12,7 +12,7 @@ from runner.data import Data, Source, Tensors
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
-from runner.training import step
+from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.parts import losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
@@ -67,7 +67,7 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
         moved,
         checked.plan,
         state,
-        step.choose(state, parts.step),
+        choice.choose(state, parts.step, trainer, [loss, state.model], steps, parts.device),
         loss,
         schedule,
         {k: m.to(parts.device) for k, m in checked.metrics.items()},

@@ -17,9 +17,10 @@ from runner.model import host, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
 from runner.training import measure
+from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
-from runner.training.loop import Parts, State
+from runner.training.loop import Cost, Parts, State
 from runner.training.parts import losses, scheduling
 from runner.training.parts.batches import grouped, may_write, steps_per_epoch
 from runner.training.parts.components import Components
@@ -98,6 +99,11 @@ class Run:
     def copies(self) -> bool:
         """True if a layer or a step may write into a batch, which then must be no part of the data itself."""
         return self.parts.step is not None or may_write([self.model, self.loss, *self.metrics.values()])
+
+    @cached_property
+    def cost(self) -> Cost:
+        """The loss and output of a batch that is not trained on, captured where the steps are."""
+        return choice.evaluation(self.state.cost, self.step)
 
     @cached_property
     def steps_per_epoch(self) -> int:

@@ -6,21 +6,23 @@ refuses, it refuses in the same words: `.numpy()`, `np.asarray`, arithmetic with
 without dimensions), generators of the host.
 
 `environment(folder)` lets processes have it as torch offers any such device: by an entry point, which `import torch`
-loads. `PRETEND_MEMORY`, bytes, is how much memory it has; `PRETEND_NOISE`, relative, how much its sums
-differ from one time to the next.
+loads. It has graphs, as CUDA has: what is captured is not done but for its shapes, cannot be read, and is done again on
+the same memory at each replay. `PRETEND_MEMORY`, bytes, is how much memory it has; `PRETEND_NOISE`, relative, how much
+its sums differ from one time to the next.
 """
 
+import contextlib
 import ctypes
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils import backend_registration
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 NAME = "pretend"
 ROOT = Path(__file__).parents[2]
@@ -61,8 +63,66 @@ def register() -> None:
     torch.Generator = Generator  # type: ignore[misc]
 
 
+class Graph:
+    """Operations that were captured, with the memory that they read and write."""
+
+    def __init__(self) -> None:
+        self.calls: list[Callable[[], Any]] = []
+        self._held: list[Any] = []
+        self._before: list[tuple[Tensor, Tensor]] = []
+
+    def replay(self) -> None:
+        for call in self.calls:
+            call()
+
+    def changes(self, tensor: Tensor) -> None:
+        """Remember what a tensor holds before an operation writes into it."""
+        self._before.append((tensor, _host(tensor).clone()))
+
+    def note(self, work: Callable[[], Any], found: Any) -> None:
+        """Do `work` at each replay and put its results where `found` are."""
+        places = [_host(leaf) for leaf in tree_leaves(found) if isinstance(leaf, Tensor)]
+        self._held.append((work, found))
+
+        def again() -> None:
+            fresh = [leaf for leaf in tree_leaves(work()) if isinstance(leaf, Tensor)]
+            for place, new in zip(places, fresh, strict=True):
+                if place.data_ptr() != new.data_ptr():
+                    place.copy_(new)
+
+        self.calls.append(again)
+
+    def restore(self) -> None:
+        while self._before:
+            tensor, value = self._before.pop()
+            _host(tensor).copy_(value)
+
+
+#: The graph that is being captured.
+_graph: Graph | None = None
+
+
+@contextlib.contextmanager
+def _capturing(graph: Graph, capture_error_mode: str = "global") -> Iterator[None]:
+    global _graph
+    _graph, before = graph, _generator.get_state()
+    try:
+        yield
+    finally:
+        _graph = None
+        graph.restore()
+        _generator.set_state(before)
+
+
+#: What a device does not do while it captures: to wait for a number, and to exchange memory with the host.
+REFUSED = "operation not permitted when stream is capturing"
+
+
 class Module:
     """`torch.pretend`: what torch and its users ask a device."""
+
+    CUDAGraph = Graph
+    graph = staticmethod(_capturing)
 
     def is_initialized(self) -> bool:
         return True
@@ -154,6 +214,8 @@ def _memory() -> int:
 
 def _on_host(op: Any, *args: Any, **kwargs: Any) -> Any:
     """Any operation of the device, by the processor."""
+    if _graph is not None and op.overloadpacket is torch.ops.aten._local_scalar_dense:
+        raise RuntimeError(REFUSED)
     outs = [a.name for a in op._schema.arguments if a.is_out]
     given = {name: kwargs.pop(name) for name in outs}
     written = [a.alias_info is not None and a.alias_info.is_write for a in op._schema.arguments]
@@ -167,6 +229,8 @@ def _on_host(op: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(value, torch._C.Generator) and value._cdata not in _pretended:
             raise RuntimeError("Expected a 'pretend' device type for generator but found 'cpu'")
         entered = _host(value)
+        if writes and _graph is not None and isinstance(value, Tensor):
+            _graph.changes(value)
         if entered is not value and isinstance(value, Tensor):
             own[id(entered)] = (entered, value)
         return entered
@@ -177,6 +241,11 @@ def _on_host(op: Any, *args: Any, **kwargs: Any) -> Any:
     args = tuple(tree_map(lambda v, w=w: enter(v, w), a) for a, w in zip(args, written, strict=False))
     kwargs = {name: tree_map(enter, value) for name, value in kwargs.items()}
     fresh = {name: torch.empty(0, dtype=tensor.dtype) for name, tensor in given.items()}
+
+    def work() -> Any:
+        with _Draws(op):
+            return op(*args, **kwargs, **{name: torch.empty(0, dtype=tensor.dtype) for name, tensor in given.items()})
+
     with _Draws(op):
         found = op(*args, **kwargs, **fresh)
     if (
@@ -186,9 +255,15 @@ def _on_host(op: Any, *args: Any, **kwargs: Any) -> Any:
     ):
         found = tree_map(lambda v: _in_another_order(v, noise), found)
     if not outs:
+        if _graph is not None:
+            _graph.note(work, found)
         return tree_map(leave, found)
     for name, tensor in given.items():
+        if _graph is not None and tensor.shape == fresh[name].shape:
+            _graph.changes(tensor)
         _fill(tensor, fresh[name])
+    if _graph is not None:
+        _graph.note(work, tuple(given.values()))
     return next(iter(given.values())) if len(outs) == 1 else tuple(given.values())
 
 
@@ -239,7 +314,16 @@ def _empty_strided(size: Any, stride: Any, *, dtype: Any = None, **_: Any) -> Te
     return _device(torch.empty_strided(size, stride, dtype=dtype))  # type: ignore[no-any-return]
 
 
+def void(_: object) -> None:
+    """Return nothing, in an expression."""
+
+
 def _copy(to: Tensor, source: Tensor, non_blocking: bool = False) -> Tensor:
+    if _graph is not None:
+        if NAME not in (to.device.type, source.device.type) or to.device != source.device:
+            raise RuntimeError(REFUSED)
+        _graph.changes(to)
+        _graph.note(lambda: void(_host(to).copy_(_host(source))), ())
     _host(to).copy_(_host(source))
     return to
 

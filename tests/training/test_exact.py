@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from runner.training import finite
 from runner.training.drive import advance
 from runner.training.events import Snapshot, Step
+from runner.training.pending import Pending
 from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.state import checkpoint
@@ -167,22 +168,37 @@ def test_a_scaler_is_continued():
 # Numbers that are none
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_a_loss_that_is_no_number_is_seen_within_a_step(late: bool):
-    watch = finite.Finite(late)
-    for step in range(1, 4):
-        watch.check(Step(step, torch.tensor(1.0)))
-    if late:
-        watch.check(Step(4, torch.tensor(float("nan"))))
-    with pytest.raises(finite.Diverged, match="train/loss is nan at step 4"):
-        watch.check(Step(5 if late else 4, torch.tensor(float("nan"))))
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_loss_that_is_no_number_ends_the_record_at_its_step(waits: bool):
+    run = made("momentum", "none", "dropout", "memory")
+    pending = Pending(run, [run.recorder])
+    pending.waits = waits
+    losses = [1.0, 2.0, float("nan"), 3.0, float("nan")]
+    with pytest.raises(finite.Diverged, match="train/loss is nan at step 3"), pending:  # noqa: PT012
+        for step, loss in enumerate(losses, 1):
+            run.state.step = step
+            pending.add(Step(step, torch.tensor(loss)))
+    assert list(run.history["train/loss"]) == [(1, 1.0), (2, 2.0)]
+    assert run.state.step == 3
 
 
-def test_the_last_loss_is_seen_too():
-    watch = finite.Finite(late=True)
-    watch.check(Step(1, torch.tensor(float("inf"))))
-    with pytest.raises(finite.Diverged, match="train/loss is inf at step 1"):
-        watch.check_last()
+def test_steps_that_wait_are_read_together_and_given_in_order():
+    run = made("momentum", "none", "dropout", "memory")
+    given: list[Step] = []
+    with Pending(run, [Collected(given)]) as pending:
+        pending.waits = True
+        for step in range(1, 101):
+            pending.add(Step(step, torch.tensor(float(step))))
+        assert len(given) == 64
+    assert [(step.step, step.value) for step in given] == [(n, float(n)) for n in range(1, 101)]
+
+
+class Collected:
+    def __init__(self, given: list[Step]) -> None:
+        self.given = given
+
+    def record(self, event: object) -> None:
+        self.given.append(event)
 
 
 def test_a_weight_that_is_no_number_is_not_kept():

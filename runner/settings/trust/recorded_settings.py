@@ -35,6 +35,8 @@ def read(text: str, name: str) -> Settings:
     if not values:
         raise ConfigError(name, "the file holds no configuration; the record is damaged")
     made(values)
+    if isinstance(trainer := values.get("trainer"), dict):
+        trainer.setdefault("graph", None)  # recorded by a version without it
     layers = _taken_out(values, text)
     try:
         with resolvers.restricted():

@@ -97,6 +97,8 @@ def _check_trainer(settings: Settings) -> None:
             _choice(f"trainer.{key}", value, choices)
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
+    if t.graph not in (True, False, None, AUTO) or type(t.graph) is int:
+        problems.add("trainer.graph", f"{t.graph!r} is not one of auto, true, false")
     if isinstance(t.compile, str):
         with problems.collect():
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))

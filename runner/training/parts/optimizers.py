@@ -1,11 +1,14 @@
 """The optimizer: look it up, make it over a model's parameters, and clip gradients before its steps."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from runner.settings import Component, Trainer, torch_private
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
+from runner.training.capture import graph
 from runner.training.loop import Cost, State
 
 OPTIMIZER = Kind(
@@ -30,12 +33,27 @@ def resolve(spec: Component, compiles: bool = False) -> Bound:
     return Bound(target, {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}, "optimizer")
 
 
-def build(bound: Bound, model: nn.Module) -> torch.optim.Optimizer:
-    """Make the optimizer over all of the model's parameters that are trained."""
+def build(bound: Bound, model: nn.Module, fuses: bool = False) -> torch.optim.Optimizer:
+    """Make the optimizer over all of the model's parameters that are trained. fuses: with torch's fused steps."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:  # pooling alone has nothing to learn, and torch refuses an empty list
         parameters = [nn.Parameter(torch.zeros(()))]
-    return bound.make(parameters)  # type: ignore[no-any-return]
+    return (bound.but(fused=True) if fuses else bound).make(parameters)  # type: ignore[no-any-return]
+
+
+def takes_fused(bound: Bound, trainer: Trainer, where: torch.device) -> bool:
+    """Return whether a run's optimizer takes torch's fused steps, which an accelerator can capture with all numbers.
+
+    Where the settings name one of torch's ways themselves, that is taken.
+    """
+    ways = ("fused", "foreach", "capturable", "differentiable")
+    return (
+        trainer.graph is not None
+        and where.type != "cpu"
+        and graph.there_are(where)
+        and "fused" in lookup.parameters(bound.target)
+        and not any(way in bound.arguments for way in ways)
+    )
 
 
 def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: torch.device) -> State:
@@ -47,7 +65,10 @@ def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: t
     if trainer.compile:
         model.compile(backend=trainer.compile if isinstance(trainer.compile, str) else "inductor")
     state = State(
-        model, build(bound, model), cost, torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16")
+        model,
+        build(bound, model, takes_fused(bound, trainer, where)),
+        cost,
+        torch.amp.GradScaler(where.type, enabled=trainer.precision == "fp16"),
     )
     clip(state.optimizer, trainer)
     return state
@@ -55,14 +76,19 @@ def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: t
 
 def clip(optimizer: torch.optim.Optimizer, trainer: Trainer) -> None:
     """Let every step of `optimizer` begin with clipping the gradients, by trainer.clip_norm and trainer.clip_value."""
+    if trainer.clip_norm is not None or trainer.clip_value is not None:
+        clips = clipping(optimizer, trainer)
+        optimizer.register_step_pre_hook(lambda *_: clips())
+
+
+def clipping(optimizer: torch.optim.Optimizer, trainer: Trainer) -> Callable[[], None]:
+    """Return the function that clips the gradients of the optimizer's parameters."""
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if trainer.clip_norm is not None:
-        norm = trainer.clip_norm
-        optimizer.register_step_pre_hook(lambda *_: void(nn.utils.clip_grad_norm_(parameters, norm)))
-    if trainer.clip_value is not None:
-        value = trainer.clip_value
-        optimizer.register_step_pre_hook(lambda *_: void(nn.utils.clip_grad_value_(parameters, value)))
 
+    def clips() -> None:
+        if trainer.clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, trainer.clip_norm)
+        if trainer.clip_value is not None:
+            nn.utils.clip_grad_value_(parameters, trainer.clip_value)
 
-def void(_: object) -> None:
-    """Return None: what a hook returns would replace the optimizer's arguments."""
+    return clips

@@ -1,0 +1,64 @@
+"""Learning rates as tensors of an accelerator, so that a captured optimizer step reads the rate of the moment.
+
+A graph holds every number that Python has given it. The rate changes with a schedule, so on accelerators torch's fused
+optimizers read it from a tensor, captured or not: float32 there, which is the rate rounded once.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+#: Keys of an optimizer's group that are not numbers of its formula, or that a graph reads from a tensor.
+FREE = ("params", "lr", "initial_lr", "capturable")
+
+
+class Rates:
+    """The learning rates of an optimizer, one tensor for each of its groups."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self.groups = optimizer.param_groups
+        self.captures = fuses(optimizer)
+        self._tensors = [torch.zeros((), device=device) for _ in self.groups]
+        self._written: list[float] = []
+        self._numbers: list[dict[str, Any]] = []
+
+    def changes(self) -> bool:
+        """Return whether another number of the optimizer than its rate has changed, as a momentum that is scheduled."""
+        numbers = [{k: v for k, v in group.items() if k not in FREE} for group in self.groups]
+        before, self._numbers = self._numbers or numbers, numbers
+        return numbers != before
+
+    def write(self) -> None:
+        """Write the present rates into the tensors, if they have changed."""
+        rates = [float(group["lr"]) for group in self.groups]
+        if rates != self._written:
+            for tensor, rate in zip(self._tensors, rates, strict=True):
+                tensor.fill_(rate)
+            self._written = rates
+
+    def step(self, optimizer: torch.optim.Optimizer, captured: bool = False) -> None:
+        """Let the optimizer take its step with the rates in the tensors. captured: while a graph is captured."""
+        with self._in_place(captured):
+            optimizer.step()
+
+    @contextlib.contextmanager
+    def _in_place(self, captured: bool) -> Iterator[None]:
+        before: list[dict[str, Any]] = [
+            {name: group[name] for name in ("lr", "capturable") if name in group} for group in self.groups
+        ]
+        for group, own, tensor in zip(self.groups, before, self._tensors, strict=True):
+            group["lr"] = tensor
+            if captured and "capturable" in own:  # torch asks for it, though a fused step always is
+                group["capturable"] = True
+        try:
+            yield
+        finally:
+            for group, own in zip(self.groups, before, strict=True):
+                group.update(own)
+
+
+def fuses(optimizer: torch.optim.Optimizer) -> bool:
+    """Return whether all of an optimizer's step is one of torch's fused operations."""
+    return all(group.get("fused") for group in optimizer.param_groups)

@@ -1,0 +1,230 @@
+"""Work of the processor, recorded as a list of torch's operations and repeated without Python's part of it.
+
+A small step takes three times as long as its arithmetic: modules, autograd and the dispatcher find out what is to be
+done. All of that is the same at every step, so it is done once. What is repeated are the same operations on the same
+memory, in the same order, and so the same bits.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from runner.settings import torch_private
+from runner.training.capture import Captured, Uncapturable
+
+#: Bytes of all results of a recording, which stay in memory together. Larger steps gain nothing: arithmetic is all.
+MOST = 2**26
+#: Operations that only make room, or a constant: what they return stays as it is unless something is written into it.
+ROOM = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
+CONSTANT = {
+    *("zeros", "zeros_like", "new_zeros", "ones", "ones_like", "new_ones"),
+    *("full", "full_like", "new_full", "scalar_tensor", "arange", "eye"),
+}
+#: Operations whose effect is not in the memory of their arguments, or that give numbers to Python.
+REFUSED = {
+    "_local_scalar_dense": "it reads a number from a tensor",
+    "equal": "it compares tensors in Python",
+    "is_nonzero": "it reads a number from a tensor",
+    "set_": "it gives a tensor other memory",
+    "resize_": "it gives a tensor other memory",
+}
+#: Channels from which max pooling is faster with the channels last, the copies included: 2.5 times with 24.
+CHANNELS = 8
+TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+
+
+@dataclass(frozen=True)
+class _Call:
+    operation: Any  # an overload of torch.ops
+    arguments: tuple[Any, ...]
+    options: dict[str, Any]
+    result: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.operation.overloadpacket.__name__)
+
+    def given(self) -> list[Tensor]:
+        return _tensors((self.arguments, self.options))
+
+    def written(self) -> list[Tensor]:
+        takes = torch_private.arguments(self.operation)
+        by_name = ((a, self.options[a.name]) for a in takes if a.name in self.options)
+        given = (*zip(takes, self.arguments, strict=False), *by_name)
+        return _tensors([value for a, value in given if a.alias_info is not None and a.alias_info.is_write])
+
+    @property
+    def writes(self) -> bool:
+        return any(a.alias_info is not None and a.alias_info.is_write for a in torch_private.arguments(self.operation))
+
+
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes every operation below autograd, and holds on to all tensors, so that no memory is used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[_Call] = []
+        self.storages: dict[int, int] = {}  # of the results -> bytes
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return that nothing here is kept from torch's compiler, which takes seconds to load for that."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        if name in REFUSED or any(tag in func.tags for tag in TAGS):
+            raise Uncapturable(REFUSED.get(name, f"the shape of what {name} returns follows from values"))
+        result = func(*args, **(kwargs or {}))
+        self.calls.append(_Call(func, args, kwargs or {}, result))
+        for tensor in _tensors(result):
+            self.storages[_memory(tensor)] = tensor.untyped_storage().nbytes()
+        if sum(self.storages.values()) > MOST:
+            raise Uncapturable(f"its results take more than {MOST / 2**20:.0f} MB")
+        return result
+
+
+def record(work: Callable[[], Any]) -> Captured:
+    """Do `work` and record its operations, see `runner.training.capture.capture`."""
+    recorder = _Recorder()
+    with recorder:
+        result = work()
+    return _Recording(recorder.calls).captured(result)
+
+
+class _Recording:
+    """The operations of `calls` on tensors without a graph, one for each place in memory and shape."""
+
+    def __init__(self, calls: list[_Call]) -> None:
+        self._aliases: dict[Any, Tensor] = {}
+        self._shapes: dict[int, set[Any]] = {}  # address of memory -> the different tensors in it
+        for call in calls:
+            for tensor in (*call.given(), *_tensors(call.result)):
+                self._shapes.setdefault(_memory(tensor), set()).add(_key(tensor))
+        written = {_memory(tensor) for call in calls for tensor in call.written()}
+        repeated = (self._repeated(call, written) for call in calls)
+        self._repeats = [repeat for repeat in repeated if repeat is not None]
+
+    def captured(self, result: Any) -> Captured:
+        repeats = self._repeats
+
+        def replay() -> None:
+            with torch_private.below_autograd():
+                for repeat in repeats:
+                    repeat()
+
+        return Captured(self._aliased(result), replay)
+
+    def _repeated(self, call: _Call, written: set[int]) -> Callable[[], Any] | None:
+        """Return the function that does `call` again; None where its result stays as it is."""
+        results = _tensors(call.result)
+        owners, given = ({_memory(tensor) for tensor in tensors} for tensors in (results, call.given()))
+        operation, into = torch_private.operation(call.operation), _into(call.operation)
+        arguments, options = self._aliased(call.arguments), self._aliased(call.options)
+        if call.writes:
+            again = partial(operation, *arguments, **options)
+            return again if owners <= given else _refilled(again, self._places(results, given))
+        if call.name in ROOM or (call.name in CONSTANT and not owners & written):
+            return None
+        if results and owners <= given:  # a view of memory that stays
+            return None
+        if call.name == "max_pool2d_with_indices" and _gains_by_channels_last(arguments[0]):
+            return _pooled(operation, arguments, options, self._aliased(results))
+        # Losses resize what they are given when they reduce it to one number.
+        if into is not None and len(results) == len(into[1]) and all(tensor.dim() for tensor in results):
+            variant, names = into
+            places = dict(zip(names, self._aliased(results), strict=True))
+            return partial(torch_private.operation(variant), *arguments, **options, **places)
+        return _refilled(partial(operation, *arguments, **options), self._places(results, given))
+
+    def _places(self, results: list[Tensor], given: set[int]) -> list[Callable[[Tensor], object]]:
+        """Return what is to be done with each result of an operation that has been done again."""
+        return [self._place(tensor, given) for tensor in results]
+
+    def _place(self, tensor: Tensor, given: set[int]) -> Callable[[Tensor], object]:
+        if _memory(tensor) in given:  # an argument that the operation has written into
+            return _nothing
+        alias: Any = self._alias(tensor)
+        # Where nothing else looks at that memory, the new memory takes its place; else its content is copied.
+        return alias.set_ if len(self._shapes[_memory(tensor)]) == 1 else alias.copy_  # type: ignore[no-any-return]
+
+    def _aliased(self, value: Any) -> Any:
+        return tree_map(lambda v: self._alias(v) if isinstance(v, Tensor) else v, value)
+
+    def _alias(self, tensor: Tensor) -> Tensor:
+        """Return the one tensor that stands for this place, shape and type, without a graph."""
+        key = _key(tensor)
+        if key not in self._aliases:
+            empty = torch.empty(0, dtype=tensor.dtype)
+            place = (tensor.storage_offset(), tensor.shape, tensor.stride())
+            self._aliases[key] = empty.set_(tensor.untyped_storage(), *place)
+        return self._aliases[key]
+
+
+def _refilled(again: Callable[[], Any], places: list[Callable[[Tensor], object]]) -> Callable[[], None]:
+    """Return a function that does an operation `again` and puts its results where the recorded ones are."""
+
+    def refill() -> None:
+        for place, new in zip(places, _tensors(again()), strict=True):
+            place(new)
+
+    return refill
+
+
+def _gains_by_channels_last(x: Tensor) -> bool:
+    return x.dim() == 4 and x.shape[1] >= CHANNELS and x.is_contiguous() and x[0, 0].numel() > 1
+
+
+def _pooled(operation: Any, arguments: Any, options: Any, results: list[Tensor]) -> Callable[[], None]:
+    """Return max pooling by way of channels last, which torch computes many channels at a time.
+
+    A maximum and its place are exact: nothing is added up.
+    """
+    x, *rest = arguments
+    inner = torch.empty_like(x, memory_format=torch.channels_last)
+
+    def pool() -> None:
+        inner.copy_(x)
+        for place, new in zip(results, operation(inner, *rest, **options), strict=True):
+            place.copy_(new)
+
+    return pool
+
+
+def _nothing(_: Tensor) -> None:
+    pass
+
+
+@lru_cache(None)
+def _into(operation: Any) -> tuple[Any, tuple[str, ...]] | None:
+    """Return the overload that writes into given tensors, with their names; None without one of the processor's own.
+
+    The ones that torch derives from the operation itself would copy its result.
+    """
+    wanted = [(a.name, str(a.type)) for a in torch_private.arguments(operation)]
+    for name in operation.overloadpacket.overloads():
+        other = getattr(operation.overloadpacket, name)
+        takes = torch_private.arguments(other)
+        given = [(a.name, str(a.type)) for a in takes if not a.is_out]
+        outs = tuple(a.name for a in takes if a.is_out)
+        if outs and given == wanted and torch_private.has_kernel(other, "CPU"):
+            return other, outs
+    return None
+
+
+def _tensors(value: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+
+
+def _memory(tensor: Tensor) -> int:
+    return torch_private.storage(tensor)
+
+
+def _key(tensor: Tensor) -> Any:
+    return _memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

@@ -1,0 +1,189 @@
+"""The optimizer step, captured once for each shape of its batches and replayed.
+
+It is a step as any other, see runner.training.step: the first ones are taken as they are; then one is taken both ways
+from the same state, and only if both come to the same numbers it is replayed from there on.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.data import Batch
+from runner.training.capture import Captured, Uncapturable, capture, proof, updates
+from runner.training.capture.rates import Rates
+from runner.training.capture.updates import Update
+from runner.training.loop import Parts, State
+from runner.training.step import descend
+
+#: Steps of each shape that are taken as they are, in which libraries find their ways and optimizers make their state.
+WARM = 3
+#: Shapes of batches that are captured; a run with more takes the others as they are.
+SHAPES = 8
+
+#: Clips the gradients of the parameters that it was made for; None: nothing is clipped.
+Clip = Callable[[], None] | None
+
+
+class CapturedStep:
+    """A step that is captured where it can be.
+
+    eager: the step as it is.
+    device: of the run.
+    rates: the learning rates as tensors of the device; None on the processor.
+    clip: clips gradients on the processor, as the optimizer's own step would do.
+    """
+
+    def __init__(
+        self,
+        eager: Callable[[State, Parts], Any],
+        device: torch.device,
+        rates: Rates | None = None,
+        clip: Clip = None,
+        exact: bool = True,
+    ) -> None:
+        self.eager, self.device, self.rates, self.clip, self.exact = eager, device, rates, clip, exact
+        self.reason = ""  # why it is not captured
+        self._seen: dict[Any, int] = {}
+        self._replays: dict[Any, _Replay] = {}
+        self._of: Any = None  # the optimizer's state, whose tensors a replay writes
+        self._updates: dict[Any, Update | None] = {}  # of all shapes: they move the optimizer's state
+
+    @property
+    def captured(self) -> int:
+        """The number of shapes of batches that are captured."""
+        return len(self._replays)
+
+    def __call__(self, state: State, parts: Parts) -> Tensor:
+        """Take one step and return its loss, of shape ()."""
+        if self.reason:
+            return self.eager(state, parts)  # type: ignore[no-any-return]
+        if self._of is not state.optimizer.state:  # a checkpoint was loaded: its tensors are others
+            self._of, self._seen, self._replays, self._updates = state.optimizer.state, {}, {}, {}
+        if self.rates is not None and self.rates.captures and self.rates.changes():
+            self.rates.captures, self._replays = False, {}  # a graph would go on with the numbers of before
+        key = tuple(map(_key, parts))
+        if (replay := self._replays.get(key)) is not None:
+            return replay(parts)
+        self._seen[key] = self._seen.get(key, 0) + 1
+        if self._seen[key] <= WARM or len(self._replays) >= SHAPES:
+            return self.eager(state, parts)  # type: ignore[no-any-return]
+        return self._both(key, state, parts)
+
+    def update(self, state: State) -> Update | None:
+        """Return the optimizer's step in few operations; None where it takes its own."""
+        if self.device.type != "cpu" or state.scaler.is_enabled():
+            return None
+        trained = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        key = tuple(map(id, trained))
+        if key not in self._updates:  # two would not know of each other's
+            self._updates = {key: updates.update(state.optimizer, trained)}
+            self._replays = {}
+        return self._updates[key]
+
+    def _both(self, key: Any, state: State, parts: Parts) -> Tensor:
+        """Take the step as it is and captured, and keep to the captured one if its numbers are the same."""
+        before = proof.copies(state, self.device)
+        loss = self.eager(state, parts)
+        after = proof.copies(state, self.device)
+        if len(after.tensors) > len(before.tensors):  # the optimizer has made its state only now
+            return loss  # type: ignore[no-any-return]
+        proof.restore(before, state, self.device)
+        try:
+            replay = _Replay(state, parts, self)
+            proof.restore(before, state, self.device)
+            own = replay(parts)
+            now = proof.copies(state, self.device)
+            if not (now.same_as(after) if self.exact else now.near(after, before) and proof.close(own, loss)):
+                raise Uncapturable("its numbers differ from those of the step as it is")
+            self._replays[key] = replay
+        except Uncapturable as error:
+            self.reason = str(error)
+            proof.restore(after, state, self.device)
+        return loss  # type: ignore[no-any-return]
+
+
+class _Replay:
+    """The step for batches of one shape.
+
+    The gradients are always captured; so is the optimizer's own step on an accelerator, if its class can be.
+    """
+
+    def __init__(self, state: State, parts: Parts, step: CapturedStep) -> None:
+        self.state = state
+        self.parts = [(_static(share), (x.clone(), y.clone())) for share, (x, y) in parts]
+        self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
+        self.rates = step.rates if step.rates is not None and step.rates.captures else None
+        self.update = step.update(state)
+        self.clip = step.clip if self.update is not None else None
+        self.captured: Captured = capture(self._work, step.device)
+        self.loss, gradients = self.captured.result
+        self.gradients = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
+        self.in_order = [gradient for _, gradient in self.gradients]
+        if self.update is not None and not all(g.is_contiguous() for _, g in self.gradients):
+            raise Uncapturable("a gradient lies in memory in another order than its parameter")
+
+    def __call__(self, parts: Parts) -> Tensor:
+        for (share, (x, y)), (new_share, batch) in zip(self.parts, parts, strict=True):
+            x.copy_(batch[0], non_blocking=True)
+            y.copy_(batch[1], non_blocking=True)
+            if isinstance(share, Tensor) and isinstance(new_share, Tensor):
+                share.copy_(new_share)
+        if self.rates is not None:
+            self.rates.write()
+        self.captured.replay()
+        loss: Tensor = self.loss.clone()
+        for parameter, gradient in self.gradients:  # a step of another shape has put its own there
+            parameter.grad = gradient
+        if self.update is not None:
+            self.update(self.in_order)
+        elif self.rates is None:
+            descend(self.state)
+        return loss
+
+    def _work(self) -> tuple[Tensor, list[Tensor | None]]:
+        """Compute loss and gradients of all parts as `step.gradients` does, and take what can be captured with it."""
+        total, gradients = self._part(*self.parts[0])
+        for share, batch in self.parts[1:]:
+            loss, others = self._part(share, batch)
+            total = total + loss
+            gradients = [_sum(a, b) for a, b in zip(gradients, others, strict=True)]
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        if self.clip is not None:
+            self.clip()
+        if self.rates is not None:
+            self.rates.step(self.state.optimizer, captured=True)
+        return total, gradients
+
+    def _part(self, share: float | Tensor, batch: Batch) -> tuple[Tensor, list[Tensor | None]]:
+        state = self.state
+        loss, _ = state.cost(state.model, batch)
+        loss = loss if len(self.parts) == 1 else (loss * share).to(loss.dtype)
+        gradients = torch.autograd.grad(state.scaler.scale(loss), self.parameters, allow_unused=True)
+        ordered = [_ordered(g, p) for g, p in zip(gradients, self.parameters, strict=True)]
+        return loss.detach(), ordered
+
+
+def _key(part: tuple[float | Tensor, Batch]) -> Any:
+    share, (x, y) = part
+    return x.shape, x.dtype, y.shape, y.dtype, "tensor" if isinstance(share, Tensor) else share
+
+
+def _static(share: float | Tensor) -> float | Tensor:
+    return share.clone() if isinstance(share, Tensor) else share
+
+
+def _ordered(gradient: Tensor | None, parameter: Tensor) -> Tensor | None:
+    """Return the gradient in the parameter's order in memory, as `backward` leaves it."""
+    if gradient is None or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)
+
+
+@torch.no_grad()
+def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one.add_(other)

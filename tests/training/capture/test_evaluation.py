@@ -1,0 +1,68 @@
+"""Captured evaluations: the numbers of the evaluation as it is, and the weights of the moment."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from runner.training import measure
+from runner.training.capture.evaluation import CapturedCost
+from tests.training.capture.test_step import made, trained
+
+CPU = torch.device("cpu")
+
+
+def cost(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    output = model(batch[0])
+    return nn.functional.mse_loss(output, batch[1]), output
+
+
+def test_it_follows_batches_weights_and_buffers():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1)).eval()
+    captured = CapturedCost(cost, CPU, exact=True)
+    with torch.no_grad():
+        for number, size in itertools.product(range(6), (5, 2)):
+            for tensor in (*model.parameters(), *model.buffers()):
+                tensor.copy_(torch.rand(tensor.shape) + number)
+            batch = torch.randn(size, 3), torch.randn(size, 1)
+            for own, plain in zip(captured(model, batch), cost(model, batch), strict=True):
+                assert torch.equal(own, plain)
+    assert len(captured._replays) == 2
+
+
+def test_what_it_returns_is_not_written_by_the_next_batch():
+    model, captured = nn.Linear(3, 1).eval(), CapturedCost(cost, CPU, exact=True)
+    with torch.no_grad():
+        batches = [(torch.randn(4, 3), torch.randn(4, 1)) for _ in range(6)]
+        all_of_them = [captured(model, batch) for batch in batches]
+        for (loss, output), batch in zip(all_of_them, batches, strict=True):
+            assert torch.equal(output, model(batch[0]))
+            assert torch.equal(loss, cost(model, batch)[0])
+
+
+def test_training_and_gradients_are_left_alone():
+    model, captured = nn.Linear(3, 1), CapturedCost(cost, CPU, exact=True)
+    batch = torch.randn(4, 3), torch.randn(4, 1)
+    for _ in range(5):
+        loss, _ = captured(model, batch)
+        assert loss.requires_grad
+    assert not captured._replays
+
+
+def test_another_model_is_not_taken_for_the_first():
+    one, other, captured = nn.Linear(3, 1).eval(), nn.Linear(3, 1).eval(), CapturedCost(cost, CPU, exact=True)
+    batch = torch.randn(4, 3), torch.randn(4, 1)
+    with torch.no_grad():
+        for model in (one, one, one, one, other, other, other, other):
+            assert torch.equal(captured(model, batch)[1], model(batch[0]))
+
+
+@pytest.mark.parametrize("layers", ["dropout", "batchnorm"])
+def test_what_a_run_has_recorded_is_measured_again(layers: str):
+    plain, captured = (trained(made(graph, layers)) for graph in (False, True))
+    assert isinstance(captured.cost, CapturedCost)
+    assert captured.cost._replays
+    for name in ("last", "best"):
+        with captured.weights(name), plain.weights(name):
+            assert measure.validate(captured) == measure.validate(plain)
