@@ -15,6 +15,8 @@ from typing import Any
 from benchmarks import composing, ends, whole
 
 EPOCHS = 5
+#: Runs, and seconds that their records may take on two cores.
+RUNS, SECONDS = 1024, 20.0
 #: Runs of one program: stacks of more need memory that the records do not.
 STACK = 256
 

@@ -54,7 +54,7 @@ def test_none_keeps_no_files_and_all_those_of_every_job(place: Path, launcher: s
     runner(*SWEEP, f"hydra/launcher={launcher}", "checkpoint.every=1", "sweep.keep=none", cwd=place)
     found = family(place)
     assert found.statuses == ["FINISHED"] * 4
-    assert {part: keepers(found, part) for part in PARTS} == dict.fromkeys(PARTS, [])
+    assert {part: keepers(found, part) for part in PARTS} == {"checkpoints": [], "plots": [], "predictions.npy": []}
     assert tagged(found) == []
     assert [job.data.tags["sweep.dropped"] for job in found.jobs] == ["none"] * 4
 
@@ -94,9 +94,13 @@ def test_a_killed_sweep_goes_on_from_its_checkpoints_and_keeps_the_best(place: P
 def test_commands_say_why_a_job_has_no_checkpoint_and_reproduce_repeats_it(place: Path) -> None:
     runner(*SWEEP, "sweep.keep=best", "hydra/launcher=one_by_one", cwd=place)
     found = family(place)
-    assert runner("evaluate", "last", cwd=place).code == 0
+    assert runner("evaluate", "last", "split=valid", cwd=place).code == 0
     dropped = next(job.info.run_id for job in found.jobs if "sweep.dropped" in job.data.tags)
-    for words in (("evaluate", dropped), ("resume", dropped, "trainer.epochs=4"), ("export", dropped, "m.safetensors")):
+    for words in (
+        ("evaluate", dropped, "split=valid"),
+        ("resume", dropped, "trainer.epochs=4"),
+        ("export", dropped, "format=safetensors"),
+    ):
         done = runner(*words, cwd=place, code=2)
         assert "sweep.keep=best" in done.err, words
         assert f"runner reproduce {dropped[:8]}" in done.err, words
