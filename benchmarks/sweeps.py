@@ -15,9 +15,9 @@ jobs      The cost of one of 64 jobs of `linear_regression` beside its training 
 peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/peers.py), in this
           process: `linear_regression` at 300 epochs, `digits_mlp` at 5. Lightning draws no plots of a run, so none are
           drawn here; with them for information. Needs runner-torch[bench].
-store     The records of 1,024 runs of `digits_mlp`, 100 steps each, that were trained beforehand: opened, delivered with
-          checkpoints, predictions and test values, and closed, in a new SQLite store (benchmarks/store.py). In seconds,
-          with a bar in seconds, and with the most memory that the process has had.
+store     The records of 1,024 runs of `digits_mlp`, 100 steps each, that were trained beforehand: opened, delivered
+          with checkpoints, predictions and test values, and closed, in a new SQLite store (benchmarks/store.py). In
+          seconds, with a bar in seconds, and with the most memory that the process has had.
 
 The two sides of a pair follow each other directly and take turns in going first (benchmarks/pairs.py). A ratio is how
 many times as fast ours is; of `jobs`, how many times as much it costs.

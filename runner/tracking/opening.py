@@ -9,7 +9,7 @@ from runner.settings.files import durable
 from runner.settings.trust import secrets
 from runner.tracking import recording
 from runner.tracking.store import artifact_places, first_files, liveness, mlflow_private, reconcile, stores
-from runner.tracking.write import new_runs, together
+from runner.tracking.write import background, new_runs, together
 from runner.tracking.write import spool as spools
 from runner.tracking.write.group import Group
 from runner.tracking.write.new_runs import NewRun
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Runs that are opened at once: a transaction of more holds others up.
 MOST = 256
+#: Files that a process has open beside the locks of its runs.
+SPARE = 500
 
 
 @dataclass
@@ -46,6 +48,7 @@ def opened(uri: str, experiment: str, runs: Sequence[Opening], group: Group) -> 
     client = stores.open_store(uri)
     if mlflow_private.tables(client) is None:
         return None
+    _allow_files(len(runs))
     try:
         home, own = recording.home_of_runs(client, uri, experiment), reconcile.tags()
         created = new_runs.create(client, home, [(secrets.masked(run.run_name), run.tags | own) for run in runs])
@@ -62,6 +65,19 @@ def opened(uri: str, experiment: str, runs: Sequence[Opening], group: Group) -> 
         _undo(client, created, taken)
         raise
     return _begun(trackers, runs, are_put)
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit for open files, as far as it may: each run that is open has a file, its lock."""
+    try:
+        import resource
+    except ImportError:  # there is none on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = background.crowd() + count + SPARE
+    if resource.RLIM_INFINITY != soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def _take(client: "MlflowClient", uri: str, created: list[NewRun], taken: list[Spool]) -> None:
