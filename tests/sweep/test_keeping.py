@@ -99,7 +99,7 @@ def test_commands_say_why_a_job_has_no_checkpoint_and_reproduce_repeats_it(place
     for words in (
         ("evaluate", dropped, "split=valid"),
         ("resume", dropped, "trainer.epochs=4"),
-        ("export", dropped, "format=safetensors"),
+        ("export", dropped, "format=safetensors", "output=m.safetensors"),
     ):
         done = runner(*words, cwd=place, code=2)
         assert "sweep.keep=best" in done.err, words
