@@ -90,7 +90,7 @@ def _measure(run: "Run", split: str) -> dict[str, float]:
         splits = [name for name in SPLITS if getattr(run.data, name) is not None]
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(splits)}")
     if split == "train":
-        metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer.batch_size)
+        metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer)
     return memory.explained(measure.values)(run, source, split)
 
 

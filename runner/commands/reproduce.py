@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
-from runner.settings import Checkpoint, Settings
+from runner.settings import Checkpoint, Settings, Trainer
 from runner.settings.errors import ConfigError, full_message
 from runner.settings.trust import terminal
 from runner.training.machine.signals import Signals
@@ -63,7 +63,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
             again.close()
     repeated = {name: dict(values) for name, values in again.history.items()}
     differences = reproduction.compare(recorded, repeated, status == "FINISHED")
-    rounds = settings.trainer.precision if _rounds(again) else ""
+    rounds = _products(settings.trainer) if _rounds(again) else ""
     return _report(run_id, recorded, differences, weights, digests, rounds)
 
 
@@ -111,7 +111,7 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     if _rounds(again):
         terminal.put(
             f"device {again.device} without trainer.deterministic=true: every training rounds differently;"
-            f" {reproduction.words(trainer.precision)}"
+            f" {reproduction.words(_products(trainer))}"
         )
     return again
 
@@ -119,6 +119,11 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
 def _rounds(run: "Run") -> bool:
     """Return whether the device may add numbers in another order each time."""
     return run.device.type != "cpu" and not run.settings.trainer.deterministic
+
+
+def _products(trainer: Trainer) -> str:
+    """Return the precision that products have, as of `trainer.precision`."""
+    return "bf16" if trainer.matmul_precision in ("high", "medium") else trainer.precision
 
 
 def _device(recorded: str) -> str:

@@ -9,9 +9,13 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from runner.settings import torch_private
+from runner.data._reading import Chunk, Reader, chunk
+from runner.settings import EARLIER, Trainer, torch_private
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
+
+#: Examples of a dataset that is not in memory, read at once for an evaluation where no number is configured.
+FEW = 256
 
 Batch = tuple[Tensor, Tensor]
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
@@ -56,7 +60,7 @@ class Tensors:
 
         What is there already, in this type, is not copied.
         """
-        return Tensors(_to(self.x, device, dtype), _to(self.y, device, dtype))
+        return Tensors(*(t.to(device, dtype if t.is_floating_point() else None) for t in (self.x, self.y)))
 
 
 #: In memory, or a torch map-style dataset of (x, y) pairs that is read from disk as needed. A dataset must give
@@ -156,14 +160,34 @@ def batches(
     if isinstance(source, Tensors) and size == total:
         yield from itertools.islice(source.whole(copies), 1 if start == 0 else 0)
         return
-    order = order_of(total, seed, epoch) if shuffle and size < total else torch.arange(total)
-    if drop_last:
-        order = order[: total - total % size]
     if isinstance(source, Tensors):
+        order = _order(total, size, epoch, seed, shuffle, drop_last)
         for index in torch.split(order.to(source.x.device), size)[start:]:
             yield source.x[index], source.y[index]
-    else:
-        yield from _load(source, [index.tolist() for index in torch.split(order, size)[start:]], workers, seed, epoch)
+        return
+    reader = Reader(source, workers)
+    try:
+        parts = chunks(total, size, epoch=epoch, seed=seed, shuffle=shuffle, drop_last=drop_last, start=start)
+        yield from reader.read(parts)
+    finally:
+        reader.close()
+
+
+def chunks(
+    total: int,
+    size: int | None,
+    *,
+    epoch: int = 0,
+    seed: int = 0,
+    shuffle: bool = False,
+    drop_last: bool = False,
+    start: int = 0,
+) -> Iterator[Chunk]:
+    """Yield what a `Reader` needs to read the batches of one epoch of `total` examples; arguments as of `batches`."""
+    size = _size(size, total)
+    indices = torch.split(_order(total, size, epoch, seed, shuffle, drop_last), size)
+    for number, index in enumerate(indices[start:], start):
+        yield chunk(seed, epoch, number, index)
 
 
 def count(source: Source, size: int | None, drop_last: bool = False) -> int:
@@ -173,14 +197,12 @@ def count(source: Source, size: int | None, drop_last: bool = False) -> int:
     return total // size if drop_last else -(-total // size)
 
 
-def evaluation_size(source: Source, size: int | None) -> int | None:
-    """Return the number of examples of a batch that is not trained on; None: all.
-
-    size: of a batch that is trained on. Without gradients it may be larger: at least 256.
-    """
-    if isinstance(source, Tensors):
-        return max(size, 256) if size else None
-    return size or 256
+def evaluation_size(source: Source, trainer: Trainer) -> int | None:
+    """Return the number of examples of a batch of `source` that nothing is trained on; None: all."""
+    in_memory, size = isinstance(source, Tensors), trainer.eval_batch_size or trainer.batch_size
+    if size == EARLIER:
+        size = max(trainer.batch_size, FEW) if in_memory and trainer.batch_size else trainer.batch_size
+    return size if size or in_memory else FEW
 
 
 def order_of(total: int, seed: int, epoch: int) -> Tensor:
@@ -231,10 +253,6 @@ def names() -> list[str]:
     return lookup.modules(__path__)
 
 
-def _to(tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
-    return tensor.to(device, dtype if tensor.is_floating_point() else None)
-
-
 def _size(size: int | None, total: int) -> int:
     assert size is None or size > 0, size
     return total if size is None else min(size, total)
@@ -260,8 +278,7 @@ def _take(groups: list[Tensor], count: int) -> tuple[Tensor, list[Tensor]]:
     return torch.cat(taken).sort().values, rest
 
 
-def _load(source: Any, chunks: list[list[int]], workers: int, seed: int, epoch: int) -> Iterator[Batch]:
-    # The loader draws a seed for its workers: from a generator of its own, so that the model's draws stay the same.
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    loader = torch.utils.data.DataLoader(source, batch_sampler=chunks, num_workers=workers, generator=generator)
-    yield from ((x, y) for x, y in loader)
+def _order(total: int, size: int, epoch: int, seed: int, shuffle: bool, drop_last: bool) -> Tensor:
+    """Return the indices of the examples of one epoch in their order, int64."""
+    order = order_of(total, seed, epoch) if shuffle and size < total else torch.arange(total)
+    return order[: total - total % size] if drop_last else order

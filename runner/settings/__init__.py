@@ -24,6 +24,10 @@ class Trainer:
 
     epochs: int = 300  # passes over the training data; 0 only runs the model forward
     batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
+    # Examples per batch where nothing is trained: validation, test, predictions. A larger number may be faster, as far
+    # as the memory goes, and gives other last bits. null: batch_size, and where that is null too all data in memory, or
+    # 256 of a dataset. earlier: as in runs recorded before this key, which took at least 256 of data in memory.
+    eval_batch_size: Any = None
     shuffle: bool = True  # a new order every epoch, drawn from `seed`
     drop_last: bool = False  # leave out a last batch that is smaller than the others
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
@@ -42,6 +46,12 @@ class Trainer:
     # experiments.mine.step, or {name: experiments.mine.Step, ...}: what one optimizer step does; null: as the optimizer
     # and the precision want it.
     step: Any = None
+    # How fp32 is multiplied: highest | high | medium, see torch.set_float32_matmul_precision; null: as torch does. It
+    # multiplies matrices with 24 bits, and on NVIDIA GPUs lets cuDNN convolve with 11 (TF32).
+    matmul_precision: str | None = None
+    # Keep the channels of a place of an image side by side in memory, as convolutions of many channels in bf16 or fp16
+    # want it on NVIDIA GPUs. Other last bits; a small model, or one on the CPU, may become slower.
+    channels_last: bool = False
     # auto | true | false: the step is captured once and replayed, on an accelerator as a graph of the device, on the
     # processor as a list of operations; the numbers are the same. auto: where all layers are torch's and it pays. null:
     # as version 0.1 trained, with torch's default optimizer steps on an accelerator.
@@ -111,6 +121,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         self.scheduler = self.scheduler or None
+
+
+#: The value of trainer.eval_batch_size in records of before that key.
+EARLIER = "earlier"
+#: Keys of `trainer` -> what versions without them did, which is another thing than their defaults.
+BEFORE = {"eval_batch_size": EARLIER, "graph": None}
+
+
+def completed(values: Any) -> Any:
+    """Return recorded values; newer keys without which runs were others than with their defaults get what was then."""
+    trainer = values.get("trainer") if isinstance(values, dict) else None
+    return {**values, "trainer": {**BEFORE, **trainer}} if isinstance(trainer, dict) else values
 
 
 def made(values: dict[str, Any]) -> Settings:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from runner.settings import Trainer
 from runner.settings.errors import OutOfMemory, first_line
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ def explained(work: Callable[..., T]) -> Callable[..., T]:
             if isinstance(error, OutOfMemory) or not is_short(error):
                 raise
             run = runs[0] if isinstance(runs, list | tuple) else runs
-            raise OutOfMemory(_message(run.settings.trainer.batch_size, len(run.data.train), error)) from error
+            raise OutOfMemory(_message(run.settings.trainer, len(run.data.train), error)) from error
 
     return worked
 
@@ -55,12 +56,16 @@ def reason(error: RuntimeError) -> str:
     return ". ".join(text.split(". ")[:2]).rstrip(".")
 
 
-def _message(batch: int | None, total: int, error: RuntimeError) -> str:
+def _message(trainer: Trainer, total: int, error: RuntimeError) -> str:
+    batch = trainer.batch_size
     setting = f"trainer.batch_size={batch}" if batch else f"trainer.batch_size=null (all {total:,} examples at once)"
     fewer = max(1, (batch or total) // 2)
+    evaluated = trainer.eval_batch_size
+    fewer_evaluated = max(1, evaluated // 2) if isinstance(evaluated, int) else fewer
+    others = f"; if it came in a validation, trainer.eval_batch_size={fewer_evaluated}" if evaluated else ""
     return (
         f"{setting}: {reason(error)}; expected a batch that fits: trainer.batch_size={fewer} needs about half, and"
-        " with trainer.accumulate=2 a step is as large as before"
+        f" with trainer.accumulate=2 a step is as large as before{others}"
     )
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from runner.settings.values.ranges import TRAINER
 
 #: torch's own number at the start; a run with another number leaves that to the next run of a sweep.
 THREADS = torch.get_num_threads()
+#: How fp32 is multiplied now, by trainer.matmul_precision, and what torch's two settings were before.
+_multiplied: dict[str, Any] = {"as": None, "before": None}
 #: The value of trainer.threads that stands for a number chosen by the size of a step.
 AUTO = "auto"
 
@@ -48,7 +51,7 @@ def start(number: int) -> None:
 
 
 def restrain(trainer: Trainer, threads: int | None = None) -> None:
-    """Set the choice of algorithms and the number of threads, which decide the last bits too.
+    """Set the choice of algorithms, the products of fp32 and the number of threads, which decide the last bits too.
 
     Before `auto` is settled the number is one: data must not depend on the machine that reads them.
     """
@@ -57,6 +60,23 @@ def restrain(trainer: Trainer, threads: int | None = None) -> None:
     if trainer.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS refuses to be deterministic without it
     torch.set_num_threads(threads or said(trainer) or 1)
+    _multiply(trainer.matmul_precision)
+
+
+def _multiply(precision: str | None) -> None:
+    """Set how fp32 is multiplied, in matrices and in cuDNN's convolutions; None: as before the first run that set it.
+
+    Only torch's older names are used: what was set by a mix of these and of `fp32_precision` it refuses to read, and
+    its compiler reads the older ones. A process whose runs set nothing may use either.
+    """
+    if precision == _multiplied["as"]:
+        return
+    if _multiplied["as"] is None:
+        _multiplied["before"] = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    matrices, convolutions = _multiplied["before"] if precision is None else (precision, precision != "highest")
+    torch.set_float32_matmul_precision(matrices)
+    torch.backends.cudnn.allow_tf32 = convolutions
+    _multiplied["as"] = precision
 
 
 def said(trainer: Trainer) -> int | None:

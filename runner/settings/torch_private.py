@@ -32,6 +32,11 @@ def writes(tensor: Tensor) -> int:
     return tensor._version
 
 
+def end_workers(batches: Any) -> None:
+    """End the worker processes of an iterator of a DataLoader, which end otherwise when nobody holds it any more."""
+    batches._shutdown_workers()
+
+
 def has_step_pre_hooks(optimizer: Optimizer) -> bool:
     """Return whether something is done to the gradients before each step of `optimizer`, such as clipping."""
     return bool(optimizer._optimizer_step_pre_hooks)

@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.settings import Settings, made
+from runner.settings import Settings, completed, made
 from runner.settings.errors import ConfigError
 from runner.settings.trust import record_reading, secrets
 from runner.settings.trust.limits import JOBS
@@ -86,6 +86,8 @@ def read(text: str) -> Manifest:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError("sweep.resume", f"{NAME} of the sweep is damaged or of another version: {error}") from error
     _check(manifest)
+    for job in manifest.jobs:
+        job.config = completed(job.config)
     return manifest
 
 

@@ -35,8 +35,11 @@ def drive(run: Run, *observers: Observer, stop: Stop = lambda: None, draw: Draw 
         run.history["valid/loss"][-1]   # (step, value)
     """
     all_observers, run.stop = (run.recorder, *observers), stop
-    advance(run, all_observers)
-    conclude(run, all_observers, draw)
+    try:
+        advance(run, all_observers)
+        conclude(run, all_observers, draw)
+    finally:
+        run.readers.close()
 
 
 def advance(run: Run, observers: Iterable[Observer]) -> None:

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch, Data, Source, batches, evaluation_size
+from runner.data import Batch, Data, Source
 from runner.model import host, modes
-from runner.settings import Settings
 from runner.training.loop import Cost, State, evaluate
 from runner.training.parts import losses, metric_values
+from runner.training.parts.readers import Readers
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
 EVAL_LOSS = "train/eval_loss"
@@ -19,7 +19,6 @@ EVAL_LOSS = "train/eval_loss"
 class Measured(Protocol):
     """The part of a run that measuring needs."""
 
-    settings: Settings
     data: Data
     state: State
     loss: nn.Module
@@ -34,6 +33,10 @@ class Measured(Protocol):
         """The name of the loss or metric that decides which weights are best."""
 
     @property
+    def readers(self) -> Readers:
+        """The readers of its data."""
+
+    @property
     def copies(self) -> bool:
         """True if a layer, the loss or a metric may write into a batch."""
 
@@ -43,9 +46,7 @@ class Measured(Protocol):
 
 def reading(run: Measured, source: Source) -> Iterator[Batch]:
     """Yield all of `source` in order, in batches on the run's device."""
-    trainer = run.settings.trainer
-    size = evaluation_size(source, trainer.batch_size)
-    return run.moved(batches(source, size, workers=trainer.workers, copies=run.copies))
+    return run.moved(run.readers.whole(source, run.copies))
 
 
 def outputs(run: Measured, source: Source) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from runner.data import Data, Source, Tensors
+from runner.data import Data
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
@@ -16,6 +16,7 @@ from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.parts import losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
+from runner.training.parts.placement import placement
 from runner.training.run import Run
 from runner.training.state import generators
 from runner.training.state.best import Best
@@ -48,10 +49,11 @@ def prepare(settings: Settings, name: str, threads: int | None = None, noted: di
     threads = threads or cost.threads(settings, checked.plan, cost.batch_size(settings, data), parts.device)
     seed(settings, threads)
     try:
-        moved = _moved(data, parts.device, trainer.precision)
-        state = optimizers.state(
-            _model(checked), parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
-        )
+        place = placement(trainer, parts.device)
+        valid, test = (None if source is None else place.source(source) for source in (data.valid, data.test))
+        moved = replace(data, train=place.source(data.train), valid=valid, test=test)
+        cost_of_batch = losses.cost(loss, trainer, parts.device)
+        state = optimizers.state(place.ordered(_model(checked)), parts.optimizer, cost_of_batch, trainer, parts.device)
     except RuntimeError as error:
         if not memory.is_short(error):
             raise
@@ -98,14 +100,3 @@ def whole(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | N
     if settings.trainer.epochs:
         target_values.check(checked.parts.loss, data, checked.plan.output)
     return data
-
-
-def _moved(data: Data, device: torch.device, precision: str) -> Data:
-    """Move data in memory to the device as a whole, with fp64 in that type."""
-
-    def move(source: Source) -> Source:
-        dtype = torch.float64 if precision == "fp64" else None
-        return source.to(device, dtype) if isinstance(source, Tensors) else source
-
-    valid, test = (None if source is None else move(source) for source in (data.valid, data.test))
-    return replace(data, train=move(data.train), valid=valid, test=test)

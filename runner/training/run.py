@@ -24,6 +24,8 @@ from runner.training.loop import Cost, Parts, State
 from runner.training.parts import losses, scheduling
 from runner.training.parts.batches import grouped, may_write, steps_per_epoch
 from runner.training.parts.components import Components
+from runner.training.parts.placement import Placement, placement
+from runner.training.parts.readers import Readers
 from runner.training.state import checkpoint, generators
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
@@ -96,6 +98,16 @@ class Run:
         return f"{self.name} ({name} weights, step {step:,})" if self.trains else self.name
 
     @cached_property
+    def placement(self) -> Placement:
+        """The device, type and order of all batches."""
+        return placement(self.settings.trainer, self.device)
+
+    @cached_property
+    def readers(self) -> Readers:
+        """The worker processes that read data which are not in memory; they end with the training."""
+        return Readers(self.settings, self.placement.pinned)
+
+    @cached_property
     def copies(self) -> bool:
         """True if a layer or a step may write into a batch, which then must be no part of the data itself."""
         return self.parts.step is not None or may_write([self.model, self.loss, *self.metrics.values()])
@@ -129,20 +141,8 @@ class Run:
             yield from ([(1.0, batch)] for batch in islice(whole, self.steps - self.state.step))
             return
         first, offset = divmod(self.state.step, self.steps_per_epoch)
-        for epoch in range(first, trainer.epochs):
-            start = offset * trainer.accumulate if epoch == first else 0
-            stream = batches(
-                self.data.train,
-                trainer.batch_size,
-                epoch=epoch,
-                seed=self.settings.seed,
-                shuffle=trainer.shuffle,
-                drop_last=trainer.drop_last,
-                start=start,
-                workers=trainer.workers,
-                copies=self.copies,
-            )
-            on_device = isinstance(self.data.train, Tensors)  # moved there as a whole
+        on_device = isinstance(self.data.train, Tensors)  # moved there as a whole
+        for stream in self.readers.epochs(self.data.train, first, offset * trainer.accumulate, self.copies):
             yield from grouped(stream if on_device else self.moved(stream), trainer.accumulate, losses.weigh(self.loss))
 
     def batch_of(self, size: int) -> Tensor:
@@ -151,12 +151,7 @@ class Run:
 
     def moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the batches on the run's device and, with fp64, as that type."""
-        dtype = torch.float64 if self.settings.trainer.precision == "fp64" else None
-        for x, y in stream:
-            if x.device != self.device or (dtype and any(t.is_floating_point() and t.dtype != dtype for t in (x, y))):
-                moved = Tensors(x, y).to(self.device, dtype)
-                x, y = moved.x, moved.y
-            yield x, y
+        return self.placement.moved(stream)
 
     def after(self, step: Step, validate: Callable[["Run"], dict[str, float]] = measure.validate) -> Iterator[Event]:
         """Move the schedule and the epoch on, and yield what follows from a step.
@@ -293,5 +288,6 @@ class Run:
         self.ready = generators.random_state(self.device)
 
     def close(self) -> None:
-        """Delete `folder`. Call it when the run is over and its artifacts are delivered."""
+        """End what reads data, and delete `folder`. Call it when the run is over and its artifacts are delivered."""
+        self.readers.close()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,15 @@ def test_writes_in_place_are_counted() -> None:
     assert torch_private.writes(x) == before, RELEASE
     x[:1].add_(1)  # a view: the same memory
     assert torch_private.writes(x) > before, RELEASE
+
+
+def test_workers_of_a_loader_end_when_they_are_told_to() -> None:
+    batches = iter(torch.utils.data.DataLoader(torch.arange(4), num_workers=1, persistent_workers=True))  # type: ignore[arg-type]
+    assert hasattr(batches, "_shutdown_workers"), f"{RELEASE} has other workers: runner/settings/torch_private.py"
+    before = multiprocessing.active_children()
+    assert before
+    torch_private.end_workers(batches)
+    assert not set(before) & set(multiprocessing.active_children()), RELEASE
 
 
 def test_hooks_before_a_step_are_seen() -> None:
@@ -85,7 +95,7 @@ def test_no_other_file_of_these_rooms_uses_a_private_name(room: str) -> None:
             ast.unparse(node)
             for node in ast.walk(tree)
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__")
-            if node.attr not in ("_replace", "_asdict", "_fields")  # public, of a NamedTuple
+            if node.attr not in ("_replace", "_asdict", "_fields", "_exit")  # public, of a NamedTuple and of os
             if not (isinstance(node.value, ast.Name) and node.value.id in own) and node.attr not in assigned(tree)
         ]
     assert {name: uses for name, uses in private.items() if uses} == {}

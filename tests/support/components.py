@@ -46,4 +46,4 @@ def schedule(spec: dict[str, Any] | None, of: torch.optim.Optimizer, epochs: int
 
 def made_metrics(specs: list[Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> dict[str, Any]:
     """Make the metrics that `specs` name."""
-    return metrics.build(metrics.resolve(specs), data, loss, output, size)
+    return metrics.build(metrics.resolve(specs), data, loss, output, Trainer(batch_size=size))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from runner.settings import Settings, made
+from runner.settings import Settings, completed, made
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.trust import limits, resolvers
 from runner.settings.values import typed
@@ -34,9 +34,8 @@ def read(text: str, name: str) -> Settings:
     values = yaml.load(text, Loader=_loader())
     if not values:
         raise ConfigError(name, "the file holds no configuration; the record is damaged")
+    values = completed(values)
     made(values)
-    if isinstance(trainer := values.get("trainer"), dict):
-        trainer.setdefault("graph", None)  # recorded by a version without it
     layers = _taken_out(values, text)
     try:
         with resolvers.restricted():

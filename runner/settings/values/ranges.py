@@ -143,6 +143,7 @@ TRAINER = {
     "clip_norm": POSITIVE,
     "clip_value": POSITIVE,
     "epochs": FROM_0,
+    "eval_batch_size": COUNT,
     "min_delta": NOT_NEGATIVE,
     "patience": COUNT,
     "threads": Range(1, 4096, whole=True),

@@ -20,6 +20,7 @@ FREE = (
     "trainer.patience",
     "trainer.min_delta",
     "trainer.test_checkpoint",
+    "trainer.eval_batch_size",
     "trainer.time_limit",
     "trainer.workers",
     "trainer.threads",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from runner.data import Data, Source
 from runner.model import naming, planning, stack
-from runner.settings import Settings
+from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
@@ -17,11 +17,14 @@ from runner.settings.values import ranges, tags
 from runner.training import forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.machine import time_limit
-from runner.training.parts import components, losses, metrics, scheduling, source
+from runner.training.parts import components, losses, metrics, placement, scheduling, source
 from runner.training.parts.components import Components
 
 #: Checkpoints that fit into the tag of a run's record.
 MOST_KEPT = 20
+
+#: Keys without which no data is read: it could not be read, or what follows would be said of a value that is wrong.
+NEEDED = {"seed", "trainer.threads", "trainer.matmul_precision", "trainer.eval_batch_size"}
 
 
 @dataclass
@@ -80,8 +83,8 @@ def without_data(settings: Settings, problems: Problems) -> Components:
 
 
 def _can_start(problems: Problems) -> bool:
-    """Return whether seed and threads are valid, with which the random generators are started."""
-    return not {problem.key for problem in problems.errors} & {"seed", "trainer.threads"}
+    """Return whether the settings are valid with which data is read and a step is rehearsed."""
+    return not {problem.key for problem in problems.errors} & NEEDED
 
 
 def _check_trainer(settings: Settings) -> None:
@@ -92,6 +95,7 @@ def _check_trainer(settings: Settings) -> None:
         ("mode", t.mode, (None, "min", "max")),
         ("test_checkpoint", t.test_checkpoint, ("best", "last")),
         ("precision", t.precision, tuple(losses.DTYPES)),
+        ("matmul_precision", t.matmul_precision, (None, "highest", "high", "medium")),
     ):
         with problems.collect():
             _choice(f"trainer.{key}", value, choices)
@@ -102,6 +106,8 @@ def _check_trainer(settings: Settings) -> None:
     if isinstance(t.compile, str):
         with problems.collect():
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
+    if t.eval_batch_size not in (None, EARLIER) and type(t.eval_batch_size) is not int:
+        problems.add("trainer.eval_batch_size", f"{t.eval_batch_size!r} is not a whole number of at least 1, or null")
     if t.threads not in (None, AUTO) and type(t.threads) is not int:
         problems.add("trainer.threads", f"{t.threads!r} is not a whole number of at least 1, auto or null")
     problems.raise_all()
@@ -132,6 +138,8 @@ def _check_optimizer(settings: Settings, parts: Components) -> None:
         t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value
     ):
         raise ConfigError("optimizer.name", "LBFGS works without accumulation, clipping and fp16 only; leave them out")
+    if parts.optimizer.target is torch.optim.LBFGS and t.channels_last:
+        raise ConfigError("trainer.channels_last", "true, and LBFGS takes weights in their usual order; leave it out")
     optimizer = parts.optimizer.make([nn.Parameter(torch.zeros(2, 2))])
     if parts.scheduler and t.epochs > 0:
         scheduling.build(parts.scheduler, optimizer, t.epochs, t.epochs, "min")
@@ -192,7 +200,7 @@ def _with_loss(
     fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)
     with problems.collect():
         if fits and plan is not None:
-            built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer.batch_size)
+            built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
             fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
@@ -210,6 +218,8 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
             _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
     if trainer.epochs and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
+    with problems.collect():
+        placement.check(trainer, plan)
     with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():

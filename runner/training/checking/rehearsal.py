@@ -23,6 +23,7 @@ from runner.training.checking.first_weights import Start
 from runner.training.loop import State
 from runner.training.parts import losses, optimizers
 from runner.training.parts.components import Components
+from runner.training.parts.placement import placement
 from runner.training.state import generators
 
 #: Parameters and multiply-adds up to which a model is made and a step is taken, in hundredths of a second.
@@ -52,6 +53,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
     with generators.undrawn(CPU), _single_thread():
         with torch.device("cpu" if real else "meta"):
             model = first_weights.copied(start.model if start.model is not None else plan.planned(), plan)
+        model = placement(settings.trainer, CPU).ordered(model)
         double = settings.trainer.precision == "fp64"
         trains = settings.trainer.epochs > 0
         loss = losses.copied(parts.loss, settings.loss) if trains else parts.loss
@@ -134,7 +136,7 @@ class Rehearsal:
                         raise ConfigError(
                             self._key(layer),
                             f"cannot take a batch of {size}, and {why}: {brief(error)}; use another"
-                            " layer, such as LayerNorm, or another number of examples",
+                            " layer, such as LayerNorm, or another trainer.eval_batch_size",
                         ) from error
                 if self.settings.trainer.epochs and self.real:
                     self._lost(x, y, part)
@@ -155,7 +157,7 @@ class Rehearsal:
             if source is None:
                 continue
             total = len(source)
-            size = min(evaluation_size(source, trainer.batch_size) or total, total)
+            size = min(evaluation_size(source, trainer) or total, total)
             examples = f"{total:,} example{'s' * (total > 1)}"
             for one in dict.fromkeys(n for n in (size, total % size) if n == 1 or (n and self.real)):
                 yield part, min(one, self.most), f"the {part} data of {examples} is read in batches of {size:,}"
@@ -170,7 +172,8 @@ class Rehearsal:
             x, y = source.x[:size], source.y[:size]
         else:
             x, y = (t.repeat(size, *[1] * t.dim()) for t in source[0])
-        return self._as_run(x), self._as_run(y)
+        x, y = self._as_run(x), self._as_run(y)
+        return placement(self.settings.trainer, x.device).inputs(x), y
 
     def _as_run(self, tensor: Tensor) -> Tensor:
         """Return a copy on the model's device and in the run's precision; a meta tensor gets values."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from runner.data import Data, Source, Tensors, evaluation_size
 from runner.model import host
 from runner.model.conventions import targets_of
+from runner.settings import Trainer
 from runner.settings.errors import ConfigError, Problems, brief
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
@@ -64,11 +65,11 @@ def resolve(specs: list[Any]) -> list[Metric]:
     return metrics
 
 
-def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> dict[str, Any]:
+def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> dict[str, Any]:
     """Make the metrics by name, on the CPU, each tried on every part of the data that is evaluated.
 
     output: of the model for a batch, on the meta device: (N, ...).
-    size: `trainer.batch_size`, on which the sizes of batches in an evaluation depend.
+    trainer: of the run, by which the sizes of batches in an evaluation go.
     Raises ConfigErrors with all metrics that such outputs and targets cannot have.
     """
     if metrics and targets_of(loss) == "label_sets":
@@ -81,7 +82,7 @@ def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, si
     problems = Problems()
     for metric in metrics:
         with problems.collect():
-            built = _build(metric, data, loss, output, size)
+            built = _build(metric, data, loss, output, trainer)
             if metric.name in by_name:
                 raise ConfigError(
                     metric.key, f"duplicate {metric.name}: both would be recorded under one name; remove one"
@@ -91,17 +92,17 @@ def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, si
     return by_name
 
 
-def _build(metric: Metric, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> Any:
+def _build(metric: Metric, data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> Any:
     name, target, key = metric.name, metric.target, metric.key
     arguments = {**_from_data(target, data, metric.arguments, key, output), **metric.arguments}
     try:
         built = target(**arguments)
     except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
         raise ConfigError(key, f"{name} cannot be had for {data.task} data: {brief(error)}") from error
-    problem = _problem(built, data, loss, output, size)
+    problem = _problem(built, data, loss, output, trainer)
     if problem and "num_outputs" in lookup.parameters(target) and "num_outputs" not in arguments:
         many = functools.partial(target, **arguments, num_outputs=output[0].numel())
-        if output[0].numel() > 1 and _problem(built := many(), data, loss, output, size) is None:
+        if output[0].numel() > 1 and _problem(built := many(), data, loss, output, trainer) is None:
             problem = None
     if problem and data.task == "binary" and output.dim() > 1 and output.shape[1] > 2:
         few = "two classes need one number of the model, or two"
@@ -111,50 +112,50 @@ def _build(metric: Metric, data: Data, loss: nn.Module, output: Tensor, size: in
     return built
 
 
-def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str | None:
+def _problem(metric: Any, data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> str | None:
     """Return why a metric cannot be computed on the parts that are evaluated, and the remedy; None if it can."""
     for part in ("valid", "test"):
         source = getattr(data, part)
-        problem = source is not None and _problem_of(part, source, metric, data, loss, output, size)
+        problem = source is not None and _problem_of(part, source, metric, data, loss, output, trainer)
         if problem:
             return problem
     return None
 
 
 def _problem_of(
-    part: str, source: Source, metric: Any, data: Data, loss: nn.Module, output: Tensor, size: int | None
+    part: str, source: Source, metric: Any, data: Data, loss: nn.Module, output: Tensor, trainer: Trainer
 ) -> str | None:
     """Return why a metric cannot be computed on one part of the data, and the remedy; None if it can."""
-    complaint = _complaint(metric, source, data, loss, output, size)
+    complaint = _complaint(metric, source, data, loss, output, trainer)
     if not complaint:
         return None
     shape = (len(source), *output.shape[1:])  # type: ignore[arg-type]
-    more = _complaint(metric, _enough(source, data), data, loss, output, size) == ""
+    more = _complaint(metric, _enough(source, data), data, loss, output, trainer) == ""
     remedy = f"give the {part} data more examples, or use another metric" if more else "use another metric"
     return f"{complaint.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
 
 
-def check_train(metrics: dict[str, Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> None:
+def check_train(metrics: dict[str, Any], data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> None:
     """Raise ConfigError for a metric that cannot be computed on the training data.
 
     `build` does not try this, because it is not measured while a model trains.
-    metrics, data: of a run, on its device. output, size: see `build`.
+    metrics, data: of a run, on its device. output, trainer: see `build`.
     """
     source = data.train
     if isinstance(source, Tensors):
         y = host.tensor(source.y)
         source = Tensors(y, y)
     for i, (name, metric) in enumerate(metrics.items()):
-        if problem := _problem_of("train", source, host.metric(metric), data, loss, output, size):
+        if problem := _problem_of("train", source, host.metric(metric), data, loss, output, trainer):
             raise ConfigError(f"metrics[{i}]", f"{name} cannot be had for {data.task} data: {problem}")
 
 
-def _complaint(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, size: int | None) -> str:
+def _complaint(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> str:
     """Return the error or warning of torchmetrics; "" if it gives a number. The metric is reset afterwards."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            for scores, target in _trial_batches(source, data, output, size):
+            for scores, target in _trial_batches(source, data, output, trainer):
                 metric.update(*as_scores(scores, target, data, loss))
             values({"": metric})
     except Exception as error:
@@ -174,7 +175,7 @@ def _enough(source: Source, data: Data) -> Tensors:
     return Tensors(target, target)
 
 
-def _trial_batches(source: Source, data: Data, output: Tensor, size: int | None) -> Iterator[tuple[Tensor, Tensor]]:
+def _trial_batches(source: Source, data: Data, output: Tensor, trainer: Trainer) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield batches (output, target) as in an evaluation: outputs are random, targets those of data in memory."""
     total = len(source)  # type: ignore[arg-type]
     if isinstance(source, Tensors) and not source.y.is_meta:
@@ -186,7 +187,7 @@ def _trial_batches(source: Source, data: Data, output: Tensor, size: int | None)
             target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
     random = torch.Generator().manual_seed(0)
     outputs = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)
-    size = evaluation_size(source, size) or total
+    size = evaluation_size(source, trainer) or total
     for start in itertools.chain(
         range(0, len(target), size), [len(target) - total % size] if len(target) < total else ()
     ):

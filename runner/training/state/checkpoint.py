@@ -47,16 +47,16 @@ def save(
     Raises CheckpointError when the files cannot be written.
     """
     kinds = list(MODELS) if format == "both" else [format]
-    files = {} if packings is None else packings
-    for kind in kinds:
-        if FILES[kind] not in files:
-            files[FILES[kind]] = packed(_compact(model if kind == "model" else model.state_dict()))
+    content: dict[str, Any] = {FILES[kind]: model if kind == "model" else _usual(model.state_dict()) for kind in kinds}
     if training is not None:
-        files = {**files, FILES["training"]: packed(_compact(training))}
-    digests = {name: sha256 for name, (_, sha256) in files.items()}
+        content[FILES["training"]] = training
+    digests, ready = {}, {} if packings is None else packings
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, (packing, _) in files.items():
+        for name, value in content.items():
+            packing, digests[name] = ready.get(name) or packed(_compact(value))
+            if packings is not None and value is not training:
+                packings[name] = packing, digests[name]
             durable.write(folder / name, packing, lasting)
         durable.write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode(), lasting)
     except OSError as error:
@@ -131,6 +131,13 @@ def _compact(value: Any) -> Any:
         compact.update((k, _compact(v)) for k, v in value.items())
         return compact
     return [_compact(v) for v in value] if isinstance(value, list) else value
+
+
+def _usual(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a state_dict whose images' weights (trainer.channels_last) lie in memory as everybody else's do."""
+    usual = copy_of(state)
+    usual.update((name, value.contiguous()) for name, value in state.items() if isinstance(value, Tensor))
+    return usual
 
 
 def _is_view(tensor: Tensor) -> bool:

@@ -42,8 +42,11 @@ class Pool:
 
 
 def same(a: Tensors, b: Tensors) -> bool:
-    """Return whether two sources hold equal tensors of equal types."""
-    return a is b or all(p is q or (p.dtype == q.dtype and torch.equal(p, q)) for p, q in ((a.x, b.x), (a.y, b.y)))
+    """Return whether two sources hold equal tensors of equal types, in the same order in memory."""
+    pairs = (a.x, b.x), (a.y, b.y)
+    return a is b or all(
+        p is q or (p.dtype == q.dtype and p.stride() == q.stride() and torch.equal(p, q)) for p, q in pairs
+    )
 
 
 class RandomStates:

@@ -57,6 +57,8 @@ def check(run: Run) -> None:
         raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
     if trainer.precision not in ("fp32", "fp64"):
         raise Unstackable(f"trainer.precision={trainer.precision} is not stacked")
+    if trainer.channels_last:
+        raise Unstackable("trainer.channels_last is not stacked")
     if trainer.compile:
         raise Unstackable("trainer.compile is not stacked")
     for part in ("train", "valid"):
@@ -88,8 +90,10 @@ def key(run: Run) -> Any:
             type(run.state.optimizer),
             flags,
             trainer.batch_size,
+            trainer.eval_batch_size,
             trainer.drop_last,
             trainer.deterministic,
+            trainer.matmul_precision,
             run.threads,
             trainer.time_limit,  # which ends all of them
             run.device,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from runner.data import Tensors
+from runner.data import Tensors, evaluation_size
 from runner.model import host
 from runner.training.loop import multiple
 from runner.training.measure import EVAL_LOSS
@@ -51,8 +51,7 @@ class Validation:
 
     def _losses(self, pool: Pool, watch: Callable[[Tensor, Tensor], None]) -> list[float]:
         """Return the loss of all examples for each run. watch: is called with every batch's outputs and targets."""
-        size = self.runs[0].settings.trainer.batch_size
-        size = max(size, 256) if size else pool.size
+        size = evaluation_size(self.runs[0].data.train, self.runs[0].settings.trainer) or pool.size
         parts, weights = [], []
         for start in range(0, pool.size, size):
             x, y = pool.slice(start, min(start + size, pool.size))

@@ -1,0 +1,140 @@
+"""Batches of a dataset that is read one example at a time, by worker processes that live as long as their reader."""
+
+import contextlib
+import hashlib
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, default_collate, get_worker_info
+
+from runner.settings import random_state, torch_private
+from runner.settings.values import lookup
+
+#: A number from which the dataset's random draws start, and the indices of a batch's examples.
+Chunk = tuple[int, list[int]]
+
+
+def chunk(seed: int, epoch: int, number: int, index: Tensor) -> Chunk:
+    """Return batch `number` of an epoch. What its dataset draws at random depends on these three and nothing else.
+
+    index: of its examples, int64 of shape (batch,).
+    """
+    text = f"{seed} {epoch} {number}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=7).digest(), "big"), index.tolist()
+
+
+class Reader:
+    """Reads batches of a dataset; each worker prepares two of them before they are asked for.
+
+    source: a torch map-style dataset of pairs (x, y).
+    workers: processes that read, from the first pass until `close`; 0: this process reads, and nothing is prepared.
+    pinned: put batches into pinned memory, from which a GPU fetches them by itself.
+
+        reader = Reader(source, workers=2)
+        for x, y in reader.read([(0, [3, 1]), (1, [0, 2])]): ...
+        reader.close()
+    """
+
+    def __init__(self, source: Any, workers: int = 0, pinned: bool = False) -> None:
+        self.source, self.workers, self.pinned = source, workers, pinned
+        self._chunks = Chunks()
+        self._loader: DataLoader[Any] | None = None
+        self._batches: Any = None
+        self._reads = False
+
+    def read(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the batch of each chunk, in their order. A pass that is left before its end drops what is on its way.
+
+        chunks: may be without end; they are drawn as they are needed.
+        """
+        assert not self._reads, "a reader makes one pass at a time"
+        self._reads, self._chunks.coming = True, chunks
+        if self._loader is None:
+            self._loader = self._new_loader()
+        try:
+            self._batches = iter(self._loader)
+            yield from ((x, y) for x, y in self._batches)
+        finally:
+            self._reads = False
+
+    def close(self) -> None:
+        """End the workers; a pass that is still to come begins others."""
+        if self._batches is not None and self.workers:
+            torch_private.end_workers(self._batches)
+        self._loader = self._batches = None
+        self._reads = False
+
+    def _new_loader(self) -> DataLoader[Any]:
+        return DataLoader(
+            Collated(self.source),
+            batch_size=None,
+            sampler=self._chunks,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            pin_memory=self.pinned,
+            worker_init_fn=_leave_signals_to_the_run,
+            # It draws a seed for its workers: from a generator of its own, so that the model's draws stay the same.
+            generator=torch.Generator(),
+        )
+
+
+class Chunks:
+    """The chunks of the coming pass, as DataLoader's `sampler`."""
+
+    coming: Iterable[Chunk] = ()
+
+    def __iter__(self) -> Iterator[Chunk]:
+        return iter(self.coming)
+
+
+class Collated(torch.utils.data.Dataset[Any]):
+    """The batches of a dataset, by their chunks.
+
+    Random generators are started anew for each batch, so that batches are the same with any number of workers and in a
+    run that goes on; those of the run's own process continue as if nothing had been drawn.
+    """
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+        self.draws = not type(source).__module__.startswith("runner.")  # ours draw nothing
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for a worker that is no fork of this process, with where the user's modules are."""
+        package = sys.modules.get("experiments")
+        return {**vars(self), "source": pickle.dumps(self.source), "folders": list(getattr(package, "__path__", []))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for folder in reversed(state.pop("folders")):
+            lookup.use_folder(Path(folder))
+        vars(self).update(state, source=pickle.loads(state["source"]))
+
+    def __getitem__(self, chunk: Chunk) -> Any:
+        start, indices = chunk
+        alone = self.draws and get_worker_info() is None
+        if self.draws and not alone:
+            random_state.start(start)
+        with random_state.started(start) if alone else contextlib.nullcontext():
+            return default_collate([self.source[i] for i in indices])
+
+
+def _leave_signals_to_the_run(worker: int) -> None:
+    """Let a signal that is sent to all processes of a run, as by Ctrl-C, not end a worker before the run is saved."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_for, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_for(parent: int) -> None:
+    """End this process at the first SIGTERM that `parent` sends."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(0)
