@@ -198,7 +198,8 @@ def _report(
         )
     total = sum(map(len, recorded.values()))
     if not differences and not others:
-        terminal.put(f"reproduce {run_id} identical values={total} weights={weights['last'][1]}")
+        last = weights["last"][1] if "last" in weights else "none"  # of a sweep that has not kept them
+        terminal.put(f"reproduce {run_id} identical values={total} weights={last}")
         return 0
     first = differences[0] if differences else None
     if rounds and max(shares.values(), default=0.0) <= 1:

@@ -3,7 +3,7 @@
 import math
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from runner.settings.trust import recorded_settings, secrets, terminal
 from runner.sweep.manifest import Job
 from runner.sweep.report import rows
 from runner.sweep.report.rows import DIGEST, JOB, PARENT, PRUNED
+from runner.sweep.run.info import SweepInfo as SweepInfo
 from runner.sweep.run.outcome import Outcome
 from runner.tracking.write import spool
 from runner.tracking.write.spool import Undelivered
@@ -24,18 +25,6 @@ if TYPE_CHECKING:
 
 #: Points of a curve in an outcome; plots show no more.
 MOST = 1000
-
-
-@dataclass
-class SweepInfo:
-    """The facts about a sweep that all its jobs receive."""
-
-    parent: str  # id of the parent run
-    study: str  # the experiments file, or `runner`
-    metric: str  # what jobs are ranked by
-    uri: str
-    process: str = ""  # the sweep's process, as in the tag of the parent run
-    mode: str = "min"  # which values of the metric are better: min | max
 
 
 def run(job: Job, info: SweepInfo, confirm: Callable[[], None] = lambda: None) -> Outcome:

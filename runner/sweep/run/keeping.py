@@ -21,7 +21,7 @@ from runner.tracking.store.transfer import Patience
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from runner.sweep.run.job import SweepInfo
+    from runner.sweep.run.info import SweepInfo
     from runner.sweep.run.outcome import Outcome
     from runner.training.run import Run
 
