@@ -34,7 +34,7 @@ _open: "weakref.WeakSet[Background]" = weakref.WeakSet()
 
 
 def crowd() -> int:
-    """Return the number of runs of this process that have not ended."""
+    """Return the number of this process's runs that have not ended."""
     return len(_open)
 
 
@@ -77,8 +77,7 @@ class Background:
         """Start the thread, after the first delivery. Raises what the store or the disk has refused of it."""
         if not is_delivered:
             self._deliver()
-        for entry in self._files:
-            self._spool.files.take_in(entry)
+        list(map(self._spool.files.take_in, self._files))
         for refusal in self.delivery.refused:
             raise refusal
         if self._spool.log.error is not None and self.silent is not None:
@@ -134,8 +133,8 @@ class Background:
     def _work(self) -> None:
         """Take all events, then wait for the store: what the thread does."""
         try:
-            self._guarded(self._take_all)
-            self._guarded(self._wait_for_the_store)
+            for act in (self._take_all, self._wait_for_the_store):
+                self._guarded(act)
         finally:
             self._over.set()
 
