@@ -22,13 +22,13 @@ def hydra() -> Iterator[None]:
         yield
 
 
-def settings(experiment: str) -> Any:
-    """Return the settings that `runner experiments=NAME` trains with, without plots, on the CPU."""
+def settings(experiment: str, device: str = "cpu") -> Any:
+    """Return the settings that `runner experiments=NAME` trains with, without plots."""
     from hydra import compose
     from omegaconf import OmegaConf
 
     with hydra():
-        config = compose("config", [f"experiments={experiment}", "device=cpu", "plots=[]"])
+        config = compose("config", [f"experiments={experiment}", f"device={device}", "plots=[]"])
     return OmegaConf.to_object(config)
 
 

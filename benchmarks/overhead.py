@@ -33,7 +33,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from benchmarks import composing, ends  # noqa: E402
+from benchmarks import composing, driven, ends  # noqa: E402
 from benchmarks.pairs import Row, compare, table  # noqa: E402
 
 
@@ -61,8 +61,8 @@ def loop(pairs: int | None) -> Iterator[Row]:
         for bar, words, validate in ((1.10, "", True), (None, ", bare without validation", False)):
             yield compare(
                 f"loop: {name}{words}",
-                lambda s=settings: _tracked(s)[0],
-                lambda s=settings, v=validate: _bare(s, v)[0],
+                lambda s=settings: driven.tracked(s)[0],
+                lambda s=settings, v=validate: driven.bare(s, v)[0],
                 pairs or n,
                 bar,
             )
@@ -71,89 +71,9 @@ def loop(pairs: int | None) -> Iterator[Row]:
 def _check_same_weights(settings: Any) -> None:
     import torch
 
-    ours, bare = _tracked(settings)[1], _bare(settings, True)[1]
+    ours, bare = driven.tracked(settings)[1], driven.bare(settings, True)[1]
     same = all(torch.equal(ours[name], bare[name]) for name in ours)
     assert same, "the tracked loop and the bare one did not do the same work"
-
-
-def _tracked(settings: Any) -> tuple[float, dict[str, Any]]:
-    """Return the seconds of `drive` up to its last step, and the weights."""
-    with ends.ending(), _driven(settings) as (run, drive, *_):
-        begun = time.perf_counter()
-        drive()
-        seconds = time.perf_counter() - begun
-    return seconds, run.model.state_dict()
-
-
-@contextlib.contextmanager
-def _driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]:
-    """Yield a prepared run, a function that drives it with a tracker and lines to nowhere, its record, and its id.
-
-    The record is closed after the block at the latest, so that no work goes on in the background.
-    """
-    from rich.console import Console
-
-    from runner.settings.context import Context
-    from runner.tracking import identity, recording, screen
-    from runner.training.drive import drive
-    from runner.training.prepare import prepare
-
-    run = prepare(settings, "benchmark")
-    facts = identity.of_run(run, Context("benchmark", "# the configuration\n" * 60))
-    record = contextlib.ExitStack()
-    tracker = record.enter_context(recording.recording(settings.tracking.uri, "benchmark", None, *facts))
-    with Path(os.devnull).open("w") as null, contextlib.closing(record):
-        trainer = settings.trainer
-        lines = screen.Lines(Console(file=null), trainer.epochs, trainer.epochs * run.steps_per_epoch)
-        try:
-            yield run, lambda: drive(run, tracker, lines), record, tracker.run_id
-        finally:
-            run.close()
-
-
-def _bare(settings: Any, validate: bool) -> tuple[float, dict[str, Any]]:
-    """Return the seconds of the bare loop, and the weights."""
-    import torch
-
-    from runner.training.prepare import prepare
-
-    run, trainer = prepare(settings, "benchmark"), settings.trainer
-    model, optimizer, loss_fn = run.model, run.state.optimizer, run.loss
-    train, valid, accuracy = run.data.train, run.data.valid, bool(run.metrics)
-    scheduler = run.schedule.scheduler  # steps once an epoch, or is None
-    every = trainer.validate_every if validate else trainer.epochs + 1
-    run.close()
-
-    begun = time.perf_counter()
-    for epoch in range(trainer.epochs):
-        model.train()
-        for x, y in _bare_batches(train, trainer.batch_size, epoch):
-            optimizer.zero_grad()
-            loss = loss_fn(model(x), y)
-            loss.backward()
-            optimizer.step()
-        if (epoch + 1) % every == 0:
-            model.eval()
-            with torch.no_grad():
-                output = model(valid.x)
-                loss_fn(output, valid.y).item()
-                if accuracy:
-                    (output.argmax(1) == valid.y).float().mean().item()
-        if scheduler is not None:
-            scheduler.step()
-    return time.perf_counter() - begun, model.state_dict()
-
-
-def _bare_batches(train: Any, size: int | None, epoch: int) -> Iterator[Any]:
-    """Yield all examples at once, or batches in the order that the runner draws for an epoch from seed 0."""
-    import torch
-
-    if size is None:
-        yield train.x, train.y
-        return
-    generator = torch.Generator().manual_seed(epoch)
-    for index in torch.randperm(len(train.x), generator=generator).split(size):
-        yield train.x[index], train.y[index]
 
 
 # --- close
@@ -184,7 +104,7 @@ def _close(settings: Any, files: Path, opening: bool = False) -> float:
         last.append(time.perf_counter())
         yield from usual(run, draw)
 
-    with ends.ending(timed), _driven(settings) as (_, drive, record, run_id):
+    with ends.ending(timed), driven.driven(settings) as (_, drive, record, run_id):
         opened = time.perf_counter() - before
         drive()
         record.close()

@@ -12,7 +12,7 @@ whole     The whole sweep of 64 jobs of `digits_mlp` at 100 epochs in this proce
 jobs      The cost of one of 64 jobs of `linear_regression` beside its training (composing, checking,
           recording, plots, checkpoints, closing, and its share of the sweep's own run), against MLflow's own calls
           for the same tags, params, metric values and files with the same plots drawn and written.
-peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/peers.py), in this
+peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/in_lightning.py), in this
           process: `linear_regression` at 300 epochs, `digits_mlp` at 5. Lightning draws no plots of a run, so none are
           drawn here; with them for information. Needs runner-torch[bench].
 store     The records of 1,024 runs of `digits_mlp`, 100 steps each, that were trained beforehand: opened, delivered

@@ -182,7 +182,7 @@ def lightning(experiment: str, count: int, epochs: int, *more: str) -> float:
     import torch
     from lightning.pytorch.loggers import MLFlowLogger
 
-    from benchmarks.peers import Module
+    from benchmarks.in_lightning import Module
     from runner.settings import made
     from runner.training.prepare import prepare
 

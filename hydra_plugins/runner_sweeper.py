@@ -67,7 +67,9 @@ class CheckedSweeper(Sweeper):
         if len(jobs) >= MANY:
             terminal.put(f"checking {len(jobs):,} jobs")
         if self._task.name == "check":
-            sweep_check.check(jobs, self._compose, self._task.command.show)
+            costs = self._task.command.Costs()
+            sweep_check.check(jobs, self._compose, costs.show)
+            costs.sum()
         elif self._task.name == "train":
             task.sweep(self._task, jobs, self._compose, self._frozen, self.config)
         else:

@@ -26,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests import gpu_graph
+
 ROOT = Path(__file__).parent.parent
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
 #: Of long experiments, as much as it takes to come through all of their parts.
@@ -375,6 +377,7 @@ def losses_of(place: Place, parent: str) -> list[list[float]]:
 
 LAWS: list[Callable[[Place], str]] = [
     experiments, resumed, reproduced, evaluated, served, looked_at, precisions, compiled, swept, elsewhere, memory,
+    *gpu_graph.LAWS,
 ]  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The command `check`: all checks without training, and the cost of training."""
 
+import json
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from runner.settings import Settings
@@ -8,6 +10,7 @@ from runner.settings.context import Context
 if TYPE_CHECKING:
     from runner.data import Data, Source
     from runner.training.checking.checks import Checked
+    from runner.training.checking.forecast import Forecast
 
 
 def with_settings(settings: Settings, context: Context) -> int:
@@ -17,40 +20,117 @@ def with_settings(settings: Settings, context: Context) -> int:
 
     checked = checks.check(settings)
     if not checked.complete:  # read all data to the last value, as a training does before its first step
-        prepare.whole(settings, checked)
-    show(settings, checked, context.title)
+        checked = replace(checked, data=prepare.whole(settings, checked))
+    Costs().show(settings, checked, context.title)
     return 0
 
 
-def show(settings: Settings, checked: "Checked", name: str) -> None:
-    """Print the data, the layers, and the cost in numbers, bytes and steps."""
-    from runner.settings.memory import size
-    from runner.settings.trust import terminal
-    from runner.tracking import screen
-    from runner.training.checking import cost
-    from runner.training.machine import cores
-    from runner.training.parts.batches import steps_per_epoch
+class Costs:
+    """The costs of jobs, printed job by job; jobs that differ in nothing that costs are tried once."""
 
-    console, trainer = screen.console(), settings.trainer
-    total = len(checked.data.train)  # type: ignore[arg-type]
-    batch = cost.batch_size(settings, checked.data)
-    bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
-    terminal.put(f"{name}: right", *_data_lines(checked.data))
-    console.print(screen.layer_table(checked.plan, tuple(checked.data.train[0][0].shape)))
-    memory = f"weights {size(bill.weights)}, gradients {size(bill.gradients)}"
-    memory += f", optimizer {size(bill.optimizer)}, activations {size(bill.activations)}"
-    steps = steps_per_epoch(settings, checked.data)
-    setting = "null" if trainer.threads is None else trainer.threads
-    threads = cost.threads(settings, checked.plan, batch, checked.parts.device)
-    lines = (
-        f"parameters     {bill.parameters:,}",
-        f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
-        f"memory         {memory} (a batch of {batch:,})",
-        f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",
-        f"device         {checked.parts.device}",
-        f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={setting})",
-    )
-    terminal.put(*lines)
+    def __init__(self) -> None:
+        self.jobs: list[Cost] = []
+        self._known: dict[str, Cost] = {}
+
+    def show(self, settings: Settings, checked: "Checked", name: str) -> None:
+        """Print the data, the layers, and the cost in numbers, bytes, steps and seconds."""
+        from runner.settings.memory import size
+        from runner.settings.trust import terminal
+        from runner.tracking import screen
+        from runner.training.checking import cost
+        from runner.training.machine import cores
+        from runner.training.parts.batches import steps_per_epoch
+
+        console, trainer, where = screen.console(), settings.trainer, checked.parts.device
+        total = len(checked.data.train)  # type: ignore[arg-type]
+        batch = cost.batch_size(settings, checked.data)
+        bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
+        terminal.put(f"{name}: right", *_data_lines(checked.data))
+        console.print(screen.layer_table(checked.plan, tuple(checked.data.train[0][0].shape)))
+        steps = steps_per_epoch(settings, checked.data)
+        setting = "null" if trainer.threads is None else trainer.threads
+        threads = cost.threads(settings, checked.plan, batch, where)
+        if (key := _key(settings)) not in self._known:
+            self._known[key] = Cost.of(settings, checked, threads)
+        self.jobs.append(found := self._known[key])
+        needs = found.memory
+        memory = f"data {size(needs.data)}, weights {size(needs.weights)}, gradients {size(needs.gradients)}"
+        memory += f", optimizer {size(needs.optimizer)}, the work of a batch {size(needs.work)}"
+        lines = (
+            f"parameters     {bill.parameters:,}",
+            f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
+            f"memory         about {size(needs.total)}: {memory}",
+            f"time           {found.time}",
+            f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",
+            f"device         {where}",
+            f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={setting})",
+        )
+        terminal.put(*lines)
+
+    def sum(self) -> None:
+        """Print the time of all jobs together, and the memory of the one that takes most."""
+        from runner.settings.memory import size
+        from runner.settings.trust import terminal
+
+        if not self.jobs:
+            return
+        tried = [job.seconds for job in self.jobs if job.seconds is not None]
+        of = f"{len(tried):,} of {len(self.jobs):,} jobs" if len(tried) < len(self.jobs) else f"{len(self.jobs):,} jobs"
+        most = max(job.memory.total for job in self.jobs)
+        time = f"about {_duration(sum(tried))} for {of} one after the other"
+        terminal.put(f"all jobs       {time}, and about {size(most)} for the largest")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a job takes of its device."""
+
+    memory: "Forecast"
+    epoch: float | None  # seconds; None: no step was tried
+    epochs: int
+
+    @classmethod
+    def of(cls, settings: Settings, checked: "Checked", threads: int) -> "Cost":
+        """Forecast a job's memory, and try some steps with as many threads as it will have."""
+        from runner.settings.random_state import restrain
+        from runner.training.checking import trial_steps
+        from runner.training.checking.forecast import forecast
+
+        memory = forecast(settings, checked)
+        restrain(settings.trainer, threads)
+        trial = trial_steps.trial(settings, checked, memory)
+        if trial is None:
+            return cls(memory, None, settings.trainer.epochs)
+        return cls(memory.with_work(trial.work), trial.seconds, settings.trainer.epochs)
+
+    @property
+    def seconds(self) -> float | None:
+        """All epochs."""
+        return None if self.epoch is None else self.epoch * self.epochs
+
+    @property
+    def time(self) -> str:
+        """In words."""
+        if self.epoch is None:
+            return "unknown: nothing is trained, or a step is too large to be tried here"
+        return f"about {_duration(self.epoch)} for an epoch, {_duration(self.seconds or 0)} in all, by a few steps"
+
+
+def _key(settings: Settings) -> str:
+    """Return all of the settings on which time and memory depend."""
+    plain = asdict(settings)
+    for name in ("seed", "plots", "tracking", "sweep", "checkpoint"):
+        plain.pop(name, None)
+    plain["optimizer"] = {k: v for k, v in plain["optimizer"].items() if k not in ("lr", "weight_decay")}
+    return json.dumps(plain, sort_keys=True, default=repr)
+
+
+def _duration(seconds: float) -> str:
+    """Return seconds as text: 5400 as `1.5 hours`."""
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.2g} {unit}"
+    return f"{seconds:.2g} s"
 
 
 #: Classes whose examples are listed.

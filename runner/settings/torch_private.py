@@ -5,12 +5,17 @@ tests/settings/test_torch_private.py names the release in which one of them is g
 
 import functools
 import importlib
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer, lr_scheduler
+from torch.profiler import ProfilerActivity, profile
 
 #: Schedules with a formula for the rate after any step, which torch computes from step to step otherwise.
 CLOSED_FORMS = (
@@ -125,3 +130,39 @@ def rates_of_step(scheduler: Any) -> list[float] | None:
         scheduler._get_lr_called_within_step = True  # or torch warns
         return [float(rate) for rate in scheduler.get_lr()]
     return None
+
+
+def without_numbers() -> AbstractContextManager[Any]:
+    """Return a context in which tensors have a device, a shape and a type, and neither numbers nor memory."""
+    from torch._subclasses.fake_tensor import FakeTensorMode  # takes a second to import
+
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+def allocated(work: Callable[[], object]) -> int:
+    """Do `work` and return the most bytes of the processor's memory that were alive at once of what it allocated.
+
+    Frees of what was there before are not counted.
+    """
+    with _silenced(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        work()
+    now = most = 0
+    for event in profiled.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    return most
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Drop what is written to the process's output in the block: the profiler's own lines, which no setting stops."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with Path(os.devnull).open("w") as null, ExitStack() as stack:
+        for number in (1, 2):
+            saved = os.dup(number)
+            stack.callback(os.close, saved)
+            stack.callback(os.dup2, saved, number)
+            os.dup2(null.fileno(), number)
+        yield
