@@ -1,6 +1,6 @@
 """The cost and speed of sweeps. Prints a table, and exits with 1 if a bar is missed.
 
-    python benchmarks/sweeps.py [--only training|whole|jobs|peers] [--pairs N] [--threads N]
+    python benchmarks/sweeps.py [--only training|whole|jobs|peers|store] [--pairs N] [--threads N]
 
 training  The training of 64 jobs alone, as one program (`drive_many`) against one by one (`drive`): 64 of
           `linear_regression` (8 learning rates x 8 seeds) and 64 of `digits_mlp` (the same), prepared beforehand,
@@ -15,6 +15,9 @@ jobs      The cost of one of 64 jobs of `linear_regression` beside its training 
 peers     The same 16 jobs with Lightning and its MLFlowLogger, every step logged (benchmarks/in_lightning.py), in this
           process: `linear_regression` at 300 epochs, `digits_mlp` at 5. Lightning draws no plots of a run, so none are
           drawn here; with them for information. Needs runner-torch[bench].
+store     The records of 1,024 runs of `digits_mlp`, 100 steps each, that were trained beforehand: opened, delivered
+          with checkpoints, predictions and test values, and closed, in a new SQLite store (benchmarks/store.py). In
+          seconds, with a bar in seconds, and with the most memory that the process has had.
 
 The two sides of a pair follow each other directly and take turns in going first (benchmarks/pairs.py). A ratio is how
 many times as fast ours is; of `jobs`, how many times as much it costs.
@@ -34,6 +37,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks import composing, ends
+from benchmarks import store as records
 from benchmarks import whole as sweeps
 from benchmarks.pairs import Row, compare, table
 
@@ -164,6 +168,13 @@ def peers(pairs: int, threads: int | None) -> Iterator[Row]:
         )
 
 
+def store(pairs: int, threads: int | None) -> Iterator[Row]:
+    """Record many runs once; the other column is the bar."""
+    seconds, gigabytes = records.seconds(records.RUNS)
+    what = f"store: {records.RUNS:,} records; {gigabytes:.1f} GB at most"
+    yield Row(what, seconds, records.SECONDS, seconds / records.SECONDS, 1.0)
+
+
 def _threads(threads: int | None) -> list[str]:
     return [] if threads is None else [f"trainer.threads={threads}"]
 
@@ -173,6 +184,7 @@ PARTS: dict[str, Callable[[int, int | None], Iterator[Row]]] = {
     "whole": whole,
     "jobs": jobs,
     "peers": peers,
+    "store": store,
 }
 
 if __name__ == "__main__":

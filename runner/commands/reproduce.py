@@ -69,6 +69,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
 
 def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, recorded: "Points") -> None:
     from runner.settings.trust import record_reading
+    from runner.tracking.read.recall import DROPPED
 
     if status in ("RUNNING", "SCHEDULED"):
         raise ConfigError("", f"run {run_id} is {status}; wait for its end")
@@ -83,7 +84,8 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
         raise ConfigError(
             "", f"run {run_id} was continued with changes ({'; '.join(changed)}); no single training repeats it"
         )
-    if not recorded.get("train/loss") or "checkpoint.last.step" not in tags:
+    has_checkpoint = "checkpoint.last.step" in tags or DROPPED in tags  # without one the losses are compared
+    if not recorded.get("train/loss") or not has_checkpoint:
         raise ConfigError("", f"run {run_id} is {status} and has no loss or no checkpoint; there is nothing to compare")
 
 
@@ -196,7 +198,8 @@ def _report(
         )
     total = sum(map(len, recorded.values()))
     if not differences and not others:
-        terminal.put(f"reproduce {run_id} identical values={total} weights={weights['last'][1]}")
+        last = weights["last"][1] if "last" in weights else "none"  # of a sweep that has not kept them
+        terminal.put(f"reproduce {run_id} identical values={total} weights={last}")
         return 0
     first = differences[0] if differences else None
     if rounds and max(shares.values(), default=0.0) <= 1:

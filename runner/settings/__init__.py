@@ -95,6 +95,9 @@ class Sweep:
     keep_going: bool = False  # true: wrong jobs are reported and left out; false: one wrong job, and none begins
     resume: str | None = None  # a sweep's id, or last: its unfinished jobs are run
     reuse: bool = False  # true: a job whose configuration has a FINISHED run in this experiment is not run again
+    # Whose checkpoints, predictions and plots stay when jobs have FINISHED: all | best | none. Losses, metrics and the
+    # configuration stay of every job.
+    keep: str = "all"
     plots: bool = True  # false: no plots of the sweep as a whole; those of its jobs are `plots`
 
 

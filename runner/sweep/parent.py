@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.settings import Settings
+from runner.settings import Sweep as SweepSettings
 from runner.settings.context import LONGEST
+from runner.settings.errors import first_line
 from runner.settings.files import filenames, places
 from runner.settings.trust import secrets, terminal
 from runner.sweep import manifest
@@ -16,6 +18,7 @@ from runner.sweep.manifest import Manifest
 from runner.sweep.report import files, rows, screen, summary
 from runner.sweep.report.table import Row, Table
 from runner.sweep.report.watch import Board
+from runner.sweep.run import keeping
 from runner.sweep.run.job import SweepInfo
 from runner.sweep.under_way import Launch, Sweep
 from runner.tracking import recording
@@ -53,7 +56,7 @@ def sweeping(
                 if settings.sweep.reuse:
                     sweep.reuse(places.experiments())
                 console.print(_where(sweep, uri, experiment), soft_wrap=True)
-                with _watched(sweep, console, settings.sweep.plots):
+                with _watched(sweep, console, settings.sweep):
                     yield sweep
                     signals.check()
                 tracker.verdict = verdict(sweep.end)
@@ -78,11 +81,11 @@ def verdict(table: Table) -> tuple[str, str]:
 
 def _info(plan: Manifest, uri: str, tracker: "Tracker") -> SweepInfo:
     process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
-    return SweepInfo(tracker.run_id, plan.study, plan.metric, uri, process)
+    return SweepInfo(tracker.run_id, plan.study, plan.metric, uri, process, plan.mode)
 
 
 @contextlib.contextmanager
-def _watched(sweep: Sweep, console: "Console", with_plots: bool) -> Iterator[None]:
+def _watched(sweep: Sweep, console: "Console", settings: SweepSettings) -> Iterator[None]:
     """Keep the screen and the parent's table current while the block runs, and complete them after it."""
     display = screen.watching(console, max(sweep.plan.numbered, sweep.plan.total))
     try:
@@ -95,7 +98,8 @@ def _watched(sweep: Sweep, console: "Console", with_plots: bool) -> Iterator[Non
     finally:
         sweep.finish()
         display.close(sweep.end)
-        _record_end(sweep, sweep.end, with_plots)
+        _record_end(sweep, sweep.end, settings.plots)
+        _clear(sweep, settings.keep)
 
 
 def _record_end(sweep: Sweep, table: Table, with_plots: bool) -> None:
@@ -116,6 +120,14 @@ def _record_end(sweep: Sweep, table: Table, with_plots: bool) -> None:
     sweep.keep_table(table)
     if with_plots:
         sweep.keep_plots(table)
+
+
+def _clear(sweep: Sweep, keep: str) -> None:
+    best = sweep.end.best
+    try:
+        keeping.clear(sweep.tracker.client, sweep.info, keep, best.run_id if best is not None else "")
+    except Exception as error:  # whatever a store or its driver raises
+        terminal.say(f"files that sweep.keep={keep} does not keep are still there: {first_line(error)}")
 
 
 def _command(sweep: Sweep, row: Row) -> str:

@@ -10,6 +10,7 @@ from runner.settings.errors import ConfigError, first_line
 from runner.settings.trust import record_reading, secrets
 from runner.tracking.store import artifact_places, first_files, liveness, reconcile, stores
 from runner.tracking.write import spool as spools
+from runner.tracking.write.group import Group
 from runner.tracking.write.spool import Spool, Undelivered
 from runner.tracking.write.sync import settle
 from runner.tracking.write.tracker import Tracker, write
@@ -17,7 +18,7 @@ from runner.training.events import Artifacts
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Experiment, Run
 
 
 @contextlib.contextmanager
@@ -30,6 +31,7 @@ def recording(
     files: Mapping[str, str | bytes],
     run_id: str | None = None,
     keep: int = 2,
+    group: Group | None = None,
 ) -> Iterator[Tracker]:
     """Yield the tracker of an MLflow run: FINISHED only if the block ends by itself, else FAILED or KILLED.
 
@@ -38,26 +40,34 @@ def recording(
     params: dotted key -> value. files: artifact name -> content.
     run_id: of a run to continue. It keeps its params, and points that it has already are not sent again.
     keep: how many checkpoints `last` to keep.
+    group: whose thread delivers this record with those of other runs; None: it has a thread of its own.
     Raises ConfigError if the store does not answer at the start. Raises Undelivered at the end if it does not then.
 
         with recording("sqlite:///mlflow.db", "trials", None, {}, {"seed": "0"}, {"notes.txt": "..."}) as tracker:
             tracker.record(event)
     """
-    from runner.training.machine.signals import Interrupted
-
     client = stores.open_store(uri)
     if run_id is None:
         spool, undo = _create(client, uri, experiment, run_name, tags)
     else:
         spool, undo = _continue(client, uri, run_id, tags)
-    tracker = Tracker(client, spool, run_id is not None, keep)
+    tracker = Tracker(client, spool, run_id is not None, keep, group)
     if run_id is not None:
         recorded = client.get_run(run_id)
         params = {key: value for key, value in params.items() if key not in recorded.data.params}
         tracker.began = max(tracker.began, record_reading.number(recorded.info.start_time, 0.0) / 1000)
-    is_put = _put_first(tracker, files, undo)
-    try:
+    is_put = put_first(tracker, files, undo)
+    with ending(tracker):
         tracker.begin(params, {} if is_put else files)
+        yield tracker
+
+
+@contextlib.contextmanager
+def ending(tracker: Tracker) -> Iterator[Tracker]:
+    """Yield the tracker of a run, and end the run with the block: see `recording`."""
+    from runner.training.machine.signals import Interrupted
+
+    try:
         yield tracker
     except (Interrupted, KeyboardInterrupt) as stop:
         _close(tracker, "KILLED", str(stop) or "interrupted by SIGINT", stop)
@@ -96,7 +106,7 @@ def failed(
     return run_id
 
 
-def _put_first(tracker: Tracker, files: Mapping[str, str | bytes], undo: Callable[[], object]) -> bool:
+def put_first(tracker: Tracker, files: Mapping[str, str | bytes], undo: Callable[[], object]) -> bool:
     """Put the first files. Returns whether the store has taken them now.
 
     A run whose store takes none at all is undone, as is one that is interrupted here: nothing has begun.
@@ -118,19 +128,28 @@ def _create(
     from mlflow.exceptions import MlflowException
 
     try:
-        spools.try_out(uri)
-        reconcile.seldom(client)
-        tags = {**tags, **reconcile.tags()}
-        group = stores.experiment(client, uri, experiment)
-        artifact_places.check(group.artifact_location, client.tracking_uri, writes=True)
-        first_files.demand_packages(group.artifact_location, uri)
+        home = home_of_runs(client, uri, experiment)
         name = None if run_name is None else secrets.masked(run_name)
-        run = client.create_run(group.experiment_id, tags=tags, run_name=name)
+        run = client.create_run(home.experiment_id, tags={**tags, **reconcile.tags()}, run_name=name)
         _check_answer(client, run)
     except (MlflowException, OSError) as error:
-        shown = secrets.masked_uri(uri)
-        raise ConfigError("tracking.uri", f"no run can be made in {shown!r}: {stores.why(error)}") from error
+        raise no_run(uri, error) from error
     return _spool(uri, run.info.run_id, lambda: client.delete_run(run.info.run_id))
+
+
+def home_of_runs(client: "MlflowClient", uri: str, experiment: str) -> "Experiment":
+    """Return the experiment for new runs, after checks of the disk, the store and the place of its artifacts."""
+    spools.try_out(uri)
+    reconcile.seldom(client)
+    home = stores.experiment(client, uri, experiment)
+    artifact_places.check(home.artifact_location, client.tracking_uri, writes=True)
+    first_files.demand_packages(home.artifact_location, uri)
+    return home
+
+
+def no_run(uri: str, error: Exception) -> ConfigError:
+    """Return the error for a store that makes no run."""
+    return ConfigError("tracking.uri", f"no run can be made in {secrets.masked_uri(uri)!r}: {stores.why(error)}")
 
 
 def _check_answer(client: "MlflowClient", run: "Run") -> None:
@@ -187,7 +206,12 @@ def _spool(uri: str, run_id: str, undo: Callable[[], object]) -> tuple[Spool, Ca
     except OSError as error:
         with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
             undo()
-        raise ConfigError("tracking.uri", f"{spools.place(uri)} cannot be written: {stores.why(error)}") from error
+        raise no_spool(uri, error) from error
+
+
+def no_spool(uri: str, error: OSError) -> ConfigError:
+    """Return the error for a run whose spool cannot be written."""
+    return ConfigError("tracking.uri", f"{spools.place(uri)} cannot be written: {stores.why(error)}")
 
 
 def _refuse_live(run: "Run") -> None:

@@ -1,9 +1,10 @@
 """A training to its end, with a screen and a record in MLflow."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from runner.settings import random_state
 from runner.settings.context import Context
 from runner.settings.trust import secrets, terminal
 from runner.tracking import identity
@@ -13,6 +14,8 @@ from runner.training.machine.signals import Interrupted, Signals
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from runner.tracking.opening import Opening
+    from runner.tracking.write.group import Group
     from runner.tracking.write.tracker import Tracker
     from runner.training.events import Observer
     from runner.training.run import Run
@@ -85,11 +88,15 @@ def record(
 
 
 def opened(
-    run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None
+    run: "Run",
+    context: Context,
+    run_id: str = "",
+    drift: dict[str, str] | None = None,
+    group: "Group | None" = None,
 ) -> contextlib.AbstractContextManager["Tracker"]:
     """Return the record of a run, to be entered for its training: a new MLflow run, or `run_id`, which continues.
 
-    context, drift: see `record`.
+    context, drift: see `record`. group: whose thread delivers it with the records of other runs.
     """
     from runner.tracking import recording
 
@@ -104,7 +111,40 @@ def opened(
         files=files,
         run_id=run_id or None,
         keep=run.settings.checkpoint.keep,
+        group=group,
     )
+
+
+def all_opened(
+    runs: "Sequence[tuple[Run, Context]]", group: "Group"
+) -> "Iterator[tuple[int, contextlib.AbstractContextManager[Tracker]]]":
+    """Yield the records of new runs with their numbers, each to be entered at once and left after its training.
+
+    Those of a local store are opened together.
+    runs: with their contexts, see `record`. group: whose thread delivers them.
+    Raises what `recording` raises.
+    """
+    from runner.tracking import opening, recording
+
+    places: dict[tuple[str, str], list[int]] = {}
+    for number, (run, context) in enumerate(runs):
+        tracking = run.settings.tracking
+        places.setdefault((tracking.uri, tracking.experiment or context.name), []).append(number)
+    for (uri, experiment), numbers in places.items():
+        for start in range(0, len(numbers), opening.MOST):
+            part = numbers[start : start + opening.MOST]
+            with secrets.steady():
+                trackers = opening.opened(uri, experiment, [_opening(*runs[number]) for number in part], group)
+            for i, number in enumerate(part):
+                yield number, opened(*runs[number], group=group) if trackers is None else recording.ending(trackers[i])
+
+
+def _opening(run: "Run", context: Context) -> "Opening":
+    from runner.tracking.opening import Opening
+
+    random_state.restrain(run.settings.trainer, run.threads)  # the record has the number of threads
+    name = identity.name(context, run.settings.tracking)
+    return Opening(name, *identity.of_run(run, context), run.settings.checkpoint.keep)
 
 
 def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:

@@ -24,21 +24,25 @@ if TYPE_CHECKING:
 def finish(run: "Run", draw: Callable[[Subject, Path], None]) -> Iterator[Event]:
     """Yield the last checkpoint, then what the weights of `trainer.test_checkpoint` give: predictions, figures, plots.
 
+    Without the first, the predictions and the plots where `run.keeps` does not want them.
     draw: writes the plots. They come last: one that fails must not take anything else with it.
     """
     if run.best.weights is None:  # there was no validation: this model is all there is
         run.best.take(run.model, run.state.step)
-    yield from run.snapshots()
+    run.kept = run.keeps(run)
+    if run.kept:
+        yield from run.snapshots()
     name, step = run.tested
     subject = Subject(run)
     with run.weights(name):
-        yield Artifacts(_predictions(run, subject))
+        if run.kept:
+            yield Artifacts(_predictions(run, subject))
         if not run.trains:
             yield Artifacts(_forward(run))
         values = measure.values(run, run.data.test, "test") if run.data.test is not None and run.trains else {}
         check_loss("test/loss", values.get("test/loss", 0.0), step)
         yield Finished(step, values, _reason(run), _tags(run))
-        if run.settings.plots:
+        if run.settings.plots and run.kept:
             yield from _plots(run, subject, draw)
 
 

@@ -20,6 +20,7 @@ from runner.settings.files.origins import Origins, plain
 from runner.settings.trust import permission, recorded_settings, secrets
 from runner.settings.values import typed
 from runner.sweep.prune import rules
+from runner.sweep.run import keeping
 
 #: Layers that a message names.
 SHOWN = 30
@@ -30,8 +31,8 @@ ERRORS = (ConfigError, OmegaConfBaseException, HydraException)
 def settings(config: DictConfig, overrides: list[str]) -> Settings:
     """Return the settings.
 
-    Raises ConfigError for unknown or unused keys, missing values, stores not typed, and a wrong sweep.pruner, which is
-    checked here because the checks of a run are below the room of sweeps.
+    Raises ConfigError for unknown or unused keys, missing values, stores not typed, and a wrong sweep.pruner or
+    sweep.keep, which are checked here because the checks of a run are below the room of sweeps.
     """
     problems = Problems()
     with problems.collect():
@@ -50,6 +51,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     typed.check(result, Settings)
     permission.store(result.tracking.uri, "tracking.uri")
     rules.check(result)
+    keeping.check(result)
     secrets.learn(dataclasses.asdict(result))
     return result
 

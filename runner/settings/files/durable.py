@@ -6,7 +6,8 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,8 @@ PIECE = 1 << 20
 SPARE = 1 << 20
 #: Seconds in which a full disk is waited for, and seconds until it is tried again.
 PATIENCE, AGAIN = 60.0, 0.5
+#: Files that are synced at once: a disk that takes one in 4 ms takes 32 in 8 ms.
+AT_ONCE = 32
 #: Seconds in which a full disk is reported once, however many runs of this process meet it.
 SAID = 30.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -47,18 +50,57 @@ def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: 
     Raises OSError if it cannot be written, as on a full disk; the former file is intact then.
     """
     demand(path.parent, len(content))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = beside(path)
     try:
-        with beside.open("wb", buffering=0) as file:
+        with part.open("wb", buffering=0) as file:
             _pour(file.fileno(), memoryview(content))
             if lasting:
                 os.fsync(file.fileno())
-        beside.replace(path)
+        part.replace(path)
     except OSError:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
     if lasting and entry:
         sync_folder(path.parent)
+
+
+def beside(path: Path) -> Path:
+    """Return the name of a file that takes the place of `path` when it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+def publish_all(files: Sequence[tuple[Path | bytes, Path]]) -> None:
+    """Put many files in their places, whole or not at all, and all of them on the disk when this returns.
+
+    files: a file, which nobody writes any more, or bytes, and the place of each.
+    """
+    places = dict.fromkeys(place.parent for _, place in files)
+    folders = dict.fromkeys(folder for place in places for folder in (place, *_missing(place)))
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+    for source, place in files:
+        _put(source, beside(place))
+    sync_all(beside(place) for _, place in files)
+    for _, place in files:
+        part = beside(place)
+        if place.exists() and place.samefile(part):  # of which a rename would leave both names
+            part.unlink()
+        else:
+            part.replace(place)
+    sync_all(folders)
+
+
+def _put(source: Path | bytes, part: Path) -> None:
+    """Write bytes; give a file a second name, or where its disk has none copy it."""
+    if isinstance(source, bytes):
+        part.write_bytes(source)
+        return
+    part.unlink(missing_ok=True)
+    try:
+        os.link(source, part)
+    except OSError:  # another disk, or a file system without links
+        demand(part.parent, source.stat().st_size)
+        shutil.copyfile(source, part)
 
 
 def publish(files: Iterable[Path], folder: Path) -> None:
@@ -187,12 +229,27 @@ def _pour(handle: int, content: memoryview) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write the folder's entries to the disk: the entry of a new file is not there before this."""
+    """Write the folder's entries to the disk: the entry of a new file is not there before this. Of a file its bytes."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_all(paths: Iterable[Path]) -> None:
+    """Write many files, and entries of many folders, to the disk: at once, since a disk takes all of them together.
+
+    Raises the OSError of the first that cannot be written.
+    """
+    paths = list(dict.fromkeys(paths))
+    if len(paths) < 2:
+        for path in paths:
+            sync_folder(path)
+        return
+    with ThreadPoolExecutor(min(len(paths), AT_ONCE), "sync") as pool:
+        for _ in pool.map(sync_folder, paths):
+            pass
 
 
 def _missing(folder: Path) -> list[Path]:

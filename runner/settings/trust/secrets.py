@@ -1,7 +1,9 @@
 """Secrets kept out of what is recorded and printed: passwords in URIs, values of keys with a secret's name."""
 
+import contextlib
 import os
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -86,8 +88,23 @@ def masked(text: str) -> str:
     The form: passwords in URIs, `password=...`, headers, connection strings. Elsewhere: environment variables that are
     called secret, and values under such keys in the configurations that this process has read.
     """
-    values = tuple(sorted({*_from_environment(), *_known}, key=lambda value: (-len(value), value)))
+    known = _from_environment() if _steady is None else _steady
+    values = tuple(sorted({*known, *_known}, key=lambda value: (-len(value), value)))
     return _short(text, values) if len(text) <= SHORT else _without_values(text, values)
+
+
+@contextlib.contextmanager
+def steady() -> Iterator[None]:
+    """Read the environment once for a block in which nobody changes it: that takes longer than to mask."""
+    global _steady
+    before, _steady = _steady, _from_environment()
+    try:
+        yield
+    finally:
+        _steady = before
+
+
+_steady: list[str] | None = None
 
 
 def _without_values(text: str, values: tuple[str, ...]) -> str:

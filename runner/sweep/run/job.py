@@ -4,7 +4,7 @@ import math
 import pickle
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from runner.sweep.manifest import Job
 from runner.sweep.masked import Masked
 from runner.sweep.report import rows
 from runner.sweep.report.rows import DIGEST, JOB, PARENT, PRUNED
+from runner.sweep.run.info import SweepInfo as SweepInfo
 from runner.sweep.run.outcome import Outcome
 from runner.tracking.write import spool
 from runner.tracking.write.spool import Undelivered
@@ -29,17 +30,6 @@ if TYPE_CHECKING:
 MOST = 1000
 
 
-@dataclass
-class SweepInfo:
-    """The facts about a sweep that all its jobs receive."""
-
-    parent: str  # id of the parent run
-    study: str  # the experiments file, or `runner`
-    metric: str  # what jobs are ranked by
-    uri: str
-    process: str = ""  # the sweep's process, as in the tag of the parent run
-
-
 def run(job: Job, info: SweepInfo, confirm: Callable[[], None] = lambda: None) -> Outcome:
     """Train the job in a new run, or continue its run; an error is printed, recorded there and put into the outcome.
 
@@ -49,14 +39,17 @@ def run(job: Job, info: SweepInfo, confirm: Callable[[], None] = lambda: None) -
     """
     settings, context = configured(job, info)
     from runner.sweep.prune.observer import pruning
+    from runner.sweep.run import keeping
     from runner.tracking import screen
     from runner.tracking.session import record
 
     prepared: Run | None = None
+    keeps = keeping.Keeping(info)
     begun: list[str] = []
     try:
         with Signals() as signals:
             prepared = begin(job, settings, info)
+            keeps.follow(job.number, prepared)
             try:
                 signals.check()
                 confirm()
@@ -65,7 +58,9 @@ def run(job: Job, info: SweepInfo, confirm: Callable[[], None] = lambda: None) -
                 record(prepared, context, quiet, signals, job.run_id, begun=started, observers=observers)
             finally:
                 prepared.close()
-        return ended(job, prepared, info, begun[0], "FINISHED")
+        outcome = ended(job, prepared, info, begun[0], "FINISHED")
+        keeps.settle(prepared, outcome)
+        return outcome
     except Exception as error:
         return failed(job, prepared, info, context, settings, (begun or [job.run_id])[0], error)
 

@@ -38,7 +38,7 @@ def _train(desk: Desk, job: Job, signals: Signals) -> None:
         return
     limit = TimeLimit(member.settings.trainer.time_limit)
     try:
-        observers = desk.open(member)
+        [observers] = desk.open([member])
         generators.set_random_state(member.run.ready, member.run.device)  # opening the record may have drawn
         drive(member.run, *observers, desk, stop=lambda: signals.stop() or limit.stop(), draw=desk.renderer.draw)
     except BaseException as error:

@@ -1,6 +1,7 @@
 """Runs of a sweep's jobs in this process: their records are opened, and closed while the next ones train."""
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from runner.sweep.manifest import Job
 from runner.sweep.masked import Masked
 from runner.sweep.run import job
 from runner.sweep.run.job import SweepInfo
+from runner.sweep.run.keeping import Keeping
 from runner.sweep.run.outcome import Outcome
 from runner.training.events import Artifacts, Epoch, Event, Observer
 
@@ -59,14 +61,16 @@ class Member:
 
 
 class Desk:
-    """The jobs of this process from begin to end. At most `waiting` ended ones wait for their plots."""
+    """The jobs of this process from begin to end. `waiting` ended ones wait for their plots, `batch` end together."""
 
-    def __init__(self, info: SweepInfo, renderer: "Renderer | InlineRenderer", waiting: int) -> None:
+    def __init__(self, info: SweepInfo, renderer: "Renderer | InlineRenderer", waiting: int, batch: int = 1) -> None:
+        from runner.tracking.write.group import Group
         from runner.training.checking.known import Known
         from runner.training.vectorized.shared import Shared
 
         self.shared, self.known, self.masked = Shared(), Known(), Masked()
-        self.info, self.renderer, self.waiting = info, renderer, waiting
+        self.info, self.renderer, self.waiting, self.batch = info, renderer, waiting, batch
+        self._group, self.keeping = Group(), Keeping(info)
         self.outcomes: dict[int, Outcome] = {}
         self._over: list[tuple[Member, BaseException | None]] = []
 
@@ -75,37 +79,55 @@ class Desk:
         settings, context = job.configured(one, self.info, self.masked)
         try:
             run = job.begin(one, settings, self.info, self.known)
+            self.keeping.follow(one.number, run)
             self.shared.take(run)
             return Member(one, settings, context, run)
         except Exception as error:
             self.outcomes[one.number] = job.failed(one, None, self.info, context, settings, one.run_id, error)
             return None
 
-    def open(self, member: Member) -> "list[Observer]":
-        """Open the record of the job's run, as `session.record` does, and return the observers of the run."""
+    def open(self, members: Sequence[Member]) -> "list[list[Observer]]":
+        """Open the records of the jobs' runs, as `session.record` does, and return the observers of each run."""
         from runner.settings import random_state
         from runner.sweep.prune.observer import pruning
-        from runner.tracking.session import opened
+        from runner.tracking import session
 
-        random_state.restrain(member.settings.trainer, member.run.threads)  # others may have been prepared since
-        tracker = member.record.enter_context(opened(member.run, member.context, member.job.run_id))
-        member.observer = DeferredArtifacts(tracker)
+        group = self._group if len(members) > 1 else None
+        new = [member for member in members if group is not None and not member.job.run_id]
+        for number, record in session.all_opened([(member.run, member.context) for member in new], self._group):
+            _enter(new[number], record)
+        for member in [member for member in members if member.observer is None]:
+            random_state.restrain(member.settings.trainer, member.run.threads)  # others may have been prepared since
+            _enter(member, session.opened(member.run, member.context, member.job.run_id, group=group))
         # The pruner comes first, so that its decision is in the record.
-        return [pruning(member.run, member.job.number, job.shared(self.info)), member.observer]
+        shared = job.shared(self.info)
+        return [[pruning(m.run, m.job.number, shared), m.observer] for m in members if m.observer is not None]
 
     def end(self, member: Member, error: BaseException | None) -> None:
         """End a job; `error` is why it failed or was interrupted, None if it did not."""
         self._over.append((member, error))
-        self.close(self.waiting)
+        if len(self._over) >= self.waiting + self.batch:
+            self.close(self.waiting)
 
     def close(self, waiting: int = 0) -> None:
-        """Close the records of ended jobs, the oldest first, until only `waiting` of them are open."""
+        """Close the records of ended jobs, the oldest first, until only `waiting` of them are open.
+
+        Others train meanwhile, so that random numbers drawn by MLflow must not change the random state.
+        """
+        from runner.training.state import generators
+
         while len(self._over) > waiting:
-            member, error = self._over.pop(0)
+            count = min(self.batch, len(self._over) - waiting)
+            batch, self._over = self._over[:count], self._over[count:]
             try:
-                self.outcomes[member.job.number] = self._closed(member, error)
+                with generators.undrawn(batch[0][0].run.device):
+                    # All are handed over before the first is waited for, so that they are delivered together.
+                    for member, failure in [(member, self._handed_over(member, error)) for member, error in batch]:
+                        outcome = self.outcomes[member.job.number] = self._closed(member, failure)
+                        self.keeping.settle(member.run, outcome)
             finally:
-                member.run.close()
+                for member, _ in batch:
+                    member.run.close()
 
     def record(self, event: Event) -> None:
         """Close the records of ended jobs whose plots are written; called as an observer of the job that trains."""
@@ -113,17 +135,21 @@ class Desk:
             while self._over and self.renderer.ready(self._over[0][0].run.folder):
                 self.close(len(self._over) - 1)
 
+    def _handed_over(self, member: Member, error: BaseException | None) -> BaseException | None:
+        """Hand over the end of the job's record. Returns the error that the job ends with."""
+        try:
+            self._record_end(member, error)
+            if member.observer is not None and error is None:
+                member.observer.tracker.end(*member.observer.tracker.verdict)
+        except BaseException as raised:
+            return raised
+        return error
+
     def _closed(self, member: Member, error: BaseException | None) -> Outcome:
-        """Close the job's record and return its outcome.
-
-        The next job trains meanwhile, so that random numbers drawn by MLflow must not change its random state.
-        """
-        from runner.training.state import generators
-
+        """Close the job's record and return its outcome."""
         failure = error
         try:
-            with generators.undrawn(member.run.device), member.record:
-                self._record_end(member, error)
+            with member.record:
                 if error is not None:
                     raise error
         except BaseException as raised:
@@ -152,3 +178,7 @@ class Desk:
             if error is None:
                 raise
             error.add_note(f"and the rest of the record cannot be written: {another}")
+
+
+def _enter(member: Member, record: "contextlib.AbstractContextManager[Tracker]") -> None:
+    member.observer = DeferredArtifacts(member.record.enter_context(record))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from runner.training.machine.time_limit import TimeLimit
     from runner.training.run import Run
 
-#: Ended runs that may wait for plots drawn by other processes.
-WAITING = 8
+#: Ended runs that may wait for plots drawn by other processes, and runs that are closed at once.
+WAITING, BATCH = 8, 64
 #: Most members of a group that is measured; the time per member does not change beyond.
 MEASURED = 64
 #: Epochs of the runs that are measured: they end before.
@@ -35,7 +35,7 @@ def run_together(jobs: list[Job], info: SweepInfo, say: Callable[[str], None], m
     from runner.training.vectorized import groups
 
     with Signals() as signals, rendering(len(jobs)) as renderer:
-        desk = Desk(info, renderer, WAITING)
+        desk = Desk(info, renderer, WAITING, BATCH)
         members: list[Member] = []
         try:
             for job in jobs:
@@ -72,7 +72,7 @@ def _train(desk: Desk, members: list[Member], signals: Signals) -> None:
         member.context.tags[TOGETHER] = str(len(members))
     limits = [TimeLimit(member.settings.trainer.time_limit) for member in members]
     try:
-        observers = [desk.open(member) for member in members]
+        observers = desk.open(members)
         drive_many(
             [member.run for member in members],
             observers,

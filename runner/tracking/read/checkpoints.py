@@ -49,6 +49,7 @@ def state(
     problems: list[str] = []
     checkpoints = recorded(uri, run_id, "last")
     if not checkpoints:
+        recall.refuse_dropped(client, run_id, "checkpoint")
         status = client.get_run(run_id).info.status
         raise ConfigError(
             "", f"run {run_id} is {status} and kept no checkpoint to continue from; checkpoint.every=1 keeps some"
@@ -104,6 +105,8 @@ def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] =
     """
     client = recall.existing(uri)
     tags = client.get_run(run_id).data.tags
+    if f"checkpoint.{name}" not in tags:
+        recall.refuse_dropped(client, run_id, "checkpoint")
     place = record_reading.place(tags.get(f"checkpoint.{name}") or f"checkpoints/{name}", f"the tag checkpoint.{name}")
     digests = record_reading.tag(tags, f"checkpoint.{name}.sha256", dict[str, str], {})
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Tags of a sweep's own run, and of a run that another one has started.
 JOBS, PARENT = "sweep.jobs", "mlflow.parentRunId"
+#: Tag of a job whose checkpoints, predictions and plots were not kept: the value of `sweep.keep`.
+DROPPED = "sweep.dropped"
 #: Runs that are asked for at once.
 PAGE = 200
 #: A hexadecimal run id of MLflow's has this many characters.
@@ -209,6 +211,7 @@ def artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Pat
     """
     path = artifacts.fetch(client, run_id, name, folder)
     if path is None:
+        refuse_dropped(client, run_id, name)
         status = client.get_run(run_id).info.status
         why = "was it trained to its end by runner?"
         if reconcile.waits(client, run_id):
@@ -216,3 +219,13 @@ def artifact(client: "MlflowClient", run_id: str, name: str, folder: str) -> Pat
         place = secrets.masked(str(artifact_places.place(client, run_id)))
         raise ConfigError("", f"run {run_id} is {status} and kept no {name} in {place}; {why}")
     return path
+
+
+def refuse_dropped(client: "MlflowClient", run_id: str, name: str) -> None:
+    """Raise ConfigError if `name` is missing because `sweep.keep` did not keep it for this job of a sweep."""
+    keep = client.get_run(run_id).data.tags.get(DROPPED)
+    if keep is not None:
+        whose = "those of the best job alone" if keep == "best" else "those of no job"
+        kept = f"sweep.keep={record_reading.line(keep)[:20]} of its sweep keeps {whose}"
+        remedy = f"`runner reproduce {run_id[:8]}` trains it again; sweep.keep=all keeps them"
+        raise ConfigError("sweep.keep", f"run {run_id} has no {name}: {kept}; {remedy}")

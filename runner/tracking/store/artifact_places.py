@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 KEY = "tracking.uri"
 #: Runs whose places are remembered: many are open at once when models are trained together.
-REMEMBERED = 1000
+REMEMBERED = 20_000
 #: (tracking URI, run id) -> place of its artifacts, for the newest runs of this process: asking a store takes its time.
 _uris: dict[tuple[str, str], str] = {}
 #: Schemes that name a host, which has to be the tracking server's: MLflow sends its credentials along.
@@ -90,8 +90,9 @@ def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
 def refuse_links(root: Path, names: list[PurePosixPath]) -> None:
     """Raise ConfigError if files of these names in the folder `root` would be written elsewhere, by a symbolic link."""
     real = root.resolve()
+    leads_out = {parent: root.joinpath(parent).resolve() != real / parent for parent in {name.parent for name in names}}
     for name in names:
-        if root.joinpath(name).is_symlink() or root.joinpath(name.parent).resolve() != real / name.parent:
+        if leads_out[name.parent] or root.joinpath(name).is_symlink():
             raise ConfigError(KEY, f"{root / name} is in a symbolic link, and would be written elsewhere; remove it")
 
 

@@ -39,11 +39,12 @@ def put(
     Raises OSError for a full disk or a local store that was moved away, ConfigError for a place that the store may not
     name, and whatever a store's own library raises.
     """
-    _demand(client)
+    check_place(client, run_id)
     if place is not None:
         record_reading.place(place, "a place of artifacts")
-    repository, local = artifact_places.repository(client, run_id, writes=True), artifact_places.local(client, run_id)
+    local = artifact_places.local(client, run_id)
     if local is None:
+        repository = artifact_places.repository(client, run_id, writes=True)
         transfer.run(lambda: repository.log_artifacts(str(folder), place), patience)
         return
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -59,6 +60,12 @@ def put(
         target.mkdir(parents=True, exist_ok=True)
         for path in group:
             durable.write(target / path.name, path.read_bytes(), lasting=False)
+
+
+def check_place(client: "MlflowClient", run_id: str) -> None:
+    """Raise ConfigError for a place of artifacts that no store may name, OSError for a local store that is gone."""
+    _demand(client)
+    artifact_places.check(artifact_places.place(client, run_id), client.tracking_uri, run_id, writes=True)
 
 
 def fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path | None:
@@ -125,15 +132,20 @@ def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) 
         transfer.run(lambda: _delete_each(repository, place), patience)
         return
     artifact_places.refuse_links(local, [PurePosixPath(place)])
-    if (local / place).exists():  # MLflow takes `%20` of a folder's name for a space here
+    if (local / place).is_dir():  # MLflow takes `%20` of a folder's name for a space here
         shutil.rmtree(local / place)
+    else:
+        (local / place).unlink(missing_ok=True)
 
 
 def _delete_each(repository: "ArtifactRepository", place: str) -> None:
     """Delete file by file: older MLflows delete whatever begins with the name, and best-10 begins with best-1."""
-    for file in repository.list_artifacts(place):
+    files = repository.list_artifacts(place)
+    for file in [file for file in files if file.is_dir]:
+        _delete_each(repository, file.path)
+    for path in [file.path for file in files if not file.is_dir] or [place]:
         with contextlib.suppress(Exception):
-            repository.delete_artifacts(file.path)
+            repository.delete_artifacts(path)
 
 
 def _demand(client: "MlflowClient") -> None:

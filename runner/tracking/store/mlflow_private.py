@@ -26,6 +26,11 @@ TABLES: dict[str, set[str] | None] = {
     "SqlParam": {"key", "value", "run_uuid"},
     "SqlTag": {"key", "value", "run_uuid"},
 }
+#: All columns of a run, which `write/new_runs.py` fills in as MLflow does.
+RUN = {"run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id", "status", "start_time"}
+RUN |= {"end_time", "deleted_time", "source_version", "lifecycle_stage", "artifact_uri", "experiment_id"}
+#: The tag with a run's name, and the one with its user.
+NAME, USER = "mlflow.runName", "mlflow.user"
 #: (table, column, condition) of every place of artifacts; the first two tables are in every store.
 PLACES = (
     ("experiments", "artifact_location", ""),
@@ -70,6 +75,13 @@ def tables(client: "MlflowClient") -> dict[str, Any] | None:
     result: dict[str, Any] = {name: getattr(sqlalchemy_store, name).__table__ for name in TABLES}
     same = (columns is None or {c.name for c in result[name].columns} == columns for name, columns in TABLES.items())
     return result if type(store) is sqlalchemy_store.SqlAlchemyStore and all(same) else None
+
+
+def run_folder(experiment_place: str, run_id: str) -> str:
+    """Return the place of a run's artifacts in that of its experiment, as MLflow names it."""
+    from mlflow.utils.uri import append_to_uri_path
+
+    return str(append_to_uri_path(experiment_place, run_id, "artifacts"))
 
 
 def session(client: "MlflowClient") -> Any:

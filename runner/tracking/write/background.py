@@ -33,6 +33,11 @@ AGAIN = 1.0
 _open: "weakref.WeakSet[Background]" = weakref.WeakSet()
 
 
+def crowd() -> int:
+    """Return the number of this process's runs that have not ended."""
+    return len(_open)
+
+
 class Background:
     """A thread with a queue of events, which it takes in order: first into the spool, then into the store.
 
@@ -60,15 +65,24 @@ class Background:
 
     def begin(self, params: dict[str, str], folder: Path) -> None:
         """Deliver params and the files in `folder`, which goes after this call, and start the thread."""
-        self._spool.append([{"params": params}, *self._on_their_way(entries.files(next(self._numbers), folder))])
-        self._deliver()
-        for entry in self._files:
-            self._spool.files.take_in(entry)
+        self.prepare(params, folder)
+        self.start(is_delivered=False)
+
+    def prepare(self, params: dict[str, str], folder: Path | None) -> None:
+        """Write params into the spool, and that there are files in `folder`; None: there are none."""
+        files = [] if folder is None else self._on_their_way(entries.files(next(self._numbers), folder))
+        self._spool.append([{"params": params}, *files])
+
+    def start(self, is_delivered: bool) -> None:
+        """Start the thread, after the first delivery. Raises what the store or the disk has refused of it."""
+        if not is_delivered:
+            self._deliver()
+        list(map(self._spool.files.take_in, self._files))
         for refusal in self.delivery.refused:
             raise refusal
         if self._spool.log.error is not None and self.silent is not None:
             raise self._spool.log.error
-        self._thread.start()
+        self._start()
 
     def put(self, events: Events) -> None:
         """Hand over events. Returns at once."""
@@ -87,14 +101,17 @@ class Background:
         """Count no longer as a run of this process."""
         _open.discard(self)
 
-    def finish(self, events: Events, closing: float) -> BaseException | None:
-        """Hand over the last events, and wait for the end of the thread. Returns what interrupted the waiting, or None.
+    def end(self, events: Events, closing: float) -> None:
+        """Hand over the last events. Returns at once.
 
         closing: seconds for a store that does not answer. An interruption makes it 0.
         """
         self._closing = closing  # before the thread sees the end
         self.put(events)
         self._guarded(self._start)
+
+    def wait(self) -> BaseException | None:
+        """Wait for the end of the thread. Returns what interrupted the waiting, or None."""
         stop: BaseException | None = None
         while not self._over.is_set():
             try:
@@ -116,8 +133,8 @@ class Background:
     def _work(self) -> None:
         """Take all events, then wait for the store: what the thread does."""
         try:
-            self._guarded(self._take_all)
-            self._guarded(self._wait_for_the_store)
+            for act in (self._take_all, self._wait_for_the_store):
+                self._guarded(act)
         finally:
             self._over.set()
 
@@ -142,18 +159,22 @@ class Background:
         return events
 
     def _take(self, events: Events) -> None:
-        end = events[-1][0] if events and isinstance(events[-1][0], End) else None
+        if self._write(events):
+            self._deliver(again=_end(events) is not None and self._spool.refuses)
+        if _end(events) is None and time.monotonic() - self._beaten > reconcile.BEAT:
+            self._beat()
+
+    def _write(self, events: Events) -> bool:
+        """Write events into the spool. Returns whether it is to be delivered now."""
         self._follow()
         self._spool.append(list(self._entries(events)))
         for entry in self._files:  # after their entries: files without one would be lost with the process
             if entry["move"] and not self._spool.files.holds(entry):
                 self._spool.files.move_in(entry)
-        if self.silent is not None and not self._is_worth_a_try(end):
+        if self.silent is not None and not self._is_worth_a_try(_end(events)):
             self._take_in()
-        elif not self._can_wait(events):
-            self._deliver(again=end is not None and self._spool.refuses)
-        if end is None and time.monotonic() - self._beaten > reconcile.BEAT:
-            self._beat()
+            return False
+        return not self._can_wait(events)
 
     def _follow(self) -> None:
         """Find the store again if the project's folder was moved under the run."""
@@ -218,6 +239,10 @@ class Background:
                 durable.say_failing(self._spool.log.error)
             self._take_in()
             return
+        self._delivered()
+
+    def _delivered(self) -> None:
+        """Forget files that the store has, and that it did not answer before."""
         self.silent, self._wait, self._due = None, AGAIN, 0.0
         waiting = [entry for entry, _ in self._spool.refused.entries() if "files" in entry]
         numbers = {entry["files"] for entry in waiting}
@@ -269,3 +294,7 @@ class Background:
             return make(*args)
         except BaseException as error:  # Tracker.close raises it; training goes on
             self.error = self.error or (error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+
+def _end(events: Events) -> End | None:
+    return events[-1][0] if events and isinstance(events[-1][0], End) else None

@@ -33,14 +33,15 @@ class Checkpoints:
         """Return whether tags of the run name the checkpoint of an entry."""
         return any(checkpoint["place"] == entry["to"] for checkpoint in self._of(entry["name"]))
 
-    def add(self, entry: Entry, sizes: dict[str, int]) -> tuple[dict[str, str], list[str]]:
+    def add(self, entry: Entry, sizes: dict[str, int], is_there: bool = False) -> tuple[dict[str, str], list[str]]:
         """Add a checkpoint whose files were sent. Returns the run's tags that name it, and the places to delete then.
 
         The tags also name the checkpoints before it, as many as the run keeps.
-        sizes: bytes of each file. Raises OSError if the store does not have them all.
+        sizes: bytes of each file. is_there: it is known that the store has them.
+        Raises OSError if the store does not have them all.
         """
         name, place = entry["name"], entry["to"]
-        if not artifacts.holds(self.client, self.run_id, place, sizes, self.patience):
+        if not is_there and not artifacts.holds(self.client, self.run_id, place, sizes, self.patience):
             raise OSError(f"{place} is not whole in the store after it was sent")
         own = {"place": place, "step": entry["step"], "sha256": entry["sha256"]}
         present = [own, *(checkpoint for checkpoint in self._of(name) if checkpoint["place"] != place)]

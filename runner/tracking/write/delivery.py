@@ -23,7 +23,7 @@ PARAMS = 100
 
 #: Acquired for each delivery: MLflow has 15 connections to a database, and SQLite lets one write at a time.
 #: Without it, many runs that are open at once in a process wait for each other until the first gives up.
-_AT_ONCE = threading.Semaphore(4)
+AT_ONCE = threading.Semaphore(4)
 
 
 @dataclass
@@ -50,14 +50,14 @@ class Delivery:
         self.ended = False  # whether the store has the end of the run
         self._refusals: list[Entry] = []  # of the delivery under way
         self._recorded: dict[str, tuple[int, set[int]]] = {}  # key -> (first step asked for, steps that the store has)
-        self._checkpoints = Checkpoints(client, spool.run_id, self.patience, asks)
+        self.checkpoints = Checkpoints(client, spool.run_id, self.patience, asks)
         # What is sent together, since every call takes its time: points, and the tags of files that are there.
         self._points: list[Any] = []
         self._uploaded: list[Uploaded] = []
 
     def use(self, client: "MlflowClient") -> None:
         """Deliver to the store of another client from here on: the store was moved."""
-        self.client = self._checkpoints.client = client
+        self.client = self.checkpoints.client = client
 
     def deliver(self, ends: bool = True, again: bool = False) -> None:
         """Send everything that is not delivered yet. What the store refuses for good stays in the spool.
@@ -66,17 +66,21 @@ class Delivery:
         again: what was refused before is sent once more, first.
         Raises whatever stopped it: the store does not answer, or not as it should.
         """
-        with _AT_ONCE:
+        with AT_ONCE:
             refused, lost = self.refused.copy(), self.lost.copy()
             try:
                 self._deliver(ends, again)
             except Exception:
                 # The store may have taken what it gave no answer to: all is sent again, after asking what it has.
-                self._recorded, self._points, self._uploaded = {}, [], []
-                self._checkpoints.forget()
                 self.refused, self.lost, self._refusals = refused, lost, []
-                self.asks, self.sent = True, self.spool.delivered
+                self.begin_anew()
                 raise
+
+    def begin_anew(self) -> None:
+        """Send all that is not marked as delivered again, after asking what the store has: it gave no answer."""
+        self._recorded, self._points, self._uploaded = {}, [], []
+        self.checkpoints.forget()
+        self.asks, self.sent = True, self.spool.delivered
 
     def _deliver(self, ends: bool, again: bool) -> None:
         if again:
@@ -133,8 +137,8 @@ class Delivery:
             return
         if folder is None:
             # A part of a checkpoint may have been sent before newer ones took its place and tags could name it.
-            if self.asks and "sha256" in entry and not self._checkpoints.holds(entry):
-                self._checkpoints.delete([entry["to"]])
+            if self.asks and "sha256" in entry and not self.checkpoints.holds(entry):
+                self.checkpoints.delete([entry["to"]])
             return
         run_id = self.spool.run_id
         if "model" in entry:
@@ -144,7 +148,7 @@ class Delivery:
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
         artifacts.put(self.client, run_id, folder, entry["to"], self.patience)
         if "sha256" in entry:
-            self._uploaded.append(Uploaded(entry, *self._checkpoints.add(entry, sizes)))
+            self._uploaded.append(Uploaded(entry, *self.checkpoints.add(entry, sizes)))
         elif entry["tags"]:
             self._uploaded.append(Uploaded(entry, entry["tags"]))
 
@@ -177,7 +181,7 @@ class Delivery:
                 return
         self._note_recorded(points)
         for one in uploaded:
-            self._checkpoints.delete(one.obsolete)
+            self.checkpoints.delete(one.obsolete)
 
     def _flush_each(self, points: list[Any], uploaded: list[Uploaded]) -> None:
         """Send each metric, and the tags of each entry, by itself: a refusal of one does not keep the others out."""
@@ -193,9 +197,9 @@ class Delivery:
         for one in uploaded:
             if error := stores.refusal(partial(log, tags=[RunTag(*tag) for tag in one.tags.items()])):
                 self._refuse(one.entry, error)
-                self._checkpoints.forget()  # the tags name what they named before
+                self.checkpoints.forget()  # the tags name what they named before
             else:
-                self._checkpoints.delete(one.obsolete)
+                self.checkpoints.delete(one.obsolete)
 
     def _unrecorded(self, points: list[Any]) -> list[Any]:
         """Return the points that the store does not have."""

@@ -7,12 +7,12 @@ import shutil
 import threading
 import time
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner.settings.files import uris
+from runner.settings.files import durable, uris
 from runner.tracking.write import spool_header
 from runner.tracking.write.journal import Entry as Entry
 from runner.tracking.write.journal import Journal, replace
@@ -112,11 +112,17 @@ class Spool:
         except FileNotFoundError:
             return 0
 
-    def mark(self, delivered: int) -> int:
-        """Note how far the store has everything. Returns where that is in the file now."""
+    def mark(self, delivered: int, ended: bool = False) -> int:
+        """Note how far the store has everything. Returns where that is in the file now.
+
+        ended: nothing follows, and the spool goes; then it is not noted on the disk.
+        """
         everything = delivered == self.log.size
         if everything:
             self.log.unwritten.clear()
+        if everything and ended:  # it goes now: a process that dies before leaves one that is delivered again
+            self._mark = delivered
+            return delivered
         if everything and delivered and (delivered > LARGE or self.log.error is not None):
             (self.folder / "delivered").unlink(missing_ok=True)  # first: no entry may count as delivered that is not
             self.log.clear()
@@ -218,10 +224,10 @@ class Spool:
             self.folder.rmdir()
 
 
-def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
+def create(uri: str, run_id: str, process: dict[str, Any], lasting: bool = True) -> Spool:
     """Create the spool of a run that begins, or open the one that the run has, for this process.
 
-    process: as `liveness.process` describes it.
+    process: as `liveness.process` describes it. lasting: False if the caller syncs many spools with `sync`.
     Raises OSError if the disk does not take it, or another process has it open.
     """
     folder, until = place(uri) / run_id, time.monotonic() + MOMENT
@@ -229,8 +235,15 @@ def create(uri: str, run_id: str, process: dict[str, Any]) -> Spool:
         if time.monotonic() > until:
             raise OSError(errno.EBUSY, "another process is at it", str(folder))
         time.sleep(0.02)
-    spool.header = spool_header.write(folder, uri, process)
+    spool.header = spool_header.write(folder, uri, process, lasting)
     return spool
+
+
+def sync(spools: Iterable[Spool]) -> None:
+    """Write the headers of new spools to the disk, so that they outlive a loss of power."""
+    spools = list(spools)
+    headers = (spool.folder / spool_header.NAME for spool in spools)
+    durable.sync_all([*headers, *(place for spool in spools for place in (spool.folder, spool.folder.parent))])
 
 
 def take(folder: Path) -> Spool | None:

@@ -15,17 +15,18 @@ from runner.tracking.write.journal import replace
 NAME = "header.json"
 
 
-def write(folder: Path, uri: str, process: dict[str, Any]) -> dict[str, Any]:
+def write(folder: Path, uri: str, process: dict[str, Any], lasting: bool = True) -> dict[str, Any]:
     """Write and return the header of a run's spool: `uri`, `process`, `temporary` and `mark`.
 
     A local store is named by its file alone, so that the folder with the store and the spool can be moved. A password
     is not written; `runner sync` takes it from where this process took it.
+    lasting: False if the caller syncs the headers of many spools.
     """
     path = uris.sqlite_path(uri)
     shown = secrets.masked_uri(uri) if path is None else f"sqlite:///{path.name}"
     header = {"uri": shown, "process": process, "temporary": tempfile.gettempdir()}
     header["mark"] = marks.mark(*marked(folder.name, header))
-    replace(folder / NAME, json.dumps(header), lasting=True)  # without it the rest is of no use
+    replace(folder / NAME, json.dumps(header), lasting)  # without it the rest is of no use
     return header
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from runner.tracking.write import background, leftover
 from runner.tracking.write.background import Background
-from runner.tracking.write.delivery import CHUNK
+from runner.tracking.write.delivery import CHUNK, Delivery
 from runner.tracking.write.entries import End, Events
+from runner.tracking.write.group import Group
 from runner.tracking.write.spool import Spool
 from runner.training.events import Epoch, Event, Step, Steps
 
@@ -27,17 +28,22 @@ class Tracker:
     """The observer that records one MLflow run, in the background: first into a file on this disk, then into the store.
 
     spool: of the run, open. asks: the store has a part of the record already. keep: how many checkpoints `last`.
+    group: whose thread delivers this record with those of other runs; None: it has a thread of its own.
     """
 
     takes_steps = True
 
-    def __init__(self, client: "MlflowClient", spool: Spool, asks: bool = False, keep: int = 2) -> None:
+    def __init__(
+        self, client: "MlflowClient", spool: Spool, asks: bool = False, keep: int = 2, group: Group | None = None
+    ) -> None:
         self.run_id = spool.run_id
         self.began = time.time()  # the run, which does not end before, wherever a clock is set meanwhile
         self.verdict = ("FINISHED", "")  # status and reason of a run whose block ends by itself
         self._events: Events = []
         self._sent = time.monotonic()
-        self._spool, self._background = spool, Background(client, spool, asks, keep)
+        make = Background if group is None else group.background
+        self._spool, self._background = spool, make(client, spool, asks, keep)
+        self._ended = ""  # the status that the run was ended with
 
     @property
     def client(self) -> "MlflowClient":
@@ -54,6 +60,18 @@ class Tracker:
         with tempfile.TemporaryDirectory(prefix="runner-") as folder:
             write(Path(folder), files)
             self._background.begin({key: value[:LONGEST_PARAM] for key, value in params.items()}, Path(folder))
+
+    def prepare(self, params: dict[str, str]) -> Delivery:
+        """Write params into the spool, as `begin` does. Returns the delivery, after which `start` follows."""
+        self._background.prepare({key: value[:LONGEST_PARAM] for key, value in params.items()}, None)
+        return self._background.delivery
+
+    def start(self, is_delivered: bool) -> None:
+        """Start the background of a run whose beginning was prepared. Raises what `begin` raises.
+
+        is_delivered: whether it was delivered; False: it is now.
+        """
+        self._background.start(is_delivered)
 
     def give_up(self) -> None:
         """Leave no trace on this disk of a run that could not begin."""
@@ -78,16 +96,24 @@ class Tracker:
         """Give files on their way a few seconds once `stops()` is true; then they stay on this disk."""
         self._background.stop_when(stops)
 
+    def end(self, status: str, reason: str) -> None:
+        """Hand over the end of the run; `close` waits until all of the record is delivered. Returns at once."""
+        self._events.append((End(status, reason), max(time.time(), self.began)))
+        self._ended = status
+        if status == "KILLED":
+            self._background.hurry()
+        self._background.end(self._events, 0.0 if status == "KILLED" else CLOSING)
+
     def close(self, status: str, reason: str) -> None:
         """Deliver what is left and end the run with a status of MLflow's and the reason for it.
 
+        One that `end` has ended keeps its status.
         Raises Undelivered if the store does not have all of the record, whose message names where the rest is. Raises
         errors of our own code in the background.
         """
-        self._events.append((End(status, reason), max(time.time(), self.began)))
-        if status == "KILLED":
-            self._background.hurry()
-        stop = self._background.finish(self._events, 0.0 if status == "KILLED" else CLOSING)
+        if not self._ended:
+            self.end(status, reason)
+        status, stop = self._ended, self._background.wait()
         error, silent, delivery = self._background.error, self._background.silent, self._background.delivery
         problem = leftover.problem(self._spool, delivery, status, error, silent)
         if problem is not None and silent is None and not delivery.ended:

@@ -31,24 +31,32 @@ class CheckpointError(Failure):
 
 
 def save(
-    folder: Path, model: nn.Module, format: str, training: dict[str, Any] | None = None, lasting: bool = True
+    folder: Path,
+    model: nn.Module,
+    format: str,
+    training: dict[str, Any] | None = None,
+    lasting: bool = True,
+    packings: dict[str, tuple[memoryview, str]] | None = None,
 ) -> dict[str, str]:
     """Write the model's files into `folder` and return the SHA-256 of each by file name.
 
     format: "state_dict" (the parameters and buffers), "model" (the module itself), or "both".
     training: `Run.state_dict()`, which goes into `training.pt`.
     lasting: False for files that are delivered to a store and need not survive a power failure here.
+    packings: of the model's files by name, as `packed` returns them; those that are missing are added.
     Raises CheckpointError when the files cannot be written.
     """
     kinds = list(MODELS) if format == "both" else [format]
-    content = {FILES[kind]: _compact(model if kind == "model" else _usual(model.state_dict())) for kind in kinds}
+    content: dict[str, Any] = {FILES[kind]: model if kind == "model" else _usual(model.state_dict()) for kind in kinds}
     if training is not None:
-        content[FILES["training"]] = _compact(training)
-    digests = {}
+        content[FILES["training"]] = training
+    digests, ready = {}, {} if packings is None else packings
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in content.items():
-            packing, digests[name] = packed(value)
+            packing, digests[name] = ready.get(name) or packed(_compact(value))
+            if packings is not None and value is not training:
+                packings[name] = packing, digests[name]
             durable.write(folder / name, packing, lasting)
         durable.write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode(), lasting)
     except OSError as error:

@@ -33,18 +33,21 @@ class Snapshots:
         model: nn.Module,
         stop: Callable[[], BaseException | None],
         training: Callable[[], dict[str, Any]] | None = None,
+        packings: dict[str, tuple[memoryview, str]] | None = None,
     ) -> Snapshot:
         """Write the model as checkpoint `name` of `step`, and return the event.
 
         stop: a full disk is waited for until this returns an error.
         training: returns the state for `training.pt`.
+        packings: of the same weights, as `checkpoint.save` takes them.
         Raises CheckpointError when the files cannot be written, Diverged for weights that are not finite.
         """
         # A folder of its own: files of an earlier one may still be on their way to the store.
         folder = self.folder / f"{name}-{step}"
-        check_model(model, step)
+        if not packings:
+            check_model(model, step)
         state = training() if training is not None else None
-        durable.patiently(lambda: checkpoint.save(folder, model, self.form, state, lasting=False), stop)
+        durable.patiently(lambda: checkpoint.save(folder, model, self.form, state, False, packings), stop)
         self.steps[name] = step
         new, self._pieces = self._pieces, []
         return Snapshot(name, step, folder, new)

@@ -1,0 +1,137 @@
+"""Many new runs of a local store, opened at once: one transaction for each part of it, and one wait for the disk."""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from runner.settings.files import durable
+from runner.settings.trust import secrets
+from runner.tracking import recording
+from runner.tracking.store import artifact_places, first_files, liveness, mlflow_private, reconcile, stores
+from runner.tracking.write import background, new_runs, together
+from runner.tracking.write import spool as spools
+from runner.tracking.write.group import Group
+from runner.tracking.write.new_runs import NewRun
+from runner.tracking.write.spool import Spool
+from runner.tracking.write.tracker import Tracker
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+#: Runs that are opened at once: a transaction of more holds others up.
+MOST = 256
+#: Files that a process has open beside the locks of its runs.
+SPARE = 500
+
+
+@dataclass
+class Opening:
+    """What the record of a new run begins with; see `recording`."""
+
+    run_name: str
+    tags: dict[str, str]
+    params: dict[str, str]
+    files: Mapping[str, str | bytes]
+    keep: int = 2
+
+
+def opened(uri: str, experiment: str, runs: Sequence[Opening], group: Group) -> list[Tracker] | None:
+    """Create runs and return their trackers, in order, each for a block of `recording.ending`.
+
+    None, and nothing is left, where each has to be opened by itself: in a store that is no SQLite file of this MLflow.
+    group: whose thread delivers their records.
+    Raises what `recording` raises; then none of the runs has begun.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client = stores.open_store(uri)
+    if mlflow_private.tables(client) is None:
+        return None
+    _allow_files(len(runs))
+    try:
+        home, own = recording.home_of_runs(client, uri, experiment), reconcile.tags()
+        created = new_runs.create(client, home, [(secrets.masked(run.run_name), run.tags | own) for run in runs])
+    except (MlflowException, OSError) as error:
+        raise recording.no_run(uri, error) from error
+    if created is None:
+        return None
+    taken: list[Spool] = []
+    try:
+        _take(client, uri, created, taken)
+        trackers = [Tracker(client, spool, False, run.keep, group) for spool, run in zip(taken, runs, strict=True)]
+        are_put = _put(client, trackers, runs)
+    except BaseException:
+        _undo(client, created, taken)
+        raise
+    return _begun(trackers, runs, are_put)
+
+
+def _allow_files(count: int) -> None:
+    """Raise this process's limit for open files, as far as it may: each run that is open has a file, its lock."""
+    try:
+        import resource
+    except ImportError:  # there is none on Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = background.crowd() + count + SPARE
+    if resource.RLIM_INFINITY != soft < needed:
+        most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def _take(client: "MlflowClient", uri: str, created: list[NewRun], taken: list[Spool]) -> None:
+    """Make the spools of the runs, which are added to `taken`."""
+    process = liveness.process()
+    try:
+        for run in created:
+            artifact_places.remember(client, run.run_id, run.artifact_uri)
+            taken.append(spools.create(uri, run.run_id, process, lasting=False))
+        spools.sync(taken)
+    except OSError as error:
+        raise recording.no_spool(uri, error) from error
+
+
+def _put(client: "MlflowClient", trackers: list[Tracker], runs: Sequence[Opening]) -> list[bool]:
+    """Put the first files of the runs. Returns for each whether the store has taken them now."""
+    files = []
+    for tracker, run in zip(trackers, runs, strict=True):
+        local = artifact_places.local(client, tracker.run_id)
+        assert local is not None, "the store is a local one"
+        files += [(c if isinstance(c, bytes) else c.encode(), local / name) for name, c in run.files.items()]
+    try:
+        durable.publish_all(files)
+    except OSError:  # each by itself, which says what is wrong
+        return [
+            recording.put_first(tracker, run.files, lambda: None) for tracker, run in zip(trackers, runs, strict=True)
+        ]
+    first_files.take_for_granted(client.get_run(trackers[0].run_id))
+    return [True] * len(trackers)
+
+
+def _begun(trackers: list[Tracker], runs: Sequence[Opening], are_put: list[bool]) -> list[Tracker]:
+    """Deliver the params of the runs, and start their records. An error ends those that have begun, as FAILED."""
+    try:
+        if all(are_put):
+            deliveries = [tracker.prepare(run.params) for tracker, run in zip(trackers, runs, strict=True)]
+            stored = set(together.deliver(deliveries))
+            for tracker, delivery in zip(trackers, deliveries, strict=True):
+                tracker.start(delivery in stored)
+        else:
+            for tracker, run, is_put in zip(trackers, runs, are_put, strict=True):
+                tracker.begin(run.params, {} if is_put else run.files)
+    except BaseException as error:
+        for tracker in trackers:
+            with contextlib.suppress(BaseException), recording.ending(tracker):
+                raise error
+        raise
+    return trackers
+
+
+def _undo(client: "MlflowClient", created: list[NewRun], taken: list[Spool]) -> None:
+    """Leave no trace of runs that could not begin."""
+    for spool in taken:
+        spool.remove()
+    for run in created:
+        with contextlib.suppress(Exception):  # the next command on this store sets it to KILLED
+            client.delete_run(run.run_id)

@@ -1,0 +1,107 @@
+"""`sweep.keep`: whose checkpoints, predictions and plots a sweep leaves, whatever happens to it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.command import runner
+from tests.support.sweeping import Family, artifacts, family, furnish, group
+
+SWEEP = ("-m", "experiments=bad", "seed=1,2,3,4", "plots=[loss_curve]")
+PARTS = ("checkpoints", "plots", "predictions.npy")
+
+
+@pytest.fixture
+def place(workplace: Path) -> Path:
+    furnish(workplace)
+    return workplace
+
+
+def keepers(found: Family, part: str) -> list[str]:
+    """Ids of the runs that have a part, which may not be an empty folder."""
+    places = {job.info.run_id: artifacts(found.place, job) / part for job in found.jobs}
+    return [run_id for run_id, path in places.items() if path.is_file() or (path.is_dir() and any(path.iterdir()))]
+
+
+def tagged(found: Family) -> list[str]:
+    return [job.info.run_id for job in found.jobs if "checkpoint.last" in job.data.tags]
+
+
+def assert_only_the_best(found: Family) -> None:
+    best = [found.parent.data.tags["sweep.best"]]
+    assert {part: keepers(found, part) for part in PARTS} == dict.fromkeys(PARTS, best)
+    assert tagged(found) == best
+    dropped = [job.data.tags.get("sweep.dropped") for job in found.jobs if job.info.run_id not in best]
+    assert dropped == ["best"] * (len(found.jobs) - 1)
+    assert "sweep.dropped" not in next(job for job in found.jobs if job.info.run_id in best).data.tags
+
+
+@pytest.mark.parametrize("launcher", ["basic", "one_by_one", "vectorized"])
+@pytest.mark.parametrize("every", ["null", "1"])
+def test_best_keeps_the_files_of_the_best_job(place: Path, launcher: str, every: str) -> None:
+    more = (f"hydra/launcher={launcher}", f"checkpoint.every={every}", "sweep.keep=best")
+    runner(*SWEEP, *more, cwd=place)
+    found = family(place)
+    assert found.statuses == ["FINISHED"] * 4
+    assert_only_the_best(found)
+    assert found.steps() == [list(range(1, 13))] * 4
+    assert all("valid/loss" in job.data.metrics for job in found.jobs)
+
+
+@pytest.mark.parametrize("launcher", ["one_by_one", "vectorized"])
+def test_none_keeps_no_files_and_all_those_of_every_job(place: Path, launcher: str) -> None:
+    runner(*SWEEP, f"hydra/launcher={launcher}", "checkpoint.every=1", "sweep.keep=none", cwd=place)
+    found = family(place)
+    assert found.statuses == ["FINISHED"] * 4
+    assert {part: keepers(found, part) for part in PARTS} == {"checkpoints": [], "plots": [], "predictions.npy": []}
+    assert tagged(found) == []
+    assert [job.data.tags["sweep.dropped"] for job in found.jobs] == ["none"] * 4
+
+
+def test_all_is_the_default(place: Path) -> None:
+    runner(*SWEEP, "hydra/launcher=vectorized", cwd=place)
+    found = family(place)
+    ids = [job.info.run_id for job in found.jobs]
+    assert {part: keepers(found, part) for part in PARTS} == dict.fromkeys(PARTS, ids)
+
+
+def test_the_values_are_those_of_a_sweep_that_keeps_all(place: Path) -> None:
+    runner(*SWEEP, "hydra/launcher=one_by_one", cwd=place)
+    runner(*SWEEP, "hydra/launcher=one_by_one", "sweep.keep=none", cwd=place)
+    from tests.support.sweeping import families
+
+    metrics: list[list[dict[str, Any]]] = [[job.data.metrics for job in one.jobs] for one in families(place)]
+    assert metrics[0] == metrics[1]
+
+
+def test_a_killed_sweep_goes_on_from_its_checkpoints_and_keeps_the_best(place: Path) -> None:
+    words = (*SWEEP, "checkpoint.every=1", "sweep.keep=best", "hydra/launcher=basic")
+    killed = group(*words, "model.knobs.plan='3:kill'", cwd=place, env={"KEPT": "2"})
+    killed.wait()
+    before = family(place)
+    assert [job.info.status for job in before.jobs][:2] == ["FINISHED", "FINISHED"]
+    assert before.jobs[2].info.run_id in tagged(before), "the checkpoint that it goes on from"
+    done = runner("resume", "last", cwd=place)
+    assert done.last.split()[2] == "FINISHED"
+    found = family(place)
+    assert found.statuses == ["FINISHED"] * 4
+    assert found.jobs[2].data.tags["runner.resumed"] == "after step 4"
+    assert found.steps() == [list(range(1, 13))] * 4
+    assert_only_the_best(found)
+
+
+def test_commands_say_why_a_job_has_no_checkpoint_and_reproduce_repeats_it(place: Path) -> None:
+    runner(*SWEEP, "sweep.keep=best", "hydra/launcher=one_by_one", cwd=place)
+    found = family(place)
+    assert runner("evaluate", "last", "split=valid", cwd=place).code == 0
+    dropped = next(job.info.run_id for job in found.jobs if "sweep.dropped" in job.data.tags)
+    for words in (
+        ("evaluate", dropped, "split=valid"),
+        ("resume", dropped, "trainer.epochs=4"),
+        ("export", dropped, "format=safetensors", "output=m.safetensors"),
+    ):
+        done = runner(*words, cwd=place, code=2)
+        assert "sweep.keep=best" in done.err, words
+        assert f"runner reproduce {dropped[:8]}" in done.err, words
+    assert runner("reproduce", dropped, cwd=place).code == 0
