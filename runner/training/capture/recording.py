@@ -170,6 +170,14 @@ class _Recording:
 def _refilled(again: Callable[[], Any], places: list[Callable[[Tensor], object]]) -> Callable[[], None]:
     """Return a function that does an operation `again` and puts its results where the recorded ones are."""
 
+    if len(places) == 1:  # most operations
+        [only] = places
+
+        def refill_one() -> None:
+            only(again())
+
+        return refill_one
+
     def refill() -> None:
         for place, new in zip(places, _tensors(again()), strict=True):
             place(new)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner.model import host
 from runner.settings.torch_private import foreach
 
 #: Takes a step with these gradients, one for each parameter of `update`.
@@ -106,7 +107,7 @@ def _adam(group: dict[str, Any], of: _Parameters, decoupled: bool) -> Update:
         lr, (beta1, beta2), decay = float(group["lr"]), group["betas"], group["weight_decay"]
         torch.cat([g.view(-1) for g in gradients], out=grad)
         steps.add_(1)
-        taken = first.item()
+        taken = host.number(first)
         if decay and decoupled:
             foreach("mul_")(of.each, 1 - lr * decay)
         elif decay:
