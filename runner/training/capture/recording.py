@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from runner.settings import torch_private
-from runner.training.capture import Captured, Uncapturable
+from runner.training.capture import Captured, Uncapturable, reuse
 
 #: Bytes of all results of a recording, which stay in memory together. Larger steps gain nothing: arithmetic is all.
 MOST = 2**26
@@ -95,19 +95,20 @@ def record(work: Callable[[], Any]) -> Captured:
     recorder = _Recorder()
     with recorder:
         result = work()
-    return _Recording(recorder.calls).captured(result)
+    return _Recording(recorder.calls, result).captured(result)
 
 
 class _Recording:
     """The operations of `calls` on tensors without a graph, one for each place in memory and shape."""
 
-    def __init__(self, calls: list[_Call]) -> None:
+    def __init__(self, calls: list[_Call], result: Any) -> None:
         self._aliases: dict[Any, Tensor] = {}
         self._shapes: dict[int, set[Any]] = {}  # address of memory -> the different tensors in it
         for call in calls:
             for tensor in (*call.given(), *_tensors(call.result)):
                 self._shapes.setdefault(_memory(tensor), set()).add(_key(tensor))
         written = {_memory(tensor) for call in calls for tensor in call.written()}
+        self._rooms = _rooms(calls, result, written)  # storage of a result -> the memory that it shares with others
         repeated = (self._repeated(call, written) for call in calls)
         self._repeats = [repeat for repeat in repeated if repeat is not None]
 
@@ -161,15 +162,14 @@ class _Recording:
         """Return the one tensor that stands for this place, shape and type, without a graph."""
         key = _key(tensor)
         if key not in self._aliases:
-            empty = torch.empty(0, dtype=tensor.dtype)
+            empty, room = torch.empty(0, dtype=tensor.dtype), self._rooms.get(key[0], tensor)
             place = (tensor.storage_offset(), tensor.shape, tensor.stride())
-            self._aliases[key] = empty.set_(tensor.untyped_storage(), *place)
+            self._aliases[key] = empty.set_(room.untyped_storage(), *place)
         return self._aliases[key]
 
 
 def _refilled(again: Callable[[], Any], places: list[Callable[[Tensor], object]]) -> Callable[[], None]:
     """Return a function that does an operation `again` and puts its results where the recorded ones are."""
-
     if len(places) == 1:  # most operations
         [only] = places
 
@@ -207,6 +207,28 @@ def _pooled(operation: Any, arguments: Any, options: Any, results: list[Tensor])
 
 def _nothing(_: Tensor) -> None:
     pass
+
+
+def _rooms(calls: list[_Call], result: Any, written: set[int]) -> dict[int, Tensor]:
+    """Return memory for the storages that operations make and only later ones use."""
+    given: set[int] = set()
+    made: set[int] = set()
+    kept = {_memory(tensor) for tensor in _tensors(result)}
+    sizes: dict[int, int] = {}
+    uses = []
+    for call in calls:
+        used = [_memory(tensor) for tensor in call.given()]
+        given.update(set(used) - made)
+        owners = {_memory(tensor): tensor.untyped_storage().nbytes() for tensor in _tensors(call.result)}
+        made.update(owners)
+        sizes |= owners
+        kept |= owners.keys() - written if call.name in CONSTANT else set()
+        uses.append((used, owners))
+    rooms = {}
+    for group in reuse.shared(uses, sizes, kept | given):
+        room = torch.empty(max(sizes[storage] for storage in group), dtype=torch.uint8)
+        rooms |= dict.fromkeys(group, room)
+    return rooms
 
 
 @lru_cache(None)
