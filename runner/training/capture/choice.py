@@ -31,7 +31,8 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
     """
     taken = step.choose(state, own)
     rates = None
-    if taken is step.plain and where.type != "cpu" and trainer.graph is not None and fuses(state.optimizer):
+    tensors = trainer.graph is not None and trainer.precision != "fp64"  # torch reads a rate of 32 bits from a tensor
+    if taken is step.plain and where.type != "cpu" and tensors and fuses(state.optimizer):
         rates = Rates(state.optimizer, where)
         taken = partial(_fused, rates=rates)
     refused = _refusal(taken, own, trainer, modules, steps, where)

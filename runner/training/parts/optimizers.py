@@ -11,6 +11,9 @@ from runner.settings.values.lookup import Bound, Kind
 from runner.training.capture import graph
 from runner.training.loop import Cost, State
 
+#: Optimizers that have a fused step on every accelerator with graphs.
+FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+
 OPTIMIZER = Kind(
     "an optimizer",
     ("torch.optim",),
@@ -38,6 +41,7 @@ def build(bound: Bound, model: nn.Module, fuses: bool = False) -> torch.optim.Op
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:  # pooling alone has nothing to learn, and torch refuses an empty list
         parameters = [nn.Parameter(torch.zeros(()))]
+    fuses = fuses and all(p.is_floating_point() for p in parameters)
     return (bound.but(fused=True) if fuses else bound).make(parameters)  # type: ignore[no-any-return]
 
 
@@ -51,7 +55,7 @@ def takes_fused(bound: Bound, trainer: Trainer, where: torch.device) -> bool:
         trainer.graph is not None
         and where.type != "cpu"
         and graph.there_are(where)
-        and "fused" in lookup.parameters(bound.target)
+        and bound.target in FUSED
         and not any(way in bound.arguments for way in ways)
     )
 
