@@ -5,11 +5,14 @@ optimizers read it from a tensor, captured or not: float32 there, which is the r
 """
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 
+#: The largest rate of 32 bits.
+MOST = torch.finfo(torch.float32).max
 #: Keys of an optimizer's group that are not numbers of its formula, or that a graph reads from a tensor.
 FREE = ("params", "lr", "initial_lr", "capturable")
 
@@ -40,7 +43,7 @@ class Rates:
         rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         if rates != self._written:
             for tensor, rate in zip(self._tensors, rates, strict=True):
-                tensor.fill_(rate)
+                tensor.fill_(rate if abs(rate) <= MOST else math.inf)  # such a training diverges
             self._written = rates
 
     def step(self, captured: bool = False) -> None:

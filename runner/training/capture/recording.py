@@ -224,7 +224,7 @@ def _rooms(calls: list[_Call], result: Any, written: set[int]) -> dict[int, Tens
         sizes |= owners
         kept |= owners.keys() - written if call.name in CONSTANT else set()
         uses.append((used, owners))
-    rooms = {}
+    rooms: dict[int, Tensor] = {}
     for group in reuse.shared(uses, sizes, kept | given):
         room = torch.empty(max(sizes[storage] for storage in group), dtype=torch.uint8)
         rooms |= dict.fromkeys(group, room)

@@ -16,7 +16,8 @@ def shared(
     sizes: bytes of each storage that may be shared. kept: storages that are to stay as they are.
     A storage is in use from the operation that makes it to the last one that uses it.
     """
-    made, last = {}, {}
+    made: dict[int, int] = {}
+    last: dict[int, int] = {}
     for number, (used, results) in enumerate(calls):
         for storage in (*used, *results):
             last[storage] = number
