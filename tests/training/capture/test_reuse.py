@@ -1,5 +1,6 @@
 """Memory that results of a recording share: never by two that are needed at the same time."""
 
+import itertools
 import random
 
 from runner.training.capture.reuse import shared
@@ -20,7 +21,7 @@ def test_nothing_is_shared_by_two_that_are_in_use():
         assert sorted(placed) == sorted(set(range(count)) - kept)
         for group in groups:
             assert sizes[group[0]] == max(sizes[storage] for storage in group)
-            for one, other in zip(group, group[1:], strict=False):
+            for one, other in itertools.pairwise(group):
                 last = max([one, *(number for number, (used, _) in enumerate(calls) if one in used)])
                 assert last < other, (one, other)  # storage n is made by operation n
 
