@@ -36,8 +36,8 @@ class Update:
         self.steps = torch.tensor(counts, dtype=torch.float32)
         self.schedules = Schedules(runs, [_taken(own[0]) for own in self._own])
         # Alone, torch's fused optimizers read the rate from a tensor of the accelerator, see `capture.rates`.
-        alone, graph = self.optimizers[0], runs[0].settings.trainer.graph
-        self._rounds = stacked.flat.device.type != "cpu" and graph is not None and rates.fuses(alone)
+        alone, graph, wide = self.optimizers[0], runs[0].settings.trainer.graph, stacked.flat.dtype == torch.float64
+        self._rounds = stacked.flat.device.type != "cpu" and graph is not None and rates.fuses(alone) and not wide
         self._handed_out = False
         self._parts = (self.rule, stacked, self.states, row)
         fuses = self.rule.fused is not None and sum(stacked.sizes) >= FUSED
@@ -45,7 +45,7 @@ class Update:
             self.way: Formula | Fused | FusedThere = Fused(*self._parts, self.steps) if fuses else Formula(*self._parts)
         else:
             few = (np.diff(self.schedules.owner) != 0).sum() < CALLS
-            self.way = FusedThere(*self._parts, self.steps) if fuses and few else Formula(*self._parts)
+            self.way = FusedThere(*self._parts, self.steps) if fuses and few and not wide else Formula(*self._parts)
 
     def begin(self, n: int) -> bool:
         """Bring the numbers of the next `n` steps to the device. Return whether steps are taken in another way now."""
