@@ -114,7 +114,7 @@ def mask_shape(layer: nn.Module, shape: Sequence[int]) -> Sequence[int]:
 
 def keys(seeds: Sequence[int], layers: int) -> Tensor:
     """Return a key for each layer of a model with each seed, of shape (layers, seeds)."""
-    seeded = _mixed(torch.tensor([seed % 2**63 for seed in seeds]) * STEP)
+    seeded = _mixed(torch.tensor([seed % 2**63 for seed in seeds], dtype=torch.int64) * STEP)
     return _mixed(seeded + torch.arange(1, layers + 1).unsqueeze(1) * OTHER)
 
 
