@@ -157,6 +157,7 @@ def _source(rng: random.Random, case: Case, indices: bool) -> str:
 def _trainer(rng: random.Random, total: int) -> dict[str, Any]:
     found: dict[str, Any] = {"epochs": rng.choice([1, 2, 3])}
     found["batch_size"] = rng.choice([None, None, 1, 2, 3, 4, max(total - 1, 1), total, total + 5])
+    found["eval_batch_size"] = 1000  # the script evaluates all at once
     found["precision"] = rng.choice(["fp32"] * 6 + ["fp64", "fp64", "bf16"])
     for key, value, share in (
         ("shuffle", False, 0.2),

@@ -391,8 +391,8 @@ def test_a_save_that_fails_while_the_best_weights_are_swapped_in_leaves_the_mode
 def test_best_weights_that_do_not_fit_leave_the_model_as_it_was(start: Start):
     run = start()
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    run.best.weights = {name: tensor + 1 for name, tensor in before.items()}
-    run.best.weights[next(reversed(before))] = torch.zeros(7)
+    run.best.copied = {name: tensor + 1 for name, tensor in before.items()}
+    run.best.copied[next(reversed(before))] = torch.zeros(7)
     with pytest.raises(RuntimeError), run.weights("best"):
         raise AssertionError
     assert all(torch.equal(before[name], tensor) for name, tensor in run.model.state_dict().items())
@@ -404,7 +404,7 @@ def test_a_run_whose_end_is_broken_off_has_its_own_weights_again(start: Start):
     for step in train(run.state, run.batches(), run.step):
         list(run.after(step))
     before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
-    run.best.weights = {name: tensor + 1 for name, tensor in before.items()}
+    run.best.copied = {name: tensor + 1 for name, tensor in before.items()}
     events = finish.finish(run, finish.draw)
     while type(next(events)) is Snapshot:
         pass
