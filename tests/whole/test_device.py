@@ -226,11 +226,15 @@ def test_every_experiment_ends_with_its_plots_and_with_the_processors_numbers(
     dropout = ("digits_cnn", "digits_mlp", "gan_digits", "save_and_load")  # draw from the device's own generator
     same = [name for name in gpu.EXPERIMENTS if there[name]["metrics"] and name not in dropout]
     assert "digits_lenet" in same
-    on_cpu = gpu.Place("cpu", place.folder / "cpu", {})
-    on_cpu.folder.mkdir()
-    shutil.copy(empty_store, on_cpu.folder / "mlflow.db")
-    here = gpu.trained_all(on_cpu, same, "plots=[]")
-    assert {name: there[name]["metrics"] for name in same} == {name: here[name]["metrics"] for name in same}
+    numbers = []
+    for device, env in (("cpu", {}), (place.device, place.env)):
+        at = gpu.Place(device, place.folder / device.replace(":", "-") / "numbers", env)
+        at.folder.mkdir(parents=True)
+        shutil.copy(empty_store, at.folder / "mlflow.db")
+        # Torch's own optimizer steps on both: fused ones, which devices have else, round in another way.
+        trained = gpu.trained_all(at, same, "plots=[]", "trainer.graph=null")
+        numbers.append({name: trained[name]["metrics"] for name in same})
+    assert numbers[0] == numbers[1]
 
 
 #: Laws that take long here, or that the pretended device does not keep.
@@ -261,12 +265,10 @@ def _ended(fault: str) -> str:
         torchmetrics.Metric.to = lambda self, *_: self  # type: ignore[method-assign]
     if fault == "batches stay on the host":
         object.__setattr__(components, "device", lambda name: torch.device("pretend:0"))
-        from runner.training import prepare as made
+        from runner.training.parts.placement import Placement
 
-        made._moved = lambda data, *_: data  # type: ignore[assignment]
-        from runner.training.run import Run
-
-        Run.moved = lambda self, stream: stream  # type: ignore[method-assign]
+        Placement.source = lambda self, source: source  # type: ignore[method-assign]
+        Placement.moved = lambda self, stream: stream  # type: ignore[method-assign]
     chosen = settings(
         device="pretend",
         data={"name": "digits"},
@@ -290,7 +292,7 @@ def _ended(fault: str) -> str:
 FAULTS = {
     "": "",
     "plots are shown the device's data": "TypeError: can't convert pretend:0 device type tensor to numpy",
-    "predictions stay on the device": "TypeError: can't convert pretend:0 device type tensor to numpy",
+    "predictions stay on the device": "RuntimeError: Expected all tensors to be on the same device",
     "metrics stay on the host": "RuntimeError: ",
     "batches stay on the host": "RuntimeError: Input type (torch.FloatTensor) and weight type (",
 }
@@ -365,7 +367,9 @@ def short(error: BaseException, batch: int | None = 64) -> str:
     """What a person reads of an error in a training."""
 
     class Run:
-        settings = type("Settings", (), {"trainer": type("Trainer", (), {"batch_size": batch})})
+        settings = type(
+            "Settings", (), {"trainer": type("Trainer", (), {"batch_size": batch, "eval_batch_size": None})}
+        )
         data = type("Data", (), {"train": range(1500)})
 
     @memory.explained
