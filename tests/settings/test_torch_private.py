@@ -26,12 +26,13 @@ def test_writes_in_place_are_counted() -> None:
 
 
 def test_workers_of_a_loader_end_when_they_are_told_to() -> None:
+    earlier = set(multiprocessing.active_children())
     batches = iter(torch.utils.data.DataLoader(torch.arange(4), num_workers=1, persistent_workers=True))  # type: ignore[arg-type]
     assert hasattr(batches, "_shutdown_workers"), f"{RELEASE} has other workers: runner/settings/torch_private.py"
-    before = multiprocessing.active_children()
-    assert before
+    [worker] = set(multiprocessing.active_children()) - earlier
     torch_private.end_workers(batches)
-    assert not set(before) & set(multiprocessing.active_children()), RELEASE
+    worker.join(600)
+    assert not worker.is_alive(), RELEASE
 
 
 def test_hooks_before_a_step_are_seen() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from runner.data import Data, Source, Tensors
 from runner.model import host
 from runner.settings import random_state
+from runner.settings.torch_private import writes
 
 #: Examples that are hashed, of those in memory and of those on a disk: evenly spread, the last among them.
 MOST, READ = 10_000, 3
@@ -35,10 +36,10 @@ def _remembered(source: Source) -> str:
     if not isinstance(source, Tensors):
         return _digest(source)
     for x, x_version, y, y_version, digest in _newest:
-        if x() is source.x and y() is source.y and (x_version, y_version) == (source.x._version, source.y._version):
+        if x() is source.x and y() is source.y and (x_version, y_version) == (writes(source.x), writes(source.y)):
             return digest
     digest = _digest(source)
-    _newest.append((ref(source.x), source.x._version, ref(source.y), source.y._version, digest))
+    _newest.append((ref(source.x), writes(source.x), ref(source.y), writes(source.y), digest))
     return digest
 
 
