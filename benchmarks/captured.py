@@ -1,4 +1,4 @@
-"""What a person reaches who writes for one job alone: its step captured once as a CUDA graph, and replayed.
+"""Trainings written by hand for one job alone: the step captured once as a CUDA graph, and replayed.
 
 On another device than CUDA the same functions are called as they are, so that the script can be tried there.
 """
@@ -6,7 +6,7 @@ On another device than CUDA the same functions are called as they are, so that t
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -101,11 +101,7 @@ def single(settings: Any) -> tuple[float, float, float]:
     whole = captured(lambda: step(index), device)
     ragged = captured(lambda: step(rest), device) if len(rest) else whole
     look = captured(validate, device)
-    with torch.no_grad():
-        for tensor, old in zip(model.state_dict().values(), before, strict=True):
-            tensor.copy_(old)
-        for tensor in (*_state(optimizer), *losses.state, *values.state):
-            tensor.zero_()
+    _restore(model.state_dict().values(), before, (*_state(optimizer), *losses.state, *values.state))
     synchronize(device)
     ready = time.perf_counter()
     for epoch in range(trainer.epochs):
@@ -170,11 +166,7 @@ def stacked(models: int, settings: Any) -> tuple[float, float, float]:
     full, rest = (torch.arange(n).to(device).repeat(models, 1) for n in (size, total % size))
     whole, ragged = (captured(lambda index=index: step(index), device) for index in (full, rest))
     look = captured(validate, device)
-    with torch.no_grad():
-        for tensor, old in zip((*weights, *biases), before, strict=True):
-            tensor.copy_(old)
-        for tensor in (*_state(optimizer), *losses.state, *values.state):
-            tensor.zero_()
+    _restore((*weights, *biases), before, (*_state(optimizer), *losses.state, *values.state))
     synchronize(device)
     ready = time.perf_counter()
     for epoch in range(trainer.epochs):
@@ -210,6 +202,15 @@ def _optimizer(
             group["lr"] = value
 
     return optimizer, rate
+
+
+@torch.no_grad()
+def _restore(tensors: Iterable[Tensor], before: Iterable[Tensor], counts: Iterable[Tensor]) -> None:
+    """Undo the steps in which the graphs were captured: weights as before, all counts and moments 0."""
+    for tensor, old in zip(tensors, before, strict=True):
+        tensor.copy_(old)
+    for tensor in counts:
+        tensor.zero_()
 
 
 def _state(optimizer: Any) -> list[Tensor]:

@@ -83,7 +83,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a job takes of its device."""
+    """The memory and the time that a job takes."""
 
     memory: "Forecast"
     epoch: float | None  # seconds; None: no step was tried

@@ -27,7 +27,7 @@ SPARE = 500
 
 @dataclass
 class Opening:
-    """What the record of a new run begins with; see `recording`."""
+    """The first content of the record of a new run; see `recording`."""
 
     run_name: str
     tags: dict[str, str]

@@ -29,7 +29,7 @@ from runner.training.state.snapshots import Snapshots
 
 @dataclass(frozen=True)
 class Material:
-    """What the runs of a kind share: nothing of it is changed by a run without code of the user's own."""
+    """The data and the loss that the runs of a kind share; only code of the user's own could change them."""
 
     data: Data  # all of it, on the device
     loss: nn.Module

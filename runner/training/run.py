@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Tensors, batches, count
-from runner.model import host, stack
+from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
 from runner.training import measure
@@ -211,7 +211,7 @@ class Run:
     @contextlib.contextmanager
     def weights(self, name: str) -> Iterator[None]:
         """Put the weights of checkpoint `name`, best or last, into the model for a block, and its own back after it."""
-        if name == "last" or self.best.weights is None or self._has_best():
+        if name == "last" or self.best.weights is None or self.best.is_in(self.model, self.state.step):
             yield
             return
         own = checkpoint.copy(self.model)
@@ -224,7 +224,8 @@ class Run:
     def snapshots(self) -> Iterator[Snapshot]:
         """Write the present weights and the best so far, and yield an event for each; skip those written already."""
         step = self.state.step
-        packings: dict[str, tuple[memoryview, str]] | None = {} if self._has_best() else None
+        same = self.best.is_in(self.model, self.state.step)
+        packings: dict[str, tuple[memoryview, str]] | None = {} if same else None
         if self.written.steps.get("last") != step:
             training = self._training if self.trains else None
             yield self.written.write("last", step, self.model, self.stop, training, packings)
@@ -239,13 +240,6 @@ class Run:
             with self.weights("best"):
                 event = self.written.write("best", self.best.step, self.model, self.stop, packings=packings)
             yield event
-
-    def _has_best(self) -> bool:
-        """Return whether the best weights are those in the model, as at the end of most short trainings."""
-        best, own = self.best.weights, self.model.state_dict()
-        if best is None or self.best.step != self.state.step or best.keys() != own.keys():
-            return False
-        return all(torch.equal(best[name], host.tensor(tensor)) for name, tensor in own.items())
 
     def _training(self) -> dict[str, Any]:
         self.written.write_piece(self.recorder, self.state.step, self.stop)

@@ -152,14 +152,8 @@ def test_on_another_device_nothing_changes(place: Path, empty_store: Path) -> No
     assert [value for _, value in losses(place)] == pytest.approx([value for _, value in stayed], rel=1e-6)
 
 
-class Drawing(torch.utils.data.Dataset[Any]):
+class Drawing(OnDisk):
     """Examples with noise that is drawn when they are read."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-
-    def __len__(self) -> int:
-        return len(self.inner)
 
     def __getitem__(self, index: int) -> Any:
         x, y = self.inner[index]

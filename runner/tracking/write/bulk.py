@@ -35,7 +35,7 @@ NOTHING: Mapping[str, str] = {}
 
 @dataclass
 class Rows:
-    """What is to be written of one run."""
+    """Rows of one run that are to be written."""
 
     run_id: str
     points: list[Point] = field(default_factory=list)  # [key, value, milliseconds since 1970, step] of each

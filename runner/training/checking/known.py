@@ -1,4 +1,4 @@
-"""What the checks have found for a job of a sweep, for the jobs that differ from it in numbers alone.
+"""Findings of the checks for a job of a sweep, used for the jobs that differ from it in numbers alone.
 
 A learning rate or a seed changes no shape and no name, so that data is read, layers are planned and a step is rehearsed
 once for all jobs that are equal otherwise. What is checked for each is its own: names, types and ranges of all values,
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass
 class Kind:
-    """What jobs that differ in numbers alone have in common. Runs share it, and none may change it."""
+    """The common part of jobs that differ in numbers alone. Their runs share it, and none may change it."""
 
     data: Data
     complete: bool  # True if `data` is all of it

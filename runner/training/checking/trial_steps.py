@@ -33,7 +33,7 @@ WORK = {"cpu": 3e10, "cuda": 1e13}
 
 @dataclass(frozen=True)
 class Trial:
-    """What the steps have shown."""
+    """The time and the memory that the tried steps took."""
 
     seconds: float  # of an epoch, with its share of the validations
     work: int  # bytes: Forecast.work, as the device's allocator counts it; 0: it does not

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from runner.model import host
 from runner.training.state import checkpoint
 
 #: The fields that a checkpoint contains.
@@ -48,6 +50,13 @@ class Best:
     def take(self, model: nn.Module, step: int) -> None:
         """Copy the weights of `model`, as those of `step`."""
         self.copied, self.step = self.copy(model), step
+
+    def is_in(self, model: nn.Module, step: int) -> bool:
+        """Return whether `model`, after `step` steps, has the best weights, as at the end of most short trainings."""
+        best, own = self.weights, model.state_dict()
+        if best is None or self.step != step or best.keys() != own.keys():
+            return False
+        return all(torch.equal(best[name], host.tensor(tensor)) for name, tensor in own.items())
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and plain values."""

@@ -1,4 +1,4 @@
-"""What follows from the steps of many runs: their events are recorded, and those that fail leave the others alone."""
+"""Record the events of many runs after their steps; a run that fails leaves the others alone."""
 
 import time
 from collections.abc import Callable, Sequence

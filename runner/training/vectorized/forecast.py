@@ -1,4 +1,4 @@
-"""How many models fit on the device as one program, from shapes alone, before any memory is taken."""
+"""Forecast the number of models that fit on the device as one program, from shapes alone, before memory is taken."""
 
 from collections.abc import Sequence
 from itertools import pairwise
