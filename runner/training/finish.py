@@ -67,7 +67,7 @@ def _tags(run: "Run") -> dict[str, str]:
     if run.trains:
         name, step = run.tested
         tags |= {"test.checkpoint": name, "test.step": str(step)}
-        tags["step"] = choice.described(run.step)
+        tags |= {"step": how} if (how := choice.described(run.step)) else {}
     if not math.isnan(run.best.value):
         tags |= {
             "best.metric": run.monitor,

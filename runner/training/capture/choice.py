@@ -61,10 +61,15 @@ def evaluation(cost: Cost, taken: TrainStep) -> Cost:
 
 
 def described(taken: TrainStep) -> str:
-    """Return how the steps of a run were taken, for its record: "captured", or "as it is" with the reason."""
-    if isinstance(taken, CapturedStep) and taken.captured and not taken.reason:
-        return "captured"
-    return f"as it is: {getattr(taken, 'reason', '') or 'of your own'}"
+    """Return how the steps of a run were taken, for its record: "captured", or "as it is" with the reason.
+
+    "" where it took none itself, as one of many that are trained as one program.
+    """
+    if isinstance(taken, CapturedStep) and not taken.reason:
+        if taken.captured:
+            return "captured"
+        return "as it is: no shape of batches came often enough" if taken.taken else ""
+    return f"as it is: {getattr(taken, 'reason', 'trainer.step names a step of your own')}"
 
 
 def note(taken: TrainStep, trainer: Trainer, where: torch.device) -> str:

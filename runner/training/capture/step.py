@@ -51,6 +51,11 @@ class CapturedStep:
         self._updates: dict[Any, Update | None] = {}  # of all shapes: they move the optimizer's state
 
     @property
+    def taken(self) -> bool:
+        """True once it has taken a step."""
+        return bool(self._seen)
+
+    @property
     def captured(self) -> int:
         """The number of shapes of batches that are captured."""
         return len(self._replays)

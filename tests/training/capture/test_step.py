@@ -165,3 +165,11 @@ def test_layers_of_ones_own_are_captured_only_if_asked_for():
 def test_a_short_run_is_not_captured():
     assert "steps" in choice.described(trained(made("auto")).step)
     assert choice.described(trained(made("auto", epochs=20)).step) == "captured"
+
+
+def test_a_record_says_how_steps_were_taken():
+    run = made(True)
+    assert choice.described(run.step) == ""  # one of many as one program takes none itself
+    few = trained(made(True, batch_size=None, epochs=2))
+    assert choice.described(few.step) == "as it is: no shape of batches came often enough"
+    assert choice.described(trained(made(False)).step) == "as it is: trainer.graph=false"
