@@ -48,10 +48,11 @@ class AsItIs:
     captured = 0
 
     def __init__(self, eager: Callable[[State, Parts], Any], reason: str) -> None:
-        self.eager, self.reason = eager, reason
+        self.eager, self.reason, self.taken = eager, reason, False
 
     def __call__(self, state: State, parts: Parts) -> Any:
         """Take one step and return its loss."""
+        self.taken = True
         return self.eager(state, parts)
 
 
@@ -65,11 +66,11 @@ def described(taken: TrainStep) -> str:
 
     "" where it took none itself, as one of many that are trained as one program.
     """
-    if isinstance(taken, CapturedStep) and not taken.reason:
-        if taken.captured:
-            return "captured"
-        return "as it is: no shape of batches came often enough" if taken.taken else ""
-    return f"as it is: {getattr(taken, 'reason', 'trainer.step names a step of your own')}"
+    if not isinstance(taken, CapturedStep | AsItIs):
+        return "as it is: trainer.step names a step of your own"
+    if not taken.taken or (taken.captured and not taken.reason):
+        return "captured" if taken.taken else ""
+    return f"as it is: {taken.reason or 'no shape of batches came often enough'}"
 
 
 def note(taken: TrainStep, trainer: Trainer, where: torch.device) -> str:
