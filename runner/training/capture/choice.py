@@ -45,8 +45,6 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
 class AsItIs:
     """A step that is not captured, and the reason."""
 
-    captured = 0
-
     def __init__(self, eager: Callable[[State, Parts], Any], reason: str) -> None:
         self.eager, self.reason, self.taken = eager, reason, False
 
