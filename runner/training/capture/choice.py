@@ -66,8 +66,10 @@ def described(taken: TrainStep) -> str:
     """
     if not isinstance(taken, CapturedStep | AsItIs):
         return "as it is: trainer.step names a step of your own"
-    if not taken.taken or (taken.captured and not taken.reason):
-        return "captured" if taken.taken else ""
+    if not taken.taken:
+        return ""
+    if isinstance(taken, CapturedStep) and taken.captured and not taken.reason:
+        return "captured"
     return f"as it is: {taken.reason or 'no shape of batches came often enough'}"
 
 
