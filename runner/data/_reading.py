@@ -60,7 +60,8 @@ class Reader:
         if self._loader is None:
             self._loader = self._new_loader()
         try:
-            self._batches = iter(self._loader)
+            with _no_sigterm():
+                self._batches = iter(self._loader)
             yield from ((x, y) for x, y in self._batches)
         finally:
             self._reads = False
@@ -123,6 +124,19 @@ class Collated(torch.utils.data.Dataset[Any]):
             random_state.start(start)
         with random_state.started(start) if alone else contextlib.nullcontext():
             return default_collate([self.source[i] for i in indices])
+
+
+@contextlib.contextmanager
+def _no_sigterm() -> Iterator[None]:
+    """Hold SIGTERM back from this thread and from the workers it begins, which let go of it when they are prepared."""
+    if not hasattr(signal, "sigwaitinfo"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _leave_signals_to_the_run(worker: int) -> None:

@@ -124,6 +124,27 @@ def test_a_signal_to_all_processes_of_a_run_saves_it_and_ends_its_workers(
     assert stopped == losses(place)
 
 
+#: Each worker is told to end at the first moment there is of it, by another process than the one that reads.
+TOLD_AT_ONCE = """
+import os, signal, torch
+from runner.data._reading import Reader
+torch.multiprocessing.set_start_method("fork")
+source = torch.utils.data.TensorDataset(torch.arange(8.0), torch.zeros(8))
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))
+reader = Reader(source, workers=2)
+assert [x.tolist() for x, _ in reader.read([(0, [1, 2]), (1, [3])])] == [[1.0, 2.0], [3.0]]
+reader.close()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a start method that forks")
+def test_a_worker_that_has_just_begun_leaves_signals_to_the_run_too() -> None:
+    """And the run's own process is ended by one, as before."""
+    done = subprocess.run([sys.executable, "-c", TOLD_AT_ONCE], capture_output=True, text=True, timeout=HANGS)
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="processes are looked up in /proc")
 def test_workers_of_a_killed_run_end(begun: subprocess.Popen[bytes]) -> None:
     found = workers(begun)
