@@ -39,7 +39,7 @@ def finish(run: "Run", draw: Callable[[Subject, Path], None]) -> Iterator[Event]
             yield Artifacts(_predictions(run, subject))
         if not run.trains:
             yield Artifacts(_forward(run))
-        values = measure.values(run, run.data.test, "test") if run.data.test is not None and run.trains else {}
+        values, run.together = _values(run), None
         check_loss("test/loss", values.get("test/loss", 0.0), step)
         yield Finished(step, values, _reason(run), _tags(run))
         if run.settings.plots and run.kept:
@@ -54,6 +54,12 @@ def draw(subject: Subject, folder: Path, names: Iterable[str] | None = None) -> 
             run.parts.plots if names is None else names,
             lambda name: plots.save(run.parts.plots[name](subject), plots.file(name, folder)),
         )
+
+
+def _values(run: "Run") -> dict[str, float]:
+    if run.together is not None and run.together.values is not None:
+        return run.together.values
+    return measure.values(run, run.data.test, "test") if run.data.test is not None and run.trains else {}
 
 
 def _reason(run: "Run") -> str:

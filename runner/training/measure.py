@@ -1,6 +1,7 @@
 """Outputs, losses and metric values of a run's model for data, batch by batch and without gradients."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,15 @@ from runner.training.parts.readers import Readers
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
 EVAL_LOSS = "train/eval_loss"
+
+
+@dataclass
+class Tested:
+    """Outputs and test values of the weights that a run is tested with, measured together with those of other runs."""
+
+    source: Source  # the part of the run's data that the outputs are of
+    outputs: tuple[Tensor, Tensor] | None  # targets and outputs on the CPU, as `outputs` returns them; None: too many
+    values: dict[str, float] | None  # as `values` returns them; None: the test data is not measured together
 
 
 class Measured(Protocol):

@@ -69,6 +69,7 @@ class Run:
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
     keeps: Callable[["Run"], bool] = lambda run: True  # asked at the end: are checkpoint, predictions, plots written?
     kept: bool = True  # the answer
+    together: measure.Tested | None = None  # measured with other runs at the end; None: the run measures itself
 
     @property
     def model(self) -> nn.Module:

@@ -27,6 +27,8 @@ class Subject:
     def __init__(self, run: "Run") -> None:
         self.run = run
         self._outputs: list[tuple[Source, tuple[Tensor, Tensor]]] = []
+        if run.together is not None and run.together.outputs is not None:
+            self._outputs.append((run.together.source, run.together.outputs))
 
     @cached_property
     def data(self) -> Data:

@@ -1,14 +1,12 @@
 """Checkpoint files: a state_dict or a full model, with the SHA-256 of each file."""
 
 import hashlib
-import io
 import json
 import os
 import pickle
 import re
 from collections.abc import Iterable, Iterator
 from copy import copy as copy_of
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import runner
 from runner.model import host
 from runner.settings.errors import Failure, brief
 from runner.settings.files import durable
+from runner.training.state import packing
 
 FILES = {"state_dict": "state_dict.pt", "model": "model.pt", "training": "training.pt"}
 #: The files from each of which a model can be loaded.
@@ -54,7 +53,7 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in content.items():
-            packing, digests[name] = ready.get(name) or packed(_compact(value))
+            packing, digests[name] = ready.get(name) or packed(value)
             if packings is not None and value is not training:
                 packings[name] = packing, digests[name]
             durable.write(folder / name, packing, lasting)
@@ -66,9 +65,8 @@ def save(
 
 def packed(value: Any) -> tuple[memoryview, str]:
     """Return the bytes of a file with `value`, tensors and plain values or a module, and their SHA-256."""
-    buffer = io.BytesIO()
-    torch.save(value, buffer)
-    return buffer.getbuffer(), hashlib.sha256(buffer.getbuffer()).hexdigest()
+    content = packing.packed(value)
+    return memoryview(content), hashlib.sha256(content).hexdigest()
 
 
 def load_state_dict(path: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -120,35 +118,11 @@ def copy(model: nn.Module) -> dict[str, Tensor]:
     return {name: host.copied(tensor) for name, tensor in model.state_dict().items()}
 
 
-def _compact(value: Any) -> Any:
-    """Return `value` with copies of tensors that are views of larger ones: torch would save all of the larger ones."""
-    if isinstance(value, Tensor):
-        return value.clone() if _is_view(value) else value
-    if isinstance(value, nn.Module):
-        return _compact_model(value) if any(map(_is_view, (*value.parameters(), *value.buffers()))) else value
-    if isinstance(value, dict):
-        compact = copy_of(value)  # a state_dict is more than a dict
-        compact.update((k, _compact(v)) for k, v in value.items())
-        return compact
-    return [_compact(v) for v in value] if isinstance(value, list) else value
-
-
 def _usual(state: dict[str, Any]) -> dict[str, Any]:
     """Return a state_dict whose images' weights (trainer.channels_last) lie in memory as everybody else's do."""
     usual = copy_of(state)
     usual.update((name, value.contiguous()) for name, value in state.items() if isinstance(value, Tensor))
     return usual
-
-
-def _is_view(tensor: Tensor) -> bool:
-    return tensor.untyped_storage().nbytes() > tensor.nbytes
-
-
-def _compact_model(model: nn.Module) -> nn.Module:
-    compact = deepcopy(model)
-    for tensor in (*compact.parameters(), *compact.buffers()):
-        tensor.data = tensor.data.clone()
-    return compact
 
 
 def _load(path: Path, classes: Iterable[type], sha256: str | None) -> Any:

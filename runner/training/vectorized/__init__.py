@@ -59,6 +59,7 @@ def _until_one_ends(members: list[Member], stop: Stop, ended: Ended, draw: Draw)
                 following.follow()
                 for member in members:
                     member.interrupt(reason)
+        team.test([i for i, member in enumerate(members) if not member.goes_on and member.error is None])
         team.release([i for i, member in enumerate(members) if not member.goes_on])
     for member in members:
         if not member.goes_on:

@@ -1,6 +1,7 @@
 """The best weights so far of many models, in one copy of the stack."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import torch
@@ -50,6 +51,20 @@ class Bests:
         """Return the best weights of model i by name, on the CPU; where the models are there, views of the copy."""
         self.flush()
         return {name: host.tensor(copy[i]) for name, copy in self._copies.items()}
+
+    @contextlib.contextmanager
+    def shown(self, chosen: Sequence[int]) -> Iterator[None]:
+        """Put the best weights of models into the stack for a block, and their own back after it."""
+        self.flush()
+        rows = torch.tensor([i for i in chosen if self.runs[i].best.copied is not None], device=self._first.device)
+        own = {name: self._present[name].index_select(0, rows) for name in self._copies if len(rows)}
+        for name in own:
+            self._present[name].index_copy_(0, rows, self._copies[name].index_select(0, rows))
+        try:
+            yield
+        finally:
+            for name, before in own.items():
+                self._present[name].index_copy_(0, rows, before)
 
     def release(self, chosen: Sequence[int]) -> None:
         """Give runs that leave the stack copies on the CPU, which are parts of one for all of them."""

@@ -18,6 +18,7 @@ from runner.training.loop import train
 from runner.training.machine import cores
 from runner.training.run import Run
 from runner.training.vectorized.program import Program
+from runner.training.vectorized.testing import tested_of
 
 #: Parameters times examples of one step, over all members, from which a second thread is worth its while: about 1 ms.
 WORTH = 10_000_000
@@ -80,16 +81,23 @@ class Team:
 
     def validate(self, chosen: Sequence[int]) -> list[dict[str, float]]:
         """Return losses and metric values by name, of each run whose number is in `chosen`."""
+        return self._of_each(chosen, lambda program, own: program.validation.values(own))
+
+    def test(self, chosen: Sequence[int]) -> None:
+        """Measure finished runs with the weights that they are tested with. chosen: their numbers."""
+        for i, tested in zip(chosen, self._of_each(chosen, tested_of), strict=True):
+            self.runs[i].together = tested
+
+    def _of_each(self, chosen: Sequence[int], work: Callable[[Program, list[int]], Sequence[T]]) -> list[T]:
+        """Return a result for each of the runs `chosen`. work: of a program and the numbers of its runs among them."""
         places = [self._places[i] for i in chosen]
 
-        def validate(program: Program, start: int) -> dict[int, dict[str, float]]:
+        def of_program(program: Program, start: int) -> dict[int, T]:
             own = [place for place in places if 0 <= place - start < len(program.runs)]
-            return dict(
-                zip(own, program.validation.values([place - start for place in own]) if own else [], strict=True)
-            )
+            return dict(zip(own, work(program, [place - start for place in own]) if own else [], strict=True))
 
-        values = {place: of_run for part in self._each(validate) for place, of_run in part.items()}
-        return [values[place] for place in places]
+        results = {place: of_run for part in self._each(of_program) for place, of_run in part.items()}
+        return [results[place] for place in places]
 
     def _each(self, work: Callable[[Program, int], T]) -> list[T]:
         first, *others = zip(self.programs, self._starts, strict=True)

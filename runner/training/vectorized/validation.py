@@ -1,11 +1,11 @@
 """Validation of many models at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
-from runner.data import Tensors, evaluation_size
+from runner.data import Batch, Tensors, evaluation_size
 from runner.model import host
 from runner.training.loop import multiple
 from runner.training.measure import EVAL_LOSS
@@ -30,7 +30,7 @@ class Validation:
         valid = [source for source in sources if isinstance(source, Tensors)]
         self.valid = None if any(source is None for source in sources) else Pool(valid, copies)
         self.weigh = single.weigh(runs[0].loss)
-        self._counts = counted(runs)
+        self.counts = counted(runs)
 
     @torch.no_grad()
     def values(self, chosen: Sequence[int]) -> list[dict[str, float]]:
@@ -40,27 +40,31 @@ class Validation:
         """
         values: list[dict[str, float]] = [{} for _ in chosen]
         if self.valid is not None:
-            metrics = MetricValues(self.runs, chosen, self._counts)
-            losses = self._losses(self.valid, metrics.update)
+            metrics = MetricValues(self.runs, chosen, self.counts)
+            losses = self.losses_of(self.valid, metrics.update)
             for one, i, others in zip(values, chosen, metrics.values(), strict=True):
                 one |= {"valid/loss": losses[i], **{f"valid/{name}": value for name, value in others.items()}}
         if any(self.runs[i].monitor == "train/loss" for i in chosen):
-            losses = self._losses(self.train, lambda output, target: None)
+            losses = self.losses_of(self.train, lambda output, target: None)
             for one, i in zip(values, chosen, strict=True):
                 one |= {EVAL_LOSS: losses[i]} if self.runs[i].monitor == "train/loss" else {}
         return values
 
-    def _losses(self, pool: Pool, watch: Callable[[Tensor, Tensor], None]) -> list[float]:
+    def losses_of(self, pool: Pool, watch: Callable[[Tensor, Tensor], None]) -> list[float]:
         """Return the loss of all examples for each run. watch: is called with every batch's outputs and targets."""
-        size = evaluation_size(self.runs[0].data.train, self.runs[0].settings.trainer) or pool.size
         parts, weights = [], []
-        for start in range(0, pool.size, size):
-            x, y = pool.slice(start, min(start + size, pool.size))
+        for x, y in self.batches(pool):
             output = self.forward(x, False)
             parts.append(self.losses(output, y))
             weights.append(self._weights(pool, x, y))
             watch(output, y)
         return host.numbers(self._together(parts, weights))
+
+    def batches(self, pool: Pool) -> Iterator[Batch]:
+        """Yield all examples of every run in order, x and y of (N, batch, ...)."""
+        size = evaluation_size(self.runs[0].data.train, self.runs[0].settings.trainer) or pool.size
+        for start in range(0, pool.size, size):
+            yield pool.slice(start, min(start + size, pool.size))
 
     def _weights(self, pool: Pool, x: Tensor, y: Tensor) -> Tensor:
         """Return the weight of each run's batch beside other batches, of shape (N,)."""
