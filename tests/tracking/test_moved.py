@@ -510,7 +510,7 @@ def test_a_run_whose_store_is_moved_away_under_it_writes_nothing_into_the_former
     (tmp_path / "more" / "state_dict.pt").write_bytes(b"more")
     project.rename(tmp_path / "new")
     if not guarded:
-        monkeypatch.setattr(artifacts, "_demand", lambda client: None)
+        monkeypatch.setattr(artifact_places, "demand", lambda client: None)
     for place in ("checkpoints/last-2", None):
         with pytest.raises(OSError, match="is not there any more") if guarded else contextlib.nullcontext():
             artifacts.put(client, run_id, tmp_path / "more", place, Patience())

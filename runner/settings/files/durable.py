@@ -1,5 +1,6 @@
 """Files that are whole or not there, whatever happens to the process, the disk's space or the power meanwhile."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -64,6 +65,23 @@ def write(path: Path, content: bytes | memoryview, lasting: bool = True, entry: 
         sync_folder(path.parent)
 
 
+def write_new(path: Path, content: bytes | memoryview) -> None:
+    """Write a file that nobody reads before this returns, on its way to another place.
+
+    It need not outlive a loss of power. Raises OSError if it cannot be written; it is not there then.
+    """
+    demand(path.parent, len(content))
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            _pour(handle, memoryview(content))
+        finally:
+            os.close(handle)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
 def beside(path: Path) -> Path:
     """Return the name of a file that takes the place of `path` when it is whole."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -101,6 +119,37 @@ def _put(source: Path | bytes, part: Path) -> None:
     except OSError:  # another disk, or a file system without links
         demand(part.parent, source.stat().st_size)
         shutil.copyfile(source, part)
+
+
+def move_all(folders: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
+    """Give folders of files their places, each as a whole and on the disk when this returns. Returns those moved.
+
+    folders: a folder, which nobody writes any more, and its place. One whose place is taken, or on another disk, stays.
+    """
+    folders = [(source, place) for source, place in folders if not os.path.lexists(place)]
+    above = dict.fromkeys(place.parent for _, place in folders)
+    entries = dict.fromkeys(folder for place in above for folder in (place, *_missing(place)))
+    for parent in above:
+        parent.mkdir(parents=True, exist_ok=True)
+    sync_all(path for source, _ in folders for path in (*(source / name for name in os.listdir(source)), source))
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for source, place in folders:
+            with contextlib.suppress(OSError):
+                os.rename(source, place)
+                moved.append((source, place))
+        sync_all(entries)
+    except BaseException:
+        move_back(moved)
+        raise
+    return moved
+
+
+def move_back(folders: Iterable[tuple[Path, Path]]) -> None:
+    """Move folders back that `move_all` has moved, as far as the disk allows it."""
+    for source, place in folders:
+        with contextlib.suppress(OSError):
+            os.rename(place, source)
 
 
 def publish(files: Iterable[Path], folder: Path) -> None:
@@ -247,9 +296,15 @@ def sync_all(paths: Iterable[Path]) -> None:
         for path in paths:
             sync_folder(path)
         return
-    with ThreadPoolExecutor(min(len(paths), AT_ONCE), "sync") as pool:
-        for _ in pool.map(sync_folder, paths):
+    count = min(len(paths), AT_ONCE)
+    with ThreadPoolExecutor(count, "sync") as pool:
+        for _ in pool.map(_sync_each, (paths[i::count] for i in range(count))):
             pass
+
+
+def _sync_each(paths: Iterable[Path]) -> None:
+    for path in paths:
+        sync_folder(path)
 
 
 def _missing(folder: Path) -> list[Path]:

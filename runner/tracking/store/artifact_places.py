@@ -4,8 +4,13 @@ A server names the place of a run's artifacts. One that names `file:///home/me` 
 files there, and one that names another host would have them, and the credentials for itself, sent to it.
 """
 
+import errno
+import os
 import re
-from pathlib import Path, PurePosixPath
+import stat
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -61,7 +66,12 @@ def local(client: "MlflowClient", run_id: str) -> Path | None:
 
 def local_folder(uri: str) -> Path | None:
     """Return the folder of this machine that a place of artifacts names; None if it names another machine."""
-    return mlflow_private.local_path(uri) if _is_local(uri) else None
+    if not _is_local(uri):
+        return None
+    return _folder(uri) if uri.startswith(("/", "file:///")) else mlflow_private.local_path(uri)
+
+
+_folder = lru_cache(4096)(mlflow_private.local_path)  # of a place that does not follow the working directory
 
 
 def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
@@ -87,13 +97,62 @@ def check(uri: str, store: str, owner: str = "", writes: bool = False) -> None:
         raise ConfigError(KEY, f"{claim}, which is no place of artifacts; expected s3:// or mlflow-artifacts:/")
 
 
-def refuse_links(root: Path, names: list[PurePosixPath]) -> None:
-    """Raise ConfigError if files of these names in the folder `root` would be written elsewhere, by a symbolic link."""
-    real = root.resolve()
-    leads_out = {parent: root.joinpath(parent).resolve() != real / parent for parent in {name.parent for name in names}}
+def refuse_links(root: Path, names: Iterable[str]) -> None:
+    """Raise ConfigError if files of these names in the folder `root` would be written elsewhere, by a symbolic link.
+
+    names: paths in `root`, with slashes.
+    """
+    seen: dict[str, bool] = {"": True}  # paths in root, and whether there is anything
     for name in names:
-        if leads_out[name.parent] or root.joinpath(name).is_symlink():
-            raise ConfigError(KEY, f"{root / name} is in a symbolic link, and would be written elsewhere; remove it")
+        above = ""
+        for part in name.split("/"):
+            path = f"{above}/{part}"
+            if not seen[above]:
+                break
+            if path not in seen:
+                seen[path] = _is_there(f"{root}{path}", root / name)
+            above = path
+
+
+def _is_there(path: str, file: Path) -> bool:
+    """Return whether there is anything at `path`, which is `file` or above it. Raises ConfigError for a link."""
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISLNK(mode):
+        raise ConfigError(KEY, f"{file} is in a symbolic link, and would be written elsewhere; remove it")
+    return True
+
+
+class Homes:
+    """Folders of artifacts of many runs of local stores; what the folders above them have in common is checked once."""
+
+    def __init__(self) -> None:
+        self._checked: set[tuple[str, Path]] = set()
+
+    def folder(self, client: "MlflowClient", run_id: str) -> Path:
+        """Return the run's artifact folder. Raises ConfigError for a place that no store may name.
+
+        Raises OSError if the store's file is gone: to write beside it would make its former folder anew.
+        """
+        uri = place(client, run_id)
+        folder = local_folder(uri)
+        assert folder is not None, "the store is a local one"
+        above = client.tracking_uri, folder.parent.parent
+        usual = folder.parts[-2:] == (run_id, "artifacts") and ".." not in folder.parts
+        if above not in self._checked or not usual or any(map(os.path.islink, (folder, folder.parent))):
+            demand(client)
+            check(uri, client.tracking_uri, run_id, writes=True)
+            self._checked |= {above} if usual else set()
+        return folder
+
+
+def demand(client: "MlflowClient") -> None:
+    """Raise OSError if a local store's file is gone: to write beside it would make its former folder anew."""
+    path = uris.sqlite_path(client.tracking_uri)
+    if path is not None and not path.exists():
+        raise OSError(errno.ESTALE, "is not there any more; it was moved or deleted under the run", str(path))
 
 
 def place(client: "MlflowClient", run_id: str) -> str:

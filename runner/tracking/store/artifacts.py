@@ -1,16 +1,16 @@
 """A run's artifacts: put, fetched, compared and deleted, on a disk of this machine or in a store elsewhere."""
 
 import contextlib
-import errno
+import hashlib
 import itertools
 import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.settings.errors import ConfigError, Unreachable, first_line
-from runner.settings.files import durable, uris
+from runner.settings.files import durable
 from runner.settings.trust import record_reading
 from runner.tracking.store import artifact_places, stores, transfer
 from runner.tracking.store.transfer import Patience
@@ -48,7 +48,8 @@ def put(
         transfer.run(lambda: repository.log_artifacts(str(folder), place), patience)
         return
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    artifact_places.refuse_links(local, [PurePosixPath(place or "", path.relative_to(folder)) for path in files])
+    names = [path.relative_to(folder).as_posix() for path in files]
+    artifact_places.refuse_links(local, [f"{place}/{name}" if place else name for name in names])
     if place is not None:
         durable.publish(sorted(folder.iterdir()), local / place)
         return
@@ -64,7 +65,7 @@ def put(
 
 def check_place(client: "MlflowClient", run_id: str) -> None:
     """Raise ConfigError for a place of artifacts that no store may name, OSError for a local store that is gone."""
-    _demand(client)
+    artifact_places.demand(client)
     artifact_places.check(artifact_places.place(client, run_id), client.tracking_uri, run_id, writes=True)
 
 
@@ -123,15 +124,26 @@ def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, i
     )
 
 
+def is_whole(client: "MlflowClient", run_id: str, place: str, digests: Mapping[str, str]) -> bool:
+    """Return whether a folder of artifacts on this machine holds files with these SHA-256, by their names."""
+    local = artifact_places.local(client, run_id)
+    if local is None:
+        return False
+    record_reading.place(place, "a place of artifacts")
+    with contextlib.suppress(OSError):
+        return all(hashlib.sha256((local / place / name).read_bytes()).hexdigest() == d for name, d in digests.items())
+    return False
+
+
 def delete(client: "MlflowClient", run_id: str, place: str, patience: Patience) -> None:
     """Delete the artifacts in `place`. What a store elsewhere cannot or may not delete stays."""
-    _demand(client)
+    artifact_places.demand(client)
     record_reading.place(place, "a place of artifacts")
     repository, local = artifact_places.repository(client, run_id, writes=True), artifact_places.local(client, run_id)
     if local is None:
         transfer.run(lambda: _delete_each(repository, place), patience)
         return
-    artifact_places.refuse_links(local, [PurePosixPath(place)])
+    artifact_places.refuse_links(local, [place])
     if (local / place).is_dir():  # MLflow takes `%20` of a folder's name for a space here
         shutil.rmtree(local / place)
     else:
@@ -146,10 +158,3 @@ def _delete_each(repository: "ArtifactRepository", place: str) -> None:
     for path in [file.path for file in files if not file.is_dir] or [place]:
         with contextlib.suppress(Exception):
             repository.delete_artifacts(path)
-
-
-def _demand(client: "MlflowClient") -> None:
-    """Raise OSError if a local store's file is gone: to write beside it would make its former folder anew."""
-    path = uris.sqlite_path(client.tracking_uri)
-    if path is not None and not path.exists():
-        raise OSError(errno.ESTALE, "is not there any more; it was moved or deleted under the run", str(path))

@@ -1,6 +1,6 @@
 """The best model of a run, which `read/logged_model.py` has written, as an MLflow model in a tracking store."""
 
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.settings.trust import record_reading
@@ -50,5 +50,5 @@ def put_files(client: "MlflowClient", model: Any, folder: Path) -> None:
     artifact_places.check(uri, client.tracking_uri, model.model_id, writes=True)
     local = artifact_places.local_folder(uri)
     if local is not None:
-        artifact_places.refuse_links(local, [PurePosixPath(path.relative_to(folder)) for path in folder.rglob("*")])
+        artifact_places.refuse_links(local, [path.relative_to(folder).as_posix() for path in folder.rglob("*")])
     mlflow_private.artifact_repository(uri, client.tracking_uri).log_artifacts(str(folder))

@@ -132,8 +132,12 @@ class Delivery:
     def _send_files(self, entry: Entry) -> None:
         try:
             folder = self.spool.locate(entry)
-        except FileNotFoundError as error:  # there is nothing to try again
-            self.lost.append(str(error))
+        except FileNotFoundError as error:
+            if "sha256" in entry and artifacts.is_whole(self.client, self.spool.run_id, entry["to"], entry["sha256"]):
+                # A delivery was interrupted after it had moved them there (`together`).
+                self._uploaded.append(Uploaded(entry, *self.checkpoints.add(entry, {}, is_there=True)))
+            else:  # there is nothing to try again
+                self.lost.append(str(error))
             return
         if folder is None:
             # A part of a checkpoint may have been sent before newer ones took its place and tags could name it.

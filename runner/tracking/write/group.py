@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MOST, AT_ONCE = 256, 4
 #: Runs for which points are delivered every background.PERIOD seconds, and of more, as much later.
 FASTER = 128
+#: Runs for which further events are waited for as long as for one, and of more, longer.
+SOONER = 64
 
 
 class Group:
@@ -81,7 +83,7 @@ class Group:
         arrived = self._next(members)
         with secrets.steady():
             self._waiting |= {member: None for member, events in arrived.items() if member.write(events)}
-        self._waiting |= {member: None for member in members if member.is_due()}
+        self._waiting |= {member: None for member in members if member.silent is not None and member.is_due()}
         called = [
             event for events in arrived.values() for event, _ in events if isinstance(event, End | threading.Event)
         ]
@@ -93,21 +95,23 @@ class Group:
             if isinstance(event, threading.Event):
                 event.set()
         for member in members:
-            member.end_if_done()
+            if member.has_ended:
+                member.end_if_done()
         if time.monotonic() - self._beaten > reconcile.BEAT:
             self._beat([member for member in members if not member.is_over])
 
     def _next(self, members: "list[_Member]") -> "dict[_Member, Events]":
         """Return the next events by their runs, and what comes shortly after; none when something else is due."""
         arrived: dict[_Member, Events] = {}
-        until = min(self._beaten + reconcile.BEAT, *(member.due for member in members))
+        shortly = background.TOGETHER * max(1.0, len(members) / SOONER)
+        until = min([self._beaten + reconcile.BEAT, *(member.due for member in members if member.silent is not None)])
         until = min(until, self._turn) if self._waiting else until
         with contextlib.suppress(queue.Empty):
             while True:
                 first = not arrived
                 member, events = self._queue.get(timeout=max(until - time.monotonic(), 0.01 if first else 0.0))
                 arrived.setdefault(member, []).extend(events)
-                until = time.monotonic() + background.TOGETHER if first else until
+                until = time.monotonic() + shortly if first else until
                 if self._queue.empty() and isinstance(events[-1][0], End | threading.Event):
                     break
         return arrived
@@ -145,6 +149,11 @@ class _Member(Background):
         self._group = group
         self._is_served = False
         self._ended: float | None = None  # when its last event was written
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the run has had its last event."""
+        return self._ended is not None
 
     def put(self, events: Events) -> None:
         """Hand over events. Returns at once."""

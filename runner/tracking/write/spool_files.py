@@ -1,5 +1,6 @@
 """The files of a spool's entries: checkpoints, models and plots that wait on this disk for the store."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +33,11 @@ class SpoolFiles:
         return True
 
     def take_in(self, entry: Entry) -> None:
-        """Move or copy the files of an entry into the spool. Raises OSError, and they stay, if the disk is full."""
-        if self.holds(entry) or (entry["move"] and self.move_in(entry)):
+        """Move or copy the files of an entry into the spool, if they are not there or in the store already.
+
+        Raises OSError, and they stay, if the disk is full.
+        """
+        if self.holds(entry) or (entry["move"] and self.move_in(entry)) or not Path(entry["from"]).is_dir():
             return
         target = self.inside(entry)
         target.parent.mkdir(exist_ok=True)  # and no folder above it, which may have been moved away
@@ -50,9 +54,9 @@ class SpoolFiles:
 
     def forget(self, entry: Entry) -> None:
         """Delete the files of an entry, which are delivered or superseded."""
-        shutil.rmtree(self.inside(entry), ignore_errors=True)
-        if entry["move"]:
-            shutil.rmtree(entry["from"], ignore_errors=True)
+        for folder in (str(self.inside(entry)), *([entry["from"]] if entry["move"] else [])):
+            if os.path.lexists(folder):  # a delivery may have moved it
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -5,13 +5,13 @@ elsewhere, an entry that was refused, files that are gone, a run that has to ask
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.settings.files import durable
-from runner.tracking.store import artifact_places, artifacts, mlflow_private
+from runner.tracking.store import artifact_places, mlflow_private
 from runner.tracking.write.bulk import Rows, insert_all
 from runner.tracking.write.delivery import AT_ONCE, Delivery
 from runner.tracking.write.spool import Entry
@@ -28,9 +28,10 @@ class _Share:
     rows: Rows
     read: int  # bytes of the spool's file
     folders: list[tuple[Entry, Path]] = field(default_factory=list)  # entries with files, and where these are
-    lasting: list[tuple[Path, Path]] = field(default_factory=list)  # the files of checkpoints, and their places
+    lasting: list[tuple[Path, Path]] = field(default_factory=list)  # the folders of checkpoints, and their places
+    moved: list[tuple[Path, Path]] = field(default_factory=list)  # those of them that were moved
     others: list[tuple[Path, Path]] = field(default_factory=list)  # files that need not outlive a loss of power
-    checkpoints: list[tuple[Entry, dict[str, int]]] = field(default_factory=list)  # with the sizes of their files
+    checkpoints: list[Entry] = field(default_factory=list)
     obsolete: list[str] = field(default_factory=list)  # places of checkpoints that no tag names then
 
 
@@ -39,33 +40,37 @@ def deliver(many: Sequence[Delivery]) -> list[Delivery]:
     if not many or mlflow_private.local_store(many[0].client) is None:
         return []
     with AT_ONCE:
-        shares = [share for delivery in many if (share := _guarded(delivery)) is not None]
+        homes = artifact_places.Homes()
+        shares = [share for delivery in many if (share := _guarded(delivery, homes)) is not None]
         try:
             _publish(shares)
             stored = _insert(many[0].client, shares)
         except Exception:  # each run is delivered by itself, and has the reason if it fails again
             for share in shares:
+                durable.move_back(share.moved)
                 share.delivery.begin_anew()
             return []
+        ids = {id(share) for share in stored}
         for share in shares:
-            if share not in stored:
+            if id(share) not in ids:
+                durable.move_back(share.moved)
                 share.delivery.checkpoints.forget()
         for share in stored:
             _note(share)
     return [share.delivery for share in stored]
 
 
-def _guarded(delivery: Delivery) -> _Share | None:
+def _guarded(delivery: Delivery, homes: artifact_places.Homes) -> _Share | None:
     """Return a run's share; None for a run that is delivered by itself."""
     if delivery.asks or delivery.refused or delivery.lost or delivery.spool.refuses:
         return None
     try:
-        return _share(delivery)
+        return _share(delivery, homes)
     except Exception:
         return None
 
 
-def _share(delivery: Delivery) -> _Share | None:
+def _share(delivery: Delivery, homes: artifact_places.Homes) -> _Share | None:
     """Read the spool; None if it holds what is delivered by itself."""
     spool = delivery.spool
     share = _Share(delivery, Rows(spool.run_id), delivery.sent)
@@ -82,42 +87,59 @@ def _share(delivery: Delivery) -> _Share | None:
         elif (folder := spool.locate(entry)) is not None:
             share.folders.append((entry, folder))
             share.rows.tags |= entry["tags"]
-    _place(share)
+    _place(share, homes)
     return share
 
 
-def _place(share: _Share) -> None:
+def _place(share: _Share, homes: artifact_places.Homes) -> None:
     """Find the places of all files. Raises ConfigError for places that no store may name, or that are in links."""
     client, run_id = share.delivery.client, share.rows.run_id
     if not share.folders:
         return
-    artifacts.check_place(client, run_id)
-    local = artifact_places.local(client, run_id)
-    assert local is not None, "the store is a local one"
+    local = homes.folder(client, run_id)
     places = []
     for entry, folder in share.folders:
-        above = local / entry["to"] if entry["to"] else local
         if "sha256" in entry:  # a folder without others in it
-            sizes = {one.name: one.stat().st_size for one in os.scandir(folder)}
-            share.checkpoints.append((entry, sizes))
-            share.lasting += [(folder / name, above / name) for name in sizes]
-            places += [PurePosixPath(entry["to"], name) for name in sizes]
+            share.checkpoints.append(entry)
+            share.lasting.append((folder, local / entry["to"]))
+            places += [f"{entry['to']}/{name}" for name in os.listdir(folder)]
         else:
-            names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
-            share.others += [(folder / name, above / name) for name in names]
-            places += [PurePosixPath(entry["to"] or "", name) for name in names]
+            above = f"{entry['to']}/" if entry["to"] else ""
+            names = list(_files(folder))
+            share.others += [(folder / name, local / f"{above}{name}") for name in names]
+            places += [f"{above}{name}" for name in names]
     artifact_places.refuse_links(local, places)
 
 
+def _files(folder: Path, above: str = "") -> Iterator[str]:
+    """Yield the names of all files in a folder and in those below it."""
+    for one in os.scandir(folder):
+        if one.is_dir():
+            yield from _files(folder / one.name, f"{above}{one.name}/")
+        elif one.is_file():
+            yield f"{above}{one.name}"
+
+
 def _publish(shares: list[_Share]) -> None:
-    """Put all files in their places, and the tags that name checkpoints into the rows."""
-    durable.publish_all([file for share in shares for file in share.lasting])
+    """Put all files in their places, and the tags that name checkpoints into the rows.
+
+    What was moved is in its place alone: a delivery that is interrupted here finds it there (`Delivery`).
+    """
+    moved = durable.move_all(pair for share in shares for pair in share.lasting)
+    places = {place for _, place in moved}
+    for share in shares:
+        share.moved = [pair for pair in share.lasting if pair[1] in places]
+    others = [pair for share in shares for pair in share.lasting if pair[1] not in places]
+    durable.publish_all([(folder / name, place / name) for folder, place in others for name in os.listdir(folder)])
     for share in shares:
         for path, place in share.others:
             place.parent.mkdir(parents=True, exist_ok=True)
-            durable.write(place, path.read_bytes(), lasting=False)
-        for entry, sizes in share.checkpoints:
-            tags, obsolete = share.delivery.checkpoints.add(entry, sizes, is_there=True)
+            try:
+                os.replace(path, place)
+            except OSError:  # another disk
+                durable.write(place, path.read_bytes(), lasting=False)
+        for entry in share.checkpoints:
+            tags, obsolete = share.delivery.checkpoints.add(entry, {}, is_there=True)
             share.rows.tags |= tags
             share.obsolete += obsolete
 

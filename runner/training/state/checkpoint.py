@@ -50,14 +50,15 @@ def save(
     if training is not None:
         content[FILES["training"]] = training
     digests, ready = {}, {} if packings is None else packings
+    write = durable.write if lasting else durable.write_new
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in content.items():
             packing, digests[name] = ready.get(name) or packed(value)
             if packings is not None and value is not training:
                 packings[name] = packing, digests[name]
-            durable.write(folder / name, packing, lasting)
-        durable.write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode(), lasting)
+            write(folder / name, packing)
+        write(folder / DIGESTS, (json.dumps(digests, indent=2) + "\n").encode())
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written: {durable.reason(error) or error}") from error
     return digests
