@@ -71,7 +71,9 @@ def seconds(count: int) -> tuple[float, float]:
 
 
 class _Events:
-    """An observer that collects the events of training."""
+    """An observer that collects the events of training, which it is given as the record of a run is."""
+
+    takes_steps = True
 
     def __init__(self) -> None:
         self.events: list[Any] = []

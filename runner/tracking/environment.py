@@ -14,6 +14,15 @@ import runner
 from runner.settings.trust import secrets
 
 
+#: Tag with the words of the command line.
+OVERRIDES = "runner.overrides"
+
+
+def written(overrides: list[str]) -> str:
+    """Return words as one would type them into a shell, without the secrets in them."""
+    return secrets.masked(shlex.join(map(secrets.word, overrides)))
+
+
 def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
     """Return the environment as MLflow tags, to find and compare runs by.
 
@@ -23,7 +32,7 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
     values = {
         "runner.version": runner.__version__,
         "runner.command": secrets.masked(shlex.join(["runner", *map(secrets.word, sys.argv[1:])])),
-        "runner.overrides": secrets.masked(shlex.join(map(secrets.word, overrides))),
+        OVERRIDES: written(overrides),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
@@ -39,8 +48,13 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
 
 def text(overrides: list[str], device: torch.device) -> str:
     """Return environment.txt: the tags, uncommitted changes, and every installed package with its version."""
+    return text_of(tags(overrides, device))
+
+
+def text_of(described: dict[str, str]) -> str:
+    """Return environment.txt of the environment that `tags` has described."""
     commit, changes = git()
-    lines = [f"{key}: {value}" for key, value in tags(overrides, device).items() if not key.startswith("mlflow.")]
+    lines = [f"{key}: {value}" for key, value in described.items() if not key.startswith("mlflow.")]
     lines += [
         f"platform: {platform.platform()}",
         f"git commit: {commit or 'none'}",

@@ -2,7 +2,11 @@
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
 
 from runner.settings import Tracking
 from runner.settings.context import LONGEST, Context
@@ -12,6 +16,8 @@ from runner.settings.trust import secrets
 if TYPE_CHECKING:
     from runner.data import Data
     from runner.training.run import Run
+
+T = TypeVar("T")
 
 #: Tag of a run whose model was trained as one program with others: the number of them all.
 TOGETHER = "sweep.together"
@@ -31,28 +37,74 @@ def name(context: Context, tracking: Tracking) -> str:
     return filenames.bounded(full, LONGEST)
 
 
-def of_run(run: "Run", context: Context, run_id: str = "", drift: dict[str, str] | None = None) -> Identity:
+def of_run(
+    run: "Run",
+    context: Context,
+    run_id: str = "",
+    drift: dict[str, str] | None = None,
+    known: dict[Any, Any] | None = None,
+) -> Identity:
     """Return the tags, params and files about what a run is made with; for one that continues, those to add.
 
     Secrets are left out or masked.
     run_id: of the run to continue; "": a new one. drift: tags with what has changed in a run that continues.
+    known: what was found for other runs, in a block of `secrets.steady` in which nothing but the runs changes.
     """
-    return _new(run, context) if not run_id or not run.state.step else _continued(run, context, drift or {})
+    return _new(run, context, {} if known is None else known) if not run_id or not run.state.step else _continued(run, context, drift or {})
 
 
-def _new(run: "Run", context: Context) -> Identity:
+def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
     from runner.tracking import environment, own_code
 
-    code, code_files = own_code.record()
-    tags = {**environment.tags(context.overrides, run.device), **secrets.without(run.settings.tracking.tags)}
-    tags |= context.tags | code
+    code, code_files = _once(known, "code", own_code.record)
+    threads = torch.get_num_threads()
+    machine = _once(known, ("machine", run.device, threads), lambda: environment.tags([], run.device))
+    machine = {**machine, environment.OVERRIDES: environment.written(context.overrides)}
+    tags = {**machine, **secrets.without(run.settings.tracking.tags), **context.tags, **code}
     files: dict[str, str | bytes] = {
         **code_files,
         "config.yaml": context.yaml,
-        "environment.txt": environment.text(context.overrides, run.device),
-        "data.json": json.dumps(data_facts(run.data), indent=2, default=str) + "\n",
+        "environment.txt": environment.text_of(machine),
+        "data.json": _once(known, _parts(run.data), lambda: _data_text(run.data)),
     }
-    return tags, params(secrets.without(dataclasses.asdict(run.settings))), files
+    return tags, _params(run.settings, known), files
+
+
+def _once(known: dict[Any, Any], key: Any, find: Callable[[], T]) -> T:
+    if key not in known:
+        known[key] = find()
+    return known[key]  # type: ignore[no-any-return]
+
+
+def _parts(data: "Data") -> Any:
+    """Return a key that is equal for data with the same parts, which the runs hold meanwhile."""
+    return ("data", *(id(getattr(data, part.name)) for part in dataclasses.fields(data)))
+
+
+def _data_text(data: "Data") -> str:
+    return json.dumps(data_facts(data), indent=2, default=str) + "\n"
+
+
+def _params(settings: Any, known: dict[Any, Any]) -> dict[str, str]:
+    """Return the params of settings without secrets; those of equal parts are found once."""
+    result: dict[str, str] = {}
+    for part in dataclasses.fields(settings):
+        value = getattr(settings, part.name)
+        result |= _once(known, (part.name, repr(value)), partial(_of_part, part.name, value))
+    return result
+
+
+def _of_part(name: str, value: Any) -> dict[str, str]:
+    return params(secrets.without({name: _plain(value)}))
+
+
+def _plain(value: Any) -> Any:
+    """Return dicts for dataclasses, at any depth."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {part.name: _plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runner.settings.files import durable
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Runs that are opened at once: a transaction of more holds others up.
 MOST = 256
+#: Folder in a spool for the first files.
+FIRST = "first.part"
 #: Files that a process has open beside the locks of its runs.
 SPARE = 500
 
@@ -94,19 +97,33 @@ def _take(client: "MlflowClient", uri: str, created: list[NewRun], taken: list[S
 
 def _put(client: "MlflowClient", trackers: list[Tracker], runs: Sequence[Opening]) -> list[bool]:
     """Put the first files of the runs. Returns for each whether the store has taken them now."""
-    files = []
-    for tracker, run in zip(trackers, runs, strict=True):
+    folders: list[tuple[Path, Path]] = []
+    for tracker in trackers:
         local = artifact_places.local(client, tracker.run_id)
         assert local is not None, "the store is a local one"
-        files += [(c if isinstance(c, bytes) else c.encode(), local / name) for name, c in run.files.items()]
+        folders.append((tracker.folder / FIRST, local))
     try:
-        durable.publish_all(files)
+        for (folder, _), run in zip(folders, runs, strict=True):
+            _write(folder, run.files)
+        moved = {place for _, place in durable.move_all(folders)}
+        left = [(folder, place) for folder, place in folders if place not in moved]
+        durable.publish_all([(file, place / file.relative_to(f)) for f, place in left for file in durable.files(f)])
     except OSError:  # each by itself, which says what is wrong
         return [
             recording.put_first(tracker, run.files, lambda: None) for tracker, run in zip(trackers, runs, strict=True)
         ]
     first_files.take_for_granted(client.get_run(trackers[0].run_id))
     return [True] * len(trackers)
+
+
+def _write(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Write the first files of a run, which are on their way into the store."""
+    folder.mkdir()
+    for name, content in files.items():
+        path = folder / name
+        if "/" in name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_new(path, content if isinstance(content, bytes) else content.encode())
 
 
 def _begun(trackers: list[Tracker], runs: Sequence[Opening], are_put: list[bool]) -> list[Tracker]:

@@ -134,17 +134,19 @@ def all_opened(
         for start in range(0, len(numbers), opening.MOST):
             part = numbers[start : start + opening.MOST]
             with secrets.steady():
-                trackers = opening.opened(uri, experiment, [_opening(*runs[number]) for number in part], group)
+                known: dict[Any, Any] = {}
+                openings = [_opening(*runs[number], known) for number in part]
+                trackers = opening.opened(uri, experiment, openings, group)
             for i, number in enumerate(part):
                 yield number, opened(*runs[number], group=group) if trackers is None else recording.ending(trackers[i])
 
 
-def _opening(run: "Run", context: Context) -> "Opening":
+def _opening(run: "Run", context: Context, known: dict[Any, Any]) -> "Opening":
     from runner.tracking.opening import Opening
 
     random_state.restrain(run.settings.trainer, run.threads)  # the record has the number of threads
     name = identity.name(context, run.settings.tracking)
-    return Opening(name, *identity.of_run(run, context), run.settings.checkpoint.keep)
+    return Opening(name, *identity.of_run(run, context, known=known), run.settings.checkpoint.keep)
 
 
 def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:

@@ -126,6 +126,7 @@ class Snapshot:
     step: int
     folder: Path
     pieces: list[Path] = field(default_factory=list)
+    sha256: dict[str, str] | None = None  # of the files by their names; None: as in the folder's sha256.json
 
 
 @dataclass

@@ -22,6 +22,8 @@ SPARE = 1 << 20
 PATIENCE, AGAIN = 60.0, 0.5
 #: Files that are synced at once: a disk that takes one in 4 ms takes 32 in 8 ms.
 AT_ONCE = 32
+#: Files for which a thread of its own is worth its while.
+EACH = 4
 #: Seconds in which a full disk is reported once, however many runs of this process meet it.
 SAID = 30.0
 FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -131,7 +133,7 @@ def move_all(folders: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     entries = dict.fromkeys(folder for place in above for folder in (place, *_missing(place)))
     for parent in above:
         parent.mkdir(parents=True, exist_ok=True)
-    sync_all(path for source, _ in folders for path in (*(source / name for name in os.listdir(source)), source))
+    sync_all(path for source, _ in folders for path in (*files(source, folders=True), source))
     moved: list[tuple[Path, Path]] = []
     try:
         for source, place in folders:
@@ -143,6 +145,16 @@ def move_all(folders: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
         move_back(moved)
         raise
     return moved
+
+
+def files(folder: Path, folders: bool = False) -> Iterator[Path]:
+    """Yield all files in a folder and in those below it. folders: and these folders."""
+    for one in os.scandir(folder):
+        path = folder / one.name
+        if one.is_dir():
+            yield from files(path, folders)
+        if folders or one.is_file():
+            yield path
 
 
 def move_back(folders: Iterable[tuple[Path, Path]]) -> None:
@@ -296,7 +308,7 @@ def sync_all(paths: Iterable[Path]) -> None:
         for path in paths:
             sync_folder(path)
         return
-    count = min(len(paths), AT_ONCE)
+    count = min(-(-len(paths) // EACH), AT_ONCE)
     with ThreadPoolExecutor(count, "sync") as pool:
         for _ in pool.map(_sync_each, (paths[i::count] for i in range(count))):
             pass

@@ -73,6 +73,7 @@ class Desk:
         self._group, self.keeping = Group(), Keeping(info)
         self.outcomes: dict[int, Outcome] = {}
         self._over: list[tuple[Member, BaseException | None]] = []
+        self._handed_over: list[tuple[Member, BaseException | None]] = []  # whose records are on their way to the store
 
     def begin(self, one: Job) -> Member | None:
         """Prepare a job; None if that fails, which is recorded in its outcome."""
@@ -112,22 +113,33 @@ class Desk:
     def close(self, waiting: int = 0) -> None:
         """Close the records of ended jobs, the oldest first, until only `waiting` of them are open.
 
+        All of a batch are handed over before the first is waited for, so that they are delivered together; and while
+        jobs go on to end, those of a batch are waited for when the next one is handed over.
         Others train meanwhile, so that random numbers drawn by MLflow must not change the random state.
         """
         from runner.training.state import generators
 
-        while len(self._over) > waiting:
-            count = min(self.batch, len(self._over) - waiting)
-            batch, self._over = self._over[:count], self._over[count:]
-            try:
-                with generators.undrawn(batch[0][0].run.device):
-                    # All are handed over before the first is waited for, so that they are delivered together.
-                    for member, failure in [(member, self._handed_over(member, error)) for member, error in batch]:
-                        outcome = self.outcomes[member.job.number] = self._closed(member, failure)
-                        self.keeping.settle(member.run, outcome)
-            finally:
-                for member, _ in batch:
-                    member.run.close()
+        if not self._over and not self._handed_over:
+            return
+        with generators.undrawn((self._over or self._handed_over)[0][0].run.device):
+            while len(self._over) > waiting:
+                count = min(self.batch, len(self._over) - waiting)
+                batch, self._over = self._over[:count], self._over[count:]
+                before, self._handed_over = self._handed_over, [(m, self._hand_over(m, error)) for m, error in batch]
+                self._close(before)
+            if not waiting or self.batch == 1:
+                before, self._handed_over = self._handed_over, []
+                self._close(before)
+
+    def _close(self, members: list[tuple[Member, BaseException | None]]) -> None:
+        """Close the records of jobs that were handed over, with the errors that they end with."""
+        try:
+            for member, failure in members:
+                outcome = self.outcomes[member.job.number] = self._closed(member, failure)
+                self.keeping.settle(member.run, outcome)
+        finally:
+            for member, _ in members:
+                member.run.close()
 
     def record(self, event: Event) -> None:
         """Close the records of ended jobs whose plots are written; called as an observer of the job that trains."""
@@ -135,7 +147,7 @@ class Desk:
             while self._over and self.renderer.ready(self._over[0][0].run.folder):
                 self.close(len(self._over) - 1)
 
-    def _handed_over(self, member: Member, error: BaseException | None) -> BaseException | None:
+    def _hand_over(self, member: Member, error: BaseException | None) -> BaseException | None:
         """Hand over the end of the job's record. Returns the error that the job ends with."""
         try:
             self._record_end(member, error)

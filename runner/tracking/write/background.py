@@ -43,7 +43,10 @@ class Background:
 
     error: the first error of our own code, which fails the run; later events are still recorded.
     silent: why the store has not answered the last delivery; None if it has.
+    moves_in: files are moved into the spool before they are delivered; False: only those that the store does not take.
     """
+
+    moves_in = True
 
     def __init__(self, client: "MlflowClient", spool: Spool, asks: bool, keep: int) -> None:
         self.client, self.delivery = client, Delivery(client, spool, asks)
@@ -168,7 +171,7 @@ class Background:
         """Write events into the spool. Returns whether it is to be delivered now."""
         self._follow()
         self._spool.append(list(self._entries(events)))
-        for entry in self._files:  # after their entries: files without one would be lost with the process
+        for entry in self._files if self.moves_in else ():  # after their entries: files without one would be lost
             if entry["move"] and not self._spool.files.holds(entry):
                 self._spool.files.move_in(entry)
         if self.silent is not None and not self._is_worth_a_try(_end(events)):

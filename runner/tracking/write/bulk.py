@@ -11,7 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from runner.tracking.store import mlflow_private
@@ -27,8 +27,8 @@ NAME = re.compile(r"[\w\-. ]+(/[\w\-. ]+)*")
 LONGEST, LONGEST_TEXT = 250, 6000
 #: MLflow's value for infinity.
 LARGEST = 1.7976931348623157e308
-#: Runs that one statement asks for: SQLite takes 999 values in some builds.
-ASKED = 500
+#: Values of one statement, and runs that one asks for: SQLite takes 999 values in some builds.
+VALUES, ASKED = 900, 500
 
 NOTHING: Mapping[str, str] = {}
 
@@ -80,13 +80,8 @@ def insert_all(client: "MlflowClient", runs: Sequence[Rows]) -> bool:
 
 def upsert(session: Any, table: Any, texts: Iterable[tuple[str, str, str]]) -> None:
     """Write (run id, key, value) of params or tags; a value that is there is replaced."""
-    name = table.name
-    _run(
-        session,
-        f'INSERT INTO {name} (run_uuid, "key", value) VALUES (?, ?, ?)'
-        ' ON CONFLICT ("key", run_uuid) DO UPDATE SET value = excluded.value',
-        list(texts),
-    )
+    into = f'INSERT INTO {table.name} (run_uuid, "key", value)'
+    _insert(session, into, ' ON CONFLICT ("key", run_uuid) DO UPDATE SET value = excluded.value', list(texts))
 
 
 def _write_points(session: Any, tables: dict[str, Any], runs: Sequence[Rows]) -> None:
@@ -96,12 +91,13 @@ def _write_points(session: Any, tables: dict[str, Any], runs: Sequence[Rows]) ->
         own = _rows(run)
         rows += own
         newest += {row[1]: row for row in sorted(own, key=_age)}.values()
-    columns = '(run_uuid, "key", step, timestamp, value, is_nan) VALUES (?, ?, ?, ?, ?, ?)'
-    _run(session, f"INSERT INTO {tables['SqlMetric'].name} {columns} ON CONFLICT DO NOTHING", rows)
+    columns = '(run_uuid, "key", step, timestamp, value, is_nan)'
+    _insert(session, f"INSERT INTO {tables['SqlMetric'].name} {columns}", " ON CONFLICT DO NOTHING", rows)
     latest, names = tables["SqlLatestMetric"].name, ("step", "timestamp", "value")
-    _run(
+    _insert(
         session,
-        f'INSERT INTO {latest} {columns} ON CONFLICT ("key", run_uuid) DO UPDATE SET'
+        f"INSERT INTO {latest} {columns}",
+        ' ON CONFLICT ("key", run_uuid) DO UPDATE SET'
         f" {', '.join(f'{name} = excluded.{name}' for name in (*names, 'is_nan'))}"
         f" WHERE ({', '.join(f'excluded.{name}' for name in names)}) > ({', '.join(f'{latest}.{n}' for n in names)})",
         newest,
@@ -154,6 +150,18 @@ def _agree(session: Any, table: Any, runs: Sequence[Rows]) -> bool:
 def _end(session: Any, table: Any, runs: Sequence[Rows]) -> None:
     ends = [(*run.end, run.run_id) for run in runs if run.end is not None]
     _run(session, f"UPDATE {table.name} SET status = ?, end_time = ? WHERE run_uuid = ?", ends)
+
+
+def _insert(session: Any, into: str, conflict: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows, as many with each statement as SQLite takes: between two, other threads take the interpreter."""
+    if not rows:
+        return
+    width = len(rows[0])
+    most = VALUES // width
+    one, whole = f"({', '.join('?' * width)})", len(rows) // most * most
+    parts = [tuple(chain.from_iterable(rows[start : start + most])) for start in range(0, whole, most)]
+    _run(session, f"{into} VALUES {', '.join([one] * most)}{conflict}", parts)
+    _run(session, f"{into} VALUES {one}{conflict}", rows[whole:])
 
 
 def _run(session: Any, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:

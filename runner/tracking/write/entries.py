@@ -48,7 +48,7 @@ def points(events: Events) -> list[Any]:
 def checkpoint(number: int, event: Snapshot, keep: int) -> Entry:
     """Return the entry for a checkpoint, of which the store keeps the `keep` newest of this name."""
     place = f"checkpoints/{event.name}-{event.step}"
-    digests = json.loads((event.folder / "sha256.json").read_text())
+    digests = event.sha256 or json.loads((event.folder / "sha256.json").read_text())
     own = {"name": event.name, "step": event.step, "sha256": digests, "keep": keep}
     return {"files": number, "from": str(event.folder), "to": place, "tags": {}, "move": True, **own}
 

@@ -142,7 +142,12 @@ class Group:
 
 
 class _Member(Background):
-    """The background of a run that a group serves."""
+    """The background of a run that a group serves.
+
+    Its files wait a second at most where they were written, from where they go straight into the store.
+    """
+
+    moves_in = False
 
     def __init__(self, group: Group, client: "MlflowClient", spool: Spool, asks: bool, keep: int) -> None:
         super().__init__(client, spool, asks, keep)
@@ -214,6 +219,7 @@ class _Member(Background):
     def fail(self, error: BaseException) -> None:
         """End the run with an error of the thread."""
         self._guarded(partial(_raise, error))
+        self._guarded(self._take_in)
         self._over.set()
 
     def _start(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from runner.settings.files import durable, uris
 from runner.tracking.write import spool_header
 from runner.tracking.write.journal import Entry as Entry
-from runner.tracking.write.journal import Journal, replace
+from runner.tracking.write.journal import Journal
 from runner.tracking.write.spool_files import SpoolFiles
 
 # An entry is one thing to deliver: {"points": [[key, value, milliseconds, step], ...]}, {"params": {}},
@@ -83,9 +83,11 @@ class Spool:
 
     def follow(self) -> None:
         """Find the folder again when the working directory was moved together with it."""
+        if os.path.exists(f"{self.folder}/{spool_header.NAME}"):
+            return
         with contextlib.suppress(OSError):
             moved = Path.cwd() / self.beside if self.beside is not None else self.folder
-            if not (self.folder / spool_header.NAME).exists() and (moved / spool_header.NAME).exists():
+            if (moved / spool_header.NAME).exists():
                 self.folder = self.files.folder = moved
                 for journal in (self.log, self.refused):
                     journal.path = moved / journal.path.name
@@ -129,7 +131,7 @@ class Spool:
             self._mark = self._checkpoints = None
             return 0
         try:
-            replace(self.folder / "delivered", str(delivered))
+            _write_mark(f"{self.folder}/delivered", delivered)
             self._mark = None
         except OSError:  # a full disk: a delivery from the former mark asks the store what it has
             self._mark = delivered
@@ -210,18 +212,31 @@ class Spool:
         The lock goes last: until then no other process can open the folder, and a process that is killed meanwhile
         leaves a spool that the next `runner sync` can remove.
         """
-        parts = [path.name for path in self.folder.glob("*.part")]  # of a process that was killed as it wrote them
-        shutil.rmtree(self.folder / "files", ignore_errors=True)
-        for name in (self.log.path.name, self.refused.path.name, *parts, "delivered", spool_header.NAME, "lock"):
-            with contextlib.suppress(OSError):
-                (self.folder / name).unlink()
+        own = (self.log.path.name, self.refused.path.name, "delivered", spool_header.NAME)
+        with contextlib.suppress(OSError):
+            for name in os.listdir(self.folder):
+                if name == "files" or (name.endswith(".part") and os.path.isdir(self.folder / name)):
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
+                elif name in own or name.endswith(".part"):  # of a process that was killed as it wrote them
+                    with contextlib.suppress(OSError):
+                        os.unlink(f"{self.folder}/{name}")
+            os.unlink(f"{self.folder}/lock")
         self._remove_folder()
         self.release()
         self._remove_folder()  # NFS keeps a file that is open
 
     def _remove_folder(self) -> None:
         with contextlib.suppress(OSError):  # of another process by now, or with a file that is not ours
-            self.folder.rmdir()
+            os.rmdir(self.folder)
+
+
+def _write_mark(path: str, delivered: int) -> None:
+    """Write how far the store has everything: more than before, in one call, so that no half of it is ever there."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        os.write(handle, b"%d" % delivered)
+    finally:
+        os.close(handle)
 
 
 def create(uri: str, run_id: str, process: dict[str, Any], lasting: bool = True) -> Spool:

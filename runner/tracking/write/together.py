@@ -5,7 +5,7 @@ elsewhere, an entry that was refused, files that are gone, a run that has to ask
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,19 +105,10 @@ def _place(share: _Share, homes: artifact_places.Homes) -> None:
             places += [f"{entry['to']}/{name}" for name in os.listdir(folder)]
         else:
             above = f"{entry['to']}/" if entry["to"] else ""
-            names = list(_files(folder))
+            names = [path.relative_to(folder).as_posix() for path in durable.files(folder)]
             share.others += [(folder / name, local / f"{above}{name}") for name in names]
             places += [f"{above}{name}" for name in names]
     artifact_places.refuse_links(local, places)
-
-
-def _files(folder: Path, above: str = "") -> Iterator[str]:
-    """Yield the names of all files in a folder and in those below it."""
-    for one in os.scandir(folder):
-        if one.is_dir():
-            yield from _files(folder / one.name, f"{above}{one.name}/")
-        elif one.is_file():
-            yield f"{above}{one.name}"
 
 
 def _publish(shares: list[_Share]) -> None:

@@ -50,6 +50,11 @@ class Tracker:
         """The client of the store, which is another one after the store was moved."""
         return self._background.client
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the run's spool."""
+        return self._spool.folder
+
     def begin(self, params: dict[str, str], files: Mapping[str, str | bytes]) -> None:
         """Deliver what is known at the start, and start the background.
 

@@ -47,10 +47,10 @@ class Snapshots:
         if not packings:
             check_model(model, step)
         state = training() if training is not None else None
-        durable.patiently(lambda: checkpoint.save(folder, model, self.form, state, False, packings), stop)
+        digests = durable.patiently(lambda: checkpoint.save(folder, model, self.form, state, False, packings), stop)
         self.steps[name] = step
         new, self._pieces = self._pieces, []
-        return Snapshot(name, step, folder, new)
+        return Snapshot(name, step, folder, new, digests)
 
     def write_piece(self, history: History, step: int, stop: Callable[[], BaseException | None]) -> None:
         """Write the new values of the history into a piece, if they are many; the next event names it."""
