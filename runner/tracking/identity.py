@@ -50,7 +50,11 @@ def of_run(
     run_id: of the run to continue; "": a new one. drift: tags with what has changed in a run that continues.
     known: what was found for other runs, in a block of `secrets.steady` in which nothing but the runs changes.
     """
-    return _new(run, context, {} if known is None else known) if not run_id or not run.state.step else _continued(run, context, drift or {})
+    return (
+        _new(run, context, {} if known is None else known)
+        if not run_id or not run.state.step
+        else _continued(run, context, drift or {})
+    )
 
 
 def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:

@@ -87,8 +87,9 @@ def _take(client: "MlflowClient", uri: str, created: list[NewRun], taken: list[S
     """Make the spools of the runs, which are added to `taken`."""
     process = liveness.process()
     try:
+        homes = artifact_places.Homes()
         for run in created:
-            artifact_places.remember(client, run.run_id, run.artifact_uri)
+            homes.remember(client, run.run_id, run.artifact_uri)
             taken.append(spools.create(uri, run.run_id, process, lasting=False))
         spools.sync(taken)
     except OSError as error:

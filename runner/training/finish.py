@@ -88,7 +88,7 @@ def _predictions(run: "Run", subject: Subject) -> Path:
     folder, content = _folder(run.folder / "predictions"), io.BytesIO()
     np.save(content, host.array(output), allow_pickle=False)
     path = folder / "predictions.npy"
-    durable.patiently(lambda: durable.write(path, content.getbuffer(), lasting=False), run.stop)
+    durable.patiently(lambda: durable.write_new(path, content.getbuffer()), run.stop)
     return folder
 
 

@@ -238,7 +238,7 @@ class Run:
         packings: those of the checkpoint before, if it has the same weights.
         """
         if self.best.weights is not None and self.written.steps.get("best") != self.best.step:
-            with self.weights("best"):
+            with self.weights("best") if packings is None else contextlib.nullcontext():
                 event = self.written.write("best", self.best.step, self.model, self.stop, packings=packings)
             yield event
 

@@ -37,6 +37,10 @@ def remember(client: "MlflowClient", run_id: str, uri: str) -> None:
     """Remember where a run's artifacts are. Raises ConfigError for a place that no store may name."""
     record_reading.run_id(run_id)
     check(uri, client.tracking_uri, run_id)
+    _note(client, run_id, uri)
+
+
+def _note(client: "MlflowClient", run_id: str, uri: str) -> None:
     if len(_uris) >= REMEMBERED:
         _uris.clear()
     _uris[client.tracking_uri, run_id] = uri
@@ -131,12 +135,19 @@ class Homes:
     def __init__(self) -> None:
         self._checked: set[tuple[str, Path]] = set()
 
+    def remember(self, client: "MlflowClient", run_id: str, uri: str) -> None:
+        """Remember where the artifacts of a new run of a local store are. Raises what `folder` raises."""
+        self._folder(client, run_id, uri)
+        _note(client, run_id, uri)
+
     def folder(self, client: "MlflowClient", run_id: str) -> Path:
         """Return the run's artifact folder. Raises ConfigError for a place that no store may name.
 
         Raises OSError if the store's file is gone: to write beside it would make its former folder anew.
         """
-        uri = place(client, run_id)
+        return self._folder(client, run_id, place(client, run_id))
+
+    def _folder(self, client: "MlflowClient", run_id: str, uri: str) -> Path:
         folder = local_folder(uri)
         assert folder is not None, "the store is a local one"
         above = client.tracking_uri, folder.parent.parent

@@ -114,15 +114,15 @@ class Spool:
         except FileNotFoundError:
             return 0
 
-    def mark(self, delivered: int, ended: bool = False) -> int:
+    def mark(self, delivered: int, passing: bool = False) -> int:
         """Note how far the store has everything. Returns where that is in the file now.
 
-        ended: nothing follows, and the spool goes; then it is not noted on the disk.
+        passing: it is not noted on the disk, because the spool goes now, or there is no harm in sending it again.
         """
         everything = delivered == self.log.size
         if everything:
             self.log.unwritten.clear()
-        if everything and ended:  # it goes now: a process that dies before leaves one that is delivered again
+        if everything and passing:  # a process that dies leaves one that is delivered again
             self._mark = delivered
             return delivered
         if everything and delivered and (delivered > LARGE or self.log.error is not None):

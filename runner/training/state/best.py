@@ -53,8 +53,10 @@ class Best:
 
     def is_in(self, model: nn.Module, step: int) -> bool:
         """Return whether `model`, after `step` steps, has the best weights, as at the end of most short trainings."""
+        if self.copied is None or self.step != step:
+            return False
         best, own = self.weights, model.state_dict()
-        if best is None or self.step != step or best.keys() != own.keys():
+        if best is None or best.keys() != own.keys():
             return False
         return all(torch.equal(best[name], host.tensor(tensor)) for name, tensor in own.items())
 

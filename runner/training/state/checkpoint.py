@@ -46,7 +46,7 @@ def save(
     Raises CheckpointError when the files cannot be written.
     """
     kinds = list(MODELS) if format == "both" else [format]
-    content: dict[str, Any] = {FILES[kind]: model if kind == "model" else _usual(model.state_dict()) for kind in kinds}
+    content: dict[str, Any] = {FILES[kind]: model for kind in kinds}
     if training is not None:
         content[FILES["training"]] = training
     digests, ready = {}, {} if packings is None else packings
@@ -54,7 +54,9 @@ def save(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, value in content.items():
-            packing, digests[name] = ready.get(name) or packed(value)
+            if (packing_and_digest := ready.get(name)) is None:
+                packing_and_digest = packed(_usual(model.state_dict()) if name == FILES["state_dict"] else value)
+            packing, digests[name] = packing_and_digest
             if packings is not None and value is not training:
                 packings[name] = packing, digests[name]
             write(folder / name, packing)

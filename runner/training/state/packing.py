@@ -121,30 +121,33 @@ class _Packing:
 
     def _mark(self, tensor: Tensor) -> str:
         name, place = STORAGES.get(tensor.dtype), "cpu" if tensor.is_cpu else str(tensor.device)
-        if name is None or tensor.layout is not torch.strided or tensor.requires_grad or vars(tensor) or tensor.is_neg():
+        if name is None or tensor.layout is not torch.strided or tensor.requires_grad or vars(tensor):
             raise _Unusual
-        whole, memory = tensor, tensor.untyped_storage()
-        if memory.nbytes() > tensor.nbytes:
-            whole = tensor.clone()
-            memory = whole.untyped_storage()
-        # Of an empty tensor there is no address.
-        key = self._keys.setdefault(memory.data_ptr() or -len(self._memories), len(self._memories))
-        numbers = memory.nbytes() // whole.itemsize
+        memory, numbers, offset = tensor.untyped_storage(), tensor.numel(), 0
+        whole = tensor
+        if memory.nbytes() > tensor.nbytes:  # what is saved is a copy
+            whole, key = tensor.contiguous(), len(self._memories)
+        else:  # tensors with the same memory still have that when they are loaded; an empty one has no address
+            offset = int(tensor.storage_offset())
+            key = self._keys.setdefault(memory.data_ptr() or -len(self._memories), len(self._memories))
         if key == len(self._memories):
             self._memories.append((whole, _content(whole, numbers)))
         elif self._memories[key][0].dtype != whole.dtype:
             raise _Unusual
-        before, after = _around(name, place, numbers, whole.storage_offset(), tuple(whole.shape), whole.stride())
+        before, after = _around(name, place, numbers, offset, tuple(whole.shape), whole.stride())
         mark = self._marks[id(tensor)] = f"{MARK}{len(self._chunks):0{DIGITS}d}"
         self._chunks.append(b"%b%b%b" % (before, _text(str(key)), after))
         return mark
 
 
 def _content(whole: Tensor, numbers: int) -> Any:
-    """Return the bytes of a memory of so many numbers, all of which is the tensor's."""
-    if whole.is_cpu and whole.is_contiguous() and whole.dtype != torch.bfloat16:
+    """Return the bytes of so many numbers, all that are the tensor's, in their order in memory."""
+    if not whole.is_cpu or not whole.is_contiguous() or whole.dtype == torch.bfloat16:
+        return host.content(whole.as_strided((numbers,), (1,)))
+    try:
         return whole.numpy()
-    return host.content(whole.as_strided((numbers,), (1,), 0))
+    except RuntimeError as error:  # such as a tensor that stands for its negative
+        raise _Unusual from error
 
 
 @lru_cache(4096)
@@ -176,7 +179,13 @@ def _zipped(records: list[tuple[bytes, Any]]) -> bytes:
         name, size = b"archive/" + short, memoryview(content).nbytes
         padding = -(at + 34 + len(name)) % ALIGNMENT  # 30 bytes before the name, 4 before the padding
         sizes = _SIZES.pack(0, 0, 0, 0, 33, zlib.crc32(content), size, size, len(name))
-        parts += [_HEAD.pack(b"PK\3\4", sizes, padding + 4), name, _PADDING.pack(b"FB", padding), b"Z" * padding, content]
+        parts += [
+            _HEAD.pack(b"PK\3\4", sizes, padding + 4),
+            name,
+            _PADDING.pack(b"FB", padding),
+            b"Z" * padding,
+            content,
+        ]
         entries += [_ENTRY.pack(b"PK\1\2", 0, sizes, 0, 0, 0, 0, 0, at), name]
         at += 34 + len(name) + padding + size
         if at > LARGEST:
