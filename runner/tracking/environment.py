@@ -13,7 +13,6 @@ import torch
 import runner
 from runner.settings.trust import secrets
 
-
 #: Tag with the words of the command line.
 OVERRIDES = "runner.overrides"
 

@@ -138,7 +138,7 @@ def move_all(folders: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
     try:
         for source, place in folders:
             with contextlib.suppress(OSError):
-                os.rename(source, place)
+                source.rename(place)
                 moved.append((source, place))
         sync_all(entries)
     except BaseException:
@@ -161,7 +161,7 @@ def move_back(folders: Iterable[tuple[Path, Path]]) -> None:
     """Move folders back that `move_all` has moved, as far as the disk allows it."""
     for source, place in folders:
         with contextlib.suppress(OSError):
-            os.rename(place, source)
+            place.rename(source)
 
 
 def publish(files: Iterable[Path], folder: Path) -> None:

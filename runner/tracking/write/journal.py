@@ -24,7 +24,7 @@ class Journal:
     error: OSError | None = None  # why they are not in the file
 
     def __post_init__(self) -> None:
-        if not os.path.exists(self.path):  # as of most spools
+        if not self.path.exists():  # as of most spools
             return
         with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
             for line in file:  # half a line at the end is of a process that was killed, or a disk that was full

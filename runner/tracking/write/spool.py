@@ -83,7 +83,7 @@ class Spool:
 
     def follow(self) -> None:
         """Find the folder again when the working directory was moved together with it."""
-        if os.path.exists(f"{self.folder}/{spool_header.NAME}"):
+        if (self.folder / spool_header.NAME).exists():
             return
         with contextlib.suppress(OSError):
             moved = Path.cwd() / self.beside if self.beside is not None else self.folder
@@ -214,20 +214,21 @@ class Spool:
         """
         own = (self.log.path.name, self.refused.path.name, "delivered", spool_header.NAME)
         with contextlib.suppress(OSError):
-            for name in os.listdir(self.folder):
-                if name == "files" or (name.endswith(".part") and os.path.isdir(self.folder / name)):
-                    shutil.rmtree(self.folder / name, ignore_errors=True)
-                elif name in own or name.endswith(".part"):  # of a process that was killed as it wrote them
+            for path in self.folder.iterdir():
+                is_part = path.suffix == ".part"  # of a process that was killed as it wrote them
+                if path.name == "files" or (is_part and path.is_dir()):
+                    shutil.rmtree(path, ignore_errors=True)
+                elif path.name in own or is_part:
                     with contextlib.suppress(OSError):
-                        os.unlink(f"{self.folder}/{name}")
-            os.unlink(f"{self.folder}/lock")
+                        path.unlink()
+            (self.folder / "lock").unlink()
         self._remove_folder()
         self.release()
         self._remove_folder()  # NFS keeps a file that is open
 
     def _remove_folder(self) -> None:
         with contextlib.suppress(OSError):  # of another process by now, or with a file that is not ours
-            os.rmdir(self.folder)
+            self.folder.rmdir()
 
 
 def _write_mark(path: str, delivered: int) -> None:

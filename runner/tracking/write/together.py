@@ -4,7 +4,6 @@ A run with anything unusual is left out, and delivered by itself, which also say
 elsewhere, an entry that was refused, files that are gone, a run that has to ask what the store has.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +104,7 @@ def _place(share: _Share, homes: artifact_places.Homes) -> None:
         if "sha256" in entry:  # a folder without others in it
             share.checkpoints.append(entry)
             share.lasting.append((folder, local / entry["to"]))
-            places += [f"{entry['to']}/{name}" for name in os.listdir(folder)]
+            places += [f"{entry['to']}/{file.name}" for file in folder.iterdir()]
         else:
             above = f"{entry['to']}/" if entry["to"] else ""
             names = [path.relative_to(folder).as_posix() for path in durable.files(folder)]
@@ -124,12 +123,12 @@ def _publish(shares: list[_Share]) -> None:
     for share in shares:
         share.moved = [pair for pair in share.lasting if pair[1] in places]
     others = [pair for share in shares for pair in share.lasting if pair[1] not in places]
-    durable.publish_all([(folder / name, place / name) for folder, place in others for name in os.listdir(folder)])
+    durable.publish_all([(file, place / file.name) for folder, place in others for file in folder.iterdir()])
     for share in shares:
         for path, place in share.others:
             place.parent.mkdir(parents=True, exist_ok=True)
             try:
-                os.replace(path, place)
+                path.replace(place)
             except OSError:  # another disk
                 durable.write(place, path.read_bytes(), lasting=False)
         for entry in share.checkpoints:

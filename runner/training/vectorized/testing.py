@@ -25,7 +25,7 @@ SHARE = 16
 
 @torch.no_grad()
 def tested_of(program: "Program", chosen: Sequence[int]) -> list[Tested | None]:
-    """Return for each run whose number is in `chosen` what `finish` would measure with the weights that it is tested with.
+    """Return for each run in `chosen` what `finish` would measure, with the weights that it is tested with.
 
     None where each run measures itself, which also gives the reason for whatever fails.
     """
