@@ -9,6 +9,8 @@ import dataclasses
 import resource
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,11 @@ def jobs(count: int) -> list[Any]:
     return result
 
 
-def seconds(count: int) -> tuple[float, float]:
-    """Record `count` runs. Return the seconds for it, and the most memory of this process in GB."""
+def seconds(count: int) -> tuple[float, float, float]:
+    """Record `count` runs. Return the seconds for it, those of them for outputs and test values, and the most GB.
+
+    The outputs and the test values of all runs of a program are computed in one pass, at the end of its training.
+    """
     from runner.sweep.run import together
     from runner.sweep.run.drawing import rendering
     from runner.sweep.run.job import SweepInfo
@@ -54,7 +59,7 @@ def seconds(count: int) -> tuple[float, float]:
         info = SweepInfo(parent.run_id, "digits_mlp", "valid/loss", whole.URI)
         desk = Desk(info, renderer, together.WAITING, together.BATCH)
         members = [member for job in jobs(count) if (member := desk.begin(job)) is not None]
-        events = _trained([member.run for member in members])
+        events, measured = _trained([member.run for member in members])
         begun = time.perf_counter()
         observers = desk.open(members)
         for at in events:
@@ -68,7 +73,8 @@ def seconds(count: int) -> tuple[float, float]:
         taken = time.perf_counter() - begun
         statuses = {outcome.status for outcome in desk.outcomes.values()}
         assert statuses == {"FINISHED"}, statuses
-    return taken, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return taken + measured, measured, most
 
 
 class _Events:
@@ -84,14 +90,35 @@ class _Events:
         self.events.append(event)
 
 
-def _trained(runs: list[Any]) -> list[tuple[Any, ...]]:
-    """Train the runs, and return the events of all of them, moment by moment."""
+def _trained(runs: list[Any]) -> tuple[list[tuple[Any, ...]], float]:
+    """Train the runs. Return the events of all of them, moment by moment, and the seconds of their last measuring."""
     from runner.training.vectorized import drive_many
 
     observers = [_Events() for _ in runs]
-    with ends.ending():
+    with ends.ending(), _timed() as measured:
         for start in range(0, len(runs), STACK):
             part = slice(start, start + STACK)
             errors = drive_many(runs[part], [[observer] for observer in observers[part]])
             assert not any(errors), errors
-    return list(zip_longest(*(observer.events for observer in observers)))  # a stack that was slower has more blocks
+    # A program that was slower has more blocks of steps.
+    return list(zip_longest(*(observer.events for observer in observers))), sum(measured)
+
+
+@contextmanager
+def _timed() -> Iterator[list[float]]:
+    """Yield a list that gets the seconds of each measuring of runs that have ended."""
+    from runner.training.vectorized.team import Team
+
+    seconds: list[float] = []
+    usual = Team.test
+
+    def timed(team: Team, chosen: Any) -> None:
+        begun = time.perf_counter()
+        usual(team, chosen)
+        seconds.append(time.perf_counter() - begun)
+
+    Team.test = timed  # type: ignore[method-assign]
+    try:
+        yield seconds
+    finally:
+        Team.test = usual  # type: ignore[method-assign]

@@ -1,9 +1,12 @@
 """Records of many runs that are opened, delivered and closed together are those of runs that are recorded alone."""
 
+import hashlib
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -46,7 +49,8 @@ def checkpoint(folder: Path, name: str, step: int) -> Snapshot:
     place = folder / f"{name}-{step}"
     place.mkdir(parents=True)
     (place / "state_dict.pt").write_text(f"{name} of {step}")
-    (place / "sha256.json").write_text(json.dumps({"state_dict.pt": "0" * 64}))
+    digest = hashlib.sha256(f"{name} of {step}".encode()).hexdigest()
+    (place / "sha256.json").write_text(json.dumps({"state_dict.pt": digest}))
     return Snapshot(name, step, place)
 
 
@@ -209,6 +213,36 @@ def test_a_process_that_is_killed_leaves_spools_that_are_delivered(store: str, t
     for folder in folders:
         assert [p.step for p in client.get_metric_history(folder.name, "train/loss")] == [1, 2, 3, 4, 5]
         assert client.get_run(folder.name).info.status == "KILLED"
+
+
+CUT = """
+import os, sys
+from pathlib import Path
+from runner.tracking.write import together
+from runner.tracking.write.group import Group
+from tests.tracking import test_many_records as many
+
+trackers = many.opened(sys.argv[1], 3, Group())
+together._insert = lambda *_: os._exit(9)  # when the files are in the store
+many.recorded(trackers, Path(sys.argv[2]))
+"""
+
+
+def test_a_process_that_is_killed_between_files_and_rows_leaves_what_is_delivered(store: str, tmp_path: Path) -> None:
+    made = Path(tempfile.mkdtemp(prefix="runner-"))
+    process = subprocess.run([sys.executable, "-c", CUT, store, str(made)], cwd=Path(__file__).parents[2])
+    assert process.returncode == 9
+    folders = spool.folders(store)
+    assert not all((made / str(i) / "last-5").is_dir() for i in range(3)), "nothing was moved"
+    assert [settling.settle(folder).undelivered for folder in folders] == [False] * 3
+    expected = content(store, alone(store, tmp_path / "alone"))
+    client = stores.open_store(store)
+    for folder in folders:
+        tags = client.get_run(folder.name).data.tags
+        files = content(store, folder.name)["files"]
+        name = tags["checkpoint.last"]
+        assert files[f"{name}/state_dict.pt"] == expected["files"][f"{name}/state_dict.pt"]
+    shutil.rmtree(made)
 
 
 def test_runs_that_cannot_begin_leave_no_trace(store: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from runner.settings import Settings
 from runner.training import measure
 from runner.training.drive import drive
-from runner.training.events import Epoch, Event, Finished, Snapshot, Step
+from runner.training.events import Artifacts, Epoch, Event, Finished, Snapshot, Step
 from runner.training.finite import Diverged
 from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.state import checkpoint, generators
-from runner.training.vectorized import blocks, drive_many, feed, groups, team, update, ways
+from runner.training.vectorized import blocks, drive_many, feed, groups, team, testing, update, ways
 from runner.training.vectorized.draws import RandomStates
 from runner.training.vectorized.metric_values import MetricValues
 from runner.training.vectorized.program import Program
@@ -491,6 +491,32 @@ def test_a_run_that_stops_early_leaves_the_others_alone(made: Made) -> None:
     assert [run.state.step for run in runs] == [15, 20, 50]
     assert "no better" in seen[0].of(Finished)[0].reason
     assert apart(runs, others) < 1e-10
+
+
+@pytest.mark.parametrize("way", ["in one pass", "each by itself", "each by itself after an error"])
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_runs_that_end_together_are_measured_as_each_alone(
+    made: Made, monkeypatch: pytest.MonkeyPatch, checkpoint: str, way: str
+) -> None:
+    data = {"name": "arrays", "path": PLACE["one"], "valid": 0.0, "test": 0.2}
+    told = jobs(3, data=data, metrics=["MeanAbsoluteError"], test_checkpoint=checkpoint)
+    single, shown, _ = alone(made, told)
+    if way == "in one pass":
+        monkeypatch.setattr(measure, "values", None)
+        monkeypatch.setattr(measure, "outputs", None)
+    else:
+        monkeypatch.setattr(testing, *(("SHARE", 0) if way == "each by itself" else ("_outputs", None)))
+    many, seen, errors = together(made, told)
+    assert errors == [None] * 3
+    assert apart(many, single) < 1e-10
+    assert all("test/MeanAbsoluteError" in run.history for run in many)
+    found, expected = ([np.load(predictions(one)) for one in part] for part in (seen, shown))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+def predictions(seen: Seen) -> Path:
+    [path] = [path for event in seen.of(Artifacts) for path in event.folder.glob("predictions.npy")]
+    return path
 
 
 def test_a_run_that_diverges_leaves_the_others_alone(made: Made) -> None:

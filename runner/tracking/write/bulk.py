@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -175,8 +176,9 @@ def _parts(ids: list[str]) -> Iterable[list[str]]:
 
 
 def _are_plain(run: Rows) -> bool:
-    texts = (*run.params.items(), *run.tags.items())
-    return _are_plain_points(run.points) and all(_is_plain_text(*pair) for pair in texts)
+    plain = _are_plain_points(run.points) and all(map(_is_plain_key, (*run.params, *run.tags)))
+    values = (*run.params.values(), *run.tags.values())
+    return plain and all([type(value) is str and len(value) <= LONGEST_TEXT for value in values])
 
 
 def _are_plain_points(points: Sequence[Point]) -> bool:
@@ -187,9 +189,10 @@ def _are_plain_points(points: Sequence[Point]) -> bool:
     return numbers and min(times) >= 0 and all(map(_is_name, set(keys)))
 
 
-def _is_plain_text(key: Any, value: Any) -> bool:
+@lru_cache(4096)
+def _is_plain_key(key: Any) -> bool:
     # Some tags of MLflow's own are more than tags.
-    return _is_name(key) and not key.startswith("mlflow.") and type(value) is str and len(value) <= LONGEST_TEXT
+    return _is_name(key) and not key.startswith("mlflow.")
 
 
 def _is_name(key: Any) -> bool:
