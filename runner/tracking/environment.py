@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -65,8 +66,14 @@ def text_of(described: dict[str, str]) -> str:
 
 @cache
 def _packages() -> list[str]:
-    packages = {f"{d.metadata['Name']}=={d.version}" for d in importlib.metadata.distributions()}
-    return sorted(packages, key=str.lower)
+    return sorted({_package(one) for one in importlib.metadata.distributions()}, key=str.lower)
+
+
+def _package(one: Any) -> str:
+    """Return name and version of a package; Python would read all of its description for that."""
+    head = (one.read_text("METADATA") or one.read_text("PKG-INFO") or "").partition("\n\n")[0]
+    name, version = (re.search(rf"^{key}:[ \t]*(\S+)[ \t]*$", head, re.MULTILINE) for key in ("Name", "Version"))
+    return f"{name[1]}=={version[1]}" if name and version else f"{one.metadata['Name']}=={one.version}"
 
 
 #: Keys and packages that decide the last bits of a training, or the training itself.

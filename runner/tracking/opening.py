@@ -2,11 +2,12 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.settings.files import durable
+from runner.settings.files import durable, moves
 from runner.settings.trust import secrets
 from runner.tracking import recording
 from runner.tracking.store import artifact_places, first_files, liveness, mlflow_private, reconcile, stores
@@ -62,8 +63,14 @@ def opened(uri: str, experiment: str, runs: Sequence[Opening], group: Group) -> 
     taken: list[Spool] = []
     try:
         _take(client, uri, created, taken)
-        trackers = [Tracker(client, spool, False, run.keep, group) for spool, run in zip(taken, runs, strict=True)]
-        are_put = _put(client, trackers, runs)
+        with ThreadPoolExecutor(1, "headers") as pool:  # the disk takes them while the first files are written
+            synced = pool.submit(spools.sync, taken)
+            trackers = [Tracker(client, spool, False, run.keep, group) for spool, run in zip(taken, runs, strict=True)]
+            are_put = _put(client, trackers, runs)
+        try:
+            synced.result()
+        except OSError as error:
+            raise recording.no_spool(uri, error) from error
     except BaseException:
         _undo(client, created, taken)
         raise
@@ -91,7 +98,6 @@ def _take(client: "MlflowClient", uri: str, created: list[NewRun], taken: list[S
         for run in created:
             homes.remember(client, run.run_id, run.artifact_uri)
             taken.append(spools.create(uri, run.run_id, process, lasting=False))
-        spools.sync(taken)
     except OSError as error:
         raise recording.no_spool(uri, error) from error
 
@@ -106,9 +112,9 @@ def _put(client: "MlflowClient", trackers: list[Tracker], runs: Sequence[Opening
     try:
         for (folder, _), run in zip(folders, runs, strict=True):
             _write(folder, run.files)
-        moved = {place for _, place in durable.move_all(folders)}
+        moved = {place for _, place in moves.move_all(folders)}
         left = [(folder, place) for folder, place in folders if place not in moved]
-        durable.publish_all([(file, place / file.relative_to(f)) for f, place in left for file in durable.files(f)])
+        durable.publish_all([(file, place / file.relative_to(f)) for f, place in left for file in moves.files(f)])
     except OSError:  # each by itself, which says what is wrong
         return [
             recording.put_first(tracker, run.files, lambda: None) for tracker, run in zip(trackers, runs, strict=True)

@@ -1,6 +1,5 @@
 """Files that are whole or not there, whatever happens to the process, the disk's space or the power meanwhile."""
 
-import contextlib
 import errno
 import os
 import shutil
@@ -95,7 +94,7 @@ def publish_all(files: Sequence[tuple[Path | bytes, Path]]) -> None:
     files: a file, which nobody writes any more, or bytes, and the place of each.
     """
     places = dict.fromkeys(place.parent for _, place in files)
-    folders = dict.fromkeys(folder for place in places for folder in (place, *_missing(place)))
+    folders = dict.fromkeys(folder for place in places for folder in (place, *missing(place)))
     for place in places:
         place.mkdir(parents=True, exist_ok=True)
     for source, place in files:
@@ -123,50 +122,9 @@ def _put(source: Path | bytes, part: Path) -> None:
         shutil.copyfile(source, part)
 
 
-def move_all(folders: Iterable[tuple[Path, Path]]) -> list[tuple[Path, Path]]:
-    """Give folders of files their places, each as a whole and on the disk when this returns. Returns those moved.
-
-    folders: a folder, which nobody writes any more, and its place. One whose place is taken, or on another disk, stays.
-    """
-    folders = [(source, place) for source, place in folders if not os.path.lexists(place)]
-    above = dict.fromkeys(place.parent for _, place in folders)
-    entries = dict.fromkeys(folder for place in above for folder in (place, *_missing(place)))
-    for parent in above:
-        parent.mkdir(parents=True, exist_ok=True)
-    sync_all(path for source, _ in folders for path in (*files(source, folders=True), source))
-    moved: list[tuple[Path, Path]] = []
-    try:
-        for source, place in folders:
-            with contextlib.suppress(OSError):
-                source.rename(place)
-                moved.append((source, place))
-        sync_all(entries)
-    except BaseException:
-        move_back(moved)
-        raise
-    return moved
-
-
-def files(folder: Path, folders: bool = False) -> Iterator[Path]:
-    """Yield all files in a folder and in those below it. folders: and these folders."""
-    for one in os.scandir(folder):
-        path = folder / one.name
-        if one.is_dir():
-            yield from files(path, folders)
-        if folders or one.is_file():
-            yield path
-
-
-def move_back(folders: Iterable[tuple[Path, Path]]) -> None:
-    """Move folders back that `move_all` has moved, as far as the disk allows it."""
-    for source, place in folders:
-        with contextlib.suppress(OSError):
-            place.rename(source)
-
-
 def publish(files: Iterable[Path], folder: Path) -> None:
     """Copy `files` into `folder`, which is made, each of them whole."""
-    parents = _missing(folder)
+    parents = missing(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for path in files:
         write(folder / path.name, path.read_bytes(), entry=False)
@@ -319,6 +277,6 @@ def _sync_each(paths: Iterable[Path]) -> None:
         sync_folder(path)
 
 
-def _missing(folder: Path) -> list[Path]:
+def missing(folder: Path) -> list[Path]:
     """Return the folders that get a new entry when `folder` is made."""
-    return [] if folder.exists() else [folder.parent, *_missing(folder.parent)]
+    return [] if folder.exists() else [folder.parent, *missing(folder.parent)]

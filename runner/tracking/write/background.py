@@ -43,10 +43,9 @@ class Background:
 
     error: the first error of our own code, which fails the run; later events are still recorded.
     silent: why the store has not answered the last delivery; None if it has.
-    moves_in: files are moved into the spool before they are delivered; False: only those that the store does not take.
     """
 
-    moves_in = True
+    moves_in = True  # files, into the spool before they are delivered; False: only those that the store does not take
 
     def __init__(self, client: "MlflowClient", spool: Spool, asks: bool, keep: int) -> None:
         self.client, self.delivery = client, Delivery(client, spool, asks)

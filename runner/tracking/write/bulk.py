@@ -178,7 +178,7 @@ def _parts(ids: list[str]) -> Iterable[list[str]]:
 def _are_plain(run: Rows) -> bool:
     plain = _are_plain_points(run.points) and all(map(_is_plain_key, (*run.params, *run.tags)))
     values = (*run.params.values(), *run.tags.values())
-    return plain and all([type(value) is str and len(value) <= LONGEST_TEXT for value in values])
+    return plain and all(type(value) is str and len(value) <= LONGEST_TEXT for value in values)
 
 
 def _are_plain_points(points: Sequence[Point]) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runner.settings.files import durable
+from runner.settings.files import durable, moves
 from runner.tracking.store import artifact_places, mlflow_private
 from runner.tracking.write.bulk import Rows, insert_all
 from runner.tracking.write.delivery import AT_ONCE, Delivery
@@ -49,13 +49,13 @@ def deliver(many: Sequence[Delivery]) -> list[Delivery]:
             stored = _insert(many[0].client, shares)
         except Exception:  # each run is delivered by itself, and has the reason if it fails again
             for share in shares:
-                durable.move_back(share.moved)
+                moves.move_back(share.moved)
                 share.delivery.begin_anew()
             return []
         ids = {id(share) for share in stored}
         for share in shares:
             if id(share) not in ids:
-                durable.move_back(share.moved)
+                moves.move_back(share.moved)
                 share.delivery.checkpoints.forget()
         for share in stored:
             _note(share)
@@ -107,7 +107,7 @@ def _place(share: _Share, homes: artifact_places.Homes) -> None:
             places += [f"{entry['to']}/{file.name}" for file in folder.iterdir()]
         else:
             above = f"{entry['to']}/" if entry["to"] else ""
-            names = [path.relative_to(folder).as_posix() for path in durable.files(folder)]
+            names = [path.relative_to(folder).as_posix() for path in moves.files(folder)]
             share.others += [(folder / name, local / f"{above}{name}") for name in names]
             places += [f"{above}{name}" for name in names]
     artifact_places.refuse_links(local, places)
@@ -118,7 +118,7 @@ def _publish(shares: list[_Share]) -> None:
 
     What was moved is in its place alone: a delivery that is interrupted here finds it there (`Delivery`).
     """
-    moved = durable.move_all(pair for share in shares for pair in share.lasting)
+    moved = moves.move_all(pair for share in shares for pair in share.lasting)
     places = {place for _, place in moved}
     for share in shares:
         share.moved = [pair for pair in share.lasting if pair[1] in places]
