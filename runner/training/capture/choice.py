@@ -39,7 +39,8 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
     if refused is not None:
         return AsItIs(taken, refused) if own is None else taken
     exact = where.type == "cpu" or trainer.deterministic
-    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact)
+    expected = None if trainer.graph is True else steps
+    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, expected)
 
 
 class AsItIs:

@@ -10,8 +10,9 @@ from runner.model import host
 from runner.training.capture import Captured, Uncapturable, capture, proof
 from runner.training.loop import Cost
 
-#: Batches of each shape that are evaluated as they are, and shapes that are captured.
-WARM, SHAPES = 2, 4
+#: Batches of each shape that are evaluated as they are, which takes as long as to capture one; and shapes that are
+#: captured.
+WARM, SHAPES = 16, 4
 
 
 class CapturedCost:
@@ -61,4 +62,4 @@ class CapturedCost:
             self.reason, self._replays = str(error), {}
 
     def _same(self, one: Tensor, other: Tensor) -> bool:
-        return host.content(one) == host.content(other) if self.exact else proof.close(one, other)
+        return host.same(one, other) if self.exact else proof.close(one, other)

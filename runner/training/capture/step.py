@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from runner.data import Batch
-from runner.training.capture import Captured, Uncapturable, capture, proof, updates
+from runner.training.capture import Captured, Places, Uncapturable, capture, proof, updates
 from runner.training.capture.rates import Rates
 from runner.training.capture.updates import Update
 from runner.training.loop import Parts, State
@@ -21,6 +21,8 @@ from runner.training.step import descend
 WARM = 3
 #: Shapes of batches that are captured; a run with more takes the others as they are.
 SHAPES = 8
+#: Steps that are to come of a shape from which capturing it pays for itself, as the last batches of epochs may not.
+WORTH = 50
 
 #: Clips the gradients of the parameters that it was made for; None: nothing is clipped.
 Clip = Callable[[], None] | None
@@ -33,6 +35,7 @@ class CapturedStep:
     device: of the run.
     rates: the learning rates as tensors of the device; None on the processor.
     clip: clips gradients on the processor, as the optimizer's own step would do.
+    steps: of the whole training, by which it is decided whether a shape is captured; None: each is.
     """
 
     def __init__(
@@ -42,10 +45,13 @@ class CapturedStep:
         rates: Rates | None = None,
         clip: Clip = None,
         exact: bool = True,
+        steps: int | None = None,
     ) -> None:
         self.eager, self.device, self.rates, self.clip, self.exact = eager, device, rates, clip, exact
+        self.steps = steps
         self.reason = ""  # why it is not captured
-        self._seen: dict[Any, int] = {}
+        self._seen: dict[Any, int] = {}  # steps of each shape until it is captured
+        self._first = 0  # the step before which nothing was seen
         self._replays: dict[Any, _Replay] = {}
         self._of: Any = None  # the optimizer's state, whose tensors a replay writes
         self._updates: dict[Any, Update | None] = {}  # of all shapes: they move the optimizer's state
@@ -66,13 +72,14 @@ class CapturedStep:
             return self.eager(state, parts)  # type: ignore[no-any-return]
         if self._of is not state.optimizer.state:  # a checkpoint was loaded: its tensors are others
             self._of, self._seen, self._replays, self._updates = state.optimizer.state, {}, {}, {}
+            self._first = state.step
         if self.rates is not None and self.rates.captures and self.rates.changes():
             self.rates.captures, self._replays = False, {}  # a graph would go on with the numbers of before
         key = tuple(map(_key, parts))
         if (replay := self._replays.get(key)) is not None:
             return replay(parts)
         self._seen[key] = self._seen.get(key, 0) + 1
-        if self._seen[key] <= WARM or len(self._replays) >= SHAPES:
+        if self._seen[key] <= WARM or len(self._replays) >= SHAPES or not self._pays(key, state.step):
             return self.eager(state, parts)  # type: ignore[no-any-return]
         return self._both(key, state, parts)
 
@@ -86,6 +93,13 @@ class CapturedStep:
             self._updates = {key: updates.update(state.optimizer, trained)}
             self._replays = {}
         return self._updates[key]
+
+    def _pays(self, key: Any, step: int) -> bool:
+        """Return whether as many steps of a shape are to be expected as make up for its capture."""
+        if self.steps is None:
+            return True
+        share = self._seen[key] / (step + 1 - self._first)
+        return share * (self.steps - step) >= WORTH
 
     def _both(self, key: Any, state: State, parts: Parts) -> Tensor:
         """Take the step as it is and captured, and keep to the captured one if its numbers are the same."""
@@ -122,12 +136,11 @@ class _Replay:
         self.rates = step.rates if step.rates is not None and step.rates.captures else None
         self.update = step.update(state)
         self.clip = step.clip if self.update is not None else None
-        self.captured: Captured = capture(self._work, step.device)
+        self.captured: Captured = capture(self._work, step.device, self._places)
         self.loss, gradients = self.captured.result
         self.gradients = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
-        self.in_order = [gradient for _, gradient in self.gradients]
-        if self.update is not None and not all(g.is_contiguous() for _, g in self.gradients):
-            raise Uncapturable("a gradient lies in memory in another order than its parameter")
+        if self.update is not None:
+            self.gradients = list(zip(self.update.parameters, self.update.gradients, strict=True))
 
     def __call__(self, parts: Parts) -> Tensor:
         for (share, (x, y)), (new_share, batch) in zip(self.parts, parts, strict=True):
@@ -142,10 +155,19 @@ class _Replay:
         for parameter, gradient in self.gradients:  # a step of another shape has put its own there
             parameter.grad = gradient
         if self.update is not None:
-            self.update(self.in_order)
+            self.update.take()
         elif self.rates is None:
             descend(self.state)
         return loss
+
+    def _places(self, result: tuple[Tensor, list[Tensor | None]]) -> Places:
+        """Return the gradients of a recording, each with the place in which the update reads it."""
+        if self.update is None:
+            return ()
+        gradients = {id(p): g for p, g in zip(self.parameters, result[1], strict=True) if g is not None}
+        if gradients.keys() != set(map(id, self.update.parameters)):
+            raise Uncapturable("other parameters have gradients than in the step before")
+        return [(gradients[id(p)], g) for p, g in zip(self.update.parameters, self.update.gradients, strict=True)]
 
     def _work(self) -> tuple[Tensor, list[Tensor | None]]:
         """Compute loss and gradients of all parts as `step.gradients` does, and take what can be captured with it."""
