@@ -47,6 +47,22 @@ def has_step_pre_hooks(optimizer: Optimizer) -> bool:
     return bool(optimizer._optimizer_step_pre_hooks)
 
 
+def step_hooks(optimizer: Optimizer) -> list[Any]:
+    """Return the functions that are called before and after each step of `optimizer`."""
+    return [*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values()]
+
+
+def layer_hooks(module: torch.nn.Module) -> list[Any]:
+    """Return the functions that are called before and after the forward and backward passes of `module`."""
+    names = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    return [hook for name in names for hook in getattr(module, name).values()]
+
+
+def gradient_hooks(tensor: Tensor) -> dict[int, Any]:
+    """Return the functions that are called with gradients of `tensor`, by their numbers."""
+    return {**(tensor._backward_hooks or {}), **(getattr(tensor, "_post_accumulate_grad_hooks", None) or {})}
+
+
 def storage(tensor: Tensor) -> int:
     """Return a number that is that of all tensors in the same memory, and of no other memory while this one is held."""
     return int(tensor.untyped_storage()._cdata)  # of the object; empty tensors have no address

@@ -16,9 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from runner.settings import torch_private
+from runner.settings.errors import first_line
 from runner.training.capture import Captured, Places, Uncapturable, reuse
 
-#: Bytes of all results of a recording, which stay in memory together. Larger steps gain nothing: arithmetic is all.
+#: Bytes of all results of a recording, before they share memory. Larger steps gain nothing: arithmetic is all.
 MOST = 2**26
 #: Operations that only make room, or a constant: what they return stays as it is unless something is written into it.
 ROOM = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
@@ -99,9 +100,12 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def record(work: Callable[[], Any], places: Callable[[Any], Places] = lambda result: ()) -> Captured:
     """Do `work` and record its operations, see `runner.training.capture.capture`."""
     recorder = _Recorder()
-    with recorder:
-        result = work()
-    return _Recording(recorder.calls, result, places(result)).captured(result)
+    try:
+        with recorder:
+            result = work()
+        return _Recording(recorder.calls, result, places(result)).captured(result)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:  # as of a sparse gradient
+        raise Uncapturable(first_line(error)) from error
 
 
 class _Recording:
