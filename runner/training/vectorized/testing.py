@@ -9,9 +9,9 @@ from torch import Tensor
 from runner.data import Source, Tensors
 from runner.model import host
 from runner.training.measure import Tested
+from runner.training.parts.metric_sums import MetricValues
 from runner.training.run import Run
 from runner.training.vectorized.feed import Pool
-from runner.training.vectorized.metric_values import MetricValues
 from runner.training.vectorized.shared import has_own
 
 if TYPE_CHECKING:
