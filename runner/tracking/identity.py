@@ -108,7 +108,7 @@ def _plain(value: Any) -> Any:
         return {part.name: _plain(getattr(value, part.name)) for part in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return type(value)(map(_plain, value)) if type(value) in (list, tuple) else value
 
 
 def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:
