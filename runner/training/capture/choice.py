@@ -11,6 +11,7 @@ from runner.settings import Trainer
 from runner.training import step
 from runner.training.capture import graph
 from runner.training.capture.evaluation import CapturedCost
+from runner.training.capture.hidden import Hidden
 from runner.training.capture.rates import Rates, fuses
 from runner.training.capture.step import CapturedStep
 from runner.training.loop import Cost, Parts, State
@@ -39,7 +40,8 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
     if refused is not None:
         return AsItIs(taken, refused) if own is None else taken
     exact = where.type == "cpu" or trainer.deterministic
-    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact)
+    hidden = Hidden([*modules, state.optimizer])
+    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, hidden)
 
 
 class AsItIs:
@@ -56,7 +58,7 @@ class AsItIs:
 
 def evaluation(cost: Cost, taken: TrainStep) -> Cost:
     """Return the cost of batches that are not trained on: captured, if the step that was chosen may be."""
-    return CapturedCost(cost, taken.device, taken.exact) if isinstance(taken, CapturedStep) else cost
+    return CapturedCost(cost, taken.device, taken.exact, taken.hidden) if isinstance(taken, CapturedStep) else cost
 
 
 def described(taken: TrainStep) -> str:

@@ -8,20 +8,25 @@ from torch import Tensor, nn
 from runner.data import Batch
 from runner.model import host
 from runner.training.capture import Captured, Uncapturable, capture, proof
+from runner.training.capture.hidden import Hidden
 from runner.training.loop import Cost
+from runner.training.state import generators
 
 #: Batches of each shape that are evaluated as they are, and shapes that are captured.
 WARM, SHAPES = 2, 4
+#: The batch of each shape that is evaluated both ways once more: another one than that which was captured.
+AGAIN = WARM + 2
 
 
 class CapturedCost:
     """A cost, see runner.training.loop, of one model in evaluation mode without gradients, captured where it can be.
 
     cost: as it is. exact: its numbers are the same bits each time; False for a device that adds up in any order.
+    hidden: of the loss and the model.
     """
 
-    def __init__(self, cost: Cost, device: torch.device, exact: bool) -> None:
-        self.cost, self.device, self.exact = cost, device, exact
+    def __init__(self, cost: Cost, device: torch.device, exact: bool, hidden: Hidden | None = None) -> None:
+        self.cost, self.device, self.exact, self.hidden = cost, device, exact, hidden or Hidden()
         self.reason = ""
         self._seen: dict[Any, int] = {}
         self._replays: dict[Any, tuple[Batch, Captured]] = {}
@@ -31,14 +36,13 @@ class CapturedCost:
         if self.reason or model.training or torch.is_grad_enabled():
             return self.cost(model, batch)
         x, y = batch
-        key = (id(model), x.shape, x.dtype, x.stride(), y.shape, y.dtype)
-        if key in self._replays:
+        key = (id(model), x.shape, x.dtype, x.stride(), y.shape, y.dtype, self.hidden.place())
+        self._seen[key] = seen = self._seen.get(key, 0) + 1
+        if key in self._replays and seen != AGAIN:
             return self._again(key, batch)
-        self._seen[key] = self._seen.get(key, 0) + 1
-        plain = self.cost(model, batch)
-        if self._seen[key] > WARM and len(self._replays) < SHAPES:
-            self._capture(key, model, batch, plain)
-        return plain
+        if key in self._replays or (seen > WARM and len(self._replays) < SHAPES):
+            return self._both(key, model, batch)
+        return self.cost(model, batch)
 
     def _again(self, key: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         (x, y), captured = self._replays[key]
@@ -48,17 +52,26 @@ class CapturedCost:
         loss, output = captured.result
         return loss.clone(), output.clone()
 
-    def _capture(self, key: Any, model: nn.Module, batch: Batch, plain: tuple[Tensor, Tensor]) -> None:
-        """Capture the cost of batches like this one, if it comes to `plain` again."""
-        held = (batch[0].clone(), batch[1].clone())
+    def _both(self, key: Any, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Evaluate as it is and captured, and keep to the captured evaluation if its numbers are the same."""
+        given, before = (batch[0].clone(), batch[1].clone()), generators.random_state(self.device)
+        plain = self.cost(model, batch)
+        after = generators.random_state(self.device)  # fractional max pooling draws, in evaluation mode too
+        generators.set_random_state(before, self.device)
         try:
             if not isinstance(plain[1], Tensor):
                 raise Uncapturable("the output is no tensor")
-            self._replays[key] = held, capture(lambda: self.cost(model, held), self.device)
-            if not all(map(self._same, self._again(key, batch), plain)):
+            if key not in self._replays:
+                held = (given[0].clone(), given[1].clone())
+                with self.hidden.guarded():
+                    self._replays[key] = held, capture(lambda: self.cost(model, held), self.device)
+                generators.set_random_state(before, self.device)
+            if not all(map(self._same, self._again(key, given), plain)):
                 raise Uncapturable("its numbers differ from those of the evaluation as it is")
         except Uncapturable as error:
             self.reason, self._replays = str(error), {}
+        generators.set_random_state(after, self.device)
+        return plain
 
     def _same(self, one: Tensor, other: Tensor) -> bool:
         return host.content(one) == host.content(other) if self.exact else proof.close(one, other)

@@ -17,10 +17,14 @@ NEAR = 1e-2
 
 @dataclass(frozen=True)
 class Copies:
-    """Copies on the host of what a step reads and changes: weights, buffers, the optimizer's and random states."""
+    """Copies on the host of what a step reads and changes: weights, buffers, the optimizer's and random states.
+
+    groups: the numbers of the optimizer's groups, which an optimizer of one's own may count up.
+    """
 
     tensors: list[Tensor]
     others: list[Any]
+    groups: list[dict[str, Any]]
     scaler: dict[str, Any]
     random: dict[str, Any]
 
@@ -39,6 +43,10 @@ class Copies:
         moved = sum(float((b - c).square().sum()) for _, b, c in floating)
         return apart <= NEAR**2 * moved
 
+    def drew_past_torch(self, after: "Copies") -> bool:
+        """Return whether random numbers of Python's or NumPy's were drawn between these copies and `after`."""
+        return any(repr(self.random[name]) != repr(after.random[name]) for name in ("python", "numpy"))
+
 
 def copies(state: State, device: torch.device) -> Copies:
     """Copy what a step of `state` reads and changes."""
@@ -46,6 +54,7 @@ def copies(state: State, device: torch.device) -> Copies:
     return Copies(
         [host.copied(value) for value in values if isinstance(value, Tensor)],
         [copy.deepcopy(value) for value in values if not isinstance(value, Tensor)],
+        [copy.deepcopy(_numbers(group)) for group in state.optimizer.param_groups],
         state.scaler.state_dict(),
         generators.random_state(device),
     )
@@ -58,7 +67,9 @@ def restore(before: Copies, state: State, device: torch.device) -> None:
         tensor.copy_(value)
     others = iter(before.others)
     for own in state.optimizer.state.values():
-        own.update({name: next(others) for name, value in own.items() if not isinstance(value, Tensor)})
+        own.update({name: copy.deepcopy(next(others)) for name, v in own.items() if not isinstance(v, Tensor)})
+    for group, numbers in zip(state.optimizer.param_groups, before.groups, strict=True):
+        group.update(copy.deepcopy(numbers))
     if before.scaler:
         state.scaler.load_state_dict(before.scaler)
     generators.set_random_state(before.random, device)
@@ -73,6 +84,10 @@ def close(one: Tensor, other: Tensor) -> bool:
 def _values(state: State) -> list[Any]:
     of_model = [*state.model.parameters(), *state.model.buffers(), *state.counters]
     return [*of_model, *(value for own in state.optimizer.state.values() for value in own.values())]
+
+
+def _numbers(group: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -79,9 +79,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in REFUSED or any(tag in func.tags for tag in TAGS):
+        if name in REFUSED or (any(tag in func.tags for tag in TAGS) and not _picks_by_number(name, args)):
             raise Uncapturable(REFUSED.get(name, f"the shape of what {name} returns follows from values"))
         result = func(*args, **(kwargs or {}))
+        if any(tensor.layout is not torch.strided for tensor in _tensors((args, kwargs, result))):
+            raise Uncapturable("it has sparse tensors")
         self.calls.append(_Call(func, args, kwargs or {}, result))
         for tensor in _tensors(result):
             self.storages[_memory(tensor)] = tensor.untyped_storage().nbytes()
@@ -164,23 +166,20 @@ class _Recording:
         if key not in self._aliases:
             empty, room = torch.empty(0, dtype=tensor.dtype), self._rooms.get(key[0], tensor)
             place = (tensor.storage_offset(), tensor.shape, tensor.stride())
-            self._aliases[key] = empty.set_(room.untyped_storage(), *place)
+            self._aliases[key] = _marked_as(tensor, empty.set_(room.untyped_storage(), *place))
         return self._aliases[key]
 
 
 def _refilled(again: Callable[[], Any], places: list[Callable[[Tensor], object]]) -> Callable[[], None]:
     """Return a function that does an operation `again` and puts its results where the recorded ones are."""
-    if len(places) == 1:  # most operations
-        [only] = places
-
-        def refill_one() -> None:
-            only(again())
-
-        return refill_one
 
     def refill() -> None:
-        for place, new in zip(places, _tensors(again()), strict=True):
-            place(new)
+        new = again()
+        if isinstance(new, Tensor):  # most operations
+            places[0](new)
+            return
+        for place, one in zip(places, _tensors(new), strict=True):  # some of them may be None
+            place(one)
 
     return refill
 
@@ -257,4 +256,17 @@ def _memory(tensor: Tensor) -> int:
 
 
 def _key(tensor: Tensor) -> Any:
-    return _memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+    marks = tensor.is_conj(), tensor.is_neg()
+    return _memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype, marks
+
+
+def _marked_as(tensor: Tensor, alias: Tensor) -> Tensor:
+    """Return `alias` as one that is read as `tensor` is: complex numbers may be conjugated only when they are read."""
+    alias = alias.conj() if tensor.is_conj() else alias
+    return torch_private.negated(alias) if tensor.is_neg() else alias
+
+
+def _picks_by_number(name: str, arguments: Any) -> bool:
+    """Return whether an operation picks elements by their numbers, not by truth values that may be more or fewer."""
+    truth = (torch.bool, torch.uint8)
+    return name == "index" and all(index is None or index.dtype not in truth for index in arguments[1])

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from runner.data import Batch
+from runner.settings.errors import ConfigError
 from runner.training.capture import Captured, Uncapturable, capture, proof, updates
+from runner.training.capture.hidden import Hidden, changed
 from runner.training.capture.rates import Rates
 from runner.training.capture.updates import Update
 from runner.training.loop import Parts, State
@@ -21,7 +23,15 @@ from runner.training.step import descend
 WARM = 3
 #: Shapes of batches that are captured; a run with more takes the others as they are.
 SHAPES = 8
+#: The step of each shape that is taken both ways once more, on another batch than the one that was captured; with code
+#: of one's own, which may do anything, so are these.
+AGAIN, LATER = WARM + 2, frozenset(2**n for n in range(4, 63))
 
+#: A step that was captured turns out to be another one after some were replayed.
+LATE = (
+    "true, and code of your own does not do the same at every step: {}. Steps before this one may have been others than"
+    " they should be; run it again with trainer.graph=false"
+)
 #: Clips the gradients of the parameters that it was made for; None: nothing is clipped.
 Clip = Callable[[], None] | None
 
@@ -33,6 +43,7 @@ class CapturedStep:
     device: of the run.
     rates: the learning rates as tensors of the device; None on the processor.
     clip: clips gradients on the processor, as the optimizer's own step would do.
+    exact: the numbers of two times are the same bits. hidden: of the loss, the model and the optimizer.
     """
 
     def __init__(
@@ -42,13 +53,17 @@ class CapturedStep:
         rates: Rates | None = None,
         clip: Clip = None,
         exact: bool = True,
+        hidden: Hidden | None = None,
     ) -> None:
         self.eager, self.device, self.rates, self.clip, self.exact = eager, device, rates, clip, exact
+        self.hidden = hidden or Hidden()
         self.reason = ""  # why it is not captured
         self._seen: dict[Any, int] = {}
         self._replays: dict[Any, _Replay] = {}
         self._of: Any = None  # the optimizer's state, whose tensors a replay writes
-        self._updates: dict[Any, Update | None] = {}  # of all shapes: they move the optimizer's state
+        self._update: Update | None = None  # of all shapes: it moves the optimizer's state
+        self._of_update: list[int] = []  # the parameters that the newest step trained
+        self._several = False  # True: they are not those of every step
 
     @property
     def taken(self) -> bool:
@@ -65,48 +80,71 @@ class CapturedStep:
         if self.reason:
             return self.eager(state, parts)  # type: ignore[no-any-return]
         if self._of is not state.optimizer.state:  # a checkpoint was loaded: its tensors are others
-            self._of, self._seen, self._replays, self._updates = state.optimizer.state, {}, {}, {}
+            self._of, self._seen, self._replays, self._update = state.optimizer.state, {}, {}, None
         if self.rates is not None and self.rates.captures and self.rates.changes():
             self.rates.captures, self._replays = False, {}  # a graph would go on with the numbers of before
         key = tuple(map(_key, parts))
+        self._seen[key] = seen = self._seen.get(key, 0) + 1
         if (replay := self._replays.get(key)) is not None:
+            if seen == AGAIN or (self.hidden.parts and seen in LATER):
+                return self._both(key, state, parts)
             return replay(parts)
-        self._seen[key] = self._seen.get(key, 0) + 1
-        if self._seen[key] <= WARM or len(self._replays) >= SHAPES:
-            return self.eager(state, parts)  # type: ignore[no-any-return]
+        if seen <= WARM or len(self._replays) >= SHAPES:
+            return self._eager(state, parts)
         return self._both(key, state, parts)
 
     def update(self, state: State) -> Update | None:
         """Return the optimizer's step in few operations; None where it takes its own."""
-        if self.device.type != "cpu" or state.scaler.is_enabled():
+        if self.device.type != "cpu" or state.scaler.is_enabled() or self._trains_others(state):
             return None
-        trained = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        key = tuple(map(id, trained))
-        if key not in self._updates:  # two would not know of each other's
-            self._updates = {key: updates.update(state.optimizer, trained)}
-            self._replays = {}
-        return self._updates[key]
+        if self._update is None:
+            self._update = updates.update(state.optimizer, _trained(state))
+        return self._update
+
+    def _eager(self, state: State, parts: Parts) -> Tensor:
+        loss: Tensor = self.eager(state, parts)
+        self._trains_others(state)
+        return loss
+
+    def _trains_others(self, state: State) -> bool:
+        """Return whether steps train different parameters, of which one update of all together cannot keep count."""
+        trained = [*map(id, _trained(state))]
+        if not self._several and (self._of_update or trained) != trained:
+            self._several, self._update, self._replays = True, None, {}
+        self._of_update = trained
+        return self._several
 
     def _both(self, key: Any, state: State, parts: Parts) -> Tensor:
         """Take the step as it is and captured, and keep to the captured one if its numbers are the same."""
-        before = proof.copies(state, self.device)
-        loss = self.eager(state, parts)
+        given = [(_static(share), (x.clone(), y.clone())) for share, (x, y) in parts]  # a layer may write into them
+        before, attributes, memory = proof.copies(state, self.device), self.hidden.state(), self.hidden.memory()
+        loss: Tensor = self.eager(state, parts)
         after = proof.copies(state, self.device)
         if len(after.tensors) > len(before.tensors):  # the optimizer has made its state only now
-            return loss  # type: ignore[no-any-return]
-        proof.restore(before, state, self.device)
+            return loss
+        replay = known = self._replays.get(key)
         try:
-            replay = _Replay(state, parts, self)
+            if name := changed(attributes, self.hidden.state()):
+                raise Uncapturable(f"it changes {name}, which is no buffer")
+            if not self.hidden.lies_in(memory):
+                raise Uncapturable("it gives a parameter or a buffer other memory")
+            if before.drew_past_torch(after):
+                raise Uncapturable("it draws random numbers of Python or NumPy")
             proof.restore(before, state, self.device)
-            own = replay(parts)
+            if replay is None:
+                replay = _Replay(state, given, self)
+                proof.restore(before, state, self.device)
+            own = replay(given)
             now = proof.copies(state, self.device)
             if not (now.same_as(after) if self.exact else now.near(after, before) and proof.close(own, loss)):
                 raise Uncapturable("its numbers differ from those of the step as it is")
             self._replays[key] = replay
         except Uncapturable as error:
-            self.reason = str(error)
+            if known is not None and self._seen[key] > AGAIN:
+                raise ConfigError("trainer.graph", LATE.format(error)) from error
+            self.reason, self._replays = str(error), {}
             proof.restore(after, state, self.device)
-        return loss  # type: ignore[no-any-return]
+        return loss
 
 
 class _Replay:
@@ -122,11 +160,12 @@ class _Replay:
         self.rates = step.rates if step.rates is not None and step.rates.captures else None
         self.update = step.update(state)
         self.clip = step.clip if self.update is not None else None
-        self.captured: Captured = capture(self._work, step.device)
+        with step.hidden.guarded():
+            self.captured: Captured = capture(self._work, step.device)
         self.loss, gradients = self.captured.result
-        self.gradients = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
-        self.in_order = [gradient for _, gradient in self.gradients]
-        if self.update is not None and not all(g.is_contiguous() for _, g in self.gradients):
+        self.gradients = list(zip(self.parameters, gradients, strict=True))
+        self.in_order = [gradient for gradient in gradients if gradient is not None]
+        if self.update is not None and not all(g.is_contiguous() for g in self.in_order):
             raise Uncapturable("a gradient lies in memory in another order than its parameter")
 
     def __call__(self, parts: Parts) -> Tensor:
@@ -139,7 +178,7 @@ class _Replay:
             self.rates.write()
         self.captured.replay()
         loss: Tensor = self.loss.clone()
-        for parameter, gradient in self.gradients:  # a step of another shape has put its own there
+        for parameter, gradient in self.gradients:  # a step of another shape has put its own there, or here alone
             parameter.grad = gradient
         if self.update is not None:
             self.update(self.in_order)
@@ -169,6 +208,10 @@ class _Replay:
         gradients = torch.autograd.grad(state.scaler.scale(loss), self.parameters, allow_unused=True)
         ordered = [_ordered(g, p) for g, p in zip(gradients, self.parameters, strict=True)]
         return loss.detach(), ordered
+
+
+def _trained(state: State) -> list[Tensor]:
+    return [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
 def _key(part: tuple[float | Tensor, Batch]) -> Any:

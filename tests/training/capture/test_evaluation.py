@@ -66,3 +66,18 @@ def test_what_a_run_has_recorded_is_measured_again(layers: str):
     for name in ("last", "best"):
         with captured.weights(name), plain.weights(name):
             assert measure.validate(captured) == measure.validate(plain)
+
+
+def test_an_evaluation_that_draws_leaves_the_generators_as_it_is():
+    """Fractional max pooling draws its regions in evaluation mode too."""
+    model, plain = nn.Sequential(nn.FractionalMaxPool2d(2, 2), nn.Flatten(), nn.Linear(4, 1)).eval(), []
+    captured = CapturedCost(cost, CPU, exact=True)
+    batches = [(torch.randn(3, 1, 5, 5), torch.randn(3, 1)) for _ in range(7)]
+    with torch.no_grad():
+        for one in (cost, captured):
+            torch.manual_seed(0)
+            plain.append([one(model, batch) for batch in batches])
+            plain[-1].append((torch.rand(3), torch.zeros(())))
+    assert captured._replays
+    for own, other in zip(*plain, strict=True):
+        assert all(map(torch.equal, own, other))
