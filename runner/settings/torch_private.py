@@ -47,6 +47,11 @@ def has_step_pre_hooks(optimizer: Optimizer) -> bool:
     return bool(optimizer._optimizer_step_pre_hooks)
 
 
+def has_gradient_hooks(parameter: Tensor) -> bool:
+    """Return whether something is done to the gradient of `parameter` by itself, before or after it is added up."""
+    return bool(parameter._backward_hooks or parameter._post_accumulate_grad_hooks)
+
+
 def storage(tensor: Tensor) -> int:
     """Return a number that is that of all tensors in the same memory, and of no other memory while this one is held."""
     return int(tensor.untyped_storage()._cdata)  # of the object; empty tensors have no address

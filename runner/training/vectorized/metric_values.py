@@ -37,7 +37,7 @@ class MetricValues:
             self._sums[name] += count(output, counted).float()  # as torchmetrics adds up, whatever it is given
         for i, watch in self._watches.items():
             if watch is not None:
-                watch(output[i], target[i])
+                watch(output[i].contiguous(), target[i].contiguous())  # as they lie there alone
 
     def values(self) -> list[dict[str, float]]:
         """Return the metric values of each chosen run by name."""
