@@ -41,7 +41,8 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
         return AsItIs(taken, refused) if own is None else taken
     exact = where.type == "cpu" or trainer.deterministic
     hidden = Hidden([*modules, state.optimizer])
-    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, hidden)
+    expected = None if trainer.graph is True else steps
+    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, expected, hidden)
 
 
 class AsItIs:

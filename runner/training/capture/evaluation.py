@@ -12,8 +12,9 @@ from runner.training.capture.hidden import Hidden
 from runner.training.loop import Cost
 from runner.training.state import generators
 
-#: Batches of each shape that are evaluated as they are, and shapes that are captured.
-WARM, SHAPES = 2, 4
+#: Batches of each shape that are evaluated as they are, which takes as long as to capture one; and shapes that are
+#: captured.
+WARM, SHAPES = 16, 4
 #: The batch of each shape that is evaluated both ways once more: another one than that which was captured.
 AGAIN = WARM + 2
 
@@ -74,4 +75,4 @@ class CapturedCost:
         return plain
 
     def _same(self, one: Tensor, other: Tensor) -> bool:
-        return host.content(one) == host.content(other) if self.exact else proof.close(one, other)
+        return host.same(one, other) if self.exact else proof.close(one, other)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from runner.data import Batch
 from runner.settings.errors import ConfigError
-from runner.training.capture import Captured, Uncapturable, capture, proof, updates
+from runner.training.capture import Captured, Places, Uncapturable, capture, proof, updates
 from runner.training.capture.hidden import Hidden, changed
 from runner.training.capture.rates import Rates
 from runner.training.capture.updates import Update
@@ -26,6 +26,8 @@ SHAPES = 8
 #: The step of each shape that is taken both ways once more, on another batch than the one that was captured; with code
 #: of one's own, which may do anything, so are these.
 AGAIN, LATER = WARM + 2, frozenset(2**n for n in range(4, 63))
+#: Steps that are to come of a shape from which capturing it pays for itself, as the last batches of epochs may not.
+WORTH = 50
 
 #: A step that was captured turns out to be another one after some were replayed.
 LATE = (
@@ -43,7 +45,9 @@ class CapturedStep:
     device: of the run.
     rates: the learning rates as tensors of the device; None on the processor.
     clip: clips gradients on the processor, as the optimizer's own step would do.
-    exact: the numbers of two times are the same bits. hidden: of the loss, the model and the optimizer.
+    exact: the numbers of two times are the same bits.
+    steps: of the whole training, by which it is decided whether a shape is captured; None: each is.
+    hidden: of the loss, the model and the optimizer.
     """
 
     def __init__(
@@ -53,12 +57,14 @@ class CapturedStep:
         rates: Rates | None = None,
         clip: Clip = None,
         exact: bool = True,
+        steps: int | None = None,
         hidden: Hidden | None = None,
     ) -> None:
         self.eager, self.device, self.rates, self.clip, self.exact = eager, device, rates, clip, exact
-        self.hidden = hidden or Hidden()
+        self.steps, self.hidden = steps, hidden or Hidden()
         self.reason = ""  # why it is not captured
-        self._seen: dict[Any, int] = {}
+        self._seen: dict[Any, int] = {}  # steps of each shape until it is captured
+        self._first = 0  # the step before which nothing was seen
         self._replays: dict[Any, _Replay] = {}
         self._of: Any = None  # the optimizer's state, whose tensors a replay writes
         self._update: Update | None = None  # of all shapes: it moves the optimizer's state
@@ -81,6 +87,7 @@ class CapturedStep:
             return self.eager(state, parts)  # type: ignore[no-any-return]
         if self._of is not state.optimizer.state:  # a checkpoint was loaded: its tensors are others
             self._of, self._seen, self._replays, self._update = state.optimizer.state, {}, {}, None
+            self._first = state.step
         if self.rates is not None and self.rates.captures and self.rates.changes():
             self.rates.captures, self._replays = False, {}  # a graph would go on with the numbers of before
         key = tuple(map(_key, parts))
@@ -89,7 +96,7 @@ class CapturedStep:
             if seen == AGAIN or (self.hidden.parts and seen in LATER):
                 return self._both(key, state, parts)
             return replay(parts)
-        if seen <= WARM or len(self._replays) >= SHAPES:
+        if seen <= WARM or len(self._replays) >= SHAPES or not self._pays(key, state.step):
             return self._eager(state, parts)
         return self._both(key, state, parts)
 
@@ -113,6 +120,13 @@ class CapturedStep:
             self._several, self._update, self._replays = True, None, {}
         self._of_update = trained
         return self._several
+
+    def _pays(self, key: Any, step: int) -> bool:
+        """Return whether as many steps of a shape are to be expected as make up for its capture."""
+        if self.steps is None:
+            return True
+        share = self._seen[key] / (step + 1 - self._first)
+        return share * (self.steps - step) >= WORTH
 
     def _both(self, key: Any, state: State, parts: Parts) -> Tensor:
         """Take the step as it is and captured, and keep to the captured one if its numbers are the same."""
@@ -161,12 +175,12 @@ class _Replay:
         self.update = step.update(state)
         self.clip = step.clip if self.update is not None else None
         with step.hidden.guarded():
-            self.captured: Captured = capture(self._work, step.device)
+            self.captured: Captured = capture(self._work, step.device, self._places)
         self.loss, gradients = self.captured.result
+        if self.update is not None:  # which reads them in one piece of memory
+            own = dict(zip(map(id, self.update.parameters), self.update.gradients, strict=True))
+            gradients = [own.get(id(p)) for p in self.parameters]
         self.gradients = list(zip(self.parameters, gradients, strict=True))
-        self.in_order = [gradient for gradient in gradients if gradient is not None]
-        if self.update is not None and not all(g.is_contiguous() for g in self.in_order):
-            raise Uncapturable("a gradient lies in memory in another order than its parameter")
 
     def __call__(self, parts: Parts) -> Tensor:
         for (share, (x, y)), (new_share, batch) in zip(self.parts, parts, strict=True):
@@ -181,10 +195,19 @@ class _Replay:
         for parameter, gradient in self.gradients:  # a step of another shape has put its own there, or here alone
             parameter.grad = gradient
         if self.update is not None:
-            self.update(self.in_order)
+            self.update.take()
         elif self.rates is None:
             descend(self.state)
         return loss
+
+    def _places(self, result: tuple[Tensor, list[Tensor | None]]) -> Places:
+        """Return the gradients of a recording, each with the place in which the update reads it."""
+        if self.update is None:
+            return ()
+        gradients = {id(p): g for p, g in zip(self.parameters, result[1], strict=True) if g is not None}
+        if gradients.keys() != set(map(id, self.update.parameters)):
+            raise Uncapturable("other parameters have gradients than in the step before")
+        return [(gradients[id(p)], g) for p, g in zip(self.update.parameters, self.update.gradients, strict=True)]
 
     def _work(self) -> tuple[Tensor, list[Tensor | None]]:
         """Compute loss and gradients of all parts as `step.gradients` does, and take what can be captured with it."""

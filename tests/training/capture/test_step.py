@@ -166,6 +166,13 @@ def test_a_short_run_is_not_captured():
     assert choice.described(trained(made("auto", epochs=20)).step) == "captured"
 
 
+def test_a_shape_that_comes_too_seldom_is_not_captured():
+    """As the last batch of an epoch; it is if all are asked for, and where it comes often enough."""
+    for graph, epochs, captured in (("auto", 20, 1), (True, 20, 2), ("auto", 80, 2)):
+        run = trained(made(graph, epochs=epochs, batch_size=10))
+        assert (run.steps, run.step.captured) == (5 * epochs, captured)
+
+
 def test_a_record_says_how_steps_were_taken():
     run = made(True)
     assert choice.described(run.step) == ""  # one of many as one program takes none itself
