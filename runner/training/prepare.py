@@ -81,7 +81,8 @@ def prepare(
     torchs = trainer.compile or trainer.graph is None
     streams = dropout.Streams() if torchs else dropout.Streams([state.model], [settings.seed], parts.device)
     if streams.layers:
-        state.cost, state.counters = streams.drawn(state.cost), [streams.calls]
+        state.cost = streams.drawn(state.cost)
+    state.counters = [*loss.buffers(), *([streams.calls] if streams.layers else [])]
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, kind.mode)
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(
