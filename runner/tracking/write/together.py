@@ -50,9 +50,7 @@ def deliver(many: Sequence[Delivery]) -> list[Delivery]:
         for share in shares:
             if share not in stored:
                 share.delivery.checkpoints.forget()
-        for share in stored:
-            _note(share)
-    return [share.delivery for share in stored]
+        return [share.delivery for share in stored if _noted(share)]
 
 
 def _guarded(delivery: Delivery) -> _Share | None:
@@ -130,9 +128,14 @@ def _insert(client: "MlflowClient", shares: list[_Share]) -> list[_Share]:
     return [*_insert(client, shares[:half]), *_insert(client, shares[half:])] if half else []
 
 
-def _note(share: _Share) -> None:
-    """Note what the store has, and delete checkpoints that newer ones have replaced."""
+def _noted(share: _Share) -> bool:
+    """Note what the store has, and delete checkpoints that newer ones have replaced. Returns whether that was done."""
     delivery = share.delivery
-    delivery.checkpoints.delete(share.obsolete)
     delivery.ended = delivery.ended or share.rows.end is not None
-    delivery.sent = delivery.spool.mark(share.read, delivery.ended)
+    try:
+        delivery.checkpoints.delete(share.obsolete)
+        delivery.sent = delivery.spool.mark(share.read, delivery.ended)
+    except Exception:  # of this run alone: it is delivered by itself, and has the reason if it fails again
+        delivery.begin_anew()
+        return False
+    return True
