@@ -113,7 +113,7 @@ def test_commands_say_why_a_job_has_no_checkpoint_and_reproduce_repeats_it(place
     assert runner("reproduce", dropped, cwd=place).code == 0
 
 
-#: For the jobs of a sweep, the first the worst: status, whether they have their files, and whether these stay with `best`.
+#: Of the jobs of a sweep, the worst first: status, whether they have files, and whether these stay with `best`.
 ENDINGS: list[list[tuple[str, bool, bool]]] = [
     [("FINISHED", True, False), ("FINISHED", True, False), ("FINISHED", True, True)],
     [
