@@ -17,6 +17,11 @@ from runner.settings.values import lookup
 #: Examples of a dataset that is not in memory, read at once for an evaluation where no number is configured.
 FEW = 256
 
+#: Bytes of batches that are picked from data in memory at once.
+BLOCK = 2**20
+#: Bytes of which addresses of torch's memory are multiples.
+ALIGNED = 64
+
 Batch = tuple[Tensor, Tensor]
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
 Guess = Literal["decimals", "whole", "words"]
@@ -161,14 +166,14 @@ def batches(
         yield from itertools.islice(source.whole(copies), 1 if start == 0 else 0)
         return
     if isinstance(source, Tensors):
-        order = _order(total, size, epoch, seed, shuffle, drop_last)
-        for index in torch.split(order.to(source.x.device), size)[start:]:
-            yield source.x[index], source.y[index]
+        order = _order(total, size, epoch, seed, shuffle, drop_last)[start * size :].to(source.x.device)
+        for index in torch.split(order, size * _at_once(source, size, copies)) if len(order) else ():
+            yield from zip(torch.split(source.x[index], size), torch.split(source.y[index], size), strict=True)
         return
     reader = Reader(source, workers)
     try:
-        parts = chunks(total, size, epoch=epoch, seed=seed, shuffle=shuffle, drop_last=drop_last, start=start)
-        yield from reader.read(parts)
+        coming = chunks(total, size, epoch=epoch, seed=seed, shuffle=shuffle, drop_last=drop_last, start=start)
+        yield from reader.read(coming)
     finally:
         reader.close()
 
@@ -188,6 +193,16 @@ def chunks(
     indices = torch.split(_order(total, size, epoch, seed, shuffle, drop_last), size)
     for number, index in enumerate(indices[start:], start):
         yield chunk(seed, epoch, number, index)
+
+
+def _at_once(source: Tensors, size: int, copies: bool) -> int:
+    """Return the number of batches of `size` examples that are picked from `source` together, at least 1.
+
+    It is 1 where a batch is written into, as autograd counts writes by memory, and where a batch of several would begin
+    at another address than memory of its own could: a product may add up in another order there.
+    """
+    bytes_ = [size * part[:1].numel() * part.element_size() for part in (source.x, source.y)]
+    return 1 if copies or any(one % ALIGNED for one in bytes_) else max(1, BLOCK // max(1, sum(bytes_)))
 
 
 def count(source: Source, size: int | None, drop_last: bool = False) -> int:

@@ -35,6 +35,12 @@ def content(value: Tensor) -> memoryview:
     return flat.view(torch.uint8).numpy().data if len(flat) else memoryview(b"")
 
 
+def same(one: Tensor, other: Tensor) -> bool:
+    """Return whether two tensors of one shape and type have the same bits, signs of 0 and kinds of NaN among them."""
+    first, second = (tensor(value).contiguous().reshape(-1).view(torch.uint8) for value in (one, other))
+    return torch.equal(first, second)
+
+
 def number(value: Tensor) -> float:
     """Return the number of a tensor without dimensions. Waits for its device."""
     return value.item()

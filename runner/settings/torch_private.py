@@ -47,6 +47,22 @@ def has_step_pre_hooks(optimizer: Optimizer) -> bool:
     return bool(optimizer._optimizer_step_pre_hooks)
 
 
+def step_hooks(optimizer: Optimizer) -> list[Any]:
+    """Return the functions that are called before and after each step of `optimizer`."""
+    return [*optimizer._optimizer_step_pre_hooks.values(), *optimizer._optimizer_step_post_hooks.values()]
+
+
+def layer_hooks(module: torch.nn.Module) -> list[Any]:
+    """Return the functions that are called before and after the forward and backward passes of `module`."""
+    names = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+    return [hook for name in names for hook in getattr(module, name).values()]
+
+
+def gradient_hooks(tensor: Tensor) -> dict[int, Any]:
+    """Return the functions that are called with gradients of `tensor`, by their numbers."""
+    return {**(tensor._backward_hooks or {}), **(getattr(tensor, "_post_accumulate_grad_hooks", None) or {})}
+
+
 def storage(tensor: Tensor) -> int:
     """Return a number that is that of all tensors in the same memory, and of no other memory while this one is held."""
     return int(tensor.untyped_storage()._cdata)  # of the object; empty tensors have no address
@@ -57,11 +73,25 @@ def below_autograd() -> Any:
     return torch._C._AutoDispatchBelowAutograd()
 
 
+#: Operations whose functions in `torch` take the arguments of torch.ops, in half of the time.
+FUNCTIONS = {
+    *("_log_softmax", "_log_softmax_backward_data", "_softmax"),
+    *("add", "addmm", "baddbmm", "bmm", "div", "mean", "mm", "mul", "sigmoid", "sub", "sum", "tanh"),
+}
+METHODS = {"add_", "addcdiv_", "addcmul_", "bernoulli_", "copy_", "div_", "fill_", "lerp_", "mul_", "sub_", "zero_"}
+
+
 def operation(overload: Any) -> Callable[..., Any]:
-    """Return the function of an overload of torch.ops without Python's part of a call."""
+    """Return the function of an overload of torch.ops without most of Python's part of a call."""
+    name = overload.overloadpacket.__name__
+    if name in METHODS:
+        return getattr(Tensor, name)  # type: ignore[no-any-return]
+    if name in FUNCTIONS and [a.name for a in arguments(overload) if a.is_out] in ([], ["out"]):
+        return getattr(torch, name)  # type: ignore[no-any-return]
     return overload._op  # type: ignore[no-any-return]
 
 
+@functools.cache
 def arguments(overload: Any) -> list[Any]:
     """Return the arguments of an overload of torch.ops: `name`, `type`, `is_out`, and `alias_info.is_write` or None."""
     return list(overload._schema.arguments)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from runner.settings import memory
 from runner.training import finish
+from runner.training.capture import choice
 from runner.training.events import Event, Observer
 from runner.training.loop import train
 from runner.training.pending import Pending
@@ -44,6 +45,7 @@ def drive(run: Run, *observers: Observer, stop: Stop = lambda: None, draw: Draw 
 
 def advance(run: Run, observers: Iterable[Observer]) -> None:
     """Take the steps that are left, up to the last one or to the one after which the run is stopped."""
+    choice.leave_alone(run.step, observers, run.schedule)
     try:
         with Pending(run, observers) as pending:
             for step in () if run.stopped else train(run.state, run.batches(), run.step):

@@ -36,7 +36,8 @@ def train(
 ) -> Iterator[Step]:
     """Take one optimizer step for each item of `batches`, and yield an event after each.
 
-    state: of the model and its optimizer. Between two steps it may be read, saved or changed.
+    state: of the model and its optimizer. Between two steps it may be read, saved or changed; what is to be kept of a
+        gradient is to be copied, as the next step may write into it.
     batches: for each step, the batches whose gradients add up, with their shares of the loss.
     step: takes one step and returns its loss, see runner.training.step.
     To stop training, stop iterating:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from runner.data import Batch, Data, Source
 from runner.model import host, modes
 from runner.training.loop import Cost, State, evaluate
-from runner.training.parts import losses, metric_values
+from runner.training.parts import losses
+from runner.training.parts.metric_sums import MetricValues
 from runner.training.parts.readers import Readers
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
@@ -23,6 +24,11 @@ class Measured(Protocol):
     state: State
     loss: nn.Module
     metrics: dict[str, Any]
+    device: torch.device
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, that of `state`."""
 
     @property
     def cost(self) -> Cost:
@@ -61,9 +67,10 @@ def outputs(run: Measured, source: Source) -> tuple[Tensor, Tensor]:
 
 def values(run: Measured, source: Source, prefix: str) -> dict[str, float]:
     """Return the loss and metric values of the present weights on all of `source`, as `prefix/loss` and so on."""
-    watch = metric_values.watch(run.metrics, run.data, run.loss, run.state.model)
+    metrics = MetricValues([run], [0])
+    watch = metrics.update_one if run.metrics else None
     loss = evaluate(run.state.model, reading(run, source), run.cost, watch, losses.weigh(run.loss))
-    measured = {"loss": host.number(loss), **metric_values.values(run.metrics)}
+    measured = {"loss": host.number(loss), **metrics.values()[0]}
     return {f"{prefix}/{name}": value for name, value in measured.items()}
 
 

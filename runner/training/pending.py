@@ -39,7 +39,9 @@ class Pending:
         Raises Diverged for a loss that is not finite. Later steps are no part of the run then.
         """
         self._steps.append(step)
-        if not self.waits or len(self._steps) >= STEPS or time.monotonic() - self._read > SECONDS:
+        due = len(self._steps) >= STEPS or time.monotonic() - self._read > SECONDS
+        # A checkpoint holds the losses of all steps before it.
+        if not self.waits or due or self.run.parts.due.is_now(step.step, self.run.steps_per_epoch):
             self.flush()
 
     def flush(self) -> None:

@@ -106,3 +106,39 @@ def assigned(tree: ast.Module) -> set[str]:
     """The private attributes that a module itself gives to `self`."""
     targets = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)]
     return {node.attr for node in targets if isinstance(node.value, ast.Name) and node.value.id == "self"}
+
+
+def _arguments(name: str) -> tuple[tuple[object, ...], dict[str, object]]:
+    """Return arguments of an operation as torch.ops takes them."""
+    a, b, c, batch = torch.rand(3, 4), torch.rand(4, 3), torch.rand(3, 4), torch.rand(2, 3, 3)
+    shown: dict[str, tuple[tuple[object, ...], dict[str, object]]] = {
+        **{one: ((a, 1, False), {}) for one in ("_log_softmax", "_softmax")},
+        "_log_softmax_backward_data": ((a, c, 1, torch.float32), {}),
+        **{one: ((a, c), {"alpha": 0.3}) for one in ("add", "sub", "add_", "sub_")},
+        **{one: ((a, c), {}) for one in ("mul", "div", "mul_", "div_", "copy_")},
+        **{one: ((a, c, c + 1), {"value": 0.3}) for one in ("addcmul_", "addcdiv_")},
+        **{one: ((a,), {}) for one in ("sigmoid", "tanh", "zero_")},
+        **{one: ((a, [1], True), {}) for one in ("sum", "mean")},
+        **{"mm": ((a, b), {}), "bmm": ((batch, batch), {}), "baddbmm": ((batch, batch, batch), {"beta": 0.5})},
+        **{"addmm": ((torch.rand(3), a, b), {"alpha": 2}), "fill_": ((a, 0.3), {}), "lerp_": ((a, c, 0.3), {})},
+        "bernoulli_": ((a, 0.3), {"generator": torch.Generator().manual_seed(0)}),
+    }
+    return shown[name]
+
+
+@pytest.mark.parametrize("name", sorted(torch_private.FUNCTIONS | torch_private.METHODS))
+def test_functions_of_torch_are_the_operations(name: str) -> None:
+    packet = getattr(torch.ops.aten, name)
+    wanted = {"add_": "Tensor", "sub_": "Tensor", "mul_": "Tensor", "div_": "Tensor", "copy_": "default"}
+    wanted |= {"bernoulli_": "float", "fill_": "Scalar", "lerp_": "Scalar", "sum": "IntList_out"}
+    overload = getattr(packet, wanted.get(name, "out" if "out" in packet.overloads() else "default"))
+    function = torch_private.operation(overload)
+    results = []
+    for one in (function, overload):
+        torch.manual_seed(0)
+        arguments, options = _arguments(name)
+        if not name.endswith("_"):
+            options["out"] = torch.empty_like(overload(*arguments, **options, out=torch.empty(0)))
+        results.append(one(*arguments, **options))
+    assert function is not overload._op
+    assert torch.equal(*results)

@@ -14,12 +14,12 @@ from runner.training import measure
 from runner.training.drive import drive
 from runner.training.events import Epoch, Event, Finished, Snapshot, Step
 from runner.training.finite import Diverged
+from runner.training.parts.metric_sums import MetricValues
 from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.state import checkpoint, generators
 from runner.training.vectorized import blocks, drive_many, feed, groups, team, update, ways
 from runner.training.vectorized.draws import RandomStates
-from runner.training.vectorized.metric_values import MetricValues
 from runner.training.vectorized.program import Program
 from tests.conftest import settings
 

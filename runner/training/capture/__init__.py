@@ -4,11 +4,15 @@ On an accelerator it is a graph of the device's, see `graph`; on the processor a
 Either way an operation, its order and its numbers are those of the work itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+
+#: Tensors that work returns, each with the tensor in which it is to be after each replay.
+Places = Sequence[tuple[Tensor, Tensor]]
 
 
 class Uncapturable(Exception):
@@ -28,12 +32,16 @@ class Captured:
     replay: Callable[[], None]
 
 
-def capture(work: Callable[[], Any], device: torch.device) -> Captured:
+def capture(
+    work: Callable[[], Any], device: torch.device, places: Callable[[Any], Places] = lambda result: ()
+) -> Captured:
     """Capture `work`, which reads and writes tensors of `device` that stay where they are.
 
     work: takes no arguments; its result may be tensors in tuples, lists or dicts. Its Python runs once, now: a number
         that it computes from anything but tensors stays what it is now. On the processor its operations are done once
         while they are recorded, on an accelerator they are not.
+    places: returns where results are to be, of the same shape and type; on the processor alone. They are made there, if
+        they can be, and else copied there.
     Raises Uncapturable for work that reads a number from a tensor, whose shapes follow from values, or that the device
     refuses.
 
@@ -45,7 +53,7 @@ def capture(work: Callable[[], Any], device: torch.device) -> Captured:
     if device.type == "cpu":
         from runner.training.capture.recording import record
 
-        return record(work)
+        return record(work, places)
     from runner.training.capture.graph import graph
 
     return graph(work, device)

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from runner.settings import Trainer
 from runner.training import step
@@ -16,6 +16,7 @@ from runner.training.capture.step import CapturedStep
 from runner.training.loop import Cost, Parts, State
 from runner.training.parts import optimizers
 from runner.training.parts.batches import is_own
+from runner.training.parts.scheduling import Schedule
 from runner.training.step import TrainStep, gradients
 
 #: Steps of a run from which capturing pays for itself with `auto`: to find out takes as long as about 50 steps.
@@ -29,17 +30,18 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
     modules: the loss, the model and whatever else computes in a step.
     steps: of the whole training. where: the device.
     """
-    taken = step.choose(state, own)
+    taken, modules = step.choose(state, own), list(modules)
     rates = None
     tensors = trainer.graph is not None and trainer.precision != "fp64"  # torch reads a rate of 32 bits from a tensor
     if taken is step.plain and where.type != "cpu" and tensors and fuses(state.optimizer):
         rates = Rates(state.optimizer, where)
         taken = partial(_fused, rates=rates)
-    refused = _refusal(taken, own, trainer, modules, steps, where)
+    refused = _refusal(taken, own, trainer, [*modules, state.optimizer], steps, where)
     if refused is not None:
         return AsItIs(taken, refused) if own is None else taken
     exact = where.type == "cpu" or trainer.deterministic
-    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact)
+    expected = None if trainer.graph is True else steps
+    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, modules, expected)
 
 
 class AsItIs:
@@ -54,9 +56,16 @@ class AsItIs:
         return self.eager(state, parts)
 
 
+def leave_alone(taken: TrainStep, observers: Iterable[Any], schedule: Schedule) -> None:
+    """Let a captured step not look for changes between two steps if those who have the run then are all ours."""
+    if isinstance(taken, CapturedStep):
+        scheduler = schedule.scheduler
+        taken.watched = any(map(is_own, observers)) or (scheduler is not None and is_own(scheduler))
+
+
 def evaluation(cost: Cost, taken: TrainStep) -> Cost:
     """Return the cost of batches that are not trained on: captured, if the step that was chosen may be."""
-    return CapturedCost(cost, taken.device, taken.exact) if isinstance(taken, CapturedStep) else cost
+    return CapturedCost(cost, taken) if isinstance(taken, CapturedStep) else cost
 
 
 def described(taken: TrainStep) -> str:
@@ -105,7 +114,7 @@ def _refusal(
     if trainer.graph is True:
         return None
     for module in modules:
-        for part in module.modules():
+        for part in module.modules() if isinstance(module, nn.Module) else [module]:
             if is_own(part):
                 return f"{type(part).__name__} is of your own and may do more than torch can see; trainer.graph=true"
     return None if steps >= WORTH else f"it has {steps:,} steps, of which capturing would take as long as {WORTH}"

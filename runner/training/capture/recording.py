@@ -7,18 +7,19 @@ memory, in the same order, and so the same bits.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from runner.settings import torch_private
-from runner.training.capture import Captured, Uncapturable, reuse
+from runner.settings.errors import first_line
+from runner.training.capture import Captured, Places, Uncapturable, reuse
 
-#: Bytes of all results of a recording, which stay in memory together. Larger steps gain nothing: arithmetic is all.
+#: Bytes of all results of a recording, before they share memory. Larger steps gain nothing: arithmetic is all.
 MOST = 2**26
 #: Operations that only make room, or a constant: what they return stays as it is unless something is written into it.
 ROOM = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
@@ -26,6 +27,8 @@ CONSTANT = {
     *("zeros", "zeros_like", "new_zeros", "ones", "ones_like", "new_ones"),
     *("full", "full_like", "new_full", "scalar_tensor", "arange", "eye"),
 }
+#: Operations that write numbers into the tensors without dimensions that they are given.
+NUMBERS = {"nll_loss_forward", "nll_loss2d_forward"}
 #: Operations whose effect is not in the memory of their arguments, or that give numbers to Python.
 REFUSED = {
     "_local_scalar_dense": "it reads a number from a tensor",
@@ -50,18 +53,22 @@ class _Call:
     def name(self) -> str:
         return str(self.operation.overloadpacket.__name__)
 
+    @cached_property
     def given(self) -> list[Tensor]:
         return _tensors((self.arguments, self.options))
 
+    @cached_property
     def written(self) -> list[Tensor]:
+        if not self.writes:
+            return []
         takes = torch_private.arguments(self.operation)
         by_name = ((a, self.options[a.name]) for a in takes if a.name in self.options)
         given = (*zip(takes, self.arguments, strict=False), *by_name)
-        return _tensors([value for a, value in given if a.alias_info is not None and a.alias_info.is_write])
+        return _tensors([value for a, value in given if _is_written(a)])
 
-    @property
+    @cached_property
     def writes(self) -> bool:
-        return any(a.alias_info is not None and a.alias_info.is_write for a in torch_private.arguments(self.operation))
+        return any(map(_is_written, torch_private.arguments(self.operation)))
 
 
 class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -90,27 +97,35 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def record(work: Callable[[], Any]) -> Captured:
+def record(work: Callable[[], Any], places: Callable[[Any], Places] = lambda result: ()) -> Captured:
     """Do `work` and record its operations, see `runner.training.capture.capture`."""
     recorder = _Recorder()
-    with recorder:
-        result = work()
-    return _Recording(recorder.calls, result).captured(result)
+    try:
+        with recorder:
+            result = work()
+        return _Recording(recorder.calls, result, places(result)).captured(result)
+    except (NotImplementedError, RuntimeError, TypeError, ValueError) as error:  # as of a sparse gradient
+        raise Uncapturable(first_line(error)) from error
 
 
 class _Recording:
     """The operations of `calls` on tensors without a graph, one for each place in memory and shape."""
 
-    def __init__(self, calls: list[_Call], result: Any) -> None:
+    def __init__(self, calls: list[_Call], result: Any, places: Places = ()) -> None:
         self._aliases: dict[Any, Tensor] = {}
         self._shapes: dict[int, set[Any]] = {}  # address of memory -> the different tensors in it
         for call in calls:
-            for tensor in (*call.given(), *_tensors(call.result)):
+            for tensor in (*call.given, *_tensors(call.result)):
                 self._shapes.setdefault(_memory(tensor), set()).add(_key(tensor))
-        written = {_memory(tensor) for call in calls for tensor in call.written()}
-        self._rooms = _rooms(calls, result, written)  # storage of a result -> the memory that it shares with others
+        written = {_memory(tensor) for call in calls for tensor in call.written}
+        # Storage of a result -> the memory that it is in instead: a place that it was given, or shared with others.
+        self._placed = _placed(calls, written, places)
+        self._rooms = self._placed | _rooms(calls, result, written, self._placed)
         repeated = (self._repeated(call, written) for call in calls)
         self._repeats = [repeat for repeat in repeated if repeat is not None]
+        for tensor, place in places:
+            if self._placed.get(_memory(tensor)) is not place:
+                self._repeats.append(partial(place.copy_, self._alias(tensor)))
 
     def captured(self, result: Any) -> Captured:
         repeats = self._repeats
@@ -125,7 +140,7 @@ class _Recording:
     def _repeated(self, call: _Call, written: set[int]) -> Callable[[], Any] | None:
         """Return the function that does `call` again; None where its result stays as it is."""
         results = _tensors(call.result)
-        owners, given = ({_memory(tensor) for tensor in tensors} for tensors in (results, call.given()))
+        owners, given = ({_memory(tensor) for tensor in tensors} for tensors in (results, call.given))
         operation, into = torch_private.operation(call.operation), _into(call.operation)
         arguments, options = self._aliased(call.arguments), self._aliased(call.options)
         if call.writes:
@@ -135,10 +150,13 @@ class _Recording:
             return None
         if results and owners <= given:  # a view of memory that stays
             return None
+        if call.name == "relu":  # which torch computes so, into new memory
+            return partial(torch.clamp_min, *arguments, 0, out=self._alias(results[0]))
         if call.name == "max_pool2d_with_indices" and _gains_by_channels_last(arguments[0]):
             return _pooled(operation, arguments, options, self._aliased(results))
-        # Losses resize what they are given when they reduce it to one number.
-        if into is not None and len(results) == len(into[1]) and all(tensor.dim() for tensor in results):
+        # Most losses resize what they are given when they reduce it to one number.
+        stays = call.name in NUMBERS or all(tensor.dim() for tensor in results)
+        if into is not None and len(results) == len(into[1]) and stays:
             variant, names = into
             places = dict(zip(names, self._aliased(results), strict=True))
             return partial(torch_private.operation(variant), *arguments, **options, **places)
@@ -153,17 +171,23 @@ class _Recording:
             return _nothing
         alias: Any = self._alias(tensor)
         # Where nothing else looks at that memory, the new memory takes its place; else its content is copied.
-        return alias.set_ if len(self._shapes[_memory(tensor)]) == 1 else alias.copy_  # type: ignore[no-any-return]
+        moves = len(self._shapes[_memory(tensor)]) == 1 and _memory(tensor) not in self._placed
+        return alias.set_ if moves else alias.copy_  # type: ignore[no-any-return]
 
     def _aliased(self, value: Any) -> Any:
-        return tree_map(lambda v: self._alias(v) if isinstance(v, Tensor) else v, value)
+        if isinstance(value, Tensor):
+            return self._alias(value)
+        if type(value) in (tuple, list):  # nearly all there are; tree_map takes ten times as long
+            return type(value)(map(self._aliased, value))
+        return tree_map(self._aliased, value) if isinstance(value, tuple | list | dict) else value
 
     def _alias(self, tensor: Tensor) -> Tensor:
         """Return the one tensor that stands for this place, shape and type, without a graph."""
         key = _key(tensor)
         if key not in self._aliases:
             empty, room = torch.empty(0, dtype=tensor.dtype), self._rooms.get(key[0], tensor)
-            place = (tensor.storage_offset(), tensor.shape, tensor.stride())
+            offset = room.storage_offset() if key[0] in self._placed else 0
+            place = (offset + tensor.storage_offset(), tensor.shape, tensor.stride())
             self._aliases[key] = empty.set_(room.untyped_storage(), *place)
         return self._aliases[key]
 
@@ -209,26 +233,47 @@ def _nothing(_: Tensor) -> None:
     pass
 
 
-def _rooms(calls: list[_Call], result: Any, written: set[int]) -> dict[int, Tensor]:
+def _rooms(calls: list[_Call], result: Any, written: set[int], placed: dict[int, Tensor]) -> dict[int, Tensor]:
     """Return memory for the storages that operations make and only later ones use."""
-    given: set[int] = set()
-    made: set[int] = set()
-    kept = {_memory(tensor) for tensor in _tensors(result)}
     sizes: dict[int, int] = {}
     uses = []
     for call in calls:
-        used = [_memory(tensor) for tensor in call.given()]
-        given.update(set(used) - made)
         owners = {_memory(tensor): tensor.untyped_storage().nbytes() for tensor in _tensors(call.result)}
-        made.update(owners)
         sizes |= owners
-        kept |= owners.keys() - written if call.name in CONSTANT else set()
-        uses.append((used, owners))
+        uses.append(([_memory(tensor) for tensor in call.given], owners))
+    kept = _lasting(calls, written) | placed.keys() | {_memory(tensor) for tensor in _tensors(result)}
     rooms: dict[int, Tensor] = {}
-    for group in reuse.shared(uses, sizes, kept | given):
+    for group in reuse.shared(uses, sizes, kept):
         room = torch.empty(max(sizes[storage] for storage in group), dtype=torch.uint8)
         rooms |= dict.fromkeys(group, room)
     return rooms
+
+
+def _placed(calls: list[_Call], written: set[int], places: Places) -> dict[int, Tensor]:
+    """Return the storages of results that can be made where they are to be, each with its place."""
+    made = {_memory(tensor) for call in calls for tensor in _tensors(call.result)} - _lasting(calls, written)
+    placed: dict[int, Tensor] = {}
+    for tensor, place in places:
+        same = tensor.dtype == place.dtype and tensor.is_contiguous() and place.is_contiguous()
+        if (
+            same
+            and _memory(tensor) in made
+            and tensor.untyped_storage().nbytes() == place.numel() * place.element_size()
+        ):
+            placed.setdefault(_memory(tensor), place)
+    return placed
+
+
+def _lasting(calls: list[_Call], written: set[int]) -> set[int]:
+    """Return the storages that stay what they are: those that are there before the work, and constants."""
+    lasting: set[int] = set()
+    made: set[int] = set()
+    for call in calls:
+        lasting.update({_memory(tensor) for tensor in call.given} - made)
+        owners = {_memory(tensor) for tensor in _tensors(call.result)}
+        made.update(owners)
+        lasting |= owners - written if call.name in CONSTANT else set()
+    return lasting
 
 
 @lru_cache(None)
@@ -249,7 +294,14 @@ def _into(operation: Any) -> tuple[Any, tuple[str, ...]] | None:
 
 
 def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, tuple | list) else ()
+    return [tensor for part in parts for tensor in _tensors(part)]
+
+
+def _is_written(argument: Any) -> bool:
+    return argument.alias_info is not None and argument.alias_info.is_write
 
 
 def _memory(tensor: Tensor) -> int:

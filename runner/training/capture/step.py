@@ -4,14 +4,16 @@ It is a step as any other, see runner.training.step: the first ones are taken as
 from the same state, and only if both come to the same numbers it is replayed from there on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from runner.data import Batch
-from runner.training.capture import Captured, Uncapturable, capture, proof, updates
+from runner.settings.errors import first_line
+from runner.training.capture import Captured, Places, Uncapturable, capture, proof, updates
+from runner.training.capture.given import Given, hooked
 from runner.training.capture.rates import Rates
 from runner.training.capture.updates import Update
 from runner.training.loop import Parts, State
@@ -21,6 +23,8 @@ from runner.training.step import descend
 WARM = 3
 #: Shapes of batches that are captured; a run with more takes the others as they are.
 SHAPES = 8
+#: Steps that are to come of a shape from which capturing it pays for itself, as the last batches of epochs may not.
+WORTH = 50
 
 #: Clips the gradients of the parameters that it was made for; None: nothing is clipped.
 Clip = Callable[[], None] | None
@@ -33,6 +37,10 @@ class CapturedStep:
     device: of the run.
     rates: the learning rates as tensors of the device; None on the processor.
     clip: clips gradients on the processor, as the optimizer's own step would do.
+    exact: both ways must come to the same bits; False for a device that adds up in any order.
+    modules: all that compute in a step beside the model.
+    steps: of the whole training, by which it is decided whether a shape is captured; None: each is, and proven twice,
+        as modules that are not torch's may do more than it can see.
     """
 
     def __init__(
@@ -42,11 +50,18 @@ class CapturedStep:
         rates: Rates | None = None,
         clip: Clip = None,
         exact: bool = True,
+        modules: Iterable[nn.Module] = (),
+        steps: int | None = None,
     ) -> None:
         self.eager, self.device, self.rates, self.clip, self.exact = eager, device, rates, clip, exact
+        self.modules, self.steps = list(modules), steps
         self.reason = ""  # why it is not captured
-        self._seen: dict[Any, int] = {}
+        self.watched = True  # code that is not ours may change anything between two steps
+        self._seen: dict[Any, int] = {}  # steps of each shape until it is captured
+        self._first = 0  # the step before which nothing was seen
         self._replays: dict[Any, _Replay] = {}
+        self._trials: dict[Any, _Replay] = {}  # that are to be proven once more
+        self._given: Given | None = None  # since something is captured
         self._of: Any = None  # the optimizer's state, whose tensors a replay writes
         self._updates: dict[Any, Update | None] = {}  # of all shapes: they move the optimizer's state
 
@@ -64,15 +79,20 @@ class CapturedStep:
         """Take one step and return its loss, of shape ()."""
         if self.reason:
             return self.eager(state, parts)  # type: ignore[no-any-return]
-        if self._of is not state.optimizer.state:  # a checkpoint was loaded: its tensors are others
-            self._of, self._seen, self._replays, self._updates = state.optimizer.state, {}, {}, {}
+        # After a checkpoint was loaded, the optimizer's tensors are others.
+        if self._of is not state.optimizer.state or (self.watched and self._given and not self._given.holds()):
+            self._begin_anew(state)
         if self.rates is not None and self.rates.captures and self.rates.changes():
-            self.rates.captures, self._replays = False, {}  # a graph would go on with the numbers of before
+            self.rates.captures, self._replays, self._trials = (
+                False,
+                {},
+                {},
+            )  # a graph would go on with the numbers of before
         key = tuple(map(_key, parts))
         if (replay := self._replays.get(key)) is not None:
             return replay(parts)
         self._seen[key] = self._seen.get(key, 0) + 1
-        if self._seen[key] <= WARM or len(self._replays) >= SHAPES:
+        if self._seen[key] <= WARM or len(self._replays) >= SHAPES or not self._pays(key, state.step):
             return self.eager(state, parts)  # type: ignore[no-any-return]
         return self._both(key, state, parts)
 
@@ -82,13 +102,28 @@ class CapturedStep:
             return None
         trained = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
         key = tuple(map(id, trained))
-        if key not in self._updates:  # two would not know of each other's
-            self._updates = {key: updates.update(state.optimizer, trained)}
-            self._replays = {}
+        if key not in self._updates:
+            if any(self._updates.values()):  # the updates of two would not know of each other's
+                self._updates, self._replays, self._trials = dict.fromkeys(self._updates), {}, {}
+            self._updates[key] = None if self._updates else updates.update(state.optimizer, trained)
         return self._updates[key]
+
+    def _begin_anew(self, state: State) -> None:
+        self._of, self._first = state.optimizer.state, state.step
+        self._seen, self._replays, self._trials, self._updates, self._given = {}, {}, {}, {}, None
+
+    def _pays(self, key: Any, step: int) -> bool:
+        """Return whether as many steps of a shape are to be expected as make up for its capture."""
+        if self.steps is None:
+            return True
+        share = self._seen[key] / (step + 1 - self._first)
+        return share * (self.steps - step) >= WORTH
 
     def _both(self, key: Any, state: State, parts: Parts) -> Tensor:
         """Take the step as it is and captured, and keep to the captured one if its numbers are the same."""
+        self.reason = hooked([state.model, *self.modules], state.optimizer)
+        if self.reason:
+            return self.eager(state, parts)  # type: ignore[no-any-return]
         before = proof.copies(state, self.device)
         loss = self.eager(state, parts)
         after = proof.copies(state, self.device)
@@ -96,16 +131,21 @@ class CapturedStep:
             return loss  # type: ignore[no-any-return]
         proof.restore(before, state, self.device)
         try:
-            replay = _Replay(state, parts, self)
+            trial = self._trials.pop(key, None)
+            replay = trial or _Replay(state, parts, self)
             proof.restore(before, state, self.device)
             own = replay(parts)
             now = proof.copies(state, self.device)
             if not (now.same_as(after) if self.exact else now.near(after, before) and proof.close(own, loss)):
                 raise Uncapturable("its numbers differ from those of the step as it is")
-            self._replays[key] = replay
-        except Uncapturable as error:
-            self.reason = str(error)
+            if not now.drawn_as(after):
+                raise Uncapturable("it draws random numbers that are not torch's")
+        except Exception as error:  # a layer of anyone's may do anything where it is not expected
+            self.reason = str(error) if isinstance(error, Uncapturable) else first_line(error)
             proof.restore(after, state, self.device)
+            return loss  # type: ignore[no-any-return]
+        (self._replays if trial or self.steps is not None else self._trials)[key] = replay
+        self._given = self._given or Given([state.model, *self.modules], state.optimizer)
         return loss  # type: ignore[no-any-return]
 
 
@@ -119,15 +159,15 @@ class _Replay:
         self.state = state
         self.parts = [(_static(share), (x.clone(), y.clone())) for share, (x, y) in parts]
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
-        self.rates = step.rates if step.rates is not None and step.rates.captures else None
+        self.rates = step.rates
+        self.captures = step.rates is not None and step.rates.captures  # the optimizer's own step too
         self.update = step.update(state)
         self.clip = step.clip if self.update is not None else None
-        self.captured: Captured = capture(self._work, step.device)
+        self.captured: Captured = capture(self._work, step.device, self._places)
         self.loss, gradients = self.captured.result
         self.gradients = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
-        self.in_order = [gradient for _, gradient in self.gradients]
-        if self.update is not None and not all(g.is_contiguous() for _, g in self.gradients):
-            raise Uncapturable("a gradient lies in memory in another order than its parameter")
+        if self.update is not None:
+            self.gradients = list(zip(self.update.parameters, self.update.gradients, strict=True))
 
     def __call__(self, parts: Parts) -> Tensor:
         for (share, (x, y)), (new_share, batch) in zip(self.parts, parts, strict=True):
@@ -142,10 +182,21 @@ class _Replay:
         for parameter, gradient in self.gradients:  # a step of another shape has put its own there
             parameter.grad = gradient
         if self.update is not None:
-            self.update(self.in_order)
+            self.update.take()
         elif self.rates is None:
             descend(self.state)
+        elif not self.captures:
+            self.rates.step()
         return loss
+
+    def _places(self, result: tuple[Tensor, list[Tensor | None]]) -> Places:
+        """Return the gradients of a recording, each with the place in which the update reads it."""
+        if self.update is None:
+            return ()
+        gradients = {id(p): g for p, g in zip(self.parameters, result[1], strict=True) if g is not None}
+        if gradients.keys() != set(map(id, self.update.parameters)):
+            raise Uncapturable("other parameters have gradients than in the step before")
+        return [(gradients[id(p)], g) for p, g in zip(self.update.parameters, self.update.gradients, strict=True)]
 
     def _work(self) -> tuple[Tensor, list[Tensor | None]]:
         """Compute loss and gradients of all parts as `step.gradients` does, and take what can be captured with it."""
@@ -158,7 +209,7 @@ class _Replay:
             parameter.grad = gradient
         if self.clip is not None:
             self.clip()
-        if self.rates is not None:
+        if self.rates is not None and self.captures:
             self.rates.step(captured=True)
         return total, gradients
 
@@ -166,9 +217,9 @@ class _Replay:
         state = self.state
         loss, _ = state.cost(state.model, batch)
         loss = loss if len(self.parts) == 1 else (loss * share).to(loss.dtype)
-        gradients = torch.autograd.grad(state.scaler.scale(loss), self.parameters, allow_unused=True)
-        ordered = [_ordered(g, p) for g, p in zip(gradients, self.parameters, strict=True)]
-        return loss.detach(), ordered
+        trained = [p for p in self.parameters if p.requires_grad]
+        gradients = iter(torch.autograd.grad(state.scaler.scale(loss), trained, allow_unused=True))
+        return loss.detach(), [_ordered(next(gradients), p) if p.requires_grad else None for p in self.parameters]
 
 
 def _key(part: tuple[float | Tensor, Batch]) -> Any:

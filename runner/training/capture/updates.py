@@ -6,18 +6,32 @@ belongs to all parameters lies in one piece of memory, of which the optimizer's 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from runner.data import ALIGNED
 from runner.model import host
 from runner.settings.torch_private import foreach
 
-#: Takes a step with these gradients, one for each parameter of `update`.
-Update = Callable[[Sequence[Tensor]], None]
+#: Takes a step of some parameters with the gradients that are in their places now.
+Step = Callable[[], None]
 #: Arguments of optimizers that choose other operations than these.
 OTHERWISE = ("maximize", "capturable", "differentiable", "foreach", "fused")
+
+
+@dataclass(frozen=True)
+class Update:
+    """The step of an optimizer.
+
+    parameters: that it moves. gradients: where it reads the gradient of each, of its shape. take: moves them.
+    """
+
+    parameters: list[Tensor]
+    gradients: list[Tensor]
+    take: Step
 
 
 def update(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Update | None:
@@ -28,7 +42,7 @@ def update(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Up
     kind, with_gradients = type(optimizer), {id(p) for p in parameters}
     if kind not in KINDS or not all(p.is_contiguous() for p in parameters):
         return None
-    steps, start = [], 0
+    steps, gradients = list[Step](), list[Tensor]()
     for group in optimizer.param_groups:
         own = [p for p in group["params"] if id(p) in with_gradients]
         if any(group.get(name) for name in OTHERWISE) or len({p.dtype for p in own}) > 1 or any(map(_is_odd, own)):
@@ -36,15 +50,15 @@ def update(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Up
         if own:
             if len({repr(optimizer.state.get(p, {}).get("step")) for p in own}) > 1:
                 return None
-            steps.append((slice(start, start + len(own)), KINDS[kind](group, _Parameters(optimizer, own))))
-            start += len(own)
+            of = _Parameters(optimizer, own)
+            steps.append(KINDS[kind](group, of))
+            gradients += of.gradients
 
-    @torch.no_grad()
-    def step(gradients: Sequence[Tensor]) -> None:
-        for part, of_group in steps:
-            of_group(gradients[part])
+    def take() -> None:
+        for step in steps:
+            step()
 
-    return step
+    return Update(list(parameters), gradients, steps[0] if len(steps) == 1 else take)
 
 
 def _is_odd(parameter: Tensor) -> bool:
@@ -52,17 +66,24 @@ def _is_odd(parameter: Tensor) -> bool:
 
 
 class _Parameters:
-    """Parameters of one group, with their optimizer's state in one piece of memory for each of its names."""
+    """Parameters of one group, with their gradients and their optimizer's state in one piece of memory for each name.
+
+    Each parameter's part begins where memory of its own could: elsewhere a product may add up in another order.
+    """
 
     def __init__(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
         self.each = [p.detach() for p in parameters]
+        unit = ALIGNED // self.each[0].element_size()
+        self._sizes = [-(-p.numel() // unit) * unit for p in self.each]
         self._owners = [optimizer.state.get(p, {}) for p in parameters]
+        self.gradient = self.room()  # of all, of shape (numbers,)
+        self.gradients = self.parts(self.gradient)
 
     def state(self, name: str) -> Tensor:
         """Return the state `name` of all, of shape (numbers,); that of each becomes a view of it."""
-        flat = torch.cat([state[name].reshape(-1) for state in self._owners])
+        flat = self.room()
         for state, part in zip(self._owners, self.parts(flat), strict=True):
-            state[name] = part
+            state[name] = part.copy_(state[name])
         return flat
 
     def steps(self) -> Tensor:
@@ -73,20 +94,26 @@ class _Parameters:
         return steps
 
     def room(self) -> Tensor:
-        """Return memory for a number of each parameter's."""
-        return torch.cat([p.reshape(-1) for p in self.each])
+        """Return memory for a number of each parameter's, all 0."""
+        return torch.zeros(sum(self._sizes), dtype=self.each[0].dtype)
+
+    def decayed(self, decay: float) -> Tensor:
+        """Return the gradient of all with `decay` times the parameters added to it."""
+        decayed = self.gradient.clone()
+        foreach("add_")(self.parts(decayed), self.each, alpha=decay)
+        return decayed
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """Return the views of `flat` that are each parameter's."""
-        numbers = torch.split(flat, [p.numel() for p in self.each])
-        return [part.view(p.shape) for part, p in zip(numbers, self.each, strict=True)]
+        numbers = torch.split(flat, self._sizes)
+        return [part[: p.numel()].view(p.shape) for part, p in zip(numbers, self.each, strict=True)]
 
 
-def _sgd(group: dict[str, Any], of: _Parameters) -> Update:
+def _sgd(group: dict[str, Any], of: _Parameters) -> Step:
     buffers = of.parts(of.state("momentum_buffer")) if group["momentum"] else []
 
-    def step(gradients: Sequence[Tensor]) -> None:
-        m = group["momentum"]
+    def step() -> None:
+        m, gradients = group["momentum"], of.gradients
         if group["weight_decay"]:
             gradients = foreach("add")(gradients, of.each, alpha=group["weight_decay"])
         if m:
@@ -98,20 +125,18 @@ def _sgd(group: dict[str, Any], of: _Parameters) -> Update:
     return step
 
 
-def _adam(group: dict[str, Any], of: _Parameters, decoupled: bool) -> Update:
-    mean, square, steps, grad, root = of.state("exp_avg"), of.state("exp_avg_sq"), of.steps(), of.room(), of.room()
+def _adam(group: dict[str, Any], of: _Parameters, decoupled: bool) -> Step:
+    mean, square, steps, root = of.state("exp_avg"), of.state("exp_avg_sq"), of.steps(), of.room()
     largest = of.state("max_exp_avg_sq") if group["amsgrad"] else square
-    means, roots, grads, first = of.parts(mean), of.parts(root), of.parts(grad), steps[0]
+    means, roots, first = of.parts(mean), of.parts(root), steps[0]
 
-    def step(gradients: Sequence[Tensor]) -> None:
+    def step() -> None:
         lr, (beta1, beta2), decay = float(group["lr"]), group["betas"], group["weight_decay"]
-        torch.cat([g.view(-1) for g in gradients], out=grad)
         steps.add_(1)
         taken = host.number(first)
         if decay and decoupled:
             foreach("mul_")(of.each, 1 - lr * decay)
-        elif decay:
-            foreach("add_")(grads, of.each, alpha=decay)
+        grad = of.decayed(decay) if decay and not decoupled else of.gradient
         mean.lerp_(grad, 1 - beta1)
         square.mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         if largest is not square:
@@ -123,19 +148,17 @@ def _adam(group: dict[str, Any], of: _Parameters, decoupled: bool) -> Update:
     return step
 
 
-def _rmsprop(group: dict[str, Any], of: _Parameters) -> Update:
-    square, steps, grad, root = of.state("square_avg"), of.steps(), of.room(), of.room()
+def _rmsprop(group: dict[str, Any], of: _Parameters) -> Step:
+    square, steps, root = of.state("square_avg"), of.steps(), of.room()
     centre = of.state("grad_avg") if group["centered"] else None
     buffer = of.state("momentum_buffer") if group["momentum"] > 0 else None
-    grads, roots = of.parts(grad), of.parts(root)
+    roots = of.parts(root)
     buffers = [] if buffer is None else of.parts(buffer)
 
-    def step(gradients: Sequence[Tensor]) -> None:
+    def step() -> None:
         lr, alpha = float(group["lr"]), group["alpha"]
-        torch.cat([g.view(-1) for g in gradients], out=grad)
         steps.add_(1)
-        if group["weight_decay"]:
-            foreach("add_")(grads, of.each, alpha=group["weight_decay"])
+        grad = of.decayed(group["weight_decay"]) if group["weight_decay"] else of.gradient
         square.mul_(alpha).addcmul_(grad, grad, value=1 - alpha)
         if centre is None:
             torch.sqrt(square, out=root)
@@ -144,7 +167,7 @@ def _rmsprop(group: dict[str, Any], of: _Parameters) -> Update:
             torch.addcmul(square, centre, centre, value=-1, out=root).sqrt_()
         root.add_(group["eps"])
         if buffer is None:
-            foreach("addcdiv_")(of.each, grads, roots, -lr)
+            foreach("addcdiv_")(of.each, of.parts(grad), roots, -lr)
         else:
             buffer.mul_(group["momentum"]).addcdiv_(grad, root)
             foreach("add_")(of.each, buffers, alpha=-lr)
@@ -152,7 +175,7 @@ def _rmsprop(group: dict[str, Any], of: _Parameters) -> Update:
     return step
 
 
-KINDS: dict[type, Callable[[dict[str, Any], _Parameters], Update]] = {
+KINDS: dict[type, Callable[[dict[str, Any], _Parameters], Step]] = {
     torch.optim.SGD: _sgd,
     torch.optim.Adam: lambda group, of: _adam(group, of, bool(group.get("decoupled_weight_decay"))),
     torch.optim.AdamW: lambda group, of: _adam(group, of, True),

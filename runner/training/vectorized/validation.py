@@ -10,11 +10,11 @@ from runner.model import host
 from runner.training.loop import multiple
 from runner.training.measure import EVAL_LOSS
 from runner.training.parts import losses as single
+from runner.training.parts.metric_sums import MetricValues, counted
 from runner.training.run import Run
 from runner.training.vectorized.costs import Losses
 from runner.training.vectorized.feed import Pool
 from runner.training.vectorized.forward import Forward
-from runner.training.vectorized.metric_values import MetricValues, counted
 
 
 class Validation:

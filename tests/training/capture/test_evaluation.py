@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from runner.training import measure
-from runner.training.capture.evaluation import CapturedCost
+from runner.training.capture.evaluation import WARM, CapturedCost
+from runner.training.capture.step import CapturedStep
+from runner.training.step import plain
 from tests.training.capture.test_step import made, trained
 
 CPU = torch.device("cpu")
@@ -18,11 +20,15 @@ def cost(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor
     return nn.functional.mse_loss(output, batch[1]), output
 
 
+def captured_cost() -> CapturedCost:
+    return CapturedCost(cost, CapturedStep(plain, CPU))
+
+
 def test_it_follows_batches_weights_and_buffers():
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 1)).eval()
-    captured = CapturedCost(cost, CPU, exact=True)
+    captured = captured_cost()
     with torch.no_grad():
-        for number, size in itertools.product(range(6), (5, 2)):
+        for number, size in itertools.product(range(WARM + 4), (5, 2)):
             for tensor in (*model.parameters(), *model.buffers()):
                 tensor.copy_(torch.rand(tensor.shape) + number)
             batch = torch.randn(size, 3), torch.randn(size, 1)
@@ -32,9 +38,9 @@ def test_it_follows_batches_weights_and_buffers():
 
 
 def test_what_it_returns_is_not_written_by_the_next_batch():
-    model, captured = nn.Linear(3, 1).eval(), CapturedCost(cost, CPU, exact=True)
+    model, captured = nn.Linear(3, 1).eval(), captured_cost()
     with torch.no_grad():
-        batches = [(torch.randn(4, 3), torch.randn(4, 1)) for _ in range(6)]
+        batches = [(torch.randn(4, 3), torch.randn(4, 1)) for _ in range(WARM + 4)]
         all_of_them = [captured(model, batch) for batch in batches]
         for (loss, output), batch in zip(all_of_them, batches, strict=True):
             assert torch.equal(output, model(batch[0]))
@@ -42,27 +48,39 @@ def test_what_it_returns_is_not_written_by_the_next_batch():
 
 
 def test_training_and_gradients_are_left_alone():
-    model, captured = nn.Linear(3, 1), CapturedCost(cost, CPU, exact=True)
+    model, captured = nn.Linear(3, 1), captured_cost()
     batch = torch.randn(4, 3), torch.randn(4, 1)
-    for _ in range(5):
+    for _ in range(WARM + 2):
         loss, _ = captured(model, batch)
         assert loss.requires_grad
     assert not captured._replays
 
 
 def test_another_model_is_not_taken_for_the_first():
-    one, other, captured = nn.Linear(3, 1).eval(), nn.Linear(3, 1).eval(), CapturedCost(cost, CPU, exact=True)
+    one, other, captured = nn.Linear(3, 1).eval(), nn.Linear(3, 1).eval(), captured_cost()
     batch = torch.randn(4, 3), torch.randn(4, 1)
     with torch.no_grad():
-        for model in (one, one, one, one, other, other, other, other):
+        for model in [one] * (WARM + 2) + [other] * (WARM + 2):
+            batch = torch.randn(4, 3), torch.randn(4, 1)
             assert torch.equal(captured(model, batch)[1], model(batch[0]))
 
 
 @pytest.mark.parametrize("layers", ["dropout", "batchnorm"])
 def test_what_a_run_has_recorded_is_measured_again(layers: str):
-    plain, captured = (trained(made(graph, layers)) for graph in (False, True))
+    plain, captured = (trained(made(graph, layers, epochs=WARM + 2)) for graph in (False, True))
     assert isinstance(captured.cost, CapturedCost)
     assert captured.cost._replays
     for name in ("last", "best"):
         with captured.weights(name), plain.weights(name):
             assert measure.validate(captured) == measure.validate(plain)
+
+
+def test_a_layer_that_draws_in_an_evaluation_is_left_alone_and_draws_as_often():
+    model = nn.Sequential(nn.FractionalMaxPool2d(2, output_size=2), nn.Flatten(), nn.Linear(4, 1)).eval()
+    batch, found = (torch.rand(3, 1, 5, 5), torch.rand(3, 1)), []
+    for taken in (cost, captured_cost()):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found.append([taken(model, batch)[0] for _ in range(WARM + 4)])
+    assert torch.equal(*map(torch.stack, found))
+    assert len(set(found[0])) > 1

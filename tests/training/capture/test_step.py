@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from runner.settings.values.lookup import use_folder
-from runner.training.capture import choice
+from runner.training.capture import choice, proof
 from runner.training.capture.step import CapturedStep
 from runner.training.drive import advance
 from runner.training.prepare import prepare
@@ -167,9 +167,38 @@ def test_a_short_run_is_not_captured():
     assert choice.described(trained(made("auto", epochs=20)).step) == "captured"
 
 
+def test_a_shape_that_comes_too_seldom_is_not_captured():
+    """As the last batch of an epoch; it is if all are asked for, and where it comes often enough."""
+    for graph, epochs, captured in (("auto", 20, 1), (True, 20, 2), ("auto", 80, 2)):
+        run = trained(made(graph, epochs=epochs, batch_size=10))
+        assert (run.steps, run.step.captured) == (5 * epochs, captured)
+
+
 def test_a_record_says_how_steps_were_taken():
     run = made(True)
     assert choice.described(run.step) == ""  # one of many as one program takes none itself
     few = trained(made(True, batch_size=None, epochs=2))
     assert choice.described(few.step) == "as it is: no shape of batches came often enough"
     assert choice.described(trained(made(False)).step) == "as it is: trainer.graph=false"
+
+
+def _copies(tensors: list[torch.Tensor]) -> proof.Copies:
+    return proof.Copies(tensors, ["weights", "exp_avg", "step"], [], [], {}, {})
+
+
+@pytest.mark.parametrize(("moved", "near"), [(1.0, True), (1.001, True), (0.0, False), (-1.0, False), (2.0, False)])
+def test_where_sums_are_in_any_order_a_step_comes_about_as_far(moved: float, near: bool):
+    start, mean, change = torch.rand(50), torch.rand(50), torch.rand(50) / 1000
+    before = _copies([start, mean, torch.tensor(4.0)])
+    after = _copies([start + change, mean + change, torch.tensor(5.0)])
+    for shares in ((moved, 1.0), (1.0, moved)):
+        both = [start + change * shares[0], mean + change * shares[1]]
+        assert _copies([*both, torch.tensor(5.0)]).near(after, before) == near
+        assert not _copies([*both, torch.tensor(4.0)]).near(after, before)
+
+
+def test_nan_is_near_nan_alone():
+    numbers = torch.tensor([1.0, float("nan")])
+    assert proof.close(numbers, numbers + 1e-6)
+    assert not proof.close(numbers, torch.ones(2))
+    assert not proof.close(torch.ones(2), numbers)

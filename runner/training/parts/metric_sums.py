@@ -1,18 +1,34 @@
-"""Metric values of many models at once: common metrics are summed for all models together, others one by one."""
+"""Metric values of one model or of many at once: common metrics are summed for all together, others go one by one.
+
+Torchmetrics takes ten times as long for a batch of a small model as the model itself.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from runner.data import Data
 from runner.model import host
 from runner.model.conventions import takes_logarithms
 from runner.training.parts import metric_values
-from runner.training.run import Run
 
 #: (outputs, targets), both (N, batch, ...) -> (N,). The metric is the sum over batches, divided by the targets' number.
 Count = Callable[[Tensor, Tensor], Tensor]
+
+
+class Subject(Protocol):
+    """The part of a run that its metrics need."""
+
+    data: Data
+    loss: nn.Module
+    metrics: dict[str, Any]
+    device: torch.device
+
+    @property
+    def model(self) -> nn.Module:
+        """The model whose outputs are measured."""
 
 
 class MetricValues:
@@ -21,7 +37,7 @@ class MetricValues:
     Sums are taken over all runs, which costs less than picking some. counts: `counted(runs)`, where it is known.
     """
 
-    def __init__(self, runs: Sequence[Run], chosen: Sequence[int], counts: dict[str, Count] | None = None) -> None:
+    def __init__(self, runs: Sequence[Subject], chosen: Sequence[int], counts: dict[str, Count] | None = None) -> None:
         self.runs = {i: runs[i] for i in chosen}
         self._counts = counted(runs) if counts is None else counts
         self._sums = {name: torch.zeros(len(runs), device=runs[0].device) for name in self._counts}
@@ -39,6 +55,10 @@ class MetricValues:
             if watch is not None:
                 watch(output[i], target[i])
 
+    def update_one(self, output: Tensor, target: Tensor) -> None:
+        """Add one batch of the only model: `output` and `target` are of shape (batch, ...)."""
+        self.update(output.unsqueeze(0), target.unsqueeze(0))
+
     def values(self) -> list[dict[str, float]]:
         """Return the metric values of each chosen run by name."""
         together = {name: host.numbers(sums / self._seen) for name, sums in self._sums.items()}
@@ -54,7 +74,7 @@ class MetricValues:
         ]
 
 
-def counted(runs: Sequence[Run]) -> dict[str, Count]:
+def counted(runs: Sequence[Subject]) -> dict[str, Count]:
     """Return the functions of those metrics that all of `runs` have and that are summed for all together, by name."""
     return {
         name: count
@@ -64,7 +84,7 @@ def counted(runs: Sequence[Run]) -> dict[str, Count]:
     }
 
 
-def _count(metric: Any, run: Run) -> Count | None:
+def _count(metric: Any, run: Subject) -> Count | None:
     from torchmetrics import MeanAbsoluteError, MeanSquaredError
     from torchmetrics.classification import MulticlassAccuracy
 
