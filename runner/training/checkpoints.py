@@ -1,21 +1,45 @@
 """The checkpoints of a run: its present weights and the best so far, written into files or put into the model."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from torch import nn
 
 from runner.training.events import Snapshot
+from runner.training.loop import State
 from runner.training.state import checkpoint
-
-if TYPE_CHECKING:
-    from runner.training.run import Run
+from runner.training.state.best import Best
+from runner.training.state.history import History
+from runner.training.state.snapshots import Snapshots
 
 #: Packed weights that two checkpoints may have in common, by the names of their files.
 Packings = dict[str, tuple[memoryview, str]]
 
 
+class Saved(Protocol):
+    """The part of a run that its checkpoints need."""
+
+    state: State
+    best: Best
+    written: Snapshots
+    recorder: History
+    stop: Callable[[], BaseException | None]
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, whose weights are written."""
+
+    @property
+    def trains(self) -> bool:
+        """True if there is a state of training to be written."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of training."""
+
+
 @contextlib.contextmanager
-def weights(run: "Run", name: str) -> Iterator[None]:
+def weights(run: Saved, name: str) -> Iterator[None]:
     """Put the weights of checkpoint `name`, best or last, into the model for a block, and its own back after it."""
     best = run.best
     if name == "last" or best.copied is None or best.is_in(run.model, run.state.step):
@@ -31,7 +55,7 @@ def weights(run: "Run", name: str) -> Iterator[None]:
         run.model.load_state_dict(own)
 
 
-def snapshots(run: "Run") -> Iterator[Snapshot]:
+def snapshots(run: Saved) -> Iterator[Snapshot]:
     """Write the present weights and the best so far, and yield an event for each; skip those written already."""
     step = run.state.step
     packings: Packings | None = {} if run.best.is_in(run.model, step) else None
@@ -45,7 +69,7 @@ def snapshots(run: "Run") -> Iterator[Snapshot]:
     yield from best(run, packings)
 
 
-def best(run: "Run", packings: Packings | None = None) -> Iterator[Snapshot]:
+def best(run: Saved, packings: Packings | None = None) -> Iterator[Snapshot]:
     """Write the best weights so far, and yield the event; nothing if they are written already.
 
     packings: those of the checkpoint before, if it has the same weights.

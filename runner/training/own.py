@@ -6,20 +6,29 @@ from typing import Any
 from torch import Tensor
 
 from runner.training.loop import Parts, State
-from runner.training.step import STATE, TrainStep
+from runner.training.step import TrainStep
 
 
 class OwnStep:
     """A step of the user's own whose losses are copies: they are read later, and it may go on to write into its own.
 
-    own: see `step.resolve`. Where it has a state that checkpoints hold, so has this one.
+    own: see `step.resolve`. All of its attributes are this one's, among them the state that checkpoints hold.
     """
 
+    own: TrainStep
+
     def __init__(self, own: TrainStep) -> None:
-        self.own = own
-        for name in STATE:
-            if hasattr(own, name):
-                setattr(self, name, getattr(own, name))
+        vars(self)["own"] = own
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of the user's step."""
+        if name == "own":  # of a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.own, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute of the user's step."""
+        setattr(self.own, name, value)
 
     def __call__(self, state: State, parts: Parts) -> Tensor | Mapping[str, Any]:
         """Take one step and return its loss, or several by name; `events.taken` checks what it returns."""

@@ -1,9 +1,11 @@
 """A step of one's own may return the same tensor each time, and write into it."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from runner.training.loop import train
 from runner.training.step import STATE
@@ -65,3 +67,11 @@ def test_it_has_the_state_that_the_step_has(start: Start, own: None, name: str, 
     run: Any = start(step=f"experiments.losses.{name}", batch_size=8, epochs=1)
     assert [hasattr(run.step, one) for one in STATE] == [has, has]
     assert (run.state_dict()["own_step"] is not None) == has
+
+
+def test_its_attributes_are_those_of_the_step(start: Start, own: None) -> None:
+    step: Any = start(step="experiments.losses.Same", batch_size=8, epochs=1).step
+    step.loss = torch.ones(())
+    for one in (step, copy.copy(step)):
+        assert one.loss is step.own.loss
+        assert one.loss == 1
