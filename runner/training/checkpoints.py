@@ -24,7 +24,10 @@ class Saved(Protocol):
     best: Best
     written: Snapshots
     recorder: History
-    stop: Callable[[], BaseException | None]
+
+    @property
+    def stop(self) -> Callable[[], BaseException | None]:
+        """The function that returns the error with which the run is to end, or None."""
 
     @property
     def model(self) -> nn.Module:
