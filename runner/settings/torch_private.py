@@ -102,6 +102,11 @@ def has_kernel(overload: Any, key: str) -> bool:
     return torch._C._dispatch_has_kernel_for_dispatch_key(overload.name(), key)
 
 
+def negated(tensor: Tensor) -> Tensor:
+    """Return a view of `tensor` whose numbers are negated when they are read."""
+    return torch._neg_view(tensor)
+
+
 def foreach(name: str) -> Callable[..., Any]:
     """Return the operation `name` over lists of tensors, such as add or add_, which writes into the first list."""
     return getattr(torch, f"_foreach_{name}")  # type: ignore[no-any-return]

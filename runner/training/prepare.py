@@ -78,6 +78,7 @@ def prepare(
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     steps = trainer.epochs * steps_per_epoch(settings, data)
+    state.counters = list(loss.buffers())
     streams = dropout.streamed(state, trainer, settings.seed, parts.device)
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, kind.mode)
     step = choice.choose(state, parts.step, trainer, [loss, state.model], steps, parts.device)

@@ -11,6 +11,7 @@ from runner.settings import Trainer
 from runner.training import step
 from runner.training.capture import graph
 from runner.training.capture.evaluation import CapturedCost
+from runner.training.capture.hidden import Hidden
 from runner.training.capture.rates import Rates, fuses
 from runner.training.capture.step import CapturedStep
 from runner.training.loop import Cost, Parts, State
@@ -40,8 +41,9 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
     if refused is not None:
         return AsItIs(taken, refused) if own is None else taken
     exact = where.type == "cpu" or trainer.deterministic
+    hidden = Hidden([*modules, state.optimizer])
     expected = None if trainer.graph is True else steps
-    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, modules, expected)
+    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, modules, expected, hidden)
 
 
 class AsItIs:

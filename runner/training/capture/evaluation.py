@@ -18,6 +18,9 @@ from runner.training.state import generators
 #: Batches of each shape that are evaluated as they are, which takes as long as to capture one; and shapes that are
 #: captured.
 WARM, SHAPES = 16, 4
+#: The batch of each shape that is evaluated both ways once more where code of one's own computes: another one than that
+#: which was captured.
+AGAIN = WARM + 2
 
 
 class CapturedCost:
@@ -38,16 +41,16 @@ class CapturedCost:
         if self.reason or model.training or torch.is_grad_enabled():
             return self.cost(model, batch)
         x, y = batch
-        key = (id(model), x.shape, x.dtype, x.stride(), y.shape, y.dtype)
-        if key in self._replays:
-            if not self.step.watched or self._given[id(model)].holds():
-                return self._again(key, batch)
+        key = (id(model), x.shape, x.dtype, x.stride(), y.shape, y.dtype, self.step.hidden.place())
+        self._seen[key] = seen = self._seen.get(key, 0) + 1
+        if key in self._replays and self.step.watched and not self._given[id(model)].holds():
             self._seen, self._replays, self._given = {}, {}, {}
-        self._seen[key] = self._seen.get(key, 0) + 1
-        plain = self.cost(model, batch)
-        if self._seen[key] > WARM and len(self._replays) < SHAPES:
-            self._capture(key, model, batch, plain)
-        return plain
+            return self.cost(model, batch)
+        if key in self._replays and not (self.step.hidden.parts and seen == AGAIN):
+            return self._again(key, batch)
+        if key in self._replays or (seen > WARM and len(self._replays) < SHAPES):
+            return self._both(key, model, batch)
+        return self.cost(model, batch)
 
     def _again(self, key: Any, batch: Batch) -> tuple[Tensor, Tensor]:
         (x, y), captured = self._replays[key]
@@ -57,26 +60,31 @@ class CapturedCost:
         loss, output = captured.result
         return loss.clone(), output.clone()
 
-    def _capture(self, key: Any, model: nn.Module, batch: Batch, plain: tuple[Tensor, Tensor]) -> None:
-        """Capture the cost of batches like this one, if it comes to `plain` again."""
-        held = (batch[0].clone(), batch[1].clone())
+    def _both(self, key: Any, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Evaluate as it is and captured, and keep to the captured evaluation if its numbers are the same."""
+        device, modules = self.step.device, [model, *self.step.modules]
+        given, before = (batch[0].clone(), batch[1].clone()), generators.random_state(device)
+        plain = self.cost(model, batch)
+        after = generators.random_state(device)  # fractional max pooling draws, in evaluation mode too
+        generators.set_random_state(before, device)
         try:
             if not isinstance(plain[1], Tensor):
                 raise Uncapturable("the output is no tensor")
-            if any(torch_private.layer_hooks(part) for one in (model, *self.step.modules) for part in one.modules()):
+            if any(torch_private.layer_hooks(part) for one in modules for part in one.modules()):
                 raise Uncapturable("a layer has a hook")
-            with generators.undrawn(self.step.device):
-                before = generators.random_state(self.step.device)["torch"]
-                self._replays[key] = held, capture(lambda: self.cost(model, held), self.step.device)
-                again = self._again(key, batch)
-                if not torch.equal(before, torch.get_rng_state()):
-                    raise Uncapturable("it draws random numbers in an evaluation")
-            if not all(map(self._same, again, plain)):
+            if key not in self._replays:
+                held = (given[0].clone(), given[1].clone())
+                with self.step.hidden.guarded():
+                    self._replays[key] = held, capture(lambda: self.cost(model, held), device)
+                generators.set_random_state(before, device)
+            if not all(map(self._same, self._again(key, given), plain)):
                 raise Uncapturable("its numbers differ from those of the evaluation as it is")
-            self._given.setdefault(id(model), Given([model, *self.step.modules]))
-        except Exception as error:  # a layer of anyone's may do anything where it is not expected
+            self._given.setdefault(id(model), Given(modules))
+        except Exception as error:  # code of anyone's may do anything where it is not expected
             self.reason = str(error) if isinstance(error, Uncapturable) else first_line(error)
             self._replays = {}
+        generators.set_random_state(after, device)
+        return plain
 
     def _same(self, one: Tensor, other: Tensor) -> bool:
         return host.same(one, other) if self.step.exact else proof.close(one, other)

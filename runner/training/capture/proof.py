@@ -31,12 +31,10 @@ class Copies:
     scaler: dict[str, Any]
     random: dict[str, Any]
 
-    def drawn_as(self, other: "Copies") -> bool:
-        """Return whether as many random numbers were drawn by generators of the host."""
-        one, two = (
-            [random["python"][1], *random["numpy"][1:3], random["torch"]] for random in (self.random, other.random)
-        )
-        return all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(one, two, strict=True))
+    def drew_past_torch(self, after: "Copies") -> bool:
+        """Return whether random numbers of Python's or NumPy's were drawn between these copies and `after`."""
+        one, two = ([random["python"][1], *random["numpy"][1:3]] for random in (self.random, after.random))
+        return not all(torch.equal(torch.as_tensor(a), torch.as_tensor(b)) for a, b in zip(one, two, strict=True))
 
     def same_as(self, other: "Copies") -> bool:
         """Return whether every bit of the tensors is the same."""

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_map
 
 from runner.settings import torch_private
 from runner.settings.errors import first_line
-from runner.training.capture import Captured, Places, Uncapturable, reuse
+from runner.training.capture import Captured, Places, Uncapturable, pooling, reuse
 
 #: Bytes of all results of a recording, before they share memory. Larger steps gain nothing: arithmetic is all.
 MOST = 2**26
@@ -37,8 +37,6 @@ REFUSED = {
     "set_": "it gives a tensor other memory",
     "resize_": "it gives a tensor other memory",
 }
-#: Channels from which max pooling is faster with the channels last, the copies included: 2.5 times with 24.
-CHANNELS = 8
 TAGS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
@@ -86,9 +84,11 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
-        if name in REFUSED or any(tag in func.tags for tag in TAGS):
+        if name in REFUSED or (any(tag in func.tags for tag in TAGS) and not _picks_by_number(name, args)):
             raise Uncapturable(REFUSED.get(name, f"the shape of what {name} returns follows from values"))
         result = func(*args, **(kwargs or {}))
+        if any(tensor.layout is not torch.strided for tensor in _tensors((args, kwargs, result))):
+            raise Uncapturable("it has sparse tensors")
         self.calls.append(_Call(func, args, kwargs or {}, result))
         for tensor in _tensors(result):
             self.storages[_memory(tensor)] = tensor.untyped_storage().nbytes()
@@ -152,8 +152,8 @@ class _Recording:
             return None
         if call.name == "relu":  # which torch computes so, into new memory
             return partial(torch.clamp_min, *arguments, 0, out=self._alias(results[0]))
-        if call.name == "max_pool2d_with_indices" and _gains_by_channels_last(arguments[0]):
-            return _pooled(operation, arguments, options, self._aliased(results))
+        if call.name == "max_pool2d_with_indices" and pooling.gains(arguments[0]):
+            return pooling.pooled(operation, arguments, options, self._aliased(results))
         # Most losses resize what they are given when they reduce it to one number.
         stays = call.name in NUMBERS or all(tensor.dim() for tensor in results)
         if into is not None and len(results) == len(into[1]) and stays:
@@ -168,7 +168,7 @@ class _Recording:
 
     def _place(self, tensor: Tensor, given: set[int]) -> Callable[[Tensor], object]:
         if _memory(tensor) in given:  # an argument that the operation has written into
-            return _nothing
+            return lambda new: None
         alias: Any = self._alias(tensor)
         # Where nothing else looks at that memory, the new memory takes its place; else its content is copied.
         moves = len(self._shapes[_memory(tensor)]) == 1 and _memory(tensor) not in self._placed
@@ -188,49 +188,22 @@ class _Recording:
             empty, room = torch.empty(0, dtype=tensor.dtype), self._rooms.get(key[0], tensor)
             offset = room.storage_offset() if key[0] in self._placed else 0
             place = (offset + tensor.storage_offset(), tensor.shape, tensor.stride())
-            self._aliases[key] = empty.set_(room.untyped_storage(), *place)
+            self._aliases[key] = _marked_as(tensor, empty.set_(room.untyped_storage(), *place))
         return self._aliases[key]
 
 
 def _refilled(again: Callable[[], Any], places: list[Callable[[Tensor], object]]) -> Callable[[], None]:
     """Return a function that does an operation `again` and puts its results where the recorded ones are."""
-    if len(places) == 1:  # most operations
-        [only] = places
-
-        def refill_one() -> None:
-            only(again())
-
-        return refill_one
 
     def refill() -> None:
-        for place, new in zip(places, _tensors(again()), strict=True):
-            place(new)
+        new = again()
+        if isinstance(new, Tensor):  # most operations
+            places[0](new)
+            return
+        for place, one in zip(places, _tensors(new), strict=True):  # some of them may be None
+            place(one)
 
     return refill
-
-
-def _gains_by_channels_last(x: Tensor) -> bool:
-    return x.dim() == 4 and x.shape[1] >= CHANNELS and x.is_contiguous() and x[0, 0].numel() > 1
-
-
-def _pooled(operation: Any, arguments: Any, options: Any, results: list[Tensor]) -> Callable[[], None]:
-    """Return max pooling by way of channels last, which torch computes many channels at a time.
-
-    A maximum and its place are exact: nothing is added up.
-    """
-    x, *rest = arguments
-    inner = torch.empty_like(x, memory_format=torch.channels_last)
-
-    def pool() -> None:
-        inner.copy_(x)
-        for place, new in zip(results, operation(inner, *rest, **options), strict=True):
-            place.copy_(new)
-
-    return pool
-
-
-def _nothing(_: Tensor) -> None:
-    pass
 
 
 def _rooms(calls: list[_Call], result: Any, written: set[int], placed: dict[int, Tensor]) -> dict[int, Tensor]:
@@ -309,4 +282,17 @@ def _memory(tensor: Tensor) -> int:
 
 
 def _key(tensor: Tensor) -> Any:
-    return _memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+    marks = tensor.is_conj(), tensor.is_neg()
+    return _memory(tensor), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype, marks
+
+
+def _marked_as(tensor: Tensor, alias: Tensor) -> Tensor:
+    """Return `alias` as one that is read as `tensor` is: complex numbers may be conjugated only when they are read."""
+    alias = alias.conj() if tensor.is_conj() else alias
+    return torch_private.negated(alias) if tensor.is_neg() else alias
+
+
+def _picks_by_number(name: str, arguments: Any) -> bool:
+    """Return whether an operation picks elements by their numbers, not by truth values that may be more or fewer."""
+    truth = (torch.bool, torch.uint8)
+    return name == "index" and all(index is None or index.dtype not in truth for index in arguments[1])

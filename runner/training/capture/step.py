@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch
-from runner.settings.errors import first_line
+from runner.settings.errors import ConfigError, first_line
 from runner.training.capture import Captured, Places, Uncapturable, capture, proof, updates
 from runner.training.capture.given import Given, hooked
+from runner.training.capture.hidden import Hidden, changed
 from runner.training.capture.rates import Rates
 from runner.training.capture.updates import Update
 from runner.training.loop import Parts, State
@@ -23,9 +24,17 @@ from runner.training.step import descend
 WARM = 3
 #: Shapes of batches that are captured; a run with more takes the others as they are.
 SHAPES = 8
+#: Steps of each shape that are taken both ways once more where code of one's own is in it, which may do anything: the
+#: first one is on another batch than the one that was captured.
+AGAIN, LATER = WARM + 2, frozenset(2**n for n in range(4, 63))
 #: Steps that are to come of a shape from which capturing it pays for itself, as the last batches of epochs may not.
 WORTH = 50
 
+#: A step that was captured turns out to be another one after some were replayed.
+LATE = (
+    "true, and code of your own does not do the same at every step: {}. Steps before this one may have been others than"
+    " they should be; run it again with trainer.graph=false"
+)
 #: Clips the gradients of the parameters that it was made for; None: nothing is clipped.
 Clip = Callable[[], None] | None
 
@@ -39,8 +48,8 @@ class CapturedStep:
     clip: clips gradients on the processor, as the optimizer's own step would do.
     exact: both ways must come to the same bits; False for a device that adds up in any order.
     modules: all that compute in a step beside the model.
-    steps: of the whole training, by which it is decided whether a shape is captured; None: each is, and proven twice,
-        as modules that are not torch's may do more than it can see.
+    steps: of the whole training, by which it is decided whether a shape is captured; None: each is.
+    hidden: of the model, the optimizer and `modules`.
     """
 
     def __init__(
@@ -52,18 +61,20 @@ class CapturedStep:
         exact: bool = True,
         modules: Iterable[nn.Module] = (),
         steps: int | None = None,
+        hidden: Hidden | None = None,
     ) -> None:
         self.eager, self.device, self.rates, self.clip, self.exact = eager, device, rates, clip, exact
-        self.modules, self.steps = list(modules), steps
+        self.modules, self.steps, self.hidden = list(modules), steps, hidden or Hidden()
         self.reason = ""  # why it is not captured
         self.watched = True  # code that is not ours may change anything between two steps
-        self._seen: dict[Any, int] = {}  # steps of each shape until it is captured
+        self._seen: dict[Any, int] = {}  # steps of each shape
         self._first = 0  # the step before which nothing was seen
         self._replays: dict[Any, _Replay] = {}
-        self._trials: dict[Any, _Replay] = {}  # that are to be proven once more
         self._given: Given | None = None  # since something is captured
         self._of: Any = None  # the optimizer's state, whose tensors a replay writes
-        self._updates: dict[Any, Update | None] = {}  # of all shapes: they move the optimizer's state
+        self._update: Update | None = None  # of all shapes: it moves the optimizer's state
+        self._of_update: list[int] = []  # the parameters that the newest step trained
+        self._several = False  # True: they are not those of every step
 
     @property
     def taken(self) -> bool:
@@ -83,34 +94,38 @@ class CapturedStep:
         if self._of is not state.optimizer.state or (self.watched and self._given and not self._given.holds()):
             self._begin_anew(state)
         if self.rates is not None and self.rates.captures and self.rates.changes():
-            self.rates.captures, self._replays, self._trials = (
-                False,
-                {},
-                {},
-            )  # a graph would go on with the numbers of before
+            self.rates.captures, self._replays = False, {}  # a graph would go on with the numbers of before
         key = tuple(map(_key, parts))
+        self._seen[key] = seen = self._seen.get(key, 0) + 1
         if (replay := self._replays.get(key)) is not None:
+            if self.hidden.parts and (seen == AGAIN or seen in LATER):
+                return self._both(key, state, parts)
             return replay(parts)
-        self._seen[key] = self._seen.get(key, 0) + 1
-        if self._seen[key] <= WARM or len(self._replays) >= SHAPES or not self._pays(key, state.step):
-            return self.eager(state, parts)  # type: ignore[no-any-return]
+        if seen <= WARM or len(self._replays) >= SHAPES or not self._pays(key, state.step):
+            loss: Tensor = self.eager(state, parts)
+            self._trains_others(state)
+            return loss
         return self._both(key, state, parts)
 
     def update(self, state: State) -> Update | None:
         """Return the optimizer's step in few operations; None where it takes its own."""
-        if self.device.type != "cpu" or state.scaler.is_enabled():
+        if self.device.type != "cpu" or state.scaler.is_enabled() or self._trains_others(state):
             return None
-        trained = [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
-        key = tuple(map(id, trained))
-        if key not in self._updates:
-            if any(self._updates.values()):  # the updates of two would not know of each other's
-                self._updates, self._replays, self._trials = dict.fromkeys(self._updates), {}, {}
-            self._updates[key] = None if self._updates else updates.update(state.optimizer, trained)
-        return self._updates[key]
+        if self._update is None:
+            self._update = updates.update(state.optimizer, _trained(state))
+        return self._update
 
     def _begin_anew(self, state: State) -> None:
-        self._of, self._first = state.optimizer.state, state.step
-        self._seen, self._replays, self._trials, self._updates, self._given = {}, {}, {}, {}, None
+        self._of, self._first, self._seen, self._replays = state.optimizer.state, state.step, {}, {}
+        self._given, self._update, self._of_update, self._several = None, None, [], False
+
+    def _trains_others(self, state: State) -> bool:
+        """Return whether steps train different parameters, of which one update of all together cannot keep count."""
+        trained = [*map(id, _trained(state))]
+        if not self._several and (self._of_update or trained) != trained:
+            self._several, self._update, self._replays = True, None, {}
+        self._of_update = trained
+        return self._several
 
     def _pays(self, key: Any, step: int) -> bool:
         """Return whether as many steps of a shape are to be expected as make up for its capture."""
@@ -124,29 +139,38 @@ class CapturedStep:
         self.reason = hooked([state.model, *self.modules], state.optimizer)
         if self.reason:
             return self.eager(state, parts)  # type: ignore[no-any-return]
-        before = proof.copies(state, self.device)
-        loss = self.eager(state, parts)
+        given = [(_static(share), (x.clone(), y.clone())) for share, (x, y) in parts]  # a layer may write into them
+        before, attributes, memory = proof.copies(state, self.device), self.hidden.state(), self.hidden.memory()
+        loss: Tensor = self.eager(state, parts)
         after = proof.copies(state, self.device)
         if len(after.tensors) > len(before.tensors):  # the optimizer has made its state only now
-            return loss  # type: ignore[no-any-return]
-        proof.restore(before, state, self.device)
+            return loss
+        replay = known = self._replays.get(key)
         try:
-            trial = self._trials.pop(key, None)
-            replay = trial or _Replay(state, parts, self)
+            if name := changed(attributes, self.hidden.state()):
+                raise Uncapturable(f"it changes {name}, which is no buffer")
+            if not self.hidden.lies_in(memory):
+                raise Uncapturable("it gives a parameter or a buffer other memory")
+            if before.drew_past_torch(after):
+                raise Uncapturable("it draws random numbers of Python or NumPy")
             proof.restore(before, state, self.device)
-            own = replay(parts)
+            if replay is None:
+                replay = _Replay(state, given, self)
+                proof.restore(before, state, self.device)
+            own = replay(given)
             now = proof.copies(state, self.device)
             if not (now.same_as(after) if self.exact else now.near(after, before) and proof.close(own, loss)):
                 raise Uncapturable("its numbers differ from those of the step as it is")
-            if not now.drawn_as(after):
-                raise Uncapturable("it draws random numbers that are not torch's")
-        except Exception as error:  # a layer of anyone's may do anything where it is not expected
-            self.reason = str(error) if isinstance(error, Uncapturable) else first_line(error)
+        except Exception as error:  # code of anyone's may do anything where it is not expected
+            reason = str(error) if isinstance(error, Uncapturable) else first_line(error)
+            if known is not None and self._seen[key] > AGAIN:
+                raise ConfigError("trainer.graph", LATE.format(reason)) from error
+            self.reason, self._replays = reason, {}
             proof.restore(after, state, self.device)
-            return loss  # type: ignore[no-any-return]
-        (self._replays if trial or self.steps is not None else self._trials)[key] = replay
+            return loss
+        self._replays[key] = replay
         self._given = self._given or Given([state.model, *self.modules], state.optimizer)
-        return loss  # type: ignore[no-any-return]
+        return loss
 
 
 class _Replay:
@@ -163,11 +187,13 @@ class _Replay:
         self.captures = step.rates is not None and step.rates.captures  # the optimizer's own step too
         self.update = step.update(state)
         self.clip = step.clip if self.update is not None else None
-        self.captured: Captured = capture(self._work, step.device, self._places)
+        with step.hidden.guarded():
+            self.captured: Captured = capture(self._work, step.device, self._places)
         self.loss, gradients = self.captured.result
-        self.gradients = [(p, g) for p, g in zip(self.parameters, gradients, strict=True) if g is not None]
-        if self.update is not None:
-            self.gradients = list(zip(self.update.parameters, self.update.gradients, strict=True))
+        if self.update is not None:  # which reads them in one piece of memory
+            own = dict(zip(map(id, self.update.parameters), self.update.gradients, strict=True))
+            gradients = [own.get(id(p)) for p in self.parameters]
+        self.gradients = list(zip(self.parameters, gradients, strict=True))
 
     def __call__(self, parts: Parts) -> Tensor:
         for (share, (x, y)), (new_share, batch) in zip(self.parts, parts, strict=True):
@@ -179,7 +205,7 @@ class _Replay:
             self.rates.write()
         self.captured.replay()
         loss: Tensor = self.loss.clone()
-        for parameter, gradient in self.gradients:  # a step of another shape has put its own there
+        for parameter, gradient in self.gradients:  # a step of another shape has put its own there, or here alone
             parameter.grad = gradient
         if self.update is not None:
             self.update.take()
@@ -220,6 +246,10 @@ class _Replay:
         trained = [p for p in self.parameters if p.requires_grad]
         gradients = iter(torch.autograd.grad(state.scaler.scale(loss), trained, allow_unused=True))
         return loss.detach(), [_ordered(next(gradients), p) if p.requires_grad else None for p in self.parameters]
+
+
+def _trained(state: State) -> list[Tensor]:
+    return [p for group in state.optimizer.param_groups for p in group["params"] if p.grad is not None]
 
 
 def _key(part: tuple[float | Tensor, Batch]) -> Any:

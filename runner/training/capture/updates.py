@@ -50,6 +50,8 @@ def update(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> Up
         if own:
             if len({repr(optimizer.state.get(p, {}).get("step")) for p in own}) > 1:
                 return None
+            if len({optimizer.state.get(p, {}).get("momentum_buffer") is None for p in own}) > 1:
+                return None
             of = _Parameters(optimizer, own)
             steps.append(KINDS[kind](group, of))
             gradients += of.gradients
@@ -73,6 +75,7 @@ class _Parameters:
 
     def __init__(self, optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
         self.each = [p.detach() for p in parameters]
+        self._optimizer, self._parameters = optimizer, parameters
         unit = ALIGNED // self.each[0].element_size()
         self._sizes = [-(-p.numel() // unit) * unit for p in self.each]
         self._owners = [optimizer.state.get(p, {}) for p in parameters]
@@ -85,6 +88,17 @@ class _Parameters:
         for state, part in zip(self._owners, self.parts(flat), strict=True):
             state[name] = part.copy_(state[name])
         return flat
+
+    def has(self, name: str) -> bool:
+        """Return whether the optimizer holds the state `name`, of all or of none."""
+        return all(state.get(name) is not None for state in self._owners)
+
+    def begin(self, name: str, values: Sequence[Tensor]) -> list[Tensor]:
+        """Return the state `name`, which the optimizer holds only from this step on: copies of `values`."""
+        self._owners = [self._optimizer.state[p] for p in self._parameters]
+        for state, value in zip(self._owners, values, strict=True):
+            state[name] = value.clone()
+        return self.parts(self.state(name))
 
     def steps(self) -> Tensor:
         """Return the numbers of steps so far, of shape (parameters,)."""
@@ -110,15 +124,18 @@ class _Parameters:
 
 
 def _sgd(group: dict[str, Any], of: _Parameters) -> Step:
-    buffers = of.parts(of.state("momentum_buffer")) if group["momentum"] else []
+    buffers = of.parts(of.state("momentum_buffer")) if of.has("momentum_buffer") else []
 
     def step() -> None:
-        m, gradients = group["momentum"], of.gradients
+        m, gradients = group["momentum"], of.gradients  # a schedule may take a momentum to 0 and back
         if group["weight_decay"]:
             gradients = foreach("add")(gradients, of.each, alpha=group["weight_decay"])
-        if m:
+        if m and not buffers:
+            buffers.extend(of.begin("momentum_buffer", gradients))
+        elif m:
             foreach("mul_")(buffers, m)
             foreach("add_")(buffers, gradients, alpha=1 - group["dampening"])
+        if m:
             gradients = foreach("add")(gradients, buffers, alpha=m) if group["nesterov"] else buffers
         foreach("add_")(of.each, gradients, alpha=-float(group["lr"]))
 
@@ -151,7 +168,7 @@ def _adam(group: dict[str, Any], of: _Parameters, decoupled: bool) -> Step:
 def _rmsprop(group: dict[str, Any], of: _Parameters) -> Step:
     square, steps, root = of.state("square_avg"), of.steps(), of.room()
     centre = of.state("grad_avg") if group["centered"] else None
-    buffer = of.state("momentum_buffer") if group["momentum"] > 0 else None
+    buffer = of.state("momentum_buffer") if of.has("momentum_buffer") else None
     roots = of.parts(root)
     buffers = [] if buffer is None else of.parts(buffer)
 
@@ -166,10 +183,10 @@ def _rmsprop(group: dict[str, Any], of: _Parameters) -> Step:
             centre.lerp_(grad, 1 - alpha)
             torch.addcmul(square, centre, centre, value=-1, out=root).sqrt_()
         root.add_(group["eps"])
-        if buffer is None:
+        if buffer is None or not (momentum := group["momentum"]) > 0:
             foreach("addcdiv_")(of.each, of.parts(grad), roots, -lr)
         else:
-            buffer.mul_(group["momentum"]).addcdiv_(grad, root)
+            buffer.mul_(momentum).addcdiv_(grad, root)
             foreach("add_")(of.each, buffers, alpha=-lr)
 
     return step

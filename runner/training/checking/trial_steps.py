@@ -76,6 +76,7 @@ class _Trial:
         # What compiling takes would be all that is measured.
         eager = replace(trainer, compile=False)
         self.state = optimizers.state(self.place.ordered(model), parts.optimizer, cost, eager, self.where)
+        self.state.counters = list(loss.buffers())
         dropout.streamed(self.state, trainer, settings.seed, self.where)
         steps = trainer.epochs * steps_per_epoch(settings, self.data)
         self.step = choice.choose(self.state, parts.step, trainer, [loss, model], steps, self.where)

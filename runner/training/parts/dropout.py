@@ -117,7 +117,8 @@ def streamed(state: State, trainer: Trainer, seed: int, where: torch.device) -> 
     """
     streams = Streams() if trainer.compile or trainer.graph is None else Streams([state.model], [seed], where)
     if streams.layers:
-        state.cost, state.counters = streams.drawn(state.cost), [streams.calls]
+        state.cost = streams.drawn(state.cost)
+        state.counters.append(streams.calls)
     return streams
 
 

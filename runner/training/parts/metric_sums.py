@@ -53,7 +53,7 @@ class MetricValues:
             self._sums[name] += count(output, counted).float()  # as torchmetrics adds up, whatever it is given
         for i, watch in self._watches.items():
             if watch is not None:
-                watch(output[i], target[i])
+                watch(output[i].contiguous(), target[i].contiguous())  # as they lie there alone
 
     def update_one(self, output: Tensor, target: Tensor) -> None:
         """Add one batch of the only model: `output` and `target` are of shape (batch, ...)."""

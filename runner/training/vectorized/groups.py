@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from runner.data import Data, Tensors
 from runner.model import host
 from runner.model.stack import Layer
+from runner.settings import torch_private
 from runner.settings.values import lookup
 from runner.training.parts import dropout
 from runner.training.run import Run
@@ -78,6 +79,10 @@ def check(run: Run) -> None:
     parameters = list(run.model.parameters())
     if not parameters:
         raise Unstackable("the model has no parameters")
+    if any(map(torch_private.gradient_hooks, parameters)):
+        raise Unstackable("a hook of your own changes gradients")
+    if any(getattr(module, "padding_idx", None) is not None for module in run.model.modules()):
+        raise Unstackable("padding_idx is not stacked")  # torch.func.vmap trains that row of all models but the first
     if len({p.dtype for p in parameters}) > 1 or not all(p.requires_grad for p in parameters):
         raise Unstackable("some parameters are of another type than the others, or are not trained")
 

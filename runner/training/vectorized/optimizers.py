@@ -43,6 +43,8 @@ def rule(optimizer: torch.optim.Optimizer) -> Rule:
     for flag in ("maximize", "capturable", "differentiable"):
         if group.get(flag):
             raise Unstackable(f"{kind.__name__} with {flag}=true is not stacked")
+    if "momentum" in group and 0 in (group.get("base_momentum"), group.get("max_momentum")):
+        raise Unstackable("a momentum that the schedule takes to 0 is not stacked")  # torch's steps are others then
     return RULES[kind](group)
 
 

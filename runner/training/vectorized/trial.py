@@ -50,8 +50,14 @@ def _trial(runs: Sequence[Run]) -> None:
             attributes = _attributes(model)
             with streams.active():
                 expected = model.train()(x[i])
+            expected_loss = run.loss(expected, y[i])
             _agree("outputs differ", output[i], expected)
-            _agree("losses differ", loss[i], run.loss(expected, y[i]))
+            _agree("losses differ", loss[i], expected_loss)
+            expected_loss.backward()
+            largest = max(float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None) or 1.0
+            for name, p in model.named_parameters():
+                if p.grad is not None:
+                    _agree(f"gradients of {name} differ", stacked.gradients[name][i] / largest, p.grad / largest)
             for (name, buffer), other in zip(models[i].named_buffers(), model.buffers(), strict=True):
                 _agree(f"{name} differs", buffer, other)
             if not _same(generators.random_state(device) | streams.state_dict(), random_states.state(i)):

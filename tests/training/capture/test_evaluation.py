@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from runner.training import measure
 from runner.training.capture.evaluation import WARM, CapturedCost
+from runner.training.capture.hidden import Hidden
 from runner.training.capture.step import CapturedStep
 from runner.training.step import plain
 from tests.training.capture.test_step import made, trained
@@ -20,8 +21,8 @@ def cost(model: nn.Module, batch: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor
     return nn.functional.mse_loss(output, batch[1]), output
 
 
-def captured_cost() -> CapturedCost:
-    return CapturedCost(cost, CapturedStep(plain, CPU))
+def captured_cost(*roots: nn.Module) -> CapturedCost:
+    return CapturedCost(cost, CapturedStep(plain, CPU, hidden=Hidden(roots)))
 
 
 def test_it_follows_batches_weights_and_buffers():
@@ -75,12 +76,39 @@ def test_what_a_run_has_recorded_is_measured_again(layers: str):
             assert measure.validate(captured) == measure.validate(plain)
 
 
-def test_a_layer_that_draws_in_an_evaluation_is_left_alone_and_draws_as_often():
-    model = nn.Sequential(nn.FractionalMaxPool2d(2, output_size=2), nn.Flatten(), nn.Linear(4, 1)).eval()
-    batch, found = (torch.rand(3, 1, 5, 5), torch.rand(3, 1)), []
-    for taken in (cost, captured_cost()):
-        torch.manual_seed(0)
-        with torch.no_grad():
-            found.append([taken(model, batch)[0] for _ in range(WARM + 4)])
-    assert torch.equal(*map(torch.stack, found))
-    assert len(set(found[0])) > 1
+def test_an_evaluation_that_draws_leaves_the_generators_as_it_is():
+    """Fractional max pooling draws its regions in evaluation mode too."""
+    model, plain = nn.Sequential(nn.FractionalMaxPool2d(2, 2), nn.Flatten(), nn.Linear(4, 1)).eval(), []
+    captured = captured_cost()
+    batches = [(torch.randn(3, 1, 5, 5), torch.randn(3, 1)) for _ in range(21)]
+    with torch.no_grad():
+        for one in (cost, captured):
+            torch.manual_seed(0)
+            plain.append([one(model, batch) for batch in batches])
+            plain[-1].append((torch.rand(3), torch.zeros(())))
+    assert captured._replays
+    for own, other in zip(*plain, strict=True):
+        assert all(map(torch.equal, own, other))
+
+
+class Moves(nn.Module):
+    """Has another tensor for its buffer after each training step, as layers of one's own may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("factor", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor  # type: ignore[no-any-return]
+
+
+def test_a_buffer_that_is_replaced_is_read_where_it_is():
+    model = nn.Sequential(nn.Linear(3, 1), Moves()).eval()
+    captured, batch = captured_cost(model), (torch.randn(4, 3), torch.randn(4, 1))
+    with torch.no_grad():
+        for number in range(40):
+            if number in (20, 25):
+                model[1].factor = model[1].factor * 2
+            for own, plain in zip(captured(model, batch), cost(model, batch), strict=True):
+                assert torch.equal(own, plain), number
+    assert captured._replays

@@ -29,6 +29,7 @@ LAYERS: dict[str, Callable[[], nn.Module]] = {
     "GELU": lambda: nn.GELU(),
     "Softmax": lambda: nn.Softmax(1),
     "PReLU": lambda: nn.PReLU(),
+    "Conv2d without bias": lambda: nn.Conv2d(2, 4, 3, groups=2, bias=False),
     "Bilinear": lambda: _Twice(nn.Bilinear(6, 6, 4)),
     "GRU": lambda: _First(nn.GRU(6, 5, batch_first=True)),
     "LSTM": lambda: _First(nn.LSTM(6, 5, num_layers=2, dropout=0.3, batch_first=True)),
@@ -38,9 +39,19 @@ SHAPES = {1: (5, 6), 2: (5, 2, 7), 3: (5, 2, 6, 6), "sequence": (5, 4, 6)}
 INPUTS: dict[str, Any] = {
     **dict.fromkeys(["Conv1d"], 2),
     **dict.fromkeys(
-        ["Conv2d", "ConvTranspose2d", "BatchNorm2d", "GroupNorm", "Dropout2d", "MaxPool2d", "AvgPool2d"], 3
+        [
+            "Conv2d",
+            "Conv2d without bias",
+            "ConvTranspose2d",
+            "BatchNorm2d",
+            "GroupNorm",
+            "Dropout2d",
+            "MaxPool2d",
+            "AvgPool2d",
+        ],
+        3,
     ),
-    "AdaptiveAvgPool2d": 3,
+    **dict.fromkeys(["AdaptiveAvgPool2d", "Conv2d without bias"], 3),
     **dict.fromkeys(["GRU", "LSTM", "Attention"], "sequence"),
 }
 
@@ -139,6 +150,43 @@ def test_pooling_of_many_channels_has_the_same_maxima_and_places(options: dict[s
         captured.replay()
         for own, plain in zip(captured.result, pool(x), strict=True):
             torch.testing.assert_close(own, plain, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_first_layer_whose_input_needs_no_gradient(bias: bool):
+    """Only one of three results is a tensor then, or two."""
+    layer, x = nn.Conv2d(2, 3, 3, bias=bias), torch.randn(5, 2, 6, 6)
+    captured = capture(lambda: torch.autograd.grad(layer(x).square().mean(), [*layer.parameters()]), CPU)
+    for _ in range(2):
+        x.normal_()
+        captured.replay()
+        own = [gradient.clone() for gradient in captured.result]
+        for one, other in zip(own, torch.autograd.grad(layer(x).square().mean(), [*layer.parameters()]), strict=True):
+            assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda z, k: (z * z.conj()).real + (z @ z.conj().T).imag,
+        lambda z, k: z.imag.neg() * z.conj().imag + torch.fft.irfft(z.conj(), n=4),
+        lambda z, k: z[k].abs() + z[:, k[:2] % 4].abs().sum(),
+    ],
+)
+def test_numbers_that_are_conjugated_when_they_are_read_and_picked_by_number(work: Callable[[Tensor, Tensor], Tensor]):
+    z, k = torch.zeros(4, 4, dtype=torch.cfloat), torch.zeros(4, dtype=torch.int64)
+    captured = capture(lambda: work(z, k), CPU)
+    for number in range(3):
+        z.copy_(torch.randn(4, 4, dtype=torch.cfloat))
+        k.copy_((torch.arange(4) * number) % 4)
+        captured.replay()
+        assert torch.equal(captured.result, work(z, k))
+
+
+def test_sparse_gradients_are_refused():
+    layer, x = nn.Embedding(5, 3, sparse=True), torch.tensor([1, 2])
+    with pytest.raises(Uncapturable, match="sparse"):
+        capture(lambda: torch.autograd.grad(layer(x).sum(), [layer.weight]), CPU)
 
 
 def test_views_and_writes_in_place_are_repeated_on_the_same_memory():

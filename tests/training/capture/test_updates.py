@@ -67,3 +67,37 @@ def test_others_take_their_own_step(kind: Any, arguments: dict[str, Any]):
     p.grad = torch.ones(3)
     optimizer.step()
     assert update(optimizer, [p]) is None
+
+
+@pytest.mark.parametrize("first", [0.0, 0.9])
+@pytest.mark.parametrize("arguments", [{}, {"nesterov": True}, {"weight_decay": 0.1, "dampening": 0.2}])
+@pytest.mark.parametrize("kind", [SGD, RMSprop])
+def test_a_momentum_that_a_schedule_takes_to_0_and_back(kind: Any, arguments: dict[str, Any], first: float):
+    if kind is RMSprop:
+        first, arguments = 0.9, {"weight_decay": arguments.get("weight_decay", 0.0)}
+    arguments = {name: value for name, value in arguments.items() if first or name != "nesterov"}
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in SHAPES]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    mine, plain = (kind(those, lr=0.1, momentum=first, **arguments) for those in (ours, theirs))
+    step = None
+    for number, momentum in enumerate([first, 0.0, 0.0, 0.5, 0.9, 0.0, 0.3]):
+        for p, q in zip(ours, theirs, strict=True):
+            p.grad = torch.randn_like(p)
+            q.grad = p.grad.clone()
+        for optimizer in (mine, plain):
+            optimizer.param_groups[0]["momentum"] = momentum
+        plain.step()
+        if number < 1:
+            mine.step()
+        else:
+            step = step or update(mine, ours)
+            assert step is not None
+            for p, place in zip(ours, step.gradients, strict=True):
+                place.copy_(p.grad)
+            step.take()
+        for p, q in zip(ours, theirs, strict=True):
+            assert torch.equal(p, q), number
+    for own, other in zip(mine.state_dict()["state"].values(), plain.state_dict()["state"].values(), strict=True):
+        assert own.keys() == other.keys()
+        assert all(torch.equal(value, other[name]) for name, value in own.items())
