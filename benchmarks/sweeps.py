@@ -47,7 +47,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=list(PARTS), help="run one part")
     parser.add_argument("--pairs", type=int, default=5, help="pairs of each comparison")
-    parser.add_argument("--threads", type=int, help="trainer.threads of each job; default: all")
+    parser.add_argument("--threads", type=int, help="trainer.threads of each job; default: auto")
     arguments = parser.parse_args()
     from runner.training.machine import garbage
 
@@ -72,7 +72,8 @@ def training(pairs: int, threads: int | None) -> Iterator[Row]:
 def _jobs(experiment: str, epochs: int, threads: int | None) -> list[Any]:
     """Return the settings of 8 learning rates x 8 seeds."""
     settings, jobs = composing.settings(experiment), []
-    settings.trainer.epochs, settings.trainer.threads = epochs, threads
+    settings.trainer.epochs = epochs
+    settings.trainer.threads = threads or settings.trainer.threads
     for i in range(64):
         job = deepcopy(settings)
         job.seed, job.optimizer["lr"] = i % 8, settings.optimizer["lr"] * 2 ** -(i // 8 / 2)
