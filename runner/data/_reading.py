@@ -48,15 +48,16 @@ class Reader:
         self._chunks = Chunks()
         self._loader: DataLoader[Any] | None = None
         self._batches: Any = None
-        self._reads = False
+        self._pass: object = None  # the one that is under way
 
     def read(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the batch of each chunk, in their order. A pass that is left before its end drops what is on its way.
 
         chunks: may be without end; they are drawn as they are needed.
         """
-        assert not self._reads, "a reader makes one pass at a time"
-        self._reads, self._chunks.coming = True, chunks
+        assert self._pass is None, "a reader makes one pass at a time"
+        own = self._pass = object()
+        self._chunks.coming = chunks
         if self._loader is None:
             self._loader = self._new_loader()
         try:
@@ -64,14 +65,14 @@ class Reader:
                 self._batches = iter(self._loader)
             yield from ((x, y) for x, y in self._batches)
         finally:
-            self._reads = False
+            if self._pass is own:  # one that was suspended as the reader was closed may end during the next
+                self._pass = None
 
     def close(self) -> None:
         """End the workers; a pass that is still to come begins others."""
         if self._batches is not None and self.workers:
             torch_private.end_workers(self._batches)
-        self._loader = self._batches = None
-        self._reads = False
+        self._loader = self._batches = self._pass = None
 
     def _new_loader(self) -> DataLoader[Any]:
         return DataLoader(

@@ -123,9 +123,8 @@ def _record_end(sweep: Sweep, table: Table, with_plots: bool) -> None:
 
 
 def _clear(sweep: Sweep, keep: str) -> None:
-    best = sweep.end.best
     try:
-        keeping.clear(sweep.tracker.client, sweep.info, keep, best.run_id if best is not None else "")
+        keeping.clear(sweep.tracker.client, sweep.info, keep, sweep.end)
     except Exception as error:  # whatever a store or its driver raises
         terminal.say(f"files that sweep.keep={keep} does not keep are still there: {first_line(error)}")
 

@@ -1,12 +1,14 @@
 """Many new runs of a local store, opened at once: one transaction for each part of it, and one wait for the disk."""
 
 import contextlib
+import errno
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.settings.errors import ConfigError
 from runner.settings.files import durable, moves
 from runner.settings.trust import secrets
 from runner.tracking import recording
@@ -27,6 +29,8 @@ MOST = 256
 FIRST = "first.part"
 #: Files that a process has open beside the locks of its runs.
 SPARE = 500
+#: And those without which it cannot begin.
+LEAST = 64
 
 
 @dataclass
@@ -78,16 +82,31 @@ def opened(uri: str, experiment: str, runs: Sequence[Opening], group: Group) -> 
 
 
 def _allow_files(count: int) -> None:
-    """Raise this process's limit for open files, as far as it may: each run that is open has a file, its lock."""
+    """Raise this process's limit for open files: each run that is open has a file, its lock.
+
+    Raises ConfigError where it may not be raised as far as that.
+    """
     try:
         import resource
     except ImportError:  # there is none on Windows
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = background.crowd() + count + SPARE
+    if resource.RLIM_INFINITY != hard < needed - SPARE + LEAST:
+        raise _too_many_files(count, hard - LEAST - background.crowd())
     if resource.RLIM_INFINITY != soft < needed:
         most = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def _too_many_files(count: int, room: int) -> ConfigError:
+    """Return the error for more records than this process may open files. room: for so many of them it may."""
+    return ConfigError(
+        "hydra.launcher.models",
+        f"{count:,} records are to be open at once, each with a file, and this process may open no more files than for"
+        f" {max(room, 0):,} of them; set hydra.launcher.models={max(room, 1)}, or raise the limit before, where the"
+        f" system allows it: ulimit -n {background.crowd() + count + SPARE}",
+    )
 
 
 def _take(client: "MlflowClient", uri: str, created: list[NewRun], taken: list[Spool]) -> None:
@@ -99,6 +118,8 @@ def _take(client: "MlflowClient", uri: str, created: list[NewRun], taken: list[S
             homes.remember(client, run.run_id, run.artifact_uri)
             taken.append(spools.create(uri, run.run_id, process, lasting=False))
     except OSError as error:
+        if error.errno == errno.EMFILE:
+            raise _too_many_files(len(created), len(taken) - LEAST) from error
         raise recording.no_spool(uri, error) from error
 
 

@@ -56,8 +56,7 @@ def taken(number: int, loss: Any, name: str = "the step") -> Step:
         expected = "it must return the loss, a tensor without dimensions, or several by name"
         raise ConfigError("trainer.step", f"{name} returned {_described(loss)}; {expected}")
     _check_names(tuple(loss), name)
-    # Copies: losses are read later, and a step may go on to write into its own.
-    values = {name: value.detach().clone() for name, value in loss.items()}
+    values = {name: value.detach() for name, value in loss.items()}
     return Step(number, values.pop("loss"), others=tuple(values.items()))
 
 

@@ -27,7 +27,7 @@ def finish(run: "Run", draw: Callable[[Subject, Path], None]) -> Iterator[Event]
     Without the first, the predictions and the plots where `run.keeps` does not want them.
     draw: writes the plots. They come last: one that fails must not take anything else with it.
     """
-    if run.best.weights is None:  # there was no validation: this model is all there is
+    if run.best.copied is None:  # there was no validation: this model is all there is
         run.best.take(run.model, run.state.step)
     run.kept = run.keeps(run)
     if run.kept:

@@ -18,6 +18,7 @@ from runner.settings.random_state import seed
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
+from runner.training.own import OwnStep
 from runner.training.parts import dropout, losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
 from runner.training.parts.placement import placement
@@ -77,13 +78,10 @@ def prepare(
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     steps = trainer.epochs * steps_per_epoch(settings, data)
-    # Torch's own numbers where the compiler draws them, and in records from before there were streams.
-    torchs = trainer.compile or trainer.graph is None
-    streams = dropout.Streams() if torchs else dropout.Streams([state.model], [settings.seed], parts.device)
-    if streams.layers:
-        state.cost = streams.drawn(state.cost)
-    state.counters = [*loss.buffers(), *([streams.calls] if streams.layers else [])]
+    state.counters = list(loss.buffers())
+    streams = dropout.streamed(state, trainer, settings.seed, parts.device)
     schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, kind.mode)
+    step = choice.choose(state, parts.step, trainer, [loss, state.model], steps, parts.device)
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(
         name,
@@ -92,7 +90,7 @@ def prepare(
         data,
         checked.plan,
         state,
-        choice.choose(state, parts.step, trainer, [loss, state.model], steps, parts.device),
+        step if parts.step is None else OwnStep(step),
         loss,
         schedule,
         metrics,

@@ -16,7 +16,7 @@ from runner.data import Batch, Data, Tensors, batches, count
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
-from runner.training import measure
+from runner.training import checkpoints, measure
 from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
@@ -95,7 +95,7 @@ class Run:
     def tested(self) -> tuple[str, int]:
         """The checkpoint that test values, predictions and plots at the end are of: its name and step."""
         name = self.settings.trainer.test_checkpoint
-        return name, self.best.step if name == "best" and self.best.weights is not None else self.state.step
+        return name, self.best.step if name == "best" and self.best.copied is not None else self.state.step
 
     @property
     def title(self) -> str:
@@ -133,10 +133,9 @@ class Run:
         """Optimizer steps of the whole training."""
         return self.settings.trainer.epochs * self.steps_per_epoch
 
-    @property
-    def validation_due(self) -> bool:
-        """True if the epoch under way ends with a validation."""
-        trainer, epoch = self.settings.trainer, self.epoch + 1
+    def validates_after(self, epoch: int) -> bool:
+        """Return whether an epoch, counted from 1, ends with a validation."""
+        trainer = self.settings.trainer
         return epoch % trainer.validate_every == 0 or epoch == trainer.epochs
 
     def batches(self) -> Iterator[Parts]:
@@ -180,9 +179,8 @@ class Run:
         rate: the learning rate of the step. after_epoch: moves the schedule on, see `Schedule`. Others: see `after`.
         """
         if step % self.steps_per_epoch == 0:
-            due = self.validation_due
             self.epoch += 1
-            if due:
+            if self.validates_after(self.epoch):
                 yield self._validated(step, validate(self), rate, after_epoch)
             else:
                 after_epoch(None)
@@ -209,42 +207,17 @@ class Run:
         if patience is not None and self.best.stale >= patience:
             self.stopped = f"no better {self.monitor} than {self.best.value:.6g} for {self.best.stale} validations"
 
-    @contextlib.contextmanager
-    def weights(self, name: str) -> Iterator[None]:
+    def weights(self, name: str) -> contextlib.AbstractContextManager[None]:
         """Put the weights of checkpoint `name`, best or last, into the model for a block, and its own back after it."""
-        if name == "last" or self.best.weights is None or self.best.is_in(self.model, self.state.step):
-            yield
-            return
-        own = checkpoint.copy(self.model)
-        try:
-            self.model.load_state_dict(self.best.weights)
-            yield
-        finally:
-            self.model.load_state_dict(own)
+        return checkpoints.weights(self, name)
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Write the present weights and the best so far, and yield an event for each; skip those written already."""
-        step = self.state.step
-        same = self.best.is_in(self.model, self.state.step)
-        packings: dict[str, tuple[memoryview, str]] | None = {} if same else None
-        if self.written.steps.get("last") != step:
-            training = self._training if self.trains else None
-            yield self.written.write("last", step, self.model, self.stop, training, packings)
-        yield from self.best_snapshot(packings)
+        return checkpoints.snapshots(self)
 
-    def best_snapshot(self, packings: dict[str, tuple[memoryview, str]] | None = None) -> Iterator[Snapshot]:
-        """Write the best weights so far, and yield the event; nothing if they are written already.
-
-        packings: those of the checkpoint before, if it has the same weights.
-        """
-        if self.best.weights is not None and self.written.steps.get("best") != self.best.step:
-            with self.weights("best") if packings is None else contextlib.nullcontext():
-                event = self.written.write("best", self.best.step, self.model, self.stop, packings=packings)
-            yield event
-
-    def _training(self) -> dict[str, Any]:
-        self.written.write_piece(self.recorder, self.state.step, self.stop)
-        return self.state_dict()
+    def best_snapshot(self) -> Iterator[Snapshot]:
+        """Write the best weights so far, and yield the event; nothing if they are written already."""
+        return checkpoints.best(self)
 
     def last_values(self) -> dict[str, Any]:
         """Return the newest value of every loss and metric by name."""

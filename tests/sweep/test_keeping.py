@@ -5,6 +5,12 @@ from typing import Any
 
 import pytest
 
+from runner.sweep.manifest import Job
+from runner.sweep.report import rows
+from runner.sweep.report.table import Table
+from runner.sweep.run import keeping
+from runner.sweep.run.info import SweepInfo
+from runner.tracking.store import stores
 from tests.support.command import runner
 from tests.support.sweeping import Family, artifacts, family, furnish, group
 
@@ -105,3 +111,45 @@ def test_commands_say_why_a_job_has_no_checkpoint_and_reproduce_repeats_it(place
         assert "sweep.keep=best" in done.err, words
         assert f"runner reproduce {dropped[:8]}" in done.err, words
     assert runner("reproduce", dropped, cwd=place).code == 0
+
+
+#: Of the jobs of a sweep, the worst first: status, whether they have files, and whether these stay with `best`.
+ENDINGS: list[list[tuple[str, bool, bool]]] = [
+    [("FINISHED", True, False), ("FINISHED", True, False), ("FINISHED", True, True)],
+    [
+        ("FINISHED", True, True),
+        ("FINISHED", False, False),
+        ("FAILED", True, True),
+    ],  # the second was worse than the third
+    [("FINISHED", True, False), ("FINISHED", True, True), ("FAILED", False, False)],
+    [("FINISHED", False, False), ("FAILED", True, True), ("FINISHED", False, False)],
+    [("KILLED", True, True), ("FINISHED", True, True), ("FINISHED", False, False)],
+]
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("keep", ["best", "none"])
+def test_the_end_of_a_sweep_leaves_the_files_of_the_best_job_that_has_any(
+    store: str, tmp_path: Path, keep: str, mode: str
+) -> None:
+    client = stores.open_store(store)
+    experiment = client.create_experiment("kept", tmp_path.as_uri())
+    for endings in ENDINGS:
+        parent = client.create_run(experiment).info.run_id
+        for number, (status, has_files, _) in enumerate(endings):
+            own = {"checkpoint.last": "checkpoints/last-1"} if has_files else {"sweep.dropped": "best"}
+            tags = {"mlflow.parentRunId": parent, "sweep.job": str(number), **own}
+            run = client.create_run(experiment, tags=tags).info.run_id
+            client.log_metric(run, "valid/loss", -number if mode == "min" else number)
+            if has_files:
+                client.log_text(run, "weights", "checkpoints/last-1/weights")
+            client.set_terminated(run, status)
+        runs = rows.children(client, experiment, parent)
+        table = Table(rows.rows([Job(n, [], {}, {}) for n in runs], {}, runs, {}, "valid/loss"), mode=mode)
+        info = SweepInfo(parent, "kept", "valid/loss", store, mode=mode)
+        keeping.clear(client, info, keep, table)
+        stay = [bool(client.list_artifacts(runs[n].info.run_id, "checkpoints")) for n in range(3)]
+        expected = [stays and (keep == "best" or status != "FINISHED") for status, _, stays in endings]
+        assert stay == expected, endings
+        dropped = ["sweep.dropped" in client.get_run(runs[n].info.run_id).data.tags for n in range(3)]
+        assert dropped == [not one for one in expected], endings

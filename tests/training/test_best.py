@@ -18,6 +18,7 @@ from runner.training.run import Run
 from runner.training.state import generators
 from runner.training.subject import Subject
 from runner.training.vectorized import drive_many
+from runner.training.vectorized.bests import Bests
 from tests.conftest import Start
 from tests.support import components
 from tests.support.command import Done, newest, runner
@@ -139,6 +140,19 @@ def test_a_save_that_fails_leaves_the_weights_that_are_trained(start: Start, mon
             list(run.best_snapshot())
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, last[name])
+
+
+def test_many_runs_copy_their_best_weights_out_of_the_stack_only_where_they_are_needed(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At most twice for a checkpoint: to compare them with the present ones, and to write them."""
+    reads, real = list[int](), Bests.weights
+    monkeypatch.setattr(Bests, "weights", lambda self, i: (reads.append(i), real(self, i))[1])
+    runs = [start(data={**LINE, "valid": 20}, layers=LAYERS, epochs=4, every="1 epochs", seed=i) for i in range(3)]
+    assert drive_many(runs, [[] for _ in runs], draw=lambda *_: None) == [None] * 3
+    written = sum(1 for run in runs for _ in run.folder.glob("best-*"))
+    assert written >= 3, "the control: there were checkpoints"
+    assert 0 < len(reads) <= 2 * 3 * 4
 
 
 #: Commands whose training gets worse before it ends, so that best and last are different models.

@@ -1,14 +1,14 @@
 """`sweep.keep`: whose checkpoints, predictions and plots a sweep keeps.
 
 A job that is interrupted keeps its checkpoints whatever is set, so that it can be continued. When a job has FINISHED,
-its files are left out or deleted: of every job with `none`, with `best` of every job that another has beaten. A run
-without them has the tag `sweep.dropped`.
+its files are left out or deleted: of every job with `none`, with `best` of every job that another has beaten. If that
+one then fails, the best of those that have theirs keeps them. A run without them has the tag `sweep.dropped`.
 """
 
 import contextlib
 import math
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean
@@ -21,6 +21,7 @@ from runner.tracking.store.transfer import Patience
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from runner.sweep.report.table import Table
     from runner.sweep.run.info import SweepInfo
     from runner.sweep.run.outcome import Outcome
     from runner.training.run import Run
@@ -118,18 +119,33 @@ class Keeping:
         return value if self.info.mode == "min" else -value
 
 
-def clear(client: "MlflowClient", info: "SweepInfo", keep: str, best: str) -> None:
+def clear(client: "MlflowClient", info: "SweepInfo", keep: str, table: "Table") -> None:
     """Delete, at the end of a sweep, what its FINISHED jobs have and `sweep.keep` does not keep.
 
-    best: the run of the best job, or "". Raises whatever the store raises.
+    table: of all its jobs. Raises whatever the store raises.
     """
     if keep == "all":
         return
     experiment = client.get_run(info.parent).info.experiment_id
-    for run in rows.children(client, experiment, info.parent).values():
-        is_kept = keep == "best" and run.info.run_id == best
-        if run.info.status == "FINISHED" and not is_kept and any(tag in run.data.tags for tag in TAGS):
-            drop(client, run.info.run_id, keep)
+    runs = {run.info.run_id: run for run in rows.children(client, experiment, info.parent).values()}
+    kept = _best_with_files(client, runs, table) if keep == "best" else ""
+    for run_id, run in runs.items():
+        if run.info.status == "FINISHED" and run_id != kept and any(tag in run.data.tags for tag in TAGS):
+            drop(client, run_id, keep)
+
+
+def _best_with_files(client: "MlflowClient", runs: dict[str, Any], table: "Table") -> str:
+    """Return the best FINISHED run whose files were not left out for one that was better then, and failed later; or "".
+
+    runs: the sweep's own. A job may have a run of another sweep (`sweep.reuse`), which is left as it is.
+    """
+    ranked = [row for row in table.ranked if row.status == "FINISHED"]
+    without_value = [row for row in table.having("FINISHED") if row not in ranked]
+    for row in [*ranked, *without_value]:
+        run = runs.get(row.run_id) or client.get_run(row.run_id)
+        if recall.DROPPED not in run.data.tags:
+            return row.run_id
+    return ""
 
 
 def drop(client: "MlflowClient", run_id: str, keep: str) -> None:

@@ -31,8 +31,9 @@ def log(tracker: "Tracker", run: "Run") -> None:
     import mlflow.pytorch
     from mlflow.models import infer_signature
 
-    assert run.best.weights is not None, "a run is logged when it is finished"
-    model = load.assembled(run.stack, run.settings, run.best.weights, run.data.notes)
+    weights = run.best.weights
+    assert weights is not None, "a run is logged when it is finished"
+    model = load.assembled(run.stack, run.settings, weights, run.data.notes)
     x = _examples(run)
     with torch.no_grad():
         output = model(x[:2])

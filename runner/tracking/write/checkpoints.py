@@ -24,6 +24,7 @@ class Checkpoints:
         self.client, self.run_id, self.patience = client, run_id, patience
         # name -> checkpoints in the store, newest first; the store is asked for those of a name that is not here
         self._present: dict[str, list[dict[str, Any]]] = {} if asks else {"last": [], "best": []}
+        self._obsolete: list[str] = []  # places that are to be deleted
 
     def forget(self) -> None:
         """Have the store asked again for what it has: a call has failed, or it has refused the tags."""
@@ -77,6 +78,13 @@ class Checkpoints:
         return self._present[name]
 
     def delete(self, places: list[str]) -> None:
-        """Delete checkpoints that no tag names any more. If the store refuses to, they stay, and do no harm."""
-        for place in places:
-            stores.refusal(partial(artifacts.delete, self.client, self.run_id, place, self.patience))
+        """Delete checkpoints that no tag names any more. If the store refuses to, they stay, and do no harm.
+
+        Raises errors that may not come again another time; the next call deletes what is left then.
+        """
+        self._obsolete = list(dict.fromkeys([*self._obsolete, *places]))
+        named = {checkpoint["place"] for present in self._present.values() for checkpoint in present}
+        while self._obsolete:
+            if self._obsolete[0] not in named:
+                stores.refusal(partial(artifacts.delete, self.client, self.run_id, self._obsolete[0], self.patience))
+            del self._obsolete[0]

@@ -57,9 +57,7 @@ def deliver(many: Sequence[Delivery]) -> list[Delivery]:
             if id(share) not in ids:
                 moves.move_back(share.moved)
                 share.delivery.checkpoints.forget()
-        for share in stored:
-            _note(share)
-    return [share.delivery for share in stored]
+        return [share.delivery for share in stored if _noted(share)]
 
 
 def _guarded(delivery: Delivery, homes: artifact_places.Homes) -> _Share | None:
@@ -145,11 +143,16 @@ def _insert(client: "MlflowClient", shares: list[_Share]) -> list[_Share]:
     return [*_insert(client, shares[:half]), *_insert(client, shares[half:])] if half else []
 
 
-def _note(share: _Share) -> None:
-    """Note what the store has, and delete checkpoints that newer ones have replaced."""
+def _noted(share: _Share) -> bool:
+    """Note what the store has, and delete checkpoints that newer ones have replaced. Returns whether that was done."""
     delivery = share.delivery
-    delivery.checkpoints.delete(share.obsolete)
     delivery.ended = delivery.ended or share.rows.end is not None
     # What is little and names no files may be sent again, to a store that is asked what it has.
     passing = not share.folders and share.read < LITTLE and delivery.spool.log.error is None
-    delivery.sent = delivery.spool.mark(share.read, delivery.ended or passing)
+    try:
+        delivery.checkpoints.delete(share.obsolete)
+        delivery.sent = delivery.spool.mark(share.read, delivery.ended or passing)
+    except Exception:  # of this run alone: it is delivered by itself, and has the reason if it fails again
+        delivery.begin_anew()
+        return False
+    return True

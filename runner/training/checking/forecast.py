@@ -1,4 +1,7 @@
-"""A forecast of the memory that training takes on its device, by a rehearsal without numbers and without memory."""
+"""A forecast of the memory that training takes on its device, by a rehearsal without numbers and without memory.
+
+It is of one run, for `runner check`. How many runs fit as one program is `vectorized/forecast.py`'s, by a formula.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Any

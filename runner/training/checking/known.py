@@ -13,21 +13,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from runner.data import Data, Tensors
 from runner.model import planning, stack
 from runner.settings import Settings
 from runner.settings.values import lookup, ranges
-from runner.training.parts import data_cache
+from runner.training.parts import data_cache, dropout
 from runner.training.parts.components import Components
 
 #: Sets of data that are held, the newest, each of at most `data_cache.MOST` bytes.
 SETS = 3
 #: Kinds of jobs, plans and components that are held, the newest.
 MOST = 512
-#: The layers whose numbers change nothing but values.
-DROPS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 T = TypeVar("T")
 
@@ -97,7 +95,7 @@ class Known:
         plan = planning.plan(layers, example, earlier=self._layers)
         if not whole or any(lookup.is_own(one.target) for one in _all(plan)):
             return plan, ""
-        _keep(self._plans, whole, (plan, repr(_values(plan))), MOST)
+        _keep(self._plans, whole, (plan, repr(dropout.without_p(plan, dropout.ALL, _entry))), MOST)
         return self._plans[whole]
 
     def kind(self, key: str, layers: str, settings: Settings, parts: Components) -> Kind | None:
@@ -140,28 +138,8 @@ def _free(name: str, value: Any, table: dict[str, ranges.Range]) -> Any:
     return "0" if value == 0 else "a number"
 
 
-def _values(plan: stack.Stack) -> list[Any]:
-    """Return the layers with their arguments, without the probability of dropout."""
-    return [
-        (
-            layer.key,
-            layer.target,
-            {name: _value(value) for name, value in layer.arguments.items() if not _drops(layer.target, name)},
-            layer.given,
-            layer.shape,
-        )
-        for layer in plan.layers
-    ]
-
-
-def _value(value: Any) -> Any:
-    if isinstance(value, stack.Stack):
-        return _values(value)
-    return [_value(one) for one in value] if isinstance(value, list) else value
-
-
-def _drops(target: Any, argument: str) -> bool:
-    return argument == "p" and target in DROPS
+def _entry(layer: stack.Layer, arguments: dict[str, Any]) -> Any:
+    return layer.key, layer.target, arguments, layer.given, layer.shape
 
 
 def _all(plan: stack.Stack) -> Iterable[stack.Layer]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from runner.data import Batch, Tensors, batches, count, evaluation_size
+from runner.data import Tensors, batches, count, evaluation_size
 from runner.model import host
 from runner.settings import Settings, torch_private
 from runner.settings.memory import memory
@@ -20,8 +20,9 @@ from runner.training.checking.checks import Checked
 from runner.training.checking.forecast import Forecast, order
 from runner.training.events import taken
 from runner.training.loop import Parts, evaluate
-from runner.training.parts import losses, optimizers
+from runner.training.parts import dropout, losses, optimizers
 from runner.training.parts.batches import grouped, may_write, steps_per_epoch
+from runner.training.parts.placement import placement
 from runner.training.state import generators
 from runner.training.step import TrainStep
 
@@ -67,15 +68,18 @@ class _Trial:
         #: What a GPU has given by the time that model, gradients and optimizer are there, without the libraries' own.
         self.there = expected.weights + expected.gradients + expected.optimizer
         self.there += torch.cuda.memory_allocated(self.where) if self.where.type == "cuda" else 0
+        self.place = placement(trainer, self.where)
         model = plan.make() if checked.start.model is None else first_weights.copied(checked.start.model, plan)
         loss = losses.counted(losses.copied(parts.loss, settings.loss), checked.data)
         loss.to(self.where, torch.float64 if trainer.precision == "fp64" else None)
-        self.cost, self.weigh = losses.cost(loss, trainer, self.where), losses.weigh(loss)
+        self.weigh, cost = losses.weigh(loss), losses.cost(loss, trainer, self.where)
         # What compiling takes would be all that is measured.
-        self.state = optimizers.state(model, parts.optimizer, self.cost, replace(trainer, compile=False), self.where)
+        eager = replace(trainer, compile=False)
+        self.state = optimizers.state(self.place.ordered(model), parts.optimizer, cost, eager, self.where)
+        self.state.counters = list(loss.buffers())
+        dropout.streamed(self.state, trainer, settings.seed, self.where)
         steps = trainer.epochs * steps_per_epoch(settings, self.data)
-        modules = [loss, *model.modules()]
-        self.step = choice.choose(self.state, parts.step, trainer, modules, steps, self.where)
+        self.step = choice.choose(self.state, parts.step, trainer, [loss, model], steps, self.where)
         self.plain = step.choose(self.state, parts.step)
         self.copies = parts.step is not None or may_write([model, loss])
         self.stream = self._steps()
@@ -103,9 +107,9 @@ class _Trial:
 
     def _evaluate(self) -> None:
         assert self.data.valid is not None
-        stream = self._moved(batches(self.data.valid, self.eval_size, copies=self.copies))
+        stream = self.place.moved(batches(self.data.valid, self.eval_size, copies=self.copies))
         first = itertools.islice(stream, 1)
-        host.number(evaluate(self.state.model, first, self.cost, weigh=self.weigh))
+        host.number(evaluate(self.state.model, first, self.state.cost, weigh=self.weigh))
 
     def _gradients(self) -> int:
         """Return the bytes of gradients, which a step frees before it makes them anew."""
@@ -132,13 +136,7 @@ class _Trial:
             self.data.train, trainer.batch_size, epoch=epoch, seed=self.settings.seed, shuffle=trainer.shuffle,
             drop_last=trainer.drop_last, start=start * trainer.accumulate, copies=self.copies,
         )  # fmt: skip
-        return grouped(self._moved(stream), trainer.accumulate, self.weigh)
-
-    def _moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
-        dtype = torch.float64 if self.settings.trainer.precision == "fp64" else None
-        for x, y in stream:
-            moved = Tensors(x, y).to(self.where, dtype)
-            yield moved.x, moved.y
+        return grouped(self.place.moved(stream), trainer.accumulate, self.weigh)
 
     def _bytes(self, work: Callable[[], object], freed: int = 0) -> int:
         """Return the most bytes that something takes beside weights, gradients and the optimizer's state.

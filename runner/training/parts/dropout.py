@@ -7,7 +7,7 @@ element's place in the batch. On the processor dropout is torch's own.
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -15,10 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from runner.model import host
-from runner.training.loop import Cost
+from runner.model.stack import Layer, Stack
+from runner.settings import Trainer
+from runner.training.loop import Cost, State
 
 #: Layers that draw from a stream. Dropout inside of recurrent layers and of attention is torch's own.
 LAYERS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+#: All layers with a probability `p` of dropout.
+ALL = (*LAYERS, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 #: Odd numbers of 64 bits, as those of SplitMix64 (Steele, Lea, Flood 2014, https://doi.org/10.1145/2660193.2660195).
 STEP, FIRST, SECOND, OTHER = (
@@ -103,6 +107,37 @@ class Streams:
         if self.layers:
             calls = state.get("dropout")
             self.calls[:, i] = torch.full((len(self.layers),), step) if calls is None else calls
+
+
+def streamed(state: State, trainer: Trainer, seed: int, where: torch.device) -> Streams:
+    """Return the streams of a run, from which the layers of `state.model` draw from now on.
+
+    There are none where the numbers are torch's own: on the processor, where the compiler draws them, and in records
+    from before there were streams.
+    """
+    streams = Streams() if trainer.compile or trainer.graph is None else Streams([state.model], [seed], where)
+    if streams.layers:
+        state.cost = streams.drawn(state.cost)
+        state.counters.append(streams.calls)
+    return streams
+
+
+def without_p(plan: Stack, layers: Sequence[type], entry: Callable[[Layer, dict[str, Any]], Any]) -> list[Any]:
+    """Return `entry` of each layer of a plan with its arguments, without the probabilities of dropout of `layers`.
+
+    Stacks among the arguments are returned likewise. For plans to be compared.
+    """
+
+    def value(of: Any) -> Any:
+        if isinstance(of, Stack):
+            return without_p(of, layers, entry)
+        return [value(one) for one in of] if isinstance(of, list) else of
+
+    def arguments(layer: Layer) -> dict[str, Any]:
+        drops = layer.target in layers
+        return {name: value(of) for name, of in layer.arguments.items() if not (drops and name == "p")}
+
+    return [entry(layer, arguments(layer)) for layer in plan.layers]
 
 
 def mask_shape(layer: nn.Module, shape: Sequence[int]) -> Sequence[int]:

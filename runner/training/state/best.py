@@ -33,7 +33,10 @@ class Best:
 
     @property
     def weights(self) -> Weights | None:
-        """The best weights by name, on the CPU; None before there are any."""
+        """The best weights by name, on the CPU; None before there are any.
+
+        Each reading may copy them, from a device or out of a stack: ask `copied is None` whether there are any.
+        """
         return self.copied() if callable(self.copied) else self.copied
 
     def compare(self, value: float, step: int, model: nn.Module) -> None:
@@ -56,9 +59,10 @@ class Best:
         if self.copied is None or self.step != step:
             return False
         best, own = self.weights, model.state_dict()
-        if best is None or best.keys() != own.keys():
-            return False
-        return all(torch.equal(best[name], host.tensor(tensor)) for name, tensor in own.items())
+        assert best is not None, "they are there"
+        return best.keys() == own.keys() and all(
+            torch.equal(best[name], host.tensor(tensor)) for name, tensor in own.items()
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as tensors and plain values."""

@@ -116,13 +116,13 @@ class Following:
 
     def _validated(self, numbers: list[int]) -> dict[int, dict[str, float]]:
         """Validate the runs whose step ends an epoch with a validation; return the values by the runs' numbers."""
-        due = [i for i in numbers if _is_due(self.team.runs[i])]
+        due = [i for i in numbers if _validates(self.team.runs[i])]
         return dict(zip(due, self.team.validate(due), strict=True)) if due else {}
 
 
-def _is_due(run: Run) -> bool:
+def _validates(run: Run) -> bool:
     epoch, rest = divmod(run.state.step, run.steps_per_epoch)
-    return not rest and (epoch % run.settings.trainer.validate_every == 0 or epoch == run.settings.trainer.epochs)
+    return not rest and run.validates_after(epoch)
 
 
 def _nothing(monitored: float | None) -> None:

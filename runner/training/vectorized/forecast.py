@@ -1,4 +1,8 @@
-"""Forecast the number of models that fit on the device as one program, from shapes alone, before memory is taken."""
+"""Forecast the number of models that fit on the device as one program, from shapes alone, before memory is taken.
+
+A formula, and no rehearsal as in `checking/forecast.py`: a program's operations are not those of a model. SHARE leaves
+room for what it does not know.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise

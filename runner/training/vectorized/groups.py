@@ -8,18 +8,16 @@ from torch import Tensor, nn
 
 from runner.data import Data, Tensors
 from runner.model import host
-from runner.model.stack import Stack
+from runner.model.stack import Layer
 from runner.settings import torch_private
 from runner.settings.values import lookup
-from runner.training.parts.dropout import LAYERS as DROPS
+from runner.training.parts import dropout
 from runner.training.run import Run
 from runner.training.vectorized import forecast
 from runner.training.vectorized.optimizers import rule
+from runner.training.vectorized.schedules import FLAGS
 from runner.training.vectorized.stacked import Unstackable
 from runner.training.vectorized.trial import trial
-
-#: Settings of an optimizer that decide which operations its step has; the others are numbers, and each run has its own.
-FLAGS = ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
 
 
 def groups(
@@ -71,7 +69,7 @@ def check(run: Run) -> None:
         raise Unstackable("trainer.channels_last is not stacked")
     if trainer.compile:
         raise Unstackable("trainer.compile is not stacked")
-    drops = any(isinstance(module, DROPS) for module in run.model.modules())
+    drops = any(isinstance(module, dropout.LAYERS) for module in run.model.modules())
     if drops and run.device.type != "cpu" and not run.streams.layers:
         raise Unstackable(f"dropout on {run.device.type} with trainer.graph=null is not stacked")
     for part in ("train", "valid"):
@@ -96,7 +94,7 @@ def key(run: Run) -> Any:
     counts = [run.state.step for m in run.model.modules() if getattr(m, "momentum", 0.0) is None]
     return repr(
         (
-            _layers(run.stack),
+            dropout.without_p(run.stack, dropout.LAYERS, _entry),  # its probability may differ in a program
             [(name, tuple(p.shape), p.dtype) for name, p in run.model.state_dict().items()],
             run.settings.loss,
             type(run.loss),
@@ -141,22 +139,8 @@ def _frozen_value(value: Any) -> Any:
     return (value.dtype, tuple(value.shape), host.numbers(value)) if isinstance(value, Tensor) else value
 
 
-def _layers(stack: Stack) -> list[Any]:
-    """Return classes and arguments of the layers, without the probability of dropout, which may differ in a program."""
-    return [
-        (layer.name, layer.target, {k: _frozen(v) for k, v in layer.arguments.items() if not _is_own(layer.target, k)})
-        for layer in stack.layers
-    ]
-
-
-def _is_own(target: Any, argument: str) -> bool:
-    return target in DROPS and argument == "p"
-
-
-def _frozen(value: Any) -> Any:
-    if isinstance(value, Stack):
-        return _layers(value)
-    return [_frozen(v) for v in value] if isinstance(value, list) else value
+def _entry(layer: Layer, arguments: dict[str, Any]) -> Any:
+    return layer.name, layer.target, arguments
 
 
 def _shapes(data: Data) -> list[Any]:

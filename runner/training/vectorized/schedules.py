@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from runner.settings.errors import ConfigError
 from runner.training.parts.batches import is_own
 from runner.training.run import Run
 
@@ -40,7 +41,7 @@ class Schedules:
         own = [run.schedule for run, *_ in self._kinds if is_late(run)]
         self.ends_block = {interval: any(s.interval == interval for s in own) for interval in ("step", "epoch")}
         self._groups = [run.state.optimizer.param_groups[0] for run in self.runs]
-        self._expected = [group["lr"] for group in self._groups]
+        self._expected = list(map(_all_of, self._groups))
         self._firsts = [members[0] for members in kinds.values()]
 
     def ahead(self, n: int) -> tuple[Columns, NDArray[np.int64]]:
@@ -48,8 +49,11 @@ class Schedules:
 
         The second is how many steps the optimizers will have taken then, of shape (n, kinds).
         """
-        if [group["lr"] for group in self._groups] != self._expected:
-            self._sort()  # an observer has changed a learning rate
+        present = list(map(_all_of, self._groups))
+        if present != self._expected:  # an observer has changed a setting
+            for before, now in zip(self._expected, present, strict=True):
+                _refuse_flags(before, now)
+            self._sort()
         names = list(_settings(self.runs[0]))
         table = np.empty((len(names), n, len(self._kinds)))
         for kind, (run, *others) in enumerate(self._kinds):
@@ -59,7 +63,7 @@ class Schedules:
             table[:, :, kind], moved = _moved(run, n)
             for other in others if moved else ():
                 _follow(other, run)
-        self._expected = [group["lr"] for group in self._groups]
+        self._expected = list(map(_all_of, self._groups))
         self._rates = table[names.index("lr"), -1]
         taken = self.taken[self._firsts] + np.arange(1, n + 1)[:, None]
         self.taken += n
@@ -117,7 +121,7 @@ def _waits(run: Run) -> bool:
 def _kind(run: Run, taken: int) -> Any:
     """Return a key that is equal for runs whose optimizers have the same settings in every step; None for no other."""
     scheduler, [group] = run.schedule.scheduler, run.state.optimizer.param_groups
-    settings = {name: value for name, value in group.items() if name != "params"}
+    settings = _all_of(group)
     if scheduler is None:
         return repr((settings, taken))
     if moves_later(run):
@@ -137,6 +141,24 @@ def _settings(run: Run) -> dict[str, float]:
     return numbers
 
 
+def _all_of(group: dict[str, Any]) -> dict[str, Any]:
+    """Return all settings of a group of parameters."""
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _refuse_flags(before: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise ConfigError for a change of what a step does, which is one program for all runs."""
+    for name in FLAGS:
+        if bool(before.get(name)) != bool(now.get(name)):
+            raise ConfigError(
+                f"optimizer.{name}",
+                f"was changed from {before.get(name)} to {now.get(name)} while many models are trained as one program,"
+                " whose steps are the same for all of them; use hydra/launcher=one_by_one",
+            )
+
+
+#: Settings of optimizers that decide which operations a step has; the others are numbers, and each run has its own.
+FLAGS = ("momentum", "nesterov", "centered", "amsgrad", "decoupled_weight_decay")
 #: Settings of optimizers that are numbers.
 NUMBERS = ("lr", "weight_decay", "momentum", "dampening", "alpha", "eps")
 
@@ -145,4 +167,4 @@ def _follow(run: Run, leader: Run) -> None:
     """Bring the schedule and the optimizer's settings to those of another run of the same kind."""
     run.schedule.scheduler.load_state_dict(leader.schedule.scheduler.state_dict())
     [group], [other] = run.state.optimizer.param_groups, leader.state.optimizer.param_groups
-    group.update({name: value for name, value in other.items() if name != "params"})
+    group.update(_all_of(other))
