@@ -18,7 +18,7 @@ from runner.settings.values import lookup
 FEW = 256
 
 #: Bytes of batches that are picked from data in memory at once.
-BLOCK = 2**20
+BLOCK = 2**18
 #: Bytes of which addresses of torch's memory are multiples.
 ALIGNED = 64
 
@@ -167,7 +167,7 @@ def batches(
         return
     if isinstance(source, Tensors):
         order = _order(total, size, epoch, seed, shuffle, drop_last)[start * size :].to(source.x.device)
-        for index in torch.split(order, size * _at_once(source, size, copies)) if len(order) else ():
+        for index in torch.split(order, size * at_once(source, size, copies)) if len(order) else ():
             yield from zip(torch.split(source.x[index], size), torch.split(source.y[index], size), strict=True)
         return
     reader = Reader(source, workers)
@@ -195,7 +195,7 @@ def chunks(
         yield chunk(seed, epoch, number, index)
 
 
-def _at_once(source: Tensors, size: int, copies: bool) -> int:
+def at_once(source: Tensors, size: int, copies: bool) -> int:
     """Return the number of batches of `size` examples that are picked from `source` together, at least 1.
 
     It is 1 where a batch is written into, as autograd counts writes by memory, and where a batch of several would begin

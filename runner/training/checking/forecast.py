@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from runner.data import Batch, Data, Source, Tensors, count, evaluation_size
+from runner.data import Batch, Data, Source, Tensors, at_once, count, evaluation_size
 from runner.model import modes
 from runner.model.stack import Stack
 from runner.settings import Settings
@@ -177,10 +177,18 @@ def order(settings: Settings, data: Data) -> int:
 
 
 def _data(settings: Settings, data: Data) -> int:
-    """Return the bytes of examples that are kept on the device, and of their order."""
+    """Return the bytes of examples that are kept on the device, of their order, and of batches picked together."""
     parts = [part for part in (data.train, data.valid, data.test) if isinstance(part, Tensors)]
     wide = settings.trainer.precision == "fp64"
     tensors = [tensor for part in parts for tensor in (part.x, part.y)]
-    return order(settings, data) + sum(
-        t.numel() * (8 if wide and t.is_floating_point() else t.element_size()) for t in tensors
-    )
+    kept = sum(t.numel() * (8 if wide and t.is_floating_point() else t.element_size()) for t in tensors)
+    return kept + order(settings, data) + _picked(settings, data)
+
+
+def _picked(settings: Settings, data: Data) -> int:
+    """Return the bytes of batches that are picked together and wait, while others of them are trained on."""
+    source, size = data.train, settings.trainer.batch_size
+    if not isinstance(source, Tensors) or count(source, size) == 1:
+        return 0
+    many, bytes_ = at_once(source, size or 1, copies=False), [part[:1].nbytes for part in (source.x, source.y)]
+    return 2 * (many - 1) * (size or 1) * sum(bytes_)
