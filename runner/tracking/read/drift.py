@@ -58,8 +58,8 @@ def changes(recorded: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
         listed = "; ".join(f"{key}: {was!r} -> {now!r}" for key, (was, now) in shown.items())
         raise ConfigError(
             refused[0],
-            f"a run cannot be continued with another model, other data or another task ({listed});"
-            " train a run of its own with these",
+            "a run cannot be continued with another model, other data, another task or another way to compute"
+            f" ({listed}); train a run of its own with these",
         )
     return differing
 

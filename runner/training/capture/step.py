@@ -27,7 +27,7 @@ SHAPES = 8
 #: Steps of each shape that are taken both ways once more where code of one's own is in it, which may do anything: the
 #: first one is on another batch than the one that was captured.
 AGAIN, LATER = WARM + 2, frozenset(2**n for n in range(4, 63))
-#: Steps that are to come of a shape from which capturing it pays for itself, as the last batches of epochs may not.
+#: Steps of a shape from which capturing it pays for itself, as the last batches of epochs may not.
 WORTH = 50
 
 #: A step that was captured turns out to be another one after some were replayed.
@@ -128,11 +128,11 @@ class CapturedStep:
         return self._several
 
     def _pays(self, key: Any, step: int) -> bool:
-        """Return whether as many steps of a shape are to be expected as make up for its capture."""
-        if self.steps is None:
-            return True
-        share = self._seen[key] / (step + 1 - self._first)
-        return share * (self.steps - step) >= WORTH
+        """Return whether a shape comes often enough in the whole training to make up for its capture.
+
+        A run that is resumed near its end goes on as it was.
+        """
+        return self.steps is None or self._seen[key] / (step + 1 - self._first) * self.steps >= WORTH
 
     def _both(self, key: Any, state: State, parts: Parts) -> Tensor:
         """Take the step as it is and captured, and keep to the captured one if its numbers are the same."""
