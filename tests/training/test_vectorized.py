@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from runner.model import host
 from runner.settings import Settings
 from runner.training import measure
+from runner.training.capture import recording
 from runner.training.drive import drive
 from runner.training.events import Artifacts, Epoch, Event, Finished, Snapshot, Step
 from runner.training.finite import Diverged
@@ -692,3 +694,42 @@ def test_steps_carry_the_loss_of_their_own_run(made: Made) -> None:
         assert [s.step for s in one.of(Step)] == list(range(1, 51))
         assert all(s.value == pytest.approx(float(s.loss)) for s in one.of(Step))
         assert difference([s.value for s in one.of(Step)], [s.read() for s in other.of(Step)]) < 1e-10
+
+
+def _blocks(made: Made, graph: Any, layers: str, optimizer: str, **changes: Any) -> tuple[Program, list[Tensor]]:
+    """Train 40 steps in blocks; return the program, with its losses, weights and optimizers' states."""
+    runs = [made(one) for one in jobs(layers=layers, optimizer=optimizer, graph=graph, **changes)]
+    program = Program(runs)
+    losses = [program.block(n).clone() for n in (13, 20, 7)]
+    states = [runs[i].state.optimizer.state_dict()["state"] for i in range(3)]
+    numbers = [value for state in states for own in state.values() for value in own.values() if value is not None]
+    weights = [value for run in runs for value in run.model.state_dict().values()]
+    return program, [*losses, *weights, *numbers, *(run.random_state()["torch"] for run in runs)]
+
+
+@pytest.mark.parametrize(
+    ("layers", "optimizer"), [*((layers, "momentum") for layers in LAYERS), *(("both", kind) for kind in OPTIMIZERS)]
+)
+def test_a_program_that_is_recorded_has_the_same_bits(made: Made, layers: str, optimizer: str) -> None:
+    (recorded, ours), (plain, theirs) = (
+        _blocks(made, graph, layers, optimizer, clip_norm=0.5) for graph in ("auto", False)
+    )
+    assert len(recorded._replays._replays) == 2, "of whole batches and the last ones"
+    assert not plain._replays._replays
+    assert len(ours) == len(theirs)
+    assert all(map(torch.equal, ours, theirs))
+
+
+@pytest.mark.parametrize("reason", ["numbers", "memory"])
+def test_a_program_that_cannot_be_recorded_goes_on_as_it_is(
+    made: Made, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its step was taken while it was to be recorded."""
+    _, theirs = _blocks(made, False, "both", "adam")
+    if reason == "memory":
+        monkeypatch.setattr(recording, "MOST", 1000)
+    else:
+        monkeypatch.setattr(host, "same", lambda *_: False)
+    program, ours = _blocks(made, "auto", "both", "adam")
+    assert not program._replays._replays
+    assert all(map(torch.equal, ours, theirs))

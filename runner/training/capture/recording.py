@@ -156,6 +156,8 @@ class _Recording:
             return pooling.pooled(operation, arguments, options, self._aliased(results))
         # Most losses resize what they are given when they reduce it to one number.
         stays = call.name in NUMBERS or all(tensor.dim() for tensor in results)
+        if call.name == "native_batch_norm":  # torch 2.13 adds to the memory that it is given for other inputs
+            stays = arguments[0].is_contiguous()
         if into is not None and len(results) == len(into[1]) and stays:
             variant, names = into
             places = dict(zip(names, self._aliased(results), strict=True))

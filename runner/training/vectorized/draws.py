@@ -27,11 +27,11 @@ class RandomStates:
         self.streams = Streams(models, seeds, device)
         for i, (state, step) in enumerate(zip(states, steps, strict=True)):
             self.streams.load_state_dict(state, step, i)
-        self._generators: list[torch.Generator] = []
+        self.in_use: list[torch.Generator] = []  # of the processor, once something was drawn
 
     def state(self, i: int) -> dict[str, Any]:
         """Return the random state of model i, as if it trained alone."""
-        drawn = {"torch": self._generators[i].get_state()} if self._generators else {}
+        drawn = {"torch": self.in_use[i].get_state()} if self.in_use else {}
         return {**self.states[i], **drawn, **self.streams.state_dict(i)}
 
     def dropout_mask(self, layer: nn.Module, shape: Sequence[int], drop: Sequence[float], dtype: torch.dtype) -> Tensor:
@@ -54,8 +54,8 @@ class RandomStates:
     @property
     def generators(self) -> list[torch.Generator]:
         """One generator of the processor for each model, made when something is drawn."""
-        if not self._generators:
-            self._generators = [torch.Generator() for _ in self.states]
-            for generator, state in zip(self._generators, self.states, strict=True):
+        if not self.in_use:
+            self.in_use = [torch.Generator() for _ in self.states]
+            for generator, state in zip(self.in_use, self.states, strict=True):
                 generator.set_state(state["torch"])
-        return self._generators
+        return self.in_use

@@ -73,7 +73,7 @@ class Feed:
         self._owner = torch.tensor(owner, device=device) if len(kinds) < len(runs) else None
         self._orders = torch.empty((len(kinds), 0 if self.whole else self._end), dtype=torch.int64, device=device)
         self._within = torch.arange(self._size, device=device)
-        self._place = torch.zeros(1, dtype=torch.int64, device=device)  # of the batch within the orders
+        self.place = torch.zeros(1, dtype=torch.int64, device=device)  # of the batch within the orders
         self._at = first.state.step % first.steps_per_epoch * self._size
         self._begins = True
 
@@ -86,7 +86,7 @@ class Feed:
         if self._begins:
             orders = [_order(self._runs[i], self._epochs[i], self.pool.size)[: self._end] for i in self._firsts]
             self._orders.copy_(torch.stack(orders))
-            self._place.fill_(self._at - self._size)
+            self.place.fill_(self._at - self._size)
             self._begins = False
         size = min(self._size, self._end - self._at)
         self._at += self._size
@@ -96,8 +96,8 @@ class Feed:
         """Return the batch that `next` has moved on to. size: what it has returned."""
         if self.whole:
             return self.pool.slice(0, self.pool.size)
-        self._place.add_(self._size)
-        index = self._orders.index_select(1, self._within[:size] + self._place)
+        self.place.add_(self._size)
+        index = self._orders.index_select(1, self._within[:size] + self.place)
         return self.pool.at(index if self._owner is None else index.index_select(0, self._owner))
 
 

@@ -14,12 +14,12 @@ from runner.training.vectorized.costs import losses
 from runner.training.vectorized.draws import RandomStates
 from runner.training.vectorized.feed import Feed, Pool
 from runner.training.vectorized.forward import forward
-from runner.training.vectorized.replays import Replays
+from runner.training.vectorized.replays import Changed, Replays
 from runner.training.vectorized.shared import has_own
 from runner.training.vectorized.stacked import Stacked
 from runner.training.vectorized.update import Update
 from runner.training.vectorized.validation import Validation
-from runner.training.vectorized.ways import MOST
+from runner.training.vectorized.ways import MOST, Fused
 
 
 class Program:
@@ -49,7 +49,9 @@ class Program:
         # Code of the user's own may do more in a step than a device can see.
         own = any(is_own(module) for module in (*first.model.modules(), *first.loss.modules()))
         graph = first.settings.trainer.graph
-        self._replays = Replays(self.step, first.device, graph is True or (graph == "auto" and not own))
+        # Torch's own fused step on the processor has its numbers from Python.
+        captures = (graph is True or (graph == "auto" and not own)) and not isinstance(self.update.way, Fused)
+        self._replays = Replays(self.step, first.device, captures, self._changed)
         self._taken = torch.empty(0)  # losses of a block, (steps, N)
         for i, run in enumerate(runs):
             if not run.model.training:
@@ -88,6 +90,10 @@ class Program:
             self._write(losses.detach())
             self._row.add_(1)
         return losses.detach()
+
+    def _changed(self) -> Changed:
+        own = (*self.stacked.buffers.values(), *self.update.states, self._feed.place, self._row, self._taken)
+        return (self.stacked.flat, self.stacked.gradient, *own), self.random_states.in_use
 
     def close(self) -> None:
         """Give back the memory of captured steps."""

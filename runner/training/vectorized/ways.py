@@ -32,19 +32,17 @@ class Formula:
     def __init__(self, rule: Rule, stacked: Stacked, states: Sequence[Tensor], row: Tensor) -> None:
         self.rule, self.like, self.row = rule, stacked.flat, row
         everything = (stacked.flat, stacked.gradient, *states)
-        self._on_cpu = stacked.flat.device.type == "cpu"
-        self._whole = stacked.flat.numel() <= (WHOLE if self._on_cpu else WHOLE_ELSEWHERE)
+        on_cpu = stacked.flat.device.type == "cpu"
+        self._whole = stacked.flat.numel() <= (WHOLE if on_cpu else WHOLE_ELSEWHERE)
         if self._whole:
             self._pieces: list[tuple[slice, Sequence[Tensor]]] = [(slice(None), everything)]
             models = torch.arange(stacked.count, device=stacked.flat.device)
             self._places = torch.cat([models.repeat_interleave(size) for size in stacked.sizes])  # of every number
         else:
-            block = BLOCK if self._on_cpu else stacked.flat.numel()
+            block = BLOCK if on_cpu else stacked.flat.numel()
             self._pieces = list(pieces([stacked.parts(flat) for flat in everything], block))
         self._table = torch.empty(0)
         self._owner: Owner | None = None
-        self._columns: list[Tensor] = []  # of each number (N, 1), or one for every number of the stack
-        self._new: list[bool] = []  # of the block's steps left, whether their numbers are others than before
 
     def begin(self, columns: Columns, taken: Taken, owner: Owner) -> None:
         """Write the numbers of a block's steps to the device."""
@@ -56,16 +54,14 @@ class Formula:
             self._table = torch.empty(shape, dtype=self.like.dtype, device=self.like.device)
         on_device = torch.from_numpy(numbers).to(self.like.device, self.like.dtype)
         torch.index_select(on_device, 2, self._kinds, out=self._table[: len(numbers)])
-        changed = (numbers[1:] != numbers[:-1]).any((1, 2)) if len(numbers) > 1 else numbers[:0]
-        self._new = [True, *map(bool, changed)][::-1]
 
     def step(self) -> None:
         """Take a step with the gradients that the stack holds."""
-        if not self._on_cpu or self._new.pop():
-            table = self._table.index_select(0, self.row)[0]
-            self._columns = list(table.index_select(1, self._places) if self._whole else table.unsqueeze(2))
+        table = self._table.index_select(0, self.row)[0]
+        # Of each number (N, 1), or one for every number of the stack.
+        columns = list(table.index_select(1, self._places) if self._whole else table.unsqueeze(2))
         for rows, parts in self._pieces:
-            self.rule.formula(*parts, *(column[rows] for column in self._columns))
+            self.rule.formula(*parts, *(column[rows] for column in columns))
 
 
 def pieces(flats: Sequence[Sequence[Tensor]], block: int) -> Iterator[tuple[slice, Sequence[Tensor]]]:

@@ -1,5 +1,6 @@
 """Recorded work of the processor: repeated, it gives the bits that the work itself gives."""
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -256,3 +257,18 @@ def test_without_operations_of_its_own_a_recording_is_wrong():
     captured.replay()
     assert captured.result.item() == 1.0
     assert work().item() == 2.0
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_normalization_of_any_order_in_memory_is_repeated(turned: bool):
+    layer = nn.BatchNorm1d(5)
+    x = torch.randn(5, 7).t() if turned else torch.randn(7, 5)
+    with torch.no_grad():
+        captured = capture(lambda: layer(x), torch.device("cpu"))
+        for _ in range(3):
+            x.copy_(torch.randn(7, 5))
+            plain = copy.deepcopy(layer)
+            expected = plain(x)
+            captured.replay()
+            assert torch.equal(captured.result, expected)
+            assert torch.equal(layer.running_mean, plain.running_mean)
