@@ -214,7 +214,8 @@ class Spool:
         """
         own = (self.log.path.name, self.refused.path.name, "delivered", spool_header.NAME)
         with contextlib.suppress(OSError):
-            for path in self.folder.iterdir():
+            # The header, which says whose it is, goes last of what is in it.
+            for path in sorted(self.folder.iterdir(), key=lambda path: path.name == spool_header.NAME):
                 is_part = path.suffix == ".part"  # of a process that was killed as it wrote them
                 if path.name == "files" or (is_part and path.is_dir()):
                     shutil.rmtree(path, ignore_errors=True)
