@@ -158,7 +158,7 @@ def test_who_is_killed_while_removing_leaves_what_the_next_one_removes(
         monkeypatch.setattr(Path, "unlink", killed)
         spool.take(copy).remove()  # type: ignore[union-attr]
 
-    for moment in range(1, 6):
+    for moment in range(1, 5):
         shutil.copytree(left, copy)
         assert test_durable.forked(partial(remove, moment)) == -signal.SIGKILL
         taken = spool.take(copy)
