@@ -49,6 +49,7 @@ ON_THE_HOST = {
     "tracking/read/export/": "a model that load.load has made on the host",
     "commands/predict.py": "a model that load.load has made on the host",
     "tracking/read/logged_model.py": "a copy of the model on the host",
+    "training/state/packing.py": "only of tensors on the processor; host.content brings the others",
     "training/state/history.py": "Python's own arrays; host.content brings the tensors",
     "sweep/search/cmaes.py": "values of trials, no tensors",
     "training/vectorized/blocks.py": "numbers of steps, no tensors",
