@@ -54,13 +54,11 @@ class Background:
         self._spool, self._folder, self.keep = spool, spool.folder, keep
         self._queue: queue.SimpleQueue[Events] = queue.SimpleQueue()
         self._files: list[Entry] = []  # whose files are on their way to the store
-        self._numbers = count()
         self._beaten = self._checked = time.monotonic()  # the last heartbeat, the last check that the run is RUNNING
         self._wait, self._due = AGAIN, 0.0  # of a store that did not answer
-        self._turn = 0.0  # before which points alone are not delivered
-        self._closing = 0.0
+        self._turn = self._closing = 0.0  # before the first, points alone are not delivered
         self._hurries = False  # the process has to stop
-        self._reason, self._tags = "", dict[str, str]()
+        self._numbers, self._reason, self._tags = count(), "", dict[str, str]()
         self._over = threading.Event()  # the thread has ended
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         _open.add(self)

@@ -43,7 +43,8 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
     exact = where.type == "cpu" or trainer.deterministic
     hidden = Hidden([*modules, state.optimizer])
     expected = None if trainer.graph is True else steps
-    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, modules, expected, hidden)
+    beside = [module for module in modules if module is not state.model]
+    return CapturedStep(taken, where, rates, _clip(state, trainer, where), exact, beside, expected, hidden)
 
 
 class AsItIs:
