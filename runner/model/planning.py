@@ -48,7 +48,9 @@ def plan(
     Raises ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
     that are wrong whatever comes in.
     """
-    return follow(list(specs.named(spec, key)), Wires(example), specs.Targets() if targets is None else targets, earlier)
+    return follow(
+        list(specs.named(spec, key)), Wires(example), specs.Targets() if targets is None else targets, earlier
+    )
 
 
 def follow(
