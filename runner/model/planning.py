@@ -231,8 +231,8 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inpu
     if isinstance(module, Select) and isinstance(example, Tensor):
         raise ConfigError(
             layer.key,
-            f"takes an item of a tuple or of a dict, and the input is a tensor of shape {specs.shape(example)}, of which"
-            f" {module.index!r} would be an example; was a tuple meant, as LSTM gives it? else leave the layer out",
+            f"takes an item of a tuple or of a dict, and the input is a tensor of shape {specs.shape(example)}, of"
+            f" which {module.index!r} would be an example; was a tuple meant, as LSTM gives it? else leave it out",
         )
     inputs.spread(module)
     layer.reads = inputs.reads

@@ -27,8 +27,8 @@ from runner.model.graph import Reads
 def explain(layers: nn.Module | Iterable[tuple[str, nn.Module]], x: Any, choice: Choice = FIRST) -> list[Explained]:
     """Work every layer of a stack, in evaluation mode: shapes, their formula, and output elements by hand.
 
-    layers: a model, or names and layers as `model.named_children()` gives them, on one device. Layers inside of a layer without a rule
-        of its own (a nested Sequential, say) come after it, one deeper.
+    layers: a model, or names and layers as `model.named_children()` gives them, on one device. Layers inside of a
+        layer without a rule of its own (a nested Sequential, say) come after it, one deeper.
     x: one example, the batch dimension kept, on the same device.
     choice: of layers and elements.
     Raises Disagreement when a shape or an element is not what torch gives, NoSuchLayer and NoSuchElement for a

@@ -131,13 +131,17 @@ class Rehearsal:
         for part, size, why in self._evaluations():
             x, y = self._batch(getattr(self.data, part), size)
             with self._autocast(on_cpu):
-                output = self._through(x, lambda layer, error, size=size, why=why: ConfigError(
-                    self._key(layer),
-                    f"cannot take a batch of {size}, and {why}: {brief(error)}; use another"
-                    " layer, such as LayerNorm, or another trainer.eval_batch_size",
-                ))  # fmt: skip
+                output = self._through(x, partial(self._unevaluated, size=size, why=why))
                 if self.settings.trainer.epochs and self.real:
                     self._lost(output, y, part)
+
+    def _unevaluated(self, layer: stack.Layer, error: Exception, size: int, why: str) -> ConfigError:
+        """Return the error for a layer that cannot be evaluated with a batch of `size`."""
+        return ConfigError(
+            self._key(layer),
+            f"cannot take a batch of {size}, and {why}: {brief(error)}; use another layer, such as LayerNorm, or"
+            " another trainer.eval_batch_size",
+        )
 
     def _training_sizes(self) -> list[int]:
         trainer, total = self.settings.trainer, len(self.data.train)  # type: ignore[arg-type]
