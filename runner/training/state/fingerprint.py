@@ -27,23 +27,22 @@ def fingerprint(data: Data) -> dict[str, str]:
         return {name: _remembered(part) for name, part in parts.items()}
 
 
-#: (tensors with their versions, digest) of the newest data in memory: jobs of a sweep read the same tensors.
-_newest: deque[tuple[list[tuple["ref[Tensor]", int]], str]] = deque(maxlen=8)
+#: (tensors with names and versions, digest) of the newest data in memory: jobs of a sweep read the same tensors.
+_newest: deque[tuple[list[tuple[str, "ref[Tensor]", int]], str]] = deque(maxlen=8)
 
 
 def _remembered(source: Source) -> str:
     """Return the digest of a source; of tensors that nobody has written since, the one from before."""
     if not isinstance(source, Tensors):
         return _digest(source)
-    tensors = [*nests.leaves(source.x), *nests.leaves(source.y)]
+    tensors = nests.named((source.x, source.y))
     for earlier, digest in _newest:
-        if len(earlier) == len(tensors) and all(
-            one() is tensor and version == writes(tensor)
-            for (one, version), tensor in zip(earlier, tensors, strict=True)
-        ):
+        if [(name, writes(tensor)) for name, tensor in tensors] == [
+            (name, version) for name, _, version in earlier
+        ] and (all(one() is tensor for (_, one, _), (_, tensor) in zip(earlier, tensors, strict=True))):
             return digest
     digest = _digest(source)
-    _newest.append(([(ref(tensor), writes(tensor)) for tensor in tensors], digest))
+    _newest.append(([(name, ref(tensor), writes(tensor)) for name, tensor in tensors], digest))
     return digest
 
 
