@@ -46,7 +46,7 @@ class Costs:
         batch = cost.batch_size(settings, checked.data)
         bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
         terminal.put(f"{name}: right", *_data_lines(checked.data))
-        console.print(screen.layer_table(checked.plan, tuple(checked.data.train[0][0].shape)))
+        console.print(screen.layer_table(checked.plan, checked.data.train[0][0]))
         steps = steps_per_epoch(settings, checked.data)
         setting = "null" if trainer.threads is None else trainer.threads
         threads = cost.threads(settings, checked.plan, batch, where)

@@ -178,7 +178,7 @@ def _without_network(name: str) -> Iterator[None]:
             raise OSError(f"{name} would load something from the network, which a configuration cannot ask for")
         return connect(self, address)
 
-    socket.socket.connect = refuse  # type: ignore[method-assign]
+    socket.socket.connect = refuse  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

@@ -194,6 +194,11 @@ def _check_numbers(value: Any, name: str) -> None:
 
 
 def _check_example(example: dict[str, Any], name: str) -> None:
+    inner = example.get("dict", example.get("tuple"))
+    if isinstance(inner, dict | list):  # inputs of several tensors
+        for part in inner.values() if isinstance(inner, dict) else inner:
+            _check_example(checked_mapping(part, name), name)
+        return
     shape, dtype = example.get("shape"), example.get("dtype")
     checked(shape, list[int], f"example.shape in {name}")
     assert isinstance(shape, list)
@@ -201,6 +206,12 @@ def _check_example(example: dict[str, Any], name: str) -> None:
         raise _wrong(f"example.shape in {name}", f"is {cut(str(shape))}, expected sizes that a memory holds")
     if not isinstance(dtype, str) or re.fullmatch(r"(float|bfloat|int|uint|complex)[0-9]+|bool", dtype) is None:
         raise _wrong(f"example.dtype in {name}", f"is {cut(str(dtype))!r}, expected a type such as float32")
+
+
+def checked_mapping(value: Any, name: str) -> dict[str, Any]:
+    """Return a part of an example. Raises ConfigError for what is no mapping."""
+    checked(value, dict[str, Any], f"example in {name}")
+    return value  # type: ignore[no-any-return]
 
 
 def _check_depth(value: Any, name: str, depth: int) -> None:
