@@ -57,7 +57,7 @@ def test_a_model_of_torchvision_is_the_one_that_its_function_makes():
 @needs("torchvision")
 def test_a_module_of_torchvision_is_a_layer_whose_sizes_follow():
     layer = {"name": "torchvision.ops.Conv2dNormActivation", "out_channels": 4}
-    assert made([layer, {"torchvision.ops.Permute": [[0, 2, 3, 1]]}], meta(3, 8, 8))[0][0].in_channels == 3
+    assert made([layer, {"torchvision.ops.Permute": [0, 2, 3, 1]}], meta(3, 8, 8))[0][0].in_channels == 3
 
 
 @needs("torchvision")
