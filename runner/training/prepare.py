@@ -19,7 +19,7 @@ from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
 from runner.training.own import OwnStep
-from runner.training.parts import dropout, losses, optimizers, scheduling
+from runner.training.parts import dropout, losses, named, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
 from runner.training.parts.placement import placement
 from runner.training.run import Run
@@ -72,9 +72,9 @@ def prepare(
         threads = threads or kind.material.threads
         seed(settings, threads)
         model = placement(trainer, parts.device).ordered(_model(checked))
-        state = optimizers.state(
-            model, parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
-        )
+        its_cost = losses.cost(loss, trainer, parts.device)
+        state = optimizers.state(model, parts.optimizer, its_cost, trainer, parts.device)
+        state.heard = named.hears(its_cost)
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     steps = trainer.epochs * steps_per_epoch(settings, data)
