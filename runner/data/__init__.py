@@ -116,22 +116,26 @@ class Data:
     train: Source
     valid: Source | None = None
     test: Source | None = None
-    task: Task | Literal["classification"] = "regression"
-    classes: tuple[str, ...] = ()
+    task: Any = (
+        "regression"  # of several targets a task for each name, {"digit": "classification", "age": "regression"}
+    )
+    classes: Any = ()  # of several targets likewise, {"digit": ("0", "1")}
     notes: dict[str, Any] = field(default_factory=dict)
     report: tuple[str, ...] = ()
     guess: Guess | None = None
-    ignored: int | None = None
+    ignored: Any = None
 
     def __post_init__(self) -> None:
-        if self.task not in (*get_args(Task), "classification"):
-            hint = did_you_mean(self.task, get_args(Task))
-            raise ConfigError("data", f"Data(task={self.task!r}) is not one of {', '.join(get_args(Task))}{hint}")
+        for task in self.task.values() if isinstance(self.task, dict) else [self.task]:
+            if task not in (*get_args(Task), "classification"):
+                hint = did_you_mean(str(task), get_args(Task))
+                raise ConfigError("data", f"Data(task={task!r}) is not one of {', '.join(get_args(Task))}{hint}")
         for part in ("train", "valid", "test"):
             source = getattr(self, part)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
-        if self.task == "classification":
+        one_target = not isinstance(self.train, Tensors) or isinstance(self.train.y, Tensor)
+        if self.task == "classification" and one_target:  # of several, the loss of each is asked first
             object.__setattr__(self, "classes", tuple(self.classes) or _numbered(self))
             object.__setattr__(self, "task", "binary" if len(self.classes) == 2 else "multiclass")
 

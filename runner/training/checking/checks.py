@@ -15,7 +15,7 @@ from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import forward
-from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
+from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
 from runner.training.parts import components, losses, metrics, placement, scheduling, source
@@ -206,7 +206,7 @@ def _with_data(
 
 
 def _with_loss(
-    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: Tensor
+    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: nests.Nest
 ) -> dict[str, Any]:
     """Check targets, loss, metrics and the monitored one; return the metrics by name, as far as they can be made."""
     built: dict[str, Any] = {}
@@ -217,11 +217,7 @@ def _with_loss(
     with problems.collect():
         fitting.targets(y)
         if plan is not None:
-            targets.check(data, loss, plan.output)
-            targets.check_ignored(parts.data, data, loss)
-            copied = losses.copied(loss, settings.loss)
-            agreement.check_loss(copied, plan.output, y, len(data.classes), plan)
-            target_values.check(loss, data, plan.output)
+            each_output.check(settings, parts, data, plan, y)
     if parts.metrics is None:
         return built
     fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)
