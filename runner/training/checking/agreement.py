@@ -32,8 +32,8 @@ def check_loss(
     """
     name, takes = type(loss).__name__, convention(loss)
     if takes is not None and not isinstance(output, Tensor):
-        kind = type(output).__name__
-        raise ConfigError("model.layers", f"the last layer gives a {kind}, expected a tensor{_by_name(name, output)}")
+        kind, remedy = type(output).__name__, _by_name(name, output)
+        raise ConfigError("model.layers", f"the last layer gives a {kind}, expected a tensor{remedy}")
     if takes is not None and not isinstance(target, Tensor):
         raise ConfigError(
             "loss.name",

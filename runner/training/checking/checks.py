@@ -18,7 +18,7 @@ from runner.training import forward
 from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import components, losses, metrics, placement, scheduling, source
+from runner.training.parts import components, losses, metrics, own_losses, placement, scheduling, source
 from runner.training.parts.components import Components
 
 #: Checkpoints that fit into the tag of a run's record.
@@ -198,6 +198,9 @@ def _with_data(
     start = first_weights.Start()
     with problems.collect():
         start = rehearsal.check(settings, parts, data, plan, threads)
+    if parts.loss is not None and own_losses.of_model(parts.loss):
+        with problems.collect():
+            fitting.monitor(settings, data, [*built, *own_losses.found(parts.loss).names])
     complete = noted is not None or not source.reads_less(parts.data)
     kind = Kind(data, complete, built, _mode(settings, built))
     if not problems.errors:
@@ -226,7 +229,9 @@ def _with_loss(
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
-            fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
+            names = list(built) if fits else [metric.name for metric in parts.metrics]
+            if not own_losses.of_model(loss):  # of such a loss the parts are known when a step was rehearsed
+                fitting.monitor(settings, data, [*names, *own_losses.found(loss).names])
     return built
 
 
