@@ -33,12 +33,13 @@ def check_loss(
     name, takes = type(loss).__name__, convention(loss)
     if takes is not None and not isinstance(output, Tensor):
         kind, remedy = type(output).__name__, _by_name(name, output)
-        raise ConfigError("model.layers", f"the last layer gives a {kind}, expected a tensor{remedy}")
+        message = f"the last layer gives a {kind}, expected a tensor{remedy}"
+        raise ConfigError("model.layers", message)
     if takes is not None and not isinstance(target, Tensor):
         raise ConfigError(
             "loss.name",
-            f"{name} takes one tensor of targets, and the data has {nests.described(target)}; give each output its loss,"
-            f" as in loss={{{named.names_of(target)[0]}: {name}}}",
+            f"{name} takes one tensor of targets, and the data has {nests.described(target)}; give each output its"
+            f" loss, as in loss={{{named.names_of(target)[0]}: {name}}}",
         )
     if not isinstance(output, Tensor) or not isinstance(target, Tensor):
         pass  # of a loss of the user's own, which knows what it is given
