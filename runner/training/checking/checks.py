@@ -258,6 +258,13 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
     """Raise ConfigError for a plot that cannot be drawn of this data or this model."""
     problem = getattr(sys.modules[draw.__module__], "problem", None)
+    several = next((one for one in (*data.train[0], plan.output) if not isinstance(one, Tensor)), None)
+    if (
+        several is not None
+        and draw.__module__.startswith("runner.")
+        and getattr(sys.modules[draw.__module__], "SHOWS", True)
+    ):
+        raise ConfigError(key, f"{name!r} cannot be drawn: it shows one tensor, found {nests.described(several)}")
     reason = problem(data, plan.planned()) if problem else None
     if reason:
         raise ConfigError(key, f"{name!r} cannot be drawn: {reason}")
