@@ -58,7 +58,7 @@ class Costs:
         memory += f", optimizer {size(needs.optimizer)}, the work of a batch {size(needs.work)}"
         lines = (
             f"parameters     {bill.parameters:,}",
-            f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
+            f"multiply-adds  {sum(map(cost.counted, checked.plan.layers)):,} for one example, forward",
             f"memory         about {size(needs.total)}: {memory}",
             f"time           {found.time}",
             f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",

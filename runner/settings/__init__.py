@@ -15,6 +15,12 @@ class Model:
     """The layers, and the knobs that they share."""
 
     layers: Any = None  # a list of layers, or a mapping name -> layer
+    # name -> layers of each input, where a batch has several; their outputs are concatenated before `layers`.
+    inputs: Any = None
+    outputs: Any = None  # name -> layers of each output, on the end of `layers`; the model gives a dict of them
+    # A layer's class, its name or a parameter's -> a function of torch.nn.init, as {Linear: xavier_uniform_}; patterns
+    # as "*.bias" may stand for names. Of several that fit, the last is taken. null: as torch's layers draw.
+    init: Any = None
     knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
 
 
