@@ -73,7 +73,7 @@ def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[s
 def _not_taken(group: str, spec: Any) -> list[str]:
     """Return arguments that the class or function of a component does not take; none if it is unknown."""
     from runner.settings.values import lookup
-    from runner.training.parts import losses, optimizers, scheduling, source
+    from runner.training.parts import data_options, losses, optimizers, scheduling, source
 
     kinds = {
         "data": source.DATA,
@@ -88,7 +88,8 @@ def _not_taken(group: str, spec: Any) -> list[str]:
         return []
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
         return []
-    return [name for name in arguments if name not in takes and (group, name) != ("scheduler", "interval")]
+    beside = {"scheduler": ("interval",), "data": data_options.NAMES}.get(group, ())
+    return [name for name in arguments if name not in takes and name not in beside]
 
 
 def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:

@@ -62,7 +62,7 @@ def split_by(
     check_fractions(valid, test)
     if kind == "column":
         return _by_words(frame[name], name, valid, test, seed, strata)
-    ranks = _order(frame[name], name) if kind == "by" else _shuffled(frame[name], seed)
+    ranks = order(frame[name], name, key) if kind == "by" else _shuffled(frame[name], seed)
     return _cut(ranks, name, key, valid, test)
 
 
@@ -90,24 +90,27 @@ def _cut(ranks: NDArray[np.int64], name: str, key: str, valid: float, test: floa
     return train, valid_index, held_out.pop(0) if round(total * test) else None
 
 
-def _order(series: Series, name: str) -> NDArray[np.int64]:
-    """Return the rank of each row's value among the different ones."""
+def order(series: Series, name: str, key: str) -> NDArray[np.int64]:
+    """Return the rank of each row's value among the different ones.
+
+    name: of the column. key: of the configuration, for messages. Raises ConfigError for values without an order.
+    """
     import pandas
     from pandas.api import types
 
     if types.is_bool_dtype(series) or isinstance(series.dtype, types.CategoricalDtype):
-        raise _unordered(name, series.iloc[0], 0)
+        raise _unordered(name, series.iloc[0], 0, key)
     if not types.is_numeric_dtype(series) and not types.is_datetime64_any_dtype(series):
         times = pandas.to_datetime(series.astype(str).str.strip(), format="ISO8601", errors="coerce", utc=True)
         wrong = times.isna().to_numpy()
         if wrong.any():
             row = int(wrong.argmax())
-            raise _unordered(name, series.iloc[row], row)
+            raise _unordered(name, series.iloc[row], row, key)
         series = times
     return np.unique(series.to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
-def _unordered(name: str, value: Any, row: int) -> ConfigError:
+def _unordered(name: str, value: Any, row: int, key: str) -> ConfigError:
     remedy = ""
     if is_date(str(value).strip()):
         remedy = (
@@ -115,7 +118,7 @@ def _unordered(name: str, value: Any, row: int) -> ConfigError:
             " them so"
         )
     return ConfigError(
-        "data.split.by",
+        key,
         f"column {name!r} holds {quoted(value)} in row {row}, which has no certain place in time; expected numbers, or"
         f" dates such as 2024-01-31{remedy}",
     )

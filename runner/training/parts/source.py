@@ -14,19 +14,21 @@ from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
 from runner.settings.values.signatures import as_words
 from runner.training.checking import rescale
-from runner.training.parts import data_cache
+from runner.training.parts import data_cache, data_options
+from runner.training.parts.data_options import DataOptions
 
 DATA = Kind("a data source", ("runner.data",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
 
 
-def resolve(spec: Component) -> Bound:
-    """Look up the data source and check its arguments. Raises ConfigError."""
+def resolve(spec: Component) -> tuple[Bound, DataOptions]:
+    """Look up the data source and check its arguments; return it, and the options beside them. Raises ConfigError."""
     name, arguments = lookup.component(spec, "data")
     target = lookup.find(name, DATA, "data.name")
+    arguments, options = data_options.split(target, arguments)
     arguments = as_words(lookup.parameters(target), arguments)
     lookup.bind(target, arguments, "data")
     ranges.check(target, arguments, ranges.DATA, "data")
-    return Bound(target, arguments, "data")
+    return Bound(target, arguments, "data"), options
 
 
 def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
