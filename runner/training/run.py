@@ -25,6 +25,7 @@ from runner.training.parts import groups, losses, scheduling
 from runner.training.parts.batches import grouped, may_write, steps_per_epoch
 from runner.training.parts.components import Components
 from runner.training.parts.dropout import Streams
+from runner.training.parts.freezing import Frozen
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
 from runner.training.state import checkpoint, generators
@@ -67,6 +68,7 @@ class Run:
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     streams: Streams = field(default_factory=Streams)  # of dropout
+    frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
     keeps: Callable[["Run"], bool] = lambda run: True  # asked at the end: are checkpoint, predictions, plots written?
@@ -182,6 +184,7 @@ class Run:
         """
         if step % self.steps_per_epoch == 0:
             self.epoch += 1
+            self.frozen.at(self.epoch)
             if self.validates_after(self.epoch):
                 yield self._validated(step, validate(self), rates, after_epoch)
             else:
@@ -270,6 +273,7 @@ class Run:
         if hasattr(self.step, "load_state_dict"):
             self.step.load_state_dict(training["own_step"])
         self.state.step, self.epoch = training["step"], training["epoch"]
+        self.frozen.at(self.epoch)
         self.best.load_state_dict(training["best"])
         self.stop_if_stale()
         self.recorder.load_state_dict(training["history"])

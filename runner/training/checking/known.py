@@ -130,7 +130,18 @@ def _kind(layers: str, settings: Settings, parts: Components) -> str:
         for pattern, options in parts.optimizer.groups.items()
     }
     trainer = {name: _free(name, value, ranges.TRAINER) for name, value in vars(settings.trainer).items()}
-    return repr((_names(settings), layers, parts.optimizer.target, optimizer, groups, trainer, settings.sweep.metric))
+    return repr(
+        (
+            _names(settings),
+            layers,
+            parts.optimizer.target,
+            optimizer,
+            groups,
+            trainer,
+            settings.sweep.metric,
+            settings.model.freeze,
+        )
+    )
 
 
 def _free(name: str, value: Any, table: dict[str, ranges.Range]) -> Any:

@@ -61,6 +61,8 @@ def check(run: Run) -> None:
     rule(run.state.optimizer)
     if run.parts.optimizer.groups:
         raise Unstackable("optimizer.groups is not stacked")
+    if run.settings.model.freeze is not None:
+        raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
     if trainer.accumulate > 1:
