@@ -8,6 +8,7 @@ from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
+from runner.settings.values.tags import letters
 from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
@@ -87,4 +88,6 @@ def _drifted(changes: dict[str, tuple[Any, Any]], step: int) -> dict[str, str]:
     """Return tags of the changes; they clear the digest too, by which sweeps reuse runs of the first configuration."""
     digest = {"runner.digest": ""} if changes else {}
     shown = {key: [secrets.without(value, key) for value in values] for key, values in changes.items()}
-    return digest | {f"drift.{key}": f"{old!r} -> {new!r} after step {step}" for key, (old, new) in shown.items()}
+    return digest | {
+        letters(f"drift.{key}"): f"{old!r} -> {new!r} after step {step}" for key, (old, new) in shown.items()
+    }

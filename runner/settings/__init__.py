@@ -22,6 +22,8 @@ class Model:
     # as "*.bias" may stand for names. Of several that fit, the last is taken. null: as torch's layers draw.
     init: Any = None
     knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
+    # Layers that are not trained: [conv1, "norm*"], or {conv1: 5} for the first 5 epochs; by name, class or parameter.
+    freeze: Any = None
 
 
 @dataclass

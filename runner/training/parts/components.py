@@ -16,6 +16,7 @@ from runner.training import forward, step
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.data_options import DataOptions
 from runner.training.parts.device import device
+from runner.training.parts.groups import Grouped
 from runner.training.parts.metrics import Metric
 from runner.training.parts.scheduling import Plan
 from runner.training.state import due
@@ -32,7 +33,7 @@ class Components:
     data: Bound
     options: DataOptions
     loss: nn.Module
-    optimizer: Bound
+    optimizer: Grouped
     scheduler: Plan
     metrics: list[Metric]
     plots: dict[str, Callable[[Any], Any]]  # name -> draw
