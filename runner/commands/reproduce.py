@@ -73,7 +73,7 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
 
     if status in ("RUNNING", "SCHEDULED"):
         raise ConfigError("", f"run {run_id} is {status}; wait for its end")
-    if not settings.trainer.epochs:
+    if not settings.trainer.trains:
         raise ConfigError("", f"run {run_id} trained nothing (trainer.epochs=0), so that there is nothing to repeat")
     longer = () if settings.scheduler else ("trainer.epochs",)  # a schedule depended on the epochs
     drift = {key.removeprefix("drift."): value for key, value in tags.items() if key.startswith("drift.")}
@@ -161,8 +161,7 @@ def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
     from runner.training.drive import drive
     from runner.training.machine import garbage
 
-    epochs = again.settings.trainer.epochs
-    watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)
+    watch = screen.watching(screen.console(), again.length)
     garbage.usual()
     with contextlib.closing(watch), contextlib.suppress(Reached):
         drive(again, watch, *observers, stop=signals.stop)

@@ -55,7 +55,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
             model = first_weights.copied(start.model if start.model is not None else plan.planned(), plan)
         model = placement(settings.trainer, CPU).ordered(model)
         double = settings.trainer.precision == "fp64"
-        trains = settings.trainer.epochs > 0
+        trains = settings.trainer.trains
         loss = losses.copied(parts.loss, settings.loss) if trains else parts.loss
         model = model.double() if double else model
         own = first_weights.has_users(plan) or parts.step is not None
@@ -138,7 +138,7 @@ class Rehearsal:
                             f"cannot take a batch of {size}, and {why}: {brief(error)}; use another"
                             " layer, such as LayerNorm, or another trainer.eval_batch_size",
                         ) from error
-                if self.settings.trainer.epochs and self.real:
+                if self.settings.trainer.trains and self.real:
                     self._lost(x, y, part)
 
     def _training_sizes(self) -> list[int]:
@@ -163,7 +163,7 @@ class Rehearsal:
                 yield part, min(one, self.most), f"the {part} data of {examples} is read in batches of {size:,}"
         if "feature_maps" in self.settings.plots:
             yield "train", 1, "the plot feature_maps shows one example"
-        if not trainer.epochs:
+        if not trainer.trains:
             yield "train", 1, "the arithmetic is worked for one example"
 
     def _batch(self, source: Source, size: int) -> Batch:
