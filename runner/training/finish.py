@@ -63,7 +63,8 @@ def _values(run: "Run") -> dict[str, float]:
 
 
 def _reason(run: "Run") -> str:
-    done = f"{run.epoch} of {run.settings.trainer.epochs} epochs done"
+    trainer, steps = run.settings.trainer, f"{run.state.step:,} of {run.steps:,} steps done"
+    done = f"{run.epoch} of {trainer.epochs} epochs done" if trainer.steps is None else steps
     return run.stopped or (done if run.trains else "inputs pushed through, nothing trained")
 
 

@@ -24,6 +24,8 @@ from runner.sweep.run import keeping
 
 #: Layers that a message names.
 SHOWN = 30
+#: A file of presets for the trainer.
+PRESET = re.compile(r"(^|/)conf/trainer/[^/]+$")
 #: Errors of a configuration before there are settings.
 ERRORS = (ConfigError, OmegaConfBaseException, HydraException)
 
@@ -48,6 +50,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     result = OmegaConf.to_object(config)
     assert isinstance(result, Settings)
     _leave_presets_out(config, result, overrides)
+    _choose_length(config, result, overrides)
     typed.check(result, Settings)
     permission.store(result.tracking.uri, "tracking.uri")
     rules.check(result)
@@ -68,6 +71,22 @@ def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[s
                 with flag_override(config[group], ["struct", "readonly"], [False, False]):
                     del config[group][name]
                 del getattr(settings, group)[name]
+
+
+def _choose_length(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
+    """Remove trainer.epochs beside trainer.steps, or the other way round, where it is further from who asked for it.
+
+    What is typed counts more than a study, and that more than a preset; the checks refuse two of one place.
+    """
+    if settings.trainer.steps is None or settings.trainer.epochs is None:
+        return
+    origins = composition.origins_of(overrides)
+    files = {name: origins.of(f"trainer.{name}").rpartition(":")[0] for name in ("steps", "epochs")}
+    ranks = {name: 2 if not file else 0 if PRESET.search(file) else 1 for name, file in files.items()}
+    if ranks["steps"] > ranks["epochs"]:
+        config.trainer.epochs = settings.trainer.epochs = None
+    elif ranks["steps"] < ranks["epochs"]:
+        config.trainer.steps = settings.trainer.steps = None
 
 
 def _not_taken(group: str, spec: Any) -> list[str]:

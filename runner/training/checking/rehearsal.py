@@ -56,7 +56,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
             model = first_weights.copied(start.model if start.model is not None else plan.planned(), plan)
         model = placement(settings.trainer, CPU).ordered(model)
         double = settings.trainer.precision == "fp64"
-        trains = settings.trainer.epochs > 0
+        trains = settings.trainer.trains
         loss = losses.copied(parts.loss, settings.loss) if trains else parts.loss
         model = model.double() if double else model
         own = first_weights.has_users(plan) or parts.step is not None
@@ -136,7 +136,7 @@ class Rehearsal:
             x, y = self._batch(getattr(self.data, part), size)
             with self._autocast(on_cpu):
                 output = self._through(x, partial(self._unevaluated, size=size, why=why))
-                if self.settings.trainer.epochs and self.real:
+                if self.settings.trainer.trains and self.real:
                     self._lost(output, y, part)
 
     def _unevaluated(self, layer: stack.Layer, error: Exception, size: int, why: str) -> ConfigError:
@@ -169,7 +169,7 @@ class Rehearsal:
                 yield part, min(one, self.most), f"the {part} data of {examples} is read in batches of {size:,}"
         if "feature_maps" in self.settings.plots:
             yield "train", 1, "the plot feature_maps shows one example"
-        if not trainer.epochs:
+        if not trainer.trains:
             yield "train", 1, "the arithmetic is worked for one example"
 
     def _batch(self, source: Source, size: int) -> Batch:

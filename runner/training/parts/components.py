@@ -49,7 +49,7 @@ def resolve(
     seeded: starts the random generators; a loss of the user's own may draw numbers when it is made.
     equal: components of which all but optimizer and scheduler are those of equal settings.
     """
-    trains, parts = settings.trainer.epochs > 0, dict[str, Any]()
+    trains, parts = settings.trainer.trains, dict[str, Any]()
 
     def add(name: str, work: Callable[[], Any]) -> None:
         parts[name] = None
@@ -57,7 +57,7 @@ def resolve(
             parts[name] = work()
 
     add("optimizer", lambda: optimizers.resolve(settings.optimizer, bool(settings.trainer.compile)))
-    add("scheduler", lambda: scheduling.resolve(settings.scheduler))
+    add("scheduler", lambda: scheduling.resolve(settings.scheduler, settings.trainer))
     if equal is not None:
         return replace(equal, **parts)
     seeded()
