@@ -1,11 +1,13 @@
 """The data of a plot: the part that it shows, the requirements, and the classes that the model predicts."""
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from runner.data import Data, Source, labels_of
+from runner.model import shapes
 from runner.model.predicted import probabilities
 from runner.plots import Subject
 
@@ -28,6 +30,19 @@ def lacks_classes(data: Data) -> str | None:
     if several == len(data.classes) and data.train[0][1].is_floating_point():  # their probabilities
         return None
     return None if several == 1 else f"it needs one class per example, and the data has {several} per example"
+
+
+def outputs_of(data: Data, model: nn.Module) -> int | None:
+    """Return how many numbers a planned model gives for an example; None where that is not known before a run."""
+    x = data.train[0][0]
+    if not isinstance(x, Tensor):
+        return None
+    output: object = torch.empty((2, *x.shape), dtype=x.dtype, device="meta")
+    with contextlib.suppress(Exception), torch.no_grad():  # the checks of the model report what is wrong with it
+        for layer in model.children():
+            output = shapes.push(layer, output)
+        return output[0].numel() if isinstance(output, Tensor) and output.dim() < 3 else None
+    return None
 
 
 def lacks_numbers(data: Data) -> str | None:

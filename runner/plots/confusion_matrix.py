@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from runner.data import Data
 from runner.plots import Subject, _style, _ticks
-from runner.plots._data import Classified, class_names, classify, first_of, lacks_classes
+from runner.plots._data import Classified, class_names, classify, first_of, lacks_classes, outputs_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,9 @@ def problem(data: Data, model: nn.Module) -> str | None:
     """Return why the plot cannot be drawn: it needs one class per example, and at most 2,000 classes."""
     if reason := lacks_classes(data):
         return reason
-    total = len(data.classes)
+    total, outputs = len(data.classes), outputs_of(data, model)
+    if outputs not in (None, total) and (outputs, total) != (1, 2):
+        return f"the model gives {outputs} numbers, and the data has {total} classes; let it give {total}"
     return f"it shows at most {MOST:,} classes, and the data has {total:,}" if total > MOST else None
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from runner.cli.compose import inherited
 from runner.cli.guard import files
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.files import filenames, origins, places
 from runner.settings.values.keys import COMPONENTS
 
@@ -51,6 +51,10 @@ def load(folder: Path, name: str, provider: str) -> ConfigResult:
     def found(other: str) -> tuple[dict[str, Any], Path] | None:
         return own if other == name else _study(other, name, provider)
 
+    for entry in contents.get("defaults") or []:
+        if isinstance(entry, str) and (other := inherited.parent(entry)).isidentifier() and found(other) is None:
+            hint = did_you_mean(other, places.studies())
+            raise ConfigError("defaults", f"there is no study {other!r}{hint} ({origins.shown(own[1])})")
     inherits = any((base := inherited.parent(e)) and found(base) is not None for e in contents.get("defaults") or [])
     if not inherits and not (_typed.keys() & contents.keys()):
         return result
