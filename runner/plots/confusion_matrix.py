@@ -22,8 +22,8 @@ TOP, RIGHT = 0.8, 1.0  # inches above the matrix, and beside it for the colour b
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """Return why the plot cannot be drawn: it needs one class per example, and at most 2,000 classes."""
-    if reason := lacks_classes(data):
+    """Return why the plot cannot be drawn: it needs classes of examples or of their places, at most 2,000."""
+    if reason := lacks_classes(data, places=True):
         return reason
     total, outputs = len(data.classes), outputs_of(data, model)
     if outputs not in (None, total) and (outputs, total) != (1, 2):
