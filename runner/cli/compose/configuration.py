@@ -12,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from runner.cli.answers import vocabulary
 from runner.cli.answers.hydra_errors import COMPONENTS as COMPONENTS
 from runner.cli.answers.hydra_errors import explained as explained
-from runner.cli.guard import composition
+from runner.cli.compose import inherited
+from runner.cli.guard import composition, studies
 from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, Problems, did_you_mean, each
@@ -61,7 +62,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
 
 def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
     """Remove arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
-    foreign = {group: names for group in COMPONENTS if (names := _not_taken(group, getattr(settings, group)))}
+    foreign = {group: names for group in COMPONENTS if (names := inherited.not_taken(group, getattr(settings, group)))}
     origins = composition.origins_of(overrides) if foreign else Origins()
     for group, names in foreign.items():
         chosen_in = origins.of(f"{group}.name") or origins.of(f"{group}._target_")
@@ -89,28 +90,6 @@ def _choose_length(config: DictConfig, settings: Settings, overrides: list[str])
         config.trainer.steps = settings.trainer.steps = None
 
 
-def _not_taken(group: str, spec: Any) -> list[str]:
-    """Return arguments that the class or function of a component does not take; none if it is unknown."""
-    from runner.settings.values import lookup
-    from runner.training.parts import data_options, losses, optimizers, scheduling, source
-
-    kinds = {
-        "data": source.DATA,
-        "loss": losses.LOSS,
-        "optimizer": optimizers.OPTIMIZER,
-        "scheduler": scheduling.SCHEDULER,
-    }
-    try:
-        name, arguments = lookup.component(spec, group)
-        takes = lookup.parameters(lookup.find(name, kinds[group], f"{group}.name"))
-    except (ConfigError, TypeError, ValueError):  # the checks look it up again, and report it
-        return []
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
-        return []
-    beside = {"scheduler": ("interval",), "data": data_options.NAMES}.get(group, ())
-    return [name for name in arguments if name not in takes and name not in beside]
-
-
 def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
     """Return what a command gets beside its settings, without secrets."""
     plain = OmegaConf.to_container(config, resolve=True)
@@ -120,8 +99,8 @@ def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
 
 
 def left_over(config: DictConfig, overrides: list[str]) -> list[str]:
-    """Return lines that say which arguments of a preset still hold for a class that was named on the command line."""
-    lines = []
+    """Return lines that say what of a study is left out, and what of a preset holds for a class that was typed."""
+    lines = list(studies.remarks)
     named = [w.partition("=")[0].partition(".")[0] for w in overrides if re.match(r"(\w+)\.name=", w)]
     for group in [g for g in named if g in COMPONENTS]:
         origins = composition.origins_of(overrides)

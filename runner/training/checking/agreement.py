@@ -102,6 +102,11 @@ def _check_classes(
             f"the last layer gives {outputs} number{'s' * (outputs != 1)}, and the data has {classes or 'several'}"
             f" classes; let it give {classes or 'one for each'}",
         )
+    if not target.is_floating_point() and classes and outputs > classes:
+        raise ConfigError(
+            "model.layers",
+            f"the last layer gives {outputs} numbers, and the data has {classes} classes; let it give {classes}",
+        )
     if not target.is_floating_point() and target.dtype != torch.int64:
         raise ConfigError("data", f"the targets are {_type(target)}; {name} takes class indices as int64: y.long()")
 

@@ -259,6 +259,8 @@ def _from_data(target: Any, data: Data, arguments: dict[str, Any], key: str, out
         of_data.pop("num_classes")
     elif data.task == "multilabel":
         of_data["num_labels"] = of_data.pop("num_classes")
+        if of_data["num_labels"] == 1:  # torchmetrics takes two at least; one is yes or no
+            of_data = {"task": "binary"}
     if data.ignored is not None:
         of_data["ignore_index"] = data.ignored
     lookup.bind(signature, arguments, f"{key}.{target.__name__}", free=[*FROM_DATA, *takes])
