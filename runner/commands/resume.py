@@ -8,6 +8,7 @@ from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
+from runner.settings.values.tags import letters
 from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _drifted(changes: dict[str, tuple[Any, Any]], step: int, tags: dict[str, str
 
     digest = {"runner.digest": ""} if changes else {}
     shown = {key: [secrets.without(value, key) for value in values] for key, values in changes.items()}
-    drifted = {f"drift.{key}": f"{old!r} -> {new!r} after step {step}" for key, (old, new) in shown.items()}
+    drifted = {letters(f"drift.{key}"): f"{old!r} -> {new!r} after step {step}" for key, (old, new) in shown.items()}
     for key in (f"drift.{key}" for key in lengthened.KEYS):
         if key in drifted and tags.get(key):
             drifted[key] = f"{tags[key]}; {drifted[key]}"

@@ -19,6 +19,8 @@ class Model:
 
     layers: Any = None  # a list of layers, or a mapping name -> layer
     knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
+    # Layers that are not trained: [conv1, "norm*"], or {conv1: 5} for the first 5 epochs; by name, class or parameter.
+    freeze: Any = None
 
 
 @dataclass

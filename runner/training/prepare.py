@@ -19,7 +19,7 @@ from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
 from runner.training.own import OwnStep
-from runner.training.parts import dropout, limited, losses, optimizers, scheduling
+from runner.training.parts import dropout, freezing, limited, losses, optimizers, scheduling
 from runner.training.parts.length import length
 from runner.training.parts.placement import placement
 from runner.training.run import Run
@@ -72,13 +72,15 @@ def prepare(
         threads = threads or kind.material.threads
         seed(settings, threads)
         model = placement(trainer, parts.device).ordered(_model(checked))
+        frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         state = optimizers.state(
             model, parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
         )
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     extent = length(settings, data)
-    state.counters = list(loss.buffers())
+    state.counters, state.still = list(loss.buffers()), frozen.still
+    frozen.at(0)
     streams = dropout.streamed(state, trainer, settings.seed, parts.device)
     schedule = scheduling.build(parts.scheduler, state.optimizer, extent.epochs, extent.steps, kind.mode)
     step = choice.choose(state, parts.step, trainer, [loss, state.model], extent.steps, parts.device)
@@ -100,6 +102,7 @@ def prepare(
         Snapshots(folder, settings.checkpoint.format),
         threads=threads,
         streams=streams,
+        frozen=frozen,
     )
     run.ready = run.random_state()
     return run

@@ -21,10 +21,11 @@ from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Cost, Parts, State
-from runner.training.parts import losses, scheduling
+from runner.training.parts import groups, losses, scheduling
 from runner.training.parts.batches import grouped, may_write
 from runner.training.parts.components import Components
 from runner.training.parts.dropout import Streams
+from runner.training.parts.freezing import Frozen
 from runner.training.parts.length import Length, length
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
@@ -36,6 +37,8 @@ from runner.training.step import TrainStep
 
 #: Returns the losses and metric values of a run's present weights.
 Validate = Callable[["Run"], dict[str, float]]
+#: The learning rates of a step by the names under which they are recorded.
+Rates = dict[str, float]
 
 
 @dataclass
@@ -66,6 +69,7 @@ class Run:
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     streams: Streams = field(default_factory=Streams)  # of dropout
+    frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
     keeps: Callable[["Run"], bool] = lambda run: True  # asked at the end: are checkpoint, predictions, plots written?
@@ -173,32 +177,33 @@ class Run:
         Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if
         the monitored metric is not among the values.
         """
-        rate = float(self.state.optimizer.param_groups[0]["lr"])
+        rates = groups.rates(self.state.optimizer)
         if step.step < self.steps:
             self.schedule.after_step()
-        yield from self.ended(step.step, rate, validate, self.schedule)
+        yield from self.ended(step.step, rates, validate, self.schedule)
 
-    def ended(self, step: int, rate: float, validate: Validate, schedule: scheduling.Moves) -> Iterator[Event]:
+    def ended(self, step: int, rates: Rates, validate: Validate, schedule: scheduling.Moves) -> Iterator[Event]:
         """Yield what follows from `step` once the schedule has seen it: a validation, and a checkpoint.
 
-        rate: the learning rate of the step. schedule: is moved on after epochs and validations. Others: see `after`.
+        rates: of the step, see `groups.rates`. schedule: is moved on after epochs and validations. Others: see `after`.
         """
         if self.length.ends_epoch(step):
             self.epoch += 1
+            self.frozen.at(self.epoch)
             schedule.after_epoch()
         if self.length.validates_after(step):
-            yield self._validated(step, validate(self), rate, schedule)
+            yield self._validated(step, validate(self), rates, schedule)
         if self.parts.due.is_now(step, self.steps_per_epoch):
             yield from self.snapshots()
 
-    def _validated(self, step: int, values: dict[str, float], rate: float, schedule: scheduling.Moves) -> Epoch:
+    def _validated(self, step: int, values: dict[str, float], rates: Rates, schedule: scheduling.Moves) -> Epoch:
         """Give the values of a validation to the schedule, the best weights and early stopping."""
         for name in ("valid/loss", measure.EVAL_LOSS):
             check_loss(name, values.get(name, 0.0), step)
-        values["lr"] = rate
+        values |= rates
         value = values.get(measure.EVAL_LOSS if self.monitor == "train/loss" else self.monitor)
         if value is None:
-            names = [name for name in values if name not in ("lr", measure.EVAL_LOSS)] + ["train/loss"]
+            names = [name for name in values if name not in (*rates, measure.EVAL_LOSS)] + ["train/loss"]
             raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, names)}")
         schedule.after_validation(value)
         self.best.compare(value, step, self.model)
@@ -225,7 +230,8 @@ class Run:
 
     def last_values(self) -> dict[str, Any]:
         """Return the newest value of every loss and metric by name."""
-        return {key: points[-1][1] for key, points in self.history.items() if points and key not in ("lr", "epoch")}
+        left_out = ("lr", "epoch")
+        return {k: v[-1][1] for k, v in self.history.items() if v and k.partition("/")[0] not in left_out}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything beside the weights that the next step depends on, as tensors and plain values."""
@@ -269,6 +275,7 @@ class Run:
         if hasattr(self.step, "load_state_dict"):
             self.step.load_state_dict(training["own_step"])
         self.state.step, self.epoch = training["step"], training["epoch"]
+        self.frozen.at(self.epoch)
         self.best.load_state_dict(training["best"])
         self.stop_if_stale()
         self.recorder.load_state_dict(training["history"])

@@ -18,7 +18,7 @@ from runner.training import forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import components, limited, losses, metrics, placement, scheduling, source
+from runner.training.parts import components, freezing, groups, limited, losses, metrics, placement, scheduling, source
 from runner.training.parts.components import Components
 from runner.training.state import due
 
@@ -259,6 +259,11 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
             _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
     if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
+    with problems.collect():
+        freezing.check(freezing.read(settings.model.freeze), plan.planned())
+    with problems.collect():
+        if parts.optimizer and parts.optimizer.groups:
+            groups.check(parts.optimizer.groups, plan.planned())
     with problems.collect():
         placement.check(trainer, plan)
     with problems.collect():

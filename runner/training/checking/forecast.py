@@ -18,7 +18,7 @@ from runner.training.checking import cost
 from runner.training.checking.checks import Checked
 from runner.training.checking.live import without_numbers
 from runner.training.loop import State
-from runner.training.parts import losses, optimizers
+from runner.training.parts import freezing, losses, optimizers
 from runner.training.parts.batches import may_write
 from runner.training.parts.length import length
 from runner.training.step import TrainStep
@@ -77,8 +77,11 @@ def _rehearsed(settings: Settings, checked: Checked) -> Forecast:
     with without_numbers(BLOCK if where.type == "cuda" else 1) as (live, peak):
         model = _model(settings, checked.plan, where)
         loss.to(where)
+        frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         fuses = optimizers.takes_fused(parts.optimizer, trainer, where)
         state = State(model, optimizers.build(parts.optimizer, model, fuses), losses.cost(loss, trainer, where))
+        state.still = frozen.still
+        frozen.at(0)
         optimizers.clip(state.optimizer, trainer)
         live.count([*model.parameters(), *model.buffers()])
         weights = most = live.bytes
@@ -138,7 +141,7 @@ class _Rehearsal:
     def train(self) -> None:
         """Take two steps: the first makes the optimizer's state, the second has it."""
         trainer, source = self.settings.trainer, self.data.train
-        self.state.model.train()
+        self.state.begin()
         number = min(trainer.accumulate, count(source, trainer.batch_size))
         for _ in range(2):
             self.step(self.state, [(1 / number, self._batch(source, trainer.batch_size)) for _ in range(number)])

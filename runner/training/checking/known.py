@@ -125,8 +125,23 @@ def _names(settings: Settings) -> str:
 def _kind(layers: str, settings: Settings, parts: Components) -> str:
     """Return what the checks depend on beside the data, without the numbers that change nothing but values."""
     optimizer = {name: _free(name, value, ranges.OPTIMIZER) for name, value in parts.optimizer.arguments.items()}
+    groups = {
+        pattern: {name: _free(name, value, ranges.OPTIMIZER) for name, value in options.items()}
+        for pattern, options in parts.optimizer.groups.items()
+    }
     trainer = {name: _free(name, value, ranges.TRAINER) for name, value in vars(settings.trainer).items()}
-    return repr((_names(settings), layers, parts.optimizer.target, optimizer, trainer, settings.sweep.metric))
+    return repr(
+        (
+            _names(settings),
+            layers,
+            parts.optimizer.target,
+            optimizer,
+            groups,
+            trainer,
+            settings.sweep.metric,
+            settings.model.freeze,
+        )
+    )
 
 
 def _free(name: str, value: Any, table: dict[str, ranges.Range]) -> Any:

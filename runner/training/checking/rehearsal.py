@@ -21,7 +21,7 @@ from runner.settings.values.lookup import Bound
 from runner.training.checking import cost, first_weights, own_step
 from runner.training.checking.first_weights import Start
 from runner.training.loop import State
-from runner.training.parts import losses, optimizers
+from runner.training.parts import freezing, losses, optimizers
 from runner.training.parts.components import Components
 from runner.training.parts.placement import placement
 from runner.training.state import generators
@@ -94,8 +94,10 @@ class Rehearsal:
             self._own_step(self.parts.step)
             return
         on_cpu = self.parts.device.type == "cpu"
+        frozen = freezing.Frozen(freezing.read(self.settings.model.freeze), self.model)
         optimizer = self._optimizer()
         self.model.train()
+        frozen.at(0)
         for size in self._training_sizes():
             x, y = self._batch(self.data.train, size)
             if not self.real:
@@ -112,13 +114,15 @@ class Rehearsal:
 
     def _own_step(self, own: Bound) -> None:
         """Try the user's own step with each size of batch, where there are numbers."""
+        frozen = freezing.Frozen(freezing.read(self.settings.model.freeze), self.model)
         trainer, optimizer = self.settings.trainer, self._optimizer()
+        frozen.at(0)
         if not self.real:
             return
         numbers = trainer
         if self.parts.device.type != "cpu" and trainer.precision != "fp64":  # see `_autocast`
             numbers = replace(trainer, precision="fp32")
-        state = State(self.model, optimizer, losses.cost(self.loss, numbers, CPU))
+        state = State(self.model, optimizer, losses.cost(self.loss, numbers, CPU), still=frozen.still)
         own_step.check(own, state, trainer, (self._batch(self.data.train, size) for size in self._training_sizes()))
 
     @torch.no_grad()

@@ -20,7 +20,7 @@ from runner.training.checking.checks import Checked
 from runner.training.checking.forecast import Forecast, order
 from runner.training.events import taken
 from runner.training.loop import Parts, evaluate
-from runner.training.parts import dropout, losses, optimizers
+from runner.training.parts import dropout, freezing, losses, optimizers
 from runner.training.parts.batches import grouped, may_write
 from runner.training.parts.length import length
 from runner.training.parts.placement import placement
@@ -74,10 +74,12 @@ class _Trial:
         loss = losses.counted(losses.copied(parts.loss, settings.loss), checked.data)
         loss.to(self.where, torch.float64 if trainer.precision == "fp64" else None)
         self.weigh, cost = losses.weigh(loss), losses.cost(loss, trainer, self.where)
+        frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         # What compiling takes would be all that is measured.
         eager = replace(trainer, compile=False)
         self.state = optimizers.state(self.place.ordered(model), parts.optimizer, cost, eager, self.where)
-        self.state.counters = list(loss.buffers())
+        self.state.counters, self.state.still = list(loss.buffers()), frozen.still
+        frozen.at(0)
         dropout.streamed(self.state, trainer, settings.seed, self.where)
         self.length = length(settings, self.data)
         self.step = choice.choose(self.state, parts.step, trainer, [loss, model], self.length.steps, self.where)
@@ -88,8 +90,8 @@ class _Trial:
 
     def result(self) -> Trial:
         """Return the seconds of an epoch and the memory of a step."""
-        model, data = self.state.model, self.data
-        model.train()
+        data = self.data
+        self.state.begin()
         self._take(self.plain)  # makes the optimizer's state
         work = self._bytes(self._first_steps, self._gradients()) - order(self.settings, data)
         if isinstance(self.state.optimizer, torch.optim.LBFGS):  # what it remembers would count as work

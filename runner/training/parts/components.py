@@ -15,6 +15,7 @@ from runner.settings.values.lookup import Bound, Kind
 from runner.training import forward, step
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.device import device
+from runner.training.parts.groups import Grouped
 from runner.training.parts.metrics import Metric
 from runner.training.parts.scheduling import Plan
 from runner.training.state import due
@@ -30,7 +31,7 @@ class Components:
     device: torch.device
     data: Bound
     loss: nn.Module
-    optimizer: Bound
+    optimizer: Grouped
     scheduler: Plan
     metrics: list[Metric]
     plots: dict[str, Callable[[Any], Any]]  # name -> draw

@@ -10,6 +10,7 @@ from runner.settings import Component, Trainer
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
+from runner.training.parts import groups
 
 SCHEDULER = Kind(
     "a scheduler",
@@ -24,6 +25,9 @@ SCHEDULER = Kind(
 
 #: Arguments of schedulers that follow from the length of the training.
 LENGTHS = ("total_steps", "T_max")
+
+#: Arguments that are learning rates themselves, in the place of the optimizer's.
+RATES = ("max_lr", "base_lr")
 
 #: Arguments of torch's schedules that YAML cannot express.
 FUNCTIONS = ("lr_lambda", "scale_fn", "schedulers")
@@ -129,4 +133,12 @@ def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int,
             further[name] = max(steps if plan.interval == "step" else epochs, 1)
     if bound.target is torch.optim.lr_scheduler.ReduceLROnPlateau:
         further["mode"] = arguments.get("mode", mode)
+    further |= {name: _of_groups(arguments[name], optimizer) for name in RATES if name in arguments}
     return Schedule(bound.but(**further).make(optimizer), plan.interval)
+
+
+def _of_groups(rate: Any, optimizer: torch.optim.Optimizer) -> Any:
+    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's."""
+    if isinstance(rate, list) or groups.SET_BY not in optimizer.param_groups[-1]:
+        return rate
+    return [rate * float(group["lr"]) / float(optimizer.defaults["lr"]) for group in optimizer.param_groups]

@@ -51,7 +51,7 @@ class Member:
             if self.later:
                 after_step(run)
             run.epoch = (run.state.step - 1) // run.steps_per_epoch  # before the last step
-            record(self.observers, run.ended(run.state.step, rate, lambda run: values, self._schedule))
+            record(self.observers, run.ended(run.state.step, {"lr": rate}, lambda run: values, self._schedule))
         except Exception as error:
             self.rescue(error)
 

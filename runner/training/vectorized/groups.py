@@ -59,6 +59,10 @@ def check(run: Run) -> None:
     if not run.trains:
         raise Unstackable("trainer.epochs=0 trains nothing")
     rule(run.state.optimizer)
+    if run.parts.optimizer.groups:
+        raise Unstackable("optimizer.groups is not stacked")
+    if run.settings.model.freeze is not None:
+        raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
     if trainer.accumulate > 1:
