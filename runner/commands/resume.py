@@ -85,7 +85,10 @@ def _check_record(last: int, entry: "CheckpointRef", steers: bool) -> None:
 
 
 def _drifted(changes: dict[str, tuple[Any, Any]], step: int, tags: dict[str, str]) -> dict[str, str]:
-    """Return tags of the changes, behind earlier ones of a length; they clear the digest too, by which sweeps reuse runs of the first configuration."""
+    """Return tags of the changes, behind earlier ones of a length.
+
+    They clear the digest too, by which sweeps reuse runs of the first configuration.
+    """
     from runner.tracking.read import lengthened
 
     digest = {"runner.digest": ""} if changes else {}

@@ -34,9 +34,7 @@ class Trainer:
     """The training: its length, batches, precision, and when it stops."""
 
     epochs: int | None = None  # passes over the training data; 0 only runs the model forward; null: 300, or as `steps`
-    steps: int | None = (
-        None  # optimizer steps of the whole training, in the place of epochs; the last pass may be a part
-    )
+    steps: int | None = None  # optimizer steps of the whole training, in the place of epochs
     batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
     # Examples per batch where nothing is trained: validation, test, predictions. A larger number may be faster, as far
     # as the memory goes, and gives other last bits. null: batch_size, and where that is null too all data in memory, or

@@ -40,13 +40,12 @@ def parts(settings: Settings, drift: dict[str, str]) -> list[Part]:
 
 
 class Ended(Exception):
-    """Raised after the last step of a part that broke off before its end."""
+    """Raised after the last step of a part."""
 
 
 def end(run: "Run", part: Part, stop: Callable[[], BaseException | None]) -> Callable[[], BaseException | None]:
-    """Return a function that ends the training where the part broke off, or as `stop` does."""
-    ended = Ended() if part.step < run.steps else None
-    return lambda: stop() or (ended if run.state.step >= part.step else None)
+    """Return a function that ends the training where the part ended, or as `stop` does."""
+    return lambda: stop() or (Ended() if run.state.step >= part.step else None)
 
 
 def go_on(run: "Run", part: Part, settings: Settings) -> None:

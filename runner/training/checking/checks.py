@@ -18,17 +18,7 @@ from runner.training import forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import (
-    components,
-    freezing,
-    groups,
-    limited,
-    losses,
-    metrics,
-    placement,
-    scheduling,
-    source,
-)
+from runner.training.parts import components, freezing, groups, limited, losses, metrics, placement, scheduling, source
 from runner.training.parts.components import Components
 from runner.training.state import due
 
