@@ -10,7 +10,6 @@ from torch import Tensor
 from runner.data import Data, Tensors
 from runner.data._files import file
 from runner.data._parts import check_fractions
-from runner.data._tables import Frame
 from runner.data._tables.column import Column
 from runner.data._tables.encoding import describe, expand, numbers, read_recorded, scale
 from runner.data._tables.frame import naming_file, read
@@ -19,8 +18,8 @@ from runner.data._tables.names import listed, need
 from runner.data._tables.report import describe as described
 from runner.data._tables.selection import Name, column_names, target_columns, typed_override
 from runner.data._tables.understanding import recorded_column, understand
-from runner.data._windows import inputs, series_columns, sort_by_time
 from runner.data._values import MOST
+from runner.data._windows import inputs, series_columns, sort_by_time
 from runner.settings.errors import ConfigError
 
 
