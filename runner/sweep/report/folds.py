@@ -72,7 +72,7 @@ def figures(table: Table) -> dict[str, float]:
     if one is None:
         return {}
     by_name = {**{name: one.of(name) for name in sorted(one.rows[0].metrics)}, table.metric: one.values}
-    numbers = {}
+    numbers: dict[str, float] = {}
     for name, values in by_name.items():
         if len(values) == len(one.rows):
             numbers |= {f"{name}.mean": statistics.fmean(values), f"{name}.spread": spread(values)}
