@@ -107,6 +107,7 @@ class Data:
         (numbers) or "words" (text, true and false). The loss may decide otherwise.
     ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss, where
         there may be such targets.
+    places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
     Raises ConfigError for an unknown task, an empty set, and a classification whose classes cannot be counted.
 
     A data source is a function that returns one:
@@ -125,6 +126,7 @@ class Data:
     report: tuple[str, ...] = ()
     guess: Guess | None = None
     ignored: int | None = None
+    places: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.task not in (*get_args(Task), "classification"):

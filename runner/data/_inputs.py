@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 def read(path: str, noted: dict[str, Any]) -> Inputs:
-    """Return the examples at `path`: an .npy or .npz file, a .csv or .parquet file, a text, an image or a folder of them.
+    """Return the examples at `path`: a file of arrays, a table, a text, an image or a folder of images.
 
     noted: what the run has noted of its data: `task`, `classes`, `notes` and `example`, its shape and type.
     Raises ConfigError for other inputs than the run was trained on.

@@ -28,8 +28,8 @@ def sort_by_time(frame: Frame, time: Name | None, key: str = "data.time") -> Fra
         row = int(np.flatnonzero(ranks == first)[1])
         raise ConfigError(
             key,
-            f"column {name!r} has the same time twice, in row {row} {frame[name].iloc[row]!r}; expected one row for each"
-            " time: keep one of several series in the file",
+            f"column {name!r} has the same time twice, in row {row} {frame[name].iloc[row]!r}; expected one row"
+            " for each time: keep one of several series in the file",
         )
     attributes = frame.attrs
     frame = frame.iloc[np.argsort(ranks)].reset_index(drop=True)

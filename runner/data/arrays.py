@@ -8,6 +8,7 @@ from torch import Tensor
 
 from runner.data import Data, Tensors
 from runner.data._files import file
+from runner.data._folds import refuse
 from runner.data._numpy import read_npy, read_npz
 from runner.data._parts import divide, parts
 from runner.data._targets import guess, strata, targets
@@ -216,5 +217,7 @@ def _divide(
     in_file: dict[str, Tensors], valid: float, test: float, seed: int, classes: Tensor | None
 ) -> tuple[Tensors, Tensors | None, Tensors | None]:
     whole = in_file["train"]
+    if "valid" in in_file:
+        refuse(valid, "the file has a validation part of its own, x_valid; leave data.folds out, or that part")
     valid, test = (0.0 if part in in_file else fraction for part, fraction in (("valid", valid), ("test", test)))
     return divide(whole, parts(len(whole), valid, test, seed, classes))

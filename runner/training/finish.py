@@ -90,6 +90,8 @@ def _predictions(run: "Run", subject: Subject) -> Path:
     np.save(content, host.array(output), allow_pickle=False)
     path = folder / "predictions.npy"
     durable.patiently(lambda: durable.write_new(path, content.getbuffer()), run.stop)
+    if run.data.places is not None:
+        np.save(folder / "fold_indices.npy", run.data.places.numpy(), allow_pickle=False)
     return folder
 
 

@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
 #: Group -> keys that are no arguments of the class or function.
 BESIDE: dict[str, Node] = {
     "data": {
+        **{key: {"type": ["integer", "null", "string"]} for key in ("folds", "fold")},
         "augment": {"type": ["array", "string", "object", "null"]},
         **{key: {"type": ["number", "null", "string"]} for key in ("mixup", "cutmix")},
         "sample": {"enum": ["balanced", None]},
