@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from runner.model import naming, specs
+from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.layers import Repeat, Select
 from runner.model.shapes import push
@@ -70,13 +71,24 @@ def follow(
                     errors[0].add_note(line)
                 further = naming.problems(named[number + 1 :])
                 raise (ConfigErrors([*errors, *further]) if further else error) from error
+            targets.masked |= layer.target is Mask
             wires.add(name, output)
             layers.append(layer)
             if sum(size(layer) for layer in layers) > LAYERS:
                 raise ConfigError(
                     layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones"
                 )
+    check_masks(layers)
     return Stack(layers, wires.example)
+
+
+def check_masks(layers: list[Layer]) -> None:
+    """Raise ConfigError for a `Mask` with no attention after it."""
+    for number, layer in enumerate(layers):
+        after = [one for later in layers[number + 1 :] for one in (later, *later.inner())]
+        if layer.target is Mask and not any(one.target in MASKED for one in after):
+            names = ", ".join(kind.__name__ for kind in MASKED)
+            raise ConfigError(layer.key, f"no layer comes after it in its stack that it masks, which are {names}")
 
 
 def _planned_before(
@@ -87,7 +99,7 @@ def _planned_before(
     shapes, structure = tree_flatten((inputs.inputs, inputs.named))
     if earlier is None or not all(isinstance(one, Tensor) for one in shapes):
         return _plan_layer(name, written, inputs, targets)
-    whole = f"{name} {key} {spec!r} {inputs.shown()} {structure} {[(one.shape, one.dtype) for one in shapes]}"
+    whole = f"{name} {key} {targets.masked} {spec!r} {inputs.shown()} {structure} {[(one.shape, one.dtype) for one in shapes]}"
     if whole not in earlier:
         layer, output = _plan_layer(name, written, inputs, targets)
         if len(earlier) >= MOST or any(lookup.is_own(one.target) for one in (layer, *layer.inner())):
@@ -105,6 +117,8 @@ def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: sp
     ranges.check(target, arguments, ranges.LAYER, key)
     specs.infer(target, parameters, arguments, inputs.all(), key)
     specs.batch_first(parameters, arguments, key)
+    if targets.masked and target in MASKED and not (target is MultiheadAttention and len(inputs.all()) > 1):
+        arguments.setdefault("mask", CAUSAL)
     for k, v in arguments.items():
         if k in parameters:
             arguments[k] = _plan_inside(target, parameters[k], v, inputs.all()[0], f"{key}.{k}", arguments, targets)
