@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from runner.data import Batch, Data, Source
+from runner.data import Batch, Data, Nest, Source, nests
 from runner.model import host, modes
 from runner.training.loop import Cost, State, evaluate
 from runner.training.parts import losses
@@ -23,7 +23,7 @@ class Tested:
     """Outputs and test values of the weights that a run is tested with, measured together with those of other runs."""
 
     source: Source  # the part of the run's data that the outputs are of
-    outputs: tuple[Tensor, Tensor] | None  # targets and outputs on the CPU, as `outputs` returns them; None: too many
+    outputs: tuple[Nest, Nest] | None  # targets and outputs on the CPU, as `outputs` returns them; None: too many
     values: dict[str, float] | None  # as `values` returns them; None: the test data is not measured together
 
 
@@ -65,13 +65,14 @@ def reading(run: Measured, source: Source) -> Iterator[Batch]:
     return run.moved(run.readers.whole(source, run.copies))
 
 
-def outputs(run: Measured, source: Source) -> tuple[Tensor, Tensor]:
+def outputs(run: Measured, source: Source) -> tuple[Nest, Nest]:
     """Return targets and outputs for every example of `source`, in order, on the CPU."""
     rows = []
     with torch.no_grad(), modes.evaluating(run.state.model):
         for batch in reading(run, source):
-            rows.append(tuple(map(host.tensor, (batch[1], run.cost(run.state.model, batch)[1]))))
-    y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
+            output = run.cost(run.state.model, batch)[1]
+            rows.append(tuple(nests.mapped(host.tensor, part) for part in (batch[1], output)))
+    y, output = map(nests.concatenated, zip(*rows, strict=True))
     return y, output
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Source
+from runner.data import Batch, Data, Source, nests
 from runner.model import naming, stack
 from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
@@ -268,7 +268,7 @@ def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
         raise ConfigError(key, f"{value!r} is not one of {', '.join(names)}{did_you_mean(value, names)}")
 
 
-def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Tensor]:
+def _examples(source: Source, size: int | None, moved: bool) -> Batch:
     """Return a batch x, y on the meta device, of at least two examples if there are: one alone hides much.
 
     moved: the run converts numbers to another type, as autocast does; the plan is of float32 then.
@@ -276,11 +276,12 @@ def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Te
     (x, y), total = source[0], len(source)  # type: ignore[arg-type]
     size = min(max(size or total, 2), total)
 
-    def one(t: Tensor) -> Tensor:
+    def one(value: Any) -> Tensor:
+        t = torch.as_tensor(value)
         dtype = torch.float32 if moved and t.is_floating_point() else t.dtype
         return torch.empty((size, *t.shape), dtype=dtype, device="meta")
 
-    return one(torch.as_tensor(x)), one(torch.as_tensor(y))
+    return nests.mapped(one, x), nests.mapped(one, y)
 
 
 def _mode(settings: Settings, metrics: dict[str, Any]) -> str:

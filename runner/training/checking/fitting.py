@@ -59,7 +59,7 @@ def indices(data: Data, plan: stack.Stack) -> None:
     Training would fail in its middle, on a GPU without the place.
     """
     layer = plan.layers[0] if plan.layers else None
-    if layer is None or layer.target is not nn.Embedding or not isinstance(data.train, Tensors):
+    if layer is None or layer.target is not nn.Embedding or not isinstance(data.train[0][0], Tensor):
         return
     rows = layer.arguments["num_embeddings"]
     for part in ("train", "valid", "test"):

@@ -13,9 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from torch import Tensor
-
-from runner.data import Data, Tensors
+from runner.data import Data, Tensors, nests
 from runner.model import planning, stack
 from runner.settings import Settings
 from runner.settings.values import lookup, ranges
@@ -83,13 +81,13 @@ class Known:
                 self._kinds.pop(old, None)
         return data
 
-    def plan(self, key: str, layers: Any, example: Tensor) -> tuple[stack.Stack, str]:
+    def plan(self, key: str, layers: Any, example: nests.Nest) -> tuple[stack.Stack, str]:
         """Plan the layers, or return the plan of an earlier job with equal layers and shapes.
 
         Returns the plan, and the part of it that decides the kind of a job. key: of the data. Raises what
         `planning.plan` raises.
         """
-        whole = f"{layers!r} {example.shape} {example.dtype}" if key else ""
+        whole = f"{layers!r} {nests.key(example)}" if key else ""
         if (earlier := self._plans.get(whole)) is not None:
             return earlier
         plan = planning.plan(layers, example, earlier=self._layers)
@@ -112,7 +110,7 @@ class Known:
 def _bytes(data: Data) -> float:
     """Return the bytes of all of the data, of which the checks may have read a part; infinite if not in memory."""
     parts = [part for part in (data.train, data.valid, data.test) if part is not None]
-    return sum(part.x.nbytes + part.y.nbytes if isinstance(part, Tensors) else math.inf for part in parts)
+    return sum(nests.nbytes((part.x, part.y)) if isinstance(part, Tensors) else math.inf for part in parts)
 
 
 def _names(settings: Settings) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch, Data, Source, Tensors, evaluation_size
+from runner.data import Batch, Data, Source, Tensors, evaluation_size, nests
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
@@ -169,11 +169,11 @@ class Rehearsal:
     def _batch(self, source: Source, size: int) -> Batch:
         """Return a batch of real examples if they are in memory, else of the first one repeated."""
         if isinstance(source, Tensors):
-            x, y = source.x[:size], source.y[:size]
+            x, y = source[:size]
         else:
-            x, y = (t.repeat(size, *[1] * t.dim()) for t in source[0])
-        x, y = self._as_run(x), self._as_run(y)
-        return placement(self.settings.trainer, x.device).inputs(x), y
+            x, y = (nests.mapped(lambda t: t.repeat(size, *[1] * t.dim()), part) for part in source[0])
+        x, y = nests.mapped(self._as_run, x), nests.mapped(self._as_run, y)
+        return placement(self.settings.trainer, nests.leaves(x)[0].device).inputs(x), y
 
     def _as_run(self, tensor: Tensor) -> Tensor:
         """Return a copy on the model's device and in the run's precision; a meta tensor gets values."""

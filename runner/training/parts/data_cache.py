@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from runner.data import Data, Tensors
+from runner.data import Data, Tensors, nests
 from runner.settings.files import filenames
 
 #: Bytes of a set of data up to which it is cached. Each job gets a copy, so that none can change the next one's data.
@@ -60,5 +60,5 @@ def _size(data: Data) -> float:
     parts = [part for part in (data.train, data.valid, data.test) if part is not None]
     if not all(isinstance(part, Tensors) for part in parts):
         return float("inf")
-    tensors = [tensor for part in parts for tensor in (part.x, part.y)]  # type: ignore[union-attr]
+    tensors = [tensor for part in parts for tensor in nests.leaves((part.x, part.y))]  # type: ignore[union-attr]
     return sum(tensor.nbytes for tensor in tensors if not tensor.is_meta)

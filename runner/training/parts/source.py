@@ -5,10 +5,9 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from runner import data as sources
-from runner.data import Data
+from runner.data import Data, nests
 from runner.settings import Component
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
@@ -92,5 +91,5 @@ def _check_part(source: Any, subject: str) -> None:
             "data.name", f"{subject}{type(source).__name__}, expected runner.data.Tensors(x, y) or a torch Dataset"
         )
     pair = (source.x, source.y) if isinstance(source, sources.Tensors) else source[0]
-    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
+    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(map(nests.is_nest, pair)):
         raise ConfigError("data.name", f"{subject}{type(source).__name__} without pairs of tensors (x, y)")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from runner.data import Data, Tensors
+from runner.data import Data, Tensors, nests
 from runner.model import host
 from runner.model.stack import Layer
 from runner.settings import torch_private
@@ -76,6 +76,8 @@ def check(run: Run) -> None:
         source = getattr(run.data, part)
         if source is not None and not isinstance(source, Tensors):
             raise Unstackable(f"the {part} data is not in memory")
+        if source is not None and not all(isinstance(one, Tensor) for one in (source.x, source.y)):
+            raise Unstackable(f"batches of several tensors are not stacked: {nests.described(source.x)}")
     parameters = list(run.model.parameters())
     if not parameters:
         raise Unstackable("the model has no parameters")
