@@ -119,8 +119,12 @@ def _report(
 ) -> tuple[str, ...]:
     kept = notes["vocabulary"]
     counts = ", ".join(f"{len(each):,} {part}" for part, each in windows.items() if each is not None)
-    lines = [f"{path}: {len(pieces):,} {notes['tokens']}, {len(kept):,} different; windows of {notes['length']}: {counts}"]
+    lines = [
+        f"{path}: {len(pieces):,} {notes['tokens']}, {len(kept):,} different; windows of {notes['length']}: {counts}"
+    ]
     if kept[0] == UNKNOWN:
         unknown = int((numbers == 0).sum())
-        lines.append(f"{unknown:,} of {len(pieces):,} are not in the vocabulary of {len(kept):,} and are read as {UNKNOWN}")
+        lines.append(
+            f"{unknown:,} of {len(pieces):,} are not in the vocabulary of {len(kept):,} and are read as {UNKNOWN}"
+        )
     return tuple(lines)

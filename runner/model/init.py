@@ -68,7 +68,8 @@ class _Rule:
 def starts(init: Any, model: nn.Module, fixed: set[int]) -> list[Start]:
     """Return how parameters are filled, in the model's order, by the last rule that names them.
 
-    init: `{Linear: {xavier_uniform_: {gain: 1.0}}, "head.weight": zeros_}`. model: as it is planned, on the meta device.
+    init: `{Linear: {xavier_uniform_: {gain: 1.0}}, "head.weight": zeros_}`.
+    model: as it is planned, on the meta device.
     fixed: ids of its parameters whose values are given, or that are tied to others.
     Raises ConfigError, or ConfigErrors, for what is no such rule, one that no parameter matches, or a function that
     refuses a parameter.
@@ -118,7 +119,9 @@ def _function(value: Any, key: str) -> tuple[Any, dict[str, Any]]:
     elif isinstance(value, str):
         name, given = value, {}
     else:
-        raise ConfigError(key, f"expected one function, as in xavier_uniform_ or {{normal_: {{std: 0.02}}}}, found {value!r}")  # fmt: skip
+        raise ConfigError(
+            key, f"expected one function, as in xavier_uniform_ or {{normal_: {{std: 0.02}}}}, found {value!r}"
+        )
     function = lookup.find(name, INIT, key)
     takes = dict(list(lookup.parameters(function).items())[1:])
     arguments = _arguments(name, takes, given, key)
@@ -134,7 +137,8 @@ def _arguments(name: str, takes: Mapping[str, inspect.Parameter], given: Any, ke
     if isinstance(given, list | tuple) and len(given) <= len(names):
         return dict(zip(names, given, strict=False))
     if isinstance(given, list | tuple) or len(names) != 1:
-        raise ConfigError(key, f"expected its arguments by name, of {', '.join(names) or 'which it has none'}, found {given!r}")  # fmt: skip
+        takes_ = f"{', '.join(names)} by their names" if names else "no arguments"
+        raise ConfigError(key, f"{name} takes {takes_}, found {given!r}")
     return {names[0]: given}
 
 
@@ -155,8 +159,8 @@ def _unmatched(rule: _Rule, model: nn.Module) -> str:
     layers = [(name, module) for name, module in model.named_modules() if name]
     of = [p for n, m in layers if _is(m, rule.pattern) or fnmatchcase(n, rule.pattern) for p, _ in m.named_parameters()]
     if of:
-        wanted = rule.parameter or "weight"
-        return f"these layers have no parameter {wanted!r} to be drawn{did_you_mean(wanted, of)} (they have {', '.join(dict.fromkeys(of))})"  # fmt: skip
+        wanted, there = rule.parameter or "weight", ", ".join(dict.fromkeys(of))
+        return f"these layers have no parameter {wanted!r} to be drawn{did_you_mean(wanted, of)} (they have {there})"
     known = [*dict.fromkeys(type(m).__name__ for _, m in layers if any(True for _ in m.parameters()))]
     known += [name for name, _ in layers] + [name for name, _ in model.named_parameters()]
     return f"no layer's class, no layer and no parameter has this name{did_you_mean(rule.pattern, known)}"
@@ -165,4 +169,4 @@ def _unmatched(rule: _Rule, model: nn.Module) -> str:
 def _is(module: nn.Module, kind: str) -> bool:
     """Return whether a module is of a class of this name, or of one that inherits from it."""
     names = {c.__name__ for c in type(module).__mro__ if c is not nn.Module and issubclass(c, nn.Module)}
-    return bool(kind) and (kind in names or kind.rpartition(".")[2] in names and kind.startswith("torch.nn."))
+    return kind in names or (kind.startswith("torch.nn.") and kind.rpartition(".")[2] in names)

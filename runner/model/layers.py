@@ -9,19 +9,41 @@ from torch import Tensor, nn
 
 from runner.model.attention import (
     Mask as Mask,
+)
+from runner.model.attention import (
     MultiheadAttention as MultiheadAttention,
+)
+from runner.model.attention import (
     TransformerDecoder as TransformerDecoder,
+)
+from runner.model.attention import (
     TransformerDecoderLayer as TransformerDecoderLayer,
+)
+from runner.model.attention import (
     TransformerEncoder as TransformerEncoder,
+)
+from runner.model.attention import (
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
 from runner.model.sequences import (
     ClassToken as ClassToken,
+)
+from runner.model.sequences import (
     Columns as Columns,
+)
+from runner.model.sequences import (
     First as First,
+)
+from runner.model.sequences import (
     Lengths as Lengths,
+)
+from runner.model.sequences import (
     Mean as Mean,
+)
+from runner.model.sequences import (
     Positions as Positions,
+)
+from runner.model.sequences import (
     check_lengths,
 )
 

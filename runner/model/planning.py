@@ -49,7 +49,9 @@ def plan(
     Raises ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
     that are wrong whatever comes in.
     """
-    return follow(list(specs.named(spec, key)), Wires(example), specs.Targets() if targets is None else targets, earlier)
+    return follow(
+        list(specs.named(spec, key)), Wires(example), specs.Targets() if targets is None else targets, earlier
+    )
 
 
 def follow(
@@ -243,8 +245,8 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inpu
     if isinstance(module, Select) and isinstance(example, Tensor):
         raise ConfigError(
             layer.key,
-            f"takes an item of a tuple or of a dict, and the input is a tensor of shape {specs.shape(example)}, of which"
-            f" {module.index!r} would be an example; was a tuple meant, as LSTM gives it? else leave the layer out",
+            f"takes an item of a tuple or of a dict, and the input is a tensor of shape {specs.shape(example)}, of"
+            f" which {module.index!r} would be an example; was a tuple meant, as LSTM gives it? else leave it out",
         )
     inputs.spread(module)
     layer.reads = inputs.reads

@@ -62,7 +62,9 @@ def _inputs(model: Model, example: Any, targets: specs.Targets) -> list[tuple[st
     if isinstance(inputs, list | tuple) and all(isinstance(name, str) for name in inputs):
         inputs = dict.fromkeys(inputs)
     if not isinstance(inputs, Mapping):
-        raise ConfigError("model.inputs", f"expected names and their layers, as in {{image: [Flatten]}}, found {inputs!r}")  # fmt: skip
+        raise ConfigError(
+            "model.inputs", f"expected names and their layers, as in {{image: [Flatten]}}, found {inputs!r}"
+        )
     if isinstance(example, tuple | list) and len(example) != len(inputs):
         raise ConfigError(
             "model.inputs", f"names {len(inputs)} inputs ({some(inputs)}), and the data gives {len(example)} tensors"
@@ -73,7 +75,8 @@ def _inputs(model: Model, example: Any, targets: specs.Targets) -> list[tuple[st
     for number, (name, value) in enumerate(inputs.items()):
         key = f"model.inputs.{name}"
         if isinstance(example, Mapping) and name not in example:
-            raise ConfigError(key, f"the data has no input {name!r}{did_you_mean(name, example)} (it has {some(example)})")  # fmt: skip
+            near = did_you_mean(name, example)
+            raise ConfigError(key, f"the data has no input {name!r}{near} (it has {some(example)})")
         item = f".{number}" if isinstance(example, tuple | list) else f".{name}"
         reads = (INPUT if isinstance(example, Tensor) else f"{INPUT}{item}",)
         layers.append((str(name), key, _part(value, key, reads, targets)))
@@ -117,7 +120,9 @@ def _outputs(
                 )
         return [], tuple(outputs)
     if not isinstance(outputs, Mapping):
-        raise ConfigError("model.outputs", f"expected names and their layers, as in {{digit: {{Linear: 10}}}}, found {outputs!r}")  # fmt: skip
+        raise ConfigError(
+            "model.outputs", f"expected names and their layers, as in {{digit: {{Linear: 10}}}}, found {outputs!r}"
+        )
     last = (before[-1] if before else INPUT,)
     heads = []
     for name, value in outputs.items():

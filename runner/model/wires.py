@@ -94,7 +94,9 @@ class Wires:
         places = {name: (self._whole(one), f"{written.reads_key}.{name}") for name, one in main.items()}
         places |= {name: (self._whole(one), f"{written.key}.{name}") for name, one in written.beside.items()}
         named = {name: self._of(one, key, targets) for name, (one, key) in places.items()}
-        return Inputs((), named, {name: one for name, (one, _) in places.items()}, self.previous, frozenset(written.beside))
+        return Inputs(
+            (), named, {name: one for name, (one, _) in places.items()}, self.previous, frozenset(written.beside)
+        )
 
     def _whole(self, reference: str) -> str:
         """Return a reference to an input of the model that is named alone, as `image`, in full: `input.image`."""

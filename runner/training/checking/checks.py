@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, nests
-from runner.model import naming, stack
+from runner.model import stack, whole
 from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
@@ -61,7 +61,7 @@ def check(
     parts = without_data(settings, problems, known)
     if problems.errors and not (parts.data and source.is_ours(parts.data)):
         with problems.collect():
-            naming.check(settings.model.layers)
+            whole.check(settings.model)
         problems.raise_all()
     checked = _with_data(settings, parts, problems, noted, threads, known)
     problems.raise_all()
@@ -87,7 +87,7 @@ def without_data(settings: Settings, problems: Problems, known: Known) -> Compon
         known.store(settings.tracking.uri, uris.check)
     with problems.collect():
         tags.check(settings.tracking.tags)
-    if trainer.epochs and not settings.model.layers:
+    if trainer.epochs and not (settings.model.layers or settings.model.inputs or settings.model.outputs):
         problems.add("model.layers", "is empty; give at least one layer, such as model.layers=[{Linear: 1}]")
     if equal is None and not problems.errors:
         known.keep_components(settings, parts)
@@ -178,11 +178,11 @@ def _with_data(
             data = known.data(data_key, read)
     if data is None:
         with problems.collect():
-            naming.check(settings.model.layers)
+            whole.check(settings.model)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.collect():
-        plan, layers = known.plan(data_key, settings.model.layers, x)
+        plan, layers = known.plan(data_key, settings.model, x)
     if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:
         return Checked(parts, plan, kind, first_weights.Start())
     built = _with_loss(settings, parts, problems, data, plan, y)

@@ -5,8 +5,9 @@ example are pushed through on the meta device.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, Tensors, evaluation_size, nests
-from runner.model import stack
+from runner.model import graph, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
 from runner.settings.values.lookup import Bound
@@ -98,11 +99,12 @@ class Rehearsal:
         self.model.train()
         for size in self._training_sizes():
             x, y = self._batch(self.data.train, size)
+            problem = partial(self._untrained, size=size)
             if not self.real:
-                self._through(x, size)
+                self._through(x, problem)
                 continue
             with self._autocast(on_cpu):
-                value = self._lost(self._through(x, size), y)
+                value = self._lost(self._through(x, problem), y)
             try:
                 value.float().backward()  # type: ignore[no-untyped-call]
             except Exception as error:
@@ -129,17 +131,17 @@ class Rehearsal:
         for part, size, why in self._evaluations():
             x, y = self._batch(getattr(self.data, part), size)
             with self._autocast(on_cpu):
-                for layer, module in zip(self.plan.layers, self.model.children(), strict=True):
-                    try:
-                        x = module(x)
-                    except Exception as error:
-                        raise ConfigError(
-                            self._key(layer),
-                            f"cannot take a batch of {size}, and {why}: {brief(error)}; use another"
-                            " layer, such as LayerNorm, or another trainer.eval_batch_size",
-                        ) from error
+                output = self._through(x, partial(self._unevaluated, size=size, why=why))
                 if self.settings.trainer.epochs and self.real:
-                    self._lost(x, y, part)
+                    self._lost(output, y, part)
+
+    def _unevaluated(self, layer: stack.Layer, error: Exception, size: int, why: str) -> ConfigError:
+        """Return the error for a layer that cannot be evaluated with a batch of `size`."""
+        return ConfigError(
+            self._key(layer),
+            f"cannot take a batch of {size}, and {why}: {brief(error)}; use another layer, such as LayerNorm, or"
+            " another trainer.eval_batch_size",
+        )
 
     def _training_sizes(self) -> list[int]:
         trainer, total = self.settings.trainer, len(self.data.train)  # type: ignore[arg-type]
@@ -213,15 +215,23 @@ class Rehearsal:
         mixed = on_cpu and precision in ("bf16", "fp16")
         return torch.autocast("cpu", losses.DTYPES[precision]) if mixed else contextlib.nullcontext()
 
-    def _through(self, x: Any, size: int) -> Any:
-        for layer, module in zip(self.plan.layers, self.model.children(), strict=True):
+    def _through(self, x: Any, problem: Callable[[stack.Layer, Exception], ConfigError]) -> Any:
+        """Push x through the layers. problem: the error to raise for a layer that raises one."""
+        layers = {layer.name: layer for layer in self.plan.layers}
+
+        def call(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
             try:
-                x = module(x)
+                return module(*inputs, **named)
             except Exception as error:
-                if ONE_NUMBER in str(error):
-                    raise self._one_number(layer, size) from error
-                raise ConfigError(self._key(layer), f"cannot be trained: {brief(error)}") from error
-        return x
+                raise problem(layers[name], error) from error
+
+        return graph.through(self.model, x, call)
+
+    def _untrained(self, layer: stack.Layer, error: Exception, size: int) -> ConfigError:
+        """Return the error for a layer that cannot be trained with a batch of `size`."""
+        if ONE_NUMBER in str(error):
+            return self._one_number(layer, size)
+        return ConfigError(self._key(layer), f"cannot be trained: {brief(error)}")
 
     def _lost(self, output: Any, y: Tensor, part: str = "train") -> Tensor:
         try:

@@ -83,6 +83,8 @@ def check(run: Run) -> None:
         raise Unstackable("the model has no parameters")
     if any(map(torch_private.gradient_hooks, parameters)):
         raise Unstackable("a hook of your own changes gradients")
+    if len(parameters) < sum(1 for _ in run.model.named_parameters(remove_duplicate=False)):
+        raise Unstackable("a weight that two layers share is not stacked")
     if any(getattr(module, "padding_idx", None) is not None for module in run.model.modules()):
         raise Unstackable("padding_idx is not stacked")  # torch.func.vmap trains that row of all models but the first
     if len({p.dtype for p in parameters}) > 1 or not all(p.requires_grad for p in parameters):
@@ -142,7 +144,7 @@ def _frozen_value(value: Any) -> Any:
 
 
 def _entry(layer: Layer, arguments: dict[str, Any]) -> Any:
-    return layer.name, layer.target, arguments
+    return layer.name, layer.target, arguments, layer.reads
 
 
 def _shapes(data: Data) -> list[Any]:
