@@ -120,7 +120,7 @@ class TransformerDecoderLayer(nn.TransformerDecoderLayer):
         super().__init__(*args, **{"batch_first": True, **kwargs})
         self.mask = mask
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, tgt: Tensor, memory: Tensor, *, lengths: Any = None, memory_lengths: Any = None, **masks: Any
     ) -> Tensor:
         """Return values of the first input's shape. masks: as torch's layer takes them."""
@@ -148,9 +148,7 @@ class TransformerEncoder(nn.TransformerEncoder):
         mask_check: bool = True,
         mask: str | None = None,
     ) -> None:
-        super().__init__(  # type: ignore[arg-type]
-            _alone(encoder_layer), num_layers, norm and _alone(norm), enable_nested_tensor, mask_check
-        )
+        super().__init__(_alone(encoder_layer), num_layers, norm and _alone(norm), enable_nested_tensor, mask_check)
         self.mask = mask
 
     def forward(
@@ -179,10 +177,10 @@ class TransformerDecoder(nn.TransformerDecoder):
     def __init__(
         self, decoder_layer: nn.Module, num_layers: int, norm: nn.Module | None = None, mask: str | None = None
     ) -> None:
-        super().__init__(_alone(decoder_layer), num_layers, norm and _alone(norm))  # type: ignore[arg-type]
+        super().__init__(_alone(decoder_layer), num_layers, norm and _alone(norm))
         self.mask = mask
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, tgt: Tensor, memory: Tensor, *, lengths: Any = None, memory_lengths: Any = None, **masks: Any
     ) -> Tensor:
         """Return values of the first input's shape. masks: as torch's stack takes them."""
@@ -218,7 +216,7 @@ def _check(*inputs: Tensor) -> None:
         raise ValueError("expected numbers with a decimal point; put an Embedding before it")
 
 
-def _alone(stack: nn.Module) -> nn.Module:
+def _alone(stack: Any) -> Any:
     """Return the one layer of a stack, by the name that torch's state_dict has for it."""
     if not isinstance(stack, nn.Sequential):
         return stack

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from runner.model import naming, specs
+from runner.model import looking, naming, specs
 from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.layers import Repeat, Select
@@ -101,7 +101,8 @@ def _planned_before(
     shapes, structure = tree_flatten((inputs.inputs, inputs.named))
     if earlier is None or not all(isinstance(one, Tensor) for one in shapes):
         return _plan_layer(name, written, inputs, targets)
-    whole = f"{name} {key} {targets.masked} {spec!r} {inputs.shown()} {structure} {[(one.shape, one.dtype) for one in shapes]}"
+    forms = [(one.shape, one.dtype) for one in shapes]
+    whole = f"{name} {key} {targets.masked} {spec!r} {inputs.shown()} {structure} {forms}"
     if whole not in earlier:
         layer, output = _plan_layer(name, written, inputs, targets)
         if len(earlier) >= MOST or any(lookup.is_own(one.target) for one in (layer, *layer.inner())):
@@ -262,7 +263,12 @@ def _output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
     """Push the inputs through the layer's module. Raises ConfigError for those that it cannot take."""
     try:
         with torch.no_grad():
-            return push(module.eval(), *inputs.inputs, **inputs.named)
+            try:
+                return push(module.eval(), *inputs.inputs, **inputs.named)
+            except Exception as error:
+                if not looking.looks(error):
+                    raise
+                return looking.output(layer, inputs.inputs, inputs.named)
     except Exception as error:
         if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
             raise ConfigError(
@@ -272,8 +278,15 @@ def _output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
         raise ConfigError(
             layer.key,
             f"{layer.target.__name__} cannot take {'an input' if len(inputs.all()) == 1 else 'inputs'} of shape"
-            f" {shapes}: {brief(error)}",
+            f" {shapes}: {brief(error)}{_embedding(inputs)}",
         ) from error
+
+
+def _embedding(inputs: Inputs) -> str:
+    """Return a remedy for whole numbers where numbers with a decimal point are taken."""
+    tensors = [one for one in inputs.all() if isinstance(one, Tensor)]
+    whole = tensors and not any(one.is_floating_point() for one in tensors)
+    return "; its input holds whole numbers, which an Embedding before it makes features of" if whole else ""
 
 
 def _refuse(problem: str | None, layer: Layer) -> None:

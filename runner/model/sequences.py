@@ -18,7 +18,7 @@ class Mean(nn.Module):
 
     dim: one dimension or several; the batch is 0, and stays.
     keepdim: keep them, each of size 1.
-    lengths, of `forward`: count only so many steps of each example; of one dimension. `Mean: {dim: 1, lengths: lengths}`
+    lengths, of `forward`: count only so many steps of each example: `Mean: {dim: 1, lengths: lengths}`.
     """
 
     BESIDE = ("lengths",)
@@ -80,8 +80,8 @@ class Columns(nn.Module):
 class Positions(nn.Module):
     """The place of each step, added to its features: (N, length, features) keeps its shape.
 
-    kind: "learned": a vector for each place, drawn as nn.Embedding draws its own; "sinusoidal": of feature 2i at place p
-        sin(p / 10000^(2i / features)), and of feature 2i + 1 the cosine of the same.
+    kind: "learned": a vector for each place, drawn as nn.Embedding draws its own; "sinusoidal": feature 2i at place p
+        is sin(p / 10000^(2i / features)), and feature 2i + 1 the cosine of the same.
         Source: Vaswani et al. 2017, "Attention is all you need", section 3.5.
     length, d_model: the most steps, and the features; of the input where they are left out.
     dropout: share of the sums' numbers that are zero in training.
@@ -91,22 +91,21 @@ class Positions(nn.Module):
         self, kind: Literal["learned", "sinusoidal"] = "learned", *, length: int, d_model: int, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        self.length, self.kind = length, kind
+        self.length = length
         if kind == "learned":
             self.weight = nn.Parameter(torch.empty(length, d_model))
             nn.init.normal_(self.weight)
         else:
-            self.register_buffer("table", _sinusoidal(length, d_model), persistent=False)
+            self.register_buffer("weight", _sinusoidal(length, d_model), persistent=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sums. Raises ValueError for more steps than there are places, and for other than three dimensions."""
+        """Return the sums. Raises ValueError for more steps than there are places, and without three dimensions."""
         if x.dim() != 3:
             raise ValueError("expected (N, length, features)")
         if x.shape[1] > self.length:
             raise ValueError(f"the input has {x.shape[1]} steps, and there are {self.length} places")
-        table = self.weight if self.kind == "learned" else self.table
-        y: Tensor = self.dropout(x + table[: x.shape[1]])
+        y: Tensor = self.dropout(x + self.weight[: x.shape[1]])
         return y
 
 
@@ -159,7 +158,7 @@ class _Packed(nn.RNNBase):
 
     BESIDE = ("lengths",)
 
-    def forward(self, input: Tensor, lengths: Tensor, hx: Any = None) -> Any:  # type: ignore[override]
+    def forward(self, input: Tensor, lengths: Tensor, hx: Any = None) -> Any:
         """Return (values, state), as torch's layer does of a packed sequence. input: (N, length, features)."""
         check_lengths(input, lengths)
         if input.is_meta:  # a shape has no lengths
@@ -169,15 +168,15 @@ class _Packed(nn.RNNBase):
         return pad_packed_sequence(values, batch_first=True, total_length=input.shape[1])[0], state
 
 
-class RNN(_Packed, nn.RNN):
+class RNN(_Packed, nn.RNN):  # type: ignore[misc]
     """torch's RNN with `lengths`."""
 
 
-class GRU(_Packed, nn.GRU):
+class GRU(_Packed, nn.GRU):  # type: ignore[misc]
     """torch's GRU with `lengths`."""
 
 
-class LSTM(_Packed, nn.LSTM):
+class LSTM(_Packed, nn.LSTM):  # type: ignore[misc]
     """torch's LSTM with `lengths`."""
 
 
