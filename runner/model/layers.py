@@ -7,6 +7,46 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from runner.model.attention import (
+    Mask as Mask,
+)
+from runner.model.attention import (
+    MultiheadAttention as MultiheadAttention,
+)
+from runner.model.attention import (
+    TransformerDecoder as TransformerDecoder,
+)
+from runner.model.attention import (
+    TransformerDecoderLayer as TransformerDecoderLayer,
+)
+from runner.model.attention import (
+    TransformerEncoder as TransformerEncoder,
+)
+from runner.model.attention import (
+    TransformerEncoderLayer as TransformerEncoderLayer,
+)
+from runner.model.sequences import (
+    ClassToken as ClassToken,
+)
+from runner.model.sequences import (
+    Columns as Columns,
+)
+from runner.model.sequences import (
+    First as First,
+)
+from runner.model.sequences import (
+    Lengths as Lengths,
+)
+from runner.model.sequences import (
+    Mean as Mean,
+)
+from runner.model.sequences import (
+    Positions as Positions,
+)
+from runner.model.sequences import (
+    check_lengths,
+)
+
 
 class Residual(nn.Module):
     """A sum: `layers(x) + shortcut(x)`; without a shortcut, `layers(x) + x`, where `layers` must keep the shape.
@@ -151,8 +191,16 @@ class Permute(nn.Module):
 
 
 class Last(nn.Module):
-    """The last step of a sequence: (batch, length, features) becomes (batch, features)."""
+    """The last step of a sequence: (batch, length, features) becomes (batch, features).
 
-    def forward(self, x: Tensor) -> Tensor:
+    lengths, of `forward`: the last step of each example is that before its length. `Last: {lengths: lengths}`
+    """
+
+    BESIDE = ("lengths",)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the last step, of shape (batch, features)."""
-        return x[:, -1]
+        if lengths is None:
+            return x[:, -1]
+        check_lengths(x, lengths)
+        return x[torch.arange(len(x), device=x.device), lengths.reshape(-1).long() - 1]

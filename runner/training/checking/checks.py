@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, nests
-from runner.model import stack, whole
+from runner.model import looking, stack, whole
 from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
@@ -298,7 +298,7 @@ def _examples(source: Source, size: int | None, moved: bool) -> Batch:
     def one(value: Any) -> Tensor:
         t = torch.as_tensor(value)
         dtype = torch.float32 if moved and t.is_floating_point() else t.dtype
-        return torch.empty((size, *t.shape), dtype=dtype, device="meta")
+        return looking.with_numbers(torch.empty((size, *t.shape), dtype=dtype, device="meta"), t)
 
     return nests.mapped(one, x), nests.mapped(one, y)
 
