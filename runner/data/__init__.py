@@ -25,6 +25,9 @@ BLOCK = 2**18
 #: Bytes of which addresses of torch's memory are multiples.
 ALIGNED = 64
 
+#: The class index that torch's losses leave out unless told otherwise.
+NOTHING = -100
+
 #: Inputs and targets; each a tensor, or a tuple, list or dict of tensors.
 Batch = tuple[Nest, Nest]
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
@@ -104,6 +107,7 @@ class Data:
         (numbers) or "words" (text, true and false). The loss may decide otherwise.
     ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss, where
         there may be such targets.
+    places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
     Raises ConfigError for an unknown task, an empty set, and a classification whose classes cannot be counted.
 
     A data source is a function that returns one:
@@ -124,6 +128,7 @@ class Data:
     report: tuple[str, ...] = ()
     guess: Guess | None = None
     ignored: Any = None
+    places: Tensor | None = None
 
     def __post_init__(self) -> None:
         for task in self.task.values() if isinstance(self.task, dict) else [self.task]:
@@ -144,13 +149,14 @@ def _numbered(data: Data) -> tuple[str, ...]:
     """Return names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
     sources = [source for source in (data.train, data.valid, data.test) if source is not None]
     targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
-    if len(targets) < len(sources) or any(y.is_floating_point() or y.dim() != 1 or y.min() < 0 for y in targets):
+    held = [y[y != NOTHING] for y in targets]
+    if len(targets) < len(sources) or any(y.is_floating_point() or not y.numel() or y.min() < 0 for y in held):
         raise ConfigError(
             "data",
             "Data(task='classification') has no classes, and they cannot be counted; expected their names,"
-            " Data(..., classes=('cat', 'dog')), or targets of int64 from 0, of shape (N,)",
+            " Data(..., classes=('cat', 'dog')), or targets of int64 from 0",
         )
-    return tuple(map(str, range(int(max(y.max() for y in targets)) + 1)))
+    return tuple(map(str, range(int(max(y.max() for y in held)) + 1)))
 
 
 def batches(

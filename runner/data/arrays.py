@@ -8,6 +8,7 @@ from torch import Tensor
 
 from runner.data import Data, Tensors
 from runner.data._files import file
+from runner.data._folds import refuse
 from runner.data._numpy import read_npy, read_npz
 from runner.data._parts import divide, parts
 from runner.data._targets import guess, strata, targets
@@ -25,11 +26,11 @@ def arrays(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    task: Literal["regression", "classification"] | None = None,
+    task: Literal["regression", "classification", "multilabel"] | None = None,
     classes: list[str] | None = None,
     indices: bool = False,
 ) -> Data:
-    """Read arrays: x as float32 of shape (N, ...); y, classes as int64 of shape (N,), or numbers as float32.
+    """Read arrays: x as float32 of shape (N, ...); y, classes as int64, or numbers as float32.
 
     path: an .npz file with the arrays x and y, and x_valid, y_valid, x_test, y_test as far as they exist.
     x, y: two .npy files, instead of `path`. All paths are relative to the working directory. A plain list of N numbers
@@ -37,7 +38,8 @@ def arrays(
     valid, test: fractions of x and y, from every class alike; unused for a part that the file holds.
     seed: chooses which examples go where; it is not the run's seed.
     task: None: y with a decimal point means regression; whole numbers, true/false and text mean classes, which
-        are numbered from 0 in sorted order over all parts.
+        are numbered from 0 in sorted order over all parts. y of shape (N, ...) has a class for each place: of a pixel,
+        (N, H, W), or of a word, (N, length). "multilabel": y of shape (N, labels) has a 0 or 1 for each label.
     classes: the classes' names; text in y is looked up here, and whole numbers in y are indices of this list.
     indices: x holds whole numbers that stay whole (int64), for a model that begins with Embedding.
     Raises ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or lengths
@@ -67,24 +69,30 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     options = {"valid": 0.15, "test": 0.15, "seed": 0, "classes": None, "indices": False, **arguments}
     pairs = _pairs(_read(options.get("path"), options.get("x"), options.get("y")))
     inputs = [_inputs(values, options["indices"]) for values, _ in pairs.values()]
-    task = options.get("task") or ("regression" if noted["task"] == "regression" else "classification")
+    of_noted = noted["task"] if noted["task"] in ("regression", "multilabel") else "classification"
+    task = options.get("task") or ("classification" if of_noted == "multilabel" and _are_decimal(pairs) else of_noted)
     names = options["classes"]
-    if noted["classes"] and not names and all(_are_classes(y.array) for _, y in pairs.values()):
+    if task == "multilabel":
+        names = names or list(noted["classes"])
+    elif noted["classes"] and not names and all(_are_classes(y.array) for _, y in pairs.values()):
         names = list(noted["classes"])
         pairs = {part: (x, y._replace(array=_as_text(y.array))) for part, (x, y) in pairs.items()}
     return _data(pairs, inputs, options["valid"], options["test"], options["seed"], task, names)
 
 
+def _are_decimal(pairs: dict[str, tuple[Values, Values]]) -> bool:
+    """Return whether targets are probabilities of labels, not 0 and 1."""
+    return any(bool(((y.array != 0) & (y.array != 1)).any()) for _, y in pairs.values())
+
+
 def _are_classes(array: Any) -> bool:
     """Return whether these are classes, and no probabilities of them."""
-    return array.dtype.kind != "f" or bool(
-        (array.ndim == 1 or array.shape[1:] == (1,)) and (array == np.round(array)).all()
-    )
+    return array.dtype.kind != "f" or bool((array == np.round(array)).all())
 
 
 def _as_text(array: Any) -> Any:
     """Return the names of classes: their numbers, texts or truth values."""
-    flat = array.reshape(len(array))
+    flat = array.reshape(len(array)) if array.shape[1:] == (1,) else array
     if flat.dtype.kind == "S":
         return np.char.decode(flat, "utf-8", "replace")
     return (flat.astype(np.int64) if flat.dtype.kind == "f" else flat).astype(str)
@@ -209,5 +217,7 @@ def _divide(
     in_file: dict[str, Tensors], valid: float, test: float, seed: int, classes: Tensor | None
 ) -> tuple[Tensors, Tensors | None, Tensors | None]:
     whole = in_file["train"]
+    if "valid" in in_file:
+        refuse(valid, "the file has a validation part of its own, x_valid; leave data.folds out, or that part")
     valid, test = (0.0 if part in in_file else fraction for part, fraction in (("valid", valid), ("test", test)))
     return divide(whole, parts(len(whole), valid, test, seed, classes))

@@ -12,6 +12,7 @@ from runner.settings import Tracking
 from runner.settings.context import LONGEST, Context
 from runner.settings.files import filenames
 from runner.settings.trust import secrets
+from runner.settings.values.tags import letters
 
 if TYPE_CHECKING:
     from runner.data import Data
@@ -150,7 +151,7 @@ def params(value: Any, key: str = "") -> dict[str, str]:
         return {
             k: v
             for name, inner in value.items()
-            for k, v in params(inner, f"{key}.{name}" if key else str(name)).items()
+            for k, v in params(inner, f"{key}.{letters(str(name))}".removeprefix(".")).items()
         }
     if isinstance(value, list) and any(isinstance(v, dict | list) for v in value) and not _is_numbers(value):
         return {k: v for i, inner in enumerate(value) for k, v in params(inner, f"{key}.{i}").items()}

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from runner import plots
 from runner.settings.files import durable
 from runner.training import forward, measure
@@ -60,7 +62,8 @@ def _values(run: "Run") -> dict[str, float]:
 
 
 def _reason(run: "Run") -> str:
-    done = f"{run.epoch} of {run.settings.trainer.epochs} epochs done"
+    trainer, steps = run.settings.trainer, f"{run.state.step:,} of {run.steps:,} steps done"
+    done = f"{run.epoch} of {trainer.epochs} epochs done" if trainer.steps is None else steps
     return run.stopped or (done if run.trains else "inputs pushed through, nothing trained")
 
 
@@ -85,6 +88,8 @@ def _predictions(run: "Run", subject: Subject) -> Path:
     folder, content = _folder(run.folder / "predictions"), io.BytesIO()
     path = folder / forward.write_prediction(content, output)
     durable.patiently(lambda: durable.write_new(path, content.getbuffer()), run.stop)
+    if run.data.places is not None:
+        np.save(folder / "fold_indices.npy", run.data.places.numpy(), allow_pickle=False)
     return folder
 
 

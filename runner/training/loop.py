@@ -30,7 +30,14 @@ class State:
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
     step: int = 0  # optimizer steps so far
     counters: list[Tensor] = field(default_factory=list)  # what a step changes beside these, as of dropout's streams
+    still: list[nn.Module] = field(default_factory=list)  # layers in evaluation mode while the others are trained
     heard: deque[dict[str, Tensor]] | None = None  # the named parts of the newest losses; None: the loss has none
+
+    def begin(self) -> None:
+        """Put the model into training mode, all but the layers that stay as they are."""
+        self.model.train()
+        for module in self.still:
+            module.eval()
 
 
 def train(
@@ -48,7 +55,7 @@ def train(
             if event.read() < 0.01:
                 break
     """
-    state.model.train()
+    state.begin()
     for parts in batches:
         loss = step(state, parts)
         state.step += 1

@@ -176,6 +176,14 @@ _NOTES: dict[str, Any] = {
     "categories": dict[str, Any],
     "size": list[int],
     "channels": int,
+    "vocabulary": list[str],
+    "tokens": str,
+    "lower": bool,
+    "length": int,
+    "window": int,
+    "horizon": int,
+    "time": str | None,
+    "predicts": list[str],
 }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import nests
-from runner.model import planning, stack
+from runner.model import stack, whole
 from runner.settings import Settings, Tracking, random_state
 from runner.settings.errors import ConfigError
 from runner.settings.files import places
@@ -74,7 +74,7 @@ def load(
     for folder in reversed(places.experiments()):
         use_folder(folder)
     with recorded_code.used(uri, run_id, code):
-        plan = planning.plan(settings.model.layers, example(data, "meta"))
+        plan = whole.planned(settings.model, example(data, "meta"))
         weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(plan))
         return assembled(plan, settings, weights, data["notes"] if raw else {})
 

@@ -17,6 +17,7 @@ from runner.training.capture.step import CapturedStep
 from runner.training.loop import Cost, Parts, State
 from runner.training.parts import optimizers
 from runner.training.parts.batches import is_own
+from runner.training.parts.freezing import Frozen
 from runner.training.parts.named import ByOutput, Reported
 from runner.training.parts.own_losses import found
 from runner.training.parts.scheduling import Schedule
@@ -61,11 +62,14 @@ class AsItIs:
         return self.eager(state, parts)
 
 
-def leave_alone(taken: TrainStep, observers: Iterable[Any], schedule: Schedule) -> None:
-    """Let a captured step not look for changes between two steps if those who have the run then are all ours."""
+def leave_alone(taken: TrainStep, observers: Iterable[Any], schedule: Schedule, frozen: Frozen) -> None:
+    """Let a captured step not look for changes between two steps if those who have the run then are all ours.
+
+    frozen: layers of which some may be let go of between two steps.
+    """
     if isinstance(taken, CapturedStep):
         scheduler = schedule.scheduler
-        taken.watched = any(map(is_own, observers)) or (scheduler is not None and is_own(scheduler))
+        taken.watched = frozen.moves or any(map(is_own, observers)) or (scheduler is not None and is_own(scheduler))
 
 
 def evaluation(cost: Cost, taken: TrainStep) -> Cost:

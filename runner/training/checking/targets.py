@@ -72,7 +72,7 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
 def fit(data: Data, loss: nn.Module | None) -> Data:
     """Return data with targets of the shape and type that `loss` takes, and with the class index that it ignores.
 
-    Two classes become float32 of shape (N, 1): 0 and 1 for a binary loss, -1 and 1 for a loss of signs.
+    Two classes become float32 of shape (N, 1), or (N, 1, places...): 0 and 1 for a binary loss, -1 and 1 for one of signs.
     """
     if not isinstance(data.train[0][1], Tensor):
         return several.fit(data, loss, fit)
@@ -138,7 +138,7 @@ def check_ignored(bound: Bound, data: Data, loss: nn.Module) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Columns(torch.utils.data.Dataset[Batch]):
-    """A dataset with targets `low` and 1, float32 of shape (1,), for the class indices 0 and 1 of `inner`."""
+    """A dataset with targets `low` and 1, float32 of shape (1,) or (1, places...), for the class indices 0 and 1 of `inner`."""
 
     inner: Any
     low: float
@@ -148,7 +148,7 @@ class Columns(torch.utils.data.Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         x, y = self.inner[index]
-        return x, _two(y, self.low).reshape(1)
+        return x, _two(y, self.low).reshape(1, *(y.shape if y.numel() != 1 else ()))
 
 
 def _of_numbers(data: Data, loss: nn.Module, y: Tensor) -> str | None:
@@ -217,7 +217,10 @@ def _sum_to_one(y: Tensor) -> bool:
 def _column(source: Source, low: float) -> Source:
     if not isinstance(source, Tensors):
         return source if source[0][1].is_floating_point() else Columns(source, low)
-    return source if source.y.is_floating_point() else Tensors(source.x, _two(source.y, low).reshape(len(source), 1))
+    if source.y.is_floating_point():
+        return source
+    places = source.y.shape[1:] if source.y[0].numel() != 1 else ()
+    return Tensors(source.x, _two(source.y, low).reshape(len(source), 1, *places))
 
 
 def _two(y: Tensor, low: float) -> Tensor:

@@ -57,9 +57,18 @@ def resolve(specs: Any) -> list[Metric]:
             if any(base.__module__ == "torchmetrics.aggregation" for base in target.__mro__):
                 raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
             recorded = spec.name or name.rpartition(".")[2]
-            metrics.append(Metric(recorded, target, arguments, key, spec.output, bool(spec.name)))
+            metrics.append(Metric(recorded, _of_probabilities(target), arguments, key, spec.output, bool(spec.name)))
     problems.raise_all()
     return metrics
+
+
+def _of_probabilities(target: Any) -> Any:
+    """Return the metric's class, or ours where torchmetrics' takes logits, which are not what metrics are shown."""
+    if any(base.__module__ == "torchmetrics.text.perplexity" for base in target.__mro__):
+        from runner.training.parts.perplexity import Perplexity
+
+        return Perplexity
+    return target
 
 
 def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Any, trainer: Trainer) -> dict[str, Any]:
@@ -245,6 +254,8 @@ def _from_data(target: Any, data: Data, arguments: dict[str, Any], key: str, out
         of_data.pop("num_classes")
     elif data.task == "multilabel":
         of_data["num_labels"] = of_data.pop("num_classes")
+        if of_data["num_labels"] == 1:  # torchmetrics takes two at least; one is yes or no
+            of_data = {"task": "binary"}
     if data.ignored is not None:
         of_data["ignore_index"] = data.ignored
     lookup.bind(signature, arguments, f"{key}.{target.__name__}", free=[*FROM_DATA, *takes])

@@ -59,6 +59,10 @@ def check(run: Run) -> None:
     if not run.trains:
         raise Unstackable("trainer.epochs=0 trains nothing")
     rule(run.state.optimizer)
+    if run.parts.optimizer.groups:
+        raise Unstackable("optimizer.groups is not stacked")
+    if run.settings.model.freeze is not None:
+        raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
     if own_losses.of_model(run.loss):
@@ -87,6 +91,8 @@ def check(run: Run) -> None:
         raise Unstackable("the model has no parameters")
     if any(map(torch_private.gradient_hooks, parameters)):
         raise Unstackable("a hook of your own changes gradients")
+    if len(parameters) < sum(1 for _ in run.model.named_parameters(remove_duplicate=False)):
+        raise Unstackable("a weight that two layers share is not stacked")
     if any(getattr(module, "padding_idx", None) is not None for module in run.model.modules()):
         raise Unstackable("padding_idx is not stacked")  # torch.func.vmap trains that row of all models but the first
     if len({p.dtype for p in parameters}) > 1 or not all(p.requires_grad for p in parameters):
@@ -146,7 +152,7 @@ def _frozen_value(value: Any) -> Any:
 
 
 def _entry(layer: Layer, arguments: dict[str, Any]) -> Any:
-    return layer.name, layer.target, arguments
+    return layer.name, layer.target, arguments, layer.reads
 
 
 def _shapes(data: Data) -> list[Any]:
