@@ -7,6 +7,46 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from runner.model.attention import (
+    Mask as Mask,
+)
+from runner.model.attention import (
+    MultiheadAttention as MultiheadAttention,
+)
+from runner.model.attention import (
+    TransformerDecoder as TransformerDecoder,
+)
+from runner.model.attention import (
+    TransformerDecoderLayer as TransformerDecoderLayer,
+)
+from runner.model.attention import (
+    TransformerEncoder as TransformerEncoder,
+)
+from runner.model.attention import (
+    TransformerEncoderLayer as TransformerEncoderLayer,
+)
+from runner.model.sequences import (
+    ClassToken as ClassToken,
+)
+from runner.model.sequences import (
+    Columns as Columns,
+)
+from runner.model.sequences import (
+    First as First,
+)
+from runner.model.sequences import (
+    Lengths as Lengths,
+)
+from runner.model.sequences import (
+    Mean as Mean,
+)
+from runner.model.sequences import (
+    Positions as Positions,
+)
+from runner.model.sequences import (
+    check_lengths,
+)
+
 
 class Residual(nn.Module):
     """A sum: `layers(x) + shortcut(x)`; without a shortcut, `layers(x) + x`, where `layers` must keep the shape.
@@ -131,9 +171,36 @@ def _check_alike(inputs: Sequence[Tensor]) -> None:
         raise ValueError(f"their shapes are {' and '.join(str(tuple(x.shape[1:])) for x in inputs)} for an example")
 
 
-class Last(nn.Module):
-    """The last step of a sequence: (batch, length, features) becomes (batch, features)."""
+class Permute(nn.Module):
+    """Dimensions in another order, as `torch.permute` has them.
+
+    After `Permute: [0, 2, 1]`, (N, length, classes) is (N, classes, length), as CrossEntropyLoss takes it for targets
+    of shape (N, length).
+    dims: the input's dimensions in their new order. The batch, dimension 0, stays first, and may be left out.
+    """
+
+    def __init__(self, dims: list[int]) -> None:
+        super().__init__()
+        self.dims = tuple(dims) if 0 in dims else (0, *dims)
+        if self.dims[0] != 0:
+            raise ValueError(f"the batch, dimension 0, must stay first in dims, and they are {list(dims)}")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the input with its dimensions in the order of `dims`."""
+        return x.permute(self.dims)
+
+
+class Last(nn.Module):
+    """The last step of a sequence: (batch, length, features) becomes (batch, features).
+
+    lengths, of `forward`: the last step of each example is that before its length. `Last: {lengths: lengths}`
+    """
+
+    BESIDE = ("lengths",)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the last step, of shape (batch, features)."""
-        return x[:, -1]
+        if lengths is None:
+            return x[:, -1]
+        check_lengths(x, lengths)
+        return x[torch.arange(len(x), device=x.device), lengths.reshape(-1).long() - 1]

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from runner.model import naming, specs
+from runner.model import looking, naming, specs
+from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.layers import Repeat, Select
 from runner.model.shapes import push
@@ -72,13 +73,24 @@ def follow(
                     errors[0].add_note(line)
                 further = naming.problems(named[number + 1 :])
                 raise (ConfigErrors([*errors, *further]) if further else error) from error
+            targets.masked |= layer.target is Mask
             wires.add(name, output)
             layers.append(layer)
             if sum(size(layer) for layer in layers) > LAYERS:
                 raise ConfigError(
                     layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones"
                 )
+    check_masks(layers)
     return Stack(layers, wires.example)
+
+
+def check_masks(layers: list[Layer]) -> None:
+    """Raise ConfigError for a `Mask` with no attention after it."""
+    for number, layer in enumerate(layers):
+        after = [one for later in layers[number + 1 :] for one in (later, *later.inner())]
+        if layer.target is Mask and not any(one.target in MASKED for one in after):
+            names = ", ".join(kind.__name__ for kind in MASKED)
+            raise ConfigError(layer.key, f"no layer comes after it in its stack that it masks, which are {names}")
 
 
 def _planned_before(
@@ -89,7 +101,8 @@ def _planned_before(
     shapes, structure = tree_flatten((inputs.inputs, inputs.named))
     if earlier is None or not all(isinstance(one, Tensor) for one in shapes):
         return _plan_layer(name, written, inputs, targets)
-    whole = f"{name} {key} {spec!r} {inputs.shown()} {structure} {[(one.shape, one.dtype) for one in shapes]}"
+    forms = [(one.shape, one.dtype) for one in shapes]
+    whole = f"{name} {key} {targets.masked} {spec!r} {inputs.shown()} {structure} {forms}"
     if whole not in earlier:
         layer, output = _plan_layer(name, written, inputs, targets)
         if len(earlier) >= MOST or any(lookup.is_own(one.target) for one in (layer, *layer.inner())):
@@ -107,6 +120,8 @@ def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: sp
     ranges.check(target, arguments, ranges.LAYER, key)
     specs.infer(target, parameters, arguments, inputs.all(), key)
     specs.batch_first(parameters, arguments, key)
+    if targets.masked and target in MASKED and not (target is MultiheadAttention and len(inputs.all()) > 1):
+        arguments.setdefault("mask", CAUSAL)
     for k, v in arguments.items():
         if k in parameters:
             arguments[k] = _plan_inside(target, parameters[k], v, inputs.all()[0], f"{key}.{k}", arguments, targets)
@@ -248,7 +263,12 @@ def _output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
     """Push the inputs through the layer's module. Raises ConfigError for those that it cannot take."""
     try:
         with torch.no_grad():
-            return push(module.eval(), *inputs.inputs, **inputs.named)
+            try:
+                return push(module.eval(), *inputs.inputs, **inputs.named)
+            except Exception as error:
+                if not looking.looks(error):
+                    raise
+                return looking.output(layer, inputs.inputs, inputs.named)
     except Exception as error:
         if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
             raise ConfigError(
@@ -258,8 +278,15 @@ def _output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
         raise ConfigError(
             layer.key,
             f"{layer.target.__name__} cannot take {'an input' if len(inputs.all()) == 1 else 'inputs'} of shape"
-            f" {shapes}: {brief(error)}",
+            f" {shapes}: {brief(error)}{_embedding(inputs)}",
         ) from error
+
+
+def _embedding(inputs: Inputs) -> str:
+    """Return a remedy for whole numbers where numbers with a decimal point are taken."""
+    tensors = [one for one in inputs.all() if isinstance(one, Tensor)]
+    whole = tensors and not any(one.is_floating_point() for one in tensors)
+    return "; its input holds whole numbers, which an Embedding before it makes features of" if whole else ""
 
 
 def _refuse(problem: str | None, layer: Layer) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from runner.model import hub
+from runner.model import hub, layers
 from runner.settings.errors import ConfigError, Problems, batch_shape
 from runner.settings.trust import permission
 from runner.settings.values import lookup
@@ -32,7 +32,11 @@ INFERRED = {
 OF_INPUT: dict[Any, dict[str, tuple[int, int]]] = {
     nn.Bilinear: {"in1_features": (0, -1), "in2_features": (1, -1)},
     nn.MultiheadAttention: {"embed_dim": (0, -1), "kdim": (1, -1), "vdim": (2, -1)},
+    layers.MultiheadAttention: {"embed_dim": (0, -1), "kdim": (1, -1), "vdim": (2, -1)},
+    layers.Positions: {"length": (0, 1)},
 }
+#: Sizes that may be others than the input's, which the layer sees to.
+SPARE = ("normalized_shape", "length")
 #: The remedy where a layer takes several inputs.
 NAME_THEM = "name the layers that they come from, as in `from: [left, right]` beside its arguments"
 
@@ -71,16 +75,19 @@ class Targets:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Any] = {}
+        self.masked = False  # whether a `Mask` comes before the layer that is planned
         self.around: list[list[str]] = []  # names of layers: of the stack that is planned, and of those around it
 
     @contextlib.contextmanager
     def within(self, names: list[str]) -> Iterator[None]:
         """Plan a stack whose layers have these names in a block."""
+        masked = self.masked
         self.around.append(names)
         try:
             yield
         finally:
             self.around.pop()
+            self.masked = masked
 
     def find(self, name: Any, key: str) -> Any:
         """Return what `find` gives. Raises ConfigError as `find` does."""
@@ -154,7 +161,7 @@ def signature(target: Any) -> dict[str, inspect.Parameter]:
     if isinstance(target, type) and issubclass(target, nn.RNNBase) and target is not nn.RNNBase:
         # RNN, LSTM and GRU take (*args, **kwargs) and hand them on.
         parameters = {k: p for k, p in lookup.parameters(nn.RNNBase).items() if k != "mode"}
-        if target is nn.RNN:
+        if issubclass(target, nn.RNN):
             parameters["nonlinearity"] = inspect.Parameter(
                 "nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh"
             )
@@ -216,11 +223,13 @@ def infer(
     inputs: batches on the meta device; arguments: of the layer, which are changed.
     """
     several = OF_INPUT.get(target, {})
-    if len(inputs) <= max((number for number, _ in several.values()), default=0):
+    needed = [n for name, (n, _) in several.items() if parameters[name].default is inspect.Parameter.empty]
+    if len(inputs) <= max(needed if target is not nn.MultiheadAttention else [2], default=0):
         raise ConfigError(key, f"{target.__name__} takes {len(several)} inputs; {NAME_THEM}")
     for name, (number, dim) in ({name: (0, dim) for name, dim in INFERRED.items()} | several).items():
         if name not in parameters:
             continue
+        number = min(number, len(inputs) - 1)  # MultiheadAttention of two inputs: the second one is its values, too
         example = inputs[number]
         if not isinstance(example, Tensor):
             if name in arguments:
@@ -228,11 +237,13 @@ def infer(
             raise ConfigError(key, f"needs a tensor, found {shape(example)}")
         if example.dim() < 2:
             raise ConfigError(key, f"needs an input of at least one dimension beside the batch, found {shape(example)}")
+        if dim >= example.dim():
+            raise ConfigError(f"{key}.{name}", f"needs an input with a dimension {dim}, found {shape(example)}")
         size = example.shape[dim]
         if name not in arguments:
             if parameters[name].default is inspect.Parameter.empty or (number and size != inputs[0].shape[dim]):
                 arguments[name] = size
-        elif name != "normalized_shape" and arguments[name] != size:
+        elif name not in SPARE and arguments[name] != size:
             raise ConfigError(
                 f"{key}.{name}",
                 f"{arguments[name]!r} does not fit: the input has shape {shape(example)}, so it must be {size}"

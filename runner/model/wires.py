@@ -33,10 +33,11 @@ class Inputs:
     named: dict[str, Any] = field(default_factory=dict)
     reads: Reads = ()  # empty: the output before it
     previous: str = INPUT  # the name of that
+    beside: frozenset[str] = frozenset()  # of those by name, these are no sequences and no images: they have no size
 
     def all(self) -> list[Any]:
-        """Return the inputs in order, then those by name."""
-        return [*self.inputs, *self.named.values()]
+        """Return the inputs in order, then those by name; lengths left out."""
+        return [*self.inputs, *(value for name, value in self.named.items() if name not in self.beside)]
 
     def shown(self) -> str:
         """Return the references in words, and the layer before."""
@@ -73,6 +74,8 @@ class Wires:
     def inputs(self, written: Written | Inner, targets: specs.Targets) -> Inputs:
         """Return what a layer takes. Raises ConfigError for a name that none of the earlier layers has."""
         key = written.reads_key if isinstance(written, Written) else written.key
+        if isinstance(written, Written) and written.beside:
+            return self._beside(written, targets)
         if not written.reads:
             return Inputs((self.example,), previous=self.previous)
         if isinstance(written.reads, dict):
@@ -81,6 +84,19 @@ class Wires:
             return Inputs((), named, reads)
         references = tuple(map(self._whole, written.reads))
         return Inputs(tuple(self._of(one, key, targets) for one in references), reads=references)
+
+    def _beside(self, written: Written, targets: specs.Targets) -> Inputs:
+        """Return the inputs of a layer that is given further ones, such as `lengths`: all of them by name."""
+        main = written.reads or (self.previous,)
+        if not isinstance(main, dict):
+            names = list(inspect.signature(written.target.forward).parameters)[1:]
+            main = dict(zip(names, main, strict=False))
+        places = {name: (self._whole(one), f"{written.reads_key}.{name}") for name, one in main.items()}
+        places |= {name: (self._whole(one), f"{written.key}.{name}") for name, one in written.beside.items()}
+        named = {name: self._of(one, key, targets) for name, (one, key) in places.items()}
+        return Inputs(
+            (), named, {name: one for name, (one, _) in places.items()}, self.previous, frozenset(written.beside)
+        )
 
     def _whole(self, reference: str) -> str:
         """Return a reference to an input of the model that is named alone, as `image`, in full: `input.image`."""

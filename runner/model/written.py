@@ -8,6 +8,7 @@ from typing import Any
 from runner.model import specs
 from runner.model.graph import Reads
 from runner.model.layers import COMBINING
+from runner.model.sequences import WITH_LENGTHS
 from runner.settings.errors import ConfigError
 
 #: The key of the layers that a layer reads from, which no argument of Python can have.
@@ -25,6 +26,7 @@ class Written:
     parameters: dict[str, inspect.Parameter]
     arguments: dict[str, Any]
     reads: Reads = ()  # references, as they are written
+    beside: dict[str, str] = field(default_factory=dict)  # argument of forward -> the reference it is given by
     given: dict[str, Any] = field(default_factory=dict)  # parameter name -> its values
     ties: dict[str, str] = field(default_factory=dict)  # parameter name -> the name of the other one
 
@@ -43,6 +45,8 @@ def read(spec: Any, key: str, find: Callable[[Any, str], Any]) -> Written:
     spec, beside = _without_from(spec, key)
     name, key, value = specs.read(spec, key)
     target = find(name, key)
+    if isinstance(value, Mapping) and "lengths" in value:
+        target = WITH_LENGTHS.get(target, target)
     parameters = specs.signature(target)
     if target in COMBINING and value is not None and not isinstance(value, Mapping):
         value = {FROM: value}
@@ -55,7 +59,9 @@ def read(spec: Any, key: str, find: Callable[[Any, str], Any]) -> Written:
     if references is not None:
         written.reads = _references(references, written.reads_key)
     for one in list(arguments):
-        if specs.is_given(parameters, one, arguments[one]):
+        if one in getattr(target, "BESIDE", ()) and one not in parameters:
+            written.beside[one] = _path(arguments.pop(one), f"{key}.{one}")
+        elif specs.is_given(parameters, one, arguments[one]):
             written.given[one] = arguments.pop(one)
         elif isinstance(arguments[one], Mapping) and set(arguments[one]) == {TIE}:
             written.ties[one] = _path(arguments.pop(one)[TIE], f"{key}.{one}.{TIE}")

@@ -178,7 +178,9 @@ def test_a_stack_without_references_stays_a_plain_sequential_and_a_part_of_a_gra
 
 def test_references_work_in_stacks_inside_of_layers():
     inside = {"a": {"Linear": 3}, "b": "Tanh", "c": {"Multiply": ["a", "b", "input"]}}
-    stack = plan({"twice": {"Repeat": {"times": 2, "layers": inside}}, "once": {"Residual": {"layers": inside}}}, meta(3))
+    stack = plan(
+        {"twice": {"Repeat": {"times": 2, "layers": inside}}, "once": {"Residual": {"layers": inside}}}, meta(3)
+    )
     ours: Any = stack.make()
     x = torch.rand(2, 3)
     y = ours.twice[0](x)

@@ -52,7 +52,7 @@ def cost(settings: Settings, optimizer: Bound, plan: Stack, batch: int) -> Cost:
     """Return the cost of training with batches of `batch` examples; without epochs, of the forward alone."""
     wide = 8 if settings.trainer.precision == "fp64" else 4
     parameters = sum(layer.parameters for layer in plan.layers)
-    trains = settings.trainer.epochs > 0
+    trains = settings.trainer.trains
     outputs = [wide * batch * prod(layer.shape) for layer in plan.layers]
     return Cost(
         parameters,

@@ -6,16 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.data import Data, Source, Tensors, _example
+from runner.data import Data, Source, Tensors, nests
 from runner.model import host
 from runner.settings.errors import ConfigError
 
 
 def check(data: Data, noted: dict[str, Any]) -> None:
     """Raise ConfigError where inputs or targets of `data` mean something else than those that a run has noted."""
-    _same("the shape of an example", _shapes(_example.noted(data.train[0][0])), _shapes(noted["example"]))
+    x, classes = data.train[0][0], data.classes
+    if isinstance(x, Tensor) and "shape" in noted["example"]:
+        _same("the shape of an example", list(x.shape), noted["example"]["shape"])
+    else:
+        _same("the form of an example", nests.noted(x), noted["example"])
     _same("the task", data.task, noted["task"])
-    _same("the classes", list(data.classes), noted["classes"])
+    several = {name: list(of) for name, of in classes.items()} if isinstance(classes, dict) else None
+    _same("the classes", list(classes) if several is None else several, noted["classes"])
     for name in ("features", "target", "divided_by", "channels"):
         _same(name, data.notes.get(name), noted["notes"].get(name))
 
@@ -32,11 +37,6 @@ def alike(data: Data, noted: dict[str, Any]) -> Data:
     train, valid, test = (_scaled(part, data.notes, notes) for part in (data.train, data.valid, data.test))
     assert train is not None
     return replace(data, train=train, valid=valid, test=test, notes=notes)
-
-
-def _shapes(example: dict[str, Any]) -> Any:
-    shapes = {name: one["shape"] for name, one in _example.named(example).items()}
-    return shapes.get("", shapes)
 
 
 def _same(subject: str, value: Any, expected: Any) -> None:
