@@ -130,7 +130,11 @@ def _labels(columns: list[Column]) -> Tensor:
     """Return 0 and 1 for each label, float32 of shape (N, labels). Raises ConfigError for a column of other values."""
     for column in columns:
         if column.kind == "text" or not np.isin(column.values, (0, 1)).all():
-            held = column.categories[0] if column.kind == "text" else f"{column.values[~np.isin(column.values, (0, 1))][0]:g}"
+            held = (
+                column.categories[0]
+                if column.kind == "text"
+                else f"{column.values[~np.isin(column.values, (0, 1))][0]:g}"
+            )
             raise ConfigError(
                 "data.target",
                 f"column {column.name!r} holds {held!r}; data.task=multilabel expects 0 and 1, or true and false",

@@ -114,7 +114,9 @@ class Study:
         self.presets["model"] = "empty"
         if shared := [str(name) for name in layers if name in names]:
             others = [str(name) for name in layers if name not in names]
-            reason = f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} not inherited" if others else "unchanged"
+            reason = (
+                f"{', '.join(others)} {'is' if len(others) == 1 else 'are'} not inherited" if others else "unchanged"
+            )
             self.remarks.append(
                 f"model.layers: those of {origins.shown(path)} are the whole model, though {', '.join(shared)} could be"
                 f" changes of inherited layers: {reason}"
@@ -169,7 +171,8 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
     """
     result = dict(old)
     for name, value in new.items():
-        below, former = f"{key}.{name}" if key else str(name), result.get(name)
+        below = f"{key}.{name}" if key else str(name)
+        former: Any = result.get(name)
         both = isinstance(former, dict) and isinstance(value, dict)
         result[name] = merged(former, value, below) if both and not _differ(former, value, below) else value
     return result
@@ -225,4 +228,6 @@ def _layers_of(model: Any) -> Any:
 
 def _changes_each(old: dict[Any, Any], layers: dict[Any, Any]) -> bool:
     """Return whether each of these layers is another one after merging: who repeats a layer means all of them."""
-    return all(merged({name: old[name]}, {name: spec}, "model.layers") != {name: old[name]} for name, spec in layers.items())
+    return all(
+        merged({name: old[name]}, {name: spec}, "model.layers") != {name: old[name]} for name, spec in layers.items()
+    )

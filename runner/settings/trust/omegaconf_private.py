@@ -109,8 +109,10 @@ def _names_another(old: Any, new: Any) -> bool:
 
 def _holds(mapping: Any) -> bool:
     """Return whether a mapping has values, and is neither null nor a reference."""
-    return bool(mapping) if isinstance(mapping, dict) else mapping._is_none() is mapping._is_missing() is False and not (
-        mapping._is_interpolation()
+    return (
+        bool(mapping)
+        if isinstance(mapping, dict)
+        else mapping._is_none() is mapping._is_missing() is False and not (mapping._is_interpolation())
     )
 
 

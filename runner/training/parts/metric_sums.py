@@ -68,7 +68,9 @@ class MetricValues:
                 key: value
                 for name, metric in run.metrics.items()
                 for key, value in (
-                    {name: together[name][i]} if name in together else metric_values.values({name: metric}, names_of(run.data))
+                    {name: together[name][i]}
+                    if name in together
+                    else metric_values.values({name: metric}, names_of(run.data))
                 ).items()
             }
             for i, run in self.runs.items()

@@ -58,7 +58,8 @@ def names_of(data: Data) -> list[str]:
 def values(metrics: dict[str, Any], names: Sequence[str] = ()) -> dict[str, float]:
     """Return the metric values since the last call by name, and reset the metrics.
 
-    A metric of several numbers gives name_0, name_1 and so on, or name_a, name_b where `names` are as many. Raises TypeError for one that gives no numbers.
+    A metric of several numbers gives name_0, name_1 and so on, or name_a, name_b where `names` are as many.
+    Raises TypeError for one that gives no numbers.
     """
     numbers: dict[str, float] = {}
     for name, metric in metrics.items():
@@ -67,6 +68,8 @@ def values(metrics: dict[str, Any], names: Sequence[str] = ()) -> dict[str, floa
             raise TypeError(f"it gives a {type(value).__name__}, such as a curve; what is recorded is numbers")
         parts = host.numbers(value) if isinstance(value, Tensor) else [float(value)]
         ends = names if len(names) == len(parts) else range(len(parts))
-        numbers.update({name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in zip(ends, parts, strict=True)})
+        numbers.update(
+            {name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in zip(ends, parts, strict=True)}
+        )
         metric.reset()
     return numbers
