@@ -138,7 +138,9 @@ class Settings:
     loss: Component = field(default_factory=dict)
     optimizer: Component = field(default_factory=dict)
     scheduler: Component | None = field(default_factory=dict)  # null or empty: the learning rate stays
-    metrics: list[Any] = field(default_factory=list)  # torchmetrics names, or {name: {argument: value}}
+    # Names in torchmetrics, or {Name: {argument: value}}; a list, a mapping with a name for each, or with a list for
+    # each output of the model.
+    metrics: Any = field(default_factory=list)
     # Names of plots at the end; {name: {every: 5}} draws one after every 5 epochs ("500 steps") too.
     plots: list[Any] = field(default_factory=lambda: ["loss_curve"])
     trainer: Trainer = field(default_factory=Trainer)

@@ -12,6 +12,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from runner.data import nests
 from runner.model.graph import names
 from runner.model.stack import Layer, Stack, stacks
 from runner.settings.errors import batch_shape
@@ -161,10 +162,10 @@ def figures(metrics: dict[str, float]) -> str:
     return "  ".join(f"{terminal.line(name)}={value:.4g}" for name, value in metrics.items() if name != "epoch")
 
 
-def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
+def layer_table(stack: Stack, example: nests.Nest) -> Table:
     """Return a table with index, name, kind, output shape and parameters of every layer; inner layers are indented.
 
-    example: the shape of one input, without the batch.
+    example: one input, without the batch.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in (
@@ -175,7 +176,13 @@ def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
         ("parameters", "right"),
     ):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
-    table.add_row("", "input", "", batch_shape(example), "")
+    table.add_row(
+        "",
+        "input",
+        "",
+        batch_shape(tuple(example.shape)) if hasattr(example, "shape") else nests.described(example),
+        "",
+    )
     for index, layer in enumerate(stack.layers):
         _add(table, str(index), layer, 0)
     if stack.outputs:

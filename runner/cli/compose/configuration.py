@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from runner.cli.answers import vocabulary
 from runner.cli.answers.hydra_errors import COMPONENTS as COMPONENTS
 from runner.cli.answers.hydra_errors import explained as explained
-from runner.cli.compose import inherited
+from runner.cli.compose import inherited, losses_by_name
 from runner.cli.guard import composition, studies
 from runner.settings import Settings
 from runner.settings.context import Context
@@ -50,6 +50,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     problems.raise_all()
     result = OmegaConf.to_object(config)
     assert isinstance(result, Settings)
+    losses_by_name.leave_preset_out(config, result, overrides)
     _leave_presets_out(config, result, overrides)
     _choose_length(config, result, overrides)
     typed.check(result, Settings)

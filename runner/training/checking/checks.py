@@ -15,10 +15,21 @@ from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import forward
-from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
+from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import components, freezing, groups, limited, losses, metrics, placement, scheduling, source
+from runner.training.parts import (
+    components,
+    freezing,
+    groups,
+    limited,
+    losses,
+    metrics,
+    own_losses,
+    placement,
+    scheduling,
+    source,
+)
 from runner.training.parts.components import Components
 from runner.training.state import due
 
@@ -212,6 +223,9 @@ def _with_data(
     start = first_weights.Start()
     with problems.collect():
         start = rehearsal.check(settings, parts, data, plan, threads)
+    if parts.loss is not None and own_losses.of_model(parts.loss):
+        with problems.collect():
+            fitting.monitor(settings, data, [*built, *own_losses.found(parts.loss).names])
     complete = noted is not None or not source.reads_less(parts.data)
     kind = Kind(data, complete, built, _mode(settings, built))
     if not problems.errors:
@@ -220,7 +234,7 @@ def _with_data(
 
 
 def _with_loss(
-    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: Tensor
+    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: nests.Nest
 ) -> dict[str, Any]:
     """Check targets, loss, metrics and the monitored one; return the metrics by name, as far as they can be made."""
     built: dict[str, Any] = {}
@@ -231,11 +245,7 @@ def _with_loss(
     with problems.collect():
         fitting.targets(y)
         if plan is not None:
-            targets.check(data, loss, plan.output)
-            targets.check_ignored(parts.data, data, loss)
-            copied = losses.copied(loss, settings.loss)
-            agreement.check_loss(copied, plan.output, y, len(data.classes), plan)
-            target_values.check(loss, data, plan.output)
+            each_output.check(settings, parts, data, plan, y)
     if parts.metrics is None:
         return built
     fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)
@@ -244,7 +254,9 @@ def _with_loss(
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
-            fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
+            names = list(built) if fits else [metric.name for metric in parts.metrics]
+            if not own_losses.of_model(loss):  # of such a loss the parts are known when a step was rehearsed
+                fitting.monitor(settings, data, [*names, *own_losses.found(loss).names])
     return built
 
 
@@ -276,6 +288,13 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
     """Raise ConfigError for a plot that cannot be drawn of this data or this model."""
     problem = getattr(sys.modules[draw.__module__], "problem", None)
+    several = next((one for one in (*data.train[0], plan.output) if not isinstance(one, Tensor)), None)
+    if (
+        several is not None
+        and draw.__module__.startswith("runner.")
+        and getattr(sys.modules[draw.__module__], "SHOWS", True)
+    ):
+        raise ConfigError(key, f"{name!r} cannot be drawn: it shows one tensor, found {nests.described(several)}")
     reason = problem(data, plan.planned()) if problem else None
     if reason:
         raise ConfigError(key, f"{name!r} cannot be drawn: {reason}")

@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Tensors
+from runner.data import Data, Tensors, nests
 from runner.model import layers, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values.lookup import Bound
 
 
-def targets(target: Tensor) -> None:
+def targets(target: nests.Nest) -> None:
     """Raise ConfigError for a batch of targets without numbers."""
-    if not target.numel():
+    if not any(tensor.numel() for tensor in nests.leaves(target)):
         raise ConfigError("data.y", "missing, and training needs targets; set data.y, or trainer.epochs=0")
 
 

@@ -89,7 +89,9 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
     if kind is Settings and name in (*GROUPS, "model", "trainer", "tracking"):
         return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]}
     if kind is Settings and name == "metrics":
-        return {"type": "array", "items": {"$ref": "#/$defs/metric"}}
+        one: Node = {"$ref": "#/$defs/metric"}
+        several: Node = {"type": "array", "items": {"anyOf": [one, {"type": "object", "maxProperties": 1}]}}
+        return {"anyOf": [several, {"type": "object"}, _REFERENCE]}
     if kind is Settings and name == "plots":
         return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED]}}
     if kind is Model and name == "layers":

@@ -12,8 +12,9 @@ from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound
 from runner.training import forward
-from runner.training.checking import rescale
+from runner.training.checking import rescale, several
 from runner.training.parts import source
+from runner.training.parts.named import ByOutput
 
 #: Kinds of targets (`conventions.Convention`) that are numbers of any size.
 NUMBERS = ("numbers", "counts")
@@ -54,9 +55,11 @@ def _as_noted(bound: Bound, loss: nn.Module | None, noted: dict[str, Any]) -> Da
 
 def task_for(data: Data, loss: nn.Module) -> str | None:
     """Return the task that `loss` decides for targets whose task the source has guessed; None: the guess stands."""
-    y = _all(data)
-    if data.guess is None or y is None or not y.numel():
+    y = _all(data) if data.guess is not None else None
+    if y is None or not y.numel():
         return None
+    if isinstance(loss, ByOutput):  # of one target for all
+        loss = loss.losses[0]
     if data.task == "regression":
         return _of_numbers(data, loss, y)
     if data.guess != "whole" or targets_of(loss) not in NUMBERS:
@@ -72,6 +75,10 @@ def fit(data: Data, loss: nn.Module | None) -> Data:
     Two classes become float32 of shape (N, 1), or (N, 1, places...): 0 and 1 for a binary loss, -1 and 1 for a loss of
     signs.
     """
+    if not isinstance(data.train[0][1], Tensor):
+        return several.fit(data, loss, fit)
+    if isinstance(loss, ByOutput):  # of one target for all
+        loss = loss.losses[0]
     fitted, ignored = _fitted(data, loss), _ignored(data, loss)
     return fitted if fitted.ignored == ignored else replace(fitted, ignored=ignored)
 
@@ -101,7 +108,7 @@ def _fitted(data: Data, loss: nn.Module | None) -> Data:
 def check(data: Data, loss: nn.Module, output: Any) -> None:
     """Raise ConfigError for classes with a loss that takes none. output: of a batch, on the meta device."""
     y, name, takes = data.train[0][1], type(loss).__name__, targets_of(loss)
-    if not data.classes or y.is_floating_point():
+    if not data.classes or not isinstance(y, Tensor) or y.is_floating_point():
         return
     if takes == "zero_to_one":
         raise ConfigError(
@@ -186,7 +193,8 @@ def _is_few(y: Tensor) -> bool:
 
 def _all(data: Data) -> Tensor | None:
     parts = [part for part in (data.train, data.valid, data.test) if part is not None]
-    return torch.cat([part.y for part in parts]) if all(isinstance(part, Tensors) for part in parts) else None  # type: ignore[union-attr]
+    y = [part.y for part in parts if isinstance(part, Tensors) and isinstance(part.y, Tensor)]
+    return torch.cat(y) if len(y) == len(parts) else None
 
 
 def _width(data: Data) -> int:

@@ -31,10 +31,10 @@ def metric_values(run: Subject) -> Values:
 def data_of(data: Data, name: str) -> Data:
     """Return the data with the targets of one output alone, their task and their classes."""
     parts: dict[str, Any] = {part: _source(getattr(data, part), name) for part in ("train", "valid", "test")}
-    task, classes = data.task, data.classes
-    task = task[name] if isinstance(task, dict) else task
-    classes = classes[name] if isinstance(classes, dict) else classes
-    return replace(data, **parts, task=task, classes=classes)
+    for key in ("task", "classes", "ignored"):
+        value = getattr(data, key)
+        parts[key] = value[name] if isinstance(value, dict) else value
+    return replace(data, **parts)
 
 
 def loss_of(loss: nn.Module, name: str) -> nn.Module:
