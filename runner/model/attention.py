@@ -69,11 +69,11 @@ class MultiheadAttention(nn.MultiheadAttention):
         key = query if key is None else key
         value = key if value is None else value
         _check(query, key, value)
-        if lengths is not None:
-            key_padding_mask = beyond(key, lengths)
         causal = self.mask is not None and attn_mask is None
         if causal:
             attn_mask = later(query, key)
+        if lengths is not None:
+            key_padding_mask = padding(key, lengths, attn_mask)
         values, weights = super().forward(
             query, key, value, key_padding_mask, self.need_weights, attn_mask, is_causal=causal
         )
@@ -103,7 +103,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
         if self.mask is not None and src_mask is None:
             src_mask, is_causal = later(src, src), True
         if lengths is not None:
-            src_key_padding_mask = beyond(src, lengths)
+            src_key_padding_mask = padding(src, lengths, src_mask)
         return super().forward(src, src_mask, src_key_padding_mask, is_causal)
 
 
@@ -164,7 +164,7 @@ class TransformerEncoder(nn.TransformerEncoder):
         if self.mask is not None and mask is None:
             mask, is_causal = later(src, src), True
         if lengths is not None:
-            src_key_padding_mask = beyond(src, lengths)
+            src_key_padding_mask = padding(src, lengths, mask)
         return super().forward(src, mask, src_key_padding_mask, is_causal)
 
 
@@ -193,8 +193,16 @@ MASKED = (MultiheadAttention, TransformerEncoderLayer, TransformerEncoder, Trans
 
 
 def later(query: Tensor, key: Tensor) -> Tensor:
-    """Return what a step must not see, the keys after it: bool of shape (steps, keys), True where it is hidden."""
-    return torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device).triu(1)
+    """Return what is added to attention before its softmax: -inf for the keys after a step; shape (steps, keys)."""
+    return torch.full((query.shape[1], key.shape[1]), -torch.inf, dtype=query.dtype, device=query.device).triu(1)
+
+
+def padding(key: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mask of keys that are padding, of shape (N, keys); of the type of the other mask, as torch wants it."""
+    hidden = beyond(key, lengths)
+    if mask is None or mask.dtype == torch.bool:
+        return hidden
+    return torch.zeros(hidden.shape, dtype=mask.dtype, device=mask.device).masked_fill(hidden, -torch.inf)
 
 
 def _masks(layer: Any, tgt: Tensor, memory: Tensor, lengths: Any, memory_lengths: Any, masks: dict[str, Any]) -> Any:
@@ -202,9 +210,9 @@ def _masks(layer: Any, tgt: Tensor, memory: Tensor, lengths: Any, memory_lengths
     if layer.mask is not None and masks.get("tgt_mask") is None:
         masks.update(tgt_mask=later(tgt, tgt), tgt_is_causal=True)
     if lengths is not None:
-        masks["tgt_key_padding_mask"] = beyond(tgt, lengths)
+        masks["tgt_key_padding_mask"] = padding(tgt, lengths, masks.get("tgt_mask"))
     if memory_lengths is not None:
-        masks["memory_key_padding_mask"] = beyond(memory, memory_lengths)
+        masks["memory_key_padding_mask"] = padding(memory, memory_lengths, masks.get("memory_mask"))
     return masks
 
 

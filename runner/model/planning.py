@@ -119,7 +119,7 @@ def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: sp
     target, key, parameters, arguments = written.target, written.key, written.parameters, written.arguments
     ranges.check(target, arguments, ranges.LAYER, key)
     specs.infer(target, parameters, arguments, inputs.all(), key)
-    specs.batch_first(parameters, arguments, key)
+    specs.batch_first(target, parameters, arguments, inputs.all()[0], key)
     if targets.masked and target in MASKED and not (target is MultiheadAttention and len(inputs.all()) > 1):
         arguments.setdefault("mask", CAUSAL)
     for k, v in arguments.items():

@@ -209,8 +209,20 @@ def is_given(parameters: dict[str, inspect.Parameter], name: str, value: Any) ->
     return name not in parameters or parameters[name].annotation is bool
 
 
-def batch_first(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], key: str) -> None:
-    """Set `batch_first`. torch's recurrent layers take the sequence first by default, and would mix the examples."""
+def batch_first(
+    target: Any, parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], example: Any, key: str
+) -> None:
+    """Set `batch_first`. torch's recurrent layers take the sequence first by default, and would mix the examples.
+
+    Raises ConfigError for an input that they would take for one sequence, whose steps are the examples.
+    """
+    recurrent = isinstance(target, type) and issubclass(target, nn.RNNBase)
+    if recurrent and isinstance(example, Tensor) and example.dim() == 2:
+        raise ConfigError(
+            key,
+            f"{target.__name__} takes inputs of shape (N, length, features), found {shape(example)}; for sequences of one"
+            f" feature put Unflatten: {{dim: 1, unflattened_size: [{example.shape[1]}, 1]}} before it",
+        )
     if "batch_first" in parameters and not arguments.setdefault("batch_first", True):
         raise ConfigError(f"{key}.batch_first", "must be true: here the first dimension is the batch; leave it out")
 
