@@ -66,7 +66,10 @@ class Text(nn.Module):
 TEXT = Model(
     inputs={"image": ["Flatten", {"Linear": 6}], "word": {"Embedding": {"num_embeddings": 5, "embedding_dim": 4}}},
     layers={"body": {"Linear": 4}},
-    outputs={"next": {"Linear": {"out_features": 5, "bias": False, "weight": {"tie": "word.weight"}}}, "size": {"Linear": 1}},
+    outputs={
+        "next": {"Linear": {"out_features": 5, "bias": False, "weight": {"tie": "word.weight"}}},
+        "size": {"Linear": 1},
+    },
     init={"Linear": {"xavier_uniform_": {"gain": 0.5}}, "Linear.bias": {"constant_": 0.1}},
 )  # fmt: skip
 
@@ -207,6 +210,13 @@ def test_a_right_parallel_is_not_reported_behind_a_wrong_layer():
     assert "branches" not in str(error.value)
 
 
+def tied(path: str) -> dict[str, Any]:
+    """A layer's weight is that of another one."""
+    return {"layers": {"a": {"Linear": 3}, "b": {"Linear": {"out_features": 2, "weight": {"tie": path}}}}}
+
+
+INSIDE = {"layers": {"a": "ReLU", "b": {"Residual": [{"Add": ["a", "input"]}]}}}
+TIE = "model.layers.b.Linear.weight.tie"
 INIT = {"a": {"Linear": 3}, "norm": "LayerNorm", "b": {"Linear": {"out_features": 2, "weight": [[1, 2, 3], [4, 5, 6]]}}}
 
 
@@ -230,12 +240,12 @@ def test_init_fills_what_its_keys_name(init, filled):
     [
         ({"layers": {"a": {"Linear": 3}, "b": {"Add": ["a", "aa"]}}}, "model.layers.b.Add", "did you mean 'a'"),
         ({"layers": {"a": {"Concat": ["input", "b"]}, "b": "ReLU"}}, "model.layers.a.Concat", "comes later"),
-        ({"layers": {"a": "ReLU", "b": {"Residual": [{"Add": ["a", "input"]}]}}}, "model.layers.b.Residual.layers[0].Add", "outside of this stack"),
+        (INSIDE, "model.layers.b.Residual.layers[0].Add", "outside of this stack"),
         ({"layers": [{"Linear": 3}, {"Select": 0}]}, "model.layers[1].Select", "was a tuple meant"),
         ({"layers": [{"Bilinear": 3}]}, "model.layers[0].Bilinear", "`from: [left, right]`"),
         ({"layers": [{"Linear": 3, "from": "input.x"}]}, "model.layers[0].Linear.from", "no item 'x'"),
-        ({"layers": {"a": {"Linear": 3}, "b": {"Linear": {"out_features": 2, "weight": {"tie": "a.weight"}}}}}, "model.layers.b.Linear.weight.tie", "(3, 4)"),
-        ({"layers": {"a": {"Linear": 3}, "b": {"Linear": {"out_features": 2, "weight": {"tie": "a.weigth"}}}}}, "model.layers.b.Linear.weight.tie", "did you mean 'a.weight'"),
+        (tied("a.weight"), TIE, "(3, 4)"),
+        (tied("a.weigth"), TIE, "did you mean 'a.weight'"),
         ({"layers": INIT, "init": {"Linaer": "zeros_"}}, "model.init.Linaer", "did you mean 'Linear'"),
         ({"layers": INIT, "init": {"norm": "xavier_uniform_"}}, "model.init.norm", "cannot fill norm.weight"),
         ({"layers": INIT, "init": {"Linear": "xavier_uniform"}}, "model.init.Linear", "did you mean 'xavier_uniform_'"),
