@@ -232,7 +232,7 @@ def later(query: Tensor, key: Tensor) -> Tensor:
 
 
 def padding(key: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mask of keys that are padding, of shape (N, keys), in the type of the other mask, as torch wants it."""
+    """Return the mask of keys that are padding, of shape (N, keys) and the other mask's type, as torch wants it."""
     hidden = beyond(key, lengths)
     if mask is None or mask.dtype == torch.bool:
         return hidden
