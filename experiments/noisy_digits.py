@@ -6,7 +6,7 @@ from runner.data import Data, Tensors
 from runner.data.digits import digits
 
 
-def masks(noise: float = 0.5, valid: float = 0.15, test: float = 0.15) -> Data:
+def masks(noise: float = 0.3, valid: float = 0.15, test: float = 0.15) -> Data:
     """Read the digits: x as float32 of shape (N, 1, 8, 8) with normal noise; y, of the same shape, 1 where ink is."""
     clean = digits(valid, test)
     generator = torch.Generator().manual_seed(0)

@@ -177,8 +177,8 @@ def _check_alike(inputs: Sequence[Tensor]) -> None:
 class Permute(nn.Module):
     """Dimensions in another order, as `torch.permute` has them.
 
-    After `Permute: [0, 2, 1]`, (N, length, classes) is (N, classes, length), as CrossEntropyLoss takes it.
-
+    After `Permute: [0, 2, 1]`, (N, length, classes) is (N, classes, length), as CrossEntropyLoss takes it for targets
+    of shape (N, length).
     dims: the input's dimensions in their new order. The batch, dimension 0, stays first, and may be left out.
     """
 

@@ -45,9 +45,8 @@ def _check_layer(key: str, spec: Any) -> None:
                         check(specs.single(branch, specs.Targets()), branch_key)
             else:
                 check(specs.single(arguments[inside], specs.Targets()), f"{key}.{inside}")
-    free = [*specs.INFERRED, *specs.OF_INPUT.get(target, {})]
-    free += [*(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
     inferred = (*specs.INFERRED, *specs.OF_INPUT.get(target, {}))
+    free = [*inferred, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
     plain = {k: v for k, v in arguments.items() if k not in free or k in inferred}
     with problems.collect():
         lookup.bind(target, plain, key, free, parameters)

@@ -271,7 +271,7 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inpu
     output = _output(layer, module, inputs)
     layer.parameters -= sum(values_of(module)[name].numel() for name in layer.ties if name in values_of(module))
     layer.input = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
-    layer.output = output
+    layer.output, layer.taken = output, (inputs.inputs, inputs.named)
     layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
     return output
 

@@ -28,6 +28,7 @@ class Layer:
     reads: Reads = ()  # what it takes, if it is not the output before it
     ties: dict[str, str] = field(default_factory=dict)  # parameter name -> that of an earlier layer, which it is
     output: Any = field(default=None, repr=False, compare=False)  # on the meta device
+    taken: Any = field(default=None, repr=False, compare=False)  # its inputs there: those in order, and those by name
     #: The module on the meta device that gave the shapes: to be inspected, never trained or changed.
     planned: nn.Module = field(init=False, repr=False, compare=False)
 

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 from runner import plots
+from runner.data import nests
 from runner.model import graph, host, modes
 from runner.model.explain import Choice, Explained, explain
 from runner.settings.errors import ConfigError
@@ -61,6 +63,15 @@ def write_outputs(model: nn.Module, inputs: Iterable[Tensor], count: int, folder
         size = len(x)
         _through(model, x, write)
         start += size
+
+
+def write_prediction(file: Any, output: nests.Nest) -> str:
+    """Write outputs into an open file, and return its name: .npy for a single tensor, .npz for several by name."""
+    if isinstance(output, Tensor):
+        np.save(file, host.array(output), allow_pickle=False)
+        return "predictions.npy"
+    np.savez(file, allow_pickle=False, **{name: host.array(tensor) for name, tensor in nests.named(output)})
+    return "predictions.npz"
 
 
 def work(model: nn.Module, x: Tensor, folder: Path) -> None:

@@ -17,7 +17,7 @@ from runner.data import Data, Tensors, nests
 from runner.model import planning, stack, whole
 from runner.settings import Model, Settings
 from runner.settings.values import lookup, ranges
-from runner.training.parts import data_cache, dropout
+from runner.training.parts import data_cache, dropout, limited
 from runner.training.parts.components import Components
 
 #: Sets of data that are held, the newest, each of at most `data_cache.MOST` bytes.
@@ -69,7 +69,7 @@ class Known:
     def data_key(self, settings: Settings, parts: Components) -> str:
         """Return what the data of a job depends on; "" for data that is read anew for each."""
         key = None if _has_own(parts) else data_cache.identity(parts.data.target, parts.data.arguments)
-        return "" if key is None else f"{key} {settings.loss} {settings.trainer.epochs > 0}"
+        return "" if key is None else f"{key} {settings.loss} {settings.trainer.trains} {limited.key(settings)}"
 
     def data(self, key: str, read: Callable[[], Data]) -> Data:
         """Return the data of an earlier job with the same key, or read it."""
@@ -120,14 +120,29 @@ def _names(settings: Settings) -> str:
     """Return what components depend on, but for optimizer and schedule."""
     trainer = settings.trainer
     parts = (settings.loss, settings.data, settings.plots, settings.metrics, settings.device, settings.checkpoint.every)
-    return repr((parts, trainer.epochs > 0, trainer.step, trainer.precision))
+    return repr((parts, trainer.trains, trainer.step, trainer.precision))
 
 
 def _kind(layers: str, settings: Settings, parts: Components) -> str:
     """Return what the checks depend on beside the data, without the numbers that change nothing but values."""
     optimizer = {name: _free(name, value, ranges.OPTIMIZER) for name, value in parts.optimizer.arguments.items()}
+    groups = {
+        pattern: {name: _free(name, value, ranges.OPTIMIZER) for name, value in options.items()}
+        for pattern, options in parts.optimizer.groups.items()
+    }
     trainer = {name: _free(name, value, ranges.TRAINER) for name, value in vars(settings.trainer).items()}
-    return repr((_names(settings), layers, parts.optimizer.target, optimizer, trainer, settings.sweep.metric))
+    return repr(
+        (
+            _names(settings),
+            layers,
+            parts.optimizer.target,
+            optimizer,
+            groups,
+            trainer,
+            settings.sweep.metric,
+            settings.model.freeze,
+        )
+    )
 
 
 def _free(name: str, value: Any, table: dict[str, ranges.Range]) -> Any:

@@ -11,7 +11,7 @@ from runner.model import host
 from runner.model.stack import Layer
 from runner.settings import torch_private
 from runner.settings.values import lookup
-from runner.training.parts import dropout
+from runner.training.parts import dropout, own_losses
 from runner.training.run import Run
 from runner.training.vectorized import forecast
 from runner.training.vectorized.optimizers import rule
@@ -59,8 +59,16 @@ def check(run: Run) -> None:
     if not run.trains:
         raise Unstackable("trainer.epochs=0 trains nothing")
     rule(run.state.optimizer)
+    if run.parts.optimizer.groups:
+        raise Unstackable("optimizer.groups is not stacked")
+    if run.settings.model.freeze is not None:
+        raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
+    if own_losses.of_model(run.loss):
+        raise Unstackable(f"{type(run.loss).__name__} takes the model and the batch")
+    if own_losses.found(run.loss).names:
+        raise Unstackable("a loss with named parts is not stacked")
     if trainer.accumulate > 1:
         raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
     if trainer.precision not in ("fp32", "fp64"):
