@@ -57,6 +57,8 @@ VIT = [
 ]  # fmt: skip
 CROSS = {"loss": {"name": "CrossEntropyLoss"}, "optimizer": {"name": "SGD", "lr": 0.1}, "precision": "fp64"}
 
+ONE = "on a processor torch computes the attention of one model at a time"
+
 SOURCE = """
 import torch
 from runner.data import Data, Tensors
@@ -127,7 +129,7 @@ def test_a_gpt_trains_as_in_plain_torch(start: Start, text: dict[str, Any]) -> N
         assert own.shape == its.shape
         its.data.copy_(own.data)
     optimizer, expected = torch.optim.SGD(plain.parameters(), 0.1), []
-    for [((x, y), _)] in start(**chosen).batches():
+    for [(_, (x, y))] in start(**chosen).batches():
         loss = nn.functional.cross_entropy(plain(x), y)
         optimizer.zero_grad()
         loss.backward()
@@ -151,7 +153,12 @@ def test_steps_with_lengths_are_taken_as_they_are(start: Start, padded: dict[str
 
 @pytest.mark.parametrize(
     ("layers", "data", "reason"),
-    [(GPT, "text", "?"), (RECURRENT, "text", None), (PADDED, "padded", "?"), (VIT, "digits", "?")],
+    [
+        (GPT, "text", f"MultiheadAttention: {ONE}"),
+        (RECURRENT, "text", None),
+        (PADDED, "padded", "batches of several tensors are not stacked: {values: (40, 7, 3), lengths: (40,)}"),
+        (VIT, "digits", f"TransformerEncoder: {ONE}"),
+    ],
     ids=["gpt", "gru", "padded", "vit with dropout"],
 )
 def test_many_are_one_program_or_run_alone_with_a_reason(
