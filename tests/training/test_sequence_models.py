@@ -28,14 +28,14 @@ GPT = {
             ],
         }
     },
-    "head": {"Linear": 30},
+    "head": {"Linear": 16},
     "classes": {"Permute": [0, 2, 1]},
 }
 RECURRENT = {
     "embed": {"Embedding": {"num_embeddings": 30, "embedding_dim": 8}},
     "rnn": {"GRU": {"hidden_size": 8}},
     "values": {"Select": 0},
-    "head": {"Linear": 30},
+    "head": {"Linear": 16},
     "classes": {"Permute": [0, 2, 1]},
 }
 PADDED = {
@@ -108,7 +108,7 @@ class Plain(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.embed, self.places = nn.Embedding(30, 8), nn.Embedding(8, 8)
-        self.blocks, self.head = nn.Sequential(Block(), Block()), nn.Linear(8, 30)
+        self.blocks, self.head = nn.Sequential(Block(), Block()), nn.Linear(8, 16)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.embed(x) + self.places.weight
