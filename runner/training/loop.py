@@ -31,6 +31,11 @@ class State:
     counters: list[Tensor] = field(default_factory=list)  # what a step changes beside these, as of dropout's streams
     still: list[nn.Module] = field(default_factory=list)  # layers in evaluation mode while the others are trained
 
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimizers by their names where the settings name several, as in `optimizers["generator"]`."""
+        return dict(getattr(self.optimizer, "each", {}))
+
     def begin(self) -> None:
         """Put the model into training mode, all but the layers that stay as they are."""
         self.model.train()

@@ -18,7 +18,18 @@ from runner.training import forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import components, freezing, groups, limited, losses, metrics, placement, scheduling, source
+from runner.training.parts import (
+    components,
+    freezing,
+    groups,
+    limited,
+    losses,
+    metrics,
+    placement,
+    scheduling,
+    several,
+    source,
+)
 from runner.training.parts.components import Components
 from runner.training.state import due
 
@@ -159,6 +170,10 @@ def _check_checkpoint(settings: Settings) -> None:
 def _check_optimizer(settings: Settings, parts: Components) -> None:
     """Make the optimizer and the schedule for a weight of no model, for what only their classes check."""
     t = settings.trainer
+    if isinstance(parts.optimizer, several.Several) and t.step is None and t.trains:
+        names = ", ".join(parts.optimizer.each)
+        why = "and nothing says which loss each of them lowers; set trainer.step, see docs/steps.md, or use one"
+        raise ConfigError("optimizer", f"names several ({names}), {why}")
     if parts.optimizer.target is torch.optim.LBFGS and (
         t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value
     ):
@@ -269,8 +284,8 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
     with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():
-        if parts.optimizer:
-            fitting.sparse(parts.optimizer, plan)
+        for bound in several.bounds(parts.optimizer) if parts.optimizer else ():
+            fitting.sparse(bound, plan)
 
 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
