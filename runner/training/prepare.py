@@ -15,6 +15,7 @@ from runner.data import Data
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
+from runner.training import carrying
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
@@ -92,7 +93,7 @@ def prepare(
         data,
         checked.plan,
         state,
-        step if parts.step is None else OwnStep(step),
+        carrying.chosen(step if parts.step is None else OwnStep(step), trainer, state.model, extent.per_epoch),
         loss,
         schedule,
         metrics,

@@ -24,6 +24,7 @@ from runner.training.loop import Cost, Parts, State
 from runner.training.parts import groups, losses, scheduling
 from runner.training.parts.batches import grouped, may_write
 from runner.training.parts.components import Components
+from runner.training.parts.continuing import Continuing
 from runner.training.parts.dropout import Streams
 from runner.training.parts.freezing import Frozen
 from runner.training.parts.length import Length, length
@@ -116,7 +117,8 @@ class Run:
     @cached_property
     def readers(self) -> Readers:
         """The worker processes that read data which are not in memory; they end with the training."""
-        return Readers(self.settings, self.placement.pinned)
+        kind = Continuing if self.settings.trainer.carry else Readers
+        return kind(self.settings, self.placement.pinned)
 
     @cached_property
     def copies(self) -> bool:

@@ -14,7 +14,7 @@ from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
-from runner.training import forward
+from runner.training import carrying, forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
@@ -281,6 +281,8 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
             groups.check(parts.optimizer.groups, plan.planned())
     with problems.collect():
         placement.check(trainer, plan)
+    with problems.collect():
+        carrying.check(trainer, data, plan.planned())
     with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():

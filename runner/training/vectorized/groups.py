@@ -65,6 +65,10 @@ def check(run: Run) -> None:
         raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
+    if trainer.carry:
+        raise Unstackable("trainer.carry is not stacked")
+    if trainer.train_metrics:
+        raise Unstackable("trainer.train_metrics is not stacked")
     if trainer.accumulate > 1:
         raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
     if trainer.precision not in ("fp32", "fp64"):
