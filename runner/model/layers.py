@@ -76,6 +76,24 @@ class Select(nn.Module):
         return x[self.index]
 
 
+class Permute(nn.Module):
+    """Dimensions in another order, as `torch.permute` has them: after `Permute: [0, 2, 1]`, (N, length, classes) is
+    (N, classes, length), which CrossEntropyLoss takes for targets of shape (N, length).
+
+    dims: the input's dimensions in their new order. The batch, dimension 0, stays first, and may be left out.
+    """
+
+    def __init__(self, dims: list[int]) -> None:
+        super().__init__()
+        self.dims = tuple(dims) if 0 in dims else (0, *dims)
+        if self.dims[0] != 0:
+            raise ValueError(f"the batch, dimension 0, must stay first in dims, and they are {list(dims)}")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the input with its dimensions in the order of `dims`."""
+        return x.permute(self.dims)
+
+
 class Last(nn.Module):
     """The last step of a sequence: (batch, length, features) becomes (batch, features)."""
 

@@ -94,7 +94,7 @@ def _check_classes(
         raise ConfigError(
             "model.layers",
             f"the last layer gives {_batch(output)} and the targets have {_batch(target)}; {name} takes the classes in"
-            f" the second dimension, {output_shape}{_flatten(plan, output, target, 1)}",
+            f" the second dimension, {output_shape}{_flatten(plan, output, target, 1)}{_permute(output, target)}",
         )
     if not target.is_floating_point() and outputs < max(classes, 2):
         raise ConfigError(
@@ -116,6 +116,14 @@ def _flatten(plan: Stack | None, output: Tensor, target: Tensor, dims: int) -> s
     linear = [layer for layer in plan.layers if _is(layer, nn.Linear) and len(layer.input) > 1]
     before = f"before {linear[0].key}, which works on the last dimension alone," if linear else "and Linear at the end"
     return f"; Flatten {before} {'is' if linear else 'are'} missing"
+
+
+def _permute(output: Tensor, target: Tensor) -> str:
+    """Return the remedy for an output of (N, places, classes) with a target at each place."""
+    if target.dim() < 2 or output.shape[:-1] != target.shape:
+        return ""
+    dims = [0, target.dim(), *range(1, target.dim())]
+    return f"; let {{Permute: {dims}}} follow, which puts the last dimension there"
 
 
 def _check_weights(loss: Any, takes: Convention, output: Tensor) -> None:

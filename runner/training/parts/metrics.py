@@ -60,9 +60,18 @@ def resolve(specs: list[Any]) -> list[Metric]:
             target = lookup.find(name, METRIC, key)
             if any(base.__module__ == "torchmetrics.aggregation" for base in target.__mro__):
                 raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
-            metrics.append(Metric(name.rpartition(".")[2], target, arguments, key))
+            metrics.append(Metric(name.rpartition(".")[2], _of_probabilities(target), arguments, key))
     problems.raise_all()
     return metrics
+
+
+def _of_probabilities(target: Any) -> Any:
+    """Return the metric's class, or ours where torchmetrics' takes logits, which are not what metrics are shown."""
+    if any(base.__module__ == "torchmetrics.text.perplexity" for base in target.__mro__):
+        from runner.training.parts.perplexity import Perplexity
+
+        return Perplexity
+    return target
 
 
 def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> dict[str, Any]:
