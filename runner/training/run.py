@@ -30,6 +30,7 @@ from runner.training.parts.freezing import Frozen
 from runner.training.parts.length import Length, length
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
+from runner.training.pictures import Pictures
 from runner.training.state import checkpoint, generators
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
@@ -108,6 +109,11 @@ class Run:
         """The title of plots: the run's name and the checkpoint that they show."""
         name, step = self.tested
         return f"{self.name} ({name} weights, step {step:,})" if self.trains else self.name
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The plots that are drawn while the run trains."""
+        return Pictures(self.parts.plots, self.parts.pictures)
 
     @cached_property
     def placement(self) -> Placement:
@@ -195,6 +201,7 @@ class Run:
             schedule.after_epoch()
         if self.length.validates_after(step):
             yield self._validated(step, validate(self), rates, schedule)
+        yield from self.pictures.after(self, step)
         if self.parts.due.is_now(step, self.steps_per_epoch):
             yield from self.snapshots()
 

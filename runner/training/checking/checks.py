@@ -271,7 +271,7 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
     for name, draw in (parts.plots or {}).items():
         with problems.collect():
-            _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
+            _check_plot(name, draw, f"plots[{list(parts.plots).index(name)}]", data, plan)
     if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
     with problems.collect():

@@ -65,6 +65,8 @@ def check(run: Run) -> None:
         raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
+    if run.parts.pictures:
+        raise Unstackable(f"plots: {', '.join(run.parts.pictures)} every so often is not stacked")
     if trainer.carry:
         raise Unstackable("trainer.carry is not stacked")
     if trainer.train_metrics:
