@@ -15,7 +15,7 @@ from runner.data import Data
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
-from runner.training import carrying
+from runner.training import carrying, seen
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
@@ -80,6 +80,7 @@ def prepare(
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     extent = length(settings, data)
+    measured = seen.seen(state, metrics, data, loss, trainer)
     state.counters, state.still = list(loss.buffers()), frozen.still
     frozen.at(0)
     streams = dropout.streamed(state, trainer, settings.seed, parts.device)
@@ -105,6 +106,7 @@ def prepare(
         streams=streams,
         frozen=frozen,
     )
+    run.seen = measured
     run.ready = run.random_state()
     return run
 

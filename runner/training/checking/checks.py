@@ -14,7 +14,7 @@ from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
-from runner.training import carrying, forward
+from runner.training import carrying, forward, seen
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
@@ -93,6 +93,8 @@ def without_data(settings: Settings, problems: Problems, known: Known) -> Compon
     if parts.optimizer:
         with problems.collect():
             _check_optimizer(settings, parts)
+        with problems.collect():
+            seen.check(trainer, parts.optimizer.target, settings.metrics)
     with problems.collect():
         _check_checkpoint(settings)
     with problems.collect():
@@ -257,6 +259,8 @@ def _with_loss(
     with problems.collect():
         if fits and plan is not None:
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
+            if settings.trainer.train_metrics:
+                metrics.check_train(built, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
             fitting.monitor(settings, data, [metric.name for metric in parts.metrics])

@@ -53,6 +53,7 @@ def schema() -> Node:
             ("name", {"anyOf": [{"$ref": f"#/$defs/{group}"} for group in GROUPS]}),
             ("layers", {"$ref": "#/$defs/model"}),
             ("epochs", {"$ref": "#/$defs/trainer"}),
+            ("steps", {"$ref": "#/$defs/trainer"}),
             ("uri", {"$ref": "#/$defs/tracking"}),
             otherwise={"$ref": "#/$defs/config"},
         ),
@@ -81,7 +82,7 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
     if kind is Settings and name == "metrics":
         return {"type": "array", "items": {"$ref": "#/$defs/metric"}}
     if kind is Settings and name == "plots":
-        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED]}}
+        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED, {"type": "object"}]}}
     if kind is Model and name == "layers":
         return {"$ref": "#/$defs/layers"}
     if kind is Trainer and name == "threads":
@@ -94,7 +95,7 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
 def _component(group: str) -> Node:
     kind, table, free = GROUPS[group]
     names = lookup.known(kind)
-    extra = {"interval": {"enum": ["epoch", "step"]}} if group == "scheduler" else {}
+    extra = {"interval": {"enum": ["epoch", "step", None]}} if group == "scheduler" else {}
     cases = []
     for name in names:
         target = lookup.find(name, kind, group)
