@@ -79,10 +79,10 @@ class Language:
             least = f"it was trained on windows of {self.window}"
             why = f"the model takes no {seen} tokens ({brief(error)}); {least}, give a prompt of that many"
             raise ConfigError("prompt", why) from error
-        if output.dim() == 3 and output.shape[1] == count:
-            return output[0, :, -1]  # type: ignore[no-any-return]
-        if output.dim() == 2 and output.shape[1] == count:
-            return output[0]  # type: ignore[no-any-return]
+        if output.dim() == 3 and output.shape[1] >= count:
+            return output[0, :count, -1]  # type: ignore[no-any-return]
+        if output.dim() == 2 and output.shape[1] >= count:
+            return output[0, :count]  # type: ignore[no-any-return]
         raise ConfigError(
             "run",
             f"its model gives {tuple(output.shape)} for (1, {seen}) tokens; expected (1, {count}, {seen}), a number for"

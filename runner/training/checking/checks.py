@@ -281,6 +281,9 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
     with problems.collect():
         freezing.check(freezing.read(settings.model.freeze), plan.planned())
     with problems.collect():
+        frozen = freezing.described(freezing.read(settings.model.freeze), plan.planned())
+        several.check(parts.optimizer, plan.planned(), frozen)
+    with problems.collect():
         if parts.optimizer and parts.optimizer.groups:
             groups.check(parts.optimizer.groups, plan.planned())
     with problems.collect():

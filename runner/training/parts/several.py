@@ -109,6 +109,15 @@ class Several(Grouped):
         return split
 
 
+def check(bound: Any, model: nn.Module, frozen: Mapping[str, str]) -> None:
+    """Raise ConfigError where parameters belong to two of several optimizers, or to none.
+
+    model: may be on the meta device. frozen: names of parameters -> "frozen", for those that never are trained.
+    """
+    if isinstance(bound, Several):
+        bound.of(model, [p for name, p in model.named_parameters() if frozen.get(name) != "frozen"])
+
+
 def bounds(bound: Any) -> list[Any]:
     """Return the optimizers of the settings: this one, or each of several."""
     return list(bound.each.values()) if isinstance(bound, Several) else [bound]
