@@ -47,7 +47,7 @@ class Costs:
         batch = cost.batch_size(settings, checked.data)
         bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
         terminal.put(f"{name}: right", *_data_lines(checked.data))
-        console.print(screen.layer_table(checked.plan, tuple(checked.data.train[0][0].shape)))
+        console.print(screen.layer_table(checked.plan, checked.data.train[0][0]))
         extent = length(settings, checked.data)
         setting = "null" if trainer.threads is None else trainer.threads
         threads = cost.threads(settings, checked.plan, batch, where)
@@ -59,7 +59,7 @@ class Costs:
         memory += f", optimizer {size(needs.optimizer)}, the work of a batch {size(needs.work)}"
         lines = (
             f"parameters     {bill.parameters:,}",
-            f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
+            f"multiply-adds  {sum(map(cost.counted, checked.plan.layers)):,} for one example, forward",
             f"memory         about {size(needs.total)}: {memory}",
             f"time           {found.time}",
             f"steps          {_steps(extent)}, {total:,} examples",
@@ -150,7 +150,7 @@ MOST = 20
 def _data_lines(data: "Data") -> list[str]:
     """Return lines on how the source read its files, the task, and the sizes of the splits and their classes."""
     lines = [f"{'data' if i == 0 else '':15}{line}" for i, line in enumerate(data.report)]
-    lines.append(f"{'task':15}{data.task}" + (f" of {len(data.classes):,} classes" if data.classes else ""))
+    lines += _task_lines(data)
     parts = {name: part for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
     lines.append(f"{'examples':15}" + ", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
     counts = {name: counted for name, part in parts.items() if (counted := _counts(part, data))}
@@ -162,12 +162,29 @@ def _data_lines(data: "Data") -> list[str]:
     return lines
 
 
+def _task_lines(data: "Data") -> list[str]:
+    """Return the task with its number of classes, for each of several targets."""
+    if not isinstance(data.task, dict):
+        return [f"{'task':15}{data.task}" + (f" of {len(data.classes):,} classes" if data.classes else "")]
+    each = [
+        f"{name}: {task}" + (f" of {len(data.classes[name]):,} classes" if data.classes[name] else "")
+        for name, task in data.task.items()
+    ]
+    return [f"{'task' if i == 0 else '':15}{line}" for i, line in enumerate(each)]
+
+
 def _counts(source: "Source", data: "Data") -> list[int]:
     """Return the number of examples of each class; empty if all examples would have to be read for that."""
     from runner.data import labels_of
 
     labels = getattr(source, "labels", getattr(source, "y", None))
-    if not data.classes or labels is None or labels.is_meta or labels.numel() != len(labels):
+    if (
+        isinstance(data.task, dict)
+        or not data.classes
+        or labels is None
+        or labels.is_meta
+        or labels.numel() != len(labels)
+    ):
         return []
     classes = labels_of(labels, data.task).flatten()
     return classes[classes >= 0].bincount(minlength=len(data.classes)).tolist()

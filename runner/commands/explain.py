@@ -122,7 +122,7 @@ def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
     from runner.model.explain import NoSuchElement, NoSuchLayer, explain
 
     try:
-        return explain(run.model.named_children(), run.batch_of(1), choice)
+        return explain(run.model, run.batch_of(1), choice)
     except NoSuchLayer as error:
         raise ConfigError("layer", str(error)) from error
     except NoSuchElement as error:

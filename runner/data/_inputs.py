@@ -35,7 +35,7 @@ class Inputs(NamedTuple):
 
 
 def read(path: str, noted: dict[str, Any]) -> Inputs:
-    """Return the examples at `path`: an .npy or .npz file, a .csv or .parquet file, a text, an image or a folder of them.
+    """Return the examples at `path`: a file of arrays, a table, a text, an image or a folder of images.
 
     noted: what the run has noted of its data: `task`, `classes`, `notes` and `example`, its shape and type.
     Raises ConfigError for other inputs than the run was trained on.
@@ -64,13 +64,16 @@ def _array(place: Path) -> Array:
 def _rows(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
     from runner.data._tables.encoding import numbers, read_recorded
     from runner.data._tables.frame import naming_file
+    from runner.data._windows import sort_by_time
 
     notes = noted["notes"]
     if "features" not in notes or "size" in notes:
         raise ConfigError("inputs", f"{path!r} is a table, and the run was not trained on one: give {_kind(noted)}")
-    frame = read_recorded(place, "inputs", noted)
+    frame = sort_by_time(read_recorded(place, "inputs", noted), notes.get("time"), "inputs")
     with naming_file(place):
         x = torch.from_numpy(numbers(frame, notes, "inputs"))
+    if "window" in notes:
+        return _series(x, notes)
     doubts = "; ".join(f"column {name!r} {words}" for name, words in frame.attrs.get("swallowed", {}).items())
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))), doubts)
 
@@ -97,6 +100,17 @@ def _images(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
             yield x
 
     return Inputs(batches(), "file", names, others)
+
+
+def _series(rows: Tensor, notes: dict[str, Any]) -> Inputs:
+    """Return every window of a series, each named by its last row: the last is followed by rows that are not there."""
+    from runner.data._windows import inputs
+
+    window = notes["window"]
+    if len(rows) < window:
+        raise ConfigError("inputs", f"has {len(rows):,} rows; expected at least {window}, what the model looks back on")
+    x = inputs(rows, window)
+    return Inputs(iter(torch.split(x, BATCH)), "last row", list(map(str, range(window - 1, len(rows)))))
 
 
 def _text(place: Path, notes: dict[str, Any]) -> Inputs:

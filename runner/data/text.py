@@ -48,7 +48,7 @@ def text(
 def again(noted: dict[str, Any], **arguments: Any) -> Data:
     """Read another text with the vocabulary of a recorded run. Raises ConfigError for a character that it lacks.
 
-    noted: what the run has noted of its data. arguments: those of `text`, of which those of the vocabulary do not count.
+    noted: what the run has noted of its data. arguments: those of `text`; those of the vocabulary do not count.
     """
     options = {"step": None, "valid": 0.15, "test": 0.15, **arguments}
     notes = noted["notes"]
@@ -100,8 +100,8 @@ def _windows(numbers: Tensor, length: int, step: int, part: str, total: int) -> 
     if len(numbers) <= length:
         raise ConfigError(
             "data.length",
-            f"{length} is more than the {part} part allows, which has {len(numbers):,} of the text's {total:,} tokens, and"
-            " each window needs one more, the last to predict; use a smaller one, a longer text"
+            f"{length} is more than the {part} part allows, which has {len(numbers):,} of the text's {total:,} tokens,"
+            " and each window needs one more, the last to predict; use a smaller one, a longer text"
             + (f", or data.{part}=0" if part != "train" else ""),
         )
     count = (len(numbers) - 1 - length) // step + 1
@@ -119,8 +119,12 @@ def _report(
 ) -> tuple[str, ...]:
     kept = notes["vocabulary"]
     counts = ", ".join(f"{len(each):,} {part}" for part, each in windows.items() if each is not None)
-    lines = [f"{path}: {len(pieces):,} {notes['tokens']}, {len(kept):,} different; windows of {notes['length']}: {counts}"]
+    lines = [
+        f"{path}: {len(pieces):,} {notes['tokens']}, {len(kept):,} different; windows of {notes['length']}: {counts}"
+    ]
     if kept[0] == UNKNOWN:
         unknown = int((numbers == 0).sum())
-        lines.append(f"{unknown:,} of {len(pieces):,} are not in the vocabulary of {len(kept):,} and are read as {UNKNOWN}")
+        lines.append(
+            f"{unknown:,} of {len(pieces):,} are not in the vocabulary of {len(kept):,} and are read as {UNKNOWN}"
+        )
     return tuple(lines)

@@ -18,6 +18,12 @@ class Model:
     """The layers, and the knobs that they share."""
 
     layers: Any = None  # a list of layers, or a mapping name -> layer
+    # name -> layers of each input, where a batch has several; their outputs are concatenated before `layers`.
+    inputs: Any = None
+    outputs: Any = None  # name -> layers of each output, on the end of `layers`; the model gives a dict of them
+    # A layer's class, its name or a parameter's -> a function of torch.nn.init, as {Linear: xavier_uniform_}; patterns
+    # as "*.bias" may stand for names. Of several that fit, the last is taken. null: as torch's layers draw.
+    init: Any = None
     knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
     # Layers that are not trained: [conv1, "norm*"], or {conv1: 5} for the first 5 epochs; by name, class or parameter.
     freeze: Any = None
@@ -135,7 +141,9 @@ class Settings:
     loss: Component = field(default_factory=dict)
     optimizer: Component = field(default_factory=dict)
     scheduler: Component | None = field(default_factory=dict)  # null or empty: the learning rate stays
-    metrics: list[Any] = field(default_factory=list)  # torchmetrics names, or {name: {argument: value}}
+    # Names in torchmetrics, or {Name: {argument: value}}; a list, a mapping with a name for each, or with a list for
+    # each output of the model.
+    metrics: Any = field(default_factory=list)
     # Names of plots at the end; {name: {every: 5}} draws one after every 5 epochs ("500 steps") too.
     plots: list[Any] = field(default_factory=lambda: ["loss_curve"])
     trainer: Trainer = field(default_factory=Trainer)

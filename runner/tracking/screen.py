@@ -12,6 +12,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from runner.data import nests
+from runner.model.graph import names
 from runner.model.stack import Layer, Stack, stacks
 from runner.settings.errors import batch_shape
 from runner.settings.trust import terminal
@@ -160,10 +162,10 @@ def figures(metrics: dict[str, float]) -> str:
     return "  ".join(f"{terminal.line(name)}={value:.4g}" for name, value in metrics.items() if name != "epoch")
 
 
-def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
+def layer_table(stack: Stack, example: nests.Nest) -> Table:
     """Return a table with index, name, kind, output shape and parameters of every layer; inner layers are indented.
 
-    example: the shape of one input, without the batch.
+    example: one input, without the batch.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in (
@@ -174,9 +176,17 @@ def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
         ("parameters", "right"),
     ):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
-    table.add_row("", "input", "", batch_shape(example), "")
+    table.add_row(
+        "",
+        "input",
+        "",
+        batch_shape(tuple(example.shape)) if hasattr(example, "shape") else nests.described(example),
+        "",
+    )
     for index, layer in enumerate(stack.layers):
         _add(table, str(index), layer, 0)
+    if stack.outputs:
+        table.add_row("", "", "", f"outputs: {', '.join(stack.outputs)}", "")
     total = sum(layer.parameters for layer in stack.layers)
     table.add_row("", "", "", "total", f"{total:,}", style="bold")
     return table
@@ -194,7 +204,9 @@ def described(layer: Layer) -> str:
     """Return a layer as one would write it: `Conv2d(in_channels=1, out_channels=16, kernel_size=3)`."""
     inside = [f"{k}={v}" for k, v in layer.arguments.items() if not isinstance(v, Stack | list)]
     inside += [f"{k}=given" for k in layer.given]
-    return f"{layer.target.__name__}({', '.join(inside)})"
+    inside += [f"{k}={path}" for k, path in layer.ties.items()]
+    reads = f" from {', '.join(names(layer.reads))}" if layer.reads else ""
+    return f"{layer.target.__name__}({', '.join(inside)}){reads}"
 
 
 def result(run_id: str, status: str, metrics: dict[str, Any]) -> str:

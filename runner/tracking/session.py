@@ -53,7 +53,7 @@ def record(
 
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
-    console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
+    console.print(screen.layer_table(run.stack, run.data.train[0][0]))
     opening, status = opened(run, context, run_id, drift), "FAILED"
     try:
         with opening as tracker:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runner import plots
-from runner.model import host
 from runner.settings.files import durable
 from runner.training import forward, measure
 from runner.training.capture import choice
@@ -87,9 +86,10 @@ def _tags(run: "Run") -> dict[str, str]:
 def _predictions(run: "Run", subject: Subject) -> Path:
     _, output = subject.outputs(subject.data.valid if subject.data.valid is not None else subject.data.train)
     folder, content = _folder(run.folder / "predictions"), io.BytesIO()
-    np.save(content, host.array(output), allow_pickle=False)
-    path = folder / "predictions.npy"
+    path = folder / forward.write_prediction(content, output)
     durable.patiently(lambda: durable.write_new(path, content.getbuffer()), run.stop)
+    if run.data.places is not None:
+        np.save(folder / "fold_indices.npy", run.data.places.numpy(), allow_pickle=False)
     return folder
 
 

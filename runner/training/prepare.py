@@ -20,7 +20,7 @@ from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
 from runner.training.own import OwnStep
-from runner.training.parts import dropout, freezing, limited, losses, optimizers, scheduling
+from runner.training.parts import dropout, freezing, limited, losses, named, optimizers, scheduling
 from runner.training.parts.length import length
 from runner.training.parts.placement import placement
 from runner.training.run import Run
@@ -74,9 +74,9 @@ def prepare(
         seed(settings, threads)
         model = placement(trainer, parts.device).ordered(_model(checked))
         frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
-        state = optimizers.state(
-            model, parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
-        )
+        its_cost = losses.cost(loss, trainer, parts.device)
+        state = optimizers.state(model, parts.optimizer, its_cost, trainer, parts.device)
+        state.heard = named.hears(its_cost)
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     extent = length(settings, data)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from runner.data import Batch, Data, Tensors, batches, count
+from runner.data import Batch, Data, Nest, Tensors, batches, count
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
@@ -169,7 +169,7 @@ class Run:
         for stream in self.readers.epochs(self.data.train, epochs, offset * trainer.accumulate, self.copies):
             yield from grouped(stream if on_device else self.moved(stream), trainer.accumulate, losses.weigh(self.loss))
 
-    def batch_of(self, size: int) -> Tensor:
+    def batch_of(self, size: int) -> Nest:
         """Return the first `size` training inputs, on the run's device."""
         return next(self.moved(batches(self.data.train, size)))[0]
 

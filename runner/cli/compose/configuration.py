@@ -12,7 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from runner.cli.answers import vocabulary
 from runner.cli.answers.hydra_errors import COMPONENTS as COMPONENTS
 from runner.cli.answers.hydra_errors import explained as explained
-from runner.cli.guard import composition
+from runner.cli.compose import inherited, losses_by_name
+from runner.cli.guard import composition, studies
 from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, Problems, did_you_mean, each
@@ -49,6 +50,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     problems.raise_all()
     result = OmegaConf.to_object(config)
     assert isinstance(result, Settings)
+    losses_by_name.leave_preset_out(config, result, overrides)
     _leave_presets_out(config, result, overrides)
     _choose_length(config, result, overrides)
     typed.check(result, Settings)
@@ -61,7 +63,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
 
 def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
     """Remove arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
-    foreign = {group: names for group in COMPONENTS if (names := _not_taken(group, getattr(settings, group)))}
+    foreign = {group: names for group in COMPONENTS if (names := inherited.not_taken(group, getattr(settings, group)))}
     beside = {group: _beside_several(getattr(settings, group)) for group in ("optimizer", "scheduler")}
     foreign |= (parted := {group: names for group, names in beside.items() if names})
     origins = composition.origins_of(overrides) if foreign else Origins()
@@ -100,27 +102,6 @@ def _beside_several(spec: Any) -> list[str]:
     return [name for name in spec if name not in parts] if parts else []
 
 
-def _not_taken(group: str, spec: Any) -> list[str]:
-    """Return arguments that the class or function of a component does not take; none if it is unknown."""
-    from runner.settings.values import lookup
-    from runner.training.parts import losses, optimizers, scheduling, source
-
-    kinds = {
-        "data": source.DATA,
-        "loss": losses.LOSS,
-        "optimizer": optimizers.OPTIMIZER,
-        "scheduler": scheduling.SCHEDULER,
-    }
-    try:
-        name, arguments = lookup.component(spec, group)
-        takes = lookup.parameters(lookup.find(name, kinds[group], f"{group}.name"))
-    except (ConfigError, TypeError, ValueError):  # the checks look it up again, and report it
-        return []
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
-        return []
-    return [name for name in arguments if name not in takes and (group, name) != ("scheduler", "interval")]
-
-
 def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
     """Return what a command gets beside its settings, without secrets."""
     plain = OmegaConf.to_container(config, resolve=True)
@@ -130,8 +111,8 @@ def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
 
 
 def left_over(config: DictConfig, overrides: list[str]) -> list[str]:
-    """Return lines that say which arguments of a preset still hold for a class that was named on the command line."""
-    lines = []
+    """Return lines that say what of a study is left out, and what of a preset holds for a class that was typed."""
+    lines = list(studies.remarks)
     named = [w.partition("=")[0].partition(".")[0] for w in overrides if re.match(r"(\w+)\.name=", w)]
     for group in [g for g in named if g in COMPONENTS]:
         origins = composition.origins_of(overrides)

@@ -124,7 +124,13 @@ SCHEDULER = {
     "total_steps": COUNT,
     "warmup": NOT_NEGATIVE,
 }
-DATA = {"seed": Range(0, 2**63 - 1, whole=True)}
+DATA = {
+    "horizon": COUNT,
+    "length": COUNT,
+    "seed": Range(0, 2**63 - 1, whole=True),
+    "step": COUNT,
+    "window": COUNT,
+}
 LOSS = {
     "beta": NOT_NEGATIVE,
     "delta": POSITIVE,

@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Source
-from runner.model import naming, stack
+from runner.data import Batch, Data, Source, nests
+from runner.model import looking, stack, whole
 from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import carrying, forward, seen
-from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
+from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
 from runner.training.parts import (
@@ -25,6 +25,7 @@ from runner.training.parts import (
     limited,
     losses,
     metrics,
+    own_losses,
     placement,
     scheduling,
     several,
@@ -73,7 +74,7 @@ def check(
     parts = without_data(settings, problems, known)
     if problems.errors and not (parts.data and source.is_ours(parts.data)):
         with problems.collect():
-            naming.check(settings.model.layers)
+            whole.check(settings.model)
         problems.raise_all()
     checked = _with_data(settings, parts, problems, noted, threads, known)
     problems.raise_all()
@@ -101,7 +102,7 @@ def without_data(settings: Settings, problems: Problems, known: Known) -> Compon
         known.store(settings.tracking.uri, uris.check)
     with problems.collect():
         tags.check(settings.tracking.tags)
-    if trainer.trains and not settings.model.layers:
+    if trainer.trains and not (settings.model.layers or settings.model.inputs or settings.model.outputs):
         problems.add("model.layers", "is empty; give at least one layer, such as model.layers=[{Linear: 1}]")
     if equal is None and not problems.errors:
         known.keep_components(settings, parts)
@@ -209,11 +210,11 @@ def _with_data(
             data = known.data(data_key, read)
     if data is None:
         with problems.collect():
-            naming.check(settings.model.layers)
+            whole.check(settings.model)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.collect():
-        plan, layers = known.plan(data_key, settings.model.layers, x)
+        plan, layers = known.plan(data_key, settings.model, x)
     if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:
         return Checked(parts, plan, kind, first_weights.Start())
     built = _with_loss(settings, parts, problems, data, plan, y)
@@ -229,6 +230,9 @@ def _with_data(
     start = first_weights.Start()
     with problems.collect():
         start = rehearsal.check(settings, parts, data, plan, threads)
+    if parts.loss is not None and own_losses.of_model(parts.loss):
+        with problems.collect():
+            fitting.monitor(settings, data, [*built, *own_losses.found(parts.loss).names])
     complete = noted is not None or not source.reads_less(parts.data)
     kind = Kind(data, complete, built, _mode(settings, built))
     if not problems.errors:
@@ -237,7 +241,7 @@ def _with_data(
 
 
 def _with_loss(
-    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: Tensor
+    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: nests.Nest
 ) -> dict[str, Any]:
     """Check targets, loss, metrics and the monitored one; return the metrics by name, as far as they can be made."""
     built: dict[str, Any] = {}
@@ -248,11 +252,7 @@ def _with_loss(
     with problems.collect():
         fitting.targets(y)
         if plan is not None:
-            targets.check(data, loss, plan.output)
-            targets.check_ignored(parts.data, data, loss)
-            copied = losses.copied(loss, settings.loss)
-            agreement.check_loss(copied, plan.output, y, len(data.classes), plan)
-            target_values.check(loss, data, plan.output)
+            each_output.check(settings, parts, data, plan, y)
     if parts.metrics is None:
         return built
     fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)
@@ -263,7 +263,9 @@ def _with_loss(
                 metrics.check_train(built, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
-            fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
+            names = list(built) if fits else [metric.name for metric in parts.metrics]
+            if not own_losses.of_model(loss):  # of such a loss the parts are known when a step was rehearsed
+                fitting.monitor(settings, data, [*names, *own_losses.found(loss).names])
     return built
 
 
@@ -300,6 +302,13 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
     """Raise ConfigError for a plot that cannot be drawn of this data or this model."""
     problem = getattr(sys.modules[draw.__module__], "problem", None)
+    several = next((one for one in (*data.train[0], plan.output) if not isinstance(one, Tensor)), None)
+    if (
+        several is not None
+        and draw.__module__.startswith("runner.")
+        and getattr(sys.modules[draw.__module__], "SHOWS", True)
+    ):
+        raise ConfigError(key, f"{name!r} cannot be drawn: it shows one tensor, found {nests.described(several)}")
     reason = problem(data, plan.planned()) if problem else None
     if reason:
         raise ConfigError(key, f"{name!r} cannot be drawn: {reason}")
@@ -311,7 +320,7 @@ def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
         raise ConfigError(key, f"{value!r} is not one of {', '.join(names)}{did_you_mean(value, names)}")
 
 
-def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Tensor]:
+def _examples(source: Source, size: int | None, moved: bool) -> Batch:
     """Return a batch x, y on the meta device, of at least two examples if there are: one alone hides much.
 
     moved: the run converts numbers to another type, as autocast does; the plan is of float32 then.
@@ -319,11 +328,12 @@ def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Te
     (x, y), total = source[0], len(source)  # type: ignore[arg-type]
     size = min(max(size or total, 2), total)
 
-    def one(t: Tensor) -> Tensor:
+    def one(value: Any) -> Tensor:
+        t = torch.as_tensor(value)
         dtype = torch.float32 if moved and t.is_floating_point() else t.dtype
-        return torch.empty((size, *t.shape), dtype=dtype, device="meta")
+        return looking.with_numbers(torch.empty((size, *t.shape), dtype=dtype, device="meta"), t)
 
-    return one(torch.as_tensor(x)), one(torch.as_tensor(y))
+    return nests.mapped(one, x), nests.mapped(one, y)
 
 
 def _mode(settings: Settings, metrics: dict[str, Any]) -> str:

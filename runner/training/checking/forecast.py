@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from runner.data import Batch, Data, Source, Tensors, at_once, count, evaluation_size
+from runner.data import Batch, Data, Source, Tensors, at_once, count, evaluation_size, nests
 from runner.model import modes
 from runner.model.stack import Stack
 from runner.settings import Settings
@@ -122,15 +122,9 @@ class _Rehearsal:
         trainer = settings.trainer
         self.evaluated: Any = data.valid if data.valid is not None else data.train
         self.eval_size = evaluation_size(self.evaluated, trainer)
-        double = trainer.precision == "fp64"
-        #: Shape and type of an example's input and target.
-        self.like = {
-            id(source): [
-                (one.shape, torch.float64 if double and one.is_floating_point() else one.dtype)
-                for one in map(torch.as_tensor, source[0])
-            ]
-            for source in (data.train, self.evaluated)
-        }
+        self.double = trainer.precision == "fp64"
+        #: An example's input and target.
+        self.like = {id(source): source[0] for source in (data.train, self.evaluated)}
         #: Batches that are all of the data, and no copies: they are there before anything is counted.
         self.whole = {
             id(source): self._new(source, len(source))
@@ -161,7 +155,13 @@ class _Rehearsal:
 
     def _new(self, source: Source, size: int) -> Batch:
         """Return `size` examples of `source`."""
-        x, y = (torch.empty((size, *shape), dtype=kind, device=self.where) for shape, kind in self.like[id(source)])
+
+        def several(one: Any) -> Tensor:
+            one = torch.as_tensor(one)
+            dtype = torch.float64 if self.double and one.is_floating_point() else one.dtype
+            return torch.empty((size, *one.shape), dtype=dtype, device=self.where)
+
+        x, y = (nests.mapped(several, part) for part in self.like[id(source)])
         return x, y
 
 
@@ -184,7 +184,7 @@ def _data(settings: Settings, data: Data) -> int:
     """Return the bytes of examples that are kept on the device, of their order, and of batches picked together."""
     parts = [part for part in (data.train, data.valid, data.test) if isinstance(part, Tensors)]
     wide = settings.trainer.precision == "fp64"
-    tensors = [tensor for part in parts for tensor in (part.x, part.y)]
+    tensors = [tensor for part in parts for tensor in nests.leaves((part.x, part.y))]
     kept = sum(t.numel() * (8 if wide and t.is_floating_point() else t.element_size()) for t in tensors)
     return kept + order(settings, data) + _picked(settings, data)
 
@@ -194,5 +194,8 @@ def _picked(settings: Settings, data: Data) -> int:
     source, size = data.train, settings.trainer.batch_size
     if not isinstance(source, Tensors) or count(source, size) == 1:
         return 0
-    many, bytes_ = at_once(source, size or 1, copies=False), [part[:1].nbytes for part in (source.x, source.y)]
+    many, bytes_ = (
+        at_once(source, size or 1, copies=False),
+        [part[:1].nbytes for part in nests.leaves((source.x, source.y))],
+    )
     return 2 * (many - 1) * (size or 1) * sum(bytes_)

@@ -14,6 +14,7 @@ from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
 from runner.training import forward, step
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
+from runner.training.parts.data_options import DataOptions
 from runner.training.parts.device import device
 from runner.training.parts.groups import Grouped
 from runner.training.parts.metrics import Metric
@@ -30,6 +31,7 @@ class Components:
 
     device: torch.device
     data: Bound
+    options: DataOptions
     loss: nn.Module
     optimizer: Grouped
     scheduler: Plan
@@ -63,7 +65,8 @@ def resolve(
     add("loss", lambda: losses.build(settings.loss) if trains else forward.Unmeasured())
     add("step", lambda: step.resolve(settings.trainer.step) if trains else None)
     add("due", lambda: due.read(settings.checkpoint.every))
-    add("data", lambda: source.resolve(settings.data))
+    add("sourced", lambda: source.resolve(settings.data))
+    parts["data"], parts["options"] = parts.pop("sourced") or (None, DataOptions())
     add("plots", lambda: _plots(settings.plots))
     add("pictures", lambda: _pictures(settings.plots))
     add("metrics", lambda: metrics.resolve(settings.metrics) if trains else [])

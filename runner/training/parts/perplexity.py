@@ -4,7 +4,7 @@ import torchmetrics.text
 from torch import Tensor
 
 
-class Perplexity(torchmetrics.text.Perplexity):
+class Perplexity(torchmetrics.text.Perplexity):  # type: ignore[misc]
     """The exponential of the mean negative logarithm of the right class's probability, over all places."""
 
     def update(self, preds: Tensor, target: Tensor) -> None:
