@@ -97,8 +97,9 @@ def check(trainer: Trainer, data: Data, model: nn.Module) -> None:
             " trainer.batch_size",
         )
     source = data.train
-    if isinstance(source, Tensors) and source.x.shape == source.y.shape and not source.x.is_floating_point():
-        x, y = source.x.flatten(1), source.y.flatten(1)
+    x, y = (source.x, source.y) if isinstance(source, Tensors) else (None, None)
+    if isinstance(x, Tensor) and isinstance(y, Tensor) and x.shape == y.shape and not x.is_floating_point():
+        x, y = x.flatten(1), y.flatten(1)
         if not x.is_meta and not torch.equal(x[1:, 0], y[:-1, -1]):
             raise ConfigError(
                 "trainer.carry",

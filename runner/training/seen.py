@@ -86,6 +86,13 @@ def check(trainer: Trainer, optimizer: Any, metrics: Any) -> None:
         raise ConfigError("trainer.train_metrics", why)
 
 
+def check_output(output: Any) -> None:
+    """Raise ConfigError for a model of several outputs. output: of a batch, on the meta device."""
+    if not isinstance(output, Tensor):
+        why = "true, and the model gives several outputs, of which the training batches are not measured; leave it out"
+        raise ConfigError("trainer.train_metrics", why)
+
+
 def _parts(metric: Any) -> list[Any]:
     """Return a metric and those within it that have sums of their own."""
     return [part for part in metric.modules() if hasattr(part, "metric_state")]

@@ -131,9 +131,7 @@ def _check_trainer(settings: Settings) -> None:
     with problems.collect():
         limited.check(t.limit_batches)
     if t.validate_every is None:
-        problems.add(
-            "trainer.validate_every", "null; a number of epochs beyond the last one leaves the validation at the end"
-        )
+        problems.add("trainer.validate_every", "null is not understood; expected 1, '2 epochs' or '100 steps'")
     if t.steps is not None and t.epochs is not None:
         problems.add(
             "trainer.steps", f"{t.steps!r} beside trainer.epochs={t.epochs!r}, and both are the length; leave one out"
@@ -260,6 +258,7 @@ def _with_loss(
         if fits and plan is not None:
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
             if settings.trainer.train_metrics:
+                seen.check_output(plan.output)
                 metrics.check_train(built, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():

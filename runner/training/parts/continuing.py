@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from runner.data import Batch, Source, Tensors
+from runner.data import _nests as nests
 from runner.data._reading import Chunk, Reader, chunk
 from runner.training.parts.readers import Readers
 
@@ -30,10 +31,10 @@ class Continuing(Readers):
         trainer, total = self.settings.trainer, len(source)  # type: ignore[arg-type]
         indices = order(total, min(trainer.batch_size or total, total), trainer.drop_last)
         if isinstance(source, Tensors):
-            on_device = [index.to(source.x.device) for index in indices]
+            on_device = [index.to(nests.leaves(source.x)[0].device) for index in indices]
             for epoch in epochs:
                 rest = on_device[start if epoch == epochs[0] else 0 :]
-                yield ((source.x[index], source.y[index]) for index in rest)
+                yield (source[index] for index in rest)
             return
         self._training = self._training or Reader(source, trainer.workers, self.pinned)
         stream = self._training.read(self._following(indices, epochs, start))
