@@ -63,7 +63,7 @@ def test_loss_accuracy_and_confusion_of_pixels_are_those_of_torch(
     assert values["valid/loss"] == pytest.approx(float(expected))
     assert values["valid/Accuracy"] == pytest.approx(float((predicted == truth).float().mean()))
     assert confusion_matrix.problem(run.data, run.model) is None
-    found = classify(Subject(run, "last", run.model), run.data.valid)
+    found = classify(Subject(run), run.data.valid)
     counts = confusion_matrix.matrix(found.truth, found.predicted, found.classes)
     assert counts.sum() == truth.numel()
     assert counts.diag().sum() == (predicted == truth).sum()
