@@ -12,6 +12,7 @@ from runner.data import Data, Tensors
 from runner.data import arrays as arrays_of
 from runner.data import table as table_of
 from runner.data.arrays import arrays
+from runner.data.digits import digits
 from runner.data.table import table
 from runner.plots import confusion_matrix
 from runner.plots._data import classify
@@ -128,3 +129,31 @@ def test_values_of_columns_have_their_names(place: Path, start: Start) -> None:
     drive(run)
     names = {name for name in run.history if name.startswith("valid/Mean")}
     assert names == {"valid/MeanSquaredError_rent", "valid/MeanSquaredError_size _m2_"}
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "problem"), [(0, 5, "holds 5; expected at least 6"), (-1, 4, "holds -1; number")]
+)
+def test_indices_behind_layers_that_only_reshape_are_checked(
+    low: int, high: int, problem: str, place: Path, start: Start
+) -> None:
+    x = np.zeros((N, 2, 3), int)
+    x[-1, 0, 0], x[-1, 1, 0] = low, high
+    np.savez("indices.npz", x=np.zeros((N, 2, 3), int), y=np.linspace(0, 1, N), x_valid=x, y_valid=np.linspace(0, 1, N))
+    embed = {"Embedding": {"num_embeddings": 5, "embedding_dim": 2}}
+    with pytest.raises(ConfigError) as error:
+        start(
+            data={"name": "arrays", "path": "indices.npz", "indices": True},
+            layers=["Flatten", {"Sequential": ["Identity", embed]}, "Flatten", {"Linear": 1}],
+            epochs=1,
+        )
+    assert problem in str(error.value)
+    assert "the valid data" in str(error.value)
+
+
+@pytest.mark.parametrize(("outputs", "refused"), [(9, True), (10, False), (12, True)])
+def test_a_confusion_matrix_needs_an_output_for_each_class(outputs: int, refused: bool) -> None:
+    data = digits()
+    with torch.device("meta"):
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, outputs))
+    assert bool(confusion_matrix.problem(data, model)) == refused
