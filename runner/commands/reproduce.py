@@ -65,7 +65,8 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
         finally:
             again.close()
     repeated = {name: dict(values) for name, values in again.history.items()}
-    differences = reproduction.compare(recorded, repeated, status == "FINISHED")
+    epoch = again.steps_per_epoch if "drift.trainer.epochs" in tags else None
+    differences = reproduction.compare(recorded, repeated, status == "FINISHED", epoch)
     rounds = _products(settings.trainer) if _rounds(again) else ""
     return _report(run_id, recorded, differences, weights, digests, rounds)
 

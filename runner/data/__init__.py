@@ -26,9 +26,6 @@ BLOCK = 2**18
 #: Bytes of which addresses of torch's memory are multiples.
 ALIGNED = 64
 
-#: The class index that torch's losses leave out unless told otherwise.
-NOTHING = -100
-
 #: Inputs and targets; each a tensor, or a tuple, list or dict of tensors.
 Batch = tuple[Nest, Nest]
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
@@ -154,7 +151,7 @@ def _numbered(data: Data) -> tuple[str, ...]:
     """Return names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
     sources = [source for source in (data.train, data.valid, data.test) if source is not None]
     targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
-    held = [y[y != NOTHING] for y in targets]
+    held = [y[y != -100] for y in targets]  # which torch's losses leave out
     if len(targets) < len(sources) or any(y.is_floating_point() or not y.numel() or y.min() < 0 for y in held):
         raise ConfigError(
             "data",

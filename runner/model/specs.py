@@ -120,7 +120,9 @@ def _check_name(name: str, key: str) -> None:
     if name in RESERVED:
         raise ConfigError(key, f"{name!r} means {RESERVED[name]}; give the layer another name")
     if "." in name:
-        raise ConfigError(key, "a layer's name is part of a key and cannot contain a dot; use _")
+        raise ConfigError(
+            key, f"a layer's name is part of a key and cannot contain a dot; call it {name.replace('.', '_')!r}"
+        )
     if not re.fullmatch(r"[\w\-]([\w\- ]*[\w\-])?", name):
         raise ConfigError(key, "a layer's name becomes a file's name; use letters, digits and _")
     if len(name) > LONGEST:

@@ -18,7 +18,7 @@ from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, Problems, did_you_mean, each
 from runner.settings.files.origins import Origins, plain
-from runner.settings.trust import permission, recorded_settings, secrets
+from runner.settings.trust import permission, recorded_settings, secrets, typed_words
 from runner.settings.values import typed
 from runner.sweep.prune import rules
 from runner.sweep.run import keeping
@@ -164,6 +164,8 @@ def _refuse_new_layers(overrides: list[str]) -> None:
     """Raise ConfigError for a typed layer that is not there: `model.layers.haed.Linear=3` would add one at the end."""
     problems = Problems()
     for word in overrides:
+        if word.startswith("model.layers={"):
+            _refuse_half_new_layers(word, overrides, problems)
         match = re.match(r"model\.layers\.([A-Za-z_]\w*)", word)
         if match and "=" in word:
             others = [other for other in overrides if "=" in other and not other.startswith("model.")]
@@ -176,6 +178,22 @@ def _refuse_new_layers(overrides: list[str]) -> None:
                     f" +{match[0]}... adds one at the end)",
                 )
     problems.raise_all()
+
+
+def _refuse_half_new_layers(word: str, overrides: list[str], problems: Problems) -> None:
+    """Note a typed mapping with layers that are not there: it would be merged with those that are."""
+    override = typed_words.read(word)
+    typed = override.value() if override is not None else None
+    others = [other for other in overrides if "=" in other and not other.startswith("model.layers")]
+    names = composition.origins_of(others).below("model.layers")
+    named = [name for name in names if not name.isdecimal()]
+    new = [str(name) for name in typed if str(name) not in named] if isinstance(typed, dict) else []
+    if named and new:
+        problems.add(
+            "model.layers",
+            f"there is no layer {', '.join(new)} (there are {', '.join(named[:SHOWN])}), and layers by name are merged"
+            " with those that are there; a list replaces them, model.layers=[...], or model=empty leaves them out",
+        )
 
 
 def placed(error: ConfigError, overrides: list[str]) -> str:

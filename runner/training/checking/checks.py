@@ -139,7 +139,9 @@ def _check_trainer(settings: Settings) -> None:
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
     if t.graph not in (True, False, None, AUTO) or type(t.graph) is int:
-        problems.add("trainer.graph", f"{t.graph!r} is not one of auto, true, false")
+        problems.add(
+            "trainer.graph", f"{t.graph!r} is not one of auto, true, false{did_you_mean(str(t.graph), [AUTO])}"
+        )
     if isinstance(t.compile, str):
         with problems.collect():
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
@@ -278,7 +280,10 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
     with problems.collect():
         if parts.optimizer and parts.device:
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
+    wrong = any(error.key == "model.layers" for error in problems.errors)  # which a plot of its outputs only repeats
     for name, draw in (parts.plots or {}).items():
+        if wrong and hasattr(sys.modules[draw.__module__], "OUTPUTS"):
+            continue
         with problems.collect():
             _check_plot(name, draw, f"plots[{list(parts.plots).index(name)}]", data, plan)
     if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
