@@ -13,6 +13,7 @@ from runner.settings.trust import terminal
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from runner.data import Nest
     from runner.data._inputs import Inputs
     from runner.settings import Component
 
@@ -32,13 +33,14 @@ def with_run(
 
     inputs: of the kind that the run was trained on: a .csv or .parquet file with its columns (and any others), a folder
         of images, or an .npy or .npz file.
-    output: an .npy file gets the model's outputs unchanged; a .csv file gets a line for each example with its row or
-        file, and the class and each class's probability, or the predicted numbers.
+    output: an .npy file gets the model's outputs unchanged, an .npz file those of a model that gives several, by name; a
+        .csv file gets a line for each example with its row or file, and the class and each class's probability, or the
+        predicted numbers.
     overwrite: true replaces an existing file.
     raw: false for inputs that are standardized already.
     code: current or recorded, for the user's own layers.
     """
-    place = _outputs.place(output, (".npy", ".csv"), _words.truth("overwrite", overwrite))
+    place = _outputs.place(output, (".npy", ".csv", ".npz"), _words.truth("overwrite", overwrite))
     from runner.data import _inputs
     from runner.tracking.read import load, recall
     from runner.training.state.checkpoint import CheckpointError
@@ -54,36 +56,49 @@ def with_run(
         terminal.say(full_message(error))
         return 1
     outputs = _outputs_of(model, examples.batches)
+    _check_ending(outputs, output, place.suffix)
     with _outputs.whole(place) as beside:
-        if place.suffix == ".npy":
-            _write_array(beside, outputs)
+        if place.suffix != ".csv":
+            _write_arrays(beside, outputs)
         else:
             _write_table(beside, examples, model, recall.settings(uri, run_id).loss, outputs, data)
-    _show(examples, output, tuple(outputs.shape), f"the {checkpoint} model of run {run_id}", data["classes"])
+    _show(examples, output, outputs, f"the {checkpoint} model of run {run_id}", data["classes"])
     return 0
 
 
-def _outputs_of(model: "nn.Module", batches: Iterable["Tensor"]) -> "Tensor":
+def _check_ending(outputs: "Nest", output: str, suffix: str) -> None:
+    """Raise ConfigError for a file that does not hold what the model gives: one output, or several by name."""
+    from runner.data import nests
+
+    several = not hasattr(outputs, "shape")
+    if several and suffix != ".npz":
+        raise ConfigError("output", f"{output!r}: the model gives {nests.described(outputs)}; expected an .npz file")
+    if not several and suffix == ".npz":
+        raise ConfigError("output", f"{output!r}: the model gives one output; expected an .npy or a .csv file")
+
+
+def _outputs_of(model: "nn.Module", batches: Iterable["Nest"]) -> "Nest":
     import torch
 
+    from runner.data import nests
     from runner.tracking.read.load import Standardize
 
     first = next(model.children(), None)
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
     with torch.no_grad():
         parts = []
-        for part in batches:
-            if part.is_floating_point() and not isinstance(first, Standardize):
-                part = part.to(dtype)
-            parts.append(model(part))
-    return torch.cat(parts)
+        for batch in batches:
+            if not isinstance(first, Standardize):
+                batch = nests.mapped(lambda part: part.to(dtype) if part.is_floating_point() else part, batch)
+            parts.append(model(batch))
+    return nests.concatenated(parts)
 
 
-def _write_array(place: Path, outputs: "Tensor") -> None:
-    import numpy as np
+def _write_arrays(place: Path, outputs: "Nest") -> None:
+    from runner.training.forward import write_prediction
 
     with place.open("wb") as file:
-        np.save(file, outputs.numpy(), allow_pickle=False)
+        write_prediction(file, outputs)
 
 
 def _write_table(
@@ -100,10 +115,14 @@ def _write_table(
         lines.writerows(zip(*columns.values(), strict=True))
 
 
-def _show(examples: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
+def _show(examples: "Inputs", output: str, outputs: "Nest", model: str, classes: Any) -> None:
+    from runner.data import nests
+
     count = f"{len(examples.names):,} example{'s' * (len(examples.names) != 1)}"
+    shape = tuple(outputs.shape) if hasattr(outputs, "shape") else nests.described(outputs)
     terminal.put(f"{output}: {shape}, the outputs of {model} for {count}")
     if examples.remarks:
         terminal.put(examples.remarks)
-    if classes:
-        terminal.put(f"classes: {', '.join(classes)}")
+    for name, of in classes.items() if isinstance(classes, dict) else [("", classes)]:
+        if of:
+            terminal.put(f"classes{f' of {name}' if name else ''}: {', '.join(of)}")

@@ -12,6 +12,7 @@ from torch import Tensor
 from runner.data._files import existing
 from runner.data._images.folder import heads, pictures, summary
 from runner.data._images.image_file import decode, reason_against
+from runner.data._nests import Nest, length, mapped, named, of_form, split
 from runner.data._numpy import read_npy, read_npz
 from runner.data._tables.raw import refuse_ending
 from runner.data._values import Array
@@ -28,7 +29,7 @@ IMAGES = 64
 class Inputs(NamedTuple):
     """Batches of inputs as they were before the data source standardized them, in the order of `names`."""
 
-    batches: Iterator[Tensor]
+    batches: Iterator[Nest]
     heading: str  # of the names: row | file
     names: list[str]
     remarks: str = ""  # files that were left out, and columns that are doubtful
@@ -50,8 +51,27 @@ def read(path: str, noted: dict[str, Any]) -> Inputs:
         return _images(place, path, noted)
     if "columns" in noted["notes"] and place.suffix.lower() not in (".npy", ".npz"):
         refuse_ending(place, "inputs")
+    if "shape" not in noted["example"]:
+        several = _several(place, path, noted["example"])
+        return Inputs(split(several, BATCH), "row", list(map(str, range(length(several)))))
     x = _fitting(_array(place), path, noted["example"])
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))))
+
+
+def _several(place: Path, path: str, example: dict[str, Any]) -> Nest:
+    """Return the inputs of a model that takes several, from an .npz file with an array for each, by its name."""
+    names = named(of_form(example, 0))
+    if place.suffix.lower() != ".npz":
+        listed = ", ".join(name for name, _ in names)
+        raise ConfigError("inputs", f"{path!r}: the model takes several inputs; expected an .npz file with {listed}")
+    arrays = read_npz(place, "inputs", [name for name, _ in names], [])
+    forms = {
+        name: {"shape": list(one.shape[1:]), "dtype": str(one.dtype).removeprefix("torch.")} for name, one in names
+    }
+    tensors = iter([_fitting(arrays[name], f"{name} of {path}", forms[name]) for name, _ in names])
+    several = mapped(lambda _: next(tensors), of_form(example, 0))
+    length(several, "inputs")
+    return several
 
 
 def _array(place: Path) -> Array:
