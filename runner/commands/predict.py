@@ -33,8 +33,8 @@ def with_run(
 
     inputs: of the kind that the run was trained on: a .csv or .parquet file with its columns (and any others), a folder
         of images, or an .npy or .npz file.
-    output: an .npy file gets the model's outputs unchanged, an .npz file those of a model that gives several, by name; a
-        .csv file gets a line for each example with its row or file, and the class and each class's probability, or the
+    output: an .npy file gets the model's outputs unchanged, an .npz file those of a model that gives several, by name;
+        a .csv file gets a line for each example with its row or file, and the class and each class's probability, or the
         predicted numbers.
     overwrite: true replaces an existing file.
     raw: false for inputs that are standardized already.
