@@ -33,15 +33,16 @@ def with_run(
 
     inputs: of the kind that the run was trained on: a .csv or .parquet file with its columns (and any others), a folder
         of images, or an .npy or .npz file.
-    output: an .npy file gets the model's outputs unchanged, an .npz file those of a model that gives several, by name;
-        a .csv file gets a line for each example with its row or file, and the class and each class's probability, or the
-        predicted numbers.
+    output: an .npy file gets the model's outputs unchanged; a .csv file gets a line for each example with its row or
+        file, and the class and each class's probability, or the predicted numbers.
     overwrite: true replaces an existing file.
     raw: false for inputs that are standardized already.
     code: current or recorded, for the user's own layers.
     """
-    place = _outputs.place(output, (".npy", ".csv", ".npz"), _words.truth("overwrite", overwrite))
-    from runner.data import _inputs
+    place = _outputs.place(output, (".npy", ".npz", ".csv"), _words.truth("overwrite", overwrite))
+    import torch
+
+    from runner.data import _inputs, nests
     from runner.tracking.read import load, recall
     from runner.training.state.checkpoint import CheckpointError
 
@@ -56,25 +57,19 @@ def with_run(
         terminal.say(full_message(error))
         return 1
     outputs = _outputs_of(model, examples.batches)
-    _check_ending(outputs, output, place.suffix)
     with _outputs.whole(place) as beside:
-        if place.suffix != ".csv":
+        if place.suffix == ".npz":
             _write_arrays(beside, outputs)
+        elif not isinstance(outputs, torch.Tensor):
+            names = ", ".join(name for name, _ in nests.named(outputs))
+            raise ConfigError("output", f"the model gives several outputs, {names}; write an .npz file, which has each")
+        elif place.suffix == ".npy":
+            _write_array(beside, outputs)
         else:
             _write_table(beside, examples, model, recall.settings(uri, run_id).loss, outputs, data)
-    _show(examples, output, outputs, f"the {checkpoint} model of run {run_id}", data["classes"])
+    shapes = ", ".join(f"{name} {tuple(one.shape)}".strip() for name, one in nests.named(outputs))
+    _show(examples, output, shapes, f"the {checkpoint} model of run {run_id}", data["classes"])
     return 0
-
-
-def _check_ending(outputs: "Nest", output: str, suffix: str) -> None:
-    """Raise ConfigError for a file that does not hold what the model gives: one output, or several by name."""
-    from runner.data import nests
-
-    several = not hasattr(outputs, "shape")
-    if several and suffix != ".npz":
-        raise ConfigError("output", f"{output!r}: the model gives {nests.described(outputs)}; expected an .npz file")
-    if not several and suffix == ".npz":
-        raise ConfigError("output", f"{output!r}: the model gives one output; expected an .npy or a .csv file")
 
 
 def _outputs_of(model: "nn.Module", batches: Iterable["Nest"]) -> "Nest":
@@ -87,18 +82,28 @@ def _outputs_of(model: "nn.Module", batches: Iterable["Nest"]) -> "Nest":
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
     with torch.no_grad():
         parts = []
-        for batch in batches:
+        for part in batches:
             if not isinstance(first, Standardize):
-                batch = nests.mapped(lambda part: part.to(dtype) if part.is_floating_point() else part, batch)
-            parts.append(model(batch))
+                part = nests.mapped(lambda one: one.to(dtype) if one.is_floating_point() else one, part)
+            parts.append(model(part))
     return nests.concatenated(parts)
 
 
-def _write_arrays(place: Path, outputs: "Nest") -> None:
-    from runner.training.forward import write_prediction
+def _write_array(place: Path, outputs: "Tensor") -> None:
+    import numpy as np
 
     with place.open("wb") as file:
-        write_prediction(file, outputs)
+        np.save(file, outputs.numpy(), allow_pickle=False)
+
+
+def _write_arrays(place: Path, outputs: "Nest") -> None:
+    import numpy as np
+
+    from runner.data import nests
+
+    with place.open("wb") as file:
+        arrays: dict[str, Any] = {name or "output": one.numpy() for name, one in nests.named(outputs)}
+        np.savez(file, **arrays)
 
 
 def _write_table(
@@ -115,11 +120,8 @@ def _write_table(
         lines.writerows(zip(*columns.values(), strict=True))
 
 
-def _show(examples: "Inputs", output: str, outputs: "Nest", model: str, classes: Any) -> None:
-    from runner.data import nests
-
+def _show(examples: "Inputs", output: str, shape: str, model: str, classes: Any) -> None:
     count = f"{len(examples.names):,} example{'s' * (len(examples.names) != 1)}"
-    shape = tuple(outputs.shape) if hasattr(outputs, "shape") else nests.described(outputs)
     terminal.put(f"{output}: {shape}, the outputs of {model} for {count}")
     if examples.remarks:
         terminal.put(examples.remarks)

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from runner.data import _nests as nests
 from runner.data._files import existing
 from runner.data._images.folder import heads, pictures, summary
 from runner.data._images.image_file import decode, reason_against
-from runner.data._nests import Nest, length, mapped, named, of_form, split
+from runner.data._nests import Nest
 from runner.data._numpy import read_npy, read_npz
 from runner.data._tables.raw import refuse_ending
 from runner.data._values import Array
@@ -52,26 +53,22 @@ def read(path: str, noted: dict[str, Any]) -> Inputs:
     if "columns" in noted["notes"] and place.suffix.lower() not in (".npy", ".npz"):
         refuse_ending(place, "inputs")
     if "shape" not in noted["example"]:
-        several = _several(place, path, noted["example"])
-        return Inputs(split(several, BATCH), "row", list(map(str, range(length(several)))))
+        return _several(place, path, noted["example"])
     x = _fitting(_array(place), path, noted["example"])
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))))
 
 
-def _several(place: Path, path: str, example: dict[str, Any]) -> Nest:
-    """Return the inputs of a model that takes several, from an .npz file with an array for each, by its name."""
-    names = named(of_form(example, 0))
+def _several(place: Path, path: str, example: dict[str, Any]) -> Inputs:
+    """Return inputs of several tensors, from the arrays of their names in an .npz file."""
+    form = nests.of_form(example, 1, "meta")
+    parts = dict(nests.named(form))
     if place.suffix.lower() != ".npz":
-        listed = ", ".join(name for name, _ in names)
-        raise ConfigError("inputs", f"{path!r}: the model takes several inputs; expected an .npz file with {listed}")
-    arrays = read_npz(place, "inputs", [name for name, _ in names], [])
-    forms = {
-        name: {"shape": list(one.shape[1:]), "dtype": str(one.dtype).removeprefix("torch.")} for name, one in names
-    }
-    tensors = iter([_fitting(arrays[name], f"{name} of {path}", forms[name]) for name, _ in names])
-    several = mapped(lambda _: next(tensors), of_form(example, 0))
-    length(several, "inputs")
-    return several
+        takes = ", ".join(parts)
+        raise ConfigError("inputs", f"{path!r} is one array, and the model takes {takes}; give an .npz file with these")
+    arrays = read_npz(place, "inputs", list(parts), ())
+    tensors = iter([_fitting(arrays[name], path, nests.noted(one[0])) for name, one in parts.items()])
+    x = nests.mapped(lambda one: next(tensors), form)
+    return Inputs(nests.split(x, BATCH), "row", list(map(str, range(nests.length(x)))))
 
 
 def _array(place: Path) -> Array:

@@ -79,6 +79,10 @@ def _flags(ys: list[Values], names: list[str] | None) -> tuple[list[Tensor], Tas
     return [torch.from_numpy(values.array.astype(np.float32)) for values in ys], "multilabel", classes
 
 
+def _place(values: Values, index: Array) -> str:
+    return f"{values.name}[{', '.join(map(str, index))}]"
+
+
 def _are_shares(ys: list[Values]) -> bool:
     """Return whether these are probabilities: several for an example, or one that is not whole; all from 0 to 1."""
     arrays = [values.array for values in ys]
@@ -131,8 +135,8 @@ def _whole(values: Values) -> Array:
     if len(broken):
         raise ConfigError(
             values.key,
-            f"{values.name}[{', '.join(map(str, broken[0]))}] is {values.array[tuple(broken[0])]:g}; expected whole numbers or text as classes;"
-            " data.task=regression trains on the numbers themselves",
+            f"{_place(values, broken[0])} is {values.array[tuple(broken[0])]:g}; expected whole numbers or text as"
+            " classes; data.task=regression trains on the numbers themselves",
         )
     return values.array.astype(np.int64)
 
@@ -184,6 +188,7 @@ def _checked(values: Values, total: int) -> Tensor:
     if len(wrong):
         raise ConfigError(
             "data.classes",
-            f"{values.name}[{', '.join(map(str, wrong[0]))}] is {values.array[tuple(wrong[0])]}; expected 0 to {total - 1} for {total} names",
+            f"{_place(values, wrong[0])} is {values.array[tuple(wrong[0])]}; expected 0 to {total - 1} for {total}"
+            " names",
         )
     return torch.from_numpy(values.array)

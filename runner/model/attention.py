@@ -5,6 +5,7 @@ They take the batch first. A step of an input with `mask: causal` sees itself an
 """
 
 import inspect
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -17,13 +18,15 @@ CAUSAL = "causal"
 
 def _with_mask(kind: type[nn.Module], **further: Any) -> inspect.Signature:
     """Return the signature of torch's class with `mask`, and with further arguments, given with their defaults."""
+    # Transformer's d_model has a default; here it follows from the input.
     own = inspect.signature(kind, eval_str=True)
     word = inspect.Parameter("mask", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Literal["causal"] | None)
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default))
         for name, default in further.items()
     ]
-    return own.replace(parameters=[*own.parameters.values(), word, *more])
+    theirs = [one.replace(default=one.empty) if one.name == "d_model" else one for one in own.parameters.values()]
+    return own.replace(parameters=[*theirs, word, *more])
 
 
 class Mask(nn.Module):
@@ -69,11 +72,11 @@ class MultiheadAttention(nn.MultiheadAttention):
         key = query if key is None else key
         value = key if value is None else value
         _check(query, key, value)
-        if lengths is not None:
-            key_padding_mask = beyond(key, lengths)
         causal = self.mask is not None and attn_mask is None
         if causal:
             attn_mask = later(query, key)
+        if lengths is not None:
+            key_padding_mask = padding(key, lengths, attn_mask)
         values, weights = super().forward(
             query, key, value, key_padding_mask, self.need_weights, attn_mask, is_causal=causal
         )
@@ -103,7 +106,7 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
         if self.mask is not None and src_mask is None:
             src_mask, is_causal = later(src, src), True
         if lengths is not None:
-            src_key_padding_mask = beyond(src, lengths)
+            src_key_padding_mask = padding(src, lengths, src_mask)
         return super().forward(src, src_mask, src_key_padding_mask, is_causal)
 
 
@@ -164,7 +167,7 @@ class TransformerEncoder(nn.TransformerEncoder):
         if self.mask is not None and mask is None:
             mask, is_causal = later(src, src), True
         if lengths is not None:
-            src_key_padding_mask = beyond(src, lengths)
+            src_key_padding_mask = padding(src, lengths, mask)
         return super().forward(src, mask, src_key_padding_mask, is_causal)
 
 
@@ -188,13 +191,52 @@ class TransformerDecoder(nn.TransformerDecoder):
         return super().forward(tgt, memory, **_masks(self, tgt, memory, lengths, memory_lengths, masks))
 
 
+class Transformer(nn.Transformer):
+    """torch's encoder and decoder, `from: [source, target]`, both (N, length, d_model). `mask` is of the target.
+
+    src_lengths, tgt_lengths, of `forward`: those of the two inputs.
+    """
+
+    BESIDE = ("src_lengths", "tgt_lengths")
+    __signature__ = _with_mask(nn.Transformer)
+
+    def __init__(self, *args: Any, mask: str | None = None, **kwargs: Any) -> None:
+        with warnings.catch_warnings():  # that nested tensors, which are not used, could not be
+            warnings.simplefilter("ignore", UserWarning)
+            super().__init__(*args, **{"batch_first": True, **kwargs})
+        if isinstance(self.encoder, nn.TransformerEncoder):
+            self.encoder.enable_nested_tensor = self.encoder.use_nested_tensor = False
+        self.mask = mask
+
+    def forward(  # type: ignore[override]
+        self, src: Tensor, tgt: Tensor, *, src_lengths: Any = None, tgt_lengths: Any = None, **masks: Any
+    ) -> Tensor:
+        """Return values of the target's shape. masks: as torch's module takes them."""
+        _check(src, tgt)
+        masks = _masks(self, tgt, src, tgt_lengths, src_lengths, masks)
+        if src_lengths is not None:
+            masks["src_key_padding_mask"] = masks["memory_key_padding_mask"]
+        return super().forward(src, tgt, **masks)
+
+
 #: Layers that `Mask: causal` is for.
-MASKED = (MultiheadAttention, TransformerEncoderLayer, TransformerEncoder, TransformerDecoderLayer, TransformerDecoder)
+MASKED = (
+    MultiheadAttention, TransformerEncoderLayer, TransformerEncoder, TransformerDecoderLayer, TransformerDecoder,
+    Transformer,
+)  # fmt: skip
 
 
 def later(query: Tensor, key: Tensor) -> Tensor:
-    """Return what a step must not see, the keys after it: bool of shape (steps, keys), True where it is hidden."""
-    return torch.ones(query.shape[1], key.shape[1], dtype=torch.bool, device=query.device).triu(1)
+    """Return what is added to attention before its softmax: -inf for the keys after a step; shape (steps, keys)."""
+    return torch.full((query.shape[1], key.shape[1]), -torch.inf, dtype=query.dtype, device=query.device).triu(1)
+
+
+def padding(key: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
+    """Return the mask of keys that are padding, of shape (N, keys) and the other mask's type, as torch wants it."""
+    hidden = beyond(key, lengths)
+    if mask is None or mask.dtype == torch.bool:
+        return hidden
+    return torch.zeros(hidden.shape, dtype=mask.dtype, device=mask.device).masked_fill(hidden, -torch.inf)
 
 
 def _masks(layer: Any, tgt: Tensor, memory: Tensor, lengths: Any, memory_lengths: Any, masks: dict[str, Any]) -> Any:
@@ -202,9 +244,9 @@ def _masks(layer: Any, tgt: Tensor, memory: Tensor, lengths: Any, memory_lengths
     if layer.mask is not None and masks.get("tgt_mask") is None:
         masks.update(tgt_mask=later(tgt, tgt), tgt_is_causal=True)
     if lengths is not None:
-        masks["tgt_key_padding_mask"] = beyond(tgt, lengths)
+        masks["tgt_key_padding_mask"] = padding(tgt, lengths, masks.get("tgt_mask"))
     if memory_lengths is not None:
-        masks["memory_key_padding_mask"] = beyond(memory, memory_lengths)
+        masks["memory_key_padding_mask"] = padding(memory, memory_lengths, masks.get("memory_mask"))
     return masks
 
 

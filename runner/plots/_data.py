@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +36,11 @@ def lacks_classes(data: Data, places: bool = False) -> str | None:
 
 
 def outputs_of(data: Data, model: nn.Module) -> int | None:
-    """Return how many numbers a planned model gives for an example, or for a place of it; None where that is not known before a run."""
+    """Return how many numbers a planned model gives for an example or a place of it; None where that is unknown."""
     x = data.train[0][0]
     if not isinstance(x, Tensor):
         return None
-    output: object = torch.empty((2, *x.shape), dtype=x.dtype, device="meta")
+    output: Any = torch.empty((2, *x.shape), dtype=x.dtype, device="meta")
     with contextlib.suppress(Exception), torch.no_grad():  # the checks of the model report what is wrong with it
         for layer in model.children():
             output = shapes.push(layer, output)

@@ -4,8 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from runner.cli.compose import inherited
 from runner.cli.guard import studies
+from runner.settings.errors import ConfigError
+from runner.settings.files import places
 from tests.support import composing
 
 FILES = {
@@ -47,6 +51,81 @@ def ten(points):
 """
 
 
+MLP = ["flatten", "hidden1", "relu1", "drop1", "hidden2", "relu2", "drop2", "head"]
+
+
+def load(name: str) -> tuple[dict[str, Any], Path] | None:
+    return (yaml.safe_load(FILES[name]), Path(f"{name}.yaml")) if name in FILES else None
+
+
+def preset(group: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load(places.preset(group, name).read_text())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("head", "optimizer", {"lr": 0.005}),
+        ("head", "model.layers", {"head": {"Linear": {"bias": False}}}),
+        ("act", "model.layers", {"relu1": "Tanh", "head": {"Bilinear": 3}}),
+        ("listed", "model.layers", ["Flatten", {"Linear": 10}]),
+        ("unlisted", "model.layers", {"flat": "Flatten", "out": {"Linear": 10}}),
+        ("mine", "model.layers", {"flatten": "Flatten", "out": {"Linear": 10}}),
+        ("deep", "model.layers.head", {"Linear": {"bias": False, "out_features": 10}}),
+        ("deep", "trainer.epochs", 2),
+        ("sgd", "optimizer", {"name": "SGD", "momentum": 0.9}),
+        ("chosen", "optimizer", {"lr": 0.005}),
+        ("chosen", "data", {}),
+        ("before", "optimizer", {"lr": 0.005, "weight_decay": 0.5}),
+        ("two", "trainer.epochs", 4),
+        ("nothing", "scheduler", None),
+        ("spelled", "optimizer.lr", 0.005),
+        ("keyed", "optimizer.lr", 0.005),
+    ],
+)
+def test_a_study_holds_what_it_inherits_and_what_it_says(name: str, key: str, value: Any) -> None:
+    found: Any = inherited.whole(name, load, preset).body
+    for part in key.split("."):
+        found = found[part]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "chosen"),
+    [
+        ("head", "model", "mlp"),
+        ("mine", "model", "empty"),
+        ("repeated", "model", "empty"),
+        ("preset", "optimizer", "sgd"),
+        ("chosen", "data", "line"),
+        ("without", "scheduler", None),
+    ],
+)
+def test_the_presets_of_a_study_come_before_those_that_it_inherits(name: str, group: str, chosen: Any) -> None:
+    assert inherited.whole(name, load, preset).presets[group] == chosen
+
+
+def test_studies_in_a_circle_are_refused() -> None:
+    for name, circle in (("again", "again -> again"), ("one", "one -> other -> one")):
+        with pytest.raises(ConfigError, match=f"in a circle, {circle}; take one of them out"):
+            inherited.whole(name, load, preset)
+
+
+@pytest.mark.parametrize(
+    ("name", "remark"),
+    [
+        ("chosen", "data: flat of base.yaml left out; data=line was chosen instead"),
+        ("mine", "model.layers: those of mine.yaml are the whole model, though flatten could be changes of inherited"),
+        ("head", ""),
+        ("unlisted", ""),
+    ],
+)
+def test_what_is_left_out_of_a_study_is_said(name: str, remark: str) -> None:
+    remarks = inherited.whole(name, load, preset).remarks
+    assert remark in "\n".join(remarks)
+    assert bool(remark) == bool(remarks)
+
+
 @pytest.fixture
 def there(tmp_path: Path, monkeypatch: Any, experiments: Path) -> Path:
     for name, text in FILES.items():
@@ -56,102 +135,62 @@ def there(tmp_path: Path, monkeypatch: Any, experiments: Path) -> Path:
     return tmp_path
 
 
-def found(key: str, *words: str) -> Any:
-    with composing.hydra():
-        value: Any = composing.settings(*words)
-    for name in key.split("."):
-        value = value[name] if isinstance(value, dict) else getattr(value, name)
-    return value
-
-
-MLP = ["flatten", "hidden1", "relu1", "drop1", "hidden2", "relu2", "drop2", "head"]
+RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
 
 
 @pytest.mark.parametrize(
-    ("words", "key", "value"),
+    ("words", "expected"),
     [
-        ("experiments=head", "optimizer.lr", 0.005),
-        ("experiments=head", "model.layers.head", {"Linear": {"bias": False}}),
-        ("experiments=act", "model.layers.head", {"Bilinear": 3}),
-        ("experiments=act", "model.layers.relu1", "Tanh"),
-        ("experiments=listed", "model.layers", ["Flatten", {"Linear": 10}]),
-        ("experiments=unlisted", "model.layers", {"flat": "Flatten", "out": {"Linear": 10}}),
-        ("experiments=mine", "model.layers", {"flatten": "Flatten", "out": {"Linear": 10}}),
-        ("experiments=repeated", "model.layers", {"flatten": "Flatten", "head": {"Linear": 12}}),
-        ("experiments=deep", "model.layers.head", {"Linear": {"bias": False, "out_features": 10}}),
-        ("experiments=deep", "trainer.epochs", 2),
-        ("experiments=sgd", "optimizer", {"name": "SGD", "momentum": 0.9}),
-        ("experiments=preset", "optimizer.lr", 0.5),
-        ("experiments=chosen", "optimizer", {"name": "SGD", "lr": 0.005}),
-        ("experiments=before", "optimizer.lr", 0.005),
-        ("experiments=before", "optimizer.weight_decay", 0.5),
-        ("experiments=two", "trainer.epochs", 4),
-        ("experiments=without", "scheduler", None),
-        ("experiments=nothing", "scheduler", None),
-        ("experiments=spelled", "optimizer.lr", 0.005),
-        ("experiments=keyed", "optimizer.lr", 0.005),
-        ("experiments=wide", "model.layers.conv1", {"Conv2d": {"out_channels": 64, "kernel_size": 3, "padding": 1}}),
-        ("experiments=own scheduler=null", "scheduler", None),
-        ("experiments=own ~scheduler", "scheduler", None),
-        ("experiments=base ~scheduler", "scheduler", None),
-        ("experiments=own scheduler=cosine", "scheduler.name", "CosineAnnealingLR"),
-        ("experiments=own data=line data.points=30", "data.points", 30),
-        ("experiments=own data=line", "data.points", 200),
-        ("experiments=own optimizer=adam", "optimizer.lr", 0.001),
-        ("experiments=base optimizer=sgd", "optimizer.lr", 0.005),
-        ("experiments=own model=linear", "model.layers", [{"Linear": 1}]),
-        ("experiments=own model.layers.rnn={GRU:{hidden_size:64}}", "model.layers.rnn", {"GRU": {"hidden_size": 64}}),
-        ("experiments=own model.layers.rnn={Linear:9}", "model.layers.rnn", {"Linear": 9}),
-        ("experiments=own model.layers.rnn={Linear:{out_features:9}}", "model.layers.rnn", {"Linear": {"out_features": 9}}),
-        ("experiments=own model.layers.rnn.Linear={out_features:9}", "model.layers.rnn.Linear.bias", False),
-        ("experiments=own model.layers.rnn=ReLU", "model.layers.rnn", "ReLU"),
-        ("experiments=own model.layers=[Flatten]", "model.layers", ["Flatten"]),
-        ("experiments=digits_cnn model.layers=[Flatten]", "model.layers", ["Flatten"]),
-        ("experiments=listed model.layers={out:{Linear:10}}", "model.layers", {"out": {"Linear": 10}}),
-        ("experiments=base optimizer={name:SGD,lr:0.2}", "optimizer", {"name": "SGD", "lr": 0.2}),
-        ("experiments=base optimizer={lr:0.2}", "optimizer.betas", [0.9, 0.999]),
+        ("experiments=deep", {"trainer.epochs": 2, "optimizer.lr": 0.005, "optimizer.betas": [0.9, 0.999]}),
+        ("experiments=wide", {"model.layers.conv1.Conv2d": {"out_channels": 64, "kernel_size": 3, "padding": 1}}),
+        (
+            "experiments=own scheduler=null data=line optimizer=adam model=linear",
+            {"scheduler": None, "data.points": 200, "optimizer.lr": 0.001, "model.layers": [{"Linear": 1}]},
+        ),
+        ("experiments=own ~scheduler data=line data.points=30", {"scheduler": None, "data.points": 30}),
+        ("experiments=base scheduler=null optimizer=sgd", {"scheduler": None, "optimizer.lr": 0.005}),
+        (f"experiments=own {RNN}={{GRU:{{hidden_size:64}}}}", {RNN: {"GRU": {"hidden_size": 64}}}),
+        (f"experiments=own {RNN}={{Linear:{{out_features:9}}}}", {f"{RNN}.Linear": {"out_features": 9}}),
+        (f"{LINEAR}={{out_features:9}}", {f"{RNN}.Linear": {"out_features": 9, "bias": False}}),
+        ("experiments=digits_cnn model.layers=[Flatten]", {"model.layers": ["Flatten"]}),
+        ("experiments=listed model.layers={out:{Linear:10}}", {"model.layers": {"out": {"Linear": 10}}}),
+        ("experiments=base optimizer={name:SGD,lr:0.2}", {"optimizer": {"name": "SGD", "lr": 0.2}}),
+        ("experiments=base optimizer={lr:0.2}", {"optimizer.betas": [0.9, 0.999], "optimizer.lr": 0.2}),
     ],
-)  # fmt: skip
-def test_a_study_is_what_it_inherits_and_what_it_says(words: str, key: str, value: Any, there: Path) -> None:
-    assert found(key, *words.split()) == value
-
-
-def test_layers_that_change_inherited_ones_leave_the_others(there: Path) -> None:
-    assert list(found("model.layers", "experiments=deep")) == MLP
+)
+def test_composed_values_replace_what_they_have_nothing_in_common_with(
+    words: str, expected: dict[str, Any], there: Path
+) -> None:
+    with composing.hydra():
+        settings = composing.settings(*words.split())
+    for key, value in expected.items():
+        found: Any = settings
+        for name in key.split("."):
+            found = found[name] if isinstance(found, dict) else getattr(found, name)
+        assert found == value, key
 
 
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        ("experiments=again", "defaults: studies inherit from each other in a circle, again -> again; take one of them out"),
-        ("experiments=one", "defaults: studies inherit from each other in a circle, one -> other -> one; take one of them out"),
         ("experiments=outside", "experiments/../conf/model: "),
-        ("experiments=nobody", "experiments: there is no preset 'bass'; did you mean 'base'?"),
+        ("experiments=nobody", "defaults: there is no study 'bass'; did you mean 'base'? (experiments/nobody.yaml"),
+        ("experiments=head trainer.patience=0 trainer.clip_norm=0", "trainer.patience: 0 is out of range"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_inherited_is_refused(words: str, problem: str, there: Path) -> None:
     with composing.hydra():
         assert problem in composing.problem(*words.split())
 
 
-@pytest.mark.parametrize(
-    ("words", "remark"),
-    [
-        ("experiments=own data=line", "data: name, points of experiments/own.yaml left out; data=line was typed instead"),
-        ("experiments=own ~scheduler", "scheduler: name, step_size of experiments/own.yaml left out; scheduler=null was typed instead"),
-        ("experiments=base data=line", "data: flat of experiments/base.yaml left out; data=line was typed instead"),
-        ("experiments=chosen", "data: flat of experiments/base.yaml left out; data=line was chosen instead"),
-        ("experiments=own model=linear", "model: layers of experiments/own.yaml left out; model=linear was typed instead"),
-        ("experiments=mine", "model.layers: those of experiments/mine.yaml are the whole model, though flatten could be"),
-        ("experiments=head", ""),
-        ("experiments=unlisted", ""),
-    ],
-)  # fmt: skip
-def test_what_is_left_out_of_a_study_is_said(words: str, remark: str, there: Path) -> None:
+def test_values_of_another_class_than_a_typed_preset_are_said(there: Path) -> None:
     with composing.hydra():
-        composing.settings(*words.split())
-        assert remark in "\n".join(studies.remarks)
-        assert bool(remark) == bool(studies.remarks)
+        composing.settings("experiments=own", "data=line", "model=linear", "scheduler=null")
+        assert studies.remarks == [
+            "data: name, points of experiments/own.yaml left out; data=line was typed instead",
+            "model: layers of experiments/own.yaml left out; model=linear was typed instead",
+            "scheduler: name, step_size of experiments/own.yaml left out; scheduler=null was typed instead",
+        ]
 
 
 def test_the_place_of_a_value_is_the_file_that_sets_it(there: Path) -> None:

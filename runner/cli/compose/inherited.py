@@ -171,7 +171,8 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
     """
     result = dict(old)
     for name, value in new.items():
-        below, former = f"{key}.{name}" if key else str(name), result.get(name)
+        below = f"{key}.{name}" if key else str(name)
+        former: Any = result.get(name)
         both = isinstance(former, dict) and isinstance(value, dict)
         result[name] = merged(former, value, below) if both and not _differ(former, value, below) else value
     return result

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from runner.cli.compose import inherited
 from runner.cli.guard import files
@@ -42,10 +42,9 @@ def chosen_over(overrides: Sequence[str]) -> Iterator[None]:
 def load(folder: Path, name: str, provider: str) -> ConfigResult:
     """Return a study of a folder, with all that it inherits. Raises ConfigError for files that are no studies."""
     result = _read(folder, name, provider)
-    config = result.config
-    if not isinstance(config, DictConfig) or config._is_none():
+    contents: Any = OmegaConf.to_container(result.config, resolve=False) if OmegaConf.is_dict(result.config) else None
+    if not contents:
         return result
-    contents: Any = OmegaConf.to_container(config, resolve=False)
     own = contents, folder / f"{name}.yaml"
 
     def found(other: str) -> tuple[dict[str, Any], Path] | None:

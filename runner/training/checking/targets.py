@@ -72,7 +72,8 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
 def fit(data: Data, loss: nn.Module | None) -> Data:
     """Return data with targets of the shape and type that `loss` takes, and with the class index that it ignores.
 
-    Two classes become float32 of shape (N, 1), or (N, 1, places...): 0 and 1 for a binary loss, -1 and 1 for one of signs.
+    Two classes become float32 of shape (N, 1), or (N, 1, places...): 0 and 1 for a binary loss, -1 and 1 for a loss of
+    signs.
     """
     if not isinstance(data.train[0][1], Tensor):
         return several.fit(data, loss, fit)
@@ -138,7 +139,7 @@ def check_ignored(bound: Bound, data: Data, loss: nn.Module) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Columns(torch.utils.data.Dataset[Batch]):
-    """A dataset with targets `low` and 1, float32 of shape (1,) or (1, places...), for the class indices 0 and 1 of `inner`."""
+    """A dataset with targets `low` and 1, float32 of (1,) or (1, places...), for the class indices 0 and 1 of `inner`."""
 
     inner: Any
     low: float

@@ -58,7 +58,8 @@ def names_of(data: Data) -> list[str]:
 def values(metrics: dict[str, Any], names: Sequence[str] = ()) -> dict[str, float]:
     """Return the metric values since the last call by name, and reset the metrics.
 
-    A metric of several numbers gives name_0, name_1 and so on, or name_a, name_b where `names` are as many. Raises TypeError for one that gives no numbers.
+    A metric of several numbers gives name_0, name_1 and so on, or name_a, name_b where `names` are as many.
+    Raises TypeError for one that gives no numbers.
     """
     numbers: dict[str, float] = {}
     for name, metric in metrics.items():
