@@ -120,10 +120,11 @@ def _write_table(
         lines.writerows(zip(*columns.values(), strict=True))
 
 
-def _show(examples: "Inputs", output: str, shape: str, model: str, classes: list[str]) -> None:
+def _show(examples: "Inputs", output: str, shape: str, model: str, classes: Any) -> None:
     count = f"{len(examples.names):,} example{'s' * (len(examples.names) != 1)}"
     terminal.put(f"{output}: {shape}, the outputs of {model} for {count}")
     if examples.remarks:
         terminal.put(examples.remarks)
-    if classes:
-        terminal.put(f"classes: {', '.join(classes)}")
+    for name, of in classes.items() if isinstance(classes, dict) else [("", classes)]:
+        if of:
+            terminal.put(f"classes{f' of {name}' if name else ''}: {', '.join(of)}")

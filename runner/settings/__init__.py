@@ -142,8 +142,8 @@ class Settings:
     optimizer: Component = field(default_factory=dict)
     scheduler: Component | None = field(default_factory=dict)  # null or empty: the learning rate stays
     # Names in torchmetrics, or {Name: {argument: value}}; a list, a mapping with a name for each, or with a list for
-    # each output of the model.
-    metrics: Any = field(default_factory=list)
+    # each output of the model; null: none.
+    metrics: Any = None
     # Names of plots at the end; {name: {every: 5}} draws one after every 5 epochs ("500 steps") too.
     plots: list[Any] = field(default_factory=lambda: ["loss_curve"])
     trainer: Trainer = field(default_factory=Trainer)
@@ -153,6 +153,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         self.scheduler = self.scheduler or None
+        self.metrics = [] if self.metrics is None else self.metrics
 
 
 #: The value of trainer.eval_batch_size in records of before that key.
