@@ -35,7 +35,7 @@ def with_run(
     from runner.settings import random_state
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
-    from runner.tracking.read import checkpoints, drift, load, recall
+    from runner.tracking.read import checkpoints, drift, load, recall, restoring
     from runner.training.prepare import prepare
     from runner.training.state.checkpoint import CheckpointError, fill
 
@@ -49,7 +49,9 @@ def with_run(
     if settings.trainer.threads == recorded.trainer.threads:
         threads = random_state.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
     with drift.data_in_place(settings):
-        prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
+        prepared = prepare(
+            restoring.without_start(dataclasses.replace(settings, plots=[])), run_id, threads, recall.data(uri, run_id)
+        )
     try:
         weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
         fill(prepared.model, weights)

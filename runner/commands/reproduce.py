@@ -93,7 +93,7 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     """Prepare the run with the recorded threads and device, as far as this machine has them."""
     from runner.settings import random_state
     from runner.tracking import environment as recorded_environment
-    from runner.tracking.read import reproduction
+    from runner.tracking.read import reproduction, restoring
     from runner.training.checking import cost
     from runner.training.prepare import prepare
 
@@ -102,6 +102,7 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
+    settings = dataclasses.replace(settings, model=restoring.started(settings.model, tags))
     again = prepare(settings, name, threads)
     differences = recorded_environment.differences(environment, again.device)
     terminal.put(*differences or ["versions, device and git commit are as recorded"])

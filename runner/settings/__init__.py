@@ -18,6 +18,9 @@ class Model:
     knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
     # Layers that are not trained: [conv1, "norm*"], or {conv1: 5} for the first 5 epochs; by name, class or parameter.
     freeze: Any = None
+    # Weights to start from: {run: RUN, checkpoint: best | last}, or {file: weights.pt}; with layers: [...] for those
+    # that get them, rename: {old: new} and strict: false for names that only one side has.
+    start: Any = None
 
 
 @dataclass

@@ -71,7 +71,7 @@ def prepare(
         data, loss = kind.material.data, kind.material.loss
         threads = threads or kind.material.threads
         seed(settings, threads)
-        model = placement(trainer, parts.device).ordered(_model(checked))
+        model = placement(trainer, parts.device).ordered(checked.given.put(_model(checked)))
         frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         state = optimizers.state(
             model, parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
@@ -103,6 +103,7 @@ def prepare(
         threads=threads,
         streams=streams,
         frozen=frozen,
+        start=checked.given,
     )
     run.ready = run.random_state()
     return run

@@ -28,6 +28,7 @@ from runner.training.parts.dropout import Streams
 from runner.training.parts.freezing import Frozen
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
+from runner.training.parts.start import Start
 from runner.training.state import checkpoint, generators
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
@@ -68,6 +69,7 @@ class Run:
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     streams: Streams = field(default_factory=Streams)  # of dropout
+    start: Start = field(default_factory=Start)  # weights of before that it has started from
     frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run

@@ -1,7 +1,7 @@
 """All checks of settings, before any work starts; their problems are raised together."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,8 +18,9 @@ from runner.training import forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import components, freezing, groups, losses, metrics, placement, scheduling, source
+from runner.training.parts import components, freezing, groups, losses, metrics, placement, scheduling, source, start
 from runner.training.parts.components import Components
+from runner.training.parts.start import Start
 
 #: Checkpoints that fit into the tag of a run's record.
 MOST_KEPT = 20
@@ -36,6 +37,7 @@ class Checked:
     plan: stack.Stack
     kind: Kind  # data, metrics and what else jobs that differ in numbers alone have in common
     start: first_weights.Start  # the model's first weights, where a step was rehearsed with them
+    given: Start = field(default_factory=Start)  # the weights of before, see `model.start`
 
     @property
     def data(self) -> Data:
@@ -66,13 +68,15 @@ def check(
     checked = _with_data(settings, parts, problems, noted, threads, known)
     problems.raise_all()
     assert checked is not None
+    if (spec := start.read(settings.model.start)) is not None:
+        checked.given = start.find(spec, settings.tracking.uri, checked.plan.planned())
     return checked
 
 
 def without_data(settings: Settings, problems: Problems, known: Known) -> Components:
     """Look up every name, and check what needs no data: arguments, choices and ranges. Problems go into `problems`."""
     trainer = settings.trainer
-    for check in (_check_trainer, _check_seed):
+    for check in (_check_trainer, _check_seed, _check_start):
         with problems.collect():
             check(settings)
     usable = _can_start(problems)
@@ -128,6 +132,10 @@ def _check_trainer(settings: Settings) -> None:
 def _check_seed(settings: Settings) -> None:
     if not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", f"{settings.seed} is out of range; expected a whole number from 0 to 2**63 - 1")
+
+
+def _check_start(settings: Settings) -> None:
+    start.read(settings.model.start)
 
 
 def _check_checkpoint(settings: Settings) -> None:
@@ -195,14 +203,14 @@ def _with_data(
         fitting.batches(settings, data)
     if plan is None or problems.errors:
         return None
-    start = first_weights.Start()
+    first = first_weights.Start()
     with problems.collect():
-        start = rehearsal.check(settings, parts, data, plan, threads)
+        first = rehearsal.check(settings, parts, data, plan, threads)
     complete = noted is not None or not source.reads_less(parts.data)
     kind = Kind(data, complete, built, _mode(settings, built))
     if not problems.errors:
         known.keep(data_key, layers, settings, parts, kind)
-    return Checked(parts, plan, kind, start)
+    return Checked(parts, plan, kind, first)
 
 
 def _with_loss(
