@@ -56,6 +56,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
                 pruned = record_reading.whole(tags["sweep.pruned"], f"the tag sweep.pruned of run {run_id}")
                 ends.append(reproduction.Pruned(again, pruned))
             _train(again, signals, digests, *ends)
+            averaged = _averaged(again)
         except CheckpointError as error:
             terminal.say(full_message(error))
             return 1
@@ -64,7 +65,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     repeated = {name: dict(values) for name, values in again.history.items()}
     differences = reproduction.compare(recorded, repeated, status == "FINISHED")
     rounds = _products(settings.trainer) if _rounds(again) else ""
-    return _report(run_id, recorded, differences, weights, digests, rounds)
+    return _report(run_id, recorded, differences, weights, digests, averaged, rounds)
 
 
 def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, recorded: "Points") -> None:
@@ -145,7 +146,7 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
     from runner.training.state import checkpoint
 
     weights = {}
-    for name in ("last", "best"):
+    for name in ("last", "best", *again.average.checkpoints):
         key = f"checkpoint.{name}.step"
         if key in tags:
             state = checkpoints.weights(uri, run_id, name, stack.classes(again.stack))
@@ -154,6 +155,19 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
                 checkpoint.digest(state),
             )
     return weights
+
+
+def _averaged(again: "Run") -> dict[str, dict[int, str]]:
+    """Return the digests of averaged weights: checkpoint name -> their step -> SHA-256; {} where none are averaged."""
+    from runner.training.state import checkpoint
+
+    digests = dict[str, dict[int, str]]()
+    for name in again.average.checkpoints:
+        with again.weights(name):
+            digests[name] = {again.state.step: checkpoint.digest(again.model.state_dict())}
+        if (best := again.best.weights) is not None:
+            digests["best"] = {again.best.step: checkpoint.digest(best)}
+    return digests
 
 
 def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
@@ -175,6 +189,7 @@ def _report(
     differences: list["Difference"],
     weights: dict[str, tuple[int, str]],
     digests: "Digests",
+    averaged: dict[str, dict[int, str]],
     rounds: str,
 ) -> int:
     """Print how the repeated run compares, and return the exit code.
@@ -191,7 +206,7 @@ def _report(
         terminal.put(f"{name}: {len(values):,} values, {compared}")
     others = []
     for name, (step, sha256) in weights.items():
-        repeated = digests.taken.get(step, "none")
+        repeated = averaged.get(name, digests.taken).get(step, "none")
         others += [name] * (repeated != sha256)
         terminal.put(
             f"weights {name}, step {step:,}: {sha256[:16]}..."

@@ -19,7 +19,7 @@ from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
 from runner.training.own import OwnStep
-from runner.training.parts import dropout, freezing, losses, optimizers, scheduling
+from runner.training.parts import averages, dropout, freezing, losses, optimizers, scheduling
 from runner.training.parts.batches import steps_per_epoch
 from runner.training.parts.placement import placement
 from runner.training.run import Run
@@ -103,6 +103,7 @@ def prepare(
         threads=threads,
         streams=streams,
         frozen=frozen,
+        average=averages.make(trainer.average, model, trainer.epochs, frozen.still),
         start=checked.given,
     )
     run.ready = run.random_state()

@@ -21,7 +21,7 @@ from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Cost, Parts, State
-from runner.training.parts import groups, losses, scheduling
+from runner.training.parts import averages, groups, losses, scheduling
 from runner.training.parts.batches import grouped, may_write, steps_per_epoch
 from runner.training.parts.components import Components
 from runner.training.parts.dropout import Streams
@@ -69,6 +69,7 @@ class Run:
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     streams: Streams = field(default_factory=Streams)  # of dropout
+    average: averages.Unaveraged = field(default_factory=averages.Unaveraged)
     start: Start = field(default_factory=Start)  # weights of before that it has started from
     frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
@@ -175,6 +176,7 @@ class Run:
         the monitored metric is not among the values.
         """
         rates = groups.rates(self.state.optimizer)
+        self.average.after_step()
         if step.step < self.steps:
             self.schedule.after_step()
         yield from self.ended(step.step, rates, validate, self.schedule.after_epoch)
@@ -187,8 +189,11 @@ class Run:
         if step % self.steps_per_epoch == 0:
             self.epoch += 1
             self.frozen.at(self.epoch)
+            self.average.after_epoch(self.epoch)
             if self.validates_after(self.epoch):
-                yield self._validated(step, validate(self), rates, after_epoch)
+                with self.average.shown(self):
+                    event = self._validated(step, validate(self), rates, after_epoch)
+                yield event
             else:
                 after_epoch(None)
         if self.parts.due.is_now(step, self.steps_per_epoch):
@@ -217,7 +222,7 @@ class Run:
             self.stopped = f"no better {self.monitor} than {self.best.value:.6g} for {self.best.stale} validations"
 
     def weights(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Put the weights of checkpoint `name`, best or last, into the model for a block, and its own back after it."""
+        """Put the weights of a checkpoint, best, last or averaged, into the model for a block, and its own back after it."""
         return checkpoints.weights(self, name)
 
     def snapshots(self) -> Iterator[Snapshot]:
@@ -247,6 +252,7 @@ class Run:
             "best": self.best.state_dict(),
             "history": self.recorder.state_dict(),
             "random": self.random_state(),
+            **self.average.state_dict(),
         }
 
     def random_state(self) -> dict[str, Any]:
@@ -277,6 +283,7 @@ class Run:
         self.state.step, self.epoch = training["step"], training["epoch"]
         self.frozen.at(self.epoch)
         self.best.load_state_dict(training["best"])
+        self.average.load_state_dict(training)
         self.stop_if_stale()
         self.recorder.load_state_dict(training["history"])
         generators.set_random_state(training["random"], self.device)

@@ -59,8 +59,9 @@ def to_newest(run: "Run", uri: str, run_id: str) -> tuple["CheckpointRef", int]:
         terminal.say(f"{problem}; falling back to the checkpoint of step {checkpoint.step}")
     run.load_state_dict(weights, training)
     run.written.steps = {"last": checkpoint.step}
-    for best in checkpoints.recorded(uri, run_id, "best"):
-        run.written.steps["best"] = best.step
+    for name in ("best", *run.average.checkpoints):
+        for other in checkpoints.recorded(uri, run_id, name):
+            run.written.steps[name] = other.step
     return checkpoint, int(training["steps"])
 
 

@@ -18,7 +18,18 @@ from runner.training import forward
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import components, freezing, groups, losses, metrics, placement, scheduling, source, start
+from runner.training.parts import (
+    averages,
+    components,
+    freezing,
+    groups,
+    losses,
+    metrics,
+    placement,
+    scheduling,
+    source,
+    start,
+)
 from runner.training.parts.components import Components
 from runner.training.parts.start import Start
 
@@ -109,12 +120,16 @@ def _check_trainer(settings: Settings) -> None:
         ranges.check(type(t), vars(t), ranges.TRAINER, "trainer")
     for key, value, choices in (
         ("mode", t.mode, (None, "min", "max")),
-        ("test_checkpoint", t.test_checkpoint, ("best", "last")),
+        ("test_checkpoint", t.test_checkpoint, ("best", "last", "averaged")),
         ("precision", t.precision, tuple(losses.DTYPES)),
         ("matmul_precision", t.matmul_precision, (None, "highest", "high", "medium")),
     ):
         with problems.collect():
             _choice(f"trainer.{key}", value, choices)
+    with problems.collect():
+        averages.check(t.average)
+    if t.test_checkpoint == "averaged" and not t.average:
+        problems.add("trainer.test_checkpoint", "averaged, and nothing is averaged; set trainer.average, or use best")
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
     if t.graph not in (True, False, None, AUTO) or type(t.graph) is int:

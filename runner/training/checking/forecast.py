@@ -93,7 +93,7 @@ def _rehearsed(settings: Settings, checked: Checked) -> Forecast:
     best = weights if where.type == "cpu" and trainer.epochs else 0
     return Forecast(
         _data(settings, data),
-        weights + best,
+        weights * (1 + (trainer.average is not None)) + best,
         gradients,
         inside + _history(settings, checked, weights),
         most - weights - gradients - inside,
