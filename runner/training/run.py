@@ -222,7 +222,7 @@ class Run:
             self.stopped = f"no better {self.monitor} than {self.best.value:.6g} for {self.best.stale} validations"
 
     def weights(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Put the weights of a checkpoint, best, last or averaged, into the model for a block, and its own back after it."""
+        """Put the weights of a checkpoint, best, last or averaged, into the model for a block, then its own again."""
         return checkpoints.weights(self, name)
 
     def snapshots(self) -> Iterator[Snapshot]:

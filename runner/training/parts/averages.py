@@ -44,7 +44,7 @@ class Unaveraged:
 
 
 class Average(Unaveraged):
-    """A moving average of all steps, that of `AveragedModel` with `get_ema_multi_avg_fn(decay)`; buffers are the model's.
+    """A moving average of all steps, of `AveragedModel` with `get_ema_multi_avg_fn(decay)`; buffers are the model's.
 
     The first step's weights are the first average; after each later step it is decay * average + (1 - decay) * weights.
     """
