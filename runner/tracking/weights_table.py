@@ -1,4 +1,4 @@
-"""The table of a model's weights: which are trained, from where they come, and the optimizer's group that they are in."""
+"""The table of a model's weights: which are trained, from where they come, and their group of the optimizer."""
 
 from itertools import groupby
 from typing import TYPE_CHECKING

@@ -94,7 +94,11 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
 def _component(group: str) -> Node:
     kind, table, free = GROUPS[group]
     names = lookup.known(kind)
-    extra = {"interval": {"enum": ["epoch", "step"]}} if group == "scheduler" else {}
+    further: dict[str, Node] = {
+        "scheduler": {"interval": {"enum": ["epoch", "step"]}},
+        "optimizer": {"groups": {"type": ["object", "null"], "additionalProperties": {"type": "object"}}},
+    }
+    extra = further.get(group, {})
     cases = []
     for name in names:
         target = lookup.find(name, kind, group)

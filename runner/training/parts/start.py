@@ -2,7 +2,7 @@
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import runner
 from runner.model import patterns
-from runner.settings import memory
+from runner.settings import CHECKPOINTS, memory
 from runner.settings.errors import ConfigError, Failure, brief, did_you_mean, full_message
 from runner.settings.values import lookup
 from runner.training.state import checkpoint
@@ -67,7 +67,11 @@ def read(spec: Any) -> Spec | None:
         return None
     if not isinstance(spec, Mapping):
         raise ConfigError(KEY, f"{spec!r} is not understood; expected {{run: RUN}} or {{file: weights.pt}}")
-    given = dict(spec)
+    given, keys = dict(spec), [one.name for one in fields(Spec)]
+    for name in given:
+        if name not in keys:
+            near = did_you_mean(str(name), keys)
+            raise ConfigError(f"{KEY}.{name}", f"there is no such key{near} (it takes {', '.join(keys)})")
     for name in ("run", "file", "checkpoint"):
         given |= {name: str(given[name])} if given.get(name) is not None else {}
     layers = given.get("layers", [])
@@ -79,6 +83,9 @@ def read(spec: Any) -> Spec | None:
         raise ConfigError(KEY, "expected one of run and file, as in {run: 1f3a} or {file: weights.pt}")
     if "file" in given and "checkpoint" in given:
         raise ConfigError(f"{KEY}.checkpoint", "is of a run, and the weights are a file's; leave it out")
+    if (name := given.get("checkpoint", "best")) not in CHECKPOINTS:
+        near = did_you_mean(name, CHECKPOINTS)
+        raise ConfigError(f"{KEY}.checkpoint", f"{name!r} is not one of {', '.join(CHECKPOINTS)}{near}")
     return Spec(**given)
 
 
