@@ -26,10 +26,12 @@ from runner.settings.values.lookup import use_folder
 from runner.tracking.store import stores
 from runner.training.prepare import prepare
 from runner.training.run import Run
+from tests.support import torchvision_here
 from tests.support.line import S3, Line, environment
 
 if TYPE_CHECKING:
     from tests.support.server import Server
+torchvision_here.install()
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 

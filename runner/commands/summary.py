@@ -12,7 +12,7 @@ def with_settings(settings: Settings, context: Context) -> int:
     run = prepare(settings, context.name)
     try:
         console = screen.console()
-        console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
+        console.print(screen.layer_table(run.stack, run.data.train[0][0]))
         if weights_table.differs(run):
             console.print("")
             console.print(weights_table.table(run))

@@ -133,11 +133,12 @@ def data_facts(data: "Data") -> dict[str, Any]:
     task, classes and notes of the source; `example`, the shape and type of one input without the batch; `sha256`, the
     digests of the parts.
     """
+    from runner.data import nests
     from runner.training.state.fingerprint import fingerprint
 
-    x = data.train[0][0]
-    example = {"shape": list(x.shape), "dtype": "float32" if x.is_floating_point() else str(x.dtype).split(".")[1]}
-    facts = {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
+    classes = data.classes
+    classes = {k: list(v) for k, v in classes.items()} if isinstance(classes, dict) else list(classes)
+    facts = {"task": data.task, "classes": classes, "notes": data.notes, "example": nests.noted(data.train[0][0])}
     facts |= {"report": list(data.report)} if data.report else {}
     return {**facts, "sha256": fingerprint(data)}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from runner.data import Batch, Data, Tensors, batches, count
+from runner.data import Batch, Data, Nest, Tensors, batches, count
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
@@ -22,10 +22,11 @@ from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Cost, Parts, State
 from runner.training.parts import averages, groups, losses, scheduling
-from runner.training.parts.batches import grouped, may_write, steps_per_epoch
+from runner.training.parts.batches import grouped, may_write
 from runner.training.parts.components import Components
 from runner.training.parts.dropout import Streams
 from runner.training.parts.freezing import Frozen
+from runner.training.parts.length import Length, length
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
 from runner.training.parts.start import Start
@@ -91,7 +92,7 @@ class Run:
     @property
     def trains(self) -> bool:
         """True if there are epochs; without, the inputs are only pushed through the model, and there is no loss."""
-        return self.settings.trainer.epochs > 0
+        return self.settings.trainer.trains
 
     @property
     def monitor(self) -> str:
@@ -131,33 +132,37 @@ class Run:
         return choice.evaluation(self.state.cost, self.step)
 
     @cached_property
+    def length(self) -> Length:
+        """The length of the training, and the steps after which an epoch ends or a validation follows."""
+        return length(self.settings, self.data)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one epoch."""
-        return steps_per_epoch(self.settings, self.data)
+        return self.length.per_epoch
 
-    @cached_property
+    @property
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
-        return self.settings.trainer.epochs * self.steps_per_epoch
-
-    def validates_after(self, epoch: int) -> bool:
-        """Return whether an epoch, counted from 1, ends with a validation."""
-        trainer = self.settings.trainer
-        return epoch % trainer.validate_every == 0 or epoch == trainer.epochs
+        return self.length.steps
 
     def batches(self) -> Iterator[Parts]:
-        """Yield every optimizer step's batches, from the present step to the last epoch."""
+        """Yield every optimizer step's batches, from the present step to the last one."""
+        return islice(self._batches(), self.steps - self.state.step)
+
+    def _batches(self) -> Iterator[Parts]:
+        """Yield every optimizer step's batches, from the present step to the end of the last epoch."""
         trainer = self.settings.trainer
         if isinstance(self.data.train, Tensors) and count(self.data.train, trainer.batch_size) == 1:
-            whole = self.data.train.whole(self.copies)
-            yield from ([(1.0, batch)] for batch in islice(whole, self.steps - self.state.step))
+            yield from ([(1.0, batch)] for batch in self.data.train.whole(self.copies))
             return
         first, offset = divmod(self.state.step, self.steps_per_epoch)
         on_device = isinstance(self.data.train, Tensors)  # moved there as a whole
-        for stream in self.readers.epochs(self.data.train, first, offset * trainer.accumulate, self.copies):
+        epochs = range(first, self.length.epochs)
+        for stream in self.readers.epochs(self.data.train, epochs, offset * trainer.accumulate, self.copies):
             yield from grouped(stream if on_device else self.moved(stream), trainer.accumulate, losses.weigh(self.loss))
 
-    def batch_of(self, size: int) -> Tensor:
+    def batch_of(self, size: int) -> Nest:
         """Return the first `size` training inputs, on the run's device."""
         return next(self.moved(batches(self.data.train, size)))[0]
 
@@ -168,8 +173,8 @@ class Run:
     def after(self, step: Step, validate: Validate = measure.validate) -> Iterator[Event]:
         """Move the schedule and the epoch on, and yield what follows from a step.
 
-        Where an epoch ends with a validation, that is its event, after the best weights and early stopping have seen
-        the values; then the files of a checkpoint, if one is due.
+        Where a validation is due, that is its event, after the best weights and early stopping have seen the values;
+        then the files of a checkpoint, if one is due.
 
         validate: returns the losses and metric values of the present weights, such as {"valid/loss": 0.1}.
         Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if
@@ -179,29 +184,26 @@ class Run:
         self.average.after_step()
         if step.step < self.steps:
             self.schedule.after_step()
-        yield from self.ended(step.step, rates, validate, self.schedule.after_epoch)
+        yield from self.ended(step.step, rates, validate, self.schedule)
 
-    def ended(self, step: int, rates: Rates, validate: Validate, after_epoch: scheduling.AfterEpoch) -> Iterator[Event]:
-        """Yield what follows from `step` once the schedule has seen it: the end of an epoch, and a checkpoint.
+    def ended(self, step: int, rates: Rates, validate: Validate, schedule: scheduling.Moves) -> Iterator[Event]:
+        """Yield what follows from `step` once the schedule has seen it: a validation, and a checkpoint.
 
-        rates: of the step, see `groups.rates`. after_epoch: moves the schedule on, see `Schedule`. Others: see `after`.
+        rates: of the step, see `groups.rates`. schedule: is moved on after epochs and validations. Others: see `after`.
         """
-        if step % self.steps_per_epoch == 0:
+        if self.length.ends_epoch(step):
             self.epoch += 1
             self.frozen.at(self.epoch)
             self.average.after_epoch(self.epoch)
-            if self.validates_after(self.epoch):
-                with self.average.shown(self):
-                    event = self._validated(step, validate(self), rates, after_epoch)
-                yield event
-            else:
-                after_epoch(None)
+            schedule.after_epoch()
+        if self.length.validates_after(step):
+            with self.average.shown(self):
+                event = self._validated(step, validate(self), rates, schedule)
+            yield event
         if self.parts.due.is_now(step, self.steps_per_epoch):
             yield from self.snapshots()
 
-    def _validated(
-        self, step: int, values: dict[str, float], rates: Rates, after_epoch: scheduling.AfterEpoch
-    ) -> Epoch:
+    def _validated(self, step: int, values: dict[str, float], rates: Rates, schedule: scheduling.Moves) -> Epoch:
         """Give the values of a validation to the schedule, the best weights and early stopping."""
         for name in ("valid/loss", measure.EVAL_LOSS):
             check_loss(name, values.get(name, 0.0), step)
@@ -210,10 +212,10 @@ class Run:
         if value is None:
             names = [name for name in values if name not in (*rates, measure.EVAL_LOSS)] + ["train/loss"]
             raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, names)}")
-        after_epoch(value)
+        schedule.after_validation(value)
         self.best.compare(value, step, self.model)
         self.stop_if_stale()
-        return Epoch(self.epoch, step, {**values, "epoch": self.epoch})
+        return Epoch(self.epoch, step, {**values, "epoch": self.length.epoch(step)})
 
     def stop_if_stale(self) -> None:
         """Stop if nothing has been better for `trainer.patience` validations."""

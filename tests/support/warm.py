@@ -11,7 +11,9 @@ from hydra.core.plugins import Plugins
 
 import runner
 from runner.tracking import environment
+from tests.support import torchvision_here
 
+torchvision_here.install()
 OURS = [found.name for found in pkgutil.walk_packages(runner.__path__, "runner.")]
 OTHERS = ("torch._dynamo", "torchmetrics", "matplotlib.backends.backend_agg", "mlflow.store.tracking.sqlalchemy_store")
 

@@ -104,7 +104,7 @@ def _names(config: DictConfig, key: str) -> list[str]:
 
 def _arguments(config: DictConfig, group: str) -> list[str]:
     """Return the arguments of the class that a group has chosen; none where the class is unknown."""
-    from runner.training.checking.schema import GROUPS
+    from runner.training.checking.schema import BESIDE, GROUPS
 
     kind, _, filled = GROUPS[group]
     name = OmegaConf.select(config, f"{group}.name") or OmegaConf.select(config, f"{group}._target_")
@@ -113,4 +113,4 @@ def _arguments(config: DictConfig, group: str) -> list[str]:
     except ConfigError:
         return []
     named = [n for n, p in takes.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    return ["name", *(n for n in named if n not in (*filled, *lookup.FIXED))]
+    return ["name", *(n for n in named if n not in (*filled, *lookup.FIXED)), *BESIDE.get(group, {})]

@@ -17,6 +17,7 @@ from runner.training.run import Run
 #: Keys, or beginnings of keys, with which the steps so far would have been the same.
 FREE = (
     "trainer.epochs",
+    "trainer.steps",
     "trainer.patience",
     "trainer.min_delta",
     "trainer.test_checkpoint",
@@ -55,8 +56,10 @@ def changes(recorded: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     # A group more or less, or another argument of one, would sort the parameters anew.
     free = [key for key in free if not key.startswith("optimizer.groups") or None not in differing[key]]
     refused = [key for key in differing if key not in free]
+    if new.scheduler and (recorded.trainer.steps is None) != (new.trainer.steps is None):
+        refused.append("trainer.steps")  # by which the schedule would move on at other steps
     if refused:
-        shown = {key: [secrets.without(value, key) for value in differing[key]] for key in refused}
+        shown = {key: [secrets.without(value, key) for value in differing[key]] for key in dict.fromkeys(refused)}
         listed = "; ".join(f"{key}: {was!r} -> {now!r}" for key, (was, now) in shown.items())
         raise ConfigError(
             refused[0],
@@ -135,8 +138,7 @@ def _rebuild(run: Run) -> None:
     """Build the schedule as it is configured now, and bring it as far on as the recorded one."""
     optimizer, state = run.state.optimizer, run.schedule.scheduler.state_dict()
     rates = [group["lr"] for group in optimizer.param_groups]
-    trainer = run.settings.trainer
-    run.schedule = scheduling.build(run.parts.scheduler, optimizer, trainer.epochs, run.steps, run.best.mode)
+    run.schedule = scheduling.build(run.parts.scheduler, optimizer, run.length.epochs, run.steps, run.best.mode)
     run.schedule.scheduler.load_state_dict({key: state[key] for key in PROGRESS if key in state})
     for group, rate in zip(
         optimizer.param_groups, torch_private.rates_of_step(run.schedule.scheduler) or rates, strict=True

@@ -76,7 +76,7 @@ class Pruned:
 
     def record(self, event: Event) -> None:
         """End the run after its last epoch."""
-        if isinstance(event, Epoch) and event.epoch == self.epoch:
+        if isinstance(event, Epoch) and self.run.length.rung(event.step) == self.epoch:
             self.run.stopped = f"pruned after epoch {self.epoch}"
 
 

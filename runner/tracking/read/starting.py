@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from runner.model import planning, stack
+from runner.model import stack, whole
 from runner.tracking.read import checkpoints, load, recall
 
 
@@ -18,7 +18,7 @@ def weights(run: str, uri: str, checkpoint: str = "best") -> tuple[dict[str, Ten
     run_id = recall.find_run(uri, run)
     settings, classes = recall.settings(uri, run_id), list[Any]()
     if settings.checkpoint.format == "model":
-        classes = stack.classes(planning.plan(settings.model.layers, load.example(recall.data(uri, run_id), "meta")))
+        classes = stack.classes(whole.planned(settings.model, load.example(recall.data(uri, run_id), "meta")))
     values = checkpoints.weights(uri, run_id, checkpoint, classes)
     steps = [one.step for one in checkpoints.recorded(uri, run_id, checkpoint)]
     return values, {"run": run_id, "checkpoint": checkpoint, "step": str(steps[0] if steps else 0)}

@@ -22,6 +22,17 @@ GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
     "optimizer": (optimizers.OPTIMIZER, ranges.OPTIMIZER, ("params",)),
     "scheduler": (scheduling.SCHEDULER, ranges.SCHEDULER, ("optimizer",)),
 }
+#: Group -> keys that are no arguments of the class or function.
+BESIDE: dict[str, Node] = {
+    "optimizer": {"groups": {"type": ["object", "null"], "additionalProperties": {"type": "object"}}},
+    "data": {
+        **{key: {"type": ["integer", "null", "string"]} for key in ("folds", "fold")},
+        "augment": {"type": ["array", "string", "object", "null"]},
+        **{key: {"type": ["number", "null", "string"]} for key in ("mixup", "cutmix")},
+        "sample": {"enum": ["balanced", None]},
+    },
+    "scheduler": {"interval": {"enum": ["epoch", "step"]}},
+}
 _REFERENCE: Node = {"type": "string", "pattern": r"\$\{"}
 _DOTTED: Node = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.\w+)+$"}
 _TABLES: dict[str, dict[str, ranges.Range]] = {"Trainer": ranges.TRAINER}
@@ -79,7 +90,9 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
     if kind is Settings and name in (*GROUPS, "model", "trainer", "tracking"):
         return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]}
     if kind is Settings and name == "metrics":
-        return {"type": "array", "items": {"$ref": "#/$defs/metric"}}
+        one: Node = {"$ref": "#/$defs/metric"}
+        several: Node = {"type": "array", "items": {"anyOf": [one, {"type": "object", "maxProperties": 1}]}}
+        return {"anyOf": [several, {"type": "object"}, _REFERENCE]}
     if kind is Settings and name == "plots":
         return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED]}}
     if kind is Model and name == "layers":
@@ -94,15 +107,11 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
 def _component(group: str) -> Node:
     kind, table, free = GROUPS[group]
     names = lookup.known(kind)
-    further: dict[str, Node] = {
-        "scheduler": {"interval": {"enum": ["epoch", "step"]}},
-        "optimizer": {"groups": {"type": ["object", "null"], "additionalProperties": {"type": "object"}}},
-    }
-    extra = further.get(group, {})
+    extra = BESIDE.get(group, {})
     cases = []
     for name in names:
         target = lookup.find(name, kind, group)
-        properties = _arguments(target, lookup.parameters(target), table, free) | extra | {"name": {"const": name}}
+        properties = extra | _arguments(target, lookup.parameters(target), table, free) | {"name": {"const": name}}
         closed = not any(p.kind is p.VAR_KEYWORD for p in lookup.parameters(target).values())
         then = {"properties": properties, **({"additionalProperties": False} if closed else {})}
         cases.append({"if": {"required": ["name"], "properties": {"name": {"const": name}}}, "then": then})

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from runner.data import nests
 from runner.model import modes
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.training import measure
+from runner.training.parts.length import Length
 
 if TYPE_CHECKING:
     from runner.training.run import Run
@@ -125,7 +127,7 @@ class Mean(Average):
                 module.momentum = None  # a mean of all batches
                 module.train()
             for batch in measure.reading(run, run.data.train):
-                if len(batch[0]) > 1:  # one example has no variance
+                if nests.length(batch[0]) > 1:  # one example has no variance
                     run.state.cost(run.model, batch)
             for module, momentum in zip(norms, momenta, strict=True):
                 module.momentum = momentum
@@ -166,13 +168,24 @@ def check(spec: Any) -> None:
         raise ConfigError(f"{KEY}.{name}", f"{value!r} is out of range; expected {share} of at least 0 and below 1")
 
 
-def make(spec: Any, model: nn.Module, epochs: int, still: list[nn.Module]) -> Unaveraged:
+def check_length(spec: Any, extent: Length) -> None:
+    """Raise ConfigError for a mean to whose share of the training no end of an epoch belongs."""
+    share, each = spec.get("from") if isinstance(spec, Mapping) else None, max(extent.per_epoch, 1)
+    if isinstance(share, int | float) and extent.steps and extent.steps // each <= share * extent.steps / each:
+        raise ConfigError(
+            f"{KEY}.from",
+            f"{share!r} leaves no end of an epoch, of {extent.per_epoch} steps each, in {extent.steps} steps; use"
+            " a smaller share, or {decay: 0.999}",
+        )
+
+
+def make(spec: Any, model: nn.Module, extent: Length, still: list[nn.Module]) -> Unaveraged:
     """Return the average of a run.
 
-    spec: `trainer.average`, checked. model: on its device. epochs: of the training. still: layers that do not move.
+    spec: `trainer.average`, checked. model: on its device. extent: of the training. still: layers that stay.
     """
-    if not spec or not epochs:
+    if not spec or not extent.steps:
         return Unaveraged()
     if "decay" in spec:
         return Average(model, get_ema_multi_avg_fn(spec["decay"]))  # type: ignore[no-untyped-call]
-    return Mean(model, spec["from"] * epochs, still)
+    return Mean(model, spec["from"] * extent.steps / extent.per_epoch, still)

@@ -14,6 +14,7 @@ from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
 from runner.training import forward, step
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
+from runner.training.parts.data_options import DataOptions
 from runner.training.parts.device import device
 from runner.training.parts.groups import Grouped
 from runner.training.parts.metrics import Metric
@@ -30,6 +31,7 @@ class Components:
 
     device: torch.device
     data: Bound
+    options: DataOptions
     loss: nn.Module
     optimizer: Grouped
     scheduler: Plan
@@ -47,7 +49,7 @@ def resolve(
     seeded: starts the random generators; a loss of the user's own may draw numbers when it is made.
     equal: components of which all but optimizer and scheduler are those of equal settings.
     """
-    trains, parts = settings.trainer.epochs > 0, dict[str, Any]()
+    trains, parts = settings.trainer.trains, dict[str, Any]()
 
     def add(name: str, work: Callable[[], Any]) -> None:
         parts[name] = None
@@ -55,14 +57,15 @@ def resolve(
             parts[name] = work()
 
     add("optimizer", lambda: optimizers.resolve(settings.optimizer, bool(settings.trainer.compile)))
-    add("scheduler", lambda: scheduling.resolve(settings.scheduler))
+    add("scheduler", lambda: scheduling.resolve(settings.scheduler, settings.trainer))
     if equal is not None:
         return replace(equal, **parts)
     seeded()
     add("loss", lambda: losses.build(settings.loss) if trains else forward.Unmeasured())
     add("step", lambda: step.resolve(settings.trainer.step) if trains else None)
     add("due", lambda: due.read(settings.checkpoint.every))
-    add("data", lambda: source.resolve(settings.data))
+    add("sourced", lambda: source.resolve(settings.data))
+    parts["data"], parts["options"] = parts.pop("sourced") or (None, DataOptions())
     add("plots", lambda: _plots(settings.plots))
     add("metrics", lambda: metrics.resolve(settings.metrics) if trains else [])
     add("device", lambda: device(settings.device))
