@@ -117,6 +117,8 @@ class _Checking:
         from runner.training.checking import checks
 
         result = checks.check(settings, known=self.known)
+        if settings.model.start and settings.model.start.get("run") == "last":
+            raise ConfigError("model.start.run", "last is another run once the sweep has begun; name one by its id")
         if self.show is not None:
             self.show(settings, result, _name(number, job))
         return CheckedJob(number, settings, plain, result.kind.mode, result.data.valid is not None)

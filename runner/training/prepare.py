@@ -20,7 +20,7 @@ from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
 from runner.training.own import OwnStep
-from runner.training.parts import dropout, freezing, limited, losses, named, optimizers, scheduling
+from runner.training.parts import averages, dropout, freezing, limited, losses, named, optimizers, scheduling
 from runner.training.parts.length import length
 from runner.training.parts.placement import placement
 from runner.training.run import Run
@@ -72,7 +72,7 @@ def prepare(
         data, loss = kind.material.data, kind.material.loss
         threads = threads or kind.material.threads
         seed(settings, threads)
-        model = placement(trainer, parts.device).ordered(_model(checked))
+        model = placement(trainer, parts.device).ordered(checked.given.put(_model(checked)))
         frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         its_cost = losses.cost(loss, trainer, parts.device)
         state = optimizers.state(model, parts.optimizer, its_cost, trainer, parts.device)
@@ -105,6 +105,8 @@ def prepare(
         threads=threads,
         streams=streams,
         frozen=frozen,
+        average=averages.make(trainer.average, model, extent, frozen.still),
+        start=checked.given,
     )
     run.seen = measured
     run.ready = run.random_state()

@@ -32,6 +32,8 @@ def test_an_experiment_opens_with_its_question_a_command_and_numbers(path: Path)
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda v: v.stem if isinstance(v, Path) else "")
 def test_an_experiment_keeps_what_its_opening_comment_promises(path: Path, command: Command, workplace: Path) -> None:
+    if any("last" in word for word in command.words):  # the run of the command before it
+        runner(*COMMANDS[COMMANDS.index((path, command)) - 1][1].words, cwd=workplace)
     done = runner(*command.words, cwd=workplace)
     if not is_training(command):
         return

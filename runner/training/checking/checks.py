@@ -1,7 +1,7 @@
 """All checks of settings, before any work starts; their problems are raised together."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from runner.training.checking import cost, each_output, first_weights, fitting, 
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
 from runner.training.parts import (
+    averages,
     components,
     freezing,
     groups,
@@ -30,8 +31,11 @@ from runner.training.parts import (
     scheduling,
     several,
     source,
+    start,
 )
 from runner.training.parts.components import Components
+from runner.training.parts.length import length
+from runner.training.parts.start import Start
 from runner.training.state import due
 
 #: Checkpoints that fit into the tag of a run's record.
@@ -49,6 +53,7 @@ class Checked:
     plan: stack.Stack
     kind: Kind  # data, metrics and what else jobs that differ in numbers alone have in common
     start: first_weights.Start  # the model's first weights, where a step was rehearsed with them
+    given: Start = field(default_factory=Start)  # the weights of before, see `model.start`
 
     @property
     def data(self) -> Data:
@@ -79,13 +84,15 @@ def check(
     checked = _with_data(settings, parts, problems, noted, threads, known)
     problems.raise_all()
     assert checked is not None
+    if (spec := start.read(settings.model.start)) is not None:
+        checked.given = start.find(spec, settings.tracking.uri, checked.plan.planned())
     return checked
 
 
 def without_data(settings: Settings, problems: Problems, known: Known) -> Components:
     """Look up every name, and check what needs no data: arguments, choices and ranges. Problems go into `problems`."""
     trainer = settings.trainer
-    for check in (_check_trainer, _check_seed):
+    for check in (_check_trainer, _check_seed, _check_start):
         with problems.collect():
             check(settings)
     usable = _can_start(problems)
@@ -120,12 +127,16 @@ def _check_trainer(settings: Settings) -> None:
         ranges.check(type(t), vars(t), ranges.TRAINER, "trainer")
     for key, value, choices in (
         ("mode", t.mode, (None, "min", "max")),
-        ("test_checkpoint", t.test_checkpoint, ("best", "last")),
+        ("test_checkpoint", t.test_checkpoint, ("best", "last", "averaged")),
         ("precision", t.precision, tuple(losses.DTYPES)),
         ("matmul_precision", t.matmul_precision, (None, "highest", "high", "medium")),
     ):
         with problems.collect():
             _choice(f"trainer.{key}", value, choices)
+    with problems.collect():
+        averages.check(t.average)
+    if t.test_checkpoint == "averaged" and not t.average:
+        problems.add("trainer.test_checkpoint", "averaged, and nothing is averaged; set trainer.average, or use best")
     with problems.collect():
         due.read(t.validate_every, "trainer.validate_every", due.COUNTED)
     with problems.collect():
@@ -155,6 +166,10 @@ def _check_trainer(settings: Settings) -> None:
 def _check_seed(settings: Settings) -> None:
     if not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", f"{settings.seed} is out of range; expected a whole number from 0 to 2**63 - 1")
+
+
+def _check_start(settings: Settings) -> None:
+    start.read(settings.model.start)
 
 
 def _check_checkpoint(settings: Settings) -> None:
@@ -227,9 +242,9 @@ def _with_data(
         fitting.batches(settings, data)
     if plan is None or problems.errors:
         return None
-    start = first_weights.Start()
+    first = first_weights.Start()
     with problems.collect():
-        start = rehearsal.check(settings, parts, data, plan, threads)
+        first = rehearsal.check(settings, parts, data, plan, threads)
     if parts.loss is not None and own_losses.of_model(parts.loss):
         with problems.collect():
             fitting.monitor(settings, data, [*built, *own_losses.found(parts.loss).names])
@@ -237,7 +252,7 @@ def _with_data(
     kind = Kind(data, complete, built, _mode(settings, built))
     if not problems.errors:
         known.keep(data_key, layers, settings, parts, kind)
-    return Checked(parts, plan, kind, start)
+    return Checked(parts, plan, kind, first)
 
 
 def _with_loss(
@@ -288,6 +303,8 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
             _check_plot(name, draw, f"plots[{list(parts.plots).index(name)}]", data, plan)
     if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
+    with problems.collect():
+        averages.check_length(trainer.average, length(settings, data))
     with problems.collect():
         freezing.check(freezing.read(settings.model.freeze), plan.planned())
     with problems.collect():

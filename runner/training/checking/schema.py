@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
 }
 #: Group -> keys that are no arguments of the class or function.
 BESIDE: dict[str, Node] = {
+    "optimizer": {"groups": {"type": ["object", "null"], "additionalProperties": {"type": "object"}}},
     "data": {
         **{key: {"type": ["integer", "null", "string"]} for key in ("folds", "fold")},
         "augment": {"type": ["array", "string", "object", "null"]},

@@ -61,6 +61,8 @@ def check(run: Run) -> None:
     rule(run.state.optimizer)
     if run.parts.optimizer.groups:
         raise Unstackable("optimizer.groups is not stacked")
+    if trainer.average is not None:
+        raise Unstackable("trainer.average is not stacked")
     if run.settings.model.freeze is not None:
         raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
