@@ -13,6 +13,7 @@ from runner.data import _nests as nests
 from runner.data._nests import Nest as Nest
 from runner.data._reading import Chunk, Reader, chunk
 from runner.data._splitting import split as split
+from runner.data._streams import streamed
 from runner.settings import EARLIER, Trainer, torch_private
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
@@ -105,7 +106,9 @@ class Data:
     ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss, where
         there may be such targets.
     places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
-    Raises ConfigError for an unknown task, an empty set, and a classification whose classes cannot be counted.
+    length: the examples of an epoch where `train` is a stream, a torch IterableDataset; {"train": n, "valid": m} for
+        streams in several parts. Each pass begins the stream anew.
+    Raises ConfigError for an unknown task, an empty set, a stream of unknown length, and a classification whose classes cannot be counted.
 
     A data source is a function that returns one:
 
@@ -124,13 +127,15 @@ class Data:
     guess: Guess | None = None
     ignored: int | None = None
     places: Tensor | None = None
+    length: int | dict[str, int] | None = None
 
     def __post_init__(self) -> None:
         if self.task not in (*get_args(Task), "classification"):
             hint = did_you_mean(self.task, get_args(Task))
             raise ConfigError("data", f"Data(task={self.task!r}) is not one of {', '.join(get_args(Task))}{hint}")
         for part in ("train", "valid", "test"):
-            source = getattr(self, part)
+            source = streamed(getattr(self, part), self.length, part)
+            object.__setattr__(self, part, source)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
         if self.task == "classification":
