@@ -108,7 +108,8 @@ class Data:
     places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
     length: the examples of an epoch where `train` is a stream, a torch IterableDataset; {"train": n, "valid": m} for
         streams in several parts. Each pass begins the stream anew.
-    Raises ConfigError for an unknown task, an empty set, a stream of unknown length, and a classification whose classes cannot be counted.
+    Raises ConfigError for an unknown task, an empty set, a stream of unknown length, and a classification whose classes
+        cannot be counted.
 
     A data source is a function that returns one:
 
