@@ -14,6 +14,7 @@ from runner.data._items import Items
 from runner.data._nests import Nest as Nest
 from runner.data._reading import Chunk, Reader, chunk
 from runner.data._splitting import split as split
+from runner.data._streams import streamed
 from runner.settings import EARLIER, Trainer, torch_private
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
@@ -106,7 +107,10 @@ class Data:
     ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss.
     target: where a dataset's items are dicts or larger tuples: the target's name or place, or a list of several.
     places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
-    Raises ConfigError for an unknown task, an empty set, and a classification whose classes cannot be counted.
+    length: the examples of an epoch where `train` is a stream, a torch IterableDataset; {"train": n, "valid": m} for
+        streams in several parts. Each pass begins the stream anew.
+    Raises ConfigError for an unknown task, an empty set, a stream of unknown length, and a classification whose classes
+        cannot be counted.
 
     A data source is a function that returns one:
 
@@ -128,6 +132,7 @@ class Data:
     ignored: Any = None
     places: Tensor | None = None
     target: Any = None
+    length: int | dict[str, int] | None = None
 
     def __post_init__(self) -> None:
         for task in self.task.values() if isinstance(self.task, dict) else [self.task]:
@@ -138,7 +143,8 @@ class Data:
             if (source := getattr(self, part)) is not None and not isinstance(source, Tensors | Items):
                 object.__setattr__(self, part, Items(source, self.target))
         for part in ("train", "valid", "test"):
-            source = getattr(self, part)
+            source = streamed(getattr(self, part), self.length, part)
+            object.__setattr__(self, part, source)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
         one_target = not isinstance(self.train, Tensors) or isinstance(self.train.y, Tensor)
