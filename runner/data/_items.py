@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+
 from runner.data._nests import described
 from runner.settings.errors import ConfigError
 
