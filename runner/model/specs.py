@@ -220,8 +220,8 @@ def batch_first(
     if recurrent and isinstance(example, Tensor) and example.dim() == 2:
         raise ConfigError(
             key,
-            f"{target.__name__} takes inputs of shape (N, length, features), found {shape(example)}; for sequences of one"
-            f" feature put Unflatten: {{dim: 1, unflattened_size: [{example.shape[1]}, 1]}} before it",
+            f"{target.__name__} takes inputs of shape (N, length, features), found {shape(example)}; for sequences of"
+            f" one feature put Unflatten: {{dim: 1, unflattened_size: [{example.shape[1]}, 1]}} before it",
         )
     if "batch_first" in parameters and not arguments.setdefault("batch_first", True):
         raise ConfigError(f"{key}.batch_first", "must be true: here the first dimension is the batch; leave it out")
