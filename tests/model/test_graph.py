@@ -155,7 +155,7 @@ def test_attention_reads_three_and_items_of_tuples_have_references():
     stack = plan(
         {
             "values": {"Linear": 4},
-            "attention": {"MultiheadAttention": {"num_heads": 2, "from": ["input", "values", "values"]}},
+            "attention": {"torch.nn.MultiheadAttention": {"num_heads": 2, "from": ["input", "values", "values"]}},
             "sum": {"Add": ["attention.0", "input"]},
         },
         meta(3, 4),
