@@ -271,6 +271,10 @@ def _with_loss(
 def _with_plan(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
     """Check memory, plots, parameters, indices and sparse gradients, which need the plan of the model."""
     trainer = settings.trainer
+    if settings.tracking.log_model and not isinstance(plan.output, Tensor):
+        problems.add("tracking.log_model", "MLflow serves models of one output; leave it out, and use runner export")
+    if settings.tracking.log_model and not isinstance(data.train[0][0], Tensor):
+        problems.add("tracking.log_model", "MLflow serves models of one input; leave it out, and use runner export")
     with problems.collect():
         if parts.optimizer and parts.device:
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
