@@ -58,6 +58,13 @@ def artifact(workplace: Path, name: str) -> Path:
     return found
 
 
+def test_a_run_that_was_made_longer_is_repeated_part_by_part(own: tuple[Path, str]) -> None:
+    workplace, run_id = own
+    runner("resume", run_id, "trainer.epochs=4", cwd=workplace)
+    runner("resume", run_id, "trainer.epochs=6", cwd=workplace)
+    assert f"reproduce {run_id} identical" in runner("reproduce", run_id, cwd=workplace).last
+
+
 def test_a_fresh_run_is_reproduced_to_the_last_bit_and_nothing_is_written(trained: tuple[Path, str]) -> None:
     workplace, run_id = trained
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")

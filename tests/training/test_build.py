@@ -142,7 +142,7 @@ def test_all_of_torchs_schedulers_are_known():
 @pytest.mark.parametrize("name", sorted(NOT_PLAIN))
 def test_a_scheduler_that_yaml_cannot_spell_says_what_it_needs(name):
     with pytest.raises(ConfigError, match=rf"^scheduler: {name} needs '"):
-        scheduling.resolve({"name": name})
+        scheduling.resolve({"name": name}, Trainer())
 
 
 def test_the_length_of_the_training_is_filled_in():
@@ -194,7 +194,7 @@ def test_a_plateau_cuts_after_patience_validations_and_stands_still_without_one(
 )
 def test_a_wrong_schedule_is_answered_with_its_key(spec, message):
     with pytest.raises(ConfigError) as error:
-        scheduling.resolve(spec)
+        scheduling.resolve(spec, Trainer())
     assert message in str(error.value)
 
 

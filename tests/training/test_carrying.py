@@ -18,10 +18,10 @@ from tests.support.resumed import differences
 
 TEXT = "the cat sat on the mat, and the dog sat on the log. " * 20
 LAYERS: dict[str, Any] = {
-    "embed": {"Embedding": {"num_embeddings": 20, "embedding_dim": 8}},
+    "embed": {"Embedding": {"num_embeddings": 15, "embedding_dim": 8}},
     "rnn": {"LSTM": {"hidden_size": 16, "batch_first": True}},
     "outputs": {"Select": 0},
-    "head": {"Linear": 20},
+    "head": {"Linear": 15},
     "turned": {"Permute": [0, 2, 1]},
 }
 
