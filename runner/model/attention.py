@@ -5,6 +5,7 @@ They take the batch first. A step of an input with `mask: causal` sees itself an
 """
 
 import inspect
+import warnings
 from typing import Any, Literal
 
 import torch
@@ -17,13 +18,15 @@ CAUSAL = "causal"
 
 def _with_mask(kind: type[nn.Module], **further: Any) -> inspect.Signature:
     """Return the signature of torch's class with `mask`, and with further arguments, given with their defaults."""
+    # Transformer's d_model has a default; here it follows from the input.
     own = inspect.signature(kind, eval_str=True)
     word = inspect.Parameter("mask", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Literal["causal"] | None)
     more = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=type(default))
         for name, default in further.items()
     ]
-    return own.replace(parameters=[*own.parameters.values(), word, *more])
+    theirs = [one.replace(default=one.empty) if one.name == "d_model" else one for one in own.parameters.values()]
+    return own.replace(parameters=[*theirs, word, *more])
 
 
 class Mask(nn.Module):
@@ -188,8 +191,39 @@ class TransformerDecoder(nn.TransformerDecoder):
         return super().forward(tgt, memory, **_masks(self, tgt, memory, lengths, memory_lengths, masks))
 
 
+class Transformer(nn.Transformer):
+    """torch's encoder and decoder, `from: [source, target]`, both (N, length, d_model). `mask` is of the target.
+
+    src_lengths, tgt_lengths, of `forward`: those of the two inputs.
+    """
+
+    BESIDE = ("src_lengths", "tgt_lengths")
+    __signature__ = _with_mask(nn.Transformer)
+
+    def __init__(self, *args: Any, mask: str | None = None, **kwargs: Any) -> None:
+        with warnings.catch_warnings():  # that nested tensors, which are not used, could not be
+            warnings.simplefilter("ignore", UserWarning)
+            super().__init__(*args, **{"batch_first": True, **kwargs})
+        if isinstance(self.encoder, nn.TransformerEncoder):
+            self.encoder.enable_nested_tensor = self.encoder.use_nested_tensor = False
+        self.mask = mask
+
+    def forward(  # type: ignore[override]
+        self, src: Tensor, tgt: Tensor, *, src_lengths: Any = None, tgt_lengths: Any = None, **masks: Any
+    ) -> Tensor:
+        """Return values of the target's shape. masks: as torch's module takes them."""
+        _check(src, tgt)
+        masks = _masks(self, tgt, src, tgt_lengths, src_lengths, masks)
+        if src_lengths is not None:
+            masks["src_key_padding_mask"] = masks["memory_key_padding_mask"]
+        return super().forward(src, tgt, **masks)
+
+
 #: Layers that `Mask: causal` is for.
-MASKED = (MultiheadAttention, TransformerEncoderLayer, TransformerEncoder, TransformerDecoderLayer, TransformerDecoder)
+MASKED = (
+    MultiheadAttention, TransformerEncoderLayer, TransformerEncoder, TransformerDecoderLayer, TransformerDecoder,
+    Transformer,
+)  # fmt: skip
 
 
 def later(query: Tensor, key: Tensor) -> Tensor:
@@ -198,7 +232,7 @@ def later(query: Tensor, key: Tensor) -> Tensor:
 
 
 def padding(key: Tensor, lengths: Tensor, mask: Tensor | None) -> Tensor:
-    """Return the mask of keys that are padding, of shape (N, keys); of the type of the other mask, as torch wants it."""
+    """Return the mask of keys that are padding, of shape (N, keys) and the other mask's type, as torch wants it."""
     hidden = beyond(key, lengths)
     if mask is None or mask.dtype == torch.bool:
         return hidden

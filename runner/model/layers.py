@@ -14,6 +14,9 @@ from runner.model.attention import (
     MultiheadAttention as MultiheadAttention,
 )
 from runner.model.attention import (
+    Transformer as Transformer,
+)
+from runner.model.attention import (
     TransformerDecoder as TransformerDecoder,
 )
 from runner.model.attention import (

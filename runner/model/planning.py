@@ -3,6 +3,7 @@
 import copy
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,13 +11,14 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from runner.model import looking, naming, specs
-from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention
+from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention, TransformerDecoder
 from runner.model.explain import impossible, impossible_arguments
+from runner.model.graph import INPUT
 from runner.model.layers import Repeat, Select
 from runner.model.shapes import push
 from runner.model.stack import Layer, Stack, is_stacks, shaped, size, values_of
 from runner.model.wires import Inner, Inputs, Wires, some
-from runner.model.written import Written, read
+from runner.model.written import FROM, Written, read
 from runner.settings.errors import ConfigError, ConfigErrors, batch_shape, brief, did_you_mean, each
 from runner.settings.memory import memory
 from runner.settings.memory import size as bytes_
@@ -122,8 +124,10 @@ def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: sp
     specs.batch_first(target, parameters, arguments, inputs.all()[0], key)
     if targets.masked and target in MASKED and not (target is MultiheadAttention and len(inputs.all()) > 1):
         arguments.setdefault("mask", CAUSAL)
+    if target is TransformerDecoder and "decoder_layer" in arguments:
+        arguments["decoder_layer"] = _decoder_layer(arguments["decoder_layer"], inputs, f"{key}.decoder_layer", targets)
     for k, v in arguments.items():
-        if k in parameters:
+        if k in parameters and not isinstance(v, Stack):
             arguments[k] = _plan_inside(target, parameters[k], v, inputs.all()[0], f"{key}.{k}", arguments, targets)
     stacks = {k for k, v in arguments.items() if isinstance(v, Stack) or (isinstance(v, list) and is_stacks(v))}
     if target is nn.Sequential and "args" not in arguments:
@@ -197,6 +201,19 @@ def _plan_inside(
     if specs.holds_modules(parameter.annotation):
         return [inner(spec, branch_key) for _, branch_key, spec in specs.named(value, key)]
     return value
+
+
+def _decoder_layer(value: Any, inputs: Inputs, key: str, targets: specs.Targets) -> Stack:
+    """Return the layer of a TransformerDecoder, which reads the memory, too."""
+    if len(inputs.all()) < 2:
+        raise ConfigError(key.rpartition(".")[0], f"TransformerDecoder takes two inputs; {specs.NAME_THEM}")
+    wires = Wires(inputs.all()[0])
+    wires.outputs["memory"] = inputs.all()[1]
+    named = [
+        (name, inner_key, {**(spec if isinstance(spec, Mapping) else {spec: None}), FROM: [INPUT, "memory"]})
+        for name, inner_key, spec in specs.named(specs.single(value, targets), key)
+    ]
+    return follow(named, wires, targets)
 
 
 def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.Targets) -> list[Stack]:

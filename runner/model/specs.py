@@ -10,8 +10,9 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from runner.model import layers
+from runner.model import hub, layers
 from runner.settings.errors import ConfigError, Problems, batch_shape
+from runner.settings.trust import permission
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
 
@@ -24,6 +25,7 @@ INFERRED = {
     "input_size": -1,
     "normalized_shape": -1,
     "d_model": -1,
+    "in_chans": 1,
 }
 
 #: The same of layers with several inputs: which of these, and the dimension.
@@ -62,6 +64,8 @@ def find(name: Any, key: str) -> Any:
     Of a lazy class, the class that it becomes, as sizes are inferred: torch draws the weights of a lazy layer at its
     first call, and here every layer's are drawn in the model's order.
     """
+    if hub.is_named(name) and name.partition(".")[0] not in permission.packages():
+        return hub.find(name, key)
     target = lookup.find(name, LAYER, key)
     return target.cls_to_become if isinstance(target, type) and issubclass(target, LazyModuleMixin) else target
 
@@ -200,6 +204,8 @@ def is_given(parameters: dict[str, inspect.Parameter], name: str, value: Any) ->
     """Return whether an argument gives values of a parameter, as `bias: [0.1]` does, and `bias: false` does not."""
     if not isinstance(value, list | tuple | int | float) or isinstance(value, bool):
         return False
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return False  # `num_classes: 4` of a function that hands all its arguments on
     return name not in parameters or parameters[name].annotation is bool
 
 
@@ -214,8 +220,8 @@ def batch_first(
     if recurrent and isinstance(example, Tensor) and example.dim() == 2:
         raise ConfigError(
             key,
-            f"{target.__name__} takes inputs of shape (N, length, features), found {shape(example)}; for sequences of one"
-            f" feature put Unflatten: {{dim: 1, unflattened_size: [{example.shape[1]}, 1]}} before it",
+            f"{target.__name__} takes inputs of shape (N, length, features), found {shape(example)}; for sequences of"
+            f" one feature put Unflatten: {{dim: 1, unflattened_size: [{example.shape[1]}, 1]}} before it",
         )
     if "batch_first" in parameters and not arguments.setdefault("batch_first", True):
         raise ConfigError(f"{key}.batch_first", "must be true: here the first dimension is the batch; leave it out")

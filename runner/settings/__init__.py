@@ -50,6 +50,9 @@ class Trainer:
     # Batches of training, validation and test each, the same in every epoch: a number, or a share such as 0.1; for a
     # trial of a configuration. null: all.
     limit_batches: Any = None
+    # Let recurrent layers (RNN, LSTM, GRU) begin each window with the state in which they ended the one before: the
+    # batches of an epoch go through the training data in its own order, batch_size stretches side by side.
+    carry: bool = False
     # Measure the metrics on the training data too: of an epoch's batches, each before its step, as train/<metric>.
     train_metrics: bool = False
     # What `best` and early stopping go by; null: valid/loss, or train/loss where there is no validation data. For

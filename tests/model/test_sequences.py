@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.utils._pytree import tree_leaves
 
 from runner.model.planning import plan
 from runner.model.stack import Stack
@@ -78,6 +79,32 @@ PLAIN: list[tuple[Any, Any, Any]] = [
     (
         {"TransformerDecoderLayer": {**DECODER, "mask": "causal", "from": ["input", "input"]}},
         lambda: nn.TransformerDecoderLayer(8, 2, 16, 0.0, batch_first=True),
+        decoded,
+    ),
+    (
+        {
+            "TransformerDecoder": {
+                "decoder_layer": {"TransformerDecoderLayer": DECODER},
+                "num_layers": 2,
+                "norm": "LayerNorm",
+                "mask": "causal",
+                "from": ["input", "input"],
+            }
+        },
+        lambda: nn.TransformerDecoder(nn.TransformerDecoderLayer(8, 2, 16, 0.0, batch_first=True), 2, nn.LayerNorm(8)),
+        decoded,
+    ),
+    (
+        {
+            "Transformer": {
+                **DECODER,
+                "num_encoder_layers": 1,
+                "num_decoder_layers": 1,
+                "mask": "causal",
+                "from": ["input", "input"],
+            }
+        },
+        lambda: nn.Transformer(8, 2, 1, 1, 16, 0.0, batch_first=True),
         decoded,
     ),
 ]
@@ -181,10 +208,7 @@ def test_recurrent_layers_with_lengths_have_the_numbers_of_packed_sequences(kind
     values, state = ours(PADDED)
     packed, expected_state = plain(pack_padded_sequence(VALUES, LENGTHS, batch_first=True, enforce_sorted=False))
     assert torch.equal(values, pad_packed_sequence(packed, batch_first=True)[0])
-    for mine, its in zip(
-        (state,) if kind != "LSTM" else state, (expected_state,) if kind != "LSTM" else expected_state
-    ):
-        assert torch.equal(mine, its)
+    assert all(map(torch.equal, tree_leaves(state), tree_leaves(expected_state)))
 
 
 def test_lengths_of_tokens_are_those_without_the_padding_at_their_end() -> None:

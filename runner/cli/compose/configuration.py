@@ -64,12 +64,15 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
 def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
     """Remove arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
     foreign = {group: names for group in COMPONENTS if (names := inherited.not_taken(group, getattr(settings, group)))}
+    beside = {group: _beside_several(getattr(settings, group)) for group in ("optimizer", "scheduler")}
+    foreign |= (parted := {group: names for group, names in beside.items() if names})
     origins = composition.origins_of(overrides) if foreign else Origins()
     for group, names in foreign.items():
         chosen_in = origins.of(f"{group}.name") or origins.of(f"{group}._target_")
         for name in names:
             file = origins.of(f"{group}.{name}").rpartition(":")[0]
-            if re.search(rf"(^|/)conf/{group}/[^/]+$", file) and file != chosen_in.rpartition(":")[0]:
+            is_other = group in parted or file != chosen_in.rpartition(":")[0]
+            if re.search(rf"(^|/)conf/{group}/[^/]+$", file) and is_other:
                 with flag_override(config[group], ["struct", "readonly"], [False, False]):
                     del config[group][name]
                 del getattr(settings, group)[name]
@@ -89,6 +92,14 @@ def _choose_length(config: DictConfig, settings: Settings, overrides: list[str])
         config.trainer.epochs = settings.trainer.epochs = None
     elif ranks["steps"] < ranks["epochs"]:
         config.trainer.steps = settings.trainer.steps = None
+
+
+def _beside_several(spec: Any) -> list[str]:
+    """Return the keys of one component where several by their names were chosen over it."""
+    if not isinstance(spec, dict) or "groups" in spec:
+        return []
+    parts = [name for name, one in spec.items() if isinstance(one, dict) and {"name", "_target_"} & set(one)]
+    return [name for name in spec if name not in parts] if parts else []
 
 
 def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:

@@ -14,7 +14,7 @@ from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
-from runner.training import forward
+from runner.training import carrying, forward, seen
 from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
@@ -29,6 +29,7 @@ from runner.training.parts import (
     own_losses,
     placement,
     scheduling,
+    several,
     source,
     start,
 )
@@ -100,6 +101,8 @@ def without_data(settings: Settings, problems: Problems, known: Known) -> Compon
     if parts.optimizer:
         with problems.collect():
             _check_optimizer(settings, parts)
+        with problems.collect():
+            seen.check(trainer, parts.optimizer.target, settings.metrics)
     with problems.collect():
         _check_checkpoint(settings)
     with problems.collect():
@@ -139,9 +142,7 @@ def _check_trainer(settings: Settings) -> None:
     with problems.collect():
         limited.check(t.limit_batches)
     if t.validate_every is None:
-        problems.add(
-            "trainer.validate_every", "null; a number of epochs beyond the last one leaves the validation at the end"
-        )
+        problems.add("trainer.validate_every", "null is not understood; expected 1, '2 epochs' or '100 steps'")
     if t.steps is not None and t.epochs is not None:
         problems.add(
             "trainer.steps", f"{t.steps!r} beside trainer.epochs={t.epochs!r}, and both are the length; leave one out"
@@ -185,6 +186,10 @@ def _check_checkpoint(settings: Settings) -> None:
 def _check_optimizer(settings: Settings, parts: Components) -> None:
     """Make the optimizer and the schedule for a weight of no model, for what only their classes check."""
     t = settings.trainer
+    if isinstance(parts.optimizer, several.Several) and t.step is None and t.trains:
+        names = ", ".join(parts.optimizer.each)
+        why = "and nothing says which loss each of them lowers; set trainer.step, see docs/steps.md, or use one"
+        raise ConfigError("optimizer", f"names several ({names}), {why}")
     if parts.optimizer.target is torch.optim.LBFGS and (
         t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value
     ):
@@ -267,6 +272,9 @@ def _with_loss(
     with problems.collect():
         if fits and plan is not None:
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
+            if settings.trainer.train_metrics:
+                seen.check_output(plan.output)
+                metrics.check_train(built, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
             names = list(built) if fits else [metric.name for metric in parts.metrics]
@@ -278,12 +286,16 @@ def _with_loss(
 def _with_plan(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
     """Check memory, plots, parameters, indices and sparse gradients, which need the plan of the model."""
     trainer = settings.trainer
+    if settings.tracking.log_model and not isinstance(plan.output, Tensor):
+        problems.add("tracking.log_model", "MLflow serves models of one output; leave it out, and use runner export")
+    if settings.tracking.log_model and not isinstance(data.train[0][0], Tensor):
+        problems.add("tracking.log_model", "MLflow serves models of one input; leave it out, and use runner export")
     with problems.collect():
         if parts.optimizer and parts.device:
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
     for name, draw in (parts.plots or {}).items():
         with problems.collect():
-            _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
+            _check_plot(name, draw, f"plots[{list(parts.plots).index(name)}]", data, plan)
     if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
     with problems.collect():
@@ -291,15 +303,20 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
     with problems.collect():
         freezing.check(freezing.read(settings.model.freeze), plan.planned())
     with problems.collect():
+        frozen = freezing.described(freezing.read(settings.model.freeze), plan.planned())
+        several.check(parts.optimizer, plan.planned(), frozen)
+    with problems.collect():
         if parts.optimizer and parts.optimizer.groups:
             groups.check(parts.optimizer.groups, plan.planned())
     with problems.collect():
         placement.check(trainer, plan)
     with problems.collect():
+        carrying.check(trainer, data, plan.planned())
+    with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():
-        if parts.optimizer:
-            fitting.sparse(parts.optimizer, plan)
+        for bound in several.bounds(parts.optimizer) if parts.optimizer else ():
+            fitting.sparse(bound, plan)
 
 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:

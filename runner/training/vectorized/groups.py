@@ -67,6 +67,12 @@ def check(run: Run) -> None:
         raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
+    if run.parts.pictures:
+        raise Unstackable(f"plots: {', '.join(run.parts.pictures)} every so often is not stacked")
+    if trainer.carry:
+        raise Unstackable("trainer.carry is not stacked")
+    if trainer.train_metrics:
+        raise Unstackable("trainer.train_metrics is not stacked")
     if own_losses.of_model(run.loss):
         raise Unstackable(f"{type(run.loss).__name__} takes the model and the batch")
     if own_losses.found(run.loss).names:
