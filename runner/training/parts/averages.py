@@ -160,9 +160,10 @@ def check(spec: Any) -> None:
     for name in spec:
         if name not in ("decay", "from"):
             raise ConfigError(f"{KEY}.{name}", f"there is no such key{did_you_mean(str(name), ('decay', 'from'))}")
-    if len(spec) > 1:
-        raise ConfigError(KEY, f"has both decay and from; {EXPECTED}")
-    [(name, value)] = spec.items()
+    given = {name: value for name, value in spec.items() if value is not None}
+    if len(given) != 1:
+        raise ConfigError(KEY, f"has {'both decay and from' if given else 'neither decay nor from'}; {EXPECTED}")
+    [(name, value)] = given.items()
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         share = "a share of the epochs" if name == "from" else "a number"
         raise ConfigError(f"{KEY}.{name}", f"{value!r} is out of range; expected {share} of at least 0 and below 1")
@@ -186,6 +187,6 @@ def make(spec: Any, model: nn.Module, extent: Length, still: list[nn.Module]) ->
     """
     if not spec or not extent.steps:
         return Unaveraged()
-    if "decay" in spec:
+    if spec.get("decay") is not None:
         return Average(model, get_ema_multi_avg_fn(spec["decay"]))  # type: ignore[no-untyped-call]
     return Mean(model, spec["from"] * extent.steps / extent.per_epoch, still)
