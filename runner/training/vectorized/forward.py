@@ -257,7 +257,9 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
     names = [name for name, _ in (*module.named_parameters(), *module.named_buffers())]
     attends = any(isinstance(part, nn.MultiheadAttention) for part in module.modules())
     if attends and any(leaf.device.type == "cpu" for leaf in stacked.leaves.values()):
-        raise Unstackable(f"{type(module).__name__}: on a processor torch computes the attention of one model at a time")
+        raise Unstackable(
+            f"{type(module).__name__}: on a processor torch computes the attention of one model at a time"
+        )
     whole = {**stacked.leaves, **stacked.buffers}
     values = {name: whole[place + name] for name in names}
 
