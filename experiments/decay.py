@@ -7,7 +7,7 @@ from runner.data import Data, Tensors
 
 
 def times(points: int = 40, end: float = 2.0) -> Data:
-    """Return times, (points, 1), with the solution exp(-t), which only metrics read; those of validation lie between."""
+    """Return times, (points, 1), and the solution exp(-t), which only metrics read; those of validation lie between."""
     step = end / points
 
     def at(start: float) -> Tensors:

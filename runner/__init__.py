@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __version__ = "0.1.0"
 
@@ -25,6 +25,16 @@ def load(
     from runner.tracking.read import load as ready
 
     return ready.load(run, uri, checkpoint, raw, code=code)
+
+
+def recorded_weights(run: str, uri: str, checkpoint: str = "best") -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """Return the weights of a recorded run by their names, and what they are: run, checkpoint, step.
+
+    See `runner.tracking.read.starting`. A training starts from them (`model.start`): it knows no records.
+    """
+    from runner.tracking.read import starting
+
+    return starting.weights(run, uri, checkpoint)
 
 
 #: Names in users' files and in pickled models -> where these modules are.

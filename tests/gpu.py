@@ -34,7 +34,7 @@ EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml")
 SHORT = {
     "digits_cnn": 2, "digits_lenet": 1, "digits_mlp": 2, "diabetes": 3,
     "linear_regression": 20, "losses": 20, "optimizers": 1, "save_and_load": 2,
-    "gan_digits": 3,
+    "gan_digits": 3, "digits_cnn_wide": 1, "digit_pixels": 1, "digit_properties": 1, "ordinal": 5,
 }  # fmt: skip
 #: A training with everything that may draw, round or choose: convolutions, dropout, BatchNorm, Adam, a schedule.
 WORDS = (

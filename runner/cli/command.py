@@ -25,7 +25,8 @@ from runner.commands import _words
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, full_message, sentence
 from runner.settings.files import places
-from runner.settings.trust import permission, recorded_settings, resolvers, secrets, terminal, typed_words
+from runner.settings.trust import omegaconf_private, permission, recorded_settings, resolvers, secrets, terminal
+from runner.settings.trust.typed_words import written
 from runner.settings.values import keys
 from runner.settings.values.lookup import use_folder
 from runner.tracking.store import transfer
@@ -137,7 +138,7 @@ def _as_sweep(typed: list[str]) -> list[str]:
         terminal.put(ended)
         sys.exit(0)
     words = recorded.without(words, further)
-    return ["-m", *words, *further, f"tracking.uri={typed_words.written(uri)}"] if words else []
+    return ["-m", *words, *further, f"tracking.uri={written(uri)}"] if words else []
 
 
 def _ended(act: Callable[[], int]) -> int:
@@ -164,6 +165,7 @@ def _recorded(name: str, command: Any) -> int:
 
 def _changed(overrides: list[str], recorded: Settings) -> Settings:
     """Return a recorded configuration with values of the command line, which are checked as for a new run."""
+    omegaconf_private.replace_where_kinds_differ()
     config, parser = recorded_settings.changeable(recorded), OverridesParser.create()
     for word in overrides:
         override = parser.parse_override(_words.indexed(word))

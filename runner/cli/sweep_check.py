@@ -1,7 +1,7 @@
 """The jobs of a sweep, all checked before the first one begins."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from runner.cli.answers import all_problems
 from runner.cli.compose import configuration
 from runner.cli.compose.alike import Alike
-from runner.cli.guard import hydra_rules
+from runner.cli.guard import hydra_rules, studies
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
@@ -87,6 +87,7 @@ class _Checking:
     alike: Alike | None
     known: "Known"
     keeps_going: bool = False
+    said: set[str] = field(default_factory=set)  # what is left out of studies
 
     def quickly(self, number: int, job: Words) -> CheckedJob | None:
         """Check a job that is like an earlier one; None without one, or if the job is wrong: `wholly` says why."""
@@ -101,6 +102,10 @@ class _Checking:
     def wholly(self, number: int, job: Words) -> CheckedJob:
         """Compose a job and check it. Raises ConfigError, and errors of Hydra and OmegaConf."""
         config = self.compose(number, job)
+        for line in studies.remarks:
+            if line not in self.said:
+                self.said.add(line)
+                terminal.say(line)
         self.keeps_going = self.keeps_going or bool(OmegaConf.select(config, "sweep.keep_going"))
         settings = configuration.settings(config, job)
         plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -112,6 +117,8 @@ class _Checking:
         from runner.training.checking import checks
 
         result = checks.check(settings, known=self.known)
+        if settings.model.start and settings.model.start.get("run") == "last":
+            raise ConfigError("model.start.run", "last is another run once the sweep has begun; name one by its id")
         if self.show is not None:
             self.show(settings, result, _name(number, job))
         return CheckedJob(number, settings, plain, result.kind.mode, result.data.valid is not None)

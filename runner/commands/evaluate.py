@@ -22,11 +22,13 @@ def with_run(
     change: Callable[[Settings], Settings],
     *,
     split: str = "test",
-    checkpoint: str = "best",
+    checkpoint: str = "",
+    weights: str = "",
     code: str = "current",
 ) -> int:
     """Print loss and metrics of a checkpoint on `split`, and write nothing to the tracking store.
 
+    checkpoint: best, last or averaged; weights is another word for it.
     code: current or recorded, for the user's own layers, loss, metrics and data.
     """
     if split not in SPLITS:
@@ -35,10 +37,13 @@ def with_run(
     from runner.settings import random_state
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
-    from runner.tracking.read import checkpoints, drift, load, recall
+    from runner.tracking.read import checkpoints, drift, load, recall, restoring
     from runner.training.prepare import prepare
     from runner.training.state.checkpoint import CheckpointError, fill
 
+    if checkpoint and weights and checkpoint != weights:
+        raise ConfigError("weights", f"{weights!r} is another word for checkpoint={checkpoint}; leave one out")
+    checkpoint = checkpoint or weights or "best"
     load.check(checkpoint)
     run_id = recall.find_run(uri, run)
     recorded_code.report(uri, run_id, code)
@@ -49,10 +54,11 @@ def with_run(
     if settings.trainer.threads == recorded.trainer.threads:
         threads = random_state.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
     with drift.data_in_place(settings):
-        prepared = prepare(dataclasses.replace(settings, plots=[]), run_id, threads, recall.data(uri, run_id))
+        prepared = prepare(
+            restoring.without_start(dataclasses.replace(settings, plots=[])), run_id, threads, recall.data(uri, run_id)
+        )
     try:
-        weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(prepared.stack))
-        fill(prepared.model, weights)
+        fill(prepared.model, checkpoints.weights(uri, run_id, checkpoint, stack.classes(prepared.stack)))
         values = _measure(prepared, split)
     except CheckpointError as error:
         terminal.say(full_message(error))

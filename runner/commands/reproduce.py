@@ -59,15 +59,17 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
                 pruned = record_reading.whole(tags["sweep.pruned"], f"the tag sweep.pruned of run {run_id}")
                 ends.append(reproduction.Pruned(again, pruned))
             _train(again, parts, settings, signals, digests, *ends)
+            averaged = _averaged(again)
         except CheckpointError as error:
             terminal.say(full_message(error))
             return 1
         finally:
             again.close()
     repeated = {name: dict(values) for name, values in again.history.items()}
-    differences = reproduction.compare(recorded, repeated, status == "FINISHED")
+    epoch = again.steps_per_epoch if "drift.trainer.epochs" in tags else None
+    differences = reproduction.compare(recorded, repeated, status == "FINISHED", epoch)
     rounds = _products(settings.trainer) if _rounds(again) else ""
-    return _report(run_id, recorded, differences, weights, digests, rounds)
+    return _report(run_id, recorded, differences, weights, digests, averaged, rounds)
 
 
 def _drift(tags: dict[str, str]) -> dict[str, str]:
@@ -102,7 +104,7 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     """Prepare the run with the recorded threads and device, as far as this machine has them."""
     from runner.settings import random_state
     from runner.tracking import environment as recorded_environment
-    from runner.tracking.read import reproduction
+    from runner.tracking.read import reproduction, restoring
     from runner.training.checking import cost
     from runner.training.prepare import prepare
 
@@ -111,6 +113,7 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     trainer = dataclasses.replace(settings.trainer, time_limit=None)
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
+    settings = dataclasses.replace(settings, model=restoring.started(settings.model, tags))
     again = prepare(settings, name, threads)
     differences = recorded_environment.differences(environment, again.device)
     terminal.put(*differences or ["versions, device and git commit are as recorded"])
@@ -153,7 +156,7 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
     from runner.training.state import checkpoint
 
     weights = {}
-    for name in ("last", "best"):
+    for name in ("last", "best", *again.average.checkpoints):
         key = f"checkpoint.{name}.step"
         if key in tags:
             state = checkpoints.weights(uri, run_id, name, stack.classes(again.stack))
@@ -162,6 +165,19 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
                 checkpoint.digest(state),
             )
     return weights
+
+
+def _averaged(again: "Run") -> dict[str, dict[int, str]]:
+    """Return the digests of averaged weights: checkpoint name -> their step -> SHA-256; {} where none are averaged."""
+    from runner.training.state import checkpoint
+
+    digests = dict[str, dict[int, str]]()
+    for name in again.average.checkpoints:
+        with again.weights(name):
+            digests[name] = {again.state.step: checkpoint.digest(again.model.state_dict())}
+        if (best := again.best.weights) is not None:
+            digests["best"] = {again.best.step: checkpoint.digest(best)}
+    return digests
 
 
 def _train(again: "Run", parts: list["Part"], settings: Settings, signals: Signals, *observers: "Observer") -> None:
@@ -188,6 +204,7 @@ def _report(
     differences: list["Difference"],
     weights: dict[str, tuple[int, str]],
     digests: "Digests",
+    averaged: dict[str, dict[int, str]],
     rounds: str,
 ) -> int:
     """Print how the repeated run compares, and return the exit code.
@@ -204,7 +221,7 @@ def _report(
         terminal.put(f"{name}: {len(values):,} values, {compared}")
     others = []
     for name, (step, sha256) in weights.items():
-        repeated = digests.taken.get(step, "none")
+        repeated = averaged.get(name, digests.taken).get(step, "none")
         others += [name] * (repeated != sha256)
         terminal.put(
             f"weights {name}, step {step:,}: {sha256[:16]}..."

@@ -43,7 +43,9 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     with Signals() as signals:
         threads = random_state.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
         with drift.data_in_place(settings):
-            prepared = prepare(settings, experiment, None if "trainer.threads" in changes else threads)
+            prepared = prepare(
+                restoring.without_start(settings), experiment, None if "trainer.threads" in changes else threads
+            )
         data_cache.clear()
         try:
             restoring.check_data(prepared, recall.data(uri, run_id))

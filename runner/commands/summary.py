@@ -6,12 +6,16 @@ from runner.settings.context import Context
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the layer table of the configured model for the configured data, and train nothing."""
-    from runner.tracking import screen
+    from runner.tracking import screen, weights_table
     from runner.training.prepare import prepare
 
     run = prepare(settings, context.name)
     try:
-        screen.console().print(screen.layer_table(run.stack, run.data.train[0][0]))
+        console = screen.console()
+        console.print(screen.layer_table(run.stack, run.data.train[0][0]))
+        if weights_table.differs(run):
+            console.print("")
+            console.print(weights_table.table(run))
     finally:
         run.close()
     return 0

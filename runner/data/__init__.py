@@ -14,6 +14,7 @@ from runner.data._items import Items
 from runner.data._nests import Nest as Nest
 from runner.data._reading import Chunk, Reader, chunk
 from runner.data._splitting import split as split
+from runner.data._streams import streamed
 from runner.settings import EARLIER, Trainer, torch_private
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
@@ -25,9 +26,6 @@ FEW = 256
 BLOCK = 2**18
 #: Bytes of which addresses of torch's memory are multiples.
 ALIGNED = 64
-
-#: The class index that torch's losses leave out unless told otherwise.
-NOTHING = -100
 
 #: Inputs and targets; each a tensor, or a tuple, list or dict of tensors.
 Batch = tuple[Nest, Nest]
@@ -109,7 +107,10 @@ class Data:
     ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss.
     target: where a dataset's items are dicts or larger tuples: the target's name or place, or a list of several.
     places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
-    Raises ConfigError for an unknown task, an empty set, and a classification whose classes cannot be counted.
+    length: the examples of an epoch where `train` is a stream, a torch IterableDataset; {"train": n, "valid": m} for
+        streams in several parts. Each pass begins the stream anew.
+    Raises ConfigError for an unknown task, an empty set, a stream of unknown length, and a classification whose classes
+        cannot be counted.
 
     A data source is a function that returns one:
 
@@ -131,6 +132,7 @@ class Data:
     ignored: Any = None
     places: Tensor | None = None
     target: Any = None
+    length: int | dict[str, int] | None = None
 
     def __post_init__(self) -> None:
         for task in self.task.values() if isinstance(self.task, dict) else [self.task]:
@@ -141,7 +143,8 @@ class Data:
             if (source := getattr(self, part)) is not None and not isinstance(source, Tensors | Items):
                 object.__setattr__(self, part, Items(source, self.target))
         for part in ("train", "valid", "test"):
-            source = getattr(self, part)
+            source = streamed(getattr(self, part), self.length, part)
+            object.__setattr__(self, part, source)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
         one_target = not isinstance(self.train, Tensors) or isinstance(self.train.y, Tensor)
@@ -154,7 +157,7 @@ def _numbered(data: Data) -> tuple[str, ...]:
     """Return names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
     sources = [source for source in (data.train, data.valid, data.test) if source is not None]
     targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
-    held = [y[y != NOTHING] for y in targets]
+    held = [y[y != -100] for y in targets]  # which torch's losses leave out
     if len(targets) < len(sources) or any(y.is_floating_point() or not y.numel() or y.min() < 0 for y in held):
         raise ConfigError(
             "data",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from runner.settings.errors import ConfigError, did_you_mean
-from runner.settings.files import filenames
+from runner.settings.files import filenames, places
 
 
 def file(path: str | None, key: str, what: str, example: str) -> Path:
@@ -30,6 +30,9 @@ def existing(path: str | None, key: str, what: str, example: str) -> Path:
     if not path:
         raise ConfigError(key, f"missing; give {what}, e.g. {key}={example}")
     place = filenames.path(path)
+    if not filenames.exists(place) and place.parts[:1] == ("experiments",):  # data of the studies that come with us
+        shipped = [folder.parent / place for folder in places.experiments()]
+        place = next((one for one in shipped if filenames.exists(one)), place)
     if not filenames.exists(place):
         missing = _first_missing(place)
         folder = "" if place.is_absolute() else f" in {Path.cwd()}"

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
-from runner.data import Data, Tensors, split
+from runner.data import Data, Tensors, nests, split
+from runner.data._streams import is_stream
 from runner.settings.errors import ConfigError
 
 #: Folds that can be asked for; each is a training of its own.
@@ -114,12 +115,15 @@ def cut(data: Data, fold: Fold, seed: int) -> Data:
     train, valid = data.train, data.valid
     pool: Any = train
     if isinstance(train, Tensors) and isinstance(valid, Tensors | None):
-        pool = train if valid is None else Tensors(torch.cat([train.x, valid.x]), torch.cat([train.y, valid.y]))
+        pool = train if valid is None else Tensors(*(nests.concatenated(pair) for pair in _pairs(train, valid)))
+    elif is_stream(train) or is_stream(valid):
+        refuse(fold, "a stream is read in its order; leave data.folds out")
     elif valid is not None:
         pool = ConcatDataset([train, valid])  # type: ignore[list-item]
     total = len(pool)
-    whole = data.classes and isinstance(pool, Tensors) and pool.y.dim() == 1 and not pool.y.is_floating_point()
-    numbers = deal(total, fold.folds, seed, pool.y if whole else None)
+    y = pool.y if isinstance(pool, Tensors) and isinstance(pool.y, Tensor) else None
+    whole = data.classes and y is not None and y.dim() == 1 and not y.is_floating_point()
+    numbers = deal(total, fold.folds, seed, y if whole else None)
     rest, held, _ = fold.take(torch.arange(total), numbers, None)
     line = f"fold {fold.fold} of {fold.folds}: {len(held):,} of the {total:,} examples of train and valid validate"
     if "mean" in data.notes or "std" in data.notes:
@@ -127,5 +131,9 @@ def cut(data: Data, fold: Fold, seed: int) -> Data:
     return replace(data, train=_at(pool, rest), valid=_at(pool, held), places=held, report=(*data.report, line))
 
 
+def _pairs(train: Tensors, valid: Tensors) -> list[list[Any]]:
+    return [[train.x, valid.x], [train.y, valid.y]]
+
+
 def _at(pool: Any, index: Tensor) -> Any:
-    return Tensors(pool.x[index], pool.y[index]) if isinstance(pool, Tensors) else Subset(pool, index.tolist())
+    return Tensors(*pool[index]) if isinstance(pool, Tensors) else Subset(pool, index.tolist())

@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from runner.data._nests import described, is_nest
+from runner.data._nests import described
 from runner.settings.errors import ConfigError
 
+#: Parts of an item that are no inputs or targets by themselves.
+_UNCLEAR = (tuple, list, dict, str, bytes)
 #: The names or places of the targets in an item.
 Target = str | int | list[str] | list[int]
 
@@ -39,7 +40,7 @@ class Items(torch.utils.data.Dataset[Any]):
             if name not in parts:
                 there = ", ".join(map(str, parts))
                 raise ConfigError("data", f"Data(target={self.target!r}): an item of the dataset has {there}")
-        y = {name: torch.as_tensor(parts.pop(name)) for name in names}
+        y = {name: parts.pop(name) for name in names}
         named = isinstance(item, dict)
         left = parts if named else tuple(parts.values())
         x = next(iter(parts.values())) if len(parts) == 1 else left
@@ -59,9 +60,9 @@ def paired(source: Any, subject: str) -> tuple[Any, str]:
             f"{subject}{kind} with items {described(item)}; say which is the target, Data(..., target="
             f"{list(item)[-1]!r})",
         )
-    if isinstance(item, tuple | list) and len(item) > 2 and all(isinstance(part, Tensor) for part in item):
-        line = f"items of {len(item)} tensors: the first {len(item) - 1} are the inputs, the last is the target"
+    if isinstance(item, tuple | list) and len(item) > 2 and not any(isinstance(part, _UNCLEAR) for part in item):
+        line = f"items of {len(item)} parts: the first {len(item) - 1} are the inputs, the last is the target"
         return Items(source, -1), line
-    if not isinstance(item, tuple | list) or len(item) != 2 or not all(map(is_nest, item)):
+    if not isinstance(item, tuple | list) or len(item) != 2:
         raise ConfigError("data.name", f"{subject}{kind} without pairs of tensors (x, y)")
     return source, ""

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
 from runner.data import _nests as nests
+from runner.data._streams import innermost
 from runner.settings import random_state, torch_private
 from runner.settings.values import lookup
 
@@ -108,7 +109,7 @@ class Collated(torch.utils.data.Dataset[Any]):
 
     def __init__(self, source: Any) -> None:
         self.source = source
-        self.draws = not type(source).__module__.startswith("runner.")  # ours draw nothing
+        self.draws = not type(innermost(source)).__module__.startswith("runner.")  # ours draw nothing
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker that is no fork of this process, with where the user's modules are."""

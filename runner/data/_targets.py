@@ -154,7 +154,9 @@ def _different(labels: list[Values]) -> tuple[str, ...]:
     different = np.unique(np.concatenate([np.unique(values.array) for values in labels]))
     if len(different) == 1:
         raise ConfigError(
-            first.key, f"{first.name} holds one class only, {str(different[0])!r}; expected at least two to tell apart"
+            first.key,
+            f"{first.name} holds one class only, {str(different[0])!r}; expected at least two to tell apart"
+            + ("; data.task=regression trains on the numbers themselves" if first.array.ndim > 1 else ""),
         )
     return tuple(str(label) for label in different)
 

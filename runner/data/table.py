@@ -12,6 +12,8 @@ from runner.data._parts import Indices, divide, parts
 from runner.data._tables import Frame
 from runner.data._tables.column import Column
 from runner.data._tables.encoding import describe, encode, expand, read_recorded, scale
+from runner.data._tables.filling import drop, fill, values
+from runner.data._tables.filling import report as filled
 from runner.data._tables.frame import naming_file, read
 from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import listed, need
@@ -37,6 +39,7 @@ def table(
     test: float = 0.15,
     seed: int = 0,
     task: Literal["regression", "classification", "multilabel"] | None = None,
+    missing: Literal["refuse", "median", "mean", "drop"] = "refuse",
 ) -> Data:
     """Read a table: x as float32 of shape (N, columns); y as float32 of shape (N, targets), or classes, int64 of (N,).
 
@@ -54,10 +57,12 @@ def table(
     seed: chooses which rows go where; it is not the run's seed.
     task: None: numbers mean regression, true/false and text mean classes, which are numbered from 0 in sorted order.
         "multilabel": each of several target columns holds 0 and 1, or true and false, and is a label.
+    missing: of a value that a feature lacks. "median" or "mean" of the training rows stands for a number, their most
+        frequent value for a text or true/false, here and in `predict`; "drop" leaves the row out, of a target too.
     `notes` of what is returned: `columns`, `kinds` and `categories` are of the columns that were read, `features`,
     `mean` and `std` of the columns of x; `encode(frame, notes)` does the same to other rows.
-    Raises ConfigError when the file or a column is missing or unreadable, when a value is missing, not finite or a
-    number or date written as text, and when a fraction is not one.
+    Raises ConfigError when the file or a column is missing or unreadable, when a value is missing (see `missing`), not
+    finite or a number or date written as text, and when a fraction is not one.
     """
     existing = file(path, "data.path", "a .csv or .parquet file", "file.csv")
     frame = read(existing)
@@ -73,17 +78,30 @@ def table(
             return typed_override("data.leave_out", [*left_out, *more])
         return typed_override("data.features", [name for name in names if name not in more])
 
+    lacking: list[str] = []
+    if missing == "drop":
+        frame, line = drop(frame, [*target_names, *names])
+        lacking = [line] if line else []
+    by: dict[str, Any] = {}
     with naming_file(existing):
         refuse_missing(frame, target_names, "data.target")
-        refuse_missing(frame, names, "data.features", without)
+        if missing == "refuse":
+            refuse_missing(frame, names, "data.features", without)
         goals = [understand(frame, name, "data.target", without, task == "classification") for name in target_names]
-        columns = [understand(frame, name, "data.features", without) for name in names]
         y, kind_of_task, classes = _targets(goals, task)
         indices = _parts(frame, split_column, valid, test, seed, strata(y, kind_of_task))
+        if missing in ("median", "mean"):
+            by = values(frame, names, missing, indices[0].numpy())
+            lacking = filled(frame, names, by, missing)
+            frame = fill(frame, names, by, "data.features")
+        columns = [understand(frame, name, "data.features", without) for name in names]
     x = expand(columns, len(frame))
     notes = describe(columns, goals, x[indices[0].numpy()], standardize)
     unused = {"leave_out": left_out, "empty": empty, "split": split_column}
+    if missing != "refuse":
+        notes["missing"] = {"rule": missing, "values": by}
     lines = report(frame, str(path), columns, goals, y, classes, unused)
+    lines = (lines[0], *lacking, *lines[1:])
     return Data(*divide(Tensors(scale(x, notes), y), indices), kind_of_task, classes, notes, lines, _guess(goals, task))
 
 
@@ -168,6 +186,8 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     if (target := options.get("target")) is not None and column_names(target) != target_names:
         raise ConfigError("data.target", f"{target!r}, and the model was trained to predict {listed(target_names)}")
     need(frame, target_names, "data.target")
+    if notes.get("missing", {}).get("rule") == "drop":
+        frame, _ = drop(frame, [*target_names, *notes["columns"]])
     with naming_file(path):
         refuse_missing(frame, target_names, "data.target")
         examples, indices = _as_noted(frame, target_names, options, noted)

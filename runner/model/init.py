@@ -68,9 +68,11 @@ class _Rule:
 def starts(init: Any, model: nn.Module, fixed: set[int]) -> list[Start]:
     """Return how parameters are filled, in the model's order, by the last rule that names them.
 
+    One that two layers share is filled at each of its names that a rule has, as by nn.Module.apply.
+
     init: `{Linear: {xavier_uniform_: {gain: 1.0}}, "head.weight": zeros_}`.
     model: as it is planned, on the meta device.
-    fixed: ids of its parameters whose values are given, or that are tied to others.
+    fixed: ids of its parameters whose values are given.
     Raises ConfigError, or ConfigErrors, for what is no such rule, one that no parameter matches, or a function that
     refuses a parameter.
     """

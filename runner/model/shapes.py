@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_map
 
 from runner.model.layers import Add, Concat, From, Multiply, Select
 
@@ -53,12 +54,14 @@ def push(module: nn.Module, *inputs: Any, **named: Any) -> Any:
     if type(module) in (From, Select):
         return module(*inputs)
     if named or sum(_work(module, x) for x in inputs) > LITTLE:
-        return module(*inputs, **named)
-    real = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
-    values = {
-        name: torch.zeros(t.shape, dtype=t.dtype) for name, t in (*module.named_parameters(), *module.named_buffers())
-    }
-    return _meta(functional_call(module, values, real))
+        try:
+            return module(*inputs, **named)
+        except (NotImplementedError, RuntimeError) as error:
+            if " meta " not in str(error) or sum(p.numel() for p in module.parameters()) > LITTLE:
+                raise
+            # It looks at values, as one that packs sequences by their lengths.
+    values = {name: _zeros(t) for name, t in (*module.named_parameters(), *module.named_buffers())}
+    return tree_map(_meta, functional_call(module, values, tree_map(_zeros, inputs), tree_map(_zeros, named)))
 
 
 def _work(module: nn.Module, x: Any) -> float:
@@ -79,6 +82,10 @@ def _work(module: nn.Module, x: Any) -> float:
     if type(module) in _KEEPS or any(kind.__module__ == "torch.nn.modules.loss" for kind in type(module).__mro__):
         return 100 * x.numel()
     return math.inf
+
+
+def _zeros(value: Any) -> Any:
+    return torch.zeros(value.shape, dtype=value.dtype) if isinstance(value, Tensor) else value
 
 
 def _meta(value: Any) -> Any:

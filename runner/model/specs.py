@@ -10,9 +10,9 @@ from typing import Any, Union, get_args, get_origin
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
-from runner.model import layers
+from runner.model import hub, layers
 from runner.settings.errors import ConfigError, Problems, batch_shape
-from runner.settings.trust import secrets
+from runner.settings.trust import permission, secrets
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
 
@@ -25,6 +25,7 @@ INFERRED = {
     "input_size": -1,
     "normalized_shape": -1,
     "d_model": -1,
+    "in_chans": 1,
 }
 
 #: The same of layers with several inputs: which of these, and the dimension.
@@ -63,6 +64,8 @@ def find(name: Any, key: str) -> Any:
     Of a lazy class, the class that it becomes, as sizes are inferred: torch draws the weights of a lazy layer at its
     first call, and here every layer's are drawn in the model's order.
     """
+    if hub.is_named(name) and name.partition(".")[0] not in permission.packages():
+        return hub.find(name, key)
     target = lookup.find(name, LAYER, key)
     return target.cls_to_become if isinstance(target, type) and issubclass(target, LazyModuleMixin) else target
 
@@ -116,7 +119,9 @@ def _check_name(name: str, spec: Any, key: str) -> None:
     if name in RESERVED:
         raise ConfigError(key, f"{name!r} means {RESERVED[name]}; give the layer another name")
     if "." in name:
-        raise ConfigError(key, "a layer's name is part of a key and cannot contain a dot; use _")
+        raise ConfigError(
+            key, f"a layer's name is part of a key and cannot contain a dot; call it {name.replace('.', '_')!r}"
+        )
     if not re.fullmatch(r"[\w\-]([\w\- ]*[\w\-])?", name):
         raise ConfigError(key, "a layer's name becomes a file's name; use letters, digits and _")
     if len(name) > LONGEST:
@@ -203,6 +208,8 @@ def is_given(parameters: dict[str, inspect.Parameter], name: str, value: Any) ->
     """Return whether an argument gives values of a parameter, as `bias: [0.1]` does, and `bias: false` does not."""
     if not isinstance(value, list | tuple | int | float) or isinstance(value, bool):
         return False
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return False  # `num_classes: 4` of a function that hands all its arguments on
     return name not in parameters or parameters[name].annotation is bool
 
 

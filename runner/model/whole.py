@@ -144,7 +144,7 @@ def _part(value: Any, key: str, reads: tuple[str, ...], targets: specs.Targets) 
 
 
 def _fixed(stack: Stack) -> set[int]:
-    """Return the ids of parameters whose values are given by the configuration, or are those of another layer."""
+    """Return the ids of parameters whose values are given by the configuration."""
     layers: list[Layer] = [one for layer in stack.layers for one in (layer, *layer.inner())]
-    places = [(values_of(layer.planned), (*layer.given, *layer.ties)) for layer in layers]
+    places = [(values_of(layer.planned), layer.given) for layer in layers]
     return {id(values[name]) for values, names in places for name in names if isinstance(values[name], nn.Parameter)}

@@ -27,6 +27,9 @@ class Model:
     knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
     # Layers that are not trained: [conv1, "norm*"], or {conv1: 5} for the first 5 epochs; by name, class or parameter.
     freeze: Any = None
+    # Weights to start from: {run: RUN, checkpoint: best | last}, or {file: weights.pt}; with layers: [...] for those
+    # that get them, rename: {old: new} and strict: false for names that only one side has.
+    start: Any = None
 
 
 @dataclass
@@ -47,15 +50,21 @@ class Trainer:
     # Batches of training, validation and test each, the same in every epoch: a number, or a share such as 0.1; for a
     # trial of a configuration. null: all.
     limit_batches: Any = None
+    # Let recurrent layers (RNN, LSTM, GRU) begin each window with the state in which they ended the one before: the
+    # batches of an epoch go through the training data in its own order, batch_size stretches side by side.
+    carry: bool = False
     # Measure the metrics on the training data too: of an epoch's batches, each before its step, as train/<metric>.
     train_metrics: bool = False
     # What `best` and early stopping go by; null: valid/loss, or train/loss where there is no validation data. For
     # train/loss all training data is evaluated every `validate_every` epochs.
     monitor: str | None = None
-    test_checkpoint: str = "best"  # best | last: whose weights give test/*, predictions.npy and the plots
+    test_checkpoint: str = "best"  # best | last | averaged: whose weights give test/*, predictions.npy and the plots
     mode: str | None = None  # min | max: which values of `monitor` are better; null: the metric's own direction
     patience: int | None = None  # validations without improvement before stopping; null: never
     min_delta: float = 0.0  # a smaller change than this is no improvement
+    # {decay: 0.999}: a moving average of every step's weights; {from: 0.75}: a mean of the last quarter's epochs. It is
+    # what is validated, tested and served, and what `best` holds; the training goes on with its own weights.
+    average: Any = None
     clip_norm: float | None = None  # the gradient's 2-norm is cut down to this
     clip_value: float | None = None  # each gradient element is cut to +- this
     accumulate: int = 1  # batches whose gradients are averaged into one optimizer step
@@ -139,8 +148,8 @@ class Settings:
     optimizer: Component = field(default_factory=dict)
     scheduler: Component | None = field(default_factory=dict)  # null or empty: the learning rate stays
     # Names in torchmetrics, or {Name: {argument: value}}; a list, a mapping with a name for each, or with a list for
-    # each output of the model.
-    metrics: Any = field(default_factory=list)
+    # each output of the model; null: none.
+    metrics: Any = None
     # Names of plots at the end; {name: {every: 5}} draws one after every 5 epochs ("500 steps") too.
     plots: list[Any] = field(default_factory=lambda: ["loss_curve"])
     trainer: Trainer = field(default_factory=Trainer)
@@ -150,8 +159,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         self.scheduler = self.scheduler or None
+        self.metrics = [] if self.metrics is None else self.metrics
 
 
+#: The names of a run's checkpoints.
+CHECKPOINTS = ("best", "last", "averaged")
 #: The value of trainer.eval_batch_size in records of before that key.
 EARLIER = "earlier"
 #: Keys of `trainer` -> what versions without them did, which is another thing than their defaults.

@@ -66,6 +66,7 @@ def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
     machine = _once(known, ("machine", run.device, threads), lambda: environment.tags([], run.device))
     machine = {**machine, environment.OVERRIDES: environment.written(context.overrides)}
     tags = {**machine, **secrets.without(run.settings.tracking.tags), **context.tags, **code}
+    tags |= {f"start.{name}": secrets.masked(value) for name, value in run.start.facts.items()}
     files: dict[str, str | bytes] = {
         **code_files,
         "config.yaml": context.yaml,

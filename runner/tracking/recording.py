@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runner.settings import CHECKPOINTS
 from runner.settings.errors import ConfigError, first_line
 from runner.settings.trust import record_reading, secrets
 from runner.tracking.store import artifact_places, first_files, liveness, reconcile, stores
@@ -190,7 +191,7 @@ def _continue(
             run = client.get_run(run_id)
             before = run.info
             _refuse_live(run)
-            for name in ("last", "best"):  # damaged tags are refused before the run is taken over
+            for name in CHECKPOINTS:  # damaged tags are refused before the run is taken over
                 record_reading.checkpoints(run.data.tags, name)
             client.log_batch(run_id, tags=[RunTag(*tag) for tag in {**tags, **reconcile.tags()}.items()])
             client.update_run(run_id, status="RUNNING")

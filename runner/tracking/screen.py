@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
@@ -176,13 +177,8 @@ def layer_table(stack: Stack, example: nests.Nest) -> Table:
         ("parameters", "right"),
     ):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
-    table.add_row(
-        "",
-        "input",
-        "",
-        batch_shape(tuple(example.shape)) if hasattr(example, "shape") else nests.described(example),
-        "",
-    )
+    for name, tensor in nests.named(example, "input"):
+        table.add_row("", name, "", batch_shape(torch.as_tensor(tensor).shape), "")
     for index, layer in enumerate(stack.layers):
         _add(table, str(index), layer, 0)
     if stack.outputs:

@@ -24,6 +24,7 @@ class Saved(Protocol):
     best: Best
     written: Snapshots
     recorder: History
+    average: Any
 
     @property
     def stop(self) -> Callable[[], BaseException | None]:
@@ -43,8 +44,15 @@ class Saved(Protocol):
 
 @contextlib.contextmanager
 def weights(run: Saved, name: str) -> Iterator[None]:
-    """Put the weights of checkpoint `name`, best or last, into the model for a block, and its own back after it."""
+    """Put the weights of checkpoint `name` into the model for a block, and its own back after it.
+
+    name: best, last, or averaged.
+    """
     best = run.best
+    if name == "averaged":
+        with run.average.shown(run):
+            yield
+        return
     if name == "last" or best.copied is None or best.is_in(run.model, run.state.step):
         yield
         return
@@ -69,7 +77,18 @@ def snapshots(run: Saved) -> Iterator[Snapshot]:
             return run.state_dict()
 
         yield run.written.write("last", step, run.model, run.stop, training if run.trains else None, packings)
+    for name in run.average.checkpoints:
+        yield from averaged(run, name)
     yield from best(run, packings)
+
+
+def averaged(run: Saved, name: str) -> Iterator[Snapshot]:
+    """Write the present average, and yield the event; nothing if it is written already."""
+    step = run.state.step
+    if run.written.steps.get(name) != step:
+        with weights(run, name):
+            event = run.written.write(name, step, run.model, run.stop)
+        yield event
 
 
 def best(run: Saved, packings: Packings | None = None) -> Iterator[Snapshot]:

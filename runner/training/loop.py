@@ -33,6 +33,11 @@ class State:
     still: list[nn.Module] = field(default_factory=list)  # layers in evaluation mode while the others are trained
     heard: deque[dict[str, Tensor]] | None = None  # the named parts of the newest losses; None: the loss has none
 
+    @property
+    def optimizers(self) -> dict[str, torch.optim.Optimizer]:
+        """The optimizers by their names where the settings name several, as in `optimizers["generator"]`."""
+        return dict(getattr(self.optimizer, "each", {}))
+
     def begin(self) -> None:
         """Put the model into training mode, all but the layers that stay as they are."""
         self.model.train()

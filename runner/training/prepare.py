@@ -15,11 +15,12 @@ from runner.data import Data
 from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
+from runner.training import carrying, seen
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
 from runner.training.own import OwnStep
-from runner.training.parts import dropout, freezing, limited, losses, named, optimizers, scheduling
+from runner.training.parts import averages, dropout, freezing, limited, losses, named, optimizers, scheduling
 from runner.training.parts.length import length
 from runner.training.parts.placement import placement
 from runner.training.run import Run
@@ -71,7 +72,7 @@ def prepare(
         data, loss = kind.material.data, kind.material.loss
         threads = threads or kind.material.threads
         seed(settings, threads)
-        model = placement(trainer, parts.device).ordered(_model(checked))
+        model = placement(trainer, parts.device).ordered(checked.given.put(_model(checked)))
         frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         its_cost = losses.cost(loss, trainer, parts.device)
         state = optimizers.state(model, parts.optimizer, its_cost, trainer, parts.device)
@@ -79,6 +80,7 @@ def prepare(
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     extent = length(settings, data)
+    measured = seen.seen(state, metrics, data, loss, trainer)
     state.counters, state.still = list(loss.buffers()), frozen.still
     frozen.at(0)
     streams = dropout.streamed(state, trainer, settings.seed, parts.device)
@@ -92,7 +94,7 @@ def prepare(
         data,
         checked.plan,
         state,
-        step if parts.step is None else OwnStep(step),
+        carrying.chosen(step if parts.step is None else OwnStep(step), trainer, state.model, extent.per_epoch),
         loss,
         schedule,
         metrics,
@@ -103,7 +105,10 @@ def prepare(
         threads=threads,
         streams=streams,
         frozen=frozen,
+        average=averages.make(trainer.average, model, extent, frozen.still),
+        start=checked.given,
     )
+    run.seen = measured
     run.ready = run.random_state()
     return run
 

@@ -21,14 +21,18 @@ from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Cost, Parts, State
-from runner.training.parts import groups, losses, scheduling
+from runner.training.parts import averages, groups, losses, scheduling
 from runner.training.parts.batches import grouped, may_write
 from runner.training.parts.components import Components
+from runner.training.parts.continuing import Continuing
 from runner.training.parts.dropout import Streams
 from runner.training.parts.freezing import Frozen
 from runner.training.parts.length import Length, length
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
+from runner.training.parts.start import Start
+from runner.training.pictures import Pictures
+from runner.training.seen import Unseen
 from runner.training.state import checkpoint, generators
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
@@ -69,6 +73,9 @@ class Run:
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     streams: Streams = field(default_factory=Streams)  # of dropout
+    seen: Unseen = field(default_factory=Unseen)  # metric values of the batches that are trained on
+    average: averages.Unaveraged = field(default_factory=averages.Unaveraged)
+    start: Start = field(default_factory=Start)  # weights of before that it has started from
     frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
@@ -109,6 +116,11 @@ class Run:
         return f"{self.name} ({name} weights, step {step:,})" if self.trains else self.name
 
     @cached_property
+    def pictures(self) -> Pictures:
+        """The plots that are drawn while the run trains."""
+        return Pictures(self.parts.plots, self.parts.pictures)
+
+    @cached_property
     def placement(self) -> Placement:
         """The device, type and order of all batches."""
         return placement(self.settings.trainer, self.device)
@@ -116,7 +128,8 @@ class Run:
     @cached_property
     def readers(self) -> Readers:
         """The worker processes that read data which are not in memory; they end with the training."""
-        return Readers(self.settings, self.placement.pinned)
+        kind = Continuing if self.settings.trainer.carry else Readers
+        return kind(self.settings, self.placement.pinned)
 
     @cached_property
     def copies(self) -> bool:
@@ -178,6 +191,7 @@ class Run:
         the monitored metric is not among the values.
         """
         rates = groups.rates(self.state.optimizer)
+        self.average.after_step()
         if step.step < self.steps:
             self.schedule.after_step()
         yield from self.ended(step.step, rates, validate, self.schedule)
@@ -190,9 +204,13 @@ class Run:
         if self.length.ends_epoch(step):
             self.epoch += 1
             self.frozen.at(self.epoch)
+            self.average.after_epoch(self.epoch)
             schedule.after_epoch()
         if self.length.validates_after(step):
-            yield self._validated(step, validate(self), rates, schedule)
+            with self.average.shown(self):
+                event = self._validated(step, validate(self) | self.seen.values(), rates, schedule)
+            yield event
+        yield from self.pictures.after(self, step)
         if self.parts.due.is_now(step, self.steps_per_epoch):
             yield from self.snapshots()
 
@@ -217,7 +235,7 @@ class Run:
             self.stopped = f"no better {self.monitor} than {self.best.value:.6g} for {self.best.stale} validations"
 
     def weights(self, name: str) -> contextlib.AbstractContextManager[None]:
-        """Put the weights of checkpoint `name`, best or last, into the model for a block, and its own back after it."""
+        """Put the weights of a checkpoint, best, last or averaged, into the model for a block, then its own again."""
         return checkpoints.weights(self, name)
 
     def snapshots(self) -> Iterator[Snapshot]:
@@ -246,7 +264,9 @@ class Run:
             "own_step": self.step.state_dict() if hasattr(self.step, "state_dict") else None,
             "best": self.best.state_dict(),
             "history": self.recorder.state_dict(),
+            "seen": self.seen.state_dict(),
             "random": self.random_state(),
+            **self.average.state_dict(),
         }
 
     def random_state(self) -> dict[str, Any]:
@@ -276,7 +296,9 @@ class Run:
             self.step.load_state_dict(training["own_step"])
         self.state.step, self.epoch = training["step"], training["epoch"]
         self.frozen.at(self.epoch)
+        self.seen.load_state_dict(training.get("seen", {}))
         self.best.load_state_dict(training["best"])
+        self.average.load_state_dict(training)
         self.stop_if_stale()
         self.recorder.load_state_dict(training["history"])
         generators.set_random_state(training["random"], self.device)

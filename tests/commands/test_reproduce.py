@@ -58,6 +58,13 @@ def artifact(workplace: Path, name: str) -> Path:
     return found
 
 
+def test_a_run_that_was_made_longer_is_repeated_part_by_part(own: tuple[Path, str]) -> None:
+    workplace, run_id = own
+    runner("resume", run_id, "trainer.epochs=4", cwd=workplace)
+    runner("resume", run_id, "trainer.epochs=6", cwd=workplace)
+    assert f"reproduce {run_id} identical" in runner("reproduce", run_id, cwd=workplace).last
+
+
 def test_a_fresh_run_is_reproduced_to_the_last_bit_and_nothing_is_written(trained: tuple[Path, str]) -> None:
     workplace, run_id = trained
     client = MlflowClient(f"sqlite:///{workplace}/mlflow.db")
@@ -187,6 +194,18 @@ def test_values_are_compared_by_their_bits_and_in_the_order_of_training() -> Non
     assert [d.recorded for d in reproduction.compare(recorded, longer, whole=True)] == [None]
     assert reproduction.compare(recorded, longer, whole=False) == []
     assert [d.repeated for d in reproduction.compare(longer, recorded, whole=False)] == [None]
+
+
+def test_the_former_end_of_a_longer_run_may_have_been_validated_out_of_turn() -> None:
+    loss = {step: 1.0 / step for step in range(1, 9)}
+    epochs = {"epoch": {4: 2.0, 8: 4.0}, "valid/loss": {4: 0.4, 8: 0.2}}
+    repeated = {"train/loss": loss, **epochs}
+    extra = {"epoch": {2: 1.0}, "valid/loss": {2: 0.5}}
+    recorded = {"train/loss": loss, **{name: {**values, **extra[name]} for name, values in epochs.items()}}
+    assert reproduction.compare(recorded, repeated, whole=True, epoch=2) == []
+    assert len(reproduction.compare(recorded, repeated, whole=True)) == 2
+    other = {**recorded, "valid/loss": {2: 0.5, 4: 0.4, 8: 0.3}}
+    assert [d.step for d in reproduction.compare(other, repeated, whole=True, epoch=2)] == [8]
 
 
 def test_a_value_that_is_not_recorded_since_it_is_not_finite_is_repeated() -> None:

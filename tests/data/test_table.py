@@ -436,3 +436,29 @@ def test_every_number_of_a_csv_file_is_the_one_that_is_written(here):
     numbers = np.random.default_rng(0).standard_normal(1000)
     (here / "t.csv").write_text("".join(["x\n", *(f"{number!r}\n" for number in numbers.tolist())]))
     assert read_csv(here / "t.csv", "data.path", set())["x"].tolist() == numbers.tolist()
+
+
+# ------------------------------------------------------------------------------------------------ missing values
+
+
+def lacking() -> pandas.DataFrame:
+    frame = people(60, kind=np.random.default_rng(1).choice(["a", "b", "b"], 60))
+    return frame.assign(age=frame["age"].where(frame.index % 9 > 0), kind=frame["kind"].where(frame.index != 7))
+
+
+@pytest.mark.parametrize(("rule", "of"), [("median", np.nanmedian), ("mean", np.nanmean)])
+def test_missing_values_are_filled_from_the_training_rows(here, rule, of):
+    frame = lacking()
+    data = read(frame, missing=rule, split={"by": "height"}, valid=0.2, test=0.2)
+    train = frame.sort_values("height")["age"].to_numpy()[:36]
+    assert data.notes["missing"] == {"rule": rule, "values": {"age": of(train), "kind": "b"}}
+    assert "'age' in 7 rows" in data.report[1]
+    rows = frame[frame["age"].isna()]
+    age = data.notes["columns"].index("age")
+    assert np.allclose(encode(rows, data.notes)[:, age], (of(train) - data.notes["mean"][age]) / data.notes["std"][age])
+
+
+def test_rows_without_a_value_can_be_dropped(here):
+    data = read(lacking(), missing="drop")
+    assert len(data.train) == 52
+    assert data.report[1] == "missing values: 8 of 60 rows are dropped"

@@ -349,7 +349,7 @@ def test_too_many_outputs_for_a_metric_of_two_classes_are_told_with_the_number(p
     np.savez("two.npz", x=X, y=LABELS)
     words = ("data=arrays", "data.path=two.npz", "loss=cross_entropy", "metrics=[Accuracy]")
     with composing.hydra():
-        assert "let the last layer give 2" in composing.problem(*words, "model.layers=[Flatten,{Linear: 10}]")
+        assert "let it give 2" in composing.problem(*words, "model.layers=[Flatten,{Linear: 10}]")
         assert not composing.problem(*words, "model.layers=[Flatten,{Linear: 2}]")
 
 

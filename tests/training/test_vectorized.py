@@ -404,20 +404,6 @@ def test_metrics_are_those_of_each_run(made: Made, task: str) -> None:
         assert values == pytest.approx(expected, rel=1e-6)
 
 
-def test_accuracy_of_more_outputs_than_classes_is_that_of_each_run(made: Made) -> None:
-    """An output beyond the classes is a wrong answer."""
-    data = METRICS["classes"][0]
-    told = jobs(2, layers=[{"Linear": 12}], data=data, loss={"name": "CrossEntropyLoss"}, metrics=["Accuracy"])
-    runs = [made(one) for one in told]
-    assert len(MetricValues(runs, [0])._counts) == 1
-    for run, values in zip(runs, Program(runs).validation.values([0, 1]), strict=True):
-        valid = run.data.valid
-        with torch.no_grad():
-            right = (run.model.eval()(valid.x).argmax(1) == valid.y).float().mean()
-        assert values["valid/Accuracy"] == pytest.approx(float(right))
-        assert values == pytest.approx(measure.values(run, valid, "valid"), rel=1e-6)
-
-
 def test_an_index_that_is_ignored_is_ignored_wherever_it_stands(made: Made, tmp_path: Path) -> None:
     """In the validation data alone, or in the data of the second job alone."""
     rng = np.random.default_rng(0)

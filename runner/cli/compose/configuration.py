@@ -18,7 +18,7 @@ from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, Problems, did_you_mean, each
 from runner.settings.files.origins import Origins, plain
-from runner.settings.trust import permission, recorded_settings, secrets
+from runner.settings.trust import permission, recorded_settings, secrets, typed_words
 from runner.settings.values import typed
 from runner.sweep.prune import rules
 from runner.sweep.run import keeping
@@ -64,12 +64,15 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
 def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
     """Remove arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
     foreign = {group: names for group in COMPONENTS if (names := inherited.not_taken(group, getattr(settings, group)))}
+    beside = {group: _beside_several(getattr(settings, group)) for group in ("optimizer", "scheduler")}
+    foreign |= (parted := {group: names for group, names in beside.items() if names})
     origins = composition.origins_of(overrides) if foreign else Origins()
     for group, names in foreign.items():
         chosen_in = origins.of(f"{group}.name") or origins.of(f"{group}._target_")
         for name in names:
             file = origins.of(f"{group}.{name}").rpartition(":")[0]
-            if re.search(rf"(^|/)conf/{group}/[^/]+$", file) and file != chosen_in.rpartition(":")[0]:
+            is_other = group in parted or file != chosen_in.rpartition(":")[0]
+            if re.search(rf"(^|/)conf/{group}/[^/]+$", file) and is_other:
                 with flag_override(config[group], ["struct", "readonly"], [False, False]):
                     del config[group][name]
                 del getattr(settings, group)[name]
@@ -89,6 +92,14 @@ def _choose_length(config: DictConfig, settings: Settings, overrides: list[str])
         config.trainer.epochs = settings.trainer.epochs = None
     elif ranks["steps"] < ranks["epochs"]:
         config.trainer.steps = settings.trainer.steps = None
+
+
+def _beside_several(spec: Any) -> list[str]:
+    """Return the keys of one component where several by their names were chosen over it."""
+    if not isinstance(spec, dict) or "groups" in spec:
+        return []
+    parts = [name for name, one in spec.items() if isinstance(one, dict) and {"name", "_target_"} & set(one)]
+    return [name for name in spec if name not in parts] if parts else []
 
 
 def context(config: DictConfig, study: Any, overrides: list[str]) -> Context:
@@ -153,6 +164,8 @@ def _refuse_new_layers(overrides: list[str]) -> None:
     """Raise ConfigError for a typed layer that is not there: `model.layers.haed.Linear=3` would add one at the end."""
     problems = Problems()
     for word in overrides:
+        if word.startswith("model.layers={"):
+            _refuse_half_new_layers(word, overrides, problems)
         match = re.match(r"model\.layers\.([A-Za-z_]\w*)", word)
         if match and "=" in word:
             others = [other for other in overrides if "=" in other and not other.startswith("model.")]
@@ -165,6 +178,22 @@ def _refuse_new_layers(overrides: list[str]) -> None:
                     f" +{match[0]}... adds one at the end)",
                 )
     problems.raise_all()
+
+
+def _refuse_half_new_layers(word: str, overrides: list[str], problems: Problems) -> None:
+    """Note a typed mapping with layers that are not there: it would be merged with those that are."""
+    override = typed_words.read(word)
+    typed = override.value() if override is not None else None
+    others = [other for other in overrides if "=" in other and not other.startswith("model.layers")]
+    names = composition.origins_of(others).below("model.layers")
+    named = [name for name in names if not name.isdecimal()]
+    new = [str(name) for name in typed if str(name) not in named] if isinstance(typed, dict) else []
+    if named and new:
+        problems.add(
+            "model.layers",
+            f"there is no layer {', '.join(new)} (there are {', '.join(named[:SHOWN])}), and layers by name are merged"
+            " with those that are there; a list replaces them, model.layers=[...], or model=empty leaves them out",
+        )
 
 
 def placed(error: ConfigError, overrides: list[str]) -> str:

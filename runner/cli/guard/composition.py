@@ -63,7 +63,7 @@ def origins_of(overrides: Sequence[str]) -> origins.Origins:
     """Return the file and line of each key of the present configuration that no word of the command line sets."""
     places = origins.Origins()
     overrides = command_line.with_removals(overrides)
-    with studies.chosen_over(overrides):
+    with studies.chosen_over(overrides, remark=False):
         defaults = _loader().compute_defaults_list("config", overrides, RunMode.RUN).defaults
     groups = [str(default.override_key) for default in defaults if default.override_key]
     for default in defaults:

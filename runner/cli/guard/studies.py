@@ -23,8 +23,12 @@ _made: dict[str, tuple[list[Path], dict[str, Any]]] = {}
 
 
 @contextlib.contextmanager
-def chosen_over(overrides: Sequence[str]) -> Iterator[None]:
-    """Within the block, leave out of studies what belongs to another class than that of a preset that is typed."""
+def chosen_over(overrides: Sequence[str], remark: bool = True) -> Iterator[None]:
+    """Within the block, leave out of studies what belongs to another class than that of a preset that is typed.
+
+    remark: False: `remarks` stay those of the configuration that was composed before.
+    """
+    before = list(remarks)
     remarks.clear()
     for word in overrides:
         group, _, value = word.partition("=")
@@ -37,6 +41,7 @@ def chosen_over(overrides: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         _typed.clear()
+        remarks[:] = remarks if remark else before
 
 
 def load(folder: Path, name: str, provider: str) -> ConfigResult:

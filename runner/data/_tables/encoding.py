@@ -9,8 +9,8 @@ from torch import Tensor
 
 from runner.data._tables import Frame
 from runner.data._tables.column import Column
+from runner.data._tables.filling import fill
 from runner.data._tables.frame import read
-from runner.data._tables.missing import refuse_missing
 from runner.data._tables.names import need
 from runner.data._tables.understanding import recorded_column
 
@@ -32,7 +32,7 @@ def numbers(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> 
     names, texts = notes.get("columns", notes["features"]), notes.get("categories", {})
     kinds = notes.get("kinds", {})
     need(frame, names, key)
-    refuse_missing(frame, names, key)
+    frame = fill(frame, names, notes.get("missing", {}).get("values", {}), key)
     columns = [
         recorded_column(frame, n, key, kinds.get(n, "text" if n in texts else "numbers"), texts.get(n, []))
         for n in names

@@ -25,7 +25,7 @@ def refuse_missing(frame: Frame, names: list[str], key: str, without: Without | 
         for n, is_empty, dtype in zip(names, empty, frame[names].dtypes, strict=True)
         if is_empty or _may_be_text(dtype)
     ]
-    missing = {name: rows for name in suspects if (rows := _missing(frame[name])).any()}
+    missing = {name: rows for name in suspects if (rows := missing_in(frame[name])).any()}
     if not missing:
         return
     total = len(frame)
@@ -52,7 +52,8 @@ def refuse_missing(frame: Frame, names: list[str], key: str, without: Without | 
     )
 
 
-def _missing(series: Series) -> NDArray[np.bool_]:
+def missing_in(series: Series) -> NDArray[np.bool_]:
+    """Return whether each value of a column is missing: empty, or a text that stands for nothing."""
     rows: NDArray[np.bool_] = series.isna().to_numpy()
     if not _may_be_text(series.dtype):
         return rows
@@ -71,4 +72,4 @@ def _may_be_text(dtype: Any) -> bool:
 
 def _pandas_agrees(frame: Frame, names: Any) -> bool:
     """Return whether pandas counts the same values as missing: it takes `Na` for a text."""
-    return not frame[list(names)].notna().all(axis=1)[np.any([_missing(frame[n]) for n in names], axis=0)].any()
+    return not frame[list(names)].notna().all(axis=1)[np.any([missing_in(frame[n]) for n in names], axis=0)].any()

@@ -41,8 +41,9 @@ def preset(group: str, name: str) -> Path:
 
 
 def studies() -> list[str]:
-    """Return the names of the studies and of folders of them."""
-    return sorted({path.stem for f in experiments() for path in f.iterdir() if path.suffix == ".yaml" or path.is_dir()})
+    """Return the names of the studies and of folders of them; a folder of data is none."""
+    folders = [path for f in experiments() for path in f.iterdir()]
+    return sorted({path.stem for path in folders if path.suffix == ".yaml" or any(path.glob("**/*.yaml"))})
 
 
 def _presets() -> list[Path]:

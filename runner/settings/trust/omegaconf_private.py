@@ -88,7 +88,7 @@ def _differ(old: Any, new: Any) -> bool:
 
 def _takes_either(node: Any) -> bool:
     key = str(node._get_full_key(None))
-    return node._metadata.ref_type is Any and "." in key and not key.startswith("hydra.")
+    return node._metadata.ref_type is Any and ("." in key or key == "metrics") and not key.startswith("hydra.")
 
 
 def _names_another(old: Any, new: Any) -> bool:

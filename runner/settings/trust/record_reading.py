@@ -184,6 +184,7 @@ _NOTES: dict[str, Any] = {
     "horizon": int,
     "time": str | None,
     "predicts": list[str],
+    "missing": dict[str, Any],
 }
 
 

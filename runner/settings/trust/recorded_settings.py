@@ -13,7 +13,7 @@ import yaml
 
 from runner.settings import Settings, completed, made
 from runner.settings.errors import ConfigError, Problems
-from runner.settings.trust import limits, resolvers
+from runner.settings.trust import limits, omegaconf_private, resolvers
 from runner.settings.values import typed
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def read(text: str, name: str) -> Settings:
     layers = _taken_out(values, text)
     try:
         with resolvers.restricted():
+            omegaconf_private.replace_where_kinds_differ()  # metrics may be a mapping, where the default is a list
             config = OmegaConf.merge(schema(), values)
             refuse_missing(config)
             settings = OmegaConf.to_object(config)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from runner.settings.errors import Problems
 
 #: Beginnings of the names of MLflow and of this program.
-RESERVED = ("mlflow.", "runner.", "checkpoint.", "sweep.", "drift.")
+RESERVED = ("mlflow.", "runner.", "checkpoint.", "sweep.", "drift.", "start.")
 #: Tags about a run beside these.
 RUNS = (
     *("python", "torch", "threads", "device", "cuda", "cudnn", "tf32", "cpu", "host", "git.state"),

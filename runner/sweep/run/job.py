@@ -135,6 +135,7 @@ def begin(job: Job, settings: Settings, info: SweepInfo, known: "Known | None" =
     if job.run_id:
         recording.deliver(info.uri, job.run_id)
         threads = random_state.recorded(settings.trainer, recall.facts(info.uri, job.run_id)[1])
+        settings = restoring.going_on(settings, info.uri, job.run_id)
     prepared = prepare(settings, info.study, threads, known=known)
     if job.run_id:
         restoring.restore(prepared, info.uri, job.run_id)

@@ -98,8 +98,9 @@ def _history(client: "MlflowClient", run_id: str, newest: dict[str, Any], step: 
 
 
 def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] = ()) -> dict[str, Tensor]:
-    """Load parameters and buffers of the run's checkpoint `last` or `best`, by their names. No code in it is run.
+    """Load parameters and buffers of a run's checkpoint by their names. No code in it is run.
 
+    name: last, best or averaged.
     classes: of the modules, for a checkpoint that is a full model and no state_dict.
     Raises CheckpointError when the file is damaged, or has another SHA-256 than the run's tags name.
     """
@@ -107,6 +108,8 @@ def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] =
     tags = client.get_run(run_id).data.tags
     if f"checkpoint.{name}" not in tags:
         recall.refuse_dropped(client, run_id, "checkpoint")
+        if name == "averaged":
+            raise ConfigError("checkpoint", f"run {run_id} has no averaged weights: trainer.average makes some")
     place = record_reading.place(tags.get(f"checkpoint.{name}") or f"checkpoints/{name}", f"the tag checkpoint.{name}")
     digests = record_reading.tag(tags, f"checkpoint.{name}.sha256", dict[str, str], {})
     with tempfile.TemporaryDirectory(prefix="runner-") as folder:

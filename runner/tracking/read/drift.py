@@ -55,6 +55,9 @@ def changes(recorded: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     free += [key for key in differing if key in PLACES and all(isinstance(value, str) for value in differing[key])]
     # A group more or less, or another argument of one, would sort the parameters anew.
     free = [key for key in free if not key.startswith("optimizer.groups") or None not in differing[key]]
+    # Nor can one of several optimizers become another.
+    fixed = [key for key in free if key.count(".") > 1 and key.endswith((".name", ".params", ".interval"))]
+    free = [key for key in free if key not in fixed or key.startswith("optimizer.groups")]
     refused = [key for key in differing if key not in free]
     if new.scheduler and (recorded.trainer.steps is None) != (new.trainer.steps is None):
         refused.append("trainer.steps")  # by which the schedule would move on at other steps
@@ -136,11 +139,16 @@ def _steer(optimizer: torch.optim.Optimizer, key: str, old: Any, new: Any) -> No
 
 def _rebuild(run: Run) -> None:
     """Build the schedule as it is configured now, and bring it as far on as the recorded one."""
-    optimizer, state = run.state.optimizer, run.schedule.scheduler.state_dict()
-    rates = [group["lr"] for group in optimizer.param_groups]
+    optimizer = run.state.optimizer
+    before = [(one.scheduler.state_dict(), _rates(one.scheduler.optimizer)) for one in run.schedule.each]
     run.schedule = scheduling.build(run.parts.scheduler, optimizer, run.length.epochs, run.steps, run.best.mode)
-    run.schedule.scheduler.load_state_dict({key: state[key] for key in PROGRESS if key in state})
-    for group, rate in zip(
-        optimizer.param_groups, torch_private.rates_of_step(run.schedule.scheduler) or rates, strict=True
-    ):
-        group["lr"] = rate
+    for schedule, (state, rates) in zip(run.schedule.each, before, strict=True):
+        scheduler = schedule.scheduler
+        scheduler.load_state_dict({key: state[key] for key in PROGRESS if key in state})
+        rates = torch_private.rates_of_step(scheduler) or rates
+        for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+
+
+def _rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    return [group["lr"] for group in optimizer.param_groups]

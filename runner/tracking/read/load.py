@@ -9,15 +9,13 @@ from torch import Tensor, nn
 
 from runner.data import nests
 from runner.model import stack, whole
-from runner.settings import Settings, Tracking, random_state
+from runner.settings import CHECKPOINTS, Settings, Tracking, random_state
 from runner.settings.errors import ConfigError
 from runner.settings.files import places
 from runner.settings.values.lookup import use_folder
 from runner.tracking import recorded_code
 from runner.tracking.read import checkpoints, recall
 from runner.training.state.checkpoint import fill
-
-CHECKPOINTS = ("best", "last")
 
 
 class Standardize(nn.Module):
@@ -41,7 +39,7 @@ class Standardize(nn.Module):
 
 
 def check(checkpoint: str) -> None:
-    """Raise ConfigError for a checkpoint other than `best` and `last`."""
+    """Raise ConfigError for a checkpoint other than `best`, `last` and `averaged`."""
     if checkpoint not in CHECKPOINTS:
         raise ConfigError("checkpoint", f"{checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
 
@@ -53,7 +51,7 @@ def load(
 
     run: a run id, a unique prefix of one, or "last", the newest.
     uri: the tracking store; None: MLFLOW_TRACKING_URI, or else mlflow.db in the working directory.
-    checkpoint: "best" by `trainer.monitor`, or "last".
+    checkpoint: "best" by `trainer.monitor`, "last", or "averaged", the last of `trainer.average`.
     raw: True: the model takes inputs as they were before the data source standardized them, and begins with
         `Standardize`; False: it takes standardized inputs. There is no difference if nothing was standardized.
     code: of own layers: "current" imports them from experiments/ in the working directory, and reports on

@@ -135,17 +135,21 @@ def end(recorded: Points, saved: set[int]) -> Until:
     return Until(step, any(step in values for name, values in recorded.items() if not name.startswith("train/")))
 
 
-def compare(recorded: Points, repeated: Points, whole: bool) -> list[Difference]:
+def compare(recorded: Points, repeated: Points, whole: bool, epoch: int | None = None) -> list[Difference]:
     """Return the values that differ in any bit, in the order of their steps.
 
     repeated: by the second training. whole: the record is that of a whole training; False: it breaks off, and values
-        beyond its end do not count.
+        beyond its end do not count. epoch: the steps of an epoch of a run that was made longer, which was validated at
+        each of its ends too, where one that is as long from the beginning need not be; None for others.
     """
     differences = []
+    validated = repeated.get("epoch", {})
     for name in {**recorded, **repeated}:
         then, now = recorded.get(name, {}), repeated.get(name, {})
         if name.startswith("test/"):  # a run that was made longer was tested at each of its ends
             then = dict([max(then.items())]) if then else {}
+        if epoch is not None and name != "train/loss":
+            then = {step: value for step, value in then.items() if step in validated or step % epoch or step in now}
         steps = {*then, *now} if whole else set(then)
         differences += [
             Difference(name, step, then.get(step), now.get(step))

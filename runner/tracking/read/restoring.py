@@ -1,13 +1,35 @@
 """Restoring a recorded run into one that has just been prepared."""
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from runner.settings import Model, Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
     from runner.tracking.read.checkpoints import CheckpointRef
     from runner.training.run import Run
+
+
+def without_start(settings: Settings) -> Settings:
+    """Return the settings without the weights of before, for a run that gets those of its own checkpoint."""
+    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, start=None))
+
+
+def started(model: Model, tags: dict[str, str]) -> Model:
+    """Return the settings of a recorded run's model, starting from the very weights that its tags name."""
+    if not model.start or "start.sha256" not in tags:
+        return model
+    pinned = {name: tags[f"start.{name}"] for name in ("run", "checkpoint", "sha256") if f"start.{name}" in tags}
+    return dataclasses.replace(model, start={**model.start, **pinned})
+
+
+def going_on(settings: Settings, uri: str, run_id: str) -> Settings:
+    """Return the settings with which a recorded run goes on: from its own checkpoint, where it has one."""
+    from runner.tracking.read import checkpoints
+
+    return without_start(settings) if checkpoints.recorded(uri, run_id, "last") else settings
 
 
 def restore(run: "Run", uri: str, run_id: str) -> None:
@@ -37,8 +59,9 @@ def to_newest(run: "Run", uri: str, run_id: str) -> tuple["CheckpointRef", int]:
         terminal.say(f"{problem}; falling back to the checkpoint of step {checkpoint.step}")
     run.load_state_dict(weights, training)
     run.written.steps = {"last": checkpoint.step}
-    for best in checkpoints.recorded(uri, run_id, "best"):
-        run.written.steps["best"] = best.step
+    for name in ("best", *run.average.checkpoints):
+        for other in checkpoints.recorded(uri, run_id, name):
+            run.written.steps[name] = other.step
     return checkpoint, int(training["steps"])
 
 

@@ -5,6 +5,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from runner.settings import CHECKPOINTS
 from runner.settings.trust import record_reading
 from runner.tracking.store import artifacts, stores
 from runner.tracking.store.transfer import Patience
@@ -23,7 +24,7 @@ class Checkpoints:
     def __init__(self, client: "MlflowClient", run_id: str, patience: Patience, asks: bool) -> None:
         self.client, self.run_id, self.patience = client, run_id, patience
         # name -> checkpoints in the store, newest first; the store is asked for those of a name that is not here
-        self._present: dict[str, list[dict[str, Any]]] = {} if asks else {"last": [], "best": []}
+        self._present: dict[str, list[dict[str, Any]]] = {} if asks else {name: [] for name in CHECKPOINTS}
         self._obsolete: list[str] = []  # places that are to be deleted
 
     def forget(self) -> None:

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from runner.settings import CHECKPOINTS
 from runner.settings.errors import ConfigError
 from runner.settings.trust import record_reading
 from runner.tracking.write import spool_header
@@ -123,7 +124,7 @@ def _check_points(points: list[Any], name: str) -> None:
 def _check_source(entry: dict[str, Any], folder: Path, name: str, places: list[Path]) -> None:
     """Raise ConfigError for files outside of the spool that no process of this user's has made there."""
     needed = {"from", "to", "move", "tags"} | ({"name", "step", "keep"} if "sha256" in entry else set())
-    if entry["files"] < 0 or not needed <= entry.keys() or entry.get("name") not in (None, "last", "best", "model"):
+    if entry["files"] < 0 or not needed <= entry.keys() or entry.get("name") not in (None, *CHECKPOINTS, "model"):
         raise ConfigError("", f"{name} names no files; the spool is damaged")
     source = Path(entry["from"])
     if ".." not in source.parts and (not source.exists() or any(_is_ours(source, place) for place in places)):

@@ -114,6 +114,8 @@ def _refusal(
         return f"trainer.graph={str(trainer.graph).lower().replace('none', 'null')}"
     if own is not None:
         return "trainer.step names a step of your own"
+    if trainer.carry or trainer.train_metrics:
+        return f"trainer.{'carry' if trainer.carry else 'train_metrics'} does more in a step than torch can see"
     if taken is step.searched:
         return "LBFGS evaluates the loss as often as it needs"
     if trainer.compile and where.type == "cpu":

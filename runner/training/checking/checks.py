@@ -1,7 +1,7 @@
 """All checks of settings, before any work starts; their problems are raised together."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,11 +14,12 @@ from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
-from runner.training import forward
+from runner.training import carrying, forward, seen
 from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
 from runner.training.parts import (
+    averages,
     components,
     freezing,
     groups,
@@ -28,9 +29,13 @@ from runner.training.parts import (
     own_losses,
     placement,
     scheduling,
+    several,
     source,
+    start,
 )
 from runner.training.parts.components import Components
+from runner.training.parts.length import length
+from runner.training.parts.start import Start
 from runner.training.state import due
 
 #: Checkpoints that fit into the tag of a run's record.
@@ -48,6 +53,7 @@ class Checked:
     plan: stack.Stack
     kind: Kind  # data, metrics and what else jobs that differ in numbers alone have in common
     start: first_weights.Start  # the model's first weights, where a step was rehearsed with them
+    given: Start = field(default_factory=Start)  # the weights of before, see `model.start`
 
     @property
     def data(self) -> Data:
@@ -78,13 +84,15 @@ def check(
     checked = _with_data(settings, parts, problems, noted, threads, known)
     problems.raise_all()
     assert checked is not None
+    if (spec := start.read(settings.model.start)) is not None:
+        checked.given = start.find(spec, settings.tracking.uri, checked.plan.planned())
     return checked
 
 
 def without_data(settings: Settings, problems: Problems, known: Known) -> Components:
     """Look up every name, and check what needs no data: arguments, choices and ranges. Problems go into `problems`."""
     trainer = settings.trainer
-    for check in (_check_trainer, _check_seed):
+    for check in (_check_trainer, _check_seed, _check_start):
         with problems.collect():
             check(settings)
     usable = _can_start(problems)
@@ -93,6 +101,8 @@ def without_data(settings: Settings, problems: Problems, known: Known) -> Compon
     if parts.optimizer:
         with problems.collect():
             _check_optimizer(settings, parts)
+        with problems.collect():
+            seen.check(trainer, parts.optimizer.target, settings.metrics)
     with problems.collect():
         _check_checkpoint(settings)
     with problems.collect():
@@ -117,20 +127,22 @@ def _check_trainer(settings: Settings) -> None:
         ranges.check(type(t), vars(t), ranges.TRAINER, "trainer")
     for key, value, choices in (
         ("mode", t.mode, (None, "min", "max")),
-        ("test_checkpoint", t.test_checkpoint, ("best", "last")),
+        ("test_checkpoint", t.test_checkpoint, ("best", "last", "averaged")),
         ("precision", t.precision, tuple(losses.DTYPES)),
         ("matmul_precision", t.matmul_precision, (None, "highest", "high", "medium")),
     ):
         with problems.collect():
             _choice(f"trainer.{key}", value, choices)
     with problems.collect():
+        averages.check(t.average)
+    if t.test_checkpoint == "averaged" and not t.average:
+        problems.add("trainer.test_checkpoint", "averaged, and nothing is averaged; set trainer.average, or use best")
+    with problems.collect():
         due.read(t.validate_every, "trainer.validate_every", due.COUNTED)
     with problems.collect():
         limited.check(t.limit_batches)
     if t.validate_every is None:
-        problems.add(
-            "trainer.validate_every", "null; a number of epochs beyond the last one leaves the validation at the end"
-        )
+        problems.add("trainer.validate_every", "null is not understood; expected 1, '2 epochs' or '100 steps'")
     if t.steps is not None and t.epochs is not None:
         problems.add(
             "trainer.steps", f"{t.steps!r} beside trainer.epochs={t.epochs!r}, and both are the length; leave one out"
@@ -138,7 +150,9 @@ def _check_trainer(settings: Settings) -> None:
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
     if t.graph not in (True, False, None, AUTO) or type(t.graph) is int:
-        problems.add("trainer.graph", f"{t.graph!r} is not one of auto, true, false")
+        problems.add(
+            "trainer.graph", f"{t.graph!r} is not one of auto, true, false{did_you_mean(str(t.graph), [AUTO])}"
+        )
     if isinstance(t.compile, str):
         with problems.collect():
             _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
@@ -152,6 +166,10 @@ def _check_trainer(settings: Settings) -> None:
 def _check_seed(settings: Settings) -> None:
     if not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", f"{settings.seed} is out of range; expected a whole number from 0 to 2**63 - 1")
+
+
+def _check_start(settings: Settings) -> None:
+    start.read(settings.model.start)
 
 
 def _check_checkpoint(settings: Settings) -> None:
@@ -170,6 +188,10 @@ def _check_checkpoint(settings: Settings) -> None:
 def _check_optimizer(settings: Settings, parts: Components) -> None:
     """Make the optimizer and the schedule for a weight of no model, for what only their classes check."""
     t = settings.trainer
+    if isinstance(parts.optimizer, several.Several) and t.step is None and t.trains:
+        names = ", ".join(parts.optimizer.each)
+        why = "and nothing says which loss each of them lowers; set trainer.step, see docs/steps.md, or use one"
+        raise ConfigError("optimizer", f"names several ({names}), {why}")
     if parts.optimizer.target is torch.optim.LBFGS and (
         t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value
     ):
@@ -220,9 +242,9 @@ def _with_data(
         fitting.batches(settings, data)
     if plan is None or problems.errors:
         return None
-    start = first_weights.Start()
+    first = first_weights.Start()
     with problems.collect():
-        start = rehearsal.check(settings, parts, data, plan, threads)
+        first = rehearsal.check(settings, parts, data, plan, threads)
     if parts.loss is not None and own_losses.of_model(parts.loss):
         with problems.collect():
             fitting.monitor(settings, data, [*built, *own_losses.found(parts.loss).names])
@@ -230,7 +252,7 @@ def _with_data(
     kind = Kind(data, complete, built, _mode(settings, built))
     if not problems.errors:
         known.keep(data_key, layers, settings, parts, kind)
-    return Checked(parts, plan, kind, start)
+    return Checked(parts, plan, kind, first)
 
 
 def _with_loss(
@@ -252,6 +274,9 @@ def _with_loss(
     with problems.collect():
         if fits and plan is not None:
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
+            if settings.trainer.train_metrics:
+                seen.check_output(plan.output)
+                metrics.check_train(built, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
             names = list(built) if fits else [metric.name for metric in parts.metrics]
@@ -263,26 +288,40 @@ def _with_loss(
 def _with_plan(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
     """Check memory, plots, parameters, indices and sparse gradients, which need the plan of the model."""
     trainer = settings.trainer
+    if settings.tracking.log_model and not isinstance(plan.output, Tensor):
+        problems.add("tracking.log_model", "MLflow serves models of one output; leave it out, and use runner export")
+    if settings.tracking.log_model and not isinstance(data.train[0][0], Tensor):
+        problems.add("tracking.log_model", "MLflow serves models of one input; leave it out, and use runner export")
     with problems.collect():
         if parts.optimizer and parts.device:
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
+    wrong = any(error.key == "model.layers" for error in problems.errors)  # which a plot of its outputs only repeats
     for name, draw in (parts.plots or {}).items():
+        if wrong and hasattr(sys.modules[draw.__module__], "OUTPUTS"):
+            continue
         with problems.collect():
-            _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
+            _check_plot(name, draw, f"plots[{list(parts.plots).index(name)}]", data, plan)
     if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
     with problems.collect():
+        averages.check_length(trainer.average, length(settings, data))
+    with problems.collect():
         freezing.check(freezing.read(settings.model.freeze), plan.planned())
+    with problems.collect():
+        frozen = freezing.described(freezing.read(settings.model.freeze), plan.planned())
+        several.check(parts.optimizer, plan.planned(), frozen)
     with problems.collect():
         if parts.optimizer and parts.optimizer.groups:
             groups.check(parts.optimizer.groups, plan.planned())
     with problems.collect():
         placement.check(trainer, plan)
     with problems.collect():
+        carrying.check(trainer, data, plan.planned())
+    with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():
-        if parts.optimizer:
-            fitting.sparse(parts.optimizer, plan)
+        for bound in several.bounds(parts.optimizer) if parts.optimizer else ():
+            fitting.sparse(bound, plan)
 
 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:

@@ -17,6 +17,7 @@ from runner.settings.random_state import said
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound
 from runner.training.machine import cores
+from runner.training.parts import several
 from runner.training.state import generators
 
 #: Multiply-adds of one batch's forward that each thread must have to do. With less, threads wait for each other
@@ -120,6 +121,8 @@ def least_work(layer: Layer) -> int:
 
 def state_per_parameter(bound: Bound) -> float:
     """Count the numbers of the optimizer's state for every parameter, by a step with a small one."""
+    if (bounds := several.bounds(bound)) != [bound]:
+        return max(map(state_per_parameter, bounds))
     if bound.target is torch.optim.LBFGS:
         return 2.0 * int(bound.arguments.get("history_size", 100))
     weight = nn.Parameter(torch.zeros(8, 8))

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors, nests
+from runner.data._streams import is_stream
 from runner.model import layers, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean
@@ -48,6 +49,12 @@ def batches(settings: Settings, data: Data) -> None:
             "trainer.batch_size",
             f"{trainer.batch_size} is more than the {total} training examples;"
             " use a smaller one, or trainer.drop_last=false",
+        )
+    if trainer.shuffle and is_stream(data.train):
+        raise ConfigError(
+            "trainer.shuffle",
+            "true, and the training data is a stream, which has its own order; set trainer.shuffle=false, and shuffle"
+            " in the stream",
         )
     if trainer.workers > 0 and all(s is None or isinstance(s, Tensors) for s in (data.train, data.valid, data.test)):
         raise ConfigError("trainer.workers", f"{trainer.workers} has no effect on data in memory; leave it out")

@@ -94,7 +94,7 @@ def _rehearsed(settings: Settings, checked: Checked) -> Forecast:
     best = weights if where.type == "cpu" and trainer.trains else 0
     return Forecast(
         _data(settings, data),
-        weights + best,
+        weights * (1 + (trainer.average is not None)) + best,
         gradients,
         inside + _history(settings, checked, weights),
         most - weights - gradients - inside,

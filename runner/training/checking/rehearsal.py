@@ -176,7 +176,7 @@ class Rehearsal:
             examples = f"{total:,} example{'s' * (total > 1)}"
             for one in dict.fromkeys(n for n in (size, total % size) if n == 1 or (n and self.real)):
                 yield part, min(one, self.most), f"the {part} data of {examples} is read in batches of {size:,}"
-        if "feature_maps" in self.settings.plots:
+        if "feature_maps" in self.parts.plots:
             yield "train", 1, "the plot feature_maps shows one example"
         if not trainer.trains:
             yield "train", 1, "the arithmetic is worked for one example"

@@ -24,13 +24,14 @@ GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
 }
 #: Group -> keys that are no arguments of the class or function.
 BESIDE: dict[str, Node] = {
+    "optimizer": {"groups": {"type": ["object", "null"], "additionalProperties": {"type": "object"}}},
     "data": {
         **{key: {"type": ["integer", "null", "string"]} for key in ("folds", "fold")},
         "augment": {"type": ["array", "string", "object", "null"]},
         **{key: {"type": ["number", "null", "string"]} for key in ("mixup", "cutmix")},
         "sample": {"enum": ["balanced", None]},
     },
-    "scheduler": {"interval": {"enum": ["epoch", "step"]}},
+    "scheduler": {"interval": {"enum": ["epoch", "step", None]}},
 }
 _REFERENCE: Node = {"type": "string", "pattern": r"\$\{"}
 _DOTTED: Node = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.\w+)+$"}
@@ -63,6 +64,7 @@ def schema() -> Node:
             ("name", {"anyOf": [{"$ref": f"#/$defs/{group}"} for group in GROUPS]}),
             ("layers", {"$ref": "#/$defs/model"}),
             ("epochs", {"$ref": "#/$defs/trainer"}),
+            ("steps", {"$ref": "#/$defs/trainer"}),
             ("uri", {"$ref": "#/$defs/tracking"}),
             otherwise={"$ref": "#/$defs/config"},
         ),
@@ -93,7 +95,7 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
         several: Node = {"type": "array", "items": {"anyOf": [one, {"type": "object", "maxProperties": 1}]}}
         return {"anyOf": [several, {"type": "object"}, _REFERENCE]}
     if kind is Settings and name == "plots":
-        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED]}}
+        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED, {"type": "object"}]}}
     if kind is Model and name == "layers":
         return {"$ref": "#/$defs/layers"}
     if kind is Trainer and name == "threads":

@@ -139,7 +139,7 @@ def check_ignored(bound: Bound, data: Data, loss: nn.Module) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Columns(torch.utils.data.Dataset[Batch]):
-    """A dataset with targets `low` and 1, float32 of (1,) or (1, places...), for the class indices 0 and 1 of `inner`."""
+    """A dataset with targets `low` and 1, float32 of (1,) or (1, places...), for the classes 0 and 1 of `inner`."""
 
     inner: Any
     low: float

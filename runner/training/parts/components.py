@@ -37,6 +37,7 @@ class Components:
     scheduler: Plan
     metrics: list[Metric]
     plots: dict[str, Callable[[Any], Any]]  # name -> draw
+    pictures: dict[str, Due]  # name -> when it is drawn while the run trains, where it is
     due: Due
     step: Bound | None
 
@@ -64,9 +65,10 @@ def resolve(
     add("loss", lambda: losses.build(settings.loss) if trains else forward.Unmeasured())
     add("step", lambda: step.resolve(settings.trainer.step) if trains else None)
     add("due", lambda: due.read(settings.checkpoint.every))
-    add("sourced", lambda: source.resolve(settings.data))
-    parts["data"], parts["options"] = parts.pop("sourced") or (None, DataOptions())
+    add("data", lambda: source.resolve(settings.data))
+    parts["options"] = parts["data"].options if parts["data"] else DataOptions()
     add("plots", lambda: _plots(settings.plots))
+    add("pictures", lambda: _pictures(settings.plots))
     add("metrics", lambda: metrics.resolve(settings.metrics) if trains else [])
     add("device", lambda: device(settings.device))
     return Components(**parts)
@@ -77,10 +79,35 @@ def plot(name: Any, key: str) -> Callable[[Any], Any]:
     return lookup.find(name, PLOT, key)  # type: ignore[no-any-return]
 
 
-def _plots(names: list[str]) -> dict[str, Callable[[Any], Any]]:
+def _name(spec: Any, key: str) -> str:
+    """Return a plot's name, which may have the interval at which it is drawn while the run trains."""
+    if isinstance(spec, str):
+        return spec
+    if isinstance(spec, dict) and len(spec) == 1:
+        [(name, options)] = spec.items()
+        if options is None or (isinstance(options, dict) and set(options) <= {"every"}):
+            return str(name)
+    expected = "expected a name such as loss_curve, or {fit: {every: 5}}"
+    raise ConfigError(key, f"{spec!r} is not understood; {expected}")
+
+
+def _pictures(specs: list[Any]) -> dict[str, Due]:
+    """Return when the plots with an interval are drawn."""
+    problems, intervals = Problems(), dict[str, Due]()
+    for i, spec in enumerate(specs):
+        if isinstance(spec, dict) and len(spec) == 1 and isinstance(options := next(iter(spec.values())), dict):
+            name = str(next(iter(spec)))
+            with problems.collect():
+                intervals[name] = due.read(options.get("every"), f"plots[{i}].{name}.every", due.COUNTED)
+    problems.raise_all()
+    return {name: one for name, one in intervals.items() if one.number}
+
+
+def _plots(specs: list[Any]) -> dict[str, Callable[[Any], Any]]:
     problems, plots = Problems(), dict[str, Callable[[Any], Any]]()
-    for i, name in enumerate(names):
+    for i, spec in enumerate(specs):
         with problems.collect():
+            name = _name(spec, f"plots[{i}]")
             draw = plot(name, f"plots[{i}]")
             if name in plots:
                 raise ConfigError(f"plots[{i}]", f"duplicate {name!r}; remove one")

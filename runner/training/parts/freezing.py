@@ -85,10 +85,9 @@ def _norms(freeze: Freeze, model: nn.Module, held: dict[str, float]) -> Iterator
 
 
 def described(freeze: Freeze, model: nn.Module) -> dict[str, str]:
-    """Return the words for each frozen parameter's name: `frozen`, or `frozen for 5 epochs`."""
-    words = {math.inf: "frozen"}
+    """Return for each frozen parameter's name whether it is trained: `no`, or `from epoch 6`."""
     held = _parameters(freeze, model)
-    return {n: words.get(epochs, f"frozen for {epochs:.0f} epochs") for n, epochs in held.items() if epochs}
+    return {n: "no" if epochs == math.inf else f"from epoch {epochs + 1:.0f}" for n, epochs in held.items() if epochs}
 
 
 class Frozen:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from runner.data import Data, Source, Tensors, count, evaluation_size, order_of
+from runner.data import _nests as nests
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 
@@ -57,6 +58,5 @@ def _chosen(source: Source, index: torch.Tensor) -> Source:
     if len(index) == len(source):  # type: ignore[arg-type]
         return source
     if isinstance(source, Tensors):
-        x, y = (part[index.to(part.device)] for part in (source.x, source.y))
-        return Tensors(x, y)
+        return Tensors(*source[index.to(nests.leaves(source.x)[0].device)])
     return torch.utils.data.Subset(source, index.tolist())

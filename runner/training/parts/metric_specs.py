@@ -46,8 +46,12 @@ def specs_of(specs: Any, key: str) -> Iterator[Spec]:
             yield from _under(str(name), value, f"{key}.{name}")
     elif isinstance(specs, dict):
         yield Spec(specs, key)
+    elif isinstance(specs, str):
+        raise ConfigError(key, f"expected a list in brackets, such as metrics=[{specs}]")
     else:
-        raise ConfigError(key, f"expected a list, [Accuracy], or a name for each, {{top1: Accuracy}}, found {specs!r}")
+        raise ConfigError(
+            key, f"{specs!r} is not a list, as in [Accuracy], or a name for each, as in {{top1: Accuracy}}"
+        )
 
 
 def _of_list(spec: Any, key: str) -> Spec:

@@ -17,6 +17,7 @@ from runner.model.conventions import targets_of
 from runner.settings import Trainer
 from runner.settings.errors import ConfigError, Problems, brief, did_you_mean
 from runner.settings.values import lookup
+from runner.training.events import NAME
 from runner.training.parts import outputs_apart, own_losses
 from runner.training.parts.metric_specs import METRIC as METRIC
 from runner.training.parts.metric_specs import read, specs_of
@@ -57,6 +58,10 @@ def resolve(specs: Any) -> list[Metric]:
             if any(base.__module__ == "torchmetrics.aggregation" for base in target.__mro__):
                 raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
             recorded = spec.name or name.rpartition(".")[2]
+            if spec.name in ("loss", "lr", "epoch") or not re.fullmatch(NAME, recorded):
+                raise ConfigError(
+                    key, f"{recorded!r} cannot be a metric's name; use letters, digits and _, and not loss"
+                )
             metrics.append(Metric(recorded, _of_probabilities(target), arguments, key, spec.output, bool(spec.name)))
     problems.raise_all()
     return metrics

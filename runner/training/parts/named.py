@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch, nests
+from runner.data import Batch
 from runner.model import host
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.training.loop import Cost, Parts, State, Weigh, multiple
@@ -71,12 +71,14 @@ def names_of(nest: Any) -> list[str]:
 
 def check_names(loss: ByOutput, output: Any, target: Any) -> None:
     """Raise ConfigError for a name that is no output of the model, or no target of the data."""
-    for name in loss.names:
+    for name, own in loss.items():
         if name not in (there := names_of(output)):
-            gives = (
-                f"and the model gives {', '.join(there)}" if there else f"and the model gives {nests.described(output)}"
+            one = f"has one output; write loss={{name: {type(own).__name__}}}, or let the model return several by name"
+            raise ConfigError(
+                f"loss.{name}",
+                "is the loss of an output of this name, and the model"
+                f" {one if not there else 'gives ' + ', '.join(there)}{did_you_mean(name, there)}",
             )
-            raise ConfigError(f"loss.{name}", f"is the loss of an output, {gives}{did_you_mean(name, there)}")
         if name not in (there := names_of(target)) and not isinstance(target, Tensor):
             raise ConfigError(
                 f"loss.{name}", f"needs a target of this name, and the data has {', '.join(there)}"

@@ -1,16 +1,16 @@
 """The learning-rate schedule: look it up, make it, and move it on after steps or epochs."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 
 from runner.settings import Component, Trainer
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
-from runner.training.parts import groups
+from runner.training.parts import groups, several
 
 SCHEDULER = Kind(
     "a scheduler",
@@ -69,6 +69,11 @@ class Schedule:
             self._move(monitored)
 
     @property
+    def each(self) -> "list[Schedule]":
+        """The schedules of single optimizers: this one."""
+        return [self]
+
+    @property
     def waits(self) -> bool:
         """True if it waits for the values of validations."""
         return isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
@@ -80,41 +85,92 @@ class Schedule:
             self.scheduler.step(*monitored)
 
 
+class Apart:
+    """The states of the schedules of several optimizers, in the place of one scheduler's."""
+
+    def __init__(self, schedules: dict[str, Schedule]) -> None:
+        self.schedules = schedules
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of each by its optimizer's name."""
+        return {name: schedule.scheduler.state_dict() for name, schedule in self.schedules.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state of each."""
+        for name, schedule in self.schedules.items():
+            schedule.scheduler.load_state_dict(state[name])
+
+
+@dataclass
+class Schedules(Schedule):
+    """The schedules of several optimizers, each with its own interval."""
+
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+
+    @property
+    def each(self) -> list[Schedule]:
+        """The schedules of single optimizers."""
+        return list(self.schedules.values())
+
+    def after_step(self) -> None:
+        """Move on those for which that is due after every step."""
+        for schedule in self.each:
+            schedule.after_step()
+
+    def after_epoch(self) -> None:
+        """Move on those for which that is due after every epoch."""
+        for schedule in self.each:
+            schedule.after_epoch()
+
+    def after_validation(self, monitored: float) -> None:
+        """Move on plateau schedules."""
+        for schedule in self.each:
+            schedule.after_validation(monitored)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A scheduler's class and arguments, and when it moves on. scheduler: None for a constant learning rate."""
 
     scheduler: Bound | None = None
     interval: str = "epoch"  # epoch | step
+    each: dict[str, "Plan"] = field(default_factory=dict)  # of several optimizers, by their names
 
 
-def resolve(spec: Component | None, trainer: Trainer) -> Plan:
+def resolve(spec: Component | None, trainer: Trainer, key: str = "scheduler") -> Plan:
     """Look up the scheduler's class and check its arguments and interval. Raises ConfigError.
 
     trainer: whose steps, if these are counted, are the interval of a schedule that names none.
     """
     if spec is None:
         return Plan()
-    name, arguments = lookup.component(spec, "scheduler")
-    target = lookup.find(name, SCHEDULER, "scheduler.name")
+    if several.is_several(spec):
+        problems, each = Problems(), dict[str, Plan]()
+        for name, one in spec.items():
+            with problems.collect():
+                each[name] = resolve(one, trainer, f"scheduler.{name}")
+        problems.raise_all()
+        return Plan(each=each)
+    name, arguments = lookup.component(spec, key)
+    target = lookup.find(name, SCHEDULER, f"{key}.name")
     plateau = issubclass(target, torch.optim.lr_scheduler.ReduceLROnPlateau)
     by_steps = (trainer.steps is not None and not plateau) or name.rpartition(".")[2] in ("OneCycleLR", "CyclicLR")
     interval = arguments.pop("interval", None) or ("step" if by_steps else "epoch")
     if interval not in ("epoch", "step"):
-        raise ConfigError("scheduler.interval", f"{interval!r} is not one of epoch, step")
+        raise ConfigError(f"{key}.interval", f"{interval!r} is not one of epoch, step")
     if interval == "step" and plateau:
         raise ConfigError(
-            "scheduler.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
+            f"{key}.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
         )
-    lookup.refuse(arguments, ["optimizer"], "scheduler", "is filled in; leave it out")
+    lookup.refuse(arguments, ["optimizer"], key, "is filled in; leave it out")
     if target.__module__.startswith("torch."):
         why = "takes functions or schedulers, which YAML cannot express; write a schedule of your own in experiments/"
-        lookup.refuse(arguments, FUNCTIONS, "scheduler", why)
+        lookup.refuse(arguments, FUNCTIONS, key, why)
         if not isinstance(arguments.get("milestones", []), list):
-            raise ConfigError("scheduler.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
-    lookup.bind(target, arguments, "scheduler", free=["optimizer", *LENGTHS])
-    ranges.check(target, arguments, ranges.SCHEDULER, "scheduler")
-    return Plan(Bound(target, arguments, "scheduler"), interval)
+            raise ConfigError(f"{key}.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
+    lookup.bind(target, arguments, key, free=["optimizer", *LENGTHS])
+    ranges.check(target, arguments, ranges.SCHEDULER, key)
+    return Plan(Bound(target, arguments, key), interval)
 
 
 def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
@@ -123,6 +179,13 @@ def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int,
     epochs, steps: of the whole training, for schedules that depend on its length.
     mode: min | max, for a plateau schedule: which values of the monitored metric are better.
     """
+    if plan.each:
+        optimizers = several.each_of(optimizer)
+        if unknown := [name for name in plan.each if name not in optimizers or name == ""]:
+            names = ", ".join(filter(None, optimizers)) or "none, as the optimizer is one"
+            raise ConfigError(f"scheduler.{unknown[0]}", f"is no name of an optimizer (there are {names})")
+        made = {name: build(one, optimizers[name], epochs, steps, mode) for name, one in plan.each.items()}
+        return Schedules(Apart(made), schedules=made)
     bound = plan.scheduler
     if bound is None:
         return Schedule()

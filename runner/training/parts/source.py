@@ -2,13 +2,14 @@
 
 import importlib
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from runner import data as sources
 from runner.data import Data
+from runner.data._datasets import converted
 from runner.data._folds import Fold, called, cut, of
 from runner.data._items import paired
 from runner.settings import Component
@@ -23,20 +24,20 @@ from runner.training.parts.data_options import DataOptions
 DATA = Kind("a data source", ("runner.data",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
 
 
-def resolve(spec: Component) -> tuple[Bound, DataOptions]:
-    """Look up the data source and check its arguments; return it, and the options beside them. Raises ConfigError."""
+def resolve(spec: Component) -> "Sourced":
+    """Look up the data source and check its arguments, and the options beside them. Raises ConfigError."""
     name, arguments = lookup.component(spec, "data")
     target = lookup.find(name, DATA, "data.name")
     arguments, options = data_options.split(target, arguments)
     arguments = as_words(lookup.parameters(target), arguments)
     lookup.bind(target, arguments, "data")
     ranges.check(target, arguments, ranges.DATA, "data")
-    return _folded(Sourced(target, arguments, "data"), options), options
+    return _folded(Sourced(target, arguments, "data", options))
 
 
-def _folded(source: "Sourced", options: DataOptions) -> "Sourced":
+def _folded(source: "Sourced") -> "Sourced":
     """Return the source with its fold, which stands for `valid` where it divides its examples itself."""
-    fold = of(options.folds, options.fold)
+    fold = of(source.options.folds, source.options.fold)
     if fold is None:
         return source
     valid = lookup.parameters(source.target).get("valid")
@@ -51,8 +52,12 @@ def _folded(source: "Sourced", options: DataOptions) -> "Sourced":
 
 @dataclass(frozen=True)
 class Sourced(Bound):
-    """A source, and the fold that is cut out of what it gives; None where there is none or the source cuts it."""
+    """A source, and the keys of `data` that hold for any.
 
+    fold: cut out of what it gives; None where there is none, or the source divides its examples itself.
+    """
+
+    options: DataOptions = field(default_factory=DataOptions)
     fold: Fold | None = None
 
 
@@ -79,6 +84,7 @@ def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None
         raise ConfigError("data.name", f"{name!r} returned {type(data).__name__}, expected runner.data.Data")
     for part in ("train", "valid", "test"):
         data = _paired(data, part, f"{name!r} gives {part}=")
+    data = converted(data)
     if isinstance(source, Sourced) and source.fold is not None:
         data = cut(data, source.fold, 0)
     if noted is not None:

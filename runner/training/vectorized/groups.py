@@ -61,10 +61,18 @@ def check(run: Run) -> None:
     rule(run.state.optimizer)
     if run.parts.optimizer.groups:
         raise Unstackable("optimizer.groups is not stacked")
+    if trainer.average is not None:
+        raise Unstackable("trainer.average is not stacked")
     if run.settings.model.freeze is not None:
         raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
+    if run.parts.pictures:
+        raise Unstackable(f"plots: {', '.join(run.parts.pictures)} every so often is not stacked")
+    if trainer.carry:
+        raise Unstackable("trainer.carry is not stacked")
+    if trainer.train_metrics:
+        raise Unstackable("trainer.train_metrics is not stacked")
     if own_losses.of_model(run.loss):
         raise Unstackable(f"{type(run.loss).__name__} takes the model and the batch")
     if own_losses.found(run.loss).names:
