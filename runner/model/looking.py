@@ -1,4 +1,4 @@
-"""The shape that comes out of a layer that looks at its input's numbers, as `pack_padded_sequence` looks at lengths.
+"""What comes out of a layer while it is planned, also of one that looks at numbers, as `pack_padded_sequence` does.
 
 The meta device has no numbers, and refuses. Such a layer is made once more, on the processor, and given two examples.
 """
@@ -8,10 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from runner.model import specs
+from runner.model.shapes import push
 from runner.model.stack import Layer
+from runner.model.wires import Inputs
+from runner.settings.errors import ConfigError, brief
 
 #: The most parameters of a layer that is made for this.
 MOST = 100_000_000
@@ -25,12 +29,44 @@ def with_numbers(example: Tensor, one: Tensor) -> Tensor:
     return example
 
 
-def looks(error: Exception) -> bool:
+def output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
+    """Push the inputs through the layer's module, on the meta device. Raises ConfigError for what it cannot take."""
+    try:
+        with torch.no_grad():
+            try:
+                return push(module.eval(), *inputs.inputs, **inputs.named)
+            except Exception as error:
+                if not _looks(error):
+                    raise
+                return _of_examples(layer, inputs.inputs, inputs.named)
+    except Exception as error:
+        if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
+            raise ConfigError(
+                layer.key, f"{layer.target.__name__} takes more than one input; {specs.NAME_THEM}"
+            ) from error
+        shapes = " and ".join(map(specs.shape, inputs.all()))
+        raise ConfigError(
+            layer.key,
+            f"{layer.target.__name__} cannot take {'an input' if len(inputs.all()) == 1 else 'inputs'} of shape"
+            f" {shapes}: {brief(error)}{_embedding(inputs, error)}",
+        ) from error
+
+
+def _embedding(inputs: Inputs, error: Exception) -> str:
+    """Return a remedy for whole numbers where numbers with a decimal point are taken, of which torch says the types."""
+    if "type" not in str(error):
+        return ""
+    tensors = [one for one in inputs.all() if isinstance(one, Tensor)]
+    whole = tensors and not any(one.is_floating_point() for one in tensors)
+    return "; its input holds whole numbers, which an Embedding before it makes features of" if whole else ""
+
+
+def _looks(error: Exception) -> bool:
     """Return whether torch has refused to look at a tensor without numbers."""
     return bool(REFUSALS.search(str(error)))
 
 
-def output(layer: Layer, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+def _of_examples(layer: Layer, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     """Return what the layer gives, on the meta device. Raises what the layer raises.
 
     Inputs that come from the data without a layer between are those of its first example. Of others, numbers are zeros,

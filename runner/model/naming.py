@@ -7,7 +7,9 @@ from typing import Any
 from torch import nn
 
 from runner.model import specs, written
+from runner.model.attention import MASKED, Mask
 from runner.model.layers import Repeat
+from runner.model.stack import Layer
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 
@@ -23,6 +25,15 @@ def check(layers: Any, key: str = "model.layers") -> None:
 def problems(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
     """Return what is wrong with these layers, given as `specs.named` gives them."""
     return _collect(named)
+
+
+def check_masks(layers: list[Layer]) -> None:
+    """Raise ConfigError for a `Mask` with no attention after it."""
+    for number, layer in enumerate(layers):
+        after = [one for later in layers[number + 1 :] for one in (later, *later.inner())]
+        if layer.target is Mask and not any(one.target in MASKED for one in after):
+            names = ", ".join(kind.__name__ for kind in MASKED)
+            raise ConfigError(layer.key, f"no layer comes after it in its stack that it masks, which are {names}")
 
 
 def _collect(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:

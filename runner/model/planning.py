@@ -2,7 +2,6 @@
 
 import copy
 import inspect
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,6 @@ from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention, Tra
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.graph import INPUT
 from runner.model.layers import Repeat, Select
-from runner.model.shapes import push
 from runner.model.stack import Layer, Stack, is_stacks, shaped, size, values_of
 from runner.model.wires import Inner, Inputs, Wires, some
 from runner.model.written import FROM, Written, read
@@ -82,17 +80,8 @@ def follow(
                 raise ConfigError(
                     layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones"
                 )
-    check_masks(layers)
+    naming.check_masks(layers)
     return Stack(layers, wires.example)
-
-
-def check_masks(layers: list[Layer]) -> None:
-    """Raise ConfigError for a `Mask` with no attention after it."""
-    for number, layer in enumerate(layers):
-        after = [one for later in layers[number + 1 :] for one in (later, *later.inner())]
-        if layer.target is Mask and not any(one.target in MASKED for one in after):
-            names = ", ".join(kind.__name__ for kind in MASKED)
-            raise ConfigError(layer.key, f"no layer comes after it in its stack that it masks, which are {names}")
 
 
 def _planned_before(
@@ -209,11 +198,9 @@ def _decoder_layer(value: Any, inputs: Inputs, key: str, targets: specs.Targets)
         raise ConfigError(key.rpartition(".")[0], f"TransformerDecoder takes two inputs; {specs.NAME_THEM}")
     wires = Wires(inputs.all()[0])
     wires.outputs["memory"] = inputs.all()[1]
-    named = [
-        (name, inner_key, {**(spec if isinstance(spec, Mapping) else {spec: None}), FROM: [INPUT, "memory"]})
-        for name, inner_key, spec in specs.named(specs.single(value, targets), key)
-    ]
-    return follow(named, wires, targets)
+    named, reads = specs.named(specs.single(value, targets), key), {FROM: [INPUT, "memory"]}
+    reading = [(n, k, {**(one if isinstance(one, Mapping) else {one: None}), **reads}) for n, k, one in named]
+    return follow(reading, wires, targets)
 
 
 def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.Targets) -> list[Stack]:
@@ -268,42 +255,12 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inpu
         )
     inputs.spread(module)
     layer.reads = inputs.reads
-    output = _output(layer, module, inputs)
+    output = looking.output(layer, module, inputs)
     layer.parameters -= sum(values_of(module)[name].numel() for name in layer.ties if name in values_of(module))
     layer.input = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
     layer.output, layer.taken = output, (inputs.inputs, inputs.named)
     layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
     return output
-
-
-def _output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
-    """Push the inputs through the layer's module. Raises ConfigError for those that it cannot take."""
-    try:
-        with torch.no_grad():
-            try:
-                return push(module.eval(), *inputs.inputs, **inputs.named)
-            except Exception as error:
-                if not looking.looks(error):
-                    raise
-                return looking.output(layer, inputs.inputs, inputs.named)
-    except Exception as error:
-        if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
-            raise ConfigError(
-                layer.key, f"{layer.target.__name__} takes more than one input; {specs.NAME_THEM}"
-            ) from error
-        shapes = " and ".join(map(specs.shape, inputs.all()))
-        raise ConfigError(
-            layer.key,
-            f"{layer.target.__name__} cannot take {'an input' if len(inputs.all()) == 1 else 'inputs'} of shape"
-            f" {shapes}: {brief(error)}{_embedding(inputs)}",
-        ) from error
-
-
-def _embedding(inputs: Inputs) -> str:
-    """Return a remedy for whole numbers where numbers with a decimal point are taken."""
-    tensors = [one for one in inputs.all() if isinstance(one, Tensor)]
-    whole = tensors and not any(one.is_floating_point() for one in tensors)
-    return "; its input holds whole numbers, which an Embedding before it makes features of" if whole else ""
 
 
 def _refuse(problem: str | None, layer: Layer) -> None:

@@ -12,7 +12,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from runner.model import hub, layers
 from runner.settings.errors import ConfigError, Problems, batch_shape
-from runner.settings.trust import permission
+from runner.settings.trust import permission, secrets
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
 
@@ -101,11 +101,10 @@ def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
 
     Raises ConfigError for what is neither, and for names that no layer can have.
     """
-    if isinstance(specs, str):
-        specs = [specs]
+    specs = [specs] if isinstance(specs, str) else specs
     if isinstance(specs, Mapping):
         for name, spec in specs.items():
-            _check_name(str(name), f"{key}.{name}")
+            _check_name(str(name), spec, f"{key}.{name}")
             yield str(name), f"{key}.{name}", spec
     elif isinstance(specs, list | tuple):
         for index, spec in enumerate(specs):
@@ -114,7 +113,7 @@ def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
         raise ConfigError(key, f"expected a list of layers or a mapping of names to layers, found {specs!r}")
 
 
-def _check_name(name: str, key: str) -> None:
+def _check_name(name: str, spec: Any, key: str) -> None:
     if not name:
         raise ConfigError(key, "a layer has an empty name; give it one of letters, digits and _")
     if name in RESERVED:
@@ -127,6 +126,9 @@ def _check_name(name: str, key: str) -> None:
         raise ConfigError(key, "a layer's name becomes a file's name; use letters, digits and _")
     if len(name) > LONGEST:
         raise ConfigError(key, f"a layer's name becomes a file's name; {len(name)} letters are more than {LONGEST}")
+    if secrets.is_secret(name) and secrets.without({name: spec}) != {name: spec}:
+        told = f"a layer called {name!r} would be recorded as {secrets.MASK}, as a secret is; call it '{name}_layer'"
+        raise ConfigError(key.rpartition(".")[0], told)
 
 
 def check_modules(named: list[tuple[str, str, Any]]) -> None:

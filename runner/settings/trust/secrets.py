@@ -19,7 +19,7 @@ _WORDS = (
 _END = rf"(?:{_WORDS})(?:[_\-]?[0-9]+)?"
 _NAME = re.compile(rf"{_END}$", re.IGNORECASE)
 #: Words of a vocabulary that models of language have.
-_FRIEND = re.compile(r"(?:bos|cls|end|eos|mask|pad|sep|special|start|stop|unk)[_\-]?token$", re.IGNORECASE)
+_FRIEND = re.compile(r"(?:bos|class|cls|end|eos|mask|pad|sep|special|start|stop|unk)[_\-]?token$", re.IGNORECASE)
 #: Variables of a shell that only sound like it: the working directory and the one before.
 _SHELL = ("PWD", "OLDPWD")
 #: Characters that a value must have for it to be looked for elsewhere: a shorter one is a part of many words.
