@@ -32,43 +32,22 @@ class Fooling(nn.Module):
         return softplus(-judged).mean()
 
 
-class Adversarial:
-    """A step of the discriminator, then one of the generator, each with its optimizer.
-
-    The generator has the optimizer of the configuration, which follows the schedule.
-    """
-
-    def __init__(self, state: Any, lr: float = 0.001) -> None:
-        generator, self.discriminator = state.model.generator, state.model.discriminator
-        state.optimizer.param_groups[0]["params"] = list(generator.parameters())
-        self.optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=lr, betas=(0.5, 0.999))
-
-    def __call__(self, state: Any, parts: Any) -> dict[str, Tensor]:
-        """Step both optimizers on the batches of a step, and return both losses."""
-        pairs = [(share, real, state.model.generator(torch.randn_like(noise))) for share, (noise, real) in parts]
-
-        self.optimizer.zero_grad()
-        judged = sum(share * self.judged(real, drawn.detach()) for share, real, drawn in pairs)
-        judged.backward()
-        self.optimizer.step()
-
-        state.optimizer.zero_grad()
-        fooled = sum(share * softplus(-self.discriminator(drawn)).mean() for share, _, drawn in pairs)
-        fooled.backward()
-        state.optimizer.step()
-        return {"loss": fooled.detach(), "discriminator": judged.detach()}
-
-    def judged(self, real: Tensor, drawn: Tensor) -> Any:
-        """Return the discriminator's loss: what is real ought to give large numbers, what is drawn small ones."""
-        return softplus(-self.discriminator(real)).mean() + softplus(self.discriminator(drawn)).mean()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state of the discriminator's optimizer, for checkpoints."""
-        return self.optimizer.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the state of the discriminator's optimizer."""
-        self.optimizer.load_state_dict(state)
+def adversarial(state: Any, parts: Any) -> dict[str, Tensor]:
+    """Take a step of the discriminator, then one of the generator, and return both losses."""
+    generator, discriminator = state.model.generator, state.model.discriminator
+    losses = {}
+    for name in ("discriminator", "generator"):
+        state.optimizers[name].zero_grad()
+        for share, (noise, real) in parts:
+            drawn = generator(torch.randn_like(noise))
+            if name == "generator":
+                loss = softplus(-discriminator(drawn)).mean()
+            else:
+                loss = softplus(-discriminator(real)).mean() + softplus(discriminator(drawn.detach())).mean()
+            (share * loss).backward()
+            losses[name] = losses.get(name, 0) + share * loss.detach()
+        state.optimizers[name].step()
+    return {"loss": losses["generator"], "discriminator": losses["discriminator"]}
 
 
 def drawn(run: Any) -> Any:

@@ -49,6 +49,7 @@ def with_run(
 
 def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple["Source", list[str]]:
     """Return the model with example inputs, and lines on its inputs and classes."""
+    from runner.data import nests
     from runner.tracking.read import export, load, recall
 
     run_id = recall.find_run(uri, run)
@@ -58,7 +59,11 @@ def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple[
     about = {"run": run_id, "checkpoint": checkpoint, "data": json.dumps(data)}
     x = export.inputs(model, load.example(data, "meta"), notes)
     scaled = "" if "mean" not in data["notes"] else ", standardized" if notes is None else ", not standardized"
-    lines = [f"inputs: {str(x.dtype).removeprefix('torch.')} of shape {batch_shape(x.shape[1:])}{scaled}"]
+    lines = [
+        f"inputs: {name and f'{name}, '}{str(one.dtype).removeprefix('torch.')} of shape {batch_shape(one.shape[1:])}"
+        f"{scaled}"
+        for name, one in nests.named(x)
+    ]
     lines += [f"classes: {', '.join(data['classes'])}"] if data["classes"] else []
     return export.Source(model, x, recall.text(uri, run_id, "config.yaml"), about), lines
 

@@ -13,6 +13,7 @@ from runner.settings.trust import terminal
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from runner.data import Nest
     from runner.data._inputs import Inputs
     from runner.settings import Component
 
@@ -38,8 +39,10 @@ def with_run(
     raw: false for inputs that are standardized already.
     code: current or recorded, for the user's own layers.
     """
-    place = _outputs.place(output, (".npy", ".csv"), _words.truth("overwrite", overwrite))
-    from runner.data import _inputs
+    place = _outputs.place(output, (".npy", ".npz", ".csv"), _words.truth("overwrite", overwrite))
+    import torch
+
+    from runner.data import _inputs, nests
     from runner.tracking.read import load, recall
     from runner.training.state.checkpoint import CheckpointError
 
@@ -55,17 +58,24 @@ def with_run(
         return 1
     outputs = _outputs_of(model, examples.batches)
     with _outputs.whole(place) as beside:
-        if place.suffix == ".npy":
+        if place.suffix == ".npz":
+            _write_arrays(beside, outputs)
+        elif not isinstance(outputs, torch.Tensor):
+            names = ", ".join(name for name, _ in nests.named(outputs))
+            raise ConfigError("output", f"the model gives several outputs, {names}; write an .npz file, which has each")
+        elif place.suffix == ".npy":
             _write_array(beside, outputs)
         else:
             _write_table(beside, examples, model, recall.settings(uri, run_id).loss, outputs, data)
-    _show(examples, output, tuple(outputs.shape), f"the {checkpoint} model of run {run_id}", data["classes"])
+    shapes = ", ".join(f"{name} {tuple(one.shape)}".strip() for name, one in nests.named(outputs))
+    _show(examples, output, shapes, f"the {checkpoint} model of run {run_id}", data["classes"])
     return 0
 
 
-def _outputs_of(model: "nn.Module", batches: Iterable["Tensor"]) -> "Tensor":
+def _outputs_of(model: "nn.Module", batches: Iterable["Nest"]) -> "Nest":
     import torch
 
+    from runner.data import nests
     from runner.tracking.read.load import Standardize
 
     first = next(model.children(), None)
@@ -73,10 +83,10 @@ def _outputs_of(model: "nn.Module", batches: Iterable["Tensor"]) -> "Tensor":
     with torch.no_grad():
         parts = []
         for part in batches:
-            if part.is_floating_point() and not isinstance(first, Standardize):
-                part = part.to(dtype)
+            if not isinstance(first, Standardize):
+                part = nests.mapped(lambda one: one.to(dtype) if one.is_floating_point() else one, part)
             parts.append(model(part))
-    return torch.cat(parts)
+    return nests.concatenated(parts)
 
 
 def _write_array(place: Path, outputs: "Tensor") -> None:
@@ -84,6 +94,16 @@ def _write_array(place: Path, outputs: "Tensor") -> None:
 
     with place.open("wb") as file:
         np.save(file, outputs.numpy(), allow_pickle=False)
+
+
+def _write_arrays(place: Path, outputs: "Nest") -> None:
+    import numpy as np
+
+    from runner.data import nests
+
+    with place.open("wb") as file:
+        arrays: dict[str, Any] = {name or "output": one.numpy() for name, one in nests.named(outputs)}
+        np.savez(file, **arrays)
 
 
 def _write_table(
@@ -100,7 +120,7 @@ def _write_table(
         lines.writerows(zip(*columns.values(), strict=True))
 
 
-def _show(examples: "Inputs", output: str, shape: tuple[int, ...], model: str, classes: list[str]) -> None:
+def _show(examples: "Inputs", output: str, shape: str, model: str, classes: list[str]) -> None:
     count = f"{len(examples.names):,} example{'s' * (len(examples.names) != 1)}"
     terminal.put(f"{output}: {shape}, the outputs of {model} for {count}")
     if examples.remarks:

@@ -11,7 +11,7 @@ def with_settings(settings: Settings, context: Context) -> int:
 
     run = prepare(settings, context.name)
     try:
-        screen.console().print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
+        screen.console().print(screen.layer_table(run.stack, run.data.train[0][0]))
     finally:
         run.close()
     return 0

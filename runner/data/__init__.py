@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from runner.data import _nests as nests
+from runner.data._items import Items
 from runner.data._nests import Nest as Nest
 from runner.data._reading import Chunk, Reader, chunk
 from runner.data._splitting import split as split
@@ -25,6 +26,9 @@ FEW = 256
 BLOCK = 2**18
 #: Bytes of which addresses of torch's memory are multiples.
 ALIGNED = 64
+
+#: The class index that torch's losses leave out unless told otherwise.
+NOTHING = -100
 
 #: Inputs and targets; each a tensor, or a tuple, list or dict of tensors.
 Batch = tuple[Nest, Nest]
@@ -103,8 +107,8 @@ class Data:
         out, then a line for each column or folder.
     guess: what y holds in its file, where the task was taken from that and not from a setting: "decimals", "whole"
         (numbers) or "words" (text, true and false). The loss may decide otherwise.
-    ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss, where
-        there may be such targets.
+    ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss.
+    target: where a dataset's items are dicts or larger tuples: the target's name or place, or a list of several.
     places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
     length: the examples of an epoch where `train` is a stream, a torch IterableDataset; {"train": n, "valid": m} for
         streams in several parts. Each pass begins the stream anew.
@@ -121,25 +125,34 @@ class Data:
     train: Source
     valid: Source | None = None
     test: Source | None = None
-    task: Task | Literal["classification"] = "regression"
-    classes: tuple[str, ...] = ()
+    task: Any = (
+        "regression"  # of several targets a task for each name, {"digit": "classification", "age": "regression"}
+    )
+    classes: Any = ()  # of several targets likewise, {"digit": ("0", "1")}
     notes: dict[str, Any] = field(default_factory=dict)
     report: tuple[str, ...] = ()
     guess: Guess | None = None
-    ignored: int | None = None
+    ignored: Any = None
     places: Tensor | None = None
     length: int | dict[str, int] | None = None
+    target: Any = None
 
     def __post_init__(self) -> None:
-        if self.task not in (*get_args(Task), "classification"):
-            hint = did_you_mean(self.task, get_args(Task))
-            raise ConfigError("data", f"Data(task={self.task!r}) is not one of {', '.join(get_args(Task))}{hint}")
+        for task in self.task.values() if isinstance(self.task, dict) else [self.task]:
+            if task not in (*get_args(Task), "classification"):
+                hint = did_you_mean(str(task), get_args(Task))
+                raise ConfigError("data", f"Data(task={task!r}) is not one of {', '.join(get_args(Task))}{hint}")
         for part in ("train", "valid", "test"):
-            source = streamed(getattr(self, part), self.length, part)
-            object.__setattr__(self, part, source)
+            object.__setattr__(self, part, streamed(getattr(self, part), self.length, part))
+        for part in ("train", "valid", "test") if self.target is not None else ():
+            if (source := getattr(self, part)) is not None and not isinstance(source, Tensors | Items):
+                object.__setattr__(self, part, Items(source, self.target))
+        for part in ("train", "valid", "test"):
+            source = getattr(self, part)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
-        if self.task == "classification":
+        one_target = not isinstance(self.train, Tensors) or isinstance(self.train.y, Tensor)
+        if self.task == "classification" and one_target:  # of several, the loss of each is asked first
             object.__setattr__(self, "classes", tuple(self.classes) or _numbered(self))
             object.__setattr__(self, "task", "binary" if len(self.classes) == 2 else "multiclass")
 
@@ -148,13 +161,14 @@ def _numbered(data: Data) -> tuple[str, ...]:
     """Return names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
     sources = [source for source in (data.train, data.valid, data.test) if source is not None]
     targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
-    if len(targets) < len(sources) or any(y.is_floating_point() or y.dim() != 1 or y.min() < 0 for y in targets):
+    held = [y[y != NOTHING] for y in targets]
+    if len(targets) < len(sources) or any(y.is_floating_point() or not y.numel() or y.min() < 0 for y in held):
         raise ConfigError(
             "data",
             "Data(task='classification') has no classes, and they cannot be counted; expected their names,"
-            " Data(..., classes=('cat', 'dog')), or targets of int64 from 0, of shape (N,)",
+            " Data(..., classes=('cat', 'dog')), or targets of int64 from 0",
         )
-    return tuple(map(str, range(int(max(y.max() for y in targets)) + 1)))
+    return tuple(map(str, range(int(max(y.max() for y in held)) + 1)))
 
 
 def batches(

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from runner.data import _nests as nests
 from runner.data._files import existing
 from runner.data._images.folder import heads, pictures, summary
 from runner.data._images.image_file import decode, reason_against
+from runner.data._nests import Nest
 from runner.data._numpy import read_npy, read_npz
 from runner.data._tables.raw import refuse_ending
 from runner.data._values import Array
@@ -28,7 +30,7 @@ IMAGES = 64
 class Inputs(NamedTuple):
     """Batches of inputs as they were before the data source standardized them, in the order of `names`."""
 
-    batches: Iterator[Tensor]
+    batches: Iterator[Nest]
     heading: str  # of the names: row | file
     names: list[str]
     remarks: str = ""  # files that were left out, and columns that are doubtful
@@ -50,8 +52,23 @@ def read(path: str, noted: dict[str, Any]) -> Inputs:
         return _images(place, path, noted)
     if "columns" in noted["notes"] and place.suffix.lower() not in (".npy", ".npz"):
         refuse_ending(place, "inputs")
+    if "shape" not in noted["example"]:
+        return _several(place, path, noted["example"])
     x = _fitting(_array(place), path, noted["example"])
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))))
+
+
+def _several(place: Path, path: str, example: dict[str, Any]) -> Inputs:
+    """Return inputs of several tensors, from the arrays of their names in an .npz file."""
+    form = nests.of_form(example, 1, "meta")
+    parts = dict(nests.named(form))
+    if place.suffix.lower() != ".npz":
+        takes = ", ".join(parts)
+        raise ConfigError("inputs", f"{path!r} is one array, and the model takes {takes}; give an .npz file with these")
+    arrays = read_npz(place, "inputs", list(parts), ())
+    tensors = iter([_fitting(arrays[name], path, nests.noted(one[0])) for name, one in parts.items()])
+    x = nests.mapped(lambda one: next(tensors), form)
+    return Inputs(nests.split(x, BATCH), "row", list(map(str, range(nests.length(x)))))
 
 
 def _array(place: Path) -> Array:

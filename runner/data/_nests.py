@@ -114,6 +114,24 @@ def key(nest: Nest) -> Any:
     return tuple((name, tensor.shape, tensor.dtype) for name, tensor in named(nest))
 
 
+def noted(nest: Nest) -> dict[str, Any]:
+    """Return an example's form as plain values for a record: shape and type, of several tensors by their places."""
+    parts = _parts(nest)
+    if parts is not None:
+        return {type(nest).__name__: {str(key): noted(part) for key, part in parts}}
+    dtype = "float32" if nest.is_floating_point() else str(nest.dtype).split(".")[1]
+    return {"shape": list(nest.shape), "dtype": dtype}
+
+
+def of_form(form: dict[str, Any], count: int, device: str = "cpu") -> Nest:
+    """Return a batch of `count` examples of a form that `noted` has returned; their values are undefined."""
+    if "shape" in form:
+        return torch.empty((count, *form["shape"]), dtype=getattr(torch, form["dtype"]), device=device)
+    [(kind, parts)] = form.items()
+    several = {key: of_form(part, count, device) for key, part in parts.items()}
+    return several if kind == "dict" else list(several.values()) if kind == "list" else tuple(several.values())
+
+
 def _parts(nest: Any) -> list[tuple[Any, Any]] | None:
     """Return keys and parts of a tuple, list or dict; None of anything else."""
     if isinstance(nest, dict):

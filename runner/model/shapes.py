@@ -11,6 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_map
+
+from runner.model.layers import Add, Concat, From, Multiply, Select
 
 #: The most multiply-adds that are done rather than avoided; some hundredths of a second.
 LITTLE = 3e7
@@ -37,21 +40,28 @@ _KEEPS = (
     nn.MaxPool2d,
     nn.AvgPool1d,
     nn.AvgPool2d,
+    Concat,
+    Add,
+    Multiply,
 )
 
 
-def push(module: nn.Module, *inputs: Tensor) -> Any:
+def push(module: nn.Module, *inputs: Any, **named: Any) -> Any:
     """Return the output of `module` for `inputs`, all of it on the meta device: shapes and types without values.
 
     A module that is run on zeros instead keeps its own parameters.
     """
-    if _work(module, inputs[0]) > LITTLE:
+    if type(module) in (From, Select):
         return module(*inputs)
-    real = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
-    values = {
-        name: torch.zeros(t.shape, dtype=t.dtype) for name, t in (*module.named_parameters(), *module.named_buffers())
-    }
-    return _meta(functional_call(module, values, real))
+    if named or sum(_work(module, x) for x in inputs) > LITTLE:
+        try:
+            return module(*inputs, **named)
+        except (NotImplementedError, RuntimeError) as error:
+            if " meta " not in str(error) or sum(p.numel() for p in module.parameters()) > LITTLE:
+                raise
+            # It looks at values, as one that packs sequences by their lengths.
+    values = {name: _zeros(t) for name, t in (*module.named_parameters(), *module.named_buffers())}
+    return tree_map(_meta, functional_call(module, values, tree_map(_zeros, inputs), tree_map(_zeros, named)))
 
 
 def _work(module: nn.Module, x: Any) -> float:
@@ -65,9 +75,17 @@ def _work(module: nn.Module, x: Any) -> float:
         padding = module.kernel_size if isinstance(module.padding, str) else module.padding
         places = math.prod(n + 2 * p for n, p in zip(x.shape[2:], padding, strict=False))
         return float(len(x) * places * sum(p.numel() for p in module.parameters()))
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d):
+        return float(len(x) * math.prod(x.shape[2:]) * sum(p.numel() for p in module.parameters())) * 4
+    if type(module) is nn.Upsample and isinstance(module.scale_factor, int | float):
+        return 100 * x.numel() * float(module.scale_factor) ** (x.dim() - 2)
     if type(module) in _KEEPS or any(kind.__module__ == "torch.nn.modules.loss" for kind in type(module).__mro__):
         return 100 * x.numel()
     return math.inf
+
+
+def _zeros(value: Any) -> Any:
+    return torch.zeros(value.shape, dtype=value.dtype) if isinstance(value, Tensor) else value
 
 
 def _meta(value: Any) -> Any:

@@ -187,4 +187,4 @@ def _outcome(row: Row) -> Outcome:
 
 
 def _epochs(job: Job) -> int:
-    return made({key: value for key, value in job.config.items() if key == "trainer"}).trainer.epochs
+    return made({key: value for key, value in job.config.items() if key == "trainer"}).trainer.epochs or 0

@@ -1,6 +1,6 @@
 """Outputs, losses and metric values of a run's model for data, batch by batch and without gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,12 +10,15 @@ from torch import nn
 from runner.data import Batch, Data, Nest, Source, nests
 from runner.model import host, modes
 from runner.training.loop import Cost, State, evaluate
-from runner.training.parts import losses
-from runner.training.parts.metric_sums import MetricValues
+from runner.training.parts import losses, named, outputs_apart
 from runner.training.parts.readers import Readers
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
 EVAL_LOSS = "train/eval_loss"
+
+
+#: Is called with output and targets of every batch.
+Watch = Callable[[Nest, Nest], None] | None
 
 
 @dataclass
@@ -78,10 +81,10 @@ def outputs(run: Measured, source: Source) -> tuple[Nest, Nest]:
 
 def values(run: Measured, source: Source, prefix: str) -> dict[str, float]:
     """Return the loss and metric values of the present weights on all of `source`, as `prefix/loss` and so on."""
-    metrics = MetricValues([run], [0])
+    metrics = outputs_apart.metric_values(run)
     watch = metrics.update_one if run.metrics else None
-    loss = evaluate(run.state.model, reading(run, source), run.cost, watch, losses.weigh(run.loss))
-    measured = {"loss": host.number(loss), **metrics.values()[0]}
+    loss, parts = _loss(run, source, watch)
+    measured = {"loss": loss, **parts, **metrics.values()[0]}
     return {f"{prefix}/{name}": value for name, value in measured.items()}
 
 
@@ -93,7 +96,14 @@ def validate(run: Measured) -> dict[str, float]:
     """
     measured = values(run, run.data.valid, "valid") if run.data.valid is not None else {}
     if run.monitor == "train/loss":
-        weigh = losses.weigh(run.loss)
-        loss = evaluate(run.state.model, reading(run, run.data.train), run.cost, weigh=weigh)
-        measured[EVAL_LOSS] = host.number(loss)
+        measured[EVAL_LOSS], _ = _loss(run, run.data.train)
     return measured
+
+
+def _loss(run: Measured, source: Source, watch: Watch = None) -> tuple[float, dict[str, float]]:
+    """Return the loss of all of `source`, and its named parts."""
+    means = named.Means(run.state.heard, run.loss, losses.weigh)
+    stream = means.following(reading(run, source))
+    loss = evaluate(run.state.model, stream, run.cost, watch, losses.weigh(run.loss))
+    parts = means.values()
+    return parts.pop("loss", host.number(loss)), parts

@@ -80,10 +80,14 @@ def searched(state: State, parts: Parts) -> Tensor:
     return loss  # type: ignore[no-any-return]
 
 
-def descend(state: State) -> None:
-    """Take a step of the optimizer with the gradients that are there, those of fp16 after they are scaled back."""
-    state.scaler.unscale_(state.optimizer)  # so that clipping sees true gradients
-    state.scaler.step(state.optimizer)
+def descend(state: State, name: str = "") -> None:
+    """Take a step of the optimizer with the gradients that are there, those of fp16 after they are scaled back.
+
+    name: of the optimizer, where the settings name several.
+    """
+    optimizer = state.optimizers[name] if name else state.optimizer
+    state.scaler.unscale_(optimizer)  # so that clipping sees true gradients
+    state.scaler.step(optimizer)
     state.scaler.update()
 
 

@@ -1,14 +1,18 @@
 """Batches of several tensors: read, split, moved and recognized as those of one tensor are."""
 
 import collections
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from runner.data import Data, Tensors, batches, nests
+from runner.data._items import paired
 from runner.data._reading import Reader
+from runner.data.arrays import arrays
 from runner.settings.errors import ConfigError
 from runner.training.state.fingerprint import fingerprint
 
@@ -90,3 +94,54 @@ def test_a_fingerprint_is_of_all_tensors_and_of_their_names() -> None:
     x: Tensor = torch.zeros(4, 2)
     names = [fingerprint(Data(Tensors({name: x}, x)))["train"] for name in "ab"]
     assert names[0] != names[1]
+
+
+class Rows(torch.utils.data.Dataset[Any]):
+    """Ten items that `make` makes of their numbers."""
+
+    def __init__(self, make: Any) -> None:
+        self.make = make
+
+    def __len__(self) -> int:
+        return 10
+
+    def __getitem__(self, index: int) -> Any:
+        return self.make(torch.tensor([float(index)]))
+
+
+def test_a_dataset_of_three_tensors_has_two_inputs_and_says_so() -> None:
+    source, line = paired(Rows(lambda i: (i, i + 1, i + 2)), "")
+    assert [float(part) for part in source[4][0]] == [4, 5]
+    assert float(source[4][1]) == 6
+    assert "the first 2 are the inputs" in line
+
+
+@pytest.mark.parametrize(
+    ("target", "form"),
+    [
+        ("label", "{image: (1,), text: (1,)}, (1,)"),
+        (["label"], "{image: (1,), text: (1,)}, {label: (1,)}"),
+        (["label", "text"], "(1,), {label: (1,), text: (1,)}"),
+    ],
+)
+def test_the_target_of_a_dict_is_named(target: Any, form: str) -> None:
+    data = Data(Rows(lambda i: {"image": i, "text": i, "label": i}), target=target)
+    assert nests.described(data.train[0]) == f"({form})"
+
+
+def test_a_dict_without_a_named_target_is_refused() -> None:
+    with pytest.raises(ConfigError, match="say which is the target"):
+        paired(Rows(lambda i: {"image": i, "label": i}), "")
+
+
+def test_arrays_of_several_inputs_are_divided_alike(tmp_path: Path) -> None:
+    a, y = np.arange(40.0).reshape(20, 2), np.arange(20) % 2
+    for name, array in {"a": a, "b": a[:, 0].astype(int), "y": y}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    x = {name: str(tmp_path / f"{name}.npy") for name in "ab"}
+    data = arrays(x=x, y=str(tmp_path / "y.npy"), indices=["b"])
+    assert data.train.x["b"].dtype == torch.int64
+    for source in (data.train, data.valid, data.test):
+        assert torch.equal(source.x["a"][:, 0], source.x["b"][:, 0].float())
+    with pytest.raises(ConfigError, match=r"data\.indices: 'c' is not one of a, b"):
+        arrays(x=x, y=str(tmp_path / "y.npy"), indices=["c"])

@@ -42,7 +42,7 @@ def state(model: nn.Module, spec: dict[str, Any], trainer: Trainer, where: torch
 
 def schedule(spec: dict[str, Any] | None, of: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
     """Make the schedule that `spec` names."""
-    return scheduling.build(scheduling.resolve(spec), of, epochs, steps, mode)
+    return scheduling.build(scheduling.resolve(spec, Trainer()), of, epochs, steps, mode)
 
 
 def made_metrics(specs: list[Any], data: Data, loss: nn.Module, output: Tensor, size: int | None) -> dict[str, Any]:

@@ -59,7 +59,8 @@ def rates(scheduler: dict[str, Any], steps: int, epochs: int = 1, lr: float = 1.
         found.append(float(optimizer.param_groups[0]["lr"]))
         optimizer.step()
         schedule.after_step()
-        schedule.after_epoch(1.0)
+        schedule.after_epoch()
+        schedule.after_validation(1.0)
     return found
 
 
@@ -172,7 +173,9 @@ def test_a_plateau_cuts_after_patience_validations_and_stands_still_without_one(
     schedule = components.schedule(spec, optimizer, 20, 20, "max")
     seen = []
     for value in (0.1, 0.2, 0.2, None, None, 0.2, 0.2, 0.9):
-        schedule.after_epoch(value)
+        schedule.after_epoch()
+        if value is not None:
+            schedule.after_validation(value)
         seen.append(optimizer.param_groups[0]["lr"])
     assert seen == [1, 1, 1, 1, 1, 1, 0.5, 0.5]
     assert schedule.scheduler.mode == "max"

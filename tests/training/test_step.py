@@ -370,8 +370,7 @@ def test_two_optimizers_are_continued_exactly(gan: Callable[..., Run]) -> None:
 def test_each_optimizer_has_its_own_half_of_the_model(gan: Callable[..., Run]) -> None:
     run = gan("trainer.epochs=1")
     run.close()
-    step: Any = run.step
-    ours, second = (o.param_groups[0] for o in (run.state.optimizer, step.optimizer))
+    ours, second = (one.param_groups[0] for one in run.state.optimizers.values())
     assert (ours["lr"], second["lr"]) == (0.002, 0.001)
     halves = [set(map(id, group["params"])) for group in (ours, second)]
     assert halves[0].isdisjoint(halves[1])

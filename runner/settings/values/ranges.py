@@ -152,8 +152,8 @@ TRAINER = {
     "eval_batch_size": COUNT,
     "min_delta": NOT_NEGATIVE,
     "patience": COUNT,
+    "steps": COUNT,
     "threads": Range(1, 4096, whole=True),
-    "validate_every": COUNT,
     "workers": Range(0, 1024, whole=True),
 }
 

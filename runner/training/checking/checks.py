@@ -8,18 +8,31 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, nests
-from runner.model import naming, stack
+from runner.model import looking, stack, whole
 from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
-from runner.training import forward
-from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
+from runner.training import carrying, forward, seen
+from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import components, losses, metrics, placement, scheduling, source
+from runner.training.parts import (
+    components,
+    freezing,
+    groups,
+    limited,
+    losses,
+    metrics,
+    own_losses,
+    placement,
+    scheduling,
+    several,
+    source,
+)
 from runner.training.parts.components import Components
+from runner.training.state import due
 
 #: Checkpoints that fit into the tag of a run's record.
 MOST_KEPT = 20
@@ -61,7 +74,7 @@ def check(
     parts = without_data(settings, problems, known)
     if problems.errors and not (parts.data and source.is_ours(parts.data)):
         with problems.collect():
-            naming.check(settings.model.layers)
+            whole.check(settings.model)
         problems.raise_all()
     checked = _with_data(settings, parts, problems, noted, threads, known)
     problems.raise_all()
@@ -81,13 +94,15 @@ def without_data(settings: Settings, problems: Problems, known: Known) -> Compon
     if parts.optimizer:
         with problems.collect():
             _check_optimizer(settings, parts)
+        with problems.collect():
+            seen.check(trainer, parts.optimizer.target, settings.metrics)
     with problems.collect():
         _check_checkpoint(settings)
     with problems.collect():
         known.store(settings.tracking.uri, uris.check)
     with problems.collect():
         tags.check(settings.tracking.tags)
-    if trainer.epochs and not settings.model.layers:
+    if trainer.trains and not (settings.model.layers or settings.model.inputs or settings.model.outputs):
         problems.add("model.layers", "is empty; give at least one layer, such as model.layers=[{Linear: 1}]")
     if equal is None and not problems.errors:
         known.keep_components(settings, parts)
@@ -111,6 +126,16 @@ def _check_trainer(settings: Settings) -> None:
     ):
         with problems.collect():
             _choice(f"trainer.{key}", value, choices)
+    with problems.collect():
+        due.read(t.validate_every, "trainer.validate_every", due.COUNTED)
+    with problems.collect():
+        limited.check(t.limit_batches)
+    if t.validate_every is None:
+        problems.add("trainer.validate_every", "null is not understood; expected 1, '2 epochs' or '100 steps'")
+    if t.steps is not None and t.epochs is not None:
+        problems.add(
+            "trainer.steps", f"{t.steps!r} beside trainer.epochs={t.epochs!r}, and both are the length; leave one out"
+        )
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
     if t.graph not in (True, False, None, AUTO) or type(t.graph) is int:
@@ -146,6 +171,10 @@ def _check_checkpoint(settings: Settings) -> None:
 def _check_optimizer(settings: Settings, parts: Components) -> None:
     """Make the optimizer and the schedule for a weight of no model, for what only their classes check."""
     t = settings.trainer
+    if isinstance(parts.optimizer, several.Several) and t.step is None and t.trains:
+        names = ", ".join(parts.optimizer.each)
+        why = "and nothing says which loss each of them lowers; set trainer.step, see docs/steps.md, or use one"
+        raise ConfigError("optimizer", f"names several ({names}), {why}")
     if parts.optimizer.target is torch.optim.LBFGS and (
         t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value
     ):
@@ -153,8 +182,9 @@ def _check_optimizer(settings: Settings, parts: Components) -> None:
     if parts.optimizer.target is torch.optim.LBFGS and t.channels_last:
         raise ConfigError("trainer.channels_last", "true, and LBFGS takes weights in their usual order; leave it out")
     optimizer = parts.optimizer.make([nn.Parameter(torch.zeros(2, 2))])
-    if parts.scheduler and t.epochs > 0:
-        scheduling.build(parts.scheduler, optimizer, t.epochs, t.epochs, "min")
+    if parts.scheduler and t.trains:
+        some = t.steps or t.epochs or 0
+        scheduling.build(parts.scheduler, optimizer, some, some, "min")
 
 
 def _with_data(
@@ -171,22 +201,22 @@ def _with_data(
 
     def read() -> Data:
         seed(settings)  # a data source of the user's own may draw numbers
-        return targets.read(parts.data, parts.loss, brief=True, noted=noted)
+        return limited.limited(targets.read(parts.data, parts.loss, brief=True, noted=noted), settings)
 
     with problems.collect():
         if parts.data and _can_start(problems):
             data = known.data(data_key, read)
     if data is None:
         with problems.collect():
-            naming.check(settings.model.layers)
+            whole.check(settings.model)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.collect():
-        plan, layers = known.plan(data_key, settings.model.layers, x)
+        plan, layers = known.plan(data_key, settings.model, x)
     if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:
         return Checked(parts, plan, kind, first_weights.Start())
     built = _with_loss(settings, parts, problems, data, plan, y)
-    if plan is not None and settings.trainer.epochs == 0:
+    if plan is not None and not settings.trainer.trains:
         with problems.collect():
             forward.check(plan.output)
     if plan is not None:
@@ -198,6 +228,9 @@ def _with_data(
     start = first_weights.Start()
     with problems.collect():
         start = rehearsal.check(settings, parts, data, plan, threads)
+    if parts.loss is not None and own_losses.of_model(parts.loss):
+        with problems.collect():
+            fitting.monitor(settings, data, [*built, *own_losses.found(parts.loss).names])
     complete = noted is not None or not source.reads_less(parts.data)
     kind = Kind(data, complete, built, _mode(settings, built))
     if not problems.errors:
@@ -206,57 +239,79 @@ def _with_data(
 
 
 def _with_loss(
-    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: Tensor
+    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: nests.Nest
 ) -> dict[str, Any]:
     """Check targets, loss, metrics and the monitored one; return the metrics by name, as far as they can be made."""
     built: dict[str, Any] = {}
     loss = parts.loss
-    if settings.trainer.epochs <= 0 or loss is None:
+    if not settings.trainer.trains or loss is None:
         return built
     before = len(problems.errors)
     with problems.collect():
         fitting.targets(y)
         if plan is not None:
-            targets.check(data, loss, plan.output)
-            targets.check_ignored(parts.data, data, loss)
-            copied = losses.copied(loss, settings.loss)
-            agreement.check_loss(copied, plan.output, y, len(data.classes), plan)
-            target_values.check(loss, data, plan.output)
+            each_output.check(settings, parts, data, plan, y)
     if parts.metrics is None:
         return built
     fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)
     with problems.collect():
         if fits and plan is not None:
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
+            if settings.trainer.train_metrics:
+                seen.check_output(plan.output)
+                metrics.check_train(built, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
-            fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
+            names = list(built) if fits else [metric.name for metric in parts.metrics]
+            if not own_losses.of_model(loss):  # of such a loss the parts are known when a step was rehearsed
+                fitting.monitor(settings, data, [*names, *own_losses.found(loss).names])
     return built
 
 
 def _with_plan(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
     """Check memory, plots, parameters, indices and sparse gradients, which need the plan of the model."""
     trainer = settings.trainer
+    if settings.tracking.log_model and not isinstance(plan.output, Tensor):
+        problems.add("tracking.log_model", "MLflow serves models of one output; leave it out, and use runner export")
+    if settings.tracking.log_model and not isinstance(data.train[0][0], Tensor):
+        problems.add("tracking.log_model", "MLflow serves models of one input; leave it out, and use runner export")
     with problems.collect():
         if parts.optimizer and parts.device:
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
     for name, draw in (parts.plots or {}).items():
         with problems.collect():
-            _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
-    if trainer.epochs and plan.layers and not any(layer.parameters for layer in plan.layers):
+            _check_plot(name, draw, f"plots[{list(parts.plots).index(name)}]", data, plan)
+    if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
+    with problems.collect():
+        freezing.check(freezing.read(settings.model.freeze), plan.planned())
+    with problems.collect():
+        frozen = freezing.described(freezing.read(settings.model.freeze), plan.planned())
+        several.check(parts.optimizer, plan.planned(), frozen)
+    with problems.collect():
+        if parts.optimizer and parts.optimizer.groups:
+            groups.check(parts.optimizer.groups, plan.planned())
     with problems.collect():
         placement.check(trainer, plan)
     with problems.collect():
+        carrying.check(trainer, data, plan.planned())
+    with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():
-        if parts.optimizer:
-            fitting.sparse(parts.optimizer, plan)
+        for bound in several.bounds(parts.optimizer) if parts.optimizer else ():
+            fitting.sparse(bound, plan)
 
 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
     """Raise ConfigError for a plot that cannot be drawn of this data or this model."""
     problem = getattr(sys.modules[draw.__module__], "problem", None)
+    several = next((one for one in (*data.train[0], plan.output) if not isinstance(one, Tensor)), None)
+    if (
+        several is not None
+        and draw.__module__.startswith("runner.")
+        and getattr(sys.modules[draw.__module__], "SHOWS", True)
+    ):
+        raise ConfigError(key, f"{name!r} cannot be drawn: it shows one tensor, found {nests.described(several)}")
     reason = problem(data, plan.planned()) if problem else None
     if reason:
         raise ConfigError(key, f"{name!r} cannot be drawn: {reason}")
@@ -279,7 +334,7 @@ def _examples(source: Source, size: int | None, moved: bool) -> Batch:
     def one(value: Any) -> Tensor:
         t = torch.as_tensor(value)
         dtype = torch.float32 if moved and t.is_floating_point() else t.dtype
-        return torch.empty((size, *t.shape), dtype=dtype, device="meta")
+        return looking.with_numbers(torch.empty((size, *t.shape), dtype=dtype, device="meta"), t)
 
     return nests.mapped(one, x), nests.mapped(one, y)
 

@@ -48,8 +48,10 @@ def check(own: Bound, state: State, trainer: Trainer, batches: Iterable[Batch]) 
     """
     name, steps = own.target.__name__, [0]
     scaler = state.scaler = WatchedScaler("cpu", enabled=trainer.precision == "fp16")
-    state.optimizer.register_step_post_hook(lambda *_: steps.__setitem__(0, steps[0] + 1))
-    state.model.train()
+    given = [state.optimizer, *state.optimizers.values()]
+    for optimizer in given:
+        optimizer.register_step_post_hook(lambda *_: steps.__setitem__(0, steps[0] + 1))
+    state.begin()
     try:
         step = choose(state, own)
         for batch in batches:
@@ -73,7 +75,8 @@ def check(own: Bound, state: State, trainer: Trainer, batches: Iterable[Batch]) 
             f"cuts the gradients of the configured optimizer, with which {name} takes no step; leave it out, and cut"
             " them in the step",
         )
-    holds = [key for key, value in getattr(step, "__dict__", {}).items() if isinstance(value, torch.optim.Optimizer)]
+    own_values = getattr(step, "__dict__", {}).items()
+    holds = [key for key, value in own_values if isinstance(value, torch.optim.Optimizer) and value not in given]
     if holds and not hasattr(step, STATE[0]):
         raise ConfigError(
             "trainer.step",

@@ -30,7 +30,7 @@ BESIDE: dict[str, Node] = {
         **{key: {"type": ["number", "null", "string"]} for key in ("mixup", "cutmix")},
         "sample": {"enum": ["balanced", None]},
     },
-    "scheduler": {"interval": {"enum": ["epoch", "step"]}},
+    "scheduler": {"interval": {"enum": ["epoch", "step", None]}},
 }
 _REFERENCE: Node = {"type": "string", "pattern": r"\$\{"}
 _DOTTED: Node = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.\w+)+$"}
@@ -63,6 +63,7 @@ def schema() -> Node:
             ("name", {"anyOf": [{"$ref": f"#/$defs/{group}"} for group in GROUPS]}),
             ("layers", {"$ref": "#/$defs/model"}),
             ("epochs", {"$ref": "#/$defs/trainer"}),
+            ("steps", {"$ref": "#/$defs/trainer"}),
             ("uri", {"$ref": "#/$defs/tracking"}),
             otherwise={"$ref": "#/$defs/config"},
         ),
@@ -89,9 +90,11 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
     if kind is Settings and name in (*GROUPS, "model", "trainer", "tracking"):
         return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]}
     if kind is Settings and name == "metrics":
-        return {"type": "array", "items": {"$ref": "#/$defs/metric"}}
+        one: Node = {"$ref": "#/$defs/metric"}
+        several: Node = {"type": "array", "items": {"anyOf": [one, {"type": "object", "maxProperties": 1}]}}
+        return {"anyOf": [several, {"type": "object"}, _REFERENCE]}
     if kind is Settings and name == "plots":
-        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED]}}
+        return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED, {"type": "object"}]}}
     if kind is Model and name == "layers":
         return {"$ref": "#/$defs/layers"}
     if kind is Trainer and name == "threads":

@@ -16,6 +16,7 @@ from runner.training import forward, step
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.data_options import DataOptions
 from runner.training.parts.device import device
+from runner.training.parts.groups import Grouped
 from runner.training.parts.metrics import Metric
 from runner.training.parts.scheduling import Plan
 from runner.training.state import due
@@ -32,10 +33,11 @@ class Components:
     data: Bound
     options: DataOptions
     loss: nn.Module
-    optimizer: Bound
+    optimizer: Grouped
     scheduler: Plan
     metrics: list[Metric]
     plots: dict[str, Callable[[Any], Any]]  # name -> draw
+    pictures: dict[str, Due]  # name -> when it is drawn while the run trains, where it is
     due: Due
     step: Bound | None
 
@@ -48,7 +50,7 @@ def resolve(
     seeded: starts the random generators; a loss of the user's own may draw numbers when it is made.
     equal: components of which all but optimizer and scheduler are those of equal settings.
     """
-    trains, parts = settings.trainer.epochs > 0, dict[str, Any]()
+    trains, parts = settings.trainer.trains, dict[str, Any]()
 
     def add(name: str, work: Callable[[], Any]) -> None:
         parts[name] = None
@@ -56,7 +58,7 @@ def resolve(
             parts[name] = work()
 
     add("optimizer", lambda: optimizers.resolve(settings.optimizer, bool(settings.trainer.compile)))
-    add("scheduler", lambda: scheduling.resolve(settings.scheduler))
+    add("scheduler", lambda: scheduling.resolve(settings.scheduler, settings.trainer))
     if equal is not None:
         return replace(equal, **parts)
     seeded()
@@ -66,6 +68,7 @@ def resolve(
     add("data", lambda: source.resolve(settings.data))
     parts["options"] = parts["data"].options if parts["data"] else DataOptions()
     add("plots", lambda: _plots(settings.plots))
+    add("pictures", lambda: _pictures(settings.plots))
     add("metrics", lambda: metrics.resolve(settings.metrics) if trains else [])
     add("device", lambda: device(settings.device))
     return Components(**parts)
@@ -76,10 +79,35 @@ def plot(name: Any, key: str) -> Callable[[Any], Any]:
     return lookup.find(name, PLOT, key)  # type: ignore[no-any-return]
 
 
-def _plots(names: list[str]) -> dict[str, Callable[[Any], Any]]:
+def _name(spec: Any, key: str) -> str:
+    """Return a plot's name, which may have the interval at which it is drawn while the run trains."""
+    if isinstance(spec, str):
+        return spec
+    if isinstance(spec, dict) and len(spec) == 1:
+        [(name, options)] = spec.items()
+        if options is None or (isinstance(options, dict) and set(options) <= {"every"}):
+            return str(name)
+    expected = "expected a name such as loss_curve, or {fit: {every: 5}}"
+    raise ConfigError(key, f"{spec!r} is not understood; {expected}")
+
+
+def _pictures(specs: list[Any]) -> dict[str, Due]:
+    """Return when the plots with an interval are drawn."""
+    problems, intervals = Problems(), dict[str, Due]()
+    for i, spec in enumerate(specs):
+        if isinstance(spec, dict) and len(spec) == 1 and isinstance(options := next(iter(spec.values())), dict):
+            name = str(next(iter(spec)))
+            with problems.collect():
+                intervals[name] = due.read(options.get("every"), f"plots[{i}].{name}.every", due.COUNTED)
+    problems.raise_all()
+    return {name: one for name, one in intervals.items() if one.number}
+
+
+def _plots(specs: list[Any]) -> dict[str, Callable[[Any], Any]]:
     problems, plots = Problems(), dict[str, Callable[[Any], Any]]()
-    for i, name in enumerate(names):
+    for i, spec in enumerate(specs):
         with problems.collect():
+            name = _name(spec, f"plots[{i}]")
             draw = plot(name, f"plots[{i}]")
             if name in plots:
                 raise ConfigError(f"plots[{i}]", f"duplicate {name!r}; remove one")

@@ -47,8 +47,9 @@ def identity(source: Any, arguments: dict[str, Any]) -> str | None:
         return None
     stamps = []
     for name in ("path", "x", "y"):
-        if isinstance(arguments.get(name), str):
-            path = filenames.path(arguments[name]).absolute()
+        value = arguments.get(name)
+        for text in value.values() if isinstance(value, dict) else [value] if isinstance(value, str) else []:
+            path = filenames.path(text).absolute()
             if not filenames.is_file(path):
                 return None
             status = path.stat()

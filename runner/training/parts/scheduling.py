@@ -1,16 +1,16 @@
 """The learning-rate schedule: look it up, make it, and move it on after steps or epochs."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import torch
 
-from runner.settings import Component
-from runner.settings.errors import ConfigError
+from runner.settings import Component, Trainer
+from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
+from runner.training.parts import groups, several
 
 SCHEDULER = Kind(
     "a scheduler",
@@ -26,17 +26,29 @@ SCHEDULER = Kind(
 #: Arguments of schedulers that follow from the length of the training.
 LENGTHS = ("total_steps", "T_max")
 
+#: Arguments that are learning rates themselves, in the place of the optimizer's.
+RATES = ("max_lr", "base_lr")
+
 #: Arguments of torch's schedules that YAML cannot express.
 FUNCTIONS = ("lr_lambda", "scale_fn", "schedulers")
 
 
-#: Moves a schedule on at the end of an epoch, with the monitored value if there was a validation.
-AfterEpoch = Callable[[float | None], None]
+class Moves(Protocol):
+    """What a schedule does after an epoch and after a validation."""
+
+    def after_epoch(self) -> None:
+        """Move on, if that is due after every epoch."""
+
+    def after_validation(self, monitored: float) -> None:
+        """Move on, if that is due after every validation. monitored: its value of `trainer.monitor`."""
 
 
 @dataclass
 class Schedule:
-    """A learning-rate schedule that moves on after every step or every epoch. scheduler: None for a constant rate."""
+    """A learning-rate schedule that moves on after every step, epoch or validation.
+
+    scheduler: None for a constant rate. interval: of a plateau schedule it is "epoch", and validations count.
+    """
 
     scheduler: Any = None
     interval: str = "epoch"  # epoch | step
@@ -46,18 +58,25 @@ class Schedule:
         if self.scheduler is not None and self.interval == "step":
             self._move()
 
-    def after_epoch(self, monitored: float | None) -> None:
-        """Move on, if that is due after every epoch.
-
-        monitored: the value for a plateau schedule; None in an epoch without validation, after which that one stays.
-        """
-        if self.scheduler is None or self.interval != "epoch":
-            return
-        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            if monitored is not None:
-                self._move(monitored)
-        else:
+    def after_epoch(self) -> None:
+        """Move on, if that is due after every epoch."""
+        if self.scheduler is not None and self.interval == "epoch" and not self.waits:
             self._move()
+
+    def after_validation(self, monitored: float) -> None:
+        """Move on a plateau schedule, which stays where there is no validation."""
+        if self.waits:
+            self._move(monitored)
+
+    @property
+    def each(self) -> "list[Schedule]":
+        """The schedules of single optimizers: this one."""
+        return [self]
+
+    @property
+    def waits(self) -> bool:
+        """True if it waits for the values of validations."""
+        return isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
 
     def _move(self, *monitored: float) -> None:
         with warnings.catch_warnings():
@@ -66,44 +85,107 @@ class Schedule:
             self.scheduler.step(*monitored)
 
 
+class Apart:
+    """The states of the schedules of several optimizers, in the place of one scheduler's."""
+
+    def __init__(self, schedules: dict[str, Schedule]) -> None:
+        self.schedules = schedules
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of each by its optimizer's name."""
+        return {name: schedule.scheduler.state_dict() for name, schedule in self.schedules.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the state of each."""
+        for name, schedule in self.schedules.items():
+            schedule.scheduler.load_state_dict(state[name])
+
+
+@dataclass
+class Schedules(Schedule):
+    """The schedules of several optimizers, each with its own interval."""
+
+    schedules: dict[str, Schedule] = field(default_factory=dict)
+
+    @property
+    def each(self) -> list[Schedule]:
+        """The schedules of single optimizers."""
+        return list(self.schedules.values())
+
+    def after_step(self) -> None:
+        """Move on those for which that is due after every step."""
+        for schedule in self.each:
+            schedule.after_step()
+
+    def after_epoch(self) -> None:
+        """Move on those for which that is due after every epoch."""
+        for schedule in self.each:
+            schedule.after_epoch()
+
+    def after_validation(self, monitored: float) -> None:
+        """Move on plateau schedules."""
+        for schedule in self.each:
+            schedule.after_validation(monitored)
+
+
 @dataclass(frozen=True)
 class Plan:
     """A scheduler's class and arguments, and when it moves on. scheduler: None for a constant learning rate."""
 
     scheduler: Bound | None = None
     interval: str = "epoch"  # epoch | step
+    each: dict[str, "Plan"] = field(default_factory=dict)  # of several optimizers, by their names
 
 
-def resolve(spec: Component | None) -> Plan:
-    """Look up the scheduler's class and check its arguments and interval. Raises ConfigError."""
+def resolve(spec: Component | None, trainer: Trainer, key: str = "scheduler") -> Plan:
+    """Look up the scheduler's class and check its arguments and interval. Raises ConfigError.
+
+    trainer: whose steps, if these are counted, are the interval of a schedule that names none.
+    """
     if spec is None:
         return Plan()
-    name, arguments = lookup.component(spec, "scheduler")
-    target = lookup.find(name, SCHEDULER, "scheduler.name")
-    interval = arguments.pop("interval", "step" if name.rpartition(".")[2] in ("OneCycleLR", "CyclicLR") else "epoch")
+    if several.is_several(spec):
+        problems, each = Problems(), dict[str, Plan]()
+        for name, one in spec.items():
+            with problems.collect():
+                each[name] = resolve(one, trainer, f"scheduler.{name}")
+        problems.raise_all()
+        return Plan(each=each)
+    name, arguments = lookup.component(spec, key)
+    target = lookup.find(name, SCHEDULER, f"{key}.name")
+    plateau = issubclass(target, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    by_steps = (trainer.steps is not None and not plateau) or name.rpartition(".")[2] in ("OneCycleLR", "CyclicLR")
+    interval = arguments.pop("interval", None) or ("step" if by_steps else "epoch")
     if interval not in ("epoch", "step"):
-        raise ConfigError("scheduler.interval", f"{interval!r} is not one of epoch, step")
-    if interval == "step" and issubclass(target, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise ConfigError(f"{key}.interval", f"{interval!r} is not one of epoch, step")
+    if interval == "step" and plateau:
         raise ConfigError(
-            "scheduler.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
+            f"{key}.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
         )
-    lookup.refuse(arguments, ["optimizer"], "scheduler", "is filled in; leave it out")
+    lookup.refuse(arguments, ["optimizer"], key, "is filled in; leave it out")
     if target.__module__.startswith("torch."):
         why = "takes functions or schedulers, which YAML cannot express; write a schedule of your own in experiments/"
-        lookup.refuse(arguments, FUNCTIONS, "scheduler", why)
+        lookup.refuse(arguments, FUNCTIONS, key, why)
         if not isinstance(arguments.get("milestones", []), list):
-            raise ConfigError("scheduler.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
-    lookup.bind(target, arguments, "scheduler", free=["optimizer", *LENGTHS])
-    ranges.check(target, arguments, ranges.SCHEDULER, "scheduler")
-    return Plan(Bound(target, arguments, "scheduler"), interval)
+            raise ConfigError(f"{key}.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
+    lookup.bind(target, arguments, key, free=["optimizer", *LENGTHS])
+    ranges.check(target, arguments, ranges.SCHEDULER, key)
+    return Plan(Bound(target, arguments, key), interval)
 
 
 def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
     """Make the schedule of `optimizer`.
 
-    epochs, steps: the length of the whole training, for schedules that depend on it.
+    epochs, steps: of the whole training, for schedules that depend on its length.
     mode: min | max, for a plateau schedule: which values of the monitored metric are better.
     """
+    if plan.each:
+        optimizers = several.each_of(optimizer)
+        if unknown := [name for name in plan.each if name not in optimizers or name == ""]:
+            names = ", ".join(filter(None, optimizers)) or "none, as the optimizer is one"
+            raise ConfigError(f"scheduler.{unknown[0]}", f"is no name of an optimizer (there are {names})")
+        made = {name: build(one, optimizers[name], epochs, steps, mode) for name, one in plan.each.items()}
+        return Schedules(Apart(made), schedules=made)
     bound = plan.scheduler
     if bound is None:
         return Schedule()
@@ -114,4 +196,12 @@ def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int,
             further[name] = max(steps if plan.interval == "step" else epochs, 1)
     if bound.target is torch.optim.lr_scheduler.ReduceLROnPlateau:
         further["mode"] = arguments.get("mode", mode)
+    further |= {name: _of_groups(arguments[name], optimizer) for name in RATES if name in arguments}
     return Schedule(bound.but(**further).make(optimizer), plan.interval)
+
+
+def _of_groups(rate: Any, optimizer: torch.optim.Optimizer) -> Any:
+    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's."""
+    if isinstance(rate, list) or groups.SET_BY not in optimizer.param_groups[-1]:
+        return rate
+    return [rate * float(group["lr"]) / float(optimizer.defaults["lr"]) for group in optimizer.param_groups]

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from runner import data as sources
-from runner.data import Data, nests
+from runner.data import Data
 from runner.data._datasets import converted
 from runner.data._folds import Fold, called, cut, of
+from runner.data._items import paired
 from runner.settings import Component
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
@@ -83,7 +84,7 @@ def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None
         raise ConfigError("data.name", f"{name!r} returned {type(data).__name__}, expected runner.data.Data")
     data = converted(data)
     for part in ("train", "valid", "test"):
-        _check_part(getattr(data, part), f"{name!r} gives {part}=")
+        data = _paired(data, part, f"{name!r} gives {part}=")
     if isinstance(source, Sourced) and source.fold is not None:
         data = cut(data, source.fold, 0)
     if noted is not None:
@@ -117,13 +118,17 @@ def _raised(name: str, source: Any, error: Exception) -> tuple[str, str]:
     return "data", f"{name!r} failed with {why}; expected runner.data.Data from these arguments"
 
 
-def _check_part(source: Any, subject: str) -> None:
-    if source is None:
-        return
-    if not isinstance(source, sources.Tensors | torch.utils.data.Dataset):
+def _paired(data: Data, part: str, subject: str) -> Data:
+    """Return data whose `part` has pairs (x, y). Raises ConfigError where it has not."""
+    source = getattr(data, part)
+    if source is None or isinstance(source, sources.Tensors):
+        return data
+    if not isinstance(source, torch.utils.data.Dataset):
         raise ConfigError(
             "data.name", f"{subject}{type(source).__name__}, expected runner.data.Tensors(x, y) or a torch Dataset"
         )
-    pair = (source.x, source.y) if isinstance(source, sources.Tensors) else source[0]
-    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(map(nests.is_nest, pair)):
-        raise ConfigError("data.name", f"{subject}{type(source).__name__} without pairs of tensors (x, y)")
+    pairs, line = paired(source, subject)
+    if pairs is source:
+        return data
+    changes: dict[str, Any] = {part: pairs, "report": tuple(dict.fromkeys([*data.report, line]))}
+    return replace(data, **changes)

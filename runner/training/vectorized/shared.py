@@ -43,4 +43,4 @@ def has_own(run: Run) -> bool:
     """Return whether code of the user's own is given the run's data: a layer, the loss, a metric or a plot."""
     modules = [*run.model.modules(), *run.loss.modules(), *run.metrics.values()]
     own = run.parts.step is not None or any(map(is_own, modules))
-    return own or (bool(run.settings.plots) and not set(run.settings.plots) <= set(plots.names()))
+    return own or not set(run.parts.plots) <= set(plots.names())

@@ -8,11 +8,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from runner.data import Nest, nests
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
 
 #: Batch sizes with which a written model is compared with the one in memory.
 SIZES = (1, 2, 7)
+BATCH = torch.export.Dim("batch")
 
 
 class ExportError(RuntimeError):
@@ -24,7 +26,7 @@ class Source:
     """A model to export, with inputs to compare it by."""
 
     model: nn.Module  # in eval mode, on the CPU
-    x: Tensor  # more inputs than SIZES asks for, batch first
+    x: Nest  # more inputs than SIZES asks for, batch first
     config: str  # the run's config.yaml
     about: dict[str, str]  # the run, its checkpoint, its data
 
@@ -59,13 +61,17 @@ def find(name: str) -> Format:
     return module  # type: ignore[no-any-return]
 
 
-def inputs(model: nn.Module, example: Tensor, notes: dict[str, Any] | None = None) -> Tensor:
+def inputs(model: nn.Module, example: Nest, notes: dict[str, Any] | None = None) -> Nest:
     """Return made-up inputs for a model, as many as are compared: random numbers, or indices that its embeddings have.
 
     example: a batch of its inputs, for their shape and type. notes: `mean` and `std` of inputs that the model
         standardizes itself; then inputs are in double precision.
     """
     generator = torch.Generator().manual_seed(0)
+    return nests.mapped(lambda one: _inputs(model, one, notes, generator), example)
+
+
+def _inputs(model: nn.Module, example: Tensor, notes: dict[str, Any] | None, generator: torch.Generator) -> Tensor:
     shape = (max(SIZES), *example.shape[1:])
     if not example.is_floating_point():
         most = min((m.num_embeddings for m in model.modules() if isinstance(m, nn.Embedding)), default=2)
@@ -85,16 +91,24 @@ def compare(source: Source, forward: Any) -> str:
     """
     apart, largest = 0.0, 0.0
     for size in SIZES:
-        x = source.x[:size]
-        expected, output = source.model(x.clone()), forward(x)  # its first layer may work in place
-        if output.shape != expected.shape or output.dtype != expected.dtype:
-            raise ExportError(f"{size} inputs give {_kind(output)}, and in torch {_kind(expected)}")
-        apart = max(apart, float((output - expected).abs().max()))
-        largest = max(largest, float(expected.abs().max()))
+        x = nests.picked(source.x, slice(size))
+        whole, given = source.model(nests.mapped(Tensor.clone, x)), forward(x)  # its first layer may work in place
+        if nests.is_nest(given) and dict(nests.named(given)).keys() != dict(nests.named(whole)).keys():
+            raise ExportError(f"the outputs are {nests.described(given)}, and in torch {nests.described(whole)}")
+        for expected, output in zip(nests.leaves(whole), nests.leaves(given), strict=True):
+            if output.shape != expected.shape or output.dtype != expected.dtype:
+                raise ExportError(f"{size} inputs give {_kind(output)}, and in torch {_kind(expected)}")
+            apart = max(apart, float((output - expected).abs().max()))
+            largest = max(largest, float(expected.abs().max()))
     within = largest * (1e-9 if expected.dtype == torch.float64 else 1e-4) + 1e-6
     if not apart <= within:
         raise ExportError(f"its outputs are {apart:.2g} apart from torch's, which go up to {largest:.2g}")
     return f"equal to torch for {', '.join(map(str, SIZES))} inputs, {apart:.1g} apart at most"
+
+
+def dynamic(x: Nest) -> Any:
+    """Return, for torch.export, that the batch of every input may be of any size."""
+    return nests.mapped(lambda one: {0: BATCH}, x)
 
 
 def _kind(output: Tensor) -> str:

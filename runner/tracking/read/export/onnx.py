@@ -1,4 +1,7 @@
-"""ONNX, for other runtimes: one input `input`, one output `output`, any batch size."""
+"""ONNX, for other runtimes: one input `input`, one output `output`, any batch size.
+
+Of a model of several inputs or outputs the names are theirs: `image`, `digit`.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -6,19 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.tracking.read.export import Source, compare
+from runner.data import Nest, nests
+from runner.tracking.read.export import Source, compare, dynamic
 
 SUFFIX, NEEDS, RAW = ".onnx", ("onnx", "onnxscript", "onnxruntime"), True
 
 
 def write(source: Source, path: Path) -> None:
     """Write the model as an ONNX program, with the configuration, the run and its data as metadata."""
+    x = nests.picked(source.x, slice(2))
+    with torch.no_grad():
+        output = source.model(nests.mapped(Tensor.clone, x))
     program: Any = torch.onnx.export(
         source.model,
-        (source.x[:2],),
-        input_names=["input"],
-        output_names=["output"],
-        dynamic_shapes=({0: torch.export.Dim("batch")},),
+        kwargs={"input": x},  # a dict among the arguments in order would be taken for names of arguments
+        input_names=_names(x, "input"),
+        output_names=_names(output, "output"),
+        dynamic_shapes={"input": dynamic(x)},
         dynamo=True,
         verbose=False,
     )
@@ -34,7 +41,17 @@ def check(source: Source, path: Path) -> str:
     onnx.checker.check_model(str(path), full_check=True)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
-    def forward(x: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(["output"], {"input": x.numpy()})[0])
+    def forward(x: Nest) -> Nest:
+        with torch.no_grad():
+            form = source.model(nests.mapped(Tensor.clone, x))
+        tensors = dict(zip(_names(x, "input"), (one.numpy() for one in nests.leaves(x)), strict=True))
+        outputs = iter(session.run(_names(form, "output"), tensors))
+        return nests.mapped(lambda one: torch.from_numpy(next(outputs)), form)
 
     return "by onnxruntime " + compare(source, forward)
+
+
+def _names(nest: Nest, single: str) -> list[str]:
+    """Return the names of a program's inputs or outputs; `single` for one tensor."""
+    names = [name for name, _ in nests.named(nest)]
+    return [single] if names == [""] else [name if not name.isdigit() else f"{single}_{name}" for name in names]

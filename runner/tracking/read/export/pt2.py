@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from runner.tracking.read.export import Source, compare
+from runner.data import nests
+from runner.tracking.read.export import Source, compare, dynamic
 
 SUFFIX, NEEDS, RAW = ".pt2", (), True
 
@@ -12,7 +13,8 @@ SUFFIX, NEEDS, RAW = ".pt2", (), True
 def write(source: Source, path: Path) -> None:
     """Write the model as a program of `torch.export`, with the configuration beside it in the file."""
     # Two examples: one alone would be taken for a size that never changes.
-    program = torch.export.export(source.model, (source.x[:2],), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    x = nests.picked(source.x, slice(2))
+    program = torch.export.export(source.model, (x,), dynamic_shapes=(dynamic(x),))
     torch.export.save(program, path, extra_files={"config.yaml": source.config})
 
 

@@ -1,0 +1,98 @@
+"""Metric values of the training batches, of the outputs that the steps have computed: `trainer.train_metrics`."""
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Batch, Data
+from runner.settings import Trainer
+from runner.settings.errors import ConfigError
+from runner.training.loop import Cost, State
+from runner.training.parts import metric_values
+
+
+class Unseen:
+    """No metric values of training batches."""
+
+    def values(self) -> dict[str, float]:
+        """Return none."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return no state."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+
+class Seen(Unseen):
+    """A cost that shows the outputs of batches that are trained on to metrics of its own, each before its step.
+
+    cost: of a batch. metrics: by name, which are copied. data, loss: of the run.
+    """
+
+    def __init__(self, cost: Cost, metrics: Mapping[str, Any], data: Data, loss: nn.Module, model: nn.Module) -> None:
+        self.cost, self.metrics = cost, {name: copy.deepcopy(metric) for name, metric in metrics.items()}
+        self._update = metric_values.watch(self.metrics, data, loss, model)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the loss and the output of a batch."""
+        loss, output = self.cost(model, batch)
+        if model.training and torch.is_grad_enabled() and self._update is not None:
+            self._update(output.detach(), batch[1])
+        return loss, output
+
+    def values(self) -> dict[str, float]:
+        """Return the metric values of all batches since the last call, as train/<metric>."""
+        if not all(metric.update_called for metric in self.metrics.values()):
+            why = "true, and trainer.step has called no state.cost, whose outputs are measured; leave one out"
+            raise ConfigError("trainer.train_metrics", why)
+        return {f"train/{name}": value for name, value in metric_values.values(self.metrics).items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums of the metrics so far, as tensors and plain values."""
+        return {
+            name: [[dict(part.metric_state), part.update_count] for part in _parts(metric)]
+            for name, metric in self.metrics.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with sums that `state_dict` returned."""
+        for name, parts in state.items():
+            for part, (values, count) in zip(_parts(self.metrics[name]), parts, strict=True):
+                for key, value in values.items():
+                    setattr(part, key, value)
+                part._update_count, part._computed = count, None
+
+
+def seen(state: State, metrics: Mapping[str, Any], data: Data, loss: nn.Module, trainer: Trainer) -> Unseen:
+    """Return the metrics of the training batches, and let the steps show them their outputs, if that is asked for."""
+    if not trainer.train_metrics:
+        return Unseen()
+    state.cost = cost = Seen(state.cost, metrics, data, loss, state.model)
+    return cost
+
+
+def check(trainer: Trainer, optimizer: Any, metrics: Any) -> None:
+    """Raise ConfigError where the batches of training cannot be measured. optimizer: its class. metrics: resolved."""
+    if trainer.train_metrics and not metrics:
+        raise ConfigError("trainer.train_metrics", "true, and there are no metrics; set some, as in metrics=[Accuracy]")
+    if trainer.train_metrics and optimizer is torch.optim.LBFGS:
+        why = "true, and LBFGS evaluates a batch as often as it needs; leave it out, or use another optimizer"
+        raise ConfigError("trainer.train_metrics", why)
+
+
+def check_output(output: Any) -> None:
+    """Raise ConfigError for a model of several outputs. output: of a batch, on the meta device."""
+    if not isinstance(output, Tensor):
+        why = "true, and the model gives several outputs, of which the training batches are not measured; leave it out"
+        raise ConfigError("trainer.train_metrics", why)
+
+
+def _parts(metric: Any) -> list[Any]:
+    """Return a metric and those within it that have sums of their own."""
+    return [part for part in metric.modules() if hasattr(part, "metric_state")]
