@@ -139,12 +139,13 @@ class Data:
             if task not in (*get_args(Task), "classification"):
                 hint = did_you_mean(str(task), get_args(Task))
                 raise ConfigError("data", f"Data(task={task!r}) is not one of {', '.join(get_args(Task))}{hint}")
+        for part in ("train", "valid", "test"):
+            object.__setattr__(self, part, streamed(getattr(self, part), self.length, part))
         for part in ("train", "valid", "test") if self.target is not None else ():
             if (source := getattr(self, part)) is not None and not isinstance(source, Tensors | Items):
                 object.__setattr__(self, part, Items(source, self.target))
         for part in ("train", "valid", "test"):
-            source = streamed(getattr(self, part), self.length, part)
-            object.__setattr__(self, part, source)
+            source = getattr(self, part)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
         one_target = not isinstance(self.train, Tensors) or isinstance(self.train.y, Tensor)

@@ -39,7 +39,7 @@ def converted(data: Data) -> Data:
         return data
     x, y = map(_kind, parts["train"].inner[0]) if isinstance(parts["train"], Converted) else ("", "")
     line = f"pairs of {x} and {y} are read as tensors" if x else "pairs are read as tensors"
-    data = replace(data, **parts, report=(*data.report, line))
+    data = replace(data, **parts, target=None, report=(*data.report, line))
     whole = isinstance(y, str) and y == "a whole number"
     if data.task != "regression" or data.classes or not whole:
         return data
@@ -96,10 +96,7 @@ def _converted(source: Any, part: str) -> Any:
     except Exception as error:
         raise ConfigError("data", f"the first example of the {part} set cannot be read: {labelled(error)}") from error
     if not isinstance(pair, tuple | list) or len(pair) != 2:
-        raise ConfigError(
-            "data.name",
-            f"{part}={type(source).__name__} gives {_kind(pair)} as an example; expected pairs (x, y)",
-        )
+        return source  # which is refused, or read by the names of its parts
     return source if all(map(nests.is_nest, pair)) else Converted(source)
 
 
