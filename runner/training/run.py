@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch, Data, Tensors, batches, count
+from runner.data import Batch, Data, Tensors, batches
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
 from runner.training import checkpoints, measure
+from runner.training.augment.readers import TreatedReaders
 from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
@@ -109,9 +110,11 @@ class Run:
         return placement(self.settings.trainer, self.device)
 
     @cached_property
-    def readers(self) -> Readers:
+    def readers(self) -> Readers | TreatedReaders:
         """The worker processes that read data which are not in memory; they end with the training."""
-        return Readers(self.settings, self.placement.pinned)
+        treated = (self.parts.treatment, self.data) if self.parts.treatment else None
+        pinned = self.placement.pinned
+        return TreatedReaders(self.settings, pinned, *treated) if treated else Readers(self.settings, pinned)
 
     @cached_property
     def copies(self) -> bool:
@@ -141,7 +144,8 @@ class Run:
     def batches(self) -> Iterator[Parts]:
         """Yield every optimizer step's batches, from the present step to the last epoch."""
         trainer = self.settings.trainer
-        if isinstance(self.data.train, Tensors) and count(self.data.train, trainer.batch_size) == 1:
+        if self.readers.repeats(self.data.train):
+            assert isinstance(self.data.train, Tensors)
             whole = self.data.train.whole(self.copies)
             yield from ([(1.0, batch)] for batch in islice(whole, self.steps - self.state.step))
             return

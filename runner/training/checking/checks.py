@@ -15,6 +15,8 @@ from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import forward
+from runner.training.augment import balanced, treatment
+from runner.training.augment.treatment import Treatment
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
@@ -193,6 +195,8 @@ def _with_data(
         _with_plan(settings, parts, problems, data, plan)
     with problems.collect():
         fitting.batches(settings, data)
+    with problems.collect():
+        treatment.check(parts.treatment or Treatment(), data)
     if plan is None or problems.errors:
         return None
     start = first_weights.Start()
@@ -216,12 +220,14 @@ def _with_loss(
     before = len(problems.errors)
     with problems.collect():
         fitting.targets(y)
+        balanced.fill(loss, data, complete=not source.reads_less(parts.data))
         if plan is not None:
             targets.check(data, loss, plan.output)
             targets.check_ignored(parts.data, data, loss)
             copied = losses.copied(loss, settings.loss)
             agreement.check_loss(copied, plan.output, y, len(data.classes), plan)
             target_values.check(loss, data, plan.output)
+            treatment.check_loss(parts.treatment, data, loss)
     if parts.metrics is None:
         return built
     fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)

@@ -13,6 +13,8 @@ from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
 from runner.training import forward, step
+from runner.training.augment import treatment
+from runner.training.augment.treatment import Treatment
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.data_options import DataOptions
 from runner.training.parts.device import device
@@ -31,6 +33,7 @@ class Components:
     device: torch.device
     data: Bound
     options: DataOptions
+    treatment: Treatment
     loss: nn.Module
     optimizer: Bound
     scheduler: Plan
@@ -65,6 +68,7 @@ def resolve(
     add("due", lambda: due.read(settings.checkpoint.every))
     add("sourced", lambda: source.resolve(settings.data))
     parts["data"], parts["options"] = parts.pop("sourced") or (None, DataOptions())
+    add("treatment", lambda: treatment.resolve(parts["options"]) if trains else Treatment())
     add("plots", lambda: _plots(settings.plots))
     add("metrics", lambda: metrics.resolve(settings.metrics) if trains else [])
     add("device", lambda: device(settings.device))

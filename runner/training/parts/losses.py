@@ -13,6 +13,7 @@ from runner.settings import Component, Trainer
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Kind, made
+from runner.training.augment import balanced
 from runner.training.loop import Cost, Weigh
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,7 +32,8 @@ LOSS = Kind(
 def build(spec: Component) -> nn.Module:
     """Make the loss that `spec` names, a class of torch.nn or of the user's own.
 
-    spec: its name and arguments. Lists for `weight` and `pos_weight` become tensors.
+    spec: its name and arguments. Lists for `weight` and `pos_weight` become tensors; of `balanced`, `balanced.fill`
+        makes numbers when there are data.
     Raises ConfigError for an unknown name or argument, a value out of range, and a reduction to several numbers.
 
         build({"name": "CrossEntropyLoss", "weight": [1.0, 4.0]})
@@ -41,6 +43,7 @@ def build(spec: Component) -> nn.Module:
     if kind.__module__ == "torch.nn.modules.loss" and (kind not in TABLE or TABLE[kind].refused):
         why = TABLE[kind].refused if kind in TABLE else "is not known to this version of runner; use another"
         raise ConfigError("loss.name", f"{kind.__name__} {why}")
+    filled = balanced.take(kind, arguments)
     for key in ("weight", "pos_weight"):  # YAML has no tensors
         if isinstance(arguments.get(key), list) and key in lookup.parameters(kind):
             arguments[key] = _numbers(arguments[key], f"loss.{key}")
@@ -50,7 +53,8 @@ def build(spec: Component) -> nn.Module:
         words = " or ".join(reductions) if len(reductions) == 2 else ", ".join(reductions)
         raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
     ranges.check(kind, arguments, ranges.LOSS, "loss")
-    return made(kind, arguments, "loss")  # type: ignore[no-any-return]
+    loss: nn.Module = made(kind, arguments, "loss")
+    return balanced.marked(loss, filled)
 
 
 def copied(loss: nn.Module, spec: Component) -> nn.Module:

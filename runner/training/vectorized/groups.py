@@ -61,6 +61,8 @@ def check(run: Run) -> None:
     rule(run.state.optimizer)
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
+    if run.parts.treatment:
+        raise Unstackable(f"the training data is {run.parts.treatment.described()[0].partition(':')[0]}, by data.*")
     if trainer.accumulate > 1:
         raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
     if trainer.precision not in ("fp32", "fp64"):
