@@ -37,6 +37,7 @@ class Costs:
         from runner.settings.memory import size
         from runner.settings.trust import terminal
         from runner.tracking import screen
+        from runner.training.augment import treatment
         from runner.training.checking import cost
         from runner.training.machine import cores
         from runner.training.parts.batches import steps_per_epoch
@@ -45,7 +46,8 @@ class Costs:
         total = len(checked.data.train)  # type: ignore[arg-type]
         batch = cost.batch_size(settings, checked.data)
         bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
-        terminal.put(f"{name}: right", *_data_lines(checked.data))
+        treated = treatment.lines(checked.parts.treatment, checked.parts.loss)
+        terminal.put(f"{name}: right", *_data_lines(checked.data), *treated)
         console.print(screen.layer_table(checked.plan, tuple(checked.data.train[0][0].shape)))
         steps = steps_per_epoch(settings, checked.data)
         setting = "null" if trainer.threads is None else trainer.threads

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors
+from runner.settings import Component
 from runner.settings.errors import ConfigError
 from runner.training.augment import balance
 
@@ -14,6 +15,8 @@ BALANCED = "balanced"
 ARGUMENTS: dict[type, str] = {nn.CrossEntropyLoss: "weight", nn.NLLLoss: "weight", nn.BCEWithLogitsLoss: "pos_weight"}
 #: The attribute of a loss with the name of the argument that `fill` fills in.
 MARK = "balanced_argument"
+#: Characters that a tag of a record holds for sure.
+MOST = 4000
 
 
 def take(kind: type, arguments: dict[str, Any]) -> str | None:
@@ -59,14 +62,29 @@ def fill(loss: nn.Module, data: Data, complete: bool = True) -> None:
     setattr(loss, argument, values.float())
 
 
-def described(loss: nn.Module) -> dict[str, str]:
-    """Return the numbers of a balanced argument as text by its key; {} for a loss without one."""
+def described(loss: nn.Module, digits: int = 9) -> dict[str, str]:
+    """Return the numbers of a balanced argument as text by its key; {} for a loss without one.
+
+    digits: of each number; 9 are all of a float32.
+    """
     inner = getattr(loss, "loss", loss)  # of losses.Counted
     argument = getattr(inner, MARK, None)
     values = getattr(inner, argument) if argument else None
     if not isinstance(values, Tensor):
         return {}
-    return {f"loss.{argument}": ", ".join(f"{value:.9g}" for value in values.flatten().cpu().tolist())}
+    text = ", ".join(f"{value:.{digits}g}" for value in values.flatten().cpu().tolist())
+    low, high = (float(end) for end in values.aminmax())
+    return {f"loss.{argument}": text if len(text) <= MOST else f"{values.numel()} numbers, {low:.4g} to {high:.4g}"}
+
+
+def as_recorded(spec: Component, tags: dict[str, str]) -> Component:
+    """Return a recorded loss with the numbers of its run in the place of `balanced`, whatever the data now."""
+    found = {name: tags.get(f"loss.{name}", "") for name in ("weight", "pos_weight") if spec.get(name) == BALANCED}
+    numbers = {name: text.split(", ") for name, text in found.items() if text}
+    try:
+        return {**spec, **{name: [float(value) for value in values] for name, values in numbers.items()}}
+    except ValueError:
+        return spec
 
 
 def counts(data: Data, key: str, ignored: int | None = None) -> Tensor:

@@ -10,7 +10,7 @@ from runner.data import Data, Tensors
 from runner.model.conventions import targets_of
 from runner.settings.errors import ConfigError, brief
 from runner.settings.values.lookup import Bound
-from runner.training.augment import balance, draws, transforms
+from runner.training.augment import balance, balanced, draws, transforms
 from runner.training.augment.augment import Augment
 from runner.training.augment.mixing import Mix
 from runner.training.parts.data_options import DataOptions
@@ -44,6 +44,12 @@ class Treatment:
         lines += ["augmented: " + ", ".join(map(_words, self.augment))] if self.augment else []
         mixed = [f"{name} {value:g}" for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)) if value]
         return lines + (["mixed: " + " or ".join(mixed)] if mixed else [])
+
+
+def lines(treatment: Treatment, loss: nn.Module) -> list[str]:
+    """Return lines for people: what is done to training examples, and the numbers of balanced weights."""
+    weights = [f"{key}: balanced, {text}" for key, text in balanced.described(loss, 4).items()]
+    return [f"training examples are {line}" for line in treatment.described()] + weights
 
 
 def resolve(options: DataOptions) -> Treatment:
