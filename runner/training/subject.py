@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from runner.data import Data, Source, Tensors
 from runner.model import host
 from runner.training import measure
+from runner.training.augment.treatment import shown
 
 if TYPE_CHECKING:
     from runner.training.run import Run
@@ -59,6 +60,12 @@ class Subject:
         whole = iter([(own.x, own.y)]) if isinstance(own, Tensors) else None
         inputs = measure.reading(self.run, own) if whole is None else self.run.moved(whole)
         return torch.cat([host.tensor(x) for x, _ in inputs]), y, output
+
+    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
+        """Return the first `number` training inputs, and what training makes of them in each of the first epochs."""
+        run = self.run
+        plain, treated = shown(run.parts.treatment, self.data, run.settings.seed, number, epochs)
+        return plain, treated
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
         """Return targets and outputs for every example of `source`, in order, on the CPU."""

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import nn
 
 from runner.settings.errors import ConfigError, Problems, brief
@@ -50,9 +51,8 @@ def make(bound: Bound) -> Callable[..., Any]:
     """Return the transform: an object that takes an example, or a function with its arguments."""
     if not isinstance(bound.target, type):
         return _Function(bound.target, bound.arguments)
-    arguments = {name: _inner(value) for name, value in bound.arguments.items()}
     try:
-        made = bound.target(**arguments)
+        made = bound.target(**{name: _value(name, value) for name, value in bound.arguments.items()})
     except Exception as error:
         raise ConfigError(bound.key, f"{bound.target.__name__} refuses its arguments: {brief(error)}") from error
     if isinstance(made, nn.Module) and any(True for _ in made.parameters()):
@@ -172,5 +172,14 @@ def _with_inner(arguments: dict[str, Any], key: str) -> dict[str, Any]:
     return {**arguments, "transforms": [_one(entry, f"{key}.transforms[{i}]") for i, entry in enumerate(inner)]}
 
 
-def _inner(value: Any) -> Any:
-    return [make(one) for one in value] if isinstance(value, list) and value and isinstance(value[0], Bound) else value
+def _value(name: str, value: Any) -> Any:
+    """Return an argument as a transform takes it; YAML has no objects: `interpolation: bilinear`, `dtype: float32`."""
+    if isinstance(value, list) and value and isinstance(value[0], Bound):
+        return [make(one) for one in value]
+    if name == "dtype" and isinstance(value, str) and isinstance(getattr(torch, value, None), torch.dtype):
+        return getattr(torch, value)
+    if name in ("interpolation", "policy") and isinstance(value, str):
+        from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
+
+        return (AutoAugmentPolicy if name == "policy" else InterpolationMode)(value.lower())
+    return value

@@ -97,25 +97,26 @@ def has_masks(treatment: Treatment, data: Data) -> bool:
     return bool(places)
 
 
-def check(treatment: Treatment, data: Data) -> tuple[Tensor, Tensor] | None:
+def check(treatment: Treatment, data: Data, shuffle: bool) -> None:
     """Try the transforms on the first examples. Raises ConfigError where one fails, or gives what no model fits.
 
-    Returns a batch as training gets it; None if nothing is done to examples.
+    shuffle: of the trainer.
     """
     if treatment.sample:
+        if not shuffle:
+            raise ConfigError("data.sample", "balanced draws the order of each epoch, and trainer.shuffle=false"
+                " keeps the data's own; leave one of them out")  # fmt: skip
         classes = balance.labels(data, "data.sample")
         if classes.dim() > 1:
             raise ConfigError("data.sample", "balanced needs one class for each example, and targets have one for each"
                 " place; loss.weight=balanced weighs these")  # fmt: skip
     if not treatment.augment and not treatment.mixes:
-        return None
+        return
     x, y = _first(data)
     if treatment.augment:
         x, y = _tried(treatment, data, x, y)
     if treatment.mixes:
         _check_mix(treatment, data, x, y)
-        x, y = mixer(treatment, data)((x, y), 0, 0, 0)
-    return x, y
 
 
 def check_loss(treatment: Treatment, data: Data, loss: nn.Module) -> None:
@@ -124,6 +125,20 @@ def check_loss(treatment: Treatment, data: Data, loss: nn.Module) -> None:
     if treatment.mixes and takes in ("classes", "minus_one_one", "label_sets", "log_shares"):
         raise ConfigError(key, f"makes targets that are shares of classes, which {type(loss).__name__} does not take;"
             " use loss=cross_entropy, or loss=bce_with_logits")  # fmt: skip
+
+
+def shown(treatment: Treatment, data: Data, seed: int, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
+    """Return the first `number` inputs, and what is made of them in each of the first `epochs`: a batch of their own.
+
+    data: on the processor.
+    """
+    index = torch.arange(min(number, len(data.train)))  # type: ignore[arg-type]
+    x, y = (torch.stack([torch.as_tensor(data.train[i][part]) for i in index.tolist()]) for part in (0, 1))
+    made = []
+    for epoch in range(epochs):
+        batch = augmenter(treatment, data)(x, y, draws.keys(seed, epoch, index)) if treatment.augment else (x, y)
+        made.append((mixer(treatment, data)(batch, seed, epoch, 0) if treatment.mixes else batch)[0])
+    return x, made
 
 
 def _first(data: Data) -> tuple[Tensor, Tensor]:
@@ -142,11 +157,10 @@ def _tried(treatment: Treatment, data: Data, x: Tensor, y: Tensor) -> tuple[Tens
     for bound in treatment.augment:
         name = bound.target.__name__
         if transforms.is_torchvisions(bound.target) and x.dim() < 4:
-            remedy = "; data.flat=false" if tuple(shape) and x.dim() == 2 else ""
             raise ConfigError(
                 bound.key,
                 f"{name} is a transform of pictures (channels, height, width), and an example has shape"
-                f" {list(x.shape[1:])}; leave it out, or name a function of your own{remedy}",
+                f" {list(x.shape[1:])}; leave it out, or name a function of your own",
             )
         try:
             x, y = Augment([bound], masks)(x, y, key)

@@ -16,7 +16,6 @@ from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import forward
 from runner.training.augment import balanced, treatment
-from runner.training.augment.treatment import Treatment
 from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
@@ -196,7 +195,7 @@ def _with_data(
     with problems.collect():
         fitting.batches(settings, data)
     with problems.collect():
-        treatment.check(parts.treatment or Treatment(), data)
+        treatment.check(parts.treatment, data, settings.trainer.shuffle)
     if plan is None or problems.errors:
         return None
     start = first_weights.Start()
@@ -246,6 +245,10 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
     with problems.collect():
         if parts.optimizer and parts.device:
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
+    treated = parts.treatment and (parts.treatment.augment or parts.treatment.mixes)
+    if "augmented" in (parts.plots or {}) and trainer.epochs and not treated:
+        place = f"plots[{settings.plots.index('augmented')}]"
+        problems.add(place, "'augmented' cannot be drawn: it needs data.augment, data.mixup or data.cutmix")
     for name, draw in (parts.plots or {}).items():
         with problems.collect():
             _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)

@@ -69,6 +69,7 @@ def resolve(
     add("sourced", lambda: source.resolve(settings.data))
     parts["data"], parts["options"] = parts.pop("sourced") or (None, DataOptions())
     add("treatment", lambda: treatment.resolve(parts["options"]) if trains else Treatment())
+    parts["treatment"] = parts["treatment"] or Treatment()
     add("plots", lambda: _plots(settings.plots))
     add("metrics", lambda: metrics.resolve(settings.metrics) if trains else [])
     add("device", lambda: device(settings.device))

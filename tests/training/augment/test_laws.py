@@ -156,7 +156,7 @@ def same(one: list[Any], other: list[Any]) -> bool:
 
 
 KINDS = [
-    {"augment": LIST[1:2] + [{"RandomCrop": {"size": 8, "padding": 1}}, {"RandomRotation": 5}]},
+    {"augment": [*LIST[1:2], {"RandomCrop": {"size": 8, "padding": 1}}, {"RandomRotation": 5}]},
     {"mixup": 0.2},
     {"cutmix": 1.0, "mixup": 0.2, "augment": LIST[1:2]},
     {"sample": "balanced", "augment": LIST[1:2]},
@@ -233,7 +233,8 @@ def test_mixing_is_torchvisions_with_the_same_share() -> None:
         x, shares = mix((PICTURES, y), 0, 1, 2)
         share = float(shares[0].max()) if shares[0].argmax() == y[0] else float(shares[0].min())
         if isinstance(theirs, v2.MixUp):
-            expected, targets = (theirs.transform(one, {"lam": share, "labels": y, "batch_size": 40}) for one in (PICTURES, y))  # fmt: skip
+            drawn = {"lam": share, "labels": y, "batch_size": 40}
+            expected, targets = theirs.transform(PICTURES, drawn), theirs.transform(y, drawn)
             assert torch.allclose(x, expected)
             assert torch.allclose(shares, targets)
         else:
