@@ -14,6 +14,9 @@ from torch import Tensor
 
 from runner.training.augment import draws
 
+#: Boxes that are drawn for RandomErasing, of which the first that fits is taken; as many as torchvision tries.
+ATTEMPTS = 10
+
 Moved = tuple[Tensor, Tensor | None]
 Batched = Callable[[Any, Tensor, Tensor | None, Tensor], Moved]
 
@@ -71,19 +74,18 @@ def erase(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
     """Overwrite a box of a drawn size at a drawn place, with probability `p`: RandomErasing."""
     rows, columns = x.shape[-2:]
     low, high = (math.log(ratio) for ratio in transform.ratio)
-    box = [torch.zeros_like(key) for _ in range(4)]  # top, left, height, width
-    found = torch.zeros_like(key, dtype=torch.bool)
-    for attempt in range(10):  # of them, the first that fits is taken
-        share, ratio = (draws.uniform(key, 1 + 4 * attempt + i).double() for i in (0, 1))
-        area = rows * columns * (transform.scale[0] + share * (transform.scale[1] - transform.scale[0]))
-        aspect = torch.exp(low + ratio * (high - low))
-        height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
-        fits = (height < rows) & (width < columns) & ~found
-        top = draws.below(key, 3 + 4 * attempt, (rows - height + 1).clamp(min=1))
-        left = draws.below(key, 4 + 4 * attempt, (columns - width + 1).clamp(min=1))
-        box = [torch.where(fits, new, old) for new, old in zip((top, left, height, width), box, strict=True)]
-        found |= fits
-    top, left, height, width = (part[:, None] for part in box)
+    first = 1 + 4 * torch.arange(ATTEMPTS, device=x.device)  # of an attempt's four draws
+    tries = key[:, None]
+    share, ratio = (draws.uniform(tries, first + i).double() for i in (0, 1))
+    area = rows * columns * (transform.scale[0] + share * (transform.scale[1] - transform.scale[0]))
+    aspect = torch.exp(low + ratio * (high - low))
+    height, width = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
+    fits = (height < rows) & (width < columns)
+    top = draws.below(tries, first + 2, (rows - height + 1).clamp(min=1))
+    left = draws.below(tries, first + 3, (columns - width + 1).clamp(min=1))
+    chosen = fits.to(torch.uint8).argmax(1, keepdim=True)  # the first that fits
+    top, left, height, width = (part.gather(1, chosen) for part in (top, left, height, width))
+    height = height * fits.any(1, keepdim=True)  # where none does, nothing is erased
     y, x_ = torch.arange(rows, device=x.device), torch.arange(columns, device=x.device)
     inside = ((y >= top) & (y < top + height))[:, :, None] & ((x_ >= left) & (x_ < left + width))[:, None, :]
     inside &= (draws.uniform(key, 0) < transform.p)[:, None, None]

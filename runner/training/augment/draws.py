@@ -16,20 +16,23 @@ def keys(seed: int, epoch: int, examples: Tensor) -> Tensor:
     return derived(derived(derived(base, epoch), 0) + examples, 1)
 
 
-def derived(key: Tensor, number: int) -> Tensor:
-    """Return further keys: equal for equal keys and numbers, and unlike all others."""
-    z = key + (((number + 1) * GAMMA + 2**63) % 2**64 - 2**63)  # as a product of 64 bits, which a tensor's is
+def derived(key: Tensor, number: int | Tensor) -> Tensor:
+    """Return further keys: equal for equal keys and numbers, and unlike all others. number: one, or one for each."""
+    steps = (number + 1) * GAMMA
+    if isinstance(steps, int):
+        steps = (steps + 2**63) % 2**64 - 2**63  # as a product of 64 bits, which a tensor's is
+    z = key + steps
     z = (z ^ _right(z, 30)) * FIRST
     z = (z ^ _right(z, 27)) * SECOND
     return z ^ _right(z, 31)
 
 
-def uniform(key: Tensor, draw: int) -> Tensor:
+def uniform(key: Tensor, draw: int | Tensor) -> Tensor:
     """Return a number from [0, 1) for each key, float32. draw: which of the numbers of a key."""
     return _right(derived(key, draw), 40).to(torch.float32) * 2.0**-24
 
 
-def below(key: Tensor, draw: int, end: int | Tensor) -> Tensor:
+def below(key: Tensor, draw: int | Tensor, end: int | Tensor) -> Tensor:
     """Return a whole number from [0, end) for each key, int64."""
     return _right(derived(key, draw), 33) % end
 
