@@ -43,12 +43,11 @@ class ExperimentsSource(ConfigSource):
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Return a study, which applies to the whole configuration."""
-        from runner.cli.guard.files import CheckedFiles, loaded
+        from runner.cli.guard import studies
 
         if not self.is_config(config_path):
             raise ConfigLoadError(f"{config_path} is not in {self.path}")
-        result = CheckedFiles(self.provider, self.path).load_config(self._inside(config_path))
-        loaded[config_path.removesuffix(".yaml")] = self._file(self._normalize_file_name(config_path))
+        result = studies.load(Path(self.path), self._inside(config_path).removesuffix(".yaml"), self.provider)
         if result.header.get("package") is None:
             result.header["package"] = "_global_"
         _leave_presets(result.config)

@@ -13,6 +13,7 @@ from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.trust import permission, secrets
 from runner.settings.trust.limits import JOBS
 from runner.sweep.manifest import Job, Manifest
+from runner.sweep.report.table import FOLD
 from runner.sweep.search import search, space
 from runner.sweep.search.search import SearchSpec
 
@@ -75,6 +76,8 @@ def _planned(
         key: search_space.older(key, value) for key, value in (values["search_space"] or {}).items() if key not in parts
     }
     space.check(parts)
+    if FOLD in parts:
+        raise ConfigError(FOLD, "is searched, and the best fold is no result; sweep over it with -m alone")
     jobs = [[*fixed, *trials.words({k: space.typed(v) for k, v in point.items()})] for point in space.corners(parts)]
     checked = sweep_check.check(sweep_check.capped(jobs, JOBS), compose, getattr(asked.command, "show", None))
     if asked.name == "check":

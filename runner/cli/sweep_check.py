@@ -15,6 +15,7 @@ from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
 from runner.sweep.manifest import Job, Manifest, varied
+from runner.sweep.report.table import FOLD
 
 if TYPE_CHECKING:
     from runner.training.checking.known import Known
@@ -130,8 +131,21 @@ def manifest(checked: list[CheckedJob], jobs: list[Words], study: str, launcher:
     if len({str(job.settings.sweep) for job in checked}) > 1:
         raise ConfigError("sweep", "these keys are of the sweep as a whole; give each one value")
     values = varied(jobs)
+    if any(FOLD in one for one in values):
+        _check_folds(checked[0].settings)
     plans = [Job(job.number, jobs[job.number], values[job.number], job.config) for job in checked]
     return Manifest(study, launcher, checked[0].monitor, checked[0].mode, plans, numbered=len(jobs))
+
+
+def _check_folds(settings: Settings) -> None:
+    """Raise ConfigError for keys of a sweep that would rank or stop folds, which are parts of one result."""
+    if settings.sweep.keep == "best":
+        raise ConfigError("sweep.keep", "best keeps one fold of a sweep over data.fold; keep all, or none")
+    if settings.sweep.pruner is not None:
+        raise ConfigError(
+            "sweep.pruner",
+            "would stop folds that others beat, and with them their mean; leave it out",
+        )
 
 
 def _report(wrong: list[str], total: int, keeps_going: bool) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from runner.data import Data, Source
     from runner.training.checking.checks import Checked
     from runner.training.checking.forecast import Forecast
+    from runner.training.parts.length import Length
 
 
 def with_settings(settings: Settings, context: Context) -> int:
@@ -40,7 +41,7 @@ class Costs:
         from runner.training.augment import treatment
         from runner.training.checking import cost
         from runner.training.machine import cores
-        from runner.training.parts.batches import steps_per_epoch
+        from runner.training.parts.length import length
 
         console, trainer, where = screen.console(), settings.trainer, checked.parts.device
         total = len(checked.data.train)  # type: ignore[arg-type]
@@ -48,8 +49,8 @@ class Costs:
         bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
         treated = treatment.lines(checked.parts.treatment, checked.parts.loss)
         terminal.put(f"{name}: right", *_data_lines(checked.data), *treated)
-        console.print(screen.layer_table(checked.plan, tuple(checked.data.train[0][0].shape)))
-        steps = steps_per_epoch(settings, checked.data)
+        console.print(screen.layer_table(checked.plan, checked.data.train[0][0]))
+        extent = length(settings, checked.data)
         setting = "null" if trainer.threads is None else trainer.threads
         threads = cost.threads(settings, checked.plan, batch, where)
         if (key := _key(settings)) not in self._known:
@@ -60,10 +61,10 @@ class Costs:
         memory += f", optimizer {size(needs.optimizer)}, the work of a batch {size(needs.work)}"
         lines = (
             f"parameters     {bill.parameters:,}",
-            f"multiply-adds  {bill.multiply_adds:,} for one example, forward",
+            f"multiply-adds  {sum(map(cost.counted, checked.plan.layers)):,} for one example, forward",
             f"memory         about {size(needs.total)}: {memory}",
             f"time           {found.time}",
-            f"steps          {trainer.epochs * steps:,} = {trainer.epochs:,} epochs of {steps:,}, {total:,} examples",
+            f"steps          {_steps(extent)}, {total:,} examples",
             f"device         {where}",
             f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={setting})",
         )
@@ -89,7 +90,7 @@ class Cost:
 
     memory: "Forecast"
     epoch: float | None  # seconds; None: no step was tried
-    epochs: int
+    epochs: float
 
     @classmethod
     def of(cls, settings: Settings, checked: "Checked", threads: int) -> "Cost":
@@ -97,13 +98,15 @@ class Cost:
         from runner.settings.random_state import restrain
         from runner.training.checking import trial_steps
         from runner.training.checking.forecast import forecast
+        from runner.training.parts.length import length
 
-        memory = forecast(settings, checked)
+        memory, extent = forecast(settings, checked), length(settings, checked.data)
+        epochs = extent.steps / max(extent.per_epoch, 1)
         restrain(settings.trainer, threads)
         trial = trial_steps.trial(settings, checked, memory)
         if trial is None:
-            return cls(memory, None, settings.trainer.epochs)
-        return cls(memory.with_work(trial.work), trial.seconds, settings.trainer.epochs)
+            return cls(memory, None, epochs)
+        return cls(memory.with_work(trial.work), trial.seconds, epochs)
 
     @property
     def seconds(self) -> float | None:
@@ -116,6 +119,13 @@ class Cost:
         if self.epoch is None:
             return "unknown: nothing is trained, or a step is too large to be tried here"
         return f"about {_duration(self.epoch)} for an epoch, {_duration(self.seconds or 0)} in all, by a few steps"
+
+
+def _steps(extent: "Length") -> str:
+    """Return the steps of a training, and the epochs that they make."""
+    whole, rest = divmod(extent.steps, max(extent.per_epoch, 1))
+    epochs = f"{extent.steps / extent.per_epoch:.3g}" if rest else f"{whole:,}"
+    return f"{extent.steps:,} = {epochs} epochs of {extent.per_epoch:,}"
 
 
 def _key(settings: Settings) -> str:
@@ -142,7 +152,7 @@ MOST = 20
 def _data_lines(data: "Data") -> list[str]:
     """Return lines on how the source read its files, the task, and the sizes of the splits and their classes."""
     lines = [f"{'data' if i == 0 else '':15}{line}" for i, line in enumerate(data.report)]
-    lines.append(f"{'task':15}{data.task}" + (f" of {len(data.classes):,} classes" if data.classes else ""))
+    lines += _task_lines(data)
     parts = {name: part for name in ("train", "valid", "test") if (part := getattr(data, name)) is not None}
     lines.append(f"{'examples':15}" + ", ".join(f"{len(part):,} {name}" for name, part in parts.items()))
     counts = {name: counted for name, part in parts.items() if (counted := _counts(part, data))}
@@ -154,12 +164,29 @@ def _data_lines(data: "Data") -> list[str]:
     return lines
 
 
+def _task_lines(data: "Data") -> list[str]:
+    """Return the task with its number of classes, for each of several targets."""
+    if not isinstance(data.task, dict):
+        return [f"{'task':15}{data.task}" + (f" of {len(data.classes):,} classes" if data.classes else "")]
+    each = [
+        f"{name}: {task}" + (f" of {len(data.classes[name]):,} classes" if data.classes[name] else "")
+        for name, task in data.task.items()
+    ]
+    return [f"{'task' if i == 0 else '':15}{line}" for i, line in enumerate(each)]
+
+
 def _counts(source: "Source", data: "Data") -> list[int]:
     """Return the number of examples of each class; empty if all examples would have to be read for that."""
     from runner.data import labels_of
 
     labels = getattr(source, "labels", getattr(source, "y", None))
-    if not data.classes or labels is None or labels.is_meta or labels.numel() != len(labels):
+    if (
+        isinstance(data.task, dict)
+        or not data.classes
+        or labels is None
+        or labels.is_meta
+        or labels.numel() != len(labels)
+    ):
         return []
     classes = labels_of(labels, data.task).flatten()
     return classes[classes >= 0].bincount(minlength=len(data.classes)).tolist()

@@ -77,7 +77,7 @@ def _check(recorded: Settings, settings: Settings) -> None:
                 field.name,
                 f"evaluate takes this key from the record; only {', '.join(MATTERS)} can be overridden",
             )
-    if not settings.trainer.epochs:
+    if not settings.trainer.trains:
         raise ConfigError(
             "trainer.epochs", "the run trained nothing (trainer.epochs=0), so that there is no loss to compute"
         )

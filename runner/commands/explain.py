@@ -122,7 +122,7 @@ def _explained(run: "Run", choice: "Choice") -> "list[Explained]":
     from runner.model.explain import NoSuchElement, NoSuchLayer, explain
 
     try:
-        return explain(run.model.named_children(), run.batch_of(1), choice)
+        return explain(run.model, run.batch_of(1), choice)
     except NoSuchLayer as error:
         raise ConfigError("layer", str(error)) from error
     except NoSuchElement as error:
@@ -135,7 +135,7 @@ def _print_step(run: "Run", console: "Console") -> None:
     from runner.model.explain.shown.text import step_text
 
     parts = next(run.batches(), [])
-    if not parts or not run.settings.trainer.epochs:
+    if not parts or not run.settings.trainer.trains:
         return
     reason = reason_not_worked(run.model, run.loss, run.state.optimizer, len(parts))
     if run.parts.step is not None:

@@ -10,6 +10,7 @@ from runner.settings.trust import terminal
 from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
+    from runner.tracking.read.lengthened import Part
     from runner.tracking.read.reproduction import Difference, Digests, Points
     from runner.training.events import Observer
     from runner.training.run import Run
@@ -31,7 +32,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
     from runner.tracking.identity import TOGETHER
-    from runner.tracking.read import recall, reproduction
+    from runner.tracking.read import lengthened, recall, reproduction
     from runner.training.state.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
@@ -42,7 +43,9 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     steps = max(recorded["train/loss"])
     terminal.put(f"run {run_id}, {status}, {steps:,} steps", *recorded_code.use(uri, run_id, code))
     with Signals() as signals:
-        again = _prepared(settings, tags, recall.text(uri, run_id, "environment.txt"), run_id)
+        parts = lengthened.parts(settings, _drift(tags))
+        first = parts[0].settings if parts else settings
+        again = _prepared(first, tags, recall.text(uri, run_id, "environment.txt"), run_id)
         if many := record_reading.line(tags.get(TOGETHER))[:20]:
             terminal.put(
                 f"it was one of {many} that were trained as one program (hydra/launcher=vectorized); trained alone,"
@@ -55,7 +58,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
             if "sweep.pruned" in tags:
                 pruned = record_reading.whole(tags["sweep.pruned"], f"the tag sweep.pruned of run {run_id}")
                 ends.append(reproduction.Pruned(again, pruned))
-            _train(again, signals, digests, *ends)
+            _train(again, parts, settings, signals, digests, *ends)
         except CheckpointError as error:
             terminal.say(full_message(error))
             return 1
@@ -67,18 +70,24 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     return _report(run_id, recorded, differences, weights, digests, rounds)
 
 
+def _drift(tags: dict[str, str]) -> dict[str, str]:
+    """Return the changes of a run that was continued, by their keys."""
+    return {key.removeprefix("drift."): value for key, value in tags.items() if key.startswith("drift.")}
+
+
 def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, recorded: "Points") -> None:
     from runner.settings.trust import record_reading
+    from runner.tracking.read import lengthened
     from runner.tracking.read.recall import DROPPED
 
     if status in ("RUNNING", "SCHEDULED"):
         raise ConfigError("", f"run {run_id} is {status}; wait for its end")
-    if not settings.trainer.epochs:
+    if not settings.trainer.trains:
         raise ConfigError("", f"run {run_id} trained nothing (trainer.epochs=0), so that there is nothing to repeat")
-    longer = () if settings.scheduler else ("trainer.epochs",)  # a schedule depended on the epochs
-    drift = {key.removeprefix("drift."): value for key, value in tags.items() if key.startswith("drift.")}
     changed = [
-        record_reading.line(f"{key}: {value}") for key, value in drift.items() if not key.startswith((*UNSEEN, *longer))
+        record_reading.line(f"{key}: {value}")
+        for key, value in _drift(tags).items()
+        if not key.startswith((*UNSEEN, *lengthened.KEYS))
     ]
     if changed:
         raise ConfigError(
@@ -155,17 +164,22 @@ def _weights(uri: str, run_id: str, tags: dict[str, str], again: "Run") -> dict[
     return weights
 
 
-def _train(again: "Run", signals: Signals, *observers: "Observer") -> None:
+def _train(again: "Run", parts: list["Part"], settings: Settings, signals: Signals, *observers: "Observer") -> None:
+    """Train to the end; first the parts that were trained with another length. settings: of the last one."""
     from runner.tracking import screen
+    from runner.tracking.read import lengthened
     from runner.tracking.read.reproduction import Reached
     from runner.training.drive import drive
     from runner.training.machine import garbage
 
-    epochs = again.settings.trainer.epochs
-    watch = screen.watching(screen.console(), epochs, epochs * again.steps_per_epoch)
     garbage.usual()
-    with contextlib.closing(watch), contextlib.suppress(Reached):
-        drive(again, watch, *observers, stop=signals.stop)
+    with contextlib.suppress(Reached):
+        for number, part in enumerate(parts, 1):
+            with contextlib.suppress(lengthened.Ended):
+                drive(again, *observers, stop=lengthened.end(again, part, signals.stop))
+            lengthened.go_on(again, part, parts[number].settings if number < len(parts) else settings)
+        with contextlib.closing(screen.watching(screen.console(), again.length, again.state.step)) as watch:
+            drive(again, watch, *observers, stop=signals.stop)
 
 
 def _report(

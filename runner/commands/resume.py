@@ -8,6 +8,7 @@ from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
+from runner.settings.values.tags import letters
 from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
             terminal.put(f"run {run_id} continues after step {entry.step} of {prepared.steps}")
             text = recorded_settings.write(secrets.without(dataclasses.asdict(settings)))
             context = Context(experiment, text, [secrets.word(f"{key}={new}") for key, (_, new) in changes.items()])
-            drifted = _drifted(changes, entry.step)
+            drifted = _drifted(changes, entry.step, recall.facts(uri, run_id)[1])
             if "trainer.threads" in changes:
                 drifted["threads"] = str(prepared.threads)
             record(prepared, context, screen.console(), signals, run_id, drifted)
@@ -83,8 +84,17 @@ def _check_record(last: int, entry: "CheckpointRef", steers: bool) -> None:
         )
 
 
-def _drifted(changes: dict[str, tuple[Any, Any]], step: int) -> dict[str, str]:
-    """Return tags of the changes; they clear the digest too, by which sweeps reuse runs of the first configuration."""
+def _drifted(changes: dict[str, tuple[Any, Any]], step: int, tags: dict[str, str]) -> dict[str, str]:
+    """Return tags of the changes, behind earlier ones of a length.
+
+    They clear the digest too, by which sweeps reuse runs of the first configuration.
+    """
+    from runner.tracking.read import lengthened
+
     digest = {"runner.digest": ""} if changes else {}
     shown = {key: [secrets.without(value, key) for value in values] for key, values in changes.items()}
-    return digest | {f"drift.{key}": f"{old!r} -> {new!r} after step {step}" for key, (old, new) in shown.items()}
+    drifted = {letters(f"drift.{key}"): f"{old!r} -> {new!r} after step {step}" for key, (old, new) in shown.items()}
+    for key in (f"drift.{key}" for key in lengthened.KEYS):
+        if key in drifted and tags.get(key):
+            drifted[key] = f"{tags[key]}; {drifted[key]}"
+    return digest | drifted

@@ -58,7 +58,7 @@ def _cells(row: "Row") -> dict[str, str]:
     from runner.settings.trust import secrets
     from runner.tracking import screen
 
-    last = {k: v for k, v in sorted(row.metrics.items()) if k not in ("lr", "epoch")}
+    last = {k: v for k, v in sorted(row.metrics.items()) if k.partition("/")[0] not in ("lr", "epoch")}
     return {
         "run": terminal.line(row.run_id)[:8],
         "name": terminal.line(secrets.masked(row.name)),

@@ -15,7 +15,7 @@ def with_settings(settings: Settings, context: Context) -> int:
     try:
         for line in treatment.lines(run.parts.treatment, run.loss):
             terminal.put(line)
-        screen.console().print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
+        screen.console().print(screen.layer_table(run.stack, run.data.train[0][0]))
     finally:
         run.close()
     return 0

@@ -9,7 +9,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from runner.data import _nests as nests
+from runner.data._items import Items
+from runner.data._nests import Nest as Nest
 from runner.data._reading import Chunk, Reader, chunk
+from runner.data._splitting import split as split
 from runner.settings import EARLIER, Trainer, torch_private
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
@@ -22,7 +26,11 @@ BLOCK = 2**18
 #: Bytes of which addresses of torch's memory are multiples.
 ALIGNED = 64
 
-Batch = tuple[Tensor, Tensor]
+#: The class index that torch's losses leave out unless told otherwise.
+NOTHING = -100
+
+#: Inputs and targets; each a tensor, or a tuple, list or dict of tensors.
+Batch = tuple[Nest, Nest]
 Task = Literal["regression", "binary", "multiclass", "multilabel"]
 Guess = Literal["decimals", "whole", "words"]
 
@@ -31,22 +39,27 @@ Guess = Literal["decimals", "whole", "words"]
 class Tensors:
     """Examples held in memory.
 
-    x: inputs, of shape (N, ...). y: targets, of shape (N, ...) with the same N.
-    Raises ConfigError where x and y differ in length.
+    x: inputs, of shape (N, ...). y: targets, of shape (N, ...) with the same N. Each may be a tuple, list or dict of
+    such tensors, {"image": a, "text": b}.
+    Raises ConfigError where two of them differ in length.
     """
 
-    x: Tensor
-    y: Tensor
+    x: Nest
+    y: Nest
 
     def __post_init__(self) -> None:
-        if len(self.x) != len(self.y):
-            raise ConfigError("data", f"x has {len(self.x)} examples and y has {len(self.y)}; expected as many of both")
+        for name, part in (("x", self.x), ("y", self.y)):
+            if not nests.is_nest(part):
+                raise ConfigError("data", f"{name} is {nests.described(part)}; expected tensors, or some by name")
+        inputs, targets = nests.length(self.x), nests.length(self.y, "y")
+        if inputs != targets:
+            raise ConfigError("data", f"x has {inputs} examples and y has {targets}; expected as many of both")
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.x) if isinstance(self.x, Tensor) else nests.length(self.x)
 
-    def __getitem__(self, index: int) -> Batch:
-        return self.x[index], self.y[index]
+    def __getitem__(self, index: int | Tensor | slice) -> Batch:
+        return nests.picked(self.x, index), nests.picked(self.y, index)
 
     def whole(self, copies: bool = True) -> Iterator[Batch]:
         """Yield all examples in one batch, without end.
@@ -54,9 +67,9 @@ class Tensors:
         copies: the inputs are a copy, made anew after something has written into it; False where nothing does.
         """
         while True:
-            x = self.x.clone() if copies else self.x
-            count = torch_private.writes(x)
-            while torch_private.writes(x) == count:
+            x = nests.mapped(Tensor.clone, self.x) if copies else self.x
+            count = _writes(x)
+            while _writes(x) == count:
                 yield x, self.y
             assert copies, "a layer or a loss has written into the data"
 
@@ -65,7 +78,11 @@ class Tensors:
 
         What is there already, in this type, is not copied.
         """
-        return Tensors(*(t.to(device, dtype if t.is_floating_point() else None) for t in (self.x, self.y)))
+
+        def there(t: Tensor) -> Tensor:
+            return t.to(device, dtype if t.is_floating_point() else None)
+
+        return Tensors(nests.mapped(there, self.x), nests.mapped(there, self.y))
 
 
 #: In memory, or a torch map-style dataset of (x, y) pairs that is read from disk as needed. A dataset must give
@@ -77,7 +94,8 @@ Source = Tensors | torch.utils.data.Dataset[Batch]
 class Data:
     """A training set, as far as they exist a validation and a test set, and what they mean.
 
-    train, valid, test: `Tensors(x, y)`, or a torch map-style dataset of (x, y) pairs; None: there is no such set.
+    train, valid, test: `Tensors(x, y)`, or a torch map-style dataset of (x, y) pairs; None: there is no such set. x and
+        y are tensors, or tuples, lists or dicts of tensors.
     task: "regression" (y holds numbers), "binary" or "multiclass" (y holds class indices, int64, or the classes'
         probabilities, float32 of shape (N, classes)) or "multilabel" (y holds 0 and 1 for every label, float32);
         "classification" becomes binary or multiclass by the number of classes, which without names are counted.
@@ -88,8 +106,9 @@ class Data:
         out, then a line for each column or folder.
     guess: what y holds in its file, where the task was taken from that and not from a setting: "decimals", "whole"
         (numbers) or "words" (text, true and false). The loss may decide otherwise.
-    ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss, where
-        there may be such targets.
+    ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss.
+    target: where a dataset's items are dicts or larger tuples: the target's name or place, or a list of several.
+    places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
     Raises ConfigError for an unknown task, an empty set, and a classification whose classes cannot be counted.
 
     A data source is a function that returns one:
@@ -102,22 +121,31 @@ class Data:
     train: Source
     valid: Source | None = None
     test: Source | None = None
-    task: Task | Literal["classification"] = "regression"
-    classes: tuple[str, ...] = ()
+    task: Any = (
+        "regression"  # of several targets a task for each name, {"digit": "classification", "age": "regression"}
+    )
+    classes: Any = ()  # of several targets likewise, {"digit": ("0", "1")}
     notes: dict[str, Any] = field(default_factory=dict)
     report: tuple[str, ...] = ()
     guess: Guess | None = None
-    ignored: int | None = None
+    ignored: Any = None
+    places: Tensor | None = None
+    target: Any = None
 
     def __post_init__(self) -> None:
-        if self.task not in (*get_args(Task), "classification"):
-            hint = did_you_mean(self.task, get_args(Task))
-            raise ConfigError("data", f"Data(task={self.task!r}) is not one of {', '.join(get_args(Task))}{hint}")
+        for task in self.task.values() if isinstance(self.task, dict) else [self.task]:
+            if task not in (*get_args(Task), "classification"):
+                hint = did_you_mean(str(task), get_args(Task))
+                raise ConfigError("data", f"Data(task={task!r}) is not one of {', '.join(get_args(Task))}{hint}")
+        for part in ("train", "valid", "test") if self.target is not None else ():
+            if (source := getattr(self, part)) is not None and not isinstance(source, Tensors | Items):
+                object.__setattr__(self, part, Items(source, self.target))
         for part in ("train", "valid", "test"):
             source = getattr(self, part)
             if source is not None and len(source) == 0:
                 raise ConfigError("data", f"the {part} set has no examples; expected at least one, or no {part} set")
-        if self.task == "classification":
+        one_target = not isinstance(self.train, Tensors) or isinstance(self.train.y, Tensor)
+        if self.task == "classification" and one_target:  # of several, the loss of each is asked first
             object.__setattr__(self, "classes", tuple(self.classes) or _numbered(self))
             object.__setattr__(self, "task", "binary" if len(self.classes) == 2 else "multiclass")
 
@@ -126,13 +154,14 @@ def _numbered(data: Data) -> tuple[str, ...]:
     """Return names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
     sources = [source for source in (data.train, data.valid, data.test) if source is not None]
     targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
-    if len(targets) < len(sources) or any(y.is_floating_point() or y.dim() != 1 or y.min() < 0 for y in targets):
+    held = [y[y != NOTHING] for y in targets]
+    if len(targets) < len(sources) or any(y.is_floating_point() or not y.numel() or y.min() < 0 for y in held):
         raise ConfigError(
             "data",
             "Data(task='classification') has no classes, and they cannot be counted; expected their names,"
-            " Data(..., classes=('cat', 'dog')), or targets of int64 from 0, of shape (N,)",
+            " Data(..., classes=('cat', 'dog')), or targets of int64 from 0",
         )
-    return tuple(map(str, range(int(max(y.max() for y in targets)) + 1)))
+    return tuple(map(str, range(int(max(y.max() for y in held)) + 1)))
 
 
 def batches(
@@ -166,9 +195,12 @@ def batches(
         yield from itertools.islice(source.whole(copies), 1 if start == 0 else 0)
         return
     if isinstance(source, Tensors):
-        order = _order(total, size, epoch, seed, shuffle, drop_last)[start * size :].to(source.x.device)
+        order = _order(total, size, epoch, seed, shuffle, drop_last)[start * size :].to(
+            nests.leaves(source.x)[0].device
+        )
         for index in torch.split(order, size * at_once(source, size, copies)) if len(order) else ():
-            yield from zip(torch.split(source.x[index], size), torch.split(source.y[index], size), strict=True)
+            picked = (nests.split(nests.picked(part, index), size) for part in (source.x, source.y))
+            yield from zip(*picked, strict=True)
         return
     reader = Reader(source, workers)
     try:
@@ -201,7 +233,8 @@ def at_once(source: Tensors, size: int, copies: bool) -> int:
     It is 1 where a batch is written into, as autograd counts writes by memory, and where a batch of several would begin
     at another address than memory of its own could: a product may add up in another order there.
     """
-    bytes_ = [size * part[:1].numel() * part.element_size() for part in (source.x, source.y)]
+    parts = [*nests.leaves(source.x), *nests.leaves(source.y)]
+    bytes_ = [size * part[:1].numel() * part.element_size() for part in parts]
     return 1 if copies or any(one % ALIGNED for one in bytes_) else max(1, BLOCK // max(1, sum(bytes_)))
 
 
@@ -225,23 +258,6 @@ def order_of(total: int, seed: int, epoch: int) -> Tensor:
     # One generator per epoch: the order of epoch 7 can be had without drawing the six before it.
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(total, generator=generator)
-
-
-def split(
-    total: int, valid: float, test: float, seed: int, strata: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return disjoint index tensors (train, valid, test) covering range(total), each in rising order.
-
-    valid, test: fractions of the whole, each rounded to whole examples; together less than 1.
-    seed: of the draw.
-    strata: a class per example, int64 of shape (total,); every class is then split in the same proportions, as nearly
-        as whole examples allow.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    groups = [group[torch.randperm(len(group), generator=generator)] for group in _groups(total, strata)]
-    valid_index, groups = _take(groups, round(total * valid))
-    test_index, groups = _take(groups, round(total * test))
-    return torch.cat(groups).sort().values, valid_index, test_index
 
 
 def labels_of(y: Tensor, task: str) -> Tensor:
@@ -268,29 +284,13 @@ def names() -> list[str]:
     return lookup.modules(__path__)
 
 
+def _writes(nest: Nest) -> int:
+    return sum(map(torch_private.writes, nests.leaves(nest)))
+
+
 def _size(size: int | None, total: int) -> int:
     assert size is None or size > 0, size
     return total if size is None else min(size, total)
-
-
-def _groups(total: int, strata: Tensor | None) -> list[Tensor]:
-    if strata is None:
-        return [torch.arange(total)]
-    sizes = torch.unique(strata, return_counts=True)[1].tolist()
-    return list(torch.split(strata.argsort(stable=True), sizes))
-
-
-def _take(groups: list[Tensor], count: int) -> tuple[Tensor, list[Tensor]]:
-    """Return `count` examples in proportion from all groups, and the rest of the groups."""
-    total = sum(len(group) for group in groups)
-    taken, rest, owed = [], [], 0.0  # owed: the fraction of an example that rounding has withheld so far
-    for group in groups:
-        owed += len(group) * count / max(total, 1)
-        n = round(owed)
-        owed -= n
-        taken.append(group[:n])
-        rest.append(group[n:])
-    return torch.cat(taken).sort().values, rest
 
 
 def _order(total: int, size: int, epoch: int, seed: int, shuffle: bool, drop_last: bool) -> Tensor:

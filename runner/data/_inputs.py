@@ -1,4 +1,4 @@
-"""Inputs of `runner predict`: an array, a table or a folder of images, as the model of a recorded run takes them."""
+"""Inputs of `runner predict`: an array, a table, a text or a folder of images, as a recorded run's model takes them."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from runner.data._images.image_file import decode, reason_against
 from runner.data._numpy import read_npy, read_npz
 from runner.data._tables.raw import refuse_ending
 from runner.data._values import Array
+from runner.data._vocabulary import encode, split_up
+from runner.data._vocabulary import read as read_text
 from runner.settings.errors import ConfigError, batch_shape
 
 #: Examples that go through the model at once.
@@ -33,13 +35,15 @@ class Inputs(NamedTuple):
 
 
 def read(path: str, noted: dict[str, Any]) -> Inputs:
-    """Return the examples at `path`: an .npy or .npz file, a .csv or .parquet file, an image, or a folder of images.
+    """Return the examples at `path`: a file of arrays, a table, a text, an image or a folder of images.
 
     noted: what the run has noted of its data: `task`, `classes`, `notes` and `example`, its shape and type.
     Raises ConfigError for other inputs than the run was trained on.
     """
-    what = "an .npy, .npz, .csv or .parquet file, or a folder of images"
+    what = "an .npy, .npz, .csv or .parquet file, a text, or a folder of images"
     place = existing(path, "inputs", what, "x.npy")
+    if "vocabulary" in noted["notes"] and place.is_file() and place.suffix.lower() not in (".npy", ".npz"):
+        return _text(place, noted["notes"])
     if place.suffix.lower() in (".csv", ".parquet") and place.is_file():
         return _rows(place, path, noted)
     if place.is_dir() or not reason_against(place):
@@ -60,13 +64,16 @@ def _array(place: Path) -> Array:
 def _rows(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
     from runner.data._tables.encoding import numbers, read_recorded
     from runner.data._tables.frame import naming_file
+    from runner.data._windows import sort_by_time
 
     notes = noted["notes"]
     if "features" not in notes or "size" in notes:
         raise ConfigError("inputs", f"{path!r} is a table, and the run was not trained on one: give {_kind(noted)}")
-    frame = read_recorded(place, "inputs", noted)
+    frame = sort_by_time(read_recorded(place, "inputs", noted), notes.get("time"), "inputs")
     with naming_file(place):
         x = torch.from_numpy(numbers(frame, notes, "inputs"))
+    if "window" in notes:
+        return _series(x, notes)
     doubts = "; ".join(f"column {name!r} {words}" for name, words in frame.attrs.get("swallowed", {}).items())
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))), doubts)
 
@@ -95,6 +102,26 @@ def _images(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
     return Inputs(batches(), "file", names, others)
 
 
+def _series(rows: Tensor, notes: dict[str, Any]) -> Inputs:
+    """Return every window of a series, each named by its last row: the last is followed by rows that are not there."""
+    from runner.data._windows import inputs
+
+    window = notes["window"]
+    if len(rows) < window:
+        raise ConfigError("inputs", f"has {len(rows):,} rows; expected at least {window}, what the model looks back on")
+    x = inputs(rows, window)
+    return Inputs(iter(torch.split(x, BATCH)), "last row", list(map(str, range(window - 1, len(rows)))))
+
+
+def _text(place: Path, notes: dict[str, Any]) -> Inputs:
+    """Return the windows of a text, one after the other; the last ends with the text and may overlap the one before."""
+    numbers = encode(split_up(read_text(place, "inputs"), notes["tokens"], notes["lower"]), notes, "inputs")
+    length = min(notes["length"], len(numbers))
+    starts = [*range(0, len(numbers) - length, length), len(numbers) - length]
+    x = numbers[torch.tensor(starts).unsqueeze(1) + torch.arange(length)]
+    return Inputs(iter(torch.split(x, BATCH)), "token", list(map(str, starts)))
+
+
 @contextlib.contextmanager
 def _as_inputs() -> Iterator[None]:
     """Give errors the key `inputs`: files that cannot be read are not of the data that the run was trained on."""
@@ -106,6 +133,8 @@ def _as_inputs() -> Iterator[None]:
 
 def _kind(noted: dict[str, Any]) -> str:
     """Return words for the inputs that the run was trained on."""
+    if "vocabulary" in noted["notes"]:
+        return "a text, or an .npy file of tokens' numbers"
     if "features" in noted["notes"]:
         return "a .csv or .parquet file with its columns, or an .npy file"
     folder = "a folder of images, or " if {"size", "channels"} <= noted["notes"].keys() else ""

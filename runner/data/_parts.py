@@ -1,20 +1,26 @@
 """The division into training, validation and test parts by `data.valid` and `data.test`."""
 
+from typing import Any
+
 from torch import Tensor
 
 from runner.data import Tensors, split
+from runner.data._folds import Fold, refuse
 from runner.settings.errors import ConfigError
 
 Indices = tuple[Tensor, Tensor | None, Tensor | None]
 
 
-def parts(total: int, valid: float, test: float, seed: int, strata: Tensor | None = None) -> Indices:
+def parts(total: int, valid: float | Fold, test: float, seed: int, strata: Tensor | None = None) -> Indices:
     """Return the examples' indices in the three parts; None for an empty validation or test part.
 
-    valid, test: fractions of the `total` examples. seed: of the draw.
+    valid, test: fractions of the `total` examples, or a fold that is the validation part. seed: of the draw.
     strata: a class per example, int64 of shape (total,), to be split alike; None: at random.
     Raises ConfigError when a fraction is outside [0, 1) or nothing is left to train on.
     """
+    if isinstance(valid, Fold):
+        check_fractions(valid.valid, test)
+        return valid.parts(total, test, seed, strata)
     check_fractions(valid, test)
     if not total:
         raise ConfigError("data", "the data has no examples; expected at least one to train on")
@@ -42,8 +48,9 @@ def _take(examples: Tensors, index: Tensor) -> Tensors:
     return Tensors(examples.x[index], examples.y[index])
 
 
-def check_fractions(valid: float, test: float) -> None:
+def check_fractions(valid: Any, test: float) -> None:
     """Raise ConfigError for fractions outside of [0, 1), and for those that leave nothing to train on."""
+    refuse(valid, "a fold would be trained on what comes after it; leave data.folds out")
     for key, fraction in (("data.valid", valid), ("data.test", test)):
         if not 0 <= fraction < 1:
             raise ConfigError(key, f"{fraction:g} is not a fraction; expected 0 (none) up to below 1, e.g. {key}=0.15")

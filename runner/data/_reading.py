@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, default_collate, get_worker_info
 
+from runner.data import _nests as nests
 from runner.settings import random_state, torch_private
 from runner.settings.values import lookup
 
@@ -34,7 +35,7 @@ def chunk(seed: int, epoch: int, number: int, index: Tensor) -> Chunk:
 class Reader:
     """Reads batches of a dataset; each worker prepares two of them before they are asked for.
 
-    source: a torch map-style dataset of pairs (x, y).
+    source: a torch map-style dataset of pairs (x, y), each a tensor or a nest of tensors.
     workers: processes that read, from the first pass until `close`; 0: this process reads, and nothing is prepared.
     pinned: put batches into pinned memory, from which a GPU fetches them by itself.
     collated: gives the batch of a chunk; None: the examples as they are, `Collated`.
@@ -52,7 +53,7 @@ class Reader:
         self._batches: Any = None
         self._pass: object = None  # the one that is under way
 
-    def read(self, chunks: Iterable[Chunk]) -> Iterator[tuple[Tensor, Tensor]]:
+    def read(self, chunks: Iterable[Chunk]) -> Iterator[tuple[nests.Nest, nests.Nest]]:
         """Yield the batch of each chunk, in their order. A pass that is left before its end drops what is on its way.
 
         chunks: may be without end; they are drawn as they are needed.
@@ -81,6 +82,7 @@ class Reader:
             self._collated,
             batch_size=None,
             sampler=self._chunks,
+            collate_fn=_as_it_is,
             num_workers=self.workers,
             persistent_workers=self.workers > 0,
             pin_memory=self.pinned,
@@ -106,8 +108,8 @@ class Collated(torch.utils.data.Dataset[Any]):
     run that goes on; those of the run's own process continue as if nothing had been drawn.
     """
 
-    def __init__(self, source: Any, collate: Callable[[Any], Any] = default_collate) -> None:
-        self.source, self.collate = source, collate
+    def __init__(self, source: Any, collate: Callable[[Any], Any] | None = None) -> None:
+        self.source, self.collate = source, collate or collated
         self.draws = not type(source).__module__.startswith("runner.")  # ours draw nothing
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,6 +129,28 @@ class Collated(torch.utils.data.Dataset[Any]):
             random_state.start(start)
         with random_state.started(start) if alone else contextlib.nullcontext():
             return self.collate([self.source[i] for i in indices])
+
+
+def _as_it_is(batch: Any) -> Any:
+    """Return the batch: torch's own function would make lists of tuples."""
+    return batch
+
+
+def collated(items: list[Any]) -> Any:
+    """Return the batch of examples (x, y), as torch's collate does; of tuples inside of x or y that makes lists."""
+    if all(not isinstance(part, tuple | list | dict) for part in items[0]):
+        return default_collate(items)
+    return Nested(
+        tuple(nests.mapped(lambda *leaves: default_collate(list(leaves)), *part) for part in zip(*items, strict=True))
+    )
+
+
+class Nested(tuple[Any, ...]):
+    """A batch of nests, which DataLoader leaves as it is: of a plain tuple that it pins it makes lists."""
+
+    def pin_memory(self) -> "Nested":
+        """Return the batch in pinned memory."""
+        return Nested(nests.mapped(torch.Tensor.pin_memory, part) for part in self)
 
 
 @contextlib.contextmanager

@@ -17,13 +17,17 @@ def targets(
     """Return the targets, the task and the classes' names.
 
     ys: y of the training part, then those of further parts.
-    task: "regression" or "classification"; None: numbers with a decimal point mean regression, all else classes.
+    task: "regression", "classification" or "multilabel" (0 and 1 for each label, float32 of y's shape); None: numbers
+        with a decimal point mean regression, all else classes. Several whole numbers or texts for an example are
+        classes of places, int64 of y's shape.
         Classes are whole numbers, text or truth values, or probabilities as float32: of shape (N, 1) those of the
         second of two, of shape (N, C) those of C classes where each row sums to 1, else of C labels.
     names: the classes' names, of which whole numbers are indices; None: the different values of y, sorted.
     Raises ConfigError for values that are no targets of the task: not finite, of several kinds, of one class only, or
     none of `names`.
     """
+    if task == "multilabel":
+        return _flags(ys, names)
     decimal = not names and any(values.array.dtype.kind == "f" for values in ys)
     if task == "regression" or (task is None and decimal):
         return [column(values) for values in ys], "regression", ()
@@ -38,15 +42,45 @@ def targets(
 def strata(y: Tensor, task: Task) -> Tensor | None:
     """Return the class of every example, int64 of shape (N,), to be divided alike; None without classes.
 
-    y: targets as `Data` describes them. task: of the data.
+    y: targets as `Data` describes them; those of places have no class for the whole example. task: of the data.
     """
-    return None if task in ("regression", "multilabel") else labels_of(y, task).reshape(len(y))
+    if task in ("regression", "multilabel") or (not y.is_floating_point() and y[0].numel() != 1):
+        return None
+    return labels_of(y, task).reshape(len(y))
 
 
 def guess(ys: list[Values]) -> Guess:
     """Return what y holds, from which the task is taken where no setting has it."""
     kinds = {values.array.dtype.kind for values in ys}
     return "decimals" if "f" in kinds else "whole" if kinds <= set("iu") else "words"
+
+
+def _flags(ys: list[Values], names: list[str] | None) -> tuple[list[Tensor], Task, tuple[str, ...]]:
+    """Return 0 and 1 for each label, float32 of shape (N, labels, ...)."""
+    for values in ys:
+        array = values.array
+        if array.dtype.kind not in "biuf" or array.ndim < 2:
+            raise ConfigError(
+                "data.task",
+                f"multilabel needs a 0 or 1 for each label of every example, of shape (N, labels), and {values.name}"
+                f" holds {kind(array)} of shape {array.shape}",
+            )
+        wrong = np.argwhere((array != 0) & (array != 1))
+        if len(wrong):
+            place = ", ".join(map(str, wrong[0]))
+            raise ConfigError(
+                values.key,
+                f"{values.name}[{place}] is {array[tuple(wrong[0])]:g}; data.task=multilabel expects 0 and 1",
+            )
+    total = ys[0].array.shape[1]
+    classes = tuple(str(name) for name in names) if names else tuple(str(k) for k in range(total))
+    if len(classes) != total or len(set(classes)) < total:
+        raise ConfigError("data.classes", f"{list(classes)}: expected {total} different names, one for each label of y")
+    return [torch.from_numpy(values.array.astype(np.float32)) for values in ys], "multilabel", classes
+
+
+def _place(values: Values, index: Array) -> str:
+    return f"{values.name}[{', '.join(map(str, index))}]"
 
 
 def _are_shares(ys: list[Values]) -> bool:
@@ -79,16 +113,10 @@ def task_of_shares(ys: list[Tensor]) -> Task:
 
 
 def _labels(values: Values) -> Array:
-    """Return one whole number, one text or one truth value per example."""
+    """Return one whole number, one text or one truth value per example, or for each of its places."""
     array = values.array
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim != 1:
-        raise ConfigError(
-            values.key,
-            f"{values.name} has the shape {array.shape}; expected one class per example;"
-            " data.task=regression trains on the numbers themselves",
-        )
     if array.dtype.kind == "f":
         return _whole(values._replace(array=array))
     if array.dtype.kind == "S":
@@ -103,12 +131,12 @@ def _labels(values: Values) -> Array:
 
 def _whole(values: Values) -> Array:
     floats(values)
-    broken = np.flatnonzero(values.array != np.round(values.array))
+    broken = np.argwhere(values.array != np.round(values.array))
     if len(broken):
         raise ConfigError(
             values.key,
-            f"{values.name}[{broken[0]}] is {values.array[broken[0]]:g}; expected whole numbers or text as classes;"
-            " data.task=regression trains on the numbers themselves",
+            f"{_place(values, broken[0])} is {values.array[tuple(broken[0])]:g}; expected whole numbers or text as"
+            " classes; data.task=regression trains on the numbers themselves",
         )
     return values.array.astype(np.int64)
 
@@ -152,14 +180,15 @@ def _indices(values: Values, classes: tuple[str, ...], named: bool) -> Tensor:
                 f" expected one of {shorten(', '.join(map(repr, classes)), 300)}",
             )
     places = torch.tensor([index[label] for label in different.astype(str).tolist()], dtype=torch.int64)
-    return places[torch.from_numpy(inverse)]
+    return places[torch.from_numpy(inverse.reshape(values.array.shape))]
 
 
 def _checked(values: Values, total: int) -> Tensor:
-    wrong = np.flatnonzero((values.array < 0) | (values.array >= total))
+    wrong = np.argwhere((values.array < 0) | (values.array >= total))
     if len(wrong):
         raise ConfigError(
             "data.classes",
-            f"{values.name}[{wrong[0]}] is {values.array[wrong[0]]}; expected 0 to {total - 1} for {total} names",
+            f"{_place(values, wrong[0])} is {values.array[tuple(wrong[0])]}; expected 0 to {total - 1} for {total}"
+            " names",
         )
     return torch.from_numpy(values.array)

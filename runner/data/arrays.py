@@ -1,5 +1,8 @@
 """Arrays of one's own: `x` and `y` in an .npz file, or in two .npy files."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -8,11 +11,12 @@ from torch import Tensor
 
 from runner.data import Data, Tensors
 from runner.data._files import file
+from runner.data._folds import refuse
 from runner.data._numpy import read_npy, read_npz
 from runner.data._parts import divide, parts
 from runner.data._targets import guess, strata, targets
 from runner.data._values import Array, Values, column, kind
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, did_you_mean
 
 PARTS = {"train": ("x", "y"), "valid": ("x_valid", "y_valid"), "test": ("x_test", "y_test")}
 EXAMPLE = "xy.npz, or data.x=x.npy data.y=y.npy"
@@ -20,42 +24,48 @@ EXAMPLE = "xy.npz, or data.x=x.npy data.y=y.npy"
 
 def arrays(
     path: str | None = None,
-    x: str | None = None,
+    x: str | dict[str, str] | None = None,
     y: str | None = None,
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    task: Literal["regression", "classification"] | None = None,
+    task: Literal["regression", "classification", "multilabel"] | None = None,
     classes: list[str] | None = None,
-    indices: bool = False,
+    indices: bool | list[str] = False,
 ) -> Data:
-    """Read arrays: x as float32 of shape (N, ...); y, classes as int64 of shape (N,), or numbers as float32.
+    """Read arrays: x as float32 of shape (N, ...); y, classes as int64, or numbers as float32.
 
     path: an .npz file with the arrays x and y, and x_valid, y_valid, x_test, y_test as far as they exist.
     x, y: two .npy files, instead of `path`. All paths are relative to the working directory. A plain list of N numbers
-        becomes (N, 1). Values keep their scale: divide pixels by 255 before you save them.
+        becomes (N, 1). Values keep their scale: divide pixels by 255 before you save them. x may be several files by
+        name, {image: image.npy, text: text.npy}, as the inputs of a model are.
     valid, test: fractions of x and y, from every class alike; unused for a part that the file holds.
     seed: chooses which examples go where; it is not the run's seed.
     task: None: y with a decimal point means regression; whole numbers, true/false and text mean classes, which
-        are numbered from 0 in sorted order over all parts.
+        are numbered from 0 in sorted order over all parts. y of shape (N, ...) has a class for each place: of a pixel,
+        (N, H, W), or of a word, (N, length). "multilabel": y of shape (N, labels) has a 0 or 1 for each label.
     classes: the classes' names; text in y is looked up here, and whole numbers in y are indices of this list.
-    indices: x holds whole numbers that stay whole (int64), for a model that begins with Embedding.
+    indices: x holds whole numbers that stay whole (int64), for a model that begins with Embedding; of several inputs
+        the names of those that do.
     Raises ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or lengths
     that do not match, and when a fraction is not one.
 
         numpy.savez("xy.npz", x=pixels / 255, y=labels)  # then: runner data=arrays data.path=xy.npz
     """
+    if isinstance(x, dict):
+        rest = {"path": path, "y": y, "valid": valid, "test": test, "seed": seed, "task": task, "classes": classes}
+        return _several(arrays, x, indices, rest)
     pairs = _pairs(_read(path, x, y))
-    inputs = [_inputs(values, indices) for values, _ in pairs.values()]
+    inputs = [_inputs(values, _truth(indices)) for values, _ in pairs.values()]
     return _data(pairs, inputs, valid, test, seed, task, classes)
 
 
-def brief(
-    path: str | None = None, x: str | None = None, y: str | None = None, indices: bool = False, **further: Any
-) -> Data:
+def brief(path: str | None = None, x: Any = None, y: str | None = None, indices: Any = False, **further: Any) -> Data:
     """Read arrays as `arrays` does, without the inputs, which have a shape and a type on the meta device, no values."""
+    if isinstance(x, dict):
+        return _several(brief, x, indices, {"path": path, "y": y, **further})
     pairs = _pairs(_read(path, x, y, brief=True))
-    inputs = [_shape_of(values, indices) for values, _ in pairs.values()]
+    inputs = [_shape_of(values, _truth(indices)) for values, _ in pairs.values()]
     return _data(pairs, inputs, **{"valid": 0.15, "test": 0.15, "seed": 0, "task": None, "classes": None, **further})
 
 
@@ -65,26 +75,64 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     noted: what the run has noted of its data. arguments: those of `arrays`.
     """
     options = {"valid": 0.15, "test": 0.15, "seed": 0, "classes": None, "indices": False, **arguments}
+    if isinstance(options.get("x"), dict):
+        rest = {name: value for name, value in options.items() if name not in ("x", "indices")}
+        return _several(partial(again, noted), options["x"], options["indices"], rest)
     pairs = _pairs(_read(options.get("path"), options.get("x"), options.get("y")))
-    inputs = [_inputs(values, options["indices"]) for values, _ in pairs.values()]
-    task = options.get("task") or ("regression" if noted["task"] == "regression" else "classification")
+    inputs = [_inputs(values, _truth(options["indices"])) for values, _ in pairs.values()]
+    of_noted = noted["task"] if noted["task"] in ("regression", "multilabel") else "classification"
+    task = options.get("task") or ("classification" if of_noted == "multilabel" and _are_decimal(pairs) else of_noted)
     names = options["classes"]
-    if noted["classes"] and not names and all(_are_classes(y.array) for _, y in pairs.values()):
+    if task == "multilabel":
+        names = names or list(noted["classes"])
+    elif noted["classes"] and not names and all(_are_classes(y.array) for _, y in pairs.values()):
         names = list(noted["classes"])
         pairs = {part: (x, y._replace(array=_as_text(y.array))) for part, (x, y) in pairs.items()}
     return _data(pairs, inputs, options["valid"], options["test"], options["seed"], task, names)
 
 
+def _several(read: Callable[..., Data], x: dict[str, str], indices: Any, rest: dict[str, Any]) -> Data:
+    """Return data whose inputs are several by name: each is read with the same targets, which divide all alike."""
+    if wrong := [name for name in indices if name not in x] if isinstance(indices, list) else []:
+        raise ConfigError("data.indices", f"{wrong[0]!r} is not one of {', '.join(x)}{did_you_mean(wrong[0], list(x))}")
+    each: dict[str, Data] = {}
+    for name, file_ in x.items():
+        of_indices = name in indices if isinstance(indices, list) else indices
+        try:
+            each[name] = read(x=file_, indices=of_indices, **rest)
+        except ConfigError as error:
+            key = f"data.x.{name}" if error.key == "data.x" else error.key
+            raise ConfigError(key, str(error).removeprefix(f"{error.key}: ")) from error
+    first = next(iter(each.values()))
+    parts: dict[str, Any] = {}
+    for part in ("train", "valid", "test"):
+        sources = {name: getattr(data, part) for name, data in each.items()}
+        if (own := getattr(first, part)) is not None:
+            parts[part] = Tensors({name: source.x for name, source in sources.items()}, own.y)
+    report = tuple(f"x.{name}: {line}" for name, data in each.items() for line in data.report)
+    return replace(first, **parts, report=report)
+
+
+def _truth(indices: Any) -> bool:
+    """Return whether the only x holds indices. Raises ConfigError for the names of several."""
+    if isinstance(indices, list):
+        raise ConfigError("data.indices", f"{indices} names inputs, and x is one array; expected true or false")
+    return bool(indices)
+
+
+def _are_decimal(pairs: dict[str, tuple[Values, Values]]) -> bool:
+    """Return whether targets are probabilities of labels, not 0 and 1."""
+    return any(bool(((y.array != 0) & (y.array != 1)).any()) for _, y in pairs.values())
+
+
 def _are_classes(array: Any) -> bool:
     """Return whether these are classes, and no probabilities of them."""
-    return array.dtype.kind != "f" or bool(
-        (array.ndim == 1 or array.shape[1:] == (1,)) and (array == np.round(array)).all()
-    )
+    return array.dtype.kind != "f" or bool((array == np.round(array)).all())
 
 
 def _as_text(array: Any) -> Any:
     """Return the names of classes: their numbers, texts or truth values."""
-    flat = array.reshape(len(array))
+    flat = array.reshape(len(array)) if array.shape[1:] == (1,) else array
     if flat.dtype.kind == "S":
         return np.char.decode(flat, "utf-8", "replace")
     return (flat.astype(np.int64) if flat.dtype.kind == "f" else flat).astype(str)
@@ -209,5 +257,7 @@ def _divide(
     in_file: dict[str, Tensors], valid: float, test: float, seed: int, classes: Tensor | None
 ) -> tuple[Tensors, Tensors | None, Tensors | None]:
     whole = in_file["train"]
+    if "valid" in in_file:
+        refuse(valid, "the file has a validation part of its own, x_valid; leave data.folds out, or that part")
     valid, test = (0.0 if part in in_file else fraction for part, fraction in (("valid", valid), ("test", test)))
     return divide(whole, parts(len(whole), valid, test, seed, classes))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from runner.data import Data, Source, _files
+from runner.data._folds import refuse
 from runner.data._images.folder import Files, Listing, heads, list_files, loose, report, same_size, subfolders
 from runner.data._images.image_file import MODES
 from runner.data._parts import parts
@@ -164,6 +165,8 @@ def _sources(
     in_folders: dict[str, Files], valid: float, test: float, seed: int, in_memory: bool
 ) -> tuple[Source, Source | None, Source | None]:
     whole = in_folders["train"]
+    if "valid" in in_folders:
+        refuse(valid, "there is a folder for validation; leave data.folds out, or that folder")
     valid, test = (0.0 if part in in_folders else fraction for part, fraction in (("valid", valid), ("test", test)))
     train_index, *indices = parts(len(whole), valid, test, seed, whole.labels)
     drawn = {part: whole.take(i) for part, i in zip(("valid", "test"), indices, strict=True) if i is not None}

@@ -36,7 +36,7 @@ def table(
     valid: float = 0.15,
     test: float = 0.15,
     seed: int = 0,
-    task: Literal["regression", "classification"] | None = None,
+    task: Literal["regression", "classification", "multilabel"] | None = None,
 ) -> Data:
     """Read a table: x as float32 of shape (N, columns); y as float32 of shape (N, targets), or classes, int64 of (N,).
 
@@ -53,6 +53,7 @@ def table(
     valid, test: fractions of the rows; for {"column": ...} of its training rows, for a part that it does not name.
     seed: chooses which rows go where; it is not the run's seed.
     task: None: numbers mean regression, true/false and text mean classes, which are numbered from 0 in sorted order.
+        "multilabel": each of several target columns holds 0 and 1, or true and false, and is a label.
     `notes` of what is returned: `columns`, `kinds` and `categories` are of the columns that were read, `features`,
     `mean` and `std` of the columns of x; `encode(frame, notes)` does the same to other rows.
     Raises ConfigError when the file or a column is missing or unreadable, when a value is missing, not finite or a
@@ -90,6 +91,8 @@ def _targets(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tupl
     """Return y, the task and the names of the classes."""
     if len(columns) > 1:
         names = [column.name for column in columns]
+        if task == "multilabel":
+            return _labels(columns), "multilabel", tuple(names)
         if any(column.kind == "text" for column in columns):
             raise ConfigError(
                 "data.target",
@@ -101,6 +104,12 @@ def _targets(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tupl
         (y,), kind_of_task, classes = targets([values], task, names)
         return y, kind_of_task, classes
     [column] = columns
+    if task == "multilabel":
+        raise ConfigError(
+            "data.task",
+            f"multilabel needs several target columns, and there is {column.name!r} alone; expected"
+            f" data.target=[{column.name},...], or data.task=classification",
+        )
     if task is None:
         task = "regression" if column.kind == "numbers" else "classification"
     if column.kind == "text":  # of each text once: an array of all rows would give each the room of the longest
@@ -115,6 +124,22 @@ def _targets(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tupl
             " become a class, and hardly any comes twice; data.task=regression predicts the numbers themselves",
         )
     return y, kind_of_task, classes
+
+
+def _labels(columns: list[Column]) -> Tensor:
+    """Return 0 and 1 for each label, float32 of shape (N, labels). Raises ConfigError for a column of other values."""
+    for column in columns:
+        if column.kind == "text" or not np.isin(column.values, (0, 1)).all():
+            held = (
+                column.categories[0]
+                if column.kind == "text"
+                else f"{column.values[~np.isin(column.values, (0, 1))][0]:g}"
+            )
+            raise ConfigError(
+                "data.target",
+                f"column {column.name!r} holds {held!r}; data.task=multilabel expects 0 and 1, or true and false",
+            )
+    return _stacked(columns)
 
 
 def _guess(columns: list[Column], task: str | None) -> Guess | None:
@@ -164,7 +189,7 @@ def _as_noted(
     y = _as_classes(goals[0], classes) if classes and not shares else _stacked(goals)
     # The parts are those of the task as `table` reads it, of which the loss may have made another one afterwards.
     task = task_of_shares([y]) if noted["task"] == "multilabel" else noted["task"]
-    task = "regression" if options.get("task") == "regression" else task
+    task = options["task"] if options.get("task") in ("regression", "multilabel") else task
     split = column_of(options["split"])
     indices = _parts(frame, split, options["valid"], options["test"], options["seed"], strata(y, task))
     return Tensors(encode(frame, notes), y), indices

@@ -1,10 +1,51 @@
 """Containers and layers that torch.nn lacks."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+
+from runner.model.attention import (
+    Mask as Mask,
+)
+from runner.model.attention import (
+    MultiheadAttention as MultiheadAttention,
+)
+from runner.model.attention import (
+    TransformerDecoder as TransformerDecoder,
+)
+from runner.model.attention import (
+    TransformerDecoderLayer as TransformerDecoderLayer,
+)
+from runner.model.attention import (
+    TransformerEncoder as TransformerEncoder,
+)
+from runner.model.attention import (
+    TransformerEncoderLayer as TransformerEncoderLayer,
+)
+from runner.model.sequences import (
+    ClassToken as ClassToken,
+)
+from runner.model.sequences import (
+    Columns as Columns,
+)
+from runner.model.sequences import (
+    First as First,
+)
+from runner.model.sequences import (
+    Lengths as Lengths,
+)
+from runner.model.sequences import (
+    Mean as Mean,
+)
+from runner.model.sequences import (
+    Positions as Positions,
+)
+from runner.model.sequences import (
+    check_lengths,
+)
 
 
 class Residual(nn.Module):
@@ -65,20 +106,101 @@ class Parallel(nn.Module):
 
 
 class Select(nn.Module):
-    """One item of a tuple: after an LSTM, whose output is (values, state), `Select: 0` takes the values."""
+    """One item of a tuple or a dict: after an LSTM, whose output is (values, state), `Select: 0` takes the values.
 
-    def __init__(self, index: int) -> None:
+    index: a number, or the name of a field, as in `Select: logits`.
+    """
+
+    def __init__(self, index: int | str) -> None:
         super().__init__()
         self.index = index
 
     def forward(self, x: Any) -> Any:
-        """Return item `index` of a tuple, a list or a tensor."""
+        """Return the item of a tuple, a list or a mapping."""
         return x[self.index]
 
 
-class Last(nn.Module):
-    """The last step of a sequence: (batch, length, features) becomes (batch, features)."""
+class From(nn.Module):
+    """The output of an earlier layer, with which the stack goes on: `From: conv2`."""
+
+    def forward(self, x: Any) -> Any:
+        """Return x."""
+        return x
+
+
+class Concat(nn.Module):
+    """Outputs of earlier layers, one after the other along `dim`: `Concat: [up, conv1]`.
+
+    dim: counts the batch as dimension 0, so 1 is the channels.
+    """
+
+    def __init__(self, dim: int = 1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return one tensor, whose size along `dim` is the sum of the inputs' sizes there."""
+        return torch.cat(inputs, self.dim)
+
+
+class Add(nn.Module):
+    """The sum of outputs of earlier layers: `Add: [conv2, conv1]`. A size of 1 is spread over the others' size."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the sum. Raises ValueError for shapes of different length, and for other examples."""
+        _check_alike(inputs)
+        return reduce(torch.add, inputs)
+
+
+class Multiply(nn.Module):
+    """The product of outputs of earlier layers: `Multiply: [features, gate]`, with sizes of 1 spread as by Add."""
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Return the product. Raises ValueError for shapes of different length, and for other examples."""
+        _check_alike(inputs)
+        return reduce(torch.mul, inputs)
+
+
+#: Layers that are written with the names of the layers they read from, as in `Concat: [up, conv1]`.
+COMBINING = (From, Concat, Add, Multiply)
+
+
+def _check_alike(inputs: Sequence[Tensor]) -> None:
+    """Torch would spread an example over the features of another."""
+    if len({(x.dim(), *x.shape[:1]) for x in inputs}) > 1:
+        raise ValueError(f"their shapes are {' and '.join(str(tuple(x.shape[1:])) for x in inputs)} for an example")
+
+
+class Permute(nn.Module):
+    """Dimensions in another order, as `torch.permute` has them.
+
+    After `Permute: [0, 2, 1]`, (N, length, classes) is (N, classes, length), as CrossEntropyLoss takes it for targets
+    of shape (N, length).
+    dims: the input's dimensions in their new order. The batch, dimension 0, stays first, and may be left out.
+    """
+
+    def __init__(self, dims: list[int]) -> None:
+        super().__init__()
+        self.dims = tuple(dims) if 0 in dims else (0, *dims)
+        if self.dims[0] != 0:
+            raise ValueError(f"the batch, dimension 0, must stay first in dims, and they are {list(dims)}")
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return the input with its dimensions in the order of `dims`."""
+        return x.permute(self.dims)
+
+
+class Last(nn.Module):
+    """The last step of a sequence: (batch, length, features) becomes (batch, features).
+
+    lengths, of `forward`: the last step of each example is that before its length. `Last: {lengths: lengths}`
+    """
+
+    BESIDE = ("lengths",)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the last step, of shape (batch, features)."""
-        return x[:, -1]
+        if lengths is None:
+            return x[:, -1]
+        check_lengths(x, lengths)
+        return x[torch.arange(len(x), device=x.device), lengths.reshape(-1).long() - 1]

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from runner.model import specs
+from runner.model import specs, written
 from runner.model.layers import Repeat
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
@@ -34,22 +34,30 @@ def _collect(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
 
 
 def _check_layer(key: str, spec: Any) -> None:
-    name, key, value = specs.read(spec, key)
-    target = specs.find(name, key)
-    parameters = specs.signature(target)
-    arguments = specs.arguments(target, parameters, value, key)
+    layer = written.read(spec, key, specs.find)
+    target, key, parameters, arguments = layer.target, layer.key, layer.parameters, layer.arguments
     problems = Problems()
     for inside in [k for k, p in parameters.items() if k in arguments and _holds_layers(target, p)]:
         with problems.collect():
-            check(specs.single(arguments[inside], specs.Targets()), f"{key}.{inside}")
-    free = [*specs.INFERRED, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
-    plain = {k: v for k, v in arguments.items() if k not in free or k in specs.INFERRED}
-    plain = {k: v for k, v in plain.items() if not specs.is_given(parameters, k, v)}
+            if _holds_several(target, parameters[inside]):
+                for _, branch_key, branch in specs.named(arguments[inside], f"{key}.{inside}"):
+                    with problems.collect():
+                        check(specs.single(branch, specs.Targets()), branch_key)
+            else:
+                check(specs.single(arguments[inside], specs.Targets()), f"{key}.{inside}")
+    inferred = (*specs.INFERRED, *specs.OF_INPUT.get(target, {}))
+    free = [*inferred, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
+    plain = {k: v for k, v in arguments.items() if k not in free or k in inferred}
     with problems.collect():
         lookup.bind(target, plain, key, free, parameters)
     with problems.collect():
         ranges.check(target, plain, ranges.LAYER, key)
     problems.raise_all()
+
+
+def _holds_several(target: Any, parameter: inspect.Parameter) -> bool:
+    """Return whether the argument is a list of stacks, and not one stack."""
+    return target is not Repeat and specs.holds_modules(parameter.annotation)
 
 
 def _holds_layers(target: Any, parameter: inspect.Parameter) -> bool:

@@ -7,12 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 
-from runner.model import naming, specs
+from runner.model import looking, naming, specs
+from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention
 from runner.model.explain import impossible, impossible_arguments
-from runner.model.layers import Repeat
+from runner.model.layers import Repeat, Select
 from runner.model.shapes import push
 from runner.model.stack import Layer, Stack, is_stacks, shaped, size, values_of
+from runner.model.wires import Inner, Inputs, Wires, some
+from runner.model.written import Written, read
 from runner.settings.errors import ConfigError, ConfigErrors, batch_shape, brief, did_you_mean, each
 from runner.settings.memory import memory
 from runner.settings.memory import size as bytes_
@@ -27,7 +31,7 @@ MOST = 10_000
 
 def plan(
     spec: Any,
-    example: Tensor,
+    example: Any,
     key: str = "model.layers",
     targets: specs.Targets | None = None,
     earlier: Earlier | None = None,
@@ -35,7 +39,8 @@ def plan(
     """Look up, bind and infer every layer, and follow the shape of `example` through the stack.
 
     spec: a list of layers, or a mapping of names to layers, as `model.layers` has them.
-    example: a batch on the meta device, examples first. No memory for parameters is taken, no random number drawn.
+    example: a batch on the meta device, examples first; or a tuple or a dict of such. No memory for parameters is
+        taken, no random number drawn.
     key: of the configuration, where the layers stand.
     targets: the classes that a model around this one has looked up already.
     earlier: layers of other models, which are taken where all of a layer is equal; this one's are added, but for those
@@ -44,60 +49,115 @@ def plan(
     Raises ConfigError that names the first layer that cannot be made, with the shapes up to it, and the further layers
     that are wrong whatever comes in.
     """
-    layers: list[Layer] = []
-    targets = specs.Targets() if targets is None else targets
-    named = list(specs.named(spec, key))
+    return follow(
+        list(specs.named(spec, key)), Wires(example), specs.Targets() if targets is None else targets, earlier
+    )
+
+
+def follow(
+    named: list[tuple[str, str, Any]], wires: Wires, targets: specs.Targets, earlier: Earlier | None = None
+) -> Stack:
+    """Plan layers one after the other. named: as `specs.named` gives them. Raises as `plan` does."""
     specs.check_modules(named)
-    for name, layer_key, layer_spec in named:
-        try:
-            layer, example = _planned_before(earlier, name, layer_key, layer_spec, example, targets)
-        except ConfigError as error:
-            errors = each(error)
-            depends_on_shape = not naming.problems([named[len(layers)]])  # else it is wrong whatever comes in
-            for line in _trail(layers) if depends_on_shape else ():
-                errors[0].add_note(line)
-            further = naming.problems(named[len(layers) + 1 :])
-            raise (ConfigErrors([*errors, *further]) if further else error) from error
-        layers.append(layer)
-        if sum(size(layer) for layer in layers) > LAYERS:
-            raise ConfigError(layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones")
-    return Stack(layers, example)
+    layers: list[Layer] = []
+    with targets.within([name for name, *_ in named]):
+        for number, (name, layer_key, layer_spec) in enumerate(named):
+            wires.later = [later for later, *_ in named[number + 1 :]]
+            try:
+                layer, output = _planned_before(earlier, name, layer_key, layer_spec, wires, targets)
+                _check_ties(layer, layers)
+            except ConfigError as error:
+                errors = each(error)
+                depends_on_shape = not naming.problems([named[number]])  # else it is wrong whatever comes in
+                for line in _trail(layers) if depends_on_shape else ():
+                    errors[0].add_note(line)
+                further = naming.problems(named[number + 1 :])
+                raise (ConfigErrors([*errors, *further]) if further else error) from error
+            targets.masked |= layer.target is Mask
+            wires.add(name, output)
+            layers.append(layer)
+            if sum(size(layer) for layer in layers) > LAYERS:
+                raise ConfigError(
+                    layer.key, f"there are more than {LAYERS:,} layers up to here; use fewer or larger ones"
+                )
+    check_masks(layers)
+    return Stack(layers, wires.example)
+
+
+def check_masks(layers: list[Layer]) -> None:
+    """Raise ConfigError for a `Mask` with no attention after it."""
+    for number, layer in enumerate(layers):
+        after = [one for later in layers[number + 1 :] for one in (later, *later.inner())]
+        if layer.target is Mask and not any(one.target in MASKED for one in after):
+            names = ", ".join(kind.__name__ for kind in MASKED)
+            raise ConfigError(layer.key, f"no layer comes after it in its stack that it masks, which are {names}")
 
 
 def _planned_before(
-    earlier: Earlier | None, name: str, key: str, spec: Any, example: Any, targets: specs.Targets
+    earlier: Earlier | None, name: str, key: str, spec: Any, wires: Wires, targets: specs.Targets
 ) -> tuple[Layer, Any]:
-    if earlier is None or not isinstance(example, Tensor):
-        return _plan_layer(name, key, spec, example, targets)
-    whole = f"{name} {key} {spec!r} {example.shape} {example.dtype}"
+    written = spec if isinstance(spec, Inner) else read(spec, key, targets.find)
+    inputs = wires.inputs(written, targets)
+    shapes, structure = tree_flatten((inputs.inputs, inputs.named))
+    if earlier is None or not all(isinstance(one, Tensor) for one in shapes):
+        return _plan_layer(name, written, inputs, targets)
+    forms = [(one.shape, one.dtype) for one in shapes]
+    whole = f"{name} {key} {targets.masked} {spec!r} {inputs.shown()} {structure} {forms}"
     if whole not in earlier:
-        layer, output = _plan_layer(name, key, spec, example, targets)
+        layer, output = _plan_layer(name, written, inputs, targets)
         if len(earlier) >= MOST or any(lookup.is_own(one.target) for one in (layer, *layer.inner())):
             return layer, output
         earlier[whole] = layer, output
     return earlier[whole]
 
 
-def _plan_layer(name: str, key: str, spec: Any, example: Tensor, targets: specs.Targets) -> tuple[Layer, Tensor]:
-    target_name, key, value = specs.read(spec, key)
-    target = targets.find(target_name, key)
-    parameters = specs.signature(target)
-    arguments = specs.arguments(target, parameters, value, key)
-    given = {k: arguments.pop(k) for k in list(arguments) if specs.is_given(parameters, k, arguments[k])}
+def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: specs.Targets) -> tuple[Layer, Any]:
+    if isinstance(written, Inner):
+        inner = plan(written.layers, inputs.inputs[0], written.key, targets)
+        layer = Layer(name, written.key, nn.Sequential, {"args": inner}, reads=inputs.reads)
+        return layer, _follow(layer, {}, inputs)
+    target, key, parameters, arguments = written.target, written.key, written.parameters, written.arguments
     ranges.check(target, arguments, ranges.LAYER, key)
-    specs.infer(parameters, arguments, example, key)
-    specs.batch_first(parameters, arguments, key)
+    specs.infer(target, parameters, arguments, inputs.all(), key)
+    specs.batch_first(target, parameters, arguments, inputs.all()[0], key)
+    if targets.masked and target in MASKED and not (target is MultiheadAttention and len(inputs.all()) > 1):
+        arguments.setdefault("mask", CAUSAL)
     for k, v in arguments.items():
         if k in parameters:
-            arguments[k] = _plan_inside(target, parameters[k], v, example, f"{key}.{k}", arguments, targets)
+            arguments[k] = _plan_inside(target, parameters[k], v, inputs.all()[0], f"{key}.{k}", arguments, targets)
     stacks = {k for k, v in arguments.items() if isinstance(v, Stack) or (isinstance(v, list) and is_stacks(v))}
     if target is nn.Sequential and "args" not in arguments:
         raise ConfigError(key, "Sequential needs layers, as in {Sequential: [{Linear: 4}, ReLU]}")
     scalars = {k: v for k, v in arguments.items() if k not in stacks}
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        _bind(target, parameters, scalars, given, key, {*stacks, "args"})
-    layer = Layer(name, key, target, arguments, given)
-    return layer, _follow(layer, parameters, example)
+        _bind(target, parameters, scalars, written.given, key, {*stacks, "args"})
+    layer = Layer(name, key, target, arguments, written.given, reads=inputs.reads, ties=written.ties)
+    return layer, _follow(layer, parameters, inputs)
+
+
+def _check_ties(layer: Layer, before: list[Layer]) -> None:
+    """Raise ConfigError for a parameter that is tied to none of an earlier layer, or to one of another shape."""
+    own = values_of(layer.planned)
+    others = {f"{one.name}.{name}": p for one in before for name, p in one.planned.named_parameters()}
+    for name, path in layer.ties.items():
+        if name not in own:
+            raise ConfigError(
+                f"{layer.key}.{name}",
+                f"{layer.target.__name__} has no parameter {name!r}{did_you_mean(name, own)}"
+                f" (it has {', '.join(own) or 'none'})",
+            )
+        if path not in others:
+            raise ConfigError(
+                f"{layer.key}.{name}.tie",
+                f"{path!r} is no parameter of an earlier layer of this stack{did_you_mean(path, others)}"
+                f" (there are {some(others)})",
+            )
+        if own[name].shape != others[path].shape:
+            raise ConfigError(
+                f"{layer.key}.{name}.tie",
+                f"{path} has the shape {tuple(others[path].shape)}, and {name} {tuple(own[name].shape)};"
+                " only tensors of one shape can be shared",
+            )
 
 
 def _bind(
@@ -140,6 +200,7 @@ def _plan_inside(
 
 
 def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.Targets) -> list[Stack]:
+    value = specs.single(value, targets)
     repeated = [plan(value, example, key, targets)]
     if sum(size(layer) for layer in repeated[0].layers) * times > LAYERS:
         raise ConfigError(f"{key.rpartition('.')[0]}.times", f"{times} makes more than {LAYERS:,} layers; use fewer")
@@ -151,8 +212,9 @@ def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.
     return repeated
 
 
-def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any) -> Any:
-    """Make the layer on the meta device and push the example through it."""
+def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inputs) -> Any:
+    """Make the layer on the meta device and push the inputs through it."""
+    example = inputs.all()[0]
     _refuse(impossible_arguments(layer.target, layer.arguments), layer)
     try:
         with torch.device("meta"):
@@ -181,28 +243,50 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], example: Any
             "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
             " data.indices=true",
         )
-    output = _output(layer, module, example)
+    if isinstance(module, Select) and isinstance(example, Tensor):
+        raise ConfigError(
+            layer.key,
+            f"takes an item of a tuple or of a dict, and the input is a tensor of shape {specs.shape(example)}, of"
+            f" which {module.index!r} would be an example; was a tuple meant, as LSTM gives it? else leave it out",
+        )
+    inputs.spread(module)
+    layer.reads = inputs.reads
+    output = _output(layer, module, inputs)
+    layer.parameters -= sum(values_of(module)[name].numel() for name in layer.ties if name in values_of(module))
     layer.input = tuple(example.shape[1:]) if isinstance(example, Tensor) else ()
+    layer.output, layer.taken = output, (inputs.inputs, inputs.named)
     layer.shape = tuple(output.shape[1:]) if isinstance(output, Tensor) else ()
     return output
 
 
-def _output(layer: Layer, module: nn.Module, example: Any) -> Any:
-    """Push the example through the layer's module. Raises ConfigError for an input that it cannot take."""
+def _output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
+    """Push the inputs through the layer's module. Raises ConfigError for those that it cannot take."""
     try:
         with torch.no_grad():
-            return push(module.eval(), example)
+            try:
+                return push(module.eval(), *inputs.inputs, **inputs.named)
+            except Exception as error:
+                if not looking.looks(error):
+                    raise
+                return looking.output(layer, inputs.inputs, inputs.named)
     except Exception as error:
         if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
             raise ConfigError(
-                layer.key,
-                f"{layer.target.__name__} takes more than one input, and a stack hands on one; use another layer, or"
-                " write one in experiments/ that calls it",
+                layer.key, f"{layer.target.__name__} takes more than one input; {specs.NAME_THEM}"
             ) from error
+        shapes = " and ".join(map(specs.shape, inputs.all()))
         raise ConfigError(
             layer.key,
-            f"{layer.target.__name__} cannot take an input of shape {specs.shape(example)}: {brief(error)}",
+            f"{layer.target.__name__} cannot take {'an input' if len(inputs.all()) == 1 else 'inputs'} of shape"
+            f" {shapes}: {brief(error)}{_embedding(inputs)}",
         ) from error
+
+
+def _embedding(inputs: Inputs) -> str:
+    """Return a remedy for whole numbers where numbers with a decimal point are taken."""
+    tensors = [one for one in inputs.all() if isinstance(one, Tensor)]
+    whole = tensors and not any(one.is_floating_point() for one in tensors)
+    return "; its input holds whole numbers, which an Embedding before it makes features of" if whole else ""
 
 
 def _refuse(problem: str | None, layer: Layer) -> None:

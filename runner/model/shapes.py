@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from runner.model.layers import Add, Concat, From, Multiply, Select
+
 #: The most multiply-adds that are done rather than avoided; some hundredths of a second.
 LITTLE = 3e7
 
@@ -37,16 +39,21 @@ _KEEPS = (
     nn.MaxPool2d,
     nn.AvgPool1d,
     nn.AvgPool2d,
+    Concat,
+    Add,
+    Multiply,
 )
 
 
-def push(module: nn.Module, *inputs: Tensor) -> Any:
+def push(module: nn.Module, *inputs: Any, **named: Any) -> Any:
     """Return the output of `module` for `inputs`, all of it on the meta device: shapes and types without values.
 
     A module that is run on zeros instead keeps its own parameters.
     """
-    if _work(module, inputs[0]) > LITTLE:
+    if type(module) in (From, Select):
         return module(*inputs)
+    if named or sum(_work(module, x) for x in inputs) > LITTLE:
+        return module(*inputs, **named)
     real = tuple(torch.zeros(x.shape, dtype=x.dtype) for x in inputs)
     values = {
         name: torch.zeros(t.shape, dtype=t.dtype) for name, t in (*module.named_parameters(), *module.named_buffers())
@@ -65,6 +72,10 @@ def _work(module: nn.Module, x: Any) -> float:
         padding = module.kernel_size if isinstance(module.padding, str) else module.padding
         places = math.prod(n + 2 * p for n, p in zip(x.shape[2:], padding, strict=False))
         return float(len(x) * places * sum(p.numel() for p in module.parameters()))
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d):
+        return float(len(x) * math.prod(x.shape[2:]) * sum(p.numel() for p in module.parameters())) * 4
+    if type(module) is nn.Upsample and isinstance(module.scale_factor, int | float):
+        return 100 * x.numel() * float(module.scale_factor) ** (x.dim() - 2)
     if type(module) in _KEEPS or any(kind.__module__ == "torch.nn.modules.loss" for kind in type(module).__mro__):
         return 100 * x.numel()
     return math.inf

@@ -1,14 +1,16 @@
 """One layer of a configuration: its class, its arguments, and those of them that follow from the input."""
 
+import contextlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
+from runner.model import layers
 from runner.settings.errors import ConfigError, Problems, batch_shape
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
@@ -24,10 +26,23 @@ INFERRED = {
     "d_model": -1,
 }
 
+#: The same of layers with several inputs: which of these, and the dimension.
+OF_INPUT: dict[Any, dict[str, tuple[int, int]]] = {
+    nn.Bilinear: {"in1_features": (0, -1), "in2_features": (1, -1)},
+    nn.MultiheadAttention: {"embed_dim": (0, -1), "kdim": (1, -1), "vdim": (2, -1)},
+    layers.MultiheadAttention: {"embed_dim": (0, -1), "kdim": (1, -1), "vdim": (2, -1)},
+    layers.Positions: {"length": (0, 1)},
+}
+#: Sizes that may be others than the input's, which the layer sees to.
+SPARE = ("normalized_shape", "length")
+#: The remedy where a layer takes several inputs.
+NAME_THEM = "name the layers that they come from, as in `from: [left, right]` beside its arguments"
 
 #: The most letters of a layer's name: MLflow's longest key of a param is 250, and there are arguments behind it.
 LONGEST = 100
 _TAKEN = frozenset(dir(nn.Sequential()))
+#: Names that mean something else where a layer's name may stand.
+RESERVED = {"from": "the layers that a layer reads from"}
 
 
 def _is_layer(value: Any) -> bool:
@@ -76,6 +91,19 @@ class Targets:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Any] = {}
+        self.masked = False  # whether a `Mask` comes before the layer that is planned
+        self.around: list[list[str]] = []  # names of layers: of the stack that is planned, and of those around it
+
+    @contextlib.contextmanager
+    def within(self, names: list[str]) -> Iterator[None]:
+        """Plan a stack whose layers have these names in a block."""
+        masked = self.masked
+        self.around.append(names)
+        try:
+            yield
+        finally:
+            self.around.pop()
+            self.masked = masked
 
     def find(self, name: Any, key: str) -> Any:
         """Return what `find` gives. Raises ConfigError as `find` does."""
@@ -105,6 +133,8 @@ def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
 def _check_name(name: str, key: str) -> None:
     if not name:
         raise ConfigError(key, "a layer has an empty name; give it one of letters, digits and _")
+    if name in RESERVED:
+        raise ConfigError(key, f"{name!r} means {RESERVED[name]}; give the layer another name")
     if "." in name:
         raise ConfigError(key, "a layer's name is part of a key and cannot contain a dot; use _")
     if not re.fullmatch(r"[\w\-]([\w\- ]*[\w\-])?", name):
@@ -147,7 +177,7 @@ def signature(target: Any) -> dict[str, inspect.Parameter]:
     if isinstance(target, type) and issubclass(target, nn.RNNBase) and target is not nn.RNNBase:
         # RNN, LSTM and GRU take (*args, **kwargs) and hand them on.
         parameters = {k: p for k, p in lookup.parameters(nn.RNNBase).items() if k != "mode"}
-        if target is nn.RNN:
+        if issubclass(target, nn.RNN):
             parameters["nonlinearity"] = inspect.Parameter(
                 "nonlinearity", inspect.Parameter.KEYWORD_ONLY, default="tanh"
             )
@@ -162,7 +192,8 @@ def arguments(target: Any, parameters: dict[str, inspect.Parameter], value: Any,
     stack = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL or _wants_modules(p)), None)
     if isinstance(value, Mapping) and not (stack == "args" and target is nn.Sequential):
         return dict(value)
-    required = [n for n, p in parameters.items() if p.default is p.empty and n not in INFERRED]
+    inferred = INFERRED.keys() | OF_INPUT.get(target, {}).keys()
+    required = [n for n, p in parameters.items() if p.default is p.empty and n not in inferred]
     names = [stack] if stack in required else required or list(parameters)
     if not names:
         raise ConfigError(key, f"{target.__name__} takes no arguments, found {value!r}")
@@ -192,31 +223,53 @@ def is_given(parameters: dict[str, inspect.Parameter], name: str, value: Any) ->
     return name not in parameters or parameters[name].annotation is bool
 
 
-def batch_first(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], key: str) -> None:
-    """Set `batch_first`. torch's recurrent layers take the sequence first by default, and would mix the examples."""
+def batch_first(
+    target: Any, parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], example: Any, key: str
+) -> None:
+    """Set `batch_first`. torch's recurrent layers take the sequence first by default, and would mix the examples.
+
+    Raises ConfigError for an input that they would take for one sequence, whose steps are the examples.
+    """
+    recurrent = isinstance(target, type) and issubclass(target, nn.RNNBase)
+    if recurrent and isinstance(example, Tensor) and example.dim() == 2:
+        raise ConfigError(
+            key,
+            f"{target.__name__} takes inputs of shape (N, length, features), found {shape(example)}; for sequences of one"
+            f" feature put Unflatten: {{dim: 1, unflattened_size: [{example.shape[1]}, 1]}} before it",
+        )
     if "batch_first" in parameters and not arguments.setdefault("batch_first", True):
         raise ConfigError(f"{key}.batch_first", "must be true: here the first dimension is the batch; leave it out")
 
 
-def infer(parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], example: Any, key: str) -> None:
-    """Fill in the sizes that follow from the input. Raises ConfigError for those that contradict it.
+def infer(
+    target: Any, parameters: dict[str, inspect.Parameter], arguments: dict[str, Any], inputs: Sequence[Any], key: str
+) -> None:
+    """Fill in the sizes that follow from the inputs. Raises ConfigError for those that contradict them.
 
-    example: the input, a batch on the meta device; arguments: of the layer, which are changed.
+    inputs: batches on the meta device; arguments: of the layer, which are changed.
     """
-    for name, dim in INFERRED.items():
+    several = OF_INPUT.get(target, {})
+    needed = [n for name, (n, _) in several.items() if parameters[name].default is inspect.Parameter.empty]
+    if len(inputs) <= max(needed if target is not nn.MultiheadAttention else [2], default=0):
+        raise ConfigError(key, f"{target.__name__} takes {len(several)} inputs; {NAME_THEM}")
+    for name, (number, dim) in ({name: (0, dim) for name, dim in INFERRED.items()} | several).items():
         if name not in parameters:
             continue
+        number = min(number, len(inputs) - 1)  # MultiheadAttention of two inputs: the second one is its values, too
+        example = inputs[number]
         if not isinstance(example, Tensor):
             if name in arguments:
                 continue
             raise ConfigError(key, f"needs a tensor, found {shape(example)}")
         if example.dim() < 2:
             raise ConfigError(key, f"needs an input of at least one dimension beside the batch, found {shape(example)}")
+        if dim >= example.dim():
+            raise ConfigError(f"{key}.{name}", f"needs an input with a dimension {dim}, found {shape(example)}")
         size = example.shape[dim]
         if name not in arguments:
-            if parameters[name].default is inspect.Parameter.empty:
+            if parameters[name].default is inspect.Parameter.empty or (number and size != inputs[0].shape[dim]):
                 arguments[name] = size
-        elif name != "normalized_shape" and arguments[name] != size:
+        elif name not in SPARE and arguments[name] != size:
             raise ConfigError(
                 f"{key}.{name}",
                 f"{arguments[name]!r} does not fit: the input has shape {shape(example)}, so it must be {size}"
@@ -251,5 +304,11 @@ def times(arguments: dict[str, Any], key: str) -> int:
 def shape(example: Any) -> str:
     """Return words for the shape of a batch: `(N, 3, 8, 8)`."""
     if not isinstance(example, Tensor):
-        return f"a {type(example).__name__} (take one item of it with `Select: 0`)"
+        first = next(iter(example), 0) if isinstance(example, Mapping) else 0
+        return f"{what(example)} (take one item of it with `Select: {first}`)"
     return batch_shape(example.shape[1:])
+
+
+def what(example: Any) -> str:
+    """Return words for a batch or a tuple or dict of batches."""
+    return f"a tensor of shape {shape(example)}" if isinstance(example, Tensor) else f"a {type(example).__name__}"

@@ -1,5 +1,6 @@
 """A model as it was planned: its layers, everything looked up, bound and inferred, and the shapes between them."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner.model.graph import Graph, Reads
+from runner.model.init import Start
 from runner.settings.errors import ConfigError, brief
 
 
@@ -21,7 +24,11 @@ class Layer:
     given: dict[str, Any] = field(default_factory=dict)  # parameter name -> its values
     input: tuple[int, ...] = ()  # its shape, the batch left out
     shape: tuple[int, ...] = ()  # of the output, likewise
-    parameters: int = 0
+    parameters: int = 0  # those that are tied to another layer's left out
+    reads: Reads = ()  # what it takes, if it is not the output before it
+    ties: dict[str, str] = field(default_factory=dict)  # parameter name -> that of an earlier layer, which it is
+    output: Any = field(default=None, repr=False, compare=False)  # on the meta device
+    taken: Any = field(default=None, repr=False, compare=False)  # its inputs there: those in order, and those by name
     #: The module on the meta device that gave the shapes: to be inspected, never trained or changed.
     planned: nn.Module = field(init=False, repr=False, compare=False)
 
@@ -58,21 +65,30 @@ class Stack:
     """The plan of layers one after the other, and the shape that comes out."""
 
     layers: list[Layer]
-    output: Tensor  # on the meta device: a shape and a type without values
+    output: Any  # on the meta device: a shape and a type without values; or a tuple or a dict of such
+    outputs: tuple[str, ...] = ()  # names of the layers whose outputs are returned as a dict; empty: the last one's
+    start: list[Start] = field(default_factory=list)  # how first weights are drawn where it is not as torch does
 
     def make(self) -> nn.Sequential:
-        """Return the model. Its parameters are drawn from torch's global generator, layer by layer."""
-        model = nn.Sequential()
+        """Return the model. Its parameters are drawn from torch's global generator, layer by layer.
+
+        Those that `start` is of are drawn a second time after that, in the order of the parameters.
+        """
+        model = self._assembled({layer.name: layer.make() for layer in self.layers})
         for layer in self.layers:
-            model.add_module(layer.name, layer.make())
+            for name, path in layer.ties.items():
+                setattr(model.get_submodule(layer.name), name, model.get_parameter(path))
+        for start in self.start:
+            start.draw(model)
         return model
 
     def planned(self) -> nn.Sequential:
         """Return the layers as they were planned: on the meta device, without numbers, the same at every call."""
-        model = nn.Sequential()
-        for layer in self.layers:
-            model.add_module(layer.name, layer.planned)
-        return model
+        return self._assembled({layer.name: layer.planned for layer in self.layers})
+
+    def _assembled(self, modules: dict[str, nn.Module]) -> nn.Sequential:
+        reads = {layer.name: layer.reads for layer in self.layers if layer.reads}
+        return Graph(modules, reads, self.outputs) if reads or self.outputs else nn.Sequential(OrderedDict(modules))
 
 
 def size(layer: Layer) -> int:

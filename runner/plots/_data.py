@@ -1,11 +1,14 @@
 """The data of a plot: the part that it shows, the requirements, and the classes that the model predicts."""
 
+import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from runner.data import Data, Source, labels_of
+from runner.model import shapes
 from runner.model.predicted import probabilities
 from runner.plots import Subject
 
@@ -18,8 +21,8 @@ def first_of(data: Data, *parts: str) -> tuple[str, Source]:
     return WORDS[part], getattr(data, part)
 
 
-def lacks_classes(data: Data) -> str | None:
-    """Return why a plot of classes is not possible; None where it is."""
+def lacks_classes(data: Data, places: bool = False) -> str | None:
+    """Return why a plot of classes is not possible; None where it is. places: it shows classes of places too."""
     if data.task == "regression":
         return "it needs classes, and the data has numbers to predict"
     several = data.train[0][1].numel()
@@ -27,7 +30,22 @@ def lacks_classes(data: Data) -> str | None:
         return f"it needs one class per example, and the data has {several} labels per example"
     if several == len(data.classes) and data.train[0][1].is_floating_point():  # their probabilities
         return None
+    if places and (data.task == "binary" or not data.train[0][1].is_floating_point()):
+        return None
     return None if several == 1 else f"it needs one class per example, and the data has {several} per example"
+
+
+def outputs_of(data: Data, model: nn.Module) -> int | None:
+    """Return how many numbers a planned model gives for an example or a place of it; None where that is unknown."""
+    x = data.train[0][0]
+    if not isinstance(x, Tensor):
+        return None
+    output: Any = torch.empty((2, *x.shape), dtype=x.dtype, device="meta")
+    with contextlib.suppress(Exception), torch.no_grad():  # the checks of the model report what is wrong with it
+        for layer in model.children():
+            output = shapes.push(layer, output)
+        return output.shape[1] if isinstance(output, Tensor) and output.dim() > 1 else None
+    return None
 
 
 def lacks_numbers(data: Data) -> str | None:
@@ -39,9 +57,12 @@ def lacks_numbers(data: Data) -> str | None:
 
 @dataclass(frozen=True)
 class Classified:
-    """Examples whose outputs are finite, in their order; without those of no class, such as -100 for padding."""
+    """Examples whose outputs are finite, in their order; without those of no class, such as -100 for padding.
 
-    index: Tensor  # int64 of shape (n,): the places of the examples in the source
+    Where each place of an example has a class, as each pixel of an image, they are the places of all examples in turn.
+    """
+
+    index: Tensor  # int64 of shape (n,): their numbers in the source
     truth: Tensor  # int64 of shape (n,)
     predicted: Tensor  # int64 of shape (n,)
     confidence: Tensor  # of shape (n,): the probability of the predicted class
@@ -50,12 +71,14 @@ class Classified:
 
 
 def classify(run: Subject, source: Source) -> Classified:
-    """Return the class and the confidence that the model predicts for every example of `source`.
+    """Return the class and the confidence that the model predicts for every example of `source`, or for every place.
 
-    Its outputs are of shape (N, classes), or of shape (N, 1) or (N,) for two classes.
+    Its outputs are of shape (N, classes, ...), or of shape (N, 1, ...) or (N,) for two classes.
     """
     y, outputs = run.outputs(source)
     flat = outputs.float().reshape(len(outputs), -1)
+    if outputs.dim() > 2 and y[0].numel() != 1 and y.numel() * outputs.shape[1] == outputs.numel():
+        flat = outputs.float().movedim(1, -1).reshape(-1, outputs.shape[1])
     task = "binary" if flat.shape[1] == 1 else run.data.task
     loss = getattr(run.loss, "loss", run.loss)  # a loss that leaves examples out holds torch's own
     shares = probabilities(run.model, loss, flat, task)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from runner.data import Data
 from runner.plots import Subject, _style, _ticks
-from runner.plots._data import Classified, class_names, classify, first_of, lacks_classes
+from runner.plots._data import Classified, class_names, classify, first_of, lacks_classes, outputs_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,10 +22,12 @@ TOP, RIGHT = 0.8, 1.0  # inches above the matrix, and beside it for the colour b
 
 
 def problem(data: Data, model: nn.Module) -> str | None:
-    """Return why the plot cannot be drawn: it needs one class per example, and at most 2,000 classes."""
-    if reason := lacks_classes(data):
+    """Return why the plot cannot be drawn: it needs classes of examples or of their places, at most 2,000."""
+    if reason := lacks_classes(data, places=True):
         return reason
-    total = len(data.classes)
+    total, outputs = len(data.classes), outputs_of(data, model)
+    if outputs not in (None, total) and (outputs, total) != (1, 2):
+        return f"the model gives {outputs} numbers, and the data has {total} classes; let it give {total}"
     return f"it shows at most {MOST:,} classes, and the data has {total:,}" if total > MOST else None
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Numbers = NDArray[np.float64]
+#: False: it shows no examples, so that any data and model will do.
+SHOWS = False
 MOST = 2000  # points that a line of 960 pixels can show
 #: Of the training, beside further losses: the step's, and that of all training data.
 USUAL = ("train/loss", "train/eval_loss")
@@ -29,7 +31,8 @@ def problem(data: Data, model: nn.Module) -> str | None:
 def draw(run: Subject) -> "Figure":
     """Draw train/loss and valid/loss, logarithmic when they span two decades; those that are not finite are counted.
 
-    Further losses that a step of one's own returns are drawn as well: train/discriminator and the like.
+    Further losses, as of a step of one's own or the parts of a loss, are drawn as well: train/discriminator and the
+    like; those of validation are dashed.
     """
     train, valid = _series(run, "train/loss"), _series(run, "valid/loss")
     others = {name: _series(run, name) for name in run.history if name.startswith("train/") and name not in USUAL}
@@ -45,6 +48,10 @@ def draw(run: Subject) -> "Figure":
     for (name, series), colour in zip(others.items(), COLOURS, strict=False):
         points = _means(*series) if len(series[0]) > MOST / 2 else series
         axes.plot(*points, color=colour, linewidth=1.4, label=name.removeprefix("train/"))
+        valid_points = _series(run, f"valid/{name.removeprefix('train/')}")
+        axes.plot(
+            *_thinned(*valid_points), color=colour, linewidth=1.4, linestyle="--", marker=_marker(valid_points[0])
+        )
     _draw_valid(axes, *valid)
     _steps(axes, max(steps[-1] for steps, _ in (train, valid) if len(steps)))
     _style.legend(axes)

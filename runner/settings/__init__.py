@@ -9,20 +9,32 @@ from runner.settings.errors import ConfigError
 #: A component is `{name: ClassName, **arguments}`; `name` is looked up, the rest are the class's arguments.
 Component = dict[str, Any]
 
+#: Epochs of a training for which no length is given.
+EPOCHS = 300
+
 
 @dataclass
 class Model:
     """The layers, and the knobs that they share."""
 
     layers: Any = None  # a list of layers, or a mapping name -> layer
+    # name -> layers of each input, where a batch has several; their outputs are concatenated before `layers`.
+    inputs: Any = None
+    outputs: Any = None  # name -> layers of each output, on the end of `layers`; the model gives a dict of them
+    # A layer's class, its name or a parameter's -> a function of torch.nn.init, as {Linear: xavier_uniform_}; patterns
+    # as "*.bias" may stand for names. Of several that fit, the last is taken. null: as torch's layers draw.
+    init: Any = None
     knobs: dict[str, Any] = field(default_factory=dict)  # numbers that several layers share
+    # Layers that are not trained: [conv1, "norm*"], or {conv1: 5} for the first 5 epochs; by name, class or parameter.
+    freeze: Any = None
 
 
 @dataclass
 class Trainer:
     """The training: its length, batches, precision, and when it stops."""
 
-    epochs: int = 300  # passes over the training data; 0 only runs the model forward
+    epochs: int | None = None  # passes over the training data; 0 only runs the model forward; null: 300, or as `steps`
+    steps: int | None = None  # optimizer steps of the whole training, in the place of epochs
     batch_size: int | None = None  # examples per batch; null: the whole training set in one batch
     # Examples per batch where nothing is trained: validation, test, predictions. A larger number may be faster, as far
     # as the memory goes, and gives other last bits. null: batch_size, and where that is null too all data in memory, or
@@ -31,7 +43,12 @@ class Trainer:
     shuffle: bool = True  # a new order every epoch, drawn from `seed`
     drop_last: bool = False  # leave out a last batch that is smaller than the others
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
-    validate_every: int = 1  # epochs from one validation to the next
+    validate_every: Any = 1  # from one validation to the next: 1, "2 epochs" | "250 steps"
+    # Batches of training, validation and test each, the same in every epoch: a number, or a share such as 0.1; for a
+    # trial of a configuration. null: all.
+    limit_batches: Any = None
+    # Measure the metrics on the training data too: of an epoch's batches, each before its step, as train/<metric>.
+    train_metrics: bool = False
     # What `best` and early stopping go by; null: valid/loss, or train/loss where there is no validation data. For
     # train/loss all training data is evaluated every `validate_every` epochs.
     monitor: str | None = None
@@ -62,6 +79,15 @@ class Trainer:
     # CPU threads for one operation. auto: by the size of a step, and no more than this process's share of the cores;
     # null: torch's own number. Other numbers give other last bits; the run's tag `threads` says which it was.
     threads: Any = "auto"
+
+    def __post_init__(self) -> None:
+        if self.epochs is None and self.steps is None:
+            self.epochs = EPOCHS
+
+    @property
+    def trains(self) -> bool:
+        """True if there are steps to be taken; without, inputs are only pushed through the model."""
+        return bool(self.steps or self.epochs)
 
 
 @dataclass
@@ -112,8 +138,11 @@ class Settings:
     loss: Component = field(default_factory=dict)
     optimizer: Component = field(default_factory=dict)
     scheduler: Component | None = field(default_factory=dict)  # null or empty: the learning rate stays
-    metrics: list[Any] = field(default_factory=list)  # torchmetrics names, or {name: {argument: value}}
-    plots: list[str] = field(default_factory=lambda: ["loss_curve"])
+    # Names in torchmetrics, or {Name: {argument: value}}; a list, a mapping with a name for each, or with a list for
+    # each output of the model.
+    metrics: Any = field(default_factory=list)
+    # Names of plots at the end; {name: {every: 5}} draws one after every 5 epochs ("500 steps") too.
+    plots: list[Any] = field(default_factory=lambda: ["loss_curve"])
     trainer: Trainer = field(default_factory=Trainer)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     tracking: Tracking = field(default_factory=Tracking)

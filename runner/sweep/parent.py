@@ -15,7 +15,7 @@ from runner.settings.files import filenames, places
 from runner.settings.trust import secrets, terminal
 from runner.sweep import manifest
 from runner.sweep.manifest import Manifest
-from runner.sweep.report import files, rows, screen, summary
+from runner.sweep.report import files, folds, rows, screen, summary
 from runner.sweep.report.table import Row, Table
 from runner.sweep.report.watch import Board
 from runner.sweep.run import keeping
@@ -116,8 +116,12 @@ def _record_end(sweep: Sweep, table: Table, with_plots: bool) -> None:
         }
     if table.front:
         tags["sweep.front"] = ",".join(row.run_id for row in table.front)
-    sweep.record(Finished(0, {}, "", tags))  # before the files: one that cannot be written must not lose the tags
+    sweep.record(
+        Finished(0, folds.figures(table), "", tags)
+    )  # before the files: one that cannot be written must not lose the tags
     sweep.keep_table(table)
+    if table.folded:
+        sweep.keep_folds(table)
     if with_plots:
         sweep.keep_plots(table)
 
@@ -142,7 +146,8 @@ def _print_end(sweep: Sweep, status: str, console: "Console") -> None:
         terminal.put(f"to continue it: runner resume {sweep.info.parent[:8]}")
     if any(outcome.undelivered for outcome in sweep.outcomes.values()):
         terminal.put("not all of it is in the store yet; to deliver the rest, in this directory: runner sync")
-    terminal.put(summary.result(sweep.info.parent, status, best))
+    line = folds.result(sweep.info.parent, status, table) if table.folded else None
+    terminal.put(line or summary.result(sweep.info.parent, status, best))
 
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:

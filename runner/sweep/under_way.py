@@ -13,7 +13,7 @@ from runner.settings.trust import terminal
 from runner.sweep import manifest
 from runner.sweep.digest import digest
 from runner.sweep.manifest import Job, Manifest
-from runner.sweep.report import files, plots, rows
+from runner.sweep.report import files, folds, out_of_fold, plots, rows
 from runner.sweep.report.table import Row, Table
 from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.outcome import Outcome
@@ -119,6 +119,23 @@ class Sweep:
         """Add the table as CSV and as MLflow's table to the artifacts of the parent run."""
         self.keep({"results.csv": files.csv(table), "results.json": files.mlflow_table(table)})
 
+    def keep_folds(self, table: Table) -> None:
+        """Add the means over folds to the parent run, and the out-of-fold predictions of the best combination."""
+        self.keep({folds.CSV: folds.csv(table)})
+        one = folds.best(table)
+        if one is None:
+            return
+        folder = self._folder / str(next(self._numbers))
+        folder.mkdir()
+        try:
+            why = out_of_fold.write(self.tracker.client, one, folder)
+        except Exception as error:  # whatever a store or its driver raises, or a file that is damaged
+            why = first_line(error)
+        if why:
+            terminal.say(f"there are no out-of-fold predictions: {why}")
+        else:
+            self.record(Artifacts(folder))
+
     def keep_plots(self, table: Table) -> None:
         """Add the plots of the sweep to the parent run. One that cannot be drawn is reported on standard error."""
         folder = self._folder / str(next(self._numbers))
@@ -170,4 +187,4 @@ def _outcome(row: Row) -> Outcome:
 
 
 def _epochs(job: Job) -> int:
-    return made({key: value for key, value in job.config.items() if key == "trainer"}).trainer.epochs
+    return made({key: value for key, value in job.config.items() if key == "trainer"}).trainer.epochs or 0

@@ -12,6 +12,7 @@ from runner.settings import Tracking
 from runner.settings.context import LONGEST, Context
 from runner.settings.files import filenames
 from runner.settings.trust import secrets
+from runner.settings.values.tags import letters
 
 if TYPE_CHECKING:
     from runner.data import Data
@@ -133,11 +134,12 @@ def data_facts(data: "Data") -> dict[str, Any]:
     task, classes and notes of the source; `example`, the shape and type of one input without the batch; `sha256`, the
     digests of the parts.
     """
+    from runner.data import nests
     from runner.training.state.fingerprint import fingerprint
 
-    x = data.train[0][0]
-    example = {"shape": list(x.shape), "dtype": "float32" if x.is_floating_point() else str(x.dtype).split(".")[1]}
-    facts = {"task": data.task, "classes": list(data.classes), "notes": data.notes, "example": example}
+    classes = data.classes
+    classes = {k: list(v) for k, v in classes.items()} if isinstance(classes, dict) else list(classes)
+    facts = {"task": data.task, "classes": classes, "notes": data.notes, "example": nests.noted(data.train[0][0])}
     facts |= {"report": list(data.report)} if data.report else {}
     return {**facts, "sha256": fingerprint(data)}
 
@@ -151,7 +153,7 @@ def params(value: Any, key: str = "") -> dict[str, str]:
         return {
             k: v
             for name, inner in value.items()
-            for k, v in params(inner, f"{key}.{name}" if key else str(name)).items()
+            for k, v in params(inner, f"{key}.{letters(str(name))}".removeprefix(".")).items()
         }
     if isinstance(value, list) and any(isinstance(v, dict | list) for v in value) and not _is_numbers(value):
         return {k: v for i, inner in enumerate(value) for k, v in params(inner, f"{key}.{i}").items()}

@@ -12,10 +12,13 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from runner.data import nests
+from runner.model.graph import names
 from runner.model.stack import Layer, Stack, stacks
 from runner.settings.errors import batch_shape
 from runner.settings.trust import terminal
 from runner.training.events import Epoch, Event, Silence, Step
+from runner.training.parts.length import Length
 
 #: Columns where there is no terminal.
 WIDTH = 160
@@ -60,13 +63,13 @@ def quiet() -> Console:
 
 
 class Lines:
-    """One plain line per epoch: for files and pipes."""
+    """One plain line per validation: for files and pipes."""
 
     #: Seconds between two flushes: each is a call to the system, which takes as long as a small model's step.
     PERIOD = 0.1
 
-    def __init__(self, console: Console, epochs: int, steps: int, done: int = 0) -> None:
-        self.console, self.epochs, self.steps, self.done = console, epochs, steps, done
+    def __init__(self, console: Console, length: Length, done: int = 0) -> None:
+        self.console, self.length, self.steps, self.done = console, length, length.steps, done
         self._begun, self._flushed = time.monotonic(), 0.0
         self._last: Step | None = None
 
@@ -78,7 +81,7 @@ class Lines:
             seconds = time.monotonic() - self._begun
             rate = (event.step - self.done) / seconds if seconds else 0.0
             remaining = (self.steps - event.step) / rate if rate else 0.0
-            line = f"epoch {event.epoch}/{self.epochs}  {self._train()}{figures(event.metrics)}"
+            line = f"{self.length.place(event.step)}  {self._train()}{figures(event.metrics)}"
             # Not by the console: it lays out every line anew, which takes longer than a small model's step.
             self.console.file.write(f"{line}  {rate:.0f} steps/s  {remaining:.0f} s left\n")
             if (now := time.monotonic()) - self._flushed > self.PERIOD:
@@ -99,9 +102,9 @@ class Bar:
     #: Seconds between two readings of the loss: each waits for the device.
     PERIOD = 0.2
 
-    def __init__(self, console: Console, epochs: int, steps: int, done: int = 0) -> None:
+    def __init__(self, console: Console, length: Length, done: int = 0) -> None:
         self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}", markup=False),
+            TextColumn("{task.fields[place]}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
@@ -112,9 +115,9 @@ class Bar:
         )
         self._begun = self._seen = time.monotonic()
         self._metrics: dict[str, float] = {}
-        first = f"{done * epochs // steps if steps else 0}/{epochs}"
-        self._task = self.progress.add_task("", total=steps, completed=done, epoch=first, figures="", rate="-")
-        self._epochs, self._done = epochs, done
+        first, steps = length.place(done), length.steps
+        self._task = self.progress.add_task("", total=steps, completed=done, place=first, figures="", rate="-")
+        self._length, self._done = length, done
         self.progress.start()
 
     def record(self, event: Event) -> None:
@@ -125,7 +128,7 @@ class Bar:
                 self._show(event.step, f"train/loss={event.read():.4g}  ")
         elif isinstance(event, Epoch):
             self._metrics = dict(event.metrics)
-            self.progress.update(self._task, epoch=f"{event.epoch}/{self._epochs}")
+            self.progress.update(self._task, place=self._length.place(event.step))
             self._show(event.step, "")
 
     def _show(self, step: int, loss: str) -> None:
@@ -144,14 +147,14 @@ class Nothing(Silence):
         """Do nothing."""
 
 
-def watching(console: Console, epochs: int, steps: int, done: int = 0) -> Bar | Lines | Nothing:
+def watching(console: Console, length: Length, done: int = 0) -> Bar | Lines | Nothing:
     """Return the observer that shows a training: a bar on a terminal, lines elsewhere, nothing on a quiet console.
 
-    epochs, steps: of the whole training. done: steps of an earlier process, which do not count for the speed.
+    length: of the whole training. done: steps of an earlier process, which do not count for the speed.
     """
     if console.quiet:
         return Nothing()
-    return (Bar if console.is_terminal else Lines)(console, epochs, steps, done)
+    return (Bar if console.is_terminal else Lines)(console, length, done)
 
 
 def figures(metrics: dict[str, float]) -> str:
@@ -159,10 +162,10 @@ def figures(metrics: dict[str, float]) -> str:
     return "  ".join(f"{terminal.line(name)}={value:.4g}" for name, value in metrics.items() if name != "epoch")
 
 
-def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
+def layer_table(stack: Stack, example: nests.Nest) -> Table:
     """Return a table with index, name, kind, output shape and parameters of every layer; inner layers are indented.
 
-    example: the shape of one input, without the batch.
+    example: one input, without the batch.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in (
@@ -173,9 +176,17 @@ def layer_table(stack: Stack, example: tuple[int, ...]) -> Table:
         ("parameters", "right"),
     ):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
-    table.add_row("", "input", "", batch_shape(example), "")
+    table.add_row(
+        "",
+        "input",
+        "",
+        batch_shape(tuple(example.shape)) if hasattr(example, "shape") else nests.described(example),
+        "",
+    )
     for index, layer in enumerate(stack.layers):
         _add(table, str(index), layer, 0)
+    if stack.outputs:
+        table.add_row("", "", "", f"outputs: {', '.join(stack.outputs)}", "")
     total = sum(layer.parameters for layer in stack.layers)
     table.add_row("", "", "", "total", f"{total:,}", style="bold")
     return table
@@ -193,7 +204,9 @@ def described(layer: Layer) -> str:
     """Return a layer as one would write it: `Conv2d(in_channels=1, out_channels=16, kernel_size=3)`."""
     inside = [f"{k}={v}" for k, v in layer.arguments.items() if not isinstance(v, Stack | list)]
     inside += [f"{k}=given" for k in layer.given]
-    return f"{layer.target.__name__}({', '.join(inside)})"
+    inside += [f"{k}={path}" for k, path in layer.ties.items()]
+    reads = f" from {', '.join(names(layer.reads))}" if layer.reads else ""
+    return f"{layer.target.__name__}({', '.join(inside)}){reads}"
 
 
 def result(run_id: str, status: str, metrics: dict[str, Any]) -> str:

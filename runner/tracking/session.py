@@ -53,7 +53,7 @@ def record(
 
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
-    console.print(screen.layer_table(run.stack, tuple(run.data.train[0][0].shape)))
+    console.print(screen.layer_table(run.stack, run.data.train[0][0]))
     opening, status = opened(run, context, run_id, drift), "FAILED"
     try:
         with opening as tracker:
@@ -61,7 +61,7 @@ def record(
             tracker.stop_when(signals.stop)
             begun(run_id)
             console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
-            watch = screen.watching(console, settings.trainer.epochs, run.steps, run.state.step)
+            watch = screen.watching(console, run.length, run.state.step)
             garbage.usual()
             generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):

@@ -45,7 +45,7 @@ def drive(run: Run, *observers: Observer, stop: Stop = lambda: None, draw: Draw 
 
 def advance(run: Run, observers: Iterable[Observer]) -> None:
     """Take the steps that are left, up to the last one or to the one after which the run is stopped."""
-    choice.leave_alone(run.step, observers, run.schedule)
+    choice.leave_alone(run.step, observers, run.schedule, run.frozen)
     try:
         with Pending(run, observers) as pending:
             for step in () if run.stopped else train(run.state, run.batches(), run.step):

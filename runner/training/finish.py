@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runner import plots
-from runner.model import host
 from runner.settings.files import durable
 from runner.training import forward, measure
 from runner.training.capture import choice
@@ -63,7 +62,8 @@ def _values(run: "Run") -> dict[str, float]:
 
 
 def _reason(run: "Run") -> str:
-    done = f"{run.epoch} of {run.settings.trainer.epochs} epochs done"
+    trainer, steps = run.settings.trainer, f"{run.state.step:,} of {run.steps:,} steps done"
+    done = f"{run.epoch} of {trainer.epochs} epochs done" if trainer.steps is None else steps
     return run.stopped or (done if run.trains else "inputs pushed through, nothing trained")
 
 
@@ -86,9 +86,10 @@ def _tags(run: "Run") -> dict[str, str]:
 def _predictions(run: "Run", subject: Subject) -> Path:
     _, output = subject.outputs(subject.data.valid if subject.data.valid is not None else subject.data.train)
     folder, content = _folder(run.folder / "predictions"), io.BytesIO()
-    np.save(content, host.array(output), allow_pickle=False)
-    path = folder / "predictions.npy"
+    path = folder / forward.write_prediction(content, output)
     durable.patiently(lambda: durable.write_new(path, content.getbuffer()), run.stop)
+    if run.data.places is not None:
+        np.save(folder / "fold_indices.npy", run.data.places.numpy(), allow_pickle=False)
     return folder
 
 

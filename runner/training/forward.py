@@ -1,15 +1,17 @@
 """Files of a run that trains nothing: outputs of every layer for all inputs, and the arithmetic of the first input."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 from runner import plots
-from runner.model import host, modes
+from runner.data import nests
+from runner.model import graph, host, modes
 from runner.model.explain import Choice, Explained, explain
 from runner.settings.errors import ConfigError
 from runner.settings.files import durable, filenames
@@ -46,17 +48,30 @@ def write_outputs(model: nn.Module, inputs: Iterable[Tensor], count: int, folder
     (folder / "outputs").mkdir(parents=True)
     files: dict[str, Any] = {}
     start = 0
+
+    def write(name: str, output: Any) -> None:
+        whole, output = size == count, _tensor(output)
+        if isinstance(output, Tensor) and output.dim() and (whole or len(output) == size):
+            rows = host.array(output)
+            if name not in files:
+                shape = rows.shape if whole else (count, *rows.shape[1:])
+                files[name] = open_memmap(folder / f"{name}.npy", "w+", rows.dtype, shape)
+                durable.fill(folder / f"{name}.npy")
+            files[name][start : start + len(rows)] = rows
+
     for x in inputs:
-        for name, output in _through(model, x):
-            whole, output = len(x) == count, _tensor(output)
-            if isinstance(output, Tensor) and output.dim() and (whole or len(output) == len(x)):
-                rows = host.array(output)
-                if name not in files:
-                    shape = rows.shape if whole else (count, *rows.shape[1:])
-                    files[name] = open_memmap(folder / f"{name}.npy", "w+", rows.dtype, shape)
-                    durable.fill(folder / f"{name}.npy")
-                files[name][start : start + len(rows)] = rows
-        start += len(x)
+        size = len(x)
+        _through(model, x, write)
+        start += size
+
+
+def write_prediction(file: Any, output: nests.Nest) -> str:
+    """Write outputs into an open file, and return its name: .npy for a single tensor, .npz for several by name."""
+    if isinstance(output, Tensor):
+        np.save(file, host.array(output), allow_pickle=False)
+        return "predictions.npy"
+    np.savez(file, allow_pickle=False, **{name: host.array(tensor) for name, tensor in nests.named(output)})
+    return "predictions.npz"
 
 
 def work(model: nn.Module, x: Tensor, folder: Path) -> None:
@@ -65,7 +80,7 @@ def work(model: nn.Module, x: Tensor, folder: Path) -> None:
     Raises Disagreement when torch's numbers are not those worked by hand.
     """
     on_host = host.module(model)  # a GPU may round products to fewer digits than the arithmetic allows
-    write(explain(on_host.named_children(), host.tensor(x), ELEMENTS), folder)
+    write(explain(on_host, host.tensor(x), ELEMENTS), folder)
 
 
 def write(layers: Iterable[Explained], folder: Path) -> None:
@@ -78,16 +93,20 @@ def write(layers: Iterable[Explained], folder: Path) -> None:
 
 
 @torch.no_grad()
-def _through(model: nn.Module, x: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (name of the file, tensor) of the inputs and of every layer's output, in evaluation mode.
+def _through(model: nn.Module, x: Any, write: Callable[[str, Any], None]) -> None:
+    """Call `write(name of the file, value)` with the inputs and with every layer's output, in evaluation mode.
 
-    Read each before the next: a layer may write into its input.
+    Each is written before the next layer is called, which may write into its input.
     """
+
+    def call(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        output = module(*inputs, **named)
+        write(f"outputs/{_file(name)}", output)
+        return output
+
     with modes.evaluating(model):
-        yield "inputs", x
-        for name, layer in model.named_children():
-            x = layer(x)
-            yield f"outputs/{_file(name)}", x
+        write("inputs", x)
+        graph.through(model, x, call)
 
 
 def _draw(explained: Explained, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Training as a generator: it pauses after every step, and the caller decides whether it goes on."""
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch
+from runner.data import Batch, nests
 from runner.model import modes
 from runner.training.events import Step, taken
 
@@ -29,6 +30,14 @@ class State:
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler(enabled=False))
     step: int = 0  # optimizer steps so far
     counters: list[Tensor] = field(default_factory=list)  # what a step changes beside these, as of dropout's streams
+    still: list[nn.Module] = field(default_factory=list)  # layers in evaluation mode while the others are trained
+    heard: deque[dict[str, Tensor]] | None = None  # the named parts of the newest losses; None: the loss has none
+
+    def begin(self) -> None:
+        """Put the model into training mode, all but the layers that stay as they are."""
+        self.model.train()
+        for module in self.still:
+            module.eval()
 
 
 def train(
@@ -46,7 +55,7 @@ def train(
             if event.read() < 0.01:
                 break
     """
-    state.model.train()
+    state.begin()
     for parts in batches:
         loss = step(state, parts)
         state.step += 1
@@ -64,7 +73,7 @@ def evaluate(
     batches: Iterable[Batch],
     cost: Cost,
     watch: Callable[[Tensor, Tensor], None] | None = None,
-    weigh: Weigh = lambda batch: len(batch[0]),
+    weigh: Weigh = lambda batch: nests.length(batch[0]),
 ) -> Tensor:
     """Return the loss of all batches as if they were one: a tensor of shape () on the model's device.
 

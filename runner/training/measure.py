@@ -1,22 +1,25 @@
 """Outputs, losses and metric values of a run's model for data, batch by batch and without gradients."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from runner.data import Batch, Data, Source
+from runner.data import Batch, Data, Nest, Source, nests
 from runner.model import host, modes
 from runner.training.augment.readers import TreatedReaders
 from runner.training.loop import Cost, State, evaluate
-from runner.training.parts import losses
-from runner.training.parts.metric_sums import MetricValues
+from runner.training.parts import losses, named, outputs_apart
 from runner.training.parts.readers import Readers
 
 #: The loss of the whole training set with the weights as they are; measured where `train/loss` is monitored.
 EVAL_LOSS = "train/eval_loss"
+
+
+#: Is called with output and targets of every batch.
+Watch = Callable[[Nest, Nest], None] | None
 
 
 @dataclass
@@ -24,7 +27,7 @@ class Tested:
     """Outputs and test values of the weights that a run is tested with, measured together with those of other runs."""
 
     source: Source  # the part of the run's data that the outputs are of
-    outputs: tuple[Tensor, Tensor] | None  # targets and outputs on the CPU, as `outputs` returns them; None: too many
+    outputs: tuple[Nest, Nest] | None  # targets and outputs on the CPU, as `outputs` returns them; None: too many
     values: dict[str, float] | None  # as `values` returns them; None: the test data is not measured together
 
 
@@ -66,22 +69,23 @@ def reading(run: Measured, source: Source) -> Iterator[Batch]:
     return run.moved(run.readers.whole(source, run.copies))
 
 
-def outputs(run: Measured, source: Source) -> tuple[Tensor, Tensor]:
+def outputs(run: Measured, source: Source) -> tuple[Nest, Nest]:
     """Return targets and outputs for every example of `source`, in order, on the CPU."""
     rows = []
     with torch.no_grad(), modes.evaluating(run.state.model):
         for batch in reading(run, source):
-            rows.append(tuple(map(host.tensor, (batch[1], run.cost(run.state.model, batch)[1]))))
-    y, output = (torch.cat(parts) for parts in zip(*rows, strict=True))
+            output = run.cost(run.state.model, batch)[1]
+            rows.append(tuple(nests.mapped(host.tensor, part) for part in (batch[1], output)))
+    y, output = map(nests.concatenated, zip(*rows, strict=True))
     return y, output
 
 
 def values(run: Measured, source: Source, prefix: str) -> dict[str, float]:
     """Return the loss and metric values of the present weights on all of `source`, as `prefix/loss` and so on."""
-    metrics = MetricValues([run], [0])
+    metrics = outputs_apart.metric_values(run)
     watch = metrics.update_one if run.metrics else None
-    loss = evaluate(run.state.model, reading(run, source), run.cost, watch, losses.weigh(run.loss))
-    measured = {"loss": host.number(loss), **metrics.values()[0]}
+    loss, parts = _loss(run, source, watch)
+    measured = {"loss": loss, **parts, **metrics.values()[0]}
     return {f"{prefix}/{name}": value for name, value in measured.items()}
 
 
@@ -93,7 +97,14 @@ def validate(run: Measured) -> dict[str, float]:
     """
     measured = values(run, run.data.valid, "valid") if run.data.valid is not None else {}
     if run.monitor == "train/loss":
-        weigh = losses.weigh(run.loss)
-        loss = evaluate(run.state.model, reading(run, run.data.train), run.cost, weigh=weigh)
-        measured[EVAL_LOSS] = host.number(loss)
+        measured[EVAL_LOSS], _ = _loss(run, run.data.train)
     return measured
+
+
+def _loss(run: Measured, source: Source, watch: Watch = None) -> tuple[float, dict[str, float]]:
+    """Return the loss of all of `source`, and its named parts."""
+    means = named.Means(run.state.heard, run.loss, losses.weigh)
+    stream = means.following(reading(run, source))
+    loss = evaluate(run.state.model, stream, run.cost, watch, losses.weigh(run.loss))
+    parts = means.values()
+    return parts.pop("loss", host.number(loss)), parts

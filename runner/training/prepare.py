@@ -20,8 +20,8 @@ from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
 from runner.training.own import OwnStep
-from runner.training.parts import dropout, losses, optimizers, scheduling
-from runner.training.parts.batches import steps_per_epoch
+from runner.training.parts import dropout, freezing, limited, losses, named, optimizers, scheduling
+from runner.training.parts.length import length
 from runner.training.parts.placement import placement
 from runner.training.run import Run
 from runner.training.state import generators
@@ -73,16 +73,18 @@ def prepare(
         threads = threads or kind.material.threads
         seed(settings, threads)
         model = placement(trainer, parts.device).ordered(_model(checked))
-        state = optimizers.state(
-            model, parts.optimizer, losses.cost(loss, trainer, parts.device), trainer, parts.device
-        )
+        frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
+        its_cost = losses.cost(loss, trainer, parts.device)
+        state = optimizers.state(model, parts.optimizer, its_cost, trainer, parts.device)
+        state.heard = named.hears(its_cost)
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
-    steps = trainer.epochs * steps_per_epoch(settings, data)
-    state.counters = list(loss.buffers())
+    extent = length(settings, data)
+    state.counters, state.still = list(loss.buffers()), frozen.still
+    frozen.at(0)
     streams = dropout.streamed(state, trainer, settings.seed, parts.device)
-    schedule = scheduling.build(parts.scheduler, state.optimizer, trainer.epochs, steps, kind.mode)
-    step = choice.choose(state, parts.step, trainer, [loss, state.model], steps, parts.device)
+    schedule = scheduling.build(parts.scheduler, state.optimizer, extent.epochs, extent.steps, kind.mode)
+    step = choice.choose(state, parts.step, trainer, [loss, state.model], extent.steps, parts.device)
     folder = Path(tempfile.mkdtemp(prefix="runner-"))
     run = Run(
         name,
@@ -101,6 +103,7 @@ def prepare(
         Snapshots(folder, settings.checkpoint.format),
         threads=threads,
         streams=streams,
+        frozen=frozen,
     )
     run.ready = run.random_state()
     return run
@@ -142,8 +145,8 @@ def _model(checked: checks.Checked) -> nn.Module:
 def whole(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None = None) -> Data:
     """Read all of the data, of which the checks have read a part. Raises ConfigError for problems of the rest."""
     seed(settings)  # a data source of the user's own may draw numbers
-    data = targets.read(checked.parts.data, checked.parts.loss, noted=noted)
+    data = limited.limited(targets.read(checked.parts.data, checked.parts.loss, noted=noted), settings)
     fitting.indices(data, checked.plan)
-    if settings.trainer.epochs:
+    if settings.trainer.trains:
         target_values.check(checked.parts.loss, data, checked.plan.output)
     return data

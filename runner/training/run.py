@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from runner.data import Batch, Data, Tensors, batches
+from runner.data import Batch, Data, Nest, Tensors, batches
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
@@ -22,10 +22,12 @@ from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Cost, Parts, State
-from runner.training.parts import losses, scheduling
-from runner.training.parts.batches import grouped, may_write, steps_per_epoch
+from runner.training.parts import groups, losses, scheduling
+from runner.training.parts.batches import grouped, may_write
 from runner.training.parts.components import Components
 from runner.training.parts.dropout import Streams
+from runner.training.parts.freezing import Frozen
+from runner.training.parts.length import Length, length
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
 from runner.training.state import checkpoint, generators
@@ -36,6 +38,8 @@ from runner.training.step import TrainStep
 
 #: Returns the losses and metric values of a run's present weights.
 Validate = Callable[["Run"], dict[str, float]]
+#: The learning rates of a step by the names under which they are recorded.
+Rates = dict[str, float]
 
 
 @dataclass
@@ -66,6 +70,7 @@ class Run:
     recorder: History = field(default_factory=History)
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     streams: Streams = field(default_factory=Streams)  # of dropout
+    frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
     keeps: Callable[["Run"], bool] = lambda run: True  # asked at the end: are checkpoint, predictions, plots written?
@@ -85,7 +90,7 @@ class Run:
     @property
     def trains(self) -> bool:
         """True if there are epochs; without, the inputs are only pushed through the model, and there is no loss."""
-        return self.settings.trainer.epochs > 0
+        return self.settings.trainer.trains
 
     @property
     def monitor(self) -> str:
@@ -127,34 +132,38 @@ class Run:
         return choice.evaluation(self.state.cost, self.step)
 
     @cached_property
+    def length(self) -> Length:
+        """The length of the training, and the steps after which an epoch ends or a validation follows."""
+        return length(self.settings, self.data)
+
+    @property
     def steps_per_epoch(self) -> int:
         """Optimizer steps of one epoch."""
-        return steps_per_epoch(self.settings, self.data)
+        return self.length.per_epoch
 
-    @cached_property
+    @property
     def steps(self) -> int:
         """Optimizer steps of the whole training."""
-        return self.settings.trainer.epochs * self.steps_per_epoch
-
-    def validates_after(self, epoch: int) -> bool:
-        """Return whether an epoch, counted from 1, ends with a validation."""
-        trainer = self.settings.trainer
-        return epoch % trainer.validate_every == 0 or epoch == trainer.epochs
+        return self.length.steps
 
     def batches(self) -> Iterator[Parts]:
-        """Yield every optimizer step's batches, from the present step to the last epoch."""
+        """Yield every optimizer step's batches, from the present step to the last one."""
+        return islice(self._batches(), self.steps - self.state.step)
+
+    def _batches(self) -> Iterator[Parts]:
+        """Yield every optimizer step's batches, from the present step to the end of the last epoch."""
         trainer = self.settings.trainer
         if self.readers.repeats(self.data.train):
             assert isinstance(self.data.train, Tensors)
-            whole = self.data.train.whole(self.copies)
-            yield from ([(1.0, batch)] for batch in islice(whole, self.steps - self.state.step))
+            yield from ([(1.0, batch)] for batch in self.data.train.whole(self.copies))
             return
         first, offset = divmod(self.state.step, self.steps_per_epoch)
         on_device = isinstance(self.data.train, Tensors)  # moved there as a whole
-        for stream in self.readers.epochs(self.data.train, first, offset * trainer.accumulate, self.copies):
+        epochs = range(first, self.length.epochs)
+        for stream in self.readers.epochs(self.data.train, epochs, offset * trainer.accumulate, self.copies):
             yield from grouped(stream if on_device else self.moved(stream), trainer.accumulate, losses.weigh(self.loss))
 
-    def batch_of(self, size: int) -> Tensor:
+    def batch_of(self, size: int) -> Nest:
         """Return the first `size` training inputs, on the run's device."""
         return next(self.moved(batches(self.data.train, size)))[0]
 
@@ -165,45 +174,45 @@ class Run:
     def after(self, step: Step, validate: Validate = measure.validate) -> Iterator[Event]:
         """Move the schedule and the epoch on, and yield what follows from a step.
 
-        Where an epoch ends with a validation, that is its event, after the best weights and early stopping have seen
-        the values; then the files of a checkpoint, if one is due.
+        Where a validation is due, that is its event, after the best weights and early stopping have seen the values;
+        then the files of a checkpoint, if one is due.
 
         validate: returns the losses and metric values of the present weights, such as {"valid/loss": 0.1}.
         Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if
         the monitored metric is not among the values.
         """
-        rate = float(self.state.optimizer.param_groups[0]["lr"])
+        rates = groups.rates(self.state.optimizer)
         if step.step < self.steps:
             self.schedule.after_step()
-        yield from self.ended(step.step, rate, validate, self.schedule.after_epoch)
+        yield from self.ended(step.step, rates, validate, self.schedule)
 
-    def ended(self, step: int, rate: float, validate: Validate, after_epoch: scheduling.AfterEpoch) -> Iterator[Event]:
-        """Yield what follows from `step` once the schedule has seen it: the end of an epoch, and a checkpoint.
+    def ended(self, step: int, rates: Rates, validate: Validate, schedule: scheduling.Moves) -> Iterator[Event]:
+        """Yield what follows from `step` once the schedule has seen it: a validation, and a checkpoint.
 
-        rate: the learning rate of the step. after_epoch: moves the schedule on, see `Schedule`. Others: see `after`.
+        rates: of the step, see `groups.rates`. schedule: is moved on after epochs and validations. Others: see `after`.
         """
-        if step % self.steps_per_epoch == 0:
+        if self.length.ends_epoch(step):
             self.epoch += 1
-            if self.validates_after(self.epoch):
-                yield self._validated(step, validate(self), rate, after_epoch)
-            else:
-                after_epoch(None)
+            self.frozen.at(self.epoch)
+            schedule.after_epoch()
+        if self.length.validates_after(step):
+            yield self._validated(step, validate(self), rates, schedule)
         if self.parts.due.is_now(step, self.steps_per_epoch):
             yield from self.snapshots()
 
-    def _validated(self, step: int, values: dict[str, float], rate: float, after_epoch: scheduling.AfterEpoch) -> Epoch:
+    def _validated(self, step: int, values: dict[str, float], rates: Rates, schedule: scheduling.Moves) -> Epoch:
         """Give the values of a validation to the schedule, the best weights and early stopping."""
         for name in ("valid/loss", measure.EVAL_LOSS):
             check_loss(name, values.get(name, 0.0), step)
-        values["lr"] = rate
+        values |= rates
         value = values.get(measure.EVAL_LOSS if self.monitor == "train/loss" else self.monitor)
         if value is None:
-            names = [name for name in values if name not in ("lr", measure.EVAL_LOSS)] + ["train/loss"]
+            names = [name for name in values if name not in (*rates, measure.EVAL_LOSS)] + ["train/loss"]
             raise ConfigError("trainer.monitor", f"{self.monitor!r} is not measured{did_you_mean(self.monitor, names)}")
-        after_epoch(value)
+        schedule.after_validation(value)
         self.best.compare(value, step, self.model)
         self.stop_if_stale()
-        return Epoch(self.epoch, step, {**values, "epoch": self.epoch})
+        return Epoch(self.epoch, step, {**values, "epoch": self.length.epoch(step)})
 
     def stop_if_stale(self) -> None:
         """Stop if nothing has been better for `trainer.patience` validations."""
@@ -225,7 +234,8 @@ class Run:
 
     def last_values(self) -> dict[str, Any]:
         """Return the newest value of every loss and metric by name."""
-        return {key: points[-1][1] for key, points in self.history.items() if points and key not in ("lr", "epoch")}
+        left_out = ("lr", "epoch")
+        return {k: v[-1][1] for k, v in self.history.items() if v and k.partition("/")[0] not in left_out}
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything beside the weights that the next step depends on, as tensors and plain values."""
@@ -269,6 +279,7 @@ class Run:
         if hasattr(self.step, "load_state_dict"):
             self.step.load_state_dict(training["own_step"])
         self.state.step, self.epoch = training["step"], training["epoch"]
+        self.frozen.at(self.epoch)
         self.best.load_state_dict(training["best"])
         self.stop_if_stale()
         self.recorder.load_state_dict(training["history"])

@@ -4,10 +4,9 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Source, Tensors
+from runner.data import Data, Nest, Source, Tensors, nests
 from runner.model import host
 from runner.training import measure
 from runner.training.augment.treatment import shown
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from runner.training.run import Run
 
 #: Inputs, targets and outputs.
-Predicted = tuple[Tensor, Tensor, Tensor]
+Predicted = tuple[Nest, Nest, Nest]
 
 
 class Subject:
@@ -27,7 +26,7 @@ class Subject:
 
     def __init__(self, run: "Run") -> None:
         self.run = run
-        self._outputs: list[tuple[Source, tuple[Tensor, Tensor]]] = []
+        self._outputs: list[tuple[Source, tuple[Nest, Nest]]] = []
         if run.together is not None and run.together.outputs is not None:
             self._outputs.append((run.together.source, run.together.outputs))
 
@@ -59,7 +58,7 @@ class Subject:
         own = self._own(source)
         whole = iter([(own.x, own.y)]) if isinstance(own, Tensors) else None
         inputs = measure.reading(self.run, own) if whole is None else self.run.moved(whole)
-        return torch.cat([host.tensor(x) for x, _ in inputs]), y, output
+        return nests.concatenated([nests.mapped(host.tensor, x) for x, _ in inputs]), y, output
 
     def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
         """Return the first `number` training inputs, and what training makes of them in each of the first epochs."""
@@ -67,7 +66,7 @@ class Subject:
         plain, treated = shown(run.parts.treatment, self.data, run.settings.seed, number, epochs)
         return plain, treated
 
-    def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
+    def outputs(self, source: Source) -> tuple[Nest, Nest]:
         """Return targets and outputs for every example of `source`, in order, on the CPU."""
         own = self._own(source)
         for earlier, outputs in self._outputs:
@@ -95,4 +94,6 @@ def _parts(data: Data) -> dict[str, Source]:
 
 
 def _on_host(source: Source) -> Source:
-    return Tensors(host.tensor(source.x), host.tensor(source.y)) if isinstance(source, Tensors) else source
+    if not isinstance(source, Tensors):
+        return source
+    return Tensors(*(nests.mapped(host.tensor, part) for part in (source.x, source.y)))

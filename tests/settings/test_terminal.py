@@ -33,6 +33,7 @@ from runner.sweep.report.table import Row, Table
 from runner.tracking import screen
 from runner.tracking.store import stores
 from runner.training.events import Epoch, Step
+from runner.training.parts.length import Length
 from tests.support import command
 
 ROOT = Path(__file__).parents[2]
@@ -237,7 +238,7 @@ def test_a_console_shows_a_table_as_it_is(plain: bool) -> None:
 def test_the_live_bar_and_its_lines_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for is_terminal in (True, False):
         made = console(is_terminal)
-        watch = screen.watching(made, 2, 2)
+        watch = screen.watching(made, Length(2, 1, 1))
         watch.record(Step(1, torch.tensor(0.5)))
         watch.record(Epoch(1, 1, {f"valid/{HOSTILE}": 0.25}))
         if isinstance(watch, screen.Bar):

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from runner.tracking import screen
 from runner.training.events import Epoch, Step
+from runner.training.parts.length import Length
 
 
 def console(terminal: bool) -> Console:
@@ -19,7 +20,7 @@ def console(terminal: bool) -> Console:
 def test_speed_and_time_left_are_those_of_this_process(done: int, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    lines = screen.Lines(console(terminal=False), 100, 200_000, done)
+    lines = screen.Lines(console(terminal=False), Length(200_000, 2_000, 2_000), done)
     now[0] += 2.0
     lines.record(Step(done + 400, torch.tensor(0.5)))
     lines.record(Epoch(95, done + 400, {"valid/loss": 0.25}))
@@ -27,14 +28,14 @@ def test_speed_and_time_left_are_those_of_this_process(done: int, monkeypatch: p
     assert f"200 steps/s  {left:.0f} s left" in lines.console.file.getvalue()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("done", "epoch"), [(0, "0/100"), (188_000, "94/100")])
+@pytest.mark.parametrize(("done", "epoch"), [(0, "epoch 0/100"), (188_000, "epoch 94/100")])
 def test_the_bar_goes_on_where_the_run_was_continued(done: int, epoch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    bar = screen.Bar(console(terminal=True), 100, 200_000, done)
+    bar = screen.Bar(console(terminal=True), Length(200_000, 2_000, 2_000), done)
     try:
         task = bar.progress.tasks[0]
-        assert (task.completed, task.fields["epoch"]) == (done, epoch)
+        assert (task.completed, task.fields["place"]) == (done, epoch)
         now[0] += 2.0
         bar.record(Step(done + 400, torch.tensor(0.5)))
         assert (task.completed, task.fields["rate"]) == (done + 400, "200")

@@ -16,7 +16,7 @@ from omegaconf.errors import (
 )
 
 from runner.cli.answers import vocabulary
-from runner.cli.guard import composition, files
+from runner.cli.guard import composition, files, studies
 from runner.cli.guard.command_line import OPTIONAL
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, first_line, full_message
@@ -232,7 +232,8 @@ def _line(config: str, key: str) -> str:
         return ""
     group = "" if config.startswith("experiments/") or "/" not in config else config.partition("/")[0]
     origins = Origins()
-    origins.read(files.loaded[config], group)
+    for path in studies.files_of(config)[::-1]:
+        origins.read(path, group)
     place = origins.of(key)
     return f" ({place})" if place else ""
 

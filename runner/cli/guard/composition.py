@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 import runner
 from runner.cli import hydra_private
-from runner.cli.guard import command_line, files, hydra_rules, namesakes
+from runner.cli.guard import command_line, files, hydra_rules, namesakes, studies
 from runner.settings.errors import ConfigError
 from runner.settings.files import filenames, origins
 from runner.settings.trust import omegaconf_private, resolvers, secrets
@@ -62,12 +62,14 @@ def compose_ours(overrides: Sequence[str]) -> DictConfig:
 def origins_of(overrides: Sequence[str]) -> origins.Origins:
     """Return the file and line of each key of the present configuration that no word of the command line sets."""
     places = origins.Origins()
-    defaults = _loader().compute_defaults_list("config", command_line.with_removals(overrides), RunMode.RUN).defaults
+    overrides = command_line.with_removals(overrides)
+    with studies.chosen_over(overrides):
+        defaults = _loader().compute_defaults_list("config", overrides, RunMode.RUN).defaults
     groups = [str(default.override_key) for default in defaults if default.override_key]
     for default in defaults:
-        path = files.loaded.get(str(default.config_path))
-        if path is not None and not str(default.config_path).startswith("hydra/"):
-            places.read(path, str(default.package or ""))
+        name = str(default.config_path)
+        if name in files.loaded and not name.startswith("hydra/"):
+            studies.read_places(name, places, str(default.package or ""))
     for word in overrides:
         key = word.partition("=")[0].lstrip("+~")
         if key not in groups:
@@ -91,7 +93,8 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             if "searchpath" in word.partition("=")[0]:
                 raise ConfigError("hydra.searchpath", "folders of others may hold code; put presets into conf/")
         try:
-            config = load(self, config_name, overrides, *rest, **named)
+            with studies.chosen_over(overrides):
+                config = load(self, config_name, overrides, *rest, **named)
         except TypeError as error:
             raise _no_list(overrides, error) from error
         except RecursionError:

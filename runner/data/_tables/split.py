@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from runner.data._folds import Fold, deal_groups, refuse
 from runner.data._parts import Indices, check_fractions, parts
 from runner.data._tables import Frame, Series
 from runner.data._tables.missing import refuse_missing
@@ -16,6 +17,12 @@ from runner.settings.errors import ConfigError, did_you_mean
 
 #: Kinds of splits.
 KINDS = ("by", "group", "column")
+#: Why there are no folds of a kind of split; "" where there are.
+_NO_FOLDS = {
+    "by": "data.split.by has the rows in their order, and a fold would be trained on what comes after it",
+    "column": "data.split.column names the parts; leave one of both out",
+    "group": "",
+}
 #: The words that a column may hold, and the number of the part.
 WORDS = {"train": 0, "valid": 1, "val": 1, "test": 2}
 
@@ -42,7 +49,7 @@ def column_of(split: dict[str, Any] | None) -> tuple[str, str] | None:
 
 
 def split_by(
-    frame: Frame, kind: str, name: str, valid: float, test: float, seed: int, strata: Tensor | None = None
+    frame: Frame, kind: str, name: str, valid: float | Fold, test: float, seed: int, strata: Tensor | None = None
 ) -> Indices:
     """Return the rows' indices in the three parts, each in rising order; None for an empty validation or test part.
 
@@ -59,10 +66,17 @@ def split_by(
     key = f"data.split.{kind}"
     need(frame, [name], key)
     refuse_missing(frame, [name], key)
+    if isinstance(valid, Fold):
+        refuse(valid if kind != "group" else None, _NO_FOLDS[kind])
+        check_fractions(valid.valid, test)
+        ranks = _shuffled(frame[name], seed)
+        train, valid_index, test_index = _cut(ranks, name, key, valid.valid, test)
+        pool = train if valid_index is None else torch.cat([train, valid_index]).sort().values
+        return valid.take(pool, deal_groups(torch.from_numpy(ranks)[pool], valid.folds), test_index)
     check_fractions(valid, test)
     if kind == "column":
         return _by_words(frame[name], name, valid, test, seed, strata)
-    ranks = _order(frame[name], name) if kind == "by" else _shuffled(frame[name], seed)
+    ranks = order(frame[name], name, key) if kind == "by" else _shuffled(frame[name], seed)
     return _cut(ranks, name, key, valid, test)
 
 
@@ -90,24 +104,27 @@ def _cut(ranks: NDArray[np.int64], name: str, key: str, valid: float, test: floa
     return train, valid_index, held_out.pop(0) if round(total * test) else None
 
 
-def _order(series: Series, name: str) -> NDArray[np.int64]:
-    """Return the rank of each row's value among the different ones."""
+def order(series: Series, name: str, key: str) -> NDArray[np.int64]:
+    """Return the rank of each row's value among the different ones.
+
+    name: of the column. key: of the configuration, for messages. Raises ConfigError for values without an order.
+    """
     import pandas
     from pandas.api import types
 
     if types.is_bool_dtype(series) or isinstance(series.dtype, types.CategoricalDtype):
-        raise _unordered(name, series.iloc[0], 0)
+        raise _unordered(name, series.iloc[0], 0, key)
     if not types.is_numeric_dtype(series) and not types.is_datetime64_any_dtype(series):
         times = pandas.to_datetime(series.astype(str).str.strip(), format="ISO8601", errors="coerce", utc=True)
         wrong = times.isna().to_numpy()
         if wrong.any():
             row = int(wrong.argmax())
-            raise _unordered(name, series.iloc[row], row)
+            raise _unordered(name, series.iloc[row], row, key)
         series = times
     return np.unique(series.to_numpy(), return_inverse=True)[1].astype(np.int64)
 
 
-def _unordered(name: str, value: Any, row: int) -> ConfigError:
+def _unordered(name: str, value: Any, row: int, key: str) -> ConfigError:
     remedy = ""
     if is_date(str(value).strip()):
         remedy = (
@@ -115,7 +132,7 @@ def _unordered(name: str, value: Any, row: int) -> ConfigError:
             " them so"
         )
     return ConfigError(
-        "data.split.by",
+        key,
         f"column {name!r} holds {quoted(value)} in row {row}, which has no certain place in time; expected numbers, or"
         f" dates such as 2024-01-31{remedy}",
     )

@@ -18,7 +18,13 @@ PER_DIMENSION = {
 }
 #: One number, which is at least 1.
 COUNTS = ("in_channels", "out_channels", "groups", "num_channels", "num_groups", "num_features", "out_features")
-PAIRS = (("in_channels", "groups"), ("out_channels", "groups"), ("num_channels", "num_groups"))
+PAIRS = (
+    ("in_channels", "groups"),
+    ("out_channels", "groups"),
+    ("num_channels", "num_groups"),
+    ("d_model", "nhead"),
+    ("embed_dim", "num_heads"),
+)
 
 
 def impossible_arguments(target: Any, arguments: Mapping[str, Any]) -> str | None:

@@ -1,5 +1,6 @@
 """The inputs and outputs of every layer, in the order of the calls."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner.model import graph
 from runner.model.explain import rules
 from runner.model.modes import evaluating
 
@@ -23,13 +25,15 @@ class Call:
     output: Any = None
 
 
-def record(layers: Iterable[tuple[str, nn.Module]], x: Tensor) -> list[Call]:
+def record(model: nn.Module | Iterable[tuple[str, nn.Module]], x: Any) -> list[Call]:
     """Push x through the layers, in evaluation mode and without gradients, and return the calls.
 
-    layers: names and modules, one after the other. x: a batch, on their device.
+    model: a stack, or names and modules, one after the other. x: a batch, on their device.
     The layers inside of a layer that has no worked rule of its own follow it, one deeper.
     """
-    layers = list(layers)
+    if not isinstance(model, nn.Module):
+        model = nn.Sequential(OrderedDict(model))
+    layers = [(name, layer) for name, layer in model._modules.items() if layer is not None]
     calls: list[Call] = []
     with ExitStack() as stack, torch.no_grad():
         for _, layer in layers:
@@ -38,8 +42,7 @@ def record(layers: Iterable[tuple[str, nn.Module]], x: Tensor) -> list[Call]:
         for name, layer in (inner for named in layers for inner in _walk(*named)):
             for handle in _watch(name, layer, calls, opened):
                 stack.callback(handle.remove)
-        for _, layer in layers:
-            x = layer(x)
+        graph.through(model, x, graph.called)
     return calls
 
 
@@ -53,15 +56,16 @@ def _walk(name: str, layer: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def _watch(name: str, layer: nn.Module, calls: list[Call], opened: list[Call]) -> list[Any]:
     """Register two hooks: `calls` collects the calls in the order they began, `opened` those that have not ended."""
 
-    def begin(_: nn.Module, inputs: tuple[Any, ...]) -> None:
-        call = Call(name, layer, len(opened), _copied(inputs[0]) if inputs else None)
+    def begin(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        given = [*inputs, *named.values()]
+        call = Call(name, layer, len(opened), _copied(given[0]) if given else None)
         calls.append(call)
         opened.append(call)
 
     def end(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         opened.pop().output = _copied(output)
 
-    return [layer.register_forward_pre_hook(begin), layer.register_forward_hook(end)]
+    return [layer.register_forward_pre_hook(begin, with_kwargs=True), layer.register_forward_hook(end)]
 
 
 def _copied(value: Any) -> Any:

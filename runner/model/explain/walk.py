@@ -1,9 +1,11 @@
 """A stack of layers, worked for one input."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
+from runner.model import graph
 from runner.model.explain import rules
 from runner.model.explain.choice import FIRST, Choice
 from runner.model.explain.parts import (
@@ -19,21 +21,23 @@ from runner.model.explain.parts import (
     bare,
 )
 from runner.model.explain.record import Call, record
+from runner.model.graph import Reads
 
 
-def explain(layers: Iterable[tuple[str, nn.Module]], x: Tensor, choice: Choice = FIRST) -> list[Explained]:
+def explain(layers: nn.Module | Iterable[tuple[str, nn.Module]], x: Any, choice: Choice = FIRST) -> list[Explained]:
     """Work every layer of a stack, in evaluation mode: shapes, their formula, and output elements by hand.
 
-    layers: as `model.named_children()` gives them, on one device. Layers inside of a layer without a rule
-        of its own (a nested Sequential, say) come after it, one deeper.
+    layers: a model, or names and layers as `model.named_children()` gives them, on one device. Layers inside of a
+        layer without a rule of its own (a nested Sequential, say) come after it, one deeper.
     x: one example, the batch dimension kept, on the same device.
     choice: of layers and elements.
     Raises Disagreement when a shape or an element is not what torch gives, NoSuchLayer and NoSuchElement for a
     choice that cannot be.
     """
     calls = record(layers, x)
+    reads = dict(getattr(layers, "reads", {}))
     choice.check(call.name for call in calls)
-    return [_explained(call, choice) for call in calls if choice.takes(call.name)]
+    return [_explained(call, choice, reads.get(call.name, ())) for call in calls if choice.takes(call.name)]
 
 
 def work(layer: nn.Module, x: Array, output: Array, indices: Iterable[Index], name: str = "") -> list[Element]:
@@ -49,13 +53,14 @@ def predict(layer: nn.Module, size: Index) -> Predicted | None:
     return family.shape(layer, size) if family is not None and rules.takes(layer, len(size)) else None
 
 
-def _explained(call: Call, choice: Choice) -> Explained:
+def _explained(call: Call, choice: Choice, reads: Reads) -> Explained:
     x = array(call.input) if isinstance(call.input, Tensor) else None
     output = array(call.output) if isinstance(call.output, Tensor) else None
     family = rules.family(call.layer)
     if family is None or x is None or output is None or not rules.takes(call.layer, x.ndim):
         shown = None if x is None else bare(call.layer, x)
-        return Explained(call.name, call.layer, call.depth, shown, output, note=_why(call, family))
+        note = _why(call, family) + (f"; it reads {' and '.join(graph.names(reads))}" if reads else "")
+        return Explained(call.name, call.layer, call.depth, shown, output, note=note)
     padded, predicted = family.pad(call.layer, x), family.shape(call.layer, x.shape)
     _check_shape(call, predicted, output.shape)
     worked = _worked(family, call.name, call.layer, padded, output, choice.elements(output.shape))

@@ -37,6 +37,11 @@ class Origins:
         self._typed.add(plain(key))
         self._forget(plain(key))
 
+    def keep(self, paths: list[Path], values: dict[str, Any]) -> None:
+        """Forget the keys of these files, read for the whole configuration, that `values` does not hold."""
+        names = tuple(f"{shown(path)}:" for path in paths)
+        self._places = {k: v for k, v in self._places.items() if not v.startswith(names) or _holds(values, k)}
+
     def _forget(self, key: str) -> None:
         self._places = {k: v for k, v in self._places.items() if k != key and not k.startswith(f"{key}.")}
 
@@ -71,6 +76,18 @@ def shown(path: Path) -> str:
         if path.is_relative_to(folder):
             return str(path.relative_to(folder))
     return str(path)
+
+
+def _holds(values: Any, key: str) -> bool:
+    """Return whether nested mappings and lists have a value at a key."""
+    for name in key.split(".") if key else ():
+        if isinstance(values, list) and name.isdecimal() and int(name) < len(values):
+            values = values[int(name)]
+        elif isinstance(values, dict) and any(str(other) == name for other in values):
+            values = next(value for other, value in values.items() if str(other) == name)
+        else:
+            return False
+    return True
 
 
 def _keys(node: Any, key: str) -> Iterator[tuple[str, int, bool]]:

@@ -7,9 +7,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig, ListConfig, flag_override
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
+
+from runner.settings.values.keys import COMPONENTS
 
 Method = Callable[..., Any]
 
@@ -46,10 +48,11 @@ def wrap_resolving(resolve: Callable[[Method], Method], content: Callable[[Metho
 
 
 def replace_where_kinds_differ() -> None:
-    """Let a mapping replace a list, and a list a mapping, where a key may hold either; OmegaConf refuses to merge them.
+    """Let a value replace another one where the two have nothing in common, which OmegaConf would merge or refuse.
 
-    That is `model.layers`, and arguments of layers and components. Keys that are declared as one of the two, and
-    Hydra's own, stay as they are.
+    A mapping replaces a list, and a list a mapping, where a key may hold either: `model.layers`, and arguments. A
+    component replaces one of another class, whose arguments are not its own, and so does a layer; a layer that is typed
+    replaces whatever is there. Keys that are declared as one of the two, and Hydra's own, stay as they are.
     """
     merge = BaseContainer._merge_with
     if hasattr(merge, "replaces"):
@@ -59,11 +62,21 @@ def replace_where_kinds_differ() -> None:
     def _merge_with(self: Any, *others: Any, **named: Any) -> None:
         if len(others) == 1 and _differ(self, others[0]) and _takes_either(self):
             self._get_parent()[self._key()] = others[0]
-        else:
-            merge(self, *others, **named)
+            return
+        if len(others) == 1 and _names_another(self, others[0]):
+            with flag_override(self, ["struct", "readonly"], [False, False]):
+                for key in list(self.keys()):
+                    del self[key]
+        merge(self, *others, **named)
 
     _merge_with.replaces = True  # type: ignore[attr-defined]
     BaseContainer._merge_with = _merge_with  # type: ignore[method-assign]
+
+
+def are_other_layers(old: Any, new: Any) -> bool:
+    """Return whether two mappings are layers of different classes."""
+    classes = _layer_class(old), _layer_class(new)
+    return None not in classes and classes[0] != classes[1]
 
 
 def _differ(old: Any, new: Any) -> bool:
@@ -76,3 +89,51 @@ def _differ(old: Any, new: Any) -> bool:
 def _takes_either(node: Any) -> bool:
     key = str(node._get_full_key(None))
     return node._metadata.ref_type is Any and "." in key and not key.startswith("hydra.")
+
+
+def _names_another(old: Any, new: Any) -> bool:
+    """Return whether a component or a layer names another class than the one that is there.
+
+    new: a plain mapping is a value that is typed, which comes without those around it.
+    """
+    if not isinstance(old, DictConfig) or not isinstance(new, DictConfig | dict) or not _holds(old) or not _holds(new):
+        return False
+    if old._key() in COMPONENTS and old._get_full_key(None) == old._key():
+        classes = _named(old), _named(new)
+        return None not in classes and classes[0] != classes[1]
+    if not str(old._get_full_key(None)).startswith("model.layers"):
+        return False
+    typed = isinstance(new, dict) and None not in (_layer_class(old), _layer_class(new))
+    return typed or are_other_layers(old, new)
+
+
+def _holds(mapping: Any) -> bool:
+    """Return whether a mapping has values, and is neither null nor a reference."""
+    return (
+        bool(mapping)
+        if isinstance(mapping, dict)
+        else mapping._is_none() is mapping._is_missing() is False and not (mapping._is_interpolation())
+    )
+
+
+def _layer_class(layer: Any) -> str | None:
+    """Return the class of a layer: `{Linear: 10}` or `{name: Linear, ...}`; None for another mapping."""
+    if name := _named(layer):
+        return name
+    names = [str(name) for name in layer]
+    [name] = names if len(names) == 1 else [""]
+    return name if name[:1].isupper() or "." in name else None
+
+
+def _named(spec: Any) -> str | None:
+    """Return the name of a component's class; None where there is none, or a reference."""
+    for key in ("name", "_target_"):
+        value = spec.get(key) if isinstance(spec, dict) else _raw(spec, key)
+        if isinstance(value, str) and "${" not in value and value != "???":
+            return value
+    return None
+
+
+def _raw(config: DictConfig, key: str) -> Any:
+    node: Any = config._get_node(key)
+    return None if node is None else node._value()

@@ -132,7 +132,12 @@ def noted(text: str, run_id: str) -> dict[str, Any]:
     """Read data.json: `task`, `classes`, `notes`, and `example`, an input's shape and type."""
     name = f"data.json of run {run_id}"
     notes: dict[str, Any] = decoded(text, dict[str, Any], name)
-    kinds = {"task": str, "classes": list[Any], "notes": dict[str, Any], "example": dict[str, Any]}
+    kinds = {
+        "task": str | dict[str, str],
+        "classes": list[Any] | dict[str, list[Any]],
+        "notes": dict[str, Any],
+        "example": dict[str, Any],
+    }
     for key, hint in kinds.items():
         if key not in notes:
             raise _wrong(name, f"has no {key}")
@@ -171,6 +176,14 @@ _NOTES: dict[str, Any] = {
     "categories": dict[str, Any],
     "size": list[int],
     "channels": int,
+    "vocabulary": list[str],
+    "tokens": str,
+    "lower": bool,
+    "length": int,
+    "window": int,
+    "horizon": int,
+    "time": str | None,
+    "predicts": list[str],
 }
 
 
@@ -194,6 +207,11 @@ def _check_numbers(value: Any, name: str) -> None:
 
 
 def _check_example(example: dict[str, Any], name: str) -> None:
+    if len(example) == 1 and isinstance(parts := next(iter(example.values())), dict) and parts:  # several tensors
+        for key, part in parts.items():
+            checked(part, dict[str, Any], f"example.{key} in {name}")
+            _check_example(part, name)
+        return
     shape, dtype = example.get("shape"), example.get("dtype")
     checked(shape, list[int], f"example.shape in {name}")
     assert isinstance(shape, list)

@@ -143,7 +143,14 @@ def is_own(target: Any) -> bool:
 
 
 #: Where this package keeps parts of experiments; a configuration must not call the rest, which writes and deletes.
-PARTS = ("runner.model.layers", "runner.training.parts.schedules", "runner.data", "runner.plots")
+PARTS = (
+    "runner.model.layers",
+    "runner.model.sequences",
+    "runner.model.attention",
+    "runner.training.parts.schedules",
+    "runner.data",
+    "runner.plots",
+)
 
 
 def _is_part(module: str) -> bool:

@@ -124,7 +124,13 @@ SCHEDULER = {
     "total_steps": COUNT,
     "warmup": NOT_NEGATIVE,
 }
-DATA = {"seed": Range(0, 2**63 - 1, whole=True)}
+DATA = {
+    "horizon": COUNT,
+    "length": COUNT,
+    "seed": Range(0, 2**63 - 1, whole=True),
+    "step": COUNT,
+    "window": COUNT,
+}
 LOSS = {
     "beta": NOT_NEGATIVE,
     "delta": POSITIVE,
@@ -146,8 +152,8 @@ TRAINER = {
     "eval_batch_size": COUNT,
     "min_delta": NOT_NEGATIVE,
     "patience": COUNT,
+    "steps": COUNT,
     "threads": Range(1, 4096, whole=True),
-    "validate_every": COUNT,
     "workers": Range(0, 1024, whole=True),
 }
 

@@ -5,6 +5,7 @@ A run with a tag `mlflow.parentRunId` is hidden from `last` and counts as a job 
 `runner.command` is there to be pasted.
 """
 
+import re
 from collections.abc import Iterable
 
 from runner.settings.errors import Problems
@@ -38,3 +39,8 @@ def check(names: Iterable[str]) -> None:
                 f" expected a name of yours, such as my.{plain.rpartition('.')[2] or 'tag'}",
             )
     problems.raise_all()
+
+
+def letters(name: str) -> str:
+    """Return a name in the letters that MLflow takes for params, metrics and tags: `all.bias` for `*.bias`."""
+    return re.sub(r"[^\w\-./: ]", "_", name.replace("*", "all"))

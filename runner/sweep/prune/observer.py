@@ -31,18 +31,21 @@ class Pruning:
     def __init__(self, run: "Run", job: int, path: Path) -> None:
         self.run, self.job = run, job
         self.rule, self.shared = rules.read(run.settings.sweep.pruner), SharedValues(path, run.best.mode)
-        if run.epoch in self.shared.now().values.get(job, {}):  # a resumed run that was interrupted here
+        if run.length.rung(run.state.step) in self.shared.now().values.get(
+            job, {}
+        ):  # a resumed run that was interrupted here
             self._judge()
 
     def record(self, event: Event) -> None:
         """Share the metric value of an epoch that has ended, and prune the run if the rule says so."""
         if isinstance(event, Epoch):
-            self.shared.add(self.job, event.epoch, self.run.best.newest)
+            self.shared.add(self.job, self.run.length.rung(event.step), self.run.best.newest)
             self._judge()
 
     def _judge(self) -> None:
-        run = self.run
-        if run.stopped or run.epoch >= run.settings.trainer.epochs:
+        run, rung = self.run, self.run.length.rung(self.run.state.step)
+        if run.stopped or run.state.step >= run.steps:
             return
-        if reason := self.rule.judge(self.shared.now(), self.job, run.epoch):
-            run.tags[PRUNED], run.stopped = str(run.epoch), f"pruned after epoch {run.epoch}: {reason}"
+        if reason := self.rule.judge(self.shared.now(), self.job, rung):
+            after = f"{'validation' if run.length.in_steps else 'epoch'} {rung}"
+            run.tags[PRUNED], run.stopped = str(rung), f"pruned after {after}: {reason}"

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup, ranges
+from runner.training.state import due
 
 
 @dataclass
@@ -40,7 +41,7 @@ class JobValues:
 
 
 class Rule(Protocol):
-    """Decides about one job after one of its epochs."""
+    """Decides about one job after one of its epochs; where trainer.validate_every counts steps, after a validation."""
 
     def judge(self, values: JobValues, job: int, epoch: int) -> str:
         """Return why the job is pruned after `epoch`, that of its newest value; "" if it goes on."""
@@ -154,5 +155,8 @@ def check(settings: Settings) -> None:
     """Raise ConfigError for an unknown pruner, wrong arguments, or a rule that could never prune."""
     if settings.sweep.pruner is not None:
         rule, trainer = read(settings.sweep.pruner), settings.trainer
-        if trainer.epochs > 0 and trainer.validate_every > 0:
-            rule.check(trainer.epochs, trainer.validate_every)
+        every = due.read(trainer.validate_every, "trainer.validate_every", due.COUNTED)
+        if trainer.epochs and every.unit == "epochs":
+            rule.check(trainer.epochs, int(every.number))
+        elif trainer.steps and every.unit == "steps":
+            rule.check(-(-trainer.steps // int(every.number)), 1)

@@ -162,7 +162,7 @@ def ended(row: Row, total: int, metric: str) -> str:
 
 def so_far(table: Table, seconds: float | None) -> str:
     """Return the progress of the sweep in a line."""
-    running = [f"job {row.number} at epoch {row.epoch}/{row.epochs}" for row in table.having("RUNNING")]
+    running = [f"job {row.number} at epoch {_epoch(row)}" for row in table.having("RUNNING")]
     further = [f"{len(running) - 4} more jobs"] if len(running) > 4 else []
     parts = [states(table.rows), *running[:4], *further]
     parts += [f"best {table.metric}={words.figure(table.best.value)} (job {table.best.number})"] if table.best else []
@@ -170,10 +170,15 @@ def so_far(table: Table, seconds: float | None) -> str:
     return "  ".join(parts)
 
 
+def _epoch(row: Row) -> str:
+    """Return a job's epoch, of how many where these are counted."""
+    return f"{row.epoch}/{row.epochs}" if row.epochs else str(row.epoch)
+
+
 def _cells(row: Row, names: dict[str, str], best: bool) -> list[Text]:
     """Return the cells as Text: rich would take [16,32] in a string for its markup."""
     state, style = ("PRUNED", "yellow") if row.pruned is not None else (row.status, STYLES[row.status])
-    epoch = f"{row.epoch}/{row.epochs}" if row.epochs and row.status != "WAITING" else ""
+    epoch = _epoch(row) if row.epoch + row.epochs and row.status != "WAITING" else ""
     row_style = "green" if best else "dim" if row.status == "WAITING" else ""
     return [
         Text(str(row.number), style=row_style),

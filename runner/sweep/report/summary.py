@@ -8,7 +8,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from runner.settings.trust import secrets, terminal
-from runner.sweep.report import files, words
+from runner.sweep.report import files, folds, words
 from runner.sweep.report.table import Row, Table
 
 #: Most jobs on the screen, and most failures; the table in MLflow has all.
@@ -23,9 +23,11 @@ def summary(console: Console, table: Table, command: str = "") -> None:
     Of many jobs the worst are printed below the best, and what is left out is counted.
     """
     standing, failed = table.standing, [row for row in table.rows if row.status in ("FAILED", "KILLED")]
-    if standing:
+    if standing and table.folded:
+        console.print(folds.ranking(table))
+    elif standing:
         console.print(ranking(table, console.width))
-    if TOP < len(standing) <= MANY:
+    if TOP < len(standing) <= MANY and not table.folded:
         console.print(Text(f"and {words.counted(len(standing) - TOP, 'job')} more", style="dim"))
     for row in failed[:FAILURES]:
         console.print(_failure(row))

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 #: Statuses of a job; a pruned job is FINISHED and has the epoch in `pruned`.
 STATES = ("WAITING", "RUNNING", "FINISHED", "FAILED", "KILLED")
+#: The key by which jobs are folds of one training.
+FOLD = "data.fold"
 #: Statuses of jobs that have ended.
 ENDED = ("FINISHED", "FAILED", "KILLED")
 
@@ -90,9 +92,14 @@ class Table:
         return [row for row in self.ranked if row.status in ("RUNNING", "FINISHED")]
 
     @property
+    def folded(self) -> bool:
+        """True if jobs differ in their fold: each is a part of a result then, and none is the best."""
+        return any(FOLD in row.overrides for row in self.rows)
+
+    @property
     def best(self) -> Row | None:
-        """The best FINISHED job, or None."""
-        return next((row for row in self.ranked if row.status == "FINISHED"), None)
+        """The best FINISHED job, or None, as it is in a sweep over folds."""
+        return None if self.folded else next((row for row in self.ranked if row.status == "FINISHED"), None)
 
     @property
     def better(self) -> str:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CHOICES = ("all", "best", "none")
 #: Artifacts that are not kept, and the tags that name them.
-FILES = ("checkpoints", "history", "plots", "predictions.npy")
+FILES = ("checkpoints", "history", "plots", "predictions.npy", "fold_indices.npy")
 TAGS = [f"checkpoint.{name}{end}" for name in ("last", "best") for end in ("", ".step", ".sha256", ".kept")]
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner import plots
-from runner.data import Data, Source, Tensors
+from runner.data import Data, Nest, Source, Tensors, nests
 from runner.model import host
 
 if TYPE_CHECKING:
@@ -37,13 +37,17 @@ class Portrait:
                 return self.predicted[part]
         assert isinstance(source, Tensors)
         with torch.no_grad():
-            return source.x, source.y, self.model.eval()(source.x.clone())  # the first layer may write into it
+            return (
+                source.x,
+                source.y,
+                self.model.eval()(nests.mapped(Tensor.clone, source.x)),
+            )  # the first layer may write into it
 
     def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
         """Fail: what is done to training examples is known to their run alone."""
         raise NotImplementedError
 
-    def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
+    def outputs(self, source: Source) -> tuple[Nest, Nest]:
         """Return (y, output) as `Subject.outputs` does."""
         return self.predict(source)[1:]
 
@@ -57,7 +61,7 @@ def portrait(run: "Subject", names: Sequence[str]) -> Portrait | None:
     if sum(map(_size, (sources[part] for part in needed))) + _size(run.model) > MOST:
         return None
     predicted = {part: run.predict(sources[part]) for part in sorted(needed)}
-    if sum(tensor.nbytes for tensors in predicted.values() for tensor in tensors) > MOST:
+    if sum(map(nests.nbytes, predicted.values())) > MOST:
         return None
     data: dict[str, Any] = {
         part: Tensors(*predicted[part][:2]) if part in needed else _first(source) for part, source in sources.items()
@@ -69,11 +73,11 @@ def _size(of: Source | nn.Module) -> float:
     """Return bytes; infinity for data that are not in memory."""
     if isinstance(of, nn.Module):
         return sum(tensor.nbytes for tensor in (*of.parameters(), *of.buffers()))
-    return of.x.nbytes + of.y.nbytes if isinstance(of, Tensors) else float("inf")
+    return nests.nbytes((of.x, of.y)) if isinstance(of, Tensors) else float("inf")
 
 
 def _first(source: Source) -> Tensors:
     x, y = source[0]
     return Tensors(
-        *(host.copied(part.unsqueeze(0)) for part in (x, y))
+        *(nests.mapped(lambda one: host.copied(one.unsqueeze(0)), part) for part in (x, y))
     )  # a view would be pickled with the whole tensor

@@ -101,8 +101,9 @@ def _gain(desk: Desk, group: list[Member]) -> float:
 
     def make(count: int) -> "list[Run]":
         for member in group[:count]:
-            trainer = replace(member.settings.trainer, epochs=ENDLESS)
-            runs.append(prepare(replace(member.settings, trainer=trainer), desk.info.study, known=desk.known))
+            trainer = member.settings.trainer
+            endless = replace(trainer, epochs=ENDLESS) if trainer.steps is None else replace(trainer, steps=ENDLESS)
+            runs.append(prepare(replace(member.settings, trainer=endless), desk.info.study, known=desk.known))
             desk.shared.take(runs[-1])
         return runs[-count:]
 

@@ -11,12 +11,13 @@ import torch
 from runner.settings import Settings, torch_private
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets
-from runner.training.parts import scheduling
+from runner.training.parts import groups, scheduling
 from runner.training.run import Run
 
 #: Keys, or beginnings of keys, with which the steps so far would have been the same.
 FREE = (
     "trainer.epochs",
+    "trainer.steps",
     "trainer.patience",
     "trainer.min_delta",
     "trainer.test_checkpoint",
@@ -52,9 +53,13 @@ def changes(recorded: Settings, new: Settings) -> dict[str, tuple[Any, Any]]:
     differing = {key: (was.get(key), now.get(key)) for key in {**was, **now} if was.get(key) != now.get(key)}
     free = [key for key in differing if key.startswith((*FREE, *STEERED)) and key not in FIXED]
     free += [key for key in differing if key in PLACES and all(isinstance(value, str) for value in differing[key])]
+    # A group more or less, or another argument of one, would sort the parameters anew.
+    free = [key for key in free if not key.startswith("optimizer.groups") or None not in differing[key]]
     refused = [key for key in differing if key not in free]
+    if new.scheduler and (recorded.trainer.steps is None) != (new.trainer.steps is None):
+        refused.append("trainer.steps")  # by which the schedule would move on at other steps
     if refused:
-        shown = {key: [secrets.without(value, key) for value in differing[key]] for key in refused}
+        shown = {key: [secrets.without(value, key) for value in differing[key]] for key in dict.fromkeys(refused)}
         listed = "; ".join(f"{key}: {was!r} -> {now!r}" for key, (was, now) in shown.items())
         raise ConfigError(
             refused[0],
@@ -94,7 +99,9 @@ def apply(run: Run, changes: dict[str, tuple[Any, Any]], old_steps: int) -> None
         part, _, name = key.partition(".")
         if part == "optimizer":
             _steer(run.state.optimizer, name, old, new)
-    rebuilt = run.steps != old_steps or any(key.startswith(("scheduler.", "optimizer.lr")) for key in changes)
+    rebuilt = run.steps != old_steps or any(
+        key.startswith("scheduler.") or (key.startswith("optimizer.") and key.endswith(".lr")) for key in changes
+    )
     if rebuilt and run.schedule.scheduler is not None:
         _rebuild(run)
     if run.steps > old_steps == run.state.step:
@@ -108,8 +115,12 @@ def _leaves(value: Any, key: str) -> dict[str, Any]:
     return {key: value}
 
 
-def _steer(optimizer: torch.optim.Optimizer, name: str, old: Any, new: Any) -> None:
+def _steer(optimizer: torch.optim.Optimizer, key: str, old: Any, new: Any) -> None:
+    """Change an argument of the groups that have it from there. key: `lr`, or `groups.head.lr`."""
+    pattern, _, name = key.removeprefix("groups.").rpartition(".")
     for group in optimizer.param_groups:
+        if group.get(groups.SET_BY, {}).get(name, "") != pattern:
+            continue
         if name == "lr":  # a schedule has moved it: it stays as far from the first rate as it is, as a factor
             first = group.get("initial_lr", group["lr"]) if old is None else old  # None: torch's default
             group["lr"] = group["lr"] * (new / first) if group["lr"] != first else new
@@ -127,8 +138,7 @@ def _rebuild(run: Run) -> None:
     """Build the schedule as it is configured now, and bring it as far on as the recorded one."""
     optimizer, state = run.state.optimizer, run.schedule.scheduler.state_dict()
     rates = [group["lr"] for group in optimizer.param_groups]
-    trainer = run.settings.trainer
-    run.schedule = scheduling.build(run.parts.scheduler, optimizer, trainer.epochs, run.steps, run.best.mode)
+    run.schedule = scheduling.build(run.parts.scheduler, optimizer, run.length.epochs, run.steps, run.best.mode)
     run.schedule.scheduler.load_state_dict({key: state[key] for key in PROGRESS if key in state})
     for group, rate in zip(
         optimizer.param_groups, torch_private.rates_of_step(run.schedule.scheduler) or rates, strict=True

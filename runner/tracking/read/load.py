@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.model import planning, stack
+from runner.data import nests
+from runner.model import stack, whole
 from runner.settings import Settings, Tracking, random_state
 from runner.settings.errors import ConfigError
 from runner.settings.files import places
@@ -73,7 +74,7 @@ def load(
     for folder in reversed(places.experiments()):
         use_folder(folder)
     with recorded_code.used(uri, run_id, code):
-        plan = planning.plan(settings.model.layers, example(data, "meta"))
+        plan = whole.planned(settings.model, example(data, "meta"))
         weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(plan))
         return assembled(plan, settings, weights, data["notes"] if raw else {})
 
@@ -97,10 +98,9 @@ def assembled(
     return model.eval()
 
 
-def example(data: dict[str, Any], device: str = "cpu") -> Tensor:
+def example(data: dict[str, Any], device: str = "cpu") -> Any:
     """Return a batch of two inputs of the shape and type that the model was trained with; values are undefined.
 
     data: a run's data.json.
     """
-    one = data["example"]
-    return torch.empty((2, *one["shape"]), dtype=getattr(torch, one["dtype"]), device=device)
+    return nests.of_form(data["example"], 2, device)

@@ -76,7 +76,7 @@ class Pruned:
 
     def record(self, event: Event) -> None:
         """End the run after its last epoch."""
-        if isinstance(event, Epoch) and event.epoch == self.epoch:
+        if isinstance(event, Epoch) and self.run.length.rung(event.step) == self.epoch:
             self.run.stopped = f"pruned after epoch {self.epoch}"
 
 
@@ -113,7 +113,7 @@ def share(difference: Difference, recorded: Points, precision: str) -> float:
     then, now = difference.recorded, difference.repeated
     if then is None or now is None or not math.isfinite(then) or not math.isfinite(now):
         return math.inf
-    if difference.name in ("lr", "epoch"):
+    if difference.name.partition("/")[0] in ("lr", "epoch"):
         return math.inf
     if not difference.name.endswith("/loss"):
         return 0.0
@@ -123,7 +123,7 @@ def share(difference: Difference, recorded: Points, precision: str) -> float:
 
 def counted(names: Iterable[str]) -> list[str]:
     """Return the names of metrics that a second training has to repeat."""
-    return [name for name in names if name.startswith(KINDS) or name in ("lr", "epoch")]
+    return [name for name in names if name.startswith(KINDS) or name.partition("/")[0] in ("lr", "epoch")]
 
 
 def end(recorded: Points, saved: set[int]) -> Until:

@@ -21,9 +21,7 @@ def labels(data: Data, key: str, value: str = "balanced") -> Tensor:
     source: Any = data.train
     if isinstance(source, Tensors):
         return labels_of(source.y, data.task).cpu()
-    while hasattr(source, "inner"):  # of our own wrappers
-        source = source.inner
-    known = next((one for name in ("labels", "targets") if (one := getattr(source, name, None)) is not None), None)
+    known = _said(source)
     if known is None or len(known) != len(source):
         raise ConfigError(
             key,
@@ -31,6 +29,16 @@ def labels(data: Data, key: str, value: str = "balanced") -> Tensor:
             " or `targets` with one for each; give it one",
         )
     return torch.as_tensor(known).long().cpu()
+
+
+def _said(source: Any) -> Any:
+    """Return what a dataset says of the classes of its examples; None if it says nothing."""
+    if isinstance(source, torch.utils.data.Subset):
+        known = _said(source.dataset)
+        return None if known is None else torch.as_tensor(known)[torch.as_tensor(source.indices)]
+    if hasattr(source, "inner"):  # of our own wrappers
+        return _said(source.inner)
+    return next((one for name in ("labels", "targets") if (one := getattr(source, name, None)) is not None), None)
 
 
 def order(classes: Tensor, seed: int, epoch: int) -> Tensor:

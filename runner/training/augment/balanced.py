@@ -19,12 +19,14 @@ MARK = "balanced_argument"
 MOST = 4000
 
 
-def take(kind: type, arguments: dict[str, Any]) -> str | None:
+def take(kind: type, arguments: dict[str, Any], key: str = "loss") -> str | None:
     """Remove `balanced` from a loss's arguments and return the name of its argument; None: it is not there.
 
     Raises ConfigError for a loss without class weights.
     """
     named = [name for name in ("weight", "pos_weight") if arguments.get(name) == BALANCED]
+    if named and key != "loss":
+        raise ConfigError(f"{key}.{named[0]}", "balanced is for the loss of a model with one output; give numbers")
     own = next((argument for one, argument in ARGUMENTS.items() if issubclass(kind, one)), None)
     for name in named:
         if name != own:
@@ -113,7 +115,9 @@ def _positive(data: Data, key: str, complete: bool) -> Tensor:
         return torch.ones(y.shape[1:])
     holds = (y > 0.5).double().sum(0)
     _refuse_none(holds, data, key)
-    return (len(y) - holds) / holds
+    without = len(y) - holds
+    shares: Tensor = without / holds
+    return shares
 
 
 def _refuse_none(number: Tensor, data: Data, key: str) -> None:

@@ -35,22 +35,22 @@ class TreatedReaders:
         """Return whether all steps have the same batch: False."""
         return False
 
-    def epochs(self, source: Source, first: int, start: int, copies: bool) -> Iterator[Iterator[Batch]]:
+    def epochs(self, source: Source, epochs: range, start: int, copies: bool) -> Iterator[Iterator[Batch]]:
         """Yield the batches of each epoch that is left; see `Readers.epochs`."""
         trainer = self.settings.trainer
         total = len(source)  # type: ignore[arg-type]
         if isinstance(source, Tensors):
-            for epoch in range(first, trainer.epochs):
-                begin = start if epoch == first else 0
+            for epoch in epochs:
+                begin = start if epoch == epochs[0] else 0
                 yield self._mixed(self._in_memory(source, epoch, begin), epoch, begin)
             return
         if self._reader is None:
             collated = Augmenting(source, self._augment)
             self._reader = Reader(source, trainer.workers, self.pinned, collated)
-        stream = self._reader.read(self._chunks(total, first, start))
+        stream = self._reader.read(self._chunks(total, epochs, start))
         each = count(source, trainer.batch_size, trainer.drop_last)
-        for epoch in range(first, trainer.epochs):
-            begin = start if epoch == first else 0
+        for epoch in epochs:
+            begin = start if epoch == epochs[0] else 0
             yield self._mixed(islice(stream, each - begin), epoch, begin)
 
     def whole(self, source: Source, copies: bool) -> Iterator[Batch]:
@@ -69,9 +69,9 @@ class TreatedReaders:
             x, y = source.x[at], source.y[at]
             yield (x, y) if self._augment is None else self._augment(x, y, key.to(x.device))
 
-    def _chunks(self, total: int, first: int, start: int) -> Iterator[Any]:
-        for epoch in range(first, self.settings.trainer.epochs):
-            begin = start if epoch == first else 0
+    def _chunks(self, total: int, epochs: range, start: int) -> Iterator[Any]:
+        for epoch in epochs:
+            begin = start if epoch == epochs[0] else 0
             for number, (index, key) in enumerate(self._parts(total, epoch, begin), begin):
                 yield chunk(self.settings.seed, epoch, number, index), key.tolist()
 

@@ -102,6 +102,10 @@ def check(treatment: Treatment, data: Data, shuffle: bool) -> None:
 
     shuffle: of the trainer.
     """
+    if treatment and not all(isinstance(part, Tensor) for part in data.train[0]):
+        key = next(name for name in ("augment", "mixup", "cutmix", "sample") if getattr(treatment, name))
+        raise ConfigError(f"data.{key}", "needs examples of one tensor and one target, and those of the data hold"
+            " several; leave it out, or do it in a Dataset of your own")  # fmt: skip
     if treatment.sample:
         if not shuffle:
             raise ConfigError("data.sample", "balanced draws the order of each epoch, and trainer.shuffle=false"

@@ -17,6 +17,9 @@ from runner.training.capture.step import CapturedStep
 from runner.training.loop import Cost, Parts, State
 from runner.training.parts import optimizers
 from runner.training.parts.batches import is_own
+from runner.training.parts.freezing import Frozen
+from runner.training.parts.named import ByOutput, Reported
+from runner.training.parts.own_losses import found
 from runner.training.parts.scheduling import Schedule
 from runner.training.step import TrainStep, gradients
 
@@ -39,7 +42,7 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
         taken = partial(_fused, rates=rates)
     refused = _refusal(taken, own, trainer, [*modules, state.optimizer], steps, where)
     if refused is not None:
-        return AsItIs(taken, refused) if own is None else taken
+        return AsItIs(taken if state.heard is None else Reported(taken), refused) if own is None else taken
     exact = where.type == "cpu" or trainer.deterministic
     hidden = Hidden([*modules, state.optimizer])
     expected = None if trainer.graph is True else steps
@@ -59,11 +62,14 @@ class AsItIs:
         return self.eager(state, parts)
 
 
-def leave_alone(taken: TrainStep, observers: Iterable[Any], schedule: Schedule) -> None:
-    """Let a captured step not look for changes between two steps if those who have the run then are all ours."""
+def leave_alone(taken: TrainStep, observers: Iterable[Any], schedule: Schedule, frozen: Frozen) -> None:
+    """Let a captured step not look for changes between two steps if those who have the run then are all ours.
+
+    frozen: layers of which some may be let go of between two steps.
+    """
     if isinstance(taken, CapturedStep):
         scheduler = schedule.scheduler
-        taken.watched = any(map(is_own, observers)) or (scheduler is not None and is_own(scheduler))
+        taken.watched = frozen.moves or any(map(is_own, observers)) or (scheduler is not None and is_own(scheduler))
 
 
 def evaluation(cost: Cost, taken: TrainStep) -> Cost:
@@ -114,6 +120,10 @@ def _refusal(
         return "trainer.compile"
     if where.type != "cpu" and not graph.there_are(where):
         return f"torch has no graphs of {where.type}"
+    if any(
+        isinstance(module, ByOutput) or (isinstance(module, nn.Module) and found(module).names) for module in modules
+    ):
+        return "its loss has named parts"
     if trainer.graph is True:
         return None
     for module in modules:

@@ -5,13 +5,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch
+from runner.data import Batch, nests
 from runner.model import host
 from runner.settings import torch_private
 from runner.settings.errors import first_line
 from runner.training.capture import Captured, Uncapturable, capture, proof
 from runner.training.capture.given import Given
-from runner.training.capture.step import CapturedStep
+from runner.training.capture.step import CapturedStep, fill, static
 from runner.training.loop import Cost
 from runner.training.state import generators
 
@@ -41,7 +41,8 @@ class CapturedCost:
         if self.reason or model.training or torch.is_grad_enabled():
             return self.cost(model, batch)
         x, y = batch
-        key = (id(model), x.shape, x.dtype, x.stride(), y.shape, y.dtype, self.step.hidden.place())
+        strides = [tensor.stride() for tensor in nests.leaves(x)]
+        key = (id(model), nests.key(x), *strides, nests.key(y), self.step.hidden.place())
         self._seen[key] = seen = self._seen.get(key, 0) + 1
         if key in self._replays and self.step.watched and not self._given[id(model)].holds():
             self._seen, self._replays, self._given = {}, {}, {}
@@ -53,9 +54,8 @@ class CapturedCost:
         return self.cost(model, batch)
 
     def _again(self, key: Any, batch: Batch) -> tuple[Tensor, Tensor]:
-        (x, y), captured = self._replays[key]
-        x.copy_(batch[0], non_blocking=True)
-        y.copy_(batch[1], non_blocking=True)
+        held, captured = self._replays[key]
+        fill(held, batch)
         captured.replay()
         loss, output = captured.result
         return loss.clone(), output.clone()
@@ -63,7 +63,7 @@ class CapturedCost:
     def _both(self, key: Any, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Evaluate as it is and captured, and keep to the captured evaluation if its numbers are the same."""
         device, modules = self.step.device, [model, *self.step.modules]
-        given, before = (batch[0].clone(), batch[1].clone()), generators.random_state(device)
+        given, before = static(batch), generators.random_state(device)
         plain = self.cost(model, batch)
         after = generators.random_state(device)  # fractional max pooling draws, in evaluation mode too
         generators.set_random_state(before, device)
@@ -73,7 +73,7 @@ class CapturedCost:
             if any(torch_private.layer_hooks(part) for one in modules for part in one.modules()):
                 raise Uncapturable("a layer has a hook")
             if key not in self._replays:
-                held = (given[0].clone(), given[1].clone())
+                held = static(given)
                 with self.step.hidden.guarded():
                     self._replays[key] = held, capture(lambda: self.cost(model, held), device)
                 generators.set_random_state(before, device)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch
+from runner.data import Batch, nests
 from runner.settings.errors import ConfigError, first_line
 from runner.training.capture import Captured, Places, Uncapturable, capture, proof, updates
 from runner.training.capture.given import Given, hooked
@@ -139,7 +139,7 @@ class CapturedStep:
         self.reason = hooked([state.model, *self.modules], state.optimizer)
         if self.reason:
             return self.eager(state, parts)  # type: ignore[no-any-return]
-        given = [(_static(share), (x.clone(), y.clone())) for share, (x, y) in parts]  # a layer may write into them
+        given = [(_static(share), static(batch)) for share, batch in parts]  # a layer may write into them
         before, attributes, memory = proof.copies(state, self.device), self.hidden.state(), self.hidden.memory()
         loss: Tensor = self.eager(state, parts)
         after = proof.copies(state, self.device)
@@ -181,7 +181,7 @@ class _Replay:
 
     def __init__(self, state: State, parts: Parts, step: CapturedStep) -> None:
         self.state = state
-        self.parts = [(_static(share), (x.clone(), y.clone())) for share, (x, y) in parts]
+        self.parts = [(_static(share), static(batch)) for share, batch in parts]
         self.parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         self.rates = step.rates
         self.captures = step.rates is not None and step.rates.captures  # the optimizer's own step too
@@ -196,9 +196,8 @@ class _Replay:
         self.gradients = list(zip(self.parameters, gradients, strict=True))
 
     def __call__(self, parts: Parts) -> Tensor:
-        for (share, (x, y)), (new_share, batch) in zip(self.parts, parts, strict=True):
-            x.copy_(batch[0], non_blocking=True)
-            y.copy_(batch[1], non_blocking=True)
+        for (share, held), (new_share, batch) in zip(self.parts, parts, strict=True):
+            fill(held, batch)
             if isinstance(share, Tensor) and isinstance(new_share, Tensor):
                 share.copy_(new_share)
         if self.rates is not None:
@@ -254,7 +253,22 @@ def _trained(state: State) -> list[Tensor]:
 
 def _key(part: tuple[float | Tensor, Batch]) -> Any:
     share, (x, y) = part
-    return x.shape, x.dtype, y.shape, y.dtype, "tensor" if isinstance(share, Tensor) else share
+    return nests.key(x), nests.key(y), "tensor" if isinstance(share, Tensor) else share
+
+
+def static(batch: Batch) -> Batch:
+    """Return a copy of a batch, in memory that a replay can read."""
+    x, y = (nests.mapped(Tensor.clone, part) for part in batch)
+    return x, y
+
+
+def fill(held: Batch, batch: Batch) -> None:
+    """Write a batch into the memory that a replay reads."""
+    for part, new in zip(held, batch, strict=True):
+        if isinstance(part, Tensor):
+            part.copy_(new, non_blocking=True)
+        else:
+            nests.mapped(lambda to, of: to.copy_(of, non_blocking=True), part, new)
 
 
 def _static(share: float | Tensor) -> float | Tensor:

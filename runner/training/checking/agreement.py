@@ -6,10 +6,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from runner.data import nests
 from runner.model.conventions import MORE_INPUTS, Convention, convention
 from runner.model.shapes import push
 from runner.model.stack import Layer, Stack, stacks
 from runner.settings.errors import ConfigError, batch_shape, brief
+from runner.training.parts import named, own_losses
 
 #: Modules of torch.nn whose layers pass their input's numbers on, in another shape or only some of them.
 PASSING = ("pooling", "flatten", "dropout", "padding", "upsampling")
@@ -20,15 +22,28 @@ OUTPUT = {
 }
 
 
-def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan: Stack | None = None) -> None:
+def check_loss(
+    loss: nn.Module, output: Any, target: nests.Nest, classes: int, plan: Stack | None = None
+) -> tuple[str, ...]:
     """Raise ConfigError for shapes and types that the loss does not take, or takes by comparing different examples.
 
+    Returns the names of the loss's parts, see `own_losses.check_value`.
     loss: goes to the meta device. output, target: there, batch first. classes: how many the data has; 0 for numbers.
     """
     name, takes = type(loss).__name__, convention(loss)
-    if not isinstance(output, Tensor):
-        raise ConfigError("model.layers", f"the last layer gives a {type(output).__name__}, expected a tensor")
-    if takes is not None and takes.elementwise:
+    if takes is not None and not isinstance(output, Tensor):
+        kind, remedy = type(output).__name__, _by_name(name, output)
+        message = f"the last layer gives a {kind}, expected a tensor{remedy}"
+        raise ConfigError("model.layers", message)
+    if takes is not None and not isinstance(target, Tensor):
+        raise ConfigError(
+            "loss.name",
+            f"{name} takes one tensor of targets, and the data has {nests.described(target)}; give each output its"
+            f" loss, as in loss={{{named.names_of(target)[0]}: {name}}}",
+        )
+    if not isinstance(output, Tensor) or not isinstance(target, Tensor):
+        pass  # of a loss of the user's own, which knows what it is given
+    elif takes is not None and takes.elementwise:
         _check_same(name, takes, output, target, classes, plan)
     elif takes is not None:
         _check_classes(loss, takes, output, target, classes, plan)
@@ -51,8 +66,13 @@ def check_loss(loss: nn.Module, output: Any, target: Tensor, classes: int, plan:
         raise ConfigError(
             "loss", f"{name} of output {_batch(output)} and target {_batch(target)}: {message}"
         ) from error
-    if value.dim():
-        raise ConfigError("loss", f"{name} gives {tuple(value.shape)} numbers, expected one")
+    return own_losses.check_value(value, name)
+
+
+def _by_name(loss: str, output: Any) -> str:
+    """Return the remedy for a model that gives several outputs by name."""
+    names = named.names_of(output) if isinstance(output, dict) else []
+    return f"; give each of its outputs a loss, as in loss={{{names[0]}: {loss}}}" if names else ""
 
 
 def _check_same(name: str, takes: Convention, output: Tensor, target: Tensor, classes: int, plan: Stack | None) -> None:
@@ -94,13 +114,18 @@ def _check_classes(
         raise ConfigError(
             "model.layers",
             f"the last layer gives {_batch(output)} and the targets have {_batch(target)}; {name} takes the classes in"
-            f" the second dimension, {output_shape}{_flatten(plan, output, target, 1)}",
+            f" the second dimension, {output_shape}{_flatten(plan, output, target, 1)}{_permute(output, target)}",
         )
     if not target.is_floating_point() and outputs < max(classes, 2):
         raise ConfigError(
             "model.layers",
             f"the last layer gives {outputs} number{'s' * (outputs != 1)}, and the data has {classes or 'several'}"
             f" classes; let it give {classes or 'one for each'}",
+        )
+    if not target.is_floating_point() and classes and outputs > classes:
+        raise ConfigError(
+            "model.layers",
+            f"the last layer gives {outputs} numbers, and the data has {classes} classes; let it give {classes}",
         )
     if not target.is_floating_point() and target.dtype != torch.int64:
         raise ConfigError("data", f"the targets are {_type(target)}; {name} takes class indices as int64: y.long()")
@@ -116,6 +141,14 @@ def _flatten(plan: Stack | None, output: Tensor, target: Tensor, dims: int) -> s
     linear = [layer for layer in plan.layers if _is(layer, nn.Linear) and len(layer.input) > 1]
     before = f"before {linear[0].key}, which works on the last dimension alone," if linear else "and Linear at the end"
     return f"; Flatten {before} {'is' if linear else 'are'} missing"
+
+
+def _permute(output: Tensor, target: Tensor) -> str:
+    """Return the remedy for an output of (N, places, classes) with a target at each place."""
+    if target.dim() < 2 or output.shape[:-1] != target.shape:
+        return ""
+    dims = [0, target.dim(), *range(1, target.dim())]
+    return f"; let {{Permute: {dims}}} follow, which puts the last dimension there"
 
 
 def _check_weights(loss: Any, takes: Convention, output: Tensor) -> None:
@@ -198,5 +231,5 @@ def _type(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _batch(tensor: Tensor) -> str:
-    return batch_shape(tensor.shape[1:])
+def _batch(tensor: Any) -> str:
+    return batch_shape(tensor.shape[1:]) if isinstance(tensor, Tensor) else nests.described(tensor)

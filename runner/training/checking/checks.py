@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Source
-from runner.model import naming, stack
+from runner.data import Batch, Data, Source, nests
+from runner.model import looking, stack, whole
 from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.files import uris
@@ -16,11 +16,23 @@ from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import forward
 from runner.training.augment import balanced, treatment
-from runner.training.checking import agreement, cost, first_weights, fitting, rehearsal, target_values, targets
+from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
-from runner.training.parts import components, losses, metrics, placement, scheduling, source
+from runner.training.parts import (
+    components,
+    freezing,
+    groups,
+    limited,
+    losses,
+    metrics,
+    own_losses,
+    placement,
+    scheduling,
+    source,
+)
 from runner.training.parts.components import Components
+from runner.training.state import due
 
 #: Checkpoints that fit into the tag of a run's record.
 MOST_KEPT = 20
@@ -62,7 +74,7 @@ def check(
     parts = without_data(settings, problems, known)
     if problems.errors and not (parts.data and source.is_ours(parts.data)):
         with problems.collect():
-            naming.check(settings.model.layers)
+            whole.check(settings.model)
         problems.raise_all()
     checked = _with_data(settings, parts, problems, noted, threads, known)
     problems.raise_all()
@@ -88,7 +100,7 @@ def without_data(settings: Settings, problems: Problems, known: Known) -> Compon
         known.store(settings.tracking.uri, uris.check)
     with problems.collect():
         tags.check(settings.tracking.tags)
-    if trainer.epochs and not settings.model.layers:
+    if trainer.trains and not (settings.model.layers or settings.model.inputs or settings.model.outputs):
         problems.add("model.layers", "is empty; give at least one layer, such as model.layers=[{Linear: 1}]")
     if equal is None and not problems.errors:
         known.keep_components(settings, parts)
@@ -112,6 +124,18 @@ def _check_trainer(settings: Settings) -> None:
     ):
         with problems.collect():
             _choice(f"trainer.{key}", value, choices)
+    with problems.collect():
+        due.read(t.validate_every, "trainer.validate_every", due.COUNTED)
+    with problems.collect():
+        limited.check(t.limit_batches)
+    if t.validate_every is None:
+        problems.add(
+            "trainer.validate_every", "null; a number of epochs beyond the last one leaves the validation at the end"
+        )
+    if t.steps is not None and t.epochs is not None:
+        problems.add(
+            "trainer.steps", f"{t.steps!r} beside trainer.epochs={t.epochs!r}, and both are the length; leave one out"
+        )
     if not isinstance(t.compile, bool | str):
         problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
     if t.graph not in (True, False, None, AUTO) or type(t.graph) is int:
@@ -154,8 +178,9 @@ def _check_optimizer(settings: Settings, parts: Components) -> None:
     if parts.optimizer.target is torch.optim.LBFGS and t.channels_last:
         raise ConfigError("trainer.channels_last", "true, and LBFGS takes weights in their usual order; leave it out")
     optimizer = parts.optimizer.make([nn.Parameter(torch.zeros(2, 2))])
-    if parts.scheduler and t.epochs > 0:
-        scheduling.build(parts.scheduler, optimizer, t.epochs, t.epochs, "min")
+    if parts.scheduler and t.trains:
+        some = t.steps or t.epochs or 0
+        scheduling.build(parts.scheduler, optimizer, some, some, "min")
 
 
 def _with_data(
@@ -172,22 +197,22 @@ def _with_data(
 
     def read() -> Data:
         seed(settings)  # a data source of the user's own may draw numbers
-        return targets.read(parts.data, parts.loss, brief=True, noted=noted)
+        return limited.limited(targets.read(parts.data, parts.loss, brief=True, noted=noted), settings)
 
     with problems.collect():
         if parts.data and _can_start(problems):
             data = known.data(data_key, read)
     if data is None:
         with problems.collect():
-            naming.check(settings.model.layers)
+            whole.check(settings.model)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     with problems.collect():
-        plan, layers = known.plan(data_key, settings.model.layers, x)
+        plan, layers = known.plan(data_key, settings.model, x)
     if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:
         return Checked(parts, plan, kind, first_weights.Start())
     built = _with_loss(settings, parts, problems, data, plan, y)
-    if plan is not None and settings.trainer.epochs == 0:
+    if plan is not None and not settings.trainer.trains:
         with problems.collect():
             forward.check(plan.output)
     if plan is not None:
@@ -201,6 +226,9 @@ def _with_data(
     start = first_weights.Start()
     with problems.collect():
         start = rehearsal.check(settings, parts, data, plan, threads)
+    if parts.loss is not None and own_losses.of_model(parts.loss):
+        with problems.collect():
+            fitting.monitor(settings, data, [*built, *own_losses.found(parts.loss).names])
     complete = noted is not None or not source.reads_less(parts.data)
     kind = Kind(data, complete, built, _mode(settings, built))
     if not problems.errors:
@@ -209,23 +237,19 @@ def _with_data(
 
 
 def _with_loss(
-    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: Tensor
+    settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack | None, y: nests.Nest
 ) -> dict[str, Any]:
     """Check targets, loss, metrics and the monitored one; return the metrics by name, as far as they can be made."""
     built: dict[str, Any] = {}
     loss = parts.loss
-    if settings.trainer.epochs <= 0 or loss is None:
+    if not settings.trainer.trains or loss is None:
         return built
     before = len(problems.errors)
     with problems.collect():
         fitting.targets(y)
         balanced.fill(loss, data, complete=not source.reads_less(parts.data))
         if plan is not None:
-            targets.check(data, loss, plan.output)
-            targets.check_ignored(parts.data, data, loss)
-            copied = losses.copied(loss, settings.loss)
-            agreement.check_loss(copied, plan.output, y, len(data.classes), plan)
-            target_values.check(loss, data, plan.output)
+            each_output.check(settings, parts, data, plan, y)
             treatment.check_loss(parts.treatment, data, loss)
     if parts.metrics is None:
         return built
@@ -235,7 +259,9 @@ def _with_loss(
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():
-            fitting.monitor(settings, data, [metric.name for metric in parts.metrics])
+            names = list(built) if fits else [metric.name for metric in parts.metrics]
+            if not own_losses.of_model(loss):  # of such a loss the parts are known when a step was rehearsed
+                fitting.monitor(settings, data, [*names, *own_losses.found(loss).names])
     return built
 
 
@@ -252,8 +278,13 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
     for name, draw in (parts.plots or {}).items():
         with problems.collect():
             _check_plot(name, draw, f"plots[{settings.plots.index(name)}]", data, plan)
-    if trainer.epochs and plan.layers and not any(layer.parameters for layer in plan.layers):
+    if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
+    with problems.collect():
+        freezing.check(freezing.read(settings.model.freeze), plan.planned())
+    with problems.collect():
+        if parts.optimizer and parts.optimizer.groups:
+            groups.check(parts.optimizer.groups, plan.planned())
     with problems.collect():
         placement.check(trainer, plan)
     with problems.collect():
@@ -266,6 +297,13 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
     """Raise ConfigError for a plot that cannot be drawn of this data or this model."""
     problem = getattr(sys.modules[draw.__module__], "problem", None)
+    several = next((one for one in (*data.train[0], plan.output) if not isinstance(one, Tensor)), None)
+    if (
+        several is not None
+        and draw.__module__.startswith("runner.")
+        and getattr(sys.modules[draw.__module__], "SHOWS", True)
+    ):
+        raise ConfigError(key, f"{name!r} cannot be drawn: it shows one tensor, found {nests.described(several)}")
     reason = problem(data, plan.planned()) if problem else None
     if reason:
         raise ConfigError(key, f"{name!r} cannot be drawn: {reason}")
@@ -277,7 +315,7 @@ def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
         raise ConfigError(key, f"{value!r} is not one of {', '.join(names)}{did_you_mean(value, names)}")
 
 
-def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Tensor]:
+def _examples(source: Source, size: int | None, moved: bool) -> Batch:
     """Return a batch x, y on the meta device, of at least two examples if there are: one alone hides much.
 
     moved: the run converts numbers to another type, as autocast does; the plan is of float32 then.
@@ -285,11 +323,12 @@ def _examples(source: Source, size: int | None, moved: bool) -> tuple[Tensor, Te
     (x, y), total = source[0], len(source)  # type: ignore[arg-type]
     size = min(max(size or total, 2), total)
 
-    def one(t: Tensor) -> Tensor:
+    def one(value: Any) -> Tensor:
+        t = torch.as_tensor(value)
         dtype = torch.float32 if moved and t.is_floating_point() else t.dtype
-        return torch.empty((size, *t.shape), dtype=dtype, device="meta")
+        return looking.with_numbers(torch.empty((size, *t.shape), dtype=dtype, device="meta"), t)
 
-    return one(torch.as_tensor(x)), one(torch.as_tensor(y))
+    return nests.mapped(one, x), nests.mapped(one, y)
 
 
 def _mode(settings: Settings, metrics: dict[str, Any]) -> str:

@@ -1,10 +1,12 @@
 """Memory and multiply-adds of a model before it is made, from shapes and signatures alone."""
 
+import copy
 from dataclasses import dataclass
 from math import prod
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_leaves
 
 from runner.data import Data
 from runner.model.stack import Layer, Stack, stacks
@@ -12,8 +14,10 @@ from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.memory import memory, size
 from runner.settings.random_state import said
+from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound
 from runner.training.machine import cores
+from runner.training.state import generators
 
 #: Multiply-adds of one batch's forward that each thread must have to do. With less, threads wait for each other
 #: longer than they work; see docs/decisions.md for what was measured.
@@ -22,6 +26,7 @@ WORTH = 50_000_000
 PER_NUMBER = 10
 
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+CPU = torch.device("cpu")
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *TRANSPOSED)
 
 
@@ -47,11 +52,11 @@ def cost(settings: Settings, optimizer: Bound, plan: Stack, batch: int) -> Cost:
     """Return the cost of training with batches of `batch` examples; without epochs, of the forward alone."""
     wide = 8 if settings.trainer.precision == "fp64" else 4
     parameters = sum(layer.parameters for layer in plan.layers)
-    trains = settings.trainer.epochs > 0
+    trains = settings.trainer.trains
     outputs = [wide * batch * prod(layer.shape) for layer in plan.layers]
     return Cost(
         parameters,
-        sum(multiply_adds(layer) for layer in plan.layers),
+        sum(map(multiply_adds, plan.layers)),
         wide * parameters,
         wide * parameters * trains,
         int(wide * parameters * trains * state_per_parameter(optimizer)),
@@ -136,13 +141,37 @@ def multiply_adds(layer: Layer) -> int:
     return sum(multiply_adds(inner) for stack in inside for inner in stack.layers) if inside else _own(layer)
 
 
+def counted(layer: Layer) -> int:
+    """Return `multiply_adds`; for modules of other classes those that torch's own counter counts inside of them.
+
+    It runs them without numbers, which takes some hundredths of a second: for the command `check` alone.
+    """
+    if inside := stacks(layer):
+        return sum(counted(inner) for stack in inside for inner in stack.layers)
+    return _own(layer) or (_by_torch(layer) if any(layer.planned.children()) or lookup.is_own(layer.target) else 0)
+
+
+def _by_torch(layer: Layer) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    try:
+        module, (inputs, named) = copy.deepcopy(layer.planned).to("meta"), layer.taken
+        examples = next(len(one) for one in tree_leaves((inputs, named)) if isinstance(one, torch.Tensor))
+        counter = FlopCounterMode(display=False)
+        with generators.undrawn(CPU), counter:
+            module.train()(*inputs, **named)  # in evaluation some layers take a way that is not counted
+    except Exception:  # code of a person's own that looks at values; its numbers are not known
+        return 0
+    return int(counter.get_total_flops()) // 2 // examples
+
+
 def _own(layer: Layer) -> int:
     """Count every weight once for every place of the output, or of a sequence."""
     target = layer.target if isinstance(layer.target, type) else object
     bias = bool(layer.arguments.get("bias", True))
     if issubclass(target, nn.Linear | nn.Bilinear):
-        width = layer.shape[-1] if layer.shape else 1
-        return (layer.parameters - bias * width) * prod(layer.shape[:-1])
+        width, weights = (layer.shape[-1] if layer.shape else 1), sum(p.numel() for p in layer.planned.parameters())
+        return (weights - bias * width) * prod(layer.shape[:-1])  # one that is tied to another's, too
     if issubclass(target, CONVOLUTIONS) and layer.shape:
         transposed = issubclass(target, TRANSPOSED)
         # A transposed convolution uses every weight once for every place of its input.

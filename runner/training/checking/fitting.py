@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Tensors
-from runner.model import stack
+from runner.data import Data, Tensors, nests
+from runner.model import layers, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values.lookup import Bound
 
 
-def targets(target: Tensor) -> None:
+def targets(target: nests.Nest) -> None:
     """Raise ConfigError for a batch of targets without numbers."""
-    if not target.numel():
+    if not any(tensor.numel() for tensor in nests.leaves(target)):
         raise ConfigError("data.y", "missing, and training needs targets; set data.y, or trainer.epochs=0")
 
 
@@ -53,24 +53,51 @@ def batches(settings: Settings, data: Data) -> None:
         raise ConfigError("trainer.workers", f"{trainer.workers} has no effect on data in memory; leave it out")
 
 
+#: Layers of ours that hand the numbers of their input on, in another shape or only some of them.
+PASSING = (nn.Flatten, nn.Unflatten, nn.Identity, layers.Select, layers.Last)
+
+
 def indices(data: Data, plan: stack.Stack) -> None:
-    """Raise ConfigError for inputs that are no rows of the first layer, an Embedding.
+    """Raise ConfigError for inputs in memory that are no rows of an Embedding which gets them as they are.
 
     Training would fail in its middle, on a GPU without the place.
     """
-    layer = plan.layers[0] if plan.layers else None
-    if layer is None or layer.target is not nn.Embedding or not isinstance(data.train, Tensors):
-        return
-    rows = layer.arguments["num_embeddings"]
     for part in ("train", "valid", "test"):
         source = getattr(data, part)
-        if isinstance(source, Tensors) and not source.x.is_meta and (source.x.max() >= rows or source.x.min() < 0):
-            wrong = source.x.max().item() if source.x.max() >= rows else source.x.min().item()
-            raise ConfigError(
-                f"{layer.key}.num_embeddings",
-                f"{rows} rows take indices from 0 to {rows - 1}, and the {part} data holds {wrong};"
-                + (f" expected at least {wrong + 1}" if wrong >= rows else " number them from 0"),
-            )
+        if isinstance(source, Tensors) and isinstance(source.x, Tensor) and not source.x.is_meta:
+            _follow(plan.layers, source.x, f"the {part} data")
+
+
+def _follow(plan: list[stack.Layer], x: Tensor, where: str) -> Tensor | None:
+    """Check each Embedding that gets `x` or parts of it; return what comes out, None once it has other numbers."""
+    for layer in plan:
+        if layer.target in (nn.Embedding, nn.EmbeddingBag):
+            _check_rows(layer, x, where)
+            return None
+        if layer.target in PASSING:
+            x = layer.make()(x)
+            continue
+        branches = [_follow(inner.layers, x, where) for inner in stack.stacks(layer)]
+        [through] = branches if layer.target is nn.Sequential and len(branches) == 1 else [None]
+        if through is None:
+            return None
+        x = through
+    return x
+
+
+def _check_rows(layer: stack.Layer, x: Tensor, where: str) -> None:
+    rows = layer.arguments["num_embeddings"]
+    if x.is_floating_point() or not x.numel():
+        return
+    low, high = (int(value) for value in x.aminmax())
+    if low >= 0 and high < rows:
+        return
+    wrong = high if high >= rows else low
+    raise ConfigError(
+        f"{layer.key}.num_embeddings",
+        f"{rows} rows take indices from 0 to {rows - 1}, and {where} holds {wrong};"
+        + (f" expected at least {wrong + 1}" if wrong >= rows else " number them from 0"),
+    )
 
 
 def sparse(optimizer: Bound, plan: stack.Stack) -> None:

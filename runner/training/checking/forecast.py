@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from runner.data import Batch, Data, Source, Tensors, at_once, count, evaluation_size
+from runner.data import Batch, Data, Source, Tensors, at_once, count, evaluation_size, nests
 from runner.model import modes
 from runner.model.stack import Stack
 from runner.settings import Settings
@@ -18,8 +18,9 @@ from runner.training.checking import cost
 from runner.training.checking.checks import Checked
 from runner.training.checking.live import without_numbers
 from runner.training.loop import State
-from runner.training.parts import losses, optimizers
-from runner.training.parts.batches import may_write, steps_per_epoch
+from runner.training.parts import freezing, losses, optimizers
+from runner.training.parts.batches import may_write
+from runner.training.parts.length import length
 from runner.training.step import TrainStep
 
 #: Bytes of which a GPU's allocator gives a multiple.
@@ -71,23 +72,26 @@ def _rehearsed(settings: Settings, checked: Checked) -> Forecast:
     trainer, parts, data = settings.trainer, checked.parts, checked.data
     # What has no counterpart here computes as the processor does.
     where = parts.device if parts.device.type in ("cpu", "cuda") else torch.device("cpu")
-    loss = losses.counted(losses.copied(parts.loss, settings.loss), data) if trainer.epochs else nn.Module()
+    loss = losses.counted(losses.copied(parts.loss, settings.loss), data) if trainer.trains else nn.Module()
     loss = loss.double() if trainer.precision == "fp64" else loss
     with without_numbers(BLOCK if where.type == "cuda" else 1) as (live, peak):
         model = _model(settings, checked.plan, where)
         loss.to(where)
+        frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         fuses = optimizers.takes_fused(parts.optimizer, trainer, where)
         state = State(model, optimizers.build(parts.optimizer, model, fuses), losses.cost(loss, trainer, where))
+        state.still = frozen.still
+        frozen.at(0)
         optimizers.clip(state.optimizer, trainer)
         live.count([*model.parameters(), *model.buffers()])
         weights = most = live.bytes
         rehearsal = _Rehearsal(settings, data, state, step.choose(state, parts.step), may_write([model, loss]), where)
-        if trainer.epochs:
+        if trainer.trains:
             most = peak(rehearsal.train)
         gradients = sum(p.grad.nbytes for p in model.parameters() if p.grad is not None)
         inside = live.bytes - weights - gradients  # what stays of a step is the optimizer's state
         most = max(most, peak(rehearsal.evaluate))
-    best = weights if where.type == "cpu" and trainer.epochs else 0
+    best = weights if where.type == "cpu" and trainer.trains else 0
     return Forecast(
         _data(settings, data),
         weights + best,
@@ -118,15 +122,9 @@ class _Rehearsal:
         trainer = settings.trainer
         self.evaluated: Any = data.valid if data.valid is not None else data.train
         self.eval_size = evaluation_size(self.evaluated, trainer)
-        double = trainer.precision == "fp64"
-        #: Shape and type of an example's input and target.
-        self.like = {
-            id(source): [
-                (one.shape, torch.float64 if double and one.is_floating_point() else one.dtype)
-                for one in map(torch.as_tensor, source[0])
-            ]
-            for source in (data.train, self.evaluated)
-        }
+        self.double = trainer.precision == "fp64"
+        #: An example's input and target.
+        self.like = {id(source): source[0] for source in (data.train, self.evaluated)}
         #: Batches that are all of the data, and no copies: they are there before anything is counted.
         self.whole = {
             id(source): self._new(source, len(source))
@@ -137,7 +135,7 @@ class _Rehearsal:
     def train(self) -> None:
         """Take two steps: the first makes the optimizer's state, the second has it."""
         trainer, source = self.settings.trainer, self.data.train
-        self.state.model.train()
+        self.state.begin()
         number = min(trainer.accumulate, count(source, trainer.batch_size))
         for _ in range(2):
             self.step(self.state, [(1 / number, self._batch(source, trainer.batch_size)) for _ in range(number)])
@@ -157,16 +155,22 @@ class _Rehearsal:
 
     def _new(self, source: Source, size: int) -> Batch:
         """Return `size` examples of `source`."""
-        x, y = (torch.empty((size, *shape), dtype=kind, device=self.where) for shape, kind in self.like[id(source)])
+
+        def several(one: Any) -> Tensor:
+            one = torch.as_tensor(one)
+            dtype = torch.float64 if self.double and one.is_floating_point() else one.dtype
+            return torch.empty((size, *one.shape), dtype=dtype, device=self.where)
+
+        x, y = (nests.mapped(several, part) for part in self.like[id(source)])
         return x, y
 
 
 def _history(settings: Settings, checked: Checked, weights: int) -> int:
     """Return the bytes of LBFGS's history, which grows with its iterations: two vectors for each that it remembers."""
     bound, trainer = checked.parts.optimizer, settings.trainer
-    if bound.target is not torch.optim.LBFGS or not trainer.epochs:
+    if bound.target is not torch.optim.LBFGS or not trainer.trains:
         return 0
-    iterations = trainer.epochs * steps_per_epoch(settings, checked.data) * int(bound.arguments.get("max_iter", 20))
+    iterations = length(settings, checked.data).steps * int(bound.arguments.get("max_iter", 20))
     return 2 * weights * min(int(bound.arguments.get("history_size", 100)), iterations)
 
 
@@ -180,7 +184,7 @@ def _data(settings: Settings, data: Data) -> int:
     """Return the bytes of examples that are kept on the device, of their order, and of batches picked together."""
     parts = [part for part in (data.train, data.valid, data.test) if isinstance(part, Tensors)]
     wide = settings.trainer.precision == "fp64"
-    tensors = [tensor for part in parts for tensor in (part.x, part.y)]
+    tensors = [tensor for part in parts for tensor in nests.leaves((part.x, part.y))]
     kept = sum(t.numel() * (8 if wide and t.is_floating_point() else t.element_size()) for t in tensors)
     return kept + order(settings, data) + _picked(settings, data)
 
@@ -190,5 +194,8 @@ def _picked(settings: Settings, data: Data) -> int:
     source, size = data.train, settings.trainer.batch_size
     if not isinstance(source, Tensors) or count(source, size) == 1:
         return 0
-    many, bytes_ = at_once(source, size or 1, copies=False), [part[:1].nbytes for part in (source.x, source.y)]
+    many, bytes_ = (
+        at_once(source, size or 1, copies=False),
+        [part[:1].nbytes for part in nests.leaves((source.x, source.y))],
+    )
     return 2 * (many - 1) * (size or 1) * sum(bytes_)

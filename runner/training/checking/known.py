@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from torch import Tensor
-
-from runner.data import Data, Tensors
-from runner.model import planning, stack
-from runner.settings import Settings
+from runner.data import Data, Tensors, nests
+from runner.model import planning, stack, whole
+from runner.settings import Model, Settings
 from runner.settings.values import lookup, ranges
-from runner.training.parts import data_cache, dropout
+from runner.training.parts import data_cache, dropout, limited
 from runner.training.parts.components import Components
 
 #: Sets of data that are held, the newest, each of at most `data_cache.MOST` bytes.
@@ -71,7 +69,7 @@ class Known:
     def data_key(self, settings: Settings, parts: Components) -> str:
         """Return what the data of a job depends on; "" for data that is read anew for each."""
         key = None if _has_own(parts) else data_cache.identity(parts.data.target, parts.data.arguments)
-        return "" if key is None else f"{key} {settings.loss} {settings.trainer.epochs > 0}"
+        return "" if key is None else f"{key} {settings.loss} {settings.trainer.trains} {limited.key(settings)}"
 
     def data(self, key: str, read: Callable[[], Data]) -> Data:
         """Return the data of an earlier job with the same key, or read it."""
@@ -83,20 +81,23 @@ class Known:
                 self._kinds.pop(old, None)
         return data
 
-    def plan(self, key: str, layers: Any, example: Tensor) -> tuple[stack.Stack, str]:
-        """Plan the layers, or return the plan of an earlier job with equal layers and shapes.
+    def plan(self, key: str, model: Model, example: nests.Nest) -> tuple[stack.Stack, str]:
+        """Plan a model, or return the plan of an earlier job with an equal one and equal shapes.
 
         Returns the plan, and the part of it that decides the kind of a job. key: of the data. Raises what
-        `planning.plan` raises.
+        `whole.planned` raises.
         """
-        whole = f"{layers!r} {example.shape} {example.dtype}" if key else ""
-        if (earlier := self._plans.get(whole)) is not None:
+        words = (model.inputs, model.layers, model.outputs, model.init)
+        key = f"{words!r} {nests.key(example)}" if key else ""
+        if (earlier := self._plans.get(key)) is not None:
             return earlier
-        plan = planning.plan(layers, example, earlier=self._layers)
-        if not whole or any(lookup.is_own(one.target) for one in _all(plan)):
+        plan = whole.planned(model, example, earlier=self._layers)
+        own = [*(one.target for one in _all(plan)), *(start.function for start in plan.start)]
+        if not key or any(map(lookup.is_own, own)):
             return plan, ""
-        _keep(self._plans, whole, (plan, repr(dropout.without_p(plan, dropout.ALL, _entry))), MOST)
-        return self._plans[whole]
+        layers = dropout.without_p(plan, dropout.ALL, _entry)
+        _keep(self._plans, key, (plan, repr((layers, plan.outputs, plan.start))), MOST)
+        return self._plans[key]
 
     def kind(self, key: str, layers: str, settings: Settings, parts: Components) -> Kind | None:
         """Return what was found for an earlier job of this kind. key: of the data. layers: as `plan` returns them."""
@@ -112,21 +113,36 @@ class Known:
 def _bytes(data: Data) -> float:
     """Return the bytes of all of the data, of which the checks may have read a part; infinite if not in memory."""
     parts = [part for part in (data.train, data.valid, data.test) if part is not None]
-    return sum(part.x.nbytes + part.y.nbytes if isinstance(part, Tensors) else math.inf for part in parts)
+    return sum(nests.nbytes((part.x, part.y)) if isinstance(part, Tensors) else math.inf for part in parts)
 
 
 def _names(settings: Settings) -> str:
     """Return what components depend on, but for optimizer and schedule."""
     trainer = settings.trainer
     parts = (settings.loss, settings.data, settings.plots, settings.metrics, settings.device, settings.checkpoint.every)
-    return repr((parts, trainer.epochs > 0, trainer.step, trainer.precision))
+    return repr((parts, trainer.trains, trainer.step, trainer.precision))
 
 
 def _kind(layers: str, settings: Settings, parts: Components) -> str:
     """Return what the checks depend on beside the data, without the numbers that change nothing but values."""
     optimizer = {name: _free(name, value, ranges.OPTIMIZER) for name, value in parts.optimizer.arguments.items()}
+    groups = {
+        pattern: {name: _free(name, value, ranges.OPTIMIZER) for name, value in options.items()}
+        for pattern, options in parts.optimizer.groups.items()
+    }
     trainer = {name: _free(name, value, ranges.TRAINER) for name, value in vars(settings.trainer).items()}
-    return repr((_names(settings), layers, parts.optimizer.target, optimizer, trainer, settings.sweep.metric))
+    return repr(
+        (
+            _names(settings),
+            layers,
+            parts.optimizer.target,
+            optimizer,
+            groups,
+            trainer,
+            settings.sweep.metric,
+            settings.model.freeze,
+        )
+    )
 
 
 def _free(name: str, value: Any, table: dict[str, ranges.Range]) -> Any:
@@ -139,7 +155,7 @@ def _free(name: str, value: Any, table: dict[str, ranges.Range]) -> Any:
 
 
 def _entry(layer: stack.Layer, arguments: dict[str, Any]) -> Any:
-    return layer.key, layer.target, arguments, layer.given, layer.shape
+    return layer.key, layer.target, arguments, layer.given, layer.shape, layer.reads, layer.ties
 
 
 def _all(plan: stack.Stack) -> Iterable[stack.Layer]:

@@ -49,7 +49,7 @@ def check(own: Bound, state: State, trainer: Trainer, batches: Iterable[Batch]) 
     name, steps = own.target.__name__, [0]
     scaler = state.scaler = WatchedScaler("cpu", enabled=trainer.precision == "fp16")
     state.optimizer.register_step_post_hook(lambda *_: steps.__setitem__(0, steps[0] + 1))
-    state.model.train()
+    state.begin()
     try:
         step = choose(state, own)
         for batch in batches:

@@ -5,24 +5,26 @@ example are pushed through on the meta device.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch, Data, Source, Tensors, evaluation_size
-from runner.model import stack
+from runner.data import Batch, Data, Source, Tensors, evaluation_size, nests
+from runner.model import graph, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
 from runner.settings.values.lookup import Bound
 from runner.training.augment.treatment import mixer
 from runner.training.checking import cost, first_weights, own_step
 from runner.training.checking.first_weights import Start
+from runner.training.checking.own_loss import OwnLoss
 from runner.training.loop import State
-from runner.training.parts import losses, optimizers
+from runner.training.parts import freezing, losses, optimizers, own_losses
 from runner.training.parts.components import Components
 from runner.training.parts.placement import placement
 from runner.training.state import generators
@@ -56,7 +58,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
             model = first_weights.copied(start.model if start.model is not None else plan.planned(), plan)
         model = placement(settings.trainer, CPU).ordered(model)
         double = settings.trainer.precision == "fp64"
-        trains = settings.trainer.epochs > 0
+        trains = settings.trainer.trains
         loss = losses.copied(parts.loss, settings.loss) if trains else parts.loss
         model = model.double() if double else model
         own = first_weights.has_users(plan) or parts.step is not None
@@ -89,21 +91,29 @@ class Rehearsal:
     most: int  # examples of a batch
     real: bool  # False: shapes only, on the meta device
 
+    @cached_property
+    def tried(self) -> OwnLoss:
+        """The loss, where it is one of (model, batch)."""
+        return OwnLoss(self.loss, self.parts.loss)
+
     def train(self) -> None:
         """Take a step with each size of batch that training will meet."""
         if self.parts.step is not None:
             self._own_step(self.parts.step)
             return
         on_cpu = self.parts.device.type == "cpu"
-        optimizer = self._optimizer()
+        frozen = freezing.Frozen(freezing.read(self.settings.model.freeze), self.model)
+        optimizer, of_model = self._optimizer(), own_losses.of_model(self.loss)
         self.model.train()
+        frozen.at(0)
         for size in self._training_sizes():
             x, y = self._training_batch(size)
+            problem = partial(self._untrained, size=size)
             if not self.real:
-                self._through(x, size)
+                self._through(x, problem)
                 continue
             with self._autocast(on_cpu):
-                value = self._lost(self._through(x, size), y)
+                value = self.tried(self.model, (x, y)) if of_model else self._lost(self._through(x, problem), y)
             try:
                 value.float().backward()  # type: ignore[no-untyped-call]
             except Exception as error:
@@ -113,13 +123,15 @@ class Rehearsal:
 
     def _own_step(self, own: Bound) -> None:
         """Try the user's own step with each size of batch, where there are numbers."""
+        frozen = freezing.Frozen(freezing.read(self.settings.model.freeze), self.model)
         trainer, optimizer = self.settings.trainer, self._optimizer()
+        frozen.at(0)
         if not self.real:
             return
         numbers = trainer
         if self.parts.device.type != "cpu" and trainer.precision != "fp64":  # see `_autocast`
             numbers = replace(trainer, precision="fp32")
-        state = State(self.model, optimizer, losses.cost(self.loss, numbers, CPU))
+        state = State(self.model, optimizer, losses.cost(self.loss, numbers, CPU), still=frozen.still)
         own_step.check(own, state, trainer, map(self._training_batch, self._training_sizes()))
 
     @torch.no_grad()
@@ -129,18 +141,21 @@ class Rehearsal:
         on_cpu = self.parts.device.type == "cpu"
         for part, size, why in self._evaluations():
             x, y = self._batch(getattr(self.data, part), size)
+            if own_losses.of_model(self.loss) and self.settings.trainer.trains and self.real:
+                with self._autocast(on_cpu):
+                    self.tried(self.model, self._batch(getattr(self.data, part), size), part)
             with self._autocast(on_cpu):
-                for layer, module in zip(self.plan.layers, self.model.children(), strict=True):
-                    try:
-                        x = module(x)
-                    except Exception as error:
-                        raise ConfigError(
-                            self._key(layer),
-                            f"cannot take a batch of {size}, and {why}: {brief(error)}; use another"
-                            " layer, such as LayerNorm, or another trainer.eval_batch_size",
-                        ) from error
-                if self.settings.trainer.epochs and self.real:
-                    self._lost(x, y, part)
+                output = self._through(x, partial(self._unevaluated, size=size, why=why))
+                if self.settings.trainer.trains and self.real and not own_losses.of_model(self.loss):
+                    self._lost(output, y, part)
+
+    def _unevaluated(self, layer: stack.Layer, error: Exception, size: int, why: str) -> ConfigError:
+        """Return the error for a layer that cannot be evaluated with a batch of `size`."""
+        return ConfigError(
+            self._key(layer),
+            f"cannot take a batch of {size}, and {why}: {brief(error)}; use another layer, such as LayerNorm, or"
+            " another trainer.eval_batch_size",
+        )
 
     def _training_sizes(self) -> list[int]:
         trainer, total = self.settings.trainer, len(self.data.train)  # type: ignore[arg-type]
@@ -164,7 +179,7 @@ class Rehearsal:
                 yield part, min(one, self.most), f"the {part} data of {examples} is read in batches of {size:,}"
         if "feature_maps" in self.settings.plots:
             yield "train", 1, "the plot feature_maps shows one example"
-        if not trainer.epochs:
+        if not trainer.trains:
             yield "train", 1, "the arithmetic is worked for one example"
 
     def _training_batch(self, size: int) -> Batch:
@@ -175,11 +190,11 @@ class Rehearsal:
     def _batch(self, source: Source, size: int) -> Batch:
         """Return a batch of real examples if they are in memory, else of the first one repeated."""
         if isinstance(source, Tensors):
-            x, y = source.x[:size], source.y[:size]
+            x, y = source[:size]
         else:
-            x, y = (t.repeat(size, *[1] * t.dim()) for t in source[0])
-        x, y = self._as_run(x), self._as_run(y)
-        return placement(self.settings.trainer, x.device).inputs(x), y
+            x, y = (nests.mapped(lambda t: t.repeat(size, *[1] * t.dim()), part) for part in source[0])
+        x, y = nests.mapped(self._as_run, x), nests.mapped(self._as_run, y)
+        return placement(self.settings.trainer, nests.leaves(x)[0].device).inputs(x), y
 
     def _as_run(self, tensor: Tensor) -> Tensor:
         """Return a copy on the model's device and in the run's precision; a meta tensor gets values."""
@@ -219,26 +234,38 @@ class Rehearsal:
         mixed = on_cpu and precision in ("bf16", "fp16")
         return torch.autocast("cpu", losses.DTYPES[precision]) if mixed else contextlib.nullcontext()
 
-    def _through(self, x: Any, size: int) -> Any:
-        for layer, module in zip(self.plan.layers, self.model.children(), strict=True):
-            try:
-                x = module(x)
-            except Exception as error:
-                if ONE_NUMBER in str(error):
-                    raise self._one_number(layer, size) from error
-                raise ConfigError(self._key(layer), f"cannot be trained: {brief(error)}") from error
-        return x
+    def _through(self, x: Any, problem: Callable[[stack.Layer, Exception], ConfigError]) -> Any:
+        """Push x through the layers. problem: the error to raise for a layer that raises one."""
+        layers = {layer.name: layer for layer in self.plan.layers}
 
-    def _lost(self, output: Any, y: Tensor, part: str = "train") -> Tensor:
+        def call(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            try:
+                return module(*inputs, **named)
+            except Exception as error:
+                raise problem(layers[name], error) from error
+
+        return graph.through(self.model, x, call)
+
+    def _untrained(self, layer: stack.Layer, error: Exception, size: int) -> ConfigError:
+        """Return the error for a layer that cannot be trained with a batch of `size`."""
+        if ONE_NUMBER in str(error):
+            return self._one_number(layer, size)
+        return ConfigError(self._key(layer), f"cannot be trained: {brief(error)}")
+
+    def _lost(self, output: Any, y: Any, part: str = "train") -> Tensor:
         try:
-            value: Tensor = self.loss(output, y)
+            value = self.loss(output, y)
         except Exception as error:
+            outputs, targets = (
+                f"of shape {tuple(one.shape)}" if isinstance(one, Tensor) else nests.described(one)
+                for one in (output, y)
+            )
             raise ConfigError(
                 "loss.name",
-                f"{type(self.loss).__name__} fails on the {part} data, outputs of shape {tuple(output.shape)} and"
-                f" targets of shape {tuple(y.shape)}: {brief(error)}; use another loss, or other targets",
+                f"{type(self.loss).__name__} fails on the {part} data, outputs {outputs} and"
+                f" targets {targets}: {brief(error)}; use another loss, or other targets",
             ) from error
-        return value
+        return own_losses.total(value)
 
     def _one_number(self, layer: stack.Layer, size: int) -> ConfigError:
         """Return the error for a layer that takes mean and variance over a batch of one, with the remedy."""

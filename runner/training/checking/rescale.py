@@ -6,16 +6,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.data import Data, Source, Tensors
+from runner.data import Data, Source, Tensors, nests
 from runner.model import host
 from runner.settings.errors import ConfigError
 
 
 def check(data: Data, noted: dict[str, Any]) -> None:
     """Raise ConfigError where inputs or targets of `data` mean something else than those that a run has noted."""
-    _same("the shape of an example", list(data.train[0][0].shape), noted["example"]["shape"])
+    x, classes = data.train[0][0], data.classes
+    if isinstance(x, Tensor) and "shape" in noted["example"]:
+        _same("the shape of an example", list(x.shape), noted["example"]["shape"])
+    else:
+        _same("the form of an example", nests.noted(x), noted["example"])
     _same("the task", data.task, noted["task"])
-    _same("the classes", list(data.classes), noted["classes"])
+    several = {name: list(of) for name, of in classes.items()} if isinstance(classes, dict) else None
+    _same("the classes", list(classes) if several is None else several, noted["classes"])
     for name in ("features", "target", "divided_by", "channels"):
         _same(name, data.notes.get(name), noted["notes"].get(name))
 

@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
 #: Group -> keys that are no arguments of the class or function.
 BESIDE: dict[str, Node] = {
     "data": {
+        **{key: {"type": ["integer", "null", "string"]} for key in ("folds", "fold")},
         "augment": {"type": ["array", "string", "object", "null"]},
         **{key: {"type": ["number", "null", "string"]} for key in ("mixup", "cutmix")},
         "augment_target": {"enum": ["mask", "nothing", None]},
@@ -89,7 +90,9 @@ def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -
     if kind is Settings and name in (*GROUPS, "model", "trainer", "tracking"):
         return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]}
     if kind is Settings and name == "metrics":
-        return {"type": "array", "items": {"$ref": "#/$defs/metric"}}
+        one: Node = {"$ref": "#/$defs/metric"}
+        several: Node = {"type": "array", "items": {"anyOf": [one, {"type": "object", "maxProperties": 1}]}}
+        return {"anyOf": [several, {"type": "object"}, _REFERENCE]}
     if kind is Settings and name == "plots":
         return {"type": "array", "items": {"anyOf": [{"enum": lookup.known(PLOT)}, _DOTTED]}}
     if kind is Model and name == "layers":

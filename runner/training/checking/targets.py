@@ -12,8 +12,9 @@ from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound
 from runner.training import forward
-from runner.training.checking import rescale
+from runner.training.checking import rescale, several
 from runner.training.parts import source
+from runner.training.parts.named import ByOutput
 
 #: Kinds of targets (`conventions.Convention`) that are numbers of any size.
 NUMBERS = ("numbers", "counts")
@@ -54,9 +55,11 @@ def _as_noted(bound: Bound, loss: nn.Module | None, noted: dict[str, Any]) -> Da
 
 def task_for(data: Data, loss: nn.Module) -> str | None:
     """Return the task that `loss` decides for targets whose task the source has guessed; None: the guess stands."""
-    y = _all(data)
-    if data.guess is None or y is None or not y.numel():
+    y = _all(data) if data.guess is not None else None
+    if y is None or not y.numel():
         return None
+    if isinstance(loss, ByOutput):  # of one target for all
+        loss = loss.losses[0]
     if data.task == "regression":
         return _of_numbers(data, loss, y)
     if data.guess != "whole" or targets_of(loss) not in NUMBERS:
@@ -69,8 +72,13 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
 def fit(data: Data, loss: nn.Module | None) -> Data:
     """Return data with targets of the shape and type that `loss` takes, and with the class index that it ignores.
 
-    Two classes become float32 of shape (N, 1): 0 and 1 for a binary loss, -1 and 1 for a loss of signs.
+    Two classes become float32 of shape (N, 1), or (N, 1, places...): 0 and 1 for a binary loss, -1 and 1 for a loss of
+    signs.
     """
+    if not isinstance(data.train[0][1], Tensor):
+        return several.fit(data, loss, fit)
+    if isinstance(loss, ByOutput):  # of one target for all
+        loss = loss.losses[0]
     fitted, ignored = _fitted(data, loss), _ignored(data, loss)
     return fitted if fitted.ignored == ignored else replace(fitted, ignored=ignored)
 
@@ -100,7 +108,7 @@ def _fitted(data: Data, loss: nn.Module | None) -> Data:
 def check(data: Data, loss: nn.Module, output: Any) -> None:
     """Raise ConfigError for classes with a loss that takes none. output: of a batch, on the meta device."""
     y, name, takes = data.train[0][1], type(loss).__name__, targets_of(loss)
-    if not data.classes or y.is_floating_point():
+    if not data.classes or not isinstance(y, Tensor) or y.is_floating_point():
         return
     if takes == "zero_to_one":
         raise ConfigError(
@@ -131,7 +139,7 @@ def check_ignored(bound: Bound, data: Data, loss: nn.Module) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Columns(torch.utils.data.Dataset[Batch]):
-    """A dataset with targets `low` and 1, float32 of shape (1,), for the class indices 0 and 1 of `inner`."""
+    """A dataset with targets `low` and 1, float32 of (1,) or (1, places...), for the class indices 0 and 1 of `inner`."""
 
     inner: Any
     low: float
@@ -141,7 +149,7 @@ class Columns(torch.utils.data.Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         x, y = self.inner[index]
-        return x, _two(y, self.low).reshape(1)
+        return x, _two(y, self.low).reshape(1, *(y.shape if y.numel() != 1 else ()))
 
 
 def _of_numbers(data: Data, loss: nn.Module, y: Tensor) -> str | None:
@@ -185,7 +193,8 @@ def _is_few(y: Tensor) -> bool:
 
 def _all(data: Data) -> Tensor | None:
     parts = [part for part in (data.train, data.valid, data.test) if part is not None]
-    return torch.cat([part.y for part in parts]) if all(isinstance(part, Tensors) for part in parts) else None  # type: ignore[union-attr]
+    y = [part.y for part in parts if isinstance(part, Tensors) and isinstance(part.y, Tensor)]
+    return torch.cat(y) if len(y) == len(parts) else None
 
 
 def _width(data: Data) -> int:
@@ -209,7 +218,10 @@ def _sum_to_one(y: Tensor) -> bool:
 def _column(source: Source, low: float) -> Source:
     if not isinstance(source, Tensors):
         return source if source[0][1].is_floating_point() else Columns(source, low)
-    return source if source.y.is_floating_point() else Tensors(source.x, _two(source.y, low).reshape(len(source), 1))
+    if source.y.is_floating_point():
+        return source
+    places = source.y.shape[1:] if source.y[0].numel() != 1 else ()
+    return Tensors(source.x, _two(source.y, low).reshape(len(source), 1, *places))
 
 
 def _two(y: Tensor, low: float) -> Tensor:

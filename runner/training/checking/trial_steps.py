@@ -20,8 +20,9 @@ from runner.training.checking.checks import Checked
 from runner.training.checking.forecast import Forecast, order
 from runner.training.events import taken
 from runner.training.loop import Parts, evaluate
-from runner.training.parts import dropout, losses, optimizers
-from runner.training.parts.batches import grouped, may_write, steps_per_epoch
+from runner.training.parts import dropout, freezing, losses, optimizers
+from runner.training.parts.batches import grouped, may_write
+from runner.training.parts.length import length
 from runner.training.parts.placement import placement
 from runner.training.state import generators
 from runner.training.step import TrainStep
@@ -50,7 +51,7 @@ def trial(settings: Settings, checked: Checked, expected: Forecast) -> Trial | N
     where = parts.device
     examples = cost.batch_size(settings, data) * trainer.accumulate
     work = 3 * examples * sum(map(cost.least_work, checked.plan.layers))
-    if not trainer.epochs or expected.total > memory(where) or work > WORK.get(where.type, WORK["cpu"]):
+    if not trainer.trains or expected.total > memory(where) or work > WORK.get(where.type, WORK["cpu"]):
         return None
     with generators.undrawn(where):
         try:
@@ -73,13 +74,15 @@ class _Trial:
         loss = losses.counted(losses.copied(parts.loss, settings.loss), checked.data)
         loss.to(self.where, torch.float64 if trainer.precision == "fp64" else None)
         self.weigh, cost = losses.weigh(loss), losses.cost(loss, trainer, self.where)
+        frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         # What compiling takes would be all that is measured.
         eager = replace(trainer, compile=False)
         self.state = optimizers.state(self.place.ordered(model), parts.optimizer, cost, eager, self.where)
-        self.state.counters = list(loss.buffers())
+        self.state.counters, self.state.still = list(loss.buffers()), frozen.still
+        frozen.at(0)
         dropout.streamed(self.state, trainer, settings.seed, self.where)
-        steps = trainer.epochs * steps_per_epoch(settings, self.data)
-        self.step = choice.choose(self.state, parts.step, trainer, [loss, model], steps, self.where)
+        self.length = length(settings, self.data)
+        self.step = choice.choose(self.state, parts.step, trainer, [loss, model], self.length.steps, self.where)
         self.plain = step.choose(self.state, parts.step)
         self.copies = parts.step is not None or may_write([model, loss])
         self.stream = self._steps()
@@ -87,8 +90,8 @@ class _Trial:
 
     def result(self) -> Trial:
         """Return the seconds of an epoch and the memory of a step."""
-        model, data, trainer = self.state.model, self.data, self.settings.trainer
-        model.train()
+        data = self.data
+        self.state.begin()
         self._take(self.plain)  # makes the optimizer's state
         work = self._bytes(self._first_steps, self._gradients()) - order(self.settings, data)
         if isinstance(self.state.optimizer, torch.optim.LBFGS):  # what it remembers would count as work
@@ -97,11 +100,11 @@ class _Trial:
         while len(seconds) < 2 or time.perf_counter() - begun < BUDGET:
             seconds.append(_seconds(lambda: self._take(self.step)))
         # The first ones fill what is cached, and find out whether a step can be captured.
-        epoch = statistics.median(seconds[len(seconds) // 2 :]) * steps_per_epoch(self.settings, data)
+        epoch = statistics.median(seconds[len(seconds) // 2 :]) * self.length.per_epoch
         if data.valid is not None:
             self._evaluate()
             once = _seconds(self._evaluate)
-            epoch += once * count(data.valid, self.eval_size) / trainer.validate_every
+            epoch += once * count(data.valid, self.eval_size) * self.length.per_epoch / self.length.every
             work = max(work, self._bytes(self._evaluate))
         return Trial(epoch, work)
 
@@ -120,7 +123,7 @@ class _Trial:
 
     def _first_steps(self) -> None:
         """Take the first steps of each size that training meets: after some, they are captured."""
-        last = steps_per_epoch(self.settings, self.data) - 1
+        last = self.length.per_epoch - 1
         for number in (0, last) if last and isinstance(self.data.train, Tensors) else (0,):
             for epoch in range(WARM + 3):
                 taken(1, self.step(self.state, next(self._of(epoch, number)))).read()

@@ -18,6 +18,7 @@ from runner.training.augment.treatment import Treatment
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.data_options import DataOptions
 from runner.training.parts.device import device
+from runner.training.parts.groups import Grouped
 from runner.training.parts.metrics import Metric
 from runner.training.parts.scheduling import Plan
 from runner.training.state import due
@@ -35,7 +36,7 @@ class Components:
     options: DataOptions
     treatment: Treatment
     loss: nn.Module
-    optimizer: Bound
+    optimizer: Grouped
     scheduler: Plan
     metrics: list[Metric]
     plots: dict[str, Callable[[Any], Any]]  # name -> draw
@@ -51,7 +52,7 @@ def resolve(
     seeded: starts the random generators; a loss of the user's own may draw numbers when it is made.
     equal: components of which all but optimizer and scheduler are those of equal settings.
     """
-    trains, parts = settings.trainer.epochs > 0, dict[str, Any]()
+    trains, parts = settings.trainer.trains, dict[str, Any]()
 
     def add(name: str, work: Callable[[], Any]) -> None:
         parts[name] = None
@@ -59,7 +60,7 @@ def resolve(
             parts[name] = work()
 
     add("optimizer", lambda: optimizers.resolve(settings.optimizer, bool(settings.trainer.compile)))
-    add("scheduler", lambda: scheduling.resolve(settings.scheduler))
+    add("scheduler", lambda: scheduling.resolve(settings.scheduler, settings.trainer))
     if equal is not None:
         return replace(equal, **parts)
     seeded()

@@ -5,7 +5,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from runner.data import Data, Tensors
+from runner.data import Data, Tensors, nests
+from runner.data._folds import called
 from runner.settings.files import filenames
 
 #: Bytes of a set of data up to which it is cached. Each job gets a copy, so that none can change the next one's data.
@@ -24,9 +25,9 @@ def read(source: Callable[..., Data], arguments: dict[str, Any]) -> Data:
     """
     key = identity(source, arguments)
     if key is None:
-        return source(**arguments)
+        return called(source, arguments)
     if key not in _cache:
-        data = source(**arguments)
+        data = called(source, arguments)
         if not isinstance(data, Data) or _size(data) > MOST:
             return data
         while len(_cache) >= SETS:
@@ -46,8 +47,9 @@ def identity(source: Any, arguments: dict[str, Any]) -> str | None:
         return None
     stamps = []
     for name in ("path", "x", "y"):
-        if isinstance(arguments.get(name), str):
-            path = filenames.path(arguments[name]).absolute()
+        value = arguments.get(name)
+        for text in value.values() if isinstance(value, dict) else [value] if isinstance(value, str) else []:
+            path = filenames.path(text).absolute()
             if not filenames.is_file(path):
                 return None
             status = path.stat()
@@ -60,5 +62,5 @@ def _size(data: Data) -> float:
     parts = [part for part in (data.train, data.valid, data.test) if part is not None]
     if not all(isinstance(part, Tensors) for part in parts):
         return float("inf")
-    tensors = [tensor for part in parts for tensor in (part.x, part.y)]  # type: ignore[union-attr]
+    tensors = [tensor for part in parts for tensor in nests.leaves((part.x, part.y))]  # type: ignore[union-attr]
     return sum(tensor.nbytes for tensor in tensors if not tensor.is_meta)

@@ -12,6 +12,8 @@ from runner.settings.values import lookup
 class DataOptions:
     """Values of the keys of `data` that this package itself takes; a field's name is the key."""
 
+    folds: Any = None  # so many parts of what is not for the test, each of which validates in one run; null: none
+    fold: Any = None  # which of them validates in this run, from 0; a sweep: data.fold=range(5)
     augment: Any = None  # transforms of the training examples, drawn anew for each in every epoch; null: none
     mixup: Any = None  # alpha: two examples are mixed in a share drawn from Beta(alpha, alpha); null: not at all
     cutmix: Any = None  # alpha: a box of another example is put into each, of a size drawn likewise; null: not at all

@@ -1,20 +1,24 @@
 """The loss: look it up and make it, compute it for a batch, and weigh batches against each other."""
 
 import copy
+import inspect
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from runner import data as sources
-from runner.data import Batch, Data
+from runner.data import Batch, Data, nests
 from runner.model.conventions import TABLE, is_torchs
 from runner.settings import Component, Trainer
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Kind, made
 from runner.training.augment import balanced
 from runner.training.loop import Cost, Weigh
+from runner.training.parts import own_losses
+from runner.training.parts.named import ByOutput, Heard
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -22,39 +26,80 @@ LOSS = Kind(
     "a loss",
     ("torch.nn",),
     lambda v: (
-        isinstance(v, type)
-        and issubclass(v, nn.Module)
-        and (v.__module__ == "torch.nn.modules.loss" or lookup.is_users(v))
+        (inspect.isfunction(v) and lookup.is_users(v) and lookup.is_own(v))
+        or (
+            isinstance(v, type)
+            and issubclass(v, nn.Module)
+            and (v.__module__ == "torch.nn.modules.loss" or lookup.is_users(v))
+        )
     ),
 )
 
 
 def build(spec: Component) -> nn.Module:
-    """Make the loss that `spec` names, a class of torch.nn or of the user's own.
+    """Make the loss that `spec` names: a class of torch.nn, or a class or function of the user's own.
 
-    spec: its name and arguments. Lists for `weight` and `pos_weight` become tensors; of `balanced`, `balanced.fill`
-        makes numbers when there are data.
+    spec: its name and arguments, or a loss for each name of an output. Lists for `weight` and `pos_weight` become
+        tensors; of `balanced`, `balanced.fill` makes numbers when there are data.
     Raises ConfigError for an unknown name or argument, a value out of range, and a reduction to several numbers.
 
         build({"name": "CrossEntropyLoss", "weight": [1.0, 4.0]})
+        build({"digit": "CrossEntropyLoss", "parity": {"name": "CrossEntropyLoss", "share": 0.5}})
     """
-    name, arguments = lookup.component(spec, "loss")
-    kind = lookup.find(name, LOSS, "loss.name")
+    if not is_by_output(spec):
+        return _one(spec, "loss")
+    losses, shares, problems = dict[str, nn.Module](), dict[str, float](), Problems()
+    for name, value in spec.items():
+        with problems.collect():
+            losses[str(name)], shares[str(name)] = _of_output(value, f"loss.{name}")
+    problems.raise_all()
+    return ByOutput(losses, shares)
+
+
+def is_by_output(spec: Any) -> bool:
+    """Return whether `spec` has a loss for each name of an output, and not the name of one loss."""
+    return isinstance(spec, dict) and bool(spec) and not spec.keys() & {"name", "_target_"}
+
+
+def _of_output(value: Any, key: str) -> tuple[nn.Module, float]:
+    """Return the loss of one output, and its share in the sum."""
+    spec = {"name": value} if isinstance(value, str) else value
+    if isinstance(spec, dict) and len(spec) == 1 and isinstance(next(iter(spec.values())), dict | None):
+        [(name, arguments)] = spec.items()  # {CrossEntropyLoss: {label_smoothing: 0.1}}, as layers are written
+        spec = {"name": name, **(arguments or {})}
+    if not isinstance(spec, dict) or not spec.keys() & {"name", "_target_"}:
+        raise ConfigError(
+            key, f"{value!r} is not a loss; expected a name such as MSELoss, or {{name: MSELoss, share: 0.5}}"
+        )
+    spec = dict(spec)
+    share = spec.pop("share", 1.0)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not math.isfinite(share) or share < 0:
+        raise ConfigError(f"{key}.share", f"{share!r} is not a number of at least 0")
+    loss = _one(spec, key)
+    if own_losses.of_model(loss):
+        raise ConfigError(key, f"{type(loss).__name__} takes the model and the batch, not an output; use it alone")
+    return loss, float(share)
+
+
+def _one(spec: Component, key: str) -> nn.Module:
+    name, arguments = lookup.component(spec, key)
+    kind = lookup.find(name, LOSS, f"{key}.name")
+    if inspect.isfunction(kind):
+        return own_losses.made(kind, arguments, key)
     if kind.__module__ == "torch.nn.modules.loss" and (kind not in TABLE or TABLE[kind].refused):
         why = TABLE[kind].refused if kind in TABLE else "is not known to this version of runner; use another"
-        raise ConfigError("loss.name", f"{kind.__name__} {why}")
-    filled = balanced.take(kind, arguments)
-    for key in ("weight", "pos_weight"):  # YAML has no tensors
-        if isinstance(arguments.get(key), list) and key in lookup.parameters(kind):
-            arguments[key] = _numbers(arguments[key], f"loss.{key}")
-    lookup.bind(kind, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, "loss")
+        raise ConfigError(f"{key}.name", f"{kind.__name__} {why}")
+    filled = balanced.take(kind, arguments, key)
+    for one in ("weight", "pos_weight"):  # YAML has no tensors
+        if isinstance(arguments.get(one), list) and one in lookup.parameters(kind):
+            arguments[one] = _numbers(arguments[one], f"{key}.{one}")
+    lookup.bind(kind, {k: v for k, v in arguments.items() if not isinstance(v, Tensor)}, key)
     reductions = ("mean", "sum", "batchmean") if issubclass(kind, nn.KLDivLoss) else ("mean", "sum")
     if arguments.get("reduction", "mean") not in reductions:
         words = " or ".join(reductions) if len(reductions) == 2 else ", ".join(reductions)
-        raise ConfigError("loss.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
-    ranges.check(kind, arguments, ranges.LOSS, "loss")
-    loss: nn.Module = made(kind, arguments, "loss")
-    return balanced.marked(loss, filled)
+        raise ConfigError(f"{key}.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
+    ranges.check(kind, arguments, ranges.LOSS, key)
+    return balanced.marked(made(kind, arguments, key), filled)
 
 
 def copied(loss: nn.Module, spec: Component) -> nn.Module:
@@ -76,21 +121,40 @@ def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
     """Return a function of a model and a batch that returns the batch's loss, of shape (), and the model's output.
 
     With trainer.precision bf16 or fp16 it computes under autocast on the device `where`; both results are float32 then.
+    Of a loss that may have named parts it is a `Heard`.
     """
 
-    def plain(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def plain(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
         output = model(batch[0])
         return loss(output, batch[1]), output
 
-    if trainer.precision in ("fp32", "fp64"):
-        return plain
+    compute = _of_model(loss) if own_losses.of_model(loss) else plain
 
-    def mixed(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def mixed(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
         with torch.autocast(where.type, DTYPES[trainer.precision]):
-            value, output = plain(model, batch)
-        return value.float(), output.float()
+            value, output = compute(model, batch)
+        return nests.mapped(_single, value), nests.mapped(_single, output)
 
-    return mixed
+    chosen = compute if trainer.precision in ("fp32", "fp64") else mixed
+    return Heard(chosen) if isinstance(loss, ByOutput) or lookup.is_own(type(loss)) else chosen
+
+
+def _single(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _of_model(loss: nn.Module) -> Cost:
+    """Return the cost of a loss that is called with the model and the batch; a step needs no output beside it."""
+
+    def compute(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
+        if model.training:
+            return loss(model, batch), None
+        outer = torch.is_grad_enabled()
+        with torch.set_grad_enabled(outer or own_losses.found(loss).gradients):
+            value = loss(model, batch)
+        return (value if outer else nests.mapped(torch.detach, value)), model(batch[0])
+
+    return compute
 
 
 def weigh(loss: nn.Module) -> Weigh:
@@ -104,7 +168,7 @@ def weigh(loss: nn.Module) -> Weigh:
     if getattr(loss, "reduction", "mean") == "sum":
         return None
     if not _counts(loss):
-        return lambda batch: len(batch[0])
+        return lambda batch: nests.length(batch[0])
 
     def class_weights(batch: Batch) -> float | Tensor:
         target = batch[1]

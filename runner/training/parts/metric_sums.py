@@ -13,6 +13,7 @@ from runner.data import Data
 from runner.model import host
 from runner.model.conventions import takes_logarithms
 from runner.training.parts import metric_values
+from runner.training.parts.metric_values import names_of
 
 #: (outputs, targets), both (N, batch, ...) -> (N,). The metric is the sum over batches, divided by the targets' number.
 Count = Callable[[Tensor, Tensor], Tensor]
@@ -67,7 +68,9 @@ class MetricValues:
                 key: value
                 for name, metric in run.metrics.items()
                 for key, value in (
-                    {name: together[name][i]} if name in together else metric_values.values({name: metric})
+                    {name: together[name][i]}
+                    if name in together
+                    else metric_values.values({name: metric}, names_of(run.data))
                 ).items()
             }
             for i, run in self.runs.items()

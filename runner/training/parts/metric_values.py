@@ -1,6 +1,7 @@
 """Metric values: metrics are shown batches of outputs and targets, and give numbers."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,10 +49,17 @@ def as_scores(
     return on_scale(loss, output), target
 
 
-def values(metrics: dict[str, Any]) -> dict[str, float]:
+def names_of(data: Data) -> list[str]:
+    """Return the names of the columns, labels or classes of the targets, as a metric's name may hold them."""
+    names = [re.sub(r"[^\w\-. ]", "_", str(name)) for name in data.classes or data.notes.get("targets", ())]
+    return names if len(set(names)) == len(names) else []
+
+
+def values(metrics: dict[str, Any], names: Sequence[str] = ()) -> dict[str, float]:
     """Return the metric values since the last call by name, and reset the metrics.
 
-    A metric of several numbers gives name_0, name_1 and so on. Raises TypeError for one that gives no numbers.
+    A metric of several numbers gives name_0, name_1 and so on, or name_a, name_b where `names` are as many.
+    Raises TypeError for one that gives no numbers.
     """
     numbers: dict[str, float] = {}
     for name, metric in metrics.items():
@@ -59,6 +67,9 @@ def values(metrics: dict[str, Any]) -> dict[str, float]:
         if not isinstance(value, Tensor | float | int):
             raise TypeError(f"it gives a {type(value).__name__}, such as a curve; what is recorded is numbers")
         parts = host.numbers(value) if isinstance(value, Tensor) else [float(value)]
-        numbers.update({name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in enumerate(parts)})
+        ends = names if len(names) == len(parts) else range(len(parts))
+        numbers.update(
+            {name: parts[0]} if len(parts) == 1 else {f"{name}_{i}": p for i, p in zip(ends, parts, strict=True)}
+        )
         metric.reset()
     return numbers

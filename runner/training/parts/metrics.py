@@ -5,7 +5,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,13 @@ from runner.data import Data, Source, Tensors, evaluation_size
 from runner.model import host
 from runner.model.conventions import targets_of
 from runner.settings import Trainer
-from runner.settings.errors import ConfigError, Problems, brief
+from runner.settings.errors import ConfigError, Problems, brief, did_you_mean
 from runner.settings.values import lookup
-from runner.settings.values.lookup import Kind
+from runner.training.parts import outputs_apart, own_losses
+from runner.training.parts.metric_specs import METRIC as METRIC
+from runner.training.parts.metric_specs import read, specs_of
 from runner.training.parts.metric_values import as_scores, values
+from runner.training.parts.named import names_of, picked
 
 #: Arguments of a metric that follow from the data.
 FROM_DATA = ("task", "num_classes", "num_labels", "num_outputs", "ignore_index")
@@ -26,15 +29,6 @@ FROM_DATA = ("task", "num_classes", "num_labels", "num_outputs", "ignore_index")
 ROWS = 512
 #: Beginning of torchmetrics' warnings that the number it returns means nothing.
 MEANINGLESS = r"No (positive|negative) samples"
-
-
-def _is_metric(value: Any) -> bool:
-    import torchmetrics
-
-    return isinstance(value, type) and issubclass(value, torchmetrics.Metric) and value is not torchmetrics.Metric
-
-
-METRIC = Kind("a metric", ("torchmetrics",), _is_metric)
 
 
 @dataclass(frozen=True)
@@ -45,31 +39,44 @@ class Metric:
     target: Any
     arguments: dict[str, Any]
     key: str
+    output: str = ""  # of the model's outputs the one that it is of; "": of the only one
+    label: bool = False  # the name was given, and may be that of an output
 
 
-def resolve(specs: list[Any]) -> list[Metric]:
+def resolve(specs: Any) -> list[Metric]:
     """Look up the metrics' classes, without data. Raises ConfigErrors with all that are wrong.
 
-    specs: each a name such as "Accuracy", or a name with arguments such as {"F1Score": {"average": "macro"}}.
+    specs: a list, or a mapping with a name for each, or with a list for each output of the model, see `metric_specs`.
     """
     problems, metrics = Problems(), list[Metric]()
-    for i, spec in enumerate(specs):
-        key = f"metrics[{i}]"
+    for spec in specs_of(specs, "metrics"):
+        key = spec.key
         with problems.collect():
-            name, arguments = _read(spec, key)
+            name, arguments = read(spec.value, key)
             target = lookup.find(name, METRIC, key)
             if any(base.__module__ == "torchmetrics.aggregation" for base in target.__mro__):
                 raise ConfigError(key, f"{name} compares no outputs with targets; use another metric")
-            metrics.append(Metric(name.rpartition(".")[2], target, arguments, key))
+            recorded = spec.name or name.rpartition(".")[2]
+            metrics.append(Metric(recorded, _of_probabilities(target), arguments, key, spec.output, bool(spec.name)))
     problems.raise_all()
     return metrics
 
 
-def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> dict[str, Any]:
+def _of_probabilities(target: Any) -> Any:
+    """Return the metric's class, or ours where torchmetrics' takes logits, which are not what metrics are shown."""
+    if any(base.__module__ == "torchmetrics.text.perplexity" for base in target.__mro__):
+        from runner.training.parts.perplexity import Perplexity
+
+        return Perplexity
+    return target
+
+
+def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Any, trainer: Trainer) -> dict[str, Any]:
     """Make the metrics by name, on the CPU, each tried on every part of the data that is evaluated.
 
-    output: of the model for a batch, on the meta device: (N, ...).
+    output: of the model for a batch, on the meta device: (N, ...), or several by name.
     trainer: of the run, by which the sizes of batches in an evaluation go.
+    Metrics of one of several outputs are called <output>/<name>.
     Raises ConfigErrors with all metrics that such outputs and targets cannot have.
     """
     if metrics and targets_of(loss) == "label_sets":
@@ -82,14 +89,39 @@ def build(metrics: list[Metric], data: Data, loss: nn.Module, output: Tensor, tr
     problems = Problems()
     for metric in metrics:
         with problems.collect():
-            built = _build(metric, data, loss, output, trainer)
-            if metric.name in by_name:
+            metric, recorded = _placed(metric, output)
+            if metric.output:
+                view, its_loss = outputs_apart.data_of(data, metric.output), outputs_apart.loss_of(loss, metric.output)
+                built = _build(metric, view, its_loss, picked(output, metric.output), trainer)
+            else:
+                built = _build(metric, data, loss, output, trainer)
+            if recorded in by_name:
                 raise ConfigError(
-                    metric.key, f"duplicate {metric.name}: both would be recorded under one name; remove one"
+                    metric.key, f"duplicate {recorded}: both would be recorded under one name; remove one"
                 )
-            by_name[metric.name] = built
+            if recorded in own_losses.found(loss).names:
+                raise ConfigError(metric.key, f"{recorded!r} is the name of a part of the loss, too; give it another")
+            by_name[recorded] = built
     problems.raise_all()
     return by_name
+
+
+def _placed(metric: Metric, output: Any) -> tuple[Metric, str]:
+    """Return a metric with the output that it is of, and the name under which it is recorded."""
+    names = names_of(output)
+    if metric.label and metric.name in names and not metric.output:  # {digit: Accuracy}
+        metric = replace(metric, name=metric.target.__name__, output=metric.name)
+    if metric.output and metric.output not in names:
+        gives = f"gives {', '.join(names)}" if names else "gives one output; use a list, metrics=[Accuracy]"
+        raise ConfigError(
+            metric.key, f"{metric.output!r} is no output: the model {gives}{did_you_mean(metric.output, names)}"
+        )
+    if names and not metric.output:
+        example = f"metrics={{{names[0]}: [{metric.target.__name__}]}}"
+        raise ConfigError(
+            metric.key, f"{metric.name}: the model gives {', '.join(names)}; say of which it is, as in {example}"
+        )
+    return metric, f"{metric.output}/{metric.name}" if metric.output else metric.name
 
 
 def _build(metric: Metric, data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> Any:
@@ -135,19 +167,22 @@ def _problem_of(
     return f"{complaint.rstrip('.')} (the {part} data, outputs of shape {shape}); {remedy}"
 
 
-def check_train(metrics: dict[str, Any], data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> None:
+def check_train(metrics: dict[str, Any], data: Data, loss: nn.Module, output: Any, trainer: Trainer) -> None:
     """Raise ConfigError for a metric that cannot be computed on the training data.
 
     `build` does not try this, because it is not measured while a model trains.
     metrics, data: of a run, on its device. output, trainer: see `build`.
     """
-    source = data.train
-    if isinstance(source, Tensors):
-        y = host.tensor(source.y)
-        source = Tensors(y, y)
     for i, (name, metric) in enumerate(metrics.items()):
-        if problem := _problem_of("train", source, host.metric(metric), data, loss, output, trainer):
-            raise ConfigError(f"metrics[{i}]", f"{name} cannot be had for {data.task} data: {problem}")
+        of = name.rpartition("/")[0]
+        view, its_loss = (outputs_apart.data_of(data, of), outputs_apart.loss_of(loss, of)) if of else (data, loss)
+        source = view.train
+        if isinstance(source, Tensors):
+            y = host.tensor(source.y)
+            source = Tensors(y, y)
+        its_output = picked(output, of) if of else output
+        if problem := _problem_of("train", source, host.metric(metric), view, its_loss, its_output, trainer):
+            raise ConfigError(f"metrics[{i}]", f"{name} cannot be had for {view.task} data: {problem}")
 
 
 def _complaint(metric: Any, source: Source, data: Data, loss: nn.Module, output: Tensor, trainer: Trainer) -> str:
@@ -206,37 +241,6 @@ def _some(target: Tensor, classes: bool) -> Tensor:
     return rows
 
 
-#: Other programs' names of metrics, in lower case.
-OTHERS = {
-    "acc": "Accuracy",
-    "auc": "AUROC",
-    "f1": "F1Score",
-    "iou": "JaccardIndex",
-    "kappa": "CohenKappa",
-    "mae": "MeanAbsoluteError",
-    "mape": "MeanAbsolutePercentageError",
-    "mcc": "MatthewsCorrCoef",
-    "mse": "MeanSquaredError",
-    "r2": "R2Score",
-    "rmse": "{MeanSquaredError: {squared: false}}",
-    "rocauc": "AUROC",
-}
-
-
-def _read(spec: Any, key: str) -> tuple[str, dict[str, Any]]:
-    if isinstance(spec, str) and (name := OTHERS.get(spec.lower().replace("_", ""))) and spec != name:
-        raise ConfigError(key, f"{spec!r} is not a metric in torchmetrics; did you mean {name}?")
-    if isinstance(spec, str):
-        return spec, {}
-    if isinstance(spec, dict) and len(spec) == 1 and "name" not in spec and "_target_" not in spec:
-        [(name, arguments)] = spec.items()
-        if isinstance(arguments, dict | None):
-            return name, dict(arguments or {})
-    if isinstance(spec, dict) and spec:
-        return lookup.component(spec, key)
-    raise ConfigError(key, f"expected a name such as Accuracy, or {{F1Score: {{average: macro}}}}, found {spec!r}")
-
-
 def _from_data(target: Any, data: Data, arguments: dict[str, Any], key: str, output: Tensor) -> dict[str, Any]:
     """Check `arguments`, and return those that follow from the data and that the metric's class has."""
     signature = target.__new__ if "task" in lookup.parameters(target.__new__) else target
@@ -250,6 +254,8 @@ def _from_data(target: Any, data: Data, arguments: dict[str, Any], key: str, out
         of_data.pop("num_classes")
     elif data.task == "multilabel":
         of_data["num_labels"] = of_data.pop("num_classes")
+        if of_data["num_labels"] == 1:  # torchmetrics takes two at least; one is yes or no
+            of_data = {"task": "binary"}
     if data.ignored is not None:
         of_data["ignore_index"] = data.ignored
     lookup.bind(signature, arguments, f"{key}.{target.__name__}", free=[*FROM_DATA, *takes])

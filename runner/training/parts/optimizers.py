@@ -10,6 +10,8 @@ from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
 from runner.training.capture import graph
 from runner.training.loop import Cost, State
+from runner.training.parts import groups
+from runner.training.parts.groups import Grouped
 
 #: Optimizers that have a fused step on every accelerator with graphs.
 FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
@@ -21,28 +23,31 @@ OPTIMIZER = Kind(
 )
 
 
-def resolve(spec: Component, compiles: bool = False) -> Bound:
-    """Look up the optimizer's class and check its arguments. Raises ConfigError.
+def resolve(spec: Component, compiles: bool = False) -> Grouped:
+    """Look up the optimizer's class and check its arguments and those of its groups. Raises ConfigError.
 
     compiles: of the run; without, torch's compiler is not loaded for an optimizer's sake, which takes a second.
     """
     name, arguments = lookup.component(spec, "optimizer")
     target = lookup.find(name, OPTIMIZER, "optimizer.name")
+    further = arguments.pop("groups", None)
     lookup.refuse(arguments, ["params"], "optimizer", "is filled in with the model's parameters; leave it out")
     lookup.bind(target, arguments, "optimizer", free=["params"])
     ranges.check(target, arguments, ranges.OPTIMIZER, "optimizer")
     if not compiles:
         torch_private.spare_dynamo(target)
-    return Bound(target, {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}, "optimizer")
+    grouped = groups.read(target, arguments, further)
+    usual = {k: tuple(v) if isinstance(v, list) else v for k, v in arguments.items()}
+    return Grouped(target, usual, "optimizer", grouped)
 
 
-def build(bound: Bound, model: nn.Module, fuses: bool = False) -> torch.optim.Optimizer:
+def build(bound: Grouped, model: nn.Module, fuses: bool = False) -> torch.optim.Optimizer:
     """Make the optimizer over all of the model's parameters that are trained. fuses: with torch's fused steps."""
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:  # pooling alone has nothing to learn, and torch refuses an empty list
-        parameters = [nn.Parameter(torch.zeros(()))]
+        return bound.make([nn.Parameter(torch.zeros(()))])  # type: ignore[no-any-return]
     fuses = fuses and all(p.is_floating_point() for p in parameters)
-    return (bound.but(fused=True) if fuses else bound).make(parameters)  # type: ignore[no-any-return]
+    return (bound.but(fused=True) if fuses else bound).make(bound.of(model, parameters))  # type: ignore[no-any-return]
 
 
 def takes_fused(bound: Bound, trainer: Trainer, where: torch.device) -> bool:
@@ -60,7 +65,7 @@ def takes_fused(bound: Bound, trainer: Trainer, where: torch.device) -> bool:
     )
 
 
-def state(model: nn.Module, bound: Bound, cost: Cost, trainer: Trainer, where: torch.device) -> State:
+def state(model: nn.Module, bound: Grouped, cost: Cost, trainer: Trainer, where: torch.device) -> State:
     """Put a model on its device, and make its optimizer with clipping, loss scaling and compilation as in `trainer`.
 
     bound: the optimizer. cost: of a batch, see `losses.cost`. where: the device.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch, Source, Tensors
+from runner.data import Batch, Nest, Source, Tensors, nests
 from runner.model.stack import Stack
 from runner.settings import Trainer
 from runner.settings.errors import ConfigError
@@ -35,16 +35,19 @@ class Placement:
     def moved(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the batches in their place; from pinned memory, they are on their way there."""
         for x, y in stream:
-            yield self.inputs(x), self._moved(y)
+            yield self.inputs(x), self.targets(y)
 
     def source(self, source: Source) -> Source:
         """Return data in memory in its place as a whole; a dataset as it is."""
-        return Tensors(self.inputs(source.x), self._moved(source.y)) if isinstance(source, Tensors) else source
+        return Tensors(self.inputs(source.x), self.targets(source.y)) if isinstance(source, Tensors) else source
 
-    def inputs(self, x: Tensor) -> Tensor:
+    def inputs(self, x: Nest) -> Nest:
         """Return inputs in their place."""
-        x = self._moved(x)
-        return x.contiguous(memory_format=FORMATS[x.dim()]) if self.channels_last and x.dim() in FORMATS else x
+        return nests.mapped(self._input, x)
+
+    def targets(self, y: Nest) -> Nest:
+        """Return targets in their place."""
+        return nests.mapped(self._moved, y)
 
     def ordered(self, model: nn.Module) -> nn.Module:
         """Give the weights of the model's convolutions their order in memory. Their numbers stay, and their device."""
@@ -52,6 +55,10 @@ class Placement:
             if isinstance(layer, CONVOLUTIONS):
                 layer.weight.data = layer.weight.data.contiguous(memory_format=FORMATS[layer.weight.dim()])
         return model
+
+    def _input(self, x: Tensor) -> Tensor:
+        x = self._moved(x)
+        return x.contiguous(memory_format=FORMATS[x.dim()]) if self.channels_last and x.dim() in FORMATS else x
 
     def _moved(self, tensor: Tensor) -> Tensor:
         dtype = torch.float64 if self.double and tensor.is_floating_point() else None

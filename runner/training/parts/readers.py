@@ -23,14 +23,14 @@ class Readers:
         """Return whether all steps have the same batch, all of `source` in memory."""
         return isinstance(source, Tensors) and count(source, self.settings.trainer.batch_size) == 1
 
-    def epochs(self, source: Source, first: int, start: int, copies: bool) -> Iterator[Iterator[Batch]]:
+    def epochs(self, source: Source, epochs: range, start: int, copies: bool) -> Iterator[Iterator[Batch]]:
         """Yield the batches of each epoch that is left; workers prepare those of the next one before this one ends.
 
-        first: the first of these epochs, without its first `start` batches. copies: see Tensors.whole.
+        epochs: their numbers; the first one is without its first `start` batches. copies: see Tensors.whole.
         """
         trainer, seed = self.settings.trainer, self.settings.seed
         if isinstance(source, Tensors):
-            for epoch in range(first, trainer.epochs):
+            for epoch in epochs:
                 yield batches(
                     source,
                     trainer.batch_size,
@@ -38,16 +38,16 @@ class Readers:
                     seed=seed,
                     shuffle=trainer.shuffle,
                     drop_last=trainer.drop_last,
-                    start=start if epoch == first else 0,
+                    start=start if epoch == epochs[0] else 0,
                     copies=copies,
                 )
             return
         if self._training is None:
             self._training = Reader(source, trainer.workers, self.pinned)
-        stream = self._training.read(self._chunks(len(source), first, start))  # type: ignore[arg-type]
+        stream = self._training.read(self._chunks(len(source), epochs, start))  # type: ignore[arg-type]
         each = count(source, trainer.batch_size, trainer.drop_last)
-        for epoch in range(first, trainer.epochs):
-            yield islice(stream, each - (start if epoch == first else 0))
+        for epoch in epochs:
+            yield islice(stream, each - (start if epoch == epochs[0] else 0))
 
     def whole(self, source: Source, copies: bool) -> Iterator[Batch]:
         """Yield all of `source` in order, in the batches of an evaluation."""
@@ -67,9 +67,9 @@ class Readers:
             if reader is not None:
                 reader.close()
 
-    def _chunks(self, total: int, first: int, start: int) -> Iterator[Chunk]:
+    def _chunks(self, total: int, epochs: range, start: int) -> Iterator[Chunk]:
         trainer = self.settings.trainer
-        for epoch in range(first, trainer.epochs):
+        for epoch in epochs:
             yield from chunks(
                 total,
                 trainer.batch_size,
@@ -77,5 +77,5 @@ class Readers:
                 seed=self.settings.seed,
                 shuffle=trainer.shuffle,
                 drop_last=trainer.drop_last,
-                start=start if epoch == first else 0,
+                start=start if epoch == epochs[0] else 0,
             )

@@ -1,16 +1,16 @@
 """The learning-rate schedule: look it up, make it, and move it on after steps or epochs."""
 
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from runner.settings import Component
+from runner.settings import Component, Trainer
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
+from runner.training.parts import groups
 
 SCHEDULER = Kind(
     "a scheduler",
@@ -26,17 +26,29 @@ SCHEDULER = Kind(
 #: Arguments of schedulers that follow from the length of the training.
 LENGTHS = ("total_steps", "T_max")
 
+#: Arguments that are learning rates themselves, in the place of the optimizer's.
+RATES = ("max_lr", "base_lr")
+
 #: Arguments of torch's schedules that YAML cannot express.
 FUNCTIONS = ("lr_lambda", "scale_fn", "schedulers")
 
 
-#: Moves a schedule on at the end of an epoch, with the monitored value if there was a validation.
-AfterEpoch = Callable[[float | None], None]
+class Moves(Protocol):
+    """What a schedule does after an epoch and after a validation."""
+
+    def after_epoch(self) -> None:
+        """Move on, if that is due after every epoch."""
+
+    def after_validation(self, monitored: float) -> None:
+        """Move on, if that is due after every validation. monitored: its value of `trainer.monitor`."""
 
 
 @dataclass
 class Schedule:
-    """A learning-rate schedule that moves on after every step or every epoch. scheduler: None for a constant rate."""
+    """A learning-rate schedule that moves on after every step, epoch or validation.
+
+    scheduler: None for a constant rate. interval: of a plateau schedule it is "epoch", and validations count.
+    """
 
     scheduler: Any = None
     interval: str = "epoch"  # epoch | step
@@ -46,18 +58,20 @@ class Schedule:
         if self.scheduler is not None and self.interval == "step":
             self._move()
 
-    def after_epoch(self, monitored: float | None) -> None:
-        """Move on, if that is due after every epoch.
-
-        monitored: the value for a plateau schedule; None in an epoch without validation, after which that one stays.
-        """
-        if self.scheduler is None or self.interval != "epoch":
-            return
-        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-            if monitored is not None:
-                self._move(monitored)
-        else:
+    def after_epoch(self) -> None:
+        """Move on, if that is due after every epoch."""
+        if self.scheduler is not None and self.interval == "epoch" and not self.waits:
             self._move()
+
+    def after_validation(self, monitored: float) -> None:
+        """Move on a plateau schedule, which stays where there is no validation."""
+        if self.waits:
+            self._move(monitored)
+
+    @property
+    def waits(self) -> bool:
+        """True if it waits for the values of validations."""
+        return isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
 
     def _move(self, *monitored: float) -> None:
         with warnings.catch_warnings():
@@ -74,16 +88,21 @@ class Plan:
     interval: str = "epoch"  # epoch | step
 
 
-def resolve(spec: Component | None) -> Plan:
-    """Look up the scheduler's class and check its arguments and interval. Raises ConfigError."""
+def resolve(spec: Component | None, trainer: Trainer) -> Plan:
+    """Look up the scheduler's class and check its arguments and interval. Raises ConfigError.
+
+    trainer: whose steps, if these are counted, are the interval of a schedule that names none.
+    """
     if spec is None:
         return Plan()
     name, arguments = lookup.component(spec, "scheduler")
     target = lookup.find(name, SCHEDULER, "scheduler.name")
-    interval = arguments.pop("interval", "step" if name.rpartition(".")[2] in ("OneCycleLR", "CyclicLR") else "epoch")
+    plateau = issubclass(target, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    by_steps = (trainer.steps is not None and not plateau) or name.rpartition(".")[2] in ("OneCycleLR", "CyclicLR")
+    interval = arguments.pop("interval", None) or ("step" if by_steps else "epoch")
     if interval not in ("epoch", "step"):
         raise ConfigError("scheduler.interval", f"{interval!r} is not one of epoch, step")
-    if interval == "step" and issubclass(target, torch.optim.lr_scheduler.ReduceLROnPlateau):
+    if interval == "step" and plateau:
         raise ConfigError(
             "scheduler.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
         )
@@ -101,7 +120,7 @@ def resolve(spec: Component | None) -> Plan:
 def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
     """Make the schedule of `optimizer`.
 
-    epochs, steps: the length of the whole training, for schedules that depend on it.
+    epochs, steps: of the whole training, for schedules that depend on its length.
     mode: min | max, for a plateau schedule: which values of the monitored metric are better.
     """
     bound = plan.scheduler
@@ -114,4 +133,12 @@ def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int,
             further[name] = max(steps if plan.interval == "step" else epochs, 1)
     if bound.target is torch.optim.lr_scheduler.ReduceLROnPlateau:
         further["mode"] = arguments.get("mode", mode)
+    further |= {name: _of_groups(arguments[name], optimizer) for name in RATES if name in arguments}
     return Schedule(bound.but(**further).make(optimizer), plan.interval)
+
+
+def _of_groups(rate: Any, optimizer: torch.optim.Optimizer) -> Any:
+    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's."""
+    if isinstance(rate, list) or groups.SET_BY not in optimizer.param_groups[-1]:
+        return rate
+    return [rate * float(group["lr"]) / float(optimizer.defaults["lr"]) for group in optimizer.param_groups]

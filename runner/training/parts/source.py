@@ -2,13 +2,15 @@
 
 import importlib
 import inspect
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from runner import data as sources
 from runner.data import Data
+from runner.data._folds import Fold, called, cut, of
+from runner.data._items import paired
 from runner.settings import Component
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup, ranges
@@ -32,7 +34,29 @@ def resolve(spec: Component) -> tuple[Bound, DataOptions]:
     arguments = as_words(lookup.parameters(target), arguments)
     lookup.bind(target, arguments, "data")
     ranges.check(target, arguments, ranges.DATA, "data")
-    return Bound(target, arguments, "data"), options
+    return _folded(Sourced(target, arguments, "data"), options), options
+
+
+def _folded(source: "Sourced", options: DataOptions) -> "Sourced":
+    """Return the source with its fold, which stands for `valid` where it divides its examples itself."""
+    fold = of(options.folds, options.fold)
+    if fold is None:
+        return source
+    valid = lookup.parameters(source.target).get("valid")
+    if not is_ours(source):
+        return replace(source, fold=fold)
+    if valid is None or valid.annotation is not float:
+        name = source.target.__name__
+        raise ConfigError("data.folds", f"{fold.folds} cannot be had: {name} makes its examples up; leave it out")
+    fraction = source.arguments.get("valid", valid.default)
+    return replace(source, arguments={**source.arguments, "valid": Fold(fold.folds, fold.fold, fraction)})
+
+
+@dataclass(frozen=True)
+class Sourced(Bound):
+    """A source, and the fold that is cut out of what it gives; None where there is none or the source cuts it."""
+
+    fold: Fold | None = None
 
 
 def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
@@ -46,7 +70,7 @@ def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None
     name = source.target.__name__
     try:
         if noted is not None and (again := _beside(source, "again")) is not None:
-            data = again(noted, **source.arguments)
+            data = called(again, {"noted": noted, **source.arguments})
         else:
             shorter = _beside(source, "brief") if brief and noted is None else None
             data = data_cache.read(shorter or source.target, source.arguments)
@@ -57,7 +81,9 @@ def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None
     if not isinstance(data, Data):
         raise ConfigError("data.name", f"{name!r} returned {type(data).__name__}, expected runner.data.Data")
     for part in ("train", "valid", "test"):
-        _check_part(getattr(data, part), f"{name!r} gives {part}=")
+        data = _paired(data, part, f"{name!r} gives {part}=")
+    if isinstance(source, Sourced) and source.fold is not None:
+        data = cut(data, source.fold, 0)
     if noted is not None:
         rescale.check(data, noted)
         data = rescale.alike(data, noted)
@@ -89,13 +115,17 @@ def _raised(name: str, source: Any, error: Exception) -> tuple[str, str]:
     return "data", f"{name!r} failed with {why}; expected runner.data.Data from these arguments"
 
 
-def _check_part(source: Any, subject: str) -> None:
-    if source is None:
-        return
-    if not isinstance(source, sources.Tensors | torch.utils.data.Dataset):
+def _paired(data: Data, part: str, subject: str) -> Data:
+    """Return data whose `part` has pairs (x, y). Raises ConfigError where it has not."""
+    source = getattr(data, part)
+    if source is None or isinstance(source, sources.Tensors):
+        return data
+    if not isinstance(source, torch.utils.data.Dataset):
         raise ConfigError(
             "data.name", f"{subject}{type(source).__name__}, expected runner.data.Tensors(x, y) or a torch Dataset"
         )
-    pair = (source.x, source.y) if isinstance(source, sources.Tensors) else source[0]
-    if not isinstance(pair, tuple | list) or len(pair) != 2 or not all(isinstance(t, Tensor) for t in pair):
-        raise ConfigError("data.name", f"{subject}{type(source).__name__} without pairs of tensors (x, y)")
+    pairs, line = paired(source, subject)
+    if pairs is source:
+        return data
+    changes: dict[str, Any] = {part: pairs, "report": tuple(dict.fromkeys([*data.report, line]))}
+    return replace(data, **changes)

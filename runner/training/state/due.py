@@ -1,4 +1,4 @@
-"""The schedule of checkpoints: every so many epochs, steps or minutes."""
+"""What recurs in a training, such as checkpoints: every so many epochs, steps or minutes."""
 
 import math
 import time
@@ -7,17 +7,23 @@ from typing import Any
 
 from runner.settings.errors import ConfigError
 
+#: What an interval may be given in: checkpoints in all of them, what changes the numbers of a run in two.
+UNITS = ("epochs", "steps", "minutes")
+COUNTED = ("epochs", "steps")
+#: Examples of each unit, for messages.
+EXAMPLES = {"epochs": "'2 epochs'", "steps": "'100 steps'", "minutes": "'10 minutes'"}
+
 
 @dataclass
 class Due:
-    """The interval between checkpoints. number: 0 for checkpoints at the end only."""
+    """The interval between two checkpoints, validations or plots. number: 0 for never."""
 
     number: float = 0.0
     unit: str = "epochs"  # epochs | steps | minutes
     _saved: float = field(default_factory=time.monotonic)
 
     def is_now(self, step: int, steps_per_epoch: int) -> bool:
-        """Return whether a checkpoint is due after this step; minutes are counted from the last time that one was."""
+        """Return whether something is due after this step; minutes are counted from the last time that it was."""
         if not self.number:
             return False
         if self.unit != "minutes":
@@ -29,8 +35,11 @@ class Due:
         return True
 
 
-def read(value: Any) -> Due:
-    """Read `checkpoint.every`: null, 1, "2 epochs", "100 steps" or "10 minutes". Raises ConfigError."""
+def read(value: Any, key: str = "checkpoint.every", units: tuple[str, ...] = UNITS) -> Due:
+    """Read an interval: null, 1, "2 epochs", "100 steps" or "10 minutes". Raises ConfigError.
+
+    key: of the value. units: those in which it may be given.
+    """
     if value is None:
         return Due()
     number, _, unit = str(value).strip().partition(" ")
@@ -40,8 +49,7 @@ def read(value: Any) -> Due:
     except ValueError:
         amount = 0.0
     whole = unit == "minutes" or amount.is_integer()
-    if unit not in ("epochs", "steps", "minutes") or not 0 < amount < math.inf or not whole:
-        raise ConfigError(
-            "checkpoint.every", f"{value!r} is not understood; expected 1, '2 epochs', '100 steps' or '10 minutes'"
-        )
+    if unit not in units or not 0 < amount < math.inf or not whole or isinstance(value, bool):
+        *some, last = ["1", *(EXAMPLES[one] for one in units)]
+        raise ConfigError(key, f"{value!r} is not understood; expected {', '.join(some)} or {last}")
     return Due(amount, unit)

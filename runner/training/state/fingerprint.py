@@ -8,7 +8,7 @@ from weakref import ref
 import torch
 from torch import Tensor
 
-from runner.data import Data, Source, Tensors
+from runner.data import Data, Source, Tensors, nests
 from runner.model import host
 from runner.settings import random_state
 from runner.settings.torch_private import writes
@@ -27,19 +27,22 @@ def fingerprint(data: Data) -> dict[str, str]:
         return {name: _remembered(part) for name, part in parts.items()}
 
 
-#: (x, its version, y, its version, digest) of the newest data in memory: jobs of a sweep read the same tensors.
-_newest: deque[tuple["ref[Tensor]", int, "ref[Tensor]", int, str]] = deque(maxlen=8)
+#: (tensors with names and versions, digest) of the newest data in memory: jobs of a sweep read the same tensors.
+_newest: deque[tuple[list[tuple[str, "ref[Tensor]", int]], str]] = deque(maxlen=8)
 
 
 def _remembered(source: Source) -> str:
     """Return the digest of a source; of tensors that nobody has written since, the one from before."""
     if not isinstance(source, Tensors):
         return _digest(source)
-    for x, x_version, y, y_version, digest in _newest:
-        if x() is source.x and y() is source.y and (x_version, y_version) == (writes(source.x), writes(source.y)):
+    tensors = nests.named((source.x, source.y))
+    for earlier, digest in _newest:
+        if [(name, writes(tensor)) for name, tensor in tensors] == [
+            (name, version) for name, _, version in earlier
+        ] and (all(one() is tensor for (_, one, _), (_, tensor) in zip(earlier, tensors, strict=True))):
             return digest
     digest = _digest(source)
-    _newest.append((ref(source.x), writes(source.x), ref(source.y), writes(source.y), digest))
+    _newest.append(([(name, ref(tensor), writes(tensor)) for name, tensor in tensors], digest))
     return digest
 
 
@@ -47,9 +50,10 @@ def _digest(source: Source) -> str:
     total = len(source)  # type: ignore[arg-type]
     sha = hashlib.sha256(str(total).encode())
     index = torch.linspace(0, total - 1, min(total, MOST if isinstance(source, Tensors) else READ)).long()
-    pairs: Any = [(source.x[index], source.y[index])] if isinstance(source, Tensors) else (source[i] for i in index)
+    pairs: Any = [source[index]] if isinstance(source, Tensors) else (source[i] for i in index)
     for pair in pairs:
-        for tensor in map(torch.as_tensor, pair):
-            sha.update(f"{tensor.dtype} {tuple(tensor.shape)};".encode())
+        for name, leaf in (leaf for part in pair for leaf in nests.named(part)):
+            tensor = torch.as_tensor(leaf)
+            sha.update(f"{name}{tensor.dtype} {tuple(tensor.shape)};".encode())  # of a single tensor the name is ""
             sha.update(host.content(tensor))
     return sha.hexdigest()

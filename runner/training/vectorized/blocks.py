@@ -17,14 +17,13 @@ class Blocks:
     """The blocks of `runs`, whose epochs have equally many steps and end at the same time."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
-        trainers = [run.settings.trainer for run in runs]
         self._per_epoch, self._taken = runs[0].steps_per_epoch, 0
-        self._steps, self._epochs, self._every = (
-            np.array(values)
+        self._steps, self._ends, self._every = (
+            np.array(values, np.int64)
             for values in (
                 [run.state.step for run in runs],
-                [trainer.epochs for trainer in trainers],
-                [trainer.validate_every for trainer in trainers],
+                [run.steps for run in runs],
+                [run.length.every for run in runs],
             )
         )
         saved = [run for run in runs if run.parts.due.number and run.parts.due.unit != "minutes"]
@@ -37,8 +36,8 @@ class Blocks:
     def begin(self) -> int:
         """Return the number of steps of the next block, and start its clock."""
         steps = self._steps + self._taken
-        ends = np.minimum((steps // self._per_epoch // self._every + 1) * self._every, self._epochs)
-        n = int((ends * self._per_epoch - steps).min())
+        ends = np.minimum((steps // self._every + 1) * self._every, self._ends)
+        n = int((ends - steps).min())
         if len(self._due):
             n = min(n, int((self._due - (self._due_steps + self._taken) % self._due).min()))
         if self._least:

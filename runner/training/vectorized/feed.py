@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.data import Batch, Tensors, count, order_of
+from runner.data import Batch, Tensors, count, nests, order_of
 from runner.training.run import Run
 
 
@@ -43,9 +43,12 @@ class Pool:
 
 def same(a: Tensors, b: Tensors) -> bool:
     """Return whether two sources hold equal tensors of equal types, in the same order in memory."""
-    pairs = (a.x, b.x), (a.y, b.y)
-    return a is b or all(
-        p is q or (p.dtype == q.dtype and p.stride() == q.stride() and torch.equal(p, q)) for p, q in pairs
+    if a is b:
+        return True
+    one, other = (a.x, a.y), (b.x, b.y)
+    return nests.key(one) == nests.key(other) and all(
+        p is q or (p.stride() == q.stride() and torch.equal(p, q))
+        for p, q in zip(nests.leaves(one), nests.leaves(other), strict=True)
     )
 
 

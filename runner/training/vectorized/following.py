@@ -1,9 +1,8 @@
 """Record the events of many runs after their steps; a run that fails leaves the others alone."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,10 @@ from numpy.typing import NDArray
 from runner.training.drive import interrupt, record, rescue
 from runner.training.events import Observer, Steps, deliver
 from runner.training.finite import Diverged
+from runner.training.parts.scheduling import Schedule
 from runner.training.run import Run
 from runner.training.vectorized.blocks import Blocks
-from runner.training.vectorized.schedules import after_epoch, after_step, moves_later
+from runner.training.vectorized.schedules import after_step, moves_later
 from runner.training.vectorized.team import Team
 from runner.training.vectorized.ways import MOST
 
@@ -29,11 +29,11 @@ class Member:
     run: Run
     observers: Sequence[Observer]
     error: BaseException | None = None
-    _after_epoch: Callable[[float | None], None] = field(init=False)
+    _schedule: Schedule = field(init=False)
 
     def __post_init__(self) -> None:
         self.later = moves_later(self.run)
-        self._after_epoch = partial(after_epoch, self.run) if self.later else _nothing
+        self._schedule = self.run.schedule if self.later else Schedule()
 
     @property
     def goes_on(self) -> bool:
@@ -51,7 +51,7 @@ class Member:
             if self.later:
                 after_step(run)
             run.epoch = (run.state.step - 1) // run.steps_per_epoch  # before the last step
-            record(self.observers, run.ended(run.state.step, rate, lambda run: values, self._after_epoch))
+            record(self.observers, run.ended(run.state.step, {"lr": rate}, lambda run: values, self._schedule))
         except Exception as error:
             self.rescue(error)
 
@@ -115,15 +115,6 @@ class Following:
             self.members[i].follow(losses[i], rates[i], values.get(i, {}))
 
     def _validated(self, numbers: list[int]) -> dict[int, dict[str, float]]:
-        """Validate the runs whose step ends an epoch with a validation; return the values by the runs' numbers."""
-        due = [i for i in numbers if _validates(self.team.runs[i])]
+        """Validate the runs whose step a validation follows; return the values by the runs' numbers."""
+        due = [i for i in numbers if (run := self.team.runs[i]).length.validates_after(run.state.step)]
         return dict(zip(due, self.team.validate(due), strict=True)) if due else {}
-
-
-def _validates(run: Run) -> bool:
-    epoch, rest = divmod(run.state.step, run.steps_per_epoch)
-    return not rest and run.validates_after(epoch)
-
-
-def _nothing(monitored: float | None) -> None:
-    pass

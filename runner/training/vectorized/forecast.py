@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
-from runner.data import Tensors, evaluation_size
+from runner.data import Tensors, evaluation_size, nests
 from runner.settings import memory
 from runner.training.parts import dropout
 from runner.training.run import Run
@@ -58,7 +58,7 @@ def _step(run: Run) -> int:
     assert isinstance(source, Tensors)
     wide, trainer = next(run.model.parameters()).element_size(), run.settings.trainer
     batch = min(trainer.batch_size or len(source), len(source))
-    examples = batch * (source.x[0].nbytes + source.y[0].nbytes)
+    examples = batch * nests.nbytes(source[0])
     outputs = [prod(layer.shape) for layer in run.stack.layers]
     drawn = sum(prod(layer.shape) for layer in run.stack.layers if layer.target in dropout.LAYERS)
     trained = batch * (2 * wide * sum(outputs) + 24 * drawn)
@@ -73,4 +73,4 @@ def _data(runs: Sequence[Run]) -> int:
     parts = [part for part in (first.train, first.valid) if isinstance(part, Tensors)]
     if all(run.data.train is first.train and run.data.valid is first.valid for run in runs):
         return 0
-    return sum(part.x.nbytes + part.y.nbytes for part in parts)
+    return sum(nests.nbytes((part.x, part.y)) for part in parts)

@@ -3,14 +3,17 @@
 import copy
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.utils._pytree import tree_map
 
+from runner.model import graph as graph_module
 from runner.model import layers
+from runner.model.graph import Graph
 from runner.settings.errors import brief
 from runner.training.parts.batches import is_own, may_write
 from runner.training.parts.dropout import LAYERS as DROPS
@@ -21,6 +24,11 @@ from runner.training.vectorized.stacked import Stacked, Unstackable
 
 #: (x, True in training mode) -> y; x and y are of shape (N, batch, ...).
 Forward = Callable[[Any, bool], Any]
+
+
+class Several(tuple[Any, ...]):
+    """The inputs of a layer that takes more than one."""
+
 
 #: Layers without parameters that treat every number by itself.
 ELEMENTWISE = (
@@ -47,6 +55,10 @@ def forward(stacked: Stacked, models: Sequence[nn.Module], random_states: Random
     kind = type(models[0])
     if kind in (nn.Sequential, layers.Repeat):
         return _chain(stacked, models, random_states, place)
+    if kind is Graph:
+        return _graph(stacked, models, random_states, place)
+    if kind in layers.COMBINING:
+        return _combined(models[0])
     if kind is layers.Residual:
         inner, shortcut = (_child(stacked, models, random_states, place, name) for name in ("layers", "shortcut"))
         return lambda x, training: inner(x, training) + shortcut(x, training)
@@ -95,6 +107,33 @@ def _chain(stacked: Stacked, models: Sequence[nn.Module], random_states: RandomS
         return x
 
     return through
+
+
+def _graph(stacked: Stacked, models: Sequence[nn.Module], random_states: RandomStates, place: str) -> Forward:
+    graph = cast(Graph, models[0])
+    if any(isinstance(reads, dict) for reads in graph.reads.values()):
+        raise Unstackable("a layer that gets its inputs by the names of arguments is not stacked")
+    parts = {name: _child(stacked, models, random_states, place, name) for name in graph._modules}
+
+    def through(x: Any, training: bool) -> Any:
+        def call(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            return parts[name](inputs[0] if len(inputs) == 1 else Several(inputs), training)
+
+        return graph_module.through(graph, x, call)
+
+    return through
+
+
+def _combined(module: Any) -> Forward:
+    """Return what combines outputs of earlier layers."""
+    if isinstance(module, layers.Concat):
+        dim = module.dim + 1 if module.dim >= 0 else module.dim
+        return lambda x, training: torch.cat(_several(x), dim)
+    return lambda x, training: module(*_several(x))
+
+
+def _several(x: Any) -> tuple[Any, ...]:
+    return tuple(x) if isinstance(x, Several) else (x,)
 
 
 def _parallel(branches: list[Forward], module: Any) -> Forward:
@@ -221,15 +260,15 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
 
     own, writes = any(map(is_own, module.modules())), may_write([module])
 
-    def one(values: dict[str, Tensor], x: Any) -> Any:
-        return functional_call(module, values, (x,))
+    def one(values: dict[str, Tensor], *inputs: Any) -> Any:
+        return functional_call(module, values, inputs)
 
     def many(x: Any, training: bool) -> Any:
         was_training, before = module.training, _random_position() if own else None
         module.train(training)
         try:
             # The batch may be that of other models, too, or the data themselves.
-            y = vmap(one, randomness="error")(values, x.clone() if writes and isinstance(x, Tensor) else x)
+            y = vmap(one, randomness="error")(values, *(tree_map(_own_copy, v) if writes else v for v in _several(x)))
             if own and before != _random_position():
                 raise RuntimeError("it draws random numbers, which all models would share")
             return y
@@ -240,6 +279,10 @@ def _any(stacked: Stacked, module: nn.Module, place: str) -> Forward:
             module.train(was_training)
 
     return many
+
+
+def _own_copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _random_position() -> Any:

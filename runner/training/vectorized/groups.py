@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from runner.data import Data, Tensors
+from runner.data import Data, Tensors, nests
 from runner.model import host
 from runner.model.stack import Layer
 from runner.settings import torch_private
 from runner.settings.values import lookup
-from runner.training.parts import dropout
+from runner.training.parts import dropout, own_losses
 from runner.training.run import Run
 from runner.training.vectorized import forecast
 from runner.training.vectorized.optimizers import rule
@@ -59,10 +59,18 @@ def check(run: Run) -> None:
     if not run.trains:
         raise Unstackable("trainer.epochs=0 trains nothing")
     rule(run.state.optimizer)
+    if run.parts.optimizer.groups:
+        raise Unstackable("optimizer.groups is not stacked")
+    if run.settings.model.freeze is not None:
+        raise Unstackable("model.freeze is not stacked")
     if run.parts.step is not None:
         raise Unstackable("trainer.step names a step of your own")
     if run.parts.treatment:
         raise Unstackable(f"the training data is {run.parts.treatment.described()[0].partition(':')[0]}, by data.*")
+    if own_losses.of_model(run.loss):
+        raise Unstackable(f"{type(run.loss).__name__} takes the model and the batch")
+    if own_losses.found(run.loss).names:
+        raise Unstackable("a loss with named parts is not stacked")
     if trainer.accumulate > 1:
         raise Unstackable(f"trainer.accumulate={trainer.accumulate} is not stacked")
     if trainer.precision not in ("fp32", "fp64"):
@@ -78,11 +86,15 @@ def check(run: Run) -> None:
         source = getattr(run.data, part)
         if source is not None and not isinstance(source, Tensors):
             raise Unstackable(f"the {part} data is not in memory")
+        if source is not None and not all(isinstance(one, Tensor) for one in (source.x, source.y)):
+            raise Unstackable(f"batches of several tensors are not stacked: {nests.described(source.x)}")
     parameters = list(run.model.parameters())
     if not parameters:
         raise Unstackable("the model has no parameters")
     if any(map(torch_private.gradient_hooks, parameters)):
         raise Unstackable("a hook of your own changes gradients")
+    if len(parameters) < sum(1 for _ in run.model.named_parameters(remove_duplicate=False)):
+        raise Unstackable("a weight that two layers share is not stacked")
     if any(getattr(module, "padding_idx", None) is not None for module in run.model.modules()):
         raise Unstackable("padding_idx is not stacked")  # torch.func.vmap trains that row of all models but the first
     if len({p.dtype for p in parameters}) > 1 or not all(p.requires_grad for p in parameters):
@@ -142,7 +154,7 @@ def _frozen_value(value: Any) -> Any:
 
 
 def _entry(layer: Layer, arguments: dict[str, Any]) -> Any:
-    return layer.name, layer.target, arguments
+    return layer.name, layer.target, arguments, layer.reads
 
 
 def _shapes(data: Data) -> list[Any]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from runner.settings.errors import ConfigError
@@ -84,7 +83,7 @@ def _moved(run: Run, n: int) -> tuple[NDArray[np.float64], bool]:
         if each and step < run.steps:
             run.schedule.after_step()
         elif not each and epoch_ends:
-            run.schedule.after_epoch(None)
+            run.schedule.after_epoch()
         else:
             continue
         values, moved = list(_settings(run).values()), True
@@ -93,7 +92,7 @@ def _moved(run: Run, n: int) -> tuple[NDArray[np.float64], bool]:
 
 def moves_later(run: Run) -> bool:
     """Return whether a schedule is moved after its step or its validation, and not beforehand."""
-    return is_late(run) or _waits(run)
+    return is_late(run) or run.schedule.waits
 
 
 def after_step(run: Run) -> None:
@@ -102,20 +101,9 @@ def after_step(run: Run) -> None:
         run.schedule.after_step()
 
 
-def after_epoch(run: Run, monitored: float | None) -> None:
-    """Move a schedule that was not moved beforehand, if that is due after an epoch."""
-    if moves_later(run):
-        run.schedule.after_epoch(monitored)
-
-
 def is_late(run: Run) -> bool:
     """Return whether the schedule is the user's own, which may depend on anything."""
     return run.schedule.scheduler is not None and is_own(run.schedule.scheduler)
-
-
-def _waits(run: Run) -> bool:
-    """Return whether the schedule waits for the values of validations."""
-    return isinstance(run.schedule.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
 
 
 def _kind(run: Run, taken: int) -> Any:
@@ -126,7 +114,7 @@ def _kind(run: Run, taken: int) -> Any:
         return repr((settings, taken))
     if moves_later(run):
         return None
-    length = (run.settings.trainer.epochs, run.steps, run.state.step)
+    length = (run.length, run.state.step)
     return repr((settings, taken, run.settings.scheduler, length, scheduler.state_dict()))
 
 

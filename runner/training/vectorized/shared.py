@@ -4,7 +4,7 @@ from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from runner import plots
-from runner.data import Tensors
+from runner.data import Tensors, nests
 from runner.training.parts.batches import is_own
 from runner.training.run import Run
 from runner.training.vectorized.feed import same
@@ -32,7 +32,7 @@ class Shared:
         for part in PARTS:
             source = getattr(run.data, part)
             if isinstance(source, Tensors):
-                key = f"{part} {run.device} {source.x.shape} {run.settings.data}"
+                key = f"{part} {run.device} {nests.key(source.x)} {run.settings.data}"
                 earlier = self._sources.get(key)
                 parts[part] = earlier if earlier is not None and same(earlier, source) else source
                 self._sources[key] = parts[part]

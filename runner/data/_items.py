@@ -1,0 +1,67 @@
+"""Datasets whose items are no pairs (x, y): tuples of more tensors, and dicts, of which one or some are the targets."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from runner.data._nests import described, is_nest
+from runner.settings.errors import ConfigError
+
+#: The names or places of the targets in an item.
+Target = str | int | list[str] | list[int]
+
+
+class Items(torch.utils.data.Dataset[Any]):
+    """A dataset of pairs (x, y), made of the items of another one.
+
+    inner: its items are tuples, lists or dicts of tensors.
+    target: the name or place of the target in an item, or a list of several, which become a dict or a tuple. What is
+        left is x: a single tensor, or a dict or tuple.
+    """
+
+    def __init__(self, inner: Any, target: Target) -> None:
+        self.inner, self.target = inner, target
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Return x and y of an item. Raises ConfigError for one without the target."""
+        item = self.inner[index]
+        parts = dict(item) if isinstance(item, dict) else dict(enumerate(item))
+        several = isinstance(self.target, list)
+        names = [
+            name + len(parts) if isinstance(name, int) and name < 0 else name
+            for name in (self.target if isinstance(self.target, list) else [self.target])
+        ]
+        for name in names:
+            if name not in parts:
+                there = ", ".join(map(str, parts))
+                raise ConfigError("data", f"Data(target={self.target!r}): an item of the dataset has {there}")
+        y = {name: torch.as_tensor(parts.pop(name)) for name in names}
+        named = isinstance(item, dict)
+        left = parts if named else tuple(parts.values())
+        x = next(iter(parts.values())) if len(parts) == 1 else left
+        return x, (y if named else tuple(y.values())) if several else y[names[0]]
+
+
+def paired(source: Any, subject: str) -> tuple[Any, str]:
+    """Return a dataset of pairs, and a line that says what was taken for x and y where the items are larger tuples.
+
+    subject: the words before the name of its class in a message. Raises ConfigError for items that may mean anything.
+    """
+    item = source[0]
+    kind = type(source).__name__
+    if isinstance(item, dict):
+        raise ConfigError(
+            "data.name",
+            f"{subject}{kind} with items {described(item)}; say which is the target, Data(..., target="
+            f"{list(item)[-1]!r})",
+        )
+    if isinstance(item, tuple | list) and len(item) > 2 and all(isinstance(part, Tensor) for part in item):
+        line = f"items of {len(item)} tensors: the first {len(item) - 1} are the inputs, the last is the target"
+        return Items(source, -1), line
+    if not isinstance(item, tuple | list) or len(item) != 2 or not all(map(is_nest, item)):
+        raise ConfigError("data.name", f"{subject}{kind} without pairs of tensors (x, y)")
+    return source, ""

@@ -1,0 +1,97 @@
+"""A stack in which layers read the outputs of earlier layers by their names."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from torch import nn
+
+#: The name of what comes into a stack.
+INPUT = "input"
+#: References to what a layer takes: in order, or by the names of its arguments; empty: the output before it.
+Reads = tuple[str, ...] | dict[str, str]
+#: (name of a layer, its module, its inputs in order, and those by name) -> its output.
+Call = Callable[[str, nn.Module, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Graph(nn.Sequential):
+    """Layers in their order, each of which takes the output before it, or others that came earlier.
+
+    layers: by their names, which are those of the state_dict, as in nn.Sequential.
+    reads: of the layers that take something else than the output before them: a layer's name, or `input`; of a tuple or
+        a dict one item, as in `lstm.0` and `input.image`.
+    outputs: names of the layers whose outputs are returned, as a dict; empty: the last output alone.
+    An output is let go of after the last layer that reads it.
+    """
+
+    def __init__(self, layers: Mapping[str, nn.Module], reads: Mapping[str, Reads], outputs: tuple[str, ...]) -> None:
+        super().__init__()
+        for name, module in layers.items():
+            self.add_module(name, module)
+        self.reads, self.outputs = dict(reads), tuple(outputs)
+        self.frees = _last_uses(list(layers), self.reads, self.outputs)
+
+    def forward(self, input: Any) -> Any:
+        """Return the last output, or those of `outputs` by their names."""
+        return through(self, input, called)
+
+
+def called(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Return what a module gives for its inputs."""
+    return module(*inputs, **named)
+
+
+def through(model: nn.Module, x: Any, call: Call) -> Any:
+    """Push x through the layers of a stack, each by `call`, and return what the stack returns."""
+    if not isinstance(model, Graph):
+        for name, module in model._modules.items():
+            assert module is not None
+            x = call(name, module, (x,), {})
+        return x
+    held, previous = {INPUT: x}, INPUT
+    for name, module in model._modules.items():
+        assert module is not None
+        reads = model.reads.get(name) or (previous,)
+        named = {key: read(held, one) for key, one in reads.items()} if isinstance(reads, dict) else {}
+        inputs = () if isinstance(reads, dict) else tuple(read(held, one) for one in reads)
+        held[name] = call(name, module, inputs, named)
+        del inputs, named
+        for old in model.frees[name]:
+            del held[old]
+        previous = name
+    return {name: held[name] for name in model.outputs} if model.outputs else held[previous]
+
+
+def read(held: Mapping[str, Any], reference: str) -> Any:
+    """Return what a reference means among outputs by their names. Raises KeyError, IndexError or TypeError."""
+    if reference in held:
+        return held[reference]
+    name, _, item = reference.partition(".")
+    return take(held[name], item)
+
+
+def take(value: Any, path: str) -> Any:
+    """Return an item of a tuple, a list or a mapping, or an item of that: `0`, `logits`, `0.1`."""
+    if not isinstance(value, Mapping | tuple | list):
+        raise TypeError(f"a {type(value).__name__} has no items")
+    if isinstance(value, Mapping) and path in value:
+        return value[path]
+    first, _, rest = path.partition(".")
+    item = value[first] if isinstance(value, Mapping) else value[int(first)]
+    return take(item, rest) if rest else item
+
+
+def names(reads: Reads) -> Iterator[str]:
+    """Yield the references."""
+    yield from reads.values() if isinstance(reads, dict) else reads
+
+
+def _last_uses(layers: list[str], reads: Mapping[str, Reads], outputs: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return, for each layer, the names of the outputs that nothing needs after it."""
+    previous, last = INPUT, {INPUT: layers[0]} if layers else {}
+    for name in layers:
+        for reference in names(reads.get(name) or (previous,)):
+            last[reference if reference in last else reference.partition(".")[0]] = name
+        last[name] = name
+        previous = name
+    kept = set(outputs) or {previous}
+    return {name: [one for one, by in last.items() if by == name and one not in kept] for name in layers}

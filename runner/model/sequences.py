@@ -1,0 +1,204 @@
+"""Layers of sequences, (N, length, features): positions, means, columns, and steps up to each example's length.
+
+Where a layer takes `lengths`, a configuration names the earlier layer or the input that has them: one whole number for
+each example. Steps from there on are padding, and do not change what comes out for the others.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+class Mean(nn.Module):
+    """The mean along dimensions, which go away: `Mean: 1` makes (N, features) of (N, length, features).
+
+    dim: one dimension or several; the batch is 0, and stays.
+    keepdim: keep them, each of size 1.
+    lengths, of `forward`: count only so many steps of each example: `Mean: {dim: 1, lengths: lengths}`.
+    """
+
+    BESIDE = ("lengths",)
+
+    def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
+        super().__init__()
+        self.dim = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+        self.keepdim = keepdim
+        if not self.dim or 0 in self.dim:
+            raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the mean. Raises ValueError for lengths with several dimensions, and for a mean over examples."""
+        if any(d + x.dim() == 0 for d in self.dim):
+            raise ValueError(f"dim={list(self.dim)} counts the batch of an input with {x.dim()} dimensions")
+        if lengths is None:
+            return x.mean(self.dim, self.keepdim)
+        if len(self.dim) > 1:
+            raise ValueError(f"lengths are of one dimension, and dim has {len(self.dim)}")
+        [dim] = self.dim
+        inside = ~beyond(x, lengths, dim)
+        inside = inside.view(len(x), *(x.shape[dim] if d == dim % x.dim() else 1 for d in range(1, x.dim())))
+        total = x.masked_fill(~inside, 0).sum(dim, self.keepdim)
+        return total / inside.sum(dim, self.keepdim).clamp(min=1)
+
+
+class First(nn.Module):
+    """The first step of a sequence: (N, length, features) becomes (N, features). It is that of a class token."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the first step, of shape (N, features)."""
+        return x[:, 0]
+
+
+class Columns(nn.Module):
+    """Columns of the last dimension: `Columns: [0, 3]` makes (N, 2) of (N, features), `Columns: 0` makes (N,).
+
+    columns: their numbers, from 0; negative ones count from the end.
+    indices: return whole numbers, as Embedding takes them.
+
+        year: {Columns: {columns: 3, indices: true, from: input}}
+        embedded: {Embedding: {num_embeddings: 12, embedding_dim: 4}}
+    """
+
+    def __init__(self, columns: int | list[int], indices: bool = False) -> None:
+        super().__init__()
+        self.columns, self.indices = columns, indices
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the columns. Raises ValueError for one that the input has not."""
+        size = x.shape[-1]
+        for column in self.columns if isinstance(self.columns, Sequence) else [self.columns]:
+            if not -size <= column < size:
+                raise ValueError(f"there is no column {column}: they are 0 to {size - 1}")
+        picked = x[..., self.columns]
+        return picked.long() if self.indices else picked
+
+
+class Positions(nn.Module):
+    """The place of each step, added to its features: (N, length, features) keeps its shape.
+
+    kind: "learned": a vector for each place, drawn as nn.Embedding draws its own; "sinusoidal": feature 2i at place p
+        is sin(p / 10000^(2i / features)), and feature 2i + 1 the cosine of the same.
+        Source: Vaswani et al. 2017, "Attention is all you need", section 3.5.
+    length, d_model: the most steps, and the features; of the input where they are left out.
+    dropout: share of the sums' numbers that are zero in training.
+    """
+
+    def __init__(
+        self, kind: Literal["learned", "sinusoidal"] = "learned", *, length: int, d_model: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.length = length
+        if kind == "learned":
+            self.weight = nn.Parameter(torch.empty(length, d_model))
+            nn.init.normal_(self.weight)
+        else:
+            self.register_buffer("weight", _sinusoidal(length, d_model), persistent=False)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sums. Raises ValueError for more steps than there are places, and without three dimensions."""
+        if x.dim() != 3:
+            raise ValueError("expected (N, length, features)")
+        if x.shape[1] > self.length:
+            raise ValueError(f"the input has {x.shape[1]} steps, and there are {self.length} places")
+        y: Tensor = self.dropout(x + self.weight[: x.shape[1]])
+        return y
+
+
+class ClassToken(nn.Module):
+    """A learned vector put before all steps: (N, length, features) becomes (N, length + 1, features).
+
+    What attention has gathered there is read with `First`. The vector is drawn from N(0, 0.02^2).
+    Source: Dosovitskiy et al. 2021, "An image is worth 16x16 words".
+    """
+
+    def __init__(self, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(d_model))
+        nn.init.normal_(self.weight, std=0.02)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the sequence behind the vector."""
+        if x.dim() != 3:
+            raise ValueError("expected (N, length, features)")
+        return torch.cat([self.weight.expand(len(x), 1, -1), x], 1)
+
+
+class Lengths(nn.Module):
+    """The length of each example of a batch of tokens, (N, length), that are padded at their end: shape (N,).
+
+    padding: the token that fills up. A length is the place of the last other token, and at least 1.
+
+        lengths: {Lengths: {padding: 0}}
+        embedded: {Embedding: {num_embeddings: 50, embedding_dim: 16, from: input}}
+        read: {GRU: {hidden_size: 32, lengths: lengths}}
+    """
+
+    def __init__(self, padding: int = 0) -> None:
+        super().__init__()
+        self.padding = padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the lengths, int64. Raises ValueError for other inputs than tokens."""
+        if x.dim() != 2 or x.is_floating_point():
+            raise ValueError("expected tokens, whole numbers of shape (N, length)")
+        places = torch.arange(1, x.shape[1] + 1, device=x.device)
+        return ((x != self.padding) * places).amax(1).clamp(min=1)
+
+
+class _Packed(nn.RNNBase):
+    """A recurrent layer of torch's that stops at the end of each example, and gives zeros from there on.
+
+    The state that it returns is that of each example's last step. A bidirectional one begins there on its way back.
+    """
+
+    BESIDE = ("lengths",)
+
+    def forward(self, input: Tensor, lengths: Tensor, hx: Any = None) -> Any:
+        """Return (values, state), as torch's layer does of a packed sequence. input: (N, length, features)."""
+        check_lengths(input, lengths)
+        if input.is_meta:  # a shape has no lengths
+            return super().forward(input, hx)
+        packed = pack_padded_sequence(input, lengths.reshape(-1).cpu(), batch_first=True, enforce_sorted=False)
+        values, state = super().forward(packed, hx)
+        return pad_packed_sequence(values, batch_first=True, total_length=input.shape[1])[0], state
+
+
+class RNN(_Packed, nn.RNN):  # type: ignore[misc]
+    """torch's RNN with `lengths`."""
+
+
+class GRU(_Packed, nn.GRU):  # type: ignore[misc]
+    """torch's GRU with `lengths`."""
+
+
+class LSTM(_Packed, nn.LSTM):  # type: ignore[misc]
+    """torch's LSTM with `lengths`."""
+
+
+#: Layers of torch's, and those that stand for them where `lengths` are given.
+WITH_LENGTHS: dict[Any, Any] = {nn.RNN: RNN, nn.GRU: GRU, nn.LSTM: LSTM}
+
+
+def beyond(x: Tensor, lengths: Tensor, dim: int = 1) -> Tensor:
+    """Return which steps along `dim` are padding, as torch's `key_padding_mask`: bool of shape (N, steps)."""
+    check_lengths(x, lengths)
+    return torch.arange(x.shape[dim], device=x.device) >= lengths.reshape(-1, 1)
+
+
+def check_lengths(x: Tensor, lengths: Tensor) -> None:
+    """Raise ValueError if there is not one number for each example."""
+    if lengths.numel() != len(x):
+        shape = ", ".join(map(str, ("N", *lengths.shape[1:])))
+        raise ValueError(f"lengths have the shape ({shape}); expected one whole number for each example, (N,)")
+
+
+def _sinusoidal(length: int, features: int) -> Tensor:
+    """Return the table of `Positions`, of shape (length, features)."""
+    rates = torch.exp(torch.arange(0, features, 2) * (-math.log(10000.0) / features))
+    angles = torch.arange(length).unsqueeze(1) * rates
+    return torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :features].contiguous()

@@ -1,0 +1,55 @@
+"""Checks that a model's outputs, the data's targets and the loss fit each other, output by output."""
+
+from typing import Any
+
+from torch import nn
+
+from runner.data import Data
+from runner.model.stack import Stack
+from runner.settings import Settings
+from runner.settings.errors import ConfigError, Problems
+from runner.training.checking import agreement, target_values, targets
+from runner.training.parts import losses, outputs_apart, own_losses
+from runner.training.parts.components import Components
+from runner.training.parts.named import ByOutput, check_names, picked, target_of
+from runner.training.parts.own_losses import Found
+
+
+def check(settings: Settings, parts: Components, data: Data, plan: Stack, y: Any) -> None:
+    """Check that output, targets and loss fit each other, of one output or of each that has a loss.
+
+    y: a batch of targets on the meta device. A loss of (model, batch) is tried where a step is rehearsed.
+    Raises ConfigError, or ConfigErrors with all that is wrong, each under the key of its loss.
+    """
+    loss = parts.loss
+    if own_losses.of_model(loss):
+        return
+    copied = losses.copied(loss, settings.loss)
+    if not isinstance(loss, ByOutput) or not isinstance(copied, ByOutput):
+        own_losses.note(loss, Found(_check_one(parts, loss, copied, data, plan.output, y, plan)))
+        return
+    check_names(loss, plan.output, y)
+    problems, names = Problems(), list[str]()
+    for (name, one), its_copy in zip(loss.items(), copied.losses, strict=True):
+        view = outputs_apart.data_of(data, name)
+        try:
+            inner = _check_one(parts, one, its_copy, view, picked(plan.output, name), target_of(y, name), None)
+            names += [f"{name}/loss", *(f"{name}/{part}" for part in inner)]
+        except ConfigError as error:
+            key = f"loss.{name}{error.key.removeprefix('loss')}" if error.key.startswith("loss") else error.key
+            message = str(error).removeprefix(f"{error.key}: ").replace("the last layer gives", f"output {name!r} is")
+            problems.add(key, message)
+    problems.raise_all()
+    own_losses.note(loss, Found(tuple(names)))
+
+
+def _check_one(
+    parts: Components, loss: nn.Module, copied: nn.Module, data: Data, output: Any, target: Any, plan: Stack | None
+) -> tuple[str, ...]:
+    """Check one loss, and return the names of its parts. copied: goes to the meta device."""
+    targets.check(data, loss, output)
+    targets.check_ignored(parts.data, data, loss)
+    classes = 0 if isinstance(data.classes, dict) else len(data.classes)
+    names = agreement.check_loss(copied, output, target, classes, plan)
+    target_values.check(loss, data, output)
+    return names

@@ -1,0 +1,199 @@
+"""Studies that inherit from studies, and values that replace what they have nothing in common with."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from runner.cli.compose import inherited
+from runner.cli.guard import studies
+from runner.settings.errors import ConfigError
+from runner.settings.files import places
+from tests.support import composing
+
+FILES = {
+    "base": "defaults: [override /data: digits, override /model: mlp, override /optimizer: adam,"
+    " override /loss: cross_entropy, override /scheduler: cosine]\noptimizer: {lr: 0.005}\ndata: {flat: true}\n",
+    "own": "model: {layers: {flatten: Flatten, rnn: {Linear: {out_features: 8, bias: false}}, head: {Linear: 10}}}\n"
+    "data: {name: experiments.mine.ten, points: 20}\nloss: {name: CrossEntropyLoss, label_smoothing: 0.1}\n"
+    "optimizer: {name: SGD, lr: 0.1, momentum: 0.9}\nscheduler: {name: StepLR, step_size: 3}\n",
+    "head": "defaults: [base]\nmodel: {layers: {head: {Linear: {bias: false}}}}\n",
+    "act": "defaults: [base]\nmodel: {layers: {relu1: Tanh, head: {Bilinear: 3}}}\n",
+    "listed": "defaults: [base]\nmodel: {layers: [Flatten, {Linear: 10}]}\n",
+    "unlisted": "defaults: [listed]\nmodel: {layers: {flat: Flatten, out: {Linear: 10}}}\n",
+    "mine": "defaults: [base]\nmodel: {layers: {flatten: Flatten, out: {Linear: 10}}}\n",
+    "repeated": "defaults: [base]\nmodel: {layers: {flatten: Flatten, head: {Linear: 12}}}\n",
+    "deep": "defaults: [head]\nmodel: {layers: {head: {Linear: {out_features: 10}}}}\ntrainer: {epochs: 2}\n",
+    "sgd": "defaults: [base]\noptimizer: {name: SGD, momentum: 0.9}\n",
+    "preset": "defaults:\n  - override /optimizer: sgd\n  - own\n",
+    "chosen": "defaults: [base, override /optimizer: sgd, override /data: line]\n",
+    "before": "defaults: [_self_, base]\noptimizer: {lr: 1.0, weight_decay: 0.5}\n",
+    "two": "defaults: [base, shorter]\n",
+    "shorter": "trainer: {epochs: 4}\n",
+    "without": "defaults: [base, override /scheduler: null]\n",
+    "nothing": "defaults: [own]\nscheduler: null\n",
+    "spelled": "defaults: [experiments/base.yaml]\n",
+    "keyed": "defaults: [/experiments: base]\n",
+    "again": "defaults: [again]\n",
+    "one": "defaults: [other]\n",
+    "other": "defaults: [one]\n",
+    "outside": "defaults: [../conf/model/mlp]\n",
+    "nobody": "defaults: [bass]\n",
+    "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
+}
+MINE = """
+import torch
+from runner.data import Data, Tensors
+
+def ten(points):
+    return Data(Tensors(torch.rand(points, 4), torch.arange(points) % 10), task="classification")
+"""
+
+
+MLP = ["flatten", "hidden1", "relu1", "drop1", "hidden2", "relu2", "drop2", "head"]
+
+
+def load(name: str) -> tuple[dict[str, Any], Path] | None:
+    return (yaml.safe_load(FILES[name]), Path(f"{name}.yaml")) if name in FILES else None
+
+
+def preset(group: str, name: str) -> dict[str, Any]:
+    return yaml.safe_load(places.preset(group, name).read_text())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("head", "optimizer", {"lr": 0.005}),
+        ("head", "model.layers", {"head": {"Linear": {"bias": False}}}),
+        ("act", "model.layers", {"relu1": "Tanh", "head": {"Bilinear": 3}}),
+        ("listed", "model.layers", ["Flatten", {"Linear": 10}]),
+        ("unlisted", "model.layers", {"flat": "Flatten", "out": {"Linear": 10}}),
+        ("mine", "model.layers", {"flatten": "Flatten", "out": {"Linear": 10}}),
+        ("deep", "model.layers.head", {"Linear": {"bias": False, "out_features": 10}}),
+        ("deep", "trainer.epochs", 2),
+        ("sgd", "optimizer", {"name": "SGD", "momentum": 0.9}),
+        ("chosen", "optimizer", {"lr": 0.005}),
+        ("chosen", "data", {}),
+        ("before", "optimizer", {"lr": 0.005, "weight_decay": 0.5}),
+        ("two", "trainer.epochs", 4),
+        ("nothing", "scheduler", None),
+        ("spelled", "optimizer.lr", 0.005),
+        ("keyed", "optimizer.lr", 0.005),
+    ],
+)
+def test_a_study_holds_what_it_inherits_and_what_it_says(name: str, key: str, value: Any) -> None:
+    found: Any = inherited.whole(name, load, preset).body
+    for part in key.split("."):
+        found = found[part]
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("name", "group", "chosen"),
+    [
+        ("head", "model", "mlp"),
+        ("mine", "model", "empty"),
+        ("repeated", "model", "empty"),
+        ("preset", "optimizer", "sgd"),
+        ("chosen", "data", "line"),
+        ("without", "scheduler", None),
+    ],
+)
+def test_the_presets_of_a_study_come_before_those_that_it_inherits(name: str, group: str, chosen: Any) -> None:
+    assert inherited.whole(name, load, preset).presets[group] == chosen
+
+
+def test_studies_in_a_circle_are_refused() -> None:
+    for name, circle in (("again", "again -> again"), ("one", "one -> other -> one")):
+        with pytest.raises(ConfigError, match=f"in a circle, {circle}; take one of them out"):
+            inherited.whole(name, load, preset)
+
+
+@pytest.mark.parametrize(
+    ("name", "remark"),
+    [
+        ("chosen", "data: flat of base.yaml left out; data=line was chosen instead"),
+        ("mine", "model.layers: those of mine.yaml are the whole model, though flatten could be changes of inherited"),
+        ("head", ""),
+        ("unlisted", ""),
+    ],
+)
+def test_what_is_left_out_of_a_study_is_said(name: str, remark: str) -> None:
+    remarks = inherited.whole(name, load, preset).remarks
+    assert remark in "\n".join(remarks)
+    assert bool(remark) == bool(remarks)
+
+
+@pytest.fixture
+def there(tmp_path: Path, monkeypatch: Any, experiments: Path) -> Path:
+    for name, text in FILES.items():
+        (experiments / f"{name}.yaml").write_text(text)
+    (experiments / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("experiments=deep", {"trainer.epochs": 2, "optimizer.lr": 0.005, "optimizer.betas": [0.9, 0.999]}),
+        ("experiments=wide", {"model.layers.conv1.Conv2d": {"out_channels": 64, "kernel_size": 3, "padding": 1}}),
+        (
+            "experiments=own scheduler=null data=line optimizer=adam model=linear",
+            {"scheduler": None, "data.points": 200, "optimizer.lr": 0.001, "model.layers": [{"Linear": 1}]},
+        ),
+        ("experiments=own ~scheduler data=line data.points=30", {"scheduler": None, "data.points": 30}),
+        ("experiments=base scheduler=null optimizer=sgd", {"scheduler": None, "optimizer.lr": 0.005}),
+        (f"experiments=own {RNN}={{GRU:{{hidden_size:64}}}}", {RNN: {"GRU": {"hidden_size": 64}}}),
+        (f"experiments=own {RNN}={{Linear:{{out_features:9}}}}", {f"{RNN}.Linear": {"out_features": 9}}),
+        (f"{LINEAR}={{out_features:9}}", {f"{RNN}.Linear": {"out_features": 9, "bias": False}}),
+        ("experiments=digits_cnn model.layers=[Flatten]", {"model.layers": ["Flatten"]}),
+        ("experiments=listed model.layers={out:{Linear:10}}", {"model.layers": {"out": {"Linear": 10}}}),
+        ("experiments=base optimizer={name:SGD,lr:0.2}", {"optimizer": {"name": "SGD", "lr": 0.2}}),
+        ("experiments=base optimizer={lr:0.2}", {"optimizer.betas": [0.9, 0.999], "optimizer.lr": 0.2}),
+    ],
+)
+def test_composed_values_replace_what_they_have_nothing_in_common_with(
+    words: str, expected: dict[str, Any], there: Path
+) -> None:
+    with composing.hydra():
+        settings = composing.settings(*words.split())
+    for key, value in expected.items():
+        found: Any = settings
+        for name in key.split("."):
+            found = found[name] if isinstance(found, dict) else getattr(found, name)
+        assert found == value, key
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("experiments=outside", "experiments/../conf/model: "),
+        ("experiments=nobody", "defaults: there is no study 'bass'; did you mean 'base'? (experiments/nobody.yaml"),
+        ("experiments=head trainer.patience=0 trainer.clip_norm=0", "trainer.patience: 0 is out of range"),
+    ],
+)
+def test_what_cannot_be_inherited_is_refused(words: str, problem: str, there: Path) -> None:
+    with composing.hydra():
+        assert problem in composing.problem(*words.split())
+
+
+def test_values_of_another_class_than_a_typed_preset_are_said(there: Path) -> None:
+    with composing.hydra():
+        composing.settings("experiments=own", "data=line", "model=linear", "scheduler=null")
+        assert studies.remarks == [
+            "data: name, points of experiments/own.yaml left out; data=line was typed instead",
+            "model: layers of experiments/own.yaml left out; model=linear was typed instead",
+            "scheduler: name, step_size of experiments/own.yaml left out; scheduler=null was typed instead",
+        ]
+
+
+def test_the_place_of_a_value_is_the_file_that_sets_it(there: Path) -> None:
+    (there / "experiments" / "base.yaml").write_text(FILES["base"] + "trainer: {epochs: -1}\n")
+    with composing.hydra():
+        assert "(experiments/base.yaml:4)" in composing.problem("experiments=head")
