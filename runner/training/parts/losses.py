@@ -223,7 +223,7 @@ def counted(loss: nn.Module, data: Data) -> nn.Module:
 
     def leaves_out(source: Any) -> bool:
         y = source.y if isinstance(source, sources.Tensors) else getattr(source, "labels", None)
-        if y is None:  # a dataset of the user's own, with any targets
+        if not isinstance(y, Tensor):  # a dataset of the user's own, with any targets
             return not source[0][1].is_floating_point()
         return not y.is_floating_point() and bool((_weights(loss, y) == 0).any())
 
