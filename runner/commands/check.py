@@ -38,6 +38,7 @@ class Costs:
         from runner.settings.memory import size
         from runner.settings.trust import terminal
         from runner.tracking import screen
+        from runner.training.augment import treatment
         from runner.training.checking import cost
         from runner.training.machine import cores
         from runner.training.parts.length import length
@@ -46,7 +47,8 @@ class Costs:
         total = len(checked.data.train)  # type: ignore[arg-type]
         batch = cost.batch_size(settings, checked.data)
         bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
-        terminal.put(f"{name}: right", *_data_lines(checked.data))
+        treated = treatment.lines(checked.parts.treatment, checked.parts.loss)
+        terminal.put(f"{name}: right", *_data_lines(checked.data), *treated)
         console.print(screen.layer_table(checked.plan, checked.data.train[0][0]))
         extent = length(settings, checked.data)
         setting = "null" if trainer.threads is None else trainer.threads

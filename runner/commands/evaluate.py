@@ -38,6 +38,7 @@ def with_run(
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
     from runner.tracking.read import checkpoints, drift, load, recall, restoring
+    from runner.training.augment import balanced
     from runner.training.prepare import prepare
     from runner.training.state.checkpoint import CheckpointError, fill
 
@@ -50,9 +51,11 @@ def with_run(
     recorded = recall.settings(uri, run_id)
     settings = change(recorded)
     _check(recorded, settings)
+    tags, as_it_was = recall.facts(uri, run_id)[1], settings == recorded
+    settings = dataclasses.replace(settings, loss=balanced.as_recorded(settings.loss, tags))
     threads = None
     if settings.trainer.threads == recorded.trainer.threads:
-        threads = random_state.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
+        threads = random_state.recorded(recorded.trainer, tags)
     with drift.data_in_place(settings):
         prepared = prepare(
             restoring.without_start(dataclasses.replace(settings, plots=[])), run_id, threads, recall.data(uri, run_id)
@@ -66,8 +69,8 @@ def with_run(
     finally:
         prepared.close()
     key = f"checkpoint.{checkpoint}.step"
-    step = record_reading.whole(recall.facts(uri, run_id)[1].get(key, "0"), f"the tag {key} of run {run_id}")
-    _show(values, {} if settings != recorded else _recorded(uri, run_id, list(values), step), prepared)
+    step = record_reading.whole(tags.get(key, "0"), f"the tag {key} of run {run_id}")
+    _show(values, _recorded(uri, run_id, list(values), step) if as_it_was else {}, prepared)
     figures = " ".join(f"{name}={value!r}" for name, value in values.items())
     terminal.put(f"evaluate {run_id} checkpoint={checkpoint} step={step} {figures}")
     return 0

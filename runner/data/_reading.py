@@ -7,7 +7,7 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,14 +39,16 @@ class Reader:
     source: a torch map-style dataset of pairs (x, y), each a tensor or a nest of tensors.
     workers: processes that read, from the first pass until `close`; 0: this process reads, and nothing is prepared.
     pinned: put batches into pinned memory, from which a GPU fetches them by itself.
+    collated: gives the batch of a chunk; None: the examples as they are, `Collated`.
 
         reader = Reader(source, workers=2)
         for x, y in reader.read([(0, [3, 1]), (1, [0, 2])]): ...
         reader.close()
     """
 
-    def __init__(self, source: Any, workers: int = 0, pinned: bool = False) -> None:
+    def __init__(self, source: Any, workers: int = 0, pinned: bool = False, collated: Any = None) -> None:
         self.source, self.workers, self.pinned = source, workers, pinned
+        self._collated = Collated(source) if collated is None else collated
         self._chunks = Chunks()
         self._loader: DataLoader[Any] | None = None
         self._batches: Any = None
@@ -78,7 +80,7 @@ class Reader:
 
     def _new_loader(self) -> DataLoader[Any]:
         return DataLoader(
-            Collated(self.source),
+            self._collated,
             batch_size=None,
             sampler=self._chunks,
             collate_fn=_as_it_is,
@@ -107,8 +109,8 @@ class Collated(torch.utils.data.Dataset[Any]):
     run that goes on; those of the run's own process continue as if nothing had been drawn.
     """
 
-    def __init__(self, source: Any) -> None:
-        self.source = source
+    def __init__(self, source: Any, collate: Callable[[Any], Any] | None = None) -> None:
+        self.source, self.collate = source, collate or collated
         self.draws = not type(innermost(source)).__module__.startswith("runner.")  # ours draw nothing
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,7 +129,7 @@ class Collated(torch.utils.data.Dataset[Any]):
         if self.draws and not alone:
             random_state.start(start)
         with random_state.started(start) if alone else contextlib.nullcontext():
-            return collated([self.source[i] for i in indices])
+            return self.collate([self.source[i] for i in indices])
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -58,15 +58,35 @@ def _is_layer(value: Any) -> bool:
 LAYER = Kind("a layer", ("runner.layers", "torch.nn"), _is_layer)
 
 
+#: Names of torchvision's transforms, beside those that begin with Random, which people write as layers.
+TRANSFORMS = (
+    "ColorJitter",
+    "GaussianNoise",
+    "RandAugment",
+    "AutoAugment",
+    "TrivialAugmentWide",
+    "AugMix",
+    "MixUp",
+    "CutMix",
+)
+
+
 def find(name: Any, key: str) -> Any:
     """Return the class or function that a layer's name means. Raises ConfigError for a name that is no layer.
 
     Of a lazy class, the class that it becomes, as sizes are inferred: torch draws the weights of a lazy layer at its
     first call, and here every layer's are drawn in the model's order.
     """
-    if hub.is_named(name) and name.partition(".")[0] not in permission.packages():
-        return hub.find(name, key)
-    target = lookup.find(name, LAYER, key)
+    try:
+        if hub.is_named(name) and name.partition(".")[0] not in permission.packages():
+            return hub.find(name, key)
+        target = lookup.find(name, LAYER, key)
+    except ConfigError as error:
+        bare = name.rpartition(".")[2] if isinstance(name, str) else ""
+        if bare.startswith("Random") or bare in TRANSFORMS:
+            raise ConfigError(key, f"{bare} is no layer, which would act in validation and prediction too; training"
+                f" examples are transformed by data.augment=[{bare}]") from error  # fmt: skip
+        raise
     return target.cls_to_become if isinstance(target, type) and issubclass(target, LazyModuleMixin) else target
 
 

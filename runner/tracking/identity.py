@@ -60,12 +60,14 @@ def of_run(
 
 def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
     from runner.tracking import environment, own_code
+    from runner.training.augment import balanced
 
     code, code_files = _once(known, "code", own_code.record)
     threads = torch.get_num_threads()
     machine = _once(known, ("machine", run.device, threads), lambda: environment.tags([], run.device))
     machine = {**machine, environment.OVERRIDES: environment.written(context.overrides)}
-    tags = {**machine, **secrets.without(run.settings.tracking.tags), **context.tags, **code}
+    own = secrets.without(run.settings.tracking.tags)
+    tags = {**machine, **balanced.described(run.loss), **own, **context.tags, **code}
     tags |= {f"start.{name}": secrets.masked(value) for name, value in run.start.facts.items()}
     files: dict[str, str | bytes] = {
         **code_files,

@@ -151,13 +151,16 @@ def _opening(run: "Run", context: Context, known: dict[Any, Any]) -> "Opening":
 
 def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     """Return lines about the data that a source has read, the device and the sizes, and the place of the record."""
+    from runner.training.augment import treatment
+
     data = run.data
     sizes = ", ".join(
         f"{len(s)} {n}" for n, s in (("train", data.train), ("valid", data.valid), ("test", data.test)) if s
     )
     report = f"{terminal.line(data.report[0])}\n" if data.report else ""
     place = f"run {run_id} in experiment {secrets.masked(experiment)!r} of {secrets.masked(uri)}"
-    return f"{report}device {run.device}; examples: {sizes}\n{place}"
+    treated = "".join(f"{terminal.line(line)}\n" for line in treatment.lines(run.parts.treatment, run.loss))
+    return f"{report}{treated}device {run.device}; examples: {sizes}\n{place}"
 
 
 def _results(run: "Run") -> dict[str, float | str]:

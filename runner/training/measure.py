@@ -9,6 +9,7 @@ from torch import nn
 
 from runner.data import Batch, Data, Nest, Source, nests
 from runner.model import host, modes
+from runner.training.augment.readers import TreatedReaders
 from runner.training.loop import Cost, State, evaluate
 from runner.training.parts import losses, named, outputs_apart
 from runner.training.parts.readers import Readers
@@ -52,7 +53,7 @@ class Measured(Protocol):
         """The name of the loss or metric that decides which weights are best."""
 
     @property
-    def readers(self) -> Readers:
+    def readers(self) -> Readers | TreatedReaders:
         """The readers of its data."""
 
     @property

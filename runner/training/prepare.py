@@ -16,6 +16,7 @@ from runner.settings import Settings, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
 from runner.training import carrying, seen
+from runner.training.augment import balanced
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
 from runner.training.checking.known import Known
@@ -116,6 +117,7 @@ def prepare(
 def _material(settings: Settings, checked: checks.Checked, noted: dict[str, Any] | None) -> Material:
     parts, trainer = checked.parts, settings.trainer
     data = checked.data if checked.kind.complete else whole(settings, checked, noted)
+    balanced.fill(parts.loss, data)
     loss = losses.counted(parts.loss, data)
     loss.to(parts.device, torch.float64 if trainer.precision == "fp64" else None)
     threads = cost.threads(settings, checked.plan, cost.batch_size(settings, data), parts.device)

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from runner.data import Batch, Data, Nest, Tensors, batches, count
+from runner.data import Batch, Data, Nest, Tensors, batches
 from runner.model import stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, labelled
 from runner.training import checkpoints, measure
+from runner.training.augment.readers import TreatedReaders
 from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
@@ -126,8 +127,10 @@ class Run:
         return placement(self.settings.trainer, self.device)
 
     @cached_property
-    def readers(self) -> Readers:
+    def readers(self) -> Readers | TreatedReaders:
         """The worker processes that read data which are not in memory; they end with the training."""
+        if self.parts.treatment:
+            return TreatedReaders(self.settings, self.placement.pinned, self.parts.treatment, self.data)
         kind = Continuing if self.settings.trainer.carry else Readers
         return kind(self.settings, self.placement.pinned)
 
@@ -163,7 +166,8 @@ class Run:
     def _batches(self) -> Iterator[Parts]:
         """Yield every optimizer step's batches, from the present step to the end of the last epoch."""
         trainer = self.settings.trainer
-        if isinstance(self.data.train, Tensors) and count(self.data.train, trainer.batch_size) == 1:
+        if self.readers.repeats(self.data.train):
+            assert isinstance(self.data.train, Tensors)
             yield from ([(1.0, batch)] for batch in self.data.train.whole(self.copies))
             return
         first, offset = divmod(self.state.step, self.steps_per_epoch)

@@ -4,11 +4,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from runner.data import Data, Nest, Source, Tensors, nests
 from runner.model import host
 from runner.training import measure
+from runner.training.augment.treatment import shown
 
 if TYPE_CHECKING:
     from runner.training.run import Run
@@ -58,6 +59,12 @@ class Subject:
         whole = iter([(own.x, own.y)]) if isinstance(own, Tensors) else None
         inputs = measure.reading(self.run, own) if whole is None else self.run.moved(whole)
         return nests.concatenated([nests.mapped(host.tensor, x) for x, _ in inputs]), y, output
+
+    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
+        """Return the first `number` training inputs, and what training makes of them in each of the first epochs."""
+        run = self.run
+        plain, treated = shown(run.parts.treatment, self.data, run.settings.seed, number, epochs)
+        return plain, treated
 
     def outputs(self, source: Source) -> tuple[Nest, Nest]:
         """Return targets and outputs for every example of `source`, in order, on the CPU."""

@@ -28,7 +28,16 @@ from runner.plots import _style, confusion_matrix, examples, feature_maps, predi
 from runner.plots._data import classify
 from runner.training.parts import metric_values
 
-NAMES = ["confusion_matrix", "examples", "feature_maps", "filters", "fit", "loss_curve", "predicted_vs_true"]
+NAMES = [
+    "augmented",
+    "confusion_matrix",
+    "examples",
+    "feature_maps",
+    "filters",
+    "fit",
+    "loss_curve",
+    "predicted_vs_true",
+]
 LONG = [f"a class with an extremely long, winding name and $5, number {i}" for i in range(10)]
 
 
@@ -55,6 +64,10 @@ class Trained:
             output = self.model(x)
         self.model.train(training)
         return x, y, output
+
+    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
+        x = torch.stack([self.data.train[i][0] for i in range(number)])
+        return x, [x.roll(epoch, -1) for epoch in range(epochs)]
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
         return self.predict(source)[1:]
@@ -225,6 +238,7 @@ def pixels(figure: Figure) -> Any:
 
 
 REFUSED = {
+    "augmented": (line(), nn.Linear(1, 1), "pictures"),
     "confusion_matrix": (line(), nn.Linear(1, 1), "classes"),
     "predicted_vs_true": (digits(), nn.Linear(64, 10), "numbers to predict"),
     "fit": (digits(), nn.Linear(64, 10), "numbers to predict"),

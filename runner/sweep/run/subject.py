@@ -43,6 +43,10 @@ class Portrait:
                 self.model.eval()(nests.mapped(Tensor.clone, source.x)),
             )  # the first layer may write into it
 
+    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
+        """Fail: what is done to training examples is known to their run alone."""
+        raise NotImplementedError
+
     def outputs(self, source: Source) -> tuple[Nest, Nest]:
         """Return (y, output) as `Subject.outputs` does."""
         return self.predict(source)[1:]
@@ -50,7 +54,7 @@ class Portrait:
 
 def portrait(run: "Subject", names: Sequence[str]) -> Portrait | None:
     """Make the portrait of a run for these plots; None where it is too large, or would not show what the run shows."""
-    if run.settings.trainer.precision not in ("fp32", "fp64"):
+    if run.settings.trainer.precision not in ("fp32", "fp64") or "augmented" in names:
         return None
     sources = {part: source for part in ("train", "valid", "test") if (source := getattr(run.data, part)) is not None}
     needed = {part for name in names for part in plots.parts_of(name, list(sources))}

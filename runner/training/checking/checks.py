@@ -15,6 +15,7 @@ from runner.settings.files import uris
 from runner.settings.random_state import AUTO, seed
 from runner.settings.values import ranges, tags
 from runner.training import carrying, forward, seen
+from runner.training.augment import balanced, treatment
 from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
 from runner.training.checking.known import Kind, Known
 from runner.training.machine import time_limit
@@ -240,6 +241,8 @@ def _with_data(
         _with_plan(settings, parts, problems, data, plan)
     with problems.collect():
         fitting.batches(settings, data)
+    with problems.collect():
+        treatment.check(parts.treatment, data, settings.trainer.shuffle)
     if plan is None or problems.errors:
         return None
     first = first_weights.Start()
@@ -266,8 +269,10 @@ def _with_loss(
     before = len(problems.errors)
     with problems.collect():
         fitting.targets(y)
+        balanced.fill(loss, data, complete=not source.reads_less(parts.data))
         if plan is not None:
             each_output.check(settings, parts, data, plan, y)
+            treatment.check_loss(parts.treatment, data, loss)
     if parts.metrics is None:
         return built
     fits, before = plan is not None and len(problems.errors) == before, len(problems.errors)
@@ -296,6 +301,10 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
         if parts.optimizer and parts.device:
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
     wrong = any(error.key == "model.layers" for error in problems.errors)  # which a plot of its outputs only repeats
+    treated = parts.treatment and (parts.treatment.augment or parts.treatment.mixes)
+    if "augmented" in (parts.plots or {}) and trainer.trains and not treated:
+        place = f"plots[{list(parts.plots).index('augmented')}]"
+        problems.add(place, "'augmented' cannot be drawn: it needs data.augment, data.mixup or data.cutmix")
     for name, draw in (parts.plots or {}).items():
         if wrong and hasattr(sys.modules[draw.__module__], "OUTPUTS"):
             continue

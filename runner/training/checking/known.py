@@ -166,6 +166,7 @@ def _has_own(parts: Components) -> bool:
     """Return whether code of the user's own takes part in what is checked, layers left out."""
     named = (parts.data, parts.optimizer, parts.scheduler.scheduler, parts.step)
     targets = [*(part.target for part in named if part is not None), *(metric.target for metric in parts.metrics)]
+    targets += [bound.target for bound in parts.treatment.augment if lookup.is_users(bound.target)]
     return any(map(lookup.is_own, [*targets, type(parts.loss), *parts.plots.values()]))
 
 

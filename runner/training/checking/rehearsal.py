@@ -19,6 +19,7 @@ from runner.model import graph, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
 from runner.settings.values.lookup import Bound
+from runner.training.augment.treatment import mixer
 from runner.training.checking import cost, first_weights, own_step
 from runner.training.checking.first_weights import Start
 from runner.training.checking.own_loss import OwnLoss
@@ -106,7 +107,7 @@ class Rehearsal:
         self.model.train()
         frozen.at(0)
         for size in self._training_sizes():
-            x, y = self._batch(self.data.train, size)
+            x, y = self._training_batch(size)
             problem = partial(self._untrained, size=size)
             if not self.real:
                 self._through(x, problem)
@@ -131,7 +132,7 @@ class Rehearsal:
         if self.parts.device.type != "cpu" and trainer.precision != "fp64":  # see `_autocast`
             numbers = replace(trainer, precision="fp32")
         state = State(self.model, optimizer, losses.cost(self.loss, numbers, CPU), still=frozen.still)
-        own_step.check(own, state, trainer, (self._batch(self.data.train, size) for size in self._training_sizes()))
+        own_step.check(own, state, trainer, map(self._training_batch, self._training_sizes()))
 
     @torch.no_grad()
     def evaluate(self) -> None:
@@ -180,6 +181,11 @@ class Rehearsal:
             yield "train", 1, "the plot feature_maps shows one example"
         if not trainer.trains:
             yield "train", 1, "the arithmetic is worked for one example"
+
+    def _training_batch(self, size: int) -> Batch:
+        """Return a batch for a step, with targets as mixing makes them."""
+        batch, treatment = self._batch(self.data.train, size), self.parts.treatment
+        return mixer(treatment, self.data)(batch, 0, 0, 0) if treatment.mixes and self.real else batch
 
     def _batch(self, source: Source, size: int) -> Batch:
         """Return a batch of real examples if they are in memory, else of the first one repeated."""

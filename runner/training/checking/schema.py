@@ -29,6 +29,7 @@ BESIDE: dict[str, Node] = {
         **{key: {"type": ["integer", "null", "string"]} for key in ("folds", "fold")},
         "augment": {"type": ["array", "string", "object", "null"]},
         **{key: {"type": ["number", "null", "string"]} for key in ("mixup", "cutmix")},
+        "augment_target": {"enum": ["mask", "nothing", None]},
         "sample": {"enum": ["balanced", None]},
     },
     "scheduler": {"interval": {"enum": ["epoch", "step", None]}},

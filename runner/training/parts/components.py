@@ -13,6 +13,8 @@ from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
 from runner.training import forward, step
+from runner.training.augment import treatment
+from runner.training.augment.treatment import Treatment
 from runner.training.parts import losses, metrics, optimizers, scheduling, source
 from runner.training.parts.data_options import DataOptions
 from runner.training.parts.device import device
@@ -32,6 +34,7 @@ class Components:
     device: torch.device
     data: Bound
     options: DataOptions
+    treatment: Treatment
     loss: nn.Module
     optimizer: Grouped
     scheduler: Plan
@@ -67,6 +70,8 @@ def resolve(
     add("due", lambda: due.read(settings.checkpoint.every))
     add("data", lambda: source.resolve(settings.data))
     parts["options"] = parts["data"].options if parts["data"] else DataOptions()
+    add("treatment", lambda: treatment.resolve(parts["options"]) if trains else Treatment())
+    parts["treatment"] = parts["treatment"] or Treatment()
     add("plots", lambda: _plots(settings.plots))
     add("pictures", lambda: _pictures(settings.plots))
     add("metrics", lambda: metrics.resolve(settings.metrics) if trains else [])

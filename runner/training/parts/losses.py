@@ -15,6 +15,7 @@ from runner.settings import Component, Trainer
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Kind, made
+from runner.training.augment import balanced
 from runner.training.loop import Cost, Weigh
 from runner.training.parts import own_losses
 from runner.training.parts.named import ByOutput, Heard
@@ -39,7 +40,7 @@ def build(spec: Component) -> nn.Module:
     """Make the loss that `spec` names: a class of torch.nn, or a class or function of the user's own.
 
     spec: its name and arguments, or a loss for each name of an output. Lists for `weight` and `pos_weight` become
-        tensors.
+        tensors; of `balanced`, `balanced.fill` makes numbers when there are data.
     Raises ConfigError for an unknown name or argument, a value out of range, and a reduction to several numbers.
 
         build({"name": "CrossEntropyLoss", "weight": [1.0, 4.0]})
@@ -88,6 +89,7 @@ def _one(spec: Component, key: str) -> nn.Module:
     if kind.__module__ == "torch.nn.modules.loss" and (kind not in TABLE or TABLE[kind].refused):
         why = TABLE[kind].refused if kind in TABLE else "is not known to this version of runner; use another"
         raise ConfigError(f"{key}.name", f"{kind.__name__} {why}")
+    filled = balanced.take(kind, arguments, key)
     for one in ("weight", "pos_weight"):  # YAML has no tensors
         if isinstance(arguments.get(one), list) and one in lookup.parameters(kind):
             arguments[one] = _numbers(arguments[one], f"{key}.{one}")
@@ -97,7 +99,7 @@ def _one(spec: Component, key: str) -> nn.Module:
         words = " or ".join(reductions) if len(reductions) == 2 else ", ".join(reductions)
         raise ConfigError(f"{key}.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
     ranges.check(kind, arguments, ranges.LOSS, key)
-    return made(kind, arguments, key)  # type: ignore[no-any-return]
+    return balanced.marked(made(kind, arguments, key), filled)
 
 
 def copied(loss: nn.Module, spec: Component) -> nn.Module:
@@ -221,7 +223,7 @@ def counted(loss: nn.Module, data: Data) -> nn.Module:
 
     def leaves_out(source: Any) -> bool:
         y = source.y if isinstance(source, sources.Tensors) else getattr(source, "labels", None)
-        if y is None:  # a dataset of the user's own, with any targets
+        if not isinstance(y, Tensor):  # a dataset of the user's own, with any targets
             return not source[0][1].is_floating_point()
         return not y.is_floating_point() and bool((_weights(loss, y) == 0).any())
 

@@ -19,6 +19,10 @@ class Readers:
         self._training: Reader | None = None
         self._evaluating: list[Reader] = []
 
+    def repeats(self, source: Source) -> bool:
+        """Return whether all steps have the same batch, all of `source` in memory."""
+        return isinstance(source, Tensors) and count(source, self.settings.trainer.batch_size) == 1
+
     def epochs(self, source: Source, epochs: range, start: int, copies: bool) -> Iterator[Iterator[Batch]]:
         """Yield the batches of each epoch that is left; workers prepare those of the next one before this one ends.
 

@@ -13,7 +13,7 @@ from runner.data._datasets import converted
 from runner.data._folds import Fold, called, cut, of
 from runner.data._items import paired
 from runner.settings import Component
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
 from runner.settings.values.signatures import as_words
@@ -29,6 +29,9 @@ def resolve(spec: Component) -> "Sourced":
     name, arguments = lookup.component(spec, "data")
     target = lookup.find(name, DATA, "data.name")
     arguments, options = data_options.split(target, arguments)
+    for unknown in sorted(arguments.keys() - lookup.parameters(target).keys()):
+        if hint := did_you_mean(unknown, data_options.names(target)):
+            raise ConfigError(f"data.{unknown}", f"there is no such key{hint}")
     arguments = as_words(lookup.parameters(target), arguments)
     lookup.bind(target, arguments, "data")
     ranges.check(target, arguments, ranges.DATA, "data")

@@ -73,6 +73,8 @@ def check(run: Run) -> None:
         raise Unstackable("trainer.carry is not stacked")
     if trainer.train_metrics:
         raise Unstackable("trainer.train_metrics is not stacked")
+    if run.parts.treatment:
+        raise Unstackable(f"the training data is {run.parts.treatment.described()[0].partition(':')[0]}, by data.*")
     if own_losses.of_model(run.loss):
         raise Unstackable(f"{type(run.loss).__name__} takes the model and the batch")
     if own_losses.found(run.loss).names:

@@ -1,0 +1,47 @@
+"""Training examples as they are, and beside each what training has seen of it in the first epochs."""
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from runner.data import Data
+from runner.plots import Subject, _style
+from runner.plots._images import as_image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ROWS, EPOCHS = 6, 5
+SIZE, GAP, LEFT, TOP = 0.94, 0.12, 0.2, 1.05  # inches
+
+
+def problem(data: Data, model: nn.Module) -> str | None:
+    """Return why the plot cannot be drawn: it needs pictures."""
+    return None if as_image(data.train[0][0]) is not None else "it needs pictures, of shape (1, H, W) or (3, H, W)"
+
+
+def draw(run: Subject) -> "Figure":
+    """Draw six examples, a row for each: the example itself, and what was made of it in each of five epochs."""
+    plain, epochs = run.treated(ROWS, EPOCHS)
+    rows = len(plain)
+    title = f"Augmented: {_style.counted(rows, 'training example')} in the first {_style.counted(EPOCHS, 'epoch')}"
+    figure = _style.page(title, run.title, TOP + rows * (SIZE + GAP) + 0.1)
+    sheet = _style.sheet(figure)
+    heads = ["as it is", *(f"epoch {epoch}" for epoch in range(1, EPOCHS + 1))]
+    for column, (head, pictures) in enumerate(zip(heads, [plain, *epochs], strict=True)):
+        left = LEFT + column * (SIZE + GAP) + (GAP if column else 0)
+        sheet.text(left, TOP - 0.1, head, fontsize=8, color=_style.GREY)
+        for row, (picture, original) in enumerate(zip(pictures, plain, strict=True)):
+            image = _on_scale(picture, original)
+            _style.place(sheet, image, left, TOP + row * (SIZE + GAP), SIZE)
+    return figure
+
+
+def _on_scale(picture: Tensor, original: Tensor) -> Any:
+    """Return a picture as `imshow` takes it, in the colours of its original: a brighter one is shown brighter."""
+    low, high = float(original.min()), float(original.max())
+    plain = low >= 0 and high <= 1
+    scaled = picture.float() if plain else (picture.float() - low) / max(high - low, 1e-12)
+    image = as_image(scaled.clamp(0, 1))
+    assert image is not None
+    return image

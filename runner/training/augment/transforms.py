@@ -1,0 +1,185 @@
+"""The transforms of `data.augment`: torchvision's by their own names, and code of one's own by dotted names."""
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from runner.settings.errors import ConfigError, Problems, brief
+from runner.settings.values import lookup
+from runner.settings.values.lookup import Bound, Kind
+
+KEY = "data.augment"
+HOME = "torchvision.transforms.v2"
+#: Spellings of torchvision's module before a name.
+PREFIXES = (f"{HOME}.", "torchvision.transforms.", "transforms.v2.", "transforms.", "v2.", "T.")
+#: Transforms of batches, which data.mixup and data.cutmix are.
+MIXES = {"MixUp": "mixup", "CutMix": "cutmix"}
+#: Transforms that hold others.
+HOLDERS = ("Compose", "RandomApply", "RandomChoice", "RandomOrder")
+#: Transforms that give several pictures, or that work on what is no tensor.
+REFUSED = {
+    "FiveCrop": "gives five pictures of one",
+    "TenCrop": "gives ten pictures of one",
+    "ToTensor": "makes tensors of PIL images, and examples are tensors",
+    "PILToTensor": "makes tensors of PIL images, and examples are tensors",
+    "ToPILImage": "makes PIL images, and a model takes tensors",
+    "Lambda": "needs a function; name your own one instead: experiments.mine.my_transform",
+}
+
+OWN = Kind("a transform", (), lambda v: callable(v) and (lookup.is_users(v) or _is_module(v)))
+
+
+def resolve(spec: Any) -> tuple[Bound, ...]:
+    """Return the transforms of `data.augment`, looked up and with their arguments checked. Raises ConfigErrors.
+
+    spec: a list of names and of {name: arguments}; one of them alone is a list of one.
+    """
+    entries = spec if isinstance(spec, list | tuple) else [spec]
+    problems, found = Problems(), []
+    for i, entry in enumerate(entries):
+        with problems.collect():
+            found.append(_one(entry, f"{KEY}[{i}]" if isinstance(spec, list | tuple) else KEY))
+    problems.raise_all()
+    return tuple(found)
+
+
+def make(bound: Bound) -> Callable[..., Any]:
+    """Return the transform: an object that takes an example, or a function with its arguments."""
+    if not isinstance(bound.target, type):
+        return _Function(bound.target, bound.arguments)
+    try:
+        made = bound.target(**{name: _value(name, value) for name, value in bound.arguments.items()})
+    except Exception as error:
+        raise ConfigError(bound.key, f"{bound.target.__name__} refuses its arguments: {brief(error)}") from error
+    if isinstance(made, nn.Module) and any(True for _ in made.parameters()):
+        raise ConfigError(bound.key, f"{bound.target.__name__} has weights, which nothing would train; make it a layer")
+    return made  # type: ignore[no-any-return]
+
+
+def is_torchvisions(target: Any) -> bool:
+    """Return whether a transform is one of torchvision's, for pictures."""
+    return str(getattr(target, "__module__", "")).startswith("torchvision.")
+
+
+def takes_target(transform: Any) -> bool:
+    """Return whether code of the user's own takes an example and its target: `def noise(x, target, std=0.1)`."""
+    if is_torchvisions(type(transform)):
+        return False
+    given = transform.arguments if isinstance(transform, _Function) else {}
+    target = transform.target if isinstance(transform, _Function) else transform
+    if isinstance(target, nn.Module):
+        target = target.forward
+    free = [
+        name
+        for name, p in inspect.signature(target).parameters.items()
+        if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and name not in given and p.default is p.empty
+    ]
+    return len(free) > 1
+
+
+class _Function:
+    """A function of the user's own with its arguments."""
+
+    def __init__(self, target: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        self.target, self.arguments = target, arguments
+
+    def __call__(self, *example: Any) -> Any:
+        return self.target(*example, **self.arguments)
+
+
+def _one(entry: Any, key: str) -> Bound:
+    name, arguments = _split(entry, key)
+    bare = next((name.removeprefix(one) for one in PREFIXES if name.startswith(one)), name)
+    if bare in MIXES:
+        raise ConfigError(key, f"{bare} mixes the examples of a batch, after all transforms: data.{MIXES[bare]}="
+            f"{arguments.get('alpha', 1.0)} in its place")  # fmt: skip
+    if bare in REFUSED:
+        raise ConfigError(key, f"{bare} {REFUSED[bare]}")
+    target = lookup.find(name, OWN, key) if "." in bare else lookup.find(bare, _torchvisions(key), key)
+    takes = lookup.parameters(target)
+    if bare in HOLDERS:
+        arguments = _with_inner(arguments, key)
+    elif not isinstance(target, type):
+        first = [n for n, p in takes.items() if n not in arguments and p.default is p.empty]
+        lookup.bind(target, arguments, key, first[:2])
+        return Bound(target, arguments, key)
+    lookup.bind(target, {n: v for n, v in arguments.items() if n != "transforms"}, key, ("transforms",))
+    bound = Bound(target, arguments, key)
+    make(bound)
+    return bound
+
+
+def _split(entry: Any, key: str) -> tuple[str, dict[str, Any]]:
+    """Return name and arguments of `Name`, `{Name: {argument: value}}`, `{Name: value}` or `{name: Name, ...}`."""
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, dict) and ("name" in entry or "_target_" in entry):
+        return lookup.component(entry, key)
+    if not isinstance(entry, dict) or len(entry) != 1:
+        raise ConfigError(
+            key, f"{entry!r} is no transform; expected a name, or {{RandomCrop: {{size: 32, padding: 4}}}}"
+        )
+    [(name, value)] = entry.items()
+    if not isinstance(name, str):
+        raise ConfigError(key, f"{name!r} is not the name of a transform")
+    if value is None or isinstance(value, dict):
+        return name, dict(value or {})
+    return name, {_first_argument(name, key): value}
+
+
+def _first_argument(name: str, key: str) -> str:
+    """Return the argument that `{RandomHorizontalFlip: 0.5}` is the value of: the first."""
+    bare = next((name.removeprefix(one) for one in PREFIXES if name.startswith(one)), name)
+    target = lookup.find(name, OWN, key) if "." in bare else lookup.find(bare, _torchvisions(key), key)
+    names = [n for n in lookup.parameters(target) if n not in ("self", "cls")]
+    skipped = names if isinstance(target, type) else names[1:]
+    if not skipped:
+        raise ConfigError(key, f"{bare} takes no arguments; leave them out")
+    return skipped[0]
+
+
+def _torchvisions(key: str) -> Kind:
+    """Return the kind of torchvision's transforms, which is imported here."""
+    try:
+        importlib.import_module(HOME)
+    except Exception as error:
+        why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported: {brief(error)}"
+        remedy = "pip install 'runner-torch[vision]'"
+        if not isinstance(error, ModuleNotFoundError):
+            remedy = "install torch and torchvision of one another's versions, from the same index"
+        raise ConfigError(key, f"torchvision, whose transforms it names, {why}; {remedy}") from error
+    return Kind("a transform", (HOME,), _is_transform)
+
+
+def _is_transform(value: Any) -> bool:
+    from torchvision.transforms import v2
+
+    return isinstance(value, type) and issubclass(value, v2.Transform) and value is not v2.Transform
+
+
+def _is_module(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, nn.Module) and value.__module__.startswith("torch.nn.")
+
+
+def _with_inner(arguments: dict[str, Any], key: str) -> dict[str, Any]:
+    inner = arguments.get("transforms")
+    if not isinstance(inner, list) or not inner:
+        raise ConfigError(f"{key}.transforms", "missing; expected a list of transforms, as data.augment is one")
+    return {**arguments, "transforms": [_one(entry, f"{key}.transforms[{i}]") for i, entry in enumerate(inner)]}
+
+
+def _value(name: str, value: Any) -> Any:
+    """Return an argument as a transform takes it; YAML has no objects: `interpolation: bilinear`, `dtype: float32`."""
+    if isinstance(value, list) and value and isinstance(value[0], Bound):
+        return [make(one) for one in value]
+    if name == "dtype" and isinstance(value, str) and isinstance(getattr(torch, value, None), torch.dtype):
+        return getattr(torch, value)
+    if name in ("interpolation", "policy") and isinstance(value, str):
+        from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
+
+        return (AutoAugmentPolicy if name == "policy" else InterpolationMode)(value.lower())
+    return value

@@ -1,0 +1,217 @@
+"""What the keys of `data` ask to be done to training examples: checked, tried on real ones, and said."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from runner.data import Data, Tensors
+from runner.model.conventions import targets_of
+from runner.settings.errors import ConfigError, brief
+from runner.settings.values.lookup import Bound
+from runner.training.augment import balance, balanced, draws, transforms
+from runner.training.augment.augment import Augment
+from runner.training.augment.mixing import Mix
+from runner.training.parts.data_options import DataOptions
+
+#: Examples that are tried.
+TRIED = 2
+MASK, NOTHING = "mask", "nothing"
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to training examples, in this order: sampled, transformed, mixed. Falsy if nothing is."""
+
+    augment: tuple[Bound, ...] = ()
+    mixup: float | None = None
+    cutmix: float | None = None
+    sample: str | None = None
+    target: str | None = None  # mask | nothing: what transforms do to targets
+
+    def __bool__(self) -> bool:
+        return bool(self.augment or self.mixes or self.sample)
+
+    @property
+    def mixes(self) -> bool:
+        """True if batches are mixed."""
+        return self.mixup is not None or self.cutmix is not None
+
+    def described(self) -> list[str]:
+        """Return a line for each thing that is done."""
+        lines = [f"sampled: {self.sample}"] if self.sample else []
+        lines += ["augmented: " + ", ".join(map(_words, self.augment))] if self.augment else []
+        mixed = [f"{name} {value:g}" for name, value in (("mixup", self.mixup), ("cutmix", self.cutmix)) if value]
+        return lines + (["mixed: " + " or ".join(mixed)] if mixed else [])
+
+
+def lines(treatment: Treatment, loss: nn.Module) -> list[str]:
+    """Return lines for people: what is done to training examples, and the numbers of balanced weights."""
+    weights = [f"{key}: balanced, {text}" for key, text in balanced.described(loss, 4).items()]
+    return [f"training examples are {line}" for line in treatment.described()] + weights
+
+
+def resolve(options: DataOptions) -> Treatment:
+    """Look up the transforms and check the numbers. Raises ConfigErrors."""
+    for name in ("mixup", "cutmix"):
+        value = getattr(options, name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6):
+            raise ConfigError(
+                f"data.{name}",
+                f"{value!r} is not a number above 0: the alpha of Beta(alpha, alpha), of which 0.2 mixes little and 1"
+                " anything; null: not at all",
+            )
+    if options.sample not in (None, "balanced"):
+        raise ConfigError("data.sample", f"{options.sample!r} is not balanced, or null: each example once an epoch")
+    if options.augment_target not in (None, MASK, NOTHING):
+        raise ConfigError("data.augment_target", f"{options.augment_target!r} is not one of mask, nothing")
+    augment = () if options.augment in (None, [], ()) else transforms.resolve(options.augment)
+    if options.augment_target is not None and not augment:
+        raise ConfigError("data.augment_target", f"{options.augment_target} has no effect without data.augment")
+    return Treatment(augment, options.mixup, options.cutmix, options.sample, options.augment_target)
+
+
+def augmenter(treatment: Treatment, data: Data) -> Augment:
+    """Return the transforms of a run."""
+    return Augment(treatment.augment, has_masks(treatment, data))
+
+
+def mixer(treatment: Treatment, data: Data) -> Mix:
+    """Return what mixes the batches of a run."""
+    return Mix(treatment.mixup, treatment.cutmix, len(data.classes) or None)
+
+
+def has_masks(treatment: Treatment, data: Data) -> bool:
+    """Return whether targets are masks, which move along: classes for each place, or what data.augment_target says."""
+    x, y = data.train[0]
+    if not treatment.augment or treatment.target is not None:
+        return treatment.target == MASK
+    places = x.dim() > 2 and y.dim() > 1 and tuple(y.shape[-2:]) == tuple(x.shape[-2:])
+    if places and y.is_floating_point():
+        raise ConfigError(
+            "data.augment_target",
+            f"missing; targets have a number for each place of a picture, {list(y.shape)}: expected mask, where they"
+            " are to move along, or nothing, where they are to stay as they are",
+        )
+    return bool(places)
+
+
+def check(treatment: Treatment, data: Data, shuffle: bool) -> None:
+    """Try the transforms on the first examples. Raises ConfigError where one fails, or gives what no model fits.
+
+    shuffle: of the trainer.
+    """
+    if treatment and not all(isinstance(part, Tensor) for part in data.train[0]):
+        key = next(name for name in ("augment", "mixup", "cutmix", "sample") if getattr(treatment, name))
+        raise ConfigError(f"data.{key}", "needs examples of one tensor and one target, and those of the data hold"
+            " several; leave it out, or do it in a Dataset of your own")  # fmt: skip
+    if treatment.sample:
+        if not shuffle:
+            raise ConfigError("data.sample", "balanced draws the order of each epoch, and trainer.shuffle=false"
+                " keeps the data's own; leave one of them out")  # fmt: skip
+        classes = balance.labels(data, "data.sample")
+        if classes.dim() > 1:
+            raise ConfigError("data.sample", "balanced needs one class for each example, and targets have one for each"
+                " place; loss.weight=balanced weighs these")  # fmt: skip
+    if not treatment.augment and not treatment.mixes:
+        return
+    x, y = _first(data)
+    if treatment.augment:
+        x, y = _tried(treatment, data, x, y)
+    if treatment.mixes:
+        _check_mix(treatment, data, x, y)
+
+
+def check_loss(treatment: Treatment, data: Data, loss: nn.Module) -> None:
+    """Raise ConfigError for a loss that does not take the targets of mixed batches."""
+    takes, key = targets_of(loss), "data.mixup" if treatment.mixup is not None else "data.cutmix"
+    if treatment.mixes and takes in ("classes", "minus_one_one", "label_sets", "log_shares"):
+        raise ConfigError(key, f"makes targets that are shares of classes, which {type(loss).__name__} does not take;"
+            " use loss=cross_entropy, or loss=bce_with_logits")  # fmt: skip
+
+
+def shown(treatment: Treatment, data: Data, seed: int, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
+    """Return the first `number` inputs, and what is made of them in each of the first `epochs`: a batch of their own.
+
+    data: on the processor.
+    """
+    index = torch.arange(min(number, len(data.train)))  # type: ignore[arg-type]
+    x, y = (torch.stack([torch.as_tensor(data.train[i][part]) for i in index.tolist()]) for part in (0, 1))
+    made = []
+    for epoch in range(epochs):
+        batch = augmenter(treatment, data)(x, y, draws.keys(seed, epoch, index)) if treatment.augment else (x, y)
+        made.append((mixer(treatment, data)(batch, seed, epoch, 0) if treatment.mixes else batch)[0])
+    return x, made
+
+
+def _first(data: Data) -> tuple[Tensor, Tensor]:
+    if isinstance(data.train, Tensors):
+        return data.train.x[:TRIED].clone(), data.train.y[:TRIED].clone()
+    x, y = (torch.as_tensor(part) for part in data.train[0])
+    return torch.stack([x] * TRIED), torch.stack([y] * TRIED)
+
+
+def _tried(treatment: Treatment, data: Data, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    masks = has_masks(treatment, data)
+    if x.is_meta:
+        return x, y
+    key = draws.keys(0, 0, torch.arange(len(x)))
+    shape, kind, target = x.shape[1:], x.dtype, y.shape[1:]
+    for bound in treatment.augment:
+        name = bound.target.__name__
+        if transforms.is_torchvisions(bound.target) and x.dim() < 4:
+            raise ConfigError(
+                bound.key,
+                f"{name} is a transform of pictures (channels, height, width), and an example has shape"
+                f" {list(x.shape[1:])}; leave it out, or name a function of your own",
+            )
+        try:
+            x, y = Augment([bound], masks)(x, y, key)
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                bound.key, f"{name} fails on an example of shape {list(x.shape[1:])}: {brief(error)}"
+            ) from error
+    last = treatment.augment[-1]
+    if x.shape[1:] != shape or x.dtype != kind or y.shape[1:] != target:
+        made, plain = (
+            f"{list(s)} of {str(d).removeprefix('torch.')}" for s, d in ((x.shape[1:], x.dtype), (shape, kind))
+        )
+        what = (
+            f"make examples of {made} from {plain}"
+            if (x.shape[1:], x.dtype) != (shape, kind)
+            else (f"make targets of {list(y.shape[1:])} from {list(target)}")
+        )
+        raise ConfigError(
+            last.key if len(treatment.augment) == 1 else transforms.KEY,
+            f"the transforms {what}; validation sees plain examples, so that both must be alike: crop or resize to the"
+            " size of the data, as in {RandomCrop: {size: 32, padding: 4}} or {RandomResizedCrop: 32}",
+        )
+    return x, y
+
+
+def _check_mix(treatment: Treatment, data: Data, x: Tensor, y: Tensor) -> None:
+    name = "cutmix" if treatment.cutmix is not None else "mixup"
+    if not x.is_floating_point():
+        raise ConfigError(f"data.{name}", f"mixes numbers, and examples are {x.dtype}; leave it out")
+    if not y.is_floating_point() and (y.dim() > 1 or not data.classes):
+        raise ConfigError(f"data.{name}", "needs one class for each example, or numbers to predict; leave it out")
+    if data.ignored is not None and not y.is_floating_point():
+        raise ConfigError(f"data.{name}", f"makes shares of classes, of which the loss's ignore_index={data.ignored} is"
+            " none; leave those examples out")  # fmt: skip
+    if treatment.cutmix is not None and x.dim() < 4:
+        raise ConfigError("data.cutmix", f"cuts boxes out of pictures, and an example has shape {list(x.shape[1:])};"
+            " use data.mixup")  # fmt: skip
+
+
+def _words(bound: Bound) -> str:
+    arguments = ", ".join(f"{name}={_value(value)}" for name, value in bound.arguments.items())
+    return f"{bound.target.__name__}({arguments})"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], Bound):
+        return "[" + ", ".join(map(_words, value)) + "]"
+    return str(value)
