@@ -1,6 +1,6 @@
 """What comes out of a layer while it is planned, also of one that looks at numbers, as `pack_padded_sequence` does.
 
-The meta device has no numbers, and refuses. Such a layer is made once more, on the processor, and given two examples.
+The meta device has no numbers, and refuses. Such a layer is run on the processor: two examples, weights of zero.
 """
 
 import re
@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map
 
 from runner.model import specs
@@ -38,7 +39,7 @@ def output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
             except Exception as error:
                 if not _looks(error):
                     raise
-                return _of_examples(layer, inputs.inputs, inputs.named)
+                return _of_examples(module, inputs.inputs, inputs.named)
     except Exception as error:
         if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
             raise ConfigError(
@@ -66,14 +67,14 @@ def _looks(error: Exception) -> bool:
     return bool(REFUSALS.search(str(error)))
 
 
-def _of_examples(layer: Layer, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+def _of_examples(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     """Return what the layer gives, on the meta device. Raises what the layer raises.
 
     Inputs that come from the data without a layer between are those of its first example. Of others, numbers are zeros,
     and one whole number for each example is the longest length among the inputs.
     """
     tensors = [one for one in tree_leaves((inputs, dict(named))) if isinstance(one, Tensor)]
-    if layer.parameters > MOST or not tensors:
+    if sum(p.numel() for p in module.parameters()) > MOST or not tensors:
         raise ValueError(f"it looks at numbers, and is too large to be tried: more than {MOST:,} parameters")
     longest = max((one.shape[1] for one in tensors if one.dim() > 1), default=1)
     size = len(tensors[0])
@@ -93,7 +94,9 @@ def _of_examples(layer: Layer, inputs: tuple[Any, ...], named: Mapping[str, Any]
         first = size if value.shape[:1] == (2,) else value.shape[0]
         return torch.empty((first, *value.shape[1:]), dtype=value.dtype, device="meta")
 
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        module = layer.make().eval()
+    weights = {
+        name: torch.zeros(t.shape, dtype=t.dtype) for name, t in (*module.named_parameters(), *module.named_buffers())
+    }
+    with torch.random.fork_rng(devices=[]):
         given, by_name = tree_map(real, (tuple(inputs), dict(named)))
-        return tree_map(shape, module(*given, **by_name))
+        return tree_map(shape, functional_call(module, weights, given, by_name))

@@ -54,12 +54,7 @@ def push(module: nn.Module, *inputs: Any, **named: Any) -> Any:
     if type(module) in (From, Select):
         return module(*inputs)
     if named or sum(_work(module, x) for x in inputs) > LITTLE:
-        try:
-            return module(*inputs, **named)
-        except (NotImplementedError, RuntimeError) as error:
-            if " meta " not in str(error) or sum(p.numel() for p in module.parameters()) > LITTLE:
-                raise
-            # It looks at values, as one that packs sequences by their lengths.
+        return module(*inputs, **named)
     values = {name: _zeros(t) for name, t in (*module.named_parameters(), *module.named_buffers())}
     return tree_map(_meta, functional_call(module, values, tree_map(_zeros, inputs), tree_map(_zeros, named)))
 
