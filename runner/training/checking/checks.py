@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, nests
+from runner.data._rows import remembered, rows
 from runner.model import looking, stack, whole
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, Problems
@@ -162,6 +163,7 @@ def _with_data(
             whole.check(settings.model)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
+    x = remembered(x, rows(data) if noted is None else noted.get("rows", []))
     with problems.collect():
         plan, layers = known.plan(data_key, settings.model, x)
     if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:

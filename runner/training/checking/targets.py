@@ -21,6 +21,8 @@ NUMBERS = ("numbers", "counts")
 
 #: Whole numbers that look like classes have at most so many different values, and two examples of each on average.
 FEW = 10
+#: The class index that torch's losses leave out unless they are told another one.
+IGNORED = -100
 
 
 def read(bound: Bound, loss: nn.Module | None, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
@@ -93,6 +95,8 @@ def _ignored(data: Data, loss: nn.Module | None) -> int | None:
 
 def _fitted(data: Data, loss: nn.Module | None) -> Data:
     takes = targets_of(loss)
+    if data.task == "regression" and isinstance(data.train, Tensors):
+        data = _of_own_source(data, takes)
     if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
     if takes == "classes_or_shares" and data.task == "regression" and not data.classes and _are_shares(data):
@@ -201,6 +205,18 @@ def _width(data: Data) -> int:
     """Return the length of one example's target if that is a row of numbers; else 0."""
     y = data.train[0][1]
     return len(y) if isinstance(y, Tensor) and y.is_floating_point() and y.dim() == 1 else 0
+
+
+def _of_own_source(data: Data, takes: str) -> Data:
+    """Return data whose source says no task with the one that its loss decides: whole numbers may be classes."""
+    y = _all(data)
+    if y is None or not y.numel():
+        return data
+    if takes in BY_CLASS and not y.is_floating_point():
+        return replace(data, task="classification") if int(y[y != IGNORED].min()) >= 0 else data
+    if takes == "zero_to_one" and y.dim() == 2 and y.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
+        return replace(data, task="binary", classes=data.classes or ("0", "1"))
+    return data
 
 
 def _are_shares(data: Data) -> bool:
