@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from runner.model import looking, naming, specs
+from runner.model import classes, looking, naming, specs
 from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention, TransformerDecoder
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.graph import INPUT
@@ -33,7 +33,7 @@ def plan(
     spec: Any,
     example: Any,
     key: str = "model.layers",
-    targets: specs.Targets | None = None,
+    targets: classes.Targets | None = None,
     earlier: Earlier | None = None,
 ) -> Stack:
     """Look up, bind and infer every layer, and follow the shape of `example` through the stack.
@@ -50,12 +50,12 @@ def plan(
     that are wrong whatever comes in.
     """
     return follow(
-        list(specs.named(spec, key)), Wires(example), specs.Targets() if targets is None else targets, earlier
+        list(specs.named(spec, key)), Wires(example), classes.Targets() if targets is None else targets, earlier
     )
 
 
 def follow(
-    named: list[tuple[str, str, Any]], wires: Wires, targets: specs.Targets, earlier: Earlier | None = None
+    named: list[tuple[str, str, Any]], wires: Wires, targets: classes.Targets, earlier: Earlier | None = None
 ) -> Stack:
     """Plan layers one after the other. named: as `specs.named` gives them. Raises as `plan` does."""
     specs.check_modules(named)
@@ -90,7 +90,7 @@ def _planned_before(
     key: str,
     spec: Any,
     wires: Wires,
-    targets: specs.Targets,
+    targets: classes.Targets,
     before: list[Layer],
 ) -> tuple[Layer, Any]:
     written = spec if isinstance(spec, Inner) else read(spec, key, targets.find)
@@ -109,7 +109,7 @@ def _planned_before(
     return earlier[whole]
 
 
-def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: specs.Targets) -> tuple[Layer, Any]:
+def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: classes.Targets) -> tuple[Layer, Any]:
     if isinstance(written, Inner):
         inner = plan(written.layers, inputs.inputs[0], written.key, targets)
         layer = Layer(name, written.key, nn.Sequential, {"args": inner}, reads=inputs.reads)
@@ -193,7 +193,7 @@ def _plan_inside(
     example: Tensor,
     key: str,
     arguments: dict[str, Any],
-    targets: specs.Targets,
+    targets: classes.Targets,
 ) -> Any:
     """Return an argument with its layers planned: one that is annotated as a module is a stack of its own."""
 
@@ -209,7 +209,7 @@ def _plan_inside(
     return value
 
 
-def _decoder_layer(value: Any, inputs: Inputs, key: str, targets: specs.Targets) -> Stack:
+def _decoder_layer(value: Any, inputs: Inputs, key: str, targets: classes.Targets) -> Stack:
     """Return the layer of a TransformerDecoder, which reads the memory, too."""
     if len(inputs.all()) < 2:
         raise ConfigError(key.rpartition(".")[0], f"TransformerDecoder takes two inputs; {specs.NAME_THEM}")
@@ -220,7 +220,7 @@ def _decoder_layer(value: Any, inputs: Inputs, key: str, targets: specs.Targets)
     return follow(reading, wires, targets)
 
 
-def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.Targets) -> list[Stack]:
+def _repeated(value: Any, times: int, example: Tensor, key: str, targets: classes.Targets) -> list[Stack]:
     value = specs.single(value, targets)
     repeated = [plan(value, example, key, targets)]
     if sum(size(layer) for layer in repeated[0].layers) * times > LAYERS:

@@ -98,7 +98,8 @@ class _NotOurs(Exception):
 def _set(config: DictConfig, override: Override) -> None:
     """Set a value as Hydra does. Raises OmegaConf's errors for a key or a value that does not fit."""
     key, value = override.key_or_group, override.value()
-    if override.package is not None or override.is_delete():
+    removes = override.is_delete() or (value is None and key.startswith("model.layers."))
+    if override.package is not None or removes:
         raise _NotOurs
     present = override.is_add() and OmegaConf.select(config, key, throw_on_missing=False) is not None
     if present and not isinstance(value, dict | list):

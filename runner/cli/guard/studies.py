@@ -81,8 +81,7 @@ def read_places(name: str, places: origins.Origins, package: str) -> None:
         return
     paths, body = _made[name]
     for path in paths:
-        places.read(path, package)
-    places.keep(paths, body)
+        places.read(path, package, body)
 
 
 def files_of(name: str) -> list[Path]:
