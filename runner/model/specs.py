@@ -32,6 +32,8 @@ OF_INPUT: dict[Any, dict[str, tuple[int, int]]] = {
     layers.MultiheadAttention: {"embed_dim": (0, -1), "kdim": (1, -1), "vdim": (2, -1)},
     layers.Positions: {"length": (0, 1)},
 }
+#: Layers that take indices, of which the data may say how many there are: `num_embeddings`.
+INDEXED = (nn.Embedding, nn.EmbeddingBag)
 #: Sizes that may be others than the input's, which the layer sees to.
 SPARE = ("normalized_shape", "length")
 #: The remedy where a layer takes several inputs.
@@ -128,7 +130,7 @@ def arguments(target: Any, parameters: dict[str, inspect.Parameter], value: Any,
     stack = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL or _wants_modules(p)), None)
     if isinstance(value, Mapping) and not (stack == "args" and target is nn.Sequential):
         return dict(value)
-    inferred = INFERRED.keys() | OF_INPUT.get(target, {}).keys()
+    inferred = INFERRED.keys() | OF_INPUT.get(target, {}).keys() | ({"num_embeddings"} if target in INDEXED else set())
     required = [n for n, p in parameters.items() if p.default is p.empty and n not in inferred]
     names = [stack] if stack in required else required or list(parameters)
     if not names:
@@ -186,6 +188,15 @@ def infer(
 
     inputs: batches on the meta device; arguments: of the layer, which are changed.
     """
+    if target in INDEXED and "num_embeddings" not in arguments:
+        rows = getattr(inputs[0], "rows", 0)
+        if not rows:
+            raise ConfigError(
+                key,
+                f"{target.__name__} needs 'num_embeddings', how many different indices there are; it is filled in only"
+                " where the layer reads whole numbers of data in memory as they are",
+            )
+        arguments["num_embeddings"] = rows
     several = OF_INPUT.get(target, {})
     needed = [n for name, (n, _) in several.items() if parameters[name].default is inspect.Parameter.empty]
     if len(inputs) <= max(needed if target is not nn.MultiheadAttention else [2], default=0):
