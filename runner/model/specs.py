@@ -94,11 +94,14 @@ def check_modules(named: list[tuple[str, str, Any]]) -> None:
 def read(spec: Any, key: str) -> tuple[Any, str, Any]:
     """Return the class's name, the key of its arguments, and their value: a mapping, one argument, or None.
 
-    spec: `ReLU`, `{Linear: 10}`, `{Linear: {out_features: 10}}` or `{name: Linear, out_features: 10}`.
+    spec: `ReLU`, `{Linear: 10}`, `{Linear: {out_features: 10}}` or `{name: Linear, out_features: 10}`; a list of layers
+        is a Sequential.
     Raises ConfigError for anything else.
     """
     if isinstance(spec, str):
         return spec, key, None
+    if isinstance(spec, list | tuple) and spec:
+        return "Sequential", key, list(spec)
     if isinstance(spec, Mapping) and ("name" in spec or "_target_" in spec):
         name, arguments = lookup.component(dict(spec), key)
         return name, key, arguments
