@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.settings.errors import ConfigError
+from runner.settings.trust import dotted
 
 
 class Composing:
@@ -104,4 +105,5 @@ def _set(config: DictConfig, override: Override) -> None:
     present = override.is_add() and OmegaConf.select(config, key, throw_on_missing=False) is not None
     if present and not isinstance(value, dict | list):
         raise _NotOurs  # Hydra refuses it in its own words
+    key = dotted.written(config, key)
     OmegaConf.update(config, key, value, merge=True, force_add=override.is_add() or override.is_force_add())

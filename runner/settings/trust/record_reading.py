@@ -186,6 +186,7 @@ _NOTES: dict[str, Any] = {
     "time": str | None,
     "predicts": list[str],
     "missing": dict[str, Any],
+    "files": dict[str, Any],
 }
 
 
