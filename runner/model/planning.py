@@ -258,12 +258,6 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inpu
             layer.key,
             f"its {layer.parameters:,} parameters need {needed}, and there are {bytes_(available)}; make it smaller",
         )
-    if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
-        raise ConfigError(
-            layer.key,
-            "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
-            " data.indices=true",
-        )
     if isinstance(module, Select) and isinstance(example, Tensor):
         raise ConfigError(
             layer.key,
