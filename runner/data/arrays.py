@@ -88,8 +88,8 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     if isinstance(options.get("x"), dict):
         rest = {name: value for name, value in options.items() if name not in ("x", "indices")}
         return _several(partial(again, noted), options["x"], options["indices"], rest)
-    named = [options.get(name) for name in ("path", "x", "y")]
-    pairs, inputs = _opened(*named, options["indices"], options.get("mmap"))
+    path, x, y = (options.get(name) for name in ("path", "x", "y"))
+    pairs, inputs = _opened(path, x, y, options["indices"], options.get("mmap"))
     of_noted = noted["task"] if noted["task"] in ("regression", "multilabel") else "classification"
     task = options.get("task") or ("classification" if of_noted == "multilabel" and _are_decimal(pairs) else of_noted)
     names = options["classes"]
