@@ -46,9 +46,9 @@ def divide(examples: Any, indices: Indices) -> tuple[Any, Any, Any]:
 def _take(examples: Any, index: Tensor) -> Any:
     if isinstance(examples, Mapped):
         return examples.at(index)
-    if examples.x.is_meta:
+    if isinstance(examples.x, Tensor) and examples.x.is_meta:
         return Tensors(examples.x.new_empty((len(index), *examples.x.shape[1:])), examples.y[index])
-    return Tensors(examples.x[index], examples.y[index])
+    return Tensors(*examples[index])
 
 
 def check_fractions(valid: Any, test: float) -> None:
