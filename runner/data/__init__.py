@@ -12,7 +12,11 @@ from torch import Tensor
 from runner.data import _nests as nests
 from runner.data._items import Items
 from runner.data._nests import Nest as Nest
-from runner.data._reading import Chunk, Reader, chunk
+from runner.data._order import chunks as chunks
+from runner.data._order import count as count
+from runner.data._order import order, whole_size
+from runner.data._order import order_of as order_of
+from runner.data._reading import Reader
 from runner.data._splitting import split as split
 from runner.data._streams import streamed
 from runner.settings import EARLIER, Trainer, torch_private
@@ -194,15 +198,15 @@ def batches(
     copies: see Tensors.whole.
     """
     total = len(source)  # type: ignore[arg-type]
-    size = _size(size, total)
+    size = whole_size(size, total)
     if isinstance(source, Tensors) and size == total:
         yield from itertools.islice(source.whole(copies), 1 if start == 0 else 0)
         return
     if isinstance(source, Tensors):
-        order = _order(total, size, epoch, seed, shuffle, drop_last)[start * size :].to(
+        indices = order(total, size, epoch, seed, shuffle, drop_last)[start * size :].to(
             nests.leaves(source.x)[0].device
         )
-        for index in torch.split(order, size * at_once(source, size, copies)) if len(order) else ():
+        for index in torch.split(indices, size * at_once(source, size, copies)) if len(indices) else ():
             picked = (nests.split(nests.picked(part, index), size) for part in (source.x, source.y))
             yield from zip(*picked, strict=True)
         return
@@ -212,23 +216,6 @@ def batches(
         yield from reader.read(coming)
     finally:
         reader.close()
-
-
-def chunks(
-    total: int,
-    size: int | None,
-    *,
-    epoch: int = 0,
-    seed: int = 0,
-    shuffle: bool = False,
-    drop_last: bool = False,
-    start: int = 0,
-) -> Iterator[Chunk]:
-    """Yield what a `Reader` needs to read the batches of one epoch of `total` examples; arguments as of `batches`."""
-    size = _size(size, total)
-    indices = torch.split(_order(total, size, epoch, seed, shuffle, drop_last), size)
-    for number, index in enumerate(indices[start:], start):
-        yield chunk(seed, epoch, number, index)
 
 
 def at_once(source: Tensors, size: int, copies: bool) -> int:
@@ -242,26 +229,12 @@ def at_once(source: Tensors, size: int, copies: bool) -> int:
     return 1 if copies or any(one % ALIGNED for one in bytes_) else max(1, BLOCK // max(1, sum(bytes_)))
 
 
-def count(source: Source, size: int | None, drop_last: bool = False) -> int:
-    """Return the number of batches of an epoch; the arguments are those of `batches`."""
-    total = len(source)  # type: ignore[arg-type]
-    size = _size(size, total)
-    return total // size if drop_last else -(-total // size)
-
-
 def evaluation_size(source: Source, trainer: Trainer) -> int | None:
     """Return the number of examples of a batch of `source` that nothing is trained on; None: all."""
     in_memory, size = isinstance(source, Tensors), trainer.eval_batch_size or trainer.batch_size
     if size == EARLIER:
         size = max(trainer.batch_size, FEW) if in_memory and trainer.batch_size else trainer.batch_size
     return size if size or in_memory else FEW
-
-
-def order_of(total: int, seed: int, epoch: int) -> Tensor:
-    """Return the indices of `total` examples in the order of one epoch, int64 of shape (total,)."""
-    # One generator per epoch: the order of epoch 7 can be had without drawing the six before it.
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(total, generator=generator)
 
 
 def labels_of(y: Tensor, task: str) -> Tensor:
@@ -290,14 +263,3 @@ def names() -> list[str]:
 
 def _writes(nest: Nest) -> int:
     return sum(map(torch_private.writes, nests.leaves(nest)))
-
-
-def _size(size: int | None, total: int) -> int:
-    assert size is None or size > 0, size
-    return total if size is None else min(size, total)
-
-
-def _order(total: int, size: int, epoch: int, seed: int, shuffle: bool, drop_last: bool) -> Tensor:
-    """Return the indices of the examples of one epoch in their order, int64."""
-    order = order_of(total, seed, epoch) if shuffle and size < total else torch.arange(total)
-    return order[: total - total % size] if drop_last else order

@@ -6,10 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from runner.model import specs, written
+from runner.model import classes, specs, written
 from runner.model.attention import MASKED, Mask
 from runner.model.layers import Repeat
 from runner.model.stack import Layer
+from runner.model.wires import Inner
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 
@@ -39,13 +40,14 @@ def check_masks(layers: list[Layer]) -> None:
 def _collect(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
     problems = Problems()
     for _, key, spec in named:
-        with problems.collect():
-            _check_layer(key, spec)
+        for _, place, one in specs.named(spec.layers, key) if isinstance(spec, Inner) else [("", key, spec)]:
+            with problems.collect():
+                _check_layer(place, one)
     return problems.errors
 
 
 def _check_layer(key: str, spec: Any) -> None:
-    layer = written.read(spec, key, specs.find)
+    layer = written.read(spec, key, classes.find)
     target, key, parameters, arguments = layer.target, layer.key, layer.parameters, layer.arguments
     problems = Problems()
     for inside in [k for k, p in parameters.items() if k in arguments and _holds_layers(target, p)]:
@@ -53,9 +55,9 @@ def _check_layer(key: str, spec: Any) -> None:
             if _holds_several(target, parameters[inside]):
                 for _, branch_key, branch in specs.named(arguments[inside], f"{key}.{inside}"):
                     with problems.collect():
-                        check(specs.single(branch, specs.Targets()), branch_key)
+                        check(specs.single(branch, classes.Targets()), branch_key)
             else:
-                check(specs.single(arguments[inside], specs.Targets()), f"{key}.{inside}")
+                check(specs.single(arguments[inside], classes.Targets()), f"{key}.{inside}")
     inferred = (*specs.INFERRED, *specs.OF_INPUT.get(target, {}))
     free = [*inferred, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
     plain = {k: v for k, v in arguments.items() if k not in free or k in inferred}

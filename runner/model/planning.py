@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from runner.model import looking, naming, specs
+from runner.model import classes, looking, naming, specs
 from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention, TransformerDecoder
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.graph import INPUT
@@ -33,7 +33,7 @@ def plan(
     spec: Any,
     example: Any,
     key: str = "model.layers",
-    targets: specs.Targets | None = None,
+    targets: classes.Targets | None = None,
     earlier: Earlier | None = None,
 ) -> Stack:
     """Look up, bind and infer every layer, and follow the shape of `example` through the stack.
@@ -50,12 +50,12 @@ def plan(
     that are wrong whatever comes in.
     """
     return follow(
-        list(specs.named(spec, key)), Wires(example), specs.Targets() if targets is None else targets, earlier
+        list(specs.named(spec, key)), Wires(example), classes.Targets() if targets is None else targets, earlier
     )
 
 
 def follow(
-    named: list[tuple[str, str, Any]], wires: Wires, targets: specs.Targets, earlier: Earlier | None = None
+    named: list[tuple[str, str, Any]], wires: Wires, targets: classes.Targets, earlier: Earlier | None = None
 ) -> Stack:
     """Plan layers one after the other. named: as `specs.named` gives them. Raises as `plan` does."""
     specs.check_modules(named)
@@ -64,7 +64,7 @@ def follow(
         for number, (name, layer_key, layer_spec) in enumerate(named):
             wires.later = [later for later, *_ in named[number + 1 :]]
             try:
-                layer, output = _planned_before(earlier, name, layer_key, layer_spec, wires, targets)
+                layer, output = _planned_before(earlier, name, layer_key, layer_spec, wires, targets, layers)
                 _check_ties(layer, layers)
             except ConfigError as error:
                 errors = each(error)
@@ -85,15 +85,22 @@ def follow(
 
 
 def _planned_before(
-    earlier: Earlier | None, name: str, key: str, spec: Any, wires: Wires, targets: specs.Targets
+    earlier: Earlier | None,
+    name: str,
+    key: str,
+    spec: Any,
+    wires: Wires,
+    targets: classes.Targets,
+    before: list[Layer],
 ) -> tuple[Layer, Any]:
     written = spec if isinstance(spec, Inner) else read(spec, key, targets.find)
     inputs = wires.inputs(written, targets)
+    tied = _tied_sizes(written, before) if isinstance(written, Written) else {}
     shapes, structure = tree_flatten((inputs.inputs, inputs.named))
     if earlier is None or not all(isinstance(one, Tensor) for one in shapes):
         return _plan_layer(name, written, inputs, targets)
-    forms = [(one.shape, one.dtype) for one in shapes]
-    whole = f"{name} {key} {targets.masked} {spec!r} {inputs.shown()} {structure} {forms}"
+    forms = [(one.shape, one.dtype, getattr(one, "rows", 0)) for one in shapes]
+    whole = f"{name} {key} {targets.masked} {spec!r} {tied} {inputs.shown()} {structure} {forms}"
     if whole not in earlier:
         layer, output = _plan_layer(name, written, inputs, targets)
         if len(earlier) >= MOST or any(lookup.is_own(one.target) for one in (layer, *layer.inner())):
@@ -102,7 +109,7 @@ def _planned_before(
     return earlier[whole]
 
 
-def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: specs.Targets) -> tuple[Layer, Any]:
+def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: classes.Targets) -> tuple[Layer, Any]:
     if isinstance(written, Inner):
         inner = plan(written.layers, inputs.inputs[0], written.key, targets)
         layer = Layer(name, written.key, nn.Sequential, {"args": inner}, reads=inputs.reads)
@@ -126,6 +133,16 @@ def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: sp
         _bind(target, parameters, scalars, written.given, key, {*stacks, "args"})
     layer = Layer(name, key, target, arguments, written.given, reads=inputs.reads, ties=written.ties)
     return layer, _follow(layer, parameters, inputs)
+
+
+def _tied_sizes(written: Written, before: list[Layer]) -> dict[str, int]:
+    """Fill in the number of outputs of a Linear whose weight is an earlier layer's, and return it by its name."""
+    name, _, inner = written.ties.get("weight", "").partition(".")
+    shapes = [p.shape for one in before if one.name == name for n, p in one.planned.named_parameters() if n == inner]
+    if written.target is not nn.Linear or "out_features" in written.arguments or not shapes or not shapes[0]:
+        return {}
+    written.arguments["out_features"] = shapes[0][0]
+    return {"out_features": shapes[0][0]}
 
 
 def _check_ties(layer: Layer, before: list[Layer]) -> None:
@@ -176,7 +193,7 @@ def _plan_inside(
     example: Tensor,
     key: str,
     arguments: dict[str, Any],
-    targets: specs.Targets,
+    targets: classes.Targets,
 ) -> Any:
     """Return an argument with its layers planned: one that is annotated as a module is a stack of its own."""
 
@@ -192,7 +209,7 @@ def _plan_inside(
     return value
 
 
-def _decoder_layer(value: Any, inputs: Inputs, key: str, targets: specs.Targets) -> Stack:
+def _decoder_layer(value: Any, inputs: Inputs, key: str, targets: classes.Targets) -> Stack:
     """Return the layer of a TransformerDecoder, which reads the memory, too."""
     if len(inputs.all()) < 2:
         raise ConfigError(key.rpartition(".")[0], f"TransformerDecoder takes two inputs; {specs.NAME_THEM}")
@@ -203,7 +220,7 @@ def _decoder_layer(value: Any, inputs: Inputs, key: str, targets: specs.Targets)
     return follow(reading, wires, targets)
 
 
-def _repeated(value: Any, times: int, example: Tensor, key: str, targets: specs.Targets) -> list[Stack]:
+def _repeated(value: Any, times: int, example: Tensor, key: str, targets: classes.Targets) -> list[Stack]:
     value = specs.single(value, targets)
     repeated = [plan(value, example, key, targets)]
     if sum(size(layer) for layer in repeated[0].layers) * times > LAYERS:

@@ -1,6 +1,5 @@
 """One layer of a configuration: its class, its arguments, and those of them that follow from the input."""
 
-import contextlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,13 +7,11 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from torch import Tensor, nn
-from torch.nn.modules.lazy import LazyModuleMixin
 
-from runner.model import hub, layers
+from runner.model import classes, layers
 from runner.settings.errors import ConfigError, Problems, batch_shape
-from runner.settings.trust import permission, secrets
+from runner.settings.trust import secrets
 from runner.settings.values import lookup
-from runner.settings.values.lookup import Kind
 
 #: Arguments that follow from the input's shape, and the dimension (the batch is 0) that gives them.
 INFERRED = {
@@ -35,6 +32,8 @@ OF_INPUT: dict[Any, dict[str, tuple[int, int]]] = {
     layers.MultiheadAttention: {"embed_dim": (0, -1), "kdim": (1, -1), "vdim": (2, -1)},
     layers.Positions: {"length": (0, 1)},
 }
+#: Layers that take indices, of which the data may say how many there are: `num_embeddings`.
+INDEXED = (nn.Embedding, nn.EmbeddingBag)
 #: Sizes that may be others than the input's, which the layer sees to.
 SPARE = ("normalized_shape", "length")
 #: The remedy where a layer takes several inputs.
@@ -45,75 +44,6 @@ LONGEST = 100
 _TAKEN = frozenset(dir(nn.Sequential()))
 #: Names that mean something else where a layer's name may stand.
 RESERVED = {"from": "the layers that a layer reads from"}
-
-
-def _is_layer(value: Any) -> bool:
-    if isinstance(value, type) and issubclass(value, nn.Module):
-        if issubclass(value, LazyModuleMixin) and value.cls_to_become is None:
-            return False
-        return value is not nn.Module and (value.__module__.startswith("torch.nn.") or lookup.is_users(value))
-    return inspect.isfunction(value) and lookup.is_users(value)
-
-
-LAYER = Kind("a layer", ("runner.layers", "torch.nn"), _is_layer)
-
-
-#: Names of torchvision's transforms, beside those that begin with Random, which people write as layers.
-TRANSFORMS = (
-    "ColorJitter",
-    "GaussianNoise",
-    "RandAugment",
-    "AutoAugment",
-    "TrivialAugmentWide",
-    "AugMix",
-    "MixUp",
-    "CutMix",
-)
-
-
-def find(name: Any, key: str) -> Any:
-    """Return the class or function that a layer's name means. Raises ConfigError for a name that is no layer.
-
-    Of a lazy class, the class that it becomes, as sizes are inferred: torch draws the weights of a lazy layer at its
-    first call, and here every layer's are drawn in the model's order.
-    """
-    try:
-        if hub.is_named(name) and name.partition(".")[0] not in permission.packages():
-            return hub.find(name, key)
-        target = lookup.find(name, LAYER, key)
-    except ConfigError as error:
-        bare = name.rpartition(".")[2] if isinstance(name, str) else ""
-        if bare.startswith("Random") or bare in TRANSFORMS:
-            raise ConfigError(key, f"{bare} is no layer, which would act in validation and prediction too; training"
-                f" examples are transformed by data.augment=[{bare}]") from error  # fmt: skip
-        raise
-    return target.cls_to_become if isinstance(target, type) and issubclass(target, LazyModuleMixin) else target
-
-
-class Targets:
-    """The classes of a model's layers by their names, each looked up once."""
-
-    def __init__(self) -> None:
-        self._by_name: dict[str, Any] = {}
-        self.masked = False  # whether a `Mask` comes before the layer that is planned
-        self.around: list[list[str]] = []  # names of layers: of the stack that is planned, and of those around it
-
-    @contextlib.contextmanager
-    def within(self, names: list[str]) -> Iterator[None]:
-        """Plan a stack whose layers have these names in a block."""
-        masked = self.masked
-        self.around.append(names)
-        try:
-            yield
-        finally:
-            self.around.pop()
-            self.masked = masked
-
-    def find(self, name: Any, key: str) -> Any:
-        """Return what `find` gives. Raises ConfigError as `find` does."""
-        if not isinstance(name, str) or name not in self._by_name:
-            self._by_name[name] = find(name, key)
-        return self._by_name[name]
 
 
 def named(specs: Any, key: str) -> Iterator[tuple[str, str, Any]]:
@@ -200,7 +130,7 @@ def arguments(target: Any, parameters: dict[str, inspect.Parameter], value: Any,
     stack = next((n for n, p in parameters.items() if p.kind is p.VAR_POSITIONAL or _wants_modules(p)), None)
     if isinstance(value, Mapping) and not (stack == "args" and target is nn.Sequential):
         return dict(value)
-    inferred = INFERRED.keys() | OF_INPUT.get(target, {}).keys()
+    inferred = INFERRED.keys() | OF_INPUT.get(target, {}).keys() | ({"num_embeddings"} if target in INDEXED else set())
     required = [n for n, p in parameters.items() if p.default is p.empty and n not in inferred]
     names = [stack] if stack in required else required or list(parameters)
     if not names:
@@ -258,6 +188,15 @@ def infer(
 
     inputs: batches on the meta device; arguments: of the layer, which are changed.
     """
+    if target in INDEXED and "num_embeddings" not in arguments:
+        rows = getattr(inputs[0], "rows", 0)
+        if not rows:
+            raise ConfigError(
+                key,
+                f"{target.__name__} needs 'num_embeddings', how many different indices there are; it is filled in only"
+                " where the layer reads whole numbers of data in memory as they are",
+            )
+        arguments["num_embeddings"] = rows
     several = OF_INPUT.get(target, {})
     needed = [n for name, (n, _) in several.items() if parameters[name].default is inspect.Parameter.empty]
     if len(inputs) <= max(needed if target is not nn.MultiheadAttention else [2], default=0):
@@ -288,7 +227,7 @@ def infer(
             )
 
 
-def single(value: Any, targets: Targets) -> Any:
+def single(value: Any, targets: classes.Targets) -> Any:
     """Return one layer as a list of one, where layers may stand: `layers: {Linear: 10}` is `layers: [{Linear: 10}]`."""
     if not isinstance(value, Mapping):
         return value
@@ -296,7 +235,7 @@ def single(value: Any, targets: Targets) -> Any:
     return [value] if is_layer else value
 
 
-def _is_known(name: Any, targets: Targets) -> bool:
+def _is_known(name: Any, targets: classes.Targets) -> bool:
     try:
         return bool(targets.find(name, ""))
     except ConfigError:

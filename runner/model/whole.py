@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from runner.model import init, naming, specs, written
+from runner.model import classes, init, naming, specs, written
 from runner.model.graph import INPUT
 from runner.model.planning import Earlier, follow, plan
 from runner.model.stack import Layer, Stack, values_of
@@ -26,7 +26,7 @@ def planned(model: Model, example: Any, earlier: Earlier | None = None) -> Stack
     if not model.inputs and not model.outputs:
         stack = plan(model.layers, example, earlier=earlier)
     else:
-        targets = specs.Targets()
+        targets = classes.Targets()
         named = [*_inputs(model, example, targets), *_layers(model, targets)]
         heads, outputs = _outputs(model, named, targets)
         stack = follow([*named, *heads], Wires(example), targets, earlier)
@@ -41,7 +41,7 @@ def planned(model: Model, example: Any, earlier: Earlier | None = None) -> Stack
 
 def check(model: Model) -> None:
     """Raise ConfigError, or ConfigErrors, for everything that is wrong with a model as it is written down."""
-    problems, targets = Problems(), specs.Targets()
+    problems, targets = Problems(), classes.Targets()
     for key in ("inputs", "outputs"):
         value = getattr(model, key)
         for name, one in value.items() if isinstance(value, Mapping) else ():
@@ -54,7 +54,7 @@ def check(model: Model) -> None:
     problems.raise_all()
 
 
-def _inputs(model: Model, example: Any, targets: specs.Targets) -> list[tuple[str, str, Any]]:
+def _inputs(model: Model, example: Any, targets: classes.Targets) -> list[tuple[str, str, Any]]:
     """Return the layers of each input as one layer of its name, which reads its part of the batch."""
     inputs = model.inputs
     if not inputs:
@@ -83,7 +83,7 @@ def _inputs(model: Model, example: Any, targets: specs.Targets) -> list[tuple[st
     return layers
 
 
-def _layers(model: Model, targets: specs.Targets) -> list[tuple[str, str, Any]]:
+def _layers(model: Model, targets: classes.Targets) -> list[tuple[str, str, Any]]:
     """Return the model's layers, after one that brings several inputs together if they do not begin with names."""
     layers = list(specs.named(model.layers, "model.layers")) if model.layers else []
     inputs = list(model.inputs or ())
@@ -104,7 +104,7 @@ def _reading(spec: Any, inputs: list[str]) -> dict[str, Any]:
 
 
 def _outputs(
-    model: Model, named: list[tuple[str, str, Any]], targets: specs.Targets
+    model: Model, named: list[tuple[str, str, Any]], targets: classes.Targets
 ) -> tuple[list[tuple[str, str, Any]], tuple[str, ...]]:
     """Return the layers of the outputs, each of which reads the last of the layers, and the names of the outputs."""
     outputs, before = model.outputs, [name for name, *_ in named]
@@ -133,7 +133,7 @@ def _outputs(
     return heads, tuple(map(str, outputs))
 
 
-def _part(value: Any, key: str, reads: tuple[str, ...], targets: specs.Targets) -> Any:
+def _part(value: Any, key: str, reads: tuple[str, ...], targets: classes.Targets) -> Any:
     """Return the layers of an input or an output as one: a single one as it is, several as a stack."""
     if not value:
         return {"From": list(reads)}

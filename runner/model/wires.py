@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from runner.model import specs
+from runner.model import classes, specs
 from runner.model.graph import INPUT, Reads, read
 from runner.model.written import Written
 from runner.settings.errors import ConfigError, did_you_mean
@@ -71,7 +71,7 @@ class Wires:
         self._taken |= name == INPUT
         self.outputs[name], self.example, self.previous = output, output, name
 
-    def inputs(self, written: Written | Inner, targets: specs.Targets) -> Inputs:
+    def inputs(self, written: Written | Inner, targets: classes.Targets) -> Inputs:
         """Return what a layer takes. Raises ConfigError for a name that none of the earlier layers has."""
         key = written.reads_key if isinstance(written, Written) else written.key
         if isinstance(written, Written) and written.beside:
@@ -85,7 +85,7 @@ class Wires:
         references = tuple(map(self._whole, written.reads))
         return Inputs(tuple(self._of(one, key, targets) for one in references), reads=references)
 
-    def _beside(self, written: Written, targets: specs.Targets) -> Inputs:
+    def _beside(self, written: Written, targets: classes.Targets) -> Inputs:
         """Return the inputs of a layer that is given further ones, such as `lengths`: all of them by name."""
         main = written.reads or (self.previous,)
         if not isinstance(main, dict):
@@ -104,7 +104,7 @@ class Wires:
         is_input = isinstance(given, Mapping) and name in given and name not in (*self.outputs, *self.later)
         return f"{INPUT}.{reference}" if is_input else reference
 
-    def _of(self, reference: str, key: str, targets: specs.Targets) -> Any:
+    def _of(self, reference: str, key: str, targets: classes.Targets) -> Any:
         name, _, item = reference.partition(".")
         if name not in self.outputs:
             raise ConfigError(key, self._missing(name, targets))
@@ -117,7 +117,7 @@ class Wires:
             there = f"it has {some(value)}" if isinstance(value, Mapping) else f"it is {specs.what(value)}"
             raise ConfigError(key, f"there is no item {item!r} of {name!r}: {there}") from error
 
-    def _missing(self, name: str, targets: specs.Targets) -> str:
+    def _missing(self, name: str, targets: classes.Targets) -> str:
         if name in self.later:
             return f"{name!r} comes later; a layer reads from those before it, which are {some(self.outputs)}"
         if any(name in names for names in targets.around[:-1]):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.model import specs
+from runner.model import classes, specs
 from runner.model.graph import Reads
 from runner.model.layers import COMBINING
 from runner.model.sequences import WITH_LENGTHS
@@ -71,7 +71,7 @@ def read(spec: Any, key: str, find: Callable[[Any, str], Any]) -> Written:
 def has_reads(spec: Any) -> bool:
     """Return whether a layer says what it reads from, as far as that can be seen without its class."""
     try:
-        found = read(spec, "", specs.find)
+        found = read(spec, "", classes.find)
     except ConfigError:
         return False
     return bool(found.reads)
@@ -80,7 +80,7 @@ def has_reads(spec: Any) -> bool:
 def combines(spec: Any) -> bool:
     """Return whether a layer combines several inputs and does not say which, as `{Concat: {dim: 2}}`."""
     try:
-        found = read(spec, "", specs.find)
+        found = read(spec, "", classes.find)
     except ConfigError:
         return False
     return found.target in COMBINING and not found.reads

@@ -132,15 +132,17 @@ def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:
 def data_facts(data: "Data") -> dict[str, Any]:
     """Return data.json, the facts of the training data that a later user of the model needs.
 
-    task, classes and notes of the source; `example`, the shape and type of one input without the batch; `sha256`, the
-    digests of the parts.
+    task, classes and notes of the source; `example`, the shape and type of one input without the batch; `rows`, where
+    inputs are indices, how many there may be; `sha256`, the digests of the parts.
     """
     from runner.data import nests
+    from runner.data._rows import rows
     from runner.training.state.fingerprint import fingerprint
 
     classes = data.classes
     classes = {k: list(v) for k, v in classes.items()} if isinstance(classes, dict) else list(classes)
     facts = {"task": data.task, "classes": classes, "notes": data.notes, "example": nests.noted(data.train[0][0])}
+    facts |= {"rows": counts} if any(counts := rows(data)) else {}
     facts |= {"report": list(data.report)} if data.report else {}
     return {**facts, "sha256": fingerprint(data)}
 

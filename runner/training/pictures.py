@@ -12,6 +12,7 @@ from runner.training.events import Artifacts
 from runner.training.state import generators
 from runner.training.state.due import Due
 from runner.training.subject import Subject
+from runner.training.unpictured import Unpictured
 
 if TYPE_CHECKING:
     from runner.training.run import Run
@@ -29,7 +30,7 @@ class Present(Subject):
         return f"{self.run.name} (step {self.run.state.step:,})"
 
 
-class Pictures:
+class Pictures(Unpictured):
     """Draws plots of a run between two steps. The run's generators, weights and modes are then as they were.
 
     A plot that fails is reported at once and not drawn again while the run trains; it is tried once more at the end, as

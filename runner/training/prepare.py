@@ -24,10 +24,12 @@ from runner.training.own import OwnStep
 from runner.training.parts import averages, dropout, freezing, limited, losses, named, optimizers, scheduling
 from runner.training.parts.length import length
 from runner.training.parts.placement import placement
+from runner.training.pictures import Pictures
 from runner.training.run import Run
 from runner.training.state import generators
 from runner.training.state.best import Best
 from runner.training.state.snapshots import Snapshots
+from runner.training.unpictured import Unpictured
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,7 @@ def prepare(
         threads=threads,
         streams=streams,
         frozen=frozen,
+        pictures=Pictures(parts.plots, parts.pictures) if parts.pictures else Unpictured(),
         average=averages.make(trainer.average, model, extent, frozen.still),
         start=checked.given,
     )

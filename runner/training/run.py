@@ -15,7 +15,7 @@ from torch import nn
 from runner.data import Batch, Data, Nest, Tensors, batches
 from runner.model import stack
 from runner.settings import Settings
-from runner.settings.errors import ConfigError, did_you_mean, labelled
+from runner.settings.errors import ConfigError, did_you_mean
 from runner.training import checkpoints, measure
 from runner.training.augment.readers import TreatedReaders
 from runner.training.capture import choice
@@ -32,13 +32,13 @@ from runner.training.parts.length import Length, length
 from runner.training.parts.placement import Placement, placement
 from runner.training.parts.readers import Readers
 from runner.training.parts.start import Start
-from runner.training.pictures import Pictures
 from runner.training.seen import Unseen
-from runner.training.state import checkpoint, generators
+from runner.training.state import checkpoint, generators, progress
 from runner.training.state.best import Best
 from runner.training.state.history import History, Points
 from runner.training.state.snapshots import Snapshots
 from runner.training.step import TrainStep
+from runner.training.unpictured import Unpictured
 
 #: Returns the losses and metric values of a run's present weights.
 Validate = Callable[["Run"], dict[str, float]]
@@ -75,6 +75,7 @@ class Run:
     ready: dict[str, Any] = field(default_factory=dict)  # the random generators as training begins or goes on
     streams: Streams = field(default_factory=Streams)  # of dropout
     seen: Unseen = field(default_factory=Unseen)  # metric values of the batches that are trained on
+    pictures: Unpictured = field(default_factory=Unpictured)  # the plots that are drawn while it trains
     average: averages.Unaveraged = field(default_factory=averages.Unaveraged)
     start: Start = field(default_factory=Start)  # weights of before that it has started from
     frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
@@ -115,11 +116,6 @@ class Run:
         """The title of plots: the run's name and the checkpoint that they show."""
         name, step = self.tested
         return f"{self.name} ({name} weights, step {step:,})" if self.trains else self.name
-
-    @cached_property
-    def pictures(self) -> Pictures:
-        """The plots that are drawn while the run trains."""
-        return Pictures(self.parts.plots, self.parts.pictures)
 
     @cached_property
     def placement(self) -> Placement:
@@ -257,21 +253,7 @@ class Run:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything beside the weights that the next step depends on, as tensors and plain values."""
-        scheduler = self.schedule.scheduler
-        return {
-            "step": self.state.step,
-            "steps": self.steps,
-            "epoch": self.epoch,
-            "optimizer": self.state.optimizer.state_dict(),
-            "scaler": self.state.scaler.state_dict(),
-            "scheduler": None if scheduler is None else scheduler.state_dict(),
-            "own_step": self.step.state_dict() if hasattr(self.step, "state_dict") else None,
-            "best": self.best.state_dict(),
-            "history": self.recorder.state_dict(),
-            "seen": self.seen.state_dict(),
-            "random": self.random_state(),
-            **self.average.state_dict(),
-        }
+        return progress.state_dict(self)
 
     def random_state(self) -> dict[str, Any]:
         """Return the states of generators and streams."""
@@ -284,30 +266,7 @@ class Run:
         Raises CheckpointError where one of them is damaged or does not fit this run.
         """
         checkpoint.fill(self.model, weights)
-        try:
-            self._load(training)
-        except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, ValueError) as error:
-            raise checkpoint.CheckpointError(
-                f"the checkpoint's training state is damaged or of another run: {labelled(error)}"
-            ) from error
-
-    def _load(self, training: dict[str, Any]) -> None:
-        self.state.optimizer.load_state_dict(training["optimizer"])
-        self.state.scaler.load_state_dict(training["scaler"])
-        if self.schedule.scheduler is not None:
-            self.schedule.scheduler.load_state_dict(training["scheduler"])
-        if hasattr(self.step, "load_state_dict"):
-            self.step.load_state_dict(training["own_step"])
-        self.state.step, self.epoch = training["step"], training["epoch"]
-        self.frozen.at(self.epoch)
-        self.seen.load_state_dict(training.get("seen", {}))
-        self.best.load_state_dict(training["best"])
-        self.average.load_state_dict(training)
-        self.stop_if_stale()
-        self.recorder.load_state_dict(training["history"])
-        generators.set_random_state(training["random"], self.device)
-        self.streams.load_state_dict(training["random"], self.state.step)
-        self.ready = self.random_state()
+        progress.load_state_dict(self, training)
 
     def close(self) -> None:
         """End what reads data, and delete `folder`. Call it when the run is over and its artifacts are delivered."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from runner.model import specs
+from runner.model import classes
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup
 from runner.training.parts import losses, optimizers, scheduling, source
@@ -15,14 +15,14 @@ from runner.training.parts.components import PLOT
 from runner.training.parts.metrics import METRIC
 from tests.support import components
 
-KINDS = [specs.LAYER, losses.LOSS, optimizers.OPTIMIZER, scheduling.SCHEDULER, source.DATA, PLOT, METRIC]
+KINDS = [classes.LAYER, losses.LOSS, optimizers.OPTIMIZER, scheduling.SCHEDULER, source.DATA, PLOT, METRIC]
 
 
 @pytest.mark.parametrize(
     ("name", "kind", "module"),
     [
-        ("Linear", specs.LAYER, "torch.nn"),
-        ("Residual", specs.LAYER, "runner.layers"),
+        ("Linear", classes.LAYER, "torch.nn"),
+        ("Residual", classes.LAYER, "runner.layers"),
         ("MSELoss", losses.LOSS, "torch.nn"),
         ("AdamW", optimizers.OPTIMIZER, "torch.optim"),
         ("StepLR", scheduling.SCHEDULER, "torch.optim.lr_scheduler"),
@@ -41,8 +41,8 @@ def test_a_bare_name_is_the_class_of_that_name(name, kind, module):
     ("wrong", "right", "kind"),
     [
         ("Adm", "Adam", optimizers.OPTIMIZER),
-        ("linear", "Linear", specs.LAYER),
-        ("Con2d", "Conv2d", specs.LAYER),
+        ("linear", "Linear", classes.LAYER),
+        ("Con2d", "Conv2d", classes.LAYER),
         ("MSEloss", "MSELoss", losses.LOSS),
         ("CosineLR", "WarmupCosineLR", scheduling.SCHEDULER),
         ("digit", "digits", source.DATA),
@@ -64,7 +64,7 @@ def test_nothing_is_proposed_where_no_name_is_near():
 @pytest.mark.parametrize("wrong", [None, 3, "", ["Linear"], {"Linear": 1}])
 def test_what_is_no_name_is_refused(wrong):
     with pytest.raises(ConfigError, match="is not the name of a layer"):
-        lookup.find(wrong, specs.LAYER, "key")
+        lookup.find(wrong, classes.LAYER, "key")
 
 
 def test_known_lists_only_what_find_accepts():
@@ -76,7 +76,7 @@ def test_known_lists_only_what_find_accepts():
 
 
 def test_a_dotted_name_reaches_torch():
-    assert lookup.find("torch.nn.Linear", specs.LAYER, "key") is nn.Linear
+    assert lookup.find("torch.nn.Linear", classes.LAYER, "key") is nn.Linear
     assert lookup.find("torch.optim.Adam", optimizers.OPTIMIZER, "key") is torch.optim.Adam
     assert (
         lookup.find("torch.optim.lr_scheduler.StepLR", scheduling.SCHEDULER, "key") is torch.optim.lr_scheduler.StepLR
@@ -152,8 +152,8 @@ def load(n: int = 4) -> Data:
 
 def test_the_users_own_code_is_found_in_experiments(experiments: Path):
     (experiments / "mine.py").write_text(MINE)
-    assert lookup.find("experiments.mine.Twice", specs.LAYER, "key")().forward(3) == 6
-    assert lookup.find("experiments.mine.twice", specs.LAYER, "key").__name__ == "twice"
+    assert lookup.find("experiments.mine.Twice", classes.LAYER, "key")().forward(3) == 6
+    assert lookup.find("experiments.mine.twice", classes.LAYER, "key").__name__ == "twice"
     assert len(components.data({"name": "experiments.mine.load", "n": 7}).train) == 7
 
 
@@ -187,18 +187,18 @@ def test_the_folder_named_last_comes_first(experiments: Path, tmp_path: Path):
     (experiments / "far.py").write_text("from torch import nn\nclass Far(nn.Identity): pass\n")
     (nearer / "both.py").write_text("from torch import nn\nclass Near(nn.Identity): pass\n")
     lookup.use_folder(nearer)
-    assert lookup.find("experiments.both.Near", specs.LAYER, "key")
-    assert lookup.find("experiments.far.Far", specs.LAYER, "key")
+    assert lookup.find("experiments.both.Near", classes.LAYER, "key")
+    assert lookup.find("experiments.far.Far", classes.LAYER, "key")
 
 
 def test_another_package_must_be_trusted_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "ours_alone.py").write_text(MINE)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match="RUNNER_TRUST=ours_alone"):
-        lookup.find("ours_alone.Twice", specs.LAYER, "key")
+        lookup.find("ours_alone.Twice", classes.LAYER, "key")
     assert "ours_alone" not in sys.modules, "the module of a refused name must not be run"
     monkeypatch.setenv("RUNNER_TRUST", "other, ours_alone")
-    assert lookup.find("ours_alone.Twice", specs.LAYER, "key").__name__ == "Twice"
+    assert lookup.find("ours_alone.Twice", classes.LAYER, "key").__name__ == "Twice"
     monkeypatch.delitem(sys.modules, "ours_alone")
 
 

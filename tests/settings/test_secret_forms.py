@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from runner.cli.compose import configuration
 from runner.commands import resume
-from runner.model import specs
+from runner.model import classes
 from runner.settings import Checkpoint, Settings, Sweep, Tracking, Trainer
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
@@ -117,7 +117,7 @@ def test_a_secret_is_known_by_its_form(text: str, shown: str) -> None:
 
 
 def test_no_argument_of_a_layer_a_loss_or_a_metric_is_a_secret() -> None:
-    kinds = (specs.LAYER, losses.LOSS, optimizers.OPTIMIZER, scheduling.SCHEDULER, source.DATA, METRIC)
+    kinds = (classes.LAYER, losses.LOSS, optimizers.OPTIMIZER, scheduling.SCHEDULER, source.DATA, METRIC)
     found = {p for kind in kinds for name in lookup.known(kind) for p in lookup.parameters(lookup.find(name, kind, ""))}
     found |= {
         field.name for part in (Settings, Trainer, Checkpoint, Tracking, Sweep) for field in dataclasses.fields(part)

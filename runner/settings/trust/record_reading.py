@@ -129,7 +129,7 @@ def checkpoints(tags: Mapping[str, str], name: str) -> list[dict[str, Any]]:
 
 
 def noted(text: str, run_id: str) -> dict[str, Any]:
-    """Read data.json: `task`, `classes`, `notes`, and `example`, an input's shape and type."""
+    """Read data.json: `task`, `classes`, `notes`, and `example`, an input's shape and type; `rows` of some."""
     name = f"data.json of run {run_id}"
     notes: dict[str, Any] = decoded(text, dict[str, Any], name)
     kinds = {
@@ -143,6 +143,7 @@ def noted(text: str, run_id: str) -> dict[str, Any]:
             raise _wrong(name, f"has no {key}")
         checked(notes[key], hint, f"{key} in {name}")
     checked(notes.get("sha256"), dict[str, str] | None, f"sha256 in {name}")
+    checked(notes.get("rows"), list[int] | None, f"rows in {name}")
     checked(notes.get("report"), list[str] | None, f"report in {name}")
     _check_example(notes["example"], name)
     _check_notes(notes["notes"], name)

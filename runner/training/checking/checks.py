@@ -1,6 +1,5 @@
 """All checks of settings, before any work starts; their problems are raised together."""
 
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,42 +7,35 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, nests
+from runner.data._rows import remembered, rows
 from runner.model import looking, stack, whole
-from runner.settings import EARLIER, Settings
-from runner.settings.errors import ConfigError, Problems, did_you_mean
+from runner.settings import Settings
+from runner.settings.errors import ConfigError, Problems
 from runner.settings.files import uris
-from runner.settings.random_state import AUTO, seed
-from runner.settings.values import ranges, tags
-from runner.training import carrying, forward, seen
+from runner.settings.random_state import seed
+from runner.settings.values import tags
+from runner.training import forward, seen
 from runner.training.augment import balanced, treatment
-from runner.training.checking import cost, each_output, first_weights, fitting, rehearsal, targets
+from runner.training.checking import choices, each_output, first_weights, fitting, planned, rehearsal, targets
 from runner.training.checking.known import Kind, Known
-from runner.training.machine import time_limit
 from runner.training.parts import (
-    averages,
     components,
-    freezing,
-    groups,
     limited,
-    losses,
     metrics,
     own_losses,
-    placement,
     scheduling,
     several,
     source,
     start,
 )
 from runner.training.parts.components import Components
-from runner.training.parts.length import length
 from runner.training.parts.start import Start
-from runner.training.state import due
-
-#: Checkpoints that fit into the tag of a run's record.
-MOST_KEPT = 20
 
 #: Keys without which no data is read: it could not be read, or what follows would be said of a value that is wrong.
 NEEDED = {"seed", "trainer.threads", "trainer.matmul_precision", "trainer.eval_batch_size"}
+
+#: Steps of a training whose data is not read yet, for what only a schedule's class checks.
+STEPS = 10_000
 
 
 @dataclass
@@ -93,7 +85,7 @@ def check(
 def without_data(settings: Settings, problems: Problems, known: Known) -> Components:
     """Look up every name, and check what needs no data: arguments, choices and ranges. Problems go into `problems`."""
     trainer = settings.trainer
-    for check in (_check_trainer, _check_seed, _check_start):
+    for check in (choices.trainer, _check_seed, _check_start):
         with problems.collect():
             check(settings)
     usable = _can_start(problems)
@@ -105,7 +97,7 @@ def without_data(settings: Settings, problems: Problems, known: Known) -> Compon
         with problems.collect():
             seen.check(trainer, parts.optimizer.target, settings.metrics)
     with problems.collect():
-        _check_checkpoint(settings)
+        choices.checkpoint(settings)
     with problems.collect():
         known.store(settings.tracking.uri, uris.check)
     with problems.collect():
@@ -122,48 +114,6 @@ def _can_start(problems: Problems) -> bool:
     return not {problem.key for problem in problems.errors} & NEEDED
 
 
-def _check_trainer(settings: Settings) -> None:
-    problems, t = Problems(), settings.trainer
-    with problems.collect():
-        ranges.check(type(t), vars(t), ranges.TRAINER, "trainer")
-    for key, value, choices in (
-        ("mode", t.mode, (None, "min", "max")),
-        ("test_checkpoint", t.test_checkpoint, ("best", "last", "averaged")),
-        ("precision", t.precision, tuple(losses.DTYPES)),
-        ("matmul_precision", t.matmul_precision, (None, "highest", "high", "medium")),
-    ):
-        with problems.collect():
-            _choice(f"trainer.{key}", value, choices)
-    with problems.collect():
-        averages.check(t.average)
-    if t.test_checkpoint == "averaged" and not t.average:
-        problems.add("trainer.test_checkpoint", "averaged, and nothing is averaged; set trainer.average, or use best")
-    with problems.collect():
-        due.read(t.validate_every, "trainer.validate_every", due.COUNTED)
-    with problems.collect():
-        limited.check(t.limit_batches)
-    if t.validate_every is None:
-        problems.add("trainer.validate_every", "null is not understood; expected 1, '2 epochs' or '100 steps'")
-    if t.steps is not None and t.epochs is not None:
-        problems.add(
-            "trainer.steps", f"{t.steps!r} beside trainer.epochs={t.epochs!r}, and both are the length; leave one out"
-        )
-    if not isinstance(t.compile, bool | str):
-        problems.add("trainer.compile", f"{t.compile!r} is not true, false or the name of a backend")
-    if t.graph not in (True, False, None, AUTO) or type(t.graph) is int:
-        problems.add(
-            "trainer.graph", f"{t.graph!r} is not one of auto, true, false{did_you_mean(str(t.graph), [AUTO])}"
-        )
-    if isinstance(t.compile, str):
-        with problems.collect():
-            _choice("trainer.compile", t.compile, tuple(torch.compiler.list_backends(exclude_tags=())))
-    if t.eval_batch_size not in (None, EARLIER) and type(t.eval_batch_size) is not int:
-        problems.add("trainer.eval_batch_size", f"{t.eval_batch_size!r} is not a whole number of at least 1, or null")
-    if t.threads not in (None, AUTO) and type(t.threads) is not int:
-        problems.add("trainer.threads", f"{t.threads!r} is not a whole number of at least 1, auto or null")
-    problems.raise_all()
-
-
 def _check_seed(settings: Settings) -> None:
     if not 0 <= settings.seed < 2**63:
         raise ConfigError("seed", f"{settings.seed} is out of range; expected a whole number from 0 to 2**63 - 1")
@@ -171,19 +121,6 @@ def _check_seed(settings: Settings) -> None:
 
 def _check_start(settings: Settings) -> None:
     start.read(settings.model.start)
-
-
-def _check_checkpoint(settings: Settings) -> None:
-    problems = Problems()
-    with problems.collect():
-        _choice("checkpoint.format", settings.checkpoint.format, ("state_dict", "model", "both"))
-    with problems.collect():
-        if not 1 <= settings.checkpoint.keep <= MOST_KEPT:
-            raise ConfigError("checkpoint.keep", f"{settings.checkpoint.keep} is not from 1 to {MOST_KEPT}")
-    with problems.collect():
-        if settings.trainer.time_limit is not None:
-            time_limit.read(settings.trainer.time_limit)
-    problems.raise_all()
 
 
 def _check_optimizer(settings: Settings, parts: Components) -> None:
@@ -201,8 +138,8 @@ def _check_optimizer(settings: Settings, parts: Components) -> None:
         raise ConfigError("trainer.channels_last", "true, and LBFGS takes weights in their usual order; leave it out")
     optimizer = parts.optimizer.make([nn.Parameter(torch.zeros(2, 2))])
     if parts.scheduler and t.trains:
-        some = t.steps or t.epochs or 0
-        scheduling.build(parts.scheduler, optimizer, some, some, "min")
+        epochs = t.epochs or t.steps or 0  # how many steps these are the data will say
+        scheduling.build(parts.scheduler, optimizer, epochs, t.steps or STEPS, "min")
 
 
 def _with_data(
@@ -229,6 +166,7 @@ def _with_data(
             whole.check(settings.model)
         return None
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
+    x = remembered(x, rows(data) if noted is None else noted.get("rows", []))
     with problems.collect():
         plan, layers = known.plan(data_key, settings.model, x)
     if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:
@@ -238,7 +176,7 @@ def _with_data(
         with problems.collect():
             forward.check(plan.output)
     if plan is not None:
-        _with_plan(settings, parts, problems, data, plan)
+        planned.check(settings, parts, problems, data, plan)
     with problems.collect():
         fitting.batches(settings, data)
     with problems.collect():
@@ -288,70 +226,6 @@ def _with_loss(
             if not own_losses.of_model(loss):  # of such a loss the parts are known when a step was rehearsed
                 fitting.monitor(settings, data, [*names, *own_losses.found(loss).names])
     return built
-
-
-def _with_plan(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
-    """Check memory, plots, parameters, indices and sparse gradients, which need the plan of the model."""
-    trainer = settings.trainer
-    if settings.tracking.log_model and not isinstance(plan.output, Tensor):
-        problems.add("tracking.log_model", "MLflow serves models of one output; leave it out, and use runner export")
-    if settings.tracking.log_model and not isinstance(data.train[0][0], Tensor):
-        problems.add("tracking.log_model", "MLflow serves models of one input; leave it out, and use runner export")
-    with problems.collect():
-        if parts.optimizer and parts.device:
-            cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
-    wrong = any(error.key == "model.layers" for error in problems.errors)  # which a plot of its outputs only repeats
-    treated = parts.treatment and (parts.treatment.augment or parts.treatment.mixes)
-    if "augmented" in (parts.plots or {}) and trainer.trains and not treated:
-        place = f"plots[{list(parts.plots).index('augmented')}]"
-        problems.add(place, "'augmented' cannot be drawn: it needs data.augment, data.mixup or data.cutmix")
-    for name, draw in (parts.plots or {}).items():
-        if wrong and hasattr(sys.modules[draw.__module__], "OUTPUTS"):
-            continue
-        with problems.collect():
-            _check_plot(name, draw, f"plots[{list(parts.plots).index(name)}]", data, plan)
-    if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
-        problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
-    with problems.collect():
-        averages.check_length(trainer.average, length(settings, data))
-    with problems.collect():
-        freezing.check(freezing.read(settings.model.freeze), plan.planned())
-    with problems.collect():
-        frozen = freezing.described(freezing.read(settings.model.freeze), plan.planned())
-        several.check(parts.optimizer, plan.planned(), frozen)
-    with problems.collect():
-        if parts.optimizer and parts.optimizer.groups:
-            groups.check(parts.optimizer.groups, plan.planned())
-    with problems.collect():
-        placement.check(trainer, plan)
-    with problems.collect():
-        carrying.check(trainer, data, plan.planned())
-    with problems.collect():
-        fitting.indices(data, plan)
-    with problems.collect():
-        for bound in several.bounds(parts.optimizer) if parts.optimizer else ():
-            fitting.sparse(bound, plan)
-
-
-def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
-    """Raise ConfigError for a plot that cannot be drawn of this data or this model."""
-    problem = getattr(sys.modules[draw.__module__], "problem", None)
-    several = next((one for one in (*data.train[0], plan.output) if not isinstance(one, Tensor)), None)
-    if (
-        several is not None
-        and draw.__module__.startswith("runner.")
-        and getattr(sys.modules[draw.__module__], "SHOWS", True)
-    ):
-        raise ConfigError(key, f"{name!r} cannot be drawn: it shows one tensor, found {nests.described(several)}")
-    reason = problem(data, plan.planned()) if problem else None
-    if reason:
-        raise ConfigError(key, f"{name!r} cannot be drawn: {reason}")
-
-
-def _choice(key: str, value: Any, choices: tuple[str | None, ...]) -> None:
-    names = [c for c in choices if c]
-    if value not in choices:
-        raise ConfigError(key, f"{value!r} is not one of {', '.join(names)}{did_you_mean(value, names)}")
 
 
 def _examples(source: Source, size: int | None, moved: bool) -> Batch:

@@ -87,8 +87,9 @@ class Known:
         Returns the plan, and the part of it that decides the kind of a job. key: of the data. Raises what
         `whole.planned` raises.
         """
+        rows = [getattr(one, "rows", 0) for one in nests.leaves(example)]
         words = (model.inputs, model.layers, model.outputs, model.init)
-        key = f"{words!r} {nests.key(example)}" if key else ""
+        key = f"{words!r} {nests.key(example)} {rows}" if key else ""
         if (earlier := self._plans.get(key)) is not None:
             return earlier
         plan = whole.planned(model, example, earlier=self._layers)

@@ -20,7 +20,7 @@ from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
 from runner.settings.values.lookup import Bound
 from runner.training.augment.treatment import mixer
-from runner.training.checking import cost, first_weights, own_step
+from runner.training.checking import cost, first_weights, one_number, own_step
 from runner.training.checking.first_weights import Start
 from runner.training.checking.own_loss import OwnLoss
 from runner.training.loop import State
@@ -33,12 +33,6 @@ from runner.training.state import generators
 PARAMETERS, WORK = 1e6, 1e7
 #: Examples of a batch. To torch's layers and ours it matters whether there is one example, and nothing else.
 FEW = 2
-#: Beginning of torch's message about the mean and variance of a single number, an error without a class of its own.
-ONE_NUMBER = "Expected more than 1"
-
-#: Layers that take mean and variance over places, and some over the batch.
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-NORMS = (*BATCH_NORMS, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d, nn.GroupNorm)
 
 CPU = torch.device("cpu")
 
@@ -152,7 +146,7 @@ class Rehearsal:
     def _unevaluated(self, layer: stack.Layer, error: Exception, size: int, why: str) -> ConfigError:
         """Return the error for a layer that cannot be evaluated with a batch of `size`."""
         return ConfigError(
-            self._key(layer),
+            one_number.key(layer),
             f"cannot take a batch of {size}, and {why}: {brief(error)}; use another layer, such as LayerNorm, or"
             " another trainer.eval_batch_size",
         )
@@ -248,9 +242,9 @@ class Rehearsal:
 
     def _untrained(self, layer: stack.Layer, error: Exception, size: int) -> ConfigError:
         """Return the error for a layer that cannot be trained with a batch of `size`."""
-        if ONE_NUMBER in str(error):
-            return self._one_number(layer, size)
-        return ConfigError(self._key(layer), f"cannot be trained: {brief(error)}")
+        if one_number.is_meant(error):
+            return one_number.problem(self.settings, self.data, layer, size)
+        return ConfigError(one_number.key(layer), f"cannot be trained: {brief(error)}")
 
     def _lost(self, output: Any, y: Any, part: str = "train") -> Tensor:
         try:
@@ -266,28 +260,6 @@ class Rehearsal:
                 f" targets {targets}: {brief(error)}; use another loss, or other targets",
             ) from error
         return own_losses.total(value)
-
-    def _one_number(self, layer: stack.Layer, size: int) -> ConfigError:
-        """Return the error for a layer that takes mean and variance over a batch of one, with the remedy."""
-        trainer, total = self.settings.trainer, len(self.data.train)  # type: ignore[arg-type]
-        whole = min(trainer.batch_size or total, total)
-        where = f"{self._key(layer)} takes mean and variance over a batch, which are not those of a single number"
-        if total == 1:
-            return ConfigError("data", f"{where}, and there is one training example; give more of them")
-        better = next((n for n in range(whole + 1, total + 1) if total % n != 1), total)
-        remedy = f"use trainer.batch_size={better}"
-        if whole > 1:
-            remedy += ", or trainer.drop_last=true"
-        return ConfigError(
-            "trainer.batch_size",
-            f"{total} training examples in batches of {whole} leave a batch of one; {where}; {remedy}",
-        )
-
-    def _key(self, layer: stack.Layer) -> str:
-        """Return the key of the normalization in `layer` that has one number for each channel; else that of `layer`."""
-        layers = (layer, *layer.inner())
-        inner = [one for one in layers if isinstance(one.target, type) and issubclass(one.target, NORMS)]
-        return next((one.key for one in inner if all(n == 1 for n in one.input[1:])), layer.key)
 
 
 @contextlib.contextmanager

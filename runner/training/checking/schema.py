@@ -4,7 +4,7 @@ import dataclasses
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from runner.model import specs
+from runner.model import classes, specs
 from runner.settings import Model, Settings, Tracking, Trainer
 from runner.settings.random_state import AUTO
 from runner.settings.values import lookup, ranges
@@ -132,10 +132,10 @@ def _arguments(target: Any, takes: dict[str, Any], table: dict[str, ranges.Range
 
 
 def _layer() -> Node:
-    names = lookup.known(specs.LAYER)
+    names = lookup.known(classes.LAYER)
     properties = {}
     for name in names:
-        target = specs.find(name, "layer")
+        target = classes.find(name, "layer")
         takes = specs.signature(target)
         closed = not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in takes.values())
         inside: Node = {

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,8 @@ from runner.data import nests
 from runner.model import modes
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.training import measure
+from runner.training.measure import Measured
 from runner.training.parts.length import Length
-
-if TYPE_CHECKING:
-    from runner.training.run import Run
 
 KEY = "trainer.average"
 EXPECTED = "expected {decay: 0.999}, an average of all steps, or {from: 0.75}, one of the last quarter's epochs"
@@ -33,7 +31,7 @@ class Unaveraged:
     def after_epoch(self, epoch: int) -> None:
         """Do nothing."""
 
-    def shown(self, run: "Run") -> contextlib.AbstractContextManager[None]:
+    def shown(self, run: Measured) -> contextlib.AbstractContextManager[None]:
         """Leave the model as it is."""
         return contextlib.nullcontext()
 
@@ -63,7 +61,7 @@ class Average(Unaveraged):
         self._average.update_parameters(self._own)
 
     @contextlib.contextmanager
-    def shown(self, run: "Run") -> Iterator[None]:
+    def shown(self, run: Measured) -> Iterator[None]:
         """Put the average into the model for a block, and the weights that are trained back after it."""
         if not int(self._average.n_averaged):
             yield
@@ -78,7 +76,7 @@ class Average(Unaveraged):
             _copy(self._own, own)
             _copy(run.model.buffers(), buffers)
 
-    def _estimate(self, run: "Run") -> None:
+    def _estimate(self, run: Measured) -> None:
         """Do nothing: statistics of normalization are the model's own."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -111,7 +109,7 @@ class Mean(Average):
             self._average.update_parameters(self._own)
 
     @torch.no_grad()
-    def _estimate(self, run: "Run") -> None:
+    def _estimate(self, run: Measured) -> None:
         norms = [m for m in run.model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
         norms = [module for module in norms if module not in self._still]
         count = int(self._average.n_averaged)
