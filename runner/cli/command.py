@@ -25,7 +25,7 @@ from runner.commands import _words
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, full_message, sentence
 from runner.settings.files import places
-from runner.settings.trust import omegaconf_private, permission, recorded_settings, resolvers, secrets, terminal
+from runner.settings.trust import dotted, omegaconf_private, permission, recorded_settings, resolvers, secrets, terminal
 from runner.settings.trust.typed_words import written
 from runner.settings.values import keys
 from runner.settings.values.lookup import use_folder
@@ -174,7 +174,7 @@ def _changed(overrides: list[str], recorded: Settings) -> Settings:
             raise ConfigError(key, f"a recorded run takes one value at a time, and {word!r} sweeps")
         if key in (*configuration.COMPONENTS, "model", "trainer", "checkpoint", "tracking") and isinstance(value, str):
             raise ConfigError(key, f"presets belong to new runs; give single values, such as {key}.name={value}")
-        OmegaConf.update(config, key, value, merge=True)
+        OmegaConf.update(config, dotted.written(config, key), value, merge=True)
     with resolvers.restricted():
         changed: Any = OmegaConf.to_object(config)
     secrets.learn(dataclasses.asdict(changed))

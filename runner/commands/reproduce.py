@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 
 #: Keys that a resumed run may have changed without a change of any value.
-UNSEEN = ("checkpoint.", "data.path", "data.x", "data.y", "plots", "tracking.", "trainer.time_limit", "trainer.workers")
+UNSEEN = (
+    "checkpoint.",
+    "data.path",
+    "data.root",
+    "data.x",
+    "data.y",
+    "plots",
+    "tracking.",
+    "trainer.time_limit",
+    "trainer.workers",
+)
 
 
 def with_run(uri: str, run: str, *, code: str = "current") -> int:
@@ -32,7 +42,7 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
     from runner.tracking.identity import TOGETHER
-    from runner.tracking.read import lengthened, recall, reproduction
+    from runner.tracking.read import lengthened, recall, reproduction, restoring
     from runner.training.state.checkpoint import CheckpointError
 
     run_id = recall.find_run(uri, run)
@@ -46,6 +56,8 @@ def with_run(uri: str, run: str, *, code: str = "current") -> int:
         parts = lengthened.parts(settings, _drift(tags))
         first = parts[0].settings if parts else settings
         again = _prepared(first, tags, recall.text(uri, run_id, "environment.txt"), run_id)
+        if other := restoring.other_files(again, recall.data(uri, run_id)):
+            terminal.put(f"data: {record_reading.line(other)}")
         if many := record_reading.line(tags.get(TOGETHER))[:20]:
             terminal.put(
                 f"it was one of {many} that were trained as one program (hydra/launcher=vectorized); trained alone,"

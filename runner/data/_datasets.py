@@ -37,13 +37,13 @@ def converted(data: Data) -> Data:
     parts = {part: _converted(getattr(data, part), part) for part in PARTS}
     if all(parts[part] is getattr(data, part) for part in PARTS):
         return data
-    x, y = map(_kind, parts["train"].inner[0]) if isinstance(parts["train"], Converted) else ("", "")
+    x, y = map(shown_kind, parts["train"].inner[0]) if isinstance(parts["train"], Converted) else ("", "")
     line = f"pairs of {x} and {y} are read as tensors" if x else "pairs are read as tensors"
     data = replace(data, **parts, target=None, report=(*data.report, line))
     whole = isinstance(y, str) and y == "a whole number"
     if data.task != "regression" or data.classes or not whole:
         return data
-    names = _classes(innermost(data.train))
+    names = class_names(innermost(data.train))
     if not names:
         return data
     return replace(data, task="classification", classes=names)
@@ -73,7 +73,7 @@ def tensor(value: Any) -> Any:
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     raise ConfigError(
         "data",
-        f"an example holds {_kind(value)}; expected tensors, numbers, NumPy arrays or pictures: convert it in the"
+        f"an example holds {shown_kind(value)}; expected tensors, numbers, NumPy arrays or pictures: convert it in the"
         " dataset's __getitem__",
     )
 
@@ -100,7 +100,8 @@ def _converted(source: Any, part: str) -> Any:
     return source if all(map(nests.is_nest, pair)) else Converted(source)
 
 
-def _kind(value: Any) -> str:
+def shown_kind(value: Any) -> str:
+    """Return words for what an example holds in one place."""
     if isinstance(value, Tensor):
         return f"a tensor {tuple(value.shape)}"
     if isinstance(value, bool | int | np.bool_ | np.integer):
@@ -114,7 +115,7 @@ def _kind(value: Any) -> str:
     return f"a {type(value).__name__}"
 
 
-def _classes(source: Any) -> tuple[str, ...]:
+def class_names(source: Any) -> tuple[str, ...]:
     """Return the names in a dataset's `classes`, or the numbers up to the largest of its `targets`; () without both."""
     while hasattr(source, "dataset") and not hasattr(source, "classes"):  # a Subset
         source = source.dataset

@@ -64,7 +64,7 @@ def follow(
         for number, (name, layer_key, layer_spec) in enumerate(named):
             wires.later = [later for later, *_ in named[number + 1 :]]
             try:
-                layer, output = _planned_before(earlier, name, layer_key, layer_spec, wires, targets)
+                layer, output = _planned_before(earlier, name, layer_key, layer_spec, wires, targets, layers)
                 _check_ties(layer, layers)
             except ConfigError as error:
                 errors = each(error)
@@ -85,15 +85,22 @@ def follow(
 
 
 def _planned_before(
-    earlier: Earlier | None, name: str, key: str, spec: Any, wires: Wires, targets: classes.Targets
+    earlier: Earlier | None,
+    name: str,
+    key: str,
+    spec: Any,
+    wires: Wires,
+    targets: classes.Targets,
+    before: list[Layer],
 ) -> tuple[Layer, Any]:
     written = spec if isinstance(spec, Inner) else read(spec, key, targets.find)
     inputs = wires.inputs(written, targets)
+    tied = _tied_sizes(written, before) if isinstance(written, Written) else {}
     shapes, structure = tree_flatten((inputs.inputs, inputs.named))
     if earlier is None or not all(isinstance(one, Tensor) for one in shapes):
         return _plan_layer(name, written, inputs, targets)
-    forms = [(one.shape, one.dtype) for one in shapes]
-    whole = f"{name} {key} {targets.masked} {spec!r} {inputs.shown()} {structure} {forms}"
+    forms = [(one.shape, one.dtype, getattr(one, "rows", 0)) for one in shapes]
+    whole = f"{name} {key} {targets.masked} {spec!r} {tied} {inputs.shown()} {structure} {forms}"
     if whole not in earlier:
         layer, output = _plan_layer(name, written, inputs, targets)
         if len(earlier) >= MOST or any(lookup.is_own(one.target) for one in (layer, *layer.inner())):
@@ -126,6 +133,16 @@ def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: cl
         _bind(target, parameters, scalars, written.given, key, {*stacks, "args"})
     layer = Layer(name, key, target, arguments, written.given, reads=inputs.reads, ties=written.ties)
     return layer, _follow(layer, parameters, inputs)
+
+
+def _tied_sizes(written: Written, before: list[Layer]) -> dict[str, int]:
+    """Fill in the number of outputs of a Linear whose weight is an earlier layer's, and return it by its name."""
+    name, _, inner = written.ties.get("weight", "").partition(".")
+    shapes = [p.shape for one in before if one.name == name for n, p in one.planned.named_parameters() if n == inner]
+    if written.target is not nn.Linear or "out_features" in written.arguments or not shapes or not shapes[0]:
+        return {}
+    written.arguments["out_features"] = shapes[0][0]
+    return {"out_features": shapes[0][0]}
 
 
 def _check_ties(layer: Layer, before: list[Layer]) -> None:
@@ -240,12 +257,6 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inpu
         raise ConfigError(
             layer.key,
             f"its {layer.parameters:,} parameters need {needed}, and there are {bytes_(available)}; make it smaller",
-        )
-    if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
-        raise ConfigError(
-            layer.key,
-            "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
-            " data.indices=true",
         )
     if isinstance(module, Select) and isinstance(example, Tensor):
         raise ConfigError(

@@ -37,7 +37,8 @@ STUDIES = {
     "optimizer:\n  lr: -1\n": "optimizer.lr: -1 is out of range; expected a number above 0 (experiments/x.yaml:2)",
     "trainer: {epoch: 2}\n": "trainer.epoch: there is no such key; did you mean 'epochs'? (experiments/x.yaml:1)",
     "defaults:\n  - override /data: lines\n": "data: there is no preset 'lines'; did you mean 'line'?"
-    " (presets: arrays, diabetes, digits, images, line, series, table, text, values) (experiments/x.yaml:2)",
+    " (presets: arrays, diabetes, digits, huggingface, images, line, series, table, text, values)"
+    " (experiments/x.yaml:2)",
     "seed: 1\nmodel:\n  layers:\n    a: {Linear: 4}\n    b: {Linaer: 1}\n": "model.layers.b.Linaer: 'Linaer' is not a"
     " layer in runner.layers or torch.nn; did you mean 'Linear'? (experiments/x.yaml:5)",
     "data:\n  name: line\n  points: 10\n  sigma: -1\n": "data.sigma: -1 is out of range; expected a number of at least"
@@ -104,7 +105,13 @@ def test_the_table_holds_enough() -> None:
     assert len(WRONG) >= 120
 
 
-@pytest.mark.parametrize("words", WRONG)
+#: Of these, torchvision's transforms are looked up.
+TRANSFORMS = re.compile(r"data\.augment=\[\{?Random")
+
+
+@pytest.mark.parametrize(
+    "words", [pytest.param(w, marks=[pytest.mark.vision] if TRANSFORMS.search(w) else []) for w in WRONG]
+)
 def test_a_wrong_configuration_is_answered_with_this_message(words: str, there: Path) -> None:
     with composing.hydra():
         assert shown(composing.problem(*words.split()), there) == WRONG[words]

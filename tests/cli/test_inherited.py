@@ -40,6 +40,12 @@ FILES = {
     "other": "defaults: [one]\n",
     "outside": "defaults: [../conf/model/mlp]\n",
     "nobody": "defaults: [bass]\n",
+    "stepped": "defaults: [shorter]\ntrainer: {steps: 50, average: {decay: 0.9}}\n",
+    "passes": "defaults: [stepped]\ntrainer: {epochs: 2, average: {from: 0.5}}\n",
+    "fewer": "defaults: [base]\nmodel: {layers: {drop1: null}}\n",
+    "cut": "defaults: [mine]\nmodel: {layers: {flatten: null}}\n",
+    "dotted": "defaults: [override /model: empty]\n"
+    "model: {layers: {body: {experiments.mine.Block: {width: 4}}, head: {Linear: 1}}}\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
 MINE = """
@@ -78,6 +84,10 @@ def preset(group: str, name: str) -> dict[str, Any]:
         ("chosen", "data", {}),
         ("before", "optimizer", {"lr": 0.005, "weight_decay": 0.5}),
         ("two", "trainer.epochs", 4),
+        ("stepped", "trainer", {"steps": 50, "average": {"decay": 0.9}}),
+        ("passes", "trainer", {"epochs": 2, "average": {"from": 0.5}}),
+        ("fewer", "model.layers", {"drop1": None}),
+        ("cut", "model.layers", {"out": {"Linear": 10}}),
         ("nothing", "scheduler", None),
         ("spelled", "optimizer.lr", 0.005),
         ("keyed", "optimizer.lr", 0.005),
@@ -135,6 +145,12 @@ def there(tmp_path: Path, monkeypatch: Any, experiments: Path) -> Path:
     return tmp_path
 
 
+WIDTH = {"Linear": 64}
+UNDROPPED = {
+    **{"flatten": "Flatten", "hidden1": WIDTH, "relu1": "ReLU", "hidden2": WIDTH, "relu2": "ReLU"},
+    **{"drop2": {"Dropout": 0.0}, "head": {"Linear": 10}},
+}
+BODY = "model.layers.body.experiments.mine.Block"
 RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
 
 
@@ -154,6 +170,16 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
         (f"{LINEAR}={{out_features:9}}", {f"{RNN}.Linear": {"out_features": 9, "bias": False}}),
         ("experiments=digits_cnn model.layers=[Flatten]", {"model.layers": ["Flatten"]}),
         ("experiments=listed model.layers={out:{Linear:10}}", {"model.layers": {"out": {"Linear": 10}}}),
+        ("experiments=stepped", {"trainer.steps": 50, "trainer.epochs": None}),
+        ("experiments=passes trainer.steps=9", {"trainer.steps": 9, "trainer.epochs": None}),
+        ("experiments=stepped trainer.average.from=0.5", {"trainer.average": {"from": 0.5}}),
+        ("experiments=stepped trainer.average={from:0.5}", {"trainer.average": {"from": 0.5}}),
+        ("experiments=stepped trainer.average=null", {"trainer.average": None}),
+        ("experiments=stepped ~trainer.average", {"trainer.average": None}),
+        ("experiments=fewer", {"model.layers": UNDROPPED}),
+        ("experiments=base model.layers.drop1=null", {"model.layers": UNDROPPED}),
+        ("experiments=base model.layers={drop1:null}", {"model.layers": UNDROPPED}),
+        (f"experiments=dotted {BODY}.width=7", {"model.layers.body": {"experiments.mine.Block": {"width": 7}}}),
         ("experiments=base optimizer={name:SGD,lr:0.2}", {"optimizer": {"name": "SGD", "lr": 0.2}}),
         ("experiments=base optimizer={lr:0.2}", {"optimizer.betas": [0.9, 0.999], "optimizer.lr": 0.2}),
     ],

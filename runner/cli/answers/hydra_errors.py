@@ -95,7 +95,7 @@ def _misused(error: Exception, words: list[str]) -> str:
             parent, _, name = override.key_or_group.rpartition(".")
             if parent.startswith("model.layers"):
                 return f"{override.key_or_group}: {composition.UNNAMED}"
-            if parent and not name.isdecimal() and vocabulary.is_list(parent):
+            if parent and not name.isdecimal() and (vocabulary.is_list(parent) or parent == "metrics"):
                 return f"{override.key_or_group}: {parent} is a list; expected {parent}={_list_example(parent)}"
     return ""
 

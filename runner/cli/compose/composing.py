@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from omegaconf.errors import OmegaConfBaseException
 
 from runner.settings.errors import ConfigError
+from runner.settings.trust import dotted
 
 
 class Composing:
@@ -98,9 +99,11 @@ class _NotOurs(Exception):
 def _set(config: DictConfig, override: Override) -> None:
     """Set a value as Hydra does. Raises OmegaConf's errors for a key or a value that does not fit."""
     key, value = override.key_or_group, override.value()
-    if override.package is not None or override.is_delete():
+    removes = override.is_delete() or (value is None and key.startswith("model.layers."))
+    if override.package is not None or removes:
         raise _NotOurs
     present = override.is_add() and OmegaConf.select(config, key, throw_on_missing=False) is not None
     if present and not isinstance(value, dict | list):
         raise _NotOurs  # Hydra refuses it in its own words
+    key = dotted.written(config, key)
     OmegaConf.update(config, key, value, merge=True, force_add=override.is_add() or override.is_force_add())

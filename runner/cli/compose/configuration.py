@@ -20,13 +20,14 @@ from runner.settings.errors import ConfigError, Problems, did_you_mean, each
 from runner.settings.files.origins import Origins, plain
 from runner.settings.trust import permission, recorded_settings, secrets, typed_words
 from runner.settings.values import typed
+from runner.settings.values.keys import KINDS, LENGTHS
 from runner.sweep.prune import rules
 from runner.sweep.run import keeping
 
 #: Layers that a message names.
 SHOWN = 30
-#: A file of presets for the trainer.
-PRESET = re.compile(r"(^|/)conf/trainer/[^/]+$")
+#: A file of presets in which such a key may stand.
+PRESET = re.compile(r"(^|/)conf/(trainer|model)/[^/]+$")
 #: Errors of a configuration before there are settings.
 ERRORS = (ConfigError, OmegaConfBaseException, HydraException)
 
@@ -52,7 +53,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     assert isinstance(result, Settings)
     losses_by_name.leave_preset_out(config, result, overrides)
     _leave_presets_out(config, result, overrides)
-    _choose_length(config, result, overrides)
+    _choose_nearer(config, result, overrides)
     typed.check(result, Settings)
     permission.store(result.tracking.uri, "tracking.uri")
     rules.check(result)
@@ -78,20 +79,29 @@ def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[s
                 del getattr(settings, group)[name]
 
 
-def _choose_length(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
-    """Remove trainer.epochs beside trainer.steps, or the other way round, where it is further from who asked for it.
+def _choose_nearer(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
+    """Of keys of which one alone can be meant, remove those that are further from the person.
 
     What is typed counts more than a study, and that more than a preset; the checks refuse two of one place.
     """
-    if settings.trainer.steps is None or settings.trainer.epochs is None:
-        return
-    origins = composition.origins_of(overrides)
-    files = {name: origins.of(f"trainer.{name}").rpartition(":")[0] for name in ("steps", "epochs")}
-    ranks = {name: 2 if not file else 0 if PRESET.search(file) else 1 for name, file in files.items()}
-    if ranks["steps"] > ranks["epochs"]:
-        config.trainer.epochs = settings.trainer.epochs = None
-    elif ranks["steps"] < ranks["epochs"]:
-        config.trainer.steps = settings.trainer.steps = None
+    for parent, names in {"trainer": LENGTHS, **KINDS}.items():
+        values = OmegaConf.select(config, parent)
+        if not isinstance(values, DictConfig) or any(values.get(name) is None for name in names):
+            continue
+        origins = composition.origins_of(overrides)
+        files = {name: origins.of(f"{parent}.{name}").rpartition(":")[0] for name in names}
+        ranks = {name: 2 if not file else 0 if PRESET.search(file) else 1 for name, file in files.items()}
+        for name in names:
+            if ranks[name] == max(ranks.values()):
+                continue
+            if parent == "trainer":
+                values[name] = None
+                setattr(settings.trainer, name, None)
+                continue
+            section, _, key = parent.partition(".")
+            with flag_override(values, ["struct", "readonly"], [False, False]):
+                del values[name]
+            del getattr(getattr(settings, section), key)[name]
 
 
 def _beside_several(spec: Any) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from runner.settings.errors import ConfigError
 from runner.settings.files import origins
 from runner.settings.trust import omegaconf_private
-from runner.settings.values.keys import COMPONENTS
+from runner.settings.values.keys import COMPONENTS, KINDS, LENGTHS
 
 #: A study's name -> its plain contents and its file; None where there is no study of this name.
 Load = Callable[[str], tuple[dict[str, Any], Path] | None]
@@ -89,10 +89,22 @@ class Study:
         layers = _layers_of(body.get("model"))
         if self.paths and isinstance(layers, dict) and "model" not in other.presets:
             self._take_layers(layers, other.paths[-1], preset)
-        self.body = merged(self.body, body)
+        before, self.body = self._layers(), merged(self.body, body)
+        self._remove_layers(before, preset)
         self.others += other.others
         self.paths += other.paths
         self.remarks += other.remarks
+
+    def _remove_layers(self, before: Any, preset: Preset) -> None:
+        """Leave out layers in the place of which null stands now; null stays where a preset has one of this name."""
+        layers, chosen = self._layers(), self.presets.get("model")
+        if not isinstance(layers, dict) or not isinstance(before, dict):
+            return
+        of_preset = (_layers_of(preset("model", chosen)) if chosen is not None else None) or ()
+        gone = [name for name, spec in layers.items() if spec is None and before.get(name) is not None]
+        for name in gone:
+            if name not in of_preset:
+                del layers[name]
 
     def _class_in_force(self, group: str, preset: Preset) -> Any:
         name = self.presets.get(group)
@@ -170,6 +182,8 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
     key: of both in the configuration; "" for the whole.
     """
     result = dict(old)
+    if key == "trainer" and any(new.get(name) is not None for name in LENGTHS):
+        result = {name: value for name, value in old.items() if name not in LENGTHS}
     for name, value in new.items():
         below = f"{key}.{name}" if key else str(name)
         former: Any = result.get(name)
@@ -179,9 +193,12 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
 
 
 def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
-    """Return whether both name a class, and not the same one."""
+    """Return whether both name a class, or a kind, and not the same one."""
     if key in COMPONENTS:
         return bool(_class(new)) and bool(_class(old)) and _class(new) != _class(old)
+    if key in KINDS:
+        kinds = [{name for name in KINDS[key] if spec.get(name) is not None} for spec in (old, new)]
+        return all(kinds) and kinds[0] != kinds[1]
     if not key.startswith("model.layers."):
         return False
     return omegaconf_private.are_other_layers(old, new)

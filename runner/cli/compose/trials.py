@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from runner.settings.errors import ConfigError
+from runner.settings.trust import dotted
 from runner.settings.trust.recorded_settings import schema as schema
 from runner.sweep.manifest import Job
 from runner.sweep.search.space import Space, product, typed
@@ -52,7 +53,8 @@ def config(base: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
     for word in words(texts):
         override = parser.parse_override(word)
         adds = override.is_add() or override.is_force_add()
-        OmegaConf.update(whole, override.key_or_group, override.value(), merge=True, force_add=adds)
+        key = dotted.written(whole, override.key_or_group)
+        OmegaConf.update(whole, key, override.value(), merge=True, force_add=adds)
     return OmegaConf.to_container(whole, resolve=True)  # type: ignore[return-value]
 
 

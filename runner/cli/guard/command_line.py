@@ -1,9 +1,13 @@
 """The words of a command line that decide what Hydra reads and whose code runs."""
 
+import dataclasses
+import functools
 import os
+import re
 from collections.abc import Sequence
 
 from runner.cli import hydra_private
+from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import permission
 
@@ -47,6 +51,30 @@ def check(words: list[str]) -> None:
 
 
 def with_removals(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides with `~scheduler` for `scheduler=null`, which Hydra accepts in files only."""
-    removals = {f"{group}=null": f"~{group}" for group in OPTIONAL}
-    return [removals.get(word, word) for word in overrides]
+    """Return the overrides in the words of Hydra for leaving out.
+
+    `scheduler=null`, and null for a layer that has a name, are `~scheduler` there. `~trainer.average` is null, as the
+    keys that are declared cannot be removed.
+    """
+    return [_removal(word) for word in overrides]
+
+
+def _removal(word: str) -> str:
+    key, _, value = word.partition("=")
+    if value == "null" and (key in OPTIONAL or re.fullmatch(r"model\.layers\.[A-Za-z_]\w*", key)):
+        return f"~{key}"
+    if word[:1] == "~" and not value and word[1:] in _unset():
+        return f"{word[1:]}=null"
+    return word
+
+
+@functools.cache
+def _unset() -> frozenset[str]:
+    """Return the keys below a group whose default is null."""
+    sections = [field for field in dataclasses.fields(Settings) if dataclasses.is_dataclass(field.type)]
+    return frozenset(
+        f"{section.name}.{field.name}"
+        for section in sections
+        for field in dataclasses.fields(section.type)  # type: ignore[arg-type]
+        if field.default is None
+    )

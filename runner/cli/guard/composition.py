@@ -22,7 +22,7 @@ from runner.cli import hydra_private
 from runner.cli.guard import command_line, files, hydra_rules, namesakes, studies
 from runner.settings.errors import ConfigError
 from runner.settings.files import filenames, origins
-from runner.settings.trust import omegaconf_private, resolvers, secrets
+from runner.settings.trust import dotted, omegaconf_private, resolvers, secrets, typed_words
 
 #: The message for a name, or a removal, where the layers are a list.
 UNNAMED = (
@@ -103,6 +103,7 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
             if type(error) is not KeyError:  # OmegaConf's own
                 raise
             raise ConfigError("hydra.job.env_copy", f"the variable {error} is not set; leave the key out") from None
+        _mend_dotted(config, overrides)
         secrets.learn(OmegaConf.to_container(config, resolve=False))
         _bound_folder(config)
         namesakes.check(config.hydra.runtime.choices, overrides)
@@ -110,6 +111,17 @@ def _checked(load: Callable[..., DictConfig]) -> Callable[..., DictConfig]:
         return config
 
     return load_configuration
+
+
+def _mend_dotted(config: DictConfig, overrides: Sequence[str]) -> None:
+    """Set what is typed of a layer with a dotted name, which Hydra takes for mappings in mappings."""
+    for word in overrides:
+        key = word.partition("=")[0].lstrip("+")
+        if not key.startswith("model.layers."):
+            continue
+        if (override := typed_words.read(word)) is not None and not override.is_sweep_override():
+            with flag_override(config, ["struct", "readonly"], [False, False]):
+                dotted.mend(config, key, override.value())
 
 
 def _no_list(overrides: Sequence[str], error: TypeError) -> Exception:

@@ -1,6 +1,7 @@
 """Files of studies as Hydra gets them: with what they inherit, and without what was typed instead."""
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from runner.settings.values.keys import COMPONENTS
 
 #: What was left out of the studies that were loaded last, in lines for people.
 remarks: list[str] = []
+#: A component that is written as its class alone, `loss: CrossEntropyLoss`; a preset's name is no class's.
+CLASS = re.compile(r"[A-Z]\w*|[A-Za-z_]\w*(\.\w+)+")
 #: Group -> the preset that the command line chooses, None for none; within `chosen_over`.
 _typed: dict[str, str | None] = {}
 #: Config name of a study that is not as its file is -> its files, its own the last, and what it holds.
@@ -78,8 +81,7 @@ def read_places(name: str, places: origins.Origins, package: str) -> None:
         return
     paths, body = _made[name]
     for path in paths:
-        places.read(path, package)
-    places.keep(paths, body)
+        places.read(path, package, body)
 
 
 def files_of(name: str) -> list[Path]:
@@ -106,6 +108,10 @@ def _read(folder: Path, name: str, provider: str) -> ConfigResult:
     if beside is not None:
         files.loaded[name] = beside
     files.loaded[f"experiments/{name}"] = folder / f"{name}.yaml"
+    plain: Any = OmegaConf.to_container(result.config, resolve=False) if OmegaConf.is_dict(result.config) else {}
+    for group in COMPONENTS:
+        if isinstance(word := plain.get(group), str) and CLASS.fullmatch(word):
+            result.config[group] = {"name": word}
     return result
 
 

@@ -20,13 +20,18 @@ class Origins:
         self._places: dict[str, str] = {}
         self._typed: set[str] = set()
 
-    def read(self, path: Path, package: str) -> None:
-        """Note every key of a YAML file, which applies to `package` of the configuration."""
+    def read(self, path: Path, package: str, values: Any = None) -> None:
+        """Note the keys of a YAML file, which applies to `package` of the configuration.
+
+        values: what is left of the file where some of its values are replaced; None: all.
+        """
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         root = yaml.compose(path.read_text(encoding="utf-8"), Loader=loader)
         if root is None:
             return
         for key, line, replaces in _keys(root, package):
+            if values is not None and not _holds(values, key):
+                continue
             if replaces:
                 self._forget(key)
             if key:
@@ -36,11 +41,6 @@ class Origins:
         """Note a key that the command line sets, so that no file does any more."""
         self._typed.add(plain(key))
         self._forget(plain(key))
-
-    def keep(self, paths: list[Path], values: dict[str, Any]) -> None:
-        """Forget the keys of these files, read for the whole configuration, that `values` does not hold."""
-        names = tuple(f"{shown(path)}:" for path in paths)
-        self._places = {k: v for k, v in self._places.items() if not v.startswith(names) or _holds(values, k)}
 
     def _forget(self, key: str) -> None:
         self._places = {k: v for k, v in self._places.items() if k != key and not k.startswith(f"{key}.")}

@@ -11,7 +11,8 @@ from omegaconf import DictConfig, ListConfig, flag_override
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
-from runner.settings.values.keys import COMPONENTS
+from runner.settings import Settings
+from runner.settings.values.keys import COMPONENTS, KINDS, OPEN
 
 Method = Callable[..., Any]
 
@@ -52,7 +53,8 @@ def replace_where_kinds_differ() -> None:
 
     A mapping replaces a list, and a list a mapping, where a key may hold either: `model.layers`, and arguments. A
     component replaces one of another class, whose arguments are not its own, and so does a layer; a layer that is typed
-    replaces whatever is there. Keys that are declared as one of the two, and Hydra's own, stay as they are.
+    replaces whatever is there, and null in the place of one removes it. Keys that are declared as one of the two, and
+    Hydra's own, stay as they are.
     """
     merge = BaseContainer._merge_with
     if hasattr(merge, "replaces"):
@@ -67,7 +69,13 @@ def replace_where_kinds_differ() -> None:
             with flag_override(self, ["struct", "readonly"], [False, False]):
                 for key in list(self.keys()):
                     del self[key]
+        elif len(others) == 1 and (removed := _removed_layers(self, others[0])):
+            with flag_override(self, ["struct", "readonly"], [False, False]):
+                for key in removed:
+                    del self[key]
+            others = (_without(others[0], removed),)
         merge(self, *others, **named)
+        _open(self)
 
     _merge_with.replaces = True  # type: ignore[attr-defined]
     BaseContainer._merge_with = _merge_with  # type: ignore[method-assign]
@@ -101,10 +109,56 @@ def _names_another(old: Any, new: Any) -> bool:
     if old._key() in COMPONENTS and old._get_full_key(None) == old._key():
         classes = _named(old), _named(new)
         return None not in classes and classes[0] != classes[1]
-    if not str(old._get_full_key(None)).startswith("model.layers"):
+    key = str(old._get_full_key(None))
+    if key in KINDS:
+        kinds = [{name for name in KINDS[key] if _value(spec, name) is not None} for spec in (old, new)]
+        return all(kinds) and kinds[0] != kinds[1]
+    if not key.startswith("model.layers"):
         return False
     typed = isinstance(new, dict) and None not in (_layer_class(old), _layer_class(new))
     return typed or are_other_layers(old, new)
+
+
+def _removed_layers(old: Any, new: Any) -> list[Any]:
+    """Return the names of layers in the place of which null stands now."""
+    if not isinstance(old, DictConfig) or not isinstance(new, DictConfig | dict) or not _holds(old) or not _holds(new):
+        return []
+    if old._key() != "layers" or old._get_full_key(None) != "model.layers":
+        return []
+    return [name for name in new if _is_null(new, name) and name in old and not _is_null(old, name)]
+
+
+def _is_null(mapping: Any, name: Any) -> bool:
+    if isinstance(mapping, dict):
+        return mapping[name] is None
+    node: Any = mapping._get_node(name)
+    return bool(node._is_none())
+
+
+def _without(mapping: Any, names: list[Any]) -> Any:
+    """Return a copy without these names."""
+    rest = mapping.copy()
+    if isinstance(rest, DictConfig):
+        rest._set_flag(["struct", "readonly"], [False, False])
+    for name in names:
+        del rest[name]
+    return rest
+
+
+def _open(config: Any) -> None:
+    """Let the mappings of `OPEN` in the whole configuration take names without a +: what may stand there they check."""
+    if (
+        not isinstance(config, DictConfig)
+        or config._get_parent() is not None
+        or config._metadata.object_type != Settings
+    ):
+        return
+    for key in OPEN:
+        node: Any = config
+        for name in key.split("."):
+            node = node._get_node(name) if isinstance(node, DictConfig) and _holds(node) else None
+        if isinstance(node, DictConfig) and _holds(node):
+            node._set_flag("struct", False)
 
 
 def _holds(mapping: Any) -> bool:
@@ -128,12 +182,15 @@ def _layer_class(layer: Any) -> str | None:
 def _named(spec: Any) -> str | None:
     """Return the name of a component's class; None where there is none, or a reference."""
     for key in ("name", "_target_"):
-        value = spec.get(key) if isinstance(spec, dict) else _raw(spec, key)
+        value = _value(spec, key)
         if isinstance(value, str) and "${" not in value and value != "???":
             return value
     return None
 
 
-def _raw(config: DictConfig, key: str) -> Any:
-    node: Any = config._get_node(key)
+def _value(spec: Any, key: str) -> Any:
+    """Return the value of a key, unresolved; None where there is none."""
+    if isinstance(spec, dict):
+        return spec.get(key)
+    node: Any = spec._get_node(key)
     return None if node is None else node._value()

@@ -129,7 +129,7 @@ def checkpoints(tags: Mapping[str, str], name: str) -> list[dict[str, Any]]:
 
 
 def noted(text: str, run_id: str) -> dict[str, Any]:
-    """Read data.json: `task`, `classes`, `notes`, and `example`, an input's shape and type."""
+    """Read data.json: `task`, `classes`, `notes`, and `example`, an input's shape and type; `rows` of some."""
     name = f"data.json of run {run_id}"
     notes: dict[str, Any] = decoded(text, dict[str, Any], name)
     kinds = {
@@ -143,6 +143,7 @@ def noted(text: str, run_id: str) -> dict[str, Any]:
             raise _wrong(name, f"has no {key}")
         checked(notes[key], hint, f"{key} in {name}")
     checked(notes.get("sha256"), dict[str, str] | None, f"sha256 in {name}")
+    checked(notes.get("rows"), list[int] | None, f"rows in {name}")
     checked(notes.get("report"), list[str] | None, f"report in {name}")
     _check_example(notes["example"], name)
     _check_notes(notes["notes"], name)
@@ -185,6 +186,9 @@ _NOTES: dict[str, Any] = {
     "time": str | None,
     "predicts": list[str],
     "missing": dict[str, Any],
+    "files": dict[str, Any],
+    "words": list[Any],
+    "scaled": dict[str, list[Any]],
 }
 
 
@@ -195,6 +199,8 @@ def _check_notes(notes: dict[str, Any], name: str) -> None:
     for key in ("mean", "std"):
         if key in notes:
             _check_numbers(notes[key], f"notes.{key} in {name}")
+    for key, values in notes.get("scaled", {}).items():
+        _check_numbers(values, f"notes.scaled.{key} in {name}")
     if "size" in notes and (len(notes["size"]) != 2 or not all(0 < n <= 100_000 for n in notes["size"])):
         raise _wrong(f"notes.size in {name}", f"is {notes['size'][:4]}, expected a height and a width")
 

@@ -9,6 +9,12 @@ from runner.settings import Settings
 
 #: Groups whose presets are `{name: X, **arguments}`.
 COMPONENTS = ("data", "loss", "optimizer", "scheduler")
+#: Mappings of one kind or the other, by the key that stands in it; one of another kind takes the former's place.
+KINDS = {"trainer.average": ("decay", "from"), "model.start": ("run", "file")}
+#: Keys of `trainer` that both are the length of a training: the one that is nearer to the person holds.
+LENGTHS = ("steps", "epochs")
+#: Mappings outside of `model` and of components that take any name, which they check themselves.
+OPEN = ("metrics", "trainer.average", "trainer.step", "sweep.pruner")
 #: Other programs' words -> our keys.
 OTHERS = {
     "bs": "batch_size",

@@ -24,13 +24,17 @@ class Kind:
     noun: str
     homes: tuple[str, ...]  # modules searched for a bare name, in this order
     accepts: Callable[[Any], bool]
+    # (name, key) -> what a name in another package stands for, which is trusted by that name; None for other names.
+    elsewhere: Callable[[str, str], Any] = lambda name, key: None
 
 
 def find(name: Any, kind: Kind, key: str) -> Any:
     """Return the object that `name` stands for: a bare name in the kind's homes, a dotted one by import."""
     if not isinstance(name, str) or not name:
         raise ConfigError(key, f"{name!r} is not the name of {kind.noun}")
-    thing = _import(name, kind, key) if "." in name else _search(name, kind, key)
+    thing = kind.elsewhere(name, key)
+    if thing is None:
+        thing = _import(name, kind, key) if "." in name else _search(name, kind, key)
     if thing is None or not kind.accepts(thing):
         raise ConfigError(key, f"{name!r} is not {kind.noun}{_homes(kind)}{did_you_mean(name, known(kind))}")
     return thing

@@ -34,7 +34,7 @@ FREE = (
     "tracking.log_model",
 )
 #: Places of the data, which may have moved. `restoring.check_data` compares what is there.
-PLACES = ("data.path", "data.x", "data.y")
+PLACES = ("data.path", "data.root", "data.x", "data.y")
 #: Hyperparameters of the steps to come.
 STEERED = ("optimizer.", "scheduler.", "trainer.clip_norm", "trainer.clip_value")
 #: The progress of a schedule of torch's, as against its settings.

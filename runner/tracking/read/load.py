@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import nests
+from runner.data._rows import remembered
 from runner.model import stack, whole
 from runner.settings import CHECKPOINTS, Settings, Tracking, random_state
 from runner.settings.errors import ConfigError
@@ -101,4 +102,4 @@ def example(data: dict[str, Any], device: str = "cpu") -> Any:
 
     data: a run's data.json.
     """
-    return nests.of_form(data["example"], 2, device)
+    return remembered(nests.of_form(data["example"], 2, device), data.get("rows", []))

@@ -73,3 +73,14 @@ def check_data(run: "Run", recorded: dict[str, Any]) -> None:
     if was is not None and was != now:
         parts = ", ".join(name for name in {**was, **now} if was.get(name) != now.get(name))
         raise ConfigError("data", f"the {parts} data are not those that the run was trained on; bring them back")
+    if other := other_files(run, recorded):
+        raise ConfigError("data", f"{other}; bring them back")
+
+
+def other_files(run: "Run", recorded: dict[str, Any]) -> str:
+    """Return words for files of a dataset that are not those in `recorded`, a run's data.json; "" where they are."""
+    was, now = recorded["notes"].get("files"), run.data.notes.get("files")
+    if was is None or now is None or was == now:
+        return ""
+    counts = " and ".join(f"{one.get('count')} of {one.get('bytes')} bytes" for one in (was, now))
+    return f"the dataset's files are not those that the run was trained on ({counts}, other contents)"

@@ -1,11 +1,13 @@
 """Check that data, model, loss and optimizer fit each other."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors, nests
 from runner.data._streams import is_stream
-from runner.model import layers, stack
+from runner.model import graph, layers, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values.lookup import Bound
@@ -61,7 +63,7 @@ def batches(settings: Settings, data: Data) -> None:
 
 
 #: Layers of ours that hand the numbers of their input on, in another shape or only some of them.
-PASSING = (nn.Flatten, nn.Unflatten, nn.Identity, layers.Select, layers.Last)
+PASSING = (nn.Flatten, nn.Unflatten, nn.Identity, layers.From, layers.Select, layers.Last)
 
 
 def indices(data: Data, plan: stack.Stack) -> None:
@@ -71,25 +73,39 @@ def indices(data: Data, plan: stack.Stack) -> None:
     """
     for part in ("train", "valid", "test"):
         source = getattr(data, part)
-        if isinstance(source, Tensors) and isinstance(source.x, Tensor) and not source.x.is_meta:
+        if isinstance(source, Tensors) and not any(one.is_meta for one in nests.leaves(source.x)):
             _follow(plan.layers, source.x, f"the {part} data")
 
 
-def _follow(plan: list[stack.Layer], x: Tensor, where: str) -> Tensor | None:
+def _follow(plan: list[stack.Layer], x: Any, where: str) -> Any:
     """Check each Embedding that gets `x` or parts of it; return what comes out, None once it has other numbers."""
+    held, last = {graph.INPUT: x}, graph.INPUT
     for layer in plan:
-        if layer.target in (nn.Embedding, nn.EmbeddingBag):
-            _check_rows(layer, x, where)
-            return None
-        if layer.target in PASSING:
-            x = layer.make()(x)
-            continue
-        branches = [_follow(inner.layers, x, where) for inner in stack.stacks(layer)]
-        [through] = branches if layer.target is nn.Sequential and len(branches) == 1 else [None]
-        if through is None:
-            return None
-        x = through
-    return x
+        reads = layer.reads or (last,)
+        inputs = [_taken(held, one) for one in graph.names(reads)]
+        held[layer.name], last = _passed(layer, inputs[0] if len(inputs) == 1 else None, where), layer.name
+    return held[last]
+
+
+def _passed(layer: stack.Layer, x: Any, where: str) -> Any:
+    """Check one layer and those inside of it; return the numbers that it hands on, None if there are others or none."""
+    if x is None:
+        return None
+    if layer.target in (nn.Embedding, nn.EmbeddingBag):
+        _check_rows(layer, x, where)
+        return None
+    if layer.target in PASSING:
+        return layer.make()(x)
+    branches = [_follow(inner.layers, x, where) for inner in stack.stacks(layer)]
+    return branches[0] if layer.target is nn.Sequential and len(branches) == 1 else None
+
+
+def _taken(held: dict[str, Any], reference: str) -> Any:
+    """Return what a reference means, None where its numbers are not known."""
+    try:
+        return graph.read(held, reference)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return None
 
 
 def _check_rows(layer: stack.Layer, x: Tensor, where: str) -> None:

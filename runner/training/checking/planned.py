@@ -40,7 +40,8 @@ def check(settings: Settings, parts: Components, problems: Problems, data: Data,
     if trainer.trains and plan.layers and not any(layer.parameters for layer in plan.layers):
         problems.add("model.layers", "no layer has parameters to train; trainer.epochs=0 only runs them forward")
     with problems.collect():
-        averages.check_length(trainer.average, length(settings, data))
+        if trainer.average and not any(error.key.startswith("trainer.") for error in problems.errors):
+            averages.check_length(trainer.average, length(settings, data))
     with problems.collect():
         freezing.check(freezing.read(settings.model.freeze), plan.planned())
     with problems.collect():

@@ -21,6 +21,8 @@ NUMBERS = ("numbers", "counts")
 
 #: Whole numbers that look like classes have at most so many different values, and two examples of each on average.
 FEW = 10
+#: The class index that torch's losses leave out unless they are told another one.
+IGNORED = -100
 
 
 def read(bound: Bound, loss: nn.Module | None, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
@@ -48,7 +50,7 @@ def read(bound: Bound, loss: nn.Module | None, brief: bool = False, noted: dict[
 def _as_noted(bound: Bound, loss: nn.Module | None, noted: dict[str, Any]) -> Data:
     if source.reads_again(bound):
         return fit(source.read(bound, noted=noted), loss)
-    data = fit(source.read(bound), loss)
+    data = fit(source.read(bound), loss, noted["task"] == "regression")
     rescale.check(data, noted)
     return rescale.alike(data, noted)
 
@@ -69,9 +71,10 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
     return "regression"
 
 
-def fit(data: Data, loss: nn.Module | None) -> Data:
+def fit(data: Data, loss: nn.Module | None, numbers: bool = False) -> Data:
     """Return data with targets of the shape and type that `loss` takes, and with the class index that it ignores.
 
+    numbers: of a run whose targets are numbers, also where the loss would take them for classes.
     Two classes become float32 of shape (N, 1), or (N, 1, places...): 0 and 1 for a binary loss, -1 and 1 for a loss of
     signs.
     """
@@ -79,7 +82,7 @@ def fit(data: Data, loss: nn.Module | None) -> Data:
         return several.fit(data, loss, fit)
     if isinstance(loss, ByOutput):  # of one target for all
         loss = loss.losses[0]
-    fitted, ignored = _fitted(data, loss), _ignored(data, loss)
+    fitted, ignored = _fitted(data, loss, numbers), _ignored(data, loss)
     return fitted if fitted.ignored == ignored else replace(fitted, ignored=ignored)
 
 
@@ -91,8 +94,10 @@ def _ignored(data: Data, loss: nn.Module | None) -> int | None:
     return loss.ignore_index if y is None or bool((y == loss.ignore_index).any()) else None
 
 
-def _fitted(data: Data, loss: nn.Module | None) -> Data:
+def _fitted(data: Data, loss: nn.Module | None, numbers: bool) -> Data:
     takes = targets_of(loss)
+    if data.task == "regression" and not numbers and isinstance(data.train, Tensors):
+        data = _of_own_source(data, takes)
     if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
     if takes == "classes_or_shares" and data.task == "regression" and not data.classes and _are_shares(data):
@@ -201,6 +206,18 @@ def _width(data: Data) -> int:
     """Return the length of one example's target if that is a row of numbers; else 0."""
     y = data.train[0][1]
     return len(y) if isinstance(y, Tensor) and y.is_floating_point() and y.dim() == 1 else 0
+
+
+def _of_own_source(data: Data, takes: str) -> Data:
+    """Return data whose source says no task with the one that its loss decides: whole numbers may be classes."""
+    y = _all(data)
+    if y is None or not y.numel():
+        return data
+    if takes in BY_CLASS and not y.is_floating_point():
+        return replace(data, task="classification") if int(y[y != IGNORED].min()) >= 0 else data
+    if takes == "zero_to_one" and y.dim() > 1 and y.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
+        return replace(data, task="binary", classes=data.classes or ("0", "1"))
+    return data
 
 
 def _are_shares(data: Data) -> bool:

@@ -46,7 +46,7 @@ def identity(source: Any, arguments: dict[str, Any]) -> str | None:
     if not str(source.__module__).startswith("runner.data."):
         return None
     stamps = []
-    for name in ("path", "x", "y"):
+    for name in ("path", "x", "y", "root"):
         value = arguments.get(name)
         for text in value.values() if isinstance(value, dict) else [value] if isinstance(value, str) else []:
             path = filenames.path(text).absolute()

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from runner import data as sources
-from runner.data import Data
+from runner.data import Data, _torchvision
 from runner.data._datasets import converted
 from runner.data._folds import Fold, called, cut, of
 from runner.data._items import paired
@@ -21,7 +21,12 @@ from runner.training.checking import rescale
 from runner.training.parts import data_cache, data_options
 from runner.training.parts.data_options import DataOptions
 
-DATA = Kind("a data source", ("runner.data",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
+DATA = Kind(
+    "a data source",
+    ("runner.data",),
+    lambda v: inspect.isfunction(v) and (_torchvision.is_made(v) or lookup.is_users(v)),
+    _torchvision.find,
+)
 
 
 def resolve(spec: Component) -> "Sourced":
