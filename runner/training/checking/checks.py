@@ -326,7 +326,7 @@ def _with_plan(settings: Settings, parts: Components, problems: Problems, data: 
     with problems.collect():
         placement.check(trainer, plan)
     with problems.collect():
-        carrying.check(trainer, data, plan.planned())
+        carrying.check(trainer, data, plan.planned(), parts.treatment)
     with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():
