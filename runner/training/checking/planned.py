@@ -53,7 +53,7 @@ def check(settings: Settings, parts: Components, problems: Problems, data: Data,
     with problems.collect():
         placement.check(trainer, plan)
     with problems.collect():
-        carrying.check(trainer, data, plan.planned())
+        carrying.check(trainer, data, plan.planned(), parts.treatment)
     with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():
