@@ -147,7 +147,11 @@ def _without(mapping: Any, names: list[Any]) -> Any:
 
 def _open(config: Any) -> None:
     """Let the mappings of `OPEN` in the whole configuration take names without a +: what may stand there they check."""
-    if not isinstance(config, DictConfig) or config._get_parent() is not None or config._metadata.object_type != Settings:
+    if (
+        not isinstance(config, DictConfig)
+        or config._get_parent() is not None
+        or config._metadata.object_type != Settings
+    ):
         return
     for key in OPEN:
         node: Any = config
