@@ -58,7 +58,8 @@ def _check_layer(key: str, spec: Any) -> None:
                         check(specs.single(branch, classes.Targets()), branch_key)
             else:
                 check(specs.single(arguments[inside], classes.Targets()), f"{key}.{inside}")
-    inferred = (*specs.INFERRED, *specs.OF_INPUT.get(target, {}))
+    inferred = [*specs.INFERRED, *specs.OF_INPUT.get(target, {})]
+    inferred += ["num_embeddings"] if target in specs.INDEXED else ["out_features"] if "weight" in layer.ties else []
     free = [*inferred, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
     plain = {k: v for k, v in arguments.items() if k not in free or k in inferred}
     with problems.collect():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from runner.model import classes, looking, naming, specs, tying
+from runner.model import classes, looking, naming, specs, ties
 from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention, TransformerDecoder
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.graph import INPUT
@@ -65,7 +65,7 @@ def follow(
             wires.later = [later for later, *_ in named[number + 1 :]]
             try:
                 layer, output = _planned_before(earlier, name, layer_key, layer_spec, wires, targets, layers)
-                tying.check(layer, layers)
+                ties.check(layer, layers)
             except ConfigError as error:
                 errors = each(error)
                 depends_on_shape = not naming.problems([named[number]])  # else it is wrong whatever comes in
@@ -95,7 +95,7 @@ def _planned_before(
 ) -> tuple[Layer, Any]:
     written = spec if isinstance(spec, Inner) else read(spec, key, targets.find)
     inputs = wires.inputs(written, targets)
-    tied = tying.sizes(written, before) if isinstance(written, Written) else {}
+    tied = ties.sizes(written, before) if isinstance(written, Written) else {}
     shapes, structure = tree_flatten((inputs.inputs, inputs.named))
     if earlier is None or not all(isinstance(one, Tensor) for one in shapes):
         return _plan_layer(name, written, inputs, targets)
@@ -222,12 +222,6 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inpu
         raise ConfigError(
             layer.key,
             f"its {layer.parameters:,} parameters need {needed}, and there are {bytes_(available)}; make it smaller",
-        )
-    if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
-        raise ConfigError(
-            layer.key,
-            "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
-            " data.indices=true",
         )
     if isinstance(module, Select) and isinstance(example, Tensor):
         raise ConfigError(

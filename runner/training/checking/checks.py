@@ -168,7 +168,8 @@ def _with_data(
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     x = remembered(x, rows(data) if noted is None else noted.get("rows", []))
     with problems.collect():
-        plan, layers = known.plan(data_key, settings.model, x)
+        by_loss = parts.loss is not None and own_losses.of_model(parts.loss)
+        plan, layers = known.plan(data_key, settings.model, x, by_loss)
     if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:
         return Checked(parts, plan, kind, first_weights.Start())
     built = _with_loss(settings, parts, problems, data, plan, y)

@@ -1,4 +1,4 @@
-"""Parameters that a layer shares with an earlier one: `weight: {tie: embed.weight}`."""
+"""Parameters that two layers share, `weight: {tie: embed.weight}`: what follows from them, and whether they fit."""
 
 from torch import nn
 
