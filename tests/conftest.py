@@ -1,6 +1,7 @@
 """What several test files start from: a tracking store that is ready at once, and runs under way."""
 
 import atexit
+import importlib.util
 import os
 import shutil
 import sqlite3
@@ -33,6 +34,15 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 torchvision_here.install()
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def torchvision_or_none(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Skip tests of the marker `vision` without torchvision; processes that they begin import it as this one does."""
+    if request.node.get_closest_marker("vision") is not None:
+        if importlib.util.find_spec("torchvision") is None:
+            pytest.skip(torchvision_here.REASON)
+        monkeypatch.setenv("PYTHONPATH", torchvision_here.path())
 
 
 @pytest.fixture(autouse=True)

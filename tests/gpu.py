@@ -27,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 from tests import gpu_graph
+from tests.support.experiments import here
 
 ROOT = Path(__file__).parent.parent
-EXPERIMENTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.yaml"))
+EXPERIMENTS = [path.stem for path in here()]
 #: Of long experiments, as much as it takes to come through all of their parts.
 SHORT = {
     "digits_cnn": 2, "digits_lenet": 1, "digits_mlp": 2, "diabetes": 3,

@@ -79,6 +79,7 @@ def _array(place: Path) -> Array:
 
 
 def _rows(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
+    from runner.data._tables.encoding import encode as encode_rows
     from runner.data._tables.encoding import numbers, read_recorded
     from runner.data._tables.frame import naming_file
     from runner.data._windows import sort_by_time
@@ -88,11 +89,15 @@ def _rows(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
         raise ConfigError("inputs", f"{path!r} is a table, and the run was not trained on one: give {_kind(noted)}")
     frame = sort_by_time(read_recorded(place, "inputs", noted), notes.get("time"), "inputs")
     with naming_file(place):
-        x = torch.from_numpy(numbers(frame, notes, "inputs"))
+        x = (
+            encode_rows(frame, notes, "inputs")
+            if "words" in notes
+            else torch.from_numpy(numbers(frame, notes, "inputs"))
+        )
     if "window" in notes:
         return _series(x, notes)
     doubts = "; ".join(f"column {name!r} {words}" for name, words in frame.attrs.get("swallowed", {}).items())
-    return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))), doubts)
+    return Inputs(nests.split(x, BATCH), "row", list(map(str, range(len(frame)))), doubts)
 
 
 def _images(place: Path, path: str, noted: dict[str, Any]) -> Inputs:

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from runner.data import Tensors, split
 from runner.data._folds import Fold, refuse
+from runner.data._mapped import Mapped
 from runner.settings.errors import ConfigError
 
 Indices = tuple[Tensor, Tensor | None, Tensor | None]
@@ -35,17 +36,19 @@ def parts(total: int, valid: float | Fold, test: float, seed: int, strata: Tenso
     return train, valid_index, test_index
 
 
-def divide(examples: Tensors, indices: Indices) -> tuple[Tensors, Tensors | None, Tensors | None]:
+def divide(examples: Any, indices: Indices) -> tuple[Any, Any, Any]:
     """Return the examples of each part; None for a part without indices. Inputs on the meta device stay there."""
     train, *held_out = indices
     valid, test = (None if index is None else _take(examples, index) for index in held_out)
     return _take(examples, train), valid, test
 
 
-def _take(examples: Tensors, index: Tensor) -> Tensors:
-    if examples.x.is_meta:
+def _take(examples: Any, index: Tensor) -> Any:
+    if isinstance(examples, Mapped):
+        return examples.at(index)
+    if isinstance(examples.x, Tensor) and examples.x.is_meta:
         return Tensors(examples.x.new_empty((len(index), *examples.x.shape[1:])), examples.y[index])
-    return Tensors(examples.x[index], examples.y[index])
+    return Tensors(*examples[index])
 
 
 def check_fractions(valid: Any, test: float) -> None:

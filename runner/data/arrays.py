@@ -12,11 +12,13 @@ from torch import Tensor
 from runner.data import Data, Tensors
 from runner.data._files import file
 from runner.data._folds import refuse
+from runner.data._mapped import Mapped, is_mapped
 from runner.data._numpy import read_npy, read_npz
 from runner.data._parts import divide, parts
 from runner.data._targets import guess, strata, targets
 from runner.data._values import Array, Values, column, kind
 from runner.settings.errors import ConfigError, did_you_mean
+from runner.settings.files import filenames
 
 PARTS = {"train": ("x", "y"), "valid": ("x_valid", "y_valid"), "test": ("x_test", "y_test")}
 EXAMPLE = "xy.npz, or data.x=x.npy data.y=y.npy"
@@ -32,6 +34,7 @@ def arrays(
     task: Literal["regression", "classification", "multilabel"] | None = None,
     classes: list[str] | None = None,
     indices: bool | list[str] = False,
+    mmap: bool | None = None,
 ) -> Data:
     """Read arrays: x as float32 of shape (N, ...); y, classes as int64, or numbers as float32.
 
@@ -47,6 +50,8 @@ def arrays(
     classes: the classes' names; text in y is looked up here, and whole numbers in y are indices of this list.
     indices: x holds whole numbers that stay whole (int64), for a model that begins with Embedding; of several inputs
         the names of those that do.
+    mmap: x.npy is mapped, and its examples are read as they are needed, instead of all into memory: the same numbers.
+        None: where it is larger than 4 GiB.
     Raises ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or lengths
     that do not match, and when a fraction is not one.
 
@@ -54,18 +59,23 @@ def arrays(
     """
     if isinstance(x, dict):
         rest = {"path": path, "y": y, "valid": valid, "test": test, "seed": seed, "task": task, "classes": classes}
-        return _several(arrays, x, indices, rest)
-    pairs = _pairs(_read(path, x, y))
-    inputs = [_inputs(values, _truth(indices)) for values, _ in pairs.values()]
+        return _several(arrays, x, indices, {**rest, "mmap": is_mapped(x, mmap)})
+    pairs, inputs = _opened(path, x, y, indices, mmap)
     return _data(pairs, inputs, valid, test, seed, task, classes)
 
 
-def brief(path: str | None = None, x: Any = None, y: str | None = None, indices: Any = False, **further: Any) -> Data:
+def brief(
+    path: str | None = None,
+    x: Any = None,
+    y: str | None = None,
+    indices: Any = False,
+    mmap: bool | None = None,
+    **further: Any,
+) -> Data:
     """Read arrays as `arrays` does, without the inputs, which have a shape and a type on the meta device, no values."""
     if isinstance(x, dict):
-        return _several(brief, x, indices, {"path": path, "y": y, **further})
-    pairs = _pairs(_read(path, x, y, brief=True))
-    inputs = [_shape_of(values, _truth(indices)) for values, _ in pairs.values()]
+        return _several(brief, x, indices, {"path": path, "y": y, "mmap": is_mapped(x, mmap), **further})
+    pairs, inputs = _opened(path, x, y, indices, mmap, brief=True)
     return _data(pairs, inputs, **{"valid": 0.15, "test": 0.15, "seed": 0, "task": None, "classes": None, **further})
 
 
@@ -78,8 +88,8 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     if isinstance(options.get("x"), dict):
         rest = {name: value for name, value in options.items() if name not in ("x", "indices")}
         return _several(partial(again, noted), options["x"], options["indices"], rest)
-    pairs = _pairs(_read(options.get("path"), options.get("x"), options.get("y")))
-    inputs = [_inputs(values, _truth(options["indices"])) for values, _ in pairs.values()]
+    path, x, y = (options.get(name) for name in ("path", "x", "y"))
+    pairs, inputs = _opened(path, x, y, options["indices"], options.get("mmap"))
     of_noted = noted["task"] if noted["task"] in ("regression", "multilabel") else "classification"
     task = options.get("task") or ("classification" if of_noted == "multilabel" and _are_decimal(pairs) else of_noted)
     names = options["classes"]
@@ -89,6 +99,17 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
         names = list(noted["classes"])
         pairs = {part: (x, y._replace(array=_as_text(y.array))) for part, (x, y) in pairs.items()}
     return _data(pairs, inputs, options["valid"], options["test"], options["seed"], task, names)
+
+
+def _opened(
+    path: Any, x: Any, y: Any, indices: Any, mmap: Any, brief: bool = False
+) -> tuple[dict[str, tuple[Values, Values]], list[Any]]:
+    """Return (x, y) by part as they are in their files, and the inputs of each part as tensors or mapped."""
+    whole, mapped = _truth(indices), is_mapped(x, mmap)
+    pairs = _pairs(_read(path, x, y, brief or mapped))
+    shapes = _shape_of if brief or mapped else _inputs
+    inputs: list[Any] = [shapes(values, whole) for values, _ in pairs.values()]
+    return pairs, [Mapped(filenames.path(x), whole)] if mapped else inputs
 
 
 def _several(read: Callable[..., Data], x: dict[str, str], indices: Any, rest: dict[str, Any]) -> Data:
@@ -140,7 +161,7 @@ def _as_text(array: Any) -> Any:
 
 def _data(
     pairs: dict[str, tuple[Values, Values]],
-    inputs: list[Tensor],
+    inputs: list[Any],
     valid: float,
     test: float,
     seed: int,
@@ -149,7 +170,7 @@ def _data(
 ) -> Data:
     ys = [values for _, values in pairs.values()]
     outputs, kind_of_task, names = targets(ys, task, classes)
-    in_file = {part: Tensors(a, b) for part, a, b in zip(pairs, inputs, outputs, strict=True)}
+    in_file = {part: _with_targets(a, b) for part, a, b in zip(pairs, inputs, outputs, strict=True)}
     train, valid_set, test_set = _divide(in_file, valid, test, seed, strata(outputs[0], kind_of_task))
     return Data(
         train,
@@ -160,6 +181,10 @@ def _data(
         report=_report(pairs),
         guess=None if task or classes else guess(ys),
     )
+
+
+def _with_targets(x: Any, y: Tensor) -> Any:
+    return x.with_targets(y) if isinstance(x, Mapped) else Tensors(x, y)
 
 
 def _report(pairs: dict[str, tuple[Values, Values]]) -> tuple[str, ...]:
@@ -254,8 +279,8 @@ def _inputs(values: Values, indices: bool) -> Tensor:
 
 
 def _divide(
-    in_file: dict[str, Tensors], valid: float, test: float, seed: int, classes: Tensor | None
-) -> tuple[Tensors, Tensors | None, Tensors | None]:
+    in_file: dict[str, Any], valid: float, test: float, seed: int, classes: Tensor | None
+) -> tuple[Any, Any, Any]:
     whole = in_file["train"]
     if "valid" in in_file:
         refuse(valid, "the file has a validation part of its own, x_valid; leave data.folds out, or that part")

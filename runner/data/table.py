@@ -9,7 +9,7 @@ from torch import Tensor
 from runner.data import Data, Guess, Tensors
 from runner.data._files import file
 from runner.data._parts import Indices, divide, parts
-from runner.data._tables import Frame
+from runner.data._tables import Frame, codes
 from runner.data._tables.column import Column
 from runner.data._tables.encoding import describe, encode, expand, read_recorded, scale
 from runner.data._tables.filling import drop, fill, values
@@ -40,6 +40,7 @@ def table(
     seed: int = 0,
     task: Literal["regression", "classification", "multilabel"] | None = None,
     missing: Literal["refuse", "median", "mean", "drop"] = "refuse",
+    words: Literal["columns", "codes"] = "columns",
 ) -> Data:
     """Read a table: x as float32 of shape (N, columns); y as float32 of shape (N, targets), or classes, int64 of (N,).
 
@@ -59,6 +60,8 @@ def table(
         "multilabel": each of several target columns holds 0 and 1, or true and false, and is a label.
     missing: of a value that a feature lacks. "median" or "mean" of the training rows stands for a number, their most
         frequent value for a text or true/false, here and in `predict`; "drop" leaves the row out, of a target too.
+    words: "codes": x is {"numbers": float32, "words": int64 of (N, text columns)}, the place of each text among its
+        column's sorted categories, for layers that embed them, in place of columns of 0 and 1.
     `notes` of what is returned: `columns`, `kinds` and `categories` are of the columns that were read, `features`,
     `mean` and `std` of the columns of x; `encode(frame, notes)` does the same to other rows.
     Raises ConfigError when the file or a column is missing or unreadable, when a value is missing (see `missing`), not
@@ -95,14 +98,16 @@ def table(
             lacking = filled(frame, names, by, missing)
             frame = fill(frame, names, by, "data.features")
         columns = [understand(frame, name, "data.features", without) for name in names]
-    x = expand(columns, len(frame))
-    notes = describe(columns, goals, x[indices[0].numpy()], standardize)
+    embedded = words == "codes"
+    rows = (codes.plain if embedded else expand)(columns, len(frame))
+    notes = (codes.described if embedded else describe)(columns, goals, rows[indices[0].numpy()], standardize)
+    x = codes.inputs(columns, len(frame), notes) if embedded else scale(rows, notes)
     unused = {"leave_out": left_out, "empty": empty, "split": split_column}
     if missing != "refuse":
         notes["missing"] = {"rule": missing, "values": by}
     lines = report(frame, str(path), columns, goals, y, classes, unused)
     lines = (lines[0], *lacking, *lines[1:])
-    return Data(*divide(Tensors(scale(x, notes), y), indices), kind_of_task, classes, notes, lines, _guess(goals, task))
+    return Data(*divide(Tensors(x, y), indices), kind_of_task, classes, notes, lines, _guess(goals, task))
 
 
 def _targets(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 #: The name of what comes into a stack.
 INPUT = "input"
@@ -20,11 +20,17 @@ class Graph(nn.Sequential):
     reads: of the layers that take something else than the output before them: a layer's name, or `input`; of a tuple or
         a dict one item, as in `lstm.0` and `input.image`.
     outputs: names of the layers whose outputs are returned, as a dict; empty: the last output alone.
+    first: takes the first tensor of a tuple or a dict, as for a loss that calls the model with each tensor by itself.
     An output is let go of after the last layer that reads it.
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], reads: Mapping[str, Reads], outputs: tuple[str, ...]) -> None:
+    first = False  # of models that were pickled before there was such a thing
+
+    def __init__(
+        self, layers: Mapping[str, nn.Module], reads: Mapping[str, Reads], outputs: tuple[str, ...], first: bool = False
+    ) -> None:
         super().__init__()
+        self.first = first
         for name, module in layers.items():
             self.add_module(name, module)
         self.reads, self.outputs = dict(reads), tuple(outputs)
@@ -47,7 +53,7 @@ def through(model: nn.Module, x: Any, call: Call) -> Any:
             assert module is not None
             x = call(name, module, (x,), {})
         return x
-    held, previous = {INPUT: x}, INPUT
+    held, previous = {INPUT: first(x) if model.first else x}, INPUT
     for name, module in model._modules.items():
         assert module is not None
         reads = model.reads.get(name) or (previous,)
@@ -78,6 +84,13 @@ def take(value: Any, path: str) -> Any:
     first, _, rest = path.partition(".")
     item = value[first] if isinstance(value, Mapping) else value[int(first)]
     return take(item, rest) if rest else item
+
+
+def first(nest: Any) -> Tensor:
+    """Return the first tensor of a tuple, a list or a mapping, or of what is first in it; a tensor as it is."""
+    while not isinstance(nest, Tensor):
+        nest = next(iter(nest.values())) if isinstance(nest, Mapping) else nest[0]
+    return nest
 
 
 def names(reads: Reads) -> Iterator[str]:

@@ -37,9 +37,9 @@ def output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
             try:
                 return push(module.eval(), *inputs.inputs, **inputs.named)
             except Exception as error:
-                if not _looks(error):
+                if not looks(error):
                     raise
-                return _of_examples(module, inputs.inputs, inputs.named)
+                return of_examples(module, inputs.inputs, inputs.named)
     except Exception as error:
         if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
             raise ConfigError(
@@ -62,12 +62,12 @@ def _embedding(inputs: Inputs, error: Exception) -> str:
     return "; its input holds whole numbers, which an Embedding before it makes features of" if whole else ""
 
 
-def _looks(error: Exception) -> bool:
+def looks(error: Exception) -> bool:
     """Return whether torch has refused to look at a tensor without numbers."""
     return bool(REFUSALS.search(str(error)))
 
 
-def _of_examples(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+def of_examples(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
     """Return what the layer gives, on the meta device. Raises what the layer raises.
 
     Inputs that come from the data without a layer between are those of its first example. Of others, numbers are zeros,
@@ -91,8 +91,8 @@ def _of_examples(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str,
     def shape(value: Any) -> Any:
         if not isinstance(value, Tensor):
             return value
-        first = size if value.shape[:1] == (2,) else value.shape[0]
-        return torch.empty((first, *value.shape[1:]), dtype=value.dtype, device="meta")
+        first = (size,) if value.shape[:1] == (2,) else value.shape[:1]
+        return torch.empty((*first, *value.shape[1:]), dtype=value.dtype, device="meta")
 
     weights = {
         name: torch.zeros(t.shape, dtype=t.dtype) for name, t in (*module.named_parameters(), *module.named_buffers())

@@ -10,6 +10,7 @@ from runner.model import classes, specs, written
 from runner.model.attention import MASKED, Mask
 from runner.model.layers import Repeat
 from runner.model.stack import Layer
+from runner.model.wires import Inner
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 
@@ -39,8 +40,9 @@ def check_masks(layers: list[Layer]) -> None:
 def _collect(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
     problems = Problems()
     for _, key, spec in named:
-        with problems.collect():
-            _check_layer(key, spec)
+        for _, place, one in specs.named(spec.layers, key) if isinstance(spec, Inner) else [("", key, spec)]:
+            with problems.collect():
+                _check_layer(place, one)
     return problems.errors
 
 
@@ -56,7 +58,8 @@ def _check_layer(key: str, spec: Any) -> None:
                         check(specs.single(branch, classes.Targets()), branch_key)
             else:
                 check(specs.single(arguments[inside], classes.Targets()), f"{key}.{inside}")
-    inferred = (*specs.INFERRED, *specs.OF_INPUT.get(target, {}))
+    inferred = [*specs.INFERRED, *specs.OF_INPUT.get(target, {})]
+    inferred += ["num_embeddings"] if target in specs.INDEXED else ["out_features"] if "weight" in layer.ties else []
     free = [*inferred, *(k for k, p in parameters.items() if _holds_layers(target, p)), "args"]
     plain = {k: v for k, v in arguments.items() if k not in free or k in inferred}
     with problems.collect():

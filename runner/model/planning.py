@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
-from runner.model import classes, looking, naming, specs
+from runner.model import classes, looking, naming, specs, ties
 from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention, TransformerDecoder
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.graph import INPUT
 from runner.model.layers import Repeat, Select
 from runner.model.stack import Layer, Stack, is_stacks, shaped, size, values_of
-from runner.model.wires import Inner, Inputs, Wires, some
+from runner.model.wires import Inner, Inputs, Wires
 from runner.model.written import FROM, Written, read
 from runner.settings.errors import ConfigError, ConfigErrors, batch_shape, brief, did_you_mean, each
 from runner.settings.memory import memory
@@ -65,7 +65,7 @@ def follow(
             wires.later = [later for later, *_ in named[number + 1 :]]
             try:
                 layer, output = _planned_before(earlier, name, layer_key, layer_spec, wires, targets, layers)
-                _check_ties(layer, layers)
+                ties.check(layer, layers)
             except ConfigError as error:
                 errors = each(error)
                 depends_on_shape = not naming.problems([named[number]])  # else it is wrong whatever comes in
@@ -95,7 +95,7 @@ def _planned_before(
 ) -> tuple[Layer, Any]:
     written = spec if isinstance(spec, Inner) else read(spec, key, targets.find)
     inputs = wires.inputs(written, targets)
-    tied = _tied_sizes(written, before) if isinstance(written, Written) else {}
+    tied = ties.sizes(written, before) if isinstance(written, Written) else {}
     shapes, structure = tree_flatten((inputs.inputs, inputs.named))
     if earlier is None or not all(isinstance(one, Tensor) for one in shapes):
         return _plan_layer(name, written, inputs, targets)
@@ -133,41 +133,6 @@ def _plan_layer(name: str, written: Written | Inner, inputs: Inputs, targets: cl
         _bind(target, parameters, scalars, written.given, key, {*stacks, "args"})
     layer = Layer(name, key, target, arguments, written.given, reads=inputs.reads, ties=written.ties)
     return layer, _follow(layer, parameters, inputs)
-
-
-def _tied_sizes(written: Written, before: list[Layer]) -> dict[str, int]:
-    """Fill in the number of outputs of a Linear whose weight is an earlier layer's, and return it by its name."""
-    name, _, inner = written.ties.get("weight", "").partition(".")
-    shapes = [p.shape for one in before if one.name == name for n, p in one.planned.named_parameters() if n == inner]
-    if written.target is not nn.Linear or "out_features" in written.arguments or not shapes or not shapes[0]:
-        return {}
-    written.arguments["out_features"] = shapes[0][0]
-    return {"out_features": shapes[0][0]}
-
-
-def _check_ties(layer: Layer, before: list[Layer]) -> None:
-    """Raise ConfigError for a parameter that is tied to none of an earlier layer, or to one of another shape."""
-    own = values_of(layer.planned)
-    others = {f"{one.name}.{name}": p for one in before for name, p in one.planned.named_parameters()}
-    for name, path in layer.ties.items():
-        if name not in own:
-            raise ConfigError(
-                f"{layer.key}.{name}",
-                f"{layer.target.__name__} has no parameter {name!r}{did_you_mean(name, own)}"
-                f" (it has {', '.join(own) or 'none'})",
-            )
-        if path not in others:
-            raise ConfigError(
-                f"{layer.key}.{name}.tie",
-                f"{path!r} is no parameter of an earlier layer of this stack{did_you_mean(path, others)}"
-                f" (there are {some(others)})",
-            )
-        if own[name].shape != others[path].shape:
-            raise ConfigError(
-                f"{layer.key}.{name}.tie",
-                f"{path} has the shape {tuple(others[path].shape)}, and {name} {tuple(own[name].shape)};"
-                " only tensors of one shape can be shared",
-            )
 
 
 def _bind(
@@ -257,12 +222,6 @@ def _follow(layer: Layer, parameters: dict[str, inspect.Parameter], inputs: Inpu
         raise ConfigError(
             layer.key,
             f"its {layer.parameters:,} parameters need {needed}, and there are {bytes_(available)}; make it smaller",
-        )
-    if isinstance(module, nn.Embedding) and isinstance(example, Tensor) and example.is_floating_point():
-        raise ConfigError(
-            layer.key,
-            "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
-            " data.indices=true",
         )
     if isinstance(module, Select) and isinstance(example, Tensor):
         raise ConfigError(

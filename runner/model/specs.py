@@ -94,11 +94,14 @@ def check_modules(named: list[tuple[str, str, Any]]) -> None:
 def read(spec: Any, key: str) -> tuple[Any, str, Any]:
     """Return the class's name, the key of its arguments, and their value: a mapping, one argument, or None.
 
-    spec: `ReLU`, `{Linear: 10}`, `{Linear: {out_features: 10}}` or `{name: Linear, out_features: 10}`.
+    spec: `ReLU`, `{Linear: 10}`, `{Linear: {out_features: 10}}` or `{name: Linear, out_features: 10}`; a list of layers
+        is a Sequential.
     Raises ConfigError for anything else.
     """
     if isinstance(spec, str):
         return spec, key, None
+    if isinstance(spec, list | tuple) and spec:
+        return "Sequential", key, list(spec)
     if isinstance(spec, Mapping) and ("name" in spec or "_target_" in spec):
         name, arguments = lookup.component(dict(spec), key)
         return name, key, arguments
@@ -188,15 +191,8 @@ def infer(
 
     inputs: batches on the meta device; arguments: of the layer, which are changed.
     """
-    if target in INDEXED and "num_embeddings" not in arguments:
-        rows = getattr(inputs[0], "rows", 0)
-        if not rows:
-            raise ConfigError(
-                key,
-                f"{target.__name__} needs 'num_embeddings', how many different indices there are; it is filled in only"
-                " where the layer reads whole numbers of data in memory as they are",
-            )
-        arguments["num_embeddings"] = rows
+    if target in INDEXED:
+        _infer_rows(target.__name__, arguments, inputs[0], key)
     several = OF_INPUT.get(target, {})
     needed = [n for name, (n, _) in several.items() if parameters[name].default is inspect.Parameter.empty]
     if len(inputs) <= max(needed if target is not nn.MultiheadAttention else [2], default=0):
@@ -225,6 +221,23 @@ def infer(
                 f" ({name} = size of {'dimension 1, the channels' if dim == 1 else 'the last dimension'});"
                 " leave it out and it is filled in",
             )
+
+
+def _infer_rows(name: str, arguments: dict[str, Any], example: Any, key: str) -> None:
+    if isinstance(example, Tensor) and example.is_floating_point():
+        raise ConfigError(
+            key,
+            "takes indices, and the input has numbers with a decimal point; data=arrays reads whole numbers with"
+            " data.indices=true",
+        )
+    if "num_embeddings" not in arguments and not (rows := getattr(example, "rows", 0)):
+        raise ConfigError(
+            key,
+            f"{name} needs 'num_embeddings', how many different indices there are; it is filled in only where the layer"
+            " reads whole numbers of data in memory as they are",
+        )
+    if "num_embeddings" not in arguments:
+        arguments["num_embeddings"] = rows
 
 
 def single(value: Any, targets: classes.Targets) -> Any:

@@ -68,6 +68,7 @@ class Stack:
     output: Any  # on the meta device: a shape and a type without values; or a tuple or a dict of such
     outputs: tuple[str, ...] = ()  # names of the layers whose outputs are returned as a dict; empty: the last one's
     start: list[Start] = field(default_factory=list)  # how first weights are drawn where it is not as torch does
+    first: bool = False  # it takes the first tensor of a tuple or a dict, see `graph.Graph`
 
     def make(self) -> nn.Sequential:
         """Return the model. Its parameters are drawn from torch's global generator, layer by layer.
@@ -88,7 +89,9 @@ class Stack:
 
     def _assembled(self, modules: dict[str, nn.Module]) -> nn.Sequential:
         reads = {layer.name: layer.reads for layer in self.layers if layer.reads}
-        return Graph(modules, reads, self.outputs) if reads or self.outputs else nn.Sequential(OrderedDict(modules))
+        if reads or self.outputs or self.first:
+            return Graph(modules, reads, self.outputs, self.first)
+        return nn.Sequential(OrderedDict(modules))
 
 
 def size(layer: Layer) -> int:

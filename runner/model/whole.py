@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from runner.model import classes, init, naming, specs, written
-from runner.model.graph import INPUT
+from runner.model.graph import INPUT, first
 from runner.model.planning import Earlier, follow, plan
 from runner.model.stack import Layer, Stack, values_of
 from runner.model.wires import Inner, Wires, some
@@ -36,6 +36,25 @@ def planned(model: Model, example: Any, earlier: Earlier | None = None) -> Stack
             stack.output = {name: by_name[name].output for name in outputs}
     if model.init:
         stack.start = init.starts(model.init, stack.planned(), _fixed(stack))
+    return stack
+
+
+def called_by_loss(model: Model, example: Any, earlier: Earlier | None = None) -> Stack:
+    """Plan a model that is called by its loss, with all of `example` or, as a Siamese one is, with each of its tensors.
+
+    Where the layers do not take the whole of it, they are planned with its first tensor, which they also take when
+    they are called with all. Others, and raises: see `planned`.
+    """
+    try:
+        return planned(model, example, earlier)
+    except ConfigError:
+        if isinstance(example, Tensor) or model.inputs:
+            raise
+        items = [f"{INPUT}.", *(example if isinstance(example, Mapping) else ())]
+        if any(item in repr(model.layers) for item in items):  # they read items of it: the error is about these
+            raise
+    stack = planned(model, first(example), earlier)
+    stack.first = True
     return stack
 
 

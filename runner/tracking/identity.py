@@ -73,7 +73,7 @@ def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
         **code_files,
         "config.yaml": context.yaml,
         "environment.txt": environment.text_of(machine),
-        "data.json": _once(known, _parts(run.data), lambda: _data_text(run.data)),
+        "data.json": _once(known, _parts(run), lambda: _data_text(run)),
     }
     return tags, _params(run.settings, known), files
 
@@ -84,13 +84,13 @@ def _once(known: dict[Any, Any], key: Any, find: Callable[[], T]) -> T:
     return known[key]  # type: ignore[no-any-return]
 
 
-def _parts(data: "Data") -> Any:
-    """Return a key that is equal for data with the same parts, which the runs hold meanwhile."""
-    return ("data", *(id(getattr(data, part.name)) for part in dataclasses.fields(data)))
+def _parts(run: "Run") -> Any:
+    """Return a key that is equal for runs with the same parts of data, which they hold meanwhile."""
+    return ("data", run.stack.first, *(id(getattr(run.data, part.name)) for part in dataclasses.fields(run.data)))
 
 
-def _data_text(data: "Data") -> str:
-    return json.dumps(data_facts(data), indent=2, default=str) + "\n"
+def _data_text(run: "Run") -> str:
+    return json.dumps(data_facts(run.data, run.stack.first), indent=2, default=str) + "\n"
 
 
 def _params(settings: Any, known: dict[Any, Any]) -> dict[str, str]:
@@ -129,20 +129,24 @@ def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:
     return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
 
 
-def data_facts(data: "Data") -> dict[str, Any]:
+def data_facts(data: "Data", first: bool = False) -> dict[str, Any]:
     """Return data.json, the facts of the training data that a later user of the model needs.
 
     task, classes and notes of the source; `example`, the shape and type of one input without the batch; `rows`, where
     inputs are indices, how many there may be; `sha256`, the digests of the parts.
+    first: the model takes the first tensor of an example, see `runner.model.graph.Graph`, which is noted alone then.
     """
     from runner.data import nests
     from runner.data._rows import rows
+    from runner.model import graph
     from runner.training.state.fingerprint import fingerprint
 
     classes = data.classes
     classes = {k: list(v) for k, v in classes.items()} if isinstance(classes, dict) else list(classes)
-    facts = {"task": data.task, "classes": classes, "notes": data.notes, "example": nests.noted(data.train[0][0])}
+    x = graph.first(data.train[0][0]) if first else data.train[0][0]
+    facts = {"task": data.task, "classes": classes, "notes": data.notes, "example": nests.noted(x)}
     facts |= {"rows": counts} if any(counts := rows(data)) else {}
+    facts |= {"first": True} if first else {}
     facts |= {"report": list(data.report)} if data.report else {}
     return {**facts, "sha256": fingerprint(data)}
 

@@ -112,7 +112,13 @@ def test_no_words_stand_in_the_table_twice() -> None:
     assert [word for word, count in Counter(words).items() if count > 1] == []
 
 
-@pytest.mark.parametrize("words", WRONG)
+#: Of these, torchvision's transforms are looked up.
+TRANSFORMS = re.compile(r"data\.augment=\[\{?Random")
+
+
+@pytest.mark.parametrize(
+    "words", [pytest.param(w, marks=[pytest.mark.vision] if TRANSFORMS.search(w) else []) for w in WRONG]
+)
 def test_a_wrong_configuration_is_answered_with_this_message(words: str, there: Path) -> None:
     with composing.hydra():
         assert shown(composing.problem(*words.split()), there) == WRONG[words]

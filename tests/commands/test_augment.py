@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.command import begin, ended, runner
 
 WORDS = (
@@ -31,6 +33,7 @@ def history(place: Path, run: str) -> list[Any]:
     return rows(place, query, run)
 
 
+@pytest.mark.vision
 def test_a_killed_run_goes_on_with_the_same_pictures_and_is_reproduced(workplace: Path) -> None:
     whole = runner(*WORDS, cwd=workplace)
     assert "training examples are augmented: RandomCrop(size=8, padding=1), ColorJitter(brightness=0.3)" in whole.out

@@ -11,7 +11,6 @@ from torch import nn
 from runner.model import hub
 from runner.model.planning import plan
 from runner.settings.errors import ConfigError
-from tests.support import torchvision_here
 
 PACKAGES = {name: importlib.util.find_spec(name) is not None for name in hub.PACKAGES}
 BERT = {
@@ -22,11 +21,6 @@ BERT = {
 
 def needs(package: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(not PACKAGES[package], reason=f"{package} is not installed")
-
-
-@pytest.fixture(autouse=True)
-def _torchvision_beside_this_torch() -> None:
-    torchvision_here.install()
 
 
 def meta(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -44,7 +38,7 @@ def refused(spec: Any) -> str:
     return str(error.value)
 
 
-@needs("torchvision")
+@pytest.mark.vision
 def test_a_model_of_torchvision_is_the_one_that_its_function_makes():
     ours = made([{"name": "torchvision.models.shufflenet_v2_x0_5", "num_classes": 4}], meta(3, 32, 32))
     import torchvision
@@ -54,13 +48,13 @@ def test_a_model_of_torchvision_is_the_one_that_its_function_makes():
     assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
-@needs("torchvision")
+@pytest.mark.vision
 def test_a_module_of_torchvision_is_a_layer_whose_sizes_follow():
     layer = {"name": "torchvision.ops.Conv2dNormActivation", "out_channels": 4}
     assert made([layer, {"torchvision.ops.Permute": [0, 2, 3, 1]}], meta(3, 8, 8))[0][0].in_channels == 3
 
 
-@needs("torchvision")
+@pytest.mark.vision
 @pytest.mark.parametrize(
     ("spec", "words"),
     [

@@ -2,10 +2,11 @@
 
 The wheel of torchvision on PyPI is built for CUDA. Beside torch for the processor it cannot register its operators, and
 importing it, or torchmetrics, which imports it, ends with "operator torchvision::nms does not exist". Transforms need
-none of them: they are declared here, without an implementation. Where torchvision fits, nothing is done.
+none of them: they are declared here, without an implementation. Where torchvision fits, or is not installed, nothing is
+done.
 
-`install()` does that at the first import of torchvision in a process, and sets PYTHONPATH, so that processes that this
-one begins do it too.
+`install()` does that at the first import of torchvision in a process. Processes that a test of the marker `vision`
+begins do it too: their PYTHONPATH has the folder `site`.
 """
 
 import importlib
@@ -18,6 +19,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
+#: Why a test of the marker `vision` is skipped.
+REASON = "needs torchvision: pip install -e '.[vision]'"
 #: Its `sitecustomize` is run as Python begins.
 SITE = Path(__file__).with_name("site")
 _declared: list[Any] = []  # torch forgets a library that nobody holds
@@ -41,13 +46,21 @@ def load() -> ModuleType:
 
 
 def install() -> None:
-    """Let the first import of torchvision be `load`, here and in processes that this one begins."""
+    """Let the first import of torchvision be `load`."""
     if "torchvision" in sys.modules or any(isinstance(one, _Finder) for one in sys.meta_path) or not _needed():
         return
     sys.meta_path.insert(0, _Finder())
-    folders = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-    if str(SITE) not in folders:
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(SITE), *filter(None, folders)])
+
+
+def path() -> str:
+    """Return PYTHONPATH for a process that is to do the same."""
+    return os.pathsep.join([str(SITE), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))])
+
+
+def module(name: str) -> Any:
+    """Return a module of torchvision, for a file of tests that all need it; where it is not installed, skip these."""
+    install()
+    return pytest.importorskip(name, reason=REASON)
 
 
 def _needed() -> bool:

@@ -23,6 +23,7 @@ from runner.training.prepare import prepare
 from tests.cli.test_cli import artifacts
 from tests.support import components, composing
 from tests.support.command import runner
+from tests.support.experiments import here
 
 #: An exported program may sum in another order than the layers do.
 NEAR: dict[str, float] = {"rtol": 1e-5, "atol": 1e-6}
@@ -108,8 +109,7 @@ def test_diabetes_is_served_as_a_plain_torch_model_of_the_raw_table(workplace: P
         np.testing.assert_allclose(np.asarray(model.predict(frame)), truth, rtol=1e-5)
 
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-TRAINED = [path.stem for path in sorted(EXPERIMENTS.glob("*.yaml")) if "epochs: 0" not in path.read_text()]
+TRAINED = [path.stem for path in here() if "epochs: 0" not in path.read_text()]
 MINE = """
 import random
 

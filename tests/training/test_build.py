@@ -1,6 +1,7 @@
 """The parts of a run: every preset, every optimizer and schedule of torch, precision, clipping, losses and ranges."""
 
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
 from runner.training.checking import agreement, targets
 from runner.training.loop import State, train
-from runner.training.parts import losses, optimizers, scheduling
+from runner.training.parts import losses, metrics, optimizers, scheduling
 from runner.training.parts.device import device
 from runner.training.state import due
 from runner.training.step import choose
@@ -467,3 +468,25 @@ def test_sparing_dynamo_changes_no_weight() -> None:
         for code in (WITHOUT_DYNAMO, plain)
     )
     assert spared == told
+
+
+class Unfit:
+    """Finds torchmetrics as beside a torchvision of another build: importing it fails."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        if name == "torchmetrics":
+            raise RuntimeError("operator torchvision::nms does not exist")
+
+
+def test_metrics_that_cannot_be_imported_are_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert metrics.resolve(["Accuracy"])
+    monkeypatch.delitem(sys.modules, "torchmetrics")
+    monkeypatch.setattr(sys, "meta_path", [Unfit(), *sys.meta_path])
+    expected = (
+        "metrics: torchmetrics cannot be imported: operator torchvision::nms does not exist; it imports torchvision:"
+        " install that and torch from the same index, or uninstall torchvision"
+    )
+    with pytest.raises(ConfigError) as error:
+        metrics.resolve(["Accuracy", "F1Score"])
+    assert str(error.value) == expected
+    assert metrics.resolve([]) == []

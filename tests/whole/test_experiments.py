@@ -13,10 +13,10 @@ from mlflow.entities import Run
 from runner.commands import names
 from tests.support.command import newest, runner
 from tests.support.expected import Command, commands, read
+from tests.support.experiments import FILES, marks
 
-FOLDER = Path(__file__).parents[2] / "experiments"
-FILES = sorted(FOLDER.glob("*.yaml"))
 COMMANDS = [(path, command) for path in FILES for command in commands(path)]
+CASES = [pytest.param(path, command, marks=marks(path)) for path, command in COMMANDS]
 
 
 def is_training(command: Command) -> bool:
@@ -31,7 +31,7 @@ def test_an_experiment_opens_with_its_question_a_command_and_numbers(path: Path)
     assert commands(path)[0].promises
 
 
-@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda v: v.stem if isinstance(v, Path) else "")
+@pytest.mark.parametrize(("path", "command"), CASES, ids=lambda v: v.stem if isinstance(v, Path) else "")
 def test_an_experiment_keeps_what_its_opening_comment_promises(path: Path, command: Command, workplace: Path) -> None:
     if any("last" in word for word in command.words):  # the run of the command before it
         runner(*COMMANDS[COMMANDS.index((path, command)) - 1][1].words, cwd=workplace)

@@ -15,13 +15,19 @@ from runner.data._tables.names import need
 from runner.data._tables.understanding import recorded_column
 
 
-def encode(frame: Frame, notes: dict[str, Any]) -> Tensor:
+def encode(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> Any:
     """Return the rows of a pandas frame as the model's input: float32 of shape (N, columns of x).
 
-    notes: of the `Data` of the table that the model was trained on.
+    Where texts are embedded (`words` in the notes), {"numbers": float32, "words": int64}.
+
+    notes: of the `Data` of the table that the model was trained on. key: of the configuration, for messages.
     Raises ConfigError where a column or a value is missing, or a column holds something else than it did there.
     """
-    return scale(numbers(frame, notes), notes)
+    if "words" in notes:
+        from runner.data._tables import codes
+
+        return codes.inputs(recorded(frame, notes, key), len(frame), notes)
+    return scale(numbers(frame, notes, key), notes)
 
 
 def numbers(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> NDArray[np.float64]:
@@ -29,15 +35,19 @@ def numbers(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> 
 
     frame, notes: as in `encode`. key: of the configuration, for messages.
     """
+    return expand(recorded(frame, notes, key), len(frame))
+
+
+def recorded(frame: Frame, notes: dict[str, Any], key: str) -> list[Column]:
+    """Return the columns of the features as they were read for the run that has noted `notes`."""
     names, texts = notes.get("columns", notes["features"]), notes.get("categories", {})
     kinds = notes.get("kinds", {})
     need(frame, names, key)
     frame = fill(frame, names, notes.get("missing", {}).get("values", {}), key)
-    columns = [
+    return [
         recorded_column(frame, n, key, kinds.get(n, "text" if n in texts else "numbers"), texts.get(n, []))
         for n in names
     ]
-    return expand(columns, len(frame))
 
 
 def read_recorded(path: Any, key: str, noted: dict[str, Any]) -> Frame:

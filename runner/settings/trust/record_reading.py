@@ -187,6 +187,8 @@ _NOTES: dict[str, Any] = {
     "predicts": list[str],
     "missing": dict[str, Any],
     "files": dict[str, Any],
+    "words": list[Any],
+    "scaled": dict[str, list[Any]],
 }
 
 
@@ -197,6 +199,8 @@ def _check_notes(notes: dict[str, Any], name: str) -> None:
     for key in ("mean", "std"):
         if key in notes:
             _check_numbers(notes[key], f"notes.{key} in {name}")
+    for key, values in notes.get("scaled", {}).items():
+        _check_numbers(values, f"notes.scaled.{key} in {name}")
     if "size" in notes and (len(notes["size"]) != 2 or not all(0 < n <= 100_000 for n in notes["size"])):
         raise _wrong(f"notes.size in {name}", f"is {notes['size'][:4]}, expected a height and a width")
 

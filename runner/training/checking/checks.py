@@ -34,6 +34,9 @@ from runner.training.parts.start import Start
 #: Keys without which no data is read: it could not be read, or what follows would be said of a value that is wrong.
 NEEDED = {"seed", "trainer.threads", "trainer.matmul_precision", "trainer.eval_batch_size"}
 
+#: Steps of a training whose data is not read yet, for what only a schedule's class checks.
+STEPS = 10_000
+
 
 @dataclass
 class Checked:
@@ -135,8 +138,8 @@ def _check_optimizer(settings: Settings, parts: Components) -> None:
         raise ConfigError("trainer.channels_last", "true, and LBFGS takes weights in their usual order; leave it out")
     optimizer = parts.optimizer.make([nn.Parameter(torch.zeros(2, 2))])
     if parts.scheduler and t.trains:
-        some = t.steps or t.epochs or 0
-        scheduling.build(parts.scheduler, optimizer, some, some, "min")
+        epochs = t.epochs or t.steps or 0  # how many steps these are the data will say
+        scheduling.build(parts.scheduler, optimizer, epochs, t.steps or STEPS, "min")
 
 
 def _with_data(
@@ -165,7 +168,8 @@ def _with_data(
     x, y = _examples(data.train, settings.trainer.batch_size, settings.trainer.precision != "fp32")
     x = remembered(x, rows(data) if noted is None else noted.get("rows", []))
     with problems.collect():
-        plan, layers = known.plan(data_key, settings.model, x)
+        by_loss = parts.loss is not None and own_losses.of_model(parts.loss)
+        plan, layers = known.plan(data_key, settings.model, x, by_loss)
     if plan is not None and layers and (kind := known.kind(data_key, layers, settings, parts)) is not None:
         return Checked(parts, plan, kind, first_weights.Start())
     built = _with_loss(settings, parts, problems, data, plan, y)

@@ -81,18 +81,20 @@ class Known:
                 self._kinds.pop(old, None)
         return data
 
-    def plan(self, key: str, model: Model, example: nests.Nest) -> tuple[stack.Stack, str]:
+    def plan(
+        self, key: str, model: Model, example: nests.Nest, called_by_loss: bool = False
+    ) -> tuple[stack.Stack, str]:
         """Plan a model, or return the plan of an earlier job with an equal one and equal shapes.
 
-        Returns the plan, and the part of it that decides the kind of a job. key: of the data. Raises what
-        `whole.planned` raises.
+        Returns the plan, and the part of it that decides the kind of a job. key: of the data. called_by_loss:
+        the loss is one of (model, batch). Raises what `whole.planned` raises.
         """
         rows = [getattr(one, "rows", 0) for one in nests.leaves(example)]
         words = (model.inputs, model.layers, model.outputs, model.init)
         key = f"{words!r} {nests.key(example)} {rows}" if key else ""
         if (earlier := self._plans.get(key)) is not None:
             return earlier
-        plan = whole.planned(model, example, earlier=self._layers)
+        plan = (whole.called_by_loss if called_by_loss else whole.planned)(model, example, self._layers)
         own = [*(one.target for one in _all(plan)), *(start.function for start in plan.start)]
         if not key or any(map(lookup.is_own, own)):
             return plan, ""

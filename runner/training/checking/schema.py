@@ -89,7 +89,10 @@ def _object(kind: Any) -> Node:
 
 
 def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -> Node:
-    if kind is Settings and name in (*GROUPS, "model", "trainer", "tracking"):
+    if kind is Settings and name in GROUPS:
+        alone: Node = {"anyOf": [{"enum": lookup.known(GROUPS[name][0])}, _DOTTED]}  # `loss: CrossEntropyLoss`
+        return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}, alone]}
+    if kind is Settings and name in ("model", "trainer", "tracking"):
         return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]}
     if kind is Settings and name == "metrics":
         one: Node = {"$ref": "#/$defs/metric"}
@@ -150,7 +153,8 @@ def _layer() -> Node:
     one: Node = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": properties}
     one |= {"patternProperties": {r"\.": {}}, "additionalProperties": False}
     named: Node = {"type": "object", "anyOf": [{"required": ["name"]}, {"required": ["_target_"]}]}
-    return {"anyOf": [{"enum": names}, _DOTTED, one, named]}
+    several: Node = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/layer"}}
+    return {"anyOf": [{"enum": names}, _DOTTED, one, named, several]}
 
 
 def _stacks(takes: dict[str, Any]) -> Node:

@@ -50,7 +50,7 @@ def read(bound: Bound, loss: nn.Module | None, brief: bool = False, noted: dict[
 def _as_noted(bound: Bound, loss: nn.Module | None, noted: dict[str, Any]) -> Data:
     if source.reads_again(bound):
         return fit(source.read(bound, noted=noted), loss)
-    data = fit(source.read(bound), loss)
+    data = fit(source.read(bound), loss, noted["task"] == "regression")
     rescale.check(data, noted)
     return rescale.alike(data, noted)
 
@@ -71,9 +71,10 @@ def task_for(data: Data, loss: nn.Module) -> str | None:
     return "regression"
 
 
-def fit(data: Data, loss: nn.Module | None) -> Data:
+def fit(data: Data, loss: nn.Module | None, numbers: bool = False) -> Data:
     """Return data with targets of the shape and type that `loss` takes, and with the class index that it ignores.
 
+    numbers: of a run whose targets are numbers, also where the loss would take them for classes.
     Two classes become float32 of shape (N, 1), or (N, 1, places...): 0 and 1 for a binary loss, -1 and 1 for a loss of
     signs.
     """
@@ -81,7 +82,7 @@ def fit(data: Data, loss: nn.Module | None) -> Data:
         return several.fit(data, loss, fit)
     if isinstance(loss, ByOutput):  # of one target for all
         loss = loss.losses[0]
-    fitted, ignored = _fitted(data, loss), _ignored(data, loss)
+    fitted, ignored = _fitted(data, loss, numbers), _ignored(data, loss)
     return fitted if fitted.ignored == ignored else replace(fitted, ignored=ignored)
 
 
@@ -93,9 +94,9 @@ def _ignored(data: Data, loss: nn.Module | None) -> int | None:
     return loss.ignore_index if y is None or bool((y == loss.ignore_index).any()) else None
 
 
-def _fitted(data: Data, loss: nn.Module | None) -> Data:
+def _fitted(data: Data, loss: nn.Module | None, numbers: bool) -> Data:
     takes = targets_of(loss)
-    if data.task == "regression" and isinstance(data.train, Tensors):
+    if data.task == "regression" and not numbers and isinstance(data.train, Tensors):
         data = _of_own_source(data, takes)
     if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
@@ -214,7 +215,7 @@ def _of_own_source(data: Data, takes: str) -> Data:
         return data
     if takes in BY_CLASS and not y.is_floating_point():
         return replace(data, task="classification") if int(y[y != IGNORED].min()) >= 0 else data
-    if takes == "zero_to_one" and y.dim() == 2 and y.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
+    if takes == "zero_to_one" and y.dim() > 1 and y.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
         return replace(data, task="binary", classes=data.classes or ("0", "1"))
     return data
 

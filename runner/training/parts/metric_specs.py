@@ -1,10 +1,11 @@
 """The metrics of a configuration: a list, a name for each, or those of each output of a model."""
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, brief
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
 
@@ -19,6 +20,17 @@ def _is_metric(value: Any) -> bool:
 
 
 METRIC = Kind("a metric", ("torchmetrics",), _is_metric)
+
+
+def load() -> None:
+    """Import torchmetrics. Raises ConfigError where it fails, as beside a torchvision of another build than torch."""
+    try:
+        importlib.import_module("torchmetrics")
+    except Exception as error:
+        remedy = "install it again"
+        if "torchvision" in str(error):
+            remedy = "it imports torchvision: install that and torch from the same index, or uninstall torchvision"
+        raise ConfigError("metrics", f"torchmetrics cannot be imported: {brief(error)}; {remedy}") from error
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from runner.settings.values import lookup
 from runner.training.events import NAME
 from runner.training.parts import outputs_apart, own_losses
 from runner.training.parts.metric_specs import METRIC as METRIC
-from runner.training.parts.metric_specs import read, specs_of
+from runner.training.parts.metric_specs import load, read, specs_of
 from runner.training.parts.metric_values import as_scores, values
 from runner.training.parts.named import names_of, picked
 
@@ -49,6 +49,8 @@ def resolve(specs: Any) -> list[Metric]:
 
     specs: a list, or a mapping with a name for each, or with a list for each output of the model, see `metric_specs`.
     """
+    if specs:
+        load()
     problems, metrics = Problems(), list[Metric]()
     for spec in specs_of(specs, "metrics"):
         key = spec.key

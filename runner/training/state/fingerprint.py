@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from runner.data import Data, Source, Tensors, nests
+from runner.data._mapped import Mapped
 from runner.data._streams import is_stream
 from runner.model import host
 from runner.settings import random_state
@@ -50,8 +51,14 @@ def _remembered(source: Source) -> str:
 def _digest(source: Source) -> str:
     total = len(source)  # type: ignore[arg-type]
     sha = hashlib.sha256(str(total).encode())
-    index = torch.linspace(0, total - 1, min(total, MOST if isinstance(source, Tensors) else READ)).long()
-    places = range(min(total, READ)) if is_stream(source) else index.tolist()  # of a stream those that come first
+    index = torch.linspace(0, total - 1, min(total, MOST if isinstance(source, Tensors | Mapped) else READ)).long()
+    for dtype, shape, values in source.stacked(index) if isinstance(source, Mapped) else ():
+        sha.update(f"{dtype} {shape};".encode())
+        for tensor in values:
+            sha.update(host.content(tensor))
+    if isinstance(source, Mapped):
+        return sha.hexdigest()
+    places = range(min(total, READ)) if is_stream(source) else host.numbers(index)  # of a stream those that come first
     pairs: Any = [source[index]] if isinstance(source, Tensors) else (source[i] for i in places)
     for pair in pairs:
         for name, leaf in (leaf for part in pair for leaf in nests.named(part)):

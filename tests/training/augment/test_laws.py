@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torchvision import tv_tensors
-from torchvision.transforms import v2
 
 from runner.data import Data, Tensors
 from runner.settings import Model, Settings, Trainer
@@ -19,6 +17,11 @@ from runner.training.augment.augment import Augment
 from runner.training.drive import drive
 from runner.training.prepare import prepare
 from runner.training.run import Run
+from tests.support import torchvision_here
+
+pytestmark = pytest.mark.vision
+tv_tensors = torchvision_here.module("torchvision.tv_tensors")
+v2 = torchvision_here.module("torchvision.transforms.v2")
 
 KEYS = draws.keys(3, 5, torch.arange(40))
 PICTURES = torch.rand(40, 3, 12, 10, generator=torch.Generator().manual_seed(0))
