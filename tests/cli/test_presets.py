@@ -61,7 +61,7 @@ def there(tmp_path: Path, monkeypatch: Any, experiments: Path) -> Path:
         (["loss=huber", "loss.name=MSELoss"], "loss", {}),
         (["optimizer=sgd_momentum", "optimizer.name=experiments.mine.Plain"], "optimizer", {"lr": 0.01}),
         (["optimizer=adam", "optimizer.name=Adadelta"], "optimizer", {"lr": 0.001, "weight_decay": 0.0}),
-        (["scheduler=cosine", "scheduler.name=ConstantLR"], "scheduler", {"interval": "epoch"}),
+        (["scheduler=cosine", "scheduler.name=ConstantLR"], "scheduler", {"interval": None}),
         (["data.name=experiments.mine.ten", "data.points=10"], "data", {"points": 10}),
     ],
 )

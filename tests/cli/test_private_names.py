@@ -31,7 +31,9 @@ PRIVATE: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("omegaconf", "omegaconf.base", "Node._key", ("self",)),
     ("omegaconf", "omegaconf.base", "Node._is_none", ("self",)),
     ("omegaconf", "omegaconf.basecontainer", "BaseContainer._get_full_key", ("self", "key")),
+    ("omegaconf", "omegaconf.base", "Node._set_flag", ("self", "flags", "values")),
     ("omegaconf", "omegaconf.base", "Metadata.ref_type", ()),
+    ("omegaconf", "omegaconf.base", "Metadata.object_type", ()),
     ("hydra-joblib-launcher", "hydra_plugins.hydra_joblib_launcher._core", "execute_job", ("idx", "overrides")),
     ("submitit", "submitit.core.core", "Executor.map_array", ("self", "fn", "iterable")),
 ]
