@@ -32,7 +32,7 @@ def remembered(example: nests.Nest, rows: list[int]) -> nests.Nest:
 
 
 def _most(tensors: tuple[Tensor, ...]) -> int:
-    if any(one.is_floating_point() or one.is_complex() or not one.numel() for one in tensors):
+    if any(one.is_meta or one.is_floating_point() or one.is_complex() or not one.numel() for one in tensors):  # unread
         return 0
     low, high = min(int(one.min()) for one in tensors), max(int(one.max()) for one in tensors)
     return high + 1 if low >= 0 else 0

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from runner.model import host
+
 
 class Mean(nn.Module):
     """The mean along dimensions, which go away: `Mean: 1` makes (N, features) of (N, length, features).
@@ -163,7 +165,7 @@ class _Packed(nn.RNNBase):
         check_lengths(input, lengths)
         if input.is_meta:  # a shape has no lengths
             return super().forward(input, hx)
-        packed = pack_padded_sequence(input, lengths.reshape(-1).cpu(), batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(input, host.tensor(lengths.reshape(-1)), batch_first=True, enforce_sorted=False)
         values, state = super().forward(packed, hx)
         return pad_packed_sequence(values, batch_first=True, total_length=input.shape[1])[0], state
 

@@ -27,9 +27,11 @@ def problem(data: Data, model: nn.Module) -> str | None:
     if reason := lacks_classes(data, places=True):
         return reason
     total, outputs = len(data.classes), outputs_of(data, model)
+    if total > MOST:
+        return f"it shows at most {MOST:,} classes, and the data has {total:,}"
     if outputs not in (None, total) and (outputs, total) != (1, 2):
         return f"the model gives {outputs} numbers, and the data has {total} classes; let it give {total}"
-    return f"it shows at most {MOST:,} classes, and the data has {total:,}" if total > MOST else None
+    return None
 
 
 def draw(run: Subject) -> "Figure":

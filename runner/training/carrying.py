@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from runner.data import Data, Tensors
 from runner.settings import Trainer
 from runner.settings.errors import ConfigError
+from runner.training.augment.treatment import Treatment
 from runner.training.capture.choice import AsItIs
 from runner.training.loop import Parts, State
 
@@ -81,10 +82,14 @@ def chosen(taken: Any, trainer: Trainer, model: nn.Module, per_epoch: int) -> An
     return Carrying(taken, model, per_epoch) if trainer.carry else taken
 
 
-def check(trainer: Trainer, data: Data, model: nn.Module) -> None:
+def check(trainer: Trainer, data: Data, model: nn.Module, treatment: Treatment) -> None:
     """Raise ConfigError where no state can be carried over. model: may be on the meta device."""
     if not trainer.carry:
         return
+    if treatment:
+        key = next(name for name in ("augment", "mixup", "cutmix", "sample") if getattr(treatment, name))
+        raise ConfigError("trainer.carry", f"true reads examples in their own order and as they are, and data.{key}"
+            " changes that; leave one out")  # fmt: skip
     if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
         raise ConfigError("trainer.carry", "true, and no layer is an RNN, LSTM or GRU, whose state it is; leave it out")
     if trainer.compile:

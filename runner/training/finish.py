@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from runner import plots
+from runner.model import host
 from runner.settings.files import durable
 from runner.training import forward, measure
 from runner.training.capture import choice
@@ -89,7 +90,7 @@ def _predictions(run: "Run", subject: Subject) -> Path:
     path = folder / forward.write_prediction(content, output)
     durable.patiently(lambda: durable.write_new(path, content.getbuffer()), run.stop)
     if run.data.places is not None:
-        np.save(folder / "fold_indices.npy", run.data.places.numpy(), allow_pickle=False)
+        np.save(folder / "fold_indices.npy", host.array(run.data.places), allow_pickle=False)
     return folder
 
 

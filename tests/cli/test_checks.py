@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from torch import nn
 
 from runner.model import planning
@@ -103,6 +105,11 @@ def there(tmp_path: Path, monkeypatch: Any) -> Path:
 
 def test_the_table_holds_enough() -> None:
     assert len(WRONG) >= 120
+
+
+def test_no_words_stand_in_the_table_twice() -> None:
+    words = [key.value for key, _ in yaml.compose(TABLE.read_text()).value]
+    assert [word for word, count in Counter(words).items() if count > 1] == []
 
 
 #: Of these, torchvision's transforms are looked up.
@@ -255,7 +262,7 @@ FILES = [*places.conf().rglob("*.yaml"), *mutations.FOLDER.glob("*.yaml")]
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
 def test_the_schema_accepts_what_is_shipped(path: Path, validator: Any) -> None:
-    validator.validate(yaml.safe_load(path.read_text()))
+    validator.validate(OmegaConf.to_container(OmegaConf.load(path)))  # as editors read it: 1e-3 is a number
     if path.is_relative_to(places.conf()):
         assert "# yaml-language-server: $schema=" in path.read_text().splitlines()[0]
 

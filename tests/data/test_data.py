@@ -400,7 +400,12 @@ OBJECTS = np.array([{}, None] * 10, dtype=object)
         ({"x": x() + 1j, "y": x()}, {}, "data.path", ["x holds values of type complex128"]),
         ({"x": OBJECTS, "y": x()}, {}, "data.path", ["x in 'xy.npz' cannot be read", "Object arrays", "np.savez"]),
         ({"x": x(), "y": np.ones(20, int)}, {}, "data.path", ["y holds one class only, '1'", "at least two"]),
-        ({"x": x(), "y": np.full((20, 3), 4)}, {}, "data.path", ["y has the shape (20, 3)", "data.task=regression"]),
+        (
+            {"x": x(), "y": np.full((20, 3), 4)},
+            {},
+            "data.path",
+            ["y holds one class only, '4'", "data.task=regression"],
+        ),
         ({"x": x(), "y": x()[:, 0].astype("M8[D]")}, {}, "data.path", ["y holds values of type datetime64[D]"]),
         ({"x": x(), "y": x()[:, 0] + 0.5}, {"task": "classification"}, "data.path", ["y[0] is 0.5; expected whole"]),
         ({"x": x(), "y": nan_at(x()[:, 0], 1)}, {"task": "classification"}, "data.path", ["y[1] is nan"]),

@@ -243,3 +243,12 @@ def test_target_is_another_spelling_of_name():
 def test_a_component_without_a_name_is_refused():
     with pytest.raises(ConfigError, match=r"^optimizer.name: missing"):
         lookup.component({"lr": 1}, "optimizer")
+
+
+def test_a_library_that_cannot_be_imported_is_an_error_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "of_another_build.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    kind = lookup.Kind("a metric", ("of_another_build",), callable)
+    with pytest.raises(ConfigError, match="operator torchvision::nms") as error:
+        lookup.find("Accuracy", kind, "metrics[0]")
+    assert error.value.key == "metrics[0]"

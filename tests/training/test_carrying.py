@@ -10,6 +10,8 @@ import torch
 
 from runner.settings import Model, Settings, Trainer
 from runner.settings.errors import ConfigError
+from runner.training import carrying
+from runner.training.augment.treatment import Treatment
 from runner.training.drive import drive
 from runner.training.parts.continuing import order
 from runner.training.prepare import prepare
@@ -103,3 +105,11 @@ def test_a_model_writes_the_same_text_from_the_same_seed(tmp_path: Path, carries
     assert language.generate("the cat sat on ", 4, Draw(0.0), 0) == "the cat sat on the "
     with pytest.raises(ConfigError, match=r"^prompt: the text holds 'Z'"):
         language.generate("Z", 3, Draw(), 0)
+
+
+def test_examples_that_are_sampled_or_changed_do_not_go_on(tmp_path: Path) -> None:
+    run = made(tmp_path)
+    run.close()
+    carrying.check(run.settings.trainer, run.data, run.model, Treatment())
+    with pytest.raises(ConfigError, match=r"^trainer.carry: .*data\.mixup changes that"):
+        carrying.check(run.settings.trainer, run.data, run.model, Treatment(mixup=0.2))

@@ -10,6 +10,7 @@ from torch import nn
 
 from runner.data import nests
 from runner.settings.errors import ConfigError
+from runner.tracking.identity import data_facts
 from runner.training import finish, measure
 from runner.training.drive import drive
 from runner.training.events import Artifacts
@@ -68,6 +69,18 @@ def slope(model, batch):
     y = model(x)
     (d,) = torch.autograd.grad(y.sum(), x, create_graph=True)
     return {"loss": ((y - batch[1]) ** 2).mean() + 0.1 * (d**2).mean(), "slope": (d**2).mean()}
+
+
+def triples() -> Data:
+    draw = torch.Generator().manual_seed(0)
+    def part(n):
+        return Tensors(tuple(torch.randn(n, 4, generator=draw) for _ in range(3)), torch.zeros(n))
+    return Data(part(20), part(10))
+
+
+def triplet(model, batch, margin: float = 1.0):
+    (anchor, positive, negative), _ = batch
+    return nn.functional.triplet_margin_loss(model(anchor), model(positive), model(negative), margin=margin)
 
 
 class Plain(nn.Module):
@@ -213,3 +226,21 @@ def test_a_captured_step_of_several_tensors_takes_the_same_steps(start: Start) -
     captured, plain = (([step.read() for step in trained(run)], run) for run in runs)
     assert captured[0] == plain[0]
     assert captured[1].step.captured, captured[1].step.reason
+
+
+def test_a_model_that_its_loss_calls_with_each_tensor_is_planned_with_the_first(start: Start) -> None:
+    loss, data = {"name": "experiments.named.triplet"}, {"name": "experiments.named.triples"}
+    run = start(data=data, layers=[{"Linear": 8}, "ReLU", {"Linear": 3}], loss=loss, epochs=1)
+    assert measure.validate(run).keys() == {"valid/loss"}
+    x = run.data.valid.x
+    assert torch.equal(run.model(x), run.model(x[0]))
+    assert data_facts(run.data, run.stack.first)["example"] == {"shape": [4], "dtype": "float32"}
+    with pytest.raises(ConfigError, match=r"^model.layers"):  # another loss takes what the model gives for all of them
+        start(data=data, layers=[{"Linear": 8}], loss={"name": "MSELoss"})
+
+
+@pytest.mark.parametrize("kind", [{"reduction": "sum"}, {"weight": [1.0, 3.0]}, {"ignore_index": 0}])
+def test_outputs_whose_batches_have_other_shares_are_not_accumulated(start: Start, kind: dict[str, Any]) -> None:
+    loss = {**TASKS["loss"], "kind": {"name": "CrossEntropyLoss", **kind}}
+    with pytest.raises(ConfigError, match=r"^trainer.accumulate: the loss of output 'kind'"):
+        start(**{**TASKS, "loss": loss, "metrics": [], "batch_size": 8, "accumulate": 2})

@@ -34,7 +34,7 @@ def find(name: Any, kind: Kind, key: str) -> Any:
         raise ConfigError(key, f"{name!r} is not the name of {kind.noun}")
     thing = kind.elsewhere(name, key)
     if thing is None:
-        thing = _import(name, kind, key) if "." in name else _search(name, kind)
+        thing = _import(name, kind, key) if "." in name else _search(name, kind, key)
     if thing is None or not kind.accepts(thing):
         raise ConfigError(key, f"{name!r} is not {kind.noun}{_homes(kind)}{did_you_mean(name, known(kind))}")
     return thing
@@ -165,9 +165,14 @@ def _users() -> set[str]:
     return {"runner", "experiments", *permission.packages()}
 
 
-def _search(name: str, kind: Kind) -> Any:
+def _search(name: str, kind: Kind, key: str) -> Any:
     for home in kind.homes:
-        module = importlib.import_module(home)
+        try:
+            module = importlib.import_module(home)
+        except Exception as error:  # torchmetrics imports torchvision, whose build may be of another torch
+            raise ConfigError(
+                key, f"{home} cannot be imported: {brief(error)}; pip check names packages that do not fit one another"
+            ) from error
         thing = module.find(name) if hasattr(module, "find") else getattr(module, name, None)
         if thing is not None:
             return thing

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import _vocabulary
+from runner.model import host
 from runner.settings.errors import ConfigError, brief
 from runner.training.carrying import Memory
 
@@ -62,7 +63,7 @@ class Language:
 
     def _read(self, prompt: str) -> list[int]:
         pieces = _vocabulary.split_up(prompt, self.notes["tokens"], self.notes["lower"])
-        numbers: list[int] = _vocabulary.encode(pieces, self.notes, "prompt").tolist()
+        numbers: list[int] = host.numbers(_vocabulary.encode(pieces, self.notes, "prompt"))
         return numbers
 
     def _text(self, prompt: str, numbers: list[int]) -> str:

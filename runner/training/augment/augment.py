@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from runner.model import host
 from runner.settings import random_state
 from runner.settings.values.lookup import Bound
 from runner.training.augment import batched, draws, transforms
@@ -60,7 +61,7 @@ class Augment:
         changed = []
         before = torch.get_rng_state()
         with random_state.started(0):  # puts the generators of Python and NumPy back as well
-            for one, target, start in zip(x.cpu(), y.cpu(), draws.starts(key), strict=True):
+            for one, target, start in zip(host.tensor(x), host.tensor(y), draws.starts(key), strict=True):
                 if step.pictures:
                     torch.default_generator.manual_seed(start)
                 else:

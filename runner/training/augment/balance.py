@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from runner.data import Data, Tensors, labels_of
+from runner.model import host
 from runner.settings.errors import ConfigError
 
 
@@ -20,7 +21,7 @@ def labels(data: Data, key: str, value: str = "balanced") -> Tensor:
         )
     source: Any = data.train
     if isinstance(source, Tensors):
-        return labels_of(source.y, data.task).cpu()
+        return host.tensor(labels_of(source.y, data.task))
     known = _said(source)
     if known is None or len(known) != len(source):
         raise ConfigError(
@@ -28,7 +29,7 @@ def labels(data: Data, key: str, value: str = "balanced") -> Tensor:
             f"{value} needs the classes of all training examples, and {type(source).__name__} has no attribute `labels`"
             " or `targets` with one for each; give it one",
         )
-    return torch.as_tensor(known).long().cpu()
+    return host.tensor(torch.as_tensor(known).long())
 
 
 def _said(source: Any) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors
+from runner.model import host
 from runner.settings import Component
 from runner.settings.errors import ConfigError
 from runner.training.augment import balance
@@ -74,7 +75,7 @@ def described(loss: nn.Module, digits: int = 9) -> dict[str, str]:
     values = getattr(inner, argument) if argument else None
     if not isinstance(values, Tensor):
         return {}
-    text = ", ".join(f"{value:.{digits}g}" for value in values.flatten().cpu().tolist())
+    text = ", ".join(f"{value:.{digits}g}" for value in host.numbers(values))
     low, high = (float(end) for end in values.aminmax())
     return {f"loss.{argument}": text if len(text) <= MOST else f"{values.numel()} numbers, {low:.4g} to {high:.4g}"}
 
@@ -122,7 +123,7 @@ def _positive(data: Data, key: str, complete: bool) -> Tensor:
 
 def _refuse_none(number: Tensor, data: Data, key: str) -> None:
     names = data.classes if len(data.classes) == len(number) else [str(i) for i in range(len(number))]
-    missing = [name for name, n in zip(names, number.flatten().tolist(), strict=False) if n == 0]
+    missing = [name for name, n in zip(names, host.numbers(number), strict=False) if n == 0]
     if missing:
         raise ConfigError(key, f"balanced divides by the number of training examples of a class, and there is none of"
             f" {', '.join(missing[:5])}; leave it out, or give numbers")  # fmt: skip

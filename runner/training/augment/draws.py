@@ -6,6 +6,8 @@ A key is a whole number of 64 bits for each example, made of (seed, epoch, examp
 import torch
 from torch import Tensor
 
+from runner.model import host
+
 #: Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): SplitMix64, as signed numbers.
 GAMMA, FIRST, SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
@@ -39,7 +41,7 @@ def below(key: Tensor, draw: int | Tensor, end: int | Tensor) -> Tensor:
 
 def starts(key: Tensor) -> list[int]:
     """Return numbers from which the generators of this process can start, one for each key."""
-    return _right(key, 1).tolist()
+    return host.numbers(_right(key, 1))
 
 
 def _right(z: Tensor, bits: int) -> Tensor:

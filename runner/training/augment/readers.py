@@ -9,6 +9,7 @@ from torch import Tensor
 
 from runner.data import Batch, Data, Source, Tensors, count, order_of
 from runner.data._reading import Chunk, Collated, Reader, chunk
+from runner.model import host
 from runner.settings import Settings
 from runner.training.augment import balance, draws
 from runner.training.augment.augment import Augment
@@ -73,7 +74,7 @@ class TreatedReaders:
         for epoch in epochs:
             begin = start if epoch == epochs[0] else 0
             for number, (index, key) in enumerate(self._parts(total, epoch, begin), begin):
-                yield chunk(self.settings.seed, epoch, number, index), key.tolist()
+                yield chunk(self.settings.seed, epoch, number, index), host.numbers(key)
 
     def _parts(self, total: int, epoch: int, start: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the examples of each batch and their keys, both int64 of shape (batch,)."""

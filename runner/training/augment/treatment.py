@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors
+from runner.model import host
 from runner.model.conventions import targets_of
 from runner.settings.errors import ConfigError, brief
 from runner.settings.values.lookup import Bound
@@ -137,7 +138,7 @@ def shown(treatment: Treatment, data: Data, seed: int, number: int, epochs: int)
     data: on the processor.
     """
     index = torch.arange(min(number, len(data.train)))  # type: ignore[arg-type]
-    x, y = (torch.stack([torch.as_tensor(data.train[i][part]) for i in index.tolist()]) for part in (0, 1))
+    x, y = (torch.stack([torch.as_tensor(data.train[i][part]) for i in host.numbers(index)]) for part in (0, 1))
     made = []
     for epoch in range(epochs):
         batch = augmenter(treatment, data)(x, y, draws.keys(seed, epoch, index)) if treatment.augment else (x, y)

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from runner.data import Data
+from runner.data import Data, Tensors
 from runner.model.stack import Stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, Problems
@@ -29,6 +29,8 @@ def check(settings: Settings, parts: Components, data: Data, plan: Stack, y: Any
         own_losses.note(loss, Found(_check_one(parts, loss, copied, data, plan.output, y, plan)))
         return
     check_names(loss, plan.output, y)
+    if settings.trainer.accumulate > 1:
+        _check_shares(loss, data)
     problems, names = Problems(), list[str]()
     for (name, one), its_copy in zip(loss.items(), copied.losses, strict=True):
         view = outputs_apart.data_of(data, name)
@@ -41,6 +43,28 @@ def check(settings: Settings, parts: Components, data: Data, plan: Stack, y: Any
             problems.add(key, message)
     problems.raise_all()
     own_losses.note(loss, Found(tuple(names)))
+
+
+def _check_shares(loss: ByOutput, data: Data) -> None:
+    """Raise ConfigError where the batches of one step would need another share for each output.
+
+    Their share is the number of examples, which is no weight of a sum, of class weights or of ignored targets.
+    """
+    for name, one in loss.items():
+        y = target_of(data.train.y, name) if isinstance(data.train, Tensors) else None
+        if getattr(one, "reduction", "mean") == "sum":
+            why = "is a sum"
+        elif getattr(one, "weight", None) is not None and not isinstance(one, nn.BCELoss | nn.BCEWithLogitsLoss):
+            why = "has class weights"
+        elif y is not None and hasattr(one, "ignore_index") and bool((y == one.ignore_index).any()):
+            why = "has ignored targets"
+        else:
+            continue
+        raise ConfigError(
+            "trainer.accumulate",
+            f"the loss of output {name!r} {why}, and batches of a step are weighed by their number of examples for all"
+            " outputs; use a larger trainer.batch_size and accumulate=1",
+        )
 
 
 def _check_one(

@@ -28,7 +28,8 @@ def check(settings: Settings, parts: Components, problems: Problems, data: Data,
             cost.check(settings, parts.optimizer, plan, cost.batch_size(settings, data), parts.device)
     wrong = any(error.key == "model.layers" for error in problems.errors)  # which a plot of its outputs only repeats
     treated = parts.treatment and (parts.treatment.augment or parts.treatment.mixes)
-    if "augmented" in (parts.plots or {}) and trainer.trains and not treated:
+    unread = any(error.key.startswith(("data.augment", "data.mixup", "data.cutmix")) for error in problems.errors)
+    if "augmented" in (parts.plots or {}) and trainer.trains and not treated and not unread:
         place = f"plots[{list(parts.plots).index('augmented')}]"
         problems.add(place, "'augmented' cannot be drawn: it needs data.augment, data.mixup or data.cutmix")
     for name, draw in (parts.plots or {}).items():
@@ -52,7 +53,7 @@ def check(settings: Settings, parts: Components, problems: Problems, data: Data,
     with problems.collect():
         placement.check(trainer, plan)
     with problems.collect():
-        carrying.check(trainer, data, plan.planned())
+        carrying.check(trainer, data, plan.planned(), parts.treatment)
     with problems.collect():
         fitting.indices(data, plan)
     with problems.collect():

@@ -7,6 +7,7 @@ import torch
 
 from runner.data import Data, Source, Tensors, count, evaluation_size, order_of
 from runner.data import _nests as nests
+from runner.model import host
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 
@@ -59,4 +60,4 @@ def _chosen(source: Source, index: torch.Tensor) -> Source:
         return source
     if isinstance(source, Tensors):
         return Tensors(*source[index.to(nests.leaves(source.x)[0].device)])
-    return torch.utils.data.Subset(source, index.tolist())
+    return torch.utils.data.Subset(source, host.numbers(index))

@@ -58,7 +58,7 @@ def _digest(source: Source) -> str:
             sha.update(host.content(tensor))
     if isinstance(source, Mapped):
         return sha.hexdigest()
-    places = range(min(total, READ)) if is_stream(source) else index.tolist()  # of a stream those that come first
+    places = range(min(total, READ)) if is_stream(source) else host.numbers(index)  # of a stream those that come first
     pairs: Any = [source[index]] if isinstance(source, Tensors) else (source[i] for i in places)
     for pair in pairs:
         for name, leaf in (leaf for part in pair for leaf in nests.named(part)):
