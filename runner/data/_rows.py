@@ -1,11 +1,16 @@
 """How many different indices the inputs may hold, which an Embedding that gets them needs to know."""
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor
 
 from runner.data import _nests as nests
 
+if TYPE_CHECKING:
+    from runner.data import Data
 
-def rows(data: "Data") -> list[int]:  # type: ignore[name-defined]  # noqa: F821
+
+def rows(data: "Data") -> list[int]:
     """Return a number for each tensor of the inputs in the order of `nests.leaves`; 0 where there is none.
 
     It is the size of the vocabulary that the data notes, or one more than the largest index of all parts in memory.
