@@ -11,7 +11,7 @@ from runner.data._files import file
 from runner.data._parts import Indices, divide, parts
 from runner.data._tables import Frame, codes
 from runner.data._tables.column import Column
-from runner.data._tables.encoding import describe, encode, expand, read_recorded, scale
+from runner.data._tables.encoding import coded, describe, encode, expand, plain, read_recorded, scale
 from runner.data._tables.filling import drop, fill, values
 from runner.data._tables.filling import report as filled
 from runner.data._tables.frame import naming_file, read
@@ -99,9 +99,9 @@ def table(
             frame = fill(frame, names, by, "data.features")
         columns = [understand(frame, name, "data.features", without) for name in names]
     embedded = words == "codes"
-    rows = (codes.plain if embedded else expand)(columns, len(frame))
+    rows = (plain if embedded else expand)(columns, len(frame))
     notes = (codes.described if embedded else describe)(columns, goals, rows[indices[0].numpy()], standardize)
-    x = codes.inputs(columns, len(frame), notes) if embedded else scale(rows, notes)
+    x = coded(columns, len(frame), notes) if embedded else scale(rows, notes)
     unused = {"leave_out": left_out, "empty": empty, "split": split_column}
     if missing != "refuse":
         notes["missing"] = {"rule": missing, "values": by}

@@ -50,7 +50,7 @@ def layers(*words: str) -> Any:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_list_takes_the_place_of_any_preset_and_a_mapping_adds_to_a_mapping(preset: str, here: Path) -> None:
+def test_a_list_takes_the_place_of_any_preset_and_a_mapping_in_a_study_adds_to_a_mapping(preset: str, here: Path) -> None:
     given = OmegaConf.to_container(OmegaConf.load(places.conf() / "model" / f"{preset}.yaml"))["layers"]  # type: ignore[index, call-overload]
     expected = [{"Linear": 3}, "ReLU", {"Linear": 1}]
     mapping = {"one": {"Linear": 3}, "two": "ReLU", "three": {"Linear": 1}}
@@ -60,7 +60,11 @@ def test_a_list_takes_the_place_of_any_preset_and_a_mapping_adds_to_a_mapping(pr
             f"defaults:\n  - override /model: {preset}\nmodel:\n  layers: {text}\n"
         )
         with composing.hydra():
-            for words in (["experiments=x"], [f"model={preset}", f"model.layers={text}"]):
+            typed = [f"model={preset}", f"model.layers={text}"]
+            if isinstance(wanted, dict) and isinstance(given, dict):  # typed, other names would stand behind the head
+                assert "there is no layer one, two, three" in composing.problem(*typed)
+                typed = []
+            for words in filter(None, (["experiments=x"], typed)):
                 found = layers(*words)
                 assert list(found) == list(wanted)
                 if isinstance(wanted, list):
@@ -84,7 +88,7 @@ def test_below_a_layer_too_the_later_value_takes_the_place(here: Path) -> None:
     with composing.hydra():
         assert layers("experiments=x", "model.layers.a.Sequential=[ReLU]")["a"] == {"Sequential": ["ReLU"]}
         assert "expected keys and values" in composing.problem("tracking.tags=[1]")
-        assert "expected a list in brackets" in composing.problem("metrics={a: 1}")
+        assert "1 is not a list, as in [Accuracy]" in composing.problem("metrics={a: 1}")
 
 
 def test_a_sweep_over_lists_of_layers(workplace: Path) -> None:

@@ -2,12 +2,8 @@
 
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from runner.data._tables.column import Column
-from runner.data._tables.encoding import describe, expand, scale
+from runner.data._tables.encoding import describe
 from runner.settings.errors import ConfigError
 
 
@@ -32,17 +28,3 @@ def described(columns: list[Column], targets: list[Column], train: Any, standard
         "words": [column.name for column in texts],
         "scaled": scaled if others else {},
     }
-
-
-def plain(columns: list[Column], total: int) -> Any:
-    """Return the columns that are no texts side by side, before they are standardized; total: the number of rows."""
-    return expand([column for column in columns if column.kind != "text"], total)
-
-
-def inputs(columns: list[Column], total: int, notes: dict[str, Any]) -> dict[str, Tensor]:
-    """Return numbers, float32 of (N, columns), and places of words among their categories, int64 of (N, columns)."""
-    texts = [column.values for column in columns if column.kind == "text"]
-    words = torch.from_numpy(np.stack(texts, axis=1).astype(np.int64))
-    if not notes["scaled"]:
-        return {"words": words}
-    return {"numbers": scale(plain(columns, total), notes["scaled"]), "words": words}

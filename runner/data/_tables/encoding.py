@@ -24,10 +24,22 @@ def encode(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> A
     Raises ConfigError where a column or a value is missing, or a column holds something else than it did there.
     """
     if "words" in notes:
-        from runner.data._tables import codes
-
-        return codes.inputs(recorded(frame, notes, key), len(frame), notes)
+        return coded(recorded(frame, notes, key), len(frame), notes)
     return scale(numbers(frame, notes, key), notes)
+
+
+def coded(columns: list[Column], total: int, notes: dict[str, Any]) -> dict[str, Tensor]:
+    """Return numbers, float32 of (N, columns), and places of words among their categories, int64 of (N, columns)."""
+    texts = [column.values for column in columns if column.kind == "text"]
+    words = torch.from_numpy(np.stack(texts, axis=1).astype(np.int64))
+    if not notes["scaled"]:
+        return {"words": words}
+    return {"numbers": scale(plain(columns, total), notes["scaled"]), "words": words}
+
+
+def plain(columns: list[Column], total: int) -> NDArray[np.float64]:
+    """Return the columns that are no texts side by side, before they are standardized; total: the number of rows."""
+    return expand([column for column in columns if column.kind != "text"], total)
 
 
 def numbers(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> NDArray[np.float64]:
