@@ -12,7 +12,7 @@ def pinball(output: Tensor, target: Tensor, quantiles: Sequence[float] = (0.1, 0
 
     Source: Koenker & Bassett 1978, "Regression quantiles".
     """
-    share, error = torch.tensor(quantiles), target - output
+    share, error = torch.tensor(quantiles, device=output.device), target - output
     return torch.maximum(share * error, (share - 1) * error).mean()
 
 

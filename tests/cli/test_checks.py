@@ -69,7 +69,7 @@ STUDIES = {
     " write a plain value",
     "defaults: 3\n": "defaults: 3 is not a list; expected [override /data: digits] (experiments/x.yaml)",
     "defaults: [3]\n": "defaults[0]: 3 chooses no preset; expected `override /data: digits` (experiments/x.yaml)",
-    "defaults: [x]\n": "defaults: files choose each other in a circle; take one of them out",
+    "defaults: [x]\n": "defaults: studies inherit from each other in a circle, x -> x; take one of them out",
     "defaults: [_self_, _self_]\n": "defaults: duplicate _self_; remove one (in experiments/x.yaml)",
     "defaults: [/optimizer: adam]\n": "defaults[0]: `/optimizer: adam` chooses no preset in a study; expected `override"
     " /optimizer: adam` (experiments/x.yaml)",

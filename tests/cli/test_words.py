@@ -28,7 +28,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.files import places
 from runner.tracking import screen
 from runner.tracking.store.stores import Row
-from runner.training.parts import metrics
+from runner.training.parts import metric_specs, metrics
 from tests.support import components, composing
 from tests.support.command import HANGS, SCRIPT, runner
 
@@ -303,7 +303,7 @@ def test_names_that_other_programs_give_to_metrics_lead_to_those_of_torchmetrics
     y = torch.arange(30) % 3
     classes = Data(Tensors(y, y), Tensors(y, y), task="multiclass", classes=("a", "b", "c"))
     numbers = Data(Tensors(y, y.float()[:, None]), Tensors(y, y.float()[:, None]))
-    for name, meant in metrics.OTHERS.items():
+    for name, meant in metric_specs.OTHERS.items():
         with pytest.raises(ConfigError, match=f"is not a metric in torchmetrics; did you mean {re.escape(meant)}"):
             metrics.resolve([name.upper()])
         regression = meant.startswith(("Mean", "R2", "{"))

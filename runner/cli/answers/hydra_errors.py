@@ -30,6 +30,9 @@ from runner.settings.values.keys import COMPONENTS as COMPONENTS
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray"}
 NOT_KEY_VALUE = "this is not key=value; expected an override such as optimizer.lr=0.1"
 
+#: Presets that are all listed beside the one that may be meant.
+LISTED = 20
+
 
 def explained(error: Exception, words: list[str]) -> str:
     """Return one message that names the key, what was found and what is expected.
@@ -116,11 +119,13 @@ def _no_preset(error: MissingConfigException, words: list[str], place: str) -> s
     options = list(error.options or [])
     if group == "hydra/launcher" and preset in LAUNCHERS:
         return f"{group}: {preset} is not installed; pip install 'runner-torch[{LAUNCHERS[preset]}]'"
-    known = f" (presets: {', '.join(options)})" if options else ""
+    hint = did_you_mean(preset, options)
+    # A long list is of use where no name in it is near.
+    known = f" (presets: {', '.join(options)})" if options and not (hint and len(options) > LISTED) else ""
     place = "" if any(word.startswith(f"{group}=") for word in words) else _chosen(group, preset) or place
     if group in OPTIONAL and preset.lower() in ("", "none", "off", "no", "false"):
         return f"{group}: there is no preset {preset!r}; {group}=null leaves it out{known}{place}"
-    return f"{group}: there is no preset {preset!r}{did_you_mean(preset, options)}{known}{place}"
+    return f"{group}: there is no preset {preset!r}{hint}{known}{place}"
 
 
 def _of_omegaconf(error: OmegaConfBaseException, file: str, place: str, words: list[str]) -> str:
