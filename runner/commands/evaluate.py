@@ -28,7 +28,8 @@ def with_run(
 ) -> int:
     """Print loss and metrics of a checkpoint on `split`, and write nothing to the tracking store.
 
-    checkpoint: best, last or averaged; weights is another word for it.
+    checkpoint: best, last or averaged.
+    weights: another word for checkpoint.
     code: current or recorded, for the user's own layers, loss, metrics and data.
     """
     if split not in SPLITS:

@@ -215,8 +215,8 @@ def test_tab_completion_offers_the_presets(tmp_path: Path) -> None:
     env = {"COMP_LINE": "runner optimizer=ad", "COMP_POINT": "19"}
     done = fresh("-sc", "query=bash", cwd=tmp_path, env=env)
     assert done.out.split() == ["optimizer=adagrad", "optimizer=adam", "optimizer=adamw"]
-    env = {"COMP_LINE": "runner experiments=digits_c", "COMP_POINT": "27"}
-    assert fresh("-sc", "query=bash", cwd=tmp_path, env=env).out.split() == ["experiments=digits_cnn"]
+    env = {"COMP_LINE": "runner experiments=digits_l", "COMP_POINT": "27"}
+    assert fresh("-sc", "query=bash", cwd=tmp_path, env=env).out.split() == ["experiments=digits_lenet"]
 
 
 def test_runs_lists_the_newest_first(workplace: Path) -> None:
@@ -332,5 +332,5 @@ def test_a_data_source_that_gives_something_else_is_told_so(name: str, tmp_path:
     (tmp_path / "experiments/mine.py").write_text(SOURCES)
     (tmp_path / "experiments/mine.yaml").write_text(f"data: {{name: experiments.mine.{name}}}")
     done = runner("experiments=mine", cwd=tmp_path, code=2)
-    assert "data.name" in done.err
+    assert done.err.startswith("data")
     assert "Traceback" not in done.err

@@ -50,7 +50,7 @@ def layers(*words: str) -> Any:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_list_takes_the_place_of_any_preset_and_a_mapping_in_a_study_adds_to_a_mapping(preset: str, here: Path) -> None:
+def test_a_list_takes_the_place_of_any_preset_and_a_mapping_of_a_study_is_added(preset: str, here: Path) -> None:
     given = OmegaConf.to_container(OmegaConf.load(places.conf() / "model" / f"{preset}.yaml"))["layers"]  # type: ignore[index, call-overload]
     expected = [{"Linear": 3}, "ReLU", {"Linear": 1}]
     mapping = {"one": {"Linear": 3}, "two": "ReLU", "three": {"Linear": 1}}
@@ -61,7 +61,7 @@ def test_a_list_takes_the_place_of_any_preset_and_a_mapping_in_a_study_adds_to_a
         )
         with composing.hydra():
             typed = [f"model={preset}", f"model.layers={text}"]
-            if isinstance(wanted, dict) and isinstance(given, dict):  # typed, other names would stand behind the head
+            if isinstance(wanted, dict) and isinstance(given, dict) and given:  # other names would follow the head
                 assert "there is no layer one, two, three" in composing.problem(*typed)
                 typed = []
             for words in filter(None, (["experiments=x"], typed)):

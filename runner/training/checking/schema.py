@@ -134,6 +134,10 @@ def _arguments(target: Any, takes: dict[str, Any], table: dict[str, ranges.Range
     }
 
 
+#: Arguments of any layer: the values of parameters, and the layers that it reads from.
+_GIVEN: dict[str, Node] = {"weight": {}, "bias": {}, "from": {}, "lengths": {}}
+
+
 def _layer() -> Node:
     names = lookup.known(classes.LAYER)
     properties = {}
@@ -143,7 +147,7 @@ def _layer() -> Node:
         closed = not any(p.kind in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in takes.values())
         inside: Node = {
             "type": "object",
-            "properties": _arguments(target, takes, ranges.LAYER, ()) | _stacks(takes),
+            "properties": _arguments(target, takes, ranges.LAYER, ()) | _stacks(takes) | _GIVEN,
             "patternProperties": {"^(weight|bias|running_|in_proj|num_batches)": {}},
             **({"additionalProperties": False} if closed else {}),
         }
@@ -152,9 +156,10 @@ def _layer() -> Node:
             properties[name] = {}
     one: Node = {"type": "object", "minProperties": 1, "maxProperties": 1, "properties": properties}
     one |= {"patternProperties": {r"\.": {}}, "additionalProperties": False}
+    reading = {**one, "maxProperties": 2, "required": ["from"], "properties": {**properties, "from": {}}}
     named: Node = {"type": "object", "anyOf": [{"required": ["name"]}, {"required": ["_target_"]}]}
     several: Node = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/layer"}}
-    return {"anyOf": [{"enum": names}, _DOTTED, one, named, several]}
+    return {"anyOf": [{"enum": names}, _DOTTED, one, reading, named, several]}
 
 
 def _stacks(takes: dict[str, Any]) -> Node:
