@@ -11,7 +11,7 @@ from runner.data import Data, Tensors
 NOTHING = -100
 
 
-def lines(path: str = "experiments/data/sonnets.txt") -> Data:
+def lines(path: str = str(Path(__file__).parent / "data/sonnets.txt")) -> Data:
     """Return x, the letters of a line by numbers from 1, filled up with 0, (N, length), and y, 1 where a word begins.
 
     The last tenth of the lines is the test, the tenth before it validates.

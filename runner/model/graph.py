@@ -5,6 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from runner.settings import torch_private
+
 #: The name of what comes into a stack.
 INPUT = "input"
 #: References to what a layer takes: in order, or by the names of its arguments; empty: the output before it.
@@ -24,21 +26,24 @@ class Graph(nn.Sequential):
     An output is let go of after the last layer that reads it.
     """
 
-    first = False  # of models that were pickled before there was such a thing
-
     def __init__(
         self, layers: Mapping[str, nn.Module], reads: Mapping[str, Reads], outputs: tuple[str, ...], first: bool = False
     ) -> None:
         super().__init__()
-        self.first = first
         for name, module in layers.items():
             self.add_module(name, module)
-        self.reads, self.outputs = dict(reads), tuple(outputs)
-        self.frees = _last_uses(list(layers), self.reads, self.outputs)
+        # With `_`, since a layer may have any other name.
+        self._reads, self._outputs, self._first = dict(reads), tuple(outputs), first
+        self._frees = _last_uses(list(layers), self._reads, self._outputs)
 
     def forward(self, input: Any) -> Any:
         """Return the last output, or those of `outputs` by their names."""
         return through(self, input, called)
+
+
+def reads(model: Graph) -> dict[str, Reads]:
+    """Return what the layers read that take something else than the output before them."""
+    return model._reads
 
 
 def called(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -49,22 +54,20 @@ def called(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[st
 def through(model: nn.Module, x: Any, call: Call) -> Any:
     """Push x through the layers of a stack, each by `call`, and return what the stack returns."""
     if not isinstance(model, Graph):
-        for name, module in model._modules.items():
-            assert module is not None
+        for name, module in torch_private.children(model).items():
             x = call(name, module, (x,), {})
         return x
-    held, previous = {INPUT: first(x) if model.first else x}, INPUT
-    for name, module in model._modules.items():
-        assert module is not None
-        reads = model.reads.get(name) or (previous,)
-        named = {key: read(held, one) for key, one in reads.items()} if isinstance(reads, dict) else {}
-        inputs = () if isinstance(reads, dict) else tuple(read(held, one) for one in reads)
+    held, previous = {INPUT: first(x) if model._first else x}, INPUT
+    for name, module in torch_private.children(model).items():
+        taken = model._reads.get(name) or (previous,)
+        named = {key: read(held, one) for key, one in taken.items()} if isinstance(taken, dict) else {}
+        inputs = () if isinstance(taken, dict) else tuple(read(held, one) for one in taken)
         held[name] = call(name, module, inputs, named)
         del inputs, named
-        for old in model.frees[name]:
+        for old in model._frees[name]:
             del held[old]
         previous = name
-    return {name: held[name] for name in model.outputs} if model.outputs else held[previous]
+    return {name: held[name] for name in model._outputs} if model._outputs else held[previous]
 
 
 def read(held: Mapping[str, Any], reference: str) -> Any:

@@ -26,7 +26,7 @@ def problem(data: Data, model: nn.Module) -> str | None:
     """Return why the plot cannot be drawn: it needs classes of examples or of their places, at most 2,000."""
     if reason := lacks_classes(data, places=True):
         return reason
-    total, outputs = len(data.classes), outputs_of(data, model)
+    total, outputs = len(data.classes), outputs_of(data, model) if data.classes else None
     if total > MOST:
         return f"it shows at most {MOST:,} classes, and the data has {total:,}"
     if outputs not in (None, total) and (outputs, total) != (1, 2):

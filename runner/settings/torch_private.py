@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 from torch.profiler import ProfilerActivity, profile
 
@@ -35,6 +35,25 @@ COMPUTING = ("forward", "_conv_forward", "_output_padding", "__call__")
 def writes(tensor: Tensor) -> int:
     """Return how often the memory of `tensor` has been written into in place, by which autograd finds stale values."""
     return tensor._version
+
+
+def children(module: nn.Module) -> dict[str, nn.Module]:
+    """Return the modules directly inside of `module` by their names, one that stands in two places twice."""
+    return {name: child for name, child in module._modules.items() if child is not None}
+
+
+def set_updates(metric: Any, count: int) -> None:
+    """Let a metric of torchmetrics, whose sums have been replaced, have been updated `count` times."""
+    for name in ("_update_count", "_computed"):
+        assert hasattr(metric, name), f"torchmetrics has no Metric.{name}"
+    metric._update_count, metric._computed = count, None
+
+
+def padding_value(transform: Any, kind: type) -> Any:
+    """Return what a transform of torchvision pads tensors of this type with."""
+    from torchvision.transforms.v2 import _utils
+
+    return _utils._get_fill(transform._fill, kind)
 
 
 def end_workers(batches: Any) -> None:

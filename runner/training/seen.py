@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data
-from runner.settings import Trainer
+from runner.settings import Trainer, torch_private
 from runner.settings.errors import ConfigError
 from runner.training.loop import Cost, State
 from runner.training.parts import metric_values
@@ -66,7 +66,7 @@ class Seen(Unseen):
             for part, (values, count) in zip(_parts(self.metrics[name]), parts, strict=True):
                 for key, value in values.items():
                     setattr(part, key, value)
-                part._update_count, part._computed = count, None
+                torch_private.set_updates(part, count)
 
 
 def seen(state: State, metrics: Mapping[str, Any], data: Data, loss: nn.Module, trainer: Trainer) -> Unseen:

@@ -169,8 +169,8 @@ def test_attention_reads_three_and_items_of_tuples_have_references():
 def test_outputs_are_let_go_of_after_their_last_reader():
     model = plan(UNET, meta(1, 8, 8)).make()
     assert isinstance(model, Graph)
-    assert model.frees["down"] == []  # relu1 is read by `skip`
-    assert set(model.frees["skip"]) == {"relu1", "up"}
+    assert model._frees["down"] == []  # relu1 is read by `skip`
+    assert set(model._frees["skip"]) == {"relu1", "up"}
 
 
 def test_a_stack_without_references_stays_a_plain_sequential_and_a_part_of_a_graph_cannot_be_cut_out():

@@ -191,7 +191,7 @@ def test_commands_to_paste_and_notes_of_changes_keep_no_secret(monkeypatch: pyte
     assert "data.dbpassword=***" in told["runner.command"]
     job = Job(0, words, {}, {})
     assert "hun" not in job.command
-    assert "hun ter" not in str(resume._drifted({"tracking.tags.pwd": ("hun ter2", "hun ter3")}, 1))
+    assert "hun ter" not in str(resume._drifted({"tracking.tags.pwd": ("hun ter2", "hun ter3")}, 1, {}))
     with pytest.raises(ConfigError) as error:
         drift.changes(Settings(data={"pwd": "hun ter2"}), Settings(data={"pwd": "hun ter3"}))
     assert "hun ter" not in str(error.value)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from runner.model import graph
 from runner.model.explain import rules
 from runner.model.modes import evaluating
+from runner.settings import torch_private
 
 
 @dataclass
@@ -33,7 +34,7 @@ def record(model: nn.Module | Iterable[tuple[str, nn.Module]], x: Any) -> list[C
     """
     if not isinstance(model, nn.Module):
         model = nn.Sequential(OrderedDict(model))
-    layers = [(name, layer) for name, layer in model._modules.items() if layer is not None]
+    layers = list(torch_private.children(model).items())
     calls: list[Call] = []
     with ExitStack() as stack, torch.no_grad():
         for _, layer in layers:

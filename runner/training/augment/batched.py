@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from runner.settings import torch_private
 from runner.training.augment import draws
 
 #: Boxes that are drawn for RandomErasing, of which the first that fits is taken; as many as torchvision tries.
@@ -58,10 +59,10 @@ def crop(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
         from_left, from_right, from_top, from_bottom = transform.padding
         around = [from_left, from_top, from_right, from_bottom]
         kind = {"padding": around, "padding_mode": transform.padding_mode}
-        fill = transform._fill
-        x = functional.pad(x, fill=_fill(fill, torch.Tensor), **kind)
+        x = functional.pad(x, fill=torch_private.padding_value(transform, torch.Tensor), **kind)
         if mask is not None:
-            moved = functional.pad(tv_tensors.Mask(mask), fill=_fill(fill, tv_tensors.Mask), **kind)
+            value = torch_private.padding_value(transform, tv_tensors.Mask)
+            moved = functional.pad(tv_tensors.Mask(mask), fill=value, **kind)
             mask = moved.as_subclass(Tensor)
     down, right = x.shape[-2] - height + 1, x.shape[-1] - width + 1
     if down < 1 or right < 1:
@@ -121,10 +122,3 @@ def _window(x: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Te
     windows = x.unfold(-2, height, 1).unfold(-2, width, 1)  # (n, ..., down, right, height, width)
     order = windows.movedim((-4, -3), (1, 2))
     return order[torch.arange(len(x), device=x.device), top, left]
-
-
-def _fill(fill: Any, kind: type) -> Any:
-    """Return what torchvision pads tensors of this type with."""
-    from torchvision.transforms.v2 import _utils
-
-    return _utils._get_fill(fill, kind)

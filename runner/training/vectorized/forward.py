@@ -13,7 +13,8 @@ from torch.utils._pytree import tree_map
 
 from runner.model import graph as graph_module
 from runner.model import layers
-from runner.model.graph import Graph
+from runner.model.graph import Graph, reads
+from runner.settings import torch_private
 from runner.settings.errors import brief
 from runner.training.parts.batches import is_own, may_write
 from runner.training.parts.dropout import LAYERS as DROPS
@@ -111,9 +112,9 @@ def _chain(stacked: Stacked, models: Sequence[nn.Module], random_states: RandomS
 
 def _graph(stacked: Stacked, models: Sequence[nn.Module], random_states: RandomStates, place: str) -> Forward:
     graph = cast(Graph, models[0])
-    if any(isinstance(reads, dict) for reads in graph.reads.values()):
+    if any(isinstance(reads, dict) for reads in reads(graph).values()):
         raise Unstackable("a layer that gets its inputs by the names of arguments is not stacked")
-    parts = {name: _child(stacked, models, random_states, place, name) for name in graph._modules}
+    parts = {name: _child(stacked, models, random_states, place, name) for name in torch_private.children(graph)}
 
     def through(x: Any, training: bool) -> Any:
         def call(name: str, module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
