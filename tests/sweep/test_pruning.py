@@ -231,8 +231,9 @@ def test_a_run_that_was_interrupted_at_the_look_that_prunes_it_is_pruned_when_it
     run = start(epochs=EPOCHS)
     run.settings.sweep.pruner = "asha"
     run.epoch = 1
+    run.state.step = run.steps_per_epoch
     shared.add(1, 1, 0.5)
     pruning(run, 1, tmp_path)
     assert pruned(run) == 1
     drive(run)
-    assert run.state.step == 0
+    assert run.state.step == run.steps_per_epoch

@@ -341,6 +341,6 @@ def test_a_recorded_configuration_reads_no_secret_into_the_store(workplace: Path
 
 
 def test_what_a_resumed_run_is_told_is_masked(store: str) -> None:
-    told = resume._drifted({"tracking.tags.dbpassword": (None, "hunter2hunter2")}, 3)
+    told = resume._drifted({"tracking.tags.dbpassword": (None, "hunter2hunter2")}, 3, {})
     assert "hunter2" not in str(told)
     assert record_reading.number("nan", 1.0) == 1.0

@@ -69,7 +69,6 @@ WRONG = {
     "metrics=[Accuracy]": "metrics",
     "model.knobs.width=3": "model.knobs",
     "optimizer.lr.x=3": "optimizer.lr",
-    "trainer.epochs=null": "trainer.epochs",
     "optimizer.lr=[0.1]": "optimizer.lr",
     "optimizer.betas=0.9": "optimizer.betas",
     "+optimizer.lr=abc": "optimizer.lr",
