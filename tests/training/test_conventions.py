@@ -151,9 +151,10 @@ RIGHT: list[tuple[Any, ...]] = [
     ("CrossEntropyLoss", FLOATS, 2),
     ("CrossEntropyLoss", torch.eye(2), 2),
     ("NLLLoss", CLASS, 2, SMOOTH),
-    ("MultiMarginLoss", CLASS, 3),
+    ("MultiMarginLoss", 2 * CLASS, 3),
     ("MultiLabelMarginLoss", SETS, 2),
     ("CrossEntropyLoss", torch.tensor([-100, 1]), 2),
+    ("CrossEntropyLoss", 0 * CLASS, 2),
 ]
 #: Targets that it does not take, and what is said.
 WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
@@ -168,7 +169,8 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     (("KLDivLoss", FLOATS, 2, SMOOTH), {"log_target": True}, "needs logarithms of probabilities"),
     (("CrossEntropyLoss", FLAGS, 2), {}, "needs classes, or probabilities that add up to 1"),
     (("CrossEntropyLoss", SIGNS, 2), {}, "needs classes, or probabilities that add up to 1"),
-    (("CrossEntropyLoss", torch.tensor([0, 2]), 2), {}, "holds the class 2, and the last layer gives 2 numbers"),
+    (("CrossEntropyLoss", torch.tensor([0, 2]), 2), {}, "gives 2 numbers, and the data has 3 classes; let it give 3"),
+    (("CrossEntropyLoss", torch.tensor([0, 10**12]), 2), {}, "holds the class 1000000000000, and the last layer gives"),
     (("CrossEntropyLoss", torch.tensor([-1, 1]), 2), {}, "class -1, .*; loss.ignore_index=-1 leaves such targets out"),
     (("CrossEntropyLoss", CLASS - 100, 2), {"ignore_index": -99}, "holds the class -100"),
     (("CrossEntropyLoss", 0 * CLASS - 100, 2), {}, "every target of the train data is -100, which is left out"),
@@ -179,6 +181,7 @@ WRONG: list[tuple[tuple[Any, ...], dict[str, Any], str]] = [
     (("NLLLoss", CLASS, 2), {}, "takes log-probabilities, and the last layer, Linear, gives other"),
     (("NLLLoss", CLASS, 2, {"Softmax": 1}), {}, "the last layer, Softmax, gives other numbers; let {LogSoftmax: 1}"),
     (("BCELoss", FLAGS, 2), {}, "takes probabilities, and the last layer, Linear, .*; let Sigmoid follow"),
+    (("MultiMarginLoss", CLASS, 3), {}, "gives 3 numbers, and the data has 2 classes; let it give 2"),
     (("MultiMarginLoss", CLASS - 1, 2), {}, "holds the class -1, and the last layer gives 2 numbers"),
     (("MultiLabelMarginLoss", FLAGS.long(), 2), {}, r"is \[0, 0\]; for 0 and 1 per class use MultiLabelSoftMarginLoss"),
     (("MultiLabelMarginLoss", FLAGS, 2), {}, "as whole numbers .*, and the targets are float32"),
@@ -220,6 +223,17 @@ def test_every_part_is_looked_at_to_its_last_target(part: str, problem: Callable
     wrong = classes.clone()
     wrong[-1] = 9
     assert f"the {part} data holds the class 9" in problem("CrossEntropyLoss", wrong, 2, part=part, good=classes)
+
+
+@pytest.mark.parametrize("ignored", [255, -1, -100])
+def test_what_a_loss_ignores_is_no_class(ignored: int, problem: Callable[..., str]) -> None:
+    y = torch.tensor([0, 1, ignored])
+    assert problem("CrossEntropyLoss", y, 2, ignore_index=ignored) == ""
+    assert "let it give 2" in problem("CrossEntropyLoss", y, 3, ignore_index=ignored)
+
+
+def test_classes_that_a_source_names_need_not_all_be_held(problem: Callable[..., str]) -> None:
+    assert problem("MultiMarginLoss", CLASS, 3, classes=3) == ""
 
 
 DEEP: Any = {"a": {"Linear": 16}, "b": "ReLU", "c": {"Linear": 10}}

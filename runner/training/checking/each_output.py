@@ -74,6 +74,8 @@ def _check_one(
     targets.check(data, loss, output)
     targets.check_ignored(parts.data, data, loss)
     classes = 0 if isinstance(data.classes, dict) else len(data.classes)
+    if target_values.are_beyond(loss, data, output):  # says which part holds a class too many
+        target_values.check(loss, data, output)
     names = agreement.check_loss(copied, output, target, classes, plan)
     target_values.check(loss, data, output)
     return names

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from runner.data import Data, Source, Tensors
+from runner.model.conventions import BY_CLASS, targets_of
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.training.parts import outputs_apart
 from runner.training.parts.named import ByOutput, names_of, picked
@@ -42,12 +43,15 @@ def _one(data: Data, name: str, first: Any, loss: nn.Module | None, fit_one: Any
     task = data.task.get(name) if isinstance(data.task, dict) else data.task
     classes = data.classes.get(name, ()) if isinstance(data.classes, dict) else data.classes
     whole = isinstance(first, Tensor) and not first.is_floating_point() and first.dim() == 0
-    in_memory = isinstance(data.train, Tensors)
+    in_memory, own = isinstance(data.train, Tensors), None
+    if isinstance(loss, ByOutput):
+        own = outputs_apart.loss_of(loss, name)
     if task is None or task == "regression":
-        task = "regression" if not whole else "classification" if classes or in_memory else "multiclass"
+        asked = in_memory and not classes and targets_of(own) in BY_CLASS  # the loss, which may ignore a class
+        task = "regression" if not whole or asked else "classification" if classes or in_memory else "multiclass"
     view = outputs_apart.data_of(replace(data, task="regression", classes=(), ignored=None), name)
     view = replace(view, task=task, classes=classes)
-    return fit_one(view, outputs_apart.loss_of(loss, name) if isinstance(loss, ByOutput) else None)  # type: ignore[no-any-return]
+    return fit_one(view, own)  # type: ignore[no-any-return]
 
 
 def _joined(source: Source | None, part: str, fitted: dict[str, Data]) -> Source | None:

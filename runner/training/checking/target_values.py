@@ -30,6 +30,21 @@ def check(loss: nn.Module, data: Data, output: Tensor) -> None:
                 _check_some_count(loss, y, f"the {part} data")
 
 
+def are_beyond(loss: nn.Module, data: Data, output: Any) -> bool:
+    """Return whether the model gives a number for each class of the train data, and too few for those of all parts.
+
+    data, output: see `check`.
+    """
+    y, takes = data.train.y if isinstance(data.train, Tensors) else None, convention(loss)
+    if takes is None or takes.elementwise or not isinstance(y, Tensor) or y.is_floating_point() or y.is_meta:
+        return False
+    if not isinstance(output, Tensor) or output.dim() < 2 or output.shape[2:] != y.shape[1:]:
+        return False
+    ignored = getattr(loss, "ignore_index", None)
+    held = y if ignored is None else y[y != ignored]
+    return bool(held.numel()) and int(held.max()) < output.shape[1] < len(data.classes)
+
+
 def _check_values(loss: Any, takes: Convention, y: Tensor, where: str, output: Tensor) -> None:
     name, kind = type(loss).__name__, takes.targets
     if kind in ("classes", "classes_or_shares") and not y.is_floating_point():

@@ -21,8 +21,8 @@ NUMBERS = ("numbers", "counts")
 
 #: Whole numbers that look like classes have at most so many different values, and two examples of each on average.
 FEW = 10
-#: The class index that torch's losses leave out unless they are told another one.
-IGNORED = -100
+#: Of more classes than these, counted by the largest whole number, that number is rather a mistake.
+MOST = 1_000_000
 
 
 def read(bound: Bound, loss: nn.Module | None, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
@@ -97,7 +97,7 @@ def _ignored(data: Data, loss: nn.Module | None) -> int | None:
 def _fitted(data: Data, loss: nn.Module | None, numbers: bool) -> Data:
     takes = targets_of(loss)
     if data.task == "regression" and not numbers and isinstance(data.train, Tensors):
-        data = _of_own_source(data, takes)
+        data = _of_own_source(data, loss)
     if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
     if takes == "classes_or_shares" and data.task == "regression" and not data.classes and _are_shares(data):
@@ -208,13 +208,21 @@ def _width(data: Data) -> int:
     return len(y) if isinstance(y, Tensor) and y.is_floating_point() and y.dim() == 1 else 0
 
 
-def _of_own_source(data: Data, takes: str) -> Data:
-    """Return data whose source says no task with the one that its loss decides: whole numbers may be classes."""
-    y = _all(data)
+def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
+    """Return data whose source says no task with the one that its loss decides: whole numbers may be classes.
+
+    What the loss ignores is no class. All of one class, or with numbers that are none, they stay as they are.
+    """
+    y, takes = _all(data), targets_of(loss)
     if y is None or not y.numel():
         return data
     if takes in BY_CLASS and not y.is_floating_point():
-        return replace(data, task="classification") if int(y[y != IGNORED].min()) >= 0 else data
+        ignored = getattr(loss, "ignore_index", None)
+        held = y if ignored is None else y[y != ignored]
+        low, high = map(int, held.aminmax()) if held.numel() else (0, 0)
+        if low < 0 or not 0 < high < MOST:
+            return data
+        return replace(data, task="classification", classes=data.classes or tuple(map(str, range(high + 1))))
     if takes == "zero_to_one" and y.dim() > 1 and y.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
         return replace(data, task="binary", classes=data.classes or ("0", "1"))
     return data

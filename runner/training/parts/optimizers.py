@@ -1,7 +1,6 @@
 """The optimizer: look it up, make it over a model's parameters, and clip gradients before its steps."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -92,18 +91,17 @@ def clip(optimizer: torch.optim.Optimizer, trainer: Trainer) -> None:
     """Let every step of `optimizer` begin with clipping the gradients, by trainer.clip_norm and trainer.clip_value."""
     if trainer.clip_norm is not None or trainer.clip_value is not None:
         for one in several.each_of(optimizer).values():
-            one.register_step_pre_hook(partial(_clip, clipping(one, trainer)))
+            one.register_step_pre_hook(clipping(one, trainer))
 
 
-def _clip(clips: Callable[[], None], *_: Any) -> None:
-    clips()
+def clipping(optimizer: torch.optim.Optimizer, trainer: Trainer) -> Callable[..., None]:
+    """Return the function that clips the gradients of the optimizer's parameters, also as a hook of its steps.
 
-
-def clipping(optimizer: torch.optim.Optimizer, trainer: Trainer) -> Callable[[], None]:
-    """Return the function that clips the gradients of the optimizer's parameters."""
+    A function of this module and no `partial`, which would be taken for a hook of the user's own.
+    """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
 
-    def clips() -> None:
+    def clips(*_: Any) -> None:
         if trainer.clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, trainer.clip_norm)
         if trainer.clip_value is not None:
