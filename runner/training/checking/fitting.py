@@ -95,7 +95,7 @@ def _passed(layer: stack.Layer, x: Any, where: str) -> Any:
         _check_rows(layer, x, where)
         return None
     if layer.target in PASSING:
-        return layer.make()(x)
+        return layer.planned(x)
     branches = [_follow(inner.layers, x, where) for inner in stack.stacks(layer)]
     return branches[0] if layer.target is nn.Sequential and len(branches) == 1 else None
 
