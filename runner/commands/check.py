@@ -189,4 +189,5 @@ def _counts(source: "Source", data: "Data") -> list[int]:
     ):
         return []
     classes = labels_of(labels, data.task).flatten()
-    return classes[classes >= 0].bincount(minlength=len(data.classes)).tolist()
+    counted = classes[(classes >= 0) & (classes != (-1 if data.ignored is None else data.ignored))]
+    return counted.bincount(minlength=len(data.classes)).tolist()

@@ -285,3 +285,5 @@ def test_check_counts_classes_that_became_signs() -> None:
     assert _counts(data.train, data) == [1, 2]
     padded = Data(Tensors(y, torch.tensor([0, -100, 1])), task="binary", classes=("a", "b"))
     assert _counts(padded.train, padded) == [1, 1]
+    left_out = Data(Tensors(y, torch.tensor([0, 255, 1])), task="binary", classes=("a", "b"), ignored=255)
+    assert _counts(left_out.train, left_out) == [1, 1]

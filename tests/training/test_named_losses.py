@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from runner.data import nests
+from runner.data import Data, Tensors, nests
 from runner.settings.errors import ConfigError
 from runner.tracking.identity import data_facts
 from runner.training import finish, measure
+from runner.training.checking import targets
 from runner.training.drive import drive
 from runner.training.events import Artifacts
 from runner.training.loop import train
 from runner.training.parts import own_losses
+from runner.training.parts.named import ByOutput
 from runner.training.run import Run
 from tests.conftest import Start
 
@@ -161,6 +163,17 @@ def test_ignored_targets_of_one_output_count_in_no_batch(start: Start) -> None:
     loss = {"kind": {"name": "CrossEntropyLoss", "weight": [1.0, 3.0]}, "sum": "MSELoss"}
     few, many = (measure.validate(start(**{**TASKS, "loss": loss, "eval_batch_size": size})) for size in (3, 25))
     assert few == pytest.approx(many)
+
+
+def test_what_the_loss_of_an_output_ignores_is_no_class_of_it() -> None:
+    y = {"kind": torch.tensor([0, 2, 1]), "sum": torch.rand(3, 1)}
+    for ignored in (255, -1, -100):
+        held = {**y, "kind": torch.where(y["kind"] == 2, ignored, y["kind"])}
+        losses = {"kind": nn.CrossEntropyLoss(ignore_index=ignored), "sum": nn.MSELoss()}
+        loss = ByOutput(losses, dict.fromkeys(losses, 1.0))
+        data = targets.fit(Data(Tensors(torch.rand(3, 4), held)), loss)
+        assert (data.task, data.classes["kind"]) == ({"kind": "binary", "sum": "regression"}, ("0", "1"))
+        assert data.ignored == {"kind": ignored, "sum": None}
 
 
 def test_a_whole_training_records_all_parts(start: Start) -> None:
