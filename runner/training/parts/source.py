@@ -34,10 +34,12 @@ def resolve(spec: Component) -> "Sourced":
     name, arguments = lookup.component(spec, "data")
     target = lookup.find(name, DATA, "data.name")
     arguments, options = data_options.split(target, arguments)
-    for unknown in sorted(arguments.keys() - lookup.parameters(target).keys()):
+    takes = lookup.parameters(target)
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values())
+    for unknown in () if takes_any else sorted(arguments.keys() - takes.keys()):
         if hint := did_you_mean(unknown, data_options.names(target)):
             raise ConfigError(f"data.{unknown}", f"there is no such key{hint}")
-    arguments = as_words(lookup.parameters(target), arguments)
+    arguments = as_words(takes, arguments)
     lookup.bind(target, arguments, "data")
     ranges.check(target, arguments, ranges.DATA, "data")
     return _folded(Sourced(target, arguments, "data", options))
