@@ -225,8 +225,9 @@ def raw_rows(place: Path, run_id: str, part: str = "valid") -> np.ndarray[Any, A
 def test_served_is_loaded_is_what_the_run_has_predicted(place: Path, kind: str) -> None:
     words = KINDS[kind].split()
     epochs = [] if any(word.startswith("trainer.epochs") for word in words) else ["trainer.epochs=5"]
-    if (refused := composing.problem(*words, "tracking.log_model=true")).startswith("tracking.log_model: MLflow serves"):
-        pytest.skip(refused)
+    problem = composing.problem(*words, "tracking.log_model=true")
+    if problem.startswith("tracking.log_model: MLflow serves"):
+        pytest.skip(problem)
     run_id = trained(place, *words, *epochs)
     x = raw_rows(place, run_id)
     found, model = loaded(place, run_id, x), served(place, run_id)
