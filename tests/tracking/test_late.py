@@ -21,8 +21,9 @@ from runner.training.drive import drive
 from runner.training.events import Artifacts, Event, Snapshot, Step
 from runner.training.prepare import prepare
 from tests.support import composing, strange
+from tests.support.experiments import here
 
-FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
+FILES = here()
 #: Optimizer steps of an experiment; more of them are more of the same.
 STEPS = 12
 #: Tags of the moment.

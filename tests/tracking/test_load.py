@@ -144,7 +144,7 @@ WRONG = {
     "inputs=pickle.npy output=p.npy": ["inputs:", "pickle.npy"],
     "inputs=good.npy output=good.npy": ["output: 'good.npy' exists already", "overwrite=true"],
     "inputs=good.npy output=no/p.npy": ["output: there is no folder 'no'"],
-    "inputs=good.npy output=p.txt": ["output: 'p.txt' ends in '.txt'; expected .npy or .csv"],
+    "inputs=good.npy output=p.txt": ["output: 'p.txt' ends in '.txt'; expected .npy or .npz or .csv"],
     "inputs=good.npy output=p.npy checkpoint=first": ["checkpoint: 'first' is not one of best, last"],
     "inputs=good.npy output=p.npy raw=maybe": ["raw: 'maybe' is neither true nor false"],
     "input=good.npy output=p.npy": ["input: ", "did you mean 'inputs'?"],

@@ -15,6 +15,8 @@ from runner.training.run import Run
 from tests.support import composing
 from tests.support.experiments import here
 
+#: Of those that can be run here.
+FILES = here()
 #: Their models draw in training.
 DRAWS = ("digits_vae",)
 #: Their losses are of a whole batch, or of examples that are mixed within one.
@@ -25,7 +27,7 @@ OF_BATCHES = ("digits_contrastive", "digits_mixup")
 def settings() -> dict[str, Settings]:
     """The experiments that train, by name."""
     with composing.hydra():
-        found = {path.stem: composing.settings(f"experiments={path.stem}") for path in here()}
+        found = {path.stem: composing.settings(f"experiments={path.stem}") for path in FILES}
     return {name: one for name, one in found.items() if one.trainer.epochs and name not in OF_BATCHES}
 
 
