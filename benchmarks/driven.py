@@ -40,8 +40,7 @@ def driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]:
     record = contextlib.ExitStack()
     tracker = record.enter_context(recording.recording(settings.tracking.uri, "benchmark", None, *facts))
     with Path(os.devnull).open("w") as null, contextlib.closing(record):
-        trainer = settings.trainer
-        lines = screen.Lines(Console(file=null), trainer.epochs, trainer.epochs * run.steps_per_epoch)
+        lines = screen.Lines(Console(file=null), run.length)
         try:
             yield run, lambda: drive(run, tracker, lines), record, tracker.run_id
         finally:

@@ -9,7 +9,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -19,8 +18,8 @@ from runner.settings import Settings
 from runner.settings.errors import ConfigError, each
 from runner.training.checking import checks
 from tests.support import composing
+from tests.support.experiments import here
 
-FOLDER = Path(__file__).parent.parent / "experiments"
 JUNK: list[Any] = [
     *(-1, 0, 1, 2, 3, 7, 10**6, 10**12, -0.5, 0.5, 1.5, float("nan"), float("inf"), True, False, None),
     *("", "x", "auto", "Linear", "os.system", "torch.load", "1", "valid/loss", "..", "${seed}", "é"),
@@ -32,7 +31,7 @@ def shipped() -> list[dict[str, Any]]:
     """Every study as it is composed."""
     with composing.hydra():
         found = []
-        for path in sorted(FOLDER.glob("*.yaml")):
+        for path in here():
             config = composing.config([f"experiments={path.stem}"])
             found.append(OmegaConf.to_container(config, resolve=True))
     assert found

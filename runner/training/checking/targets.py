@@ -199,7 +199,8 @@ def _is_few(y: Tensor) -> bool:
 def _all(data: Data) -> Tensor | None:
     parts = [part for part in (data.train, data.valid, data.test) if part is not None]
     y = [part.y for part in parts if isinstance(part, Tensors) and isinstance(part.y, Tensor)]
-    return torch.cat(y) if len(y) == len(parts) else None
+    alike = len(y) == len(parts) and len({one.shape[1:] for one in y}) == 1
+    return torch.cat(y) if alike else None  # parts of several shapes are refused by the checks
 
 
 def _width(data: Data) -> int:
