@@ -20,6 +20,7 @@ from runner.training.checking import checks
 from tests.support import composing
 from tests.support.experiments import here
 
+FOLDER = Path(__file__).parent.parent / "experiments"
 JUNK: list[Any] = [
     *(-1, 0, 1, 2, 3, 7, 10**6, 10**12, -0.5, 0.5, 1.5, float("nan"), float("inf"), True, False, None),
     *("", "x", "auto", "Linear", "os.system", "torch.load", "1", "valid/loss", "..", "${seed}", "é"),
