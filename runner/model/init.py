@@ -29,7 +29,7 @@ INIT = Kind("a function that fills a parameter", ("torch.nn.init",), _is_init)
 
 @dataclass(frozen=True)
 class Start:
-    """How one parameter is filled. name: that of the parameter in the state_dict."""
+    """The function that fills one parameter. name: that of the parameter in the state_dict."""
 
     name: str
     function: Any

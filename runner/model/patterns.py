@@ -1,13 +1,14 @@
 """Patterns for layers and parameters of a model, as `optimizer.groups` and `model.freeze` have them."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
 
-from runner.settings.errors import ConfigError, did_you_mean
+from runner.settings.errors import ConfigError, Problems, did_you_mean
 
 #: Names that a message lists at most.
 LISTED = 12
@@ -44,6 +45,15 @@ def select(pattern: Any, model: nn.Module, key: str) -> Selection:
     if not parameters and not chosen:
         raise ConfigError(key, _nothing(text, model))
     return Selection(parameters, below)
+
+
+def check(patterns: Iterable[Any], model: nn.Module, key: str) -> None:
+    """Raise ConfigError, or ConfigErrors, for patterns that mean nothing in the model. key: that they stand below."""
+    problems = Problems()
+    for pattern in patterns:
+        with problems.collect():
+            select(pattern, model, f"{key}.{pattern}")
+    problems.raise_all()
 
 
 def _is_meant(pattern: str, name: str, module: nn.Module) -> bool:

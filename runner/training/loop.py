@@ -31,7 +31,7 @@ class State:
     step: int = 0  # optimizer steps so far
     counters: list[Tensor] = field(default_factory=list)  # what a step changes beside these, as of dropout's streams
     still: list[nn.Module] = field(default_factory=list)  # layers in evaluation mode while the others are trained
-    heard: deque[dict[str, Tensor]] | None = None  # the named parts of the newest losses; None: the loss has none
+    loss_parts: deque[dict[str, Tensor]] | None = None  # the named parts of the newest losses; None: the loss has none
 
     @property
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:

@@ -103,7 +103,7 @@ def validate(run: Measured) -> dict[str, float]:
 
 def _loss(run: Measured, source: Source, watch: Watch = None) -> tuple[float, dict[str, float]]:
     """Return the loss of all of `source`, and its named parts."""
-    means = named.Means(run.state.heard, run.loss, losses.weigh)
+    means = named.Means(run.state.loss_parts, run.loss, losses.weigh)
     stream = means.following(reading(run, source))
     loss = evaluate(run.state.model, stream, run.cost, watch, losses.weigh(run.loss))
     parts = means.values()

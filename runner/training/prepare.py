@@ -77,9 +77,9 @@ def prepare(
         seed(settings, threads)
         model = placement(trainer, parts.device).ordered(checked.given.put(_model(checked)))
         frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
-        its_cost = losses.cost(loss, trainer, parts.device)
-        state = optimizers.state(model, parts.optimizer, its_cost, trainer, parts.device)
-        state.heard = named.hears(its_cost)
+        loss_cost = losses.cost(loss, trainer, parts.device)
+        state = optimizers.state(model, parts.optimizer, loss_cost, trainer, parts.device)
+        state.loss_parts = named.parts_of(loss_cost)
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     extent = length(settings, data)

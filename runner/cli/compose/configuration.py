@@ -80,7 +80,7 @@ def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[s
 
 
 def _choose_nearer(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
-    """Of keys of which one alone can be meant, remove those that are further from the person.
+    """Keep one of several keys of which one alone can be meant, such as trainer.steps and epochs: the nearest.
 
     What is typed counts more than a study, and that more than a preset; the checks refuse two of one place.
     """

@@ -14,7 +14,7 @@ from runner.training.carrying import Memory
 
 @dataclass(frozen=True)
 class Draw:
-    """How tokens are drawn.
+    """The rule by which tokens are drawn.
 
     temperature: divides the logits; 0 takes the likeliest token. top_k: only among the k likeliest; None: all.
     """

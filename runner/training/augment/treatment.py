@@ -23,7 +23,7 @@ MASK, NOTHING = "mask", "nothing"
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to training examples, in this order: sampled, transformed, mixed. Falsy if nothing is."""
+    """The sampling, transforms and mixing of training examples, done in this order. Falsy if there are none."""
 
     augment: tuple[Bound, ...] = ()
     mixup: float | None = None

@@ -42,7 +42,7 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
         taken = partial(_fused, rates=rates)
     refused = _refusal(taken, own, trainer, [*modules, state.optimizer], steps, where)
     if refused is not None:
-        return AsItIs(taken if state.heard is None else Reported(taken), refused) if own is None else taken
+        return AsItIs(taken if state.loss_parts is None else Reported(taken), refused) if own is None else taken
     exact = where.type == "cpu" or trainer.deterministic
     hidden = Hidden([*modules, state.optimizer])
     expected = None if trainer.graph is True else steps

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from runner.model import patterns
-from runner.settings.errors import ConfigError, Problems
+from runner.settings.errors import ConfigError
 
 KEY = "model.freeze"
 EXPECTED = "expected patterns, as in [conv1, 'norm*'], or patterns with epochs, as in {conv1: 5}"
@@ -51,11 +51,7 @@ def check(freeze: Freeze, model: nn.Module) -> None:
 
     model: may be on the meta device.
     """
-    problems = Problems()
-    for pattern in freeze:
-        with problems.collect():
-            patterns.select(pattern, model, f"{KEY}.{pattern}")
-    problems.raise_all()
+    patterns.check(freeze, model, KEY)
     held = _parameters(freeze, model)
     if held and all(held.get(name, 0.0) for name, _ in model.named_parameters()):
         raise ConfigError(KEY, "holds all parameters in the first epoch, so that nothing is trained; leave some out")

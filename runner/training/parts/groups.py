@@ -79,11 +79,8 @@ def check(groups: Groups, model: nn.Module) -> None:
 
     model: may be on the meta device.
     """
+    patterns.check(groups, model, "optimizer.groups")
     problems = Problems()
-    for pattern in groups:
-        with problems.collect():
-            patterns.select(pattern, model, f"optimizer.groups.{pattern}")
-    problems.raise_all()
     used = {(pattern, name) for source in _sources(groups, model).values() for name, pattern in source.items()}
     for pattern, options in groups.items():
         if not patterns.select(pattern, model, "optimizer.groups").parameters:

@@ -18,7 +18,7 @@ from runner.settings.values.lookup import Kind, made
 from runner.training.augment import balanced
 from runner.training.loop import Cost, Weigh
 from runner.training.parts import own_losses
-from runner.training.parts.named import ByOutput, Heard
+from runner.training.parts.named import ByOutput, WithParts
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -121,7 +121,7 @@ def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
     """Return a function of a model and a batch that returns the batch's loss, of shape (), and the model's output.
 
     With trainer.precision bf16 or fp16 it computes under autocast on the device `where`; both results are float32 then.
-    Of a loss that may have named parts it is a `Heard`.
+    Of a loss that may have named parts it is a `WithParts`.
     """
 
     def plain(model: nn.Module, batch: Batch) -> tuple[Any, Any]:
@@ -136,7 +136,7 @@ def cost(loss: nn.Module, trainer: Trainer, where: torch.device) -> Cost:
         return nests.mapped(_single, value), nests.mapped(_single, output)
 
     chosen = compute if trainer.precision in ("fp32", "fp64") else mixed
-    return Heard(chosen) if isinstance(loss, ByOutput) or lookup.is_own(type(loss)) else chosen
+    return WithParts(chosen) if isinstance(loss, ByOutput) or lookup.is_own(type(loss)) else chosen
 
 
 def _single(value: Any) -> Any:

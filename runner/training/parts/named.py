@@ -86,7 +86,7 @@ def check_names(loss: ByOutput, output: Any, target: Any) -> None:
             )  # fmt: skip
 
 
-class Heard:
+class WithParts:
     """A cost, see runner.training.loop, of a loss that may return parts by name, of which it remembers the newest.
 
     cost: returns the loss as the loss module gives it: a tensor, or a mapping with "loss" among its names.
@@ -117,15 +117,15 @@ class Reported:
 
     def __call__(self, state: State, parts: Parts) -> Any:
         """Take one step and return its loss, or losses by name."""
-        heard = state.heard
-        assert heard is not None
-        heard.clear()
+        newest = state.loss_parts
+        assert newest is not None
+        newest.clear()
         loss = self.step(state, parts)
-        if not heard:
+        if not newest:
             return loss
         shares = [share if len(parts) > 1 else 1.0 for share, _ in parts]
-        several = list(heard)[: len(parts)]
-        heard.clear()
+        several = list(newest)[: len(parts)]
+        newest.clear()
         sums = {name: sum(share * one[name] for share, one in zip(shares, several, strict=True)) for name in several[0]}
         return {"loss": loss, **sums}
 
@@ -133,21 +133,21 @@ class Reported:
 class Means:
     """The parts of a loss over all batches of an evaluation as if they were one.
 
-    heard: of the state, see `Heard`; None: the loss has no parts. loss: of the run. weigh: see `losses.weigh`.
+    newest: `State.loss_parts`; None: the loss has no parts. loss: of the run. weigh: see `losses.weigh`.
     """
 
-    def __init__(self, heard: "deque[Values] | None", loss: nn.Module, weigh: Callable[[nn.Module], Weigh]) -> None:
-        self.heard, self.loss, self.weigh = heard, loss, weigh
+    def __init__(self, newest: "deque[Values] | None", loss: nn.Module, weigh: Callable[[nn.Module], Weigh]) -> None:
+        self.newest, self.loss, self.weigh = newest, loss, weigh
         self._rows: list[tuple[Values, dict[str, Any]]] = []
 
     def following(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yield the batches; when the next one is asked for, the loss of the one before has been computed."""
-        if self.heard is not None:
-            self.heard.clear()
+        if self.newest is not None:
+            self.newest.clear()
         for batch in batches:
             yield batch
-            if self.heard:
-                self._rows.append((self.heard.pop(), self._weights(batch)))
+            if self.newest:
+                self._rows.append((self.newest.pop(), self._weights(batch)))
 
     def values(self) -> dict[str, float]:
         """Return the value of each part by name, and the "loss" where that is the sum of several losses."""
@@ -173,6 +173,6 @@ class Means:
         return host.number(total / sum(weights))
 
 
-def hears(cost: Cost) -> "deque[Values] | None":
+def parts_of(cost: Cost) -> "deque[Values] | None":
     """Return where a cost puts the parts of its loss; None where that has none."""
-    return cost.parts if isinstance(cost, Heard) else None
+    return cost.parts if isinstance(cost, WithParts) else None

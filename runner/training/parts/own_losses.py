@@ -22,7 +22,7 @@ TAKEN = ("eval_loss", "lr", "epoch")
 
 @dataclass(frozen=True)
 class Found:
-    """What the checks have found out about a loss of the user's own, by computing it once."""
+    """Facts about a loss of the user's own, which the checks know from computing it once."""
 
     names: tuple[str, ...] = ()  # of its parts beside the loss itself
     gradients: bool = True  # it needs gradients where nothing is trained, too, as torch.autograd.grad does

@@ -34,7 +34,7 @@ FUNCTIONS = ("lr_lambda", "scale_fn", "schedulers")
 
 
 class Moves(Protocol):
-    """What a schedule does after an epoch and after a validation."""
+    """The moves of a schedule after an epoch and after a validation."""
 
     def after_epoch(self) -> None:
         """Move on, if that is due after every epoch."""
