@@ -13,6 +13,7 @@ from runner.training.machine.signals import Signals
 
 if TYPE_CHECKING:
     from runner.tracking.read.checkpoints import CheckpointRef
+    from runner.training.run import Run
 
 
 def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "") -> int:
@@ -57,6 +58,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
                     f"run {run_id} is FINISHED after {prepared.epoch} epochs; trainer.epochs=N continues it up to N"
                 )
                 return 0
+            _check_length(prepared)
             signals.check()
             terminal.put(f"run {run_id} continues after step {entry.step} of {prepared.steps}")
             text = recorded_settings.write(secrets.without(dataclasses.asdict(settings)))
@@ -71,6 +73,18 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
         finally:
             prepared.close()
     return 0
+
+
+def _check_length(run: "Run") -> None:
+    """Raise ConfigError for a training that would be shorter than what is trained already."""
+    if run.state.step > run.steps:
+        key = "epochs" if run.settings.trainer.steps is None else "steps"
+        least = run.state.step if key == "steps" else -(-run.state.step // run.steps_per_epoch)
+        raise ConfigError(
+            f"trainer.{key}",
+            f"{getattr(run.settings.trainer, key)} are {run.steps} steps, and the run has taken {run.state.step};"
+            f" expected at least {least}",
+        )
 
 
 def _check_record(last: int, entry: "CheckpointRef", steers: bool) -> None:

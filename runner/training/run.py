@@ -157,7 +157,7 @@ class Run:
 
     def batches(self) -> Iterator[Parts]:
         """Yield every optimizer step's batches, from the present step to the last one."""
-        return islice(self._batches(), self.steps - self.state.step)
+        return islice(self._batches(), max(self.steps - self.state.step, 0))
 
     def _batches(self) -> Iterator[Parts]:
         """Yield every optimizer step's batches, from the present step to the end of the last epoch."""
