@@ -1,25 +1,22 @@
 """A training that was stopped and continued is the one that was not: losses, weights, random state, bit by bit."""
 
-import contextlib
 import itertools
-import random
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from runner.training import finite
-from runner.training.drive import advance
-from runner.training.events import Snapshot, Step
+from runner.training.events import Step
 from runner.training.pending import Pending
 from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.state import checkpoint
 from tests.conftest import settings
 from tests.support.on_disk import OnDisk
+from tests.support.resumed import differences, same, trained
 
 OPTIMIZERS: dict[str, Any] = {
     "momentum": {"name": "SGD", "lr": 0.05, "momentum": 0.9},
@@ -57,60 +54,14 @@ def made(optimizer: str, schedule: str, layers: str, reading: str, **more: Any) 
     return run
 
 
-class Stop(Exception):
-    pass
-
-
-def trained(run: Run, until: int | None = None, folders: dict[str, Path] | None = None) -> dict[str, Any]:
-    """Everything that can be compared after the training, or after `until` steps of it."""
-    losses: list[Any] = []
-
-    class Notes:
-        def record(self, event: Any) -> None:
-            if isinstance(event, Step):
-                losses.append((event.step, event.loss.item()))
-            if isinstance(event, Snapshot) and folders is not None:
-                folders[event.name] = event.folder
-
-    run.stop = lambda: Stop() if run.state.step == until else None
-    with contextlib.suppress(Stop):
-        advance(run, (run.recorder, Notes()))
-    state = run.state_dict()
-    history = dict(run.history)
-    return {"losses": losses, "weights": checkpoint.copy(run.model), **state, "history": history}
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, Tensor):
-        return isinstance(b, Tensor) and a.dtype == b.dtype and torch.equal(a, b)
-    if isinstance(a, dict):
-        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
-
-
-def differences(case: tuple[str, str, str, str], stop: int, drop: str = "") -> list[str]:
-    """What is not as in the uninterrupted training, after a stop and a going on in another run; `drop` gets lost."""
-    whole = trained(run := made(*case))
-    folders: dict[str, Path] = {}
-    trained(first := made(*case), until=stop, folders=folders)
-    second = made(*case)
-    random.seed(99), np.random.seed(99), torch.manual_seed(99)  # as in another process
-    training = checkpoint.load_training(folders["last"] / "training.pt")
-    if drop:
-        training[drop] = second.state_dict()[drop]
-    second.load_state_dict(checkpoint.load_state_dict(folders["last"] / "state_dict.pt"), training)
-    rest = trained(second)
-    rest["losses"] = whole["losses"][:stop] + rest["losses"]
-    for each in (run, first, second):
-        each.close()
-    return [name for name in whole if not same(whole[name], rest[name])]
+def stopped(case: tuple[str, str, str, str], stop: int, drop: str = "") -> list[str]:
+    """What is not as in the uninterrupted training of a case; `drop` gets lost."""
+    return differences(lambda: made(*case), stop, drop)
 
 
 def matrix(stops: Any = range(1, 9), cases: Any = MATRIX) -> str:
     """All of it; a line for the README."""
-    wrong = [(case, stop) for case in cases for stop in stops if differences(case, stop)]
+    wrong = [(case, stop) for case in cases for stop in stops if stopped(case, stop)]
     total = len(list(cases)) * len(list(stops))
     return f"stop after a batch and resume: {total - len(wrong)} of {total} bit-identical"
 
@@ -120,12 +71,12 @@ def test_stopped_and_continued_is_uninterrupted(case: tuple[str, str, str, str])
     """One stop for each combination here, so that all places in an epoch are met; `matrix()` does all of them."""
     if case[3] == "workers" and MATRIX.index(case) % 9:
         pytest.skip("every ninth: worker processes take their time")
-    assert differences(case, 1 + MATRIX.index(case) % 8) == []
+    assert stopped(case, 1 + MATRIX.index(case) % 8) == []
 
 
 @pytest.mark.parametrize("stop", range(1, 9))
 def test_every_place_to_stop_is_as_good(stop: int):
-    assert differences(("adam", "plateau", "dropout", "memory"), stop) == []
+    assert stopped(("adam", "plateau", "dropout", "memory"), stop) == []
 
 
 @pytest.mark.parametrize(
@@ -143,7 +94,7 @@ def test_every_place_to_stop_is_as_good(stop: int):
     ],
 )
 def test_without_any_one_part_it_is_not(drop: str, case: tuple[str, str, str, str]):
-    assert differences(case, 7, drop) != []
+    assert stopped(case, 7, drop) != []
 
 
 def test_without_its_buffers_it_is_not():
