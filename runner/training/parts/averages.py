@@ -105,7 +105,7 @@ class Mean(Average):
 
     def after_epoch(self, epoch: int) -> None:
         """Take the weights after an epoch into the mean, if it is one of the last."""
-        for _ in range(epoch > self._first):
+        if epoch > self._first:
             self._average.update_parameters(self._own)
 
     @torch.no_grad()

@@ -17,9 +17,7 @@ class DataOptions:
     augment: Any = None  # transforms of the training examples, drawn anew for each in every epoch; null: none
     mixup: Any = None  # alpha: two examples are mixed in a share drawn from Beta(alpha, alpha); null: not at all
     cutmix: Any = None  # alpha: a box of another example is put into each, of a size drawn likewise; null: not at all
-    augment_target: Any = (
-        None  # mask | nothing: do transforms move a target too; null: if it has a class for each place
-    )
+    augment_target: Any = None  # mask | nothing: do transforms move a target too; null: if it has classes of places
     sample: Any = None  # balanced: examples are drawn with replacement, every class as often; null: each once an epoch
 
 
