@@ -206,4 +206,4 @@ class Last(nn.Module):
         if lengths is None:
             return x[:, -1]
         check_lengths(x, lengths)
-        return x[torch.arange(len(x), device=x.device), lengths.reshape(-1).long() - 1]
+        return x[torch.arange(x.shape[0], device=x.device), lengths.reshape(-1).long() - 1]

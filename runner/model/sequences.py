@@ -42,7 +42,7 @@ class Mean(nn.Module):
             raise ValueError(f"lengths are of one dimension, and dim has {len(self.dim)}")
         [dim] = self.dim
         inside = ~beyond(x, lengths, dim)
-        inside = inside.view(len(x), *(x.shape[dim] if d == dim % x.dim() else 1 for d in range(1, x.dim())))
+        inside = inside.view(x.shape[0], *(x.shape[dim] if d == dim % x.dim() else 1 for d in range(1, x.dim())))
         total = x.masked_fill(~inside, 0).sum(dim, self.keepdim)
         return total / inside.sum(dim, self.keepdim).clamp(min=1)
 
@@ -127,7 +127,7 @@ class ClassToken(nn.Module):
         """Return the sequence behind the vector."""
         if x.dim() != 3:
             raise ValueError("expected (N, length, features)")
-        return torch.cat([self.weight.expand(len(x), 1, -1), x], 1)
+        return torch.cat([self.weight.expand(x.shape[0], 1, -1), x], 1)
 
 
 class Lengths(nn.Module):
@@ -165,9 +165,45 @@ class _Packed(nn.RNNBase):
         check_lengths(input, lengths)
         if input.is_meta:  # a shape has no lengths
             return super().forward(input, hx)
+        if torch.compiler.is_exporting():  # a packed sequence has sizes that depend on values
+            return _step_by_step(self, input, lengths, hx)
         packed = pack_padded_sequence(input, host.tensor(lengths.reshape(-1)), batch_first=True, enforce_sorted=False)
         values, state = super().forward(packed, hx)
         return pad_packed_sequence(values, batch_first=True, total_length=input.shape[1])[0], state
+
+
+def _step_by_step(rnn: nn.RNNBase, x: Tensor, lengths: Tensor, hx: Any) -> Any:
+    """Return what a recurrent layer gives of a packed sequence, in sizes that no value decides.
+
+    A step behind an example's length leaves its state as it was. In evaluation: there is no dropout between layers.
+    Raises ValueError for proj_size, which torch's cells have not.
+    """
+    if rnn.proj_size:
+        raise ValueError("an LSTM with proj_size and lengths cannot be exported")
+    cells = {"RNN_TANH": torch.rnn_tanh_cell, "RNN_RELU": torch.rnn_relu_cell, "GRU": torch.gru_cell}
+    cell, directions = cells.get(rnn.mode), 1 + rnn.bidirectional
+    inside = [lengths.reshape(-1, 1) > place for place in range(x.shape[1])]
+    given = None if hx is None else torch.stack(hx) if rnn.mode == "LSTM" else hx.unsqueeze(0)
+    ends = []
+    for layer in range(rnn.num_layers):
+        sides = []
+        for direction in range(directions):
+            index, order = layer * directions + direction, -1 if direction else 1
+            weights = rnn.all_weights[index]
+            state = x.new_zeros(1 + (cell is None), x.shape[0], rnn.hidden_size) if given is None else given[:, index]
+            steps = []
+            for place in range(x.shape[1])[::order]:
+                if cell is None:
+                    after = torch.stack(torch.lstm_cell(x[:, place], tuple(state), *weights))
+                else:
+                    after = cell(x[:, place], state[0], *weights).unsqueeze(0)
+                state = torch.where(inside[place], after, state)
+                steps.append(torch.where(inside[place], after[0], 0.0))
+            sides.append(torch.stack(steps[::order], 1))
+            ends.append(state)
+        x = torch.cat(sides, 2)
+    final = torch.stack(ends, 1)
+    return x, (final[0], final[1]) if cell is None else final[0]
 
 
 class RNN(_Packed, nn.RNN):  # type: ignore[misc]
@@ -194,7 +230,7 @@ def beyond(x: Tensor, lengths: Tensor, dim: int = 1) -> Tensor:
 
 def check_lengths(x: Tensor, lengths: Tensor) -> None:
     """Raise ValueError if there is not one number for each example."""
-    if lengths.numel() != len(x):
+    if lengths.numel() != x.shape[0]:
         shape = ", ".join(map(str, ("N", *lengths.shape[1:])))
         raise ValueError(f"lengths have the shape ({shape}); expected one whole number for each example, (N,)")
 

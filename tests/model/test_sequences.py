@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_leaves
 
+from runner.model import sequences
 from runner.model.planning import plan
 from runner.model.stack import Stack
 from runner.settings.errors import ConfigError
@@ -183,6 +184,35 @@ ENDS: list[list[Any]] = [
     [{"Last": {"lengths": "lengths"}}],
     ["First"],
 ]
+
+
+@pytest.mark.parametrize("layers", SEQUENCES, ids=lambda layers: next(iter(layers[0])))
+def test_an_exported_sequence_is_that_of_the_model_for_any_batch(layers: list[Any]) -> None:
+    model = built([*layers, {"Mean": {"dim": 1, "lengths": "lengths"}}], PADDED).eval()
+    batch = torch.export.Dim("batch")
+    sizes = {name: {0: batch} for name in PADDED}
+    with torch.no_grad():
+        program = torch.export.export(model, (PADDED,), dynamic_shapes=(sizes,)).module()
+        for size in (1, 3):
+            some = {name: values[:size] for name, values in PADDED.items()}
+            torch.testing.assert_close(program(some), model(some))
+
+
+@pytest.mark.parametrize("state", [False, True])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(
+    "kind", [{"RNN": {"nonlinearity": "relu"}}, {"RNN": {}}, {"GRU": {"bias": False}}, {"LSTM": {}}]
+)
+def test_an_exported_recurrent_layer_gives_values_and_states(
+    kind: dict[str, Any], bidirectional: bool, state: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [(name, arguments)] = kind.items()
+    layer = getattr(sequences, name)(8, 5, 2, batch_first=True, bidirectional=bidirectional, **arguments)
+    begun = torch.rand(2 * (1 + bidirectional), 4, 5)
+    given = None if not state else (begun, begun + 1) if name == "LSTM" else begun
+    known = layer(VALUES, LENGTHS, given)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    torch.testing.assert_close(layer(VALUES, LENGTHS, given), known)
 
 
 @pytest.mark.parametrize("end", ENDS, ids=str)

@@ -1,10 +1,13 @@
 """The experiments that come with the package, and those of them that need torchvision."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from runner.settings import Trainer
 
 #: Files of all of them.
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
@@ -26,3 +29,10 @@ def here() -> list[Path]:
     """Return the files of those that can be run here."""
     installed = importlib.util.find_spec("torchvision") is not None
     return [path for path in FILES if installed or not marks(path)]
+
+
+def brief(trainer: Trainer, length: int) -> Trainer:
+    """Return the trainer for so many epochs, or so many steps if it counts these, at most."""
+    if trainer.steps is not None:
+        return replace(trainer, steps=min(trainer.steps, length))
+    return replace(trainer, epochs=min(trainer.epochs or 0, length))

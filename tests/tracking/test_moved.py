@@ -29,6 +29,7 @@ from runner.tracking.write import spool
 from runner.training.events import Snapshot, Step
 from tests.support import composing
 from tests.support.command import runner
+from tests.support.experiments import brief
 from tests.whole.test_laws import FILES
 
 URI = "sqlite:///mlflow.db"
@@ -372,8 +373,7 @@ def trained(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         with composing.hydra():
             found = {path.stem: composing.settings(f"experiments={path.stem}", *SHORT) for path in FILES}
         for name, one in found.items():
-            epochs = min(one.trainer.epochs, 1)
-            settings = replace(one, trainer=replace(one.trainer, epochs=epochs, validate_every=1))
+            settings = replace(one, trainer=replace(brief(one.trainer, 1), validate_every=1))
             text = OmegaConf.to_yaml(OmegaConf.structured(settings))
             assert train.with_settings(settings, Context(name, text, [])) == 0
             runs[name] = stores.rows(URI, name)[0].run_id
@@ -388,11 +388,12 @@ def gone_on(place: Path, runs: dict[str, str]) -> dict[str, Any]:
         permission.begin([])
         for name, run_id in runs.items():
             status, tags, _ = recall.facts(URI, run_id)
-            if not recall.settings(URI, run_id).trainer.epochs:
+            trainer = recall.settings(URI, run_id).trainer
+            if not trainer.trains:
                 there = Path(artifact_places.repository(stores.open_store(URI), run_id).download_artifacts("outputs"))
                 found[name] = status, content(there)
                 continue
-            assert call(resume, run_id, "trainer.epochs=2") == 0
+            assert call(resume, run_id, f"trainer.{'epochs' if trainer.steps is None else 'steps'}=2") == 0
             status, tags, _ = recall.facts(URI, run_id)
             points = recall.points(URI, run_id, ["train/loss", "valid/loss", "test/loss"])
             assert len(points["train/loss"]) > 1

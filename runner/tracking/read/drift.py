@@ -144,7 +144,8 @@ def _rebuild(run: Run) -> None:
     run.schedule = scheduling.build(run.parts.scheduler, optimizer, run.length.epochs, run.steps, run.best.mode)
     for schedule, (state, rates) in zip(run.schedule.each, before, strict=True):
         scheduler = schedule.scheduler
-        scheduler.load_state_dict({key: state[key] for key in PROGRESS if key in state})
+        progress = {key: state[key] for key in PROGRESS if key in state}
+        scheduler.load_state_dict({**scheduler.state_dict(), **progress})  # some classes load nothing less than all
         rates = torch_private.rates_of_step(scheduler) or rates
         for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate

@@ -1,0 +1,61 @@
+"""A run that is resumed to a greater length, with each of the schedules."""
+
+import contextlib
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from runner.commands import resume, train
+from runner.settings.context import Context
+from runner.settings.trust import permission
+from runner.tracking.read import recall
+from runner.tracking.store import stores
+from tests.support import composing
+from tests.tracking.test_moved import URI, call
+from tests.training.test_build import PLAIN
+
+#: Schedules whose rate follows from the step and the length alone.
+KNOWN = [name for name in PLAIN if name not in ("CosineAnnealingWarmRestarts", "CyclicLR", "ReduceLROnPlateau")]
+
+
+def rates(place: Path, run_id: str) -> list[float]:
+    with contextlib.chdir(place):
+        return list(recall.points(URI, run_id, ["lr"])["lr"].values())
+
+
+#: Of the others it is known by `python -m pytest -m long`.
+SOME = ("CosineAnnealingLR", "CyclicLR", "OneCycleLR", "ReduceLROnPlateau", "WarmupCosineLR")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in SOME else [pytest.mark.long]) for name in PLAIN]
+)
+def test_a_lengthened_schedule_goes_on_as_the_long_one(name: str, empty_store: Path, tmp_path: Path) -> None:
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    cycles = {"cycle_momentum": False} if name in ("OneCycleLR", "CyclicLR") else {}
+    scheduler = json.dumps({"name": name, **PLAIN[name], **cycles}).replace('"', "")
+    words = [
+        "experiments=linear_regression",
+        f"+scheduler={scheduler}",
+        "plots=[]",
+        "trainer.threads=1",
+        "trainer.validate_every=1",
+        "device=cpu",
+    ]
+    runs = []
+    with contextlib.chdir(tmp_path), composing.hydra():
+        permission.begin([])
+        for epochs in (4, 8):
+            settings = composing.settings(*words, f"trainer.epochs={epochs}")
+            context = Context(f"longer{epochs}", OmegaConf.to_yaml(OmegaConf.structured(settings)), [])
+            assert train.with_settings(settings, context) == 0
+            runs.append(stores.rows(URI, f"longer{epochs}")[0].run_id)
+        assert call(resume, runs[0], "trainer.epochs=8") == 0
+    found, whole = (rates(tmp_path, run_id) for run_id in runs)
+    assert len(found) == len(whole)
+    if name in KNOWN:
+        half = len(whole) // 2
+        assert found[half:] == pytest.approx(whole[half:], rel=1e-6)
