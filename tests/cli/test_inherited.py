@@ -46,7 +46,7 @@ FILES = {
     "cut": "defaults: [mine]\nmodel: {layers: {flatten: null}}\n",
     "dotted": "defaults: [override /model: empty]\n"
     "model: {layers: {body: {experiments.mine.Block: {width: 4}}, head: {Linear: 1}}}\n",
-    "layered": "defaults: [base]\nloss: {CrossEntropyLoss:}\noptimizer: {SGD: {lr: 0.5}}\n"
+    "layered": "defaults: [base]\nloss: {CrossEntropyLoss: null}\noptimizer: {SGD: {lr: 0.5}}\n"
     "scheduler: {CosineAnnealingLR: {T_max: 9}}\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
