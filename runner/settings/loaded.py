@@ -1,7 +1,7 @@
 """The recorded runs that code of the user's own loads while a run is made, such as the teacher in a loss.
 
-A word such as `last` means another run later. The record of a run has what each word meant, and whoever goes on with the
-run, measures or repeats it gets the same.
+A word such as `last` means another run later. The record of a run has what each word meant, and commands that go on with
+the run, measure or repeat it load the same.
 """
 
 import contextlib
@@ -28,7 +28,10 @@ class Loaded:
     meanings: dict[str, str] = field(default_factory=dict)
 
     def meant(self, run: str, checkpoint: str) -> str:
-        """Return the id of the run that a word meant before, or else the word. Raises ConfigError for `last` in a sweep."""
+        """Return the id of the run that a word meant before, or else the word.
+
+        Raises ConfigError for `last` in a sweep.
+        """
         if known := self.meanings.get(f"{run}.{checkpoint}"):
             return known.partition(" ")[0]
         if self.sweep and run == "last":

@@ -34,8 +34,11 @@ def take(entries: list[tuple[str, Any]]) -> tuple[list[tuple[str, Any]], Mixes]:
         return entries, Mixes({})
     key, last = entries[found[-1]]
     if len(found) > 1:
-        raise ConfigError(key, f"{_names(last)[0]} mixes batches that are mixed already; {{RandomChoice: [MixUp, CutMix]}}"
-            " takes one of both for each batch")  # fmt: skip
+        raise ConfigError(
+            key,
+            f"{_names(last)[0]} mixes batches that are mixed already; {{RandomChoice: [MixUp, CutMix]}} takes one of both"
+            " for each batch",
+        )
     if found[0] != len(entries) - 1:
         raise ConfigError(key, f"{_names(last)[0]} mixes a batch when all of its examples are transformed; expected as"
             " the last entry")  # fmt: skip

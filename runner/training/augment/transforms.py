@@ -41,19 +41,22 @@ REFUSED = {
 OWN = Kind("a transform", (), lambda v: callable(v) and (lookup.is_users(v) or _is_module(v)))
 
 
-def entries(spec: Any) -> list[tuple[str, Any]]:
+def entries(spec: Any, key: str = KEY) -> list[tuple[str, Any]]:
     """Return (key, entry) for each entry of `data.augment`. Raises ConfigError for parts of data as keys.
 
-    spec: a list of names and of {name: arguments}; one of them alone; or several in one mapping.
+    spec: a list of names and of {name: arguments}; one of them alone; or several in one mapping. key: of it.
     """
     if isinstance(spec, list | tuple):
-        return [(f"{KEY}[{i}]", entry) for i, entry in enumerate(spec)]
+        return [(f"{key}[{i}]", entry) for i, entry in enumerate(spec)]
     if not isinstance(spec, dict) or "name" in spec or "_target_" in spec:
-        return [(KEY, spec)]
+        return [(key, spec)]
     if part := next((name for name in spec if name in PARTS), None):
-        raise ConfigError(f"{KEY}.{part}", "data.augment is a list of transforms, which act in training only; what all"
-            " parts of the data need is a layer, as {Upsample: {size: [32, 32]}} or {Normalize: {mean: 0.5, std: 0.5}}")  # fmt: skip
-    return [(KEY if len(spec) == 1 else f"{KEY}.{name}", {name: value}) for name, value in spec.items()]
+        raise ConfigError(
+            f"{key}.{part}",
+            "data.augment is a list of transforms, which act in training only; what all parts of the data need is a"
+            " layer, as {Upsample: {size: [32, 32]}} or {Normalize: {mean: 0.5, std: 0.5}}",
+        )
+    return [(key if len(spec) == 1 else f"{key}.{name}", {name: value}) for name, value in spec.items()]
 
 
 def resolve(found: list[tuple[str, Any]]) -> tuple[Bound, ...]:

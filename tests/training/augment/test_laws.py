@@ -243,6 +243,25 @@ def test_mixing_in_the_list_is_that_of_the_keys(entry: Any, keys: dict[str, floa
     other.close()
 
 
+def test_views_are_others_with_each_call_and_the_same_of_the_same_seed() -> None:
+    import runner
+
+    views, before = runner.augment(["RandomHorizontalFlip", {"RandomRotation": 20}]), PICTURES.clone()
+    torch.manual_seed(3)
+    one, two = views(PICTURES), views(PICTURES)
+    torch.manual_seed(3)
+    assert torch.equal(views(PICTURES), one)
+    assert not torch.equal(one, two)
+    assert torch.equal(PICTURES, before)
+
+
+def test_normalizing_in_a_layer_is_torchvisions() -> None:
+    from runner.model.layers import Normalize
+
+    given = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    assert torch.equal(Normalize(**given)(PICTURES), v2.Normalize(**given)(PICTURES))
+
+
 def test_several_transforms_in_a_mapping_are_those_of_a_list() -> None:
     one = transforms.entries({"RandomHorizontalFlip": {"p": 0.3}, "RandomErasing": {"value": "random"}})
     two = transforms.entries([{"RandomHorizontalFlip": 0.3}, {"RandomErasing": {"value": "random"}}])
