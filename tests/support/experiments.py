@@ -12,7 +12,7 @@ from runner.settings import Trainer
 
 #: Files of all of them.
 FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
-#: One of each kind: forward alone, tables, folds, several inputs and outputs, steps, averages, several optimizers, losses
+#: One of each kind: forward alone, tables, folds, several inputs and outputs, steps, averages, two optimizers, losses
 #: of parts and of (model, batch), lengths, a graph. The usual suite sees laws over all experiments in these.
 SOME = (
     "conv2d", "conv2d_options", "linear_regression", "save_and_load", "diabetes", "iris_folds", "digits_cnn",
