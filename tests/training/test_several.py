@@ -22,8 +22,8 @@ def both(state, parts):
     for optimizer in state.optimizers.values():
         optimizer.zero_grad()
     loss = gradients(state, parts)
-    state.optimizers["body"].step()
-    state.optimizers["head"].step()
+    for optimizer in state.optimizers.values():
+        optimizer.step()
     return loss
 """
 LAYERS = {"first": {"Linear": 4}, "act": "Tanh", "head": {"Linear": 1}}
