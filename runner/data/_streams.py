@@ -15,8 +15,6 @@ class Streamed(Dataset[Any]):
     and left out, as where a run goes on in the middle of an epoch.
     """
 
-    ordered = True  # not to be shuffled
-
     def __init__(self, inner: Any, length: int) -> None:
         self.inner, self.length = inner, length
         self._examples: Iterator[Any] | None = None

@@ -159,9 +159,7 @@ def resolve(spec: Component | None, trainer: Trainer, key: str = "scheduler") ->
     if interval not in ("epoch", "step"):
         raise ConfigError(f"{key}.interval", f"{interval!r} is not one of epoch, step")
     if interval == "step" and plateau:
-        raise ConfigError(
-            f"{key}.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
-        )
+        raise ConfigError(f"{key}.interval", f"a plateau schedule moves on after validations; use {key}.interval=epoch")
     lookup.refuse(arguments, ["optimizer"], key, "is filled in; leave it out")
     if target.__module__.startswith("torch."):
         why = "takes functions or schedulers, which YAML cannot express; write a schedule of your own in experiments/"
@@ -196,12 +194,20 @@ def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int,
             further[name] = max(steps if plan.interval == "step" else epochs, 1)
     if bound.target is torch.optim.lr_scheduler.ReduceLROnPlateau:
         further["mode"] = arguments.get("mode", mode)
-    further |= {name: _of_groups(arguments[name], optimizer) for name in RATES if name in arguments}
+    further |= {
+        name: _of_groups(arguments[name], optimizer, f"{bound.key}.{name}") for name in RATES if name in arguments
+    }
     return Schedule(bound.but(**further).make(optimizer), plan.interval)
 
 
-def _of_groups(rate: Any, optimizer: torch.optim.Optimizer) -> Any:
-    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's."""
+def _of_groups(rate: Any, optimizer: torch.optim.Optimizer, key: str) -> Any:
+    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's.
+
+    Raises ConfigError for one rate in the place of those of several optimizers. key: of the rate.
+    """
+    if isinstance(optimizer, several.Optimizers):
+        example = f"{{{next(iter(optimizer.each))}: {{name: OneCycleLR, ...}}, ...}}"
+        raise ConfigError(key, f"{rate!r} is for one optimizer, and there are several; give each a schedule: {example}")
     if isinstance(rate, list) or groups.SET_BY not in optimizer.param_groups[-1]:
         return rate
     return [rate * float(group["lr"]) / float(optimizer.defaults["lr"]) for group in optimizer.param_groups]
