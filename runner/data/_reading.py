@@ -7,13 +7,13 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Subset, default_collate, get_worker_info
 
 from runner.data import _nests as nests
 from runner.data._streams import innermost
@@ -111,7 +111,8 @@ class Collated(torch.utils.data.Dataset[Any]):
 
     def __init__(self, source: Any, collate: Callable[[Any], Any] | None = None) -> None:
         self.source, self.collate = source, collate or collated
-        self.draws = not type(innermost(source)).__module__.startswith("runner.")  # ours draw nothing
+        ours = type(innermost(source)).__module__.startswith("runner.")  # which draw nothing
+        self.draws = not ours or collates(source)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker that is no fork of this process, with where the user's modules are."""
@@ -129,7 +130,16 @@ class Collated(torch.utils.data.Dataset[Any]):
         if self.draws and not alone:
             random_state.start(start)
         with random_state.started(start) if alone else contextlib.nullcontext():
-            return self.collate([self.source[i] for i in indices])
+            own = None if self.collate is not collated else batch(self.source, indices)
+            return self.collate([self.source[i] for i in indices]) if own is None else Nested(own)
+
+
+def batch(source: Any, indices: Sequence[int]) -> tuple[nests.Nest, nests.Nest] | None:
+    """Return the batch that `data.collate` makes of these examples of a source; None where it has no collate."""
+    if isinstance(source, Subset):
+        return batch(source.dataset, [source.indices[index] for index in indices])
+    make = getattr(source, "batch", None) if type(source).__module__.startswith("runner.") else None
+    return None if make is None else make(indices)
 
 
 def _as_it_is(batch: Any) -> Any:
