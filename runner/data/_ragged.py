@@ -117,8 +117,9 @@ def collated(data: Data, collate: Collate) -> Data:
     """Return data whose batches the collate makes. Raises ConfigError where it has nothing to do."""
     if isinstance(data.train, Tensors) and not collate.own:
         raise ConfigError(KEY, "pad has nothing to fill up: the examples are in memory, and of one size; leave it out")
-    parts = {part: source and Ragged(source, collate) for part in PARTS if (source := getattr(data, part)) is not None}
-    train: Any = parts["train"]
+    sources = {part: source for part in PARTS if (source := getattr(data, part)) is not None}
+    parts: dict[str, Any] = {part: Ragged(source, collate) for part, source in sources.items()}
+    train = parts["train"]
     y = train[0][1]
     names = class_names(innermost(data.train))
     classes = isinstance(y, Tensor) and not y.dim() and not y.is_floating_point() and names
@@ -148,8 +149,8 @@ def _filled(leaves: Sequence[Tensor], fill: float | None, name: str = "x") -> Te
     if fill is None and first.is_floating_point():
         raise ConfigError(
             KEY,
-            "pad: targets of unequal length have decimal points, and nothing says that what they are filled up with does"
-            " not count; give it, {pad: {targets: 0.0}}, or write a collate with a mask and a loss that reads it",
+            "pad: targets of unequal length have decimal points, and nothing says that what they are filled up with"
+            " does not count; give it, {pad: {targets: 0.0}}, or write a collate with a mask and a loss that reads it",
         )
     shape = [max(sizes) for sizes in zip(*(leaf.shape for leaf in leaves), strict=True)]
     return torch.stack([_grown(leaf, shape, -100 if fill is None else fill) for leaf in leaves])

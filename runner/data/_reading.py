@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Subset, default_collate, get_worker_info
 
 from runner.data import _nests as nests
-from runner.data._streams import innermost
+from runner.data._streams import collates, innermost
 from runner.settings import random_state, torch_private
 from runner.settings.values import lookup
 

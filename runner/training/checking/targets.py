@@ -243,7 +243,7 @@ def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
         return replace(data, task="classification", classes=data.classes or tuple(map(str, range(high + 1))))
     if takes == "zero_to_one" and y.dim() > 1 and y.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
         return replace(data, task="binary", classes=data.classes or ("0", "1"))
-    if takes == "zero_to_one" and y.dim() == 1 and not y.is_floating_point() and set(y.unique().tolist()) == {0, 1}:
+    if takes == "zero_to_one" and y.dim() == 1 and not y.is_floating_point() and set(y.tolist()) == {0, 1}:
         return replace(data, task="binary", classes=data.classes or ("0", "1"))
     return data
 
