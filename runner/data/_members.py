@@ -39,7 +39,7 @@ def paths(value: str | list[str] | None, key: str) -> list[Path]:
     """Return the shards that a path, a pattern, a folder or a list of these means. Raises ConfigError for none."""
     texts = [value] if isinstance(value, str) else value or []
     if not texts:
-        raise ConfigError(key, f"missing; give the .tar files, e.g. {key}='shards/train-{{000..009}}.tar'")
+        raise ConfigError(key, f"missing; give .tar files: a folder of them, or a pattern, e.g. {key}='shards/*.tar'")
     found = []
     for text in texts:
         for one in _unfolded(text, key):

@@ -122,6 +122,7 @@ def collated(data: Data, collate: Collate) -> Data:
     train = parts["train"]
     y = train[0][1]
     names = class_names(innermost(data.train))
+    parts["notes"] = {**data.notes, "ragged": True}
     classes = isinstance(y, Tensor) and not y.dim() and not y.is_floating_point() and names
     if data.task == "regression" and not data.classes and classes:
         return replace(data, **parts, target=None, task="classification", classes=names)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_leaves
 
-from runner.model import sequences
+from runner.model import recurrent, sequences
 from runner.model.planning import plan
 from runner.model.stack import Stack
 from runner.settings.errors import ConfigError
@@ -207,7 +207,7 @@ def test_an_exported_recurrent_layer_gives_values_and_states(
     kind: dict[str, Any], bidirectional: bool, state: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [(name, arguments)] = kind.items()
-    layer = getattr(sequences, name)(8, 5, 2, batch_first=True, bidirectional=bidirectional, **arguments)
+    layer = getattr(recurrent, name)(8, 5, 2, batch_first=True, bidirectional=bidirectional, **arguments)
     begun = torch.rand(2 * (1 + bidirectional), 4, 5)
     given = None if not state else (begun, begun + 1) if name == "LSTM" else begun
     known = layer(VALUES, LENGTHS, given)

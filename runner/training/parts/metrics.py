@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Source, Tensors, evaluation_size
+from runner.data._streams import collates
 from runner.model import host
 from runner.model.conventions import targets_of
 from runner.settings import Trainer
@@ -223,7 +224,7 @@ def _trial_batches(source: Source, data: Data, output: Tensor, trainer: Trainer)
     if isinstance(source, Tensors) and not source.y.is_meta:
         target = source.y[_some(source.y, bool(data.classes))]
     else:
-        first = source[0][1]
+        first = (data.train if collates(source) else source)[0][1]  # as long as the example that the output is of
         target = first.repeat(min(total, ROWS), *[1] * first.dim())
         if data.classes and not first.is_floating_point() and (first[first != data.ignored] >= 0).all():
             target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
