@@ -14,7 +14,7 @@ from runner.data import Data, Tensors, nests
 from runner.data._datasets import PARTS, class_names, tensor
 from runner.data._streams import innermost
 from runner.settings import random_state
-from runner.settings.errors import ConfigError, labelled
+from runner.settings.errors import ConfigError, did_you_mean, labelled
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
 
@@ -65,6 +65,9 @@ def resolve(value: Any) -> Collate | None:
     if not isinstance(spec, dict) or "name" not in spec:
         raise ConfigError(KEY, f"{value!r} is not understood; expected pad, or a function, as experiments.mine.collate")
     name, arguments = lookup.component(spec, KEY)
+    if "." not in str(name) and name != pad.__name__:
+        hint = did_you_mean(str(name), [pad.__name__])
+        raise ConfigError(KEY, f"{name!r} is not pad, or a function of your own, as experiments.mine.collate{hint}")
     target = lookup.find(name, COLLATE, KEY)
     of_class = inspect.isclass(target)
     lookup.bind(target, arguments, KEY, free=[] if of_class else list(lookup.parameters(target))[:1])

@@ -267,9 +267,13 @@ def _from_data(target: Any, data: Data, arguments: dict[str, Any], key: str, out
     if data.ignored is not None:
         of_data["ignore_index"] = data.ignored
     lookup.bind(signature, arguments, f"{key}.{target.__name__}", free=[*FROM_DATA, *takes])
-    if "task" in takes and data.task == "regression":
-        raise ConfigError(
-            key,
-            f"{target.__name__} needs classes, and the data has numbers to predict; try MeanAbsoluteError or R2Score",
+    if ("task" in takes or target.__name__ == "Perplexity") and data.task == "regression":
+        y = data.train[0][1]
+        unknown = isinstance(y, Tensor) and not y.is_floating_point() and not isinstance(data.train, Tensors)
+        why = (
+            "those of a dataset that is not in memory are not known; name them, Data(..., classes=...)"
+            if unknown
+            else "the data has numbers to predict; try MeanAbsoluteError or R2Score"
         )
+        raise ConfigError(key, f"{target.__name__} needs classes, and {why}")
     return {name: value for name, value in of_data.items() if name in takes}
