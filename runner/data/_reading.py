@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Subset, default_collate, get_worker_inf
 from runner.data import _nests as nests
 from runner.data._streams import collates, innermost
 from runner.settings import random_state, torch_private
+from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
 
 #: A number from which the dataset's random draws start, and the indices of a batch's examples.
@@ -149,11 +150,25 @@ def _as_it_is(batch: Any) -> Any:
 
 def collated(items: list[Any]) -> Any:
     """Return the batch of examples (x, y), as torch's collate does; of tuples inside of x or y that makes lists."""
-    if all(not isinstance(part, tuple | list | dict) for part in items[0]):
-        return default_collate(items)
-    return Nested(
-        tuple(nests.mapped(lambda *leaves: default_collate(list(leaves)), *part) for part in zip(*items, strict=True))
-    )
+    try:
+        if all(not isinstance(part, tuple | list | dict) for part in items[0]):
+            return default_collate(items)
+        parts = zip(*items, strict=True)
+        return Nested(tuple(nests.mapped(lambda *leaves: default_collate(list(leaves)), *part) for part in parts))
+    except RuntimeError:
+        check_alike(items)
+        raise
+
+
+def check_alike(items: list[Any]) -> None:
+    """Raise ConfigError for examples of unequal sizes, of which torch makes no batch."""
+    forms = [nests.described(tuple(item)) for item in items]
+    if other := next((form for form in forms if form != forms[0]), None):
+        raise ConfigError(
+            "data.collate",
+            f"missing; examples are of unequal size, as (x, y) of {forms[0]} and {other}: pad fills them up in a batch,"
+            " and a function of your own, experiments.mine.collate, makes a batch of a list of them",
+        )
 
 
 class Nested(tuple[Any, ...]):

@@ -1,5 +1,6 @@
 """Examples of unequal length: batches by `data.collate`, the same with workers, and without a trace of the padding."""
 
+import re
 from typing import Any
 
 import pytest
@@ -59,6 +60,12 @@ def test_targets_of_places_are_filled_up_with_what_losses_leave_out() -> None:
         pad([(x, y.float()) for x, y in items])
     with pytest.raises(ConfigError, match="dimensions"):
         pad([(torch.ones(2), torch.ones(1)), (torch.ones(2, 2), torch.ones(1))])
+
+
+def test_without_a_collate_examples_of_unequal_length_are_refused() -> None:
+    train = converted(Data(Lists([2, 3])), vectors=True).train
+    with pytest.raises(ConfigError, match=re.escape("((2,), ()) and ((3,), ())")):
+        list(batches(train, 2))
 
 
 def test_outputs_of_unequal_length_stand_in_one_array() -> None:

@@ -12,7 +12,9 @@ from runner.data import Data, _ragged, _torchvision
 from runner.data._datasets import converted
 from runner.data._folds import Fold, called, cut, of
 from runner.data._items import paired
-from runner.settings import Component
+from runner.data._reading import check_alike
+from runner.data._streams import is_stream
+from runner.settings import Component, random_state
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
@@ -103,6 +105,9 @@ def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None
         data = cut(data, source.fold, 0)
     if collate is not None:
         data = _ragged.collated(data, collate)
+    elif not isinstance(data.train, sources.Tensors) and not is_stream(data.train):
+        with random_state.started(0):
+            check_alike([data.train[i] for i in {0, (len(data.train) - 1) // 2, len(data.train) - 1}])  # type: ignore[arg-type]
     if noted is not None:
         rescale.check(data, noted)
         data = rescale.alike(data, noted)
