@@ -231,9 +231,8 @@ def _trial_batches(source: Source, data: Data, output: Tensor, trainer: Trainer)
     random = torch.Generator().manual_seed(0)
     outputs = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)
     size = evaluation_size(source, trainer) or total
-    for start in itertools.chain(
-        range(0, len(target), size), [len(target) - total % size] if len(target) < total else ()
-    ):
+    last = total % size if len(target) < total else 0  # examples of the last batch, where it is a smaller one
+    for start in itertools.chain(range(0, len(target), size), [len(target) - last] if last else ()):
         yield outputs[start : start + size], target[start : start + size]
 
 
