@@ -70,6 +70,13 @@ def innermost(source: Any) -> Any:
     return source
 
 
+def collates(source: Any) -> bool:
+    """Return whether batches of a source are made by `data.collate`."""
+    while source is not None and not hasattr(type(source), "COLLATES"):
+        source = getattr(source, "inner", getattr(source, "dataset", None))
+    return source is not None
+
+
 def is_stream(source: Any) -> bool:
     """Return whether a source, or a dataset inside of it, has no places of its own."""
     return isinstance(innermost(source), IterableDataset)

@@ -29,6 +29,9 @@ from runner.model.attention import (
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
 from runner.model.sequences import (
+    CausalConv1d as CausalConv1d,
+)
+from runner.model.sequences import (
     ClassToken as ClassToken,
 )
 from runner.model.sequences import (
@@ -45,6 +48,12 @@ from runner.model.sequences import (
 )
 from runner.model.sequences import (
     Positions as Positions,
+)
+from runner.model.sequences import (
+    RepeatVector as RepeatVector,
+)
+from runner.model.sequences import (
+    Sum as Sum,
 )
 from runner.model.sequences import (
     check_lengths,
