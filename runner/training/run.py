@@ -78,6 +78,8 @@ class Run:
     pictures: Unpictured = field(default_factory=Unpictured)  # the plots that are drawn while it trains
     average: averages.Unaveraged = field(default_factory=averages.Unaveraged)
     start: Start = field(default_factory=Start)  # weights of before that it has started from
+    drawing: measure.Drawing = contextlib.nullcontext  # makes the block around an evaluation
+    loaded: dict[str, str] = field(default_factory=dict)  # runs that code of the user's own has loaded; `Loaded`
     frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run

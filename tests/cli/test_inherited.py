@@ -48,6 +48,8 @@ FILES = {
     "model: {layers: {body: {experiments.mine.Block: {width: 4}}, head: {Linear: 1}}}\n",
     "parted": "defaults: [own]\noptimizer: {rnn: {name: Adam, lr: 0.1}, head: {name: SGD, lr: 0.2}}\n",
     "joined": "defaults: [parted]\noptimizer: {name: Adam, lr: 0.3}\n",
+    "layered": "defaults: [base]\nloss: {CrossEntropyLoss: null}\noptimizer: {SGD: {lr: 0.5}}\n"
+    "scheduler: {CosineAnnealingLR: {T_max: 9}}\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
 MINE = """
@@ -180,6 +182,7 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
         ("experiments=stepped trainer.average={from:0.5}", {"trainer.average": {"from": 0.5}}),
         ("experiments=stepped trainer.average=null", {"trainer.average": None}),
         ("experiments=stepped ~trainer.average", {"trainer.average": None}),
+        ("experiments=layered", {"optimizer": {"name": "SGD", "lr": 0.5}, "scheduler.T_max": 9}),
         ("experiments=fewer", {"model.layers": UNDROPPED}),
         ("experiments=base model.layers.drop1=null", {"model.layers": UNDROPPED}),
         ("experiments=base model.layers={drop1:null}", {"model.layers": UNDROPPED}),

@@ -17,7 +17,7 @@ from runner.settings.values.keys import COMPONENTS
 
 #: What was left out of the studies that were loaded last, in lines for people.
 remarks: list[str] = []
-#: A component that is written as its class alone, `loss: CrossEntropyLoss`; a preset's name is no class's.
+#: A component's class, `loss: CrossEntropyLoss`; a preset's name is no class's.
 CLASS = re.compile(r"[A-Z]\w*|[A-Za-z_]\w*(\.\w+)+")
 #: Group -> the preset that the command line chooses, None for none; within `chosen_over`.
 _typed: dict[str, str | None] = {}
@@ -110,9 +110,27 @@ def _read(folder: Path, name: str, provider: str) -> ConfigResult:
     files.loaded[f"experiments/{name}"] = folder / f"{name}.yaml"
     plain: Any = OmegaConf.to_container(result.config, resolve=False) if OmegaConf.is_dict(result.config) else {}
     for group in COMPONENTS:
-        if isinstance(word := plain.get(group), str) and CLASS.fullmatch(word):
-            result.config[group] = {"name": word}
+        if (spec := _named(plain.get(group))) is not None:
+            result.config[group] = spec
     return result
+
+
+def _named(spec: Any) -> dict[str, Any] | None:
+    """Return `{name: Adam, lr: 0.1}` for a component that is written as layers are, `Adam` or `{Adam: {lr: 0.1}}`.
+
+    None for another one, as for several by their names: `{digit: {name: MSELoss}}`, `{digit: {MSELoss: {}}}`.
+    """
+    if isinstance(spec, str):
+        return {"name": spec} if CLASS.fullmatch(spec) else None
+    if not isinstance(spec, dict) or len(spec) != 1:
+        return None
+    [(name, arguments)] = spec.items()
+    if not isinstance(name, str) or not CLASS.fullmatch(name) or not isinstance(arguments, dict | None):
+        return None
+    inner = [key for key, value in (arguments or {}).items() if isinstance(value, dict | None)]
+    if {"name", "_target_"} & set(arguments or {}) or any(CLASS.fullmatch(str(key)) for key in inner):
+        return None
+    return {"name": name, **(arguments or {})}
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from runner.data import Batch, Data, Source, nests
 from runner.data._rows import remembered, rows
 from runner.model import looking, stack, whole
-from runner.settings import Settings
+from runner.settings import Settings, loaded
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.files import uris
 from runner.settings.random_state import seed
@@ -69,7 +69,12 @@ def check(
     Checks without data come first. If they find a problem, a data source of the user's own, which may take long or draw
     random numbers, is not called.
     """
-    problems, known = Problems(), Known() if known is None or noted is not None else known
+    with loaded.making(settings.tracking.uri, known is not None):
+        return _checked(settings, noted, threads, Known() if known is None or noted is not None else known)
+
+
+def _checked(settings: Settings, noted: dict[str, Any] | None, threads: int | None, known: Known) -> Checked:
+    problems = Problems()
     parts = without_data(settings, problems, known)
     if problems.errors and not (parts.data and source.is_ours(parts.data)):
         with problems.collect():

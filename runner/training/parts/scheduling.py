@@ -162,7 +162,10 @@ def resolve(spec: Component | None, trainer: Trainer, key: str = "scheduler") ->
         raise ConfigError(f"{key}.interval", f"a plateau schedule moves on after validations; use {key}.interval=epoch")
     lookup.refuse(arguments, ["optimizer"], key, "is filled in; leave it out")
     if target.__module__.startswith("torch."):
-        why = "takes functions or schedulers, which YAML cannot express; write a schedule of your own in experiments/"
+        why = (
+            "takes functions or schedulers, which YAML cannot express; scheduler=warmup_cosine is a warm-up before a"
+            " cosine, and others are functions of your own in experiments/"
+        )
         lookup.refuse(arguments, FUNCTIONS, key, why)
         if not isinstance(arguments.get("milestones", []), list):
             raise ConfigError(f"{key}.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
