@@ -41,6 +41,9 @@ from runner.model.sequences import (
     Lengths as Lengths,
 )
 from runner.model.sequences import (
+    Max as Max,
+)
+from runner.model.sequences import (
     Mean as Mean,
 )
 from runner.model.sequences import (
@@ -48,6 +51,9 @@ from runner.model.sequences import (
 )
 from runner.model.sequences import (
     check_lengths,
+)
+from runner.model.sequences import (
+    Sum as Sum,
 )
 
 

@@ -27,24 +27,55 @@ class Mean(nn.Module):
 
     def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
         super().__init__()
-        self.dim = tuple(dim) if isinstance(dim, Sequence) else (dim,)
-        self.keepdim = keepdim
-        if not self.dim or 0 in self.dim:
-            raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
+        self.dim, self.keepdim = _dims(dim), keepdim
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the mean. Raises ValueError for lengths with several dimensions, and for a mean over examples."""
-        if any(d + x.dim() == 0 for d in self.dim):
-            raise ValueError(f"dim={list(self.dim)} counts the batch of an input with {x.dim()} dimensions")
+        _refuse_batch(self.dim, x)
         if lengths is None:
             return x.mean(self.dim, self.keepdim)
-        if len(self.dim) > 1:
-            raise ValueError(f"lengths are of one dimension, and dim has {len(self.dim)}")
-        [dim] = self.dim
-        inside = ~beyond(x, lengths, dim)
-        inside = inside.view(x.shape[0], *(x.shape[dim] if d == dim % x.dim() else 1 for d in range(1, x.dim())))
-        total = x.masked_fill(~inside, 0).sum(dim, self.keepdim)
-        return total / inside.sum(dim, self.keepdim).clamp(min=1)
+        total = _inside(x, lengths, self.dim, 0.0).sum(self.dim, self.keepdim)
+        counts = lengths.clamp(1, x.shape[self.dim[0]]).view(-1, *[1] * (total.dim() - 1))
+        return total / counts
+
+
+class Sum(nn.Module):
+    """The sum along dimensions, which go away: `Sum: 1` makes (N, features) of (N, members, features), as of a set.
+
+    dim, keepdim, lengths: see Mean.
+    """
+
+    BESIDE = ("lengths",)
+
+    def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
+        super().__init__()
+        self.dim, self.keepdim = _dims(dim), keepdim
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the sum. Raises ValueError for lengths with several dimensions, and for a sum over examples."""
+        _refuse_batch(self.dim, x)
+        return (x if lengths is None else _inside(x, lengths, self.dim, 0.0)).sum(self.dim, self.keepdim)
+
+
+class Max(nn.Module):
+    """The largest values along dimensions, which go away: `Max: 1` makes (N, features) of (N, members, features).
+
+    dim, keepdim, lengths: see Mean. An example of length 0 gives 0.
+    """
+
+    BESIDE = ("lengths",)
+
+    def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
+        super().__init__()
+        self.dim, self.keepdim = _dims(dim), keepdim
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the maximum. Raises ValueError for lengths with several dimensions, and for one over examples."""
+        _refuse_batch(self.dim, x)
+        if lengths is None:
+            return x.amax(self.dim, self.keepdim)
+        largest = _inside(x, lengths, self.dim, -math.inf).amax(self.dim, self.keepdim)
+        return largest.masked_fill(largest == -math.inf, 0)
 
 
 class First(nn.Module):
@@ -226,6 +257,27 @@ def beyond(x: Tensor, lengths: Tensor, dim: int = 1) -> Tensor:
     """Return which steps along `dim` are padding, as torch's `key_padding_mask`: bool of shape (N, steps)."""
     check_lengths(x, lengths)
     return torch.arange(x.shape[dim], device=x.device) >= lengths.reshape(-1, 1)
+
+
+def _dims(dim: int | list[int]) -> tuple[int, ...]:
+    dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    if not dims or 0 in dims:
+        raise ValueError(f"dim={dims} must name dimensions after the batch, which is 0")
+    return dims
+
+
+def _refuse_batch(dims: tuple[int, ...], x: Tensor) -> None:
+    if any(d + x.dim() == 0 for d in dims):
+        raise ValueError(f"dim={list(dims)} counts the batch of an input with {x.dim()} dimensions")
+
+
+def _inside(x: Tensor, lengths: Tensor, dims: tuple[int, ...], value: float) -> Tensor:
+    """Return x with `value` in the steps that are padding."""
+    if len(dims) > 1:
+        raise ValueError(f"lengths are of one dimension, and dim has {len(dims)}")
+    padding = beyond(x, lengths, dims[0])
+    place = dims[0] % x.dim()
+    return x.masked_fill(padding.view(len(x), *(x.shape[d] if d == place else 1 for d in range(1, x.dim()))), value)
 
 
 def check_lengths(x: Tensor, lengths: Tensor) -> None:

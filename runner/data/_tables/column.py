@@ -6,7 +6,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.data._tables import Series
+from runner.data._tables import Frame, Series
+from runner.data._tables.names import need
 from runner.data._tables.selection import Without
 from runner.data._values import Values, floats
 from runner.settings.errors import ConfigError
@@ -118,3 +119,23 @@ def is_categorical(series: Series) -> bool:
     from pandas.api import types
 
     return isinstance(series.dtype, types.CategoricalDtype)
+
+
+def as_texts(frame: Frame, names: list[str], key: str = "data.features") -> Frame:
+    """Return the rows with these columns as texts; whole numbers have no decimal point. Missing values stay.
+
+    key: of the configuration. Raises ConfigError for names that are no columns.
+    """
+    if not names:
+        return frame
+    need(frame, names, key)
+    attributes, frame = frame.attrs, frame.assign(**{name: _texts(frame[name]) for name in names})
+    frame.attrs = attributes
+    return frame
+
+
+def _texts(series: Series) -> Series:
+    def text(value: Any) -> Any:
+        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+    return series.astype(object).map(text, na_action="ignore")
