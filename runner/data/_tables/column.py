@@ -1,5 +1,6 @@
 """One column of a table: numbers, true and false, or texts, and the same as columns of numbers."""
 
+import re
 import unicodedata
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,9 @@ from runner.settings.errors import ConfigError
 
 #: Characters of a text: longer ones are no names of anything.
 LONGEST = 1000
+
+#: A whole number as pandas writes it where other rows of its column have no value.
+WHOLE = re.compile(r"^(-?\d+)\.0+$")
 
 Kind = Literal["numbers", "truth", "text"]
 
@@ -135,7 +139,4 @@ def as_texts(frame: Frame, names: list[str], key: str = "data.features") -> Fram
 
 
 def _texts(series: Series) -> Series:
-    def text(value: Any) -> Any:
-        return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-
-    return series.astype(object).map(text, na_action="ignore")
+    return series.astype(object).map(lambda value: WHOLE.sub(r"\1", str(value).strip()), na_action="ignore")

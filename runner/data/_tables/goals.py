@@ -14,6 +14,9 @@ from runner.data._targets import strata, targets
 from runner.data._values import Values
 from runner.settings.errors import ConfigError, did_you_mean
 
+#: Tasks of a target.
+TASKS = ("regression", "classification", "multilabel")
+
 
 def by_name(target: Any, task: Any) -> dict[str, str | list[str]]:
     """Return the columns of each target where there are several by name; none where there is one.
@@ -35,16 +38,21 @@ def by_name(target: Any, task: Any) -> dict[str, str | list[str]]:
         if not inner or not all(isinstance(column, str | int) and not isinstance(column, bool) for column in inner):
             raise ConfigError(f"data.target.{name}", f"{value!r} is not the name of a column, nor a list of names")
         if "." in str(name):
-            raise ConfigError("data.target", f"{name!r} has a dot, which no target's name may have; {{price: {name}}}")
+            raise ConfigError(
+                "data.target",
+                f"{name!r} has a dot, which no target's name may have; call it otherwise, {{NAME: {inner[0]}}}",
+            )
         names[str(name)] = [str(column) for column in inner] if isinstance(value, list) else str(value)
-    for name in task if isinstance(task, dict) else ():
+    for name, its in task.items() if isinstance(task, dict) else ():
         if name not in names:
             raise ConfigError(
                 f"data.task.{name}", f"is no target{did_you_mean(name, names)} (these are {listed(names)})"
             )
+        if its not in TASKS:
+            raise ConfigError(f"data.task.{name}", f"{its!r} is not one of {', '.join(TASKS)}")
     if isinstance(task, str):
         raise ConfigError(
-            "data.task", f"{task} of {len(names)} targets; expected one for each, {{{next(iter(names))}: {task}}}"
+            "data.task", f"{task}, and there are several targets; expected {{{next(iter(names))}: {task}}}"
         )
     return names
 
