@@ -17,7 +17,8 @@ from runner.settings.values.keys import COMPONENTS
 
 #: What was left out of the studies that were loaded last, in lines for people.
 remarks: list[str] = []
-#: A component that is written as its class alone, `loss: CrossEntropyLoss`; a preset's name is no class's.
+#: A class, by which a component may be written: `loss: CrossEntropyLoss`, `optimizer: {Adam: {lr: 0.01}}`. A preset's
+#: name is no class's.
 CLASS = re.compile(r"[A-Z]\w*|[A-Za-z_]\w*(\.\w+)+")
 #: Group -> the preset that the command line chooses, None for none; within `chosen_over`.
 _typed: dict[str, str | None] = {}
@@ -110,9 +111,26 @@ def _read(folder: Path, name: str, provider: str) -> ConfigResult:
     files.loaded[f"experiments/{name}"] = folder / f"{name}.yaml"
     plain: Any = OmegaConf.to_container(result.config, resolve=False) if OmegaConf.is_dict(result.config) else {}
     for group in COMPONENTS:
-        if isinstance(word := plain.get(group), str) and CLASS.fullmatch(word):
-            result.config[group] = {"name": word}
+        if (spec := _named(plain.get(group))) is not None:
+            result.config[group] = spec
     return result
+
+
+def _named(written: Any) -> dict[str, Any] | None:
+    """Return a component that is written as its class, alone or as the key of its arguments; None for another.
+
+    A single output with its loss, {Price: {HuberLoss: {delta: 2}}}, and a single optimizer of several are not meant.
+    """
+    if isinstance(written, str):
+        return {"name": written} if CLASS.fullmatch(written) else None
+    if not isinstance(written, dict) or len(written) != 1:
+        return None
+    [(name, arguments)] = written.items()
+    if not CLASS.fullmatch(str(name)) or not isinstance(arguments, dict | None):
+        return None
+    arguments = arguments or {}
+    one = len(arguments) == 1 and CLASS.fullmatch(str(next(iter(arguments))))
+    return None if one or arguments.keys() & {"name", "_target_"} else {"name": name, **arguments}
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:
