@@ -65,7 +65,7 @@ def check(model: Model) -> None:
         value = getattr(model, key)
         for name, one in value.items() if isinstance(value, Mapping) else ():
             with problems.collect():
-                if one:
+                if one and not written.is_tied(one):
                     naming.check(specs.single(one, targets), f"model.{key}.{name}")
     with problems.collect():
         if model.layers or not (model.inputs or model.outputs):
@@ -156,6 +156,8 @@ def _part(value: Any, key: str, reads: tuple[str, ...], targets: classes.Targets
     """Return the layers of an input or an output as one: a single one as it is, several as a stack."""
     if not value:
         return {"From": list(reads)}
+    if written.is_tied(value):
+        return value if written.has_reads(value) else _reading(value, list(reads))
     single = specs.single(value, targets)
     if isinstance(value, str) or single is not value:
         return value if written.has_reads(value) else _reading(value, list(reads))
