@@ -173,10 +173,10 @@ def _as_noted(
     ]
     split = column_of(options["split"])
     if "goals" in notes:
-        y = goals.again(wanted, notes["goals"], noted["classes"])
-        strata_of = goals.alike(y, noted["task"])
-        indices = _parts(frame, split, options["valid"], options["test"], options["seed"], strata_of)
-        return Tensors(encode(frame, notes), y), indices
+        several = goals.again(wanted, notes["goals"], noted["classes"])
+        alike = goals.alike(several, noted["task"])
+        indices = _parts(frame, split, options["valid"], options["test"], options["seed"], alike)
+        return Tensors(encode(frame, notes), several), indices
     shares = len(wanted) > 1 or (wanted[0].kind == "numbers" and (wanted[0].values != np.round(wanted[0].values)).any())
     y = goals.as_classes(wanted[0], classes) if classes and not shares else goals.stacked(wanted)
     # The parts are those of the task as `table` reads it, of which the loss may have made another one afterwards.

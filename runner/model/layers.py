@@ -50,10 +50,10 @@ from runner.model.sequences import (
     Positions as Positions,
 )
 from runner.model.sequences import (
-    check_lengths,
+    Sum as Sum,
 )
 from runner.model.sequences import (
-    Sum as Sum,
+    check_lengths,
 )
 
 

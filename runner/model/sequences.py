@@ -262,7 +262,7 @@ def beyond(x: Tensor, lengths: Tensor, dim: int = 1) -> Tensor:
 def _dims(dim: int | list[int]) -> tuple[int, ...]:
     dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
     if not dims or 0 in dims:
-        raise ValueError(f"dim={dims} must name dimensions after the batch, which is 0")
+        raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
     return dims
 
 

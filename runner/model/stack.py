@@ -69,7 +69,7 @@ class Stack:
     output: Any  # on the meta device: a shape and a type without values; or a tuple or a dict of such
     outputs: tuple[str, ...] = ()  # names of the layers whose outputs are returned as a dict; empty: the last one's
     start: list[Start] = field(default_factory=list)  # how first weights are drawn where it is not as torch does
-    first: bool = False  # it takes the first tensor of a tuple or a dict, see `graph.Graph`
+    first: bool | str = False  # it takes the first tensor of a tuple or a dict, or that of a name; see `graph.Graph`
 
     def make(self) -> nn.Sequential:
         """Return the model. Its parameters are drawn from torch's global generator, layer by layer.

@@ -1,4 +1,4 @@
-"""Parameters that two layers share, `weight: {tie: embed.weight}`, and layers that are an earlier one, `{tie: left}`."""
+"""Parameters of two layers, `weight: {tie: embed.weight}`, and layers that are an earlier one, `{tie: left}`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,8 @@ def shared(
     """
     if further := [one for one in spec if one not in (TIE, FROM)]:
         raise ConfigError(
-            f"{key}.{further[0]}", f"stands beside tie, by which all is that of {spec[TIE]!r}; expected `from` or nothing"
+            f"{key}.{further[0]}",
+            f"stands beside tie, by which all is that of {spec[TIE]!r}; expected `from` or nothing",
         )
     other, names = read_path(spec[TIE], f"{key}.{TIE}"), [one.name for one in before]
     if other not in names:
@@ -31,7 +32,9 @@ def shared(
         )
     one = before[names.index(other)]
     reads = read_references(spec[FROM], f"{key}.{FROM}") if FROM in spec else ()
-    inputs = wires.inputs(Inner(None, key, reads) if not isinstance(reads, dict) else _by_name(one, key, reads), targets)
+    inputs = wires.inputs(
+        Inner(None, key, reads) if not isinstance(reads, dict) else _by_name(one, key, reads), targets
+    )
     inputs.spread(one.planned)
     layer = Layer(name, key, one.target, one.arguments, reads=inputs.reads, shares=other)
     layer.planned = one.planned

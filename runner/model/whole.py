@@ -43,8 +43,13 @@ def called_by_loss(model: Model, example: Any, earlier: Earlier | None = None) -
     """Plan a model that is called by its loss, with all of `example` or, as a Siamese one is, with each of its tensors.
 
     Where the layers do not take the whole of it, they are planned with its first tensor, which they also take when
-    they are called with all. Others, and raises: see `planned`.
+    they are called with all. A model with one input by name takes this one. Others, and raises: see `planned`.
     """
+    names = list(model.inputs or ())
+    if len(names) == 1 and isinstance(example, Mapping) and isinstance(example.get(names[0]), Tensor):
+        stack = planned(model, example[names[0]], earlier)
+        stack.first = names[0]
+        return stack
     try:
         return planned(model, example, earlier)
     except ConfigError:

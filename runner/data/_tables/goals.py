@@ -124,7 +124,7 @@ def _may_be_classes(column: Column) -> bool:
     return whole and 1 < len(different) <= FEW and len(column.values) >= 2 * len(different)
 
 
-def one(columns: list[Column], task: str | None) -> tuple[Tensor, Any, tuple[str, ...]]:
+def one(columns: list[Column], task: Any) -> tuple[Tensor, Any, tuple[str, ...]]:
     """Return y of one target, the task and the names of the classes."""
     if len(columns) > 1:
         names = [column.name for column in columns]
@@ -179,7 +179,7 @@ def _labels(columns: list[Column]) -> Tensor:
     return stacked(columns)
 
 
-def guess(columns: list[Column], task: str | None) -> Guess | None:
+def guess(columns: list[Column], task: Any) -> Guess | None:
     """Return what the targets hold, where the task is taken from that; None where a person has set it."""
     if task is not None:
         return None

@@ -212,9 +212,9 @@ def _width(data: Data) -> int:
 def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
     """Return data whose source says no task with the one that its loss decides: whole numbers may be classes.
 
-    What the loss ignores is no class. All of one class, or with numbers that are none, they stay as they are. For a loss
-    of the user's own one whole number for each example is a class. Targets that are read as they are needed are not
-    counted: there are as many classes as the model gives numbers.
+    What the loss ignores is no class. All of one class, or with numbers that are none, they stay as they are. For a
+    loss of the user's own one whole number for each example is a class. Targets that are read as they are needed are
+    not counted: there are as many classes as the model gives numbers.
     """
     y, takes = _all(data), targets_of(loss)
     if not isinstance(data.train, Tensors):

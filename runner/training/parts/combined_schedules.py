@@ -34,7 +34,7 @@ def resolve(value: Any, key: str, resolve_one: Callable[[dict[str, Any], str], P
 
 
 def check(arguments: dict[str, Any], count: int, key: str) -> None:
-    """Raise ConfigError where the milestones of SequentialLR do not rise, or are not one less than `count` schedules."""
+    """Raise ConfigError where the milestones of SequentialLR do not rise, or are not `count - 1`."""
     milestones = arguments["milestones"]
     if not all(type(step) is int for step in milestones) or any(a >= b for a, b in pairwise([0, *milestones])):
         raise ConfigError(f"{key}.milestones", f"expected whole numbers that rise, as in [5, 20], found {milestones}")

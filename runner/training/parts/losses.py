@@ -103,9 +103,9 @@ def _one(spec: Component, key: str) -> nn.Module:
     if trained := [name for name, parameter in loss.named_parameters() if parameter.requires_grad]:
         raise ConfigError(
             f"{key}.name",
-            f"{kind.__name__} has parameters, {', '.join(trained[:3])}, which are not trained: the optimizer has those of"
-            " the model. Keep them in a layer, which a loss of (model, batch) reads as model.NAME, or freeze them by"
-            " requires_grad_(False)",
+            f"{kind.__name__} has parameters, {', '.join(trained[:3])}, which are not trained: the optimizer has"
+            " those of the model. Keep them in a layer, which a loss of (model, batch) reads as model.NAME, or freeze"
+            " them by requires_grad_(False)",
         )
     return balanced.marked(loss, filled)
 
