@@ -80,7 +80,7 @@ def _array(place: Path) -> Array:
 
 def _rows(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
     from runner.data._tables.encoding import encode as encode_rows
-    from runner.data._tables.encoding import numbers, read_recorded
+    from runner.data._tables.encoding import is_coded, numbers, read_recorded
     from runner.data._tables.frame import naming_file
     from runner.data._windows import sort_by_time
 
@@ -91,7 +91,7 @@ def _rows(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
     with naming_file(place):
         x = (
             encode_rows(frame, notes, "inputs")
-            if "words" in notes
+            if is_coded(notes)
             else torch.from_numpy(numbers(frame, notes, "inputs"))
         )
     if "window" in notes:

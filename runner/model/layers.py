@@ -44,6 +44,9 @@ from runner.model.sequences import (
     Lengths as Lengths,
 )
 from runner.model.sequences import (
+    Max as Max,
+)
+from runner.model.sequences import (
     Mean as Mean,
 )
 from runner.model.sequences import (

@@ -13,31 +13,13 @@ from torch import Tensor, nn
 
 
 class _Along(nn.Module):
-    """A number of the steps along dimensions, which go away."""
+    """A layer that makes one number of those along dimensions."""
 
     BESIDE = ("lengths",)
 
     def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
         super().__init__()
-        self.dim = tuple(dim) if isinstance(dim, Sequence) else (dim,)
-        self.keepdim = keepdim
-        if not self.dim or 0 in self.dim:
-            raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
-
-    def check(self, x: Tensor) -> None:
-        """Raise ValueError where a dimension is the batch, counted from the end."""
-        if any(d + x.dim() == 0 for d in self.dim):
-            raise ValueError(f"dim={list(self.dim)} counts the batch of an input with {x.dim()} dimensions")
-
-    def total(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the steps within the lengths, and their number, at least 1."""
-        self.check(x)
-        if len(self.dim) > 1:
-            raise ValueError(f"lengths are of one dimension, and dim has {len(self.dim)}")
-        [dim] = self.dim
-        inside = ~beyond(x, lengths, dim)
-        inside = inside.view(x.shape[0], *(x.shape[dim] if d == dim % x.dim() else 1 for d in range(1, x.dim())))
-        return x.masked_fill(~inside, 0).sum(dim, self.keepdim), inside.sum(dim, self.keepdim).clamp(min=1)
+        self.dim, self.keepdim = _dims(dim), keepdim
 
 
 class Mean(_Along):
@@ -50,25 +32,40 @@ class Mean(_Along):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the mean. Raises ValueError for lengths with several dimensions, and for a mean over examples."""
+        _refuse_batch(self.dim, x)
         if lengths is None:
-            self.check(x)
             return x.mean(self.dim, self.keepdim)
-        total, count = self.total(x, lengths)
-        return total / count
+        total = _inside(x, lengths, self.dim, 0.0).sum(self.dim, self.keepdim)
+        counts = lengths.clamp(1, x.shape[self.dim[0]]).view(-1, *[1] * (total.dim() - 1))
+        return total / counts
 
 
 class Sum(_Along):
-    """The sum along dimensions, which go away, with the arguments of `Mean`.
+    """The sum along dimensions, which go away: `Sum: 1` makes (N, features) of (N, members, features), as of a set.
 
-    After `Multiply: [user, item]`, `Sum: {dim: 1, keepdim: true}` is the dot product of two embeddings, (N, 1).
+    dim, keepdim, lengths: see Mean. After `Multiply: [user, item]`, `Sum: {dim: 1, keepdim: true}` is the dot product
+    of two embeddings, (N, 1).
     """
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the sum. Raises ValueError as Mean does."""
-        if lengths is not None:
-            return self.total(x, lengths)[0]
-        self.check(x)
-        return x.sum(self.dim, self.keepdim)
+        """Return the sum. Raises ValueError for lengths with several dimensions, and for a sum over examples."""
+        _refuse_batch(self.dim, x)
+        return (x if lengths is None else _inside(x, lengths, self.dim, 0.0)).sum(self.dim, self.keepdim)
+
+
+class Max(_Along):
+    """The largest values along dimensions, which go away: `Max: 1` makes (N, features) of (N, members, features).
+
+    dim, keepdim, lengths: see Mean. An example of length 0 gives 0.
+    """
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the maximum. Raises ValueError for lengths with several dimensions, and for one over examples."""
+        _refuse_batch(self.dim, x)
+        if lengths is None:
+            return x.amax(self.dim, self.keepdim)
+        largest = _inside(x, lengths, self.dim, -math.inf).amax(self.dim, self.keepdim)
+        return largest.masked_fill(largest == -math.inf, 0)
 
 
 class RepeatVector(nn.Module):
@@ -223,6 +220,27 @@ def beyond(x: Tensor, lengths: Tensor, dim: int = 1) -> Tensor:
     """Return which steps along `dim` are padding, as torch's `key_padding_mask`: bool of shape (N, steps)."""
     check_lengths(x, lengths)
     return torch.arange(x.shape[dim], device=x.device) >= lengths.reshape(-1, 1)
+
+
+def _dims(dim: int | list[int]) -> tuple[int, ...]:
+    dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    if not dims or 0 in dims:
+        raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
+    return dims
+
+
+def _refuse_batch(dims: tuple[int, ...], x: Tensor) -> None:
+    if any(d + x.dim() == 0 for d in dims):
+        raise ValueError(f"dim={list(dims)} counts the batch of an input with {x.dim()} dimensions")
+
+
+def _inside(x: Tensor, lengths: Tensor, dims: tuple[int, ...], value: float) -> Tensor:
+    """Return x with `value` in the steps that are padding."""
+    if len(dims) > 1:
+        raise ValueError(f"lengths are of one dimension, and dim has {len(dims)}")
+    padding = beyond(x, lengths, dims[0])
+    place = dims[0] % x.dim()
+    return x.masked_fill(padding.view(len(x), *(x.shape[d] if d == place else 1 for d in range(1, x.dim()))), value)
 
 
 def check_lengths(x: Tensor, lengths: Tensor) -> None:

@@ -16,7 +16,7 @@ FILES = {
     "base": "defaults: [override /data: digits, override /model: mlp, override /optimizer: adam,"
     " override /loss: cross_entropy, override /scheduler: cosine]\noptimizer: {lr: 0.005}\ndata: {flat: true}\n",
     "own": "model: {layers: {flatten: Flatten, rnn: {Linear: {out_features: 8, bias: false}}, head: {Linear: 10}}}\n"
-    "data: {name: experiments.mine.ten, points: 20}\nloss: {name: CrossEntropyLoss, label_smoothing: 0.1}\n"
+    "data: {name: experiments.mine.ten, points: 20}\nloss: {CrossEntropyLoss: {label_smoothing: 0.1}}\n"
     "optimizer: {name: SGD, lr: 0.1, momentum: 0.9}\nscheduler: {name: StepLR, step_size: 3}\n",
     "head": "defaults: [base]\nmodel: {layers: {head: {Linear: {bias: false}}}}\n",
     "act": "defaults: [base]\nmodel: {layers: {relu1: Tanh, head: {Bilinear: 3}}}\n",

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_leaves
 
-from runner.model import recurrent
+from runner.model import recurrent, sequences
 from runner.model.planning import plan
 from runner.model.stack import Stack
 from runner.settings.errors import ConfigError
@@ -278,6 +278,12 @@ def test_means_columns_and_the_token_of_a_class() -> None:
     assert torch.equal(built([{"Sum": [2, 3]}], images)(images), images.sum((2, 3)))
     assert torch.equal(built([{"Mean": [2, 3]}], images)(images), images.mean((2, 3)))
     assert torch.equal(built([{"Mean": {"dim": -1, "keepdim": True}}], images)(images), images.mean(-1, keepdim=True))
+    assert torch.equal(built([{"Sum": [2, 3]}], images)(images), images.sum((2, 3)))
+    assert torch.equal(built([{"Max": {"dim": -1, "keepdim": True}}], images)(images), images.amax(-1, keepdim=True))
+    lengths = torch.tensor([5, 0, 2, 1])
+    for layer, expected in ((sequences.Sum(), VALUES[2, :2].sum(0)), (sequences.Max(), VALUES[2, :2].amax(0))):
+        assert torch.equal(layer(VALUES, lengths)[2], expected)
+        assert not layer(VALUES, lengths)[1].any()
     table = torch.tensor([[1.0, 2.5, 3.0], [4.0, 5.5, 6.0]])
     assert built([{"Columns": [0, -1]}], table)(table).tolist() == [[1.0, 3.0], [4.0, 6.0]]
     assert built([{"Columns": {"columns": 2, "indices": True}}], table)(table).tolist() == [3, 6]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, Tensors
 from runner.data._reading import batch
-from runner.model.conventions import BY_CLASS, targets_of
+from runner.model.conventions import BY_CLASS, convention, targets_of
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound
@@ -98,7 +98,7 @@ def _ignored(data: Data, loss: nn.Module | None) -> int | None:
 
 def _fitted(data: Data, loss: nn.Module | None, numbers: bool) -> Data:
     takes = targets_of(loss)
-    if data.task == "regression" and not numbers and isinstance(data.train, Tensors):
+    if data.task == "regression" and not numbers:
         data = _of_own_source(data, loss)
     if data.task == "regression" and data.classes and takes in BY_CLASS and not data.train[0][1].is_floating_point():
         data = replace(data, task="classification")  # of a dataset, all of whose targets nobody has seen
@@ -229,12 +229,19 @@ def _width(data: Data) -> int:
 def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
     """Return data whose source says no task with the one that its loss decides: whole numbers may be classes.
 
-    What the loss ignores is no class. All of one class, or with numbers that are none, they stay as they are.
+    What the loss ignores is no class. All of one class, or with numbers that are none, they stay as they are. For a
+    loss of the user's own one whole number for each example is a class. Targets that are read as they are needed are
+    not counted: there are as many classes as the model gives numbers.
     """
     y, takes = _all(data), targets_of(loss)
+    if not isinstance(data.train, Tensors):
+        first = data.train[0][1]
+        is_class = takes in BY_CLASS and first.dim() == 0 and not first.is_floating_point()
+        return replace(data, task="multiclass") if is_class else data
     if y is None or not y.numel():
         return data
-    if takes in BY_CLASS and not y.is_floating_point():
+    own = loss is not None and convention(loss) is None and not isinstance(loss, forward.Unmeasured)
+    if (takes in BY_CLASS or (own and y.dim() == 1)) and not y.is_floating_point():
         ignored = getattr(loss, "ignore_index", None)
         held = y if ignored is None else y[y != ignored]
         low, high = map(int, held.aminmax()) if held.numel() else (0, 0)
