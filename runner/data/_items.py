@@ -1,5 +1,6 @@
 """Datasets whose items are no pairs (x, y): tuples of more tensors, and dicts, of which one or some are the targets."""
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -16,26 +17,26 @@ Target = str | int | list[str] | list[int]
 class Items(torch.utils.data.Dataset[Any]):
     """A dataset of pairs (x, y), made of the items of another one.
 
-    inner: its items are tuples, lists or dicts of tensors.
+    inner: its items are tuples, lists or dicts of tensors; those of a named tuple or a dataclass go by their names.
     target: the name or place of the target in an item, or a list of several, which become a dict or a tuple. What is
         left is x: a single tensor, or a dict or tuple.
     """
 
     def __init__(self, inner: Any, target: Target) -> None:
         self.inner, self.target = inner, target
+        self._names: list[Any] = target if isinstance(target, list) else [target]
 
     def __len__(self) -> int:
         return len(self.inner)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Return x and y of an item. Raises ConfigError for one without the target."""
-        item = self.inner[index]
+        item = _by_name(self.inner[index])
+        if hasattr(item, "_asdict") and not any(isinstance(name, int) for name in self._names):
+            item = item._asdict()
         parts = dict(item) if isinstance(item, dict) else dict(enumerate(item))
         several = isinstance(self.target, list)
-        names = [
-            name + len(parts) if isinstance(name, int) and name < 0 else name
-            for name in (self.target if isinstance(self.target, list) else [self.target])
-        ]
+        names = [name + len(parts) if isinstance(name, int) and name < 0 else name for name in self._names]
         for name in names:
             if name not in parts:
                 there = ", ".join(map(str, parts))
@@ -47,12 +48,19 @@ class Items(torch.utils.data.Dataset[Any]):
         return x, (y if named else tuple(y.values())) if several else y[names[0]]
 
 
+def _by_name(item: Any) -> Any:
+    """Return the fields of a dataclass as a dict; another item as it is."""
+    if not dataclasses.is_dataclass(item):
+        return item
+    return {field.name: getattr(item, field.name) for field in dataclasses.fields(item)}
+
+
 def paired(source: Any, subject: str) -> tuple[Any, str]:
     """Return a dataset of pairs, and a line that says what was taken for x and y where the items are larger tuples.
 
     subject: the words before the name of its class in a message. Raises ConfigError for items that may mean anything.
     """
-    item = source[0]
+    item = _by_name(source[0])
     kind = type(source).__name__
     if isinstance(item, dict):
         raise ConfigError(

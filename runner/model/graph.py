@@ -22,12 +22,17 @@ class Graph(nn.Sequential):
     reads: of the layers that take something else than the output before them: a layer's name, or `input`; of a tuple or
         a dict one item, as in `lstm.0` and `input.image`.
     outputs: names of the layers whose outputs are returned, as a dict; empty: the last output alone.
-    first: takes the first tensor of a tuple or a dict, as for a loss that calls the model with each tensor by itself.
+    first: takes the first tensor of a tuple or a dict, or the item of this name, as for a loss that calls the model
+        with each tensor by itself.
     An output is let go of after the last layer that reads it.
     """
 
     def __init__(
-        self, layers: Mapping[str, nn.Module], reads: Mapping[str, Reads], outputs: tuple[str, ...], first: bool = False
+        self,
+        layers: Mapping[str, nn.Module],
+        reads: Mapping[str, Reads],
+        outputs: tuple[str, ...],
+        first: bool | str = False,
     ) -> None:
         super().__init__()
         for name, module in layers.items():
@@ -57,7 +62,7 @@ def through(model: nn.Module, x: Any, call: Call) -> Any:
         for name, module in torch_private.children(model).items():
             x = call(name, module, (x,), {})
         return x
-    held, previous = {INPUT: first(x) if model._first else x}, INPUT
+    held, previous = {INPUT: first(x, model._first) if model._first else x}, INPUT
     for name, module in torch_private.children(model).items():
         taken = model._reads.get(name) or (previous,)
         named = {key: read(held, one) for key, one in taken.items()} if isinstance(taken, dict) else {}
@@ -89,10 +94,14 @@ def take(value: Any, path: str) -> Any:
     return take(item, rest) if rest else item
 
 
-def first(nest: Any) -> Tensor:
-    """Return the first tensor of a tuple, a list or a mapping, or of what is first in it; a tensor as it is."""
+def first(nest: Any, name: bool | str = True) -> Tensor:
+    """Return the first tensor of a tuple, a list or a mapping, or of what is first in it; a tensor as it is.
+
+    name: of an item of the mapping, in the place of its first.
+    """
     while not isinstance(nest, Tensor):
-        nest = next(iter(nest.values())) if isinstance(nest, Mapping) else nest[0]
+        items = list(nest.values()) if isinstance(nest, Mapping) else nest
+        nest = nest[name] if isinstance(nest, Mapping) and name in nest else items[0]
     return nest
 
 

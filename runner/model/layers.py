@@ -29,6 +29,9 @@ from runner.model.attention import (
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
 from runner.model.sequences import (
+    CausalConv1d as CausalConv1d,
+)
+from runner.model.sequences import (
     ClassToken as ClassToken,
 )
 from runner.model.sequences import (
@@ -41,10 +44,19 @@ from runner.model.sequences import (
     Lengths as Lengths,
 )
 from runner.model.sequences import (
+    Max as Max,
+)
+from runner.model.sequences import (
     Mean as Mean,
 )
 from runner.model.sequences import (
     Positions as Positions,
+)
+from runner.model.sequences import (
+    RepeatVector as RepeatVector,
+)
+from runner.model.sequences import (
+    Sum as Sum,
 )
 from runner.model.sequences import (
     check_lengths,

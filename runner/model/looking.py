@@ -67,11 +67,12 @@ def looks(error: Exception) -> bool:
     return bool(REFUSALS.search(str(error)))
 
 
-def of_examples(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+def of_examples(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any], number: float = 0) -> Any:
     """Return what the layer gives, on the meta device. Raises what the layer raises.
 
-    Inputs that come from the data without a layer between are those of its first example. Of others, numbers are zeros,
-    and one whole number for each example is the longest length among the inputs.
+    Inputs that come from the data without a layer between are those of its first example. Of others, numbers with a
+    decimal point are all `number` and whole ones 0, but one whole number for each example is the longest length among
+    the inputs.
     """
     tensors = [one for one in tree_leaves((inputs, dict(named))) if isinstance(one, Tensor)]
     if sum(p.numel() for p in module.parameters()) > MOST or not tensors:
@@ -85,7 +86,8 @@ def of_examples(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, 
         one = getattr(value, "one", None)
         if one is not None:
             return torch.stack([one, one]).to(value.dtype)
-        filled = longest if value.dim() == 1 and not value.is_floating_point() else 0
+        whole = longest if value.dim() == 1 else 0
+        filled = number if value.is_floating_point() else whole
         return torch.full((2, *value.shape[1:]), filled, dtype=value.dtype)
 
     def shape(value: Any) -> Any:

@@ -47,6 +47,8 @@ def _collect(named: Iterable[tuple[str, str, Any]]) -> list[ConfigError]:
 
 
 def _check_layer(key: str, spec: Any) -> None:
+    if written.is_tied(spec):
+        return
     layer = written.read(spec, key, classes.find)
     target, key, parameters, arguments = layer.target, layer.key, layer.parameters, layer.arguments
     problems = Problems()

@@ -16,7 +16,7 @@ from runner.model.graph import INPUT
 from runner.model.layers import Repeat, Select
 from runner.model.stack import Layer, Stack, is_stacks, shaped, size, values_of
 from runner.model.wires import Inner, Inputs, Wires
-from runner.model.written import FROM, Written, read
+from runner.model.written import FROM, Written, is_tied, read
 from runner.settings.errors import ConfigError, ConfigErrors, batch_shape, brief, did_you_mean, each
 from runner.settings.memory import memory
 from runner.settings.memory import size as bytes_
@@ -93,6 +93,8 @@ def _planned_before(
     targets: classes.Targets,
     before: list[Layer],
 ) -> tuple[Layer, Any]:
+    if is_tied(spec):
+        return ties.shared(name, spec, key, wires, targets, before)
     written = spec if isinstance(spec, Inner) else read(spec, key, targets.find)
     inputs = wires.inputs(written, targets)
     tied = ties.sizes(written, before) if isinstance(written, Written) else {}

@@ -249,7 +249,12 @@ def single(value: Any, targets: classes.Targets) -> Any:
     """Return one layer as a list of one, where layers may stand: `layers: {Linear: 10}` is `layers: [{Linear: 10}]`."""
     if not isinstance(value, Mapping):
         return value
-    is_layer = "_target_" in value or (len(value) == 1 and _is_known(next(iter(value)), targets))
+    names = [name for name in value if name not in RESERVED]  # `from` stands beside a class, too
+    is_layer = (
+        (len(names) == 1 and _is_known(names[0], targets))
+        or "_target_" in value
+        or ("name" in value and _is_known(value["name"], targets))
+    )
     return [value] if is_layer else value
 
 

@@ -27,6 +27,7 @@ class Layer:
     parameters: int = 0  # those that are tied to another layer's left out
     reads: Reads = ()  # what it takes, if it is not the output before it
     ties: dict[str, str] = field(default_factory=dict)  # parameter name -> that of an earlier layer, which it is
+    shares: str = ""  # the name of the earlier layer of its stack that it is, called once more
     output: Any = field(default=None, repr=False, compare=False)  # on the meta device
     taken: Any = field(default=None, repr=False, compare=False)  # its inputs there: those in order, and those by name
     #: The module on the meta device that gave the shapes: to be inspected, never trained or changed.
@@ -68,14 +69,14 @@ class Stack:
     output: Any  # on the meta device: a shape and a type without values; or a tuple or a dict of such
     outputs: tuple[str, ...] = ()  # names of the layers whose outputs are returned as a dict; empty: the last one's
     start: list[Start] = field(default_factory=list)  # how first weights are drawn where it is not as torch does
-    first: bool = False  # it takes the first tensor of a tuple or a dict, see `graph.Graph`
+    first: bool | str = False  # it takes the first tensor of a tuple or a dict, or that of a name; see `graph.Graph`
 
     def make(self) -> nn.Sequential:
         """Return the model. Its parameters are drawn from torch's global generator, layer by layer.
 
         Those that `start` is of are drawn a second time after that, in the order of the parameters.
         """
-        model = self._assembled({layer.name: layer.make() for layer in self.layers})
+        model = self._assembled(self._modules(Layer.make))
         for layer in self.layers:
             for name, path in layer.ties.items():
                 setattr(model.get_submodule(layer.name), name, model.get_parameter(path))
@@ -85,7 +86,14 @@ class Stack:
 
     def planned(self) -> nn.Sequential:
         """Return the layers as they were planned: on the meta device, without numbers, the same at every call."""
-        return self._assembled({layer.name: layer.planned for layer in self.layers})
+        return self._assembled(self._modules(lambda layer: layer.planned))
+
+    def _modules(self, of: Callable[[Layer], nn.Module]) -> dict[str, nn.Module]:
+        """Return the module of each layer by its name; of one that is another, the same."""
+        modules = dict[str, nn.Module]()
+        for layer in self.layers:
+            modules[layer.name] = modules[layer.shares] if layer.shares else of(layer)
+        return modules
 
     def _assembled(self, modules: dict[str, nn.Module]) -> nn.Sequential:
         reads = {layer.name: layer.reads for layer in self.layers if layer.reads}

@@ -43,8 +43,13 @@ def called_by_loss(model: Model, example: Any, earlier: Earlier | None = None) -
     """Plan a model that is called by its loss, with all of `example` or, as a Siamese one is, with each of its tensors.
 
     Where the layers do not take the whole of it, they are planned with its first tensor, which they also take when
-    they are called with all. Others, and raises: see `planned`.
+    they are called with all. A model with one input by name takes this one. Others, and raises: see `planned`.
     """
+    names = list(model.inputs or ())
+    if len(names) == 1 and isinstance(example, Mapping) and isinstance(example.get(names[0]), Tensor):
+        stack = planned(model, example[names[0]], earlier)
+        stack.first = names[0]
+        return stack
     try:
         return planned(model, example, earlier)
     except ConfigError:
@@ -65,7 +70,7 @@ def check(model: Model) -> None:
         value = getattr(model, key)
         for name, one in value.items() if isinstance(value, Mapping) else ():
             with problems.collect():
-                if one:
+                if one and not written.is_tied(one):
                     naming.check(specs.single(one, targets), f"model.{key}.{name}")
     with problems.collect():
         if model.layers or not (model.inputs or model.outputs):
@@ -156,6 +161,8 @@ def _part(value: Any, key: str, reads: tuple[str, ...], targets: classes.Targets
     """Return the layers of an input or an output as one: a single one as it is, several as a stack."""
     if not value:
         return {"From": list(reads)}
+    if written.is_tied(value):
+        return value if written.has_reads(value) else _reading(value, list(reads))
     single = specs.single(value, targets)
     if isinstance(value, str) or single is not value:
         return value if written.has_reads(value) else _reading(value, list(reads))

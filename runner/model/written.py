@@ -8,12 +8,12 @@ from typing import Any
 from runner.model import classes, specs
 from runner.model.graph import Reads
 from runner.model.layers import COMBINING
-from runner.model.sequences import WITH_LENGTHS
+from runner.model.recurrent import WITH_LENGTHS
 from runner.settings.errors import ConfigError
 
 #: The key of the layers that a layer reads from, which no argument of Python can have.
 FROM = "from"
-#: The key of the name of a parameter that two layers share.
+#: The key of the name of a parameter, or of a whole layer, that two layers share.
 TIE = "tie"
 
 
@@ -57,19 +57,21 @@ def read(spec: Any, key: str, find: Callable[[Any, str], Any]) -> Written:
     references = inside if beside is None else beside
     written = Written(target, key, parameters, arguments)
     if references is not None:
-        written.reads = _references(references, written.reads_key)
+        written.reads = read_references(references, written.reads_key)
     for one in list(arguments):
         if one in getattr(target, "BESIDE", ()) and one not in parameters:
-            written.beside[one] = _path(arguments.pop(one), f"{key}.{one}")
+            written.beside[one] = read_path(arguments.pop(one), f"{key}.{one}")
         elif specs.is_given(parameters, one, arguments[one]):
             written.given[one] = arguments.pop(one)
         elif isinstance(arguments[one], Mapping) and set(arguments[one]) == {TIE}:
-            written.ties[one] = _path(arguments.pop(one)[TIE], f"{key}.{one}.{TIE}")
+            written.ties[one] = read_path(arguments.pop(one)[TIE], f"{key}.{one}.{TIE}")
     return written
 
 
 def has_reads(spec: Any) -> bool:
     """Return whether a layer says what it reads from, as far as that can be seen without its class."""
+    if is_tied(spec):
+        return FROM in spec
     try:
         found = read(spec, "", classes.find)
     except ConfigError:
@@ -96,16 +98,23 @@ def _without_from(spec: Any, key: str) -> tuple[Any, Any]:
     return rest, spec[FROM]
 
 
-def _references(value: Any, key: str) -> Reads:
+def is_tied(spec: Any) -> bool:
+    """Return whether a layer is an earlier one, `{tie: left}`."""
+    return isinstance(spec, Mapping) and TIE in spec
+
+
+def read_references(value: Any, key: str) -> Reads:
+    """Return the names of the layers that a layer reads from. Raises ConfigError for what are none."""
     if isinstance(value, Mapping):
-        return {str(name): _path(one, f"{key}.{name}") for name, one in value.items()}
-    references = tuple(_path(one, key) for one in (value if isinstance(value, list | tuple) else [value]))
+        return {str(name): read_path(one, f"{key}.{name}") for name, one in value.items()}
+    references = tuple(read_path(one, key) for one in (value if isinstance(value, list | tuple) else [value]))
     if not references:
         raise ConfigError(key, "is empty; expected the name of an earlier layer, or several")
     return references
 
 
-def _path(value: Any, key: str) -> str:
+def read_path(value: Any, key: str) -> str:
+    """Return the name of a layer or of a parameter. Raises ConfigError for what is none."""
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value):
         raise ConfigError(key, f"{value!r} is not the name of an earlier layer; expected one, or a list of names")
     return str(value)

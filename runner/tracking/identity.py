@@ -130,12 +130,13 @@ def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:
     return tags, {}, {**files, "config.yaml": context.yaml} if drift else files
 
 
-def data_facts(data: "Data", first: bool = False) -> dict[str, Any]:
+def data_facts(data: "Data", first: bool | str = False) -> dict[str, Any]:
     """Return data.json, the facts of the training data that a later user of the model needs.
 
     task, classes and notes of the source; `example`, the shape and type of one input without the batch; `rows`, where
     inputs are indices, how many there may be; `sha256`, the digests of the parts.
-    first: the model takes the first tensor of an example, see `runner.model.graph.Graph`, which is noted alone then.
+    first: the model takes the first tensor of an example, or that of a name, see `runner.model.graph.Graph`; that one
+    is noted alone.
     """
     from runner.data import nests
     from runner.data._rows import rows
@@ -144,10 +145,10 @@ def data_facts(data: "Data", first: bool = False) -> dict[str, Any]:
 
     classes = data.classes
     classes = {k: list(v) for k, v in classes.items()} if isinstance(classes, dict) else list(classes)
-    x = graph.first(data.train[0][0]) if first else data.train[0][0]
+    x = graph.first(data.train[0][0], first) if first else data.train[0][0]
     facts = {"task": data.task, "classes": classes, "notes": data.notes, "example": nests.noted(x)}
     facts |= {"rows": counts} if any(counts := rows(data)) else {}
-    facts |= {"first": True} if first else {}
+    facts |= {"first": first} if first else {}
     facts |= {"report": list(data.report)} if data.report else {}
     return {**facts, "sha256": fingerprint(data)}
 

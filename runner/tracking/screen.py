@@ -201,6 +201,7 @@ def described(layer: Layer) -> str:
     inside = [f"{k}={v}" for k, v in layer.arguments.items() if not isinstance(v, Stack | list)]
     inside += [f"{k}=given" for k in layer.given]
     inside += [f"{k}={path}" for k, path in layer.ties.items()]
+    inside += [f"tie={layer.shares}"] if layer.shares else []
     reads = f" from {', '.join(names(layer.reads))}" if layer.reads else ""
     return f"{layer.target.__name__}({', '.join(inside)}){reads}"
 

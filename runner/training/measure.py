@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from runner.data import Batch, Data, Nest, Source, nests
+from runner.data._ragged import lined_up
+from runner.data._streams import collates
 from runner.model import host, modes
 from runner.settings import random_state
 from runner.training.augment.readers import TreatedReaders
@@ -110,7 +112,7 @@ def outputs(run: Measured, source: Source) -> tuple[Nest, Nest]:
         for batch in reading(run, source):
             output = run.cost(run.state.model, batch)[1]
             rows.append(tuple(nests.mapped(host.tensor, part) for part in (batch[1], output)))
-    y, output = map(nests.concatenated, zip(*rows, strict=True))
+    y, output = map(lined_up if collates(source) else nests.concatenated, zip(*rows, strict=True))
     return y, output
 
 

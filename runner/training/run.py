@@ -143,6 +143,11 @@ class Run:
         return choice.evaluation(self.state.cost, self.step)
 
     @cached_property
+    def rated(self) -> dict[str, int]:
+        """The names of the learning rates and the optimizer's groups that have them."""
+        return groups.rated(self.state.optimizer)
+
+    @cached_property
     def length(self) -> Length:
         """The length of the training, and the steps after which an epoch ends or a validation follows."""
         return length(self.settings, self.data)
@@ -192,7 +197,7 @@ class Run:
         Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if
         the monitored metric is not among the values.
         """
-        rates = groups.rates(self.state.optimizer)
+        rates = groups.rates(self.state.optimizer, self.rated)
         self.average.after_step()
         if step.step < self.steps:
             self.schedule.after_step()

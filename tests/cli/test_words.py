@@ -303,6 +303,9 @@ def test_names_that_other_programs_give_to_metrics_lead_to_those_of_torchmetrics
     y = torch.arange(30) % 3
     classes = Data(Tensors(y, y), Tensors(y, y), task="multiclass", classes=("a", "b", "c"))
     numbers = Data(Tensors(y, y.float()[:, None]), Tensors(y, y.float()[:, None]))
+    given = {"rmse": {"MeanSquaredError": {"squared": False}}, "mae": "MeanAbsoluteError"}
+    assert [one.name for one in metric_specs.specs_of(given, "metrics")] == ["rmse", "mae"]
+    assert [one.name for one in metric_specs.specs_of([given, {"rmse": given["rmse"]}][1:], "metrics")] == ["rmse"]
     for name, meant in metric_specs.OTHERS.items():
         with pytest.raises(ConfigError, match=f"is not a metric in torchmetrics; did you mean {re.escape(meant)}"):
             metrics.resolve([name.upper()])

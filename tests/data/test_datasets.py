@@ -1,7 +1,8 @@
 """Datasets as people have them: pairs of anything that is numbers become tensors; streams have a stated length."""
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -57,6 +58,24 @@ def test_pictures_and_whole_numbers_become_tensors_and_classes() -> None:
 )  # fmt: skip
 def test_numbers_have_the_types_that_losses_take(value: Any, dtype: torch.dtype) -> None:
     assert tensor(value).dtype == dtype
+
+
+class Sample(NamedTuple):
+    image: float
+    label: int
+
+
+@dataclass
+class Held:
+    image: float
+    label: int
+
+
+@pytest.mark.parametrize("item", [Sample(0.5, 1), Held(0.5, 1), {"image": 0.5, "label": 1}])
+def test_items_with_names_have_their_target_by_its_name(item: Any) -> None:
+    items: Any = [item] * 3
+    x, y = Data(items, target="label").train[0]
+    assert (x, y) == (0.5, 1)
 
 
 def test_what_is_no_number_is_refused() -> None:

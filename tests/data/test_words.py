@@ -66,18 +66,48 @@ def test_a_table_without_text_has_no_codes() -> None:
     assert list(read(words="codes", features=["city"]).train.x) == ["words"]
 
 
+def test_categorical_columns_are_inputs_by_their_names() -> None:
+    frame = pandas.read_csv("rents.csv")
+    frame["rooms"] = np.arange(len(frame)) % 3 + 8  # numbers that are names: 8, 9 and 10
+    frame.loc[4, "rooms"] = np.nan  # so that pandas has decimals, 8.0
+    frame.to_csv("rents.csv", index=False)
+    data = read(categorical=["city", "rooms"], missing="median", standardize=False)
+    assert {name: (one.dtype, one.shape[1:]) for name, one in data.train.x.items()} == {
+        "numbers": (torch.float32, (3,)),  # the size, and the kind as columns of 0 and 1
+        "city": (torch.int64, ()),
+        "rooms": (torch.int64, ()),
+    }
+    assert data.notes["categories"]["rooms"] == ["10", "8", "9"]
+    noted = data_facts(data)
+    frame[frame["rooms"] == 9].to_parquet("others.parquet")
+    [x] = inputs_of("others.parquet", noted).batches
+    assert set(x["rooms"].tolist()) == {data.notes["categories"]["rooms"].index("9")}
+
+
+def test_targets_by_name_have_a_task_each(tmp_path) -> None:
+    target, task = {"cost": "price", "form": "kind"}, {"form": "classification"}
+    data = read(target=target, task=task)
+    assert (data.task, data.classes) == (
+        {"cost": "regression", "form": "binary"},
+        {"cost": (), "form": ("flat", "house")},
+    )
+    alone = read(leave_out=["kind"])
+    assert len(data.train) == len(alone.train)
+    assert data.train.y["cost"].shape[1:] == (1,)
+    assert data.train.y["form"].dtype == torch.int64
+    bound = source.resolve({"name": "table", "path": "rents.csv", "target": target, "task": task})
+    again = source.read(bound, noted=data_facts(data))
+    assert torch.equal(again.train.y["form"], data.train.y["form"])
+    assert torch.equal(again.test.x, data.test.x)
+
+
 def test_an_embedding_of_each_column_learns_the_prices(tmp_path) -> None:
     (tmp_path / "experiments").mkdir()
     (tmp_path / "experiments" / "rents.yaml").write_text(
         """
-data: {name: table, path: rents.csv, target: price, words: codes}
+data: {name: table, path: rents.csv, target: price, categorical: [city, kind]}
 model:
-  inputs:
-    numbers: [{Linear: 4}]
-    words:
-      - Parallel:
-          - [{Columns: 0}, {Embedding: {num_embeddings: 4, embedding_dim: 3}}]
-          - [{Columns: 1}, {Embedding: {num_embeddings: 2, embedding_dim: 2}}]
+  inputs: {numbers: [{Linear: 4}], city: {Embedding: 3}, kind: {Embedding: 2}}
   layers: [{Linear: 16}, ReLU, {Linear: 1}]
 optimizer: {name: Adam, lr: 0.02}
 trainer: {epochs: 60, batch_size: 16}

@@ -126,6 +126,40 @@ def test_two_inputs_two_outputs_ties_and_init_train_as_in_plain_torch():
     assert ours.double().next.weight is ours.word.weight
 
 
+def test_a_layer_that_is_an_earlier_one_trains_as_one_module_called_twice():
+    class Siamese(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.ReLU())
+            self.head = nn.Linear(6, 1)
+
+        def forward(self, x: dict[str, Tensor]) -> Tensor:
+            y: Tensor = self.head(torch.cat([self.left(x["left"]), self.left(x["right"])], 1))
+            return y
+
+    model = Model(
+        inputs={"left": [{"Linear": 3}, "BatchNorm1d", "ReLU"], "right": {"tie": "left"}},
+        layers={"head": {"Linear": 1}},
+    )
+    torch.manual_seed(1)
+    theirs = Siamese()
+    torch.manual_seed(1)
+    stack = whole.planned(model, {"left": meta(4), "right": meta(4)})
+    ours: Any = stack.make()
+    assert ours.right is ours.left
+    assert sum(layer.parameters for layer in stack.layers) == sum(p.numel() for p in theirs.parameters())
+    batches = [{"left": torch.rand(5, 4), "right": torch.rand(5, 4)} for _ in range(3)]
+    assert steps(ours, batches, lambda y: y.square().mean()) == steps(theirs, batches, lambda y: y.square().mean())
+    assert torch.equal(ours.eval()(batches[0]), theirs.eval()(batches[0]))
+
+
+def test_a_model_with_one_input_by_name_is_called_with_it_or_with_all():
+    model = Model(inputs={"state": []}, layers=[{"Linear": 2}])
+    stack = whole.called_by_loss(model, {"action": meta(3), "state": meta(4)})
+    ours, state = stack.make(), torch.rand(5, 4)
+    assert torch.equal(ours(state), ours({"action": torch.rand(5, 3), "state": state}))
+
+
 def test_inputs_may_be_a_tuple_and_their_names_are_references():
     model = Model(
         inputs={"left": [{"Linear": 3}], "right": None},
@@ -143,11 +177,17 @@ def test_a_concat_with_a_dimension_brings_inputs_together_and_heads_may_read_any
     model = Model(
         inputs=["a", "b"],
         layers=[{"Concat": {"dim": 2}}, {"Linear": 3}],
-        outputs={"last": [], "both": {"From": 0}, "wide": [{"Linear": 7}, "ReLU"]},
+        outputs={
+            "last": [],
+            "both": {"From": 0},
+            "wide": [{"Linear": 7}, "ReLU"],
+            "beside": {"Linear": 5, "from": "a"},
+            "named": {"name": "Linear", "out_features": 6},
+        },
     )
     stack = whole.planned(model, {"a": meta(4, 1), "b": meta(4, 2)})
     assert {name: tuple(one.shape[1:]) for name, one in stack.output.items()} == {
-        "last": (4, 3), "both": (4, 3), "wide": (4, 7),
+        "last": (4, 3), "both": (4, 3), "wide": (4, 7), "beside": (4, 5), "named": (4, 6),
     }  # fmt: skip
 
 
@@ -246,6 +286,9 @@ def test_init_fills_what_its_keys_name(init, filled):
         ({"layers": [{"Linear": 3, "from": "input.x"}]}, "model.layers[0].Linear.from", "no item 'x'"),
         (tied("a.weight"), TIE, "(3, 4)"),
         (tied("a.weigth"), TIE, "did you mean 'a.weight'"),
+        ({"layers": {"a": {"Linear": 4}, "b": {"tie": "c"}}}, "model.layers.b.tie", "no earlier layer"),
+        ({"layers": {"a": {"Linear": 4}, "b": {"tie": "a", "bias": False}}}, "model.layers.b.bias", "beside tie"),
+        ({"layers": {"a": {"Linear": 3}, "b": {"tie": "a"}}}, "model.layers.b", "cannot take an input of shape (N, 3)"),
         ({"layers": INIT, "init": {"Linaer": "zeros_"}}, "model.init.Linaer", "did you mean 'Linear'"),
         ({"layers": INIT, "init": {"norm": "xavier_uniform_"}}, "model.init.norm", "cannot fill norm.weight"),
         ({"layers": INIT, "init": {"Linear": "xavier_uniform"}}, "model.init.Linear", "did you mean 'xavier_uniform_'"),

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,14 @@ PLAIN: dict[str, dict[str, Any]] = {
     "OneCycleLR": {"max_lr": 1.0},
     "ReduceLROnPlateau": {"patience": 1},
     "WarmupCosineLR": {},
+    "SequentialLR": {
+        "schedulers": [{"LinearLR": {"start_factor": 0.1, "total_iters": 3}}, "CosineAnnealingLR"],
+        "milestones": [3],
+    },
+    "ChainedScheduler": {"schedulers": {"a": {"name": "ExponentialLR", "gamma": 0.9}, "b": {"LinearLR": {}}}},
 }
-#: They want other schedulers, or a function.
-NOT_PLAIN = {"SequentialLR", "ChainedScheduler", "LambdaLR", "MultiplicativeLR"}
+#: They want a function.
+NOT_PLAIN = {"LambdaLR", "MultiplicativeLR"}
 
 
 @pytest.mark.parametrize("name", PLAIN)
@@ -157,6 +163,20 @@ def test_the_length_of_the_training_is_filled_in():
     assert max(one_cycle) == pytest.approx(0.5, rel=1e-2)
     assert one_cycle.index(max(one_cycle)) in (9, 10)
     assert one_cycle[-1] == pytest.approx(0.5 / 25 / 1e4)
+
+
+def test_schedules_one_after_another_are_torchs_own():
+    spec = {"name": "SequentialLR", **PLAIN["SequentialLR"], "interval": "step"}
+    optimizer = torch.optim.SGD(model().parameters(), lr=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.1, total_iters=3)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 9)  # the rest of 12 steps
+        expected, scheduler = [], torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [3])
+        for _ in range(12):
+            expected.append(optimizer.param_groups[0]["lr"])
+            scheduler.step()
+    assert rates(spec, 12) == expected
 
 
 def test_warmup_cosine_follows_its_formula():

@@ -278,6 +278,23 @@ def test_classes_that_the_loss_decides_are_split_like_classes_that_are_stated(pl
     assert read(SOURCES["csv"], nn.CrossEntropyLoss()).report[-1].endswith("which CrossEntropyLoss takes")
 
 
+class Own(nn.Module):
+    """A loss of one's own."""
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        return output[target].mean()
+
+
+def test_whole_numbers_of_ones_own_source_are_classes_for_ones_own_loss_and_where_they_are_not_in_memory():
+    y = torch.tensor([0, 1, 2, 0, 1, 2])
+    fitted = targets.fit(Data(Tensors(torch.rand(6, 2), y)), Own())
+    assert (fitted.task, fitted.classes) == ("multiclass", ("0", "1", "2"))
+    assert targets.fit(Data(Tensors(torch.rand(6, 2), y[:, None].float())), Own()).task == "regression"
+    pairs: Any = list(zip(torch.rand(6, 2), y, strict=True))
+    assert targets.fit(Data(pairs), nn.CrossEntropyLoss()).task == "multiclass"
+    assert targets.fit(Data(pairs), nn.MSELoss()).task == "regression"
+
+
 def test_a_source_is_read_as_often_as_needed_and_ones_own_once(place, experiments):
     (experiments / "mine.py").write_text(
         "import torch\nfrom runner.data import Data, Tensors\ncalls = []\n"

@@ -13,6 +13,7 @@ from runner.cli.answers import vocabulary
 from runner.cli.compose import configuration, trials
 from runner.cli.guard import composition
 from runner.commands import _words
+from runner.settings.errors import Problems
 from runner.settings.files import places
 from runner.settings.trust import typed_words
 
@@ -41,7 +42,7 @@ def line(command: str, typed: list[str]) -> str:
     """Return `try: runner ...`, or "" where no reading of what was typed is a right configuration."""
     with contextlib.suppress(Exception), _composer():
         meant = _words.flags_first(_moved(spelled(typed)))
-        for reading in (meant, ["-m", *meant]):  # of a value such as 0.1,0.2
+        for reading in (meant, *([["-m", *meant]] if _sweeps(meant) else [])):  # a value such as 0.1,0.2
             if reading != _words.flags_first(typed) and _is_right(reading):
                 return f"try: {shlex.join(['runner', *([] if command == 'train' else [command]), *reading])}"
     return ""
@@ -145,6 +146,7 @@ def _is_known(key: str, others: list[str]) -> bool:
 def _is_right(typed: list[str]) -> bool:
     """Return whether the configuration, of a sweep the first job's, composes and passes the checks."""
     from runner.training.checking import checks
+    from runner.training.parts import components
 
     try:
         words = [_words.indexed(word) for word in typed if not word.startswith("-")]
@@ -152,11 +154,21 @@ def _is_right(typed: list[str]) -> bool:
         if overrides != words and not {"-m", "--multirun"} & set(typed):
             return False
         settings = configuration.settings(composition.compose_ours(overrides), overrides)
-        if "." not in str(settings.data.get("name")):  # a source of the user's may take minutes
+        if "." not in str(settings.data.get("name")):
             checks.check(settings)
+        else:  # a source of the user's may take minutes
+            problems = Problems()
+            components.resolve(settings, problems, lambda: None)
+            problems.raise_all()
     except Exception:
         return False
     return True
+
+
+def _sweeps(typed: list[str]) -> bool:
+    """Return whether several values are typed, and no -m that sweeps over them."""
+    words = [word for word in typed if not word.startswith("-")]
+    return not {"-m", "--multirun"} & set(typed) and _first_job(words) != words
 
 
 def _first_job(overrides: list[str]) -> list[str]:

@@ -1,18 +1,23 @@
 """One column of a table: numbers, true and false, or texts, and the same as columns of numbers."""
 
+import re
 import unicodedata
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.data._tables import Series
+from runner.data._tables import Frame, Series
+from runner.data._tables.names import need
 from runner.data._tables.selection import Without
 from runner.data._values import Values, floats
 from runner.settings.errors import ConfigError
 
 #: Characters of a text: longer ones are no names of anything.
 LONGEST = 1000
+
+#: A whole number as pandas writes it where other rows of its column have no value.
+WHOLE = re.compile(r"^(-?\d+)\.0+$")
 
 Kind = Literal["numbers", "truth", "text"]
 
@@ -118,3 +123,20 @@ def is_categorical(series: Series) -> bool:
     from pandas.api import types
 
     return isinstance(series.dtype, types.CategoricalDtype)
+
+
+def as_texts(frame: Frame, names: list[str], key: str = "data.features") -> Frame:
+    """Return the rows with these columns as texts; whole numbers have no decimal point. Missing values stay.
+
+    key: of the configuration. Raises ConfigError for names that are no columns.
+    """
+    if not names:
+        return frame
+    need(frame, names, key)
+    attributes, frame = frame.attrs, frame.assign(**{name: _texts(frame[name]) for name in names})
+    frame.attrs = attributes
+    return frame
+
+
+def _texts(series: Series) -> Series:
+    return series.astype(object).map(lambda value: WHOLE.sub(r"\1", str(value).strip()), na_action="ignore")

@@ -8,33 +8,49 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from runner.data._tables import Frame
-from runner.data._tables.column import Column
+from runner.data._tables.column import Column, as_texts
 from runner.data._tables.filling import fill
 from runner.data._tables.frame import read
 from runner.data._tables.names import need
 from runner.data._tables.understanding import recorded_column
 
+#: The input of all columns that are not embedded, where some are.
+NUMBERS = "numbers"
+
 
 def encode(frame: Frame, notes: dict[str, Any], key: str = "data.features") -> Any:
     """Return the rows of a pandas frame as the model's input: float32 of shape (N, columns of x).
 
-    Where texts are embedded (`words` in the notes), {"numbers": float32, "words": int64}.
+    Where texts are embedded (`words` in the notes), {"numbers": float32, "words": int64}; where columns are inputs of
+    their own (`categorical`), these are int64 of (N,) by their names.
 
     notes: of the `Data` of the table that the model was trained on. key: of the configuration, for messages.
     Raises ConfigError where a column or a value is missing, or a column holds something else than it did there.
     """
-    if "words" in notes:
+    if is_coded(notes):
         return coded(recorded(frame, notes, key), len(frame), notes)
     return scale(numbers(frame, notes, key), notes)
 
 
+def is_coded(notes: dict[str, Any]) -> bool:
+    """Return whether x of a table with these notes has several inputs, of which some are whole numbers."""
+    return "words" in notes or "categorical" in notes
+
+
 def coded(columns: list[Column], total: int, notes: dict[str, Any]) -> dict[str, Tensor]:
-    """Return numbers, float32 of (N, columns), and places of words among their categories, int64 of (N, columns)."""
+    """Return numbers, float32 of (N, columns), and places of words among their categories, int64 of (N, columns).
+
+    Columns that are inputs of their own have (N,), by their names.
+    """
+    if "categorical" in notes:
+        codes = {c.name: torch.from_numpy(c.values.astype(np.int64)) for c in columns if c.name in notes["categorical"]}
+        others = expand([column for column in columns if column.name not in codes], total)
+        return {NUMBERS: scale(others, notes["scaled"]), **codes} if notes["scaled"] else codes
     texts = [column.values for column in columns if column.kind == "text"]
     words = torch.from_numpy(np.stack(texts, axis=1).astype(np.int64))
     if not notes["scaled"]:
         return {"words": words}
-    return {"numbers": scale(plain(columns, total), notes["scaled"]), "words": words}
+    return {NUMBERS: scale(plain(columns, total), notes["scaled"]), "words": words}
 
 
 def plain(columns: list[Column], total: int) -> NDArray[np.float64]:
@@ -55,6 +71,7 @@ def recorded(frame: Frame, notes: dict[str, Any], key: str) -> list[Column]:
     names, texts = notes.get("columns", notes["features"]), notes.get("categories", {})
     kinds = notes.get("kinds", {})
     need(frame, names, key)
+    frame = as_texts(frame, notes.get("categorical", []))
     frame = fill(frame, names, notes.get("missing", {}).get("values", {}), key)
     return [
         recorded_column(frame, n, key, kinds.get(n, "text" if n in texts else "numbers"), texts.get(n, []))

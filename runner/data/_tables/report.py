@@ -26,8 +26,8 @@ def report(
     path: str,
     columns: list[Column],
     targets: list[Column],
-    y: Tensor,
-    classes: tuple[str, ...],
+    y: Any,
+    classes: Any,
     unused: dict[str, Any],
 ) -> tuple[str, ...]:
     """Return a summary in one line, then a line for each column.
@@ -101,7 +101,7 @@ def _left_out(frame: Frame, columns: list[Column], targets: list[Column], unused
     return [f"{total:,} left out: " + ", ".join(f"{listed(names)} ({reason})" for reason, names in reasons.items())]
 
 
-def _doubts(columns: list[Column], targets: list[Column], y: Tensor, classes: tuple[str, ...]) -> list[str]:
+def _doubts(columns: list[Column], targets: list[Column], y: Any, classes: Any) -> list[str]:
     doubts = []
     ids = [column.name for column in columns if is_id(column)]
     if ids:
@@ -110,7 +110,7 @@ def _doubts(columns: list[Column], targets: list[Column], y: Tensor, classes: tu
     if dates:
         example = f"{int(dates[0].values[0])} is read as {int(dates[0].values[0]):,}"
         doubts.append(f"{listed(column.name for column in dates)} may hold dates: {example}")
-    if len(targets) == 1:
+    if len(targets) == 1 and isinstance(y, Tensor):
         copies = [column.name for column in columns if _determines(column, targets[0], y, len(classes))]
         if copies:
             doubts.append(f"{listed(copies)} alone tells the target")

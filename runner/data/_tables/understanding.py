@@ -20,17 +20,22 @@ EXACT = 2**53
 FEW = 10
 
 
-def understand(frame: Frame, name: str, key: str, without: Without, classes: bool = False) -> Column:
+def understand(
+    frame: Frame, name: str, key: str, without: Without, classes: bool = False, categorical: bool = False
+) -> Column:
     """Return a column as what it looks like. Raises ConfigError for what should not be guessed at.
 
     name: of a column without missing values.
     key: of the configuration, for messages.
     without: gives the words that leave columns out.
     classes: True where `data.task=classification` makes these classes, which may be called 1, 2 and x.
+    categorical: True where a person has said so: any texts, and any number of them.
     """
     if name in (swallowed := frame.attrs.get("swallowed", {})):
         raise ConfigError(key, f"column {name!r} {swallowed[name]}")
     series = frame[name]
+    if categorical:
+        return text_of(series, name, key)
     kind = kind_of(series, name, key, without)
     if kind != "text":
         numbers = Column(name, kind, numbers_of(series, name, key, kind), [])

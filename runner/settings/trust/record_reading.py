@@ -188,6 +188,8 @@ _NOTES: dict[str, Any] = {
     "missing": dict[str, Any],
     "files": dict[str, Any],
     "words": list[Any],
+    "categorical": list[str],
+    "goals": dict[str, Any],
     "scaled": dict[str, list[Any]],
 }
 

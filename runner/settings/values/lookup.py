@@ -81,13 +81,19 @@ def bind(
         elif not further:
             problems.add(
                 f"{key}.{name}",
-                f"{target.__name__} takes no argument {name!r}{did_you_mean(name, names)}"
+                f"{target.__name__} takes no argument {name!r}{_as_class(name, value) or did_you_mean(name, names)}"
                 f" (it takes {', '.join(names) or 'none'})",
             )
     missing = [n for n, p in takes.items() if _is_needed(p) and n not in arguments and n not in free]
     if missing and (further or takes.keys() >= arguments.keys()):  # else it is the unknown one with a typing error
         problems.add(key, f"{target.__name__} needs {' and '.join(repr(n) for n in missing)}")
     problems.raise_all()
+
+
+def _as_class(name: str, value: Any) -> str:
+    """Return the remedy for a class with its arguments in the place of an argument, `loss={HuberLoss: {delta: 2}}`."""
+    is_class = isinstance(value, dict | None) and (name[:1].isupper() or "." in name)
+    return f"; another class is written {{name: {name}}}, with its arguments beside the name" if is_class else ""
 
 
 def refuse(arguments: dict[str, Any], names: Iterable[str], key: str, why: str) -> None:
@@ -150,6 +156,7 @@ def is_own(target: Any) -> bool:
 PARTS = (
     "runner.model.layers",
     "runner.model.sequences",
+    "runner.model.recurrent",
     "runner.model.attention",
     "runner.training.parts.schedules",
     "runner.data",

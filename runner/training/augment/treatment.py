@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors
+from runner.data._streams import collates
 from runner.model import host
 from runner.model.conventions import targets_of
 from runner.settings.errors import ConfigError, brief
@@ -107,6 +108,10 @@ def check(treatment: Treatment, data: Data, shuffle: bool) -> None:
 
     shuffle: of the trainer.
     """
+    if treatment and collates(data.train):
+        key = next(name for name in ("augment", "mixup", "cutmix", "sample") if getattr(treatment, name))
+        raise ConfigError(f"data.{key}", "needs examples of one size, and data.collate makes batches of unequal ones;"
+            " do it in the dataset or in a collate of your own")  # fmt: skip
     if treatment and not all(isinstance(part, Tensor) for part in data.train[0]):
         key = "data.augment" if treatment.augment else treatment.mix_key if treatment.mixes else "data.sample"
         raise ConfigError(key, "needs examples of one tensor and one target, and those of the data hold"

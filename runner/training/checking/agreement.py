@@ -71,13 +71,19 @@ def check_loss(
 
 
 def _value(loss: nn.Module, output: Any, target: Any) -> Any:
-    """Return what the loss gives, on the meta device; one that makes tensors of its own is given numbers, all zero."""
+    """Return what the loss gives, on the meta device; one that makes tensors of its own is given numbers, all zero.
+
+    They are 1 where it takes no zeros, as a scale of torch.distributions is above 0.
+    """
     try:
         return push(loss.to("meta"), output, target)
     except Exception as error:
         if not looking.looks(error):
             raise
-        return looking.of_examples(loss, (output, target), {})
+        try:
+            return looking.of_examples(loss, (output, target), {})
+        except ValueError:
+            return looking.of_examples(loss, (output, target), {}, number=1)
 
 
 def _by_name(loss: str, output: Any) -> str:

@@ -29,6 +29,7 @@ from runner.training.parts import (
     start,
 )
 from runner.training.parts.components import Components
+from runner.training.parts.named import ByOutput
 from runner.training.parts.start import Start
 
 #: Keys without which no data is read: it could not be read, or what follows would be said of a value that is wrong.
@@ -229,7 +230,8 @@ def _with_loss(
     if len(problems.errors) == before:
         with problems.collect():
             names = list(built) if fits else [metric.name for metric in parts.metrics]
-            if not own_losses.of_model(loss):  # of such a loss the parts are known when a step was rehearsed
+            unknown = own_losses.of_model(loss) or (isinstance(loss, ByOutput) and not fits)
+            if not unknown:  # the names of its parts, known when a step was rehearsed, or when there is an output
                 fitting.monitor(settings, data, [*names, *own_losses.found(loss).names])
     return built
 

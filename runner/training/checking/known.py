@@ -158,7 +158,7 @@ def _free(name: str, value: Any, table: dict[str, ranges.Range]) -> Any:
 
 
 def _entry(layer: stack.Layer, arguments: dict[str, Any]) -> Any:
-    return layer.key, layer.target, arguments, layer.given, layer.shape, layer.reads, layer.ties
+    return layer.key, layer.target, arguments, layer.given, layer.shape, layer.reads, layer.ties, layer.shares
 
 
 def _all(plan: stack.Stack) -> Iterable[stack.Layer]:

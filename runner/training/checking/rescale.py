@@ -14,7 +14,7 @@ from runner.settings.errors import ConfigError
 def check(data: Data, noted: dict[str, Any]) -> None:
     """Raise ConfigError where inputs or targets of `data` mean something else than those that a run has noted."""
     x, classes = data.train[0][0], data.classes
-    x = graph.first(x) if noted.get("first") else x
+    x = graph.first(x, noted["first"]) if noted.get("first") else x
     if isinstance(x, Tensor) and "shape" in noted["example"]:
         _same("the shape of an example", list(x.shape), noted["example"]["shape"])
     else:

@@ -1,5 +1,6 @@
 """Targets as the loss takes them: classes or numbers where both may be meant, and 0 and 1 for a binary loss."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, Tensors
-from runner.model.conventions import BY_CLASS, targets_of
+from runner.data._reading import batch
+from runner.model.conventions import BY_CLASS, convention, targets_of
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound
@@ -96,8 +98,10 @@ def _ignored(data: Data, loss: nn.Module | None) -> int | None:
 
 def _fitted(data: Data, loss: nn.Module | None, numbers: bool) -> Data:
     takes = targets_of(loss)
-    if data.task == "regression" and not numbers and isinstance(data.train, Tensors):
+    if data.task == "regression" and not numbers:
         data = _of_own_source(data, loss)
+    if data.task == "regression" and data.classes and takes in BY_CLASS and not data.train[0][1].is_floating_point():
+        data = replace(data, task="classification")  # of a dataset, all of whose targets nobody has seen
     if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
     if takes == "classes_or_shares" and data.task == "regression" and not data.classes and _are_shares(data):
@@ -156,6 +160,19 @@ class Columns(torch.utils.data.Dataset[Batch]):
         x, y = self.inner[index]
         return x, _two(y, self.low).reshape(1, *(y.shape if y.numel() != 1 else ()))
 
+    def batch(self, indices: Sequence[int]) -> Batch | None:
+        """Return the batch of these examples if `data.collate` makes it."""
+        if (pair := batch(self.inner, indices)) is None:
+            return None
+        x, y = pair
+        if bool((y < 0).any()):
+            raise ConfigError(
+                "data.collate",
+                f"fills targets of two classes up with {int(y.min())}, which this loss would count as class 0; use"
+                " CrossEntropyLoss and two outputs, whose ignore_index leaves them out",
+            )
+        return x, _two(y, self.low).reshape(len(y), 1, *(y.shape[1:] if y[0].numel() != 1 else ()))
+
 
 def _of_numbers(data: Data, loss: nn.Module, y: Tensor) -> str | None:
     takes = targets_of(loss)
@@ -212,12 +229,19 @@ def _width(data: Data) -> int:
 def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
     """Return data whose source says no task with the one that its loss decides: whole numbers may be classes.
 
-    What the loss ignores is no class. All of one class, or with numbers that are none, they stay as they are.
+    What the loss ignores is no class. All of one class, or with numbers that are none, they stay as they are. For a
+    loss of the user's own one whole number for each example is a class. Targets that are read as they are needed are
+    not counted: there are as many classes as the model gives numbers.
     """
     y, takes = _all(data), targets_of(loss)
+    if not isinstance(data.train, Tensors):
+        first = data.train[0][1]
+        is_class = takes in BY_CLASS and first.dim() == 0 and not first.is_floating_point()
+        return replace(data, task="multiclass") if is_class else data
     if y is None or not y.numel():
         return data
-    if takes in BY_CLASS and not y.is_floating_point():
+    own = loss is not None and convention(loss) is None and not isinstance(loss, forward.Unmeasured)
+    if (takes in BY_CLASS or (own and y.dim() == 1)) and not y.is_floating_point():
         ignored = getattr(loss, "ignore_index", None)
         held = y if ignored is None else y[y != ignored]
         low, high = map(int, held.aminmax()) if held.numel() else (0, 0)
@@ -225,6 +249,8 @@ def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
             return data
         return replace(data, task="classification", classes=data.classes or tuple(map(str, range(high + 1))))
     if takes == "zero_to_one" and y.dim() > 1 and y.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
+        return replace(data, task="binary", classes=data.classes or ("0", "1"))
+    if takes == "zero_to_one" and y.dim() == 1 and not y.is_floating_point() and set(y.tolist()) == {0, 1}:
         return replace(data, task="binary", classes=data.classes or ("0", "1"))
     return data
 

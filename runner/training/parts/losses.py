@@ -99,7 +99,15 @@ def _one(spec: Component, key: str) -> nn.Module:
         words = " or ".join(reductions) if len(reductions) == 2 else ", ".join(reductions)
         raise ConfigError(f"{key}.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
     ranges.check(kind, arguments, ranges.LOSS, key)
-    return balanced.marked(made(kind, arguments, key), filled)
+    loss = made(kind, arguments, key)
+    if trained := [name for name, parameter in loss.named_parameters() if parameter.requires_grad]:
+        raise ConfigError(
+            f"{key}.name",
+            f"{kind.__name__} has parameters, {', '.join(trained[:3])}, which are not trained: the optimizer has"
+            " those of the model. Keep them in a layer, which a loss of (model, batch) reads as model.NAME, or freeze"
+            " them by requires_grad_(False)",
+        )
+    return balanced.marked(loss, filled)
 
 
 def copied(loss: nn.Module, spec: Component) -> nn.Module:

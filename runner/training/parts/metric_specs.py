@@ -75,7 +75,9 @@ def _of_list(spec: Any, key: str) -> Spec:
 
 
 def _under(name: str, value: Any, key: str) -> Iterator[Spec]:
-    if _is_class(name) and isinstance(value, dict | None):  # {Accuracy: {top_k: 3}, F1Score: {average: macro}}
+    if (
+        _is_class(name) and isinstance(value, dict | None) and not _is_named(name, value)
+    ):  # {Accuracy: {top_k: 3}, F1Score: {average: macro}}
         yield Spec({name: value}, key)
     elif isinstance(value, str) or _is_one(value):
         yield Spec(value, key, name)
@@ -90,7 +92,16 @@ def _is_one(value: Any) -> bool:
     """Return whether a value is the class of one metric with its arguments."""
     if not isinstance(value, dict):
         return False
-    return any(name in value for name in NAMES) or (len(value) == 1 and _is_class(str(next(iter(value)))))
+    if any(name in value for name in NAMES):
+        return True
+    return len(value) == 1 and all(
+        _is_class(str(name)) and not _is_named(str(name), one) for name, one in value.items()
+    )
+
+
+def _is_named(name: str, value: Any) -> bool:
+    """Return whether another program's name of a metric is given to one: {rmse: {MeanSquaredError: ...}}."""
+    return name not in lookup.known(METRIC) and "." not in name and (isinstance(value, str) or _is_one(value))
 
 
 def _is_class(name: str) -> bool:

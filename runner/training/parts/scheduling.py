@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -10,7 +11,7 @@ from runner.settings import Component, Trainer
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
-from runner.training.parts import groups, several
+from runner.training.parts import combined_schedules, groups, several
 
 SCHEDULER = Kind(
     "a scheduler",
@@ -30,7 +31,7 @@ LENGTHS = ("total_steps", "T_max")
 RATES = ("max_lr", "base_lr")
 
 #: Arguments of torch's schedules that YAML cannot express.
-FUNCTIONS = ("lr_lambda", "scale_fn", "schedulers")
+FUNCTIONS = ("lr_lambda", "scale_fn")
 
 
 class Moves(Protocol):
@@ -135,12 +136,19 @@ class Plan:
     scheduler: Bound | None = None
     interval: str = "epoch"  # epoch | step
     each: dict[str, "Plan"] = field(default_factory=dict)  # of several optimizers, by their names
+    parts: list["Plan"] = field(default_factory=list)  # those that SequentialLR and ChainedScheduler are made of
+
+    def targets(self) -> list[Any]:
+        """Return the classes: of the schedule, and of those that it is made of."""
+        own = [self.scheduler.target] if self.scheduler else []
+        return [*own, *(target for part in self.parts for target in part.targets())]
 
 
-def resolve(spec: Component | None, trainer: Trainer, key: str = "scheduler") -> Plan:
+def resolve(spec: Component | None, trainer: Trainer, key: str = "scheduler", inside: bool = False) -> Plan:
     """Look up the scheduler's class and check its arguments and interval. Raises ConfigError.
 
     trainer: whose steps, if these are counted, are the interval of a schedule that names none.
+    inside: it is one of those that another schedule is made of, which says when all of them move on.
     """
     if spec is None:
         return Plan()
@@ -154,26 +162,34 @@ def resolve(spec: Component | None, trainer: Trainer, key: str = "scheduler") ->
     name, arguments = lookup.component(spec, key)
     target = lookup.find(name, SCHEDULER, f"{key}.name")
     plateau = issubclass(target, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    if inside and plateau:
+        raise ConfigError(key, f"{name} waits for validations, and cannot be a part of another schedule")
+    if inside:
+        lookup.refuse(arguments, ["interval"], key, "all parts move on together; set scheduler.interval")
+    parts: list[Plan] = []
+    if name.rpartition(".")[2] in combined_schedules.NAMES and target.__module__.startswith("torch."):
+        one = partial(resolve, trainer=trainer, inside=True)
+        within = arguments.pop(combined_schedules.SCHEDULERS, None)
+        parts = combined_schedules.resolve(within, f"{key}.schedulers", lambda part, place: one(part, key=place))
     by_steps = (trainer.steps is not None and not plateau) or name.rpartition(".")[2] in ("OneCycleLR", "CyclicLR")
+    by_steps = by_steps or any(part.interval == "step" for part in parts)
     interval = arguments.pop("interval", None) or ("step" if by_steps else "epoch")
     if interval not in ("epoch", "step"):
         raise ConfigError(f"{key}.interval", f"{interval!r} is not one of epoch, step")
     if interval == "step" and plateau:
-        raise ConfigError(
-            f"{key}.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
-        )
+        raise ConfigError(f"{key}.interval", f"a plateau schedule moves on after validations; use {key}.interval=epoch")
     lookup.refuse(arguments, ["optimizer"], key, "is filled in; leave it out")
     if target.__module__.startswith("torch."):
-        why = (
-            "takes functions or schedulers, which YAML cannot express; scheduler=warmup_cosine is a warm-up before a"
-            " cosine, and others are functions of your own in experiments/"
-        )
+        why = "takes functions, which YAML cannot express; write a schedule of your own in experiments/"
         lookup.refuse(arguments, FUNCTIONS, key, why)
         if not isinstance(arguments.get("milestones", []), list):
             raise ConfigError(f"{key}.milestones", f"{arguments['milestones']!r} is not a list, as in [30, 60]")
-    lookup.bind(target, arguments, key, free=["optimizer", *LENGTHS])
+    filled_in = [combined_schedules.SCHEDULERS] if parts else []
+    lookup.bind(target, arguments, key, free=["optimizer", *LENGTHS, *filled_in])
     ranges.check(target, arguments, ranges.SCHEDULER, key)
-    return Plan(Bound(target, arguments, key), interval)
+    if parts and "milestones" in arguments:
+        combined_schedules.check(arguments, len(parts), key)
+    return Plan(Bound(target, arguments, key), interval, parts=parts)
 
 
 def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int, mode: str) -> Schedule:
@@ -192,19 +208,42 @@ def build(plan: Plan, optimizer: torch.optim.Optimizer, epochs: int, steps: int,
     bound = plan.scheduler
     if bound is None:
         return Schedule()
+    return Schedule(
+        _made(plan, bound, optimizer, max(steps if plan.interval == "step" else epochs, 1), mode), plan.interval
+    )
+
+
+def _made(plan: Plan, bound: Bound, optimizer: torch.optim.Optimizer, length: int, mode: str) -> Any:
+    """Return torch's scheduler. length: of the schedule, in its interval."""
     takes, arguments = lookup.parameters(bound.target), bound.arguments
+    if plan.parts:
+        each = combined_schedules.lengths(arguments, len(plan.parts), length)
+        made = [
+            _made(part, part.scheduler, optimizer, n, mode)
+            for part, n in zip(plan.parts, each, strict=True)
+            if part.scheduler
+        ]
+        return bound.but(schedulers=made, optimizer=optimizer).make()
     further: dict[str, Any] = {}
     for name in LENGTHS:
         if name in takes and name not in arguments and "epochs" not in arguments:
-            further[name] = max(steps if plan.interval == "step" else epochs, 1)
+            further[name] = length
     if bound.target is torch.optim.lr_scheduler.ReduceLROnPlateau:
         further["mode"] = arguments.get("mode", mode)
-    further |= {name: _of_groups(arguments[name], optimizer) for name in RATES if name in arguments}
-    return Schedule(bound.but(**further).make(optimizer), plan.interval)
+    further |= {
+        name: _of_groups(arguments[name], optimizer, f"{bound.key}.{name}") for name in RATES if name in arguments
+    }
+    return bound.but(**further).make(optimizer)
 
 
-def _of_groups(rate: Any, optimizer: torch.optim.Optimizer) -> Any:
-    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's."""
+def _of_groups(rate: Any, optimizer: torch.optim.Optimizer, key: str) -> Any:
+    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's.
+
+    Raises ConfigError for one rate in the place of those of several optimizers. key: of the rate.
+    """
+    if isinstance(optimizer, several.Optimizers):
+        example = f"{{{next(iter(optimizer.each))}: {{name: OneCycleLR, ...}}, ...}}"
+        raise ConfigError(key, f"{rate!r} is for one optimizer, and there are several; give each a schedule: {example}")
     if isinstance(rate, list) or groups.SET_BY not in optimizer.param_groups[-1]:
         return rate
     return [rate * float(group["lr"]) / float(optimizer.defaults["lr"]) for group in optimizer.param_groups]

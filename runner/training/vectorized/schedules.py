@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.settings.errors import ConfigError
-from runner.training.parts.batches import is_own
+from runner.settings.values.lookup import is_own
 from runner.training.run import Run
 
 #: Values of a setting, of shape (steps, kinds); betas are two settings.
@@ -102,8 +102,8 @@ def after_step(run: Run) -> None:
 
 
 def is_late(run: Run) -> bool:
-    """Return whether the schedule is the user's own, which may depend on anything."""
-    return run.schedule.scheduler is not None and is_own(run.schedule.scheduler)
+    """Return whether the schedule, or a part of it, is the user's own, which may depend on anything."""
+    return run.schedule.scheduler is not None and any(map(is_own, run.parts.scheduler.targets()))
 
 
 def _kind(run: Run, taken: int) -> Any:
