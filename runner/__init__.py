@@ -7,6 +7,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor, nn
 
 __version__ = "0.1.0"
@@ -25,6 +27,19 @@ def load(
     from runner.tracking.read import load as ready
 
     return ready.load(run, uri, checkpoint, raw, code=code)
+
+
+def augment(transforms: Any) -> "Callable[[Tensor], Tensor]":
+    """Return a function that makes another view of each example of a batch with every call.
+
+    transforms: written as `data.augment` is. For code of your own, such as a contrastive loss:
+
+        views = runner.augment(["RandomHorizontalFlip", {"RandomCrop": {"size": 32, "padding": 4}}])
+        first, second = views(x), views(x)
+    """
+    from runner.training.augment.views import Views
+
+    return Views(transforms)
 
 
 def recorded_weights(run: str, uri: str, checkpoint: str = "best") -> "tuple[dict[str, Tensor], dict[str, str]]":

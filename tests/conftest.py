@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 # One thread, in the commands that tests begin as well, before torch is loaded: several processes test at once, and on a
 # busy machine threads that wait for each other cost ten times such small arithmetic. Tests of threads say otherwise.
@@ -34,6 +35,25 @@ if TYPE_CHECKING:
     from tests.support.server import Server
 torchvision_here.install()
 atexit.register(shutil.rmtree, os.environ["XDG_STATE_HOME"], ignore_errors=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what long.yaml leaves out. Raises UsageError, where all tests are collected, for a name of none of them."""
+    here = Path(__file__).parent
+    usual = yaml.safe_load((here / "long.yaml").read_text())
+    unknown = {(test, case) for test, cases in usual.items() for case in cases or [None]}
+    for item in items:
+        function = getattr(item, "originalname", item.name)
+        test = f"{item.path.relative_to(here)}::{function}"
+        if test not in usual:
+            continue
+        case = item.name.removeprefix(function)[1:-1]
+        unknown -= {(test, case), (test, None)}
+        if case not in usual[test]:
+            item.add_marker(pytest.mark.long)
+    if unknown and config.args == config.getini("testpaths"):
+        raise pytest.UsageError(f"tests/long.yaml: there are no such tests: {sorted(map(str, unknown))}")
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ def with_run(
     if split not in SPLITS:
         raise ConfigError("split", f"{split!r} is not one of {', '.join(SPLITS)}")
     from runner.model import stack
-    from runner.settings import random_state
+    from runner.settings import loaded, random_state
     from runner.settings.trust import record_reading
     from runner.tracking import recorded_code
     from runner.tracking.read import checkpoints, drift, load, recall, restoring
@@ -57,7 +57,7 @@ def with_run(
     threads = None
     if settings.trainer.threads == recorded.trainer.threads:
         threads = random_state.recorded(recorded.trainer, tags)
-    with drift.data_in_place(settings):
+    with drift.data_in_place(settings), loaded.as_recorded(tags):
         prepared = prepare(
             restoring.without_start(dataclasses.replace(settings, plots=[])), run_id, threads, recall.data(uri, run_id)
         )

@@ -114,7 +114,7 @@ def _check(run_id: str, status: str, tags: dict[str, str], settings: Settings, r
 
 def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: str) -> "Run":
     """Prepare the run with the recorded threads and device, as far as this machine has them."""
-    from runner.settings import random_state
+    from runner.settings import loaded, random_state
     from runner.tracking import environment as recorded_environment
     from runner.tracking.read import reproduction, restoring
     from runner.training.checking import cost
@@ -126,7 +126,8 @@ def _prepared(settings: Settings, tags: dict[str, str], environment: str, name: 
     device = _device(tags.get("device", settings.device))
     settings = dataclasses.replace(settings, device=device, trainer=trainer, plots=[], checkpoint=Checkpoint())
     settings = dataclasses.replace(settings, model=restoring.started(settings.model, tags))
-    again = prepare(settings, name, threads)
+    with loaded.as_recorded(tags):
+        again = prepare(settings, name, threads)
     differences = recorded_environment.differences(environment, again.device)
     terminal.put(*differences or ["versions, device and git commit are as recorded"])
     usual = cost.threads(settings, again.stack, cost.batch_size(settings, again.data), again.device)

@@ -21,7 +21,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
 
     code: recorded or current, if the user's own code has changed since; without it, a change is an error.
     """
-    from runner.settings import random_state
+    from runner.settings import loaded, random_state
     from runner.settings.errors import full_message
     from runner.settings.trust import recorded_settings
     from runner.tracking import recorded_code, recording, screen
@@ -42,8 +42,9 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     changes = drift.changes(recorded, settings)
     settings = dataclasses.replace(settings, tracking=dataclasses.replace(settings.tracking, uri=uri))
     with Signals() as signals:
-        threads = random_state.recorded(recorded.trainer, recall.facts(uri, run_id)[1])
-        with drift.data_in_place(settings):
+        tags = recall.facts(uri, run_id)[1]
+        threads = random_state.recorded(recorded.trainer, tags)
+        with drift.data_in_place(settings), loaded.as_recorded(tags):
             prepared = prepare(
                 restoring.without_start(settings), experiment, None if "trainer.threads" in changes else threads
             )

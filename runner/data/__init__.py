@@ -162,6 +162,8 @@ def _numbered(data: Data) -> tuple[str, ...]:
     """Return names for the classes of targets in memory that are whole numbers from 0: `0`, `1`, ..."""
     sources = [source for source in (data.train, data.valid, data.test) if source is not None]
     targets = [source.y for source in sources if isinstance(source, Tensors) and isinstance(source.y, Tensor)]
+    if len(targets) == len(sources) and all(y.shape[1:] == (1,) and bool(((y == 0) | (y == 1)).all()) for y in targets):
+        return ("0", "1")
     held = [y[y != -100] for y in targets]  # which torch's losses leave out
     if len(targets) < len(sources) or any(y.is_floating_point() or not y.numel() or y.min() < 0 for y in held):
         raise ConfigError(

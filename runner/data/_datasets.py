@@ -18,23 +18,24 @@ PARTS = ("train", "valid", "test")
 class Converted(Dataset[Any]):
     """A dataset whose pairs hold numbers, NumPy arrays or pictures: tensors are made of them, one pair at a time."""
 
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
+    def __init__(self, inner: Any, vectors: bool = False) -> None:
+        self.inner, self.vectors = inner, vectors
 
     def __len__(self) -> int:
         return len(self.inner)
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         x, y = self.inner[index]
-        return tensor(x), tensor(y)
+        return tensor(x, self.vectors), tensor(y, self.vectors)
 
 
-def converted(data: Data) -> Data:
+def converted(data: Data, vectors: bool = False) -> Data:
     """Return data whose datasets give pairs of tensors; classes come from a dataset's `classes` or `targets`.
 
+    vectors: a list of numbers is one tensor, as long as the list; else a nest of as many.
     Raises ConfigError for a dataset whose examples are no pairs, or hold what no tensor is made of.
     """
-    parts = {part: _converted(getattr(data, part), part) for part in PARTS}
+    parts = {part: _converted(getattr(data, part), part, vectors) for part in PARTS}
     if all(parts[part] is getattr(data, part) for part in PARTS):
         return data
     x, y = map(shown_kind, parts["train"].inner[0]) if isinstance(parts["train"], Converted) else ("", "")
@@ -49,7 +50,7 @@ def converted(data: Data) -> Data:
     return replace(data, task="classification", classes=names)
 
 
-def tensor(value: Any) -> Any:
+def tensor(value: Any, vectors: bool = False) -> Any:
     """Return a tensor of a number, a NumPy array or a picture; a nest of such as a nest of tensors.
 
     Whole numbers and truth values become int64, numbers with a decimal point float32. A picture becomes float32 of
@@ -67,9 +68,12 @@ def tensor(value: Any) -> Any:
     if hasattr(value, "getbands") and hasattr(value, "convert"):  # a picture of Pillow
         return _pixels(value)
     if isinstance(value, dict) and value:
-        return {key: tensor(part) for key, part in value.items()}
+        return {key: tensor(part, vectors) for key, part in value.items()}
+    if vectors and isinstance(value, list) and all(isinstance(part, bool | int | float) for part in value):
+        decimal = any(isinstance(part, float) for part in value)
+        return torch.tensor(value, dtype=torch.float32 if decimal else torch.int64)
     if isinstance(value, tuple | list) and value:
-        parts = [tensor(part) for part in value]
+        parts = [tensor(part, vectors) for part in value]
         return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     raise ConfigError(
         "data",
@@ -86,7 +90,9 @@ def _pixels(picture: Any) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)) / 255
 
 
-def _converted(source: Any, part: str) -> Any:
+def _converted(source: Any, part: str, vectors: bool) -> Any:
+    if vectors and isinstance(source, Converted):
+        return Converted(source.inner, vectors)
     if source is None or isinstance(source, Tensors | Converted) or not isinstance(source, Dataset):
         return source
     try:
@@ -97,7 +103,7 @@ def _converted(source: Any, part: str) -> Any:
         raise ConfigError("data", f"the first example of the {part} set cannot be read: {labelled(error)}") from error
     if not isinstance(pair, tuple | list) or len(pair) != 2:
         return source  # which is refused, or read by the names of its parts
-    return source if all(map(nests.is_nest, pair)) else Converted(source)
+    return source if all(map(nests.is_nest, pair)) else Converted(source, vectors)
 
 
 def shown_kind(value: Any) -> str:

@@ -53,20 +53,20 @@ def read(path: str, noted: dict[str, Any]) -> Inputs:
     if "columns" in noted["notes"] and place.suffix.lower() not in (".npy", ".npz"):
         refuse_ending(place, "inputs")
     if "shape" not in noted["example"]:
-        return _several(place, path, noted["example"])
-    x = _fitting(_array(place), path, noted["example"])
+        return _several(place, path, noted)
+    x = _fitting(_array(place), path, _as_long(noted["example"], noted))
     return Inputs(iter(torch.split(x, BATCH)), "row", list(map(str, range(len(x)))))
 
 
-def _several(place: Path, path: str, example: dict[str, Any]) -> Inputs:
+def _several(place: Path, path: str, noted: dict[str, Any]) -> Inputs:
     """Return inputs of several tensors, from the arrays of their names in an .npz file."""
-    form = nests.of_form(example, 1, "meta")
+    form = nests.of_form(noted["example"], 1, "meta")
     parts = dict(nests.named(form))
     if place.suffix.lower() != ".npz":
         takes = ", ".join(parts)
         raise ConfigError("inputs", f"{path!r} is one array, and the model takes {takes}; give an .npz file with these")
     arrays = read_npz(place, "inputs", list(parts), ())
-    tensors = iter([_fitting(arrays[name], path, nests.noted(one[0])) for name, one in parts.items()])
+    tensors = iter([_fitting(arrays[name], path, _as_long(nests.noted(one[0]), noted)) for name, one in parts.items()])
     x = nests.mapped(lambda one: next(tensors), form)
     return Inputs(nests.split(x, BATCH), "row", list(map(str, range(nests.length(x)))))
 
@@ -163,11 +163,17 @@ def _kind(noted: dict[str, Any]) -> str:
     return f"{folder}an .npy file of {batch_shape(noted['example']['shape'])}"
 
 
+def _as_long(example: dict[str, Any], noted: dict[str, Any]) -> dict[str, Any]:
+    """Return the form of an example, with a mark if examples are of unequal length."""
+    return {**example, "ragged": noted["notes"].get("ragged", False)}
+
+
 def _fitting(x: Array, name: str, example: dict[str, Any]) -> Tensor:
     """Return the array as the model's input. Raises ConfigError when its shape or its numbers are others."""
     expected = tuple(example["shape"])
     floating = example["dtype"].startswith("float")
-    if x.shape[1:] != expected or not x.shape:
+    alike = len(x.shape) == len(expected) + 1 if example.get("ragged") else x.shape[1:] == expected
+    if not alike or not x.shape:
         remedy = "; for a single example save x[None]" if x.shape == expected else ""
         raise ConfigError(
             "inputs", f"{name!r} has the shape {x.shape}; the run was trained on {batch_shape(expected)}{remedy}"

@@ -7,17 +7,18 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Subset, default_collate, get_worker_info
 
 from runner.data import _nests as nests
-from runner.data._streams import innermost
+from runner.data._streams import collates, innermost
 from runner.settings import random_state, torch_private
+from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
 
 #: A number from which the dataset's random draws start, and the indices of a batch's examples.
@@ -111,7 +112,8 @@ class Collated(torch.utils.data.Dataset[Any]):
 
     def __init__(self, source: Any, collate: Callable[[Any], Any] | None = None) -> None:
         self.source, self.collate = source, collate or collated
-        self.draws = not type(innermost(source)).__module__.startswith("runner.")  # ours draw nothing
+        ours = type(innermost(source)).__module__.startswith("runner.")  # which draw nothing
+        self.draws = not ours or collates(source)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for a worker that is no fork of this process, with where the user's modules are."""
@@ -129,7 +131,16 @@ class Collated(torch.utils.data.Dataset[Any]):
         if self.draws and not alone:
             random_state.start(start)
         with random_state.started(start) if alone else contextlib.nullcontext():
-            return self.collate([self.source[i] for i in indices])
+            own = None if self.collate is not collated else batch(self.source, indices)
+            return self.collate([self.source[i] for i in indices]) if own is None else Nested(own)
+
+
+def batch(source: Any, indices: Sequence[int]) -> tuple[nests.Nest, nests.Nest] | None:
+    """Return the batch that `data.collate` makes of these examples of a source; None where it has no collate."""
+    if isinstance(source, Subset):
+        return batch(source.dataset, [source.indices[index] for index in indices])
+    make = getattr(source, "batch", None) if type(source).__module__.startswith("runner.") else None
+    return None if make is None else make(indices)
 
 
 def _as_it_is(batch: Any) -> Any:
@@ -139,11 +150,25 @@ def _as_it_is(batch: Any) -> Any:
 
 def collated(items: list[Any]) -> Any:
     """Return the batch of examples (x, y), as torch's collate does; of tuples inside of x or y that makes lists."""
-    if all(not isinstance(part, tuple | list | dict) for part in items[0]):
-        return default_collate(items)
-    return Nested(
-        tuple(nests.mapped(lambda *leaves: default_collate(list(leaves)), *part) for part in zip(*items, strict=True))
-    )
+    try:
+        if all(not isinstance(part, tuple | list | dict) for part in items[0]):
+            return default_collate(items)
+        parts = zip(*items, strict=True)
+        return Nested(tuple(nests.mapped(lambda *leaves: default_collate(list(leaves)), *part) for part in parts))
+    except RuntimeError:
+        check_alike(items)
+        raise
+
+
+def check_alike(items: list[Any]) -> None:
+    """Raise ConfigError for examples of unequal sizes, of which torch makes no batch."""
+    forms = [nests.described(tuple(item)) for item in items]
+    if other := next((form for form in forms if form != forms[0]), None):
+        raise ConfigError(
+            "data.collate",
+            f"missing; examples are of unequal size, as (x, y) of {forms[0]} and {other}: pad fills them up in a batch,"
+            " and a function of your own, experiments.mine.collate, makes a batch of a list of them",
+        )
 
 
 class Nested(tuple[Any, ...]):

@@ -15,8 +15,6 @@ class Streamed(Dataset[Any]):
     and left out, as where a run goes on in the middle of an epoch.
     """
 
-    ordered = True  # not to be shuffled
-
     def __init__(self, inner: Any, length: int) -> None:
         self.inner, self.length = inner, length
         self._examples: Iterator[Any] | None = None
@@ -70,6 +68,13 @@ def innermost(source: Any) -> Any:
     while type(source).__module__.startswith("runner.") and hasattr(source, "inner"):
         source = source.inner
     return source
+
+
+def collates(source: Any) -> bool:
+    """Return whether batches of a source are made by `data.collate`."""
+    while source is not None and not hasattr(type(source), "COLLATES"):
+        source = getattr(source, "inner", getattr(source, "dataset", None))
+    return source is not None
 
 
 def is_stream(source: Any) -> bool:

@@ -54,6 +54,9 @@ def again(noted: dict[str, Any], **arguments: Any) -> Data:
     notes = noted["notes"]
     if "vocabulary" not in notes:
         raise ConfigError("data.name", "the model was not trained on a text; give a table, arrays or images")
+    for name in ("length", "tokens", "lower"):
+        if name in notes and options.get(name, notes[name]) != notes[name]:
+            raise ConfigError(f"data.{name}", f"{options[name]}, and the model was trained with {notes[name]}")
     existing = file(options.get("path"), "data.path", "a text file", "file.txt")
     check_fractions(options["valid"], options["test"])
     pieces = split_up(read(existing, "data.path"), notes["tokens"], notes["lower"])

@@ -83,15 +83,33 @@ class MultiheadAttention(nn.MultiheadAttention):
         return (values, weights) if self.need_weights else values
 
 
-class TransformerEncoderLayer(nn.TransformerEncoderLayer):
-    """torch's layer: self-attention and two linear layers, each with a shortcut and a norm."""
-
-    BESIDE = ("lengths",)
-    __signature__ = _with_mask(nn.TransformerEncoderLayer)
+class _Layer(nn.Module):
+    """A layer of torch's with `mask`, which takes the batch first."""
 
     def __init__(self, *args: Any, mask: str | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **{"batch_first": True, **kwargs})
         self.mask = mask
+
+
+class _Decoding(nn.Module):
+    """A decoder of torch's with lengths. `mask` is of the self-attention."""
+
+    BESIDE = ("lengths", "memory_lengths")
+
+    def forward(
+        self, tgt: Tensor, memory: Tensor, *, lengths: Any = None, memory_lengths: Any = None, **masks: Any
+    ) -> Tensor:
+        """Return values of the first input's shape. masks: as torch's class takes them."""
+        _check(tgt, memory)
+        masks = _masks(self, tgt, memory, lengths, memory_lengths, masks)
+        return super().forward(tgt, memory, **masks)  # type: ignore[no-any-return]
+
+
+class TransformerEncoderLayer(_Layer, nn.TransformerEncoderLayer):
+    """torch's layer: self-attention and two linear layers, each with a shortcut and a norm."""
+
+    BESIDE = ("lengths",)
+    __signature__ = _with_mask(nn.TransformerEncoderLayer)
 
     def forward(
         self,
@@ -110,25 +128,13 @@ class TransformerEncoderLayer(nn.TransformerEncoderLayer):
         return super().forward(src, src_mask, src_key_padding_mask, is_causal)
 
 
-class TransformerDecoderLayer(nn.TransformerDecoderLayer):
+class TransformerDecoderLayer(_Decoding, _Layer, nn.TransformerDecoderLayer):  # type: ignore[misc]
     """torch's layer: self-attention, attention to a memory, and two linear layers: `from: [x, memory]`.
 
-    lengths, memory_lengths, of `forward`: those of the two inputs. `mask` is of the self-attention.
+    lengths, memory_lengths, of `forward`: those of the two inputs.
     """
 
-    BESIDE = ("lengths", "memory_lengths")
     __signature__ = _with_mask(nn.TransformerDecoderLayer)
-
-    def __init__(self, *args: Any, mask: str | None = None, **kwargs: Any) -> None:
-        super().__init__(*args, **{"batch_first": True, **kwargs})
-        self.mask = mask
-
-    def forward(  # type: ignore[override]
-        self, tgt: Tensor, memory: Tensor, *, lengths: Any = None, memory_lengths: Any = None, **masks: Any
-    ) -> Tensor:
-        """Return values of the first input's shape. masks: as torch's layer takes them."""
-        _check(tgt, memory)
-        return super().forward(tgt, memory, **_masks(self, tgt, memory, lengths, memory_lengths, masks))
 
 
 class TransformerEncoder(nn.TransformerEncoder):
@@ -171,10 +177,9 @@ class TransformerEncoder(nn.TransformerEncoder):
         return super().forward(src, mask, src_key_padding_mask, is_causal)
 
 
-class TransformerDecoder(nn.TransformerDecoder):
+class TransformerDecoder(_Decoding, nn.TransformerDecoder):  # type: ignore[misc]
     """torch's stack of `num_layers` copies of a layer that read one memory: `from: [x, memory]`."""
 
-    BESIDE = ("lengths", "memory_lengths")
     __signature__ = _with_mask(nn.TransformerDecoder)
 
     def __init__(
@@ -182,13 +187,6 @@ class TransformerDecoder(nn.TransformerDecoder):
     ) -> None:
         super().__init__(_alone(decoder_layer), num_layers, norm and _alone(norm))
         self.mask = mask
-
-    def forward(  # type: ignore[override]
-        self, tgt: Tensor, memory: Tensor, *, lengths: Any = None, memory_lengths: Any = None, **masks: Any
-    ) -> Tensor:
-        """Return values of the first input's shape. masks: as torch's stack takes them."""
-        _check(tgt, memory)
-        return super().forward(tgt, memory, **_masks(self, tgt, memory, lengths, memory_lengths, masks))
 
 
 class Transformer(nn.Transformer):

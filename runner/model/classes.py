@@ -27,6 +27,28 @@ TRANSFORMS = (
 )
 
 
+#: Names of other packages' layers -> what is written here.
+ELSEWHERE = {
+    "Resize": "{Upsample: {size: [32, 32]}}",
+    "Resizing": "{Upsample: {size: [32, 32]}}",
+    "Rescaling": "{Normalize: {mean: 0, std: 255}}",
+    "Pad": "{ZeroPad2d: 2}",
+    "ZeroPadding2D": "{ZeroPad2d: 2}",
+    "Dense": "{Linear: 64}",
+    "Conv2D": "{Conv2d: {out_channels: 16, kernel_size: 3}}",
+    "Conv2DTranspose": "{ConvTranspose2d: {out_channels: 16, kernel_size: 2, stride: 2}}",
+    "MaxPooling2D": "{MaxPool2d: 2}",
+    "AveragePooling2D": "{AvgPool2d: 2}",
+    "GlobalAveragePooling2D": "[{AdaptiveAvgPool2d: 1}, Flatten]",
+    "GlobalMaxPooling2D": "[{AdaptiveMaxPool2d: 1}, Flatten]",
+    "UpSampling2D": "{Upsample: {scale_factor: 2}}",
+    "BatchNormalization": "BatchNorm2d",
+    "LayerNormalization": "LayerNorm",
+    "Concatenate": "{Concat: [a, b]}",
+    "Reshape": "{Unflatten: {dim: 1, unflattened_size: [16, 4, 4]}}",
+}
+
+
 def _is_layer(value: Any) -> bool:
     if isinstance(value, type) and issubclass(value, nn.Module):
         if issubclass(value, LazyModuleMixin) and value.cls_to_become is None:
@@ -53,6 +75,8 @@ def find(name: Any, key: str) -> Any:
         if bare.startswith("Random") or bare in TRANSFORMS:
             raise ConfigError(key, f"{bare} is no layer, which would act in validation and prediction too; training"
                 f" examples are transformed by data.augment=[{bare}]") from error  # fmt: skip
+        if bare in ELSEWHERE:
+            raise ConfigError(key, f"{bare} is of another package; expected {ELSEWHERE[bare]}") from error
         raise
     return target.cls_to_become if isinstance(target, type) and issubclass(target, LazyModuleMixin) else target
 

@@ -29,6 +29,9 @@ from runner.model.attention import (
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
 from runner.model.sequences import (
+    CausalConv1d as CausalConv1d,
+)
+from runner.model.sequences import (
     ClassToken as ClassToken,
 )
 from runner.model.sequences import (
@@ -50,11 +53,46 @@ from runner.model.sequences import (
     Positions as Positions,
 )
 from runner.model.sequences import (
+    RepeatVector as RepeatVector,
+)
+from runner.model.sequences import (
     Sum as Sum,
 )
 from runner.model.sequences import (
     check_lengths,
 )
+
+
+class Normalize(nn.Module):
+    """(x - mean) / std of pictures: the first layer of a model whose inputs are 0 to 1, in training and everywhere.
+
+    mean, std: a number for each channel, or one for all. They are no weights, and not in the state_dict.
+
+        - Normalize: {mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]}
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float | list[float], std: float | list[float]) -> None:
+        super().__init__()
+        for name, value in (("mean", mean), ("std", std)):
+            numbers = [value] if isinstance(value, int | float) else list(value)
+            self.register_buffer(name, torch.tensor(numbers, dtype=torch.get_default_dtype()), persistent=False)
+            if name == "std" and not all(number > 0 for number in numbers):
+                raise ValueError(f"std={value} must be above 0")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x of the same shape, (N, channels, ...). Raises ValueError for another number of channels."""
+        for name in ("mean", "std"):
+            if len(getattr(self, name)) not in (1, x.shape[1]):
+                raise ValueError(f"{name} has {len(getattr(self, name))} numbers, and there are {x.shape[1]} channels")
+        shape = (-1,) + (1,) * (x.dim() - 2)
+        return (x - self.mean.view(shape)) / self.std.view(shape)
+
+    def extra_repr(self) -> str:
+        """Return the numbers, for a printed model."""
+        return f"mean={self.mean.tolist()}, std={self.std.tolist()}"
 
 
 class Residual(nn.Module):

@@ -6,16 +6,46 @@ each example. Steps from there on are padding, and do not change what comes out 
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-
-from runner.model import host
 
 
-class Mean(nn.Module):
+class _Along(nn.Module):
+    """A number of the steps along dimensions, which go away."""
+
+    BESIDE = ("lengths",)
+
+    def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
+        super().__init__()
+        self.dim = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+        self.keepdim = keepdim
+        if not self.dim or 0 in self.dim:
+            raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError where a dimension is the batch, counted from the end."""
+        if any(d + x.dim() == 0 for d in self.dim):
+            raise ValueError(f"dim={list(self.dim)} counts the batch of an input with {x.dim()} dimensions")
+
+    def inside(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Return which steps are within the lengths, of as many dimensions as x."""
+        if len(self.dim) > 1:
+            raise ValueError(f"lengths are of one dimension, and dim has {len(self.dim)}")
+        [dim] = self.dim
+        inside = ~beyond(x, lengths, dim)
+        return inside.view(x.shape[0], *(x.shape[dim] if d == dim % x.dim() else 1 for d in range(1, x.dim())))
+
+    def total(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sum of the steps within the lengths, and their number, at least 1."""
+        self.check(x)
+        inside = self.inside(x, lengths)
+        total = x.masked_fill(~inside, 0).sum(self.dim, self.keepdim)
+        return total, inside.sum(self.dim, self.keepdim).clamp(min=1)
+
+
+class Mean(_Along):
     """The mean along dimensions, which go away: `Mean: 1` makes (N, features) of (N, length, features).
 
     dim: one dimension or several; the batch is 0, and stays.
@@ -23,59 +53,85 @@ class Mean(nn.Module):
     lengths, of `forward`: count only so many steps of each example: `Mean: {dim: 1, lengths: lengths}`.
     """
 
-    BESIDE = ("lengths",)
-
-    def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
-        super().__init__()
-        self.dim, self.keepdim = _dims(dim), keepdim
-
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the mean. Raises ValueError for lengths with several dimensions, and for a mean over examples."""
-        _refuse_batch(self.dim, x)
         if lengths is None:
+            self.check(x)
             return x.mean(self.dim, self.keepdim)
-        total = _inside(x, lengths, self.dim, 0.0).sum(self.dim, self.keepdim)
-        counts = lengths.clamp(1, x.shape[self.dim[0]]).view(-1, *[1] * (total.dim() - 1))
-        return total / counts
+        total, count = self.total(x, lengths)
+        return total / count
 
 
-class Sum(nn.Module):
-    """The sum along dimensions, which go away: `Sum: 1` makes (N, features) of (N, members, features), as of a set.
+class Sum(_Along):
+    """The sum along dimensions, which go away, with the arguments of `Mean`.
 
-    dim, keepdim, lengths: see Mean.
+    After `Multiply: [user, item]`, `Sum: {dim: 1, keepdim: true}` is the dot product of two embeddings, (N, 1).
     """
 
-    BESIDE = ("lengths",)
-
-    def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
-        super().__init__()
-        self.dim, self.keepdim = _dims(dim), keepdim
-
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the sum. Raises ValueError for lengths with several dimensions, and for a sum over examples."""
-        _refuse_batch(self.dim, x)
-        return (x if lengths is None else _inside(x, lengths, self.dim, 0.0)).sum(self.dim, self.keepdim)
+        """Return the sum. Raises ValueError as Mean does."""
+        if lengths is not None:
+            return self.total(x, lengths)[0]
+        self.check(x)
+        return x.sum(self.dim, self.keepdim)
 
 
-class Max(nn.Module):
-    """The largest values along dimensions, which go away: `Max: 1` makes (N, features) of (N, members, features).
+class Max(_Along):
+    """The largest values along dimensions, which go away, with the arguments of `Mean`: a set's, or a point cloud's.
 
-    dim, keepdim, lengths: see Mean. An example of length 0 gives 0.
+    An example of length 0 gives 0.
     """
 
-    BESIDE = ("lengths",)
-
-    def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
-        super().__init__()
-        self.dim, self.keepdim = _dims(dim), keepdim
-
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the maximum. Raises ValueError for lengths with several dimensions, and for one over examples."""
-        _refuse_batch(self.dim, x)
+        """Return the largest values. Raises ValueError as Mean does."""
+        self.check(x)
         if lengths is None:
             return x.amax(self.dim, self.keepdim)
-        largest = _inside(x, lengths, self.dim, -math.inf).amax(self.dim, self.keepdim)
+        largest = x.masked_fill(~self.inside(x, lengths), -math.inf).amax(self.dim, self.keepdim)
         return largest.masked_fill(largest == -math.inf, 0)
+
+
+class RepeatVector(nn.Module):
+    """An example's features at each of n steps, as Keras' layer of this name: (N, features) becomes (N, n, features).
+
+    n: steps. It stands before a decoder that is given a whole sequence as one vector.
+    """
+
+    def __init__(self, n: int) -> None:
+        super().__init__()
+        if n < 1:
+            raise ValueError(f"n={n} is no number of steps")
+        self.n = n
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the steps. Raises ValueError for an input that has steps already."""
+        if x.dim() != 2:
+            raise ValueError("expected (N, features), one vector for each example")
+        return x.unsqueeze(1).repeat(1, self.n, 1)
+
+
+class CausalConv1d(nn.Conv1d):
+    """A Conv1d that looks back only: (N, channels, length) keeps its length, and no step sees a later one.
+
+    Its arguments are those of Conv1d without padding: (kernel_size - 1) * dilation zeros stand before the first step.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, 0, dilation, groups, bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Return the convolution."""
+        before = (self.kernel_size[0] - 1) * self.dilation[0]
+        return super().forward(nn.functional.pad(input, (before, 0)))
 
 
 class First(nn.Module):
@@ -183,101 +239,10 @@ class Lengths(nn.Module):
         return ((x != self.padding) * places).amax(1).clamp(min=1)
 
 
-class _Packed(nn.RNNBase):
-    """A recurrent layer of torch's that stops at the end of each example, and gives zeros from there on.
-
-    The state that it returns is that of each example's last step. A bidirectional one begins there on its way back.
-    """
-
-    BESIDE = ("lengths",)
-
-    def forward(self, input: Tensor, lengths: Tensor, hx: Any = None) -> Any:
-        """Return (values, state), as torch's layer does of a packed sequence. input: (N, length, features)."""
-        check_lengths(input, lengths)
-        if input.is_meta:  # a shape has no lengths
-            return super().forward(input, hx)
-        if torch.compiler.is_exporting():  # a packed sequence has sizes that depend on values
-            return _step_by_step(self, input, lengths, hx)
-        packed = pack_padded_sequence(input, host.tensor(lengths.reshape(-1)), batch_first=True, enforce_sorted=False)
-        values, state = super().forward(packed, hx)
-        return pad_packed_sequence(values, batch_first=True, total_length=input.shape[1])[0], state
-
-
-def _step_by_step(rnn: nn.RNNBase, x: Tensor, lengths: Tensor, hx: Any) -> Any:
-    """Return what a recurrent layer gives of a packed sequence, in sizes that no value decides.
-
-    A step behind an example's length leaves its state as it was. In evaluation: there is no dropout between layers.
-    Raises ValueError for proj_size, which torch's cells have not.
-    """
-    if rnn.proj_size:
-        raise ValueError("an LSTM with proj_size and lengths cannot be exported")
-    cells = {"RNN_TANH": torch.rnn_tanh_cell, "RNN_RELU": torch.rnn_relu_cell, "GRU": torch.gru_cell}
-    cell, directions = cells.get(rnn.mode), 1 + rnn.bidirectional
-    inside = [lengths.reshape(-1, 1) > place for place in range(x.shape[1])]
-    given = None if hx is None else torch.stack(hx) if rnn.mode == "LSTM" else hx.unsqueeze(0)
-    ends = []
-    for layer in range(rnn.num_layers):
-        sides = []
-        for direction in range(directions):
-            index, order = layer * directions + direction, -1 if direction else 1
-            weights = rnn.all_weights[index]
-            state = x.new_zeros(1 + (cell is None), x.shape[0], rnn.hidden_size) if given is None else given[:, index]
-            steps = []
-            for place in range(x.shape[1])[::order]:
-                if cell is None:
-                    after = torch.stack(torch.lstm_cell(x[:, place], tuple(state), *weights))
-                else:
-                    after = cell(x[:, place], state[0], *weights).unsqueeze(0)
-                state = torch.where(inside[place], after, state)
-                steps.append(torch.where(inside[place], after[0], 0.0))
-            sides.append(torch.stack(steps[::order], 1))
-            ends.append(state)
-        x = torch.cat(sides, 2)
-    final = torch.stack(ends, 1)
-    return x, (final[0], final[1]) if cell is None else final[0]
-
-
-class RNN(_Packed, nn.RNN):  # type: ignore[misc]
-    """torch's RNN with `lengths`."""
-
-
-class GRU(_Packed, nn.GRU):  # type: ignore[misc]
-    """torch's GRU with `lengths`."""
-
-
-class LSTM(_Packed, nn.LSTM):  # type: ignore[misc]
-    """torch's LSTM with `lengths`."""
-
-
-#: Layers of torch's, and those that stand for them where `lengths` are given.
-WITH_LENGTHS: dict[Any, Any] = {nn.RNN: RNN, nn.GRU: GRU, nn.LSTM: LSTM}
-
-
 def beyond(x: Tensor, lengths: Tensor, dim: int = 1) -> Tensor:
     """Return which steps along `dim` are padding, as torch's `key_padding_mask`: bool of shape (N, steps)."""
     check_lengths(x, lengths)
     return torch.arange(x.shape[dim], device=x.device) >= lengths.reshape(-1, 1)
-
-
-def _dims(dim: int | list[int]) -> tuple[int, ...]:
-    dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
-    if not dims or 0 in dims:
-        raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
-    return dims
-
-
-def _refuse_batch(dims: tuple[int, ...], x: Tensor) -> None:
-    if any(d + x.dim() == 0 for d in dims):
-        raise ValueError(f"dim={list(dims)} counts the batch of an input with {x.dim()} dimensions")
-
-
-def _inside(x: Tensor, lengths: Tensor, dims: tuple[int, ...], value: float) -> Tensor:
-    """Return x with `value` in the steps that are padding."""
-    if len(dims) > 1:
-        raise ValueError(f"lengths are of one dimension, and dim has {len(dims)}")
-    padding = beyond(x, lengths, dims[0])
-    place = dims[0] % x.dim()
-    return x.masked_fill(padding.view(len(x), *(x.shape[d] if d == place else 1 for d in range(1, x.dim()))), value)
 
 
 def check_lengths(x: Tensor, lengths: Tensor) -> None:

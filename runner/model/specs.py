@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from runner.model import classes, layers
 from runner.settings.errors import ConfigError, Problems, batch_shape
 from runner.settings.trust import secrets
-from runner.settings.values import lookup
+from runner.settings.values import lookup, signatures
 
 #: Arguments that follow from the input's shape, and the dimension (the batch is 0) that gives them.
 INFERRED = {
@@ -138,6 +138,11 @@ def arguments(target: Any, parameters: dict[str, inspect.Parameter], value: Any,
     names = [stack] if stack in required else required or list(parameters)
     if not names:
         raise ConfigError(key, f"{target.__name__} takes no arguments, found {value!r}")
+    if names[0] != stack and isinstance(value, list) and not signatures.fits(parameters[names[0]], value):
+        further = [n for n in parameters if n not in inferred and n not in required]
+        written = ", ".join(f"{n}: {v}" for n, v in zip([*required, *further], value, strict=False))
+        raise ConfigError(key, f"{value} is a list, and what is no mapping is the first argument, {names[0]}; expected"
+            f" {{{target.__name__}: {{{written}}}}}")  # fmt: skip
     return {names[0]: value}
 
 
@@ -244,7 +249,12 @@ def single(value: Any, targets: classes.Targets) -> Any:
     """Return one layer as a list of one, where layers may stand: `layers: {Linear: 10}` is `layers: [{Linear: 10}]`."""
     if not isinstance(value, Mapping):
         return value
-    is_layer = "_target_" in value or (len(value) == 1 and _is_known(next(iter(value)), targets))
+    names = [name for name in value if name not in RESERVED]  # `from` stands beside a class, too
+    is_layer = (
+        (len(names) == 1 and _is_known(names[0], targets))
+        or "_target_" in value
+        or ("name" in value and _is_known(value["name"], targets))
+    )
     return [value] if is_layer else value
 
 

@@ -51,18 +51,17 @@ def _by_name(one: Layer, key: str, reads: dict[str, str]) -> Written:
 
 def sizes(written: Written, before: list[Layer]) -> dict[str, int]:
     """Fill in the number of outputs of a Linear whose weight is an earlier layer's, and return it by its name."""
-    name, _, inner = written.ties.get("weight", "").partition(".")
-    shapes = [p.shape for one in before if one.name == name for n, p in one.planned.named_parameters() if n == inner]
-    if written.target is not nn.Linear or "out_features" in written.arguments or not shapes or not shapes[0]:
+    path = written.ties.get("weight")
+    if written.target is not nn.Linear or "out_features" in written.arguments or path is None:
         return {}
-    written.arguments["out_features"] = shapes[0][0]
-    return {"out_features": shapes[0][0]}
+    shape = _parameter(path, before, f"{written.key}.weight").shape
+    written.arguments["out_features"] = shape[0]
+    return {"out_features": shape[0]}
 
 
 def check(layer: Layer, before: list[Layer]) -> None:
     """Raise ConfigError for a parameter that is tied to none of an earlier layer, or to one of another shape."""
     own = values_of(layer.planned)
-    others = {f"{one.name}.{name}": p for one in before for name, p in one.planned.named_parameters()}
     for name, path in layer.ties.items():
         if name not in own:
             raise ConfigError(
@@ -70,15 +69,22 @@ def check(layer: Layer, before: list[Layer]) -> None:
                 f"{layer.target.__name__} has no parameter {name!r}{did_you_mean(name, own)}"
                 f" (it has {', '.join(own) or 'none'})",
             )
-        if path not in others:
+        shape = _parameter(path, before, f"{layer.key}.{name}").shape
+        if own[name].shape != shape:
             raise ConfigError(
                 f"{layer.key}.{name}.tie",
-                f"{path!r} is no parameter of an earlier layer of this stack{did_you_mean(path, others)}"
-                f" (there are {some(others)})",
-            )
-        if own[name].shape != others[path].shape:
-            raise ConfigError(
-                f"{layer.key}.{name}.tie",
-                f"{path} has the shape {tuple(others[path].shape)}, and {name} {tuple(own[name].shape)};"
+                f"{path} has the shape {tuple(shape)}, and {name} {tuple(own[name].shape)};"
                 " only tensors of one shape can be shared",
             )
+
+
+def _parameter(path: str, before: list[Layer], key: str) -> nn.Parameter:
+    """Return a parameter of an earlier layer by its path. key: of the one that is tied. Raises ConfigError."""
+    others = {f"{one.name}.{name}": p for one in before for name, p in one.planned.named_parameters()}
+    if path not in others:
+        raise ConfigError(
+            f"{key}.tie",
+            f"{path!r} is no parameter of an earlier layer of this stack{did_you_mean(path, others)}"
+            f" (there are {some(others)})",
+        )
+    return others[path]

@@ -8,7 +8,7 @@ from typing import Any
 from runner.model import classes, specs
 from runner.model.graph import Reads
 from runner.model.layers import COMBINING
-from runner.model.sequences import WITH_LENGTHS
+from runner.model.recurrent import WITH_LENGTHS
 from runner.settings.errors import ConfigError
 
 #: The key of the layers that a layer reads from, which no argument of Python can have.

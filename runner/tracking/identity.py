@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from runner.settings import Tracking
+from runner.settings import Tracking, loaded
 from runner.settings.context import LONGEST, Context
 from runner.settings.files import filenames
 from runner.settings.trust import secrets
@@ -69,6 +69,7 @@ def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
     own = secrets.without(run.settings.tracking.tags)
     tags = {**machine, **balanced.described(run.loss), **own, **context.tags, **code}
     tags |= {f"start.{name}": secrets.masked(value) for name, value in run.start.facts.items()}
+    tags |= {f"{loaded.TAG}{name}": value for name, value in run.loaded.items()}
     files: dict[str, str | bytes] = {
         **code_files,
         "config.yaml": context.yaml,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors
+from runner.model import sequences
 from runner.settings import Trainer
 from runner.settings.errors import ConfigError
 from runner.training.augment.treatment import Treatment
@@ -33,14 +34,21 @@ class Memory:
                 module.register_forward_hook(lambda *given, name=name: self._end(name, *given))
 
     def _begin(self, name: str, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if not self.active or name not in self.states or len(args) != 1 or kwargs or not isinstance(args[0], Tensor):
+        x = args[0] if args else kwargs["input"]
+        given = args[1] if len(args) > 1 else kwargs.get("hx")
+        if not self.active or given is not None:
             return None
-        size = args[0].shape[0 if module.batch_first else 1]
+        if not isinstance(x, Tensor):
+            why = f"true, and {name} is given a {type(x).__name__}, whose examples end; leave it out"
+            raise ConfigError("trainer.carry", why)
+        if name not in self.states:
+            return None
+        size = x.shape[0 if module.batch_first else 1]
         state = tuple(part[:, :size].contiguous() for part in self.states[name])
-        return (args[0], state if len(state) > 1 else state[0]), kwargs
+        return (x, state if len(state) > 1 else state[0]), {}
 
     def _end(self, name: str, module: Any, args: tuple[Any, ...], output: Any) -> None:
-        if self.active and len(args) in (1, 2) and isinstance(args[0], Tensor):
+        if self.active:
             state = output[1] if isinstance(output[1], tuple) else (output[1],)
             self.states[name] = tuple(part.detach() for part in state)
 
@@ -54,6 +62,7 @@ class Carrying(AsItIs):
     def __init__(self, taken: Any, model: nn.Module, per_epoch: int) -> None:
         super().__init__(getattr(taken, "eager", taken), REASON)
         self.memory, self.per_epoch = Memory(model), per_epoch
+        self.device = next(model.parameters()).device
 
     def __call__(self, state: State, parts: Parts) -> Any:
         """Take one step and return its loss."""
@@ -72,7 +81,8 @@ class Carrying(AsItIs):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on with states that `state_dict` returned."""
-        self.memory.states = {name: tuple(parts) for name, parts in state["states"].items()}
+        states = {name: tuple(part.to(self.device) for part in parts) for name, parts in state["states"].items()}
+        self.memory.states = states
         if hasattr(self.eager, "load_state_dict"):
             self.eager.load_state_dict(state["own"])
 
@@ -92,6 +102,8 @@ def check(trainer: Trainer, data: Data, model: nn.Module, treatment: Treatment) 
             " changes that; leave one out")  # fmt: skip
     if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
         raise ConfigError("trainer.carry", "true, and no layer is an RNN, LSTM or GRU, whose state it is; leave it out")
+    if any(isinstance(module, sequences.RNN | sequences.GRU | sequences.LSTM) for module in model.modules()):
+        raise ConfigError("trainer.carry", "true, and a layer with lengths, whose examples end; leave one of them out")
     if trainer.compile:
         raise ConfigError("trainer.carry", "does not go together with trainer.compile; leave one out")
     total = len(data.train)  # type: ignore[arg-type]

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from runner.data import Data
-from runner.settings import Settings, memory
+from runner.settings import Settings, loaded, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
-from runner.training import carrying, seen
+from runner.training import carrying, measure, seen
 from runner.training.augment import balanced
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
@@ -67,6 +67,15 @@ def prepare(
 
     The random generators of this process are seeded, torch's threads and determinism set, and `run.folder` is made.
     """
+    with loaded.making(settings.tracking.uri, known is not None) as notes:
+        run = _prepared(settings, name, threads, noted, known)
+    run.loaded = notes.meanings
+    return run
+
+
+def _prepared(
+    settings: Settings, name: str, threads: int | None, noted: dict[str, Any] | None, known: Known | None
+) -> Run:
     checked = checks.check(settings, noted, threads, known)
     parts, trainer, kind = checked.parts, settings.trainer, checked.kind
     with _room(parts.device):
@@ -111,6 +120,7 @@ def prepare(
         pictures=Pictures(parts.plots, parts.pictures) if parts.pictures else Unpictured(),
         average=averages.make(trainer.average, model, extent, frozen.still),
         start=checked.given,
+        drawing=measure.drawing_of([*model.modules(), *loss.modules()], settings.seed, parts.device),
     )
     run.seen = measured
     run.ready = run.random_state()

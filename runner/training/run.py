@@ -78,6 +78,8 @@ class Run:
     pictures: Unpictured = field(default_factory=Unpictured)  # the plots that are drawn while it trains
     average: averages.Unaveraged = field(default_factory=averages.Unaveraged)
     start: Start = field(default_factory=Start)  # weights of before that it has started from
+    drawing: measure.Drawing = contextlib.nullcontext  # makes the block around an evaluation
+    loaded: dict[str, str] = field(default_factory=dict)  # runs that code of the user's own has loaded; `Loaded`
     frozen: Frozen = field(default_factory=lambda: Frozen({}, nn.Module()))
     rng_state: Callable[[], dict[str, Any]] | None = None  # reads this run's generators where they are not process-wide
     stop: Callable[[], BaseException | None] = lambda: None  # returns the error that is to end the run
@@ -141,6 +143,11 @@ class Run:
         return choice.evaluation(self.state.cost, self.step)
 
     @cached_property
+    def rated(self) -> dict[str, int]:
+        """The names of the learning rates and the optimizer's groups that have them."""
+        return groups.rated(self.state.optimizer)
+
+    @cached_property
     def length(self) -> Length:
         """The length of the training, and the steps after which an epoch ends or a validation follows."""
         return length(self.settings, self.data)
@@ -190,7 +197,7 @@ class Run:
         Raises Diverged for a loss of the validation, or weights of a checkpoint, that are not finite; ConfigError if
         the monitored metric is not among the values.
         """
-        rates = groups.rates(self.state.optimizer)
+        rates = groups.rates(self.state.optimizer, self.rated)
         self.average.after_step()
         if step.step < self.steps:
             self.schedule.after_step()

@@ -65,7 +65,8 @@ class Seen(Unseen):
         for name, parts in state.items():
             for part, (values, count) in zip(_parts(self.metrics[name]), parts, strict=True):
                 for key, value in values.items():
-                    setattr(part, key, value)
+                    there = value.to(part.device) if isinstance(value, Tensor) else [v.to(part.device) for v in value]
+                    setattr(part, key, there)
                 torch_private.set_updates(part, count)
 
 

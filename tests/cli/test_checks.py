@@ -39,7 +39,7 @@ STUDIES = {
     "optimizer:\n  lr: -1\n": "optimizer.lr: -1 is out of range; expected a number above 0 (experiments/x.yaml:2)",
     "trainer: {epoch: 2}\n": "trainer.epoch: there is no such key; did you mean 'epochs'? (experiments/x.yaml:1)",
     "defaults:\n  - override /data: lines\n": "data: there is no preset 'lines'; did you mean 'line'?"
-    " (presets: arrays, diabetes, digits, huggingface, images, line, series, table, text, values)"
+    " (presets: arrays, diabetes, digits, huggingface, images, line, series, shards, table, text, values)"
     " (experiments/x.yaml:2)",
     "seed: 1\nmodel:\n  layers:\n    a: {Linear: 4}\n    b: {Linaer: 1}\n": "model.layers.b.Linaer: 'Linaer' is not a"
     " layer in runner.layers or torch.nn; did you mean 'Linear'? (experiments/x.yaml:5)",

@@ -46,6 +46,10 @@ FILES = {
     "cut": "defaults: [mine]\nmodel: {layers: {flatten: null}}\n",
     "dotted": "defaults: [override /model: empty]\n"
     "model: {layers: {body: {experiments.mine.Block: {width: 4}}, head: {Linear: 1}}}\n",
+    "parted": "defaults: [own]\noptimizer: {rnn: {name: Adam, lr: 0.1}, head: {name: SGD, lr: 0.2}}\n",
+    "joined": "defaults: [parted]\noptimizer: {name: Adam, lr: 0.3}\n",
+    "layered": "defaults: [base]\nloss: {CrossEntropyLoss: null}\noptimizer: {SGD: {lr: 0.5}}\n"
+    "scheduler: {CosineAnnealingLR: {T_max: 9}}\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
 MINE = """
@@ -91,6 +95,8 @@ def preset(group: str, name: str) -> dict[str, Any]:
         ("nothing", "scheduler", None),
         ("spelled", "optimizer.lr", 0.005),
         ("keyed", "optimizer.lr", 0.005),
+        ("parted", "optimizer", {"rnn": {"name": "Adam", "lr": 0.1}, "head": {"name": "SGD", "lr": 0.2}}),
+        ("joined", "optimizer", {"name": "Adam", "lr": 0.3}),
     ],
 )
 def test_a_study_holds_what_it_inherits_and_what_it_says(name: str, key: str, value: Any) -> None:
@@ -176,11 +182,14 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
         ("experiments=stepped trainer.average={from:0.5}", {"trainer.average": {"from": 0.5}}),
         ("experiments=stepped trainer.average=null", {"trainer.average": None}),
         ("experiments=stepped ~trainer.average", {"trainer.average": None}),
+        ("experiments=layered", {"optimizer": {"name": "SGD", "lr": 0.5}, "scheduler.T_max": 9}),
         ("experiments=fewer", {"model.layers": UNDROPPED}),
         ("experiments=base model.layers.drop1=null", {"model.layers": UNDROPPED}),
         ("experiments=base model.layers={drop1:null}", {"model.layers": UNDROPPED}),
         (f"experiments=dotted {BODY}.width=7", {"model.layers.body": {"experiments.mine.Block": {"width": 7}}}),
         ("experiments=base optimizer={name:SGD,lr:0.2}", {"optimizer": {"name": "SGD", "lr": 0.2}}),
+        ("experiments=parted optimizer={name:Adam,lr:0.2}", {"optimizer": {"name": "Adam", "lr": 0.2}}),
+        ("experiments=own optimizer={rnn:{name:Adam}}", {"optimizer": {"rnn": {"name": "Adam"}}}),
         ("experiments=base optimizer={lr:0.2}", {"optimizer.betas": [0.9, 0.999], "optimizer.lr": 0.2}),
     ],
 )

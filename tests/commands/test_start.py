@@ -47,6 +47,36 @@ def test_a_run_starts_from_anothers_weights_and_reproduces_when_last_is_another(
     assert "FINISHED" in longer.last
 
 
+LIKE = """
+import runner
+from torch import nn
+
+class Like(nn.Module):
+    def __init__(self, teacher):
+        super().__init__()
+        self.teacher = runner.load(teacher, raw=False)
+
+    def forward(self, model, batch):
+        return nn.functional.mse_loss(model(batch[0]), self.teacher(batch[0]).detach() + 1)
+"""
+
+
+def test_a_teacher_in_a_loss_is_the_same_one_later(place: tuple[Path, str]):
+    folder, first = place
+    (folder / "experiments" / "like.py").write_text(LIKE)
+    more = "\nloss: {name: experiments.like.Like, teacher: last}"
+    (folder / "experiments" / "third.yaml").write_text(STUDY.format(more="") + more)
+    runner("experiments=first", "seed=3", "trainer.epochs=1", cwd=folder)
+    run = runner("experiments=third", cwd=folder).run_id
+    assert "identical" in runner("reproduce", run, cwd=folder).last  # last is this very run now
+    lines = runner("evaluate", run, "split=valid", cwd=folder).out.splitlines()
+    [[_, recorded, found]] = [line.split() for line in lines if line.startswith("valid/")]
+    assert recorded == found
+    tags = MlflowClient(f"sqlite:///{folder}/mlflow.db").get_run(run).data.tags
+    assert tags["loaded.last.best"].split()[0] not in (first, run)
+    assert "name one by its id" in runner("-m", "experiments=third", "seed=1,2", cwd=folder, code=2).err
+
+
 def test_last_in_a_sweep_is_refused(place: tuple[Path, str]):
     folder, _ = place
     assert "model.start.run: last" in runner("-m", "experiments=second", "seed=1,2", cwd=folder, code=2).err

@@ -184,7 +184,7 @@ def test_a_format_that_a_package_brings_is_read_once_it_is_there(photos, monkeyp
     """A package like pillow-heif, here for a format that Pillow knows itself."""
     PHOTO.save(photos / "cat" / "1.heic", format="PCX")
     monkeypatch.setattr(pictures, "SPARED", {*pictures.SPARED, "PCX"})
-    for cached in (pictures._formats, pictures._endings):
+    for cached in (pictures.readable_formats, pictures._endings):
         cached.cache_clear()
     assert "1 .heic (Pillow cannot read it" in report()[0]
     site = photos.parent / "site"
@@ -197,14 +197,14 @@ def test_a_format_that_a_package_brings_is_read_once_it_is_there(photos, monkeyp
     monkeypatch.setattr(Image, "EXTENSION", dict(Image.EXTENSION))
     monkeypatch.setattr(Image, "OPEN", dict(Image.OPEN))
     monkeypatch.syspath_prepend(site)
-    for cached in (pictures._formats, pictures._endings):
+    for cached in (pictures.readable_formats, pictures._endings):
         cached.cache_clear()
     try:
         assert report()[0] == "photos: 3 images in 2 folders"
     finally:
         sys.modules.pop("pillow_heif", None)
         monkeypatch.undo()
-        for cached in (pictures._formats, pictures._endings):
+        for cached in (pictures.readable_formats, pictures._endings):
             cached.cache_clear()
 
 

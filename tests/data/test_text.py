@@ -57,6 +57,8 @@ def test_another_text_is_read_with_the_vocabulary_of_the_run(path: str, tmp_path
     (tmp_path / "c.txt").write_text("the zebra sat. " * 8)
     with pytest.raises(ConfigError, match="'z'"):
         again(noted, path=str(tmp_path / "c.txt"), length=5)
+    with pytest.raises(ConfigError, match=r"^data.length: 7, and the model was trained with 5"):
+        again(noted, path=str(tmp_path / "b.txt"), length=7)
     batches = torch.cat(list(_inputs.read(str(tmp_path / "b.txt"), noted).batches))
     assert batches.shape == (39, 5)
     assert decode(batches[-1], data.notes) == "dog. "

@@ -177,11 +177,17 @@ def test_a_concat_with_a_dimension_brings_inputs_together_and_heads_may_read_any
     model = Model(
         inputs=["a", "b"],
         layers=[{"Concat": {"dim": 2}}, {"Linear": 3}],
-        outputs={"last": [], "both": {"From": 0}, "wide": [{"Linear": 7}, "ReLU"]},
+        outputs={
+            "last": [],
+            "both": {"From": 0},
+            "wide": [{"Linear": 7}, "ReLU"],
+            "beside": {"Linear": 5, "from": "a"},
+            "named": {"name": "Linear", "out_features": 6},
+        },
     )
     stack = whole.planned(model, {"a": meta(4, 1), "b": meta(4, 2)})
     assert {name: tuple(one.shape[1:]) for name, one in stack.output.items()} == {
-        "last": (4, 3), "both": (4, 3), "wide": (4, 7),
+        "last": (4, 3), "both": (4, 3), "wide": (4, 7), "beside": (4, 5), "named": (4, 6),
     }  # fmt: skip
 
 

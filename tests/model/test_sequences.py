@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_leaves
 
-from runner.model import sequences
+from runner.model import recurrent, sequences
 from runner.model.planning import plan
 from runner.model.stack import Stack
 from runner.settings.errors import ConfigError
@@ -181,6 +181,7 @@ SEQUENCES: list[list[Any]] = [
 ]
 ENDS: list[list[Any]] = [
     [{"Mean": {"dim": 1, "lengths": "lengths"}}],
+    [{"Sum": {"dim": 1, "lengths": "lengths"}}],
     [{"Last": {"lengths": "lengths"}}],
     ["First"],
 ]
@@ -207,7 +208,7 @@ def test_an_exported_recurrent_layer_gives_values_and_states(
     kind: dict[str, Any], bidirectional: bool, state: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [(name, arguments)] = kind.items()
-    layer = getattr(sequences, name)(8, 5, 2, batch_first=True, bidirectional=bidirectional, **arguments)
+    layer = getattr(recurrent, name)(8, 5, 2, batch_first=True, bidirectional=bidirectional, **arguments)
     begun = torch.rand(2 * (1 + bidirectional), 4, 5)
     given = None if not state else (begun, begun + 1) if name == "LSTM" else begun
     known = layer(VALUES, LENGTHS, given)
@@ -274,6 +275,7 @@ def test_positions_are_added() -> None:
 
 def test_means_columns_and_the_token_of_a_class() -> None:
     images = torch.rand(4, 2, 3, 5)
+    assert torch.equal(built([{"Sum": [2, 3]}], images)(images), images.sum((2, 3)))
     assert torch.equal(built([{"Mean": [2, 3]}], images)(images), images.mean((2, 3)))
     assert torch.equal(built([{"Mean": {"dim": -1, "keepdim": True}}], images)(images), images.mean(-1, keepdim=True))
     assert torch.equal(built([{"Sum": [2, 3]}], images)(images), images.sum((2, 3)))
@@ -330,6 +332,7 @@ def test_a_layer_that_looks_at_numbers_is_planned_on_two_examples(packs: None) -
         ([{"Flatten": {}}, {"GRU": 3}], "(N, length, features)"),
         ([{"GRU": {"hidden_size": 3, "lengths": "nowhere"}}], "'nowhere' is no earlier layer"),
         ([{"Positions": {"length": 3}}], "the input has 7 steps, and there are 3 places"),
+        ([{"RepeatVector": 2}], "expected (N, features)"),
         ([{"Mean": 0}], "dim=0 must name dimensions after the batch"),
         ([{"Mean": -3}], "counts the batch"),
         ([{"Columns": [0, 8]}], "there is no column 8"),
@@ -342,3 +345,14 @@ def test_what_cannot_be_is_refused(layers: Any, words: str) -> None:
     with pytest.raises(ConfigError) as error:
         planned(layers)
     assert words in str(error.value)
+
+
+def test_a_causal_convolution_sees_no_later_step_and_a_repeated_vector_is_every_step() -> None:
+    x = torch.rand(2, 3, 9)
+    conv = built([{"CausalConv1d": {"out_channels": 4, "kernel_size": 3, "dilation": 2}}], x)
+    later = x.clone()
+    later[:, :, 5:] = 0
+    assert conv(x).shape == (2, 4, 9)
+    assert torch.equal(conv(x)[:, :, :5], conv(later)[:, :, :5])
+    assert not torch.equal(conv(x)[:, :, 5:], conv(later)[:, :, 5:])
+    assert torch.equal(built([{"RepeatVector": 2}], x[:, 0])(x[:, 0]), torch.stack([x[:, 0]] * 2, 1))

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from runner.settings.errors import ConfigError
+from runner.tracking.read import drift, lengthened
 from runner.training import measure
-from runner.training.drive import drive
+from runner.training.drive import advance, drive
 from runner.training.events import Snapshot
 from runner.training.prepare import prepare
 from runner.training.run import Run
@@ -60,6 +61,28 @@ def test_the_average_is_torchs_to_the_last_digit(average: Any, graph: bool):
     with run.weights("averaged"):
         assert equal(checkpoint.copy(run.model), expected)
     assert equal(run.model.state_dict(), trained)
+
+
+@pytest.mark.parametrize("average", [EMA, SWA], ids=["ema", "swa"])
+def test_a_training_that_is_made_longer_is_the_same_when_repeated(average: Any):
+    """As of one that is as long from the beginning, the mean has epochs of the new last half alone."""
+    first, repeated, whole = made(average), made(average), made(average, epochs=10)
+    longer = made(average, epochs=10)
+    for run in (first, repeated, whole):
+        advance(run, (run.recorder,))
+    longer.load_state_dict(checkpoint.copy(first.model), first.state_dict())
+    drift.apply(longer, {}, first.steps)
+    part = lengthened.Part(first.settings, {"trainer.epochs": (4, 10)}, first.steps)
+    lengthened.go_on(repeated, part, longer.settings)
+    averages = []
+    for run in (longer, repeated, whole):
+        advance(run, (run.recorder,))
+        with run.weights("averaged"):
+            averages.append(checkpoint.copy(run.model))
+        run.close()
+    first.close()
+    assert equal(averages[0], averages[1])
+    assert equal(averages[0], averages[2])
 
 
 @pytest.mark.parametrize("average", [EMA, SWA], ids=["ema", "swa"])

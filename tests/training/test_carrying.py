@@ -10,6 +10,7 @@ import torch
 
 from runner.settings import Model, Settings, Trainer
 from runner.settings.errors import ConfigError
+from runner.settings.values.lookup import use_folder
 from runner.training import carrying
 from runner.training.augment.treatment import Treatment
 from runner.training.drive import drive
@@ -68,6 +69,43 @@ def test_it_is_a_plain_loop_that_hands_the_state_on(tmp_path: Path) -> None:
         losses.append(loss.item())
     by_hand.close()
     assert losses == pytest.approx([value for _, value in run.history["train/loss"]], rel=1e-5)
+
+
+NET = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, given):
+        super().__init__()
+        self.embed, self.rnn, self.head = nn.Embedding(15, 8), nn.GRU(8, 16, batch_first=True), nn.Linear(16, 15)
+        self.given = given
+
+    def forward(self, x):
+        x = self.embed(x)
+        if self.given == "packed":
+            values, _ = self.rnn(nn.utils.rnn.pack_padded_sequence(x, [x.shape[1]] * len(x), batch_first=True))
+            values, _ = nn.utils.rnn.pad_packed_sequence(values, batch_first=True)
+        elif self.given == "none":
+            values, _ = self.rnn(x, None)
+        else:
+            values, _ = self.rnn(input=x, hx=None) if self.given == "name" else self.rnn(x)
+        return self.head(values).transpose(1, 2)
+"""
+
+
+def test_a_model_of_ones_own_carries_its_state_however_it_calls_its_layer(tmp_path: Path) -> None:
+    (tmp_path / "carrying_net.py").write_text(NET)
+    use_folder(tmp_path)
+
+    def losses(given: str, **trainer: Any) -> Any:
+        run = made(tmp_path, [{"experiments.carrying_net.Net": given}], steps=6, **trainer)
+        drive(run)
+        run.close()
+        return run.history["train/loss"][:]
+
+    assert losses("") == losses("none") == losses("name") != losses("none", carry=False)
+    with pytest.raises(ConfigError, match=r"^trainer.carry: true, and 0.rnn is given a PackedSequence"):
+        losses("packed")
 
 
 def test_a_stopped_training_goes_on_to_the_bit(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Batches that nothing is trained on: as large as those of the training, or as trainer.eval_batch_size says."""
 
+import contextlib
 import dataclasses
 import importlib
 from pathlib import Path
@@ -30,6 +31,10 @@ import torch
 from torch import nn
 
 SIZES = []
+
+class Noisy(nn.Module):
+    def forward(self, x):
+        return x + torch.randn_like(x)
 
 class InBatch(nn.Module):
     def forward(self, output, target):
@@ -77,6 +82,24 @@ def test_an_in_batch_loss_is_the_same_in_training_and_validation(start: Start, s
     trained = [value for _, value in run.history["train/loss"]]
     [(_, validated)] = run.history["valid/loss"]
     assert validated == pytest.approx(sum(trained) / len(trained), rel=1e-6)
+
+
+@pytest.mark.parametrize("layer", ["experiments.losses.Noisy", "ReLU"])
+def test_evaluations_that_draw_neither_change_the_training_nor_their_own_values(
+    start: Start, experiments: Path, layer: str
+) -> None:
+    """Without a block around them (`ReLU` draws nothing, so that there is none), noise would be another each time."""
+    (experiments / "losses.py").write_text(LOSS)
+    chosen: dict[str, Any] = {"layers": [{"Linear": 4}, layer, {"Linear": 1}], "epochs": 4, "batch_size": 8}
+    runs = []
+    for every in (1, 4):
+        runs.append(start(validate_every=every, **chosen))
+        drive(runs[-1])
+    often, seldom = runs
+    assert list(often.history["train/loss"]) == list(seldom.history["train/loss"])
+    assert often.history["valid/loss"][-1] == seldom.history["valid/loss"][-1]
+    assert measure.validate(seldom) == measure.validate(seldom)
+    assert (often.drawing is contextlib.nullcontext) == (layer == "ReLU")
 
 
 def test_a_stack_evaluates_in_the_same_batches(start: Start) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from runner.settings import Model
 from runner.settings.errors import ConfigError
 from runner.settings.values.lookup import use_folder
 from runner.training.drive import drive
@@ -21,8 +22,8 @@ def both(state, parts):
     for optimizer in state.optimizers.values():
         optimizer.zero_grad()
     loss = gradients(state, parts)
-    state.optimizers["body"].step()
-    state.optimizers["head"].step()
+    for optimizer in state.optimizers.values():
+        optimizer.step()
     return loss
 """
 LAYERS = {"first": {"Linear": 4}, "act": "Tanh", "head": {"Linear": 1}}
@@ -71,6 +72,12 @@ def test_a_stopped_training_goes_on_to_the_bit(scheduler: Any) -> None:
     assert differences(lambda: made(scheduler=scheduler, clip_norm=0.1), 5) == []
 
 
+def test_frozen_layers_need_no_optimizer() -> None:
+    run = made({"head": SPEC["head"]}, model=Model(layers=LAYERS, freeze=["first"]))
+    assert set(run.state.optimizer.param_groups[0]["params"]) == set(run.model.head.parameters())
+    run.close()
+
+
 def test_each_follows_its_own_schedule() -> None:
     run = made(epochs=3, scheduler={"body": {"name": "StepLR", "step_size": 1}})
     drive(run)
@@ -87,6 +94,8 @@ def test_each_follows_its_own_schedule() -> None:
         ({"head": SPEC["head"]}, {}, r"^optimizer: first.weight and 1 more belongs to none of head"),
         ({**SPEC, "boby": {"name": "Adam"}}, {}, r"^optimizer.boby: 'boby' is no layer"),
         ({**SPEC, "act": {"name": "Adam"}}, {}, r"^optimizer.act: has no parameters"),
+        ({**SPEC, "head": {"Adam": {"lr": 0.1}}}, {}, r"^optimizer.head: .* names no optimizer"),
+        (SPEC, {"scheduler": {"name": "OneCycleLR", "max_lr": 0.2}}, r"^scheduler.max_lr: 0.2 is for one optimizer"),
         ({**SPEC, "head": {"name": "LBFGS"}}, {}, r"^optimizer.head.name: LBFGS"),
         (
             SPEC,

@@ -28,7 +28,7 @@ def settings() -> dict[str, Settings]:
     """The experiments that train, by name."""
     with composing.hydra():
         found = {path.stem: composing.settings(f"experiments={path.stem}") for path in FILES}
-    return {name: one for name, one in found.items() if one.trainer.epochs and name not in OF_BATCHES}
+    return {name: one for name, one in found.items() if one.trainer.trains and name not in OF_BATCHES}
 
 
 def started(settings: Settings, **trainer: object) -> Run:

@@ -68,6 +68,10 @@ def _unread(word: str, problem: str) -> str:
         return f"{word}: this is not key=value; expected one = without spaces around it"
     if any(value.count(a) != value.count(b) for a, b in ("[]", "{}", "()")):
         return f"{key}: the brackets of {value} are not as many that open as that close"
+    if re.match(r"\{[^,]*:", value):
+        return (
+            f"{key}: {value} is a mapping that no command line can hold, whose keys are plain words; put it in a file"
+        )
     if (quoted := typed_words.quoted(word)) != word:
         return f"{key}: the value {value} has to be in quotes; type {shlex.quote(quoted)}"
     return f"{word}: this is not key=value: {problem}; put a value with = or : or a comma in quotes"

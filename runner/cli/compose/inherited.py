@@ -195,6 +195,9 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
 def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
     """Return whether both name a class, or a kind, and not the same one."""
     if key in COMPONENTS:
+        several = [omegaconf_private.are_several(spec) for spec in (old, new)]
+        if any(several):
+            return not all(several) and bool(_class(new) or _class(old))
         return bool(_class(new)) and bool(_class(old)) and _class(new) != _class(old)
     if key in KINDS:
         kinds = [{name for name in KINDS[key] if spec.get(name) is not None} for spec in (old, new)]

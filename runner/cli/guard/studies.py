@@ -17,8 +17,7 @@ from runner.settings.values.keys import COMPONENTS
 
 #: What was left out of the studies that were loaded last, in lines for people.
 remarks: list[str] = []
-#: A class, by which a component may be written: `loss: CrossEntropyLoss`, `optimizer: {Adam: {lr: 0.01}}`. A preset's
-#: name is no class's.
+#: A component's class, `loss: CrossEntropyLoss`; a preset's name is no class's.
 CLASS = re.compile(r"[A-Z]\w*|[A-Za-z_]\w*(\.\w+)+")
 #: Group -> the preset that the command line chooses, None for none; within `chosen_over`.
 _typed: dict[str, str | None] = {}
@@ -116,21 +115,22 @@ def _read(folder: Path, name: str, provider: str) -> ConfigResult:
     return result
 
 
-def _named(written: Any) -> dict[str, Any] | None:
-    """Return a component that is written as its class, alone or as the key of its arguments; None for another.
+def _named(spec: Any) -> dict[str, Any] | None:
+    """Return `{name: Adam, lr: 0.1}` for a component that is written as layers are, `Adam` or `{Adam: {lr: 0.1}}`.
 
-    A single output with its loss, {Price: {HuberLoss: {delta: 2}}}, and a single optimizer of several are not meant.
+    None for another one, as for several by their names: `{digit: {name: MSELoss}}`, `{digit: {MSELoss: {}}}`.
     """
-    if isinstance(written, str):
-        return {"name": written} if CLASS.fullmatch(written) else None
-    if not isinstance(written, dict) or len(written) != 1:
+    if isinstance(spec, str):
+        return {"name": spec} if CLASS.fullmatch(spec) else None
+    if not isinstance(spec, dict) or len(spec) != 1:
         return None
-    [(name, arguments)] = written.items()
-    if not CLASS.fullmatch(str(name)) or not isinstance(arguments, dict | None):
+    [(name, arguments)] = spec.items()
+    if not isinstance(name, str) or not CLASS.fullmatch(name) or not isinstance(arguments, dict | None):
         return None
-    arguments = arguments or {}
-    one = len(arguments) == 1 and CLASS.fullmatch(str(next(iter(arguments))))
-    return None if one or arguments.keys() & {"name", "_target_"} else {"name": name, **arguments}
+    inner = [key for key, value in (arguments or {}).items() if isinstance(value, dict | None)]
+    if {"name", "_target_"} & set(arguments or {}) or any(CLASS.fullmatch(str(key)) for key in inner):
+        return None
+    return {"name": name, **(arguments or {})}
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def _reason(error: Exception) -> str:
 def _opened(file: Path | str) -> Iterator[Image]:
     from PIL import Image
 
-    formats = _formats()
+    formats = readable_formats()
     with warnings.catch_warnings():
         # Pillow warns of 90 to 180 million pixels, and refuses more.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -140,7 +140,7 @@ def _opened(file: Path | str) -> Iterator[Image]:
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def readable_formats() -> tuple[str, ...]:
     """Return Pillow's names of the formats that it can read on this machine."""
     from PIL import Image
 
@@ -156,7 +156,7 @@ def _formats() -> tuple[str, ...]:
 def _endings() -> frozenset[str]:
     from PIL import Image
 
-    formats = _formats()
+    formats = readable_formats()
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats)
 
 

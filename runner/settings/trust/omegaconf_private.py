@@ -87,6 +87,12 @@ def are_other_layers(old: Any, new: Any) -> bool:
     return None not in classes and classes[0] != classes[1]
 
 
+def are_several(spec: Any) -> bool:
+    """Return whether a mapping holds components by names, `{head: {name: Adam}}`, and nothing else."""
+    parts = list(spec.values()) if isinstance(spec, dict) else [spec._get_node(key) for key in spec]
+    return bool(parts) and all(isinstance(one, dict | DictConfig) and _holds(one) and _named(one) for one in parts)
+
+
 def _differ(old: Any, new: Any) -> bool:
     """Return whether one is a list and the other a mapping, both with a value of their own."""
     kinds = (DictConfig, dict), (ListConfig, list)
@@ -108,7 +114,9 @@ def _names_another(old: Any, new: Any) -> bool:
         return False
     if old._key() in COMPONENTS and old._get_full_key(None) == old._key():
         classes = _named(old), _named(new)
-        return None not in classes and classes[0] != classes[1]
+        if None in classes:  # several by their names, or one of them
+            return (bool(classes[1]) and are_several(old)) or (bool(classes[0]) and are_several(new))
+        return classes[0] != classes[1]
     key = str(old._get_full_key(None))
     if key in KINDS:
         kinds = [{name for name in KINDS[key] if _value(spec, name) is not None} for spec in (old, new)]

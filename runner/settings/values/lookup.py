@@ -156,6 +156,7 @@ def is_own(target: Any) -> bool:
 PARTS = (
     "runner.model.layers",
     "runner.model.sequences",
+    "runner.model.recurrent",
     "runner.model.attention",
     "runner.training.parts.schedules",
     "runner.data",

@@ -43,16 +43,22 @@ def _as_word(wants: Any, value: Any) -> Any:
 
 def check_type(parameter: inspect.Parameter, value: Any, key: str) -> None:
     """Refuse a word where the signature wants a number, or the other way round."""
+    if not fits(parameter, value):
+        raise ConfigError(key, f"{value!r} is not {_words(_wants(parameter))}")
+
+
+def fits(parameter: inspect.Parameter, value: Any) -> bool:
+    """Return whether a value is of the type that the signature wants."""
+    wants = _wants(parameter)
+    return (value is None and (wants is Any or parameter.default is None)) or _fits(value, wants)
+
+
+def _wants(parameter: inspect.Parameter) -> Any:
     wants = parameter.annotation
     if wants is parameter.empty or isinstance(wants, str):
         wants = type(parameter.default) if type(parameter.default) in (bool, int, float, str) else Any
-        if wants is int:
-            wants = int | float
-    if value is None and (wants is Any or parameter.default is None):
-        return
-    if _fits(value, wants):
-        return
-    raise ConfigError(key, f"{value!r} is not {_words(wants)}")
+        return int | float if wants is int else wants
+    return wants
 
 
 def _fits(value: Any, wants: Any) -> bool:

@@ -126,17 +126,19 @@ def begin(job: Job, settings: Settings, info: SweepInfo, known: "Known | None" =
 
     known: what was found for other jobs of this process, see `prepare`.
     """
-    from runner.settings import random_state
+    from runner.settings import loaded, random_state
     from runner.tracking import recording
     from runner.tracking.read import recall, restoring
     from runner.training.prepare import prepare
 
-    threads = None
+    threads, tags = None, dict[str, str]()
     if job.run_id:
         recording.deliver(info.uri, job.run_id)
-        threads = random_state.recorded(settings.trainer, recall.facts(info.uri, job.run_id)[1])
+        tags = recall.facts(info.uri, job.run_id)[1]
+        threads = random_state.recorded(settings.trainer, tags)
         settings = restoring.going_on(settings, info.uri, job.run_id)
-    prepared = prepare(settings, info.study, threads, known=known)
+    with loaded.as_recorded(tags):
+        prepared = prepare(settings, info.study, threads, known=known)
     if job.run_id:
         restoring.restore(prepared, info.uri, job.run_id)
     return prepared

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from runner.settings import Settings
 from runner.tracking.read import drift as changed
+from runner.training.parts import averages
 
 if TYPE_CHECKING:
     from runner.training.run import Run
@@ -57,4 +58,7 @@ def go_on(run: "Run", part: Part, settings: Settings) -> None:
     for name in ("length", "readers"):
         vars(run).pop(name, None)
     run.stopped = ""
+    averaged = run.average.state_dict()
+    run.average = averages.make(trainer.average, run.model, run.length, run.frozen.still)
+    run.average.load_state_dict(averaged)
     changed.apply(run, dict(part.changes), old_steps)

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from runner.data import nests
 from runner.data._rows import remembered
 from runner.model import stack, whole
-from runner.settings import CHECKPOINTS, Settings, Tracking, random_state
+from runner.settings import CHECKPOINTS, Settings, Tracking, loaded, random_state
 from runner.settings.errors import ConfigError
 from runner.settings.files import places
 from runner.settings.values.lookup import use_folder
 from runner.tracking import recorded_code
 from runner.tracking.read import checkpoints, recall
-from runner.training.state.checkpoint import fill
+from runner.training.state.checkpoint import digest, fill
 
 
 class Standardize(nn.Module):
@@ -51,7 +51,9 @@ def load(
     """Return the model of a recorded run, in eval mode, on the CPU.
 
     run: a run id, a unique prefix of one, or "last", the newest.
-    uri: the tracking store; None: MLFLOW_TRACKING_URI, or else mlflow.db in the working directory.
+    uri: the tracking store; None: MLFLOW_TRACKING_URI, or else mlflow.db in the working directory. In code of an
+        experiment that is being made, None is the store of its run; the record then has which run was loaded, and
+        `evaluate`, `resume` and `reproduce` load the same, whatever `last` is by then.
     checkpoint: "best" by `trainer.monitor`, "last", or "averaged", the last of `trainer.average`.
     raw: True: the model takes inputs as they were before the data source standardized them, and begins with
         `Standardize`; False: it takes standardized inputs. There is no difference if nothing was standardized.
@@ -67,14 +69,17 @@ def load(
     """
     check(checkpoint)
     recorded_code.check(code)
-    uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri
-    run_id = recall.find_run(uri, run)
+    notes = loaded.now() if uri is None else None
+    uri = uri or (notes.uri if notes else os.environ.get("MLFLOW_TRACKING_URI") or Tracking().uri)
+    run_id = recall.find_run(uri, notes.meant(run, checkpoint) if notes else run)
     settings, data = recall.settings(uri, run_id), recall.data(uri, run_id)
     for folder in reversed(places.experiments()):
         use_folder(folder)
     with recorded_code.used(uri, run_id, code):
         plan = whole.planned(settings.model, example(data, "meta"))
         weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(plan))
+        if notes:
+            notes.note(run, checkpoint, run_id, digest(weights))
         return assembled(plan, settings, weights, data["notes"] if raw else {})
 
 

@@ -39,7 +39,7 @@ def find(transform: Any) -> Batched | None:
         and not (transform.contrast or transform.saturation or transform.hue)
     ):
         return brighten
-    return same if kind in (v2.Normalize, v2.Identity) else None
+    return same if kind is v2.Identity else None
 
 
 def flip(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:

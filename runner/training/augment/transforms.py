@@ -11,15 +11,23 @@ from torch import nn
 from runner.settings.errors import ConfigError, Problems, brief
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Bound, Kind
+from runner.training.augment import mixes
 
 KEY = "data.augment"
 HOME = "torchvision.transforms.v2"
 #: Spellings of torchvision's module before a name.
 PREFIXES = (f"{HOME}.", "torchvision.transforms.", "transforms.v2.", "transforms.", "v2.", "T.")
-#: Transforms of batches, which data.mixup and data.cutmix are.
-MIXES = {"MixUp": "mixup", "CutMix": "cutmix"}
+#: Keys that people write for the parts of data.
+PARTS = ("train", "training", "valid", "val", "validation", "test", "eval")
 #: Transforms that hold others.
 HOLDERS = ("Compose", "RandomApply", "RandomChoice", "RandomOrder")
+#: Transforms that draw nothing and change all numbers of a picture -> what does the same in all parts of the data.
+EVERYWHERE = {
+    "Normalize": "the first layer of the model: {Normalize: {mean: 0.5, std: 0.5}}",
+    "Grayscale": "pictures of one channel in the data, or a first layer {Mean: {dim: 1, keepdim: true}}",
+}
+#: Arguments that take more than their annotations say: value=random, padding of several numbers.
+LOOSE = {"RandomErasing": ("value",)}
 #: Transforms that give several pictures, or that work on what is no tensor.
 REFUSED = {
     "FiveCrop": "gives five pictures of one",
@@ -33,18 +41,35 @@ REFUSED = {
 OWN = Kind("a transform", (), lambda v: callable(v) and (lookup.is_users(v) or _is_module(v)))
 
 
-def resolve(spec: Any) -> tuple[Bound, ...]:
-    """Return the transforms of `data.augment`, looked up and with their arguments checked. Raises ConfigErrors.
+def entries(spec: Any, key: str = KEY) -> list[tuple[str, Any]]:
+    """Return (key, entry) for each entry of `data.augment`. Raises ConfigError for parts of data as keys.
 
-    spec: a list of names and of {name: arguments}; one of them alone is a list of one.
+    spec: a list of names and of {name: arguments}; one of them alone; or several in one mapping. key: of it.
     """
-    entries = spec if isinstance(spec, list | tuple) else [spec]
-    problems, found = Problems(), []
-    for i, entry in enumerate(entries):
+    if isinstance(spec, list | tuple):
+        return [(f"{key}[{i}]", entry) for i, entry in enumerate(spec)]
+    if not isinstance(spec, dict) or "name" in spec or "_target_" in spec:
+        return [(key, spec)]
+    if part := next((name for name in spec if name in PARTS), None):
+        raise ConfigError(
+            f"{key}.{part}",
+            "data.augment is a list of transforms, which act in training only; what all parts of the data need is a"
+            " layer, as {Upsample: {size: [32, 32]}} or {Normalize: {mean: 0.5, std: 0.5}}",
+        )
+    return [(key if len(spec) == 1 else f"{key}.{name}", {name: value}) for name, value in spec.items()]
+
+
+def resolve(found: list[tuple[str, Any]]) -> tuple[Bound, ...]:
+    """Return transforms, looked up and with their arguments checked. Raises ConfigErrors.
+
+    found: (key, entry) each, see `entries`.
+    """
+    problems, transforms = Problems(), list[Bound]()
+    for key, entry in found:
         with problems.collect():
-            found.append(_one(entry, f"{KEY}[{i}]" if isinstance(spec, list | tuple) else KEY))
+            transforms.append(_one(entry, key))
     problems.raise_all()
-    return tuple(found)
+    return tuple(transforms)
 
 
 def make(bound: Bound) -> Callable[..., Any]:
@@ -94,9 +119,12 @@ class _Function:
 def _one(entry: Any, key: str) -> Bound:
     name, arguments = _split(entry, key)
     bare = next((name.removeprefix(one) for one in PREFIXES if name.startswith(one)), name)
-    if bare in MIXES:
-        raise ConfigError(key, f"{bare} mixes the examples of a batch, after all transforms: data.{MIXES[bare]}="
-            f"{arguments.get('alpha', 1.0)} in its place")  # fmt: skip
+    if bare.lower() in mixes.NAMES:
+        raise ConfigError(key, f"{bare} mixes the examples of a batch, which other transforms cannot hold; expected as"
+            " the last entry of data.augment, alone or as {RandomChoice: [MixUp, CutMix]}")  # fmt: skip
+    if bare in EVERYWHERE:
+        raise ConfigError(key, f"{bare} would act in training alone, and validation and prediction would see other"
+            f" numbers; expected {EVERYWHERE[bare]}")  # fmt: skip
     if bare in REFUSED:
         raise ConfigError(key, f"{bare} {REFUSED[bare]}")
     target = lookup.find(name, OWN, key) if "." in bare else lookup.find(bare, _torchvisions(key), key)
@@ -107,7 +135,8 @@ def _one(entry: Any, key: str) -> Bound:
         first = [n for n, p in takes.items() if n not in arguments and p.default is p.empty]
         lookup.bind(target, arguments, key, first[:2])
         return Bound(target, arguments, key)
-    lookup.bind(target, {n: v for n, v in arguments.items() if n != "transforms"}, key, ("transforms",))
+    unseen = ("transforms", *LOOSE.get(bare, ()))
+    lookup.bind(target, {n: v for n, v in arguments.items() if n not in unseen}, key, unseen)
     bound = Bound(target, arguments, key)
     make(bound)
     return bound
@@ -176,8 +205,8 @@ def _value(name: str, value: Any) -> Any:
     """Return an argument as a transform takes it; YAML has no objects: `interpolation: bilinear`, `dtype: float32`."""
     if isinstance(value, list) and value and isinstance(value[0], Bound):
         return [make(one) for one in value]
-    if name == "dtype" and isinstance(value, str) and isinstance(getattr(torch, value, None), torch.dtype):
-        return getattr(torch, value)
+    if name == "dtype" and isinstance(value, str):
+        return getattr(torch, value.removeprefix("torch."), value)
     if name in ("interpolation", "policy") and isinstance(value, str):
         from torchvision.transforms import AutoAugmentPolicy, InterpolationMode
 

@@ -1,17 +1,18 @@
 """What the keys of `data` ask to be done to training examples: checked, tried on real ones, and said."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors
+from runner.data._streams import collates
 from runner.model import host
 from runner.model.conventions import targets_of
 from runner.settings.errors import ConfigError, brief
 from runner.settings.values.lookup import Bound
-from runner.training.augment import balance, balanced, draws, transforms
+from runner.training.augment import balance, balanced, draws, mixes, transforms
 from runner.training.augment.augment import Augment
 from runner.training.augment.mixing import Mix
 from runner.training.parts.data_options import DataOptions
@@ -30,6 +31,7 @@ class Treatment:
     cutmix: float | None = None
     sample: str | None = None
     target: str | None = None  # mask | nothing: what transforms do to targets
+    entry: mixes.Mixes = field(default_factory=lambda: mixes.Mixes({}))  # of data.augment, that says how to mix
 
     def __bool__(self) -> bool:
         return bool(self.augment or self.mixes or self.sample)
@@ -38,6 +40,11 @@ class Treatment:
     def mixes(self) -> bool:
         """True if batches are mixed."""
         return self.mixup is not None or self.cutmix is not None
+
+    @property
+    def mix_key(self) -> str:
+        """The key that asks for mixing."""
+        return self.entry.key or ("data.cutmix" if self.cutmix is not None else "data.mixup")
 
     def described(self) -> list[str]:
         """Return a line for each thing that is done."""
@@ -55,22 +62,20 @@ def lines(treatment: Treatment, loss: nn.Module) -> list[str]:
 
 def resolve(options: DataOptions) -> Treatment:
     """Look up the transforms and check the numbers. Raises ConfigErrors."""
-    for name in ("mixup", "cutmix"):
-        value = getattr(options, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6):
-            raise ConfigError(
-                f"data.{name}",
-                f"{value!r} is not a number above 0: the alpha of Beta(alpha, alpha), of which 0.2 mixes little and 1"
-                " anything; null: not at all",
-            )
     if options.sample not in (None, "balanced"):
         raise ConfigError("data.sample", f"{options.sample!r} is not balanced, or null: each example once an epoch")
     if options.augment_target not in (None, MASK, NOTHING):
         raise ConfigError("data.augment_target", f"{options.augment_target!r} is not one of mask, nothing")
-    augment = () if options.augment in (None, [], ()) else transforms.resolve(options.augment)
+    entries, mix = mixes.take([] if options.augment in (None, [], ()) else transforms.entries(options.augment))
+    augment = transforms.resolve(entries)
+    for name in mix.alphas:
+        if options.mixup is not None or options.cutmix is not None:
+            raise ConfigError(f"data.{name}", f"stands beside {mix.key}, which mixes too; leave one out")
+    alphas = {name: _alpha(getattr(options, name), f"data.{name}") for name in ("mixup", "cutmix")}
+    alphas |= {name: _alpha(value, f"{mix.key}.alpha") for name, value in mix.alphas.items()}
     if options.augment_target is not None and not augment:
         raise ConfigError("data.augment_target", f"{options.augment_target} has no effect without data.augment")
-    return Treatment(augment, options.mixup, options.cutmix, options.sample, options.augment_target)
+    return Treatment(augment, **alphas, sample=options.sample, target=options.augment_target, entry=mix)
 
 
 def augmenter(treatment: Treatment, data: Data) -> Augment:
@@ -103,9 +108,13 @@ def check(treatment: Treatment, data: Data, shuffle: bool) -> None:
 
     shuffle: of the trainer.
     """
-    if treatment and not all(isinstance(part, Tensor) for part in data.train[0]):
+    if treatment and collates(data.train):
         key = next(name for name in ("augment", "mixup", "cutmix", "sample") if getattr(treatment, name))
-        raise ConfigError(f"data.{key}", "needs examples of one tensor and one target, and those of the data hold"
+        raise ConfigError(f"data.{key}", "needs examples of one size, and data.collate makes batches of unequal ones;"
+            " do it in the dataset or in a collate of your own")  # fmt: skip
+    if treatment and not all(isinstance(part, Tensor) for part in data.train[0]):
+        key = "data.augment" if treatment.augment else treatment.mix_key if treatment.mixes else "data.sample"
+        raise ConfigError(key, "needs examples of one tensor and one target, and those of the data hold"
             " several; leave it out, or do it in a Dataset of your own")  # fmt: skip
     if treatment.sample:
         if not shuffle:
@@ -126,7 +135,7 @@ def check(treatment: Treatment, data: Data, shuffle: bool) -> None:
 
 def check_loss(treatment: Treatment, data: Data, loss: nn.Module) -> None:
     """Raise ConfigError for a loss that does not take the targets of mixed batches."""
-    takes, key = targets_of(loss), "data.mixup" if treatment.mixup is not None else "data.cutmix"
+    takes, key = targets_of(loss), treatment.mix_key
     if treatment.mixes and takes in ("classes", "minus_one_one", "label_sets", "log_shares"):
         raise ConfigError(key, f"makes targets that are shares of classes, which {type(loss).__name__} does not take;"
             " use loss=cross_entropy, or loss=bce_with_logits")  # fmt: skip
@@ -188,23 +197,35 @@ def _tried(treatment: Treatment, data: Data, x: Tensor, y: Tensor) -> tuple[Tens
         raise ConfigError(
             last.key if len(treatment.augment) == 1 else transforms.KEY,
             f"the transforms {what}; validation sees plain examples, so that both must be alike: crop or resize to the"
-            " size of the data, as in {RandomCrop: {size: 32, padding: 4}} or {RandomResizedCrop: 32}",
+            " size of the data, as in {RandomCrop: {size: 32, padding: 4}} or {RandomResizedCrop: 32}; another size for"
+            " all parts of the data is a first layer, {Upsample: {size: [32, 32]}}",
         )
     return x, y
 
 
 def _check_mix(treatment: Treatment, data: Data, x: Tensor, y: Tensor) -> None:
-    name = "cutmix" if treatment.cutmix is not None else "mixup"
+    key = treatment.mix_key
     if not x.is_floating_point():
-        raise ConfigError(f"data.{name}", f"mixes numbers, and examples are {x.dtype}; leave it out")
+        raise ConfigError(key, f"mixes numbers, and examples are {x.dtype}; leave it out")
     if not y.is_floating_point() and (y.dim() > 1 or not data.classes):
-        raise ConfigError(f"data.{name}", "needs one class for each example, or numbers to predict; leave it out")
+        raise ConfigError(key, "needs one class for each example, or numbers to predict; leave it out")
+    mixes.check_classes(treatment.entry, len(data.classes))
     if data.ignored is not None and not y.is_floating_point():
-        raise ConfigError(f"data.{name}", f"makes shares of classes, of which the loss's ignore_index={data.ignored} is"
+        raise ConfigError(key, f"makes shares of classes, of which the loss's ignore_index={data.ignored} is"
             " none; leave those examples out")  # fmt: skip
     if treatment.cutmix is not None and x.dim() < 4:
-        raise ConfigError("data.cutmix", f"cuts boxes out of pictures, and an example has shape {list(x.shape[1:])};"
+        raise ConfigError(key, f"cuts boxes out of pictures, and an example has shape {list(x.shape[1:])};"
             " use data.mixup")  # fmt: skip
+
+
+def _alpha(value: Any, key: str) -> float | None:
+    if value is None or (not isinstance(value, bool) and isinstance(value, int | float) and 0 < value < 1e6):
+        return value
+    raise ConfigError(
+        key,
+        f"{value!r} is not a number above 0: the alpha of Beta(alpha, alpha), of which 0.2 mixes little and 1"
+        " anything; null: not at all",
+    )
 
 
 def _words(bound: Bound) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from runner.data import Batch, Data, Source, nests
 from runner.data._rows import remembered, rows
 from runner.model import looking, stack, whole
-from runner.settings import Settings
+from runner.settings import Settings, loaded
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.files import uris
 from runner.settings.random_state import seed
@@ -29,6 +29,7 @@ from runner.training.parts import (
     start,
 )
 from runner.training.parts.components import Components
+from runner.training.parts.named import ByOutput
 from runner.training.parts.start import Start
 
 #: Keys without which no data is read: it could not be read, or what follows would be said of a value that is wrong.
@@ -68,7 +69,12 @@ def check(
     Checks without data come first. If they find a problem, a data source of the user's own, which may take long or draw
     random numbers, is not called.
     """
-    problems, known = Problems(), Known() if known is None or noted is not None else known
+    with loaded.making(settings.tracking.uri, known is not None):
+        return _checked(settings, noted, threads, Known() if known is None or noted is not None else known)
+
+
+def _checked(settings: Settings, noted: dict[str, Any] | None, threads: int | None, known: Known) -> Checked:
+    problems = Problems()
     parts = without_data(settings, problems, known)
     if problems.errors and not (parts.data and source.is_ours(parts.data)):
         with problems.collect():
@@ -224,7 +230,8 @@ def _with_loss(
     if len(problems.errors) == before:
         with problems.collect():
             names = list(built) if fits else [metric.name for metric in parts.metrics]
-            if not own_losses.of_model(loss):  # of such a loss the parts are known when a step was rehearsed
+            unknown = own_losses.of_model(loss) or (isinstance(loss, ByOutput) and not fits)
+            if not unknown:  # the names of its parts, known when a step was rehearsed, or when there is an output
                 fitting.monitor(settings, data, [*names, *own_losses.found(loss).names])
     return built
 

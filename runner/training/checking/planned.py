@@ -43,10 +43,9 @@ def check(settings: Settings, parts: Components, problems: Problems, data: Data,
         if trainer.average and not any(error.key.startswith("trainer.") for error in problems.errors):
             averages.check_length(trainer.average, length(settings, data))
     with problems.collect():
-        freezing.check(freezing.read(settings.model.freeze), plan.planned())
-    with problems.collect():
-        frozen = freezing.described(freezing.read(settings.model.freeze), plan.planned())
-        several.check(parts.optimizer, plan.planned(), frozen)
+        freeze = freezing.read(settings.model.freeze)
+        freezing.check(freeze, plan.planned())
+        several.check(parts.optimizer, plan.planned(), freezing.never_trained(freeze, plan.planned()))
     with problems.collect():
         if parts.optimizer and parts.optimizer.groups:
             groups.check(parts.optimizer.groups, plan.planned())

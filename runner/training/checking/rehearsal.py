@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.data import Batch, Data, Source, Tensors, evaluation_size, nests
+from runner.data import Batch, Data, Source, Tensors, batches, evaluation_size, nests
+from runner.data._streams import collates
 from runner.model import graph, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, brief
@@ -185,6 +186,8 @@ class Rehearsal:
         """Return a batch of real examples if they are in memory, else of the first one repeated."""
         if isinstance(source, Tensors):
             x, y = source[:size]
+        elif collates(source):  # of unequal lengths, some of which a layer may not take
+            x, y = next(batches(source, size))
         else:
             x, y = (nests.mapped(lambda t: t.repeat(size, *[1] * t.dim()), part) for part in source[0])
         x, y = nests.mapped(self._as_run, x), nests.mapped(self._as_run, y)

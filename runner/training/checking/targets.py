@@ -1,5 +1,6 @@
 """Targets as the loss takes them: classes or numbers where both may be meant, and 0 and 1 for a binary loss."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, Tensors
+from runner.data._reading import batch
 from runner.model.conventions import BY_CLASS, convention, targets_of
 from runner.settings.errors import ConfigError
 from runner.settings.values import lookup
@@ -98,6 +100,8 @@ def _fitted(data: Data, loss: nn.Module | None, numbers: bool) -> Data:
     takes = targets_of(loss)
     if data.task == "regression" and not numbers:
         data = _of_own_source(data, loss)
+    if data.task == "regression" and data.classes and takes in BY_CLASS and not data.train[0][1].is_floating_point():
+        data = replace(data, task="classification")  # of a dataset, all of whose targets nobody has seen
     if takes == "zero_to_one" and data.task in ("binary", "multiclass") and _width(data) > 1:
         return replace(data, task="multilabel")
     if takes == "classes_or_shares" and data.task == "regression" and not data.classes and _are_shares(data):
@@ -155,6 +159,19 @@ class Columns(torch.utils.data.Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         x, y = self.inner[index]
         return x, _two(y, self.low).reshape(1, *(y.shape if y.numel() != 1 else ()))
+
+    def batch(self, indices: Sequence[int]) -> Batch | None:
+        """Return the batch of these examples if `data.collate` makes it."""
+        if (pair := batch(self.inner, indices)) is None:
+            return None
+        x, y = pair
+        if bool((y < 0).any()):
+            raise ConfigError(
+                "data.collate",
+                f"fills targets of two classes up with {int(y.min())}, which this loss would count as class 0; use"
+                " CrossEntropyLoss and two outputs, whose ignore_index leaves them out",
+            )
+        return x, _two(y, self.low).reshape(len(y), 1, *(y.shape[1:] if y[0].numel() != 1 else ()))
 
 
 def _of_numbers(data: Data, loss: nn.Module, y: Tensor) -> str | None:
@@ -219,7 +236,7 @@ def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
     y, takes = _all(data), targets_of(loss)
     if not isinstance(data.train, Tensors):
         first = data.train[0][1]
-        is_class = takes in BY_CLASS and first.dim() == 0 and not first.is_floating_point()
+        is_class = takes in BY_CLASS and not data.classes and first.dim() == 0 and not first.is_floating_point()
         return replace(data, task="multiclass") if is_class else data
     if y is None or not y.numel():
         return data
@@ -232,6 +249,8 @@ def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
             return data
         return replace(data, task="classification", classes=data.classes or tuple(map(str, range(high + 1))))
     if takes == "zero_to_one" and y.dim() > 1 and y.shape[1] == 1 and bool(((y == 0) | (y == 1)).all()):
+        return replace(data, task="binary", classes=data.classes or ("0", "1"))
+    if takes == "zero_to_one" and y.dim() == 1 and not y.is_floating_point() and set(y.tolist()) == {0, 1}:
         return replace(data, task="binary", classes=data.classes or ("0", "1"))
     return data
 

@@ -107,6 +107,9 @@ class Mean(Average):
         """Take the weights after an epoch into the mean, if it is one of the last."""
         if epoch > self._first:
             self._average.update_parameters(self._own)
+        else:  # of a training that was made longer the mean begins anew
+            self._average.n_averaged.zero_()
+            self._estimated = 0, []
 
     @torch.no_grad()
     def _estimate(self, run: Measured) -> None:

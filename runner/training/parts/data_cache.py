@@ -46,9 +46,10 @@ def identity(source: Any, arguments: dict[str, Any]) -> str | None:
     if not str(source.__module__).startswith("runner.data."):
         return None
     stamps = []
-    for name in ("path", "x", "y", "root"):
+    for name in ("path", "valid_path", "test_path", "x", "y", "root"):
         value = arguments.get(name)
-        for text in value.values() if isinstance(value, dict) else [value] if isinstance(value, str) else []:
+        several = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        for text in [text for text in several if isinstance(text, str)]:
             path = filenames.path(text).absolute()
             if not filenames.is_file(path):
                 return None

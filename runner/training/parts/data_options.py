@@ -18,6 +18,9 @@ class DataOptions:
     mixup: Any = None  # alpha: two examples are mixed in a share drawn from Beta(alpha, alpha); null: not at all
     cutmix: Any = None  # alpha: a box of another example is put into each, of a size drawn likewise; null: not at all
     augment_target: Any = None  # mask | nothing: do transforms move a target too; null: if it has classes of places
+    collate: Any = (
+        None  # what makes a batch of examples of unequal length: pad, or a function of one's own; null: torch
+    )
     sample: Any = None  # balanced: examples are drawn with replacement, every class as often; null: each once an epoch
 
 

@@ -80,6 +80,11 @@ def _norms(freeze: Freeze, model: nn.Module, held: dict[str, float]) -> Iterator
             yield module, min(own, default=chosen.get(name, 0.0))
 
 
+def never_trained(freeze: Freeze, model: nn.Module) -> set[str]:
+    """Return the names of the parameters that are frozen for all of the training."""
+    return {name for name, epochs in _parameters(freeze, model).items() if epochs == math.inf}
+
+
 def described(freeze: Freeze, model: nn.Module) -> dict[str, str]:
     """Return for each frozen parameter's name whether it is trained: `no`, or `from epoch 6`."""
     held = _parameters(freeze, model)

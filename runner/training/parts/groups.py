@@ -132,10 +132,16 @@ def _sorted(groups: Groups, model: nn.Module, parameters: list[nn.Parameter]) ->
     ]
 
 
-def rates(optimizer: torch.optim.Optimizer) -> dict[str, float]:
-    """Return the learning rates by the names under which they are recorded: `lr`, and `lr/<pattern>` of groups."""
-    named = {"lr": float(optimizer.param_groups[0]["lr"])}
-    for group in optimizer.param_groups:
+def rated(optimizer: torch.optim.Optimizer) -> dict[str, int]:
+    """Return the names under which learning rates are recorded, `lr` and `lr/<pattern>` of groups: each its group."""
+    named = {"lr": 0}
+    for number, group in enumerate(optimizer.param_groups):
         if (pattern := group.get(SET_BY, {}).get("lr")) is not None:
-            named.setdefault(f"lr/{letters(pattern)}", float(group["lr"]))
+            named.setdefault(f"lr/{letters(pattern)}", number)
     return named
+
+
+def rates(optimizer: torch.optim.Optimizer, rated: dict[str, int]) -> dict[str, float]:
+    """Return the present learning rates by their names, see `rated`."""
+    of_groups = optimizer.param_groups
+    return {name: float(of_groups[number]["lr"]) for name, number in rated.items()}

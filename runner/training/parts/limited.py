@@ -23,15 +23,16 @@ def check(limit: Any) -> None:
 def key(settings: Settings) -> str:
     """Return what the limited data depends on, beside the data; "" where it is not limited."""
     trainer = settings.trainer
-    sizes = trainer.batch_size, trainer.eval_batch_size, trainer.drop_last, trainer.shuffle, settings.seed
-    return "" if trainer.limit_batches is None else repr((trainer.limit_batches, *sizes))
+    sizes = trainer.batch_size, trainer.eval_batch_size, trainer.drop_last
+    order = trainer.shuffle, trainer.carry, settings.seed
+    return "" if trainer.limit_batches is None else repr((trainer.limit_batches, *sizes, *order))
 
 
 def limited(data: Data, settings: Settings) -> Data:
     """Return the data of the batches that the limit leaves, the same ones in every epoch; all of it without a limit.
 
-    Of the training data these are the first batches of the first epoch, in the order of the data; of the others the
-    first ones.
+    Of the training data these are the first batches of the first epoch, in the order of the data; of the others,
+    and where states are carried over, the first ones.
     """
     trainer = settings.trainer
     if trainer.limit_batches is None:
@@ -39,7 +40,8 @@ def limited(data: Data, settings: Settings) -> Data:
     check(trainer.limit_batches)
     total = len(data.train)  # type: ignore[arg-type]
     left = _left(data.train, trainer.batch_size, trainer.limit_batches, trainer.drop_last)
-    order = order_of(total, settings.seed, 0) if trainer.shuffle and left < total else torch.arange(total)
+    drawn = trainer.shuffle and not trainer.carry and left < total
+    order = order_of(total, settings.seed, 0) if drawn else torch.arange(total)
     parts = {"train": _chosen(data.train, order[:left].sort().values)}
     for name in ("valid", "test"):
         if (source := getattr(data, name)) is not None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Source, Tensors, evaluation_size
+from runner.data._streams import collates
 from runner.model import host
 from runner.model.conventions import targets_of
 from runner.settings import Trainer
@@ -223,16 +224,15 @@ def _trial_batches(source: Source, data: Data, output: Tensor, trainer: Trainer)
     if isinstance(source, Tensors) and not source.y.is_meta:
         target = source.y[_some(source.y, bool(data.classes))]
     else:
-        first = source[0][1]
+        first = (data.train if collates(source) else source)[0][1]  # as long as the example that the output is of
         target = first.repeat(min(total, ROWS), *[1] * first.dim())
         if data.classes and not first.is_floating_point() and (first[first != data.ignored] >= 0).all():
             target = torch.arange(target.numel()).reshape(target.shape) % len(data.classes)
     random = torch.Generator().manual_seed(0)
     outputs = torch.rand((len(target), *output.shape[1:]), generator=random, dtype=output.dtype)
     size = evaluation_size(source, trainer) or total
-    for start in itertools.chain(
-        range(0, len(target), size), [len(target) - total % size] if len(target) < total else ()
-    ):
+    last = total % size if len(target) < total else 0  # examples of the last batch, where it is a smaller one
+    for start in itertools.chain(range(0, len(target), size), [len(target) - last] if last else ()):
         yield outputs[start : start + size], target[start : start + size]
 
 
@@ -266,9 +266,13 @@ def _from_data(target: Any, data: Data, arguments: dict[str, Any], key: str, out
     if data.ignored is not None:
         of_data["ignore_index"] = data.ignored
     lookup.bind(signature, arguments, f"{key}.{target.__name__}", free=[*FROM_DATA, *takes])
-    if "task" in takes and data.task == "regression":
-        raise ConfigError(
-            key,
-            f"{target.__name__} needs classes, and the data has numbers to predict; try MeanAbsoluteError or R2Score",
+    if ("task" in takes or target.__name__ == "Perplexity") and data.task == "regression":
+        y = data.train[0][1]
+        unknown = isinstance(y, Tensor) and not y.is_floating_point() and not isinstance(data.train, Tensors)
+        why = (
+            "those of a dataset that is not in memory are not known; name them, Data(..., classes=...)"
+            if unknown
+            else "the data has numbers to predict; try MeanAbsoluteError or R2Score"
         )
+        raise ConfigError(key, f"{target.__name__} needs classes, and {why}")
     return {name: value for name, value in of_data.items() if name in takes}

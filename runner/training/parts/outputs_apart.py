@@ -1,6 +1,6 @@
 """The outputs of a model that gives several, each with its own targets, task, classes, loss and metrics."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Batch, Data, Source, Tensors
+from runner.data._reading import batch
 from runner.training.parts.metric_sums import MetricValues, Subject
 from runner.training.parts.named import ByOutput, picked, target_of
 
@@ -86,6 +87,11 @@ class OneTarget(torch.utils.data.Dataset[Batch]):
     def __getitem__(self, index: int) -> Batch:
         x, y = self.inner[index]
         return x, target_of(y, self.name)
+
+    def batch(self, indices: Sequence[int]) -> Batch | None:
+        """Return the batch of these examples if `data.collate` makes it."""
+        pair = batch(self.inner, indices)
+        return None if pair is None else (pair[0], target_of(pair[1], self.name))
 
 
 def _source(source: Source | None, name: str) -> Source | None:

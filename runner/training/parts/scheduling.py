@@ -177,9 +177,7 @@ def resolve(spec: Component | None, trainer: Trainer, key: str = "scheduler", in
     if interval not in ("epoch", "step"):
         raise ConfigError(f"{key}.interval", f"{interval!r} is not one of epoch, step")
     if interval == "step" and plateau:
-        raise ConfigError(
-            f"{key}.interval", "a plateau schedule moves on after validations; use scheduler.interval=epoch"
-        )
+        raise ConfigError(f"{key}.interval", f"a plateau schedule moves on after validations; use {key}.interval=epoch")
     lookup.refuse(arguments, ["optimizer"], key, "is filled in; leave it out")
     if target.__module__.startswith("torch."):
         why = "takes functions, which YAML cannot express; write a schedule of your own in experiments/"
@@ -232,12 +230,20 @@ def _made(plan: Plan, bound: Bound, optimizer: torch.optim.Optimizer, length: in
             further[name] = length
     if bound.target is torch.optim.lr_scheduler.ReduceLROnPlateau:
         further["mode"] = arguments.get("mode", mode)
-    further |= {name: _of_groups(arguments[name], optimizer) for name in RATES if name in arguments}
+    further |= {
+        name: _of_groups(arguments[name], optimizer, f"{bound.key}.{name}") for name in RATES if name in arguments
+    }
     return bound.but(**further).make(optimizer)
 
 
-def _of_groups(rate: Any, optimizer: torch.optim.Optimizer) -> Any:
-    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's."""
+def _of_groups(rate: Any, optimizer: torch.optim.Optimizer, key: str) -> Any:
+    """Return a rate for each group of the optimizer: as far from `rate` as the group's own is from the optimizer's.
+
+    Raises ConfigError for one rate in the place of those of several optimizers. key: of the rate.
+    """
+    if isinstance(optimizer, several.Optimizers):
+        example = f"{{{next(iter(optimizer.each))}: {{name: OneCycleLR, ...}}, ...}}"
+        raise ConfigError(key, f"{rate!r} is for one optimizer, and there are several; give each a schedule: {example}")
     if isinstance(rate, list) or groups.SET_BY not in optimizer.param_groups[-1]:
         return rate
     return [rate * float(group["lr"]) / float(optimizer.defaults["lr"]) for group in optimizer.param_groups]

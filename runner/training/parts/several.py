@@ -109,13 +109,13 @@ class Several(Grouped):
         return split
 
 
-def check(bound: Any, model: nn.Module, frozen: Mapping[str, str]) -> None:
+def check(bound: Any, model: nn.Module, frozen: set[str]) -> None:
     """Raise ConfigError where parameters belong to two of several optimizers, or to none.
 
-    model: may be on the meta device. frozen: names of parameters -> "frozen", for those that never are trained.
+    model: may be on the meta device. frozen: the names of parameters that are never trained.
     """
     if isinstance(bound, Several):
-        bound.of(model, [p for name, p in model.named_parameters() if frozen.get(name) != "frozen"])
+        bound.of(model, [p for name, p in model.named_parameters() if name not in frozen])
 
 
 def bounds(bound: Any) -> list[Any]:
@@ -143,6 +143,10 @@ def resolve(spec: Any, one: Callable[[dict[str, Any], str], Grouped]) -> Several
     for name, given in spec.items():
         key = f"optimizer.{name}"
         with problems.collect():
+            if not {"name", "_target_"} & set(given):
+                raise ConfigError(
+                    key, f"{dict(given)!r} names no optimizer; expected one such as {{name: Adam, lr: 0.001}}"
+                )
             arguments = dict(given)
             meant = arguments.pop("params", [name])
             if not isinstance(meant, list) or not meant:

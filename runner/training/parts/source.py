@@ -8,11 +8,13 @@ from typing import Any
 import torch
 
 from runner import data as sources
-from runner.data import Data, _torchvision
+from runner.data import Data, _ragged, _torchvision
 from runner.data._datasets import converted
 from runner.data._folds import Fold, called, cut, of
 from runner.data._items import paired
-from runner.settings import Component
+from runner.data._reading import check_alike
+from runner.data._streams import is_stream
+from runner.settings import Component, random_state
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Bound, Kind
@@ -42,7 +44,7 @@ def resolve(spec: Component) -> "Sourced":
     arguments = as_words(takes, arguments)
     lookup.bind(target, arguments, "data")
     ranges.check(target, arguments, ranges.DATA, "data")
-    return _folded(Sourced(target, arguments, "data", options))
+    return _folded(Sourced(target, arguments, "data", options, collate=_ragged.resolve(options.collate)))
 
 
 def _folded(source: "Sourced") -> "Sourced":
@@ -64,11 +66,13 @@ def _folded(source: "Sourced") -> "Sourced":
 class Sourced(Bound):
     """A source, and the keys of `data` that hold for any.
 
+    collate: makes the batches; None: torch's.
     fold: cut out of what it gives; None where there is none, or the source divides its examples itself.
     """
 
     options: DataOptions = field(default_factory=DataOptions)
     fold: Fold | None = None
+    collate: _ragged.Collate | None = None
 
 
 def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None) -> Data:
@@ -92,11 +96,18 @@ def read(source: Bound, brief: bool = False, noted: dict[str, Any] | None = None
         raise ConfigError(*_raised(name, source.target, error)) from error
     if not isinstance(data, Data):
         raise ConfigError("data.name", f"{name!r} returned {type(data).__name__}, expected runner.data.Data")
-    for part in ("train", "valid", "test"):
-        data = _paired(data, part, f"{name!r} gives {part}=")
-    data = converted(data)
+    collate = source.collate if isinstance(source, Sourced) else None
+    if collate is None or not collate.own:  # a collate of the user's gets examples as they are
+        for part in ("train", "valid", "test"):
+            data = _paired(data, part, f"{name!r} gives {part}=")
+        data = converted(data, vectors=collate is not None)
     if isinstance(source, Sourced) and source.fold is not None:
         data = cut(data, source.fold, 0)
+    if collate is not None:
+        data = _ragged.collated(data, collate)
+    elif not isinstance(data.train, sources.Tensors) and not is_stream(data.train):
+        with random_state.started(0):
+            check_alike([data.train[i] for i in {0, (len(data.train) - 1) // 2, len(data.train) - 1}])  # type: ignore[arg-type]
     if noted is not None:
         rescale.check(data, noted)
         data = rescale.alike(data, noted)

@@ -37,7 +37,7 @@ LIST = [
 
 
 def test_an_example_is_changed_as_it_is_alone() -> None:
-    augment = Augment(transforms.resolve(LIST), masks=False)
+    augment = Augment(transforms.resolve(transforms.entries(LIST)), masks=False)
     whole, _ = augment(PICTURES, MASKS, KEYS)
     order = torch.randperm(40)
     parts = [augment(PICTURES[i], MASKS[i], KEYS[i])[0] for i in torch.split(order, 7)]
@@ -46,7 +46,7 @@ def test_an_example_is_changed_as_it_is_alone() -> None:
 
 
 def test_another_epoch_and_another_seed_give_other_pictures() -> None:
-    augment = Augment(transforms.resolve(LIST[:2]), masks=False)
+    augment = Augment(transforms.resolve(transforms.entries(LIST[:2])), masks=False)
     results = [augment(PICTURES, MASKS, draws.keys(*where, torch.arange(40)))[0] for where in ((3, 5), (3, 6), (4, 5))]
     assert not any(torch.equal(one, other) for one, other in zip(results, results[1:] + results[:1], strict=True))
 
@@ -228,6 +228,47 @@ def test_shares_of_classes_add_up_to_one() -> None:
     run.close()
 
 
+@pytest.mark.parametrize(
+    ("entry", "keys"),
+    [
+        ({"MixUp": {"alpha": 0.4, "num_classes": 10}}, {"mixup": 0.4}),
+        ("v2.CutMix", {"cutmix": 1.0}),
+        ({"RandomChoice": [{"MixUp": 0.4}, "CutMix"]}, {"mixup": 0.4, "cutmix": 1.0}),
+    ],
+)
+def test_mixing_in_the_list_is_that_of_the_keys(entry: Any, keys: dict[str, float]) -> None:
+    one, other = made(augment=["RandomHorizontalFlip", entry]), made(augment=["RandomHorizontalFlip"], **keys)
+    assert same(steps(one), steps(other))
+    one.close()
+    other.close()
+
+
+def test_views_are_others_with_each_call_and_the_same_of_the_same_seed() -> None:
+    import runner
+
+    views, before = runner.augment(["RandomHorizontalFlip", {"RandomRotation": 20}]), PICTURES.clone()
+    torch.manual_seed(3)
+    one, two = views(PICTURES), views(PICTURES)
+    torch.manual_seed(3)
+    assert torch.equal(views(PICTURES), one)
+    assert not torch.equal(one, two)
+    assert torch.equal(PICTURES, before)
+
+
+def test_normalizing_in_a_layer_is_torchvisions() -> None:
+    from runner.model.layers import Normalize
+
+    given = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
+    assert torch.equal(Normalize(**given)(PICTURES), v2.Normalize(**given)(PICTURES))
+
+
+def test_several_transforms_in_a_mapping_are_those_of_a_list() -> None:
+    one = transforms.entries({"RandomHorizontalFlip": {"p": 0.3}, "RandomErasing": {"value": "random"}})
+    two = transforms.entries([{"RandomHorizontalFlip": 0.3}, {"RandomErasing": {"value": "random"}}])
+    results = [Augment(transforms.resolve(found), masks=False)(PICTURES, MASKS, KEYS)[0] for found in (one, two)]
+    assert torch.equal(*results)
+
+
 def test_mixing_is_torchvisions_with_the_same_share() -> None:
     from runner.training.augment.mixing import Mix
 
@@ -290,9 +331,8 @@ def test_functions_of_ones_own_take_the_target_if_they_name_it(tmp_path: Path) -
         "def both(x, y, by):\n    return x.flip(-1), y + by\n"
     )
     use_folder(tmp_path)
-    bounds = transforms.resolve(
-        [{"experiments.noise_of_mine.noise": {"std": 0.5}}, {"experiments.noise_of_mine.both": {"by": 2}}]
-    )
+    spec = [{"experiments.noise_of_mine.noise": {"std": 0.5}}, {"experiments.noise_of_mine.both": {"by": 2}}]
+    bounds = transforms.resolve(transforms.entries(spec))
     x, y = Augment(bounds, masks=False)(PICTURES, MASKS, KEYS)
     again, _ = Augment(bounds, masks=False)(PICTURES[5:6], MASKS[5:6], KEYS[5:6])
     assert torch.equal(y, MASKS + 2)
