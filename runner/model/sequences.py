@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class _Along(nn.Module):
-    """A number of the steps along dimensions, which go away."""
+    """A layer that makes one number of those along dimensions."""
 
     BESIDE = ("lengths",)
 
@@ -24,6 +24,7 @@ class _Along(nn.Module):
         if not self.dim or 0 in self.dim:
             raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
 
+<<<<<<< HEAD
     def check(self, x: Tensor) -> None:
         """Raise ValueError where a dimension is the batch, counted from the end."""
         if any(d + x.dim() == 0 for d in self.dim):
@@ -44,6 +45,8 @@ class _Along(nn.Module):
         total = x.masked_fill(~inside, 0).sum(self.dim, self.keepdim)
         return total, inside.sum(self.dim, self.keepdim).clamp(min=1)
 
+=======
+>>>>>>> main
 
 class Mean(_Along):
     """The mean along dimensions, which go away: `Mean: 1` makes (N, features) of (N, length, features).
@@ -55,25 +58,40 @@ class Mean(_Along):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the mean. Raises ValueError for lengths with several dimensions, and for a mean over examples."""
+        _refuse_batch(self.dim, x)
         if lengths is None:
-            self.check(x)
             return x.mean(self.dim, self.keepdim)
-        total, count = self.total(x, lengths)
-        return total / count
+        total = _inside(x, lengths, self.dim, 0.0).sum(self.dim, self.keepdim)
+        counts = lengths.clamp(1, x.shape[self.dim[0]]).view(-1, *[1] * (total.dim() - 1))
+        return total / counts
 
 
 class Sum(_Along):
-    """The sum along dimensions, which go away, with the arguments of `Mean`.
+    """The sum along dimensions, which go away: `Sum: 1` makes (N, features) of (N, members, features), as of a set.
 
-    After `Multiply: [user, item]`, `Sum: {dim: 1, keepdim: true}` is the dot product of two embeddings, (N, 1).
+    dim, keepdim, lengths: see Mean. After `Multiply: [user, item]`, `Sum: {dim: 1, keepdim: true}` is the dot product
+    of two embeddings, (N, 1).
     """
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the sum. Raises ValueError as Mean does."""
-        if lengths is not None:
-            return self.total(x, lengths)[0]
-        self.check(x)
-        return x.sum(self.dim, self.keepdim)
+        """Return the sum. Raises ValueError for lengths with several dimensions, and for a sum over examples."""
+        _refuse_batch(self.dim, x)
+        return (x if lengths is None else _inside(x, lengths, self.dim, 0.0)).sum(self.dim, self.keepdim)
+
+
+class Max(_Along):
+    """The largest values along dimensions, which go away: `Max: 1` makes (N, features) of (N, members, features).
+
+    dim, keepdim, lengths: see Mean. An example of length 0 gives 0.
+    """
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the maximum. Raises ValueError for lengths with several dimensions, and for one over examples."""
+        _refuse_batch(self.dim, x)
+        if lengths is None:
+            return x.amax(self.dim, self.keepdim)
+        largest = _inside(x, lengths, self.dim, -math.inf).amax(self.dim, self.keepdim)
+        return largest.masked_fill(largest == -math.inf, 0)
 
 
 class Max(_Along):

@@ -1,7 +1,7 @@
 """The recorded runs that code of the user's own loads while a run is made, such as the teacher in a loss.
 
-A word such as `last` means another run later. The record of a run has what each word meant, and commands that go on with
-the run, measure or repeat it load the same.
+A word such as `last` means another run later. The record of a run has what each word meant, and commands that go on
+with the run, measure or repeat it load the same.
 """
 
 import contextlib

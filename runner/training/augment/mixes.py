@@ -36,8 +36,8 @@ def take(entries: list[tuple[str, Any]]) -> tuple[list[tuple[str, Any]], Mixes]:
     if len(found) > 1:
         raise ConfigError(
             key,
-            f"{_names(last)[0]} mixes batches that are mixed already; {{RandomChoice: [MixUp, CutMix]}} takes one of both"
-            " for each batch",
+            f"{_names(last)[0]} mixes batches that are mixed already; {{RandomChoice: [MixUp, CutMix]}} takes one"
+            " of both for each batch",
         )
     if found[0] != len(entries) - 1:
         raise ConfigError(key, f"{_names(last)[0]} mixes a batch when all of its examples are transformed; expected as"
