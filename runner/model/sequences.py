@@ -19,34 +19,8 @@ class _Along(nn.Module):
 
     def __init__(self, dim: int | list[int] = 1, keepdim: bool = False) -> None:
         super().__init__()
-        self.dim = tuple(dim) if isinstance(dim, Sequence) else (dim,)
-        self.keepdim = keepdim
-        if not self.dim or 0 in self.dim:
-            raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
+        self.dim, self.keepdim = _dims(dim), keepdim
 
-<<<<<<< HEAD
-    def check(self, x: Tensor) -> None:
-        """Raise ValueError where a dimension is the batch, counted from the end."""
-        if any(d + x.dim() == 0 for d in self.dim):
-            raise ValueError(f"dim={list(self.dim)} counts the batch of an input with {x.dim()} dimensions")
-
-    def inside(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Return which steps are within the lengths, of as many dimensions as x."""
-        if len(self.dim) > 1:
-            raise ValueError(f"lengths are of one dimension, and dim has {len(self.dim)}")
-        [dim] = self.dim
-        inside = ~beyond(x, lengths, dim)
-        return inside.view(x.shape[0], *(x.shape[dim] if d == dim % x.dim() else 1 for d in range(1, x.dim())))
-
-    def total(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum of the steps within the lengths, and their number, at least 1."""
-        self.check(x)
-        inside = self.inside(x, lengths)
-        total = x.masked_fill(~inside, 0).sum(self.dim, self.keepdim)
-        return total, inside.sum(self.dim, self.keepdim).clamp(min=1)
-
-=======
->>>>>>> main
 
 class Mean(_Along):
     """The mean along dimensions, which go away: `Mean: 1` makes (N, features) of (N, length, features).
@@ -91,21 +65,6 @@ class Max(_Along):
         if lengths is None:
             return x.amax(self.dim, self.keepdim)
         largest = _inside(x, lengths, self.dim, -math.inf).amax(self.dim, self.keepdim)
-        return largest.masked_fill(largest == -math.inf, 0)
-
-
-class Max(_Along):
-    """The largest values along dimensions, which go away, with the arguments of `Mean`: a set's, or a point cloud's.
-
-    An example of length 0 gives 0.
-    """
-
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Return the largest values. Raises ValueError as Mean does."""
-        self.check(x)
-        if lengths is None:
-            return x.amax(self.dim, self.keepdim)
-        largest = x.masked_fill(~self.inside(x, lengths), -math.inf).amax(self.dim, self.keepdim)
         return largest.masked_fill(largest == -math.inf, 0)
 
 
@@ -261,6 +220,27 @@ def beyond(x: Tensor, lengths: Tensor, dim: int = 1) -> Tensor:
     """Return which steps along `dim` are padding, as torch's `key_padding_mask`: bool of shape (N, steps)."""
     check_lengths(x, lengths)
     return torch.arange(x.shape[dim], device=x.device) >= lengths.reshape(-1, 1)
+
+
+def _dims(dim: int | list[int]) -> tuple[int, ...]:
+    dims = tuple(dim) if isinstance(dim, Sequence) else (dim,)
+    if not dims or 0 in dims:
+        raise ValueError(f"dim={dim} must name dimensions after the batch, which is 0")
+    return dims
+
+
+def _refuse_batch(dims: tuple[int, ...], x: Tensor) -> None:
+    if any(d + x.dim() == 0 for d in dims):
+        raise ValueError(f"dim={list(dims)} counts the batch of an input with {x.dim()} dimensions")
+
+
+def _inside(x: Tensor, lengths: Tensor, dims: tuple[int, ...], value: float) -> Tensor:
+    """Return x with `value` in the steps that are padding."""
+    if len(dims) > 1:
+        raise ValueError(f"lengths are of one dimension, and dim has {len(dims)}")
+    padding = beyond(x, lengths, dims[0])
+    place = dims[0] % x.dim()
+    return x.masked_fill(padding.view(len(x), *(x.shape[d] if d == place else 1 for d in range(1, x.dim()))), value)
 
 
 def check_lengths(x: Tensor, lengths: Tensor) -> None:

@@ -135,13 +135,8 @@ def data_facts(data: "Data", first: bool | str = False) -> dict[str, Any]:
 
     task, classes and notes of the source; `example`, the shape and type of one input without the batch; `rows`, where
     inputs are indices, how many there may be; `sha256`, the digests of the parts.
-<<<<<<< HEAD
-    first: the model takes the first tensor of an example, or that of a name, see `runner.model.graph.Graph`, which is
-        noted alone then.
-=======
     first: the model takes the first tensor of an example, or that of a name, see `runner.model.graph.Graph`; that one
     is noted alone.
->>>>>>> main
     """
     from runner.data import nests
     from runner.data._rows import rows

@@ -17,12 +17,8 @@ from runner.settings.values.keys import COMPONENTS
 
 #: What was left out of the studies that were loaded last, in lines for people.
 remarks: list[str] = []
-<<<<<<< HEAD
-#: A component's class, `loss: CrossEntropyLoss`; a preset's name is no class's.
-=======
 #: A class, by which a component may be written: `loss: CrossEntropyLoss`, `optimizer: {Adam: {lr: 0.01}}`. A preset's
 #: name is no class's.
->>>>>>> main
 CLASS = re.compile(r"[A-Z]\w*|[A-Za-z_]\w*(\.\w+)+")
 #: Group -> the preset that the command line chooses, None for none; within `chosen_over`.
 _typed: dict[str, str | None] = {}
