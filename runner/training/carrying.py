@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Tensors
-from runner.model import sequences
+from runner.model import recurrent
 from runner.settings import Trainer
 from runner.settings.errors import ConfigError
 from runner.training.augment.treatment import Treatment
@@ -102,7 +102,7 @@ def check(trainer: Trainer, data: Data, model: nn.Module, treatment: Treatment) 
             " changes that; leave one out")  # fmt: skip
     if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
         raise ConfigError("trainer.carry", "true, and no layer is an RNN, LSTM or GRU, whose state it is; leave it out")
-    if any(isinstance(module, sequences.RNN | sequences.GRU | sequences.LSTM) for module in model.modules()):
+    if any(isinstance(module, recurrent.RNN | recurrent.GRU | recurrent.LSTM) for module in model.modules()):
         raise ConfigError("trainer.carry", "true, and a layer with lengths, whose examples end; leave one of them out")
     if trainer.compile:
         raise ConfigError("trainer.carry", "does not go together with trainer.compile; leave one out")
