@@ -38,7 +38,7 @@ class Convention:
         return self.targets not in BY_CLASS
 
 
-#: Every loss of torch.nn; one that is not here is refused.
+#: Every loss of torch.nn of an output and its targets; others are in training/parts/losses_of_outputs.py, or refused.
 TABLE = {
     nn.MSELoss: Convention("numbers"),
     nn.L1Loss: Convention("numbers"),
@@ -55,12 +55,6 @@ TABLE = {
     nn.NLLLoss: Convention("classes", "log_probabilities"),
     nn.MultiMarginLoss: Convention("classes"),
     nn.MultiLabelMarginLoss: Convention("label_sets"),
-    nn.GaussianNLLLoss: Convention(refused=MORE_INPUTS),
-    nn.CosineEmbeddingLoss: Convention(refused=MORE_INPUTS),
-    nn.MarginRankingLoss: Convention(refused=MORE_INPUTS),
-    nn.TripletMarginLoss: Convention(refused=MORE_INPUTS),
-    nn.TripletMarginWithDistanceLoss: Convention(refused=MORE_INPUTS),
-    nn.CTCLoss: Convention(refused=MORE_INPUTS),
     nn.NLLLoss2d: Convention(refused="is torch's old name of another; use NLLLoss"),
 }
 if hasattr(nn, "LinearCrossEntropyLoss"):  # since torch 2.13

@@ -17,7 +17,7 @@ def check(loss: nn.Module, data: Data, output: Tensor) -> None:
     data: all targets in memory are checked, and the first of a dataset that reads files.
     output: of the model for a batch, on the meta device: (N, ...).
     """
-    takes = convention(loss)
+    takes = convention(loss) or getattr(loss, "VALUES", None)
     for part in ("train", "valid", "test") if takes is not None else ():
         source = getattr(data, part)
         if source is None:
@@ -63,6 +63,8 @@ def _check_values(loss: Any, takes: Convention, y: Tensor, where: str, output: T
     if kind == "minus_one_one" and not bool(((y == 1) | (y == -1)).all()):
         flags = bool(((y == 0) | (y == 1)).all())
         remedy = "two classes as whole numbers (data.task=classification) become -1 and 1" if flags else "try loss=mse"
+        if convention(loss) is None:  # of several outputs, whose targets stay as they are
+            remedy = "let the data give these: 2.0 * y - 1 of 0 and 1"
         raise ConfigError("loss.name", f"{name} needs targets of -1 and 1, and {values}; {remedy}")
     if kind == "counts" and low < 0:
         raise ConfigError("loss.name", f"{name} needs counts, 0 or more, as targets, and {values}; try loss=mse")

@@ -18,6 +18,7 @@ from runner.settings.values.lookup import Kind, made
 from runner.training.augment import balanced
 from runner.training.loop import Cost, Weigh
 from runner.training.parts import own_losses
+from runner.training.parts.losses_of_outputs import OF_OUTPUTS
 from runner.training.parts.named import ByOutput, WithParts
 
 DTYPES = {"fp32": torch.float32, "fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -86,7 +87,8 @@ def _one(spec: Component, key: str) -> nn.Module:
     kind = lookup.find(name, LOSS, f"{key}.name")
     if inspect.isfunction(kind):
         return own_losses.made(kind, arguments, key)
-    if kind.__module__ == "torch.nn.modules.loss" and (kind not in TABLE or TABLE[kind].refused):
+    known = kind in OF_OUTPUTS or (kind in TABLE and not TABLE[kind].refused)
+    if kind.__module__ == "torch.nn.modules.loss" and not known:
         why = TABLE[kind].refused if kind in TABLE else "is not known to this version of runner; use another"
         raise ConfigError(f"{key}.name", f"{kind.__name__} {why}")
     filled = balanced.take(kind, arguments, key)
@@ -99,7 +101,7 @@ def _one(spec: Component, key: str) -> nn.Module:
         words = " or ".join(reductions) if len(reductions) == 2 else ", ".join(reductions)
         raise ConfigError(f"{key}.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
     ranges.check(kind, arguments, ranges.LOSS, key)
-    loss = made(kind, arguments, key)
+    loss = made(OF_OUTPUTS.get(kind, kind), arguments, key)
     if trained := [name for name, parameter in loss.named_parameters() if parameter.requires_grad]:
         raise ConfigError(
             f"{key}.name",
