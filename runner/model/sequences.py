@@ -240,7 +240,7 @@ def _inside(x: Tensor, lengths: Tensor, dims: tuple[int, ...], value: float) -> 
         raise ValueError(f"lengths are of one dimension, and dim has {len(dims)}")
     padding = beyond(x, lengths, dims[0])
     place = dims[0] % x.dim()
-    return x.masked_fill(padding.view(len(x), *(x.shape[d] if d == place else 1 for d in range(1, x.dim()))), value)
+    return x.masked_fill(padding.view(x.shape[0], *(x.shape[d] if d == place else 1 for d in range(1, x.dim()))), value)
 
 
 def check_lengths(x: Tensor, lengths: Tensor) -> None:

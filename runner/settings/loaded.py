@@ -5,9 +5,11 @@ with the run, measure or repeat it load the same.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Any
+from weakref import WeakValueDictionary
 
 from runner.settings.errors import ConfigError
 
@@ -47,6 +49,20 @@ class Loaded:
                 f"the weights of run {run_id} (checkpoint={checkpoint}), which code of the experiment loads, are others"
                 f" than those of the record: their SHA-256 is {sha256[:12]}..., expected {was[:12]}...",
             )
+
+
+#: Parameters of the models that were loaded, by their ids.
+_parameters: WeakValueDictionary[int, Any] = WeakValueDictionary()
+
+
+def keep(parameters: Iterable[Any]) -> None:
+    """Remember parameters as those of a recorded run."""
+    _parameters.update({id(one): one for one in parameters})
+
+
+def is_of_a_run(parameter: Any) -> bool:
+    """Return whether a parameter is that of a recorded run."""
+    return _parameters.get(id(parameter)) is parameter
 
 
 _now: ContextVar[Loaded | None] = ContextVar("loaded", default=None)

@@ -80,7 +80,9 @@ def load(
         weights = checkpoints.weights(uri, run_id, checkpoint, stack.classes(plan))
         if notes:
             notes.note(run, checkpoint, run_id, digest(weights))
-        return assembled(plan, settings, weights, data["notes"] if raw else {})
+        model = assembled(plan, settings, weights, data["notes"] if raw else {})
+        loaded.keep(model.parameters())
+        return model
 
 
 def assembled(

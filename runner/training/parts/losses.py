@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from runner import data as sources
 from runner.data import Batch, Data, nests
 from runner.model.conventions import TABLE, is_torchs
-from runner.settings import Component, Trainer
+from runner.settings import Component, Trainer, loaded
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Kind, made
@@ -102,6 +102,9 @@ def _one(spec: Component, key: str) -> nn.Module:
         raise ConfigError(f"{key}.reduction", f"{arguments['reduction']!r} gives no single number; use {words}")
     ranges.check(kind, arguments, ranges.LOSS, key)
     loss = made(OF_OUTPUTS.get(kind, kind), arguments, key)
+    for parameter in loss.parameters():
+        if loaded.is_of_a_run(parameter):  # a teacher's
+            parameter.requires_grad_(False)
     if trained := [name for name, parameter in loss.named_parameters() if parameter.requires_grad]:
         raise ConfigError(
             f"{key}.name",
