@@ -65,9 +65,11 @@ class Trained:
         self.model.train(training)
         return x, y, output
 
-    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
+    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[list[Tensor | None]]]:
         x = torch.stack([self.data.train[i][0] for i in range(number)])
-        return x, [x.roll(epoch, -1) for epoch in range(epochs)]
+        seen: list[list[Tensor | None]] = [[*x.roll(epoch, -1)] for epoch in range(min(epochs, 3))]
+        seen[-1][0] = None
+        return x, seen
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
         return self.predict(source)[1:]
@@ -251,6 +253,20 @@ REFUSED = {
 def test_a_plot_says_why_it_cannot_be_drawn(name: str) -> None:
     data, model, needs = REFUSED[name]
     assert needs in str(problem(name, data, model)).partition(", and ")[0]
+
+
+def test_a_plot_that_suits_data_suits_them_before_they_have_values() -> None:
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 1])
+    kinds = (
+        Data(Tensors(x, y), task="multiclass", classes=("a", "b", "c")),
+        Data(Tensors(x, x.flatten(1)[:, :3])),
+        Data(Tensors(x[:, 0, :1, 0], x[:, 0, :1, 1])),
+        Data(Tensors(x, x.flatten(1)[:, :3].round()), task="multilabel", classes=("a", "b", "c")),
+    )
+    for data in kinds:
+        empty = Data(data.train.to(torch.device("meta")), task=data.task, classes=data.classes)  # type: ignore[union-attr]
+        for name in NAMES:
+            assert problem(name, empty, identity().to("meta")) == problem(name, data, identity())
 
 
 def test_a_plot_of_one_number_in_and_one_out_refuses_others() -> None:
