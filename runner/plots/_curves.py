@@ -22,6 +22,11 @@ def series(run: Subject, name: str) -> tuple[Numbers, Numbers]:
     return steps, np.where(np.abs(values) < 1e300, values, np.nan)
 
 
+def equal(one: tuple[Numbers, Numbers], other: tuple[Numbers, Numbers]) -> bool:
+    """Return whether two curves are the same, so that one would hide the other."""
+    return all(np.array_equal(a, b, equal_nan=True) for a, b in zip(one, other, strict=True))
+
+
 def scale(axes: "Axes", values: Numbers, label: str) -> None:
     """Name the vertical axis, and make it logarithmic where positive values span two decades."""
     axes.set_ylabel(label)

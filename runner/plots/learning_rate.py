@@ -8,10 +8,12 @@ from torch import nn
 
 from runner.data import Data
 from runner.plots import Subject, _curves, _style
+from runner.plots._curves import Numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Curve = tuple[Numbers, Numbers]
 #: False: it shows no examples, so that any data and model will do.
 SHOWS = False
 BESIDE = 2.1  # inches for the names of several rates
@@ -26,16 +28,16 @@ def problem(data: Data, model: nn.Module) -> str | None:
 def draw(run: Subject) -> "Figure":
     """Draw `lr` and every `lr/<name>`, as recorded at validations; logarithmic when they span two decades.
 
-    Of more than 18 rates the first are drawn, and the others counted.
+    Rates that are always equal are one line with all their names. Of more than 18 lines the first are drawn, and the
+    others counted.
     """
-    names = [name for name in run.history if name.partition("/")[0] == "lr"]
-    rates = {name: _curves.series(run, name) for name in names}
-    left_out = len(names) - len(STYLES)
+    rates = _together({name: _curves.series(run, name) for name in run.history if name.partition("/")[0] == "lr"})
+    left_out = len(rates) - len(STYLES)
     note = f"{_style.counted(left_out, 'rate')} more" if left_out > 0 else ""
-    several = len(names) > 1
+    several = len(rates) > 1
     figure = _style.page("Learning rate", run.name, note=note)
     axes = _style.axes(figure, right=BESIDE) if several else _style.axes(figure)
-    if not names:
+    if not rates:
         axes.set(xlabel="optimizer steps", ylabel="learning rate")
         _style.write_centred(axes, "no learning rate was recorded")
         return figure
@@ -51,3 +53,14 @@ def draw(run: Subject) -> "Figure":
     else:
         _style.legend(axes)
     return figure
+
+
+def _together(rates: dict[str, Curve]) -> dict[str, Curve]:
+    """Return each curve once, by the names of all rates that it shows."""
+    curves: dict[str, Curve] = {}
+    for name, rate in rates.items():
+        same = next((names for names, curve in curves.items() if _curves.equal(curve, rate)), None)
+        curves = {f"{names} = {name}" if names == same else names: curve for names, curve in curves.items()}
+        if same is None:
+            curves[name] = rate
+    return curves

@@ -64,10 +64,9 @@ def draw(run: Subject) -> "Figure":
 def _is_loss(run: Subject, name: str) -> bool:
     """Return whether a further loss is the loss itself, in training and wherever else it is measured."""
     parts = [part for part in ("train", "valid") if f"{part}/{name}" in run.history]
-    pairs = [
-        zip(_curves.series(run, f"{part}/{name}"), _curves.series(run, f"{part}/loss"), strict=True) for part in parts
-    ]
-    return all(np.array_equal(one, other, equal_nan=True) for pair in pairs for one, other in pair)
+    return all(
+        _curves.equal(_curves.series(run, f"{part}/{name}"), _curves.series(run, f"{part}/loss")) for part in parts
+    )
 
 
 def _not_finite(*series: tuple[Numbers, Numbers]) -> str:

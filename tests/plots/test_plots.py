@@ -340,6 +340,9 @@ def test_the_learning_rates_are_those_of_the_groups(fitted_line: Trained) -> Non
         assert list(zip(*shown[name].get_data(), strict=True)) == fitted_line.history[name]
     one = draw("learning_rate", Trained(fitted_line.data, fitted_line.model, {"lr": [(1, 0.1)]}))
     assert set(lines(one)) == {"lr"}
+    equal = {"lr": [(1, 0.1)], "lr/body": [(1, 0.1)], "lr/head": [(1, 0.2)]}
+    same = draw("learning_rate", Trained(fitted_line.data, fitted_line.model, equal))
+    assert set(lines(same)) == {"lr = lr/body", "lr/head"}
     many = {f"lr/body.layer{i}.with_a_very_long_name.weight": [(1, 0.1), (9, 0.1 / (i + 1))] for i in range(20)}
     assert "2 rates more" in said(draw("learning_rate", Trained(fitted_line.data, fitted_line.model, many)))
     assert "no learning rate" in said(draw("learning_rate", Trained(fitted_line.data, fitted_line.model, {})))
