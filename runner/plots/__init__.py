@@ -41,8 +41,11 @@ class Subject(Protocol):
     def predict(self, source: "Source") -> "tuple[Tensor, Tensor, Tensor]":
         """Return inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""
 
-    def treated(self, number: int, epochs: int) -> "tuple[Tensor, list[Tensor]]":
-        """Return the first `number` training inputs, and what training makes of them in each of the first epochs."""
+    def treated(self, number: int, epochs: int) -> "tuple[Tensor, list[list[Tensor | None]]]":
+        """Return the first `number` training inputs, and what training has made of them in each of the first epochs.
+
+        There are no more epochs than training has begun; an input that it has not seen in one of them is None there.
+        """
 
     def outputs(self, source: "Source") -> "tuple[Tensor, Tensor]":
         """Return targets and outputs without the inputs, which may be many times as large; one is `source[i][0]`."""

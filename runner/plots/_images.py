@@ -12,11 +12,16 @@ def as_image(x: Tensor) -> NDArray[Any] | None:
 
     x: of shape (1, H, W), (3, H, W), (4, H, W) or (H, W), with H and W of at least 5.
     """
-    x = x.unsqueeze(0) if x.dim() == 2 else x
-    if x.dim() != 3 or x.shape[0] not in (1, 3, 4) or min(x.shape[1:]) < 5:
+    if not is_image(x):
         return None
-    shown = _in_range(x.float())
+    shown = _in_range((x.unsqueeze(0) if x.dim() == 2 else x).float())
     return (shown[0] if len(shown) == 1 else shown.permute(1, 2, 0)).numpy()
+
+
+def is_image(x: Tensor) -> bool:
+    """Return whether `as_image` has an image of x. It asks for the shape alone: checks have no values yet."""
+    channels, *size = (1, *x.shape) if x.dim() == 2 else x.shape
+    return len(size) == 2 and channels in (1, 3, 4) and min(size) >= 5
 
 
 def limit_of(values: Tensor) -> float:

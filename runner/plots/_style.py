@@ -17,6 +17,8 @@ WIDTH, DPI = 8.0, 120  # 960 pixels
 HEADER = 0.95  # of the title, the run's name and the legend
 # Okabe & Ito (2008): colours that are different to the colour-blind too.
 BLACK, ORANGE, SKY, GREEN, BLUE, RED = "#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00"
+#: For up to six things alike.
+COLOURS = (BLUE, ORANGE, GREEN, RED, SKY, BLACK)
 GREY, PALE = "#595959", "#D9D9D9"
 SHARES = "cividis"  # from 0 up: uniform in lightness, the same for the colour-blind
 SIGNED = "RdBu_r"  # around 0: blue below, white at 0, red above
@@ -97,6 +99,16 @@ def legend(axes: "Axes", handles: list[Any] | None = None) -> None:
     )  # fmt: skip
     for line in box.get_lines():
         line.set_linewidth(max(line.get_linewidth(), 1.4))  # a hairline's colour cannot be seen
+
+
+def legend_beside(axes: "Axes", inches: float) -> None:
+    """Draw the legend into a margin of so many inches to the right of the axes: lines of names, which may be long."""
+    handles, labels = axes.get_legend_handles_labels()
+    labels = ["\n".join(fitted(line, inches - 0.6, 9) for line in label.split("\n")) for label in labels]
+    axes.legend(
+        handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, borderaxespad=0.2,
+        labelspacing=0.8, handletextpad=0.5, handlelength=1.6,
+    )  # fmt: skip
 
 
 def write_centred(axes: "Axes", text: str) -> None:

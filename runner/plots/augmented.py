@@ -2,11 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from runner.data import Data
 from runner.plots import Subject, _style
-from runner.plots._images import as_image
+from runner.plots._images import as_image, is_image
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,23 +18,31 @@ SIZE, GAP, LEFT, TOP = 0.94, 0.12, 0.2, 1.05  # inches
 
 def problem(data: Data, model: nn.Module) -> str | None:
     """Return why the plot cannot be drawn: it needs pictures."""
-    return None if as_image(data.train[0][0]) is not None else "it needs pictures, of shape (1, H, W) or (3, H, W)"
+    return None if is_image(torch.as_tensor(data.train[0][0])) else "it needs pictures, of shape (1, H, W) or (3, H, W)"
 
 
 def draw(run: Subject) -> "Figure":
-    """Draw six examples, a row for each: the example itself, and what was made of it in each of five epochs."""
+    """Draw six examples, a row for each: the example itself, and what training has seen of it in each of five epochs.
+
+    Of a shorter training, in as many as it has; an example that an epoch leaves out has an empty frame there.
+    """
     plain, epochs = run.treated(ROWS, EPOCHS)
     rows = len(plain)
-    title = f"Augmented: {_style.counted(rows, 'training example')} in the first {_style.counted(EPOCHS, 'epoch')}"
+    words = {0: ", not trained", 1: " in the first epoch"}.get(len(epochs), f" in the first {len(epochs)} epochs")
+    title = f"Augmented: {_style.counted(rows, 'training example')}{words}"
     figure = _style.page(title, run.title, TOP + rows * (SIZE + GAP) + 0.1)
     sheet = _style.sheet(figure)
-    heads = ["as it is", *(f"epoch {epoch}" for epoch in range(1, EPOCHS + 1))]
+    heads = ["as it is", *(f"epoch {epoch}" for epoch in range(1, len(epochs) + 1))]
     for column, (head, pictures) in enumerate(zip(heads, [plain, *epochs], strict=True)):
         left = LEFT + column * (SIZE + GAP) + (GAP if column else 0)
         sheet.text(left, TOP - 0.1, head, fontsize=8, color=_style.GREY)
         for row, (picture, original) in enumerate(zip(pictures, plain, strict=True)):
-            image = _on_scale(picture, original)
-            _style.place(sheet, image, left, TOP + row * (SIZE + GAP), SIZE)
+            top = TOP + row * (SIZE + GAP)
+            if picture is None:
+                _style.frame(sheet, left, top, SIZE, SIZE)
+                sheet.text(left + SIZE / 2, top + SIZE / 2, "not seen", fontsize=8, color=_style.GREY, ha="center")
+            else:
+                _style.place(sheet, _on_scale(picture, original), left, top, SIZE)
     return figure
 
 

@@ -4,12 +4,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from runner.data import Data, Nest, Source, Tensors, nests
 from runner.model import host
 from runner.training import measure
-from runner.training.augment.treatment import shown
+from runner.training.augment.readers import TreatedReaders
 
 if TYPE_CHECKING:
     from runner.training.run import Run
@@ -60,11 +61,18 @@ class Subject:
         inputs = measure.reading(self.run, own) if whole is None else self.run.moved(whole)
         return nests.concatenated([nests.mapped(host.tensor, x) for x, _ in inputs]), y, output
 
-    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
-        """Return the first `number` training inputs, and what training makes of them in each of the first epochs."""
-        run = self.run
-        plain, treated = shown(run.parts.treatment, self.data, run.settings.seed, number, epochs)
-        return plain, treated
+    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[list[Tensor | None]]]:
+        """Return the first `number` training inputs, and what training has made of them in each of the first epochs."""
+        run, source = self.run, self.data.train
+        numbers = range(min(number, len(source)))  # type: ignore[arg-type]
+        plain = torch.stack([torch.as_tensor(source[one][0]) for one in numbers])
+        readers, seen = run.readers, []
+        for epoch in range(epochs):
+            steps = run.state.step - epoch * run.steps_per_epoch
+            if steps > 0:
+                assert isinstance(readers, TreatedReaders)
+                seen.append(readers.seen(source, numbers, epoch, steps * run.settings.trainer.accumulate))
+        return plain, seen
 
     def outputs(self, source: Source) -> tuple[Nest, Nest]:
         """Return targets and outputs for every example of `source`, in order, on the CPU."""

@@ -35,6 +35,7 @@ NAMES = [
     "feature_maps",
     "filters",
     "fit",
+    "learning_rate",
     "loss_curve",
     "predicted_vs_true",
 ]
@@ -65,9 +66,11 @@ class Trained:
         self.model.train(training)
         return x, y, output
 
-    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
+    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[list[Tensor | None]]]:
         x = torch.stack([self.data.train[i][0] for i in range(number)])
-        return x, [x.roll(epoch, -1) for epoch in range(epochs)]
+        seen: list[list[Tensor | None]] = [[*x.roll(epoch, -1)] for epoch in range(min(epochs, 3))]
+        seen[-1][0] = None
+        return x, seen
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
         return self.predict(source)[1:]
@@ -98,6 +101,7 @@ def trained(data: Data, model: nn.Module, loss: nn.Module, steps: int, lr: float
         with torch.no_grad():
             history["train/loss"].append((step, cost.item()))
             history["valid/loss"].append((step, loss(model(valid[0]), valid[1]).item()))
+    history |= {name: [(step, rate / step) for step in (1, steps)] for name, rate in (("lr", lr), ("lr/head", 2 * lr))}
     return Trained(data, model, history, loss=loss)
 
 
@@ -253,6 +257,20 @@ def test_a_plot_says_why_it_cannot_be_drawn(name: str) -> None:
     assert needs in str(problem(name, data, model)).partition(", and ")[0]
 
 
+def test_a_plot_that_suits_data_suits_them_before_they_have_values() -> None:
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 1])
+    kinds = (
+        Data(Tensors(x, y), task="multiclass", classes=("a", "b", "c")),
+        Data(Tensors(x, x.flatten(1)[:, :3])),
+        Data(Tensors(x[:, 0, :1, 0], x[:, 0, :1, 1])),
+        Data(Tensors(x, x.flatten(1)[:, :3].round()), task="multilabel", classes=("a", "b", "c")),
+    )
+    for data in kinds:
+        empty = Data(data.train.to(torch.device("meta")), task=data.task, classes=data.classes)  # type: ignore[union-attr]
+        for name in NAMES:
+            assert problem(name, empty, identity().to("meta")) == problem(name, data, identity())
+
+
 def test_a_plot_of_one_number_in_and_one_out_refuses_others() -> None:
     wide = Data(Tensors(torch.zeros(3, 2), torch.zeros(3, 1)))
     indices = Data(Tensors(torch.zeros(3, 1, dtype=torch.int64), torch.zeros(3, 1)))
@@ -305,6 +323,29 @@ def test_the_loss_curve_is_the_history(fitted_line: Trained) -> None:
         assert list(zip(*shown[name].get_data(), strict=True)) == fitted_line.history[f"{name}/loss"]
     assert figure.axes[0].get_yscale() == "log"
     assert figure.axes[0].get_xlabel() == "optimizer steps"
+
+
+def test_further_losses_are_drawn_but_for_one_that_is_the_loss(fitted_line: Trained) -> None:
+    usual = fitted_line.history["train/loss"]
+    half = [(step, value / 2) for step, value in usual]
+    parts = {**fitted_line.history, "train/g": usual, "train/d": half, "train/h": usual, "valid/h": half}
+    shown = lines(draw("loss_curve", Trained(fitted_line.data, fitted_line.model, parts)))
+    assert {"train = g", "d", "h"} < set(shown)
+    assert not {"train", "g"} & set(shown)
+
+
+def test_the_learning_rates_are_those_of_the_groups(fitted_line: Trained) -> None:
+    shown = lines(draw("learning_rate", fitted_line))
+    for name in ("lr", "lr/head"):
+        assert list(zip(*shown[name].get_data(), strict=True)) == fitted_line.history[name]
+    one = draw("learning_rate", Trained(fitted_line.data, fitted_line.model, {"lr": [(1, 0.1)]}))
+    assert set(lines(one)) == {"lr"}
+    equal = {"lr": [(1, 0.1)], "lr/body": [(1, 0.1)], "lr/head": [(1, 0.2)]}
+    same = draw("learning_rate", Trained(fitted_line.data, fitted_line.model, equal))
+    assert set(lines(same)) == {"lr = lr/body", "lr/head"}
+    many = {f"lr/body.layer{i}.with_a_very_long_name.weight": [(1, 0.1), (9, 0.1 / (i + 1))] for i in range(20)}
+    assert "2 rates more" in said(draw("learning_rate", Trained(fitted_line.data, fitted_line.model, many)))
+    assert "no learning rate" in said(draw("learning_rate", Trained(fitted_line.data, fitted_line.model, {})))
 
 
 def test_the_best_validation_point_is_marked(fitted_line: Trained) -> None:
@@ -430,6 +471,30 @@ def test_the_score_of_several_outputs_is_the_mean_of_theirs() -> None:
     each = [predicted_vs_true.scores(truth[:, [i]], output[:, [i]])[1] for i in range(3)]
     assert predicted_vs_true.scores(truth, output)[1] == pytest.approx(np.mean(cast(Any, each)))
     assert predicted_vs_true.scores(torch.ones(4, 1), torch.zeros(4, 1)) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("shape", "notes", "names"),
+    [
+        ((3,), {"targets": ["low", "a very long name of a column of prices", "high"]}, ["low", "high"]),
+        ((3,), {"targets": ["one"]}, ["output 0", "output 2"]),
+        ((2, 2), {"targets": ["a", "b"], "horizon": 2}, ["a+1", "b+1", "a+2", "b+2"]),
+        ((7,), {}, ["values of 7 outputs"]),
+    ],
+)
+def test_each_output_has_its_colour_name_and_scores(shape: Any, notes: dict[str, Any], names: list[str]) -> None:
+    y = torch.randn(30, *shape)
+    run = Trained(Data(Tensors(y + torch.randn(30, *shape) / 9, y), notes=notes), identity())
+    figure = draw("predicted_vs_true", run)
+    pixels(figure)
+    axes, columns = figure.axes[0], math.prod(shape) if len(names) > 1 else 1
+    assert len({tuple(made.get_facecolor()[0]) for made in axes.collections}) == columns
+    assert all(name in said(figure) for name in names)
+    assert "data, RMSE" in said(figure)
+    assert said(figure).count("R²") == (columns + 1 if columns > 1 else 1)
+    for made, truth in zip(axes.collections, y.reshape(30, -1).T if columns > 1 else (), strict=columns > 1):
+        assert np.allclose(made.get_offsets()[:, 0], truth)
+    assert axes.bbox.width == pytest.approx(axes.bbox.height)
 
 
 # -- confusion_matrix ------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The training batches of a run whose examples are sampled, transformed or mixed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -58,6 +58,22 @@ class TreatedReaders:
         """Yield all of `source` in order, as it is."""
         return self._plain.whole(source, copies)
 
+    def seen(self, source: Source, examples: Sequence[int], epoch: int, end: int) -> list[Tensor | None]:
+        """Return the inputs of these examples as the first `end` batches of an epoch have them, on the source's device.
+
+        They are those of whole batches, made as training makes them, as an example may be mixed with others of its own.
+        None: the example is in none of these batches. One that comes several times is as it came first.
+        """
+        made: dict[int, Tensor] = {}
+        for number, (index, key) in enumerate(islice(self._parts(len(source), epoch, 0), end)):  # type: ignore[arg-type]
+            if len(made) == len(examples):
+                break
+            places = {one: place for place, one in reversed([*enumerate(host.numbers(index))])}
+            if wanted := [one for one in examples if one in places and one not in made]:
+                x, _ = self._batch(source, index, key, epoch, number)
+                made |= {one: x[places[one]] for one in wanted}
+        return [made.get(one) for one in examples]
+
     def close(self) -> None:
         """End all workers."""
         self._plain.close()
@@ -66,9 +82,21 @@ class TreatedReaders:
 
     def _in_memory(self, source: Tensors, epoch: int, start: int) -> Iterator[Batch]:
         for index, key in self._parts(len(source), epoch, start):
-            at = index.to(source.x.device)
-            x, y = source.x[at], source.y[at]
-            yield (x, y) if self._augment is None else self._augment(x, y, key.to(x.device))
+            yield self._picked(source, index, key)
+
+    def _picked(self, source: Tensors, index: Tensor, key: Tensor) -> Batch:
+        at = index.to(source.x.device)
+        x, y = source.x[at], source.y[at]
+        return (x, y) if self._augment is None else self._augment(x, y, key.to(x.device))
+
+    def _batch(self, source: Source, index: Tensor, key: Tensor, epoch: int, number: int) -> Batch:
+        """Return one batch of an epoch, as `epochs` yields it."""
+        if isinstance(source, Tensors):
+            batch = self._picked(source, index, key)
+        else:
+            keyed = chunk(self.settings.seed, epoch, number, index), host.numbers(key)
+            batch = Augmenting(source, self._augment)[keyed]
+        return batch if self._mix is None else self._mix(batch, self.settings.seed, epoch, number)
 
     def _chunks(self, total: int, epochs: range, start: int) -> Iterator[Any]:
         for epoch in epochs:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 
 from runner.data import Data, Tensors
 from runner.data._streams import collates
-from runner.model import host
 from runner.model.conventions import targets_of
 from runner.settings.errors import ConfigError, brief
 from runner.settings.values.lookup import Bound
@@ -139,20 +138,6 @@ def check_loss(treatment: Treatment, data: Data, loss: nn.Module) -> None:
     if treatment.mixes and takes in ("classes", "minus_one_one", "label_sets", "log_shares"):
         raise ConfigError(key, f"makes targets that are shares of classes, which {type(loss).__name__} does not take;"
             " use loss=cross_entropy, or loss=bce_with_logits")  # fmt: skip
-
-
-def shown(treatment: Treatment, data: Data, seed: int, number: int, epochs: int) -> tuple[Tensor, list[Tensor]]:
-    """Return the first `number` inputs, and what is made of them in each of the first `epochs`: a batch of their own.
-
-    data: on the processor.
-    """
-    index = torch.arange(min(number, len(data.train)))  # type: ignore[arg-type]
-    x, y = (torch.stack([torch.as_tensor(data.train[i][part]) for i in host.numbers(index)]) for part in (0, 1))
-    made = []
-    for epoch in range(epochs):
-        batch = augmenter(treatment, data)(x, y, draws.keys(seed, epoch, index)) if treatment.augment else (x, y)
-        made.append((mixer(treatment, data)(batch, seed, epoch, 0) if treatment.mixes else batch)[0])
-    return x, made
 
 
 def _first(data: Data) -> tuple[Tensor, Tensor]:
