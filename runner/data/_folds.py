@@ -129,7 +129,7 @@ def cut(data: Data, fold: Fold, seed: int) -> Data:
     if "mean" in data.notes or "std" in data.notes:
         line += "; the source has standardized them by its own training part, some of which now validates"
     return replace(
-        data, train=_at(pool, rest), valid=_at(pool, held), places=held, target=None, report=(*data.report, line)
+        data, train=_at(pool, rest), valid=_at(pool, held), places=held, report=(*data.report, line)
     )
 
 
