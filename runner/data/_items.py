@@ -18,8 +18,8 @@ class Items(torch.utils.data.Dataset[Any]):
     """A dataset of pairs (x, y), made of the items of another one.
 
     inner: its items are tuples, lists or dicts of tensors; those of a named tuple or a dataclass go by their names.
-    target: the name or place of the target in an item, or a list or tuple of several, which become a dict or a tuple. What is
-        left is x: a single tensor, or a dict or tuple.
+    target: the name or place of the target in an item, or a list or tuple of several, which become a dict or a tuple.
+        What is left is x: a single tensor, or a dict or tuple.
     """
 
     def __init__(self, inner: Any, target: Target) -> None:

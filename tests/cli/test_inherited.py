@@ -50,9 +50,10 @@ FILES = {
     "joined": "defaults: [parted]\noptimizer: {name: Adam, lr: 0.3}\n",
     "layered": "defaults: [base]\nloss: {CrossEntropyLoss: null}\noptimizer: {SGD: {lr: 0.5}}\n"
     "scheduler: {CosineAnnealingLR: {T_max: 9}}\n",
-    "short": "model: {inputs: {a: {Linear: 3}}, layers: {embed: {Embedding: 24}, conv: {Conv2d: 8}, mask: {Mask: causal},"
+    "short": "model: {inputs: {a: {Linear: 3}}, layers: {embed: {Embedding: 24}, conv: {Conv2d: 8},"
     " turn: {Permute: [0, 2, 1]}, both: {Sequential: [ReLU]}}}\n",
-    "longer": "defaults: [short]\nmodel: {layers: {embed: {Embedding: {num_embeddings: 10}}, both: {Sequential: {b: Tanh}}}}\n",
+    "longer": "defaults: [short]\n"
+    "model: {layers: {embed: {Embedding: {num_embeddings: 10}}, both: {Sequential: {b: Tanh}}}}\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
 MINE = """

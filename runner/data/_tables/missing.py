@@ -40,7 +40,8 @@ def refuse_missing(
     remaining = int((~np.any(list(dense.values()), axis=0)).sum()) if dense else 0
     if remaining:
         dropped = f"pandas: frame = frame.dropna(subset={list(dense)!r}), which leaves {remaining:,} of {total:,} rows"
-        remedies.append("fill them in" if not remedies else "fill in the others")
+        filled = ", data.missing=median" * (rules and without is not None)  # a target is never filled in
+        remedies.append(("fill in the others" if remedies else "fill them in") + filled)
         ways = ["data.missing=drop"] * rules + [dropped] * _pandas_agrees(frame, dense)
         remedies.append(", ".join(["drop those rows", " or with ".join(ways)] if ways else ["drop those rows"]))
     elif not remedies:
