@@ -1,5 +1,6 @@
 """Training examples as they are, and beside each what training has seen of it in the first epochs."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,7 +34,8 @@ def draw(run: Subject) -> "Figure":
     figure = _style.page(title, run.title, TOP + rows * (SIZE + GAP) + 0.1)
     sheet = _style.sheet(figure)
     heads = ["as it is", *(f"epoch {epoch}" for epoch in range(1, len(epochs) + 1))]
-    for column, (head, pictures) in enumerate(zip(heads, [plain, *epochs], strict=True)):
+    columns: list[Sequence[Tensor | None]] = [list(plain), *epochs]
+    for column, (head, pictures) in enumerate(zip(heads, columns, strict=True)):
         left = LEFT + column * (SIZE + GAP) + (GAP if column else 0)
         sheet.text(left, TOP - 0.1, head, fontsize=8, color=_style.GREY)
         for row, (picture, original) in enumerate(zip(pictures, plain, strict=True)):
