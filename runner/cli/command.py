@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from runner import commands
 from runner.cli import pipes, ranks
 from runner.cli.answers import advice, all_problems, help
-from runner.cli.compose import configuration, trials
+from runner.cli.compose import configuration, short_values, trials
 from runner.cli.guard import command_line, composition
 from runner.cli.task import Task
 from runner.commands import _words
@@ -166,6 +166,7 @@ def _recorded(name: str, command: Any) -> int:
 def _changed(overrides: list[str], recorded: Settings) -> Settings:
     """Return a recorded configuration with values of the command line, which are checked as for a new run."""
     omegaconf_private.replace_where_kinds_differ()
+    short_values.keep()
     config, parser = recorded_settings.changeable(recorded), OverridesParser.create()
     for word in overrides:
         override = parser.parse_override(_words.indexed(word))

@@ -109,7 +109,8 @@ class Data:
     guess: what y holds in its file, where the task was taken from that and not from a setting: "decimals", "whole"
         (numbers) or "words" (text, true and false). The loss may decide otherwise.
     ignored: the class index of targets that the loss leaves out, and so do metrics and plots; set from the loss.
-    target: where a dataset's items are dicts or larger tuples: the target's name or place, or a list of several.
+    target: where a dataset's items are dicts or larger tuples: the target's name or place, or a list of several;
+        None once it is applied.
     places: where the examples of `valid` are among all of the source, int64, if they are a fold (`data.folds`).
     length: the examples of an epoch where `train` is a stream, a torch IterableDataset; {"train": n, "valid": m} for
         streams in several parts. Each pass begins the stream anew.
@@ -148,6 +149,7 @@ class Data:
         for part in ("train", "valid", "test") if self.target is not None else ():
             if (source := getattr(self, part)) is not None and not isinstance(source, Tensors | Items):
                 object.__setattr__(self, part, Items(source, self.target))
+        object.__setattr__(self, "target", None)  # whose items are pairs now, in a copy of this, too
         for part in ("train", "valid", "test"):
             source = getattr(self, part)
             if source is not None and len(source) == 0:

@@ -40,7 +40,7 @@ def converted(data: Data, vectors: bool = False) -> Data:
         return data
     x, y = map(shown_kind, parts["train"].inner[0]) if isinstance(parts["train"], Converted) else ("", "")
     line = f"pairs of {x} and {y} are read as tensors" if x else "pairs are read as tensors"
-    data = replace(data, **parts, target=None, report=(*data.report, line))
+    data = replace(data, **parts, report=(*data.report, line))
     whole = isinstance(y, str) and y == "a whole number"
     if data.task != "regression" or data.classes or not whole:
         return data

@@ -128,9 +128,7 @@ def cut(data: Data, fold: Fold, seed: int) -> Data:
     line = f"fold {fold.fold} of {fold.folds}: {len(held):,} of the {total:,} examples of train and valid validate"
     if "mean" in data.notes or "std" in data.notes:
         line += "; the source has standardized them by its own training part, some of which now validates"
-    return replace(
-        data, train=_at(pool, rest), valid=_at(pool, held), places=held, target=None, report=(*data.report, line)
-    )
+    return replace(data, train=_at(pool, rest), valid=_at(pool, held), places=held, report=(*data.report, line))
 
 
 def _pairs(train: Tensors, valid: Tensors) -> list[list[Any]]:

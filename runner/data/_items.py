@@ -11,20 +11,20 @@ from runner.settings.errors import ConfigError
 #: Parts of an item that are no inputs or targets by themselves.
 _UNCLEAR = (tuple, list, dict, str, bytes)
 #: The names or places of the targets in an item.
-Target = str | int | list[str] | list[int]
+Target = str | int | list[str] | list[int] | tuple[str, ...] | tuple[int, ...]
 
 
 class Items(torch.utils.data.Dataset[Any]):
     """A dataset of pairs (x, y), made of the items of another one.
 
     inner: its items are tuples, lists or dicts of tensors; those of a named tuple or a dataclass go by their names.
-    target: the name or place of the target in an item, or a list of several, which become a dict or a tuple. What is
-        left is x: a single tensor, or a dict or tuple.
+    target: the name or place of the target in an item, or a list or tuple of several, which become a dict or a tuple.
+        What is left is x: a single tensor, or a dict or tuple.
     """
 
     def __init__(self, inner: Any, target: Target) -> None:
         self.inner, self.target = inner, target
-        self._names: list[Any] = target if isinstance(target, list) else [target]
+        self._names: list[Any] = list(target) if isinstance(target, list | tuple) else [target]
 
     def __len__(self) -> int:
         return len(self.inner)
@@ -35,7 +35,7 @@ class Items(torch.utils.data.Dataset[Any]):
         if hasattr(item, "_asdict") and not any(isinstance(name, int) for name in self._names):
             item = item._asdict()
         parts = dict(item) if isinstance(item, dict) else dict(enumerate(item))
-        several = isinstance(self.target, list)
+        several = isinstance(self.target, list | tuple)
         names = [name + len(parts) if isinstance(name, int) and name < 0 else name for name in self._names]
         for name in names:
             if name not in parts:

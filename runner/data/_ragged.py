@@ -128,8 +128,8 @@ def collated(data: Data, collate: Collate) -> Data:
     parts["notes"] = {**data.notes, "ragged": True}
     classes = isinstance(y, Tensor) and not y.dim() and not y.is_floating_point() and names
     if data.task == "regression" and not data.classes and classes:
-        return replace(data, **parts, target=None, task="classification", classes=names)
-    return replace(data, **parts, target=None)
+        return replace(data, **parts, task="classification", classes=names)
+    return replace(data, **parts)
 
 
 def lined_up(batches: Sequence[Any]) -> Any:

@@ -33,7 +33,7 @@ def arrays(
     seed: int = 0,
     task: Literal["regression", "classification", "multilabel"] | None = None,
     classes: list[str] | None = None,
-    indices: bool | list[str] = False,
+    indices: bool | list[str] | None = False,
     mmap: bool | None = None,
 ) -> Data:
     """Read arrays: x as float32 of shape (N, ...); y, classes as int64, or numbers as float32.
@@ -49,7 +49,7 @@ def arrays(
         (N, H, W), or of a word, (N, length). "multilabel": y of shape (N, labels) has a 0 or 1 for each label.
     classes: the classes' names; text in y is looked up here, and whole numbers in y are indices of this list.
     indices: x holds whole numbers that stay whole (int64), for a model that begins with Embedding; of several inputs
-        the names of those that do.
+        the names of those that do. null: false.
     mmap: x.npy is mapped, and its examples are read as they are needed, instead of all into memory: the same numbers.
         None: where it is larger than 4 GiB.
     Raises ConfigError when a file is missing, unreadable, holds Python objects, values that are not finite or lengths
@@ -72,7 +72,10 @@ def brief(
     mmap: bool | None = None,
     **further: Any,
 ) -> Data:
-    """Read arrays as `arrays` does, without the inputs, which have a shape and a type on the meta device, no values."""
+    """Read arrays as `arrays` does, without the inputs, which have a shape and a type on the meta device, no values.
+
+    Indices are read: how many different ones there are says how many rows an Embedding has.
+    """
     if isinstance(x, dict):
         return _several(brief, x, indices, {"path": path, "y": y, "mmap": is_mapped(x, mmap), **further})
     pairs, inputs = _opened(path, x, y, indices, mmap, brief=True)
@@ -106,6 +109,7 @@ def _opened(
 ) -> tuple[dict[str, tuple[Values, Values]], list[Any]]:
     """Return (x, y) by part as they are in their files, and the inputs of each part as tensors or mapped."""
     whole, mapped = _truth(indices), is_mapped(x, mmap)
+    brief = brief and not whole
     pairs = _pairs(_read(path, x, y, brief or mapped))
     shapes = _shape_of if brief or mapped else _inputs
     inputs: list[Any] = [shapes(values, whole) for values, _ in pairs.values()]

@@ -93,9 +93,9 @@ def table(
         lacking = [line] if line else []
     by: dict[str, Any] = {}
     with naming_file(existing):
-        refuse_missing(frame, target_names, "data.target")
+        refuse_missing(frame, target_names, "data.target", rules=True)
         if missing == "refuse":
-            refuse_missing(frame, names, "data.features", without)
+            refuse_missing(frame, names, "data.features", without, rules=True)
         classified = {name for name in target_names if goals.is_classified(name, by_name, task)}
         wanted = [understand(frame, name, "data.target", without, name in classified) for name in target_names]
         y, kind_of_task, classes = goals.several(wanted, by_name, task) if by_name else goals.one(wanted, task)

@@ -76,6 +76,7 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: float | list[float], std: float | list[float]) -> None:
         super().__init__()
+        self.given = (mean, std)
         for name, value in (("mean", mean), ("std", std)):
             numbers = [value] if isinstance(value, int | float) else list(value)
             self.register_buffer(name, torch.tensor(numbers, dtype=torch.get_default_dtype()), persistent=False)
@@ -92,7 +93,7 @@ class Normalize(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the numbers, for a printed model."""
-        return f"mean={self.mean.tolist()}, std={self.std.tolist()}"
+        return f"mean={self.given[0]}, std={self.given[1]}"
 
 
 class Residual(nn.Module):

@@ -50,6 +50,10 @@ FILES = {
     "joined": "defaults: [parted]\noptimizer: {name: Adam, lr: 0.3}\n",
     "layered": "defaults: [base]\nloss: {CrossEntropyLoss: null}\noptimizer: {SGD: {lr: 0.5}}\n"
     "scheduler: {CosineAnnealingLR: {T_max: 9}}\n",
+    "short": "model: {inputs: {a: {Linear: 3}}, layers: {embed: {Embedding: 24}, conv: {Conv2d: 8},"
+    " turn: {Permute: [0, 2, 1]}, both: {Sequential: [ReLU]}}}\n",
+    "longer": "defaults: [short]\n"
+    "model: {layers: {embed: {Embedding: {num_embeddings: 10}}, both: {Sequential: {b: Tanh}}}}\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
 MINE = """
@@ -91,6 +95,8 @@ def preset(group: str, name: str) -> dict[str, Any]:
         ("stepped", "trainer", {"steps": 50, "average": {"decay": 0.9}}),
         ("passes", "trainer", {"epochs": 2, "average": {"from": 0.5}}),
         ("fewer", "model.layers", {"drop1": None}),
+        ("longer", "model.layers.embed.Embedding", {"embedding_dim": 24, "num_embeddings": 10}),
+        ("longer", "model.layers.both.Sequential", {"b": "Tanh"}),
         ("cut", "model.layers", {"out": {"Linear": 10}}),
         ("nothing", "scheduler", None),
         ("spelled", "optimizer.lr", 0.005),
@@ -157,6 +163,7 @@ UNDROPPED = {
     **{"drop2": {"Dropout": 0.0}, "head": {"Linear": 10}},
 }
 BODY = "model.layers.body.experiments.mine.Block"
+SHORT, EMBED, INPUT = "experiments=short model.layers", "model.layers.embed.Embedding", "model.inputs.a.Linear"
 RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
 
 
@@ -190,6 +197,23 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
         ("experiments=base optimizer={name:SGD,lr:0.2}", {"optimizer": {"name": "SGD", "lr": 0.2}}),
         ("experiments=parted optimizer={name:Adam,lr:0.2}", {"optimizer": {"name": "Adam", "lr": 0.2}}),
         ("experiments=own optimizer={rnn:{name:Adam}}", {"optimizer": {"rnn": {"name": "Adam"}}}),
+        (f"{SHORT}.embed.Embedding.num_embeddings=10", {EMBED: {"embedding_dim": 24, "num_embeddings": 10}}),
+        (f"{SHORT}.embed.Embedding={{num_embeddings:10}}", {f"{EMBED}.embedding_dim": 24}),
+        (f"{SHORT}.embed={{Embedding:{{num_embeddings:10}}}}", {EMBED: {"num_embeddings": 10}}),
+        (f"{SHORT}.embed.Embedding.embedding_dim=9", {EMBED: {"embedding_dim": 9}}),
+        (f"{SHORT}.turn.Permute.dims=[0,1,2]", {"model.layers.turn.Permute": {"dims": [0, 1, 2]}}),
+        (
+            f"{SHORT}.conv.Conv2d.kernel_size=3 {INPUT}.bias=false",
+            {
+                "model.layers.conv.Conv2d": {"out_channels": 8, "kernel_size": 3},
+                INPUT: {"out_features": 3, "bias": False},
+            },
+        ),
+        ("experiments=head model.knobs.outputs=7", {"model.layers.head.Linear": {"out_features": 7, "bias": False}}),
+        (
+            "experiments=base model.layers=[{Linear:8}] model.layers[0].Linear.bias=false",
+            {"model.layers": [{"Linear": {"out_features": 8, "bias": False}}]},
+        ),
         ("experiments=base optimizer={lr:0.2}", {"optimizer.betas": [0.9, 0.999], "optimizer.lr": 0.2}),
     ],
 )

@@ -34,6 +34,8 @@ PRIVATE: list[tuple[str, str, str, tuple[str, ...]]] = [
     ("omegaconf", "omegaconf.base", "Node._set_flag", ("self", "flags", "values")),
     ("omegaconf", "omegaconf.base", "Metadata.ref_type", ()),
     ("omegaconf", "omegaconf.base", "Metadata.object_type", ()),
+    ("omegaconf", "omegaconf._utils", "split_key", ("key",)),
+    ("omegaconf", "omegaconf", "OmegaConf.update", ("cfg", "key", "value")),
     ("hydra-joblib-launcher", "hydra_plugins.hydra_joblib_launcher._core", "execute_job", ("idx", "overrides")),
     ("submitit", "submitit.core.core", "Executor.map_array", ("self", "fn", "iterable")),
 ]

@@ -1,6 +1,7 @@
 """Batches of several tensors: read, split, moved and recognized as those of one tensor are."""
 
 import collections
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import Subset
 
 from runner.data import Data, Tensors, batches, nests
 from runner.data._items import paired
 from runner.data._reading import Reader
-from runner.data.arrays import arrays
+from runner.data._rows import rows
+from runner.data.arrays import arrays, brief
 from runner.settings.errors import ConfigError
 from runner.training.state.fingerprint import fingerprint
 
@@ -122,11 +125,14 @@ def test_a_dataset_of_three_tensors_has_two_inputs_and_says_so() -> None:
         ("label", "{image: (1,), text: (1,)}, (1,)"),
         (["label"], "{image: (1,), text: (1,)}, {label: (1,)}"),
         (["label", "text"], "(1,), {label: (1,), text: (1,)}"),
+        (("label", "text"), "(1,), {label: (1,), text: (1,)}"),
     ],
 )
 def test_the_target_of_a_dict_is_named(target: Any, form: str) -> None:
     data = Data(Rows(lambda i: {"image": i, "text": i, "label": i}), target=target)
     assert nests.described(data.train[0]) == f"({form})"
+    part = Subset(data.train, [1])  # as of a fold, or of a part of the batches
+    assert nests.described(replace(data, train=part).train[0]) == f"({form})"
 
 
 def test_a_dict_without_a_named_target_is_refused() -> None:
@@ -145,3 +151,13 @@ def test_arrays_of_several_inputs_are_divided_alike(tmp_path: Path) -> None:
         assert torch.equal(source.x["a"][:, 0], source.x["b"][:, 0].float())
     with pytest.raises(ConfigError, match=r"data\.indices: 'c' is not one of a, b"):
         arrays(x=x, y=str(tmp_path / "y.npy"), indices=["c"])
+    assert arrays(x=x, y=str(tmp_path / "y.npy"), indices=None).train.x["b"].dtype == torch.float32
+
+
+def test_the_checks_know_how_many_indices_a_named_input_has(tmp_path: Path) -> None:
+    for name, array in {"a": np.zeros((9, 2)), "b": np.arange(9), "y": np.arange(9) % 3}.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    files = {name: str(tmp_path / f"{name}.npy") for name in "ab"}
+    assert rows(brief(x=files, y=str(tmp_path / "y.npy"), indices=["b"])) == [0, 9]
+    assert rows(brief(x=files["b"], y=str(tmp_path / "y.npy"), indices=True)) == [9]
+    assert rows(brief(x=files["b"], y=str(tmp_path / "y.npy"))) == [0]

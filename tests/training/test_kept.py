@@ -153,7 +153,8 @@ def test_the_jobs_of_a_sweep_read_their_data_once(monkeypatch: Any) -> None:
 
     reads: list[Any] = []
     read = table.read  # type: ignore[attr-defined]
-    monkeypatch.setattr(sys.modules["runner.data.table"], "read", lambda *given: reads.append(1) or read(*given))
+    counted = lambda *given, **more: reads.append(1) or read(*given, **more)  # noqa: E731
+    monkeypatch.setattr(sys.modules["runner.data.table"], "read", counted)
     words = ["data=table", "data.path=t.csv", "data.target=b"]
     with composing.hydra():
         jobs = [[*words, f"seed={seed}"] for seed in range(5)]

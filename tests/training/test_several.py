@@ -60,6 +60,15 @@ def test_they_are_torchs_own_with_a_part_of_the_model_each() -> None:
     assert [run.history[f"lr/{name}"][-1][1] for name in SPEC] == [0.01, 0.1]
 
 
+def test_one_pattern_may_stand_for_a_list_of_it() -> None:
+    run = made({**SPEC, "body": {**SPEC["body"], "params": "fir*"}})
+    assert [group["params"] for group in run.state.optimizer.param_groups] == [
+        list(run.model.first.parameters()),
+        list(run.model.head.parameters()),
+    ]
+    run.close()
+
+
 @pytest.mark.parametrize(
     "scheduler",
     [

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.cli.compose import short_values
 from runner.settings.errors import ConfigError
 from runner.settings.files import origins
 from runner.settings.trust import omegaconf_private
@@ -187,6 +188,8 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
     for name, value in new.items():
         below = f"{key}.{name}" if key else str(name)
         former: Any = result.get(name)
+        if isinstance(value, dict) and omegaconf_private.is_short(key, name, former):
+            former = short_values.spelled(str(name), former)
         both = isinstance(former, dict) and isinstance(value, dict)
         result[name] = merged(former, value, below) if both and not _differ(former, value, below) else value
     return result

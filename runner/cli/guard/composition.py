@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 import runner
 from runner.cli import hydra_private
+from runner.cli.compose import short_values
 from runner.cli.guard import command_line, files, hydra_rules, namesakes, studies
 from runner.settings.errors import ConfigError
 from runner.settings.files import filenames, origins
@@ -41,6 +42,7 @@ def install() -> None:
     hydra_private.read_files_with(files.CheckedFiles)
     resolvers.restrict()
     omegaconf_private.replace_where_kinds_differ()
+    short_values.keep()
     hydra_private.compose_once()
     hydra_private.wrap_loading(_checked, _settled)
 

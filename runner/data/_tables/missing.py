@@ -14,10 +14,13 @@ from runner.settings.errors import ConfigError
 _NOTHING = {*MISSING, ""}
 
 
-def refuse_missing(frame: Frame, names: list[str], key: str, without: Without | None = None) -> None:
+def refuse_missing(
+    frame: Frame, names: list[str], key: str, without: Without | None = None, rules: bool = False
+) -> None:
     """Raise ConfigError where values are missing, with the remedies; to drop every row is none of them.
 
     without: gives the words that leave columns out; None where they are needed.
+    rules: `data.missing` is a key of the source.
     """
     empty = frame[names].isna().to_numpy().any(axis=0)
     suspects = [
@@ -37,8 +40,10 @@ def refuse_missing(frame: Frame, names: list[str], key: str, without: Without | 
     remaining = int((~np.any(list(dense.values()), axis=0)).sum()) if dense else 0
     if remaining:
         dropped = f"pandas: frame = frame.dropna(subset={list(dense)!r}), which leaves {remaining:,} of {total:,} rows"
-        remedies.append("fill them in" if not remedies else "fill in the others")
-        remedies.append(f"drop those rows, {dropped}" if _pandas_agrees(frame, dense) else "drop those rows")
+        filled = ", data.missing=median" * (rules and without is not None)  # a target is never filled in
+        remedies.append(("fill in the others" if remedies else "fill them in") + filled)
+        ways = ["data.missing=drop"] * rules + [dropped] * _pandas_agrees(frame, dense)
+        remedies.append(", ".join(["drop those rows", " or with ".join(ways)] if ways else ["drop those rows"]))
     elif not remedies:
         remedies.append("fill them in")
     if dense and without:

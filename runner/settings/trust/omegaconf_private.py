@@ -7,7 +7,8 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, flag_override
+from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
+from omegaconf._utils import split_key
 from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
@@ -15,6 +16,8 @@ from runner.settings import Settings
 from runner.settings.values.keys import COMPONENTS, KINDS, OPEN
 
 Method = Callable[..., Any]
+#: Keys in which layers stand.
+LAYERS = ("model.layers", "model.inputs", "model.outputs")
 
 
 def resolvers() -> dict[str, Any]:
@@ -79,6 +82,62 @@ def replace_where_kinds_differ() -> None:
 
     _merge_with.replaces = True  # type: ignore[attr-defined]
     BaseContainer._merge_with = _merge_with  # type: ignore[method-assign]
+
+
+def keep_short_values(spelled: Callable[[str, Any], dict[str, Any] | None]) -> None:
+    """Let `{Linear: 10}` keep its 10 where a mapping is merged into it, or `Linear.bias` is set beside it.
+
+    spelled: returns the arguments by name of a layer's class and its short value; None where there is no name.
+    """
+    merge, update = BaseContainer._merge_with, OmegaConf.update
+    if hasattr(merge, "keeps"):
+        return
+
+    @functools.wraps(merge)
+    def _merge_with(self: Any, *others: Any, **named: Any) -> None:
+        new = others[0] if len(others) == 1 else None
+        if isinstance(self, DictConfig) and isinstance(new, DictConfig | dict) and _holds(self) and _holds(new):
+            for name in new if str(self._get_full_key(None)).startswith(LAYERS) else ():
+                if isinstance(new[name] if isinstance(new, dict) else new._get_node(name), DictConfig | dict):
+                    _spell(self, name, spelled)
+        merge(self, *others, **named)
+
+    @functools.wraps(update)
+    def _update(cfg: Any, key: str, value: Any = None, **options: Any) -> None:
+        node, names = cfg, split_key(key) if key.startswith(LAYERS) else []
+        for name in names if isinstance(value, DictConfig | dict) else names[:-1]:
+            if isinstance(node, DictConfig) and _holds(node):
+                _spell(node, name, spelled)
+                node = node._get_node(name)
+            elif isinstance(node, ListConfig) and name.isdecimal() and int(name) < len(node):
+                node = node._get_node(int(name))
+        update(cfg, key, value, **options)
+
+    _merge_with.keeps = True  # type: ignore[attr-defined]
+    BaseContainer._merge_with = _merge_with  # type: ignore[method-assign]
+    OmegaConf.update = staticmethod(_update)  # type: ignore[method-assign]
+
+
+def is_short(key: str, name: Any, value: Any) -> bool:
+    """Return whether a value is one of a layer's arguments without its name, as 10 in `{Linear: 10}`.
+
+    key: of the mapping in which the value stands, by `name`.
+    """
+    is_layer = key in LAYERS and isinstance(value, str)  # with a name that a person has given it
+    return (
+        key.startswith(LAYERS) and _is_class(str(name)) and not (is_layer or value is None or isinstance(value, dict))
+    )
+
+
+def _spell(mapping: DictConfig, name: Any, spelled: Callable[[str, Any], dict[str, Any] | None]) -> None:
+    """Give a short value the name of its argument."""
+    node: Any = mapping._get_node(name)
+    if node is None or isinstance(node, DictConfig) or node._is_none():
+        return
+    value = OmegaConf.to_container(node, resolve=False) if isinstance(node, ListConfig) else node._value()
+    if is_short(str(mapping._get_full_key(None)), name, value) and (arguments := spelled(str(name), value)):
+        with flag_override(mapping, ["struct", "readonly"], [False, False]):
+            mapping[name] = arguments
 
 
 def are_other_layers(old: Any, new: Any) -> bool:
@@ -184,7 +243,12 @@ def _layer_class(layer: Any) -> str | None:
         return name
     names = [str(name) for name in layer]
     [name] = names if len(names) == 1 else [""]
-    return name if name[:1].isupper() or "." in name else None
+    return name if _is_class(name) else None
+
+
+def _is_class(name: str) -> bool:
+    """Return whether a key is the name of a class, and not one that a person has given a layer."""
+    return name[:1].isupper() or "." in name
 
 
 def _named(spec: Any) -> str | None:

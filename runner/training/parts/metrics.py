@@ -19,7 +19,7 @@ from runner.settings import Trainer
 from runner.settings.errors import ConfigError, Problems, brief, did_you_mean
 from runner.settings.values import lookup
 from runner.training.events import NAME
-from runner.training.parts import outputs_apart, own_losses
+from runner.training.parts import outputs_apart, own_losses, two_classes
 from runner.training.parts.metric_specs import METRIC as METRIC
 from runner.training.parts.metric_specs import load, read, specs_of
 from runner.training.parts.metric_values import as_scores, values
@@ -137,6 +137,9 @@ def _build(metric: Metric, data: Data, loss: nn.Module, output: Tensor, trainer:
     arguments = {**_from_data(target, data, metric.arguments, key, output), **metric.arguments}
     try:
         built = target(**arguments)
+        built = two_classes.read_all(built, target, arguments, metric.arguments, data.task, key)
+    except ConfigError:
+        raise
     except Exception as error:  # a metric of another package, which need not be installed, raises what it likes
         raise ConfigError(key, f"{name} cannot be had for {data.task} data: {brief(error)}") from error
     problem = _problem(built, data, loss, output, trainer)

@@ -149,6 +149,7 @@ def resolve(spec: Any, one: Callable[[dict[str, Any], str], Grouped]) -> Several
                 )
             arguments = dict(given)
             meant = arguments.pop("params", [name])
+            meant = [meant] if isinstance(meant, str) else meant
             if not isinstance(meant, list) or not meant:
                 raise ConfigError(f"{key}.params", f"{meant!r} is not a list of layers, as in [conv1, 'norm*']")
             if "groups" in arguments:
