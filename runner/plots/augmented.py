@@ -33,8 +33,8 @@ def draw(run: Subject) -> "Figure":
     title = f"Augmented: {_style.counted(rows, 'training example')}{words}"
     figure = _style.page(title, run.title, TOP + rows * (SIZE + GAP) + 0.1)
     sheet = _style.sheet(figure)
+    columns: list[list[Tensor | None]] = [[*plain], *epochs]
     heads = ["as it is", *(f"epoch {epoch}" for epoch in range(1, len(epochs) + 1))]
-    columns: list[Sequence[Tensor | None]] = [list(plain), *epochs]
     for column, (head, pictures) in enumerate(zip(heads, columns, strict=True)):
         left = LEFT + column * (SIZE + GAP) + (GAP if column else 0)
         sheet.text(left, TOP - 0.1, head, fontsize=8, color=_style.GREY)
