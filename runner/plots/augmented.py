@@ -1,6 +1,5 @@
 """Training examples as they are, and beside each what training has seen of it in the first epochs."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
