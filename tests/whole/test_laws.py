@@ -13,21 +13,19 @@ from runner.training.loop import train
 from runner.training.prepare import prepare
 from runner.training.run import Run
 from tests.support import composing
-from tests.support.experiments import here
+from tests.support.experiments import KINDS, here
 
-#: Of those that can be run here.
-FILES = here()
 #: Their models draw in training.
 DRAWS = ("digits_vae",)
 #: Their losses are of a whole batch, or of examples that are mixed within one.
 OF_BATCHES = ("digits_contrastive", "digits_mixup")
 
 
-@pytest.fixture(scope="module")
-def settings() -> dict[str, Settings]:
-    """The experiments that train, by name."""
+@pytest.fixture(scope="module", params=KINDS)
+def settings(request: pytest.FixtureRequest) -> dict[str, Settings]:
+    """Experiments that train, by name."""
     with composing.hydra():
-        found = {path.stem: composing.settings(f"experiments={path.stem}") for path in FILES}
+        found = {path.stem: composing.settings(f"experiments={path.stem}") for path in here(request.param)}
     return {name: one for name, one in found.items() if one.trainer.trains and name not in OF_BATCHES}
 
 
