@@ -75,16 +75,16 @@ def test_the_inputs_of_an_archive_are_not_read_in_brief(here: Path) -> None:
         arrays(path="xy.npz")
 
 
-def test_values_that_a_brief_look_cannot_see_are_refused_before_a_run_begins() -> None:
+def test_indices_beyond_the_rows_are_refused_by_a_brief_look_too() -> None:
     np.save("x.npy", np.arange(200))
     told = settings(
         layers=[{"Embedding": {"num_embeddings": 100, "embedding_dim": 2}}, "Flatten", {"Linear": 3}],
         data={"name": "arrays", "x": "x.npy", "y": "y.npy", "indices": True},
         loss={"name": "CrossEntropyLoss"},
     )
-    checks.check(told)
-    with pytest.raises(ConfigError, match=r"num_embeddings: 100 rows take indices from 0 to 99"):
-        prepare(told, "test")
+    for look in (lambda: checks.check(told), lambda: prepare(told, "test")):
+        with pytest.raises(ConfigError, match=r"num_embeddings: 100 rows take indices from 0 to 99"):
+            look()
 
 
 def test_an_archive_larger_than_memory_is_refused_with_the_numbers(here: Path) -> None:
