@@ -1,12 +1,13 @@
 """Datasets whose items are no pairs (x, y): tuples of more tensors, and dicts, of which one or some are the targets."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from runner.data._nests import described
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, did_you_mean
 
 #: Parts of an item that are no inputs or targets by themselves.
 _UNCLEAR = (tuple, list, dict, str, bytes)
@@ -74,3 +75,16 @@ def paired(source: Any, subject: str) -> tuple[Any, str]:
     if not isinstance(item, tuple | list) or len(item) != 2:
         raise ConfigError("data.name", f"{subject}{kind} without pairs of tensors (x, y)")
     return source, ""
+
+
+def check_chosen(target: str, inputs: list[str], there: Sequence[str], kind: str) -> None:
+    """Raise ConfigError for a target or an input that an item has not, and where nothing is left to predict from.
+
+    there: the names of an item's parts. kind: of these, in the message, such as "column".
+    """
+    for key, names in (("data.target", [target]), ("data.inputs", inputs)):
+        if wrong := [name for name in names if name not in there]:
+            hint = did_you_mean(wrong[0], there)
+            raise ConfigError(key, f"there is no {kind} {wrong[0]!r}{hint} (there are {', '.join(there)})")
+    if not inputs or target in inputs:
+        raise ConfigError("data.inputs", f"{inputs} leaves nothing to predict {target!r} from; name other {kind}s")

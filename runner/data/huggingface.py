@@ -10,8 +10,9 @@ from torch.utils.data import Dataset
 from runner.data import Data
 from runner.data._files import existing
 from runner.data._held import divided
+from runner.data._items import check_chosen
 from runner.data._kept_files import digest
-from runner.settings.errors import ConfigError, did_you_mean, labelled
+from runner.settings.errors import ConfigError, labelled
 
 #: The names that a dataset's parts have.
 PARTS = {"train": ("train",), "valid": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -92,12 +93,7 @@ def _data(
         raise ConfigError("data.target", f"missing; give the column to predict, of {', '.join(columns)}")
     chosen = [inputs] if isinstance(inputs, str) else [name for name in columns if name != target]
     chosen = inputs if isinstance(inputs, list) else chosen
-    for key, named in (("data.target", [target]), ("data.inputs", chosen)):
-        if wrong := [name for name in named if name not in columns]:
-            hint = did_you_mean(wrong[0], columns)
-            raise ConfigError(key, f"there is no column {wrong[0]!r}{hint} (there are {', '.join(columns)})")
-    if not chosen or target in chosen:
-        raise ConfigError("data.inputs", f"{chosen} leaves nothing to predict {target} from; name other columns")
+    check_chosen(target, chosen, columns, "column")
     codes, classes = _classes(parts, target, task, names)
     pairs = {part: Rows(rows, chosen, target, codes) for part, rows in parts.items()}
     for one in pairs.values() if codes is not None else ():

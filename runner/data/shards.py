@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from runner.data import Data
 from runner.data._held import divided
+from runner.data._items import check_chosen
 from runner.data._kept_files import digest
 from runner.data._members import Example, examples, paths
 from runner.settings.errors import ConfigError, did_you_mean, labelled
@@ -162,12 +163,7 @@ def _data(
     chosen = [
         name.removeprefix(".") for name in chosen or [name for name in members if name not in (target, "__key__")]
     ]
-    for key, names in (("data.target", [target]), ("data.inputs", chosen)):
-        if wrong := [name for name in names if name not in members]:
-            hint = did_you_mean(wrong[0], members)
-            raise ConfigError(key, f"there is no member .{wrong[0]}{hint} (there are {', '.join(members)})")
-    if not chosen or target in chosen:
-        raise ConfigError("data.inputs", f"{chosen} leaves nothing to predict .{target} from; name other members")
+    check_chosen(target, chosen, members, "member")
     sets = {key: Shards(each, chosen, target) for key, each in found.items()}
     if task != "regression" and target.rpartition(".")[2].lower() in WORDS:
         _give_classes(sets, classes)

@@ -14,8 +14,9 @@ ARGUMENTS = ("alpha", "num_classes")
 
 @dataclass(frozen=True)
 class Mixes:
-    """What the last entry of `data.augment` mixes: alphas by key of `data`, as {"mixup": 0.2}; empty: nothing.
+    """Strengths of the mixing that the last entry of `data.augment` asks for.
 
+    alphas: by the key of `data` that means the same, {"mixup": 0.2}; empty where nothing is mixed.
     key: of the entry. classes: the numbers of classes that are written there.
     """
 
