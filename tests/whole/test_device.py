@@ -236,6 +236,7 @@ def test_every_experiment_ends_with_its_plots_and_with_the_processors_numbers(
         "save_and_load",
     )
     same = [name for name in gpu.EXPERIMENTS if there[name]["metrics"] and name not in drawing]
+    assert "digits_lenet" in same
     assert len(same) > 8
     numbers = []
     for device, env in (("cpu", {}), (place.device, place.env)):
