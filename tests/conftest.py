@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Mark what long.yaml leaves out. Raises UsageError, where all tests are collected, for a name of none of them."""
     here = Path(__file__).parent
     usual = yaml.safe_load((here / "long.yaml").read_text())
-    unknown = {(test, case) for test, cases in usual.items() for case in cases or [None]}
+    names = {test: cases["but"] if isinstance(cases, dict) else cases for test, cases in usual.items()}
+    unknown = {(test, case) for test, cases in names.items() for case in (isinstance(cases, list) and cases) or [None]}
+    seen: Counter[str] = Counter()
     for item in items:
         function = getattr(item, "originalname", item.name)
         test = f"{item.path.relative_to(here)}::{function}"
@@ -50,8 +53,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             continue
         case = item.name.removeprefix(function)[1:-1]
         unknown -= {(test, case), (test, None)}
-        if case not in usual[test]:
+        share = usual[test]
+        stays = not seen[test] % share if isinstance(share, int) else (case in names[test]) != isinstance(share, dict)
+        if not stays:
             item.add_marker(pytest.mark.long)
+        seen[test] += 1
     if unknown and config.args == config.getini("testpaths"):
         raise pytest.UsageError(f"tests/long.yaml: there are no such tests: {sorted(map(str, unknown))}")
 
