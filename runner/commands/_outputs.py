@@ -4,6 +4,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from runner.settings.errors import ConfigError
 from runner.settings.files import filenames
@@ -41,3 +42,12 @@ def whole(place: Path) -> Iterator[Path]:
         beside.replace(place)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def classes(data: dict[str, Any]) -> list[str]:
+    """Return lines with the classes, or labels, of each target. data: the facts on a run's data, see `recall.data`."""
+    task, names = data["task"], data["classes"]
+    several = names if isinstance(names, dict) else {"": names}
+    kinds = {name: task[name] if isinstance(task, dict) else task for name in several}
+    words = {name: "labels" if kind == "multilabel" else "classes" for name, kind in kinds.items()}
+    return [f"{words[name]}{f' of {name}' if name else ''}: {', '.join(of)}" for name, of in several.items() if of]

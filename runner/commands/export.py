@@ -64,7 +64,7 @@ def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple[
         f"{scaled}"
         for name, one in nests.named(x)
     ]
-    lines += [f"classes: {', '.join(data['classes'])}"] if data["classes"] else []
+    lines += _outputs.classes(data)
     return export.Source(model, x, recall.text(uri, run_id, "config.yaml"), about), lines
 
 

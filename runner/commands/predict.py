@@ -68,7 +68,7 @@ def with_run(
         else:
             _write_table(beside, examples, model, recall.settings(uri, run_id).loss, outputs, data)
     shapes = ", ".join(f"{name} {tuple(one.shape)}".strip() for name, one in nests.named(outputs))
-    _show(examples, output, shapes, f"the {checkpoint} model of run {run_id}", data["classes"])
+    _show(examples, output, shapes, f"the {checkpoint} model of run {run_id}", data)
     return 0
 
 
@@ -120,11 +120,9 @@ def _write_table(
         lines.writerows(zip(*columns.values(), strict=True))
 
 
-def _show(examples: "Inputs", output: str, shape: str, model: str, classes: Any) -> None:
+def _show(examples: "Inputs", output: str, shape: str, model: str, data: dict[str, Any]) -> None:
     count = f"{len(examples.names):,} example{'s' * (len(examples.names) != 1)}"
     terminal.put(f"{output}: {shape}, the outputs of {model} for {count}")
     if examples.remarks:
         terminal.put(examples.remarks)
-    for name, of in classes.items() if isinstance(classes, dict) else [("", classes)]:
-        if of:
-            terminal.put(f"classes{f' of {name}' if name else ''}: {', '.join(of)}")
+    terminal.put(*_outputs.classes(data))

@@ -1,17 +1,47 @@
 """The command `summary`: the layers with their shapes and parameters."""
 
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 from runner.settings import Settings
 from runner.settings.context import Context
+
+if TYPE_CHECKING:
+    from runner.training.run import Run
 
 
 def with_settings(settings: Settings, context: Context) -> int:
     """Print the layer table of the configured model for the configured data, and train nothing."""
+    from runner.training.prepare import prepare
+
+    return _print(prepare(settings, context.name))
+
+
+def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "current") -> int:
+    """Print the layer table of a recorded run's model, which is made anew of its configuration, and train nothing.
+
+    code: current or recorded, for the user's own layers and data.
+    """
+    from runner.settings import loaded
+    from runner.tracking import recorded_code
+    from runner.tracking.read import drift, recall, restoring
+    from runner.training.prepare import prepare
+
+    run_id = recall.find_run(uri, run)
+    recorded_code.report(uri, run_id, code)
+    settings, tags = change(recall.settings(uri, run_id)), recall.facts(uri, run_id)[1]
+    settings = dataclasses.replace(settings, model=restoring.started(settings.model, tags), plots=[])
+    with drift.data_in_place(settings), loaded.as_recorded(tags):
+        prepared = prepare(settings, run_id, noted=recall.data(uri, run_id))
+    return _print(prepared)
+
+
+def _print(run: "Run") -> int:
     from runner.settings.trust import terminal
     from runner.tracking import screen, weights_table
     from runner.training.augment import treatment
-    from runner.training.prepare import prepare
 
-    run = prepare(settings, context.name)
     try:
         for line in treatment.lines(run.parts.treatment, run.loss):
             terminal.put(line)

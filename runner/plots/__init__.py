@@ -6,7 +6,7 @@ function `draw` in experiments/, which `plots: [experiments.mine.draw]` names.
 
 import importlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -33,6 +33,10 @@ class Subject(Protocol):
     data: "Data"
     model: "nn.Module"
     loss: "nn.Module"
+
+    @property
+    def metrics(self) -> Collection[str]:
+        """The names of the run's metrics; those of one of several outputs are <output>/<metric>."""
 
     @property
     def history(self) -> Mapping[str, Sequence[tuple[int, float]]]:

@@ -30,10 +30,12 @@ def draw(run: Subject) -> "Figure":
     """Draw train/loss and valid/loss, logarithmic when they span two decades; those that are not finite are counted.
 
     Further losses, as of a step of one's own or the parts of a loss, are drawn as well: train/discriminator and the
-    like; those of validation are dashed. One that is the loss itself everywhere is named beside it.
+    like; those of validation are dashed. Metrics of training batches are not drawn. A loss that is the run's loss
+    everywhere is named beside it.
     """
     train, valid = _curves.series(run, "train/loss"), _curves.series(run, "valid/loss")
     names = [name.removeprefix("train/") for name in run.history if name.startswith("train/") and name not in USUAL]
+    names = [name for name in names if not _is_metric(run, name)]
     others = {name: _curves.series(run, f"train/{name}") for name in names}
     same = [name for name in names if _is_loss(run, name)]
     figure = _style.page("Loss", run.name, note=_not_finite(train, valid, *others.values()))
@@ -59,6 +61,12 @@ def draw(run: Subject) -> "Figure":
     _curves.steps_axis(axes, max(steps[-1] for steps, _ in (train, valid) if len(steps)))
     _style.legend(axes)
     return figure
+
+
+def _is_metric(run: Subject, name: str) -> bool:
+    """Return whether this is no loss but a metric of training batches, or one of its several values."""
+    rare = len(run.history[f"train/{name}"]) < len(run.history["train/loss"])  # with validations, not after every step
+    return name in run.metrics or (rare and name.startswith(tuple(f"{metric}_" for metric in run.metrics)))
 
 
 def _is_loss(run: Subject, name: str) -> bool:

@@ -92,7 +92,7 @@ def _prepared(
         metrics = copy.deepcopy(kind.metrics) if kind.shared else kind.metrics
         metrics = {k: m.to(parts.device) for k, m in metrics.items()}
     extent = length(settings, data)
-    measured = seen.seen(state, metrics, data, loss, trainer)
+    measured = seen.seen(state, metrics, data, loss, trainer, parts.device)
     state.counters, state.still = list(loss.buffers()), frozen.still
     frozen.at(0)
     streams = dropout.streamed(state, trainer, settings.seed, parts.device)

@@ -22,7 +22,7 @@ from runner.training.capture import choice
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Cost, Parts, State
-from runner.training.parts import averages, groups, losses, scheduling
+from runner.training.parts import averages, groups, scheduling
 from runner.training.parts.batches import grouped, may_write
 from runner.training.parts.components import Components
 from runner.training.parts.continuing import Continuing
@@ -177,7 +177,8 @@ class Run:
         on_device = isinstance(self.data.train, Tensors)  # moved there as a whole
         epochs = range(first, self.length.epochs)
         for stream in self.readers.epochs(self.data.train, epochs, offset * trainer.accumulate, self.copies):
-            yield from grouped(stream if on_device else self.moved(stream), trainer.accumulate, losses.weigh(self.loss))
+            moved = stream if on_device else self.moved(stream)
+            yield from grouped(moved, trainer.accumulate, self.loss, own=self.parts.step is not None)
 
     def batch_of(self, size: int) -> Nest:
         """Return the first `size` training inputs, on the run's device."""

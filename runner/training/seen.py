@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from runner.data import Batch, Data
 from runner.settings import Trainer, torch_private
 from runner.settings.errors import ConfigError
-from runner.training.loop import Cost, State
-from runner.training.parts import metric_values
+from runner.training.loop import State
+from runner.training.parts import metric_values, outputs_apart
+from runner.training.parts.named import picked, target_of
 
 
 class Unseen:
@@ -32,26 +33,37 @@ class Unseen:
 class Seen(Unseen):
     """A cost that shows the outputs of batches that are trained on to metrics of its own, each before its step.
 
-    cost: of a batch. metrics: by name, which are copied. data, loss: of the run.
+    state: of the run, whose cost is taken. metrics: by name, which are copied. data, loss: of the run.
     """
 
-    def __init__(self, cost: Cost, metrics: Mapping[str, Any], data: Data, loss: nn.Module, model: nn.Module) -> None:
-        self.cost, self.metrics = cost, {name: copy.deepcopy(metric) for name, metric in metrics.items()}
-        self._update = metric_values.watch(self.metrics, data, loss, model)
+    def __init__(
+        self, state: State, metrics: Mapping[str, Any], data: Data, loss: nn.Module, device: torch.device
+    ) -> None:
+        self.cost, self.metrics = state.cost, {name: copy.deepcopy(metric) for name, metric in metrics.items()}
+        self.data, self.loss, self.model, self.device = data, loss, state.model, device
+        self._of = outputs_apart.subjects(self)
+        watches = ((name, metric_values.watch(of.metrics, of.data, of.loss, of.model)) for name, of in self._of.items())
+        self._watches = [(name, watch) for name, watch in watches if watch is not None]
 
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Any]:
         """Return the loss and the output of a batch."""
         loss, output = self.cost(model, batch)
-        if model.training and torch.is_grad_enabled() and self._update is not None:
-            self._update(output.detach(), batch[1])
+        if model.training and torch.is_grad_enabled():
+            for name, watch in self._watches:
+                one, target = (picked(output, name), target_of(batch[1], name)) if name else (output, batch[1])
+                watch(one.detach(), target)
         return loss, output
 
     def values(self) -> dict[str, float]:
-        """Return the metric values of all batches since the last call, as train/<metric>."""
+        """Return the metric values of all batches since the last call, as train/<metric>, named as in a validation."""
         if not all(metric.update_called for metric in self.metrics.values()):
             why = "true, and trainer.step has called no state.cost, whose outputs are measured; leave one out"
             raise ConfigError("trainer.train_metrics", why)
-        return {f"train/{name}": value for name, value in metric_values.values(self.metrics).items()}
+        return {
+            f"train/{output}/{name}" if output else f"train/{name}": value
+            for output, of in self._of.items()
+            for name, value in metric_values.values(of.metrics, metric_values.names_of(of.data)).items()
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums of the metrics so far, as tensors and plain values."""
@@ -70,11 +82,13 @@ class Seen(Unseen):
                 torch_private.set_updates(part, count)
 
 
-def seen(state: State, metrics: Mapping[str, Any], data: Data, loss: nn.Module, trainer: Trainer) -> Unseen:
+def seen(
+    state: State, metrics: Mapping[str, Any], data: Data, loss: nn.Module, trainer: Trainer, device: torch.device
+) -> Unseen:
     """Return the metrics of the training batches, and let the steps show them their outputs, if that is asked for."""
     if not trainer.train_metrics:
         return Unseen()
-    state.cost = cost = Seen(state.cost, metrics, data, loss, state.model)
+    state.cost = cost = Seen(state, metrics, data, loss, device)
     return cost
 
 
@@ -84,13 +98,6 @@ def check(trainer: Trainer, optimizer: Any, metrics: Any) -> None:
         raise ConfigError("trainer.train_metrics", "true, and there are no metrics; set some, as in metrics=[Accuracy]")
     if trainer.train_metrics and optimizer is torch.optim.LBFGS:
         why = "true, and LBFGS evaluates a batch as often as it needs; leave it out, or use another optimizer"
-        raise ConfigError("trainer.train_metrics", why)
-
-
-def check_output(output: Any) -> None:
-    """Raise ConfigError for a model of several outputs. output: of a batch, on the meta device."""
-    if not isinstance(output, Tensor):
-        why = "true, and the model gives several outputs, of which the training batches are not measured; leave it out"
         raise ConfigError("trainer.train_metrics", why)
 
 

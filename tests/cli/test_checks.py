@@ -275,6 +275,8 @@ def test_the_schema_accepts_what_is_shipped(path: Path, validator: Any) -> None:
         "optimizer: {name: Adm}",
         "optimizer: {name: SGD, learning_rate: 1}",
         "optimizer: {name: SGD, lr: -1}",
+        "optimizer: {SGD: {learning_rate: 1}}",
+        "scheduler: {StepLR: {gamma: no}}",
         "model: {layers: [Lineer]}",
         "model: {layers: {a: {Linear: {out_featurs: 1}}}}",
         "model: {layers: {a: {Conv2d: {out_channels: 0, kernel_size: 3}}}}",
@@ -285,6 +287,15 @@ def test_the_schema_accepts_what_is_shipped(path: Path, validator: Any) -> None:
 )
 def test_the_schema_refuses_what_is_wrong(text: str, validator: Any) -> None:
     assert not validator.is_valid(yaml.safe_load(text))
+
+
+def test_an_editor_completes_components_that_are_written_as_layers(validator: Any) -> None:
+    for text in ("optimizer: {AdamW: {lr: 0.001}}", "loss: {HuberLoss: {delta: 2}}", "loss: {CrossEntropyLoss: null}"):
+        validator.validate(yaml.safe_load(text))
+    defs = validator.schema["$defs"]
+    assert {"lr", "betas", "groups"} <= defs["optimizer"]["properties"]["AdamW"]["properties"].keys()
+    assert "step_size" in defs["scheduler"]["properties"]["StepLR"]["properties"]
+    assert "digits" not in defs["data"]["properties"]  # a source has its name beside its arguments
 
 
 def test_sparse_gradients_and_optimizers_fit_each_other() -> None:

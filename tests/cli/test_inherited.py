@@ -54,6 +54,13 @@ FILES = {
     " turn: {Permute: [0, 2, 1]}, both: {Sequential: [ReLU]}}}\n",
     "longer": "defaults: [short]\n"
     "model: {layers: {embed: {Embedding: {num_embeddings: 10}}, both: {Sequential: {b: Tanh}}}}\n",
+    "tasks": "loss: {label: CrossEntropyLoss, size: {HuberLoss: {delta: 2.0}}, far: {name: L1Loss, share: 0.5}}\n"
+    "metrics: {label: [Accuracy, {F1Score: {average: macro}}], size: {gap: MeanSquaredError}}\n"
+    "data: {name: experiments.mine.ten, points: 20, augment: [RandomHorizontalFlip]}\n"
+    "scheduler: {name: SequentialLR, schedulers: {up: LinearLR, down: CosineAnnealingLR}, milestones: [3]}\n",
+    "smoother": "defaults: [tasks]\n"
+    "loss: {label: {label_smoothing: 0.1}, size: {share: 2}, far: {MSELoss: {reduction: sum}}}\n"
+    "scheduler: {schedulers: {up: {LinearLR: {total_iters: 7}}}}\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
 MINE = """
@@ -164,6 +171,12 @@ UNDROPPED = {
 }
 BODY = "model.layers.body.experiments.mine.Block"
 SHORT, EMBED, INPUT = "experiments=short model.layers", "model.layers.embed.Embedding", "model.inputs.a.Linear"
+LABEL, UP, F1 = "experiments=tasks loss.label", "scheduler.schedulers.up", {"F1Score": {"average": "macro"}}
+SMOOTHER = {
+    "label": {"name": "CrossEntropyLoss", "label_smoothing": 0.1},
+    "size": {"name": "HuberLoss", "delta": 2.0, "share": 2},
+    "far": {"MSELoss": {"reduction": "sum"}},
+}
 RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
 
 
@@ -214,6 +227,37 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
             "experiments=base model.layers=[{Linear:8}] model.layers[0].Linear.bias=false",
             {"model.layers": [{"Linear": {"out_features": 8, "bias": False}}]},
         ),
+        ("experiments=smoother", {"loss": SMOOTHER, "scheduler.schedulers.up": {"LinearLR": {"total_iters": 7}}}),
+        (f"{LABEL}.label_smoothing=0.1", {"loss.label": {"name": "CrossEntropyLoss", "label_smoothing": 0.1}}),
+        (f"{LABEL}={{label_smoothing:0.1}}", {"loss.label": {"name": "CrossEntropyLoss", "label_smoothing": 0.1}}),
+        (
+            f"{LABEL}.CrossEntropyLoss.label_smoothing=0.1",
+            {"loss.label": {"CrossEntropyLoss": {"label_smoothing": 0.1}}},
+        ),
+        (f"{LABEL}={{MultiMarginLoss:{{p:2}}}}", {"loss.label": {"MultiMarginLoss": {"p": 2}}}),
+        (f"{LABEL}={{name:MultiMarginLoss,p:2}}", {"loss.label": {"name": "MultiMarginLoss", "p": 2}}),
+        (f"{LABEL}=MultiMarginLoss", {"loss.label": "MultiMarginLoss"}),
+        ("experiments=tasks loss.size.share=2", {"loss.size": {"name": "HuberLoss", "delta": 2.0, "share": 2}}),
+        ("experiments=tasks loss.size.HuberLoss.delta=3", {"loss.size": {"HuberLoss": {"delta": 3}}}),
+        ("experiments=tasks loss.size={L1Loss:{reduction:sum}}", {"loss.size": {"L1Loss": {"reduction": "sum"}}}),
+        ("experiments=tasks metrics.label[0].top_k=3", {"metrics.label": [{"name": "Accuracy", "top_k": 3}, F1]}),
+        ("experiments=tasks metrics.label[1]={AUROC:{}}", {"metrics.label": ["Accuracy", {"AUROC": {}}]}),
+        ("experiments=tasks metrics.size.gap.squared=false", {"metrics.size.gap.name": "MeanSquaredError"}),
+        (
+            "experiments=tasks metrics.size.more=R2Score",
+            {"metrics.size": {"gap": "MeanSquaredError", "more": "R2Score"}},
+        ),
+        ("experiments=tasks scheduler.schedulers.up.total_iters=4", {UP: {"name": "LinearLR", "total_iters": 4}}),
+        ("experiments=tasks scheduler.schedulers.up.LinearLR.total_iters=4", {UP: {"LinearLR": {"total_iters": 4}}}),
+        ("experiments=tasks data.augment[0].p=0.3", {"data.augment": [{"name": "RandomHorizontalFlip", "p": 0.3}]}),
+        ("experiments=base optimizer={SGD:{lr:0.2}}", {"optimizer": {"name": "SGD", "lr": 0.2}}),
+        ("experiments=base optimizer={Adam:{lr:0.2}}", {"optimizer": {"name": "Adam", "lr": 0.2}}),
+        ("experiments=base scheduler={StepLR:{step_size:3}}", {"scheduler": {"name": "StepLR", "step_size": 3}}),
+        ("scheduler={StepLR:{step_size:3}}", {"scheduler": {"name": "StepLR", "step_size": 3}}),
+        ("experiments=parted optimizer={Adam:{lr:0.2}}", {"optimizer": {"name": "Adam", "lr": 0.2}}),
+        ("experiments=tasks loss={HuberLoss:{delta:2}}", {"loss": {"name": "HuberLoss", "delta": 2}}),
+        ("experiments=own loss={HuberLoss:{delta:2}} loss.delta=3", {"loss": {"name": "HuberLoss", "delta": 3}}),
+        ("experiments=own metrics={F1Score:{average:macro}}", {"metrics": {"F1Score": {"average": "macro"}}}),
         ("experiments=base optimizer={lr:0.2}", {"optimizer.betas": [0.9, 0.999], "optimizer.lr": 0.2}),
     ],
 )

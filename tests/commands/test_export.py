@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import runner as package
+from runner.commands import _outputs
 from runner.settings.errors import ConfigError
 from runner.tracking.read import checkpoints, export, recall
 from runner.tracking.read.export import ExportError, Source
@@ -185,3 +186,10 @@ def test_export_says_what_is_wrong_and_writes_nothing(trained: tuple[Path, str])
     runner("export", "last", "format=safetensors", "output=there.safetensors", "overwrite=true", cwd=workplace)
     assert (workplace / "there.yaml").read_text() != "mine"
     assert (workplace / "there.pt2").read_text() == "mine"
+
+
+def test_the_classes_of_each_target_are_named_and_of_a_multilabel_one_the_labels() -> None:
+    several = {"task": {"kind": "binary", "size": "regression"}, "classes": {"kind": ["cat", "dog"], "size": []}}
+    assert _outputs.classes(several) == ["classes of kind: cat, dog"]
+    assert _outputs.classes({"task": "multilabel", "classes": ["red", "blue"]}) == ["labels: red, blue"]
+    assert _outputs.classes({"task": "regression", "classes": []}) == []

@@ -51,6 +51,7 @@ class Trained:
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     name: str = "digits-cnn width=16"
     loss: nn.Module = field(default_factory=nn.CrossEntropyLoss)
+    metrics: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -332,6 +333,19 @@ def test_further_losses_are_drawn_but_for_one_that_is_the_loss(fitted_line: Trai
     shown = lines(draw("loss_curve", Trained(fitted_line.data, fitted_line.model, parts)))
     assert {"train = g", "d", "h"} < set(shown)
     assert not {"train", "g"} & set(shown)
+
+
+@pytest.mark.parametrize("every", [1, 10])
+def test_metrics_of_training_batches_are_no_losses(fitted_line: Trained, every: int) -> None:
+    usual = fitted_line.history["train/loss"]
+    seen = [(step, 0.9) for step, _ in usual[::every]]
+    history = {**fitted_line.history, "train/Accuracy": seen, "train/kind/F1Score": seen, "train/kl": usual[:]}
+    if every > 1:
+        history["train/each_cat"] = seen
+    metrics = "Accuracy", "kind/F1Score", "each"
+    shown = lines(draw("loss_curve", Trained(fitted_line.data, fitted_line.model, history, metrics=metrics)))
+    assert "train = kl" in shown
+    assert not any(name in label for label in shown for name in ("Accuracy", "F1Score", "each"))
 
 
 def test_the_learning_rates_are_those_of_the_groups(fitted_line: Trained) -> None:

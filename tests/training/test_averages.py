@@ -1,5 +1,6 @@
 """Averaged weights: torch's own numbers, what is measured and saved, resuming, and captured steps."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -63,16 +64,19 @@ def test_the_average_is_torchs_to_the_last_digit(average: Any, graph: bool):
     assert equal(run.model.state_dict(), trained)
 
 
-@pytest.mark.parametrize("average", [EMA, SWA], ids=["ema", "swa"])
-def test_a_training_that_is_made_longer_is_the_same_when_repeated(average: Any):
-    """As of one that is as long from the beginning, the mean has epochs of the new last half alone."""
-    first, repeated, whole = made(average), made(average), made(average, epochs=10)
-    longer = made(average, epochs=10)
+@pytest.mark.parametrize(("average", "epochs"), [(EMA, 10), (SWA, 5), (SWA, 8), (SWA, 10)])
+def test_a_training_that_is_made_longer_is_the_same_when_repeated(average: Any, epochs: int):
+    """As of one that is as long from the beginning, the mean has epochs of the new last half alone.
+
+    Of 4 epochs these were 3 and 4: both belong to the last half of 5, and none to that of 8 and of 10.
+    """
+    first, repeated, whole = made(average), made(average), made(average, epochs=epochs)
+    longer = made(average, epochs=epochs)
     for run in (first, repeated, whole):
         advance(run, (run.recorder,))
     longer.load_state_dict(checkpoint.copy(first.model), first.state_dict())
     drift.apply(longer, {}, first.steps)
-    part = lengthened.Part(first.settings, {"trainer.epochs": (4, 10)}, first.steps)
+    part = lengthened.Part(first.settings, {"trainer.epochs": (4, epochs)}, first.steps)
     lengthened.go_on(repeated, part, longer.settings)
     averages = []
     for run in (longer, repeated, whole):
@@ -83,6 +87,26 @@ def test_a_training_that_is_made_longer_is_the_same_when_repeated(average: Any):
     first.close()
     assert equal(averages[0], averages[1])
     assert equal(averages[0], averages[2])
+
+
+@pytest.mark.parametrize(
+    ("trained", "epochs", "message"),
+    [
+        (4, 6, "from epoch 4 on, and so far it has those of epochs 3 to 4; with at least 8 epochs it begins anew"),
+        (4, 7, "from epoch 4 on"),
+        (2, 3, "from epoch 2 on, and so far it has none after epoch 2; with at least 4 epochs"),
+    ],
+)
+def test_a_mean_that_would_have_other_epochs_than_its_length_says_is_refused(trained: int, epochs: int, message: str):
+    first, longer = made(SWA), made(SWA, epochs=epochs)
+    first.stop = lambda: lengthened.Ended() if first.epoch == trained else None
+    with contextlib.suppress(lengthened.Ended):
+        advance(first, (first.recorder,))
+    longer.load_state_dict(checkpoint.copy(first.model), first.state_dict())
+    with pytest.raises(ConfigError, match=rf"^trainer.average.from: 0.5 of {epochs} epochs .*{message}"):
+        drift.apply(longer, {}, first.steps)
+    for run in (first, longer):
+        run.close()
 
 
 @pytest.mark.parametrize("average", [EMA, SWA], ids=["ema", "swa"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from runner.data import Data, Tensors, nests
+from runner.data import Data, Tensors, nests, order_of
 from runner.settings.errors import ConfigError
 from runner.tracking.identity import data_facts
 from runner.training import finish, measure
@@ -252,8 +252,28 @@ def test_a_model_that_its_loss_calls_with_each_tensor_is_planned_with_the_first(
         start(data=data, layers=[{"Linear": 8}], loss={"name": "MSELoss"})
 
 
-@pytest.mark.parametrize("kind", [{"reduction": "sum"}, {"weight": [1.0, 3.0]}, {"ignore_index": 0}])
-def test_outputs_whose_batches_have_other_shares_are_not_accumulated(start: Start, kind: dict[str, Any]) -> None:
-    loss = {**TASKS["loss"], "kind": {"name": "CrossEntropyLoss", **kind}}
-    with pytest.raises(ConfigError, match=r"^trainer.accumulate: the loss of output 'kind'"):
-        start(**{**TASKS, "loss": loss, "metrics": [], "batch_size": 8, "accumulate": 2})
+@pytest.mark.parametrize("more", [{}, {"batch_size": 4, "accumulate": 4}])
+def test_training_batches_of_several_outputs_are_measured_one_by_one(start: Start, more: dict[str, Any]) -> None:
+    metrics = {"kind": ["Accuracy"], "sum": {"error": "MeanSquaredError"}}
+    run = start(**{**TASKS, "metrics": metrics, "epochs": 2, "train_metrics": True, **more})
+    model, expected = copy.deepcopy(run.model), []
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    x, y = run.data.train.x, run.data.train.y
+    for epoch in range(2):
+        right, error = 0.0, 0.0
+        for index in order_of(60, run.settings.seed, epoch).split(16):
+            output = model({name: one[index] for name, one in x.items()})
+            kind, size = y["kind"][index], y["sum"][index]
+            right += float((output["kind"].argmax(1) == kind).sum())
+            error += float(((output["sum"] - size) ** 2).sum().detach())
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(output["kind"], kind)
+            (loss + 0.25 * nn.functional.mse_loss(output["sum"], size)).backward()
+            optimizer.step()
+        expected.append((right / 60, error / 60))
+    drive(run)
+    found = zip(run.history["train/kind/Accuracy"], run.history["train/sum/error"], strict=True)
+    for (right, error), ((_, accuracy), (_, squared)) in zip(expected, found, strict=True):
+        assert (accuracy, squared) == pytest.approx((right, error), rel=1e-5)
+    names = {name.removeprefix("train/") for name in run.history if name.startswith("train/")}
+    assert names == {"loss", "kind/loss", "sum/loss", "kind/Accuracy", "sum/error"}

@@ -10,6 +10,7 @@ from runner.cli.compose import short_values
 from runner.settings.errors import ConfigError
 from runner.settings.files import origins
 from runner.settings.trust import omegaconf_private
+from runner.settings.values import short
 from runner.settings.values.keys import COMPONENTS, KINDS, LENGTHS
 
 #: A study's name -> its plain contents and its file; None where there is no study of this name.
@@ -190,6 +191,8 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
         former: Any = result.get(name)
         if isinstance(value, dict) and omegaconf_private.is_short(key, name, former):
             former = short_values.spelled(str(name), former)
+        elif isinstance(value, dict) and (spelled := short.extended(key, name, former, value)):
+            former = spelled
         both = isinstance(former, dict) and isinstance(value, dict)
         result[name] = merged(former, value, below) if both and not _differ(former, value, below) else value
     return result
@@ -205,7 +208,7 @@ def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
     if key in KINDS:
         kinds = [{name for name in KINDS[key] if spec.get(name) is not None} for spec in (old, new)]
         return all(kinds) and kinds[0] != kinds[1]
-    if not key.startswith("model.layers."):
+    if not key.startswith(("model.layers.", *(f"{holder}." for holder in short.HOLDERS))):
         return False
     return omegaconf_private.are_other_layers(old, new)
 

@@ -1,7 +1,6 @@
 """Files of studies as Hydra gets them: with what they inherit, and without what was typed instead."""
 
 import contextlib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,11 @@ from runner.cli.compose import inherited
 from runner.cli.guard import files
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.files import filenames, origins, places
+from runner.settings.values import short
 from runner.settings.values.keys import COMPONENTS
 
 #: What was left out of the studies that were loaded last, in lines for people.
 remarks: list[str] = []
-#: A class, by which a component may be written: `loss: CrossEntropyLoss`, `optimizer: {Adam: {lr: 0.01}}`. A preset's
-#: name is no class's.
-CLASS = re.compile(r"[A-Z]\w*|[A-Za-z_]\w*(\.\w+)+")
 #: Group -> the preset that the command line chooses, None for none; within `chosen_over`.
 _typed: dict[str, str | None] = {}
 #: Config name of a study that is not as its file is -> its files, its own the last, and what it holds.
@@ -111,27 +108,9 @@ def _read(folder: Path, name: str, provider: str) -> ConfigResult:
     files.loaded[f"experiments/{name}"] = folder / f"{name}.yaml"
     plain: Any = OmegaConf.to_container(result.config, resolve=False) if OmegaConf.is_dict(result.config) else {}
     for group in COMPONENTS:
-        if (spec := _named(plain.get(group))) is not None:
+        if (spec := short.named(plain.get(group))) is not None:
             result.config[group] = spec
     return result
-
-
-def _named(spec: Any) -> dict[str, Any] | None:
-    """Return `{name: Adam, lr: 0.1}` for a component that is written as layers are, `Adam` or `{Adam: {lr: 0.1}}`.
-
-    None for another one, as for several by their names: `{digit: {name: MSELoss}}`, `{digit: {MSELoss: {}}}`.
-    """
-    if isinstance(spec, str):
-        return {"name": spec} if CLASS.fullmatch(spec) else None
-    if not isinstance(spec, dict) or len(spec) != 1:
-        return None
-    [(name, arguments)] = spec.items()
-    if not isinstance(name, str) or not CLASS.fullmatch(name) or not isinstance(arguments, dict | None):
-        return None
-    inner = [key for key, value in (arguments or {}).items() if isinstance(value, dict | None)]
-    if {"name", "_target_"} & set(arguments or {}) or any(CLASS.fullmatch(str(key)) for key in inner):
-        return None
-    return {"name": name, **(arguments or {})}
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:

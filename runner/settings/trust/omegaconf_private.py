@@ -4,7 +4,7 @@
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf, flag_override
@@ -13,6 +13,7 @@ from omegaconf.base import Container
 from omegaconf.basecontainer import BaseContainer
 
 from runner.settings import Settings
+from runner.settings.values import short
 from runner.settings.values.keys import COMPONENTS, KINDS, OPEN
 
 Method = Callable[..., Any]
@@ -87,6 +88,8 @@ def replace_where_kinds_differ() -> None:
 def keep_short_values(spelled: Callable[[str, Any], dict[str, Any] | None]) -> None:
     """Let `{Linear: 10}` keep its 10 where a mapping is merged into it, or `Linear.bias` is set beside it.
 
+    Likewise a component that is its class's name alone keeps that. A component that is typed as layers are written,
+    `optimizer={Adam: {lr: 0.1}}`, replaces the one that is there.
     spelled: returns the arguments by name of a layer's class and its short value; None where there is no name.
     """
     merge, update = BaseContainer._merge_with, OmegaConf.update
@@ -97,20 +100,27 @@ def keep_short_values(spelled: Callable[[str, Any], dict[str, Any] | None]) -> N
     def _merge_with(self: Any, *others: Any, **named: Any) -> None:
         new = others[0] if len(others) == 1 else None
         if isinstance(self, DictConfig) and isinstance(new, DictConfig | dict) and _holds(self) and _holds(new):
-            for name in new if str(self._get_full_key(None)).startswith(LAYERS) else ():
-                if isinstance(new[name] if isinstance(new, dict) else new._get_node(name), DictConfig | dict):
-                    _spell(self, name, spelled)
+            for name in new if str(self._get_full_key(None)).startswith((*LAYERS, *short.HOLDERS)) else ():
+                value = new[name] if isinstance(new, dict) else new._get_node(name)
+                if isinstance(value, DictConfig | dict) and _holds(value):
+                    _spell(self, name, spelled, value)
         merge(self, *others, **named)
 
     @functools.wraps(update)
     def _update(cfg: Any, key: str, value: Any = None, **options: Any) -> None:
-        node, names = cfg, split_key(key) if key.startswith(LAYERS) else []
-        for name in names if isinstance(value, DictConfig | dict) else names[:-1]:
-            if isinstance(node, DictConfig) and _holds(node):
-                _spell(node, name, spelled)
-                node = node._get_node(name)
-            elif isinstance(node, ListConfig) and name.isdecimal() and int(name) < len(node):
+        if key in COMPONENTS and isinstance(value, dict) and (component := short.named(value)):
+            with flag_override(cfg, ["struct", "readonly"], [False, False]):
+                cfg[key] = component
+            return
+        node, names = cfg, split_key(key) if key.startswith((*LAYERS, *short.HOLDERS)) else []
+        mapping = [value] if isinstance(value, DictConfig | dict) else []
+        for name, new in zip(names, [*([one] for one in names[1:]), *mapping], strict=False):
+            if isinstance(node, ListConfig) and name.isdecimal() and int(name) < len(node):
+                _spell(node, int(name), spelled, new)
                 node = node._get_node(int(name))
+            elif isinstance(node, DictConfig) and _holds(node):
+                _spell(node, name, spelled, new)
+                node = node._get_node(name)
         update(cfg, key, value, **options)
 
     _merge_with.keeps = True  # type: ignore[attr-defined]
@@ -129,15 +139,18 @@ def is_short(key: str, name: Any, value: Any) -> bool:
     )
 
 
-def _spell(mapping: DictConfig, name: Any, spelled: Callable[[str, Any], dict[str, Any] | None]) -> None:
-    """Give a short value the name of its argument."""
-    node: Any = mapping._get_node(name)
-    if node is None or isinstance(node, DictConfig) or node._is_none():
+def _spell(holder: Any, name: Any, spelled: Callable[[str, Any], dict[str, Any] | None], new: Iterable[Any]) -> None:
+    """Write out what stands in short, so that values of the keys `new` can be set beside it."""
+    node: Any = holder._get_node(name)
+    if node is None or node._is_none() or (isinstance(node, DictConfig) and not _holds(node)):
         return
-    value = OmegaConf.to_container(node, resolve=False) if isinstance(node, ListConfig) else node._value()
-    if is_short(str(mapping._get_full_key(None)), name, value) and (arguments := spelled(str(name), value)):
-        with flag_override(mapping, ["struct", "readonly"], [False, False]):
-            mapping[name] = arguments
+    value = OmegaConf.to_container(node, resolve=False) if isinstance(node, Container) else node._value()
+    key = str(holder._get_full_key(None)).replace("[", ".").replace("]", "")
+    if (arguments := short.extended(key, name, value, new)) is None and is_short(key, name, value):
+        arguments = spelled(str(name), value)
+    if arguments:
+        with flag_override(holder, ["struct", "readonly"], [False, False]):
+            holder[name] = arguments
 
 
 def are_other_layers(old: Any, new: Any) -> bool:
@@ -180,6 +193,8 @@ def _names_another(old: Any, new: Any) -> bool:
     if key in KINDS:
         kinds = [{name for name in KINDS[key] if _value(spec, name) is not None} for spec in (old, new)]
         return all(kinds) and kinds[0] != kinds[1]
+    if key.startswith(tuple(f"{holder}." for holder in short.HOLDERS)):
+        return are_other_layers(old, new)
     if not key.startswith("model.layers"):
         return False
     typed = isinstance(new, dict) and None not in (_layer_class(old), _layer_class(new))

@@ -9,6 +9,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
+from runner.settings.values import short
+from runner.settings.values.keys import COMPONENTS
+
 #: A key, part by part: a key within a mapping may hold dots.
 Path = tuple[Any, ...]
 
@@ -35,7 +38,7 @@ class Typed:
             if override.is_delete():
                 self._forget(path)
                 continue
-            jobs = [leaves(value, path) for value in _alternatives(override)]
+            jobs = [leaves(_component(value, path), path) for value in _alternatives(override)]
             for key in jobs[0] if jobs else ():
                 if all(key in job for job in jobs):  # in the other jobs a file sets it
                     self.values.setdefault(key, []).extend(job[key] for job in jobs)
@@ -132,6 +135,12 @@ def leaves(value: Any, path: Path = ()) -> dict[Path, Any]:
     if not isinstance(value, dict):
         return {path: value}
     return {key: leaf for name, inner in value.items() for key, leaf in leaves(inner, (*path, name)).items()}
+
+
+def _component(value: Any, path: Path) -> Any:
+    """Return a component that is written as layers are, `loss={HuberLoss: {delta: 2}}`, as it is composed."""
+    short_one = isinstance(value, dict) and len(path) == 1 and path[0] in COMPONENTS
+    return (short.named(value) if short_one else None) or value
 
 
 def _alternatives(override: Override) -> list[Any]:

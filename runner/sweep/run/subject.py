@@ -1,6 +1,6 @@
 """The part of a trained run that the built-in plots read, small enough to be sent to another process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ class Portrait:
     model: nn.Module
     loss: nn.Module
     predicted: "dict[str, Predicted]"  # by split
+    metrics: Collection[str] = ()
 
     def predict(self, source: Source) -> "Predicted":
         """Return (x, y, output) as `Subject.predict` does. Raises KeyError for a split of which one example is here."""
@@ -66,7 +67,8 @@ def portrait(run: "Subject", names: Sequence[str]) -> Portrait | None:
     data: dict[str, Any] = {
         part: Tensors(*predicted[part][:2]) if part in needed else _first(source) for part, source in sources.items()
     }
-    return Portrait(run.name, run.title, run.history, replace(run.data, **data), run.model, run.loss, predicted)
+    view = replace(run.data, **data)
+    return Portrait(run.name, run.title, run.history, view, run.model, run.loss, predicted, tuple(run.metrics))
 
 
 def _size(of: Source | nn.Module) -> float:

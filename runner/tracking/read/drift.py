@@ -97,6 +97,7 @@ def apply(run: Run, changes: dict[str, tuple[Any, Any]], old_steps: int) -> None
     """Apply changes to a run whose recorded state has been restored.
 
     changes: as the function of this name returns them. old_steps: the length of the whole training as recorded.
+    Raises ConfigError where the mean of epochs, `trainer.average.from`, would hold some that do not belong to it.
     """
     for key, (old, new) in changes.items():
         part, _, name = key.partition(".")
@@ -105,6 +106,8 @@ def apply(run: Run, changes: dict[str, tuple[Any, Any]], old_steps: int) -> None
     rebuilt = run.steps != old_steps or any(
         key.startswith("scheduler.") or (key.startswith("optimizer.") and key.endswith(".lr")) for key in changes
     )
+    if run.steps != old_steps:
+        run.average.lengthened(run.epoch)
     if rebuilt and run.schedule.scheduler is not None:
         _rebuild(run)
     if run.steps > old_steps == run.state.step:

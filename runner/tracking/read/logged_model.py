@@ -82,7 +82,7 @@ def _metadata(run_id: str, run: "Run") -> dict[str, Any]:
         "step": run.best.step,
         "inputs": "not standardized; the model does it" if standardized else "as the run was trained on",
         "task": run.data.task,
-        "classes": list(run.data.classes),
+        "classes": run.data.classes,
         "notes": run.data.notes,
     }
     return json.loads(json.dumps(facts, default=str))  # type: ignore[no-any-return]

@@ -225,7 +225,6 @@ def _with_loss(
         if fits and plan is not None:
             built = metrics.build(parts.metrics, data, loss, plan.output, settings.trainer)
             if settings.trainer.train_metrics:
-                seen.check_output(plan.output)
                 metrics.check_train(built, data, loss, plan.output, settings.trainer)
     if len(problems.errors) == before:
         with problems.collect():

@@ -29,7 +29,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: Stack, y: Any
         own_losses.note(loss, Found(_check_one(parts, loss, copied, data, plan.output, y, plan)))
         return
     check_names(loss, plan.output, y)
-    if settings.trainer.accumulate > 1:
+    if settings.trainer.accumulate > 1 and parts.step is not None:
         _check_shares(loss, data)
     problems, names = Problems(), list[str]()
     for (name, one), its_copy in zip(loss.items(), copied.losses, strict=True):
@@ -46,9 +46,10 @@ def check(settings: Settings, parts: Components, data: Data, plan: Stack, y: Any
 
 
 def _check_shares(loss: ByOutput, data: Data) -> None:
-    """Raise ConfigError where the batches of one step would need another share for each output.
+    """Raise ConfigError where the batches of a step of the user's own would need another share for each output.
 
-    Their share is the number of examples, which is no weight of a sum, of class weights or of ignored targets.
+    It is given one for all: by the number of examples, which is no weight of a sum, of class weights or of ignored
+    targets.
     """
     for name, one in loss.items():
         y = target_of(data.train.y, name) if isinstance(data.train, Tensors) else None
@@ -62,8 +63,8 @@ def _check_shares(loss: ByOutput, data: Data) -> None:
             continue
         raise ConfigError(
             "trainer.accumulate",
-            f"the loss of output {name!r} {why}, and batches of a step are weighed by their number of examples for all"
-            " outputs; use a larger trainer.batch_size and accumulate=1",
+            f"the loss of output {name!r} {why}, and trainer.step is given one share for all outputs of a batch, by its"
+            " number of examples; use a larger trainer.batch_size and accumulate=1",
         )
 
 

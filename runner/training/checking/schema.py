@@ -7,7 +7,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from runner.model import classes, specs
 from runner.settings import Model, Settings, Tracking, Trainer
 from runner.settings.random_state import AUTO
-from runner.settings.values import lookup, ranges
+from runner.settings.values import lookup, ranges, short
 from runner.settings.values.lookup import Kind
 from runner.training.parts import losses, optimizers, scheduling, source
 from runner.training.parts.components import PLOT
@@ -113,15 +113,18 @@ def _component(group: str) -> Node:
     kind, table, free = GROUPS[group]
     names = lookup.known(kind)
     extra = BESIDE.get(group, {})
-    cases = []
+    cases, as_layers = [], dict[str, Node]()
     for name in names:
         target = lookup.find(name, kind, group)
-        properties = extra | _arguments(target, lookup.parameters(target), table, free) | {"name": {"const": name}}
+        arguments = extra | _arguments(target, lookup.parameters(target), table, free)
         closed = not any(p.kind is p.VAR_KEYWORD for p in lookup.parameters(target).values())
-        then = {"properties": properties, **({"additionalProperties": False} if closed else {})}
+        more: Node = {"additionalProperties": False} if closed else {}
+        then = {"properties": arguments | {"name": {"const": name}}, **more}
         cases.append({"if": {"required": ["name"], "properties": {"name": {"const": name}}}, "then": then})
+        if short.CLASS.fullmatch(name):  # {AdamW: {lr: 0.001}}
+            as_layers[name] = {"type": ["object", "null"], "properties": arguments, **more}
     either: Node = {"anyOf": [{"enum": names}, _DOTTED, _REFERENCE]}
-    return {"type": "object", "properties": {"name": either, "_target_": either}, "allOf": cases}
+    return {"type": "object", "properties": {"name": either, "_target_": either, **as_layers}, "allOf": cases}
 
 
 def _arguments(target: Any, takes: dict[str, Any], table: dict[str, ranges.Range], free: tuple[str, ...]) -> Node:

@@ -73,7 +73,7 @@ class _Trial:
         model = plan.make() if checked.start.model is None else first_weights.copied(checked.start.model, plan)
         loss = losses.counted(losses.copied(parts.loss, settings.loss), checked.data)
         loss.to(self.where, torch.float64 if trainer.precision == "fp64" else None)
-        self.weigh, cost = losses.weigh(loss), losses.cost(loss, trainer, self.where)
+        self.loss, cost = loss, losses.cost(loss, trainer, self.where)
         frozen = freezing.Frozen(freezing.read(settings.model.freeze), model)
         # What compiling takes would be all that is measured.
         eager = replace(trainer, compile=False)
@@ -84,7 +84,8 @@ class _Trial:
         self.length = length(settings, self.data)
         self.step = choice.choose(self.state, parts.step, trainer, [loss, model], self.length.steps, self.where)
         self.plain = step.choose(self.state, parts.step)
-        self.copies = parts.step is not None or may_write([model, loss])
+        self.own = parts.step is not None
+        self.copies = self.own or may_write([model, loss])
         self.stream = self._steps()
         self.eval_size = evaluation_size(self.data.valid, trainer) if self.data.valid is not None else None
 
@@ -112,7 +113,7 @@ class _Trial:
         assert self.data.valid is not None
         stream = self.place.moved(batches(self.data.valid, self.eval_size, copies=self.copies))
         first = itertools.islice(stream, 1)
-        host.number(evaluate(self.state.model, first, self.state.cost, weigh=self.weigh))
+        host.number(evaluate(self.state.model, first, self.state.cost, weigh=losses.weigh(self.loss)))
 
     def _gradients(self) -> int:
         """Return the bytes of gradients, which a step frees before it makes them anew."""
@@ -139,7 +140,7 @@ class _Trial:
             self.data.train, trainer.batch_size, epoch=epoch, seed=self.settings.seed, shuffle=trainer.shuffle,
             drop_last=trainer.drop_last, start=start * trainer.accumulate, copies=self.copies,
         )  # fmt: skip
-        return grouped(self.place.moved(stream), trainer.accumulate, self.weigh)
+        return grouped(self.place.moved(stream), trainer.accumulate, self.loss, own=self.own)
 
     def _bytes(self, work: Callable[[], object], freed: int = 0) -> int:
         """Return the most bytes that something takes beside weights, gradients and the optimizer's state.

@@ -1,6 +1,7 @@
 """Averages of weights beside those that are trained: `trainer.average`, by torch.optim.swa_utils."""
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,6 +30,9 @@ class Unaveraged:
         """Do nothing."""
 
     def after_epoch(self, epoch: int) -> None:
+        """Do nothing."""
+
+    def lengthened(self, epoch: int) -> None:
         """Do nothing."""
 
     def shown(self, run: Measured) -> contextlib.AbstractContextManager[None]:
@@ -95,9 +99,10 @@ class Mean(Average):
     `torch.optim.swa_utils.update_bn` does; all other layers are in evaluation mode meanwhile, so that nothing is drawn.
     """
 
-    def __init__(self, model: nn.Module, first: float, still: list[nn.Module]) -> None:
+    def __init__(self, model: nn.Module, share: float, epochs: float, still: list[nn.Module]) -> None:
         super().__init__(model, None)
-        self._first, self._still = first, still
+        self._share, self._epochs, self._still = share, epochs, still
+        self._first = share * epochs
         self._estimated: tuple[int, list[Tensor]] = 0, []  # averaged weights, and the buffers with them
 
     def after_step(self) -> None:
@@ -107,9 +112,26 @@ class Mean(Average):
         """Take the weights after an epoch into the mean, if it is one of the last."""
         if epoch > self._first:
             self._average.update_parameters(self._own)
-        else:  # of a training that was made longer the mean begins anew
-            self._average.n_averaged.zero_()
-            self._estimated = 0, []
+
+    def lengthened(self, epoch: int) -> None:
+        """Begin anew where no epoch so far belongs to the mean of a training that has another length now.
+
+        epoch: the last one that was trained. Raises ConfigError where the mean has not the epochs that belong to it.
+        """
+        count, first = int(self._average.n_averaged), math.floor(self._first) + 1
+        belong = max(epoch - first + 1, 0)
+        if belong == count:
+            return
+        if belong:
+            has = f"has those of epochs {epoch - count + 1} to {epoch}" if count else f"has none after epoch {epoch}"
+            raise ConfigError(
+                f"{KEY}.from",
+                f"{self._share!r} of {self._epochs:g} epochs is the mean of the weights from epoch {first} on, and so"
+                f" far it {has}; with at least {math.ceil(epoch / self._share)} epochs it begins anew, else start"
+                " another run",
+            )
+        self._average.n_averaged.zero_()
+        self._estimated = 0, []
 
     @torch.no_grad()
     def _estimate(self, run: Measured) -> None:
@@ -190,4 +212,4 @@ def make(spec: Any, model: nn.Module, extent: Length, still: list[nn.Module]) ->
         return Unaveraged()
     if spec.get("decay") is not None:
         return Average(model, get_ema_multi_avg_fn(spec["decay"]))  # type: ignore[no-untyped-call]
-    return Mean(model, spec["from"] * extent.steps / extent.per_epoch, still)
+    return Mean(model, spec["from"], extent.steps / extent.per_epoch, still)

@@ -17,7 +17,7 @@ from runner.settings.values import lookup, ranges
 from runner.settings.values.lookup import Kind, made
 from runner.training.augment import balanced
 from runner.training.loop import Cost, Weigh
-from runner.training.parts import own_losses
+from runner.training.parts import outputs_apart, own_losses
 from runner.training.parts.losses_of_outputs import OF_OUTPUTS
 from runner.training.parts.named import ByOutput, WithParts
 
@@ -230,7 +230,16 @@ class Counted(nn.Module):
 
 
 def counted(loss: nn.Module, data: Data) -> nn.Module:
-    """Return the loss to train with: `loss`, or `Counted` where a batch of `data` may hold ignored targets only."""
+    """Return the loss to train with: `loss`, or `Counted` where a batch of `data` may hold ignored targets only.
+
+    Of losses by output, each for itself.
+    """
+    if isinstance(loss, ByOutput):
+        each = {name: counted(one, outputs_apart.data_of(data, name)) for name, one in loss.items()}
+        if all(one is each[name] for name, one in loss.items()):
+            return loss
+        own_losses.note(by_output := ByOutput(each, loss.shares), own_losses.found(loss))
+        return by_output
     if not _counts(loss) or getattr(loss, "reduction", "mean") == "sum":
         return loss
 

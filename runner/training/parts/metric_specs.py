@@ -82,6 +82,8 @@ def _under(name: str, value: Any, key: str) -> Iterator[Spec]:
     elif isinstance(value, str) or _is_one(value):
         yield Spec(value, key, name)
     else:
+        if value == {}:
+            raise ConfigError(key, f"{name} has no metrics; expected a list of them, or a name for each")
         for spec in specs_of(value, key):
             if spec.output:
                 raise ConfigError(key, f"{value!r} is deeper than a list of metrics, or a name for each")

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,14 @@ from runner.training.loop import Cost, Parts, State, Weigh, multiple
 Values = dict[str, Tensor]
 #: Batches whose parts are remembered at most, for a step or an evaluation that reads them.
 MOST = 4096
+
+
+@dataclass
+class Shared:
+    """The targets of one of the batches of a step, and the share of each output's loss in the step's, by name."""
+
+    targets: Any
+    shares: dict[str, float | Tensor]
 
 
 class ByOutput(nn.Module):
@@ -37,12 +46,16 @@ class ByOutput(nn.Module):
     def forward(self, output: Any, target: Any) -> Values:
         """Return the sum as "loss", and the loss of each output as "<name>/loss".
 
-        output: a dict, tuple or list of the model's outputs. target: likewise, or one tensor, the target of all.
+        output: a dict, tuple or list of the model's outputs. target: likewise, or one tensor, the target of all; of a
+            batch of several of a step they are `Shared`, and what is returned is what adds up to the step's.
         """
         parts, total = Values(), torch.zeros(())
+        shares = target.shares if isinstance(target, Shared) else {}
         for name, loss in self.items():
             value = loss(picked(output, name), target_of(target, name))
             own = value if isinstance(value, Mapping) else {"loss": value}
+            if name in shares:
+                own = {part: (one * shares[name]).to(one.dtype) for part, one in own.items()}
             parts.update({f"{name}/{part}": one for part, one in own.items()})
             total = total.to(own["loss"].device) + self.shares[name] * own["loss"]
         return {"loss": total, **parts}
@@ -59,6 +72,7 @@ def picked(nest: Any, name: str) -> Any:
 
 def target_of(target: Any, name: str) -> Any:
     """Return the target of this name; a single tensor is the target of all outputs."""
+    target = target.targets if isinstance(target, Shared) else target
     return target if isinstance(target, Tensor) else picked(target, name)
 
 

@@ -1,7 +1,7 @@
 """The outputs of a model that gives several, each with its own targets, task, classes, loss and metrics."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import InitVar, dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -24,9 +24,17 @@ class Values(Protocol):
 
 
 def metric_values(run: Subject) -> Values:
-    """Return what measures a run's metrics: at once, or those of each output apart where their names have a `/`."""
-    outputs = list(dict.fromkeys(name.rpartition("/")[0] for name in run.metrics))
-    return MetricValues([run], [0]) if outputs in ([], [""]) else Apart(run, outputs)
+    """Return what measures a run's metrics: at once, or those of each output apart."""
+    return MetricValues([run], [0]) if (of := subjects(run)).keys() <= {""} else Apart(of)
+
+
+def subjects(run: Subject) -> dict[str, Subject]:
+    """Return what the metrics of each output are of, by its name; "" is that of a model with one.
+
+    The names of an output's metrics have a `/`.
+    """
+    outputs = dict.fromkeys(name.rpartition("/")[0] for name in run.metrics)
+    return {name: _Output(run, name) if name else run for name in outputs}
 
 
 def data_of(data: Data, name: str) -> Data:
@@ -47,11 +55,10 @@ def loss_of(loss: nn.Module, name: str) -> nn.Module:
 class Apart:
     """Metric values of several outputs, as "<output>/<metric>"."""
 
-    run: Subject
-    outputs: Iterable[str]
+    of: InitVar[Mapping[str, Subject]]
 
-    def __post_init__(self) -> None:
-        self._of = {name: MetricValues([_Output(self.run, name)], [0]) for name in self.outputs}
+    def __post_init__(self, of: Mapping[str, Subject]) -> None:
+        self._of = {name: MetricValues([one], [0]) for name, one in of.items()}
 
     def update_one(self, output: Any, target: Any) -> None:
         """Add one batch of all outputs."""
