@@ -13,7 +13,7 @@ def with_settings(settings: Settings, context: Context) -> int:
 
     run = prepare(settings, context.name)
     try:
-        for line in treatment.lines(run.parts.treatment, run.loss):
+        for line in treatment.lines(run.parts.treatment, run.loss, run.data):
             terminal.put(line)
         console = screen.console()
         console.print(screen.layer_table(run.stack, run.data.train[0][0]))
