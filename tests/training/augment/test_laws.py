@@ -260,6 +260,13 @@ def test_normalizing_in_a_layer_is_torchvisions() -> None:
     assert torch.equal(Normalize(**given)(PICTURES), v2.Normalize(**given)(PICTURES))
 
 
+@pytest.mark.parametrize("size", [5, [12, 10], [7, 3], [11, 10]])
+def test_the_middle_of_pictures_is_torchvisions(size: Any) -> None:
+    from runner.model.layers import CenterCrop
+
+    assert torch.equal(CenterCrop(size)(PICTURES), v2.CenterCrop(size)(PICTURES))
+
+
 def test_several_transforms_in_a_mapping_are_those_of_a_list() -> None:
     one = transforms.entries({"RandomHorizontalFlip": {"p": 0.3}, "RandomErasing": {"value": "random"}})
     two = transforms.entries([{"RandomHorizontalFlip": 0.3}, {"RandomErasing": {"value": "random"}}])
