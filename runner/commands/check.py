@@ -47,7 +47,7 @@ class Costs:
         total = len(checked.data.train)  # type: ignore[arg-type]
         batch = cost.batch_size(settings, checked.data)
         bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
-        treated = treatment.lines(checked.parts.treatment, checked.parts.loss)
+        treated = treatment.lines(checked.parts.treatment, checked.parts.loss, checked.data)
         terminal.put(f"{name}: right", *_data_lines(checked.data), *treated)
         console.print(screen.layer_table(checked.plan, checked.data.train[0][0]))
         extent = length(settings, checked.data)

@@ -43,7 +43,7 @@ def _print(run: "Run") -> int:
     from runner.training.augment import treatment
 
     try:
-        for line in treatment.lines(run.parts.treatment, run.loss):
+        for line in treatment.lines(run.parts.treatment, run.loss, run.data):
             terminal.put(line)
         console = screen.console()
         console.print(screen.layer_table(run.stack, run.data.train[0][0]))

@@ -96,6 +96,38 @@ class Normalize(nn.Module):
         return f"mean={self.given[0]}, std={self.given[1]}"
 
 
+class CenterCrop(nn.Module):
+    """The middle of pictures, as torchvision's: (N, ..., H, W) becomes (N, ..., height, width).
+
+    Training examples that `data.augment` has cut to this size stay as they are; larger ones of validation and
+    prediction lose their edges. A smaller one is refused, where torchvision fills it up with zeros.
+
+    size: [height, width], or one number for both.
+
+        - CenterCrop: 224
+    """
+
+    def __init__(self, size: int | list[int]) -> None:
+        super().__init__()
+        sides = [size] if isinstance(size, int) else list(size)
+        if len(sides) not in (1, 2) or min(sides) < 1:
+            raise ValueError(f"size={size} must be one number above 0, or a height and a width")
+        self.size = (sides[0], sides[-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the middle of x. Raises ValueError for pictures that are smaller."""
+        height, width = self.size
+        down, right = x.shape[-2] - height, x.shape[-1] - width
+        if down < 0 or right < 0:
+            raise ValueError(f"size is {list(self.size)}, and pictures are smaller, {list(x.shape[-2:])}")
+        top, left = round(down / 2), round(right / 2)
+        return x[..., top : top + height, left : left + width]
+
+    def extra_repr(self) -> str:
+        """Return the size, for a printed model."""
+        return f"size={self.size}"
+
+
 class Residual(nn.Module):
     """A sum: `layers(x) + shortcut(x)`; without a shortcut, `layers(x) + x`, where `layers` must keep the shape.
 

@@ -8,7 +8,7 @@ import importlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from runner.settings.files import filenames
 from runner.settings.values import lookup
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 # matplotlib warns where it cannot write into the home folder; it takes another one then.
 for _name in ("matplotlib", "matplotlib.font_manager"):
     logging.getLogger(_name).setLevel(logging.ERROR)
+
+
+class Seen(NamedTuple):
+    """A training picture, as it is or as training has seen it."""
+
+    picture: "Tensor"
+    boxes: "Tensor | None" = None  # (boxes, 4), in pixels: left, top, right, bottom
 
 
 class Subject(Protocol):
@@ -45,7 +52,7 @@ class Subject(Protocol):
     def predict(self, source: "Source") -> "tuple[Tensor, Tensor, Tensor]":
         """Return inputs, targets and the model's outputs for every example of `source`, in order, on the CPU."""
 
-    def treated(self, number: int, epochs: int) -> "tuple[Tensor, list[list[Tensor | None]]]":
+    def treated(self, number: int, epochs: int) -> "tuple[list[Seen], list[list[Seen | None]]]":
         """Return the first `number` training inputs, and what training has made of them in each of the first epochs.
 
         There are no more epochs than training has begun; an input that it has not seen in one of them is None there.

@@ -159,7 +159,7 @@ def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     )
     report = f"{terminal.line(data.report[0])}\n" if data.report else ""
     place = f"run {run_id} in experiment {secrets.masked(experiment)!r} of {secrets.masked(uri)}"
-    treated = "".join(f"{terminal.line(line)}\n" for line in treatment.lines(run.parts.treatment, run.loss))
+    treated = "".join(f"{terminal.line(line)}\n" for line in treatment.lines(run.parts.treatment, run.loss, run.data))
     return f"{report}{treated}device {run.device}; examples: {sizes}\n{place}"
 
 

@@ -5,11 +5,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from runner.data import Data, Nest, Source, Tensors, nests
 from runner.model import host
+from runner.plots import Seen
 from runner.training import measure
+from runner.training.augment import moving
 from runner.training.augment.readers import TreatedReaders
 
 if TYPE_CHECKING:
@@ -61,18 +63,20 @@ class Subject:
         inputs = measure.reading(self.run, own) if whole is None else self.run.moved(whole)
         return nests.concatenated([nests.mapped(host.tensor, x) for x, _ in inputs]), y, output
 
-    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[list[Tensor | None]]]:
+    def treated(self, number: int, epochs: int) -> tuple[list[Seen], list[list[Seen | None]]]:
         """Return the first `number` training inputs, and what training has made of them in each of the first epochs."""
         run, source = self.run, self.data.train
         numbers = range(min(number, len(source)))  # type: ignore[arg-type]
-        plain = torch.stack([torch.as_tensor(source[one][0]) for one in numbers])
+        moves = moving.moves(run.parts.treatment.target, self.data)
+        plain = [nests.mapped(torch.as_tensor, source[one]) for one in numbers]
         readers, seen = run.readers, []
         for epoch in range(epochs):
             steps = run.state.step - epoch * run.steps_per_epoch
             if steps > 0:
                 assert isinstance(readers, TreatedReaders)
-                seen.append(readers.seen(source, numbers, epoch, steps * run.settings.trainer.accumulate))
-        return plain, seen
+                made = readers.seen(source, numbers, epoch, steps * run.settings.trainer.accumulate)
+                seen.append([None if one is None else Seen(one[0], moving.boxes_of(moves, one[1])) for one in made])
+        return [Seen(x, moving.boxes_of(moves, y)) for x, y in plain], seen
 
     def outputs(self, source: Source) -> tuple[Nest, Nest]:
         """Return targets and outputs for every example of `source`, in order, on the CPU."""

@@ -14,7 +14,8 @@ from tests.support.command import begin, ended, runner
 
 WORDS = (
     "experiments=digits_mlp",
-    "data.augment=[{RandomCrop: {size: 8, padding: 1}}, {ColorJitter: {brightness: 0.3}}]",
+    "model.layers.flatten=[{CenterCrop: 7}, Flatten]",
+    "data.augment=[{RandomCrop: {size: 7, padding: 1}}, {ColorJitter: {brightness: 0.3}}]",
     "data.mixup=0.2",
     "loss.weight=balanced",
     "trainer.epochs=12",
@@ -36,7 +37,7 @@ def history(place: Path, run: str) -> list[Any]:
 @pytest.mark.vision
 def test_a_killed_run_goes_on_with_the_same_pictures_and_is_reproduced(workplace: Path) -> None:
     whole = runner(*WORDS, cwd=workplace)
-    assert "training examples are augmented: RandomCrop(size=8, padding=1), ColorJitter(brightness=0.3)" in whole.out
+    assert "training examples are augmented: RandomCrop(size=7, padding=1), ColorJitter(brightness=0.3)" in whole.out
     process = begin(*WORDS, "tracking.run_name=killed", cwd=workplace)
     begun = "select r.run_uuid from runs r join tags t on r.run_uuid = t.run_uuid where r.name = 'killed'"
     while process.is_alive() and not rows(workplace, f"{begun} and t.key = 'checkpoint.last.step'"):

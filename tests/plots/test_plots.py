@@ -24,7 +24,7 @@ from runner.data import Batch, Data, Source, Tensors
 from runner.data.digits import digits
 from runner.data.line import line
 from runner.model.predicted import probabilities
-from runner.plots import _style, confusion_matrix, examples, feature_maps, predicted_vs_true
+from runner.plots import Seen, _style, confusion_matrix, examples, feature_maps, predicted_vs_true
 from runner.plots._data import classify
 from runner.training.parts import metric_values
 
@@ -67,11 +67,13 @@ class Trained:
         self.model.train(training)
         return x, y, output
 
-    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[list[Tensor | None]]]:
-        x = torch.stack([self.data.train[i][0] for i in range(number)])
-        seen: list[list[Tensor | None]] = [[*x.roll(epoch, -1)] for epoch in range(min(epochs, 3))]
+    def treated(self, number: int, epochs: int) -> tuple[list[Seen], list[list[Seen | None]]]:
+        x, box = torch.stack([self.data.train[i][0] for i in range(number)]), torch.tensor([[1.0, 2.0, 5.0, 7.0]])
+        seen: list[list[Seen | None]] = [
+            [Seen(one, box) for one in x.roll(epoch, -1)] for epoch in range(min(epochs, 3))
+        ]
         seen[-1][0] = None
-        return x, seen
+        return [Seen(one, box) for one in x], seen
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
         return self.predict(source)[1:]

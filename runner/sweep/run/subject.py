@@ -44,7 +44,7 @@ class Portrait:
                 self.model.eval()(nests.mapped(Tensor.clone, source.x)),
             )  # the first layer may write into it
 
-    def treated(self, number: int, epochs: int) -> tuple[Tensor, list[list[Tensor | None]]]:
+    def treated(self, number: int, epochs: int) -> tuple[list[plots.Seen], list[list[plots.Seen | None]]]:
         """Fail: what is done to training examples is known to their run alone."""
         raise NotImplementedError
 

@@ -1,12 +1,13 @@
 """The commonest transforms for a whole batch at once, on its device: for each example what torchvision's gives.
 
-A function of this file takes a transform, a batch of pictures (n, ..., C, H, W), one of masks (n, ..., H, W) or None,
-and a key for each example. What depends on the draws of one example is computed as torchvision.transforms.v2 does, so
-that `transform.transform(x[i], params)` with these draws as its params has the same numbers.
+A function of this file takes a transform, a batch of pictures (n, ..., C, H, W), the targets that move along, and a key
+for each example. Targets are torchvision's Mask, (n, ..., H, W), and BoundingBoxes, (n * k, 4) with k boxes for each
+picture. What depends on the draws of one example is computed as torchvision.transforms.v2 does, so that
+`transform.transform(x[i], params)` with these draws as its params has the same numbers.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from runner.training.augment import draws
 #: Boxes that are drawn for RandomErasing, of which the first that fits is taken; as many as torchvision tries.
 ATTEMPTS = 10
 
-Moved = tuple[Tensor, Tensor | None]
-Batched = Callable[[Any, Tensor, Tensor | None, Tensor], Moved]
+Targets = Sequence[Any]
+Moved = tuple[Tensor, Targets]
+Batched = Callable[[Any, Tensor, Targets, Tensor], Moved]
 
 
 def find(transform: Any) -> Batched | None:
@@ -42,16 +44,19 @@ def find(transform: Any) -> Batched | None:
     return same if kind is v2.Identity else None
 
 
-def flip(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
+def flip(transform: Any, x: Tensor, targets: Targets, key: Tensor) -> Moved:
     """Mirror examples with probability `p`: RandomHorizontalFlip, RandomVerticalFlip."""
-    side = -1 if "Horizontal" in type(transform).__name__ else -2
+    from torchvision.transforms.v2 import functional
+
+    horizontal = "Horizontal" in type(transform).__name__
+    mirror = functional.horizontal_flip if horizontal else functional.vertical_flip
     chosen = draws.uniform(key, 0) < transform.p
-    return _where(chosen, x.flip(side), x), None if mask is None else _where(chosen, mask.flip(side), mask)
+    moved = [_where(_each(chosen, one), mirror(one).as_subclass(Tensor), one.as_subclass(Tensor)) for one in targets]
+    return _where(chosen, x.flip(-1 if horizontal else -2), x), moved
 
 
-def crop(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
+def crop(transform: Any, x: Tensor, targets: Targets, key: Tensor) -> Moved:
     """Pad, and cut out a window at a place that is drawn: RandomCrop."""
-    from torchvision import tv_tensors
     from torchvision.transforms.v2 import functional
 
     height, width = transform.size
@@ -59,19 +64,18 @@ def crop(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
         from_left, from_right, from_top, from_bottom = transform.padding
         around = [from_left, from_top, from_right, from_bottom]
         kind = {"padding": around, "padding_mode": transform.padding_mode}
-        x = functional.pad(x, fill=torch_private.padding_value(transform, torch.Tensor), **kind)
-        if mask is not None:
-            value = torch_private.padding_value(transform, tv_tensors.Mask)
-            moved = functional.pad(tv_tensors.Mask(mask), fill=value, **kind)
-            mask = moved.as_subclass(Tensor)
+        fills = [torch_private.padding_value(transform, type(one)) for one in (x, *targets)]
+        x, *targets = (functional.pad(one, fill=fill, **kind) for one, fill in zip((x, *targets), fills, strict=True))
     down, right = x.shape[-2] - height + 1, x.shape[-1] - width + 1
     if down < 1 or right < 1:
         raise ValueError(f"size {[height, width]} is larger than the padded picture, {list(x.shape[-2:])}")
+    if down == right == 1:
+        return x, targets
     top, left = draws.below(key, 0, down), draws.below(key, 1, right)
-    return _window(x, top, left, height, width), None if mask is None else _window(mask, top, left, height, width)
+    return _window(x, top, left, height, width), [_window_of(one, top, left, height, width) for one in targets]
 
 
-def erase(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
+def erase(transform: Any, x: Tensor, targets: Targets, key: Tensor) -> Moved:
     """Overwrite a box of a drawn size at a drawn place, with probability `p`: RandomErasing."""
     rows, columns = x.shape[-2:]
     low, high = (math.log(ratio) for ratio in transform.ratio)
@@ -92,21 +96,21 @@ def erase(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
     inside &= (draws.uniform(key, 0) < transform.p)[:, None, None]
     inside = inside.reshape(len(x), *[1] * (x.dim() - 3), rows, columns)
     value = torch.tensor(transform.value, dtype=x.dtype, device=x.device)[:, None, None]
-    return torch.where(inside, value, x), mask
+    return torch.where(inside, value, x), targets
 
 
-def brighten(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
+def brighten(transform: Any, x: Tensor, targets: Targets, key: Tensor) -> Moved:
     """Multiply by a number that is drawn, and cut off what is out of range: ColorJitter(brightness)."""
     low, high = transform.brightness
     factor = low + draws.uniform(key, 0) * (high - low)
     most = 1.0 if x.is_floating_point() else torch.iinfo(x.dtype).max
     brighter = x.mul(_beside(factor, x)).clamp(0, most)
-    return brighter.to(x.dtype), mask
+    return brighter.to(x.dtype), targets
 
 
-def same(transform: Any, x: Tensor, mask: Tensor | None, key: Tensor) -> Moved:
+def same(transform: Any, x: Tensor, targets: Targets, key: Tensor) -> Moved:
     """Apply a transform that draws nothing, and changes no place."""
-    return transform(x), mask
+    return transform(x), targets
 
 
 def _where(chosen: Tensor, x: Tensor, other: Tensor) -> Tensor:
@@ -116,6 +120,23 @@ def _where(chosen: Tensor, x: Tensor, other: Tensor) -> Tensor:
 def _beside(values: Tensor, x: Tensor) -> Tensor:
     """Return one value for each example in a shape that goes with x."""
     return values.reshape(-1, *[1] * (x.dim() - 1))
+
+
+def _each(values: Tensor, target: Tensor) -> Tensor:
+    """Return one value for each row of a target, of which a picture has as many as it has boxes."""
+    return values.repeat_interleave(len(target) // max(1, len(values)))
+
+
+def _window_of(target: Any, top: Tensor, left: Tensor, height: int, width: int) -> Any:
+    from torchvision import tv_tensors
+    from torchvision.transforms.v2 import functional
+
+    if not isinstance(target, tv_tensors.BoundingBoxes):
+        return _window(target.as_subclass(Tensor), top, left, height, width)
+    corner = torch.stack([_each(left, target), _each(top, target)], 1).to(target.dtype)
+    last = corner if target.format == tv_tensors.BoundingBoxFormat.XYXY else torch.zeros_like(corner)
+    moved = target.as_subclass(Tensor) - torch.cat([corner, last], 1)
+    return functional.clamp_bounding_boxes(tv_tensors.wrap(moved, like=target, canvas_size=(height, width)))
 
 
 def _window(x: Tensor, top: Tensor, left: Tensor, height: int, width: int) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from runner.data import Batch, Data, Source, Tensors, count, order_of
-from runner.data._reading import Chunk, Collated, Reader, chunk
+from runner.data import Batch, Data, Source, Tensors, count, nests, order_of
+from runner.data._reading import Chunk, Collated, Nested, Reader, chunk
 from runner.model import host
 from runner.settings import Settings
 from runner.training.augment import balance, draws
@@ -58,20 +58,20 @@ class TreatedReaders:
         """Yield all of `source` in order, as it is."""
         return self._plain.whole(source, copies)
 
-    def seen(self, source: Source, examples: Sequence[int], epoch: int, end: int) -> list[Tensor | None]:
-        """Return the inputs of these examples as the first `end` batches of an epoch have them, on the source's device.
+    def seen(self, source: Source, examples: Sequence[int], epoch: int, end: int) -> list[Batch | None]:
+        """Return x and y of these examples as the first `end` batches of an epoch have them, on the source's device.
 
         They are those of whole batches, made as training makes them, as an example may be mixed with others of its own.
         None: the example is in none of these batches. One that comes several times is as it came first.
         """
-        made: dict[int, Tensor] = {}
+        made: dict[int, Batch] = {}
         for number, (index, key) in enumerate(islice(self._parts(len(source), epoch, 0), end)):  # type: ignore[arg-type]
             if len(made) == len(examples):
                 break
             places = {one: place for place, one in reversed([*enumerate(host.numbers(index))])}
             if wanted := [one for one in examples if one in places and one not in made]:
-                x, _ = self._batch(source, index, key, epoch, number)
-                made |= {one: x[places[one]] for one in wanted}
+                batch = self._batch(source, index, key, epoch, number)
+                made |= {one: nests.picked(tuple(batch), places[one]) for one in wanted}
         return [made.get(one) for one in examples]
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class TreatedReaders:
 
     def _picked(self, source: Tensors, index: Tensor, key: Tensor) -> Batch:
         at = index.to(source.x.device)
-        x, y = source.x[at], source.y[at]
+        x, y = nests.picked(source.x, at), nests.picked(source.y, at)
         return (x, y) if self._augment is None else self._augment(x, y, key.to(x.device))
 
     def _batch(self, source: Source, index: Tensor, key: Tensor, epoch: int, number: int) -> Batch:
@@ -136,7 +136,8 @@ class Augmenting(torch.utils.data.Dataset[Any]):
 
     def __getitem__(self, keyed: tuple[Chunk, list[int]]) -> Any:
         chunk, key = keyed
-        pairs = [tuple(map(torch.as_tensor, pair)) for pair in self.plain[chunk]]
+        pairs = [tuple(nests.mapped(torch.as_tensor, part) for part in pair) for pair in self.plain[chunk]]
         if self.augment is None:
             return torch.utils.data.default_collate(pairs)
-        return self.augment.examples(pairs, torch.tensor(key))  # type: ignore[arg-type]
+        x, y = self.augment.examples(pairs, torch.tensor(key))
+        return (x, y) if isinstance(y, Tensor) else Nested((x, y))

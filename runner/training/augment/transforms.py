@@ -35,6 +35,9 @@ REFUSED = {
     "ToTensor": "makes tensors of PIL images, and examples are tensors",
     "PILToTensor": "makes tensors of PIL images, and examples are tensors",
     "ToPILImage": "makes PIL images, and a model takes tensors",
+    "SanitizeBoundingBoxes": "leaves boxes out, and each example has as many as its target says: one that is cut off"
+    " stays, with no width or no height, for a loss of your own to leave out",
+    "ConvertBoundingBoxFormat": "gives training boxes of another format than validation; convert them in the data",
     "Lambda": "needs a function; name your own one instead: experiments.mine.my_transform",
 }
 

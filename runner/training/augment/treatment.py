@@ -3,22 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from runner.data import Data, Tensors
+from runner.data import Data, Tensors, nests
 from runner.data._streams import collates
 from runner.model.conventions import targets_of
-from runner.settings.errors import ConfigError, brief
+from runner.settings.errors import ConfigError
 from runner.settings.values.lookup import Bound
-from runner.training.augment import balance, balanced, draws, mixes, transforms
+from runner.training.augment import balance, balanced, mixes, moving, transforms, tried
 from runner.training.augment.augment import Augment
 from runner.training.augment.mixing import Mix
+from runner.training.augment.moving import Asked, Boxes
 from runner.training.parts.data_options import DataOptions
-
-#: Examples that are tried.
-TRIED = 2
-MASK, NOTHING = "mask", "nothing"
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Treatment:
     mixup: float | None = None
     cutmix: float | None = None
     sample: str | None = None
-    target: str | None = None  # mask | nothing: what transforms do to targets
+    target: Asked = field(default_factory=Asked)  # what transforms do to targets
     entry: mixes.Mixes = field(default_factory=lambda: mixes.Mixes({}))  # of data.augment, that says how to mix
 
     def __bool__(self) -> bool:
@@ -53,18 +49,18 @@ class Treatment:
         return lines + (["mixed: " + " or ".join(mixed)] if mixed else [])
 
 
-def lines(treatment: Treatment, loss: nn.Module) -> list[str]:
+def lines(treatment: Treatment, loss: nn.Module, data: Data) -> list[str]:
     """Return lines for people: what is done to training examples, and the numbers of balanced weights."""
+    boxes = moving.described(moving.moves(treatment.target, data)) if treatment.augment else []
     weights = [f"{key}: balanced, {text}" for key, text in balanced.described(loss, 4).items()]
-    return [f"training examples are {line}" for line in treatment.described()] + weights
+    return [f"training examples are {line}" for line in treatment.described()] + boxes + weights
 
 
 def resolve(options: DataOptions) -> Treatment:
     """Look up the transforms and check the numbers. Raises ConfigErrors."""
     if options.sample not in (None, "balanced"):
         raise ConfigError("data.sample", f"{options.sample!r} is not balanced, or null: each example once an epoch")
-    if options.augment_target not in (None, MASK, NOTHING):
-        raise ConfigError("data.augment_target", f"{options.augment_target!r} is not one of mask, nothing")
+    target = moving.read(options.augment_target)
     entries, mix = mixes.take([] if options.augment in (None, [], ()) else transforms.entries(options.augment))
     augment = transforms.resolve(entries)
     for name in mix.alphas:
@@ -72,14 +68,14 @@ def resolve(options: DataOptions) -> Treatment:
             raise ConfigError(f"data.{name}", f"stands beside {mix.key}, which mixes too; leave one out")
     alphas = {name: _alpha(getattr(options, name), f"data.{name}") for name in ("mixup", "cutmix")}
     alphas |= {name: _alpha(value, f"{mix.key}.alpha") for name, value in mix.alphas.items()}
-    if options.augment_target is not None and not augment:
-        raise ConfigError("data.augment_target", f"{options.augment_target} has no effect without data.augment")
-    return Treatment(augment, **alphas, sample=options.sample, target=options.augment_target, entry=mix)
+    if target.says and not augment:
+        raise ConfigError(moving.KEY, f"{options.augment_target} has no effect without data.augment")
+    return Treatment(augment, **alphas, sample=options.sample, target=target, entry=mix)
 
 
 def augmenter(treatment: Treatment, data: Data) -> Augment:
     """Return the transforms of a run."""
-    return Augment(treatment.augment, has_masks(treatment, data))
+    return Augment(treatment.augment, moving.moves(treatment.target, data))
 
 
 def mixer(treatment: Treatment, data: Data) -> Mix:
@@ -87,32 +83,23 @@ def mixer(treatment: Treatment, data: Data) -> Mix:
     return Mix(treatment.mixup, treatment.cutmix, len(data.classes) or None)
 
 
-def has_masks(treatment: Treatment, data: Data) -> bool:
-    """Return whether targets are masks, which move along: classes for each place, or what data.augment_target says."""
-    x, y = data.train[0]
-    if not treatment.augment or treatment.target is not None:
-        return treatment.target == MASK
-    places = x.dim() > 2 and y.dim() > 1 and tuple(y.shape[-2:]) == tuple(x.shape[-2:])
-    if places and y.is_floating_point():
-        raise ConfigError(
-            "data.augment_target",
-            f"missing; targets have a number for each place of a picture, {list(y.shape)}: expected mask, where they"
-            " are to move along, or nothing, where they are to stay as they are",
-        )
-    return bool(places)
-
-
-def check(treatment: Treatment, data: Data, shuffle: bool) -> None:
+def check(treatment: Treatment, data: Data, shuffle: bool) -> Tensors | None:
     """Try the transforms on the first examples. Raises ConfigError where one fails, or gives what no model fits.
 
     shuffle: of the trainer.
+    Returns the examples that were tried if their size is another one than that of the plain ones, which validation
+    sees; else None.
     """
     if treatment and collates(data.train):
         key = next(name for name in ("augment", "mixup", "cutmix", "sample") if getattr(treatment, name))
         raise ConfigError(f"data.{key}", "needs examples of one size, and data.collate makes batches of unequal ones;"
             " do it in the dataset or in a collate of your own")  # fmt: skip
-    if treatment and not all(isinstance(part, Tensor) for part in data.train[0]):
-        key = "data.augment" if treatment.augment else treatment.mix_key if treatment.mixes else "data.sample"
+    one_target = isinstance(data.train[0][1], Tensor) or not (treatment.mixes or treatment.sample)
+    if treatment and not (one_target and isinstance(data.train[0][0], Tensor)):
+        several = "" if one_target else treatment.mix_key if treatment.mixes else "data.sample"
+        key = several or (
+            "data.augment" if treatment.augment else treatment.mix_key if treatment.mixes else "data.sample"
+        )
         raise ConfigError(key, "needs examples of one tensor and one target, and those of the data hold"
             " several; leave it out, or do it in a Dataset of your own")  # fmt: skip
     if treatment.sample:
@@ -124,12 +111,12 @@ def check(treatment: Treatment, data: Data, shuffle: bool) -> None:
             raise ConfigError("data.sample", "balanced needs one class for each example, and targets have one for each"
                 " place; loss.weight=balanced weighs these")  # fmt: skip
     if not treatment.augment and not treatment.mixes:
-        return
-    x, y = _first(data)
-    if treatment.augment:
-        x, y = _tried(treatment, data, x, y)
+        return None
+    plain = tried.first(data)
+    made = tried.made(treatment.augment, moving.moves(treatment.target, data), data, plain)
     if treatment.mixes:
-        _check_mix(treatment, data, x, y)
+        _check_mix(treatment, data, made)
+    return None if nests.key((made.x, made.y)) == nests.key((plain.x, plain.y)) else made
 
 
 def check_loss(treatment: Treatment, data: Data, loss: nn.Module) -> None:
@@ -140,56 +127,10 @@ def check_loss(treatment: Treatment, data: Data, loss: nn.Module) -> None:
             " use loss=cross_entropy, or loss=bce_with_logits")  # fmt: skip
 
 
-def _first(data: Data) -> tuple[Tensor, Tensor]:
-    if isinstance(data.train, Tensors):
-        return data.train.x[:TRIED].clone(), data.train.y[:TRIED].clone()
-    x, y = (torch.as_tensor(part) for part in data.train[0])
-    return torch.stack([x] * TRIED), torch.stack([y] * TRIED)
-
-
-def _tried(treatment: Treatment, data: Data, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    masks = has_masks(treatment, data)
-    if x.is_meta:
-        return x, y
-    key = draws.keys(0, 0, torch.arange(len(x)))
-    shape, kind, target = x.shape[1:], x.dtype, y.shape[1:]
-    for bound in treatment.augment:
-        name = bound.target.__name__
-        if transforms.is_torchvisions(bound.target) and x.dim() < 4:
-            raise ConfigError(
-                bound.key,
-                f"{name} is a transform of pictures (channels, height, width), and an example has shape"
-                f" {list(x.shape[1:])}; leave it out, or name a function of your own",
-            )
-        try:
-            x, y = Augment([bound], masks)(x, y, key)
-        except ConfigError:
-            raise
-        except Exception as error:
-            raise ConfigError(
-                bound.key, f"{name} fails on an example of shape {list(x.shape[1:])}: {brief(error)}"
-            ) from error
-    last = treatment.augment[-1]
-    if x.shape[1:] != shape or x.dtype != kind or y.shape[1:] != target:
-        made, plain = (
-            f"{list(s)} of {str(d).removeprefix('torch.')}" for s, d in ((x.shape[1:], x.dtype), (shape, kind))
-        )
-        what = (
-            f"make examples of {made} from {plain}"
-            if (x.shape[1:], x.dtype) != (shape, kind)
-            else (f"make targets of {list(y.shape[1:])} from {list(target)}")
-        )
-        raise ConfigError(
-            last.key if len(treatment.augment) == 1 else transforms.KEY,
-            f"the transforms {what}; validation sees plain examples, so that both must be alike: crop or resize to the"
-            " size of the data, as in {RandomCrop: {size: 32, padding: 4}} or {RandomResizedCrop: 32}; another size for"
-            " all parts of the data is a first layer, {Upsample: {size: [32, 32]}}",
-        )
-    return x, y
-
-
-def _check_mix(treatment: Treatment, data: Data, x: Tensor, y: Tensor) -> None:
-    key = treatment.mix_key
+def _check_mix(treatment: Treatment, data: Data, made: Tensors) -> None:
+    key, x, y = treatment.mix_key, made.x, made.y
+    if isinstance(treatment.target.alone, Boxes):
+        raise ConfigError(key, "mixes targets, and a box between two boxes is the place of nothing; leave it out")
     if not x.is_floating_point():
         raise ConfigError(key, f"mixes numbers, and examples are {x.dtype}; leave it out")
     if not y.is_floating_point() and (y.dim() > 1 or not data.classes):

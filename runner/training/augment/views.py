@@ -17,7 +17,7 @@ class Views:
     """
 
     def __init__(self, spec: Any) -> None:
-        self._augment = Augment(transforms.resolve(transforms.entries(spec, "augment")), masks=False)
+        self._augment = Augment(transforms.resolve(transforms.entries(spec, "augment")), moves={})
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return a view of each example. x: of shape (N, ...), which stays as it is."""

@@ -16,7 +16,16 @@ from runner.settings.random_state import seed
 from runner.settings.values import tags
 from runner.training import forward, seen
 from runner.training.augment import balanced, treatment
-from runner.training.checking import choices, each_output, first_weights, fitting, planned, rehearsal, targets
+from runner.training.checking import (
+    choices,
+    each_output,
+    first_weights,
+    fitting,
+    other_size,
+    planned,
+    rehearsal,
+    targets,
+)
 from runner.training.checking.known import Kind, Known
 from runner.training.parts import (
     components,
@@ -186,13 +195,20 @@ def _with_data(
         planned.check(settings, parts, problems, data, plan)
     with problems.collect():
         fitting.batches(settings, data)
+    made = None
     with problems.collect():
-        treatment.check(parts.treatment, data, settings.trainer.shuffle)
+        made = treatment.check(parts.treatment, data, settings.trainer.shuffle)
     if plan is None or problems.errors:
         return None
+    if made is not None:
+        with problems.collect():
+            batch = _examples(made, settings.trainer.batch_size, settings.trainer.precision != "fp32")
+            other_size.check(settings, parts, data, plan, made, batch)
+        if problems.errors:
+            return None
     first = first_weights.Start()
     with problems.collect():
-        first = rehearsal.check(settings, parts, data, plan, threads)
+        first = rehearsal.check(settings, parts, data, plan, threads, made)
     if parts.loss is not None and own_losses.of_model(parts.loss):
         with problems.collect():
             fitting.monitor(settings, data, [*built, *own_losses.found(parts.loss).names])

@@ -38,10 +38,17 @@ FEW = 2
 CPU = torch.device("cpu")
 
 
-def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, threads: int | None = None) -> Start:
+def check(
+    settings: Settings,
+    parts: Components,
+    data: Data,
+    plan: stack.Stack,
+    threads: int | None = None,
+    made: Tensors | None = None,
+) -> Start:
     """Raise ConfigError for a batch or an optimizer with which the model cannot be trained or evaluated.
 
-    threads: of a recorded run.
+    threads: of a recorded run. made: training examples of another size than those of the data; None: there are none.
     Returns the first weights of a small model, which are those that the run would draw.
     """
     work = max(1.0, sum(map(_work, plan.layers)))
@@ -58,7 +65,7 @@ def check(settings: Settings, parts: Components, data: Data, plan: stack.Stack, 
         model = model.double() if double else model
         own = first_weights.has_users(plan) or parts.step is not None
         most = max(FEW, int(WORK / work)) if real and own else FEW
-        rehearsal = Rehearsal(settings, parts, data, loss.double() if double else loss, plan, model, most, real)
+        rehearsal = Rehearsal(settings, parts, data, loss.double() if double else loss, plan, model, most, real, made)
         if trains:
             rehearsal.train()
         rehearsal.evaluate()
@@ -85,6 +92,7 @@ class Rehearsal:
     model: nn.Module
     most: int  # examples of a batch
     real: bool  # False: shapes only, on the meta device
+    made: Tensors | None = None  # training examples as transforms make them, where that changes their size
 
     @cached_property
     def tried(self) -> OwnLoss:
@@ -179,7 +187,10 @@ class Rehearsal:
 
     def _training_batch(self, size: int) -> Batch:
         """Return a batch for a step, with targets as mixing makes them."""
-        batch, treatment = self._batch(self.data.train, size), self.parts.treatment
+        source, treatment = self.data.train, self.parts.treatment
+        if self.made is not None:
+            source = Tensors(*self.made[torch.arange(size) % len(self.made)])
+        batch = self._batch(source, size)
         return mixer(treatment, self.data)(batch, 0, 0, 0) if treatment.mixes and self.real else batch
 
     def _batch(self, source: Source, size: int) -> Batch:

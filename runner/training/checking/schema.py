@@ -9,12 +9,14 @@ from runner.settings import Model, Settings, Tracking, Trainer
 from runner.settings.random_state import AUTO
 from runner.settings.values import lookup, ranges, short
 from runner.settings.values.lookup import Kind
+from runner.training.augment import moving
 from runner.training.parts import losses, optimizers, scheduling, source
 from runner.training.parts.components import PLOT
 from runner.training.parts.metrics import METRIC
 
 Node = dict[str, Any]
 
+_REFERENCE: Node = {"type": "string", "pattern": r"\$\{"}
 #: Group -> the kind of its names, the ranges of arguments, and arguments that the program fills in.
 GROUPS: dict[str, tuple[Kind, dict[str, ranges.Range], tuple[str, ...]]] = {
     "data": (source.DATA, {}, ()),
@@ -29,12 +31,13 @@ BESIDE: dict[str, Node] = {
         **{key: {"type": ["integer", "null", "string"]} for key in ("folds", "fold")},
         "augment": {"type": ["array", "string", "object", "null"]},
         **{key: {"type": ["number", "null", "string"]} for key in ("mixup", "cutmix")},
-        "augment_target": {"enum": ["mask", "nothing", None]},
+        "augment_target": {
+            "anyOf": [{"enum": [*moving.NAMES, None]}, {"type": "object", "minProperties": 1}, _REFERENCE]
+        },
         "sample": {"enum": ["balanced", None]},
     },
     "scheduler": {"interval": {"enum": ["epoch", "step", None]}},
 }
-_REFERENCE: Node = {"type": "string", "pattern": r"\$\{"}
 _DOTTED: Node = {"type": "string", "pattern": r"^[A-Za-z_]\w*(\.\w+)+$"}
 _TABLES: dict[str, dict[str, ranges.Range]] = {"Trainer": ranges.TRAINER}
 

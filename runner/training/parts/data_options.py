@@ -17,7 +17,7 @@ class DataOptions:
     augment: Any = None  # transforms of the training examples, drawn anew for each in every epoch; null: none
     mixup: Any = None  # alpha: two examples are mixed in a share drawn from Beta(alpha, alpha); null: not at all
     cutmix: Any = None  # alpha: a box of another example is put into each, of a size drawn likewise; null: not at all
-    augment_target: Any = None  # mask | nothing: do transforms move a target too; null: if it has classes of places
+    augment_target: Any = None  # mask | boxes | nothing, or by name: what moves along; null: classes of places do
     collate: Any = (
         None  # what makes a batch of examples of unequal length: pad, or a function of one's own; null: torch
     )

@@ -37,7 +37,7 @@ LIST = [
 
 
 def test_an_example_is_changed_as_it_is_alone() -> None:
-    augment = Augment(transforms.resolve(transforms.entries(LIST)), masks=False)
+    augment = Augment(transforms.resolve(transforms.entries(LIST)), moves={})
     whole, _ = augment(PICTURES, MASKS, KEYS)
     order = torch.randperm(40)
     parts = [augment(PICTURES[i], MASKS[i], KEYS[i])[0] for i in torch.split(order, 7)]
@@ -46,7 +46,7 @@ def test_an_example_is_changed_as_it_is_alone() -> None:
 
 
 def test_another_epoch_and_another_seed_give_other_pictures() -> None:
-    augment = Augment(transforms.resolve(transforms.entries(LIST[:2])), masks=False)
+    augment = Augment(transforms.resolve(transforms.entries(LIST[:2])), moves={})
     results = [augment(PICTURES, MASKS, draws.keys(*where, torch.arange(40)))[0] for where in ((3, 5), (3, 6), (4, 5))]
     assert not any(torch.equal(one, other) for one, other in zip(results, results[1:] + results[:1], strict=True))
 
@@ -82,8 +82,7 @@ def test_a_batch_is_what_torchvision_makes_of_each_example(transform: Any, kind:
     pictures = PICTURES if kind == torch.float32 else PICTURES.mul(255).to(kind)
     whole = batched.find(transform)
     assert whole is not None
-    x, mask = whole(transform, pictures, MASKS, KEYS)
-    assert mask is not None
+    x, [mask] = whole(transform, pictures, [tv_tensors.Mask(MASKS)], KEYS)
     for i, drawn in enumerate(params(transform, KEYS)):
         assert torch.equal(x[i], transform.transform(pictures[i], drawn))
         if isinstance(transform, v2.RandomCrop):
@@ -92,11 +91,10 @@ def test_a_batch_is_what_torchvision_makes_of_each_example(transform: Any, kind:
 
 @pytest.mark.parametrize("transform", [v2.RandomHorizontalFlip(0.3), v2.RandomVerticalFlip(0.3)], ids=repr)
 def test_flipped_are_those_below_p_and_their_masks(transform: Any) -> None:
-    x, mask = batched.flip(transform, PICTURES, MASKS, KEYS)
+    x, [mask] = batched.flip(transform, PICTURES, [tv_tensors.Mask(MASKS)], KEYS)
     certain = type(transform)(p=1.0)
     chosen = draws.uniform(KEYS, 0) < 0.3
     assert 0 < chosen.sum() < 40
-    assert mask is not None
     for i, one in enumerate(chosen.tolist()):
         assert torch.equal(x[i], certain(PICTURES[i]) if one else PICTURES[i])
         assert torch.equal(mask[i], certain(tv_tensors.Mask(MASKS[i])) if one else MASKS[i])
@@ -105,7 +103,7 @@ def test_flipped_are_those_below_p_and_their_masks(transform: Any) -> None:
 def test_erased_is_a_box_of_the_size_that_was_asked_for() -> None:
     transform = v2.RandomErasing(p=0.5, scale=(0.1, 0.3), ratio=(0.5, 2.0), value=7)
     many = torch.arange(2000)
-    x, _ = batched.erase(transform, torch.rand(2000, 1, 16, 16), None, draws.keys(0, 0, many))
+    x, _ = batched.erase(transform, torch.rand(2000, 1, 16, 16), [], draws.keys(0, 0, many))
     boxes = [(one[0] == 7).nonzero() for one in x if (one == 7).any()]
     assert 0.45 < len(boxes) / 2000 < 0.55
     for places in boxes:
@@ -262,10 +260,17 @@ def test_normalizing_in_a_layer_is_torchvisions() -> None:
     assert torch.equal(Normalize(**given)(PICTURES), v2.Normalize(**given)(PICTURES))
 
 
+@pytest.mark.parametrize("size", [5, [12, 10], [7, 3], [11, 10]])
+def test_the_middle_of_pictures_is_torchvisions(size: Any) -> None:
+    from runner.model.layers import CenterCrop
+
+    assert torch.equal(CenterCrop(size)(PICTURES), v2.CenterCrop(size)(PICTURES))
+
+
 def test_several_transforms_in_a_mapping_are_those_of_a_list() -> None:
     one = transforms.entries({"RandomHorizontalFlip": {"p": 0.3}, "RandomErasing": {"value": "random"}})
     two = transforms.entries([{"RandomHorizontalFlip": 0.3}, {"RandomErasing": {"value": "random"}}])
-    results = [Augment(transforms.resolve(found), masks=False)(PICTURES, MASKS, KEYS)[0] for found in (one, two)]
+    results = [Augment(transforms.resolve(found), moves={})(PICTURES, MASKS, KEYS)[0] for found in (one, two)]
     assert torch.equal(*results)
 
 
@@ -333,8 +338,8 @@ def test_functions_of_ones_own_take_the_target_if_they_name_it(tmp_path: Path) -
     use_folder(tmp_path)
     spec = [{"experiments.noise_of_mine.noise": {"std": 0.5}}, {"experiments.noise_of_mine.both": {"by": 2}}]
     bounds = transforms.resolve(transforms.entries(spec))
-    x, y = Augment(bounds, masks=False)(PICTURES, MASKS, KEYS)
-    again, _ = Augment(bounds, masks=False)(PICTURES[5:6], MASKS[5:6], KEYS[5:6])
+    x, y = Augment(bounds, moves={})(PICTURES, MASKS, KEYS)
+    again, _ = Augment(bounds, moves={})(PICTURES[5:6], MASKS[5:6], KEYS[5:6])
     assert torch.equal(y, MASKS + 2)
     assert torch.equal(again, x[5:6])
     assert 0.4 < float((x.flip(-1) - PICTURES).std()) < 0.6

@@ -74,5 +74,5 @@ def test_what_is_shown_is_what_training_has_seen(data: dict[str, Any], on_disk: 
             examples = order(run.data, epoch, "sample" in data)[: len(taken)].tolist()
             expected = [taken[examples.index(one)] if one in examples else None for one in range(20)]
             assert [one is None for one in pictures] == [one is None for one in expected]
-            assert all(a is None or torch.equal(a, b) for a, b in zip(pictures, expected, strict=True))  # type: ignore[arg-type]
+            assert all(a is None or torch.equal(a.picture, b) for a, b in zip(pictures, expected, strict=True))  # type: ignore[arg-type]
     run.close()
