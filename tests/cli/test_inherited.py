@@ -47,6 +47,12 @@ FILES = {
     "dotted": "defaults: [override /model: empty]\n"
     "model: {layers: {body: {experiments.mine.Block: {width: 4}}, head: {Linear: 1}}}\n",
     "parted": "defaults: [own]\noptimizer: {rnn: {name: Adam, lr: 0.1}, head: {name: SGD, lr: 0.2}}\n",
+    "apart": "defaults: [base]\noptimizer: {hidden1: {name: Adam, lr: 0.1}, head: {name: SGD, lr: 0.2}}\n",
+    "smoothed": "defaults: [base]\nloss: {label_smoothing: 0.1}\n",
+    "named": "defaults: [override /loss: null]\nloss: {name: MSELoss}\n",
+    "each": "defaults: [smoothed]\nloss: {digit: CrossEntropyLoss, odd: {name: CrossEntropyLoss, share: 0.5}}\n",
+    "anew": "defaults: [named]\nloss: {digit: CrossEntropyLoss, odd: CrossEntropyLoss}\n",
+    "share": "defaults: [each]\nloss: {odd: {share: 0.2}}\n",
     "joined": "defaults: [parted]\noptimizer: {name: Adam, lr: 0.3}\n",
     "layered": "defaults: [base]\nloss: {CrossEntropyLoss: null}\noptimizer: {SGD: {lr: 0.5}}\n"
     "scheduler: {CosineAnnealingLR: {T_max: 9}}\n",
@@ -109,6 +115,10 @@ def preset(group: str, name: str) -> dict[str, Any]:
         ("spelled", "optimizer.lr", 0.005),
         ("keyed", "optimizer.lr", 0.005),
         ("parted", "optimizer", {"rnn": {"name": "Adam", "lr": 0.1}, "head": {"name": "SGD", "lr": 0.2}}),
+        ("apart", "optimizer", {"hidden1": {"name": "Adam", "lr": 0.1}, "head": {"name": "SGD", "lr": 0.2}}),
+        ("each", "loss", {"digit": "CrossEntropyLoss", "odd": {"name": "CrossEntropyLoss", "share": 0.5}}),
+        ("anew", "loss", {"digit": "CrossEntropyLoss", "odd": "CrossEntropyLoss"}),
+        ("share", "loss", {"digit": "CrossEntropyLoss", "odd": {"name": "CrossEntropyLoss", "share": 0.2}}),
         ("joined", "optimizer", {"name": "Adam", "lr": 0.3}),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 import statistics
 from pathlib import Path
 
@@ -68,3 +69,18 @@ def test_predictions_of_all_folds_are_one_file(workplace: Path) -> None:
     assert len(index) == len(np.unique(index)) == len(parts.train) + len(parts.valid)
     loss = (-outputs[np.arange(len(index)), whole.train.y[index]] + np.log(np.exp(outputs).sum(1))).mean()
     assert loss == pytest.approx(float(first["valid/loss.mean"]), rel=0.01)  # folds differ by an example
+
+
+def test_folds_of_other_processes_are_those_of_this_one(tmp_path: Path, empty_store: Path) -> None:
+    """As joblib's launcher trains them: the same means, spreads and predictions, to the last bit."""
+    found = []
+    for name, words in {"here": [], "there": ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]}.items():
+        place = tmp_path / name
+        place.mkdir()
+        shutil.copy(empty_store, place / "mlflow.db")
+        done = runner(*SWEEP, "optimizer.lr=0.01", "trainer.threads=1", *words, cwd=place)
+        [parent] = place.glob(f"mlruns/*/{done.last.split()[1]}/artifacts")
+        files = ["folds.csv", "oof_indices.npy", "oof_predictions.npy"]
+        found.append((done.last.split()[2:], *((parent / file).read_bytes() for file in files)))
+    assert found[0] == found[1]
+    assert found[0][0][:2] == ["FINISHED", "folds=3"]

@@ -1,6 +1,7 @@
 """A study that is made of others: what it inherits and what it says itself, as one study."""
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ Load = Callable[[str], tuple[dict[str, Any], Path] | None]
 Preset = Callable[[str, str], dict[str, Any]]
 #: Presets of a model without layers of its own.
 EMPTY = (None, "empty")
+#: Keys of a component's class.
+NAMES = ("name", "_target_")
 
 
 @dataclass
@@ -201,9 +204,10 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
 def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
     """Return whether both name a class, or a kind, and not the same one."""
     if key in COMPONENTS:
-        several = [omegaconf_private.are_several(spec) for spec in (old, new)]
-        if any(several):
-            return not all(several) and bool(_class(new) or _class(old))
+        if omegaconf_private.are_several(new) or (key == "loss" and _are_losses(new)):
+            return bool(_class(old)) or not all(isinstance(one, dict) or is_loss(one) for one in old.values())
+        if omegaconf_private.are_several(old) or (key == "loss" and _are_losses(old)):
+            return bool(_class(new))
         return bool(_class(new)) and bool(_class(old)) and _class(new) != _class(old)
     if key in KINDS:
         kinds = [{name for name in KINDS[key] if spec.get(name) is not None} for spec in (old, new)]
@@ -211,6 +215,19 @@ def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
     if not key.startswith(("model.layers.", *(f"{holder}." for holder in short.HOLDERS))):
         return False
     return omegaconf_private.are_other_layers(old, new)
+
+
+def _are_losses(spec: dict[Any, Any]) -> bool:
+    """Return whether a mapping has a loss for each of some names of outputs, and nothing else."""
+    return bool(spec) and not any(name in spec for name in NAMES) and all(map(is_loss, spec.values()))
+
+
+def is_loss(value: Any) -> bool:
+    """Return whether a value is a loss's name, or a mapping with one, and no argument such as `mean`."""
+    if isinstance(value, str):
+        return bool(re.match(r"[A-Z]\w*$|\w+(\.\w+)+$", value))
+    keys = list(value) if isinstance(value, dict) else []
+    return any(name in keys for name in NAMES) or (len(keys) == 1 and is_loss(str(keys[0])))
 
 
 def not_taken(group: str, spec: Any) -> list[str]:

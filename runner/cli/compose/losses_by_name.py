@@ -1,21 +1,19 @@
 """A loss for each output of a model, written over a preset that has one loss for all."""
 
 import re
-from typing import Any
 
 from omegaconf import DictConfig, flag_override
 
+from runner.cli.compose import inherited
+from runner.cli.compose.inherited import NAMES
 from runner.cli.guard import composition
 from runner.settings import Settings
-
-#: Keys of a component's class.
-NAMES = ("name", "_target_")
 
 
 def leave_preset_out(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
     """Remove the preset's loss where a study has written losses by the names of outputs: they take its place."""
     spec = settings.loss
-    by_name = [key for key, value in spec.items() if key not in NAMES and _is_loss(value)]
+    by_name = [key for key, value in spec.items() if key not in NAMES and inherited.is_loss(value)]
     if not by_name or not any(name in spec for name in NAMES) or any(re.match(r"loss=\w", word) for word in overrides):
         return
     origins = composition.origins_of(overrides)
@@ -26,11 +24,3 @@ def leave_preset_out(config: DictConfig, settings: Settings, overrides: list[str
         with flag_override(config["loss"], ["struct", "readonly"], [False, False]):
             del config["loss"][key]
         del spec[key]
-
-
-def _is_loss(value: Any) -> bool:
-    """Return whether a value is a loss's name, or a mapping with one, and no argument such as `mean`."""
-    if isinstance(value, str):
-        return bool(re.match(r"[A-Z]\w*$|\w+(\.\w+)+$", value))
-    keys = list(value) if isinstance(value, dict) else []
-    return any(name in keys for name in NAMES) or (len(keys) == 1 and _is_loss(str(keys[0])))
