@@ -29,6 +29,8 @@ JOBS = [
     ["model.layers=[{Linear: 3},ReLU,{Linear: 1}]", "loss=mse"],
     ["+optimizer.momentum=0.9", "optimizer.lr=1e-3"],
     ["data.points=${seed}", "seed=40"],
+    ["optimizer={AdamW:{lr:0.1}}", "loss={HuberLoss:{delta:2}}"],
+    ["optimizer=adam", "optimizer={Adam:{lr:0.1}}", "optimizer.eps=1e-6", "scheduler={StepLR:{step_size:3}}"],
     ["tracking.run_name='a, b=c'", "plots=[]"],
 ]
 WRONG = [["trainer.epoch=9"], ["optimizer=adm"], ["trainer.epochs=x"], ["~nothing"], ["+trainer.epochs=3", "lr"]]
