@@ -111,7 +111,7 @@ def check_values(moves: Moves, data: Data) -> None:
 def described(moves: Moves) -> list[str]:
     """Return a line for each target of boxes: what happens to them."""
     return [
-        f"boxes{f' {name!r}' * bool(name)} ({kind.format}) move along with their pictures, and end at the edges of these"
+        f"boxes{f' {name!r}' * bool(name)} ({kind.format}) move along with their pictures, and end at the edges"
         for name, kind in moves.items()
         if isinstance(kind, Boxes)
     ]
