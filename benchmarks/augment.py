@@ -49,8 +49,8 @@ def main(batch: int = 256, size: int = 32) -> None:
     key = draws.keys(0, 0, torch.arange(batch))
     print(f"{batch} pictures of 3x{size}x{size}, one thread; ms: ours, ours one by one, torchvision in a loop")
     for name, spec in lists(size).items():
-        ours = Augment(transforms.resolve(transforms.entries(spec)), masks=False)
-        alone = Augment((), masks=False)
+        ours = Augment(transforms.resolve(transforms.entries(spec)), moves={})
+        alone = Augment((), moves={})
         alone.steps = [Step(step.transform, None, step.pictures, step.pairs) for step in ours.steps]
         theirs = v2.Compose([step.transform for step in ours.steps])
         figures = [

@@ -11,7 +11,8 @@ def furnish(folder: Path) -> None:
     (folder / "folder").mkdir()
     (folder / "table.csv").write_text("size,price\n1,2.5\n2,3.5\n3,4.5\n")
     (folder / "twins.csv").write_text("a,a,b\n1,2,3\n4,5,6\n")
+    (folder / "targets").mkdir()
     pictures, corners = np.ones((8, 1, 8, 8), "float32"), np.arange(8)[:, None] % 3
-    np.savez(folder / "boxes.npz", x=pictures, y=np.concatenate([corners, corners + 4.5], 1).repeat(2, 1))
-    np.savez(folder / "shares.npz", x=pictures, y=np.linspace(0.4, 0.1, 32).reshape(8, 4))
-    np.savez(folder / "points.npz", x=pictures, y=np.linspace(0.5, 6.5, 16).reshape(8, 2))
+    np.savez(folder / "targets" / "boxes.npz", x=pictures, y=np.concatenate([corners, corners + 4.5], 1).repeat(2, 1))
+    np.savez(folder / "targets" / "shares.npz", x=pictures, y=np.linspace(0.4, 0.1, 32).reshape(8, 4))
+    np.savez(folder / "targets" / "points.npz", x=pictures, y=np.linspace(0.5, 6.5, 16).reshape(8, 2))

@@ -111,7 +111,7 @@ def check_values(moves: Moves, data: Data) -> None:
 def described(moves: Moves) -> list[str]:
     """Return a line for each target of boxes: what happens to them."""
     return [
-        f"targets{f' {name!r}' * bool(name)} are boxes ({kind.format}), which move along and end at the picture's edges"
+        f"boxes{f' {name!r}' * bool(name)} ({kind.format}) move along with their pictures, and end at the edges"
         for name, kind in moves.items()
         if isinstance(kind, Boxes)
     ]
