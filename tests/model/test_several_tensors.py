@@ -65,3 +65,13 @@ def test_an_explanation_has_the_shapes_of_all_inputs_and_outputs() -> None:
 def test_parameters_of_layers_inside_are_counted_with_a_layers_own() -> None:
     [attention, *_] = explain(plan([{"MultiheadAttention": 2}], meta(5, 8)).make(), torch.ones(1, 5, 8))
     assert words.parameters(attention) == "288 parameters: in_proj_weight 24*8 + in_proj_bias 24 + 72 inside"
+
+
+def test_an_explanation_has_the_arguments_of_layers_that_say_none() -> None:
+    layers = [{"LSTM": 4}, {"Select": 0}, {"Permute": [0, 2, 1]}, {"Mean": 1}]
+    found = explain(plan(layers, meta(5, 8)).make(), torch.ones(1, 5, 8))
+    assert [words.kind(one) for one in found[1:]] == [
+        "Select(index=0)",
+        "Permute(dims=(0, 2, 1))",
+        "Mean(dim=(1,), keepdim=False)",
+    ]

@@ -1,5 +1,6 @@
 """Words about a worked layer, the same on a terminal, in Markdown and in a picture."""
 
+import inspect
 import math
 
 from torch import nn
@@ -14,7 +15,15 @@ def kind(explained: Explained) -> str:
     layer = explained.layer
     if rules.family(layer) is not None:
         return f"{type(layer).__name__}({layer.extra_repr()})"
-    return type(layer).__name__ if any(layer.children()) else repr(layer).replace("\n", " ")
+    if any(layer.children()):
+        return type(layer).__name__
+    return repr(layer).replace("\n", " ") if layer.extra_repr() else f"{type(layer).__name__}({_arguments(layer)})"
+
+
+def _arguments(layer: nn.Module) -> str:
+    """Return the arguments of a layer that says none itself, as far as it has kept them: `dims=[0, 2, 1]`."""
+    names = [name for name in inspect.signature(type(layer)).parameters if name in vars(layer)]
+    return ", ".join(f"{name}={getattr(layer, name)}" for name in names)
 
 
 def parameters(explained: Explained) -> str:
