@@ -54,7 +54,7 @@ def _cells(run: "Run") -> list[tuple[str, str, str, str]]:
 def _of_each(run: "Run") -> dict[str, str]:
     """Return the words for the optimizer of each parameter, one of several: `critic (SGD, lr=0.01)`."""
     names = {id(parameter): name for name, parameter in run.model.named_parameters()}
-    words = {}
+    words = dict[str, str]()
     for own, optimizer in run.state.optimizers.items():
         described = f"{own} ({type(optimizer).__name__}, lr={float(optimizer.defaults['lr']):g})"
         words |= {names[id(p)]: described for group in optimizer.param_groups for p in group["params"]}
