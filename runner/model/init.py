@@ -40,6 +40,11 @@ class Start:
         with torch.no_grad():
             self.function(model.get_parameter(self.name), **self.arguments)
 
+    def words(self) -> str:
+        """Return the function as one writes it: `normal_(std=0.02)`, or `zeros_`."""
+        given = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.function.__name__}({given})" if given else str(self.function.__name__)
+
 
 @dataclass(frozen=True)
 class _Rule:

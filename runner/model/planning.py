@@ -14,10 +14,10 @@ from runner.model.attention import CAUSAL, MASKED, Mask, MultiheadAttention, Tra
 from runner.model.explain import impossible, impossible_arguments
 from runner.model.graph import INPUT
 from runner.model.layers import Repeat, Select
-from runner.model.stack import Layer, Stack, is_stacks, shaped, size, values_of
+from runner.model.stack import Layer, Stack, is_stacks, shaped, shapes, size, values_of
 from runner.model.wires import Inner, Inputs, Wires
 from runner.model.written import FROM, Written, is_tied, read
-from runner.settings.errors import ConfigError, ConfigErrors, batch_shape, brief, did_you_mean, each
+from runner.settings.errors import ConfigError, ConfigErrors, brief, did_you_mean, each
 from runner.settings.memory import memory
 from runner.settings.memory import size as bytes_
 from runner.settings.trust.limits import LAYERS
@@ -275,4 +275,4 @@ def _copied(stack: Stack) -> nn.Sequential:
 
 
 def _trail(layers: list[Layer]) -> list[str]:
-    return [f"  {layer.key}  ->  {batch_shape(layer.shape)}" for layer in layers]
+    return [f"  {layer.key}  ->  {shapes(layer)}" for layer in layers]

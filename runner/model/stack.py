@@ -1,7 +1,8 @@
 """A model as it was planned: its layers, everything looked up, bound and inferred, and the shapes between them."""
 
+import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from runner.model.graph import Graph, Reads
 from runner.model.init import Start
-from runner.settings.errors import ConfigError, brief
+from runner.settings.errors import ConfigError, batch_shape, brief
 
 
 @dataclass
@@ -100,6 +101,34 @@ class Stack:
         if reads or self.outputs or self.first:
             return Graph(modules, reads, self.outputs, self.first)
         return nn.Sequential(OrderedDict(modules))
+
+
+def shapes(layer: Layer) -> str:
+    """Return words for what a layer gives: `(N, 8, 4)`; of several tensors each, `digit (N, 10), parity (N, 2)`.
+
+    States of a recurrent layer have the batch in their second dimension.
+    """
+    if layer.output is None:
+        return batch_shape(layer.shape)
+    if inspect.isclass(layer.target) and issubclass(layer.target, nn.RNNBase) and isinstance(layer.output, tuple):
+        values, states = layer.output
+        states = worded([states], lambda one: f"({one.shape[0]}, N, {one.shape[2]})")
+        return f"{batch_shape(values.shape[1:])}, {states}"
+    return worded(layer.output, lambda one: batch_shape(one.shape[1:]))
+
+
+def worded(nest: Any, shape: Callable[[Tensor], str]) -> str:
+    """Return words for the tensors in a tuple, a list or a mapping. shape: the words for one of them."""
+    if isinstance(nest, Tensor):
+        return shape(nest)
+    if isinstance(nest, Mapping):
+        return ", ".join(f"{name} {worded(one, shape)}" for name, one in nest.items())
+    if isinstance(nest, tuple | list):
+        each = [worded(one, shape) for one in nest]
+        return ", ".join(
+            f"({words})" if isinstance(one, tuple | list) else words for one, words in zip(nest, each, strict=True)
+        )
+    return type(nest).__name__
 
 
 def size(layer: Layer) -> int:

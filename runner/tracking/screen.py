@@ -15,7 +15,7 @@ from rich.text import Text
 
 from runner.data import nests
 from runner.model.graph import names
-from runner.model.stack import Layer, Stack, stacks
+from runner.model.stack import Layer, Stack, is_stacks, shapes, stacks
 from runner.settings.errors import batch_shape
 from runner.settings.trust import terminal
 from runner.training.events import Epoch, Event, Silence, Step
@@ -190,7 +190,7 @@ def layer_table(stack: Stack, example: nests.Nest) -> Table:
 
 def _add(table: Table, index: str, layer: Layer, depth: int) -> None:
     own = f"{layer.parameters:,}" if layer.parameters else ""
-    table.add_row(index, "  " * depth + layer.name, described(layer), batch_shape(layer.shape), own)
+    table.add_row(index, "  " * depth + layer.name, described(layer), shapes(layer), own)
     for stack in stacks(layer):
         for inner in stack.layers:
             _add(table, "", inner, depth + 1)
@@ -198,7 +198,10 @@ def _add(table: Table, index: str, layer: Layer, depth: int) -> None:
 
 def described(layer: Layer) -> str:
     """Return a layer as one would write it: `Conv2d(in_channels=1, out_channels=16, kernel_size=3)`."""
-    inside = [f"{k}={v}" for k, v in layer.arguments.items() if not isinstance(v, Stack | list)]
+    of_stacks = [
+        k for k, v in layer.arguments.items() if isinstance(v, Stack) or (isinstance(v, list) and is_stacks(v))
+    ]
+    inside = [f"{k}={v}" for k, v in layer.arguments.items() if k not in of_stacks]
     inside += [f"{k}=given" for k in layer.given]
     inside += [f"{k}={path}" for k, path in layer.ties.items()]
     inside += [f"tie={layer.shares}"] if layer.shares else []

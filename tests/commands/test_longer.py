@@ -1,8 +1,10 @@
-"""A run that is resumed to a greater length, with each of the schedules."""
+"""A run that is resumed to another length: a greater one, with each of the schedules, and none below its own."""
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,9 @@ from runner.settings.context import Context
 from runner.settings.trust import permission
 from runner.tracking.read import recall
 from runner.tracking.store import stores
+from tests.commands.test_resume import STUDY, reached, study
 from tests.support import composing
+from tests.support.command import begin, ended, runner
 from tests.tracking.test_moved import URI, call
 from tests.training.test_build import PLAIN
 
@@ -59,3 +63,15 @@ def test_a_lengthened_schedule_goes_on_as_the_long_one(name: str, empty_store: P
     if name in KNOWN:
         half = len(whole) // 2
         assert found[half:] == pytest.approx(whole[half:], rel=1e-6)
+
+
+def test_a_run_is_not_made_shorter_than_it_is(tmp_path: Path, empty_store: Path) -> None:
+    study(tmp_path, empty_store)
+    (tmp_path / "experiments" / "slow.yaml").write_text(STUDY)
+    process = begin("experiments=slow", cwd=tmp_path, env={"WAIT_AT": "14"})
+    reached(tmp_path, "waiting")
+    os.kill(process.pid, signal.SIGTERM)
+    (tmp_path / "go").touch()
+    ended(process, tmp_path, 143)
+    done = runner("resume", "last", "trainer.epochs=2", cwd=tmp_path, code=2)
+    assert "trainer.epochs: 2 are 8 steps, and the run has taken 14; expected at least 4" in done.err

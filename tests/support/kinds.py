@@ -27,8 +27,8 @@ def files(folder: Path) -> None:
     (folder / "text.txt").write_text("the cat sat on the mat, and the dog sat on the log. " * 8)
     days = [f"2024-{1 + day // 28:02}-{1 + day % 28:02},{rng.normal() + day:.3f},{day % 7}" for day in range(60)]
     (folder / "days.csv").write_text("\n".join(["day,sales,weekday", *days]))
-    rows = [f"{['red', 'blue', 'grey'][i % 3]},{'' if i % 5 == 0 else i / 10},{i % 2}" for i in range(30)]
-    (folder / "rows.csv").write_text("\n".join(["colour,size,label", *rows]))
+    rows = [f"{['red', 'blue', 'grey'][i % 3]},{'' if i % 5 == 0 else i / 10},{i % 7}.5,{i % 2}" for i in range(30)]
+    (folder / "rows.csv").write_text("\n".join(["colour,size,weight,label", *rows]))
     np.save(folder / "x.npy", rng.normal(size=(30, 4)).astype(np.float32))
     np.save(folder / "y.npy", np.arange(30) % 3)
     np.savez(folder / "labels.npz", x=rng.normal(size=(30, 4)), y=rng.integers(0, 2, (30, 3)))

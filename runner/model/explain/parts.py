@@ -95,6 +95,8 @@ class Explained:
     predicted: Predicted | None = None
     elements: list[Element] = field(default_factory=list)
     note: str = ""  # why there is no arithmetic
+    taken: str = ""  # the shapes of all inputs in words, where there are several or a nest of them
+    given: str = ""  # likewise of what it returns
 
     @property
     def parameters(self) -> int:

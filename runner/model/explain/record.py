@@ -1,7 +1,7 @@
 """The inputs and outputs of every layer, in the order of the calls."""
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from runner.model import graph
 from runner.model.explain import rules
 from runner.model.modes import evaluating
+from runner.model.stack import worded
 from runner.settings import torch_private
 
 
@@ -24,6 +25,8 @@ class Call:
     depth: int
     input: Any
     output: Any = None
+    taken: str = ""  # the shapes of all its inputs in words
+    given: str = ""  # and of all that it returns
 
 
 def record(model: nn.Module | Iterable[tuple[str, nn.Module]], x: Any) -> list[Call]:
@@ -59,14 +62,21 @@ def _watch(name: str, layer: nn.Module, calls: list[Call], opened: list[Call]) -
 
     def begin(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         given = [*inputs, *named.values()]
-        call = Call(name, layer, len(opened), _copied(given[0]) if given else None)
+        call = Call(name, layer, len(opened), _copied(given[0]) if given else None, taken=_shapes(given))
         calls.append(call)
         opened.append(call)
 
     def end(_: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        opened.pop().output = _copied(output)
+        call = opened.pop()
+        call.output, call.given = _copied(output), _shapes([output] if isinstance(output, Tensor | Mapping) else output)
 
     return [layer.register_forward_pre_hook(begin, with_kwargs=True), layer.register_forward_hook(end)]
+
+
+def _shapes(values: Any) -> str:
+    """Return words for the shapes of tensors, of nests too: `(1, 4), (1, 4)`; "" for none."""
+    some = [value for value in values if isinstance(value, Tensor | tuple | list | Mapping)]
+    return worded(some[0] if len(some) == 1 else some, lambda one: str(tuple(one.shape)))
 
 
 def _copied(value: Any) -> Any:

@@ -60,7 +60,9 @@ def _explained(call: Call, choice: Choice, reads: Reads) -> Explained:
     if family is None or x is None or output is None or not rules.takes(call.layer, x.ndim):
         shown = None if x is None else bare(call.layer, x)
         note = _why(call, family) + (f"; it reads {' and '.join(graph.names(reads))}" if reads else "")
-        return Explained(call.name, call.layer, call.depth, shown, output, note=note)
+        taken = call.taken if shown is None or call.taken != str(shown.shape) else ""
+        given = call.given if output is None or call.given != str(output.shape) else ""
+        return Explained(call.name, call.layer, call.depth, shown, output, note=note, taken=taken, given=given)
     padded, predicted = family.pad(call.layer, x), family.shape(call.layer, x.shape)
     _check_shape(call, predicted, output.shape)
     worked = _worked(family, call.name, call.layer, padded, output, choice.elements(output.shape))

@@ -58,6 +58,8 @@ def check(run: Run) -> None:
     trainer = run.settings.trainer
     if not run.trains:
         raise Unstackable("trainer.epochs=0 trains nothing")
+    if run.parts.step is not None:
+        raise Unstackable("trainer.step names a step of your own")
     rule(run.state.optimizer)
     if run.parts.optimizer.groups:
         raise Unstackable("optimizer.groups is not stacked")
@@ -65,8 +67,6 @@ def check(run: Run) -> None:
         raise Unstackable("trainer.average is not stacked")
     if run.settings.model.freeze is not None:
         raise Unstackable("model.freeze is not stacked")
-    if run.parts.step is not None:
-        raise Unstackable("trainer.step names a step of your own")
     if run.parts.pictures:
         raise Unstackable(f"plots: {', '.join(run.parts.pictures)} every so often is not stacked")
     if trainer.carry:

@@ -38,7 +38,7 @@ def sheets(explained: Explained, element: Element | None) -> list[Sheet]:
     drawn = []
     if explained.input is not None:
         window = element.window if element else ()
-        drawn.append(_sheet("input", explained.input, window, explained.axes))
+        drawn.append(_sheet("first input" if explained.taken else "input", explained.input, window, explained.axes))
     if element and element.kernel:
         kernel = element.kernel
         partial = any(len(t) < n for t, n in zip(kernel.taps, kernel.values.shape, strict=True))
@@ -48,7 +48,11 @@ def sheets(explained: Explained, element: Element | None) -> list[Sheet]:
     if explained.output is not None:
         bare = Padded(explained.output, (0,) * explained.output.ndim, explained.output.shape)
         axes = explained.axes if len(explained.axes) == explained.output.ndim - 1 else ()
-        drawn.append(_sheet("output", bare, single(element.index) if element else (), axes))
+        drawn.append(
+            _sheet(
+                "first output" if explained.given else "output", bare, single(element.index) if element else (), axes
+            )
+        )
     return drawn
 
 

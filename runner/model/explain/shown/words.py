@@ -1,5 +1,6 @@
 """Words about a worked layer, the same on a terminal, in Markdown and in a picture."""
 
+import inspect
 import math
 
 from torch import nn
@@ -14,22 +15,32 @@ def kind(explained: Explained) -> str:
     layer = explained.layer
     if rules.family(layer) is not None:
         return f"{type(layer).__name__}({layer.extra_repr()})"
-    return type(layer).__name__ if any(layer.children()) else repr(layer).replace("\n", " ")
+    if any(layer.children()):
+        return type(layer).__name__
+    return repr(layer).replace("\n", " ") if layer.extra_repr() else f"{type(layer).__name__}({_arguments(layer)})"
+
+
+def _arguments(layer: nn.Module) -> str:
+    """Return the arguments of a layer that says none itself, as far as it has kept them: `dims=[0, 2, 1]`."""
+    names = [name for name in inspect.signature(type(layer)).parameters if name in vars(layer)]
+    return ", ".join(f"{name}={getattr(layer, name)}" for name in names)
 
 
 def parameters(explained: Explained) -> str:
-    """Return `80 parameters: weight 8*1*3*3 + bias 8`."""
+    """Return `80 parameters: weight 8*1*3*3 + bias 8`; those of layers inside are summed up, `+ 72 inside`."""
     count = explained.parameters
     whole = rules.family(explained.layer) is not None  # what is inside of it is not explained by itself
-    named = explained.layer.named_parameters(recurse=whole)
-    own = [f"{name} {'*'.join(map(str, p.shape)) or 1}" for name, p in named]
+    named = dict(explained.layer.named_parameters(recurse=whole))
+    own = [f"{name} {'*'.join(map(str, p.shape)) or 1}" for name, p in named.items()]
+    if own and (inside := count - sum(p.numel() for p in named.values())):
+        own.append(f"{inside:,} inside")
     words = f"{count:,} parameter{'' if count == 1 else 's'}" if count else "no parameters"
     return f"{words}: {' + '.join(own)}" if own else words
 
 
 def shapes(explained: Explained) -> str:
-    """Return `(1, 1, 4, 4) -> (1, 1, 3, 3)`."""
-    return f"{_shape(explained.input)} -> {_shape(explained.output)}"
+    """Return `(1, 1, 4, 4) -> (1, 1, 3, 3)`; of several tensors each, `(1, 4), (1, 4) -> (1, 8)`."""
+    return f"{explained.taken or _shape(explained.input)} -> {explained.given or _shape(explained.output)}"
 
 
 def has_drawing(explained: Explained) -> bool:
