@@ -44,8 +44,8 @@ def output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
         if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
             raise ConfigError(
                 layer.key,
-                f"{layer.target.__name__} takes more than one input; {specs.NAME_THEM}; give what only a loss of (model,"
-                " batch) calls it with a default, as in forward(self, x, time=None)",
+                f"{layer.target.__name__} takes more than one input; {specs.NAME_THEM}; give what only a loss of"
+                " (model, batch) calls it with a default, as in forward(self, x, time=None)",
             ) from error
         shapes = " and ".join(map(specs.shape, inputs.all()))
         raise ConfigError(
