@@ -17,7 +17,7 @@ FILES = sorted((Path(__file__).parents[2] / "experiments").glob("*.yaml"))
 SOME = (
     "conv2d", "conv2d_options", "linear_regression", "save_and_load", "diabetes", "iris_folds", "digits_cnn",
     "digits_lenet", "digit_pairs", "digits_steps", "digits_average", "gan_digits", "digits_vae", "decay",
-    "sonnet_words", "unet_digits", "digits_diffusion",
+    "sonnet_words", "unet_digits",
 )  # fmt: skip
 #: Parameters of a fixture or a test of such a law: their names, and those of all.
 KINDS = [pytest.param(SOME, id="some"), pytest.param(None, id="all", marks=pytest.mark.long)]
