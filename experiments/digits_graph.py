@@ -11,7 +11,7 @@ from runner.data.digits import digits
 def graph(nodes: int = 600, labelled: int = 40, neighbours: int = 8) -> Data:
     """Return one example, the whole graph; of the nodes, so many have a label in training, as many in validation.
 
-    x: features (1, nodes, 64) and adjacency (1, nodes, nodes), normalized. y: (1, nodes), -100 where a part has no label.
+    x: features (1, nodes, 64) and adjacency (1, nodes, nodes), normalized. y: (1, nodes), -100 for no label in a part.
     """
     source = digits(flat=True).train
     pixels, y = source.x[:nodes], source.y[:nodes]
