@@ -46,6 +46,17 @@ class Graph(nn.Sequential):
         return through(self, input, called)
 
 
+class Alone(Graph):
+    """A single layer, which a loss of (model, batch) may call with more than x: `model(noisy, time)`."""
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """Return what the layer gives for x, as it comes from the data, or for all that the loss calls it with."""
+        if len(inputs) == 1 and not named:
+            return super().forward(*inputs)
+        [layer] = self.children()
+        return layer(*inputs, **named)
+
+
 def reads(model: Graph) -> dict[str, Reads]:
     """Return what the layers read that take something else than the output before them."""
     return model._reads

@@ -59,6 +59,9 @@ from runner.model.sequences import (
     Sum as Sum,
 )
 from runner.model.sequences import (
+    TimeDistributed as TimeDistributed,
+)
+from runner.model.sequences import (
     check_lengths,
 )
 

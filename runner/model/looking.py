@@ -21,7 +21,7 @@ from runner.settings.errors import ConfigError, brief
 #: The most parameters of a layer that is made for this.
 MOST = 100_000_000
 #: Words of torch's errors about tensors without numbers.
-REFUSALS = re.compile(r"\b(meta|data-dependent|unbacked)\b", re.IGNORECASE)
+REFUSALS = re.compile(r"\b(meta|register_meta|data-dependent|unbacked)\b", re.IGNORECASE)
 
 
 def with_numbers(example: Tensor, one: Tensor) -> Tensor:
@@ -43,7 +43,9 @@ def output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
     except Exception as error:
         if isinstance(error, TypeError) and re.search(r"forward\(\) missing \d+ required", str(error)):
             raise ConfigError(
-                layer.key, f"{layer.target.__name__} takes more than one input; {specs.NAME_THEM}"
+                layer.key,
+                f"{layer.target.__name__} takes more than one input; {specs.NAME_THEM}; give what only a loss of"
+                " (model, batch) calls it with a default, as in forward(self, x, time=None)",
             ) from error
         shapes = " and ".join(map(specs.shape, inputs.all()))
         raise ConfigError(

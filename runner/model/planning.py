@@ -162,10 +162,17 @@ def _plan_inside(
     arguments: dict[str, Any],
     targets: classes.Targets,
 ) -> Any:
-    """Return an argument with its layers planned: one that is annotated as a module is a stack of its own."""
+    """Return an argument with its layers planned: one that is annotated as a module is a stack of its own.
+
+    A class whose layers take something else than its input has a static method `inside`, which makes this of it.
+    """
 
     def inner(value: Any, key: str) -> Stack:
-        return plan(specs.single(value, targets), example, key, targets)
+        try:
+            seen = target.inside(example) if hasattr(target, "inside") else example
+        except ValueError as error:
+            raise ConfigError(key.rpartition(".")[0], str(error)) from error
+        return plan(specs.single(value, targets), seen, key, targets)
 
     if target is nn.Sequential or specs.holds_module(parameter.annotation):
         return None if value is None else inner(value, key)

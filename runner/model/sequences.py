@@ -87,6 +87,31 @@ class RepeatVector(nn.Module):
         return x.unsqueeze(1).repeat(1, self.n, 1)
 
 
+class TimeDistributed(nn.Module):
+    """Layers that take each step by itself, as Keras' of this name: (N, length, ...) becomes (N, length, ...).
+
+    Batch norm in them counts the steps of all examples.
+
+        - TimeDistributed: [{Conv2d: {out_channels: 8, kernel_size: 3}}, ReLU, Flatten, {Linear: 16}]
+    """
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    @staticmethod
+    def inside(x: Tensor) -> Tensor:
+        """Return what the layers take: all examples' steps, (N * length, ...). Raises ValueError for no steps."""
+        if not isinstance(x, Tensor) or x.dim() < 3:
+            raise ValueError("expected (N, length, features) or (N, length, channels, H, W), such as frames of a video")
+        return x.flatten(0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the layers give for each step. Raises ValueError for an input without steps."""
+        y: Tensor = self.layers(self.inside(x))
+        return y.reshape(-1, x.shape[1], *y.shape[1:])
+
+
 class CausalConv1d(nn.Conv1d):
     """A Conv1d that looks back only: (N, channels, length) keeps its length, and no step sees a later one.
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from runner.model.graph import Graph, Reads
+from runner.model.graph import Alone, Graph, Reads
 from runner.model.init import Start
 from runner.settings.errors import ConfigError, batch_shape, brief
 
@@ -71,6 +71,7 @@ class Stack:
     outputs: tuple[str, ...] = ()  # names of the layers whose outputs are returned as a dict; empty: the last one's
     start: list[Start] = field(default_factory=list)  # how first weights are drawn where it is not as torch does
     first: bool | str = False  # it takes the first tensor of a tuple or a dict, or that of a name; see `graph.Graph`
+    alone: bool = False  # its loss calls it, perhaps with more than x; see `graph.Alone`
 
     def make(self) -> nn.Sequential:
         """Return the model. Its parameters are drawn from torch's global generator, layer by layer.
@@ -98,8 +99,8 @@ class Stack:
 
     def _assembled(self, modules: dict[str, nn.Module]) -> nn.Sequential:
         reads = {layer.name: layer.reads for layer in self.layers if layer.reads}
-        if reads or self.outputs or self.first:
-            return Graph(modules, reads, self.outputs, self.first)
+        if reads or self.outputs or self.first or self.alone:
+            return (Alone if self.alone else Graph)(modules, reads, self.outputs, self.first)
         return nn.Sequential(OrderedDict(modules))
 
 

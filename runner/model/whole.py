@@ -12,6 +12,7 @@ from runner.model.stack import Layer, Stack, values_of
 from runner.model.wires import Inner, Wires, some
 from runner.settings import Model
 from runner.settings.errors import ConfigError, Problems, did_you_mean
+from runner.settings.values import lookup
 
 #: The layer that concatenates the inputs where the layers do not begin with names of their own.
 TOGETHER = "inputs"
@@ -43,7 +44,8 @@ def called_by_loss(model: Model, example: Any, earlier: Earlier | None = None) -
     """Plan a model that is called by its loss, with all of `example` or, as a Siamese one is, with each of its tensors.
 
     Where the layers do not take the whole of it, they are planned with its first tensor, which they also take when
-    they are called with all. A model with one input by name takes this one. Others, and raises: see `planned`.
+    they are called with all. A model with one input by name takes this one. A single layer of the user's own may be
+    called with more than x. Others, and raises: see `planned`.
     """
     names = list(model.inputs or ())
     if len(names) == 1 and isinstance(example, Mapping) and isinstance(example.get(names[0]), Tensor):
@@ -51,15 +53,16 @@ def called_by_loss(model: Model, example: Any, earlier: Earlier | None = None) -
         stack.first = names[0]
         return stack
     try:
-        return planned(model, example, earlier)
+        stack = planned(model, example, earlier)
     except ConfigError:
         if isinstance(example, Tensor) or model.inputs:
             raise
         items = [f"{INPUT}.", *(example if isinstance(example, Mapping) else ())]
         if any(item in repr(model.layers) for item in items):  # they read items of it: the error is about these
             raise
-    stack = planned(model, first(example), earlier)
-    stack.first = True
+        stack = planned(model, first(example), earlier)
+        stack.first = True
+    stack.alone = len(stack.layers) == 1 and lookup.is_own(stack.layers[0].target)
     return stack
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 PARTS = (("valid", "train"),)
+#: Parts of an example that it shows, each one tensor: inputs may be several.
+SHOWS = ("target", "output")
 OUTPUTS = True  # it needs as many as there are classes, which a loss may have asked for before
 MOST = 2000  # classes: a count for each pair of 200,000 would take 300 GB
 COUNTED = 30  # more classes than this leave no room for counts

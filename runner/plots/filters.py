@@ -17,8 +17,8 @@ MOST = 64  # kernels
 CHANNELS = 8  # of the input, shown of each kernel
 WIDE, HIGH = 6.2, 5.0  # inches for all kernels
 LEFT, TOP, BELOW = 0.2, 0.75, 0.45
-#: False: it shows no examples, so that any data will do.
-SHOWS = False
+#: Parts of an example that it shows: none, so that any data will do.
+SHOWS = ()
 
 
 def problem(data: Data, model: nn.Module) -> str | None:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Curve = tuple[Numbers, Numbers]
-#: False: it shows no examples, so that any data and model will do.
-SHOWS = False
+#: Parts of an example that it shows: none, so that any data and model will do.
+SHOWS = ()
 BESIDE = 2.1  # inches for the names of several rates
 STYLES = tuple(product(("-", "--", ":"), _style.COLOURS))
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-#: False: it shows no examples, so that any data and model will do.
-SHOWS = False
+#: Parts of an example that it shows: none, so that any data and model will do.
+SHOWS = ()
 #: Of the training, beside further losses: the step's, and that of all training data.
 USUAL = ("train/loss", "train/eval_loss")
 COLOURS = (_style.GREEN, _style.BLACK, _style.ORANGE)  # of further losses; more than three are not drawn

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = (("valid", "train"),)
+#: Parts of an example that it shows, each one tensor: inputs may be several.
+SHOWS = ("target", "output")
 MOST = 5000  # points
 SIDE = 5.0  # of the square, in inches
 BESIDE = 2.1  # inches for the names and scores of several outputs

@@ -67,6 +67,10 @@ FILES = {
     "smoother": "defaults: [tasks]\n"
     "loss: {label: {label_smoothing: 0.1}, size: {share: 2}, far: {MSELoss: {reduction: sum}}}\n"
     "scheduler: {schedulers: {up: {LinearLR: {total_iters: 7}}}}\n",
+    "valued": "data: digits\nmodel: mlp\noptimizer: adam\nloss: cross_entropy\nscheduler: cosine\ntrainer: batches\n",
+    "over": "defaults: [valued]\ndata: {digits: {flat: true}}\noptimizer: {lr: 0.1}\nscheduler: step\n",
+    "sourced": "data: {diabetes: null}\nmodel: linear\n",
+    "twice": "defaults: [override /data: line]\ndata: digits\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
 MINE = """
@@ -194,6 +198,13 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
     ("words", "expected"),
     [
         ("experiments=deep", {"trainer.epochs": 2, "optimizer.lr": 0.005, "optimizer.betas": [0.9, 0.999]}),
+        ("experiments=valued", {"data.flat": False, "optimizer.lr": 0.001, "trainer.batch_size": 64}),
+        (
+            "experiments=over",
+            {"data.name": "digits", "data.flat": True, "optimizer.lr": 0.1, "scheduler.name": "StepLR"},
+        ),
+        ("experiments=over data=line optimizer=sgd", {"data.name": "line", "optimizer.name": "SGD"}),
+        ("experiments=sourced", {"data.name": "diabetes", "model.layers": [{"Linear": 1}]}),
         ("experiments=wide", {"model.layers.conv1.Conv2d": {"out_channels": 64, "kernel_size": 3, "padding": 1}}),
         (
             "experiments=own scheduler=null data=line optimizer=adam model=linear",
@@ -288,6 +299,7 @@ def test_composed_values_replace_what_they_have_nothing_in_common_with(
     [
         ("experiments=outside", "experiments/../conf/model: "),
         ("experiments=nobody", "defaults: there is no study 'bass'; did you mean 'base'? (experiments/nobody.yaml"),
+        ("experiments=twice", "data: expected keys and values; a preset is chosen"),
         ("experiments=head trainer.patience=0 trainer.clip_norm=0", "trainer.patience: 0 is out of range"),
     ],
 )

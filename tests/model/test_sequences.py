@@ -333,6 +333,7 @@ def test_a_layer_that_looks_at_numbers_is_planned_on_two_examples(packs: None) -
         ([{"GRU": {"hidden_size": 3, "lengths": "nowhere"}}], "'nowhere' is no earlier layer"),
         ([{"Positions": {"length": 3}}], "the input has 7 steps, and there are 3 places"),
         ([{"RepeatVector": 2}], "expected (N, features)"),
+        ([{"Flatten": {}}, {"TimeDistributed": [{"Linear": 2}]}], "expected (N, length, features)"),
         ([{"Mean": 0}], "dim=0 must name dimensions after the batch"),
         ([{"Mean": -3}], "counts the batch"),
         ([{"Columns": [0, 8]}], "there is no column 8"),
@@ -356,3 +357,12 @@ def test_a_causal_convolution_sees_no_later_step_and_a_repeated_vector_is_every_
     assert torch.equal(conv(x)[:, :, :5], conv(later)[:, :, :5])
     assert not torch.equal(conv(x)[:, :, 5:], conv(later)[:, :, 5:])
     assert torch.equal(built([{"RepeatVector": 2}], x[:, 0])(x[:, 0]), torch.stack([x[:, 0]] * 2, 1))
+
+
+def test_layers_at_each_step_are_those_of_the_steps_alone():
+    frames = torch.rand(4, 3, 2, 6, 6)
+    layers = [{"Conv2d": {"out_channels": 5, "kernel_size": 3}}, "BatchNorm2d", "ReLU", "Flatten", {"Linear": 7}]
+    model = built([{"TimeDistributed": layers}, {"GRU": 3}, {"Select": 0}, "Last"], frames).eval()
+    steps = model[0](frames)
+    assert model(frames).shape == (4, 3)
+    assert torch.allclose(steps, torch.stack([model[0].layers(frames[:, t]) for t in range(3)], 1), atol=1e-6)

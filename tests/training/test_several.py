@@ -44,8 +44,9 @@ def made(optimizer: Any = None, **more: Any) -> Run:
     return prepare(settings(layers=LAYERS, optimizer=optimizer or SPEC, **given), "test")
 
 
-def test_they_are_torchs_own_with_a_part_of_the_model_each() -> None:
-    run, by_hand = made(epochs=2), made(epochs=2)
+@pytest.mark.parametrize("more", [{}, {"step": None}], ids=["own step", "one loss"])
+def test_they_are_torchs_own_with_a_part_of_the_model_each(more: dict[str, Any]) -> None:
+    run, by_hand = made(epochs=2, **more), made(epochs=2)
     drive(run)
     body, head = by_hand.model.first, by_hand.model.head
     optimizers = torch.optim.Adam(body.parameters(), lr=0.01), torch.optim.SGD(head.parameters(), lr=0.1, momentum=0.9)
@@ -78,7 +79,8 @@ def test_one_pattern_may_stand_for_a_list_of_it() -> None:
     ],
 )
 def test_a_stopped_training_goes_on_to_the_bit(scheduler: Any) -> None:
-    assert differences(lambda: made(scheduler=scheduler, clip_norm=0.1), 5) == []
+    more = {} if scheduler else {"step": None}
+    assert differences(lambda: made(scheduler=scheduler, clip_norm=0.1, **more), 5) == []
 
 
 def test_frozen_layers_need_no_optimizer() -> None:
@@ -98,7 +100,6 @@ def test_each_follows_its_own_schedule() -> None:
 @pytest.mark.parametrize(
     ("optimizer", "more", "message"),
     [
-        (SPEC, {"step": None}, r"^optimizer: names several \(body, head\), and nothing says which loss"),
         ({**SPEC, "body": {"name": "Adam", "params": ["*"]}}, {}, r"^optimizer.head: head.weight belongs to body too"),
         ({"head": SPEC["head"]}, {}, r"^optimizer: first.weight and 1 more belongs to none of head"),
         ({**SPEC, "boby": {"name": "Adam"}}, {}, r"^optimizer.boby: 'boby' is no layer"),

@@ -293,6 +293,9 @@ def test_whole_numbers_of_ones_own_source_are_classes_for_ones_own_loss_and_wher
     pairs: Any = list(zip(torch.rand(6, 2), y, strict=True))
     assert targets.fit(Data(pairs), nn.CrossEntropyLoss()).task == "multiclass"
     assert targets.fit(Data(pairs), nn.MSELoss()).task == "regression"
+    places: Any = [(torch.rand(6, 2), y), (torch.rand(3, 2), y[:3])]
+    assert targets.fit(Data(places), nn.CrossEntropyLoss()).task == "multiclass"
+    assert targets.fit(Data(places), nn.L1Loss()).task == "regression"
 
 
 def test_a_source_is_read_as_often_as_needed_and_ones_own_once(place, experiments):

@@ -225,7 +225,7 @@ def test_every_experiment_ends_with_its_plots_and_with_the_processors_numbers(
     names: Any, place: gpu.Place, empty_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Torch has the cell of a GRU for the processor and for CUDA alone.
-    recurrent = ("sonnet_words", "sonnets", "sunspots")
+    recurrent = ("sonnet_words", "sonnets", "sunspots", "backwards")
     monkeypatch.setattr(gpu, "EXPERIMENTS", [path.stem for path in here(names) if path.stem not in recurrent])
     ended = gpu.experiments(place)
     assert ended.startswith(f"{len(gpu.EXPERIMENTS)} FINISHED with ")
@@ -233,7 +233,7 @@ def test_every_experiment_ends_with_its_plots_and_with_the_processors_numbers(
     # They draw from the device's own generator: for dropout, or as an autoencoder does.
     drawing = (
         *("digit_properties", "digits_cnn", "digits_cnn_wide", "digits_mlp", "digits_vae", "gan_digits"),
-        "save_and_load",
+        *("digits_diffusion", "digits_graph", "save_and_load"),
     )
     same = [name for name in gpu.EXPERIMENTS if there[name]["metrics"] and name not in drawing]
     assert "digits_lenet" in same

@@ -49,7 +49,11 @@ def test_an_experiment_keeps_what_its_opening_comment_promises(path: Path, comma
         assert (artifacts / "plots" / f"{plot.rpartition('.')[2]}.png").stat().st_size > 5000
     [predictions] = artifacts.glob("predictions.np*")
     arrays = np.load(predictions, allow_pickle=False)
-    assert all(np.isfinite(one).all() for one in ([arrays] if predictions.suffix == ".npy" else arrays.values()))
+    padded = "collate:" in path.read_text()  # outputs for each place are filled up with NaN
+    assert all(
+        np.isfinite(one).all() or (padded and one.ndim > 2 and np.isfinite(one[..., 0]).all())
+        for one in ([arrays] if predictions.suffix == ".npy" else arrays.values())
+    )
     if (metric := run.data.tags.get("best.metric")) is not None:
         again = runner("evaluate", done.run_id, f"split={metric.partition('/')[0]}", cwd=workplace)
         assert f"{metric}={float(run.data.tags['best.value'])!r}" in again.last.split()

@@ -17,8 +17,8 @@ from tests.support.experiments import KINDS, here
 
 #: Their models draw in training.
 DRAWS = ("digits_vae",)
-#: Their losses are of a whole batch, or of examples that are mixed within one.
-OF_BATCHES = ("digits_contrastive", "digits_mixup")
+#: Their losses are of a whole batch, or of examples that are mixed within one, or draw for all of it.
+OF_BATCHES = ("digits_contrastive", "digits_mixup", "digits_diffusion")
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -110,7 +110,32 @@ def _read(folder: Path, name: str, provider: str) -> ConfigResult:
     for group in COMPONENTS:
         if (spec := short.named(plain.get(group))) is not None:
             result.config[group] = spec
+    if (presets := _presets(plain)) and OmegaConf.is_dict(result.config):
+        for group, (_, arguments) in presets.items():
+            result.config[group] = arguments
+        chosen = [{f"override /{group}": name} for group, (name, _) in presets.items()]
+        result.config["defaults"] = [*(plain.get("defaults") or []), *chosen]
     return result
+
+
+def _presets(contents: Any) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the presets that a study names as values, and its arguments over them: `data: digits`.
+
+    Of data, whose sources bear their presets' names, `{digits: {flat: true}}` too. A group whose preset the defaults
+    choose already is left out.
+    """
+    defaults = contents.get("defaults") or [] if isinstance(contents, dict) else None
+    if not isinstance(defaults, list):
+        return {}
+    keys = [str(key) for entry in defaults if isinstance(entry, dict) for key in entry]
+    chosen = {key.rpartition(" ")[2].strip("/") for key in keys}
+    found = dict[str, tuple[str, dict[str, Any]]]()
+    for group, spec in contents.items():
+        named = {spec: None} if isinstance(spec, str) else spec if group == "data" and isinstance(spec, dict) else {}
+        name, arguments = next(iter(named.items())) if len(named) == 1 else (None, None)
+        if group not in chosen and isinstance(arguments, dict | None) and name in places.presets(str(group)):
+            found[group] = str(name), arguments or {}
+    return found
 
 
 def _preset(group: str, name: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from runner.training.parts.freezing import Frozen
 from runner.training.parts.named import ByOutput, Reported
 from runner.training.parts.own_losses import found
 from runner.training.parts.scheduling import Schedule
+from runner.training.parts.several import Optimizers
 from runner.training.step import TrainStep, gradients
 
 #: Steps of a run from which capturing pays for itself with `auto`: to find out takes as long as about 50 steps.
@@ -40,7 +41,7 @@ def choose(state: State, own: Any, trainer: Trainer, modules: Iterable[Any], ste
     if taken is step.plain and where.type != "cpu" and tensors and fuses(state.optimizer):
         rates = Rates(state.optimizer, where)
         taken = partial(_fused, rates=rates)
-    refused = _refusal(taken, own, trainer, [*modules, state.optimizer], steps, where)
+    refused = _refusal(taken, state, own, trainer, [*modules, state.optimizer], steps, where)
     if refused is not None:
         return AsItIs(taken if state.loss_parts is None else Reported(taken), refused) if own is None else taken
     exact = where.type == "cpu" or trainer.deterministic
@@ -107,7 +108,7 @@ def _fused(state: State, parts: Parts, rates: Rates) -> Tensor:
 
 
 def _refusal(
-    taken: TrainStep, own: Any, trainer: Trainer, modules: Iterable[Any], steps: int, where: torch.device
+    taken: TrainStep, state: State, own: Any, trainer: Trainer, modules: Iterable[Any], steps: int, where: torch.device
 ) -> str | None:
     """Return why the step is not captured, or None."""
     if trainer.graph in (False, None):
@@ -116,6 +117,8 @@ def _refusal(
         return "trainer.step names a step of your own"
     if trainer.carry or trainer.train_metrics:
         return f"trainer.{'carry' if trainer.carry else 'train_metrics'} does more in a step than torch can see"
+    if isinstance(state.optimizer, Optimizers):
+        return "several optimizers take a step each"
     if taken is step.searched:
         return "LBFGS evaluates the loss as often as it needs"
     if trainer.compile and where.type == "cpu":

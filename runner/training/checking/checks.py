@@ -33,7 +33,6 @@ from runner.training.parts import (
     metrics,
     own_losses,
     scheduling,
-    several,
     source,
     start,
 )
@@ -141,10 +140,6 @@ def _check_start(settings: Settings) -> None:
 def _check_optimizer(settings: Settings, parts: Components) -> None:
     """Make the optimizer and the schedule for a weight of no model, for what only their classes check."""
     t = settings.trainer
-    if isinstance(parts.optimizer, several.Several) and t.step is None and t.trains:
-        names = ", ".join(parts.optimizer.each)
-        why = "and nothing says which loss each of them lowers; set trainer.step, see docs/steps.md, or use one"
-        raise ConfigError("optimizer", f"names several ({names}), {why}")
     if parts.optimizer.target is torch.optim.LBFGS and (
         t.accumulate > 1 or t.precision == "fp16" or t.clip_norm or t.clip_value
     ):

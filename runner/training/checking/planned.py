@@ -15,6 +15,9 @@ from runner.training.parts import averages, freezing, groups, placement, several
 from runner.training.parts.components import Components
 from runner.training.parts.length import length
 
+#: Parts of an example, of which a plot's SHOWS names those that it shows, each one tensor.
+EXAMPLE = ("input", "target", "output")
+
 
 def check(settings: Settings, parts: Components, problems: Problems, data: Data, plan: stack.Stack) -> None:
     """Check memory, plots, parameters, indices and sparse gradients, which need the plan of the model."""
@@ -63,12 +66,11 @@ def check(settings: Settings, parts: Components, problems: Problems, data: Data,
 def _check_plot(name: str, draw: Any, key: str, data: Data, plan: stack.Stack) -> None:
     """Raise ConfigError for a plot that cannot be drawn of this data or this model."""
     problem = getattr(sys.modules[draw.__module__], "problem", None)
-    several = next((one for one in (*data.train[0], plan.output) if not isinstance(one, Tensor)), None)
-    if (
-        several is not None
-        and draw.__module__.startswith("runner.")
-        and getattr(sys.modules[draw.__module__], "SHOWS", True)
-    ):
+    parts = dict(zip(EXAMPLE, (*data.train[0], plan.output), strict=True))
+    ours = draw.__module__.startswith("runner.")
+    shown = getattr(sys.modules[draw.__module__], "SHOWS", EXAMPLE) if ours else ()
+    several = next((parts[part] for part in shown if not isinstance(parts[part], Tensor)), None)
+    if several is not None:
         raise ConfigError(key, f"{name!r} cannot be drawn: it shows one tensor, found {nests.described(several)}")
     reason = problem(data, plan.planned()) if problem else None
     if reason:

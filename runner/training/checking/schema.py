@@ -6,6 +6,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from runner.model import classes, specs
 from runner.settings import Model, Settings, Tracking, Trainer
+from runner.settings.files import places
 from runner.settings.random_state import AUTO
 from runner.settings.values import lookup, ranges, short
 from runner.settings.values.lookup import Kind
@@ -93,10 +94,10 @@ def _object(kind: Any) -> Node:
 
 def _property(kind: Any, name: str, hint: Any, table: dict[str, ranges.Range]) -> Node:
     if kind is Settings and name in GROUPS:
-        alone: Node = {"anyOf": [{"enum": lookup.known(GROUPS[name][0])}, _DOTTED]}  # `loss: CrossEntropyLoss`
-        return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}, alone]}
+        names = sorted({*lookup.known(GROUPS[name][0]), *places.presets(name)})  # `loss: CrossEntropyLoss`, `loss: mse`
+        return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}, {"enum": names}, _DOTTED]}
     if kind is Settings and name in ("model", "trainer", "tracking"):
-        return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}]}
+        return {"anyOf": [{"$ref": f"#/$defs/{name}"}, {"type": "null"}, {"enum": places.presets(name)}]}
     if kind is Settings and name == "metrics":
         one: Node = {"$ref": "#/$defs/metric"}
         several: Node = {"type": "array", "items": {"anyOf": [one, {"type": "object", "maxProperties": 1}]}}

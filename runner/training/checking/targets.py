@@ -236,7 +236,7 @@ def _of_own_source(data: Data, loss: nn.Module | None) -> Data:
     y, takes = _all(data), targets_of(loss)
     if not isinstance(data.train, Tensors):
         first = data.train[0][1]
-        is_class = takes in BY_CLASS and not data.classes and first.dim() == 0 and not first.is_floating_point()
+        is_class = takes in BY_CLASS and not data.classes and not first.is_floating_point()
         return replace(data, task="multiclass") if is_class else data
     if y is None or not y.numel():
         return data
