@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: It shows pictures, and boxes on them, whatever else there is.
-SHOWS = False
+SHOWS = ()
 ROWS, EPOCHS = 6, 5
 SIZE, GAP, LEFT, TOP = 0.94, 0.12, 0.2, 1.05  # inches
 

@@ -31,7 +31,7 @@ def rates(place: Path, run_id: str) -> list[float]:
 
 
 #: Of the others it is known by `python -m pytest -m long`.
-SOME = ("CosineAnnealingLR", "CyclicLR", "OneCycleLR", "ReduceLROnPlateau", "WarmupCosineLR")
+SOME = ("CosineAnnealingLR", "CyclicLR", "OneCycleLR", "ReduceLROnPlateau", "SequentialLR", "WarmupCosineLR")
 
 
 @pytest.mark.parametrize(

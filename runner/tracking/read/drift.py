@@ -39,6 +39,8 @@ PLACES = ("data.path", "data.root", "data.x", "data.y")
 STEERED = ("optimizer.", "scheduler.", "trainer.clip_norm", "trainer.clip_value")
 #: The progress of a schedule of torch's, as against its settings.
 PROGRESS = ("last_epoch", "_step_count", "_last_lr", "best", "num_bad_epochs", "cooldown_counter", "T_cur", "T_i")
+#: Where torch's schedules that are made of others keep the states of these.
+PARTS = "_schedulers"
 #: Setting of an optimizer -> the state that it has for each parameter only with it, zero at the first step.
 AVERAGES = {"amsgrad": "max_exp_avg_sq", "centered": "grad_avg", "momentum": "momentum_buffer"}
 FIXED = ("optimizer.name", "scheduler.name", "scheduler.interval")
@@ -144,14 +146,26 @@ def _rebuild(run: Run) -> None:
     """Build the schedule as it is configured now, and bring it as far on as the recorded one."""
     optimizer = run.state.optimizer
     before = [(one.scheduler.state_dict(), _rates(one.scheduler.optimizer)) for one in run.schedule.each]
+    for group in optimizer.param_groups:
+        group["lr"] = group.get("initial_lr", group["lr"])  # the first rate, from which schedules compute others
     run.schedule = scheduling.build(run.parts.scheduler, optimizer, run.length.epochs, run.steps, run.best.mode)
     for schedule, (state, rates) in zip(run.schedule.each, before, strict=True):
         scheduler = schedule.scheduler
+        if PARTS in state:  # one part goes on from the rates of another, which no part's own state tells
+            move = schedule.after_step if schedule.interval == "step" else schedule.after_epoch
+            for _ in range(_moves(state)):
+                move()
+            continue
         progress = {key: state[key] for key in PROGRESS if key in state}
         scheduler.load_state_dict({**scheduler.state_dict(), **progress})  # some classes load nothing less than all
         rates = torch_private.rates_of_step(scheduler) or rates
         for group, rate in zip(scheduler.optimizer.param_groups, rates, strict=True):
             group["lr"] = rate
+
+
+def _moves(state: dict[str, Any]) -> int:
+    """Return how often a schedule has moved on, from its state; that of a ChainedScheduler is told by its parts'."""
+    return int(state["last_epoch"]) if "last_epoch" in state else _moves(state[PARTS][0])
 
 
 def _rates(optimizer: torch.optim.Optimizer) -> list[float]:
