@@ -65,8 +65,7 @@ def draw(run: Subject) -> "Figure":
 
 def _is_metric(run: Subject, name: str) -> bool:
     """Return whether this is no loss but a metric of training batches, or one of its several values."""
-    rare = len(run.history[f"train/{name}"]) < len(run.history["train/loss"])  # with validations, not after every step
-    return name in run.metrics or (rare and name.startswith(tuple(f"{metric}_" for metric in run.metrics)))
+    return name in run.metrics or name.startswith(tuple(f"{metric}_" for metric in run.metrics))
 
 
 def _is_loss(run: Subject, name: str) -> bool:

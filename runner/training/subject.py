@@ -67,7 +67,7 @@ class Subject:
         """Return the first `number` training inputs, and what training has made of them in each of the first epochs."""
         run, source = self.run, self.data.train
         numbers = range(min(number, len(source)))  # type: ignore[arg-type]
-        moves = moving.moves(run.parts.treatment.target, self.data)
+        moves = run.parts.treatment.moves(self.data)
         plain = [nests.mapped(torch.as_tensor, source[one]) for one in numbers]
         readers, seen = run.readers, []
         for epoch in range(epochs):

@@ -341,9 +341,8 @@ def test_further_losses_are_drawn_but_for_one_that_is_the_loss(fitted_line: Trai
 def test_metrics_of_training_batches_are_no_losses(fitted_line: Trained, every: int) -> None:
     usual = fitted_line.history["train/loss"]
     seen = [(step, 0.9) for step, _ in usual[::every]]
-    history = {**fitted_line.history, "train/Accuracy": seen, "train/kind/F1Score": seen, "train/kl": usual[:]}
-    if every > 1:
-        history["train/each_cat"] = seen
+    metered = dict.fromkeys(["train/Accuracy", "train/kind/F1Score", "train/each_cat"], seen)
+    history = {**fitted_line.history, **metered, "train/kl": usual[:]}
     metrics = "Accuracy", "kind/F1Score", "each"
     shown = lines(draw("loss_curve", Trained(fitted_line.data, fitted_line.model, history, metrics=metrics)))
     assert "train = kl" in shown

@@ -130,6 +130,12 @@ def test_what_is_said_and_put_has_neither_codes_nor_secrets(
     assert len(out.splitlines()) == 2, "a line that a stranger has begun is none"
 
 
+def test_no_lines_are_no_empty_line(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.put()
+    terminal.put("one", "other")
+    assert capsys.readouterr().out == "one\nother\n"
+
+
 def test_a_message_that_nobody_can_read_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,7 +1,6 @@
 """A study that is made of others: what it inherits and what it says itself, as one study."""
 
 import copy
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,6 @@ Load = Callable[[str], tuple[dict[str, Any], Path] | None]
 Preset = Callable[[str, str], dict[str, Any]]
 #: Presets of a model without layers of its own.
 EMPTY = (None, "empty")
-#: Keys of a component's class.
-NAMES = ("name", "_target_")
 
 
 @dataclass
@@ -219,15 +216,15 @@ def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
 
 def _are_losses(spec: dict[Any, Any]) -> bool:
     """Return whether a mapping has a loss for each of some names of outputs, and nothing else."""
-    return bool(spec) and not any(name in spec for name in NAMES) and all(map(is_loss, spec.values()))
+    return bool(spec) and not any(name in spec for name in short.NAMES) and all(map(is_loss, spec.values()))
 
 
 def is_loss(value: Any) -> bool:
     """Return whether a value is a loss's name, or a mapping with one, and no argument such as `mean`."""
     if isinstance(value, str):
-        return bool(re.match(r"[A-Z]\w*$|\w+(\.\w+)+$", value))
+        return bool(short.CLASS.fullmatch(value))
     keys = list(value) if isinstance(value, dict) else []
-    return any(name in keys for name in NAMES) or (len(keys) == 1 and is_loss(str(keys[0])))
+    return any(name in keys for name in short.NAMES) or (len(keys) == 1 and is_loss(str(keys[0])))
 
 
 def not_taken(group: str, spec: Any) -> list[str]:

@@ -5,9 +5,9 @@ import re
 from omegaconf import DictConfig, flag_override
 
 from runner.cli.compose import inherited
-from runner.cli.compose.inherited import NAMES
 from runner.cli.guard import composition
 from runner.settings import Settings
+from runner.settings.values.short import NAMES
 
 
 def leave_preset_out(config: DictConfig, settings: Settings, overrides: list[str]) -> None:

@@ -46,7 +46,8 @@ def say(message: str) -> None:
 
 def put(*lines: str) -> None:
     """Print results on standard output: each in a line of its own, for other programs read them by lines."""
-    print(clean("\n".join(text.replace("\n", "\\n") for text in lines)), flush=True)
+    if lines:
+        print(clean("\n".join(text.replace("\n", "\\n") for text in lines)), flush=True)
 
 
 def say_error(error: BaseException) -> None:

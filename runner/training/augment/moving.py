@@ -217,8 +217,9 @@ def _check_sides(kind: Boxes, data: Data, name: str) -> None:
     if len(wrong):
         place = int(wrong[0]) // max(1, dict(nests.named(first[1]))[name].numel() // 4)
         shown = [float(f"{number:.6g}") for number in host.numbers(each[wrong[0]])]
+        others = " or ".join(name for name in FORMATS if name != kind.format)
         raise ConfigError(key, f"boxes of the format {kind.format}, and example {place} of the training data has"
-            f" {shown}, which ends before it begins; expected another of {', '.join(FORMATS)}")  # fmt: skip
+            f" {shown}, which ends before it begins; expected {others}")  # fmt: skip
     low, high = (float(end) for end in sides.aminmax())
     if low >= 0 and 0 < high <= 1 and min(first[0].shape[-2:]) > 1:
         raise ConfigError(key, "boxes are in pixels, and none of the training data reaches beyond 1, so that they seem"

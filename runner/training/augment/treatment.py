@@ -41,6 +41,10 @@ class Treatment:
         """The key that asks for mixing."""
         return self.entry.key or ("data.cutmix" if self.cutmix is not None else "data.mixup")
 
+    def moves(self, data: Data) -> dict[str, moving.Kind]:
+        """Return the targets that transforms move along with their pictures; none without transforms."""
+        return moving.moves(self.target, data) if self.augment else {}
+
     def described(self) -> list[str]:
         """Return a line for each thing that is done."""
         lines = [f"sampled: {self.sample}"] if self.sample else []
@@ -51,7 +55,7 @@ class Treatment:
 
 def lines(treatment: Treatment, loss: nn.Module, data: Data) -> list[str]:
     """Return lines for people: what is done to training examples, and the numbers of balanced weights."""
-    boxes = moving.described(moving.moves(treatment.target, data)) if treatment.augment else []
+    boxes = moving.described(treatment.moves(data))
     weights = [f"{key}: balanced, {text}" for key, text in balanced.described(loss, 4).items()]
     return [f"training examples are {line}" for line in treatment.described()] + boxes + weights
 
@@ -75,7 +79,7 @@ def resolve(options: DataOptions) -> Treatment:
 
 def augmenter(treatment: Treatment, data: Data) -> Augment:
     """Return the transforms of a run."""
-    return Augment(treatment.augment, moving.moves(treatment.target, data))
+    return Augment(treatment.augment, treatment.moves(data))
 
 
 def mixer(treatment: Treatment, data: Data) -> Mix:
@@ -94,12 +98,11 @@ def check(treatment: Treatment, data: Data, shuffle: bool) -> Tensors | None:
         key = next(name for name in ("augment", "mixup", "cutmix", "sample") if getattr(treatment, name))
         raise ConfigError(f"data.{key}", "needs examples of one size, and data.collate makes batches of unequal ones;"
             " do it in the dataset or in a collate of your own")  # fmt: skip
-    one_target = isinstance(data.train[0][1], Tensor) or not (treatment.mixes or treatment.sample)
-    if treatment and not (one_target and isinstance(data.train[0][0], Tensor)):
-        several = "" if one_target else treatment.mix_key if treatment.mixes else "data.sample"
-        key = several or (
-            "data.augment" if treatment.augment else treatment.mix_key if treatment.mixes else "data.sample"
-        )
+    x, y = data.train[0]
+    one_target = isinstance(y, Tensor) or not (treatment.mixes or treatment.sample)
+    if treatment and not (one_target and isinstance(x, Tensor)):
+        mixing = treatment.mix_key if treatment.mixes else "data.sample"
+        key = "data.augment" if treatment.augment and one_target else mixing
         raise ConfigError(key, "needs examples of one tensor and one target, and those of the data hold"
             " several; leave it out, or do it in a Dataset of your own")  # fmt: skip
     if treatment.sample:
@@ -113,7 +116,7 @@ def check(treatment: Treatment, data: Data, shuffle: bool) -> Tensors | None:
     if not treatment.augment and not treatment.mixes:
         return None
     plain = tried.first(data)
-    made = tried.made(treatment.augment, moving.moves(treatment.target, data), data, plain)
+    made = tried.made(treatment.augment, treatment.moves(data), data, plain)
     if treatment.mixes:
         _check_mix(treatment, data, made)
     return None if nests.key((made.x, made.y)) == nests.key((plain.x, plain.y)) else made

@@ -58,11 +58,12 @@ def _of_one(output: Any) -> Any:
 
 def _refused(parts: Components, data: Data, made: Tensors, why: str) -> ConfigError:
     changed, plain = list(made.x.shape[1:]), list(torch.as_tensor(data.train[0][0]).shape)
-    size = plain[-1] if plain[-1] == plain[-2] else plain[-2:]
-    cut = changed[-1] if changed[-1] == changed[-2] else changed[-2:]
-    smaller = all(one <= other for one, other in zip(changed[-2:], plain[-2:], strict=True))
-    remedy = f"crop or resize to the size of the data, as in {{RandomCrop: {{size: {size}, padding: 4}}}}"
-    remedy += f", or let a first layer cut that size out of the middle everywhere, {{CenterCrop: {cut}}}" * smaller
+    remedy = "leave their size as it is, or change it in the data"
+    if len(plain) > 2 and changed[:-2] == plain[:-2]:  # pictures
+        cut, size = (sides[0] if sides[0] == sides[1] else sides for sides in (changed[-2:], plain[-2:]))
+        smaller = all(one <= other for one, other in zip(changed, plain, strict=True))
+        remedy = f"crop or resize to the size of the data, as in {{RandomCrop: {{size: {size}, padding: 4}}}}"
+        remedy += f", or let a first layer cut that size out of the middle everywhere, {{CenterCrop: {cut}}}" * smaller
     return ConfigError(
         tried.key_of(parts.treatment.augment),
         f"the transforms make examples of {changed} from {plain}, which validation and prediction see, and {why};"

@@ -27,6 +27,15 @@ def cut(x, y):
     return x[..., top:top + 6, 1:7], y[..., top:top + 6, 1:7]
 
 
+def fewer(x):
+    return x[:3]
+
+
+def points():
+    x = torch.rand(60, 4)
+    return Data(Tensors(x[20:], (x[20:, 0] > 0.5).long()), task="multiclass", classes=("a", "b"))
+
+
 def places():
     x = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     y = (x[:, 0] > 0.5).long()
@@ -92,4 +101,12 @@ def test_masks_may_change_their_size_with_their_pictures() -> None:
 def test_a_model_that_does_not_take_both_is_refused_before_it_is_made() -> None:
     with pytest.raises(ConfigError) as error:
         made(["Flatten", {"Linear": 10}, "ReLU", {"Linear": 10}], MIDDLE)
+    assert error.value.key == "data.augment[0]"
+
+
+def test_examples_that_are_no_pictures_are_refused_without_advice_for_pictures() -> None:
+    with pytest.raises(
+        ConfigError, match=r"examples of \[3\] from \[4\].*Linear.*; leave their size as it is"
+    ) as error:
+        made([{"Linear": 2}], ["experiments.cutting.fewer"], name="experiments.cutting.points")
     assert error.value.key == "data.augment[0]"

@@ -1,6 +1,7 @@
 """The training pictures that a plot shows: those of the batches that training has taken, to the bit."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from runner.data import Data, Tensors, order_of
 from runner.settings import Model, Settings, Trainer
+from runner.settings.values.lookup import use_folder
 from runner.training.augment import balance
 from runner.training.prepare import prepare
 from runner.training.run import Run
@@ -75,4 +77,28 @@ def test_what_is_shown_is_what_training_has_seen(data: dict[str, Any], on_disk: 
             expected = [taken[examples.index(one)] if one in examples else None for one in range(20)]
             assert [one is None for one in pictures] == [one is None for one in expected]
             assert all(a is None or torch.equal(a.picture, b) for a, b in zip(pictures, expected, strict=True))  # type: ignore[arg-type]
+    run.close()
+
+
+def test_targets_that_are_pictures_are_mixed_without_a_word_of_transforms(tmp_path: Path) -> None:
+    """`data.augment_target` says what transforms do to targets, and there are none."""
+    code = "from runner.data import Data, Tensors\nimport torch\n\n\ndef dense():\n    x = torch.rand(8, 1, 8, 8)\n"
+    (tmp_path / "mixed.py").write_text(code + "    return Data(Tensors(x, x))\n")
+    use_folder(tmp_path)
+    settings = Settings(
+        data={"name": "experiments.mixed.dense", "mixup": 0.4},
+        model=Model([{"Conv2d": {"out_channels": 1, "kernel_size": 1}}]),
+        loss={"name": "MSELoss"},
+        optimizer={"name": "SGD", "lr": 0.1},
+        scheduler=None,
+        plots=["augmented"],
+        trainer=Trainer(epochs=1),
+    )
+    run = prepare(settings, "mixed")
+    [[(_, (x, y))]] = run.batches()
+    run.state.step = 1
+    plain, [seen] = Subject(run).treated(8, 1)
+    assert torch.equal(x, y)
+    assert all(one is not None and torch.equal(one.picture, mixed) for one, mixed in zip(seen, x, strict=True))
+    assert not any(torch.equal(one.picture, mixed) for one, mixed in zip(plain, x, strict=True))
     run.close()
