@@ -19,7 +19,7 @@ class Denoiser(nn.Module):
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         """Return the noise. Without a time, as predictions call it, there is the least."""
-        time = torch.zeros(len(x), dtype=torch.long, device=x.device) if time is None else time
+        time = torch.zeros(x.shape[0], dtype=torch.long, device=x.device) if time is None else time
         y: Tensor = self.net(self.image(x.flatten(1)) + self.time(time))
         return y.view_as(x)
 

@@ -49,12 +49,12 @@ class Graph(nn.Sequential):
 class Alone(Graph):
     """A single layer, which a loss of (model, batch) may call with more than x: `model(noisy, time)`."""
 
-    def forward(self, *inputs: Any, **named: Any) -> Any:
+    def forward(self, input: Any, *further: Any, **named: Any) -> Any:
         """Return what the layer gives for x, as it comes from the data, or for all that the loss calls it with."""
-        if len(inputs) == 1 and not named:
-            return super().forward(*inputs)
+        if not further and not named:
+            return super().forward(input)
         [layer] = self.children()
-        return layer(*inputs, **named)
+        return layer(input, *further, **named)
 
 
 def reads(model: Graph) -> dict[str, Reads]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from runner.settings.errors import ConfigError
+from runner.tracking.read import export
 from runner.training import measure
 from runner.training.loop import train
 from tests.conftest import Start
@@ -24,7 +25,7 @@ class Net(nn.Module):
         self.time, self.net = nn.Embedding(5, 6), nn.Sequential(nn.Linear(1, 6), nn.Tanh(), nn.Linear(6, 1))
 
     def forward(self, x, time=None, scale=1.0):
-        time = x.new_zeros(len(x)).long() if time is None else time
+        time = x.new_zeros(x.shape[0]).long() if time is None else time
         return scale * self.net[2]((self.net[0](x) + self.time(time)).tanh())
 
 
@@ -75,6 +76,17 @@ def test_a_loss_calls_a_layer_that_is_alone_with_more_than_x(start: Start) -> No
         optimizer.step()
     _, outputs = measure.outputs(run, run.data.valid)
     assert torch.equal(outputs, net(run.data.valid.x).detach())
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("format", ["pt2", "onnx"])
+def test_it_is_exported(format: str, start: Start, tmp_path: Path) -> None:
+    run = start(**DIFFUSION, batch_size=16, epochs=1)
+    kind: Any = export.find(format)
+    inputs = export.inputs(run.model.eval(), run.data.train.x[:2])
+    source, path = export.Source(run.model, inputs, "seed: 0\n", {"run": "r"}), tmp_path / f"m{kind.SUFFIX}"
+    kind.write(source, path)
+    kind.check(source, path)
 
 
 def test_it_goes_on_to_the_bit(start: Start) -> None:

@@ -61,6 +61,24 @@ def test_they_are_torchs_own_with_a_part_of_the_model_each(more: dict[str, Any])
     assert [run.history[f"lr/{name}"][-1][1] for name in SPEC] == [0.01, 0.1]
 
 
+@pytest.mark.parametrize("own", [True, False], ids=["own step", "one loss"])
+def test_gradients_are_clipped_for_each_loss(own: bool) -> None:
+    run, by_hand = made(clip_norm=0.05, **({} if own else {"step": None})), made()
+    drive(run)
+    parts = [list(by_hand.model.first.parameters()), list(by_hand.model.head.parameters())]
+    optimizers = torch.optim.Adam(parts[0], lr=0.01), torch.optim.SGD(parts[1], lr=0.1, momentum=0.9)
+    by_hand.model.train()
+    for [(_, (x, y))] in by_hand.batches():
+        torch.nn.functional.mse_loss(by_hand.model(x), y).backward()
+        for some in parts if own else [[*parts[0], *parts[1]]]:
+            torch.nn.utils.clip_grad_norm_(some, 0.05)
+        for one in optimizers:
+            one.step(), one.zero_grad()
+    for one in (run, by_hand):
+        one.close()
+    assert all(map(torch.equal, run.model.parameters(), by_hand.model.parameters()))
+
+
 def test_one_pattern_may_stand_for_a_list_of_it() -> None:
     run = made({**SPEC, "body": {**SPEC["body"], "params": "fir*"}})
     assert [group["params"] for group in run.state.optimizer.param_groups] == [

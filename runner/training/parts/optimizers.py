@@ -88,9 +88,13 @@ def state(model: nn.Module, bound: Grouped, cost: Cost, trainer: Trainer, where:
 
 
 def clip(optimizer: torch.optim.Optimizer, trainer: Trainer) -> None:
-    """Let every step of `optimizer` begin with clipping the gradients, by trainer.clip_norm and trainer.clip_value."""
+    """Let every step of `optimizer` begin with clipping the gradients, by trainer.clip_norm and trainer.clip_value.
+
+    Of several optimizers, those of a step of the user's own have gradients of their own, and those that lower one loss
+    together its gradient, whose norm is that of all parameters.
+    """
     if trainer.clip_norm is not None or trainer.clip_value is not None:
-        for one in several.each_of(optimizer).values():
+        for one in several.each_of(optimizer).values() if trainer.step is not None else (optimizer,):
             one.register_step_pre_hook(clipping(one, trainer))
 
 
