@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from runner.settings.errors import ConfigError, brief
+from runner.settings.errors import ConfigError, brief, did_you_mean
 from runner.settings.values import lookup
 from runner.settings.values.lookup import Kind
 
@@ -83,7 +83,8 @@ def _under(name: str, value: Any, key: str) -> Iterator[Spec]:
         yield Spec(value, key, name)
     else:
         if value == {}:
-            raise ConfigError(key, f"{name} has no metrics; expected a list of them, or a name for each")
+            near = did_you_mean(name, lookup.known(METRIC))
+            raise ConfigError(key, f"{name!r} is no metric, nor an output with some, as {{{name}: [Accuracy]}}{near}")
         for spec in specs_of(value, key):
             if spec.output:
                 raise ConfigError(key, f"{value!r} is deeper than a list of metrics, or a name for each")
