@@ -59,9 +59,9 @@ LOSSES = {
 def test_accumulating_four_batches_of_16_equals_one_of_64(kind, total):
     """150 = 2 * 64 + 22: the last step has a batch of 16 and one of 6, whose shares differ."""
     loss, classes = LOSSES[kind]
-    data, weigh = examples(total, classes), losses.weigh(loss)
-    four = trained(loss, grouped(iter(cut(data, 16)), 4, weigh), model(classes or 2))
-    one = trained(loss, grouped(iter(cut(data, 64)), 1, weigh), model(classes or 2))
+    data = examples(total, classes)
+    four = trained(loss, grouped(iter(cut(data, 16)), 4, loss), model(classes or 2))
+    one = trained(loss, grouped(iter(cut(data, 64)), 1, loss), model(classes or 2))
     assert len(four[0]) == len(one[0]) == -(-total // 64)
     for a, b in zip([*four[0], *four[1]], [*one[0], *one[1]], strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-12 * float(max(b.abs().max(), 1)))
@@ -70,9 +70,9 @@ def test_accumulating_four_batches_of_16_equals_one_of_64(kind, total):
 def test_equal_shares_would_not_do():
     """The control: with a quarter for each batch the ragged step above comes out differently."""
     loss, data = nn.MSELoss(), examples(150)
-    wrong = ([(1 / len(group), batch) for _, batch in group] for group in grouped(iter(cut(data, 16)), 4, lambda b: 1))
+    wrong = ([(1 / len(group), batch) for _, batch in group] for group in grouped(iter(cut(data, 16)), 4, loss))
     values, _ = trained(loss, wrong, model())
-    right, _ = trained(loss, grouped(iter(cut(data, 64)), 1, losses.weigh(loss)), model())
+    right, _ = trained(loss, grouped(iter(cut(data, 64)), 1, loss), model())
     assert [abs(a - b) < 1e-12 for a, b in zip(values, right, strict=True)] == [True, True, False]
 
 
@@ -106,7 +106,7 @@ def test_evaluating_shows_every_output_in_order_and_changes_nothing():
 
 def test_training_is_that_of_a_loop_written_by_hand():
     data, network, loss = examples(64), model(), nn.MSELoss()
-    values, weights = trained(loss, grouped(iter(cut(data, 16)), 1, losses.weigh(loss)), network)
+    values, weights = trained(loss, grouped(iter(cut(data, 16)), 1, loss), network)
     by_hand = model()
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.01)
     for (x, y), found in zip(cut(data, 16), values, strict=True):
