@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -133,6 +134,34 @@ def test_all_of_them_are_delivered_together(store: str, tmp_path: Path, monkeypa
     """The negative control of the tests below: nothing is delivered by itself unless something is wrong."""
     monkeypatch.setattr(Delivery, "deliver", None)
     assert recorded(opened(store, 3), tmp_path) == [None] * 3
+
+
+def test_runs_that_begin_and_end_within_one_round_are_not_left_waiting(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without heartbeats nothing would wake the thread for a run that it has overlooked."""
+    monkeypatch.setattr(reconcile, "BEAT", 1e6)
+    begun, ready, plain = threading.Event(), threading.Event(), Group._next
+
+    def late(group: Group, members: Any) -> Any:
+        begun.set()
+        assert ready.wait(HANGS)
+        return plain(group, members)
+
+    monkeypatch.setattr(Group, "_next", late)
+    together = Group()
+    trackers = opened(store, 1, together)
+    assert begun.wait(HANGS)
+    trackers += opened(store, 2, together)
+    for tracker in trackers:
+        tracker.end("FINISHED", "")
+    ready.set()
+    ends = [threading.Thread(target=one.close, args=("FINISHED", ""), daemon=True) for one in trackers]
+    for thread in ends:
+        thread.start()
+    for thread in ends:
+        thread.join(HANGS)
+    assert [thread.is_alive() for thread in ends] == [False] * 3
 
 
 def busy(*_: Any) -> Any:

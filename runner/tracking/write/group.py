@@ -81,6 +81,7 @@ class Group:
     def _round(self, members: "list[_Member]") -> None:
         """Take what has come: first into the spools of all, then into the store."""
         arrived = self._next(members)
+        members = list(dict.fromkeys([*members, *arrived]))  # some may have begun, and ended, since
         with secrets.steady():
             self._waiting |= {member: None for member, events in arrived.items() if member.write(events)}
         self._waiting |= {member: None for member in members if member.silent is not None and member.is_due()}
