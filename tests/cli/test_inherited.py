@@ -203,6 +203,10 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
             "experiments=over",
             {"data.name": "digits", "data.flat": True, "optimizer.lr": 0.1, "scheduler.name": "StepLR"},
         ),
+        (
+            "experiments=wide loss.label_smoothing=0.1 loss={digit:CrossEntropyLoss,odd:{MSELoss:{}}}",
+            {"loss": {"digit": "CrossEntropyLoss", "odd": {"MSELoss": {}}}},
+        ),
         ("experiments=over data=line optimizer=sgd", {"data.name": "line", "optimizer.name": "SGD"}),
         ("experiments=sourced", {"data.name": "diabetes", "model.layers": [{"Linear": 1}]}),
         ("experiments=wide", {"model.layers.conv1.Conv2d": {"out_channels": 64, "kernel_size": 3, "padding": 1}}),

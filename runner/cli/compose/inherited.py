@@ -201,9 +201,9 @@ def merged(old: dict[Any, Any], new: dict[Any, Any], key: str = "") -> dict[Any,
 def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
     """Return whether both name a class, or a kind, and not the same one."""
     if key in COMPONENTS:
-        if omegaconf_private.are_several(new) or (key == "loss" and _are_losses(new)):
-            return bool(_class(old)) or not all(isinstance(one, dict) or is_loss(one) for one in old.values())
-        if omegaconf_private.are_several(old) or (key == "loss" and _are_losses(old)):
+        if omegaconf_private.are_several(new) or (key == "loss" and short.are_losses(new)):
+            return bool(_class(old)) or not all(isinstance(one, dict) or short.is_loss(one) for one in old.values())
+        if omegaconf_private.are_several(old) or (key == "loss" and short.are_losses(old)):
             return bool(_class(new))
         return bool(_class(new)) and bool(_class(old)) and _class(new) != _class(old)
     if key in KINDS:
@@ -212,19 +212,6 @@ def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
     if not key.startswith(("model.layers.", *(f"{holder}." for holder in short.HOLDERS))):
         return False
     return omegaconf_private.are_other_layers(old, new)
-
-
-def _are_losses(spec: dict[Any, Any]) -> bool:
-    """Return whether a mapping has a loss for each of some names of outputs, and nothing else."""
-    return bool(spec) and not any(name in spec for name in short.NAMES) and all(map(is_loss, spec.values()))
-
-
-def is_loss(value: Any) -> bool:
-    """Return whether a value is a loss's name, or a mapping with one, and no argument such as `mean`."""
-    if isinstance(value, str):
-        return bool(short.CLASS.fullmatch(value))
-    keys = list(value) if isinstance(value, dict) else []
-    return any(name in keys for name in short.NAMES) or (len(keys) == 1 and is_loss(str(keys[0])))
 
 
 def not_taken(group: str, spec: Any) -> list[str]:

@@ -187,7 +187,9 @@ def _names_another(old: Any, new: Any) -> bool:
     if old._key() in COMPONENTS and old._get_full_key(None) == old._key():
         classes = _named(old), _named(new)
         if None in classes:  # several by their names, or one of them
-            return (bool(classes[1]) and are_several(old)) or (bool(classes[0]) and are_several(new))
+            is_loss = old._key() == "loss"
+            several = [are_several(one) or (is_loss and _are_losses(one)) for one in (old, new)]
+            return bool(classes[1] and several[0]) or bool(classes[0] and several[1])
         return classes[0] != classes[1]
     key = str(old._get_full_key(None))
     if key in KINDS:
@@ -199,6 +201,12 @@ def _names_another(old: Any, new: Any) -> bool:
         return False
     typed = isinstance(new, dict) and None not in (_layer_class(old), _layer_class(new))
     return typed or are_other_layers(old, new)
+
+
+def _are_losses(spec: Any) -> bool:
+    """Return whether the settings' loss is one for each of some names of outputs."""
+    plain: Any = spec if isinstance(spec, dict) else OmegaConf.to_container(spec, resolve=False)
+    return short.are_losses(plain)
 
 
 def _removed_layers(old: Any, new: Any) -> list[Any]:

@@ -45,3 +45,16 @@ def extended(key: str, name: Any, former: Any, new: Iterable[Any]) -> dict[str, 
     if key.startswith("metrics") or any(map(CLASS.fullmatch, keys)):  # metrics.digit.f1=F1Score adds one
         return None
     return named(former)
+
+
+def are_losses(spec: dict[Any, Any]) -> bool:
+    """Return whether a mapping has a loss for each of some names of outputs, and nothing else."""
+    return bool(spec) and not any(name in spec for name in NAMES) and all(map(is_loss, spec.values()))
+
+
+def is_loss(value: Any) -> bool:
+    """Return whether a value is a loss's name, or a mapping with one, and no argument such as `mean`."""
+    if isinstance(value, str):
+        return bool(CLASS.fullmatch(value))
+    keys = list(value) if isinstance(value, dict) else []
+    return any(name in keys for name in NAMES) or (len(keys) == 1 and is_loss(str(keys[0])))
