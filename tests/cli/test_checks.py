@@ -68,6 +68,8 @@ STUDIES = {
     "data: {points: !!binary aGVsbG8=}\n": "experiments/x.yaml:1: the tag 'tag:yaml.org,2002:binary' is not taken;"
     " write a plain value",
     "defaults: 3\n": "defaults: 3 is not a list; expected [override /data: digits] (experiments/x.yaml)",
+    "defaults: digits_cnn\n": "defaults: 'digits_cnn' is not a list; expected [digits_cnn] (experiments/x.yaml)",
+    "model: {name: experiments.mine.net, wdith: 4}\n": "model.layers[0].wdith: ? (experiments/x.yaml:1)",
     "defaults: [3]\n": "defaults[0]: 3 chooses no preset; expected `override /data: digits` (experiments/x.yaml)",
     "defaults: [x]\n": "defaults: studies inherit from each other in a circle, x -> x; take one of them out",
     "defaults: [_self_, _self_]\n": "defaults: duplicate _self_; remove one (in experiments/x.yaml)",
@@ -91,6 +93,8 @@ import torch
 from runner.data import Data, Tensors
 def fails():
     return 1 / 0
+def net(width):
+    return torch.nn.Linear(1, width)
 def typo():
     return Data(Tensors(torch.zeros(4, 1), torch.zeros(4, 1)), task="regresion")
 """
