@@ -47,12 +47,33 @@ def output(layer: Layer, module: nn.Module, inputs: Inputs) -> Any:
                 f"{layer.target.__name__} takes more than one input; {specs.NAME_THEM}; give what only a loss of"
                 " (model, batch) calls it with a default, as in forward(self, x, time=None)",
             ) from error
+        _refuse_inputs(layer, module, inputs, error)
         shapes = " and ".join(map(specs.shape, inputs.all()))
         raise ConfigError(
             layer.key,
             f"{layer.target.__name__} cannot take {'an input' if len(inputs.all()) == 1 else 'inputs'} of shape"
             f" {shapes}: {brief(error)}{_embedding(inputs, error)}",
         ) from error
+
+
+def _refuse_inputs(layer: Layer, module: nn.Module, inputs: Inputs, error: Exception) -> None:
+    """Raise ConfigError for more inputs than the layer takes, and for a tuple or a dict where it takes a tensor."""
+    name, taken = layer.target.__name__, inputs.all()
+    match = re.search(r"(\d+) positional arguments? but \d+ were given", str(error))
+    if match and isinstance(error, TypeError) and type(module).forward.__qualname__ in str(error):
+        most = int(match[1]) - 1
+        raise ConfigError(
+            layer.key,
+            f"{name} takes {'one input' if most == 1 else f'{most} inputs'}, found {len(taken)};"
+            " Concat, Add and Multiply combine several",
+        ) from error
+    if not layer.target.__module__.startswith(("torch.", "runner.")) or not isinstance(
+        error, TypeError | AttributeError
+    ):
+        return
+    for one in taken[:1] if isinstance(module, nn.RNNBase) else taken:  # whose state may be a tuple
+        if not isinstance(one, Tensor):
+            raise ConfigError(layer.key, f"needs a tensor, found {specs.shape(one)}") from error
 
 
 def _embedding(inputs: Inputs, error: Exception) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LAYERS = (nn.Conv1d, nn.Conv2d)
 MOST = 64  # kernels
 CHANNELS = 8  # of the input, shown of each kernel
 WIDE, HIGH = 6.2, 5.0  # inches for all kernels
@@ -48,7 +49,7 @@ def draw(run: Subject) -> "Figure":
 
 
 def _first(model: nn.Module) -> tuple[str, nn.Conv1d | nn.Conv2d] | None:
-    return next(((n, m) for n, m in model.named_modules() if isinstance(m, nn.Conv1d | nn.Conv2d)), None)
+    return next(((n, m) for n, m in model.named_modules() if isinstance(m, LAYERS)), None)
 
 
 def _tile(kernel: Tensor) -> Tensor:

@@ -68,6 +68,9 @@ STUDIES = {
     "data: {points: !!binary aGVsbG8=}\n": "experiments/x.yaml:1: the tag 'tag:yaml.org,2002:binary' is not taken;"
     " write a plain value",
     "defaults: 3\n": "defaults: 3 is not a list; expected [override /data: digits] (experiments/x.yaml)",
+    "defaults: digits_cnn\n": "defaults: 'digits_cnn' is not a list; expected [digits_cnn] (experiments/x.yaml)",
+    "model: {name: experiments.mine.net, wdith: 4}\n": "model.layers[0].wdith: net takes no argument 'wdith'; did you"
+    " mean 'width'? (it takes width) (experiments/x.yaml:1)",
     "defaults: [3]\n": "defaults[0]: 3 chooses no preset; expected `override /data: digits` (experiments/x.yaml)",
     "defaults: [x]\n": "defaults: studies inherit from each other in a circle, x -> x; take one of them out",
     "defaults: [_self_, _self_]\n": "defaults: duplicate _self_; remove one (in experiments/x.yaml)",
@@ -76,7 +79,7 @@ STUDIES = {
     "defaults:\n  - optimizer: adam\n": "defaults[0]: `optimizer: adam` chooses no preset in a study; expected"
     " `override /optimizer: adam` (experiments/x.yaml)",
     "epochs: 3\n": "epochs: there is no such key; did you mean trainer.epochs? (experiments/x.yaml:1)",
-    "model: mlp\n": "model: 'mlp' is not a mapping; a study chooses a preset in its defaults: `override /model: mlp`"
+    "model: mpl\n": "model: 'mpl' is not a mapping; a study chooses a preset in its defaults: `override /model: mpl`"
     " (experiments/x.yaml:1)",
     "defaults: [override /nothing: x]\n": "nothing: there are no such presets; did you mean 'tracking'? (in"
     " experiments/x.yaml)",
@@ -91,6 +94,8 @@ import torch
 from runner.data import Data, Tensors
 def fails():
     return 1 / 0
+def net(width):
+    return torch.nn.Linear(1, width)
 def typo():
     return Data(Tensors(torch.zeros(4, 1), torch.zeros(4, 1)), task="regresion")
 """

@@ -71,6 +71,12 @@ FILES = {
     "over": "defaults: [valued]\ndata: {digits: {flat: true}}\noptimizer: {lr: 0.1}\nscheduler: step\n",
     "sourced": "data: {diabetes: null}\nmodel: linear\n",
     "twice": "defaults: [override /data: line]\ndata: digits\n",
+    "plain": "defaults: [digits_cnn]\nmodel: {layers: [Flatten, {Linear: 10}]}\n",
+    "drawn": "defaults: [plain]\nplots: [filters]\n",
+    "packed": "defaults: [digits_cnn]\nmodel: {layers: {all: {Sequential: [{Conv2d: 3}, Flatten, {Linear: 10}]}}}\n",
+    "mlp": "defaults: [digits_cnn, override /model: mlp]\n",
+    "whole": "model: {name: experiments.mine.ten, points: 4, freeze: [a]}\n",
+    "unwhole": "defaults: [base]\nmodel: {experiments.mine.ten: {points: 4}}\n",
     "wide": "defaults: [digits_cnn]\nmodel: {layers: {conv1: {Conv2d: {out_channels: 64}}}}\n",
 }
 MINE = """
@@ -178,6 +184,7 @@ def there(tmp_path: Path, monkeypatch: Any, experiments: Path) -> Path:
     return tmp_path
 
 
+UNDRAWN = ["loss_curve", "confusion_matrix", "examples"]
 WIDTH = {"Linear": 64}
 UNDROPPED = {
     **{"flatten": "Flatten", "hidden1": WIDTH, "relu1": "ReLU", "hidden2": WIDTH, "relu2": "ReLU"},
@@ -221,6 +228,22 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
         (f"{LINEAR}={{out_features:9}}", {f"{RNN}.Linear": {"out_features": 9, "bias": False}}),
         ("experiments=digits_cnn model.layers=[Flatten]", {"model.layers": ["Flatten"]}),
         ("experiments=listed model.layers={out:{Linear:10}}", {"model.layers": {"out": {"Linear": 10}}}),
+        ("experiments=plain", {"plots": UNDRAWN}),
+        ("experiments=mlp", {"plots": UNDRAWN}),
+        ("experiments=plain plots=[filters]", {"plots": ["filters"]}),
+        ("experiments=drawn", {"plots": ["filters"]}),
+        ("experiments=packed", {"plots": [*UNDRAWN, "filters", "feature_maps"]}),
+        ("experiments=plain model.layers=[{Conv2d:3}]", {"plots": [*UNDRAWN, "filters", "feature_maps"]}),
+        ("experiments=digits_cnn model=mlp", {"plots": [*UNDRAWN, "filters", "feature_maps"]}),
+        (
+            "experiments=whole",
+            {"model.layers": [{"name": "experiments.mine.ten", "points": 4}], "model.freeze": ["a"]},
+        ),
+        ("experiments=unwhole", {"model.layers": [{"experiments.mine.ten": {"points": 4}}]}),
+        (
+            "experiments=base model={name:experiments.mine.ten,points:4}",
+            {"model.layers": [{"name": "experiments.mine.ten", "points": 4}]},
+        ),
         ("experiments=stepped", {"trainer.steps": 50, "trainer.epochs": None}),
         ("experiments=passes trainer.steps=9", {"trainer.steps": 9, "trainer.epochs": None}),
         ("experiments=stepped trainer.average.from=0.5", {"trainer.average": {"from": 0.5}}),

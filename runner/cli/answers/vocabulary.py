@@ -45,6 +45,8 @@ def meant(key: str, words: list[str]) -> list[str]:
 
 def hint(key: str, words: list[str]) -> str:
     """Return `; did you mean trainer.epochs=3?`, `'epochs'` if only the last name differs, "" if no key is near."""
+    if key in ("model.name", "model._target_"):
+        return "; a class as the whole model is model={name: CLASS, ...}, and a preset is model=PRESET"
     values = [w.partition("=")[2] for w in words if w.partition("=")[0].lstrip("+") == key]
     candidates = meant(key, [w for w in words if w.partition("=")[0].lstrip("+") != key])
     return keys.suggestion(key, candidates, next(iter(values), ""))

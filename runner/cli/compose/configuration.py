@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from runner.cli.answers import vocabulary
 from runner.cli.answers.hydra_errors import COMPONENTS as COMPONENTS
 from runner.cli.answers.hydra_errors import explained as explained
-from runner.cli.compose import inherited, losses_by_name
+from runner.cli.compose import inherited, inherited_plots, losses_by_name
 from runner.cli.guard import composition, studies
 from runner.settings import Settings
 from runner.settings.context import Context
@@ -53,6 +53,7 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
     assert isinstance(result, Settings)
     losses_by_name.leave_preset_out(config, result, overrides)
     _leave_presets_out(config, result, overrides)
+    inherited_plots.leave_out(config, result, overrides)
     _choose_nearer(config, result, overrides)
     typed.check(result, Settings)
     permission.store(result.tracking.uri, "tracking.uri")

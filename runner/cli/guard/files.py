@@ -88,7 +88,8 @@ def _check_defaults(config: DictConfig, path: Path) -> None:
     if defaults is None:
         return
     if not isinstance(defaults, ListConfig):
-        raise ConfigError("defaults", f"{defaults!r} is not a list; expected [override /data: digits] ({name})")
+        meant = defaults if defaults in places.studies() else "override /data: digits"
+        raise ConfigError("defaults", f"{defaults!r} is not a list; expected [{meant}] ({name})")
     for index, chosen in enumerate(defaults):
         if not isinstance(chosen, str) and not (isinstance(chosen, DictConfig) and len(chosen) == 1):
             raise ConfigError(

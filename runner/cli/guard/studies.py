@@ -110,6 +110,8 @@ def _read(folder: Path, name: str, provider: str) -> ConfigResult:
     for group in COMPONENTS:
         if (spec := short.named(plain.get(group))) is not None:
             result.config[group] = spec
+    if (model := short.model(plain.get("model"))) is not None:
+        result.config["model"] = model
     if (presets := _presets(plain)) and OmegaConf.is_dict(result.config):
         for group, (_, arguments) in presets.items():
             result.config[group] = arguments

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from runner.settings.files import places
+from runner.settings.values import short
 
 #: Lists and layers, where the place of a key above is useful too: `Linear: 10` sets its out_features.
 _DEEP = (("model", "layers"), ("metrics",), ("plots",))
@@ -94,8 +95,12 @@ def _keys(node: Any, key: str) -> Iterator[tuple[str, int, bool]]:
     """Yield each key with its line, and whether its value replaces the former one, as all but a mapping does."""
     yield key, node.start_mark.line + 1, not isinstance(node, yaml.MappingNode)
     if isinstance(node, yaml.MappingNode):
+        layer = key == "model" and short.model({name.value: value.value for name, value in node.value})
+        if layer:
+            yield "model.layers", node.start_mark.line + 1, True
         for name, value in node.value:
-            below = f"{key}.{name.value}" if key else str(name.value)
+            above = "model.layers.0" if layer and name.value not in short.MODEL else key
+            below = f"{above}.{name.value}" if above else str(name.value)
             if not key and name.value in ("defaults", "hydra"):
                 continue
             for inner, line, replaces in _keys(value, below):

@@ -112,6 +112,8 @@ def keep_short_values(spelled: Callable[[str, Any], dict[str, Any] | None]) -> N
             with flag_override(cfg, ["struct", "readonly"], [False, False]):
                 cfg[key] = component
             return
+        if key == "model" and isinstance(value, dict):
+            value = short.model(value) or value
         node, names = cfg, split_key(key) if key.startswith((*LAYERS, *short.HOLDERS)) else []
         mapping = [value] if isinstance(value, DictConfig | dict) else []
         for name, new in zip(names, [*([one] for one in names[1:]), *mapping], strict=False):

@@ -139,8 +139,10 @@ def leaves(value: Any, path: Path = ()) -> dict[Path, Any]:
 
 def _component(value: Any, path: Path) -> Any:
     """Return a component that is written as layers are, `loss={HuberLoss: {delta: 2}}`, as it is composed."""
-    short_one = isinstance(value, dict) and len(path) == 1 and path[0] in COMPONENTS
-    return (short.named(value) if short_one else None) or value
+    if not isinstance(value, dict) or len(path) != 1:
+        return value
+    spelled = short.named(value) if path[0] in COMPONENTS else short.model(value) if path[0] == "model" else None
+    return spelled or value
 
 
 def _alternatives(override: Override) -> list[Any]:

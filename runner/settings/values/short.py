@@ -1,8 +1,11 @@
 """Components in short: a class by its name alone, `Adam`, or as layers are written, `{Adam: {lr: 0.1}}`."""
 
+import dataclasses
 import re
 from collections.abc import Iterable
 from typing import Any
+
+from runner.settings import Model
 
 #: A class. A preset's name is no class's.
 CLASS = re.compile(r"[A-Z]\w*|[A-Za-z_]\w*(\.\w+)+")
@@ -10,6 +13,25 @@ CLASS = re.compile(r"[A-Z]\w*|[A-Za-z_]\w*(\.\w+)+")
 NAMES = ("name", "_target_")
 #: Keys below which components stand that may be a class's name alone.
 HOLDERS = ("loss", "metrics", "scheduler.schedulers", "data.augment")
+#: Keys of `model`.
+MODEL = tuple(field.name for field in dataclasses.fields(Model))
+
+
+def model(spec: Any) -> dict[str, Any] | None:
+    """Return `{layers: [LAYER]}` for a model that is one class, `{name: experiments.mine.Net, width: 4}`.
+
+    Its class may be a key too, as of a layer, or its name alone. None for another model, as for a preset's name.
+    """
+    if isinstance(spec, str):
+        return {"layers": [spec]} if CLASS.fullmatch(spec) else None
+    if not isinstance(spec, dict) or "layers" in spec:
+        return None
+    layer = {key: value for key, value in spec.items() if key not in MODEL}
+    words = [layer[name] for name in NAMES if name in layer] or [key for key in layer if len(layer) == 1]
+    word = str(words[0]) if words else ""
+    if not CLASS.fullmatch(word) or word.lower() in MODEL:
+        return None
+    return {"layers": [layer], **{key: value for key, value in spec.items() if key in MODEL}}
 
 
 def named(spec: Any) -> dict[str, Any] | None:

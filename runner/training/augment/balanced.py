@@ -31,9 +31,12 @@ def take(kind: type, arguments: dict[str, Any], key: str = "loss") -> str | None
     own = next((argument for one, argument in ARGUMENTS.items() if issubclass(kind, one)), None)
     for name in named:
         if name != own:
-            remedy = f"expected loss.{own}=balanced" if own else "CrossEntropyLoss, NLLLoss and BCEWithLogitsLoss have"
-            raise ConfigError(f"loss.{name}", f"balanced is not for this argument of {kind.__name__}; {remedy}"
-                + ("" if own else " weights of classes"))  # fmt: skip
+            have = "CrossEntropyLoss, NLLLoss and BCEWithLogitsLoss have weights of classes"
+            if kind is nn.MSELoss:  # conf/loss/mse.yaml, chosen by conf/config.yaml
+                other = "CrossEntropyLoss" if name == "weight" else "BCEWithLogitsLoss"
+                have = f"it is the loss where loss.name is not set; expected loss: {{name: {other}, {name}: balanced}}"
+            remedy = f"expected loss.{own}=balanced" if own else have
+            raise ConfigError(f"loss.{name}", f"balanced is not for this argument of {kind.__name__}; {remedy}")
         del arguments[name]
     return named[0] if named else None
 
