@@ -1,6 +1,6 @@
 """The jobs of a sweep, all checked before the first one begins."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from runner.cli.compose import configuration
 from runner.cli.compose.alike import Alike
 from runner.cli.guard import hydra_rules, studies
 from runner.settings import Settings
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, Problems
 from runner.settings.trust import secrets, terminal
 from runner.sweep.manifest import Job, Manifest, varied
 from runner.sweep.report.table import FOLD
@@ -114,11 +114,16 @@ class _Checking:
         return self._checked(number, job, settings, plain)
 
     def _checked(self, number: int, job: Words, settings: Settings, plain: dict[str, Any]) -> CheckedJob:
+        from runner.tracking.read import restoring
         from runner.training.checking import checks
 
-        result = checks.check(settings, known=self.known)
-        if settings.model.start and settings.model.start.get("run") == "last":
-            raise ConfigError("model.start.run", "last is another run once the sweep has begun; name one by its id")
+        problems, start = Problems(), settings.model.start
+        if isinstance(start, Mapping) and start.get("run") == "last":
+            problems.add("model.start.run", "last is another run once the sweep has begun; name one by its id")
+            settings = restoring.without_start(settings)  # which need not be looked for
+        with problems.collect():
+            result = checks.check(settings, known=self.known)
+        problems.raise_all()
         if self.show is not None:
             self.show(settings, result, _name(number, job))
         return CheckedJob(number, settings, plain, result.kind.mode, result.data.valid is not None)

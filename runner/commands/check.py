@@ -39,7 +39,7 @@ class Costs:
         from runner.settings.trust import terminal
         from runner.tracking import screen
         from runner.training.augment import treatment
-        from runner.training.checking import cost
+        from runner.training.checking import cost, untrained
         from runner.training.machine import cores
         from runner.training.parts.length import length
 
@@ -48,6 +48,7 @@ class Costs:
         batch = cost.batch_size(settings, checked.data)
         bill = cost.cost(settings, checked.parts.optimizer, checked.plan, batch)
         treated = treatment.lines(checked.parts.treatment, checked.parts.loss, checked.data)
+        treated += untrained.lines(checked.parts, checked.parts.loss, checked.plan)
         terminal.put(f"{name}: right", *_data_lines(checked.data), *treated)
         console.print(screen.layer_table(checked.plan, checked.data.train[0][0]))
         extent = length(settings, checked.data)

@@ -93,6 +93,7 @@ def _check(recorded: Settings, settings: Settings) -> None:
 def _measure(run: "Run", split: str) -> dict[str, float]:
     from runner.settings import memory
     from runner.training import measure
+    from runner.training.checking import rows
     from runner.training.parts import metrics
 
     source = getattr(run.data, split)
@@ -101,7 +102,8 @@ def _measure(run: "Run", split: str) -> dict[str, float]:
         raise ConfigError("split", f"the data has no {split} set; it has {' and '.join(splits)}")
     if split == "train":
         metrics.check_train(run.metrics, run.data, run.loss, run.stack.output, run.settings.trainer)
-    return memory.explained(measure.values)(run, source, split)
+    with rows.checked(run.model, "data", f"the {split} data"):
+        return memory.explained(measure.values)(run, source, split)
 
 
 def _recorded(uri: str, run_id: str, names: list[str], step: int) -> dict[str, float]:

@@ -77,10 +77,11 @@ def _outputs_of(model: "nn.Module", batches: Iterable["Nest"]) -> "Nest":
 
     from runner.data import nests
     from runner.tracking.read.load import Standardize
+    from runner.training.checking import rows
 
     first = next(model.children(), None)
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    with torch.no_grad():
+    with torch.no_grad(), rows.checked(model, "inputs"):
         parts = []
         for part in batches:
             if not isinstance(first, Standardize):

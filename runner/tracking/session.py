@@ -152,6 +152,7 @@ def _opening(run: "Run", context: Context, known: dict[Any, Any]) -> "Opening":
 def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     """Return lines about the data that a source has read, the device and the sizes, and the place of the record."""
     from runner.training.augment import treatment
+    from runner.training.checking import untrained
 
     data = run.data
     sizes = ", ".join(
@@ -159,7 +160,8 @@ def _where(run: Any, uri: str, experiment: str, run_id: str) -> str:
     )
     report = f"{terminal.line(data.report[0])}\n" if data.report else ""
     place = f"run {run_id} in experiment {secrets.masked(experiment)!r} of {secrets.masked(uri)}"
-    treated = "".join(f"{terminal.line(line)}\n" for line in treatment.lines(run.parts.treatment, run.loss, run.data))
+    notes = treatment.lines(run.parts.treatment, run.loss, data) + untrained.lines(run.parts, run.loss, run.stack)
+    treated = "".join(f"{terminal.line(line)}\n" for line in notes)
     return f"{report}{treated}device {run.device}; examples: {sizes}\n{place}"
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.settings.trust import terminal
+from runner.training.checking import untrained
 from runner.training.parts import freezing, groups
 
 if TYPE_CHECKING:
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
 def differs(run: "Run") -> bool:
     """Return whether some weights are not drawn as torch draws them, not trained, in a group or of one optimizer."""
     started = run.start.facts or run.stack.start
+    alone = untrained.layers(run.parts, run.loss, run.stack)
     return bool(
-        started or freezing.read(run.settings.model.freeze) or run.parts.optimizer.groups or run.state.optimizers
+        started
+        or alone
+        or freezing.read(run.settings.model.freeze)
+        or run.parts.optimizer.groups
+        or run.state.optimizers
     )
 
 
@@ -38,6 +44,8 @@ def table(run: "Run") -> Table:
 def _cells(run: "Run") -> list[tuple[str, str, str, str]]:
     model, settings = run.model, run.settings
     frozen = freezing.described(freezing.read(settings.model.freeze), model)
+    alone = untrained.layers(run.parts, run.loss, run.stack)
+    frozen |= {n: "no loss" for n, _ in model.named_parameters() if n.startswith(_below(alone))}
     drawn = {one.name: one.words() for one in run.stack.start}
     grouped = _of_each(run) if run.state.optimizers else groups.described(run.parts.optimizer.groups, model)
     return [
@@ -49,6 +57,11 @@ def _cells(run: "Run") -> list[tuple[str, str, str, str]]:
         )
         for name, _ in model.named_parameters()
     ]
+
+
+def _below(layers: dict[str, list[str]]) -> tuple[str, ...]:
+    """Return how the names of the layers' parameters begin."""
+    return tuple(f"{name}." for own in layers.values() for name in own)
 
 
 def _of_each(run: "Run") -> dict[str, str]:

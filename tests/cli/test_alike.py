@@ -166,3 +166,12 @@ def test_all_jobs_are_what_they_are_one_by_one(compose: Compose) -> None:
     quick = sweep_check.check(jobs, compose, alike=Alike())
     assert quick == sweep_check.check(jobs, compose)
     assert len({id(job.config["model"]) for job in quick}) < len(jobs), "what is equal is held once"
+
+
+def test_a_sweep_from_last_is_refused_before_a_run_is_looked_for(compose: Compose) -> None:
+    words = ["+model.start.run=last", "tracking.uri=sqlite:///nowhere.db"]
+    with pytest.raises(sweep_check.SweepError) as error:
+        sweep_check.check([[*words, "trainer.batch_size=4"], [*words, "trainer.batch_size=0"]], compose, alike=Alike())
+    assert str(error.value).count("): model.start.run: last is another run once the sweep has begun") == 2
+    assert str(error.value).count("\ntrainer.batch_size: 0 is out of range") == 1
+    assert "there are no runs" not in str(error.value)

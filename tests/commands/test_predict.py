@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from torch import Tensor, nn
 
 import runner as package
+from runner.commands import predict
 from runner.data import Data, _inputs
 from runner.data import _nests as nests
 from runner.data._tables.selection import typed_override
@@ -24,6 +25,7 @@ from runner.data.table import table
 from runner.model import predicted
 from runner.settings.errors import ConfigError
 from runner.tracking.identity import data_facts
+from runner.training.checking.rows import checked
 from tests.data.test_data import refused
 from tests.support import components
 from tests.support.command import Done, runner
@@ -302,6 +304,33 @@ def test_numbers_without_names_are_called_outputs_and_grids_are_no_rows():
     assert list(predicted.columns(nn.Identity(), nn.MSELoss(), ONE, named)) == ["price"]
     with pytest.raises(ConfigError, match=r"gives \(2, 2\) for an example, which is no row of a table; write an .npy"):
         predicted.columns(nn.Identity(), nn.MSELoss(), torch.zeros(3, 2, 2), regression)
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = nn.Sequential(nn.Embedding(20, 2), nn.Flatten())
+
+    def forward(self, x: dict[str, Tensor]) -> Tensor:
+        return x["size"] + self.text(x["text"]).sum(1, keepdim=True)
+
+
+@pytest.mark.parametrize(("wrong", "place"), [(20, [0, 0]), (99, [3, 2]), (-1, [2, 1])])
+def test_an_index_without_a_row_is_named_with_its_input_and_place(wrong: int, place: list[int]) -> None:
+    model, x = Named(), {"size": torch.zeros(4, 1), "text": torch.arange(12).reshape(4, 3)}
+    predict._outputs_of(model, nests.split(x, 2))
+    x["text"][tuple(place)] = wrong
+    message = (
+        f"'text' holds {wrong} at {place}, and layer 'text.0', Embedding, has 20 rows; expected indices from 0 to 19"
+    )
+    with refused("inputs", message):
+        predict._outputs_of(model, nests.split(x, 2))
+    with (
+        refused("data", f"the test data holds {wrong} at {place}, and layer '0'"),
+        checked(bag := nn.Sequential(nn.EmbeddingBag(20, 2)), "data", "the test data"),
+    ):
+        bag(x["text"])
+    assert not any(part._forward_pre_hooks for part in [*model.modules(), *bag.modules()])
 
 
 # ---------------------------------------------------------------------------- another file, encoded by the record

@@ -1,12 +1,13 @@
 """Checks that need the plan of the model: memory, plots, parameters, groups, indices and sparse gradients."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from runner.data import Data, nests
-from runner.model import stack
+from runner.model import patterns, stack
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, Problems
 from runner.training import carrying
@@ -45,6 +46,10 @@ def check(settings: Settings, parts: Components, problems: Problems, data: Data,
     with problems.collect():
         if trainer.average and not any(error.key.startswith("trainer.") for error in problems.errors):
             averages.check_length(trainer.average, length(settings, data))
+    for key, spec in ((freezing.KEY, settings.model.freeze), ("optimizer.groups", settings.optimizer.get("groups"))):
+        with problems.collect():  # of all patterns, also beside a value that is not understood
+            if isinstance(spec, Mapping):
+                patterns.check(spec, plan.planned(), key)
     with problems.collect():
         freeze = freezing.read(settings.model.freeze)
         freezing.check(freeze, plan.planned())

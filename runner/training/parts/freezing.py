@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from runner.model import patterns
-from runner.settings.errors import ConfigError
+from runner.settings.errors import ConfigError, Problems
 
 KEY = "model.freeze"
 EXPECTED = "expected patterns, as in [conv1, 'norm*'], or patterns with epochs, as in {conv1: 5}"
@@ -20,7 +20,7 @@ Freeze = dict[str, float]
 def read(spec: Any) -> Freeze:
     """Read `model.freeze`: a pattern, a list of them, or a mapping to true, false or a number of epochs.
 
-    Raises ConfigError.
+    Raises ConfigError, or ConfigErrors with all that is not understood.
     """
     if spec is None:
         return {}
@@ -28,11 +28,20 @@ def read(spec: Any) -> Freeze:
         raise ConfigError(KEY, f"{spec!r} is not understood; {EXPECTED}")
     if isinstance(spec, str | int):
         return {str(spec): math.inf}
+    problems, freeze = Problems(), Freeze()
     if isinstance(spec, Mapping):
-        return {str(pattern): _epochs(value, f"{KEY}.{pattern}") for pattern, value in spec.items()}
+        for pattern, value in spec.items():
+            with problems.collect():
+                freeze[str(pattern)] = _epochs(value, f"{KEY}.{pattern}")
+        problems.raise_all()
+        return freeze
     if not all(isinstance(one, str | int | Mapping) and not isinstance(one, bool) for one in spec):
         raise ConfigError(KEY, f"{spec!r} is not understood; {EXPECTED}")
-    return {pattern: epochs for one in spec for pattern, epochs in read(one).items()}
+    for one in spec:
+        with problems.collect():
+            freeze |= read(one)
+    problems.raise_all()
+    return freeze
 
 
 def _epochs(value: Any, key: str) -> float:

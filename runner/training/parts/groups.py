@@ -33,13 +33,13 @@ class Grouped(Bound):
 
 
 def read(target: Any, arguments: dict[str, Any], spec: Any) -> Groups:
-    """Return the groups with their arguments checked as the optimizer's own are. Raises ConfigError.
+    """Return the groups with their arguments checked as the optimizer's own are. Raises ConfigError, or ConfigErrors.
 
     target, arguments: of the optimizer. spec: `optimizer.groups`, a mapping of patterns to arguments, or None.
     """
     if not spec:
         return {}
-    if not isinstance(spec, Mapping) or not all(isinstance(options, Mapping) and options for options in spec.values()):
+    if not isinstance(spec, Mapping):
         raise ConfigError(
             "optimizer.groups", f"{spec!r} does not map patterns to arguments, as in {{head: {{lr: 0.01}}}}"
         )
@@ -53,12 +53,18 @@ def read(target: Any, arguments: dict[str, Any], spec: Any) -> Groups:
             )
         names[name] = pattern
         with problems.collect():
-            groups[str(pattern)] = _options(target, arguments, dict(options), f"optimizer.groups.{pattern}")
+            groups[str(pattern)] = _options(target, arguments, options, f"optimizer.groups.{pattern}")
     problems.raise_all()
     return groups
 
 
-def _options(target: Any, arguments: dict[str, Any], options: dict[str, Any], key: str) -> dict[str, Any]:
+def _options(target: Any, arguments: dict[str, Any], spec: Any, key: str) -> dict[str, Any]:
+    if not isinstance(spec, Mapping) or not spec:
+        rate = spec if isinstance(spec, int | float) and not isinstance(spec, bool) else 0.01
+        raise ConfigError(
+            key, f"{spec!r} holds no arguments of the optimizer by name; expected some, as {{lr: {rate}}}"
+        )
+    options = dict(spec)
     lookup.refuse(options, ["params", "name"], key, "is the same for all groups; leave it out")
     lookup.refuse(options, WAYS, key, "is the same for all groups; set it for the optimizer as a whole")
     lookup.bind(target, {**arguments, **options}, key, free=["params"])
