@@ -23,7 +23,8 @@ def leave_out(config: DictConfig, settings: Settings, overrides: list[str]) -> N
     """
     study = next((word.partition("=")[2] for word in overrides if word.lstrip("+").startswith("experiments=")), "")
     bases = {origins.shown(path) for path in studies.files_of(f"experiments/{study}")[1:]}
-    asked = [index for index, plot in enumerate(settings.plots) if _name(plot) in NAMES]
+    plots: Any = settings.plots  # of any type, until it is checked
+    asked = [index for index, plot in enumerate(plots) if _name(plot) in NAMES] if isinstance(plots, list) else []
     if not bases or not asked:
         return
     places = composition.origins_of(overrides)
