@@ -18,6 +18,7 @@ from runner.data._rows import rows
 from runner.data.arrays import arrays, brief
 from runner.settings.errors import ConfigError
 from runner.training.state.fingerprint import fingerprint
+from tests.support.on_disk import OnDisk
 
 Pair = collections.namedtuple("Pair", "left right")
 
@@ -25,17 +26,6 @@ Pair = collections.namedtuple("Pair", "left right")
 def several(count: int = 10) -> Tensors:
     x = torch.arange(count * 3.0).reshape(count, 3)
     return Tensors({"image": x, "pair": (x + 1, [x + 2])}, {"digit": torch.arange(count), "parity": torch.ones(count)})
-
-
-class Items(torch.utils.data.Dataset[Any]):
-    def __init__(self, source: Tensors) -> None:
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.source[index]
 
 
 def same(one: Any, other: Any) -> bool:
@@ -72,7 +62,7 @@ def test_batches_of_a_nest_are_those_of_each_tensor(copies: bool) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_dataset_gives_the_batches_of_its_tensors(workers: int) -> None:
     source = several()
-    reader = Reader(Items(source), workers)
+    reader = Reader(OnDisk(source), workers)
     read = list(reader.read([(0, [3, 1]), (1, [0])]))
     reader.close()
     assert type(read[0][0]["pair"]) is tuple

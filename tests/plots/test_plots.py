@@ -20,13 +20,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from runner import plots
-from runner.data import Batch, Data, Source, Tensors
+from runner.data import Data, Source, Tensors
 from runner.data.digits import digits
 from runner.data.line import line
 from runner.model.predicted import probabilities
 from runner.plots import Seen, _style, confusion_matrix, examples, feature_maps, predicted_vs_true
 from runner.plots._data import classify
 from runner.training.parts import metric_values
+from tests.support.on_disk import OnDisk
 
 NAMES = [
     "augmented",
@@ -77,19 +78,6 @@ class Trained:
 
     def outputs(self, source: Source) -> tuple[Tensor, Tensor]:
         return self.predict(source)[1:]
-
-
-class FromDisk(torch.utils.data.Dataset[Batch]):
-    """Examples that are not in memory."""
-
-    def __init__(self, source: Tensors) -> None:
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.source[index]
 
 
 def trained(data: Data, model: nn.Module, loss: nn.Module, steps: int, lr: float) -> Trained:
@@ -231,7 +219,7 @@ def test_data_that_are_read_as_needed_give_the_same_picture(
 ) -> None:
     run = fitted_line if name in ("fit", "predicted_vs_true") else classified_digits
     train, valid, test = (
-        part and FromDisk(cast(Tensors, part)) for part in (run.data.train, run.data.valid, run.data.test)
+        part and OnDisk(cast(Tensors, part)) for part in (run.data.train, run.data.valid, run.data.test)
     )
     assert train is not None
     same = Trained(Data(train, valid, test, run.data.task, run.data.classes), run.model, run.history, run.name)

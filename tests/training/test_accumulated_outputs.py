@@ -18,6 +18,7 @@ OWN = """
 import torch
 from torch import nn
 from runner.data import Data, Tensors
+from tests.support.on_disk import OnDisk
 
 
 def part(n, draw, form):
@@ -30,15 +31,6 @@ def part(n, draw, form):
     return Tensors(x, {"kind": kind, "size": size} if form == "names" else (kind, size))
 
 
-class Items(torch.utils.data.Dataset):
-    def __init__(self, source):
-        self.source = source
-    def __len__(self):
-        return len(self.source)
-    def __getitem__(self, i):
-        return self.source[i]
-
-
 def memory(form="names"):
     draw = torch.Generator().manual_seed(3)
     return Data(part(29, draw, form), part(17, draw, form), part(5, draw, form))
@@ -47,7 +39,7 @@ def memory(form="names"):
 def disk():
     data = memory()
     classes = {"kind": ("a", "b", "c")}
-    return Data(Items(data.train), Items(data.valid), Items(data.test), classes=classes)
+    return Data(OnDisk(data.train), OnDisk(data.valid), OnDisk(data.test), classes=classes)
 
 
 class Model(nn.Module):

@@ -25,6 +25,7 @@ OWN = """
 import torch
 from torch import nn
 from runner.data import Data, Tensors
+from tests.support.on_disk import OnDisk
 
 
 def tasks(points: int = 60) -> Data:
@@ -35,18 +36,9 @@ def tasks(points: int = 60) -> Data:
     return Data(part(points), part(25), part(10))
 
 
-class Items(torch.utils.data.Dataset):
-    def __init__(self, source):
-        self.source = source
-    def __len__(self):
-        return len(self.source)
-    def __getitem__(self, i):
-        return self.source[i]
-
-
 def read(points: int = 60) -> Data:
     data = tasks(points)
-    return Data(Items(data.train), Items(data.valid), Items(data.test), classes={"kind": ("no", "yes")})
+    return Data(OnDisk(data.train), OnDisk(data.valid), OnDisk(data.test), classes={"kind": ("no", "yes")})
 
 
 class Model(nn.Module):

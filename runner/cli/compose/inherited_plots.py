@@ -25,11 +25,12 @@ def leave_out(config: DictConfig, settings: Settings, overrides: list[str]) -> N
     bases = {origins.shown(path) for path in studies.files_of(f"experiments/{study}")[1:]}
     plots: Any = settings.plots  # of any type, until it is checked
     asked = [index for index, plot in enumerate(plots) if _name(plot) in NAMES] if isinstance(plots, list) else []
-    if not bases or not asked:
+    unfit = [index for index in asked if _without(settings, _name(plots[index]))] if bases else []
+    if not unfit:
         return
-    places = composition.origins_of(overrides)
-    files = {index: places.of(f"plots.{index}").rpartition(":")[0] for index in asked}
-    gone = [index for index in asked if files[index] in bases and _without(settings, _name(settings.plots[index]))]
+    places = composition.origins_of(overrides)  # composes once more
+    files = {index: places.of(f"plots.{index}").rpartition(":")[0] for index in unfit}
+    gone = [index for index in unfit if files[index] in bases]
     if not gone:
         return
     names = ", ".join(_name(settings.plots[index]) for index in gone)

@@ -119,10 +119,11 @@ class Augment:
 
 def joined(examples: Sequence[tuple[Tensor, Nest]]) -> tuple[Tensor, Nest]:
     """Return the batch of these examples. Raises ConfigError where they are of unequal size."""
-    first, form = nests.key(tuple(examples[0])), nests.described(tuple(examples[0]))
-    others = (nests.described(tuple(one)) for one in examples if nests.key(tuple(one)) != first)
-    if other := next((one for one in others if one != form), None):
-        raise ConfigError(transforms.KEY, f"makes examples of unequal size, as (x, y) of {form} and {other};"
+    first, *others = map(tuple, examples)
+    differing = (one for one in others if nests.key(one) != nests.key(first))
+    if other := next((one for one in differing if nests.described(one) != nests.described(first)), None):
+        forms = f"{nests.described(first)} and {nests.described(other)}"
+        raise ConfigError(transforms.KEY, f"makes examples of unequal size, as (x, y) of {forms};"
             " expected one size for all, as a last {RandomCrop: 32} or {Resize: {size: [32, 32]}} gives")  # fmt: skip
     return nests.mapped(lambda *leaves: torch.stack(leaves), *map(tuple, examples))  # type: ignore[no-any-return]
 

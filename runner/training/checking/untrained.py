@@ -5,7 +5,7 @@ from torch import nn
 from runner.model.graph import names
 from runner.model.stack import Layer, Stack
 from runner.training.parts.components import Components
-from runner.training.parts.losses_of_outputs import _OfOutputs
+from runner.training.parts.losses_of_outputs import OfOutputs
 from runner.training.parts.named import ByOutput
 
 
@@ -14,7 +14,7 @@ def layers(parts: Components, loss: nn.Module, plan: Stack) -> dict[str, list[st
 
     Outputs without such layers are left out; none are returned where a step or a loss of the user's own may read all.
     """
-    if parts.step is not None or not isinstance(loss, ByOutput | _OfOutputs):
+    if parts.step is not None or not isinstance(loss, ByOutput | OfOutputs):
         return {}
     trained = set(loss.names if isinstance(loss, ByOutput) else loss.TAKES)
     needed, found = _needed(plan, [name for name in plan.outputs if name in trained]), dict[str, list[str]]()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from runner.model.conventions import Convention
 
 
-class _OfOutputs(nn.Module):
+class OfOutputs(nn.Module):
     """A loss of torch's, with its own arguments, of several outputs.
 
     A model gives them by the names of the loss's parameters, `outputs: {input: ..., var: ...}`, or as a tuple in their
@@ -56,19 +56,19 @@ class _OfOutputs(nn.Module):
             raise ValueError(f"{self.TAKES[0]} is {wanted} and the targets are {given}; give both one shape")
 
 
-class GaussianNLLLoss(_OfOutputs):
+class GaussianNLLLoss(OfOutputs):
     """torch.nn.GaussianNLLLoss of outputs `input`, the mean, and `var`, above 0."""
 
     KIND, TAKES = nn.GaussianNLLLoss, ("input", "var")
 
 
-class MarginRankingLoss(_OfOutputs):
+class MarginRankingLoss(OfOutputs):
     """torch.nn.MarginRankingLoss of outputs `input1` and `input2`; targets are 1 where the first ranks higher or -1."""
 
     KIND, TAKES, VALUES = nn.MarginRankingLoss, ("input1", "input2"), Convention("minus_one_one")
 
 
-class CosineEmbeddingLoss(_OfOutputs):
+class CosineEmbeddingLoss(OfOutputs):
     """torch.nn.CosineEmbeddingLoss of outputs `input1` and `input2`, (N, features); targets are 1 for a pair or -1."""
 
     KIND, TAKES, VALUES = nn.CosineEmbeddingLoss, ("input1", "input2"), Convention("minus_one_one")
@@ -77,7 +77,7 @@ class CosineEmbeddingLoss(_OfOutputs):
         """Leave the shapes to torch, which compares them."""
 
 
-class TripletMarginLoss(_OfOutputs):
+class TripletMarginLoss(OfOutputs):
     """torch.nn.TripletMarginLoss of outputs `anchor`, `positive` and `negative`, (N, features); it has no targets."""
 
     KIND: ClassVar[Any] = nn.TripletMarginLoss
@@ -95,7 +95,7 @@ class TripletMarginWithDistanceLoss(TripletMarginLoss):
     KIND: ClassVar[Any] = nn.TripletMarginWithDistanceLoss
 
 
-class CTCLoss(_OfOutputs):
+class CTCLoss(OfOutputs):
     """torch.nn.CTCLoss of (N, steps, classes), logits or logarithms of probabilities, and labels of (N, most labels).
 
     Rows of labels end in the blank or in negative numbers. The output counts as long as it is, or `input_lengths` of
@@ -120,7 +120,7 @@ class CTCLoss(_OfOutputs):
 
 
 #: torch's classes, and those that stand for them.
-OF_OUTPUTS: dict[Any, type[_OfOutputs]] = {
+OF_OUTPUTS: dict[Any, type[OfOutputs]] = {
     one.KIND: one
     for one in (
         GaussianNLLLoss,

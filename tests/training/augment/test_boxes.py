@@ -17,6 +17,7 @@ from runner.training.prepare import prepare
 from runner.training.run import Run
 from runner.training.subject import Subject
 from tests.support import torchvision_here
+from tests.support.on_disk import OnDisk
 
 pytestmark = pytest.mark.vision
 tv_tensors = torchvision_here.module("torchvision.tv_tensors")
@@ -150,19 +151,6 @@ def test_targets_move_as_they_are_asked_to(spec: Any, targets: str, expected: di
 
 
 # -- runs ---------------------------------------------------------------------------------------------------------
-
-
-class OnDisk(torch.utils.data.Dataset[Any]):
-    """The examples of tensors, one at a time."""
-
-    def __init__(self, source: Any) -> None:
-        self.source = source
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.source[index]
 
 
 def localiser(**data: Any) -> Run:
