@@ -25,9 +25,9 @@ from tests.training.test_build import PLAIN
 KNOWN = [name for name in PLAIN if name not in ("CosineAnnealingWarmRestarts", "CyclicLR", "ReduceLROnPlateau")]
 
 
-def rates(place: Path, run_id: str) -> list[float]:
+def rates(place: Path, run_id: str, name: str = "lr") -> list[float]:
     with contextlib.chdir(place):
-        return list(recall.points(URI, run_id, ["lr"])["lr"].values())
+        return list(recall.points(URI, run_id, [name])[name].values())
 
 
 #: Of the others it is known by `python -m pytest -m long`.
@@ -38,6 +38,24 @@ SOME = ("CosineAnnealingLR", "CyclicLR", "OneCycleLR", "ReduceLROnPlateau", "Seq
     "name", [pytest.param(name, marks=[] if name in SOME else [pytest.mark.long]) for name in PLAIN]
 )
 def test_a_lengthened_schedule_goes_on_as_the_long_one(name: str, empty_store: Path, tmp_path: Path) -> None:
+    found, whole = lengthened(name, [], "lr", empty_store, tmp_path)
+    assert len(found) == len(whole)
+    if name in KNOWN:
+        half = len(whole) // 2
+        assert found[half:] == pytest.approx(whole[half:], rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["OneCycleLR", "CosineAnnealingLR", "SequentialLR"])
+def test_so_do_the_rates_of_groups(name: str, empty_store: Path, tmp_path: Path) -> None:
+    """Rates that are arguments of a schedule, as OneCycleLR's max_lr, are for each group as its own rate is."""
+    found, whole = lengthened(name, ["+optimizer.groups={0.bias:{lr:0.05}}"], "lr/0.bias", empty_store, tmp_path)
+    half = len(whole) // 2
+    assert max(whole) < 0.2
+    assert found[half:] == pytest.approx(whole[half:], rel=1e-6)
+
+
+def lengthened(name: str, further: list[str], rate: str, empty_store: Path, tmp_path: Path) -> list[list[float]]:
+    """Return the rates of a run of four epochs that is made eight, and of one that has eight from the beginning."""
     shutil.copy(empty_store, tmp_path / "mlflow.db")
     cycles = {"cycle_momentum": False} if name in ("OneCycleLR", "CyclicLR") else {}
     scheduler = json.dumps({"name": name, **PLAIN[name], **cycles}).replace('"', "")
@@ -48,6 +66,7 @@ def test_a_lengthened_schedule_goes_on_as_the_long_one(name: str, empty_store: P
         "trainer.threads=1",
         "trainer.validate_every=1",
         "device=cpu",
+        *further,
     ]
     runs = []
     with contextlib.chdir(tmp_path), composing.hydra():
@@ -58,11 +77,7 @@ def test_a_lengthened_schedule_goes_on_as_the_long_one(name: str, empty_store: P
             assert train.with_settings(settings, context) == 0
             runs.append(stores.rows(URI, f"longer{epochs}")[0].run_id)
         assert call(resume, runs[0], "trainer.epochs=8") == 0
-    found, whole = (rates(tmp_path, run_id) for run_id in runs)
-    assert len(found) == len(whole)
-    if name in KNOWN:
-        half = len(whole) // 2
-        assert found[half:] == pytest.approx(whole[half:], rel=1e-6)
+    return [rates(tmp_path, run_id, rate) for run_id in runs]
 
 
 def test_a_run_is_not_made_shorter_than_it_is(tmp_path: Path, empty_store: Path) -> None:

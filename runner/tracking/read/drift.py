@@ -11,7 +11,7 @@ import torch
 from runner.settings import Settings, torch_private
 from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets
-from runner.training.parts import groups, scheduling
+from runner.training.parts import groups, scheduling, several
 from runner.training.run import Run
 
 #: Keys, or beginnings of keys, with which the steps so far would have been the same.
@@ -146,8 +146,10 @@ def _rebuild(run: Run) -> None:
     """Build the schedule as it is configured now, and bring it as far on as the recorded one."""
     optimizer = run.state.optimizer
     before = [(one.scheduler.state_dict(), _rates(one.scheduler.optimizer)) for one in run.schedule.each]
-    for group in optimizer.param_groups:
-        group["lr"] = group.get("initial_lr", group["lr"])  # the first rate, from which schedules compute others
+    bounds = run.parts.optimizer.each if isinstance(run.parts.optimizer, several.Several) else {"": run.parts.optimizer}
+    for name, one in several.each_of(optimizer).items():  # as at the start: schedules compute other rates from these
+        for group, rate in zip(one.param_groups, groups.configured(bounds[name].groups, one), strict=True):
+            group["lr"] = rate
     run.schedule = scheduling.build(run.parts.scheduler, optimizer, run.length.epochs, run.steps, run.best.mode)
     for schedule, (state, rates) in zip(run.schedule.each, before, strict=True):
         scheduler = schedule.scheduler

@@ -151,3 +151,11 @@ def rates(optimizer: torch.optim.Optimizer, rated: dict[str, int]) -> dict[str, 
     """Return the present learning rates by their names, see `rated`."""
     of_groups = optimizer.param_groups
     return {name: float(of_groups[number]["lr"]) for name, number in rated.items()}
+
+
+def configured(groups: Groups, optimizer: torch.optim.Optimizer) -> list[float]:
+    """Return the learning rate that each group of the optimizer is configured with, whatever a schedule made of it."""
+    return [
+        groups.get(group.get(SET_BY, {}).get("lr", ""), {}).get("lr", optimizer.defaults.get("lr", group["lr"]))
+        for group in optimizer.param_groups
+    ]
