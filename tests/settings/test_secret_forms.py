@@ -155,6 +155,14 @@ def test_a_value_that_was_seen_under_a_secret_key_is_masked_everywhere() -> None
     assert secrets.masked("abc table") == "abc table", "what is short, or under another key, is not looked for"
 
 
+def test_what_one_command_hides_is_a_plain_word_in_the_next() -> None:
+    secrets.learn({"password": "hunter2hunter2"})
+    with secrets.forgetting():
+        secrets.learn({"model": {"layers": {"token": "Flatten"}}})
+        assert secrets.masked("Flatten hunter2hunter2") == "*** ***", "negative control"
+    assert secrets.masked("Flatten hunter2hunter2") == "Flatten ***"
+
+
 def test_a_composed_configuration_is_learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with composing.hydra():

@@ -15,7 +15,7 @@ from runner.cli.guard import composition
 from runner.commands._words import indexed
 from runner.settings import Settings
 from runner.settings.files import places
-from runner.settings.trust import permission
+from runner.settings.trust import permission, secrets
 from runner.settings.values.lookup import use_folder
 from runner.training.checking import checks
 
@@ -30,7 +30,7 @@ def hydra() -> Iterator[None]:
     trials.register()
     composition.install()
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(places.conf())):
+        with secrets.forgetting(), initialize_config_dir(version_base="1.3", config_dir=str(places.conf())):
             yield
     finally:
         os.environ.pop(places.ACTIVE) if before is None else os.environ.update({places.ACTIVE: before})

@@ -146,6 +146,16 @@ def learn(value: Any, name: str = "") -> None:
         _known.add(value)
 
 
+@contextlib.contextmanager
+def forgetting() -> Iterator[None]:
+    """Forget after a block what it has learned: a value that one command hides is a plain word in the next."""
+    before = set(_known)
+    try:
+        yield
+    finally:
+        _known.intersection_update(before)
+
+
 def masked_uri(uri: str) -> str:
     """Return what is, or was meant as, a URI without secrets: all before its last @ is masked."""
     text = masked(uri)
