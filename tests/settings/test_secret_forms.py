@@ -193,7 +193,7 @@ def test_names_of_runs_and_experiments_keep_no_secret(store: str, monkeypatch: p
 
 def test_commands_to_paste_and_notes_of_changes_keep_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["data.dbpassword=hun ter2", "+data.auth={pwd:hunter3,user:me}", "seed=1"]
-    monkeypatch.setattr(permission, "_words", words)
+    monkeypatch.setattr(permission, "_words", list(words))
     told = environment.tags(words, torch.device("cpu"))
     assert "hunter" not in str(told).replace("hun ter2", "hunter2")
     assert "data.dbpassword=***" in told["runner.command"]
