@@ -1,7 +1,6 @@
 """The entry: Hydra composes a configuration, and a command gets plain settings."""
 
 import contextlib
-import dataclasses
 import importlib
 import io
 import os
@@ -9,25 +8,16 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-import hydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from runner import commands
 from runner.cli import pipes, ranks
-from runner.cli.answers import advice, all_problems, help
-from runner.cli.compose import configuration, short_values, trials
-from runner.cli.guard import command_line, composition
-from runner.cli.task import Task
+from runner.cli.answers import help
+from runner.cli.guard import command_line
 from runner.commands import _words
 from runner.commands._result import Result
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, full_message, sentence
 from runner.settings.files import places
-from runner.settings.trust import dotted, omegaconf_private, permission, recorded_settings, resolvers, secrets, terminal
-from runner.settings.trust.typed_words import written
+from runner.settings.trust import permission, terminal
 from runner.settings.values import keys
 from runner.settings.values.lookup import use_folder
 from runner.tracking.store import transfer
@@ -80,7 +70,7 @@ def isolate() -> None:
 
 
 def _help() -> None:
-    """Print the version or the help of a command, if one of them is asked for, and exit."""
+    """Print the version, the commands or the help of one of them, if that is asked for, and exit."""
     typed = sys.argv[1:]
     bare = _words.bare(typed)
     if "--version" in typed:
@@ -93,6 +83,9 @@ def _help() -> None:
     if bare and bare[0] in commands.names() and (asked or {"-h", "--help"} & set(typed)):
         terminal.put(*help.command(bare[0]).split("\n"))
         sys.exit(0)
+    if sys.argv[1:] and set(sys.argv[1:]) <= {"-h", "--help"}:  # with overrides Hydra shows the configuration too
+        terminal.put(*help.overview().split("\n"))
+        sys.exit(0)
 
 
 def _take_command() -> str:
@@ -102,6 +95,8 @@ def _take_command() -> str:
         return "train"
     name = bare[0]
     if name not in commands.names():
+        from runner.cli.answers import advice
+
         others = [word for word in sys.argv[1:] if word not in commands.names()]
         meant = advice.line(next((word for word in bare if word in commands.names()), "train"), others)
         what = (
@@ -127,6 +122,7 @@ def _near(name: str) -> str:
 
 def _as_sweep(typed: list[str]) -> list[str]:
     """Return the words that continue a sweep, if the RUN in `typed` is one; that needs Hydra and its launchers."""
+    from runner.settings.trust.typed_words import written
     from runner.sweep import recorded
 
     try:
@@ -161,7 +157,11 @@ def _recorded(name: str, command: Callable[..., Any]) -> int:
     """Run a command on a recorded run, or on a store, without Hydra."""
     try:
         return _finished(_words.call(name, command, sys.argv[1:], _changed))
-    except (ConfigError, OmegaConfBaseException, HydraException) as error:
+    except Exception as error:
+        from runner.cli.compose import configuration
+
+        if not isinstance(error, configuration.ERRORS):
+            raise
         _stop(configuration.explained(error, sys.argv[1:]))
 
 
@@ -175,25 +175,20 @@ def _finished(result: Any) -> int:
 
 def _changed(overrides: list[str], recorded: Settings) -> Settings:
     """Return a recorded configuration with values of the command line, which are checked as for a new run."""
-    omegaconf_private.replace_where_kinds_differ()
-    short_values.keep()
-    config, parser = recorded_settings.changeable(recorded), OverridesParser.create()
-    for word in overrides:
-        override = parser.parse_override(_words.indexed(word))
-        key, value = override.key_or_group, override.value()
-        if override.is_sweep_override():
-            raise ConfigError(key, f"a recorded run takes one value at a time, and {word!r} sweeps")
-        if key in (*configuration.COMPONENTS, "model", "trainer", "checkpoint", "tracking") and isinstance(value, str):
-            raise ConfigError(key, f"presets belong to new runs; give single values, such as {key}.name={value}")
-        OmegaConf.update(config, dotted.written(config, key), value, merge=True)
-    with resolvers.restricted():
-        changed: Any = OmegaConf.to_object(config)
-    secrets.learn(dataclasses.asdict(changed))
-    return changed  # type: ignore[no-any-return]
+    from runner.cli.compose import overriding
+
+    return overriding.changed(overrides, recorded)
 
 
 def _guarded(name: str) -> int:
     """Have Hydra compose and call the task, once or for every job of a sweep; return the exit code."""
+    import hydra
+
+    from runner.cli.answers import advice
+    from runner.cli.compose import configuration, trials
+    from runner.cli.guard import composition
+    from runner.cli.task import Task
+
     task = Task(name, _words.own(_command(name).with_settings, sys.argv))
     trials.register()
     sys.argv[1:] = _words.flags_first([_words.indexed(word) for word in sys.argv[1:]])
@@ -230,6 +225,9 @@ def _printed(words: list[str]) -> Iterator[None]:
 
 def _all(error: Exception) -> str:
     """Return all problems of a configuration that Hydra could not compose; of a sweep the first alone."""
+    from runner.cli.answers import all_problems
+    from runner.cli.compose import configuration
+
     overrides = _words.overrides(sys.argv[1:])
     if overrides is None:
         return configuration.explained(error, sys.argv[1:])

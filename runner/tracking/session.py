@@ -43,7 +43,7 @@ def record(
     Interrupted after a signal, and whatever the training raises.
     """
     from runner.settings.trust.typed_words import pasted
-    from runner.tracking import screen
+    from runner.tracking import screen, training_screen
     from runner.tracking.read import logged_model
     from runner.training.capture import choice
     from runner.training.drive import drive
@@ -53,7 +53,7 @@ def record(
 
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
-    console.print(screen.layer_table(run.stack, run.data.train[0][0]))
+    console.print(training_screen.layer_table(run.stack, run.data.train[0][0]))
     opening, status = opened(run, context, run_id, drift), "FAILED"
     try:
         with opening as tracker:
@@ -61,7 +61,7 @@ def record(
             tracker.stop_when(signals.stop)
             begun(run_id)
             console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
-            watch = screen.watching(console, run.length, run.state.step)
+            watch = training_screen.watching(console, run.length, run.state.step)
             garbage.usual()
             generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):
