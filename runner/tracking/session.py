@@ -45,7 +45,7 @@ def record(
     Interrupted after a signal, and whatever the training raises.
     """
     from runner.settings.trust.typed_words import pasted
-    from runner.tracking import screen
+    from runner.tracking import screen, training_screen
     from runner.tracking.read import logged_model
     from runner.training.capture import choice
     from runner.training.drive import drive
@@ -55,7 +55,7 @@ def record(
 
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
-    console.print(screen.layer_table(run.stack, run.data.train[0][0]))
+    console.print(training_screen.layer_table(run.stack, run.data.train[0][0]))
     opening, status = opened(run, context, run_id, drift), "FAILED"
     try:
         with opening as tracker:
@@ -64,7 +64,7 @@ def record(
             begun(run_id)
             terminal.event("run", run=run_id, experiment=experiment, uri=secrets.masked_uri(tracking.uri))
             console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
-            watch = screen.watching(console, run.length, run.state.step, run_id)
+            watch = training_screen.watching(console, run.length, run.state.step, run_id)
             garbage.usual()
             generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):
