@@ -42,8 +42,7 @@ def record(
     Raises ConfigError if no run can be recorded, Undelivered if the store does not have all of the record at the end,
     Interrupted after a signal, and whatever the training raises.
     """
-    from runner.settings.trust.typed_words import pasted
-    from runner.tracking import screen
+    from runner.tracking import pages, screen
     from runner.tracking.read import logged_model
     from runner.training.capture import choice
     from runner.training.drive import drive
@@ -54,10 +53,10 @@ def record(
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(screen.layer_table(run.stack, run.data.train[0][0]))
-    opening, status = opened(run, context, run_id, drift), "FAILED"
+    opening, status, home = opened(run, context, run_id, drift), "FAILED", ""
     try:
         with opening as tracker:
-            run_id = tracker.run_id
+            run_id, home = tracker.run_id, tracker.experiment_id
             tracker.stop_when(signals.stop)
             begun(run_id)
             console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
@@ -73,9 +72,6 @@ def record(
             tracker.drain()
             signals.check()
         status = "FINISHED"
-        is_default = tracking.uri == "sqlite:///mlflow.db"
-        store = "" if is_default else pasted("tracking.uri", secrets.masked(tracking.uri))
-        console.print(f"to see it: runner ui {store}".strip(), soft_wrap=True)
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
         if run_id and run.written.steps.get("last") and not isinstance(error, Undelivered):
@@ -84,6 +80,7 @@ def record(
         raise
     finally:
         if run_id and not console.quiet:
+            terminal.put(f"to see it: {pages.seen(tracking.uri, run_id, home)}")
             terminal.put(screen.result(run_id, status, _results(run)))
 
 
