@@ -11,7 +11,20 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__version__ = "0.1.0"
+    __version__: str
+
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, as it was when this was installed; `0.0.0+unknown` of a copy that nobody has installed."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import metadata
+
+    try:
+        version = metadata.version("runner-torch")
+    except metadata.PackageNotFoundError:
+        version = "0.0.0+unknown"
+    return globals().setdefault(name, version)  # type: ignore[no-any-return]
 
 
 def load(
