@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from runner.commands import _words
+from runner.commands._result import Result
 from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
@@ -27,7 +28,7 @@ webbrowser.open(sys.argv[1] + "/" + sys.argv[2])
 """
 
 
-def with_settings(settings: Settings, context: Context, *, open: str = "false") -> int:
+def with_settings(settings: Settings, context: Context, *, open: str = "false") -> Result | int:
     """Serve the UI on 127.0.0.1 until interrupted, and print the address of an experiment in it.
 
     The experiment is that of experiments=NAME or tracking.experiment=NAME, or else that of the newest run. The port is
@@ -46,7 +47,7 @@ def with_settings(settings: Settings, context: Context, *, open: str = "false") 
     return _show(uri, page or f"{pages.ALL}{pages.TRAINING}", open)
 
 
-def with_run(uri: str, run: str, *, open: str = "false") -> int:
+def with_run(uri: str, run: str, *, open: str = "false") -> Result | int:
     """Serve the UI on 127.0.0.1 until interrupted, and print the address of a run or a sweep in it.
 
     open: true opens the address in a browser.
@@ -56,7 +57,7 @@ def with_run(uri: str, run: str, *, open: str = "false") -> int:
     return _show(uri, pages.run(uri, run), open)
 
 
-def _show(uri: str, page: str, open: str) -> int:
+def _show(uri: str, page: str, open: str) -> Result | int:
     """Print the address of a page, and serve it if it is of a store without a server."""
     from runner.settings.trust import secrets, terminal
     from runner.tracking import pages
@@ -65,15 +66,23 @@ def _show(uri: str, page: str, open: str) -> int:
     if opens and sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "BROWSER"} & os.environ.keys():
         raise ConfigError("open", "there is no display here, and BROWSER names no program; leave open=true out")
     if address := pages.server(uri):
-        terminal.put(f"{secrets.masked_uri(uri)} is a server: open {address}/{page} in a browser")
-    else:
-        port = free_port()
-        address = f"http://127.0.0.1:{port}"
-        taken = f"port {PORT} is taken; " if port != PORT and CHOSEN not in os.environ else ""
-        terminal.put(f"{taken}open {address}/{page} in a browser; Ctrl-C ends it")
+        line = f"{secrets.masked_uri(uri)} is a server: open {address}/{page} in a browser"
+        if opens:
+            _open(address, page)
+        return Result({"address": f"{address}/{page}"}, lambda: terminal.put(line))
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    taken = f"port {PORT} is taken; " if port != PORT and CHOSEN not in os.environ else ""
+    terminal.put(f"{taken}open {address}/{page} in a browser; Ctrl-C ends it")
+    terminal.event("ui", address=f"{address}/{page}")
     if opens:
-        subprocess.Popen([sys.executable, "-c", OPEN, address, page], stdin=subprocess.DEVNULL)
-    return 0 if pages.server(uri) else _serve(uri, port)
+        _open(address, page)
+    return _serve(uri, port)
+
+
+def _open(address: str, page: str) -> None:
+    """Begin a process that opens a page in a browser: this one becomes the server."""
+    subprocess.Popen([sys.executable, "-c", OPEN, address, page], stdin=subprocess.DEVNULL)
 
 
 def free_port() -> int:
