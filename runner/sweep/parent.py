@@ -21,7 +21,7 @@ from runner.sweep.report.watch import Board
 from runner.sweep.run import keeping
 from runner.sweep.run.job import SweepInfo
 from runner.sweep.under_way import Launch, Sweep
-from runner.tracking import recording
+from runner.tracking import pages, recording
 from runner.tracking.store import reconcile
 from runner.tracking.write.spool import Undelivered
 from runner.training.events import Finished
@@ -146,6 +146,7 @@ def _print_end(sweep: Sweep, status: str, console: "Console") -> None:
         terminal.put(f"to continue it: runner resume {sweep.info.parent[:8]}")
     if any(outcome.undelivered for outcome in sweep.outcomes.values()):
         terminal.put("not all of it is in the store yet; to deliver the rest, in this directory: runner sync")
+    terminal.put(f"to see it: {pages.seen(sweep.info.uri, sweep.info.parent, sweep.tracker.experiment_id)}")
     line = folds.result(sweep.info.parent, status, table) if table.folded else None
     terminal.put(line or summary.result(sweep.info.parent, status, best))
 

@@ -11,6 +11,7 @@ from mlflow.exceptions import MlflowException
 
 from runner.cli.compose import configuration
 from runner.commands import resume
+from runner.commands._result import finished
 from runner.model import classes
 from runner.settings import Checkpoint, Settings, Sweep, Tracking, Trainer
 from runner.settings.context import Context
@@ -240,7 +241,7 @@ def test_commands_on_a_server_show_no_password_of_it(
     uri = server.uri.replace("://", "://me:hunter2hunter2@")
     settings, context = Settings(tracking=Tracking(uri=uri)), Context("runner", overrides=[f"tracking.uri={uri}"])
     for name in ("runs", "ui", "sync"):
-        importlib.import_module(f"runner.commands.{name}").with_settings(settings, context)
+        finished(importlib.import_module(f"runner.commands.{name}").with_settings(settings, context)).text()
     server.close()
     errors = []
     for act in (

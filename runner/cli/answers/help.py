@@ -53,12 +53,12 @@ EXAMPLES = {
     "summary": "experiments=digits_cnn",
     "sync": "tracking.uri=http://other:5000",
     "train": "experiments=digits_cnn trainer.epochs=3",
-    "ui": "tracking.uri=sqlite:///mlflow.db",
+    "ui": "experiments=digits_cnn",
 }
 #: Commands whose overrides make a sweep with -m.
 SWEEPS = ("check", "train")
 #: Commands about a store, whatever the experiment.
-STORES = ("sync", "ui")
+STORES = ("sync",)
 
 
 def versions() -> dict[str, str]:
