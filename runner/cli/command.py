@@ -22,6 +22,7 @@ from runner.cli.compose import configuration, short_values, trials
 from runner.cli.guard import command_line, composition
 from runner.cli.task import Task
 from runner.commands import _words
+from runner.commands._result import Result
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, full_message, sentence
 from runner.settings.files import places
@@ -59,8 +60,9 @@ def main() -> NoReturn:
             if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
                 name, sys.argv[1:] = "train", sweep
             command = _command(name)
-            if hasattr(command, "with_run") and (_words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
-                transfer.leave(_ended(lambda: _recorded(name, command)))
+            recorded = getattr(command, "with_run", None) or getattr(command, "with_words", None)
+            if recorded and (_words.bare(sys.argv[1:]) or not hasattr(command, "with_settings")):
+                transfer.leave(_ended(lambda: _recorded(name, recorded)))
             transfer.leave(_ended(lambda: _guarded(name)))
     except Exception as error:
         if (message := sentence(error)) is None:
@@ -155,12 +157,20 @@ def _ended(act: Callable[[], int]) -> int:
         return 130
 
 
-def _recorded(name: str, command: Any) -> int:
-    """Run a command on a recorded run, without Hydra."""
+def _recorded(name: str, command: Callable[..., Any]) -> int:
+    """Run a command on a recorded run, or on a store, without Hydra."""
     try:
-        return _words.call(name, command.with_run, sys.argv[1:], _changed)
+        return _finished(_words.call(name, command, sys.argv[1:], _changed))
     except (ConfigError, OmegaConfBaseException, HydraException) as error:
         _stop(configuration.explained(error, sys.argv[1:]))
+
+
+def _finished(result: Any) -> int:
+    """Print the result of a command and return its exit code."""
+    if not isinstance(result, Result):
+        return int(result)
+    result.text()
+    return result.code
 
 
 def _changed(overrides: list[str], recorded: Settings) -> Settings:

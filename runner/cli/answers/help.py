@@ -66,7 +66,7 @@ def command(name: str) -> str:
     """Return usage, purpose, arguments with meanings and defaults, and an example of a command."""
     module = importlib.import_module(f"runner.commands.{name}")
     usages, texts, meanings_of = [], [], {}
-    for function in filter(None, (getattr(module, part, None) for part in ("with_settings", "with_run"))):
+    for function in filter(None, (getattr(module, part, None) for part in ("with_settings", "with_run", "with_words"))):
         usages.append(f"runner {name} {_usage(name, function)}".rstrip())
         text, meanings = _parted(inspect.getdoc(function) or "")
         texts.append(text)
@@ -90,22 +90,27 @@ def command(name: str) -> str:
 
 
 def _usage(name: str, function: Any) -> str:
-    keys = [key if key.isupper() or key == "-m" else f"{key}=..." for key in _arguments(name, function)]
-    needed = {f"{key}=..." for key, default in _arguments(name, function).items() if default is inspect.Parameter.empty}
+    arguments = _arguments(name, function)
+    keys = [key if key.isupper() or key == "-m" else f"{key}=..." for key in arguments]
+    needed = {f"{key}=..." for key, default in arguments.items() if default is inspect.Parameter.empty}
+    if function.__name__ != "with_settings":
+        needed |= {key.upper() for key, is_needed in _words.takes(function).items() if is_needed}
     ends = {"OVERRIDE": "[OVERRIDE ...]"}
-    return " ".join(key if key == "RUN" or key in needed else ends.get(key, f"[{key}]") for key in keys)
+    return " ".join(key if key in needed else ends.get(key, f"[{key}]") for key in keys)
 
 
 def _arguments(name: str, function: Any) -> dict[str, Any]:
     """Return what may follow the command, with defaults: None for no default to show, `empty` for a needed one."""
     parameters = inspect.signature(function).parameters
     own = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
-    if "run" not in parameters:
+    if function.__name__ == "with_settings":
         if name == "schema":
             return {}
         over = {"tracking.uri": None} if name in STORES else {"OVERRIDE": None}
         return {**({"-m": None} if name in SWEEPS else {}), **own, **over}
-    return {"RUN": None, **own, "tracking.uri": None, **({"OVERRIDE": None} if "change" in parameters else {})}
+    words = {key.upper(): None for key in _words.takes(function)}
+    further = {"tracking.uri": "uri", "OVERRIDE": "change"}
+    return {**words, **own, **{key: None for key, parameter in further.items() if parameter in parameters}}
 
 
 def _line(meaning: str, default: Any) -> str:
