@@ -78,32 +78,32 @@ def _finite(number: float) -> float | None:
 
 def lines(value: dict[str, Any]) -> list[str]:
     """Return what `plain` has found, in one or two lines."""
-    every, count = value["configurations"], value["compared"]
+    every, compared = value["configurations"], value["compared"]
     left_out = [one for one in every if one["left_out"]]
     if all(one["n"] < 2 and len(one["runs"]) < 2 for one in every):
         return [
             f"{_each(value)}: whether the best is better by more than chance cannot be said;"
             " seed=0,1,2,3,4 beside the other keys would tell"
         ]
-    reasons = [f"{_label(one)} ({one['left_out']})" for one in left_out[:SHOWN]]
+    reasons = [f"{label(one)} ({one['left_out']})" for one in left_out[:SHOWN]]
     further = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
     not_compared = f"not compared: {'; '.join(reasons)}{further}"
-    if not count:
+    if not compared:
         return [not_compared]
     best = every[0]
-    first = f"best  {_label(best)}: {value['metric']} {_figures(best)} over {_runs(value, best)}"
-    if count > 1:
-        first += f"; {_told(every[1:count], count)}"
+    first = f"best  {label(best)}: {value['metric']} {figures(best)} over {_runs(value, best)}"
+    if compared > 1:
+        first += f"; {_told(every[1:compared])}"
     return [first, *([not_compared] if left_out else [])]
 
 
-def _told(others: list[dict[str, Any]], count: int) -> str:
+def _told(others: list[dict[str, Any]]) -> str:
     """Return from which of the others the best differs; the runner-up is named with its figures."""
     runner_up, *rest = others
     alike = [one for one in rest if not one["differs"]]
     p = runner_up["corrected"]
     p = "p<0.001" if p < 0.001 else f"p={p:.2g}"
-    named = f"{_label(runner_up)} ({_figures(runner_up)}, {p}, corrected for {count} configurations)"
+    named = f"{label(runner_up)} ({figures(runner_up)}, {p}, corrected for {len(others) + 1} configurations)"
     if not runner_up["differs"]:
         told = f"does not differ from {named}"
         told += f", nor from {words.counted(len(alike), 'other')}" if alike else ""
@@ -111,7 +111,7 @@ def _told(others: list[dict[str, Any]], count: int) -> str:
         return told + (f"; differs from {words.counted(clear, 'other')}" if clear else "")
     if not alike:
         return f"differs from {named}" + (f" and from {words.counted(len(rest), 'other')}" if rest else "")
-    names = ", ".join(f"{_label(one)} ({_figures(one)})" for one in alike[:SHOWN])
+    names = ", ".join(f"{label(one)} ({figures(one)})" for one in alike[:SHOWN])
     further = f" and {len(alike) - SHOWN} more" if len(alike) > SHOWN else ""
     return f"differs from {named}, but not from {names}{further}"
 
@@ -120,20 +120,27 @@ def _each(value: dict[str, Any]) -> str:
     return f"one {' and '.join(NOUNS.get(key, key) for key in value['over']) or 'run'} for each configuration"
 
 
-def _label(one: dict[str, Any]) -> str:
+def label(one: dict[str, Any]) -> str:
+    """Return the overrides of a configuration in one line."""
     text = ", ".join(f"{key}={value}" for key, value in one["overrides"].items())
     return terminal.line(secrets.masked(text)) or "the configuration"
 
 
 def _runs(value: dict[str, Any], one: dict[str, Any]) -> str:
     noun = NOUNS.get(value["over"][0], "run") if len(value["over"]) == 1 else "run"
-    missing = one["n"] < len(one["runs"])
-    return f"{one['n']} of {words.counted(len(one['runs']), noun)}" if missing else words.counted(one["n"], noun)
+    return f"{count(one)} {noun}{'' if len(one['runs']) == 1 else 's'}"
 
 
-def _figures(one: dict[str, Any]) -> str:
+def count(one: dict[str, Any]) -> str:
+    """Return how many runs of a configuration count, of how many."""
+    return f"{one['n']} of {len(one['runs'])}" if one["n"] < len(one["runs"]) else str(one["n"])
+
+
+def figures(one: dict[str, Any]) -> str:
     """Return mean ± spread, both with as many digits as the spread has two of."""
     mean, spread = one["mean"], one["spread"]
+    if spread is None:
+        return words.figure(mean)
     digits = 1 - math.floor(math.log10(spread)) if spread else 99
     if 0 <= digits <= 6:
         return f"{mean:.{digits}f} ± {spread:.{digits}f}"
