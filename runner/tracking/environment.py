@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 import runner
-from runner.settings.trust import secrets
+from runner.settings.trust import permission, secrets
 
 #: Tag with the words of the command line.
 OVERRIDES = "runner.overrides"
@@ -29,9 +29,10 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
     overrides: words of the command line. Secrets in them are masked.
     """
     commit, changes = git()
+    typed = permission.words() or sys.argv[1:]
     values = {
         "runner.version": runner.__version__,
-        "runner.command": secrets.masked(shlex.join(["runner", *map(secrets.word, sys.argv[1:])])),
+        "runner.command": secrets.masked(shlex.join(["runner", *map(secrets.word, typed)])),
         OVERRIDES: written(overrides),
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -1,9 +1,10 @@
 """The screen of a run: the table of layers, the progress, the result."""
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -26,7 +27,12 @@ WIDTH = 160
 
 
 def console() -> Console:
-    """Return the console of standard output. In a file or a pipe it is WIDTH columns wide and has no colours."""
+    """Return the console of standard output. In a file or a pipe it is WIDTH columns wide and has no colours.
+
+    It is quiet where no person reads along.
+    """
+    if not terminal.shows_text():
+        return quiet()
     if _is_watched():
         return Plain()
     # FORCE_COLOR and TTY_COMPATIBLE make rich write control codes into any file, and notebooks set the first.
@@ -141,20 +147,57 @@ class Bar:
         self.progress.stop()
 
 
-class Nothing(Silence):
-    """No screen, for a job among many, whose sweep is shown as a whole."""
+class Events(Silence):
+    """No screen, but a line of JSON for each validation where a program reads along."""
+
+    def __init__(self, length: Length, run_id: str) -> None:
+        self._length, self._run_id = length, run_id
+        self._last: Step | None = None
+
+    def record(self, event: Event) -> None:
+        """Print the metrics of an epoch, or of another validation, with the last loss before it."""
+        if isinstance(event, Step):
+            self._last = event
+        elif isinstance(event, Epoch):
+            loss = {} if self._last is None else {"train/loss": self._last.read()}
+            values = {"step": event.step, "steps": self._length.steps, "metrics": {**loss, **event.metrics}}
+            terminal.event("validation", run=self._run_id, **values)
 
     def close(self) -> None:
         """Do nothing."""
 
 
-def watching(console: Console, length: Length, done: int = 0) -> Bar | Lines | Nothing:
-    """Return the observer that shows a training: a bar on a terminal, lines elsewhere, nothing on a quiet console.
+#: Makes the observer of a training that a caller in Python shows; None for the command line.
+_display: "Callable[[Length, int, str], Any] | None" = None
+
+
+@contextlib.contextmanager
+def displayed(make: "Callable[[Length, int, str], Any]") -> Iterator[None]:
+    """Show trainings within the block by the observers that `make` returns for their length, steps and run."""
+    global _display
+    before, _display = _display, make
+    try:
+        yield
+    finally:
+        _display = before
+
+
+def plainly(length: Length, done: int, run_id: str) -> Bar | Lines:
+    """Return a bar on a terminal, lines elsewhere, where no text of the command line is shown."""
+    shown = Plain() if _is_watched() else Plain(width=WIDTH, force_terminal=False)
+    return (Bar if shown.is_terminal else Lines)(shown, length, done)
+
+
+def watching(console: Console, length: Length, done: int = 0, run_id: str = "") -> Any:
+    """Return the observer that shows a training: a bar on a terminal, lines elsewhere, events on a quiet console.
 
     length: of the whole training. done: steps of an earlier process, which do not count for the speed.
+    run_id: of the run, "" for a training without a record.
     """
+    if console.quiet and _display is not None:
+        return _display(length, done, run_id)
     if console.quiet:
-        return Nothing()
+        return Events(length, run_id)
     return (Bar if console.is_terminal else Lines)(console, length, done)
 
 

@@ -30,8 +30,10 @@ def record(
     drift: dict[str, str] | None = None,
     begun: Callable[[str], None] = lambda run_id: None,
     observers: Iterable["Observer"] = (),
-) -> None:
+) -> dict[str, Any]:
     """Train from the step that `run` is at to its end, recorded in a new MLflow run, or in `run_id`, which continues.
+
+    Returns the run's id, experiment, store, status, steps and last values.
 
     context: how the run was configured: its name, its tags, its YAML.
     console: shows the layers, the progress and the results; a quiet one shows nothing.
@@ -60,8 +62,9 @@ def record(
             run_id = tracker.run_id
             tracker.stop_when(signals.stop)
             begun(run_id)
+            terminal.event("run", run=run_id, experiment=experiment, uri=secrets.masked_uri(tracking.uri))
             console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
-            watch = screen.watching(console, run.length, run.state.step)
+            watch = screen.watching(console, run.length, run.state.step, run_id)
             garbage.usual()
             generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):
@@ -85,6 +88,15 @@ def record(
     finally:
         if run_id and not console.quiet:
             terminal.put(screen.result(run_id, status, _results(run)))
+    return {
+        "run": run_id,
+        "experiment": secrets.masked(experiment),
+        "uri": tracking.uri,
+        "status": status,
+        "step": run.state.step,
+        "steps": run.steps,
+        "metrics": _results(run),
+    }
 
 
 def opened(

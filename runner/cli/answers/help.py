@@ -57,10 +57,16 @@ SWEEPS = ("check", "train")
 STORES = ("runs", "sync", "ui")
 
 
-def version() -> str:
+def versions() -> dict[str, str]:
     """Return the versions of runner and of the packages that decide its numbers, without loading any of them."""
     names = ("torch", "mlflow", "hydra-core", "omegaconf")
-    return f"runner {__version__} ({', '.join(f'{name} {metadata.version(name)}' for name in names)})"
+    return {"runner": __version__, **{name: metadata.version(name) for name in names}}
+
+
+def version() -> str:
+    """Return `versions` in one line."""
+    own, *others = (f"{name} {number}" for name, number in versions().items())
+    return f"{own} ({', '.join(others)})"
 
 
 def command(name: str) -> str:
