@@ -39,6 +39,7 @@ RECORDED = "key=value, such as trainer.epochs=40, in the place of what was recor
 #: The words that follow each command in its example.
 EXAMPLES = {
     "again": "last optimizer.lr=0.01",
+    "best": "digits_mlp over=seed",
     "check": "experiments=digits_cnn optimizer.lr=0.01",
     "evaluate": "last split=valid",
     "explain": "experiments=conv1d_channels",
