@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from runner.settings import Model
 from runner.settings.errors import Failure
@@ -18,6 +19,20 @@ DIGITS: dict[str, Any] = {"data": {"name": "digits"}, "loss": {"name": "CrossEnt
 MLP: list[Any] = ["Flatten", {"Linear": 32}, "ReLU", {"Linear": 10}]
 DEAD = Model(layers=[*MLP[:3], {"Linear": 10}], init={"1.bias": {"constant_": {"val": -100}}})
 ADAM = {"name": "Adam", "lr": 0.01}
+
+
+class Root(nn.Module):
+    """Finite where its input is 0, and its gradient there is infinity times 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sqrt(x * 0) * x
+
+
+class Log(nn.Module):
+    """NaN below 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log(x)
 
 
 class Found:
@@ -93,3 +108,28 @@ def test_trials_leave_the_run_as_it_was() -> None:
         assert torch.equal(one, same)
     assert run.state.step == other.state.step == 80
     assert run.state.optimizer.param_groups[0]["lr"] == 1e-7
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "more"),
+    [
+        (Log, "forward", "what went into it reaches from -"),
+        (Root, "backward", "MulBackward0, a part of it, returned NaN"),
+    ],
+)
+def test_the_layer_of_the_first_nan_is_named(
+    kind: type[nn.Module], where: str, more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNER_TRUST", "tests")
+    layers = [{"Linear": 4}, "Tanh", {f"{__name__}.{kind.__name__}": None}, {"Linear": 1}]
+    run, _, message = driven("anomaly", failing=True, layers=layers)
+    assert message.startswith(f"debug=anomaly: layer '2' ({kind.__name__}) gives NaN in its {where} at step 1: {more}")
+    assert run.debugging.found["layer"] == f"layer '2' ({kind.__name__})"
+    assert not torch.is_anomaly_enabled()
+
+
+def test_a_training_without_nan_has_the_same_bits_when_it_is_watched() -> None:
+    watched, found, _ = driven("anomaly", **DIGITS, layers=MLP)
+    plain, _, _ = driven("fast", **DIGITS, layers=MLP)
+    assert found.plain == {"steps": watched.state.step, "layer": None, "pass": None, "infinite": None}
+    assert list(watched.history["train/loss"]) == list(plain.history["train/loss"])

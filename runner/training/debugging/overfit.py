@@ -1,21 +1,19 @@
 """`debug=overfit`: one batch of training data, until it is learned; if it is not, why, with evidence."""
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from runner.model import host
 from runner.settings.errors import Failure
-from runner.settings.files import durable
 from runner.training import measure
+from runner.training.debugging.artifact import artifact
 from runner.training.debugging.tries import batch_loss, tried
 from runner.training.debugging.undebugged import Undebugged
-from runner.training.events import Artifacts, Epoch, Event
+from runner.training.events import Epoch, Event
 from runner.training.finite import Diverged
 
 if TYPE_CHECKING:
@@ -105,12 +103,3 @@ def share_right(run: "Run") -> float | None:
     counted = y != (-100 if run.data.ignored is None else run.data.ignored)
     right = (output.argmax(1) == y)[counted]
     return host.number(right.double().mean()) if len(right) else math.nan
-
-
-def artifact(run: "Run", name: str, found: dict[str, Any]) -> Artifacts:
-    """Write plain values as debug/<name>.json, and return the event."""
-    folder = run.folder / f"debug-{name}"
-    (folder / "debug").mkdir(parents=True, exist_ok=True)
-    path: Path = folder / "debug" / f"{name}.json"
-    durable.write_new(path, (json.dumps(found, indent=2, default=str) + "\n").encode())
-    return Artifacts(folder)
