@@ -63,7 +63,7 @@ def _add_jobs(uri: str, run_id: str, facts: dict[str, Any]) -> "Table | None":
 def _print(facts: dict[str, Any], table: "Table | None") -> None:
     from rich.text import Text
 
-    from runner.sweep.report import folds, summary
+    from runner.sweep.report import repeats, summary
     from runner.tracking import screen
 
     console = screen.console()
@@ -74,7 +74,7 @@ def _print(facts: dict[str, Any], table: "Table | None") -> None:
     if facts["history"] and any("/" in name for name in facts["history"]):
         console.print(_values(facts["history"]))
     if table is not None and table.standing:
-        console.print(folds.ranking(table) if table.folded else summary.ranking(table, console.width))
+        console.print(repeats.ranking(table) if table.folded else summary.ranking(table, console.width))
     _section(console, "files", _files(facts))
     _section(console, "commands", [(COMMANDS[name], command) for name, command in facts["commands"].items()], False)
 

@@ -70,6 +70,8 @@ def record(
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if line := choice.note(run.step, settings.trainer, run.device):
                 console.print(line, soft_wrap=True)
+            for line in run.debugging.lines():
+                console.print(line, soft_wrap=True)
             if tracking.log_model:
                 logged_model.log(tracker, run)
             tracker.drain()

@@ -18,7 +18,7 @@ FLAGS = {
     "config_dir": ("--config-dir", "put presets into conf/ of the working directory"),
 }
 #: Groups of which nothing need be chosen: `scheduler=null`.
-OPTIONAL = ("experiments", "scheduler")
+OPTIONAL = ("debug", "experiments", "scheduler")
 
 
 def take_trust(words: list[str]) -> list[str]:
