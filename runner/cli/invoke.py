@@ -108,7 +108,7 @@ def _as_sweep(typed: list[str]) -> list[str] | Result:
     A sweep that is complete has a result at once.
     """
     from runner.settings.trust.typed_words import written
-    from runner.sweep import recorded
+    from runner.sweeps import recorded
 
     try:
         run, uri = _words.run_of("resume", typed)

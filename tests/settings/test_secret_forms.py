@@ -18,7 +18,7 @@ from runner.settings.context import Context
 from runner.settings.errors import ConfigError
 from runner.settings.trust import permission, secrets
 from runner.settings.values import lookup
-from runner.sweep.manifest import Job, Manifest, complete, read
+from runner.sweeps.manifest import Job, Manifest, complete, read
 from runner.tracking import environment, recording
 from runner.tracking.read import drift, recall
 from runner.tracking.store import stores
