@@ -1,8 +1,10 @@
 """A command from its words to its result: for the command line, and for callers in Python."""
 
 import contextlib
+import dataclasses
 import importlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,6 +20,9 @@ from runner.settings.trust import permission, terminal
 from runner.settings.values import keys
 from runner.tracking.write.spool import Undelivered
 
+#: Environment variable of a process whose words were typed by nobody: a program has made them, as an agent does.
+UNTYPED = "RUNNER_UNTYPED"
+
 
 def invoke(words: list[str]) -> Result:
     """Run the command of these words, those behind `runner` on a command line, and return its result.
@@ -25,8 +30,12 @@ def invoke(words: list[str]) -> Result:
     Raises ConfigError for whatever is wrong with the words or the configuration, with all problems; Interrupted after a
     signal, Undelivered if the store does not have all of the record, and whatever the command raises.
     """
-    words = command_line.take_trust(words)
-    permission.begin(words)
+    if os.environ.get(UNTYPED):
+        command_line.refuse_trust(words)
+        permission.begin([])
+    else:
+        words = command_line.take_trust(words)
+        permission.begin(words)
     if (text := _help(words)) is not None:
         return text
     words = _help_first(words)
@@ -34,8 +43,14 @@ def invoke(words: list[str]) -> Result:
     if name == "resume":
         sweep = _as_sweep(words)
         if isinstance(sweep, Result):
-            return sweep
+            return dataclasses.replace(sweep, plain={"command": name, **sweep.plain})
         name, words = ("train", sweep) if sweep else (name, words)
+    result = _called(name, words)
+    return dataclasses.replace(result, plain={"command": name, **result.plain})
+
+
+def _called(name: str, words: list[str]) -> Result:
+    """Call a command with its words, through Hydra where it takes a configuration."""
     command = _command(name)
     recorded = getattr(command, "with_run", None) or getattr(command, "with_words", None)
     if recorded and (_words.bare(words) or not hasattr(command, "with_settings")):

@@ -50,7 +50,9 @@ EXAMPLES = {
     "runs": '"valid/loss < 0.1" sort=valid/loss columns=[name,valid/loss,optimizer.lr]',
     "sample": "last prompt='To be' length=300 temperature=0.8",
     "show": "last",
-    "schema": "> schema.json",
+    "experiments": "digits",
+    "mcp": "",
+    "schema": "results > results.json",
     "summary": "experiments=digits_cnn",
     "sync": "tracking.uri=http://other:5000",
     "train": "experiments=digits_cnn trainer.epochs=3",
@@ -145,8 +147,6 @@ def _arguments(name: str, function: Any) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
     own = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     if function.__name__ == "with_settings":
-        if name == "schema":
-            return {}
         over = {"tracking.uri": None} if name in STORES else {"OVERRIDE": None}
         return {**({"-m": None} if name in SWEEPS else {}), **own, **over}
     words = {key.upper(): None for key in _words.takes(function)}

@@ -38,6 +38,16 @@ def take_trust(words: list[str]) -> list[str]:
     return others
 
 
+def refuse_trust(words: Sequence[str]) -> None:
+    """Raise ConfigError for words by which a person lets code run, where no person has typed them."""
+    for word in words:
+        key, _, value = word.lstrip("+~").partition("=")
+        if word.startswith("-") and word not in ("-m", "--multirun", "--help", "--version"):
+            raise ConfigError(key, "a flag is for a person to type; leave it out")
+        if key == "code" and value == "recorded":
+            raise ConfigError("code", "recorded code is run for a person alone, who has read it; leave it out")
+
+
 def check(words: list[str]) -> None:
     """Raise ConfigError for flags by which Hydra would read files or pickles unchecked, and for unknown flags."""
     from runner.cli import hydra_private
