@@ -24,6 +24,7 @@ KNOWS = {
 LIGHT = [
     *("cli", "settings/__init__", "settings/values", "settings/trust", "settings/files", "settings/context"),
     *("commands/__init__", "commands/_words", "commands/_outputs", "sweep/manifest", "sweep/run/job", "sweep/search"),
+    *("commands/best", "sweep/report/recorded_table", "sweep/report/comparison", "sweep/report/table"),
 ]
 HEAVY = {"torch", "mlflow", "matplotlib", "sklearn", "torchmetrics", "rich", "pandas", "numpy"}
 FILES = sorted((ROOT / "runner").rglob("*.py"))
