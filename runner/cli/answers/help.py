@@ -15,6 +15,7 @@ from runner.settings.values import keys
 #: Arguments that mean the same for every command.
 MEANINGS = {
     "RUN": _words.RUN,
+    "EXPERIMENT": "the name of an experiment or a study; or a sweep's id, a prefix of it, or `last`",
     "checkpoint": "best or last: which of the run's checkpoints",
     "elements": "how many elements of each output; or one of them, as in elements=[0,3,2,2] layer=NAME",
     "format": "pt2, onnx or safetensors",
