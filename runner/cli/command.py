@@ -47,7 +47,7 @@ def main() -> NoReturn:
     name = _take_command()
     try:
         with garbage.rare():
-            if name == "resume" and (sweep := _as_sweep(sys.argv[1:])):
+            if name in ("again", "resume") and (sweep := _as_sweep(name, sys.argv[1:])):
                 name, sys.argv[1:] = "train", sweep
             command = _command(name)
             recorded = getattr(command, "with_run", None) or getattr(command, "with_words", None)
@@ -120,14 +120,17 @@ def _near(name: str) -> str:
     return did_you_mean(name, commands.names())
 
 
-def _as_sweep(typed: list[str]) -> list[str]:
-    """Return the words that continue a sweep, if the RUN in `typed` is one; that needs Hydra and its launchers."""
+def _as_sweep(name: str, typed: list[str]) -> list[str]:
+    """Return the words that continue or repeat a sweep, if the RUN in `typed` is one; that needs Hydra's launchers."""
     from runner.settings.trust.typed_words import written
     from runner.sweep import recorded
 
     try:
-        run, uri = _words.run_of("resume", typed)
+        run, uri = _words.run_of(name, typed)
         further = [word for word in typed if word != run and not word.startswith("tracking.uri=")]
+        if name == "again":
+            words = recorded.anew(uri, run, further)
+            return ["-m", *words, f"tracking.uri={written(uri)}"] if words else []
         words, ended = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         _stop(full_message(error))

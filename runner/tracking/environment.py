@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import runner
-from runner.settings.trust import secrets
+from runner.settings.trust import permission, secrets
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +34,9 @@ def tags(overrides: list[str], device: "torch.device") -> dict[str, str]:
     commit, changes = git()
     values = {
         "runner.version": runner.__version__,
-        "runner.command": secrets.masked(shlex.join(["runner", *map(secrets.word, sys.argv[1:])])),
+        "runner.command": secrets.masked(
+            shlex.join(["runner", *map(secrets.word, permission.words() or sys.argv[1:])])
+        ),
         OVERRIDES: written(overrides),
         "python": platform.python_version(),
         "torch": torch.__version__,
