@@ -40,8 +40,8 @@ def invoke(words: list[str]) -> Result:
         return text
     words = _help_first(words)
     name, words = _command_of(words)
-    if name == "resume":
-        sweep = _as_sweep(words)
+    if name in ("again", "resume"):
+        sweep = _as_sweep(name, words)
         if isinstance(sweep, Result):
             return dataclasses.replace(sweep, plain={"command": name, **sweep.plain})
         name, words = ("train", sweep) if sweep else (name, words)
@@ -117,8 +117,8 @@ def _near(name: str) -> str:
     return did_you_mean(name, commands.names())
 
 
-def _as_sweep(typed: list[str]) -> list[str] | Result:
-    """Return the words that continue a sweep, if the RUN in `typed` is one; that needs Hydra and its launchers.
+def _as_sweep(name: str, typed: list[str]) -> list[str] | Result:
+    """Return the words that continue or repeat a sweep, if the RUN in `typed` is one; that needs Hydra's launchers.
 
     A sweep that is complete has a result at once.
     """
@@ -126,8 +126,11 @@ def _as_sweep(typed: list[str]) -> list[str] | Result:
     from runner.sweeps import recorded
 
     try:
-        run, uri = _words.run_of("resume", typed)
+        run, uri = _words.run_of(name, typed)
         further = [word for word in typed if word != run and not word.startswith("tracking.uri=")]
+        if name == "again":
+            words = recorded.anew(uri, run, further)
+            return ["-m", *words, f"tracking.uri={written(uri)}"] if words else []
         words, ended = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         raise Refused(full_message(error)) from error

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner.cli import hydra_private, launching, sweep_check
+from runner.cli import hydra_private, launching, sweep_anew, sweep_check
 from runner.cli.answers import advice, all_problems
 from runner.cli.compose import configuration
 from runner.commands._result import Result, finished, nothing
@@ -139,12 +139,13 @@ HydraLaunch = Callable[[list[list[str]], int], list[Any]]
 
 def sweep(task: Task, jobs: list[list[str]], compose: Compose, launch: HydraLaunch, config: DictConfig) -> None:
     """Check all jobs of a sweep, then run them under one parent run."""
-    from runner.sweeps import parent
+    from runner.sweeps import parent, recorded
     from runner.tracking import screen
 
     plan, settings, run_id, left_out = _planned(task, jobs, compose, config)
-    task.begun = True
-    with parent.sweeping(plan, settings, launched(task, launch), screen.console(), task.words, run_id) as under_way:
+    task.begun, anew = True, recorded.running_anew()
+    typed = anew.words if anew else task.words
+    with parent.sweeping(plan, settings, launched(task, launch), screen.console(), typed, run_id) as under_way:
         under_way.run(plan.jobs)
     task.results.append(result(under_way, 2 if left_out else 0))
 
@@ -200,6 +201,8 @@ def _planned(
         if further:
             raise ConfigError("sweep.resume", f"a sweep goes on as it was recorded; leave out {further[0]}")
         run_id = recall.find(uri, str(resumed))
+        if (anew := recorded.running_anew()) is not None:
+            return *sweep_anew.planned(uri, anew), "", False
         plan = complete(recorded.plan(uri, run_id))
         settings = made(plan.jobs[0].config)
         settings.tracking.uri = uri

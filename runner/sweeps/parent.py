@@ -13,7 +13,7 @@ from runner.settings.context import LONGEST
 from runner.settings.errors import first_line
 from runner.settings.files import filenames, places
 from runner.settings.trust import secrets, terminal
-from runner.sweeps import manifest
+from runner.sweeps import manifest, recorded
 from runner.sweeps.manifest import Manifest
 from runner.sweeps.report import comparison, files, repeats, rows, screen, summary
 from runner.sweeps.report.table import SEED, Row, Table
@@ -179,4 +179,5 @@ def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str
     from runner.training.parts.device import device
 
     tags = environment.tags([secrets.word(word) for word in words], device(settings.device))
-    return {**tags, rows.JOBS: str(plan.total), **dict([files.TAG])}
+    anew = recorded.running_anew()
+    return {**tags, rows.JOBS: str(plan.total), **dict([files.TAG]), **(anew.tags() if anew else {})}

@@ -1,5 +1,7 @@
 """Recorded sweeps: the manifest of one and the command line that continues it."""
 
+import shlex
+from dataclasses import dataclass
 from typing import Any
 
 from runner.settings.errors import ConfigError
@@ -8,13 +10,72 @@ from runner.sweeps import manifest
 from runner.sweeps.manifest import Manifest
 from runner.sweeps.report import rows
 from runner.tracking import own_code, recorded_code
-from runner.tracking.read import recall
+from runner.tracking.read import recall, whole
 from runner.tracking.store import reconcile, stores
 
 #: The key that selects a launcher.
 LAUNCHER = "hydra/launcher"
 #: Value typed as code=... for the sweep that this process continues; see recorded_code.take_up.
 code = [""]
+#: What was typed to run a recorded sweep anew in this process; see `anew`.
+_anew: list["Anew"] = []
+
+
+@dataclass(frozen=True)
+class Anew:
+    """A recorded sweep that is run anew, as another sweep."""
+
+    run_id: str
+    overrides: list[str]  # on top of the configuration of each job
+    words: list[str]  # with which the recorded one was started, and these
+
+    def tags(self) -> dict[str, str]:
+        """Return the tags of the new sweep about the recorded one."""
+        return {whole.AGAIN: self.run_id}
+
+
+def running_anew() -> Anew | None:
+    """Return the recorded sweep that this process runs anew; None if it runs none."""
+    return _anew[0] if _anew else None
+
+
+def anew(uri: str, run: str, words: list[str]) -> list[str]:
+    """Return the command line that runs the sweep `run` anew; [] for a run that is no sweep.
+
+    words: typed after `again RUN`. Raises ConfigError for a search, and for an override of what the sweep varies.
+    """
+    run_id = recall.find(uri, run)
+    tags = recall.facts(uri, run_id)[1]
+    if rows.JOBS not in tags:
+        return []
+    recall.say_last(run, recall.run(uri, run_id))
+    plan = manifest.read(recall.text(uri, run_id, manifest.NAME))
+    typed = whole.typed_with(tags)
+    if plan.search is not None:
+        raise ConfigError("", f"sweep {run_id} is a search; to search anew: {shlex.join(['runner', '-m', *typed])}")
+    overrides = [word for word in words if not word.lstrip("+").startswith(("hydra", "code="))]
+    varied = {key for job in plan.jobs for key in job.varied}
+    for word in overrides:
+        if (key := _key(word)) in varied:
+            raise ConfigError(key, f"sweep {run_id} varies it, and {word} gives it one value; leave it out")
+    keys = {_key(word) for word in overrides}
+    code[0] = next((word.partition("=")[2] for word in words if word.startswith("code=")), "")
+    _anew[:] = [Anew(run_id, overrides, [*(word for word in typed if _key(word) not in keys), *overrides])]
+    launcher = [word for word in words if word.lstrip("+").startswith("hydra")]
+    return [*without(_launcher(plan), launcher), *launcher, f"sweep.resume={run_id}"]
+
+
+def plan_anew(uri: str, run_id: str) -> Manifest:
+    """Return the manifest of a recorded sweep, of which no job has begun, with its own code in use.
+
+    Raises ConfigError where the user's own code is not the recorded code and no choice was typed.
+    """
+    client = stores.open_store(uri)
+    children = rows.children(client, client.get_run(run_id).info.experiment_id, run_id).values()
+    with_code = next((run.info.run_id for run in children if own_code.TAG in run.data.tags), "")
+    if with_code:
+        recorded_code.take(uri, with_code, code[0], f"sweep {run_id}")
+    return manifest.read(recall.text(uri, run_id, manifest.NAME))
 
 
 def plan(uri: str, run_id: str) -> Manifest:

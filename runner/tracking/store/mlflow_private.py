@@ -3,6 +3,7 @@
 Written for MLflow 3.17, and right from 3.11 on. `tests/tracking/test_mlflow_private.py` fails when a name is gone.
 """
 
+import contextlib
 import inspect
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -117,6 +118,33 @@ def place_first_experiment(store: sqlite3.Connection, place: str) -> None:
         " AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.experiment_id = 0)",
         (place,),
     )
+
+
+def run_rows(store: sqlite3.Connection) -> dict[str, tuple[str, str, str]]:
+    """Return the stage (active, deleted), the status and the place of artifacts of every run, by its id."""
+    query = "SELECT run_uuid, lifecycle_stage, status, artifact_uri FROM runs"
+    return {run: (str(stage), str(status), str(place)) for run, stage, status, place in store.execute(query)}
+
+
+def models_of(store: sqlite3.Connection, run_id: str) -> tuple[list[tuple[str, str]], bool]:
+    """Return (id, place) of each logged model of a run, and whether the registry has one of its models."""
+    [(models,)] = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'logged_models'")
+    query = "SELECT model_id, artifact_location FROM logged_models WHERE source_run_id = ?"
+    found = [(str(name), str(place)) for name, place in store.execute(query, (run_id,))] if models else []
+    registered = "SELECT count(*) FROM model_versions WHERE run_id = ? OR instr(source, ?)"
+    return found, any(store.execute(registered, (run_id, name)).fetchone()[0] for name in (run_id, *dict(found)))
+
+
+def delete_for_good(client: "MlflowClient", run_id: str) -> None:
+    """Delete the rows of a deleted run of a local store, and those of its logged models, as `mlflow gc` does."""
+    tracking, path = local_store(client), uris.sqlite_path(str(client.tracking_uri))
+    assert tracking is not None, "only a local store is cleaned"
+    assert path is not None
+    with contextlib.closing(sqlite3.connect(path)) as store:
+        models, _ = models_of(store, run_id)
+    for name, _ in models:
+        tracking._hard_delete_logged_model(name)
+    tracking._hard_delete_run(run_id)
 
 
 def incomplete_runs(store: sqlite3.Connection) -> Iterator[dict[str, Any]]:
