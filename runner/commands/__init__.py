@@ -1,4 +1,8 @@
-"""Commands, one file each: `with_settings` takes a configuration, `with_run` a recorded run and keyword arguments."""
+"""Commands, one file each.
+
+`with_settings` takes a configuration, `with_run` a recorded run, `with_words` other words; arguments with a keyword are
+`key=value`. Each returns a `_result.Result`.
+"""
 
 from runner.settings.values import lookup
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.settings import Settings, Tracking
 from runner.settings.errors import ConfigError, did_you_mean
-from runner.settings.trust import permission, typed_words
+from runner.settings.trust import permission
 from runner.settings.values import keys
 from runner.settings.values.keys import COMPONENTS
 
@@ -44,26 +44,41 @@ def indexed(word: str) -> str:
 
 #: (overrides as typed, a recorded configuration) -> the configuration with the overrides.
 Changed = Callable[[list[str], Settings], Settings]
+#: Beginnings of the conditions of a FILTER, in which an equals sign is no override: `params.seed = '3'`.
+CONDITIONS = ("metrics.", "params.", "tags.", "attributes.", "status ", "status=", "run_name", "start_time", "end_time")
 
 
-def call(name: str, command: Callable[..., int], words: list[str], changed: Changed) -> int:
-    """Call `command(uri, run, key=value, ...)` and return its exit code.
+def call(name: str, command: Callable[..., Any], words: list[str], changed: Changed) -> Any:
+    """Call `command(uri, run, key=value, ...)` and return its result: an exit code or a `Result`.
 
-    The keys are the command's keyword-only arguments, all strings. tracking.uri=URI names the store; without it that is
-    MLFLOW_TRACKING_URI, or else mlflow.db of the working directory.
-    changed: a command with a third argument, `change`, takes overrides too; `change` maps the recorded configuration to
-        the overridden one.
+    Its positional parameters, but for `uri` and `change`, are words without a key, in their order: RUN, OTHER, NAME.
+    Those with a default may be left out. The keys are its keyword-only arguments. All are strings.
+    uri: the store that tracking.uri=URI names; without it that is MLFLOW_TRACKING_URI, or else mlflow.db of the
+        working directory.
+    change: takes overrides too; `changed` maps the recorded configuration to the overridden one.
     Raises ConfigError for a word that is superfluous, unknown or missing.
     """
-    run, uri = run_of(name, words)
-    values = dict(_split(word, name) for word in words if word is not run)
-    values.pop("tracking.uri", None)
-    if "change" not in inspect.signature(command).parameters:
-        _check(name, command, values)
-        return int(command(uri, run, **values))
-    overrides = [f"{key}={values.pop(key)}" for key in list(values) if _is_override(key, command)]
-    _check(name, command, values, ["OVERRIDE ..."])
-    return int(command(uri, run, partial(changed, overrides), **values))
+    parameters = inspect.signature(command).parameters
+    plain = _plain_words(words, "filter" in parameters)
+    values = dict(_split(word, name) for word in words if word not in plain)
+    given: dict[str, Any] = dict(zip(takes(command), _counted(name, command, plain), strict=False))
+    if "uri" in parameters:
+        values.pop("tracking.uri", None)
+        given["uri"] = _uri(words)
+    overrides: list[str] = []
+    if "change" in parameters:
+        overrides = [f"{key}={values.pop(key)}" for key in list(values) if _is_override(key, command)]
+        given["change"] = partial(changed, overrides)
+    values = {_short(key, command): value for key, value in values.items()}
+    _check(name, command, values, ["OVERRIDE ..."] if "change" in parameters else None)
+    return command(**given, **values)
+
+
+def takes(command: Callable[..., Any]) -> dict[str, bool]:
+    """Return the names of the words without a key that a command takes, and whether each is needed."""
+    parameters = inspect.signature(command).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return {p.name: p.default is p.empty for p in parameters if p.kind in kinds and p.name not in ("uri", "change")}
 
 
 def run_of(name: str, words: list[str]) -> tuple[str, str]:
@@ -71,14 +86,46 @@ def run_of(name: str, words: list[str]) -> tuple[str, str]:
     runs = bare(words)
     if len(runs) != 1:
         raise ConfigError("", f"{name} needs one RUN ({RUN}), found {' and '.join(runs) or 'none'}")
+    return runs[0], _uri(words)
+
+
+def _uri(words: list[str]) -> str:
+    from runner.settings.trust import typed_words
+
     uris = [typed_words.text(word) for word in words if word.startswith("tracking.uri=")]
     uri = next(iter(uris), "") or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
         permission.store(Tracking().uri, "tracking.uri")
-    return runs[0], uri or Tracking().uri
+    return uri or Tracking().uri
 
 
-def own(command: Callable[..., int], words: list[str]) -> dict[str, str]:
+def _plain_words(words: list[str], with_filter: bool) -> list[str]:
+    """Return the words without a key; with a FILTER, which may have equals signs."""
+    return [w for w in words if w in bare([w]) or (with_filter and _is_condition(w))]
+
+
+def _is_condition(word: str) -> bool:
+    """Return whether a word with an equals sign is a FILTER: `valid/loss <= 0.1`."""
+    return word.startswith(CONDITIONS) or re.match(r"[\w./`-]+\s*([<>!]=|\s=|[<>])", word) is not None
+
+
+def _counted(name: str, command: Callable[..., Any], words: list[str]) -> list[str]:
+    """Return words without a key. Raises ConfigError for too few or too many of them."""
+    known = takes(command)
+    needed = [key.upper() for key, is_needed in known.items() if is_needed]
+    if len(needed) <= len(words) <= len(known):
+        return words
+    found = " and ".join(words) or "none"
+    if list(known) == ["run"]:
+        raise ConfigError("", f"{name} needs one RUN ({RUN}), found {found}")
+    if not known:
+        raise ConfigError("", f"{name} takes no word without a key, found {found}")
+    all_words = " ".join([*needed, *(f"[{key.upper()}]" for key, is_needed in known.items() if not is_needed)])
+    meaning = f" ({RUN})" if "run" in known else ""
+    raise ConfigError("", f"{name} takes {all_words}{meaning}, found {found}")
+
+
+def own(command: Callable[..., Any], words: list[str]) -> dict[str, str]:
     """Remove the command's own key=value from `words` and return them; its keys are its keyword-only arguments."""
     values = {}
     for word in [w for w in words if w.partition("=")[0] in _keys(command) and "=" in w]:
@@ -106,13 +153,19 @@ def truth(key: str, word: str) -> bool:
     return word == "true"
 
 
-def _is_override(key: str, command: Callable[..., int]) -> bool:
+def _short(key: str, command: Callable[..., Any]) -> str:
+    """Return `experiment` for `tracking.experiment`, if the command has such a key."""
+    own_key = key.removeprefix("tracking.")
+    return own_key if own_key in _keys(command) else key
+
+
+def _is_override(key: str, command: Callable[..., Any]) -> bool:
     """Return whether `key` is a key of the configuration and not one of the command."""
     names = {field.name for field in dataclasses.fields(Settings)}
     return key not in _keys(command) and re.split(r"[.\[]", key)[0] in names
 
 
-def _keys(command: Callable[..., int]) -> dict[str, inspect.Parameter]:
+def _keys(command: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     return {k: p for k, p in inspect.signature(command).parameters.items() if p.kind is p.KEYWORD_ONLY}
 
 
@@ -125,20 +178,20 @@ def _is_bare(word: str, before: str) -> bool:
 def _split(word: str, name: str) -> tuple[str, str]:
     key, equals, value = word.partition("=")
     if not equals or word.startswith(("-", "~", "+")):
-        raise ConfigError(word, f"{name} of a recorded run takes key=value")
+        raise ConfigError(word, f"{name} takes no such word; it takes key=value")
     return key, value
 
 
-def _check(name: str, command: Callable[..., int], values: dict[str, Any], further: list[str] | None = None) -> None:
-    takes = _keys(command)
+def _check(name: str, command: Callable[..., Any], values: dict[str, Any], further: list[str] | None = None) -> None:
+    own_keys, parameters = _keys(command), inspect.signature(command).parameters
     for key in values:
-        if key not in takes:
-            valid = [*takes, "tracking.uri"]
+        if key not in own_keys:
+            valid = [*own_keys, *(["tracking.uri"] if "uri" in parameters else [])]
             near = keys.hint(key, [*valid, *keys.declared()], values[key]) if further else did_you_mean(key, valid)
+            of_run = " of a recorded run" * ("run" in parameters)
             raise ConfigError(
-                key,
-                f"{name} of a recorded run takes no such key{near} (it takes {', '.join([*valid, *(further or [])])})",
+                key, f"{name}{of_run} takes no such key{near} (it takes {', '.join([*valid, *(further or [])])})"
             )
-    missing = [f"{k}=..." for k, p in takes.items() if p.default is p.empty and k not in values]
+    missing = [f"{k}=..." for k, p in own_keys.items() if p.default is p.empty and k not in values]
     if missing:
         raise ConfigError("", f"{name} needs {' and '.join(missing)}")

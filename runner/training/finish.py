@@ -79,6 +79,7 @@ def _tags(run: "Run") -> dict[str, str]:
     if not math.isnan(run.best.value):
         tags |= {
             "best.metric": run.monitor,
+            "best.mode": run.best.mode,
             "best.value": repr(run.best.value),
             "best.step": str(run.best.step),
         }

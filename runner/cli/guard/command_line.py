@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Sequence
 
-from runner.cli import hydra_private
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import permission
@@ -41,6 +40,8 @@ def take_trust(words: list[str]) -> list[str]:
 
 def check(words: list[str]) -> None:
     """Raise ConfigError for flags by which Hydra would read files or pickles unchecked, and for unknown flags."""
+    from runner.cli import hydra_private
+
     flags, unknown, message = hydra_private.parse_flags(words)
     if unknown or message:
         what = f"{unknown[0]}: this is not a flag of runner; expected key=value" if unknown else message
