@@ -52,11 +52,11 @@ def run(
         return trials.job(number, point, wish.fixed, wish.bases)
 
     with parent.sweeping(
-        plan, settings, task.launched(asked, launch), screen.console(), task.words(), run_id
+        plan, settings, task.launched(asked, launch), screen.console(), asked.words, run_id
     ) as under_way:
         study = wish.study(under_way.info.parent, job.shared(under_way.info))
         search.search(wish, under_way, study, make)
-    asked.codes.append(task.code(under_way))
+    asked.results.append(task.result(under_way))
 
 
 def _planned(

@@ -10,7 +10,7 @@ from typing import Any
 
 from runner.settings import Settings, Tracking
 from runner.settings.errors import ConfigError, did_you_mean
-from runner.settings.trust import permission, typed_words
+from runner.settings.trust import permission
 from runner.settings.values import keys
 from runner.settings.values.keys import COMPONENTS
 
@@ -69,6 +69,7 @@ def call(name: str, command: Callable[..., Any], words: list[str], changed: Chan
     if "change" in parameters:
         overrides = [f"{key}={values.pop(key)}" for key in list(values) if _is_override(key, command)]
         given["change"] = partial(changed, overrides)
+    values = {_short(key, command): value for key, value in values.items()}
     _check(name, command, values, ["OVERRIDE ..."] if "change" in parameters else None)
     return command(**given, **values)
 
@@ -89,6 +90,8 @@ def run_of(name: str, words: list[str]) -> tuple[str, str]:
 
 
 def _uri(words: list[str]) -> str:
+    from runner.settings.trust import typed_words
+
     uris = [typed_words.text(word) for word in words if word.startswith("tracking.uri=")]
     uri = next(iter(uris), "") or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
@@ -98,7 +101,12 @@ def _uri(words: list[str]) -> str:
 
 def _plain_words(words: list[str], with_filter: bool) -> list[str]:
     """Return the words without a key; with a FILTER, which may have equals signs."""
-    return [w for w in words if w in bare([w]) or (with_filter and w.startswith(CONDITIONS))]
+    return [w for w in words if w in bare([w]) or (with_filter and _is_condition(w))]
+
+
+def _is_condition(word: str) -> bool:
+    """Return whether a word with an equals sign is a FILTER: `valid/loss <= 0.1`."""
+    return word.startswith(CONDITIONS) or re.match(r"[\w./`-]+\s*([<>!]=|\s=|[<>])", word) is not None
 
 
 def _counted(name: str, command: Callable[..., Any], words: list[str]) -> list[str]:
@@ -143,6 +151,12 @@ def truth(key: str, word: str) -> bool:
     if word not in ("true", "false"):
         raise ConfigError(key, f"{word!r} is neither true nor false")
     return word == "true"
+
+
+def _short(key: str, command: Callable[..., Any]) -> str:
+    """Return `experiment` for `tracking.experiment`, if the command has such a key."""
+    own_key = key.removeprefix("tracking.")
+    return own_key if own_key in _keys(command) else key
 
 
 def _is_override(key: str, command: Callable[..., Any]) -> bool:

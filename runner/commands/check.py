@@ -37,7 +37,7 @@ class Costs:
         """Print the data, the layers, and the cost in numbers, bytes, steps and seconds."""
         from runner.settings.memory import size
         from runner.settings.trust import terminal
-        from runner.tracking import screen
+        from runner.tracking import screen, training_screen
         from runner.training.augment import treatment
         from runner.training.checking import cost, untrained
         from runner.training.machine import cores
@@ -50,7 +50,7 @@ class Costs:
         treated = treatment.lines(checked.parts.treatment, checked.parts.loss, checked.data)
         treated += untrained.lines(checked.parts, checked.parts.loss, checked.plan)
         terminal.put(f"{name}: right", *_data_lines(checked.data), *treated)
-        console.print(screen.layer_table(checked.plan, checked.data.train[0][0]))
+        console.print(training_screen.layer_table(checked.plan, checked.data.train[0][0]))
         extent = length(settings, checked.data)
         setting = "null" if trainer.threads is None else trainer.threads
         threads = cost.threads(settings, checked.plan, batch, where)

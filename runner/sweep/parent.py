@@ -15,13 +15,13 @@ from runner.settings.files import filenames, places
 from runner.settings.trust import secrets, terminal
 from runner.sweep import manifest
 from runner.sweep.manifest import Manifest
-from runner.sweep.report import files, folds, rows, screen, summary
-from runner.sweep.report.table import Row, Table
+from runner.sweep.report import comparison, files, repeats, rows, screen, summary
+from runner.sweep.report.table import SEED, Row, Table
 from runner.sweep.report.watch import Board
 from runner.sweep.run import keeping
 from runner.sweep.run.job import SweepInfo
 from runner.sweep.under_way import Launch, Sweep
-from runner.tracking import recording
+from runner.tracking import pages, recording
 from runner.tracking.store import reconcile
 from runner.tracking.write.spool import Undelivered
 from runner.training.events import Finished
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from runner.tracking.write.tracker import Tracker
+
+
+#: Characters of a tag; MLflow's limit.
+LONGEST_TAG = 5000
 
 
 @contextlib.contextmanager
@@ -81,7 +85,9 @@ def verdict(table: Table) -> tuple[str, str]:
 
 def _info(plan: Manifest, uri: str, tracker: "Tracker") -> SweepInfo:
     process = tracker.client.get_run(tracker.run_id).data.tags[reconcile.PROCESS]
-    return SweepInfo(tracker.run_id, plan.study, plan.metric, uri, process, plan.mode)
+    keys = set(plan.search["space"]) if plan.search else {key for job in plan.jobs for key in job.varied}
+    over_seeds = SEED in keys and len(keys) > 1
+    return SweepInfo(tracker.run_id, plan.study, plan.metric, uri, process, plan.mode, over_seeds)
 
 
 @contextlib.contextmanager
@@ -103,7 +109,7 @@ def _watched(sweep: Sweep, console: "Console", settings: SweepSettings) -> Itera
 
 
 def _record_end(sweep: Sweep, table: Table, with_plots: bool) -> None:
-    best = table.best
+    best, compared = table.best, comparison.plain(table) if _compares(table) else None
     tags = {"sweep.finished": str(len(table.having("FINISHED")))}
     if sweep.reused:
         reused = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}
@@ -114,14 +120,16 @@ def _record_end(sweep: Sweep, table: Table, with_plots: bool) -> None:
             "sweep.best_value": repr(best.value),
             "sweep.best_command": _command(sweep, best),
         }
+    if compared is not None:
+        tags["sweep.comparison"] = "\n".join(comparison.lines(compared))[:LONGEST_TAG]
     if table.front:
         tags["sweep.front"] = ",".join(row.run_id for row in table.front)
     sweep.record(
-        Finished(0, folds.figures(table), "", tags)
+        Finished(0, repeats.figures(table), "", tags)
     )  # before the files: one that cannot be written must not lose the tags
     sweep.keep_table(table)
-    if table.folded:
-        sweep.keep_folds(table)
+    if compared is not None:
+        sweep.keep_means(table, compared)
     if with_plots:
         sweep.keep_plots(table)
 
@@ -139,15 +147,28 @@ def _command(sweep: Sweep, row: Row) -> str:
 
 def _print_end(sweep: Sweep, status: str, console: "Console") -> None:
     table, best = sweep.end, sweep.end.best
-    summary.summary(console, table, _command(sweep, best) if best and not table.front else "")
+    command = _command(sweep, best) if best and not table.front else ""
+    summary.summary(console, table, command, _notes(sweep, table))
     for row in table.front:
         console.print(f"on the front, job {row.number}: {_command(sweep, row)}", soft_wrap=True, markup=False)
     if status != "FINISHED":
         terminal.put(f"to continue it: runner resume {sweep.info.parent[:8]}")
     if any(outcome.undelivered for outcome in sweep.outcomes.values()):
         terminal.put("not all of it is in the store yet; to deliver the rest, in this directory: runner sync")
-    line = folds.result(sweep.info.parent, status, table) if table.folded else None
+    terminal.put(f"to see it: {pages.seen(sweep.info.uri, sweep.info.parent, sweep.tracker.experiment_id)}")
+    line = repeats.result(sweep.info.parent, status, table) if table.folded else None
     terminal.put(line or summary.result(sweep.info.parent, status, best))
+
+
+def _compares(table: Table) -> bool:
+    """Return whether there are means to compare: several objectives have none."""
+    return bool(table.over) and len(table.objectives) < 2
+
+
+def _notes(sweep: Sweep, table: Table) -> list[str]:
+    """Return the lines on how the best differs from the others; of one job, and of a search without seeds, none."""
+    one_seed_each = not table.over and sweep.plan.search is None and len(table.having("FINISHED")) > 1
+    return comparison.lines(comparison.plain(table)) if _compares(table) or one_seed_each else []
 
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:

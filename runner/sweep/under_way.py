@@ -1,5 +1,6 @@
 """A sweep while its jobs run: their outcomes, its table, and its files in the parent run."""
 
+import json
 import threading
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -13,7 +14,7 @@ from runner.settings.trust import terminal
 from runner.sweep import manifest
 from runner.sweep.digest import digest
 from runner.sweep.manifest import Job, Manifest
-from runner.sweep.report import files, folds, out_of_fold, plots, rows
+from runner.sweep.report import comparison, files, out_of_fold, plots, repeats, rows
 from runner.sweep.report.table import Row, Table
 from runner.sweep.run.job import SweepInfo
 from runner.sweep.run.outcome import Outcome
@@ -119,11 +120,14 @@ class Sweep:
         """Add the table as CSV and as MLflow's table to the artifacts of the parent run."""
         self.keep({"results.csv": files.csv(table), "results.json": files.mlflow_table(table)})
 
-    def keep_folds(self, table: Table) -> None:
-        """Add the means over folds to the parent run, and the out-of-fold predictions of the best combination."""
-        self.keep({folds.CSV: folds.csv(table)})
-        one = folds.best(table)
-        if one is None:
+    def keep_means(self, table: Table, compared: dict[str, Any]) -> None:
+        """Add means over seeds and folds to the parent run; over folds, the best combination's predictions too.
+
+        compared: their comparison.
+        """
+        self.keep({repeats.name(table): repeats.csv(table), comparison.JSON: json.dumps(compared, indent=2) + "\n"})
+        one = table.best_combination
+        if one is None or not table.folded:
             return
         folder = self._folder / str(next(self._numbers))
         folder.mkdir()

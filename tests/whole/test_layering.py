@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: The folders of `runner/`, from the roof to the ground. Each imports from those below; model and data are neighbours.
-ROOMS = ["cli", "commands", "sweep", "tracking", "training", "plots", "model data", "settings"]
+ROOMS = ["api", "cli", "commands", "sweep", "tracking", "training", "plots", "model data", "settings"]
 FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms.split()}
 #: Libraries, and the rooms that may know them.
 KNOWS = {
@@ -18,7 +18,7 @@ KNOWS = {
     "optuna": ["sweep"],
     "matplotlib": ["plots", "sweep", "model"],
     "rich": ["tracking", "sweep", "commands", "model"],
-    "pandas": ["data"],
+    "pandas": ["api", "data"],
 }
 #: What composing a configuration loads, and what must not come along with it.
 LIGHT = [

@@ -1,13 +1,16 @@
-"""The text of `runner COMMAND --help`, made of the command's docstring and its arguments."""
+"""The texts of `runner --help` and of `runner COMMAND --help`, made without composing a configuration."""
 
 import importlib
 import inspect
 import re
+import string
 from importlib import metadata
 from typing import Any
 
 from runner import __version__
 from runner.commands import _words
+from runner.settings.files import places
+from runner.settings.values import keys
 
 #: Arguments that mean the same for every command.
 MEANINGS = {
@@ -35,6 +38,8 @@ MEANINGS = {
 RECORDED = "key=value, such as trainer.epochs=40, in the place of what was recorded"
 #: The words that follow each command in its example.
 EXAMPLES = {
+    "again": "last optimizer.lr=0.01",
+    "best": "digits_mlp over=seed",
     "check": "experiments=digits_cnn optimizer.lr=0.01",
     "evaluate": "last split=valid",
     "explain": "experiments=conv1d_channels",
@@ -42,24 +47,58 @@ EXAMPLES = {
     "predict": "last inputs=x.npy output=pred.npy",
     "reproduce": "last",
     "resume": "last trainer.epochs=40",
-    "runs": "tracking.experiment=digits_cnn",
+    "runs": '"valid/loss < 0.1" sort=valid/loss columns=[name,valid/loss,optimizer.lr]',
     "sample": "last prompt='To be' length=300 temperature=0.8",
+    "show": "last",
     "schema": "> schema.json",
     "summary": "experiments=digits_cnn",
     "sync": "tracking.uri=http://other:5000",
     "train": "experiments=digits_cnn trainer.epochs=3",
-    "ui": "tracking.uri=sqlite:///mlflow.db",
+    "ui": "experiments=digits_cnn",
 }
 #: Commands whose overrides make a sweep with -m.
 SWEEPS = ("check", "train")
 #: Commands about a store, whatever the experiment.
-STORES = ("runs", "sync", "ui")
+STORES = ("sync",)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of runner and of the packages that decide its numbers, without loading any of them."""
+    names = ("torch", "mlflow", "hydra-core", "omegaconf")
+    return {"runner": __version__, **{name: metadata.version(name) for name in names}}
 
 
 def version() -> str:
-    """Return the versions of runner and of the packages that decide its numbers, without loading any of them."""
-    names = ("torch", "mlflow", "hydra-core", "omegaconf")
-    return f"runner {__version__} ({', '.join(f'{name} {metadata.version(name)}' for name in names)})"
+    """Return `versions` in one line."""
+    own, *others = (f"{name} {number}" for name, number in versions().items())
+    return f"{own} ({', '.join(others)})"
+
+
+def overview() -> str:
+    """Return the commands, the presets and studies by their groups, and the keys of the configuration.
+
+    The commands stand in conf/config.yaml, where Hydra reads them for `runner --help OVERRIDE ...`.
+    """
+    import yaml
+
+    text = (places.conf() / "config.yaml").read_text(encoding="utf-8")
+    template = yaml.safe_load(text)["hydra"]["help"]["template"].replace("$CONFIG", "$KEYS")
+    groups = {**{group: places.presets(group) for group in places.groups()}, "experiments": places.studies()}
+    listed = "\n".join(f"{group}: {', '.join(names)}" for group, names in sorted(groups.items()) if names)
+    parts = template.partition("The configuration that would be used")
+    known = "Keys (key=VALUE; `runner --cfg job` prints each with its value):\n\n$KEYS\n\n"
+    rest = parts[2].partition("$KEYS")[2].lstrip("\n")
+    return string.Template(parts[0] + known + rest).substitute(APP_CONFIG_GROUPS=listed, KEYS=_keys()).rstrip()
+
+
+def _keys() -> str:
+    """Return the keys of the settings, a line for each part; arguments of components are those of their classes."""
+    parts: dict[str, list[str]] = {}
+    for key in keys.declared():
+        part, dot, rest = key.partition(".")
+        parts.setdefault(f"{part}." if dot else "", []).append(rest or part)
+    lines = [f"{part}{{{', '.join(names)}}}" if part else ", ".join(names) for part, names in parts.items()]
+    return "\n".join([*lines, *(f"{name}.ARGUMENT" for name in keys.COMPONENTS)])
 
 
 def command(name: str) -> str:
@@ -72,7 +111,9 @@ def command(name: str) -> str:
         texts.append(text)
         for key, default in _arguments(name, function).items():
             meaning = RECORDED if key == "OVERRIDE" and "change" in inspect.signature(function).parameters else ""
-            meanings_of[key] = _line(meaning or meanings.get(key) or MEANINGS.get(key, ""), default)
+            meanings_of[key] = _line(
+                meaning or meanings.get(key) or meanings.get(key.lower()) or MEANINGS.get(key, ""), default
+            )
     width = max(map(len, meanings_of), default=0)
     arguments = [f"  {key:<{width}}  {line}".rstrip() for key, line in meanings_of.items()]
     usage = "\n       ".join(usages)

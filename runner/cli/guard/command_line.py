@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Sequence
 
-from runner.cli import hydra_private
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import permission
@@ -19,7 +18,7 @@ FLAGS = {
     "config_dir": ("--config-dir", "put presets into conf/ of the working directory"),
 }
 #: Groups of which nothing need be chosen: `scheduler=null`.
-OPTIONAL = ("experiments", "scheduler")
+OPTIONAL = ("debug", "experiments", "scheduler")
 #: Groups of which no preset need be chosen where a class is named beside: `loss=null loss.name=experiments.mine.Loss`.
 NAMED = ("data", "loss", "optimizer")
 
@@ -43,6 +42,8 @@ def take_trust(words: list[str]) -> list[str]:
 
 def check(words: list[str]) -> None:
     """Raise ConfigError for flags by which Hydra would read files or pickles unchecked, and for unknown flags."""
+    from runner.cli import hydra_private
+
     flags, unknown, message = hydra_private.parse_flags(words)
     if unknown or message:
         what = f"{unknown[0]}: this is not a flag of runner; expected key=value" if unknown else message

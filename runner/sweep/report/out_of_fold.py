@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runner.sweep.report.folds import Combination
+from runner.sweep.report.table import SEED, Combination, Row
 from runner.tracking.store import artifacts
 
 if TYPE_CHECKING:
@@ -21,10 +21,11 @@ OUTPUTS, PLACES = "predictions.npy", "fold_indices.npy"
 def write(client: "MlflowClient", one: Combination, folder: Path) -> str:
     """Write the predictions of all folds of a combination into `folder`. Returns why there are none; "" if there are.
 
+    Of several seeds they are those of the first.
     Raises whatever the store raises.
     """
     outputs, places = [], []
-    for row in one.rows:
+    for row in _of_one_seed(one):
         pair = [_read(client, row.run_id, name) for name in (OUTPUTS, PLACES)]
         if any(array is None for array in pair):
             return f"job {row.number} has not kept its predictions"
@@ -37,6 +38,11 @@ def write(client: "MlflowClient", one: Combination, folder: Path) -> str:
     np.save(folder / PREDICTIONS, np.concatenate(outputs)[order], allow_pickle=False)
     np.save(folder / INDICES, index[order], allow_pickle=False)
     return ""
+
+
+def _of_one_seed(one: Combination) -> list[Row]:
+    first = one.rows[0].overrides.get(SEED)
+    return [row for row in one.rows if row.overrides.get(SEED) == first]
 
 
 def _read(client: "MlflowClient", run_id: str, name: str) -> Any:

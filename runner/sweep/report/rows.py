@@ -89,14 +89,15 @@ def rows(
     for job in jobs:
         row = Row(job.number, job.varied, epochs=epochs.get(job.number, 0))
         if job.number in runs:
-            _from_store(row, runs[job.number], metric)
+            from_store(row, runs[job.number], metric)
         if job.number in outcomes:
             _from_outcome(row, outcomes[job.number])
         table.append(row)
     return table
 
 
-def _from_store(row: Row, run: "Run", metric: str) -> None:
+def from_store(row: Row, run: "Run", metric: str) -> None:
+    """Fill in a row what its run in the store has. metric: what rows are ranked by."""
     tags, metrics = run.data.tags, run.data.metrics
     row.run_id, row.status = run.info.run_id, run.info.status
     row.metrics = {key: value for key, value in metrics.items() if "/" in key}

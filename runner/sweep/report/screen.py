@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from runner.settings.trust import secrets, terminal
-from runner.sweep.report import words
+from runner.sweep.report import plain, words
 from runner.sweep.report.progress import Progress, done, left
 from runner.sweep.report.table import STATES, Row, Table
 
@@ -21,11 +21,13 @@ MANY, FAILURES = 200, 20
 AROUND = 4
 
 
-def watching(console: Console, total: int) -> "LiveTable | Lines":
-    """Return a live table on a terminal and lines elsewhere; both have show(table) and close(table).
+def watching(console: Console, total: int) -> "LiveTable | Lines | Events":
+    """Return a live table on a terminal, lines elsewhere, events on a quiet console.
 
-    total: count of job numbers.
+    Each has show(table) and close(table). total: count of job numbers.
     """
+    if console.quiet:
+        return Events()
     return LiveTable(console) if console.is_terminal else Lines(console, total)
 
 
@@ -67,6 +69,24 @@ class Lines:
         self._said = self._clock()
         self.console.file.write(f"{terminal.shown(line)}\n")
         self.console.file.flush()
+
+
+class Events:
+    """No screen, but a line of JSON for each job that ends where a program reads along."""
+
+    def __init__(self) -> None:
+        self._printed: set[int] = set()
+
+    def show(self, table: Table) -> None:
+        """Print the jobs that have ended since the last call."""
+        for row in table.rows:
+            if row.ended and row.number not in self._printed:
+                self._printed.add(row.number)
+                terminal.event("job", **plain.of_job(row))
+
+    def close(self, table: Table) -> None:
+        """Print the jobs that have ended since the last call."""
+        self.show(table)
 
 
 class LiveTable:

@@ -8,7 +8,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from runner.settings.trust import secrets, terminal
-from runner.sweep.report import files, folds, words
+from runner.sweep.report import files, repeats, words
 from runner.sweep.report.table import Row, Table
 
 #: Most jobs on the screen, and most failures; the table in MLflow has all.
@@ -17,14 +17,14 @@ TOP, FAILURES = 20, 20
 MANY, LAST = 100, 3
 
 
-def summary(console: Console, table: Table, command: str = "") -> None:
-    """Print the best jobs, failures with their reasons, and `command`, which trains the best again (see `again`).
+def summary(console: Console, table: Table, command: str = "", notes: Iterable[str] = ()) -> None:
+    """Print the best jobs, failures, `notes`, and `command`, which trains the best again (see `again`).
 
     Of many jobs the worst are printed below the best, and what is left out is counted.
     """
     standing, failed = table.standing, [row for row in table.rows if row.status in ("FAILED", "KILLED")]
     if standing and table.folded:
-        console.print(folds.ranking(table))
+        console.print(repeats.ranking(table))
     elif standing:
         console.print(ranking(table, console.width))
     if TOP < len(standing) <= MANY and not table.folded:
@@ -34,6 +34,8 @@ def summary(console: Console, table: Table, command: str = "") -> None:
     if len(failed) > FAILURES:
         more = f"and {words.counted(len(failed) - FAILURES, 'job')} more that failed or were killed"
         console.print(Text(f"{more}; {files.CSV} of the sweep has the reasons", style="dim"))
+    for note in notes:
+        console.print(Text(note), soft_wrap=True)
     if command:
         # Not wrapped, so that it can be copied.
         console.print(Text(f"the best again: {terminal.shown(command)}"), soft_wrap=True)

@@ -13,3 +13,4 @@ class SweepInfo:
     uri: str
     process: str = ""  # the sweep's process, as in the tag of the parent run
     mode: str = "min"  # which values of the metric are better: min | max
+    over_seeds: bool = False  # jobs are compared by their means over seeds, which are known at the end alone

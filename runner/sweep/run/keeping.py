@@ -69,7 +69,7 @@ class Keeping:
         """
         keep, number = run.settings.sweep.keep, outcome.number
         beaten: list[str] = []
-        if keep == "all":
+        if keep == "all" or (keep == "best" and self.info.over_seeds):
             return
         if outcome.status != "FINISHED":
             self._costs.pop(number, None)
@@ -88,6 +88,8 @@ class Keeping:
 
     def _wants(self, number: int, run: "Run") -> bool:
         keep = run.settings.sweep.keep
+        if keep == "best" and self.info.over_seeds:
+            return True
         if keep == "best":
             self._ask()
             cost = self._cost(run.best.value if run.monitor == self.info.metric else None)
@@ -139,9 +141,10 @@ def _best_with_files(client: "MlflowClient", runs: dict[str, Any], table: "Table
 
     runs: the sweep's own. A job may have a run of another sweep (`sweep.reuse`), which is left as it is.
     """
+    best = [table.best] if table.best else []
     ranked = [row for row in table.ranked if row.status == "FINISHED"]
     without_value = [row for row in table.having("FINISHED") if row not in ranked]
-    for row in [*ranked, *without_value]:
+    for row in [*best, *ranked, *without_value]:
         run = runs.get(row.run_id) or client.get_run(row.run_id)
         if recall.DROPPED not in run.data.tags:
             return row.run_id

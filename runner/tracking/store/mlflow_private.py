@@ -133,6 +133,31 @@ def incomplete_runs(store: sqlite3.Connection) -> Iterator[dict[str, Any]]:
             yield run
 
 
+def extremes(store: sqlite3.Connection, run_id: str) -> dict[str, dict[str, Any]]:
+    """Return of each metric of a run its first, last, lowest and highest values, each with its step, and their number.
+
+    NaN is left out of the lowest and the highest. Of equal values the first counts.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    counts = "SELECT key, count(*) FROM metrics WHERE run_uuid = ? GROUP BY key"
+    for key, number in store.execute(counts, (run_id,)):
+        found[key] = {"values": number}
+    for name, extreme, column, where in (
+        ("first", "min(step)", "step", ""),
+        ("last", "max(step)", "step", ""),
+        ("lowest", "min(value)", "value", " AND NOT is_nan"),
+        ("highest", "max(value)", "value", " AND NOT is_nan"),
+    ):
+        query = (
+            f"SELECT m.key, min(m.step), m.value, m.is_nan FROM metrics m JOIN (SELECT key, {extreme} AS x FROM metrics"
+            f" WHERE run_uuid = ?{where} GROUP BY key) e ON m.key = e.key AND m.{column} = e.x"
+            f" WHERE m.run_uuid = ?{where} GROUP BY m.key"
+        )
+        for key, step, value, is_nan in store.execute(query, (run_id, run_id)):
+            found[key][name] = {"step": step, "value": float("nan") if is_nan else value}
+    return found
+
+
 def artifact_schemes() -> set[str]:
     """Return the URI schemes of the artifact stores that MLflow and its plugins have registered."""
     from mlflow.store.artifact import artifact_repository_registry as registry

@@ -57,7 +57,9 @@ def page(title: str, table: Table, height: float) -> "Figure":
 
 def best(table: Table) -> Row | None:
     """Return the best FINISHED job, or the best running one while none is FINISHED; None without either."""
-    rows = drawable(table.standing)
+    rows, best = drawable(table.standing), table.best
+    if any(row is best for row in rows):
+        return best
     return next((row for row in rows if row.status == "FINISHED"), rows[0] if rows else None)
 
 
