@@ -73,6 +73,6 @@ def draw(run: Any) -> Any:
         axes.scatter(x.flatten(), y.flatten(), s=12, label=part)
         order = x.flatten().argsort()
     axes.plot(x.flatten()[order], output.flatten()[order], color="black", label="model")
-    axes.set_title(f"{run.title}: length ** {float(run.model.law.exponent):.3f}")
+    axes.set_title(f"{run.title}: length ** {float(run.model.law.exponent.detach()):.3f}")
     axes.legend()
     return figure
