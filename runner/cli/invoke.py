@@ -1,13 +1,15 @@
 """A command from its words to its result: for the command line, and for callers in Python."""
 
 import contextlib
+import dataclasses
 import importlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from runner import commands
-from runner.cli.answers import help
+from runner.cli.answers import first_page, help
 from runner.cli.guard import command_line
 from runner.commands import _words
 from runner.commands._result import Result, finished, nothing
@@ -18,6 +20,9 @@ from runner.settings.trust import permission, terminal
 from runner.settings.values import keys
 from runner.tracking.write.spool import Undelivered
 
+#: Environment variable of a process whose words were typed by nobody: a program has made them, as an agent does.
+UNTYPED = "RUNNER_UNTYPED"
+
 
 def invoke(words: list[str]) -> Result:
     """Run the command of these words, those behind `runner` on a command line, and return its result.
@@ -25,17 +30,29 @@ def invoke(words: list[str]) -> Result:
     Raises ConfigError for whatever is wrong with the words or the configuration, with all problems; Interrupted after a
     signal, Undelivered if the store does not have all of the record, and whatever the command raises.
     """
-    words = command_line.take_trust(words)
-    permission.begin(words)
+    if os.environ.get(UNTYPED):
+        command_line.refuse_trust(words)
+        permission.begin([])
+    else:
+        words = command_line.take_trust(words)
+        permission.begin(words)
+    if not words:
+        return first_page.page()
     if (text := _help(words)) is not None:
         return text
     words = _help_first(words)
     name, words = _command_of(words)
-    if name == "resume":
-        sweep = _as_sweep(words)
+    if name in ("again", "resume"):
+        sweep = _as_sweep(name, words)
         if isinstance(sweep, Result):
-            return sweep
+            return dataclasses.replace(sweep, plain={"command": name, **sweep.plain})
         name, words = ("train", sweep) if sweep else (name, words)
+    result = _called(name, words)
+    return dataclasses.replace(result, plain={"command": name, **result.plain})
+
+
+def _called(name: str, words: list[str]) -> Result:
+    """Call a command with its words, through Hydra where it takes a configuration."""
     command = _command(name)
     recorded = getattr(command, "with_run", None) or getattr(command, "with_words", None)
     if recorded and (_words.bare(words) or not hasattr(command, "with_settings")):
@@ -102,17 +119,20 @@ def _near(name: str) -> str:
     return did_you_mean(name, commands.names())
 
 
-def _as_sweep(typed: list[str]) -> list[str] | Result:
-    """Return the words that continue a sweep, if the RUN in `typed` is one; that needs Hydra and its launchers.
+def _as_sweep(name: str, typed: list[str]) -> list[str] | Result:
+    """Return the words that continue or repeat a sweep, if the RUN in `typed` is one; that needs Hydra's launchers.
 
     A sweep that is complete has a result at once.
     """
     from runner.settings.trust.typed_words import written
-    from runner.sweep import recorded
+    from runner.sweeps import recorded
 
     try:
-        run, uri = _words.run_of("resume", typed)
+        run, uri = _words.run_of(name, typed)
         further = [word for word in typed if word != run and not word.startswith("tracking.uri=")]
+        if name == "again":
+            words = recorded.anew(uri, run, further)
+            return ["-m", *words, f"tracking.uri={written(uri)}"] if words else []
         words, ended = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         raise Refused(full_message(error)) from error

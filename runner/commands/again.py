@@ -1,7 +1,6 @@
 """The command `again`: a new run with the recorded configuration and code of an earlier one."""
 
 import dataclasses
-import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -25,7 +24,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     """
     from runner.settings import loaded, random_state
     from runner.settings.trust import recorded_settings
-    from runner.tracking import screen
+    from runner.tracking import recorded_code, screen
     from runner.tracking.read import recall, restoring, whole
     from runner.tracking.session import record
     from runner.training.parts import data_cache
@@ -35,7 +34,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     recall.say_last(run, recall.run(uri, run_id))
     _, tags, _ = recall.facts(uri, run_id)
     recorded, experiment = recall.settings(uri, run_id), recall.status(uri, run_id)[1]
-    take_code(uri, run_id, code, f"run {run_id}")
+    recorded_code.take(uri, run_id, code, f"run {run_id}")
     settings = change(recorded)
     settings = dataclasses.replace(
         settings, sweep=Sweep(), tracking=dataclasses.replace(settings.tracking, uri=uri)
@@ -62,37 +61,15 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     return Result({"id": ids[0], "again": run_id}, lambda: None)
 
 
-def take_code(uri: str, run_id: str, code: str, name: str) -> None:
-    """Make this process use the recorded code of a run, or its code as it is here.
-
-    code: "" for a user who has not chosen. Raises ConfigError if a file differs then.
-    """
-    from runner.tracking import recorded_code
-
-    lines = recorded_code.use(uri, run_id, code or "current")
-    if lines and not code:
-        changed = "; ".join(line.partition(";")[0].removeprefix("code: ") for line in lines)
-        raise ConfigError(
-            "code",
-            f"{changed}; give code=recorded, which runs what {name} has kept, or code=current, which runs what is here",
-        )
-    for line in lines:
-        terminal.say(line)
-
-
 def _words(tags: dict[str, str], recorded: Settings, settings: Settings) -> list[str]:
     """Return the words that a run was started with, and one for each value that is another now."""
-    from runner.tracking.environment import OVERRIDES
     from runner.tracking.identity import params
+    from runner.tracking.read import whole
 
     was, now = (params(secrets.without(dataclasses.asdict(one))) for one in (recorded, settings))
     left_out = ("tracking.uri", "sweep.", "model.start.")  # the store, and what is no wish of a person
     changed = {k: v for k, v in now.items() if was.get(k) != v and not k.startswith(left_out)}
-    try:
-        words = shlex.split(tags.get(OVERRIDES, ""))
-    except ValueError:  # damaged
-        words = []
-    others = [word for word in words if word.partition("=")[0].lstrip("+") not in changed]
+    others = [word for word in whole.typed_with(tags) if word.partition("=")[0].lstrip("+") not in changed]
     return [*others, *(f"{key}={value}" for key, value in changed.items())]
 
 

@@ -9,7 +9,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
 
 if TYPE_CHECKING:
-    from runner.sweep.report.table import Row, Table
+    from runner.sweeps.report.table import Row, Table
 
 #: Configurations that are printed; `--json` has all.
 SHOWN = 20
@@ -20,7 +20,6 @@ def with_words(uri: str, experiment: str, *, metric: str = "", over: str = "seed
 
     Runs that differ in their seed alone, or in `data.fold`, are one configuration. The best mean is the best; whether
     it differs from the others is tested, corrected for their number. The store is only read.
-    experiment: the name of an experiment or of a study, or a sweep's id, a prefix of it, or `last`
     metric: what is compared, at its best epoch; without it, what most runs have monitored
     over: keys whose values are one training again, with commas between them
     mode: min or max, whichever is better; without it, as recorded
@@ -30,20 +29,21 @@ def with_words(uri: str, experiment: str, *, metric: str = "", over: str = "seed
 
 def plain(uri: str, experiment: str, metric: str = "", over: str = "seed", mode: str = "") -> dict[str, Any]:
     """Return the comparison of all configurations (`comparison.plain`), the best run and the commands for it."""
-    from runner.sweep.report import comparison, recorded_table
+    from runner.sweeps.report import comparison, recorded_table
 
     if mode not in ("", "min", "max"):
         raise ConfigError("mode", f"{mode!r} is neither min nor max")
-    keys = [key.strip() for key in over.split(",") if key.strip()]
-    if not keys:
+    repeats = [key.strip() for key in over.split(",") if key.strip()]
+    if not repeats:
         raise ConfigError("over", f"{over!r} names no key; expected seed, or keys with commas between them")
-    table, what = recorded_table.read(uri, experiment, keys, metric, mode)
+    table, what = recorded_table.read(uri, experiment, repeats, metric, mode)
     compared = comparison.plain(table)
     row = _run(table)
     return {
         "of": what,
         **compared,
-        "run_id": row.run_id if row else None,
+        "uri": uri,
+        "run": row.run_id if row else None,
         "commands": _commands(uri, row) if row else {},
         "says": comparison.lines(compared),
     }
@@ -59,7 +59,7 @@ def _run(table: "Table") -> "Row | None":
 def _commands(uri: str, row: "Row") -> dict[str, str]:
     """Return the command lines that train the best run again, repeat it exactly and export it."""
     from runner.settings import Tracking
-    from runner.sweep.report import recorded_table
+    from runner.sweeps.report import recorded_table
     from runner.tracking.read import recall
 
     other = uri not in (Tracking().uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -80,7 +80,7 @@ def lines(value: dict[str, Any]) -> list[str]:
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     more = [f"and {len(every) - SHOWN} more"] if len(every) > SHOWN else []
     best = value["best"]
-    runs = [one["run_id"][:8] for one in best["runs"] if one["run_id"]] if best else []
+    runs = [one["run"][:8] for one in best["runs"] if one["run"]] if best else []
     return [
         terminal.line(f"{value['of']}: {len(every)} configurations, {_better(value)}"),
         *table,
@@ -96,7 +96,7 @@ def _better(value: dict[str, Any]) -> str:
 
 
 def _cells(one: dict[str, Any]) -> list[str]:
-    from runner.sweep.report import comparison
+    from runner.sweeps.report import comparison
 
     figures = comparison.figures(one) if one["n"] else ""
     p = "" if one["corrected"] is None else f"{one['corrected']:.2g}{' differs' if one['differs'] else ''}"

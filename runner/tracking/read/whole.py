@@ -39,7 +39,7 @@ def record(uri: str, run_id: str) -> dict[str, Any]:
     names = {run.info.experiment_id: client.get_experiment(run.info.experiment_id).name}
     tags: dict[str, str] = dict(run.data.tags)
     facts, warnings = plain.run(stores.row(run, names)), _warnings(client, run_id, tags)
-    overrides = _overrides(tags)
+    overrides = typed_with(tags)
     is_sweep = facts["kind"] == "sweep"
     history = _history(client, run_id, list(run.data.metrics))
     files = _tried(warnings, "files", lambda: artifacts.listed(client, run_id)) or []
@@ -91,7 +91,8 @@ def commands(facts: Mapping[str, Any], overrides: list[str], uri: str) -> dict[s
     return known | {"see": f"runner ui{store}"}
 
 
-def _overrides(tags: Mapping[str, str]) -> list[str]:
+def typed_with(tags: Mapping[str, str]) -> list[str]:
+    """Return the words that a run or a sweep was started with; [] for a record without them."""
     try:
         return shlex.split(tags.get(OVERRIDES, ""))
     except ValueError:  # damaged
