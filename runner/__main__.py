@@ -7,7 +7,7 @@ import sys
 if __name__ == "__main__" and not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(__file__)):  # noqa: PTH120
     del sys.path[0]
 
-from runner.cli.command import main
+from runner.cli import main
 
 if __name__ == "__main__":
     main()

@@ -39,7 +39,7 @@ def train(
     """
     with process.lent(), _given(data, model) as given, live.shown(show):
         typed = words.of_call(study, overrides, {**given, **values})
-        return Record.of(_invoke(["train", *typed]))
+        return Record.of(process.command(["train", *typed]))
 
 
 def sweep(
@@ -63,13 +63,13 @@ def sweep(
     hydra = [f"{key}={name}" for key, name in chosen.items() if name is not None]
     with process.lent(), live.shown(show):
         typed = [*words.of_call(study, overrides, values), *words.of_grid(grid), *hydra]
-        return Swept(_invoke(["train", "-m", *typed]))
+        return Swept(process.command(["train", "-m", *typed]))
 
 
 def check(study: str | None = None, *overrides: Word, **values: Any) -> dict[str, Any]:
     """Check an experiment without training it, as `runner check` does: raises ConfigError with all that is wrong."""
     with process.lent():
-        return _invoke(["check", *words.of_call(study, overrides, values)])
+        return process.command(["check", *words.of_call(study, overrides, values)])
 
 
 def run(run: str = "last", uri: str | None = None) -> Record:
@@ -90,7 +90,7 @@ def runs(filter: str = "", sort: str = "", most: int = 50, uri: str | None = Non
 
     given = [*([filter] if filter else []), *([f"sort={sort}"] if sort else []), f"most={most}"]
     with process.reading():
-        return pd.json_normalize(_invoke(["runs", *given, *_at(uri)])["runs"], max_level=1)
+        return pd.json_normalize(process.command(["runs", *given, *_at(uri)])["runs"], max_level=1)
 
 
 def diff(one: "Record | str", other: "Record | str", uri: str | None = None) -> dict[str, Any]:
@@ -98,22 +98,11 @@ def diff(one: "Record | str", other: "Record | str", uri: str | None = None) -> 
     names = [record.id if isinstance(record, Record) else record for record in (one, other)]
     place = uri or next((record.uri for record in (one, other) if isinstance(record, Record)), None)
     with process.lent():
-        return _invoke(["diff", *names, *_at(place)])
+        return process.command(["diff", *names, *_at(place)])
 
 
 def _at(uri: str | None) -> list[str]:
     return [f"tracking.uri={words.value_text(uri)}"] if uri else []
-
-
-def _invoke(typed: list[str]) -> dict[str, Any]:
-    """Return the plain result of a command. Raises KeyboardInterrupt where a signal has ended it."""
-    from runner.cli import invoke
-    from runner.training.machine.signals import Interrupted
-
-    try:
-        return invoke.invoke(typed).plain
-    except Interrupted as stop:
-        raise KeyboardInterrupt(str(stop)) from None
 
 
 @contextlib.contextmanager

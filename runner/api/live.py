@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 @contextlib.contextmanager
 def shown(show: bool) -> Iterator[None]:
     """Show the trainings within the block, if `show` is true."""
-    from runner.tracking import screen
+    from runner.tracking import training_screen
 
     if not show:
         yield
         return
-    with screen.displayed(_notebook if _in_notebook() else screen.plainly):
+    with training_screen.displayed(_notebook if _in_notebook() else training_screen.plainly):
         yield
 
 

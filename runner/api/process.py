@@ -48,6 +48,17 @@ def lent(folder: Path | None = None) -> Iterator[None]:
         _lock.release()
 
 
+def command(typed: list[str]) -> dict[str, Any]:
+    """Return the plain result of a command. Raises KeyboardInterrupt where a signal has ended it."""
+    from runner.cli import invoke
+    from runner.training.machine.signals import Interrupted
+
+    try:
+        return invoke.invoke(typed).plain
+    except Interrupted as stop:
+        raise KeyboardInterrupt(str(stop)) from None
+
+
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
     """Read a store within the block: environment variables that MLflow is given are as before after it."""
@@ -65,6 +76,7 @@ def store() -> str:
 def _begin() -> None:
     """Do what the command line does before anything else, as far as it holds for a process of others."""
     from runner.cli import ranks
+    from runner.sweeps import recorded
     from runner.tracking import environment
     from runner.training.machine import time_limit
     from runner.training.parts import data_cache
@@ -74,6 +86,7 @@ def _begin() -> None:
     ranks.refuse()
     time_limit.begin()
     data_cache.clear()
+    recorded.forget()
     environment.git.cache_clear()
 
 
@@ -173,25 +186,23 @@ def _stamp(module: Any) -> tuple[Any, ...]:
 @contextlib.contextmanager
 def _hydra() -> Iterator[None]:
     """Give Hydra and OmegaConf back without what `runner` puts in the place of their methods."""
-    from hydra.core.singleton import Singleton
-
     from runner.cli import hydra_private
     from runner.settings.trust import omegaconf_private
 
     replaced = (*hydra_private.REPLACED, *omegaconf_private.REPLACED)
     before = [vars(owner).get(name, _MISSING) for owner, name in replaced]
-    theirs, resolvers = Singleton.get_state(), omegaconf_private.resolvers()
+    theirs, resolvers = hydra_private.Singleton.get_state(), omegaconf_private.resolvers()
     if "methods" in _ours:
         _set(replaced, _ours["methods"])
-        Singleton.set_state(_ours["singletons"])
+        hydra_private.Singleton.set_state(_ours["singletons"])
         omegaconf_private.set_resolvers(_ours["resolvers"])
     try:
         yield
     finally:
         _ours["methods"] = [vars(owner).get(name, _MISSING) for owner, name in replaced]
-        _ours["singletons"], _ours["resolvers"] = Singleton.get_state(), omegaconf_private.resolvers()
+        _ours["singletons"], _ours["resolvers"] = hydra_private.Singleton.get_state(), omegaconf_private.resolvers()
         _set(replaced, before)
-        Singleton.set_state(theirs)
+        hydra_private.Singleton.set_state(theirs)
         omegaconf_private.set_resolvers(resolvers)
 
 

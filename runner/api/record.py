@@ -164,10 +164,8 @@ class Record:
         return [f"tracking.uri={words.value_text(self.uri)}"]
 
     def _invoked(self, typed: list[str]) -> dict[str, Any]:
-        from runner.api import calls
-
         with process.lent():
-            return calls._invoke(typed)
+            return process.command(typed)
 
     def _predicted(self, table: "pd.DataFrame", checkpoint: str) -> "pd.DataFrame":
         import pandas as pd

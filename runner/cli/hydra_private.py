@@ -14,6 +14,7 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource as 
 from hydra._internal.hydra import Hydra as Hydra
 from hydra._internal.sources_registry import SourcesRegistry as SourcesRegistry
 from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.singleton import Singleton as Singleton
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.version import setbase
 

@@ -50,6 +50,23 @@ def report(uri: str, run_id: str, code: str = "current") -> None:
         terminal.say(line)
 
 
+def take(uri: str, run_id: str, code: str, name: str) -> None:
+    """Make this process use the recorded code of a run that is trained anew, or its code as it is here.
+
+    code: "" for a user who has not chosen. name: of what is trained anew, for messages.
+    Raises ConfigError if a file differs then, and what `use` raises.
+    """
+    lines = use(uri, run_id, code or "current")
+    if lines and not code:
+        changed = "; ".join(line.partition(";")[0].removeprefix("code: ") for line in lines)
+        raise ConfigError(
+            "code",
+            f"{changed}; give code=recorded, which runs what {name} has kept, or code=current, which runs what is here",
+        )
+    for line in lines:
+        terminal.say(line)
+
+
 @contextlib.contextmanager
 def used(uri: str, run_id: str, code: str) -> Iterator[None]:
     """Use a run's own code within the block, as `report` does. The modules from before are back after it."""

@@ -356,9 +356,10 @@ SHORT = ("plots=[]", "trainer.threads=1", "device=cpu")
 
 def call(command: Any, *words: str) -> int:
     """A command on a recorded run, in this process."""
+    from runner.commands._result import finished
     from runner.commands._words import call
 
-    return call(command.__name__.rpartition(".")[2], command.with_run, list(words), invoke._changed)
+    return finished(call(command.__name__.rpartition(".")[2], command.with_run, list(words), invoke._changed)).code
 
 
 @pytest.fixture(scope="module", params=KINDS)
