@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmarks import ends
 from runner.data import order_of
 from runner.settings.context import Context
-from runner.tracking import identity, recording, screen
+from runner.tracking import identity, recording, training_screen
 from runner.training.drive import drive
 from runner.training.prepare import prepare
 
@@ -40,7 +40,7 @@ def driven(settings: Any) -> Iterator[tuple[Any, Callable[[], None], Any, str]]:
     record = contextlib.ExitStack()
     tracker = record.enter_context(recording.recording(settings.tracking.uri, "benchmark", None, *facts))
     with Path(os.devnull).open("w") as null, contextlib.closing(record):
-        lines = screen.Lines(Console(file=null), run.length)
+        lines = training_screen.Lines(Console(file=null), run.length)
         try:
             yield run, lambda: drive(run, tracker, lines), record, tracker.run_id
         finally:

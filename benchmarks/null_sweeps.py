@@ -21,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from runner.sweep.report import comparison
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report import comparison
+from runner.sweeps.report.table import Row, Table
 
 #: Name -> a draw of standard deviation 1. The second is long towards higher, the third towards lower values.
 _WIDTH = math.sqrt((math.e - 1) * math.e)

@@ -4,29 +4,24 @@ import contextlib
 import dataclasses
 import importlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from runner import commands
-from runner.cli import hydra_private
-from runner.cli.answers import advice, all_problems, help
-from runner.cli.compose import configuration, short_values, trials
-from runner.cli.guard import command_line, composition
-from runner.cli.task import Task
+from runner.cli.answers import first_page, help
+from runner.cli.guard import command_line
 from runner.commands import _words
 from runner.commands._result import Result, finished, nothing
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, Refused, did_you_mean, full_message, sentence
 from runner.settings.files import places
-from runner.settings.trust import dotted, omegaconf_private, permission, recorded_settings, resolvers, secrets, terminal
-from runner.settings.trust.typed_words import written
+from runner.settings.trust import permission, terminal
 from runner.settings.values import keys
 from runner.tracking.write.spool import Undelivered
+
+#: Environment variable of a process whose words were typed by nobody: a program has made them, as an agent does.
+UNTYPED = "RUNNER_UNTYPED"
 
 
 def invoke(words: list[str]) -> Result:
@@ -35,17 +30,29 @@ def invoke(words: list[str]) -> Result:
     Raises ConfigError for whatever is wrong with the words or the configuration, with all problems; Interrupted after a
     signal, Undelivered if the store does not have all of the record, and whatever the command raises.
     """
-    words = command_line.take_trust(words)
-    permission.begin(words)
+    if os.environ.get(UNTYPED):
+        command_line.refuse_trust(words)
+        permission.begin([])
+    else:
+        words = command_line.take_trust(words)
+        permission.begin(words)
+    if not words:
+        return first_page.page()
     if (text := _help(words)) is not None:
         return text
     words = _help_first(words)
     name, words = _command_of(words)
-    if name == "resume":
-        sweep = _as_sweep(words)
+    if name in ("again", "resume"):
+        sweep = _as_sweep(name, words)
         if isinstance(sweep, Result):
-            return sweep
+            return dataclasses.replace(sweep, plain={"command": name, **sweep.plain})
         name, words = ("train", sweep) if sweep else (name, words)
+    result = _called(name, words)
+    return dataclasses.replace(result, plain={"command": name, **result.plain})
+
+
+def _called(name: str, words: list[str]) -> Result:
+    """Call a command with its words, through Hydra where it takes a configuration."""
     command = _command(name)
     recorded = getattr(command, "with_run", None) or getattr(command, "with_words", None)
     if recorded and (_words.bare(words) or not hasattr(command, "with_settings")):
@@ -63,6 +70,9 @@ def _help(words: list[str]) -> Result | None:
     if name in commands.names() and (asked or {"-h", "--help"} & set(words)):
         text = help.command(name)
         return Result({"help": text}, lambda: terminal.put(*text.split("\n")))
+    if words and set(words) <= {"-h", "--help", "help"}:  # with overrides Hydra shows the configuration too
+        overview = help.overview()
+        return Result({"help": overview}, lambda: terminal.put(*overview.split("\n")))
     return None
 
 
@@ -82,6 +92,8 @@ def _command_of(words: list[str]) -> tuple[str, list[str]]:
         return "train", list(words)
     name = bare[0]
     if name not in commands.names():
+        from runner.cli.answers import advice
+
         others = [word for word in words if word not in commands.names()]
         meant = advice.line(next((word for word in bare if word in commands.names()), "train"), others)
         what = (
@@ -107,16 +119,20 @@ def _near(name: str) -> str:
     return did_you_mean(name, commands.names())
 
 
-def _as_sweep(typed: list[str]) -> list[str] | Result:
-    """Return the words that continue a sweep, if the RUN in `typed` is one; that needs Hydra and its launchers.
+def _as_sweep(name: str, typed: list[str]) -> list[str] | Result:
+    """Return the words that continue or repeat a sweep, if the RUN in `typed` is one; that needs Hydra's launchers.
 
     A sweep that is complete has a result at once.
     """
-    from runner.sweep import recorded
+    from runner.settings.trust.typed_words import written
+    from runner.sweeps import recorded
 
     try:
-        run, uri = _words.run_of("resume", typed)
+        run, uri = _words.run_of(name, typed)
         further = [word for word in typed if word != run and not word.startswith("tracking.uri=")]
+        if name == "again":
+            words = recorded.anew(uri, run, further)
+            return ["-m", *words, f"tracking.uri={written(uri)}"] if words else []
         words, ended = recorded.again(uri, run, further)
     except (ConfigError, Undelivered) as error:
         raise Refused(full_message(error)) from error
@@ -131,31 +147,29 @@ def _recorded(name: str, command: Callable[..., Any], words: list[str]) -> Resul
     """Run a command on a recorded run, or on a store, without Hydra."""
     try:
         return finished(_words.call(name, command, words, _changed))
-    except (ConfigError, OmegaConfBaseException, HydraException) as error:
+    except Exception as error:
+        from runner.cli.compose import configuration
+
+        if isinstance(error, Refused) or not isinstance(error, configuration.ERRORS):
+            raise
         raise Refused(configuration.explained(error, words)) from error
 
 
 def _changed(overrides: list[str], recorded: Settings) -> Settings:
     """Return a recorded configuration with values of the command line, which are checked as for a new run."""
-    omegaconf_private.replace_where_kinds_differ()
-    short_values.keep()
-    config, parser = recorded_settings.changeable(recorded), OverridesParser.create()
-    for word in overrides:
-        override = parser.parse_override(_words.indexed(word))
-        key, value = override.key_or_group, override.value()
-        if override.is_sweep_override():
-            raise ConfigError(key, f"a recorded run takes one value at a time, and {word!r} sweeps")
-        if key in (*configuration.COMPONENTS, "model", "trainer", "checkpoint", "tracking") and isinstance(value, str):
-            raise ConfigError(key, f"presets belong to new runs; give single values, such as {key}.name={value}")
-        OmegaConf.update(config, dotted.written(config, key), value, merge=True)
-    with resolvers.restricted():
-        changed: Any = OmegaConf.to_object(config)
-    secrets.learn(dataclasses.asdict(changed))
-    return changed  # type: ignore[no-any-return]
+    from runner.cli.compose import overriding
+
+    return overriding.changed(overrides, recorded)
 
 
 def _composed(name: str, words: list[str]) -> Result:
     """Have Hydra compose and call the task, once or for every job of a sweep; return its result."""
+    from runner.cli import hydra_private
+    from runner.cli.answers import advice
+    from runner.cli.compose import configuration, trials
+    from runner.cli.guard import composition
+    from runner.cli.task import Task
+
     words = list(words)
     own = _words.own(_command(name).with_settings, words)
     words = _words.flags_first([_words.indexed(word) for word in words])
@@ -194,6 +208,9 @@ def _printed(words: list[str]) -> Iterator[None]:
 
 def _all(error: Exception, words: list[str]) -> str:
     """Return all problems of a configuration that Hydra could not compose; of a sweep the first alone."""
+    from runner.cli.answers import all_problems
+    from runner.cli.compose import configuration
+
     overrides = _words.overrides(words)
     if overrides is None:
         return configuration.explained(error, words)

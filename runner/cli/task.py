@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from runner.cli import hydra_private, launching, sweep_check
+from runner.cli import hydra_private, launching, sweep_anew, sweep_check
 from runner.cli.answers import advice, all_problems
 from runner.cli.compose import configuration
 from runner.commands._result import Result, finished, nothing
@@ -22,15 +22,15 @@ from runner.settings.errors import ConfigError, Refused, first_line, labelled
 from runner.settings.files import places
 from runner.settings.trust import permission, resolvers, secrets, terminal, typed_words
 from runner.settings.values.lookup import use_folder
-from runner.sweep.digest import digest
-from runner.sweep.manifest import Job, Manifest, complete, same
-from runner.sweep.report.rows import DIGEST
-from runner.sweep.run.job import SweepInfo
-from runner.sweep.run.outcome import Outcome
+from runner.sweeps.digest import digest
+from runner.sweeps.manifest import Job, Manifest, complete, same
+from runner.sweeps.report.rows import DIGEST
+from runner.sweeps.run.job import SweepInfo
+from runner.sweeps.run.outcome import Outcome
 from runner.training.machine import cores
 
 if TYPE_CHECKING:
-    from runner.sweep.under_way import Launch, Sweep
+    from runner.sweeps.under_way import Launch, Sweep
 
 
 @dataclass
@@ -78,7 +78,7 @@ class Task:
 
     def job(self, number: int) -> Outcome:
         """Run one job of a sweep; in a process of a launcher's this is the first call."""
-        from runner.sweep.run import job
+        from runner.sweeps.run import job
 
         assert self.info is not None
         is_first = self._settle()
@@ -139,12 +139,13 @@ HydraLaunch = Callable[[list[list[str]], int], list[Any]]
 
 def sweep(task: Task, jobs: list[list[str]], compose: Compose, launch: HydraLaunch, config: DictConfig) -> None:
     """Check all jobs of a sweep, then run them under one parent run."""
-    from runner.sweep import parent
+    from runner.sweeps import parent, recorded
     from runner.tracking import screen
 
     plan, settings, run_id, left_out = _planned(task, jobs, compose, config)
-    task.begun = True
-    with parent.sweeping(plan, settings, launched(task, launch), screen.console(), task.words, run_id) as under_way:
+    task.begun, anew = True, recorded.running_anew()
+    typed = anew.words if anew else task.words
+    with parent.sweeping(plan, settings, launched(task, launch), screen.console(), typed, run_id) as under_way:
         under_way.run(plan.jobs)
     task.results.append(result(under_way, 2 if left_out else 0))
 
@@ -167,7 +168,7 @@ def launched(task: Task, launch: HydraLaunch) -> "Launch":
 
 def result(done: "Sweep", else_code: int = 0) -> Result:
     """Return the result of a sweep that has come to its end. else_code: the exit code where nothing has failed."""
-    from runner.sweep.report import plain
+    from runner.sweeps.report import plain
 
     undelivered = any(outcome.undelivered for outcome in done.outcomes.values())
     failed = int(done.tracker.verdict[0] != "FINISHED" or undelivered)
@@ -176,7 +177,7 @@ def result(done: "Sweep", else_code: int = 0) -> Result:
 
 def _outcome(job: Job, info: SweepInfo, result: Any) -> Outcome:
     """Return the outcome of a job from a launcher's result; for a process without one, the store's."""
-    from runner.sweep.run import lost
+    from runner.sweeps.run import lost
 
     answer = hydra_private.answer(result)
     if isinstance(answer, Outcome):
@@ -190,7 +191,7 @@ def _planned(
 ) -> tuple[Manifest, Any, str, bool]:
     """Return the plan, settings of a job, the id of the sweep that continues or "", and whether jobs are left out."""
     from runner.settings import made
-    from runner.sweep import recorded
+    from runner.sweeps import recorded
     from runner.tracking.read import recall
 
     resumed, uri = config.sweep.resume, store(config)
@@ -200,6 +201,8 @@ def _planned(
         if further:
             raise ConfigError("sweep.resume", f"a sweep goes on as it was recorded; leave out {further[0]}")
         run_id = recall.find(uri, str(resumed))
+        if (anew := recorded.running_anew()) is not None:
+            return *sweep_anew.planned(uri, anew), "", False
         plan = complete(recorded.plan(uri, run_id))
         settings = made(plan.jobs[0].config)
         settings.tracking.uri = uri

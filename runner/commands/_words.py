@@ -4,13 +4,13 @@ import dataclasses
 import inspect
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from runner.settings import Settings, Tracking
 from runner.settings.errors import ConfigError, did_you_mean
-from runner.settings.trust import permission, typed_words
+from runner.settings.trust import permission
 from runner.settings.values import keys
 from runner.settings.values.keys import COMPONENTS
 
@@ -52,16 +52,18 @@ def call(name: str, command: Callable[..., Any], words: list[str], changed: Chan
     """Call `command(uri, run, key=value, ...)` and return its result: an exit code or a `Result`.
 
     Its positional parameters, but for `uri` and `change`, are words without a key, in their order: RUN, OTHER, NAME.
-    Those with a default may be left out. The keys are its keyword-only arguments. All are strings.
+    Those with a default may be left out; with *words there may be more. The keys are its keyword-only arguments, and
+    any with **keys. All are strings.
     uri: the store that tracking.uri=URI names; without it that is MLFLOW_TRACKING_URI, or else mlflow.db of the
         working directory.
     change: takes overrides too; `changed` maps the recorded configuration to the overridden one.
     Raises ConfigError for a word that is superfluous, unknown or missing.
     """
     parameters = inspect.signature(command).parameters
-    plain = _plain_words(words, "filter" in parameters)
+    plain = _plain_words(words, parameters)
     values = dict(_split(word, name) for word in words if word not in plain)
-    given: dict[str, Any] = dict(zip(takes(command), _counted(name, command, plain), strict=False))
+    known = takes(command)
+    given: dict[str, Any] = dict(zip(known, _counted(name, command, plain), strict=False))
     if "uri" in parameters:
         values.pop("tracking.uri", None)
         given["uri"] = _uri(words)
@@ -69,8 +71,10 @@ def call(name: str, command: Callable[..., Any], words: list[str], changed: Chan
     if "change" in parameters:
         overrides = [f"{key}={values.pop(key)}" for key in list(values) if _is_override(key, command)]
         given["change"] = partial(changed, overrides)
+    values = {_short(key, command): value for key, value in values.items()}
     _check(name, command, values, ["OVERRIDE ..."] if "change" in parameters else None)
-    return command(**given, **values)
+    first = [given.pop(key) for key, p in parameters.items() if p.kind is p.POSITIONAL_ONLY and key in given]
+    return command(*first, *plain[len(known) :], **given, **values)
 
 
 def takes(command: Callable[..., Any]) -> dict[str, bool]:
@@ -89,6 +93,8 @@ def run_of(name: str, words: list[str]) -> tuple[str, str]:
 
 
 def _uri(words: list[str]) -> str:
+    from runner.settings.trust import typed_words
+
     uris = [typed_words.text(word) for word in words if word.startswith("tracking.uri=")]
     uri = next(iter(uris), "") or os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri:
@@ -96,16 +102,30 @@ def _uri(words: list[str]) -> str:
     return uri or Tracking().uri
 
 
-def _plain_words(words: list[str], with_filter: bool) -> list[str]:
-    """Return the words without a key; with a FILTER, which may have equals signs."""
-    return [w for w in words if w in bare([w]) or (with_filter and w.startswith(CONDITIONS))]
+def _plain_words(words: list[str], parameters: Mapping[str, inspect.Parameter]) -> list[str]:
+    """Return the words without a key. A FILTER and a TEXT may have equals signs."""
+    plain = [w for w in words if w in bare([w]) or ("filter" in parameters and _is_condition(w))]
+    if "text" in parameters and len(plain) < 2:
+        plain += [w for w in words if w not in plain and not w.startswith("tracking.uri=")][:1]
+    return plain
+
+
+def _has(command: Callable[..., Any], kind: Any) -> bool:
+    """Return whether a command takes any number of further words, or any key."""
+    return any(parameter.kind is kind for parameter in inspect.signature(command).parameters.values())
+
+
+def _is_condition(word: str) -> bool:
+    """Return whether a word with an equals sign is a FILTER: `valid/loss <= 0.1`."""
+    return word.startswith(CONDITIONS) or re.match(r"[\w./`-]+\s*([<>!]=|\s=|[<>])", word) is not None
 
 
 def _counted(name: str, command: Callable[..., Any], words: list[str]) -> list[str]:
     """Return words without a key. Raises ConfigError for too few or too many of them."""
     known = takes(command)
     needed = [key.upper() for key, is_needed in known.items() if is_needed]
-    if len(needed) <= len(words) <= len(known):
+    several = _has(command, inspect.Parameter.VAR_POSITIONAL)
+    if len(needed) <= len(words) and (several or len(words) <= len(known)):
         return words
     found = " and ".join(words) or "none"
     if list(known) == ["run"]:
@@ -113,6 +133,7 @@ def _counted(name: str, command: Callable[..., Any], words: list[str]) -> list[s
     if not known:
         raise ConfigError("", f"{name} takes no word without a key, found {found}")
     all_words = " ".join([*needed, *(f"[{key.upper()}]" for key, is_needed in known.items() if not is_needed)])
+    all_words += " ..." * several
     meaning = f" ({RUN})" if "run" in known else ""
     raise ConfigError("", f"{name} takes {all_words}{meaning}, found {found}")
 
@@ -145,6 +166,12 @@ def truth(key: str, word: str) -> bool:
     return word == "true"
 
 
+def _short(key: str, command: Callable[..., Any]) -> str:
+    """Return `experiment` for `tracking.experiment`, if the command has such a key."""
+    own_key = key.removeprefix("tracking.")
+    return own_key if own_key in _keys(command) else key
+
+
 def _is_override(key: str, command: Callable[..., Any]) -> bool:
     """Return whether `key` is a key of the configuration and not one of the command."""
     names = {field.name for field in dataclasses.fields(Settings)}
@@ -171,7 +198,7 @@ def _split(word: str, name: str) -> tuple[str, str]:
 def _check(name: str, command: Callable[..., Any], values: dict[str, Any], further: list[str] | None = None) -> None:
     own_keys, parameters = _keys(command), inspect.signature(command).parameters
     for key in values:
-        if key not in own_keys:
+        if key not in own_keys and not _has(command, inspect.Parameter.VAR_KEYWORD):
             valid = [*own_keys, *(["tracking.uri"] if "uri" in parameters else [])]
             near = keys.hint(key, [*valid, *keys.declared()], values[key]) if further else did_you_mean(key, valid)
             of_run = " of a recorded run" * ("run" in parameters)

@@ -9,7 +9,7 @@ from runner.settings.errors import ConfigError
 from runner.settings.trust import secrets, terminal
 
 if TYPE_CHECKING:
-    from runner.sweep.report.table import Row, Table
+    from runner.sweeps.report.table import Row, Table
 
 #: Configurations that are printed; `--json` has all.
 SHOWN = 20
@@ -29,7 +29,7 @@ def with_words(uri: str, experiment: str, *, metric: str = "", over: str = "seed
 
 def plain(uri: str, experiment: str, metric: str = "", over: str = "seed", mode: str = "") -> dict[str, Any]:
     """Return the comparison of all configurations (`comparison.plain`), the best run and the commands for it."""
-    from runner.sweep.report import comparison, recorded_table
+    from runner.sweeps.report import comparison, recorded_table
 
     if mode not in ("", "min", "max"):
         raise ConfigError("mode", f"{mode!r} is neither min nor max")
@@ -59,7 +59,7 @@ def _run(table: "Table") -> "Row | None":
 def _commands(uri: str, row: "Row") -> dict[str, str]:
     """Return the command lines that train the best run again, repeat it exactly and export it."""
     from runner.settings import Tracking
-    from runner.sweep.report import recorded_table
+    from runner.sweeps.report import recorded_table
     from runner.tracking.read import recall
 
     other = uri not in (Tracking().uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
@@ -96,7 +96,7 @@ def _better(value: dict[str, Any]) -> str:
 
 
 def _cells(one: dict[str, Any]) -> list[str]:
-    from runner.sweep.report import comparison
+    from runner.sweeps.report import comparison
 
     figures = comparison.figures(one) if one["n"] else ""
     p = "" if one["corrected"] is None else f"{one['corrected']:.2g}{' differs' if one['differs'] else ''}"

@@ -196,7 +196,7 @@ def _averaged(again: "Run") -> dict[str, dict[int, str]]:
 
 def _train(again: "Run", parts: list["Part"], settings: Settings, signals: Signals, *observers: "Observer") -> None:
     """Train to the end; first the parts that were trained with another length. settings: of the last one."""
-    from runner.tracking import screen
+    from runner.tracking import screen, training_screen
     from runner.tracking.read import lengthened
     from runner.tracking.read.reproduction import Reached
     from runner.training.drive import drive
@@ -208,7 +208,7 @@ def _train(again: "Run", parts: list["Part"], settings: Settings, signals: Signa
             with contextlib.suppress(lengthened.Ended):
                 drive(again, *observers, stop=lengthened.end(again, part, signals.stop))
             lengthened.go_on(again, part, parts[number].settings if number < len(parts) else settings)
-        with contextlib.closing(screen.watching(screen.console(), again.length, again.state.step)) as watch:
+        with contextlib.closing(training_screen.watching(screen.console(), again.length, again.state.step)) as watch:
             drive(again, watch, *observers, stop=signals.stop)
 
 

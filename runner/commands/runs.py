@@ -3,39 +3,98 @@
 import time
 from typing import TYPE_CHECKING
 
-from runner.settings import Settings
-from runner.settings.context import Context
+from runner.commands import _words
+from runner.commands._result import Result
 from runner.settings.trust import terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from runner.tracking.read.query import Column
     from runner.tracking.store.stores import Row
 
 #: Columns between two columns of the table.
 GAP = 2
 #: Characters to which names are cut before any column is dropped.
 SHORTEST = 8
+#: Runs that are read to sort them by what a store cannot sort by.
+ALL = 50_000
 
 
-def with_settings(settings: Settings, context: Context) -> int:
-    """Print the newest runs of the tracking store; `tracking.experiment=NAME` shows those of one experiment.
+def with_words(
+    uri: str, filter: str = "", *, sort: str = "", columns: str = "", experiment: str = "", most: str = "50"
+) -> Result:
+    """Print the runs of the tracking store, the newest first.
 
     On a terminal without room names are cut first, then times are left out; ids, statuses and results never are.
+    filter: conditions in MLflow's grammar, joined by `and`, as in "valid/loss < 0.1 and params.seed = '3'".
+    sort: what they are sorted by, as in sort=valid/loss or sort="optimizer.lr desc"; without it, the newest first.
+    columns: what is shown, as in columns=[name,valid/loss,optimizer.lr,tags.host]; without it, the usual table.
+    experiment: the name of the only experiment that is listed.
+    most: how many runs are listed at most.
     """
-    from runner.settings.trust import secrets
-    from runner.tracking import screen
+    from runner.tracking.read import plain, query
     from runner.tracking.store import stores
 
-    rows = stores.rows(settings.tracking.uri, settings.tracking.experiment)
+    order, chosen = query.order(sort), query.columns(columns) if columns else []
+    number = _words.whole("most", most)
+    in_store = order.in_store if order else stores.NEWEST
+    rows = stores.rows(
+        uri,
+        experiment or None,
+        min(number, ALL) if in_store else ALL,
+        query.condition(filter),
+        in_store or stores.NEWEST,
+    )
+    if order:
+        query.check("sort", [order.by] if rows else [], rows)
+        rows = rows if in_store else order.sorted(rows)
+    rows = rows[:number]
+    query.check("columns", chosen if rows else [], rows)
+    return Result({"runs": [plain.run(row) for row in rows]}, lambda: _print(uri, rows, chosen, bool(filter)))
+
+
+def _print(uri: str, rows: "list[Row]", chosen: "list[Column]", filtered: bool) -> None:
+    from runner.settings.trust import secrets
+    from runner.tracking import screen
+
     console = screen.console()
     if not rows:
-        terminal.put(f"no runs in {secrets.masked_uri(settings.tracking.uri)}")
-        return 0
+        terminal.put(f"no runs{' of this kind' * filtered} in {secrets.masked_uri(uri)}")
+        return
     if not console.is_terminal:
         console.width = 100_000  # for another program nothing is cut
-    console.print(table(rows, console.width))
-    return 0
+    console.print(with_columns(rows, chosen) if chosen else table(rows, console.width))
+
+
+def with_columns(rows: "list[Row]", chosen: "list[Column]") -> "Table":
+    """Return the runs as a table of ids and the chosen columns; numbers with six digits, and never cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    named = [column for column in chosen if (column.kind, column.name) != ("attributes", "run")]
+    grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
+    grid.add_column("run", no_wrap=True)
+    for column in named:
+        numbers = all(isinstance(column.of(row), float | None) for row in rows)
+        heading = Text(terminal.line(column.name))
+        grid.add_column(heading, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
+    for row in rows:
+        cells = _cells(row)
+        values = [cells[c.name] if c.kind == "attributes" and c.name in cells else _cell(c, row) for c in named]
+        grid.add_row(Text(cells["run"]), *map(Text, values))
+    return grid
+
+
+def _cell(column: "Column", row: "Row") -> str:
+    from runner.settings.trust import secrets
+
+    value = column.of(row)
+    if value is None:
+        return ""
+    if column.kind == "attributes":
+        return at(value)
+    return f"{value:.6g}" if isinstance(value, float) else terminal.line(secrets.without(str(value), column.name))
 
 
 def table(rows: "list[Row]", width: int) -> "Table":
@@ -64,13 +123,13 @@ def _cells(row: "Row") -> dict[str, str]:
         "name": terminal.line(secrets.masked(row.name)),
         "experiment": terminal.line(secrets.masked(row.experiment)),
         "status": row.status,
-        "started": "" if row.started is None else _at(row.started),
+        "started": "" if row.started is None else at(row.started),
         "took": "" if row.seconds is None else f"{row.seconds:.1f} s",
         "results": screen.figures(last),
     }
 
 
-def _at(seconds: float) -> str:
+def at(seconds: float) -> str:
     """Return the local time; "" for a number of seconds that is no time."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -39,14 +39,14 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
 
 def _print(run: "Run") -> int:
     from runner.settings.trust import terminal
-    from runner.tracking import screen, weights_table
+    from runner.tracking import screen, training_screen, weights_table
     from runner.training.augment import treatment
 
     try:
         for line in treatment.lines(run.parts.treatment, run.loss, run.data):
             terminal.put(line)
         console = screen.console()
-        console.print(screen.layer_table(run.stack, run.data.train[0][0]))
+        console.print(training_screen.layer_table(run.stack, run.data.train[0][0]))
         if weights_table.differs(run):
             console.print("")
             console.print(weights_table.table(run))

@@ -46,10 +46,13 @@ class Trainer:
     shuffle: bool = True  # a new order every epoch, drawn from `seed`
     drop_last: bool = False  # leave out a last batch that is smaller than the others
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
-    validate_every: Any = 1  # from one validation to the next: 1, "2 epochs" | "250 steps"
+    validate_every: Any = 1  # from one validation to the next: 1, "2 epochs" | "0.5 epochs" | "250 steps"
     # Batches of training, validation and test each, the same in every epoch: a number, or a share such as 0.1; for a
     # trial of a configuration. null: all.
     limit_batches: Any = None
+    # What a run is for that is no real one: fast | overfit | profile | anomaly. debug=fast, debug=overfit and so on set
+    # it together with what belongs to it. null: a real run.
+    debug: str | None = None
     # Let recurrent layers (RNN, LSTM, GRU) begin each window with the state in which they ended the one before: the
     # batches of an epoch go through the training data in its own order, batch_size stretches side by side.
     carry: bool = False

@@ -7,12 +7,13 @@ import shlex
 import subprocess
 import sys
 from functools import cache
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 import runner
 from runner.settings.trust import permission, secrets
+
+if TYPE_CHECKING:
+    import torch
 
 #: Tag with the words of the command line.
 OVERRIDES = "runner.overrides"
@@ -23,11 +24,13 @@ def written(overrides: list[str]) -> str:
     return secrets.masked(shlex.join(map(secrets.word, overrides)))
 
 
-def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
+def tags(overrides: list[str], device: "torch.device") -> dict[str, str]:
     """Return the environment as MLflow tags, to find and compare runs by.
 
     overrides: words of the command line. Secrets in them are masked.
     """
+    import torch
+
     commit, changes = git()
     typed = permission.words() or sys.argv[1:]
     values = {
@@ -47,7 +50,7 @@ def tags(overrides: list[str], device: torch.device) -> dict[str, str]:
     return {**values, "mlflow.source.name": "runner", "mlflow.source.type": "LOCAL", "mlflow.user": _user()}
 
 
-def text(overrides: list[str], device: torch.device) -> str:
+def text(overrides: list[str], device: "torch.device") -> str:
     """Return environment.txt: the tags, uncommitted changes, and every installed package with its version."""
     return text_of(tags(overrides, device))
 
@@ -84,7 +87,7 @@ DECISIVE = (
 )
 
 
-def differences(recorded: str, device: torch.device) -> list[str]:
+def differences(recorded: str, device: "torch.device") -> list[str]:
     """Return a line for each way in which this environment differs from `recorded`, an environment.txt.
 
     Compared are DECISIVE facts; uncommitted changes, then or now, are a line too.
@@ -118,13 +121,17 @@ def git() -> tuple[str, list[str]]:
     return commit, _output("git", "status", "--porcelain").splitlines() if commit else []
 
 
-def device_name(device: torch.device) -> str:
+def device_name(device: "torch.device") -> str:
     """Return `cpu`, or a GPU with its model: `cuda:0 NVIDIA H200`."""
+    import torch
+
     return f"{device} {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
 
 
 def _cuda() -> dict[str, str]:
     """Return what decides the last bits on a GPU besides its model."""
+    import torch
+
     products, convolutions = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     return {
         "cuda": str(torch.version.cuda),

@@ -22,6 +22,10 @@ T = TypeVar("T")
 
 #: Tag of a run whose model was trained as one program with others: the number of them all.
 TOGETHER = "sweep.together"
+#: Tag with the number of a model's parameters.
+SIZE = "model.parameters"
+#: Tag of a run that is no real one, with what it was for: `trainer.debug`.
+DEBUG = "runner.debug"
 
 
 #: Tags, params (dotted key -> value) and files (artifact name -> content) of a run.
@@ -67,7 +71,8 @@ def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
     machine = _once(known, ("machine", run.device, threads), lambda: environment.tags([], run.device))
     machine = {**machine, environment.OVERRIDES: environment.written(context.overrides)}
     own = secrets.without(run.settings.tracking.tags)
-    tags = {**machine, **balanced.described(run.loss), **own, **context.tags, **code}
+    tags = {**machine, **balanced.described(run.loss), **own, **context.tags, **code, **_debugged(run)}
+    tags |= {SIZE: str(sum(layer.parameters for layer in run.stack.layers))}
     tags |= {f"start.{name}": secrets.masked(value) for name, value in run.start.facts.items()}
     tags |= {f"{loaded.TAG}{name}": value for name, value in run.loaded.items()}
     files: dict[str, str | bytes] = {
@@ -77,6 +82,11 @@ def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
         "data.json": _once(known, _parts(run), lambda: _data_text(run)),
     }
     return tags, _params(run.settings, known), files
+
+
+def _debugged(run: "Run") -> dict[str, str]:
+    kind = run.settings.trainer.debug
+    return {DEBUG: kind} if kind else {}
 
 
 def _once(known: dict[Any, Any], key: Any, find: Callable[[], T]) -> T:
@@ -122,7 +132,7 @@ def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:
 
     step = run.state.step
     code, code_files = own_code.drifted(step)
-    tags = {**drift, **code, "runner.resumed": f"after step {step}"}
+    tags = {**drift, **code, **_debugged(run), "runner.resumed": f"after step {step}"}
     files: dict[str, str | bytes] = {
         **code_files,
         f"environment-{step}.txt": environment.text(context.overrides, run.device),
@@ -133,7 +143,8 @@ def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:
 def data_facts(data: "Data", first: bool | str = False) -> dict[str, Any]:
     """Return data.json, the facts of the training data that a later user of the model needs.
 
-    task, classes and notes of the source; `example`, the shape and type of one input without the batch; `rows`, where
+    task, classes and notes of the source; `example`, the shape and type of one input without the batch; `examples`,
+    how many each part has; `rows`, where
     inputs are indices, how many there may be; `sha256`, the digests of the parts.
     first: the model takes the first tensor of an example, or that of a name, see `runner.model.graph.Graph`; that one
     is noted alone.
@@ -147,6 +158,7 @@ def data_facts(data: "Data", first: bool | str = False) -> dict[str, Any]:
     classes = {k: list(v) for k, v in classes.items()} if isinstance(classes, dict) else list(classes)
     x = graph.first(data.train[0][0], first) if first else data.train[0][0]
     facts = {"task": data.task, "classes": classes, "notes": data.notes, "example": nests.noted(x)}
+    facts |= {"examples": {name: len(part) for name in ("train", "valid", "test") if (part := getattr(data, name))}}
     facts |= {"rows": counts} if any(counts := rows(data)) else {}
     facts |= {"first": first} if first else {}
     facts |= {"report": list(data.report)} if data.report else {}

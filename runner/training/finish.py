@@ -32,6 +32,7 @@ def finish(run: "Run", draw: Callable[[Subject, Path], None]) -> Iterator[Event]
     run.kept = run.keeps(run)
     if run.kept:
         yield from run.snapshots()
+    yield from run.debugging.ended(run)
     name, step = run.tested
     subject = Subject(run)
     with run.weights(name):

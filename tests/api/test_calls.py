@@ -18,7 +18,6 @@ from torch import nn
 
 import runner
 from runner.api import process, words
-from runner.api.calls import sweep
 from runner.cli import hydra_private
 from runner.data import Data, Tensors
 from runner.settings.errors import ConfigError
@@ -173,7 +172,7 @@ def test_a_run_goes_on(trained: Any) -> None:
 
 def test_a_sweep_is_a_table_with_its_best_run(trained: Any) -> None:
     grid = {"optimizer.lr": [0.1, 0.4], "seed": range(2)}
-    done = sweep(
+    done = runner.sweep(
         "linear_regression", grid, *SHORT, "sweep.plots=false", trainer={"epochs": 2}, launcher="vectorized", show=False
     )
     assert list(done.table["optimizer.lr"]) == [0.1, 0.1, 0.4, 0.4]

@@ -10,7 +10,7 @@ from runner.model.explain import explain
 from runner.model.explain.shown import text, words
 from runner.model.planning import plan
 from runner.model.stack import shapes, worded
-from runner.tracking.screen import described
+from runner.tracking.training_screen import described
 
 
 class Heads(nn.Module):

@@ -10,14 +10,15 @@ import torch
 from mlflow.exceptions import MlflowException
 
 from runner.cli.compose import configuration
-from runner.commands import resume
+from runner.commands import resume, runs
+from runner.commands._result import finished
 from runner.model import classes
 from runner.settings import Checkpoint, Settings, Sweep, Tracking, Trainer
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
 from runner.settings.trust import permission, secrets
 from runner.settings.values import lookup
-from runner.sweep.manifest import Job, Manifest, complete, read
+from runner.sweeps.manifest import Job, Manifest, complete, read
 from runner.tracking import environment, recording
 from runner.tracking.read import drift, recall
 from runner.tracking.store import stores
@@ -239,8 +240,9 @@ def test_commands_on_a_server_show_no_password_of_it(
     server = Stranger()
     uri = server.uri.replace("://", "://me:hunter2hunter2@")
     settings, context = Settings(tracking=Tracking(uri=uri)), Context("runner", overrides=[f"tracking.uri={uri}"])
-    for name in ("runs", "ui", "sync"):
-        importlib.import_module(f"runner.commands.{name}").with_settings(settings, context)
+    for name in ("ui", "sync"):
+        finished(importlib.import_module(f"runner.commands.{name}").with_settings(settings, context)).text()
+    runs.with_words(uri).text()
     server.close()
     errors = []
     for act in (

@@ -27,10 +27,10 @@ from rich.text import Text
 
 from runner.settings import errors
 from runner.settings.trust import terminal
-from runner.sweep.report import screen as sweep_screen
-from runner.sweep.report import summary
-from runner.sweep.report.table import Row, Table
-from runner.tracking import screen
+from runner.sweeps.report import screen as sweep_screen
+from runner.sweeps.report import summary
+from runner.sweeps.report.table import Row, Table
+from runner.tracking import screen, training_screen
 from runner.tracking.store import stores
 from runner.training.events import Epoch, Step
 from runner.training.parts.length import Length
@@ -244,10 +244,10 @@ def test_a_console_shows_a_table_as_it_is(plain: bool) -> None:
 def test_the_live_bar_and_its_lines_show_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for is_terminal in (True, False):
         made = console(is_terminal)
-        watch = screen.watching(made, Length(2, 1, 1))
+        watch = training_screen.watching(made, Length(2, 1, 1))
         watch.record(Step(1, torch.tensor(0.5)))
         watch.record(Epoch(1, 1, {f"valid/{HOSTILE}": 0.25}))
-        if isinstance(watch, screen.Bar):
+        if isinstance(watch, training_screen.Bar):
             watch.progress.refresh()
         watch.close()
         text = control(made)

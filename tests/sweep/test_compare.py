@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 
 from benchmarks import null_sweeps
-from runner.sweep.report import comparison
-from runner.sweep.report.compare import with_best
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report import comparison
+from runner.sweeps.report.compare import with_best
+from runner.sweeps.report.table import Row, Table
 
 
 def samples(count: int, seeds: int, first: float = 0.0) -> list[dict[int, float]]:

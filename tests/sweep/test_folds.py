@@ -11,8 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from runner.data.digits import digits
-from runner.sweep.report import repeats
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report import repeats
+from runner.sweeps.report.table import Row, Table
 from tests.support.command import runner
 
 SWEEP = [

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from runner.tracking import screen
+from runner.tracking import training_screen
 from runner.training.events import Epoch, Step
 from runner.training.parts.length import Length
 
@@ -20,7 +20,7 @@ def console(terminal: bool) -> Console:
 def test_speed_and_time_left_are_those_of_this_process(done: int, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    lines = screen.Lines(console(terminal=False), Length(200_000, 2_000, 2_000), done)
+    lines = training_screen.Lines(console(terminal=False), Length(200_000, 2_000, 2_000), done)
     now[0] += 2.0
     lines.record(Step(done + 400, torch.tensor(0.5)))
     lines.record(Epoch(95, done + 400, {"valid/loss": 0.25}))
@@ -32,7 +32,7 @@ def test_speed_and_time_left_are_those_of_this_process(done: int, monkeypatch: p
 def test_the_bar_goes_on_where_the_run_was_continued(done: int, epoch: str, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    bar = screen.Bar(console(terminal=True), Length(200_000, 2_000, 2_000), done)
+    bar = training_screen.Bar(console(terminal=True), Length(200_000, 2_000, 2_000), done)
     try:
         task = bar.progress.tasks[0]
         assert (task.completed, task.fields["place"]) == (done, epoch)

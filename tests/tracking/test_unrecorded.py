@@ -185,7 +185,7 @@ def test_what_is_refused_while_a_run_is_deleted_is_delivered_when_it_is_restored
     error, run_id = deleted_and_restored(store, tmp_path, restore=False)
     assert isinstance(error, Undelivered)
     assert error.status == "FAILED"
-    assert f"was deleted; restore it (mlflow runs restore --run-id {run_id})" in str(error)
+    assert f"was deleted; restore it (runner restore {run_id})" in str(error)
     [run] = records(tmp_path)
     assert run.tags["checkpoint.last"] == "checkpoints/last-10", "of the last that the store has taken"
     assert (run.artifacts / "checkpoints/last-10/weights").exists(), "the old one did not go"

@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Sequence
 
-from runner.cli import hydra_private
 from runner.settings import Settings
 from runner.settings.errors import ConfigError
 from runner.settings.trust import permission
@@ -19,7 +18,9 @@ FLAGS = {
     "config_dir": ("--config-dir", "put presets into conf/ of the working directory"),
 }
 #: Groups of which nothing need be chosen: `scheduler=null`.
-OPTIONAL = ("experiments", "scheduler")
+OPTIONAL = ("debug", "experiments", "scheduler")
+#: Groups of which no preset need be chosen where a class is named beside: `loss=null loss.name=experiments.mine.Loss`.
+NAMED = ("data", "loss", "optimizer")
 
 
 def take_trust(words: list[str]) -> list[str]:
@@ -39,8 +40,20 @@ def take_trust(words: list[str]) -> list[str]:
     return others
 
 
+def refuse_trust(words: Sequence[str]) -> None:
+    """Raise ConfigError for words by which a person lets code run, where no person has typed them."""
+    for word in words:
+        key, _, value = word.lstrip("+~").partition("=")
+        if word.startswith("-") and word not in ("-m", "--multirun", "--help", "--version"):
+            raise ConfigError(key, "a flag is for a person to type; leave it out")
+        if key == "code" and value == "recorded":
+            raise ConfigError("code", "recorded code is run for a person alone, who has read it; leave it out")
+
+
 def check(words: list[str]) -> None:
     """Raise ConfigError for flags by which Hydra would read files or pickles unchecked, and for unknown flags."""
+    from runner.cli import hydra_private
+
     flags, unknown, message = hydra_private.parse_flags(words)
     if unknown or message:
         what = f"{unknown[0]}: this is not a flag of runner; expected key=value" if unknown else message
@@ -53,15 +66,17 @@ def check(words: list[str]) -> None:
 def with_removals(overrides: Sequence[str]) -> list[str]:
     """Return the overrides in the words of Hydra for leaving out.
 
-    `scheduler=null`, and null for a layer that has a name, are `~scheduler` there. `~trainer.average` is null, as the
-    keys that are declared cannot be removed.
+    `scheduler=null`, and null for a layer that has a name, are `~scheduler` there; so is `loss=null` where another
+    word names a class. `~trainer.average` is null, as the keys that are declared cannot be removed.
     """
-    return [_removal(word) for word in overrides]
+    keys = {word.partition("=")[0].lstrip("+") for word in overrides}
+    named = [group for group in NAMED if keys & {f"{group}.name", f"{group}._target_"}]
+    return [_removal(word, [*OPTIONAL, *named]) for word in overrides]
 
 
-def _removal(word: str) -> str:
+def _removal(word: str, optional: Sequence[str]) -> str:
     key, _, value = word.partition("=")
-    if value == "null" and (key in OPTIONAL or re.fullmatch(r"model\.layers\.[A-Za-z_]\w*", key)):
+    if value == "null" and (key in optional or re.fullmatch(r"model\.layers\.[A-Za-z_]\w*", key)):
         return f"~{key}"
     if word[:1] == "~" and not value and word[1:] in _unset():
         return f"{word[1:]}=null"

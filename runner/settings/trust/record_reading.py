@@ -143,6 +143,7 @@ def noted(text: str, run_id: str) -> dict[str, Any]:
             raise _wrong(name, f"has no {key}")
         checked(notes[key], hint, f"{key} in {name}")
     checked(notes.get("sha256"), dict[str, str] | None, f"sha256 in {name}")
+    checked(notes.get("examples"), dict[str, int] | None, f"examples in {name}")
     checked(notes.get("rows"), list[int] | None, f"rows in {name}")
     checked(notes.get("report"), list[str] | None, f"report in {name}")
     _check_example(notes["example"], name)

@@ -60,7 +60,7 @@ def shows_text() -> bool:
     return _form == "text"
 
 
-def event(kind: str, **values: Any) -> None:
+def event(kind: str, /, **values: Any) -> None:
     """Print a line of JSON about what has just happened, if a program reads along: `{"event": kind, ...}`."""
     if _form == "json":
         print(encoded({"event": kind, **values}), flush=True)

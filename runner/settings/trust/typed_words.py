@@ -3,14 +3,13 @@
 import re
 import shlex
 from functools import lru_cache
-from typing import Any
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, Override, Quote, QuotedString, Sweep
-from hydra.errors import HydraException
+from typing import TYPE_CHECKING, Any
 
 from runner.settings.values import short
 from runner.settings.values.keys import COMPONENTS
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
 
 #: A key, part by part: a key within a mapping may hold dots.
 Path = tuple[Any, ...]
@@ -96,10 +95,15 @@ class Typed:
             self.values = {key: value for key, value in self.values.items() if key[: len(path)] != path}
 
 
-def read(word: str) -> Override | None:
+def read(word: str) -> "Override | None":
     """Read a word as Hydra does; None for a flag, and for what it cannot read."""
+    if word.startswith("-") or ("=" not in word and not word.startswith("~")):
+        return None  # without Hydra, which takes its time to load
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
     try:
-        return None if word.startswith("-") else OverridesParser.create().parse_override(word)
+        return OverridesParser.create().parse_override(word)
     except HydraException:
         return None
 
@@ -113,6 +117,8 @@ def text(word: str) -> str:
 
 def written(value: str) -> str:
     """Return a text as it is typed for Hydra: in quotes where it would be read as something else."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
     override = read(f"{KEY}={value}")
     plain = override is not None and override.value() == value
     return value if plain else QuotedString(value, Quote.single).with_quotes()
@@ -145,8 +151,11 @@ def _component(value: Any, path: Path) -> Any:
     return spelled or value
 
 
-def _alternatives(override: Override) -> list[Any]:
+def _alternatives(override: "Override") -> list[Any]:
     """Return the value of each job; none of ranges, which hold numbers alone."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, Sweep
+
     value = override.value()
     if isinstance(value, ChoiceSweep):
         words = override.sweep_string_iterator()

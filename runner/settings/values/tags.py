@@ -15,7 +15,7 @@ RESERVED = ("mlflow.", "runner.", "checkpoint.", "sweep.", "drift.", "start.")
 #: Tags about a run beside these.
 RUNS = (
     *("python", "torch", "threads", "device", "cuda", "cudnn", "tf32", "cpu", "host", "git.state"),
-    *("best.metric", "best.value", "best.step", "test.checkpoint", "test.step", "step"),
+    *("best.metric", "best.value", "best.step", "test.checkpoint", "test.step", "step", "model.parameters"),
 )
 #: Tags that MLflow shows and no program reads: the description of a run, and where its code is from.
 SHOWN = ("mlflow.note.content", "mlflow.source.git.branch", "mlflow.source.git.repoURL")

@@ -51,7 +51,7 @@ def find(uri: str, run: str) -> str:
     ids = _candidates(client, run)
     if not ids:
         if stores.is_deleted(client, run):
-            raise ConfigError("", f"run {run} was deleted; to bring it back: mlflow runs restore --run-id {run}")
+            raise ConfigError("", f"run {run} was deleted; to bring it back: runner restore {run}")
         for incomplete in search.incomplete(client):
             if run and incomplete.run_id.startswith(run):
                 columns = " and no ".join(incomplete.missing)

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,31 @@ def _fetch(client: "MlflowClient", run_id: str, name: str, folder: str) -> Path 
         files = repository.list_artifacts(name)
     with transfer.expecting(max((file.file_size or 0 for file in files), default=0)):
         return Path(repository.download_artifacts(name, folder))
+
+
+def listed(client: "MlflowClient", run_id: str, most: int = 10_000) -> list[tuple[str, int]]:
+    """Return the path and the bytes of each of the run's artifacts, in order, at most `most`.
+
+    Raises ConfigError for a place that the store may not name, Unreachable if it does not answer.
+    """
+    local = artifact_places.local(client, run_id)
+    if local is not None:
+        paths = itertools.islice((path for path in local.rglob("*") if path.is_file()), most)
+        return sorted((path.relative_to(local).as_posix(), path.stat().st_size) for path in paths)
+    try:
+        return sorted(itertools.islice(_below(artifact_places.repository(client, run_id), None), most))
+    except ConfigError:
+        raise
+    except Exception as error:  # of any kind: each store's library has its own
+        raise Unreachable(f"the files of run {run_id} cannot be listed: {stores.why(error)}") from error
+
+
+def _below(repository: "ArtifactRepository", place: str | None) -> Iterator[tuple[str, int]]:
+    for file in repository.list_artifacts(place):
+        if file.is_dir:
+            yield from _below(repository, file.path)
+        else:
+            yield record_reading.line(file.path), int(file.file_size or 0)
 
 
 def holds(client: "MlflowClient", run_id: str, place: str, sizes: Mapping[str, int | None], patience: Patience) -> bool:

@@ -3,6 +3,7 @@
 Written for MLflow 3.17, and right from 3.11 on. `tests/tracking/test_mlflow_private.py` fails when a name is gone.
 """
 
+import contextlib
 import inspect
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -119,6 +120,33 @@ def place_first_experiment(store: sqlite3.Connection, place: str) -> None:
     )
 
 
+def run_rows(store: sqlite3.Connection) -> dict[str, tuple[str, str, str]]:
+    """Return the stage (active, deleted), the status and the place of artifacts of every run, by its id."""
+    query = "SELECT run_uuid, lifecycle_stage, status, artifact_uri FROM runs"
+    return {run: (str(stage), str(status), str(place)) for run, stage, status, place in store.execute(query)}
+
+
+def models_of(store: sqlite3.Connection, run_id: str) -> tuple[list[tuple[str, str]], bool]:
+    """Return (id, place) of each logged model of a run, and whether the registry has one of its models."""
+    [(models,)] = store.execute("SELECT count(*) FROM sqlite_master WHERE name = 'logged_models'")
+    query = "SELECT model_id, artifact_location FROM logged_models WHERE source_run_id = ?"
+    found = [(str(name), str(place)) for name, place in store.execute(query, (run_id,))] if models else []
+    registered = "SELECT count(*) FROM model_versions WHERE run_id = ? OR instr(source, ?)"
+    return found, any(store.execute(registered, (run_id, name)).fetchone()[0] for name in (run_id, *dict(found)))
+
+
+def delete_for_good(client: "MlflowClient", run_id: str) -> None:
+    """Delete the rows of a deleted run of a local store, and those of its logged models, as `mlflow gc` does."""
+    tracking, path = local_store(client), uris.sqlite_path(str(client.tracking_uri))
+    assert tracking is not None, "only a local store is cleaned"
+    assert path is not None
+    with contextlib.closing(sqlite3.connect(path)) as store:
+        models, _ = models_of(store, run_id)
+    for name, _ in models:
+        tracking._hard_delete_logged_model(name)
+    tracking._hard_delete_run(run_id)
+
+
 def incomplete_runs(store: sqlite3.Connection) -> Iterator[dict[str, Any]]:
     """Yield the columns of each run of which MLflow makes no object, or which no search finds: one that misses a value.
 
@@ -131,6 +159,31 @@ def incomplete_runs(store: sqlite3.Connection) -> Iterator[dict[str, Any]]:
         run = dict(zip((*columns, "user_id"), row, strict=True))
         if run["lifecycle_stage"] in (None, "active"):
             yield run
+
+
+def extremes(store: sqlite3.Connection, run_id: str) -> dict[str, dict[str, Any]]:
+    """Return of each metric of a run its first, last, lowest and highest values, each with its step, and their number.
+
+    NaN is left out of the lowest and the highest. Of equal values the first counts.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    counts = "SELECT key, count(*) FROM metrics WHERE run_uuid = ? GROUP BY key"
+    for key, number in store.execute(counts, (run_id,)):
+        found[key] = {"values": number}
+    for name, extreme, column, where in (
+        ("first", "min(step)", "step", ""),
+        ("last", "max(step)", "step", ""),
+        ("lowest", "min(value)", "value", " AND NOT is_nan"),
+        ("highest", "max(value)", "value", " AND NOT is_nan"),
+    ):
+        query = (
+            f"SELECT m.key, min(m.step), m.value, m.is_nan FROM metrics m JOIN (SELECT key, {extreme} AS x FROM metrics"
+            f" WHERE run_uuid = ?{where} GROUP BY key) e ON m.key = e.key AND m.{column} = e.x"
+            f" WHERE m.run_uuid = ?{where} GROUP BY m.key"
+        )
+        for key, step, value, is_nan in store.execute(query, (run_id, run_id)):
+            found[key][name] = {"step": step, "value": float("nan") if is_nan else value}
+    return found
 
 
 def artifact_schemes() -> set[str]:
@@ -182,3 +235,36 @@ def replace_adapter(derive: Callable[[Any], Any], mark: str) -> None:
     if not hasattr(usual, mark):
         request_utils.TCPKeepAliveHTTPAdapter = derive(usual)
         request_utils._cached_get_request_session.cache_clear()  # sessions with the usual adapter
+
+
+def newest(path: Path, most: int) -> list[tuple[str, str, str, str, int | None]]:
+    """Return id, name, experiment, status and start (ms) of the newest runs of a local store, without MLflow.
+
+    [] for a file that is no store. It is read for a shell that completes, so that it waits for nobody.
+    """
+    asked = (
+        "SELECT run_uuid, coalesce(runs.name, ''), experiments.name, status, start_time FROM runs"
+        " JOIN experiments USING (experiment_id) WHERE runs.lifecycle_stage = 'active'"
+        " ORDER BY start_time DESC LIMIT ?"
+    )
+    return _selected(path, asked, (most,))
+
+
+def experiments(path: Path) -> list[str]:
+    """Return the names of a local store's experiments that have runs, the one with the newest first; see `newest`."""
+    asked = (
+        "SELECT experiments.name FROM experiments JOIN runs USING (experiment_id)"
+        " WHERE experiments.lifecycle_stage = 'active' AND runs.lifecycle_stage = 'active'"
+        " GROUP BY experiments.name ORDER BY max(start_time) DESC"
+    )
+    return [name for (name,) in _selected(path, asked, ())]
+
+
+def _selected(path: Path, asked: str, values: tuple[int, ...]) -> list[Any]:
+    if not path.is_file():
+        return []
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=0.2)) as connection:
+            return connection.execute(asked, values).fetchall()
+    except sqlite3.Error:
+        return []

@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,14 +173,24 @@ class Row:
     started: float | None  # seconds since 1970
     seconds: float | None
     metrics: dict[str, float]
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    artifacts: str = ""  # where they are, as a URI
 
 
-def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
-    """Return the `most` newest runs of a store, newest first, those without a start time at the end.
+#: The usual order of runs; those without a start time are at the end.
+NEWEST = "attributes.start_time DESC"
+
+
+def rows(
+    uri: str, experiment: str | None = None, most: int = 50, condition: str = "", order_by: str = NEWEST
+) -> list[Row]:
+    """Return at most `most` runs of a store that satisfy `condition`, in the order of `order_by`.
 
     Runs whose process is gone are set to KILLED before.
     experiment: the name of the only experiment to list; None: all of them.
-    Raises ConfigError for a store that does not answer.
+    condition, order_by: in MLflow's language. Runs that MLflow cannot read are listed without a condition alone.
+    Raises ConfigError for a store that does not answer, and for a condition or an order that it refuses.
     """
     from mlflow.exceptions import MlflowException
 
@@ -196,8 +206,15 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
     ids = [i for i, name in names.items() if experiment is None or name == secrets.masked(experiment)]
     if not ids:
         return []
-    runs = search.runs(client, ids, most=most, order_by=["attributes.start_time DESC"])
-    complete = [_row(run, names) for run in runs]
+    try:
+        runs = search.runs(client, ids, condition, most, [order_by])
+    except MlflowException as error:
+        if not is_refusal(error):
+            raise
+        raise ConfigError("filter" if condition else "sort", _refused(condition or order_by, error)) from error
+    complete = [row(run, names) for run in runs]
+    if condition or order_by != NEWEST:
+        return complete
     incomplete = [
         Row(run.run_id, run.name, names[run.experiment_id], record_reading.line(run.status), *run.times, {})
         for run in search.incomplete(client)
@@ -207,7 +224,17 @@ def rows(uri: str, experiment: str | None = None, most: int = 50) -> list[Row]:
     return sorted(newest_first, key=lambda row: row.started is None)[:most]
 
 
-def _row(run: "Run", experiments: dict[str, str]) -> Row:
+def _refused(words: str, error: Exception) -> str:
+    reason = first_line(error).partition(" Valid keys are")[0].partition(". Valid ")[0]
+    return (
+        f"{words!r} is refused by MLflow ({record_reading.cut(secrets.masked(reason), 200)}); expected conditions"
+        " joined by `and`, such as valid/loss < 0.1, params.optimizer.lr = '0.1', tags.host = 'gpu1' and status ="
+        " 'FAILED': texts in single quotes, the whole in double quotes"
+    )
+
+
+def row(run: "Run", experiments: dict[str, str]) -> Row:
+    """Return a run as a row of a list. experiments: names by ids."""
     started = record_reading.number(run.info.start_time, 0.0) / 1000
     ended = None if run.info.end_time is None else record_reading.number(run.info.end_time, 0.0) / 1000
     return Row(
@@ -218,6 +245,9 @@ def _row(run: "Run", experiments: dict[str, str]) -> Row:
         started,
         None if ended is None else max(0.0, ended - started),
         dict(run.data.metrics),
+        dict(run.data.params),
+        dict(run.data.tags),
+        str(run.info.artifact_uri or ""),
     )
 
 

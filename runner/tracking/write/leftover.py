@@ -65,7 +65,7 @@ def refusal(client: "MlflowClient", run_id: str, why: str) -> str:
     why: the store's message.
     """
     if stores.is_deleted(client, run_id):
-        why = f"run {run_id} was deleted; restore it (mlflow runs restore --run-id {run_id})"
+        why = f"run {run_id} was deleted; restore it (runner restore {run_id})"
         return f"{why}, then: runner sync; or let go of it: runner sync forget={run_id[:8]}"
     return f"{why}; to try again: runner sync; to let go of it: runner sync forget={run_id[:8]}"
 
