@@ -52,6 +52,14 @@ SWEPT = having(
     {"sweep": TEXT, "uri": TEXT, "status": STATUS, "reason": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]},
      "keys": listed(TEXT), "best": {"anyOf": [JOB, {"type": "null"}]}, "front": listed(TEXT), "jobs": listed(JOB)},
 )  # fmt: skip
+CAUSE = having(
+    "What differs between two runs: effect is what it can change, first the first step whose loss it can change.",
+    {"kind": {"enum": ["configuration", "seed", "weights", "data", "code", "resumed", "launcher", "environment",
+                       "record"]},
+     "key": TEXT, "a": ANY, "b": ANY, "words": TEXT, "first": WHOLE,
+     "effect": {"enum": ["numbers", "rounding", "perhaps", "length", "measured", "nothing"]}},
+    follows=listed(TEXT), diff=listed(TEXT),
+)  # fmt: skip
 #: Command -> the schemas of its results.
 RESULTS: dict[str, list[dict[str, Any]]] = {
     "train": [TRAINED, SWEPT],
@@ -79,6 +87,10 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
     "runs": [having("Recorded runs, the newest first.", {"runs": listed(RUN)})],
     "show": [{"allOf": [RUN, having("All that a record has.", {"uri": TEXT, "config": ANY, "files": ANY,
                                                                "history": ANY, "commands": TEXTS})]}],
+    "diff": [having("What lies between two runs; same is null where it cannot be said.",
+                    {"runs": listed(TEXT), "same": {"type": ["boolean", "null"]}, "conclusion": TEXT,
+                     "causes": listed(CAUSE), "consequences": listed(CAUSE), "beside": listed(CAUSE),
+                     "first_step": ANY, "first_layer": ANY, "last": ANY, "unknown": listed(TEXT)})],
     "sync": [having("Records that were delivered, or not.", {"runs": listed(having(
         "One record.", {"run": TEXT, "delivered": TRUTH, "lost": TRUTH, "message": TEXT}))})],
 }  # fmt: skip
