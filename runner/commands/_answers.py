@@ -91,6 +91,15 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
                     {"runs": listed(TEXT), "same": {"type": ["boolean", "null"]}, "conclusion": TEXT,
                      "causes": listed(CAUSE), "consequences": listed(CAUSE), "beside": listed(CAUSE),
                      "first_step": ANY, "first_layer": ANY, "last": ANY, "unknown": listed(TEXT)})],
+    "best": [having("The configuration with the best mean.",
+                    {"of": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]}, "run": MAYBE, "commands": TEXTS,
+                     "says": listed(TEXT), "configurations": listed({"type": "object"})})],
+    "summary": [having("The layers of a model; each has its inner layers.",
+                       {"parameters": WHOLE, "notes": listed(TEXT), "layers": listed(having(
+                           "A layer.", {"name": TEXT, "layer": TEXT, "output": TEXT, "parameters": WHOLE,
+                                        "layers": {"type": "array"}}))})],
+    "explain": [having("The arithmetic of each layer, as a person reads it.",
+                       {"layers": listed(having("A layer.", {"text": TEXT}))})],
     "sync": [having("Records that were delivered, or not.", {"runs": listed(having(
         "One record.", {"run": TEXT, "delivered": TRUTH, "lost": TRUTH, "message": TEXT}))})],
 }  # fmt: skip

@@ -67,6 +67,14 @@ def test_a_training_is_told_line_by_line(workplace: Path) -> None:
     assert last["metrics"]["valid/loss"] == validations[-1]["metrics"]["valid/loss"]
     [again] = lines("reproduce", last["run"], place=workplace)[-1:]
     assert again["verdict"] == "identical"
+    [layers] = lines("summary", last["run"], place=workplace)
+    assert layers["parameters"] == layers["layers"][0]["parameters"] == 2
+    [worked] = lines("explain", last["run"], place=workplace)
+    assert "Linear" in worked["layers"][0]["text"]
+    [best] = lines("best", "linear_regression", place=workplace)
+    assert best["run"] == last["run"]
+    [same] = lines("diff", last["run"], last["run"], place=workplace)
+    assert same["same"]
     [measured] = lines("evaluate", last["run"], "split=valid", place=workplace)
     assert measured["values"]["valid/loss"] == last["metrics"]["valid/loss"]
 
