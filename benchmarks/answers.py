@@ -63,9 +63,7 @@ def _time(words: list[str], folder: Path) -> tuple[float, float]:
 
 def _fill(folder: Path) -> None:
     """Make a store of RUNS trained runs: one is trained, the others are written."""
-    subprocess.run(
-        [sys.executable, "-m", "runner", "trainer.epochs=3"], cwd=folder, check=True, capture_output=True
-    )
+    subprocess.run([sys.executable, "-m", "runner", "trainer.epochs=3"], cwd=folder, check=True, capture_output=True)
     from runner.tracking.store import stores
 
     uri = f"sqlite:///{folder / 'mlflow.db'}"

@@ -58,9 +58,9 @@ def measure(count: int, alone: bool) -> None:
     from hydra_plugins.runner_sweeper import CheckedSweeper
     from runner.cli import sweep_check
     from runner.cli.compose.alike import Alike
-    from runner.sweep.masked import Masked
-    from runner.sweep.run import job
-    from runner.sweep.run.job import SweepInfo
+    from runner.sweeps.masked import Masked
+    from runner.sweeps.run import job
+    from runner.sweeps.run.job import SweepInfo
     from runner.training.checking.known import Known
     from runner.training.vectorized import groups
     from runner.training.vectorized.shared import Shared

@@ -26,7 +26,7 @@ STACK = 256
 
 def jobs(count: int) -> list[Any]:
     """Return jobs of `digits_mlp` with other learning rates and seeds; each takes 100 steps."""
-    from runner.sweep.manifest import Job
+    from runner.sweeps.manifest import Job
 
     settings = composing.settings("digits_mlp")
     settings.trainer.epochs, settings.trainer.threads, settings.tracking.uri = EPOCHS, 1, whole.URI
@@ -46,10 +46,10 @@ def seconds(count: int) -> tuple[float, float, float]:
 
     The outputs and the test values of all runs of a program are computed in one pass, at the end of its training.
     """
-    from runner.sweep.run import together
-    from runner.sweep.run.drawing import rendering
-    from runner.sweep.run.job import SweepInfo
-    from runner.sweep.run.open_runs import Desk
+    from runner.sweeps.run import together
+    from runner.sweeps.run.drawing import rendering
+    from runner.sweeps.run.job import SweepInfo
+    from runner.sweeps.run.open_runs import Desk
     from runner.tracking import recording
     from runner.training import finish
     from runner.training.drive import conclude

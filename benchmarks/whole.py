@@ -51,10 +51,10 @@ def sweep(jobs: list[list[str]], how: str) -> float:
     """
     from rich.console import Console
 
-    from runner.sweep import parent
-    from runner.sweep.run import job
-    from runner.sweep.run.one_by_one import run_one_by_one
-    from runner.sweep.run.together import run_together
+    from runner.sweeps import parent
+    from runner.sweeps.run import job
+    from runner.sweeps.run.one_by_one import run_one_by_one
+    from runner.sweeps.run.together import run_together
 
     def launch(todo: list[Any], info: Any) -> list[Any]:
         if how == "together":

@@ -29,7 +29,7 @@ TUTORIAL = DOCS / "tutorial.md"
 BLOCK = re.compile(r"^```(\w+)(?: within=([\d.]+))?$")
 PICTURE = re.compile(r"^<!-- (\S+\.png)(?: within=([\d.]+))? -->\n!\[.*\]\((\S+)\)$", re.MULTILINE)
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
-RUN_ID = re.compile(r"\b[0-9a-f]{32}\b")
+RUN_ID = re.compile(r"\b[0-9a-f]{32}\b|(?<=runner ui )[0-9a-f]{8}\b")
 FINISHED = re.compile(r"^(?:run |sweep [0-9a-f]{32} FINISHED best=)([0-9a-f]{32})\b", re.MULTILINE)
 SECONDS = re.compile(r"\b[\d.]+ s\b")
 #: Numbers are the same if they differ by less than this share, or by less than LEAST.

@@ -74,7 +74,7 @@ class OneByOneLauncher(InProcessLauncher):
 
     def run(self, jobs: list[Any]) -> list[Any]:
         """Run the jobs and return their outcomes."""
-        from runner.sweep.run.one_by_one import run_one_by_one
+        from runner.sweeps.run.one_by_one import run_one_by_one
 
         return list(run_one_by_one(jobs, self._task.info))
 
@@ -92,7 +92,7 @@ class VectorizedLauncher(InProcessLauncher):
 
     def run(self, jobs: list[Any]) -> list[Any]:
         """Run the jobs and return their outcomes."""
-        from runner.sweep.run.together import run_together
+        from runner.sweeps.run.together import run_together
 
         batches = [jobs[start : start + self.models] for start in range(0, len(jobs), self.models)]
         return [outcome for batch in batches for outcome in run_together(batch, self._task.info, print, self.measure)]

@@ -70,6 +70,7 @@ class CheckedSweeper(Sweeper):
             costs = self._task.command.Costs()
             sweep_check.check(jobs, self._compose, costs.show, sweep_check.alike(self.config))
             costs.sum()
+            self._task.results.append(costs.result())
         elif self._task.name == "train":
             task.sweep(self._task, jobs, self._compose, self._frozen, self.config)
         else:

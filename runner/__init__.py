@@ -11,7 +11,15 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-__version__ = "0.1.0"
+    from runner.api.calls import check as check
+    from runner.api.calls import diff as diff
+    from runner.api.calls import run as run
+    from runner.api.calls import runs as runs
+    from runner.api.calls import sweep as sweep
+    from runner.api.calls import train as train
+    from runner.settings.errors import ConfigError as ConfigError
+
+    __version__: str
 
 
 def load(
@@ -51,6 +59,37 @@ def recorded_weights(run: str, uri: str, checkpoint: str = "best") -> "tuple[dic
 
     return starting.weights(run, uri, checkpoint)
 
+
+def __getattr__(name: str) -> Any:
+    """Return a call of `runner.api` or an error by its name, which loads torch when it is called, or `__version__`."""
+    if name in CALLS:
+        return getattr(importlib.import_module("runner.api.calls"), name)
+    if name in ERRORS:
+        return getattr(importlib.import_module("runner.settings.errors"), name)
+    if name == "__version__":
+        return globals().setdefault(name, _version())
+    raise AttributeError(f"module 'runner' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted({*globals(), *CALLS, *ERRORS, "__version__"})
+
+
+def _version() -> str:
+    """Return the version that was installed; `0.0.0+unknown` of a copy that nobody has installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("runner-torch")
+    except metadata.PackageNotFoundError:
+        return "0.0.0+unknown"
+
+
+#: What the command line does, from Python; see `runner.api.calls`.
+CALLS = ("train", "sweep", "check", "run", "runs", "diff")
+#: Errors that calls raise.
+ERRORS = ("ConfigError",)
 
 #: Names in users' files and in pickled models -> where these modules are.
 NAMES = {"runner.layers": "runner.model.layers", "runner.schedules": "runner.training.parts.schedules"}

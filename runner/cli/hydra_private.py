@@ -13,10 +13,16 @@ from hydra._internal.core_plugins.basic_launcher import BasicLauncher as BasicLa
 from hydra._internal.core_plugins.file_config_source import FileConfigSource as FileConfigSource
 from hydra._internal.hydra import Hydra as Hydra
 from hydra._internal.sources_registry import SourcesRegistry as SourcesRegistry
-from hydra._internal.utils import get_args_parser
+from hydra._internal.utils import _run_hydra, get_args_parser
+from hydra.core.singleton import Singleton as Singleton
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.version import setbase
 
 Method = Callable[..., Any]
+
+
+#: (class, method) that `runner` replaces.
+REPLACED = ((ConfigLoaderImpl, "load_configuration"), (ConfigLoaderImpl, "load_sweep_config"), (Hydra, "get_mode"))
 
 
 def read_files_with(source: type[FileConfigSource]) -> None:
@@ -54,6 +60,17 @@ def compose_once() -> None:
 
     get_mode.spares = True  # type: ignore[attr-defined]
     Hydra.get_mode = get_mode  # type: ignore[method-assign]
+
+
+def run(words: Sequence[str], task: Method, folder: str, name: str) -> None:
+    """Do what `hydra.main` does, with these words in place of those of `sys.argv`.
+
+    folder, name: of the configuration. task: is called with what Hydra has composed.
+    """
+    setbase("1.3")
+    parser = get_args_parser()
+    flags = parser.parse_args(list(words))
+    _run_hydra(args=flags, args_parser=parser, task_function=task, config_path=folder, config_name=name)
 
 
 def parse_flags(words: Sequence[str]) -> tuple[Namespace, list[str], str]:

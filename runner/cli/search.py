@@ -12,10 +12,10 @@ from runner.cli.sweep_check import CheckedJob, Compose
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.trust import permission, secrets
 from runner.settings.trust.limits import JOBS
-from runner.sweep.manifest import Job, Manifest
-from runner.sweep.report.table import FOLD
-from runner.sweep.search import search, space
-from runner.sweep.search.search import SearchSpec
+from runner.sweeps.manifest import Job, Manifest
+from runner.sweeps.report.table import FOLD
+from runner.sweeps.search import search, space
+from runner.sweeps.search.search import SearchSpec
 
 DIRECTIONS = {"minimize": "min", "maximize": "max"}
 #: Keys that a continued search takes from the command line.
@@ -35,8 +35,8 @@ def run(
 
     is_group: whether a key chooses a preset.
     """
-    from runner.sweep import parent
-    from runner.sweep.run import job
+    from runner.sweeps import parent
+    from runner.sweeps.run import job
     from runner.tracking import screen
 
     if asked.name not in ("check", "train"):
@@ -52,11 +52,11 @@ def run(
         return trials.job(number, point, wish.fixed, wish.bases)
 
     with parent.sweeping(
-        plan, settings, task.launched(asked, launch), screen.console(), task.words(), run_id
+        plan, settings, task.launched(asked, launch), screen.console(), asked.words, run_id
     ) as under_way:
         study = wish.study(under_way.info.parent, job.shared(under_way.info))
         search.search(wish, under_way, study, make)
-    asked.codes.append(task.code(under_way))
+    asked.results.append(task.result(under_way))
 
 
 def _planned(
@@ -98,7 +98,7 @@ def _planned(
 def _recorded(run: str, values: dict[str, Any], config: DictConfig) -> tuple[Manifest, Any, str]:
     """Return a recorded search with what has been typed anew."""
     from runner.settings import made
-    from runner.sweep import recorded
+    from runner.sweeps import recorded
     from runner.tracking.read import recall
 
     uri = task.store(config)
@@ -124,7 +124,7 @@ def _same(
     wish: SearchSpec, checked: CheckedJob, study: str, values: dict[str, Any], config: DictConfig
 ) -> tuple[Manifest, Any, str]:
     """Return the newest sweep of the experiment. Raises ConfigError if that is another search."""
-    from runner.sweep import recorded
+    from runner.sweeps import recorded
 
     uri = checked.settings.tracking.uri
     run_id = recorded.newest(uri, checked.settings.tracking.experiment or study)

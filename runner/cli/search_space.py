@@ -7,7 +7,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from runner.settings.errors import ConfigError, did_you_mean
-from runner.sweep.search.space import MOST, Choice, Interval, Space
+from runner.sweeps.search.space import MOST, Choice, Interval, Space
 
 #: The kinds of the form that the published plugin had before Hydra 1.2, and their arguments.
 KINDS = {"float": ("low", "high", "step", "log"), "int": ("low", "high", "step", "log"), "categorical": ("choices",)}

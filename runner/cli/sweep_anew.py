@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from runner.cli.compose import overriding
 from runner.settings import Settings, made
 from runner.settings.errors import ConfigError, Problems
-from runner.sweep import manifest
-from runner.sweep.manifest import Manifest
+from runner.sweeps import manifest
+from runner.sweeps.manifest import Manifest
 
 if TYPE_CHECKING:
-    from runner.sweep.recorded import Anew
+    from runner.sweeps.recorded import Anew
 
 
 def planned(uri: str, anew: "Anew") -> tuple[Manifest, Settings]:
@@ -18,7 +18,7 @@ def planned(uri: str, anew: "Anew") -> tuple[Manifest, Settings]:
 
     Raises ConfigError for an override that makes a job wrong, and for other code than was recorded.
     """
-    from runner.sweep import recorded
+    from runner.sweeps import recorded
     from runner.training.checking import checks
     from runner.training.checking.known import Known
 

@@ -14,8 +14,8 @@ from runner.cli.guard import hydra_rules, studies
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, Problems
 from runner.settings.trust import secrets, terminal
-from runner.sweep.manifest import Job, Manifest, varied
-from runner.sweep.report.table import FOLD
+from runner.sweeps.manifest import Job, Manifest, varied
+from runner.sweeps.report.table import FOLD
 
 if TYPE_CHECKING:
     from runner.training.checking.known import Known

@@ -4,7 +4,6 @@ import importlib
 import json
 import os
 import pickle
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,20 +17,20 @@ from omegaconf import DictConfig, OmegaConf
 from runner.cli import hydra_private, launching, sweep_anew, sweep_check
 from runner.cli.answers import advice, all_problems
 from runner.cli.compose import configuration
-from runner.settings.errors import ConfigError, first_line, full_message, labelled
+from runner.commands._result import Result, finished, nothing
+from runner.settings.errors import ConfigError, Refused, first_line, labelled
 from runner.settings.files import places
 from runner.settings.trust import permission, resolvers, secrets, terminal, typed_words
 from runner.settings.values.lookup import use_folder
-from runner.sweep.digest import digest
-from runner.sweep.manifest import Job, Manifest, complete, same
-from runner.sweep.report.rows import DIGEST
-from runner.sweep.run.job import SweepInfo
-from runner.sweep.run.outcome import Outcome
-from runner.tracking.write.spool import Undelivered
+from runner.sweeps.digest import digest
+from runner.sweeps.manifest import Job, Manifest, complete, same
+from runner.sweeps.report.rows import DIGEST
+from runner.sweeps.run.job import SweepInfo
+from runner.sweeps.run.outcome import Outcome
 from runner.training.machine import cores
 
 if TYPE_CHECKING:
-    from runner.sweep.under_way import Launch, Sweep
+    from runner.sweeps.under_way import Launch, Sweep
 
 
 @dataclass
@@ -40,6 +39,7 @@ class Task:
 
     name: str  # the command
     own: dict[str, str]  # key=value of the command's own
+    words: list[str] = field(default_factory=list)  # of the command line, without the command
     jobs: dict[int, Job] = field(default_factory=dict)  # Hydra's job number -> job
     info: SweepInfo | None = None  # what the jobs of a sweep share
     cores: int | None = None  # for each of the jobs that a launcher runs at once in other processes; see cores.each
@@ -48,7 +48,7 @@ class Task:
     typed: list[str] = field(default_factory=permission.words)
     pid: int = field(default_factory=os.getpid)
     begun: bool = False
-    codes: list[int] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
 
     def __call__(self, config: DictConfig) -> Any:
@@ -62,20 +62,15 @@ class Task:
         overrides = list(HydraConfig.get().overrides.task)
         sweeps_ = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
-            self.codes.append(self._run(config, overrides))
+            self.results.append(finished(self._run(config, overrides)))
         except configuration.ERRORS as error:
             if elsewhere:  # the first process, which has composed it, reports the problem
                 raise
             message = all_problems.report(error, overrides)
-            if not sweeps_:
-                message = advice.added(message, self.name, sys.argv[1:])
-            terminal.say(message)
-            if not sweeps_:
-                sys.exit(2)
-            raise
-        except Undelivered as error:
-            terminal.say(full_message(error))
-            self.codes.append(1)
+            if sweeps_:
+                terminal.say(message)
+                raise
+            self.failures.append(Refused(advice.added(message, self.name, self.words)))
         except Exception as error:
             if sweeps_:
                 raise
@@ -83,21 +78,22 @@ class Task:
 
     def job(self, number: int) -> Outcome:
         """Run one job of a sweep; in a process of a launcher's this is the first call."""
-        from runner.sweep.run import job
+        from runner.sweeps.run import job
 
         assert self.info is not None
         is_first = self._settle()
         return job.run(self.jobs[number], self.info) if is_first else job.elsewhere(self.jobs[number], self.info)
 
-    def _run(self, config: DictConfig, overrides: list[str]) -> int:
-        """Run the command with the settings of a configuration and return its exit code."""
+    def _run(self, config: DictConfig, overrides: list[str]) -> Result | int:
+        """Run the command with the settings of a configuration and return its result."""
         settings = configuration.settings(config, overrides)
         for line in configuration.left_over(config, overrides):
             terminal.say(line)
         context = configuration.context(config, HydraConfig.get().runtime.choices.get("experiments"), overrides)
         if self.name == "train":
             context.tags[DIGEST] = digest(OmegaConf.to_container(config, resolve=True), places.experiments())  # type: ignore[arg-type]
-        return int(self.command.with_settings(settings, context, **self.own))
+        result: Result | int = self.command.with_settings(settings, context, **self.own)
+        return result
 
     @property
     def command(self) -> Any:
@@ -129,7 +125,7 @@ class Task:
     def __getstate__(self) -> dict[str, Any]:
         """Return what launchers hand over with every job: the jobs, which are much alike, are packed."""
         packed = zlib.compress(pickle.dumps(self.jobs))
-        return {**self.__dict__, "jobs": packed, "failures": [], "codes": []}
+        return {**self.__dict__, "jobs": packed, "failures": [], "results": []}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpack the jobs."""
@@ -143,15 +139,15 @@ HydraLaunch = Callable[[list[list[str]], int], list[Any]]
 
 def sweep(task: Task, jobs: list[list[str]], compose: Compose, launch: HydraLaunch, config: DictConfig) -> None:
     """Check all jobs of a sweep, then run them under one parent run."""
-    from runner.sweep import parent, recorded
+    from runner.sweeps import parent, recorded
     from runner.tracking import screen
 
     plan, settings, run_id, left_out = _planned(task, jobs, compose, config)
     task.begun, anew = True, recorded.running_anew()
-    typed = anew.words if anew else words()
-    with parent.sweeping(plan, settings, launched(task, launch), screen.console(), typed, run_id) as under_way:
+    words = anew.words if anew else task.words
+    with parent.sweeping(plan, settings, launched(task, launch), screen.console(), words, run_id) as under_way:
         under_way.run(plan.jobs)
-    task.codes.append(code(under_way) or (2 if left_out else 0))
+    task.results.append(result(under_way, 2 if left_out else 0))
 
 
 def launched(task: Task, launch: HydraLaunch) -> "Launch":
@@ -170,20 +166,18 @@ def launched(task: Task, launch: HydraLaunch) -> "Launch":
     return run
 
 
-def code(done: "Sweep") -> int:
-    """Return the exit code of a sweep that has come to its end."""
+def result(done: "Sweep", else_code: int = 0) -> Result:
+    """Return the result of a sweep that has come to its end. else_code: the exit code where nothing has failed."""
+    from runner.sweeps.report import plain
+
     undelivered = any(outcome.undelivered for outcome in done.outcomes.values())
-    return int(done.tracker.verdict[0] != "FINISHED" or undelivered)
-
-
-def words() -> list[str]:
-    """Return the words of the command line without -m."""
-    return [word for word in sys.argv[1:] if word not in ("-m", "--multirun")]
+    failed = int(done.tracker.verdict[0] != "FINISHED" or undelivered)
+    return Result(plain.of_sweep(done.info, done.end, done.tracker.verdict), nothing, failed or else_code)
 
 
 def _outcome(job: Job, info: SweepInfo, result: Any) -> Outcome:
     """Return the outcome of a job from a launcher's result; for a process without one, the store's."""
-    from runner.sweep.run import lost
+    from runner.sweeps.run import lost
 
     answer = hydra_private.answer(result)
     if isinstance(answer, Outcome):
@@ -197,7 +191,7 @@ def _planned(
 ) -> tuple[Manifest, Any, str, bool]:
     """Return the plan, settings of a job, the id of the sweep that continues or "", and whether jobs are left out."""
     from runner.settings import made
-    from runner.sweep import recorded
+    from runner.sweeps import recorded
     from runner.tracking.read import recall
 
     resumed, uri = config.sweep.resume, store(config)

@@ -19,3 +19,12 @@ class Result:
     plain: dict[str, Any]
     text: Callable[[], object]
     code: int = 0
+
+
+def nothing() -> None:
+    """Print nothing: the command has printed while it was at work."""
+
+
+def finished(result: Result | int) -> Result:
+    """Return the result of a command that returns its exit code alone, with nothing else in it."""
+    return result if isinstance(result, Result) else Result({}, nothing, int(result))

@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from runner.commands._result import Result, nothing
 from runner.settings import Settings
 from runner.settings.context import Context
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from runner.training.parts.length import Length
 
 
-def with_settings(settings: Settings, context: Context) -> int:
+def with_settings(settings: Settings, context: Context) -> Result:
     """Print the layer table and the cost, and record no run. Raises ConfigError with everything that is wrong."""
     from runner.training import prepare
     from runner.training.checking import checks
@@ -22,8 +23,9 @@ def with_settings(settings: Settings, context: Context) -> int:
     checked = checks.check(settings)
     if not checked.kind.complete:  # read all data to the last value, as a training does before its first step
         checked = replace(checked, kind=replace(checked.kind, data=prepare.whole(settings, checked), complete=True))
-    Costs().show(settings, checked, context.title)
-    return 0
+    costs = Costs()
+    costs.show(settings, checked, context.title)
+    return costs.result()
 
 
 class Costs:
@@ -31,6 +33,7 @@ class Costs:
 
     def __init__(self) -> None:
         self.jobs: list[Cost] = []
+        self.plain: list[dict[str, Any]] = []
         self._known: dict[str, Cost] = {}
 
     def show(self, settings: Settings, checked: "Checked", name: str) -> None:
@@ -57,12 +60,25 @@ class Costs:
         if (key := _key(settings)) not in self._known:
             self._known[key] = Cost.of(settings, checked, threads)
         self.jobs.append(found := self._known[key])
-        needs = found.memory
+        needs, multiply_adds = found.memory, sum(map(cost.counted, checked.plan.layers))
+        self.plain.append(
+            {
+                "name": name,
+                "parameters": bill.parameters,
+                "multiply_adds": multiply_adds,
+                "bytes": needs.total,
+                "seconds": found.seconds,
+                "steps": extent.steps,
+                "examples": total,
+                "device": str(where),
+                "threads": threads,
+            }
+        )
         memory = f"data {size(needs.data)}, weights {size(needs.weights)}, gradients {size(needs.gradients)}"
         memory += f", optimizer {size(needs.optimizer)}, the work of a batch {size(needs.work)}"
         lines = (
             f"parameters     {bill.parameters:,}",
-            f"multiply-adds  {sum(map(cost.counted, checked.plan.layers)):,} for one example, forward",
+            f"multiply-adds  {multiply_adds:,} for one example, forward",
             f"memory         about {size(needs.total)}: {memory}",
             f"time           {found.time}",
             f"steps          {_steps(extent)}, {total:,} examples",
@@ -70,6 +86,10 @@ class Costs:
             f"threads        {threads} for one operation, of {cores.share()} cores (trainer.threads={setting})",
         )
         terminal.put(*lines)
+
+    def result(self) -> Result:
+        """Return what the jobs cost, which is printed already."""
+        return Result({"jobs": self.plain}, nothing)
 
     def sum(self) -> None:
         """Print the time of all jobs together, and the memory of the one that takes most."""

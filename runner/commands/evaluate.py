@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from runner.commands._result import Result, nothing
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, full_message
 from runner.settings.trust import terminal
@@ -25,7 +26,7 @@ def with_run(
     checkpoint: str = "",
     weights: str = "",
     code: str = "current",
-) -> int:
+) -> Result | int:
     """Print loss and metrics of a checkpoint on `split`, and write nothing to the tracking store.
 
     checkpoint: best, last or averaged.
@@ -74,7 +75,7 @@ def with_run(
     _show(values, _recorded(uri, run_id, list(values), step) if as_it_was else {}, prepared)
     figures = " ".join(f"{name}={value!r}" for name, value in values.items())
     terminal.put(f"evaluate {run_id} checkpoint={checkpoint} step={step} {figures}")
-    return 0
+    return Result({"run": run_id, "checkpoint": checkpoint, "step": step, "values": values}, nothing)
 
 
 def _check(recorded: Settings, settings: Settings) -> None:

@@ -2,9 +2,10 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.commands import _outputs, _words
+from runner.commands._result import Result
 from runner.settings.errors import batch_shape, full_message, labelled
 from runner.settings.trust import terminal
 
@@ -22,7 +23,7 @@ def with_run(
     raw: str = "true",
     overwrite: str = "false",
     code: str = "current",
-) -> int:
+) -> Result | int:
     """Write the model to `output`, read it back and compare it with torch; only then is the file renamed to `output`.
 
     raw: true for a model that takes inputs as they were before the data source standardized them; see `runner.load`.
@@ -42,9 +43,11 @@ def with_run(
     except (CheckpointError, export.ExportError) as error:
         terminal.say(full_message(error))
         return 1
-    terminal.put(f"{place}: the {checkpoint} model of run {source.about['run']}, {checked}")
-    terminal.put(*lines, *([f"{beside}: its configuration"] if beside else []))
-    return 0
+    first = f"{place}: the {checkpoint} model of run {source.about['run']}, {checked}"
+    plain: dict[str, Any] = {"run": source.about["run"], "checkpoint": checkpoint, "format": format}
+    plain |= {"output": str(place)}
+    plain |= {"configuration": str(beside) if beside else None, "checked": checked}
+    return Result(plain, lambda: terminal.put(first, *lines, *([f"{beside}: its configuration"] if beside else [])))
 
 
 def _source(uri: str, run: str, checkpoint: str, raw: bool, code: str) -> tuple["Source", list[str]]:

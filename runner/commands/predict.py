@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner.commands import _outputs, _words
+from runner.commands._result import Result
 from runner.settings.errors import ConfigError, full_message
 from runner.settings.files import filenames
 from runner.settings.trust import terminal
@@ -28,7 +29,7 @@ def with_run(
     raw: str = "true",
     overwrite: str = "false",
     code: str = "current",
-) -> int:
+) -> Result | int:
     """Write the model's output for each example in `inputs` to `output`.
 
     inputs: of the kind that the run was trained on: a .csv or .parquet file with its columns (and any others), a folder
@@ -68,8 +69,10 @@ def with_run(
         else:
             _write_table(beside, examples, model, recall.settings(uri, run_id).loss, outputs, data)
     shapes = ", ".join(f"{name} {tuple(one.shape)}".strip() for name, one in nests.named(outputs))
-    _show(examples, output, shapes, f"the {checkpoint} model of run {run_id}", data)
-    return 0
+    model_of = f"the {checkpoint} model of run {run_id}"
+    plain = {"run": run_id, "checkpoint": checkpoint, "output": str(place), "examples": len(examples.names)}
+    plain |= {"shapes": {name or "output": list(one.shape) for name, one in nests.named(outputs)}}
+    return Result(plain, lambda: _show(examples, output, shapes, model_of, data))
 
 
 def _outputs_of(model: "nn.Module", batches: Iterable["Nest"]) -> "Nest":

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 from typing import TYPE_CHECKING
 
+from runner.commands._result import Result, nothing
 from runner.settings import Checkpoint, Settings, Trainer
 from runner.settings.errors import ConfigError, full_message
 from runner.settings.trust import terminal
@@ -30,7 +31,7 @@ UNSEEN = (
 )
 
 
-def with_run(uri: str, run: str, *, code: str = "current") -> int:
+def with_run(uri: str, run: str, *, code: str = "current") -> Result | int:
     """Train again and compare every recorded value and the weights' SHA-256; return 0 only if all are identical.
 
     On a device other than the CPU, a run without trainer.deterministic=true rounds differently each time: then 0 is
@@ -219,8 +220,8 @@ def _report(
     digests: "Digests",
     averaged: dict[str, dict[int, str]],
     rounds: str,
-) -> int:
-    """Print how the repeated run compares, and return the exit code.
+) -> Result:
+    """Print how the repeated run compares, and return it.
 
     weights: checkpoint name -> (step, SHA-256). rounds: the precision of a run whose losses need only be close, or "".
     """
@@ -241,18 +242,20 @@ def _report(
             f" {'identical' if repeated == sha256 else f'is {repeated[:16]}'}"
         )
     total = sum(map(len, recorded.values()))
-    if not differences and not others:
+    close = bool(rounds) and max(shares.values(), default=0.0) <= 1
+    verdict = "identical" if not differences and not others else "close" if close else "different"
+    first = next((d for d in differences if not rounds or shares[d] > 1), None)
+    details = None
+    if verdict == "identical":
         last = weights["last"][1] if "last" in weights else "none"  # of a sweep that has not kept them
         terminal.put(f"reproduce {run_id} identical values={total} weights={last}")
-        return 0
-    first = differences[0] if differences else None
-    if rounds and max(shares.values(), default=0.0) <= 1:
-        terminal.put(f"reproduce {run_id} close values={len(differences)}/{total} weights={','.join(others) or 'none'}")
-        return 0
-    if rounds:
-        first = next(d for d in differences if shares[d] > 1)
-    both = f"recorded={first.recorded!r} found={first.repeated!r}" if first else ""
-    details = f"first={first.name} step={first.step} {both}" if first else ""
-    apart = f"values={len(differences)}/{total} weights={','.join(others) or 'none'}"
-    terminal.put(f"reproduce {run_id} different {apart} {details}")
-    return 1
+    else:
+        apart = f"values={len(differences)}/{total} weights={','.join(others) or 'none'}"
+        if verdict == "different" and first:
+            details = {"metric": first.name, "step": first.step, "recorded": first.recorded, "found": first.repeated}
+            both = f"recorded={first.recorded!r} found={first.repeated!r}"
+            apart += f" first={first.name} step={first.step} {both}"
+        terminal.put(f"reproduce {run_id} {verdict} {apart}")
+    plain = {"run": run_id, "verdict": verdict, "values": total, "different": len(differences), "first": details}
+    plain |= {"weights": {name: sha256 for name, (_, sha256) in weights.items()}, "different_weights": others}
+    return Result(plain, nothing, int(verdict == "different"))

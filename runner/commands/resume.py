@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from runner.commands._result import Result, nothing
 from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from runner.training.run import Run
 
 
-def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "") -> int:
-    """Train `run` to its end, or to epoch N with `trainer.epochs=N`. Returns the exit code.
+def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code: str = "") -> Result | int:
+    """Train `run` to its end, or to epoch N with `trainer.epochs=N`.
 
     code: recorded or current, if the user's own code has changed since; without it, a change is an error.
     """
@@ -58,7 +59,7 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
                 terminal.put(
                     f"run {run_id} is FINISHED after {prepared.epoch} epochs; trainer.epochs=N continues it up to N"
                 )
-                return 0
+                return Result({"run": run_id, "uri": uri, "status": status}, nothing)
             _check_length(prepared)
             signals.check()
             terminal.put(f"run {run_id} continues after step {entry.step} of {prepared.steps}")
@@ -67,13 +68,12 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
             drifted = _drifted(changes, entry.step, recall.facts(uri, run_id)[1])
             if "trainer.threads" in changes:
                 drifted["threads"] = str(prepared.threads)
-            record(prepared, context, screen.console(), signals, run_id, drifted)
+            return Result(record(prepared, context, screen.console(), signals, run_id, drifted), nothing)
         except CheckpointError as error:
             terminal.say(full_message(error))
             return 1
         finally:
             prepared.close()
-    return 0
 
 
 def _check_length(run: "Run") -> None:

@@ -1,6 +1,7 @@
 """The command `sample`: text that a recorded language model writes."""
 
 from runner.commands import _words
+from runner.commands._result import Result
 from runner.settings.errors import ConfigError, full_message
 from runner.settings.trust import terminal
 
@@ -16,7 +17,7 @@ def with_run(
     seed: str = "0",
     checkpoint: str = "best",
     code: str = "current",
-) -> int:
+) -> Result | int:
     """Print `prompt` and the tokens that the model draws behind it, one after the other.
 
     prompt: the beginning; "" begins with a token drawn from all alike. length: tokens to draw.
@@ -42,8 +43,8 @@ def with_run(
     notes = {"tokens": "characters", "lower": False, **data["notes"]}
     carries = recall.settings(uri, run_id).trainer.carry
     language = Language(model, notes, int(data["example"]["shape"][0]), carries)
-    terminal.put(*language.generate(prompt, many, Draw(warmth, few), start).split("\n"))
-    return 0
+    text = language.generate(prompt, many, Draw(warmth, few), start)
+    return Result({"run": run_id, "checkpoint": checkpoint, "text": text}, lambda: terminal.put(*text.split("\n")))
 
 
 def _number(key: str, word: str) -> float:

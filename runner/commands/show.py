@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table as Grid
 
-    from runner.sweep.report.table import Table
+    from runner.sweeps.report.table import Table
 
 #: What each command is for.
 COMMANDS = {
@@ -46,7 +46,7 @@ def with_run(uri: str, run: str) -> Result:
 def _add_jobs(uri: str, run_id: str, facts: dict[str, Any]) -> "Table | None":
     """Add to the facts of a sweep: jobs, statuses, best and front. Returns its table; None for a damaged manifest."""
     from runner.settings.errors import ConfigError, first_line
-    from runner.sweep.report import recorded
+    from runner.sweeps.report import recorded
 
     try:
         table = recorded.table(uri, run_id)
@@ -63,7 +63,7 @@ def _add_jobs(uri: str, run_id: str, facts: dict[str, Any]) -> "Table | None":
 def _print(facts: dict[str, Any], table: "Table | None") -> None:
     from rich.text import Text
 
-    from runner.sweep.report import folds, summary
+    from runner.sweeps.report import repeats, summary
     from runner.tracking import screen
 
     console = screen.console()
@@ -74,7 +74,7 @@ def _print(facts: dict[str, Any], table: "Table | None") -> None:
     if facts["history"] and any("/" in name for name in facts["history"]):
         console.print(_values(facts["history"]))
     if table is not None and table.standing:
-        console.print(folds.ranking(table) if table.folded else summary.ranking(table, console.width))
+        console.print(repeats.ranking(table) if table.folded else summary.ranking(table, console.width))
     _section(console, "files", _files(facts))
     _section(console, "commands", [(COMMANDS[name], command) for name, command in facts["commands"].items()], False)
 
@@ -147,7 +147,7 @@ def _data(facts: dict[str, Any]) -> str:
 
 def _how(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return how a run went: lines of a name and a value."""
-    from runner.sweep.report import words
+    from runner.sweeps.report import words
 
     took = "" if facts["seconds"] is None else f", took {facts['seconds']:,.1f} s"
     reason = f": {facts['reason']}" if facts["reason"] else ""
@@ -159,7 +159,7 @@ def _how(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if statuses := facts.get("statuses"):
         lines.append(("jobs", ", ".join(f"{count:,} {status}" for status, count in statuses.items())))
     if best := facts["best"]:
-        whose = f" of job {best['number']}, run {best['id']}" if "number" in best else f" after step {best['step']:,}"
+        whose = f" of job {best['job']}, run {best['run']}" if "job" in best else f" after step {best['step']:,}"
         lines.append(("best", f"{best['metric']}={best['value']:.6g}{whose}"))
     if front := facts.get("front"):
         lines.append(("on the front", ", ".join(front)))
@@ -194,7 +194,7 @@ def _values(history: dict[str, dict[str, Any]]) -> "Grid":
 
 
 def _files(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    from runner.sweep.report import words
+    from runner.sweeps.report import words
 
     here, place = f"{Path.cwd()}/", facts["folder"] or facts["artifacts"]
     sizes: dict[str, int] = {}

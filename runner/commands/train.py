@@ -1,12 +1,13 @@
 """The command `train`, which is the default: train one experiment and record it in MLflow."""
 
+from runner.commands._result import Result, nothing
 from runner.settings import Settings
 from runner.settings.context import Context
 from runner.training.machine.signals import Signals
 
 
-def with_settings(settings: Settings, context: Context) -> int:
-    """Check the settings, build the run, train and record it. Returns the exit code."""
+def with_settings(settings: Settings, context: Context) -> Result:
+    """Check the settings, build the run, train and record it."""
     from runner.tracking import screen
     from runner.tracking.session import record
     from runner.training.parts import data_cache
@@ -18,7 +19,6 @@ def with_settings(settings: Settings, context: Context) -> int:
         data_cache.clear()  # the run has its own copy, and no other job comes
         try:
             signals.check()
-            record(run, context, console, signals)
+            return Result(record(run, context, console, signals), nothing)
         finally:
             run.close()
-    return 0

@@ -28,6 +28,7 @@ from runner.model.attention import (
 from runner.model.attention import (
     TransformerEncoderLayer as TransformerEncoderLayer,
 )
+from runner.model.given import given as given
 from runner.model.sequences import (
     CausalConv1d as CausalConv1d,
 )

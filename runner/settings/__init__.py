@@ -50,6 +50,9 @@ class Trainer:
     # Batches of training, validation and test each, the same in every epoch: a number, or a share such as 0.1; for a
     # trial of a configuration. null: all.
     limit_batches: Any = None
+    # What a run is for that is no real one: fast | overfit | profile | anomaly. debug=fast, debug=overfit and so on set
+    # it together with what belongs to it. null: a real run.
+    debug: str | None = None
     # Let recurrent layers (RNN, LSTM, GRU) begin each window with the state in which they ended the one before: the
     # batches of an epoch go through the training data in its own order, batch_size stretches side by side.
     carry: bool = False

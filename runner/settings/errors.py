@@ -41,6 +41,13 @@ class ConfigErrors(ConfigError):
         return "\n".join(map(full_message, self.errors))
 
 
+class Refused(ConfigError):
+    """All problems of a command as a person reads them, one a line, with their places and what was meant."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("", terminal.clean(message))
+
+
 class Failure(RuntimeError):
     """A failure that one sentence explains: exit code 1, and no traceback."""
 

@@ -80,6 +80,11 @@ def _multiply(precision: str | None) -> None:
     _multiplied["as"] = precision
 
 
+def multiply_as_before() -> None:
+    """Set how fp32 is multiplied as it was before the first run that set it."""
+    _multiply(None)
+
+
 def said(trainer: Trainer) -> int | None:
     """Return the number of trainer.threads; None for `auto`."""
     if trainer.threads == AUTO:

@@ -32,11 +32,10 @@ def tags(overrides: list[str], device: "torch.device") -> dict[str, str]:
     import torch
 
     commit, changes = git()
+    typed = permission.words() or sys.argv[1:]
     values = {
         "runner.version": runner.__version__,
-        "runner.command": secrets.masked(
-            shlex.join(["runner", *map(secrets.word, permission.words() or sys.argv[1:])])
-        ),
+        "runner.command": secrets.masked(shlex.join(["runner", *map(secrets.word, typed)])),
         OVERRIDES: written(overrides),
         "python": platform.python_version(),
         "torch": torch.__version__,

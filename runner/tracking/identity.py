@@ -24,6 +24,8 @@ T = TypeVar("T")
 TOGETHER = "sweep.together"
 #: Tag with the number of a model's parameters.
 SIZE = "model.parameters"
+#: Tag of a run that is no real one, with what it was for: `trainer.debug`.
+DEBUG = "runner.debug"
 
 
 #: Tags, params (dotted key -> value) and files (artifact name -> content) of a run.
@@ -69,7 +71,7 @@ def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
     machine = _once(known, ("machine", run.device, threads), lambda: environment.tags([], run.device))
     machine = {**machine, environment.OVERRIDES: environment.written(context.overrides)}
     own = secrets.without(run.settings.tracking.tags)
-    tags = {**machine, **balanced.described(run.loss), **own, **context.tags, **code}
+    tags = {**machine, **balanced.described(run.loss), **own, **context.tags, **code, **_debugged(run)}
     tags |= {SIZE: str(sum(layer.parameters for layer in run.stack.layers))}
     tags |= {f"start.{name}": secrets.masked(value) for name, value in run.start.facts.items()}
     tags |= {f"{loaded.TAG}{name}": value for name, value in run.loaded.items()}
@@ -80,6 +82,11 @@ def _new(run: "Run", context: Context, known: dict[Any, Any]) -> Identity:
         "data.json": _once(known, _parts(run), lambda: _data_text(run)),
     }
     return tags, _params(run.settings, known), files
+
+
+def _debugged(run: "Run") -> dict[str, str]:
+    kind = run.settings.trainer.debug
+    return {DEBUG: kind} if kind else {}
 
 
 def _once(known: dict[Any, Any], key: Any, find: Callable[[], T]) -> T:
@@ -125,7 +132,7 @@ def _continued(run: "Run", context: Context, drift: dict[str, str]) -> Identity:
 
     step = run.state.step
     code, code_files = own_code.drifted(step)
-    tags = {**drift, **code, "runner.resumed": f"after step {step}"}
+    tags = {**drift, **code, **_debugged(run), "runner.resumed": f"after step {step}"}
     files: dict[str, str | bytes] = {
         **code_files,
         f"environment-{step}.txt": environment.text(context.overrides, run.device),

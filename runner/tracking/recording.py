@@ -49,10 +49,11 @@ def recording(
     """
     client = stores.open_store(uri)
     if run_id is None:
-        spool, undo = _create(client, uri, experiment, run_name, tags)
+        spool, home, undo = _create(client, uri, experiment, run_name, tags)
     else:
-        spool, undo = _continue(client, uri, run_id, tags)
+        spool, home, undo = _continue(client, uri, run_id, tags)
     tracker = Tracker(client, spool, run_id is not None, keep, group)
+    tracker.experiment_id = home
     if run_id is not None:
         recorded = client.get_run(run_id)
         params = {key: value for key, value in params.items() if key not in recorded.data.params}
@@ -125,7 +126,7 @@ def put_first(tracker: Tracker, files: Mapping[str, str | bytes], undo: Callable
 
 def _create(
     client: "MlflowClient", uri: str, experiment: str, run_name: str | None, tags: dict[str, str]
-) -> tuple[Spool, Callable[[], object]]:
+) -> tuple[Spool, str, Callable[[], object]]:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -135,7 +136,8 @@ def _create(
         _check_answer(client, run)
     except (MlflowException, OSError) as error:
         raise no_run(uri, error) from error
-    return _spool(uri, run.info.run_id, lambda: client.delete_run(run.info.run_id))
+    spool, undo = _spool(uri, run.info.run_id, lambda: client.delete_run(run.info.run_id))
+    return spool, home.experiment_id, undo
 
 
 def home_of_runs(client: "MlflowClient", uri: str, experiment: str) -> "Experiment":
@@ -176,7 +178,7 @@ def deliver(uri: str, run_id: str) -> None:
 
 def _continue(
     client: "MlflowClient", uri: str, run_id: str, tags: dict[str, str]
-) -> tuple[Spool, Callable[[], object]]:
+) -> tuple[Spool, str, Callable[[], object]]:
     """Take a run over, after delivering what an earlier process has left in its spool here."""
     from mlflow.entities import RunTag
     from mlflow.exceptions import MlflowException
@@ -197,7 +199,8 @@ def _continue(
             client.update_run(run_id, status="RUNNING")
     except MlflowException as error:
         raise ConfigError("", f"run {run_id} cannot be continued: {first_line(error)}") from error
-    return _spool(uri, run_id, lambda: client.set_terminated(run_id, before.status, before.end_time))
+    spool, undo = _spool(uri, run_id, lambda: client.set_terminated(run_id, before.status, before.end_time))
+    return spool, before.experiment_id, undo
 
 
 def _spool(uri: str, run_id: str, undo: Callable[[], object]) -> tuple[Spool, Callable[[], object]]:

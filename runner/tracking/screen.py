@@ -16,8 +16,13 @@ WIDTH = 160
 
 
 def console() -> Console:
-    """Return the console of standard output. In a file or a pipe it is WIDTH columns wide and has no colours."""
-    if _is_watched():
+    """Return the console of standard output. In a file or a pipe it is WIDTH columns wide and has no colours.
+
+    It is quiet where no person reads along.
+    """
+    if not terminal.shows_text():
+        return quiet()
+    if is_watched():
         return Plain()
     # FORCE_COLOR and TTY_COMPATIBLE make rich write control codes into any file, and notebooks set the first.
     return Plain(width=WIDTH, force_terminal=False)
@@ -40,7 +45,7 @@ class Plain(Console):
             yield segment if plain else Segment(terminal.shown(segment.text), segment.style)
 
 
-def _is_watched() -> bool:
+def is_watched() -> bool:
     """Return whether lines can be written over: on a terminal, and neither in a notebook nor in a log of a CI."""
     notebook = "JPY_PARENT_PID" in os.environ or os.environ.get("MPLBACKEND", "").startswith("module://")
     if notebook or os.environ.get("CI", "false").lower() not in ("", "0", "false"):

@@ -30,8 +30,10 @@ def record(
     drift: dict[str, str] | None = None,
     begun: Callable[[str], None] = lambda run_id: None,
     observers: Iterable["Observer"] = (),
-) -> None:
+) -> dict[str, Any]:
     """Train from the step that `run` is at to its end, recorded in a new MLflow run, or in `run_id`, which continues.
+
+    Returns the run's id, experiment, store, status, steps and last values.
 
     context: how the run was configured: its name, its tags, its YAML.
     console: shows the layers, the progress and the results; a quiet one shows nothing.
@@ -42,8 +44,7 @@ def record(
     Raises ConfigError if no run can be recorded, Undelivered if the store does not have all of the record at the end,
     Interrupted after a signal, and whatever the training raises.
     """
-    from runner.settings.trust.typed_words import pasted
-    from runner.tracking import screen, training_screen
+    from runner.tracking import pages, screen, training_screen
     from runner.tracking.read import logged_model
     from runner.training.capture import choice
     from runner.training.drive import drive
@@ -54,28 +55,28 @@ def record(
     settings, tracking = run.settings, run.settings.tracking
     experiment, limit = tracking.experiment or context.name, TimeLimit(settings.trainer.time_limit)
     console.print(training_screen.layer_table(run.stack, run.data.train[0][0]))
-    opening, status = opened(run, context, run_id, drift), "FAILED"
+    opening, status, home = opened(run, context, run_id, drift), "FAILED", ""
     try:
         with opening as tracker:
-            run_id = tracker.run_id
+            run_id, home = tracker.run_id, tracker.experiment_id
             tracker.stop_when(signals.stop)
             begun(run_id)
+            terminal.event("run", run=run_id, experiment=experiment, uri=secrets.masked_uri(tracking.uri))
             console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
-            watch = training_screen.watching(console, run.length, run.state.step)
+            watch = training_screen.watching(console, run.length, run.state.step, run_id)
             garbage.usual()
             generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):
                 drive(run, tracker, watch, *observers, stop=lambda: signals.stop() or limit.stop())
             if line := choice.note(run.step, settings.trainer, run.device):
                 console.print(line, soft_wrap=True)
+            for line in run.debugging.lines():
+                console.print(line, soft_wrap=True)
             if tracking.log_model:
                 logged_model.log(tracker, run)
             tracker.drain()
             signals.check()
         status = "FINISHED"
-        is_default = tracking.uri == "sqlite:///mlflow.db"
-        store = "" if is_default else pasted("tracking.uri", secrets.masked(tracking.uri))
-        console.print(f"to see it: runner ui {store}".strip(), soft_wrap=True)
     except BaseException as error:
         status = "KILLED" if isinstance(error, Interrupted | KeyboardInterrupt) else "FAILED"
         if run_id and run.written.steps.get("last") and not isinstance(error, Undelivered):
@@ -84,7 +85,17 @@ def record(
         raise
     finally:
         if run_id and not console.quiet:
+            terminal.put(f"to see it: {pages.seen(tracking.uri, run_id, home)}")
             terminal.put(screen.result(run_id, status, _results(run)))
+    return {
+        "run": run_id,
+        "experiment": secrets.masked(experiment),
+        "uri": tracking.uri,
+        "status": status,
+        "step": run.state.step,
+        "steps": run.steps,
+        "metrics": _results(run),
+    }
 
 
 def opened(

@@ -1,6 +1,9 @@
 """The screen of a training: the table of layers, and the progress."""
 
+import contextlib
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -11,7 +14,8 @@ from runner.data import nests
 from runner.model.graph import names
 from runner.model.stack import Layer, Stack, is_stacks, shapes, stacks
 from runner.settings.errors import batch_shape
-from runner.tracking.screen import figures
+from runner.settings.trust import terminal
+from runner.tracking.screen import WIDTH, Plain, figures, is_watched
 from runner.training.events import Epoch, Event, Silence, Step
 from runner.training.parts.length import Length
 
@@ -94,20 +98,57 @@ class Bar:
         self.progress.stop()
 
 
-class Nothing(Silence):
-    """No screen, for a job among many, whose sweep is shown as a whole."""
+class Events(Silence):
+    """No screen, but a line of JSON for each validation where a program reads along."""
+
+    def __init__(self, length: Length, run_id: str) -> None:
+        self._length, self._run_id = length, run_id
+        self._last: Step | None = None
+
+    def record(self, event: Event) -> None:
+        """Print the metrics of an epoch, or of another validation, with the last loss before it."""
+        if isinstance(event, Step):
+            self._last = event
+        elif isinstance(event, Epoch):
+            loss = {} if self._last is None else {"train/loss": self._last.read()}
+            values = {"step": event.step, "steps": self._length.steps, "metrics": {**loss, **event.metrics}}
+            terminal.event("validation", run=self._run_id, **values)
 
     def close(self) -> None:
         """Do nothing."""
 
 
-def watching(console: Console, length: Length, done: int = 0) -> Bar | Lines | Nothing:
-    """Return the observer that shows a training: a bar on a terminal, lines elsewhere, nothing on a quiet console.
+#: Makes the observer of a training that a caller in Python shows; None for the command line.
+_display: "Callable[[Length, int, str], Any] | None" = None
+
+
+@contextlib.contextmanager
+def displayed(make: "Callable[[Length, int, str], Any]") -> Iterator[None]:
+    """Show trainings within the block by the observers that `make` returns for their length, steps and run."""
+    global _display
+    before, _display = _display, make
+    try:
+        yield
+    finally:
+        _display = before
+
+
+def plainly(length: Length, done: int, run_id: str) -> Bar | Lines:
+    """Return a bar on a terminal, lines elsewhere, where no text of the command line is shown."""
+    shown = Plain() if is_watched() else Plain(width=WIDTH, force_terminal=False)
+    return (Bar if shown.is_terminal else Lines)(shown, length, done)
+
+
+def watching(console: Console, length: Length, done: int = 0, run_id: str = "") -> Any:
+    """Return the observer that shows a training: a bar on a terminal, lines elsewhere, events on a quiet console.
 
     length: of the whole training. done: steps of an earlier process, which do not count for the speed.
+    run_id: of the run, "" for a training without a record.
     """
+    if console.quiet and _display is not None:
+        return _display(length, done, run_id)
     if console.quiet:
-        return Nothing()
+        return Events(length, run_id)
     return (Bar if console.is_terminal else Lines)(console, length, done)
 
 

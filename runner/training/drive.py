@@ -28,17 +28,19 @@ def drive(run: Run, *observers: Observer, stop: Stop = lambda: None, draw: Draw 
     observers: record events in this order, after the run's own history.
     stop: is called between two steps; an error that it returns ends the run, and is raised after a checkpoint.
     draw: writes the plots at the end into a folder.
-    Raises Diverged when a loss or a weight is not finite, OutOfMemory when a step does not fit on the device, and
-    whatever an observer raises.
+    Raises Diverged when a loss or a weight is not finite, OutOfMemory when a step does not fit on the device, Failure
+    where `trainer.debug` was to show something that is not so, and whatever an observer raises.
 
         run = prepare(settings, "mine")
         drive(run)
         run.history["valid/loss"][-1]   # (step, value)
     """
-    all_observers, run.stop = (run.recorder, *observers), stop
+    all_observers, run.stop = (run.recorder, *observers, run.debugging), stop
     try:
-        advance(run, all_observers)
+        with run.debugging.watching(run):
+            advance(run, all_observers)
         conclude(run, all_observers, draw)
+        run.debugging.judge()
     finally:
         run.readers.close()
 
@@ -48,7 +50,7 @@ def advance(run: Run, observers: Iterable[Observer]) -> None:
     choice.leave_alone(run.step, observers, run.schedule, run.frozen)
     try:
         with Pending(run, observers) as pending:
-            for step in () if run.stopped else train(run.state, run.batches(), run.step):
+            for step in () if run.stopped else train(run.state, run.debugging.batches(run), run.step):
                 pending.add(step)
                 for event in run.after(step, pending.validate):
                     pending.flush()

@@ -32,6 +32,7 @@ def finish(run: "Run", draw: Callable[[Subject, Path], None]) -> Iterator[Event]
     run.kept = run.keeps(run)
     if run.kept:
         yield from run.snapshots()
+    yield from run.debugging.ended(run)
     name, step = run.tested
     subject = Subject(run)
     with run.weights(name):
@@ -78,6 +79,7 @@ def _tags(run: "Run") -> dict[str, str]:
     if not math.isnan(run.best.value):
         tags |= {
             "best.metric": run.monitor,
+            "best.mode": run.best.mode,
             "best.value": repr(run.best.value),
             "best.step": str(run.best.step),
         }

@@ -15,7 +15,7 @@ from runner.data import Data
 from runner.settings import Settings, loaded, memory
 from runner.settings.errors import ConfigError
 from runner.settings.random_state import seed
-from runner.training import carrying, measure, seen
+from runner.training import carrying, debugging, measure, seen
 from runner.training.augment import balanced
 from runner.training.capture import choice
 from runner.training.checking import checks, cost, fitting, target_values, targets
@@ -118,6 +118,7 @@ def _prepared(
         streams=streams,
         frozen=frozen,
         pictures=Pictures(parts.plots, parts.pictures) if parts.pictures else Unpictured(),
+        debugging=debugging.chosen(trainer),
         average=averages.make(trainer.average, model, extent, frozen.still),
         start=checked.given,
         drawing=measure.drawing_of([*model.modules(), *loss.modules()], settings.seed, parts.device),

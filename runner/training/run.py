@@ -19,6 +19,7 @@ from runner.settings.errors import ConfigError, did_you_mean
 from runner.training import checkpoints, measure
 from runner.training.augment.readers import TreatedReaders
 from runner.training.capture import choice
+from runner.training.debugging.undebugged import Undebugged
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
 from runner.training.loop import Cost, Parts, State
@@ -76,6 +77,7 @@ class Run:
     streams: Streams = field(default_factory=Streams)  # of dropout
     seen: Unseen = field(default_factory=Unseen)  # metric values of the batches that are trained on
     pictures: Unpictured = field(default_factory=Unpictured)  # the plots that are drawn while it trains
+    debugging: Undebugged = field(default_factory=Undebugged)  # looks into it, by trainer.debug
     average: averages.Unaveraged = field(default_factory=averages.Unaveraged)
     start: Start = field(default_factory=Start)  # weights of before that it has started from
     drawing: measure.Drawing = contextlib.nullcontext  # makes the block around an evaluation

@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -14,8 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from tests.cli.test_checks import WRONG as MESSAGES
-from tests.cli.test_launchers import canaries, touched
-from tests.support.command import HANGS, SCRIPT, begin, ended, fresh, newest, runner
+from tests.support.command import HANGS, begin, ended, fresh, newest, runner
 from tests.support.composing import shown
 from tests.support.sweeping import until
 
@@ -253,32 +250,6 @@ def test_a_typing_error_in_a_study_is_found_too(tmp_path: Path) -> None:
     (tmp_path / "experiments/mine.yaml").write_text("trainer: {epoch: 2}\n")
     done = runner("experiments=mine", cwd=tmp_path, code=2)
     assert "trainer.epoch: there is no such key; did you mean 'epochs'? (experiments/mine.yaml:1)" in done.err
-
-
-def test_the_ui_serves_the_store(workplace: Path) -> None:
-    """And loads no module of the working directory, neither MLflow's first process nor its server."""
-    run_id = runner(*SHORT, cwd=workplace).run_id
-    canaries(workplace)
-    process = subprocess.Popen(
-        [SCRIPT, "ui"], cwd=workplace, env={**os.environ, "RUNNER_UI_PORT": "5791"}, stderr=subprocess.DEVNULL
-    )
-    try:
-        url = f"http://127.0.0.1:5791/api/2.0/mlflow/runs/get?run_id={run_id}"
-        assert run_id.encode() in _read_when_up(url)
-        assert touched(workplace) == []
-    finally:
-        process.terminate()
-        process.wait(HANGS)
-
-
-def _read_when_up(url: str) -> bytes:
-    for _ in range(2 * HANGS):
-        try:
-            with urllib.request.urlopen(url, timeout=60) as answer:
-                return bytes(answer.read())
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError("the UI did not start")
 
 
 NAMED = """

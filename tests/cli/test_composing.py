@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from runner.cli import command
+from runner.cli import invoke
 from runner.cli.compose.composing import Composing
 from runner.cli.compose.frozen import Frozen
 from runner.cli.guard import composition
@@ -98,7 +98,6 @@ def test_a_command_is_composed_once_where_nobody_chooses_hydras_mode(
 ) -> None:
     modes: list[RunMode] = []
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("sys.argv", ["runner", *words])
     monkeypatch.setattr(Task, "__call__", lambda self, config: None)
     composition.install()
     loaded = ConfigLoaderImpl.load_configuration
@@ -109,7 +108,7 @@ def test_a_command_is_composed_once_where_nobody_chooses_hydras_mode(
 
     load_configuration.checked = True  # type: ignore[attr-defined]
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load_configuration)
-    assert command._guarded("check") == 0
+    assert invoke._composed("check", words).code == 0
     assert modes.count(RunMode.MULTIRUN) == times, "Hydra learns its mode as if for a sweep"
 
 

@@ -243,7 +243,7 @@ def test_links_to_a_big_disk_are_named_with_where_they_lead_and_allowed_by_the_l
 
 def test_a_mapping_for_a_launcher_is_recorded_value_by_value() -> None:
     from runner.cli import task
-    from runner.sweep.manifest import LAUNCHER
+    from runner.sweeps.manifest import LAUNCHER
 
     words = task._parts("hydra.launcher={n_jobs: 2, x: {y: 'a b, c', z: null}}")
     assert words[0] == "++hydra.launcher.n_jobs=2"

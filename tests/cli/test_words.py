@@ -17,7 +17,7 @@ from rich.console import Console
 from torch import nn
 
 from runner import __version__, commands
-from runner.cli import command as cli
+from runner.cli import invoke
 from runner.cli.answers import advice, help
 from runner.commands import runs
 from runner.commands._words import indexed
@@ -282,9 +282,9 @@ def test_a_word_that_is_no_command_names_the_study(tmp_path: Path) -> None:
 def test_a_word_that_is_nearly_a_command_is_answered(tmp_path: Path) -> None:
     answer = runner("run", "experiments=digits_cnn", cwd=tmp_path, code=2).err
     assert answer.splitlines()[-1] == "try: runner experiments=digits_cnn"
-    assert cli._near("version") == "; did you mean --version?"
-    assert cli._near("trainer.epochs") == "; trainer.epochs=VALUE sets it"
-    assert cli._near("predcit") == "; did you mean 'predict'?"
+    assert invoke._near("version") == "; did you mean --version?"
+    assert invoke._near("trainer.epochs") == "; trainer.epochs=VALUE sets it"
+    assert invoke._near("predcit") == "; did you mean 'predict'?"
 
 
 def test_what_no_quotes_would_mend_is_said(here: Path) -> None:

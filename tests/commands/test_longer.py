@@ -74,7 +74,7 @@ def lengthened(name: str, further: list[str], rate: str, empty_store: Path, tmp_
         for epochs in (4, 8):
             settings = composing.settings(*words, f"trainer.epochs={epochs}")
             context = Context(f"longer{epochs}", OmegaConf.to_yaml(OmegaConf.structured(settings)), [])
-            assert train.with_settings(settings, context) == 0
+            assert train.with_settings(settings, context).code == 0
             runs.append(stores.rows(URI, f"longer{epochs}")[0].run_id)
         assert call(resume, runs[0], "trainer.epochs=8") == 0
     return [rates(tmp_path, run_id, rate) for run_id in runs]

@@ -26,7 +26,7 @@ def test_the_summary_of_a_run_is_that_of_its_configuration(
         permission.begin([])
         settings = composing.settings(*WORDS)
         context = Context("mine", OmegaConf.to_yaml(OmegaConf.structured(settings)), [])
-        assert train.with_settings(settings, context) == 0
+        assert train.with_settings(settings, context).code == 0
         capsys.readouterr()
         assert summary.with_settings(settings, context) == 0
         expected = capsys.readouterr().out

@@ -11,7 +11,7 @@ from runner import plots
 from runner.data.table import table
 from runner.settings.context import Context
 from runner.settings.files import filenames
-from runner.sweep.digest import digest
+from runner.sweeps.digest import digest
 from runner.tracking.store import stores
 from runner.training.parts import data_cache
 from tests.support import composing

@@ -12,7 +12,7 @@ import pytest
 
 from runner.settings.errors import ConfigError
 from runner.settings.trust import permission, typed_words
-from runner.sweep.search import study
+from runner.sweeps.search import study
 from runner.tracking.store import stores
 from tests.support import command
 

@@ -22,10 +22,10 @@ from runner.cli.task import Task
 from runner.commands import _words
 from runner.settings.errors import ConfigError
 from runner.settings.trust import permission, secrets, typed_words
-from runner.sweep.run.outcome import Outcome
-from runner.sweep.search import cmaes
-from runner.sweep.search.space import Interval, Space
-from runner.sweep.search.study import Study
+from runner.sweeps.run.outcome import Outcome
+from runner.sweeps.search import cmaes
+from runner.sweeps.search.space import Interval, Space
+from runner.sweeps.search.study import Study
 from tests.support import command, composing
 
 STUDY = "experiments/x.yaml"

@@ -209,7 +209,7 @@ def test_a_record_is_read_as_a_file_is() -> None:
 
 
 def test_a_text_is_no_reference_when_an_override_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    from runner.cli.command import _changed
+    from runner.cli.invoke import _changed
 
     monkeypatch.setenv("CANARY_SECRET", SECRET)
     settings = recorded_settings.read("tracking: {tags: {a: '\\${oc.env:CANARY_SECRET}'}}", "config.yaml")

@@ -11,13 +11,14 @@ from mlflow.exceptions import MlflowException
 
 from runner.cli.compose import configuration
 from runner.commands import resume, runs
+from runner.commands._result import finished
 from runner.model import classes
 from runner.settings import Checkpoint, Settings, Sweep, Tracking, Trainer
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
-from runner.settings.trust import secrets
+from runner.settings.trust import permission, secrets
 from runner.settings.values import lookup
-from runner.sweep.manifest import Job, Manifest, complete, read
+from runner.sweeps.manifest import Job, Manifest, complete, read
 from runner.tracking import environment, recording
 from runner.tracking.read import drift, recall
 from runner.tracking.store import stores
@@ -193,7 +194,7 @@ def test_names_of_runs_and_experiments_keep_no_secret(store: str, monkeypatch: p
 
 def test_commands_to_paste_and_notes_of_changes_keep_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["data.dbpassword=hun ter2", "+data.auth={pwd:hunter3,user:me}", "seed=1"]
-    monkeypatch.setattr("sys.argv", ["runner", *words])
+    monkeypatch.setattr(permission, "_words", list(words))
     told = environment.tags(words, torch.device("cpu"))
     assert "hunter" not in str(told).replace("hun ter2", "hunter2")
     assert "data.dbpassword=***" in told["runner.command"]
@@ -240,7 +241,7 @@ def test_commands_on_a_server_show_no_password_of_it(
     uri = server.uri.replace("://", "://me:hunter2hunter2@")
     settings, context = Settings(tracking=Tracking(uri=uri)), Context("runner", overrides=[f"tracking.uri={uri}"])
     for name in ("ui", "sync"):
-        importlib.import_module(f"runner.commands.{name}").with_settings(settings, context)
+        finished(importlib.import_module(f"runner.commands.{name}").with_settings(settings, context)).text()
     runs.with_words(uri).text()
     server.close()
     errors = []

@@ -27,9 +27,9 @@ from rich.text import Text
 
 from runner.settings import errors
 from runner.settings.trust import terminal
-from runner.sweep.report import screen as sweep_screen
-from runner.sweep.report import summary
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report import screen as sweep_screen
+from runner.sweeps.report import summary
+from runner.sweeps.report.table import Row, Table
 from runner.tracking import screen, training_screen
 from runner.tracking.store import stores
 from runner.training.events import Epoch, Step

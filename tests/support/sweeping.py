@@ -46,7 +46,7 @@ class Fails(nn.Module):
             Path("once").touch()
             raise RuntimeError("broken for once")
         if self.how == "plot":
-            from runner.sweep.report.plots import ranked
+            from runner.sweeps.report.plots import ranked
 
             ranked.draw = None
         if self.how == "forget":

@@ -11,8 +11,8 @@ import pytest
 from mlflow import MlflowClient
 
 from runner.data.digits import digits
-from runner.sweep.report import folds
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report import repeats
+from runner.sweeps.report.table import Row, Table
 from tests.support.command import runner
 
 SWEEP = [
@@ -32,10 +32,10 @@ def table(values: dict[tuple[str, str], float | None], mode: str = "min") -> Tab
 def test_the_best_combination_is_that_of_the_best_mean() -> None:
     found = table({("1", "0"): 0.1, ("1", "1"): 0.9, ("2", "0"): 0.4, ("2", "1"): 0.5})
     assert found.best is None
-    best = folds.best(found)
+    best = found.best_combination
     assert best is not None
     assert best.overrides == {"optimizer.lr": "2"}
-    assert folds.result("s", "FINISHED", found).split()[3:] == [
+    assert repeats.result("s", "FINISHED", found).split()[3:] == [
         "folds=2",
         f"mean={statistics.fmean([0.4, 0.5])!r}",
         f"spread={statistics.stdev([0.4, 0.5])!r}",
@@ -46,10 +46,13 @@ def test_the_best_combination_is_that_of_the_best_mean() -> None:
 @pytest.mark.parametrize("missing", [None, math.nan])
 def test_a_combination_without_a_fold_is_not_compared(missing: float | None) -> None:
     found = table({("1", "0"): 0.1, ("1", "1"): missing, ("2", "0"): 0.4, ("2", "1"): 0.5})
-    best = folds.best(found)
+    best = found.best_combination
     assert best is not None
     assert best.overrides == {"optimizer.lr": "2"}
-    assert [one.whole for one in folds.combinations(found)] == [True, False]
+    assert [one.left_out for one in found.combinations] == [
+        "",
+        "data.fold=1 " + ("FAILED" if missing is None else "has no finite value"),
+    ]
 
 
 def test_predictions_of_all_folds_are_one_file(workplace: Path) -> None:

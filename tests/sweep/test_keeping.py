@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from runner.sweep.manifest import Job
-from runner.sweep.report import rows
-from runner.sweep.report.table import Table
-from runner.sweep.run import keeping
-from runner.sweep.run.info import SweepInfo
+from runner.sweeps.manifest import Job
+from runner.sweeps.report import rows
+from runner.sweeps.report.table import Table
+from runner.sweeps.run import keeping
+from runner.sweeps.run.info import SweepInfo
 from runner.tracking.store import stores
 from tests.support.command import runner
 from tests.support.sweeping import Family, artifacts, family, furnish, group

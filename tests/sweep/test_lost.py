@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from runner.sweep.manifest import Job
-from runner.sweep.report import rows
-from runner.sweep.run import job as jobs
-from runner.sweep.run import lost
-from runner.sweep.run.job import SweepInfo
+from runner.sweeps.manifest import Job
+from runner.sweeps.report import rows
+from runner.sweeps.run import job as jobs
+from runner.sweeps.run import lost
+from runner.sweeps.run.job import SweepInfo
 from runner.tracking.store import liveness, reconcile, stores
 from tests.conftest import settings
 

@@ -8,9 +8,9 @@ import pytest
 
 from runner.settings import Settings
 from runner.settings.trust import recorded_settings, secrets
-from runner.sweep import manifest
-from runner.sweep.manifest import Job, Manifest
-from runner.sweep.masked import Masked
+from runner.sweeps import manifest
+from runner.sweeps.manifest import Job, Manifest
+from runner.sweeps.masked import Masked
 
 CONFIGS: list[dict[str, Any]] = [
     dataclasses.asdict(Settings()),

@@ -6,7 +6,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from runner.sweep.search import cmaes
+from runner.sweeps.search import cmaes
 
 FILE = "sweep/search/cmaes.py"
 #: The release that the file was written for.

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from runner.settings.errors import ConfigError
-from runner.sweep.prune import rules
-from runner.sweep.prune.observer import FILE, pruning
-from runner.sweep.prune.rules import Asha, JobValues, Median
-from runner.sweep.prune.shared_values import SharedValues
+from runner.sweeps.prune import rules
+from runner.sweeps.prune.observer import FILE, pruning
+from runner.sweeps.prune.rules import Asha, JobValues, Median
+from runner.sweeps.prune.shared_values import SharedValues
 from runner.training.drive import drive
 from runner.training.run import Run
 from tests.conftest import Start, settings
@@ -151,7 +151,7 @@ def test_a_right_pruner_is_taken(spec: object) -> None:
 TELL = """
 import sys
 from pathlib import Path
-from runner.sweep.prune.shared_values import SharedValues
+from runner.sweeps.prune.shared_values import SharedValues
 
 shared, job = SharedValues(Path(sys.argv[1]), "min"), int(sys.argv[2])
 for epoch in range(500):

@@ -14,9 +14,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from runner import plots
-from runner.sweep.run import drawing
-from runner.sweep.run import subject as portrait
-from runner.sweep.run.drawing import Renderer
+from runner.sweeps.run import drawing
+from runner.sweeps.run import subject as portrait
+from runner.sweeps.run.drawing import Renderer
 from runner.training import finish
 from runner.training.drive import drive
 from runner.training.prepare import prepare

@@ -3,7 +3,7 @@
 import pytest
 from mlflow import MlflowClient
 
-from runner.sweep.report import rows
+from runner.sweeps.report import rows
 from runner.tracking.store import stores
 
 

@@ -20,12 +20,12 @@ from runner.cli import search_space
 from runner.cli.compose import trials
 from runner.settings import made
 from runner.settings.errors import ConfigError
-from runner.sweep.report.table import Row, Table
-from runner.sweep.run.outcome import Outcome
-from runner.sweep.search import samplers, space
-from runner.sweep.search.search import SearchSpec
-from runner.sweep.search.space import Choice, Interval, Space
-from runner.sweep.search.study import Study
+from runner.sweeps.report.table import Row, Table
+from runner.sweeps.run.outcome import Outcome
+from runner.sweeps.search import samplers, space
+from runner.sweeps.search.search import SearchSpec
+from runner.sweeps.search.space import Choice, Interval, Space
+from runner.sweeps.search.study import Study
 from runner.training.drive import drive
 from runner.training.prepare import prepare
 from tests.support import composing
@@ -288,7 +288,7 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
 
 def test_a_wish_survives_a_file() -> None:
-    from runner.sweep.search.search import read as recall
+    from runner.sweeps.search.search import read as recall
 
     wish = SearchSpec(space.plain(BOWL), [("valid/loss", "min")], {"name": "tpe"}, 0, 10, 2, 0.5)
     assert recall(json.loads(json.dumps(wish.plain()))) == SearchSpec(

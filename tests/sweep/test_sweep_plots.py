@@ -16,8 +16,8 @@ from PIL import Image
 
 from runner import plots as house
 from runner.plots import _style
-from runner.sweep.report import plots
-from runner.sweep.report.plots import (
+from runner.sweeps.report import plots
+from runner.sweeps.report.plots import (
     Curves,
     _listing,
     by_parameter,
@@ -27,8 +27,8 @@ from runner.sweep.report.plots import (
     parallel_coordinates,
     ranked,
 )
-from runner.sweep.report.plots._parameters import parameters
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report.plots._parameters import parameters
+from runner.sweeps.report.table import Row, Table
 from tests.plots.test_plots import assert_words_are_legible, collisions, said
 
 NAMES = ["by_parameter", "curves", "heat_map", "mean_and_spread", "parallel_coordinates", "ranked"]
@@ -210,8 +210,8 @@ def test_values_without_a_finite_number_are_counted() -> None:
 def test_plots_are_drawn_without_pyplot() -> None:
     code = """
 import sys
-from runner.sweep.report import plots
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report import plots
+from runner.sweeps.report.table import Row, Table
 assert not [name for name in sys.modules if name.startswith("matplotlib")]
 table = Table([Row(i, {"a": str(i), "seed": str(i)}, "", "FINISHED", 1.0 + i) for i in range(4)])
 figures = [plots.draw(name, table, {0: [(1, 0.5)]}) for name in plots.names()]

@@ -8,9 +8,9 @@ import shlex
 import pytest
 from rich.console import Console
 
-from runner.sweep.report import files, screen, summary
-from runner.sweep.report.progress import Progress, left
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report import files, screen, summary
+from runner.sweeps.report.progress import Progress, left
+from runner.sweeps.report.table import Row, Table
 
 REASON = "FloatingPointError: the training loss is nan at step 17"
 

@@ -10,8 +10,8 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from runner.sweep.report import files, words
-from runner.sweep.report.table import Row, Table
+from runner.sweeps.report import files, words
+from runner.sweeps.report.table import Row, Table
 
 ODD = {"model.layers": "[16,32]", "note": 'a "quoted", größe\nof $5', "seed": "0"}
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from runner.sweep.report import rows
-from runner.sweep.report.progress import left
+from runner.sweeps.report import rows
+from runner.sweeps.report.progress import left
 from runner.tracking import recording
 from runner.tracking.store import liveness, reconcile, stores
 from runner.tracking.write import spool, tracker

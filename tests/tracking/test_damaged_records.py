@@ -17,10 +17,10 @@ from runner.commands import resume, runs
 from runner.settings import Trainer, random_state
 from runner.settings.errors import ConfigError
 from runner.settings.trust import record_reading
-from runner.sweep import manifest
-from runner.sweep.manifest import Job, Manifest
-from runner.sweep.report import rows
-from runner.sweep.search import search
+from runner.sweeps import manifest
+from runner.sweeps.manifest import Job, Manifest
+from runner.sweeps.report import rows
+from runner.sweeps.search import search
 from runner.tracking import own_code, recorded_code, recording
 from runner.tracking.read import checkpoints, recall
 from runner.tracking.store import artifact_places, liveness, reconcile, stores

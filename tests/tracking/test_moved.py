@@ -15,7 +15,7 @@ import torch
 from mlflow import MlflowClient
 from omegaconf import OmegaConf
 
-from runner.cli import command as cli
+from runner.cli import invoke
 from runner.commands import evaluate, resume, train
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
@@ -356,9 +356,10 @@ SHORT = ("plots=[]", "trainer.threads=1", "device=cpu")
 
 def call(command: Any, *words: str) -> int:
     """A command on a recorded run, in this process."""
+    from runner.commands._result import finished
     from runner.commands._words import call
 
-    return call(command.__name__.rpartition(".")[2], command.with_run, list(words), cli._changed)
+    return finished(call(command.__name__.rpartition(".")[2], command.with_run, list(words), invoke._changed)).code
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -376,7 +377,7 @@ def trained(
         for name, one in found.items():
             settings = replace(one, trainer=replace(brief(one.trainer, 1), validate_every=1))
             text = OmegaConf.to_yaml(OmegaConf.structured(settings))
-            assert train.with_settings(settings, Context(name, text, [])) == 0
+            assert train.with_settings(settings, Context(name, text, [])).code == 0
             runs[name] = stores.rows(URI, name)[0].run_id
     settled(place)
     return place, runs
@@ -557,7 +558,7 @@ def test_recorded_data_of_an_absolute_path_stay_where_they_were_or_are_named_ane
     with composing.hydra():
         settings = composing.settings("data=table", *words)
     text = OmegaConf.to_yaml(OmegaConf.structured(settings))
-    assert train.with_settings(settings, Context("table", text, [])) == 0
+    assert train.with_settings(settings, Context("table", text, [])).code == 0
     run_id = stores.rows(URI)[0].run_id
     new = project.rename(tmp_path / "new")
     monkeypatch.chdir(new)

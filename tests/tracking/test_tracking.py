@@ -82,7 +82,7 @@ def recorded(empty_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Any
     chosen = settings(**CHOSEN)
     chosen.tracking = Tracking(uri=uri, experiment="digits", run_name="chosen", tags={"team": "blue"})
     yaml = OmegaConf.to_yaml(OmegaConf.structured(chosen))
-    assert train.with_settings(chosen, Context("study", yaml, ["optimizer.lr=0.01"])) == 0
+    assert train.with_settings(chosen, Context("study", yaml, ["optimizer.lr=0.01"])).code == 0
     client = stores.open_store(uri)
     [row] = stores.rows(uri)
     again = prepare(chosen, "again")

@@ -146,7 +146,7 @@ def trained(store: str, epochs: int, name: str = "long") -> str:
     """Train into the store, as the command does. Returns the run's id."""
     made = settings(**shape(epochs, every=1, plots=["loss_curve"]))
     made.tracking.uri, made.tracking.experiment = store, name
-    assert train.with_settings(made, Context(name, yaml.safe_dump(dataclasses.asdict(made)), [])) == 0
+    assert train.with_settings(made, Context(name, yaml.safe_dump(dataclasses.asdict(made)), [])).code == 0
     return newest(store, name)
 
 
@@ -160,7 +160,7 @@ def resumed(store: str, run_id: str, epochs: int) -> None:
     def longer(old: Any) -> Any:
         return dataclasses.replace(old, trainer=dataclasses.replace(old.trainer, epochs=epochs))
 
-    assert resume.with_run(store, run_id, longer) == 0
+    assert resume.with_run(store, run_id, longer).code == 0
 
 
 def files(store: str, run_id: str) -> Path:

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from runner.data import BLOCK, Tensors
 from runner.settings import Settings
-from runner.sweep.manifest import Job
-from runner.sweep.run.drawing import InlineRenderer
-from runner.sweep.run.job import SweepInfo
-from runner.sweep.run.open_runs import Desk
+from runner.sweeps.manifest import Job
+from runner.sweeps.run.drawing import InlineRenderer
+from runner.sweeps.run.job import SweepInfo
+from runner.sweeps.run.open_runs import Desk
 from runner.training import measure
 from runner.training.drive import drive
 from runner.training.parts import data_cache

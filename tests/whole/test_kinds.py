@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been_and_is_repeated(kind: str, 
     killed = ended(begin(f"experiments={kind}", cwd=place, env={"KILLED": ""}), place, None)
     assert killed.code == -signal.SIGKILL, killed.err
     settings = composing.settings(f"experiments={kind}")
-    assert train.with_settings(settings, context(settings)) == 0
+    assert train.with_settings(settings, context(settings)).code == 0
     [whole] = stores.rows(URI, "whole")
     [row] = [row for row in stores.rows(URI) if row.run_id != whole.run_id]
     assert row.status == "KILLED"

@@ -8,22 +8,29 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 #: The folders of `runner/`, from the roof to the ground. Each imports from those below; model and data are neighbours.
-ROOMS = ["cli", "commands", "sweep", "tracking", "training", "plots", "model data", "settings"]
+ROOMS = ["api", "cli", "commands", "sweeps", "tracking", "training", "plots", "model data", "settings"]
 FLOOR = {room: number for number, rooms in enumerate(ROOMS) for room in rooms.split()}
 #: Libraries, and the rooms that may know them.
 KNOWS = {
     "hydra": ["cli", "settings"],
     "omegaconf": ["cli", "settings"],
     "mlflow": ["tracking"],
-    "optuna": ["sweep"],
-    "matplotlib": ["plots", "sweep", "model"],
-    "rich": ["tracking", "sweep", "commands", "model"],
-    "pandas": ["data"],
+    "optuna": ["sweeps"],
+    "matplotlib": ["plots", "sweeps", "model"],
+    "rich": ["tracking", "sweeps", "commands", "model"],
+    "pandas": ["api", "data"],
 }
 #: What composing a configuration loads, and what must not come along with it.
 LIGHT = [
     *("cli", "settings/__init__", "settings/values", "settings/trust", "settings/files", "settings/context"),
-    *("commands/__init__", "commands/_words", "commands/_outputs", "sweep/manifest", "sweep/run/job", "sweep/search"),
+    *(
+        "commands/__init__",
+        "commands/_words",
+        "commands/_outputs",
+        "sweeps/manifest",
+        "sweeps/run/job",
+        "sweeps/search",
+    ),
 ]
 HEAVY = {"torch", "mlflow", "matplotlib", "sklearn", "torchmetrics", "rich", "pandas", "numpy"}
 FILES = sorted((ROOT / "runner").rglob("*.py"))
@@ -100,7 +107,7 @@ def test_what_the_command_line_loads_first_is_light(name: str) -> None:
 def test_of_a_sweep_only_its_report_knows_matplotlib_and_rich() -> None:
     for path in FILES:
         inner = path.relative_to(ROOT / "runner").parts
-        if inner[0] == "sweep" and inner[:2] != ("sweep", "report"):
+        if inner[0] == "sweeps" and inner[:2] != ("sweeps", "report"):
             assert {"matplotlib", "rich"}.isdisjoint(name.split(".")[0] for name in imports(path, types=False)), (
                 path.name
             )

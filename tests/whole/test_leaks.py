@@ -3,7 +3,6 @@
 import gc
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,9 +12,8 @@ from typing import Any
 import pytest
 
 import runner as package
-from runner.cli import command as cli
+from runner.cli import invoke
 from runner.commands import evaluate
-from runner.settings.trust import permission
 from runner.tracking.store import stores
 from tests import conftest
 from tests.support.command import _context
@@ -43,9 +41,7 @@ def is_more(before: tuple[int, int]) -> bool:
 
 def typed(command: str, *words: str) -> int:
     """Run a command in this process, as the command line does."""
-    sys.argv = ["runner", *words]
-    permission.begin(list(words))
-    return cli._guarded(command)
+    return invoke.invoke([command, *words]).code
 
 
 def grown(place: Path, store: str, answers: Any) -> None:

@@ -43,6 +43,7 @@ RECORDED = "key=value, such as trainer.epochs=40, in the place of what was recor
 #: The words that follow each command in its example.
 EXAMPLES = {
     "again": "last optimizer.lr=0.01",
+    "best": "digits_mlp over=seed",
     "check": "experiments=digits_cnn optimizer.lr=0.01",
     "evaluate": "last split=valid",
     "explain": "experiments=conv1d_channels",
@@ -58,22 +59,30 @@ EXAMPLES = {
     "runs": '"valid/loss < 0.1" sort=valid/loss columns=[name,valid/loss,optimizer.lr]',
     "sample": "last prompt='To be' length=300 temperature=0.8",
     "show": "last",
-    "schema": "> schema.json",
+    "experiments": "digits",
+    "mcp": "",
+    "schema": "results > results.json",
     "summary": "experiments=digits_cnn",
     "sync": "tracking.uri=http://other:5000",
     "train": "experiments=digits_cnn trainer.epochs=3",
-    "ui": "tracking.uri=sqlite:///mlflow.db",
+    "ui": "experiments=digits_cnn",
 }
 #: Commands whose overrides make a sweep with -m.
 SWEEPS = ("check", "train")
 #: Commands about a store, whatever the experiment.
-STORES = ("sync", "ui")
+STORES = ("sync",)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of runner and of the packages that decide its numbers, without loading any of them."""
+    names = ("torch", "mlflow", "hydra-core", "omegaconf")
+    return {"runner": __version__, **{name: metadata.version(name) for name in names}}
 
 
 def version() -> str:
-    """Return the versions of runner and of the packages that decide its numbers, without loading any of them."""
-    names = ("torch", "mlflow", "hydra-core", "omegaconf")
-    return f"runner {__version__} ({', '.join(f'{name} {metadata.version(name)}' for name in names)})"
+    """Return `versions` in one line."""
+    own, *others = (f"{name} {number}" for name, number in versions().items())
+    return f"{own} ({', '.join(others)})"
 
 
 def overview() -> str:
@@ -146,8 +155,6 @@ def _arguments(name: str, function: Any) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
     own = {key: p.default for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     if function.__name__ == "with_settings":
-        if name == "schema":
-            return {}
         over = {"tracking.uri": None} if name in STORES else {"OVERRIDE": None}
         return {**({"-m": None} if name in SWEEPS else {}), **own, **over}
     words: dict[str, Any] = {key.upper(): None for key in _words.takes(function)}

@@ -21,8 +21,8 @@ from runner.settings.files.origins import Origins, plain
 from runner.settings.trust import permission, recorded_settings, secrets, typed_words
 from runner.settings.values import typed
 from runner.settings.values.keys import KINDS, LENGTHS
-from runner.sweep.prune import rules
-from runner.sweep.run import keeping
+from runner.sweeps.prune import rules
+from runner.sweeps.run import keeping
 
 #: Layers that a message names.
 SHOWN = 30

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from runner.settings.errors import ConfigError
 from runner.settings.trust import dotted
 from runner.settings.trust.recorded_settings import schema as schema
-from runner.sweep.manifest import Job
-from runner.sweep.search.space import Space, product, typed
+from runner.sweeps.manifest import Job
+from runner.sweeps.search.space import Space, product, typed
 
 #: Combinations of presets that are composed beforehand.
 MOST = 64

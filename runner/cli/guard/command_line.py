@@ -18,7 +18,7 @@ FLAGS = {
     "config_dir": ("--config-dir", "put presets into conf/ of the working directory"),
 }
 #: Groups of which nothing need be chosen: `scheduler=null`.
-OPTIONAL = ("experiments", "scheduler")
+OPTIONAL = ("debug", "experiments", "scheduler")
 
 
 def take_trust(words: list[str]) -> list[str]:
@@ -36,6 +36,16 @@ def take_trust(words: list[str]) -> list[str]:
         trusted += f",{name}"
     os.environ["RUNNER_TRUST"] = trusted
     return others
+
+
+def refuse_trust(words: Sequence[str]) -> None:
+    """Raise ConfigError for words by which a person lets code run, where no person has typed them."""
+    for word in words:
+        key, _, value = word.lstrip("+~").partition("=")
+        if word.startswith("-") and word not in ("-m", "--multirun", "--help", "--version"):
+            raise ConfigError(key, "a flag is for a person to type; leave it out")
+        if key == "code" and value == "recorded":
+            raise ConfigError("code", "recorded code is run for a person alone, who has read it; leave it out")
 
 
 def check(words: list[str]) -> None:

@@ -21,6 +21,15 @@ Method = Callable[..., Any]
 LAYERS = ("model.layers", "model.inputs", "model.outputs")
 
 
+#: (class, method) that `runner` replaces.
+REPLACED = (
+    (BaseContainer, "_merge_with"),
+    (BaseContainer, "_to_content"),
+    (Container, "resolve_parse_tree"),
+    (OmegaConf, "update"),
+)
+
+
 def resolvers() -> dict[str, Any]:
     """Return all resolvers of this process by their name; a copy."""
     return dict(BaseContainer._resolvers)

@@ -51,6 +51,13 @@ def begin(words: list[str], folder: Path | None = None) -> None:
     _places[:] = _named()
 
 
+def end() -> None:
+    """Forget the command line of a call that has ended: what a person types next is not known yet."""
+    _words.clear()
+    _folder.clear()
+    _places.clear()
+
+
 def _named() -> list[str]:
     named = re.split(r"(?<!\\),", os.environ.get("RUNNER_PLACES", ""))  # a comma in a name is written `\,`
     named = [place.strip().replace("\\,", ",") for place in named]

@@ -5,12 +5,15 @@ run in a store, an exception. Text of any language stays as it is; other charact
 """
 
 import contextlib
+import json
 import logging
+import math
 import sys
 import threading
 import traceback
 import unicodedata
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from runner.settings.trust import secrets
@@ -37,6 +40,45 @@ def clean(text: str) -> str:
     return shown(secrets.masked(text))
 
 
+#: The form of results on standard output: "text" for a person, "json" for a program, "none" for a caller in Python.
+_form = "text"
+
+
+@contextlib.contextmanager
+def form(name: str) -> Iterator[None]:
+    """Show results in a form within the block: text, json or none."""
+    global _form
+    before, _form = _form, name
+    try:
+        yield
+    finally:
+        _form = before
+
+
+def shows_text() -> bool:
+    """Return whether results are shown to a person."""
+    return _form == "text"
+
+
+def event(kind: str, /, **values: Any) -> None:
+    """Print a line of JSON about what has just happened, if a program reads along: `{"event": kind, ...}`."""
+    if _form == "json":
+        print(encoded({"event": kind, **values}), flush=True)
+
+
+def encoded(value: Any) -> str:
+    """Return plain values as JSON in one line, without secrets; numbers that JSON has not are "nan", "inf", "-inf"."""
+    return json.dumps(_finite(secrets.without(value)), ensure_ascii=True, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def say(message: str) -> None:
     """Print a message on standard error. One that nobody can read any more ends nothing."""
     if sys.stderr is not None:  # closed by `2>&-`, and print would take standard output for it
@@ -45,8 +87,8 @@ def say(message: str) -> None:
 
 
 def put(*lines: str) -> None:
-    """Print results on standard output: each in a line of its own, for other programs read them by lines."""
-    if lines:
+    """Print results for a person on standard output: each in a line of its own, as scripts read them by lines."""
+    if lines and _form == "text":
         print(clean("\n".join(text.replace("\n", "\\n") for text in lines)), flush=True)
 
 

@@ -158,6 +158,7 @@ PARTS = (
     "runner.model.sequences",
     "runner.model.recurrent",
     "runner.model.attention",
+    "runner.model.given",
     "runner.training.parts.schedules",
     "runner.data",
     "runner.plots",

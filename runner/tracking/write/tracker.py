@@ -37,6 +37,7 @@ class Tracker:
         self, client: "MlflowClient", spool: Spool, asks: bool = False, keep: int = 2, group: Group | None = None
     ) -> None:
         self.run_id = spool.run_id
+        self.experiment_id = ""  # of a run that `recording` has made or taken over
         self.began = time.time()  # the run, which does not end before, wherever a clock is set meanwhile
         self.verdict = ("FINISHED", "")  # status and reason of a run whose block ends by itself
         self._events: Events = []

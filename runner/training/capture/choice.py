@@ -14,6 +14,7 @@ from runner.training.capture.evaluation import CapturedCost
 from runner.training.capture.hidden import Hidden
 from runner.training.capture.rates import Rates, fuses
 from runner.training.capture.step import CapturedStep
+from runner.training.debugging import WITHIN
 from runner.training.loop import Cost, Parts, State
 from runner.training.parts import optimizers
 from runner.training.parts.batches import is_own
@@ -115,6 +116,8 @@ def _refusal(
         return f"trainer.graph={str(trainer.graph).lower().replace('none', 'null')}"
     if own is not None:
         return "trainer.step names a step of your own"
+    if trainer.debug in WITHIN:
+        return f"trainer.debug={trainer.debug} looks into steps"
     if trainer.carry or trainer.train_metrics:
         return f"trainer.{'carry' if trainer.carry else 'train_metrics'} does more in a step than torch can see"
     if isinstance(state.optimizer, Optimizers):

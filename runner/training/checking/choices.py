@@ -8,6 +8,7 @@ from runner.settings import EARLIER, Settings
 from runner.settings.errors import ConfigError, Problems, did_you_mean
 from runner.settings.random_state import AUTO
 from runner.settings.values import ranges
+from runner.training import debugging
 from runner.training.machine import time_limit
 from runner.training.parts import averages, limited, losses
 from runner.training.state import due
@@ -25,6 +26,7 @@ def trainer(settings: Settings) -> None:
         ("mode", t.mode, (None, "min", "max")),
         ("test_checkpoint", t.test_checkpoint, ("best", "last", "averaged")),
         ("precision", t.precision, tuple(losses.DTYPES)),
+        ("debug", t.debug, (None, *debugging.KINDS)),
         ("matmul_precision", t.matmul_precision, (None, "highest", "high", "medium")),
     ):
         with problems.collect():
@@ -37,6 +39,9 @@ def trainer(settings: Settings) -> None:
         due.read(t.validate_every, "trainer.validate_every", due.COUNTED)
     with problems.collect():
         limited.check(t.limit_batches)
+    if t.debug == "overfit" and t.limit_batches is None:
+        why = "'overfit' needs trainer.limit_batches=1; debug=overfit sets that, and what else belongs to it"
+        problems.add("trainer.debug", why)
     if t.validate_every is None:
         problems.add("trainer.validate_every", "null is not understood; expected 1, '2 epochs' or '100 steps'")
     if t.steps is not None and t.epochs is not None:

@@ -8,6 +8,8 @@ import contextlib
 import gc
 from collections.abc import Iterator
 
+#: Whether the process is another program's, whose objects are not to be kept.
+_left_alone = False
 USUAL = gc.get_threshold()
 _usual = False
 
@@ -22,9 +24,22 @@ def rare() -> Iterator[None]:
         gc.freeze()
 
 
+@contextlib.contextmanager
+def left_alone() -> Iterator[None]:
+    """Change nothing within the block: it is a call in another program's process."""
+    global _left_alone
+    before, _left_alone = _left_alone, True
+    try:
+        yield
+    finally:
+        _left_alone = before
+
+
 def usual() -> None:
     """Collect as often as Python does, without the objects that are loaded by now."""
     global _usual
+    if _left_alone:
+        return
     if not _usual:  # in a sweep, what earlier jobs have left is to be collected
         gc.freeze()
     _usual = True

@@ -71,6 +71,8 @@ def check(run: Run) -> None:
         raise Unstackable(f"plots: {', '.join(run.parts.pictures)} every so often is not stacked")
     if trainer.carry:
         raise Unstackable("trainer.carry is not stacked")
+    if trainer.debug not in (None, "fast"):
+        raise Unstackable(f"trainer.debug={trainer.debug} looks into one run")
     if trainer.train_metrics:
         raise Unstackable("trainer.train_metrics is not stacked")
     if run.parts.treatment:

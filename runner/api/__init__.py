@@ -1,0 +1,1 @@
+"""What the command line does, from Python: see `runner.train`, `runner.sweep`, `runner.run`, `runner.runs`."""

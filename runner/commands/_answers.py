@@ -1,0 +1,125 @@
+"""The JSON schema of what `--json` prints: one object a line, and what each command's result holds."""
+
+from typing import Any
+
+TEXT: dict[str, Any] = {"type": "string"}
+MAYBE: dict[str, Any] = {"type": ["string", "null"]}
+WHOLE: dict[str, Any] = {"type": "integer"}
+#: JSON has no NaN and no infinity.
+NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"enum": ["nan", "inf", "-inf"]}]}
+NUMBER_OR_NONE: dict[str, Any] = {"anyOf": [*NUMBER["anyOf"], {"type": "null"}]}
+TRUTH: dict[str, Any] = {"type": "boolean"}
+ANY: dict[str, Any] = {}
+STATUS: dict[str, Any] = {"enum": ["FINISHED", "FAILED", "KILLED", "RUNNING", "SCHEDULED", "WAITING"]}
+METRICS: dict[str, Any] = {"type": "object", "additionalProperties": {"anyOf": [*NUMBER["anyOf"], TEXT]}}
+TEXTS: dict[str, Any] = {"type": "object", "additionalProperties": TEXT}
+
+
+def listed(of: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a list."""
+    return {"type": "array", "items": of}
+
+
+def having(description: str, required: dict[str, Any], **optional: Any) -> dict[str, Any]:
+    """Return the schema of an object with these keys; later versions may add others, and leave out none."""
+    properties = {**required, **optional}
+    return {"type": "object", "description": description, "properties": properties, "required": list(required)}
+
+
+PROBLEM = having(
+    "One thing that is wrong: the key or word, what was found, what is expected, what to do, and the file and line.",
+    {"key": MAYBE, "found": TEXT, "expected": MAYBE, "remedy": MAYBE, "file": MAYBE, "message": TEXT,
+     "line": {"type": ["integer", "null"]}},
+)  # fmt: skip
+JOB = having(
+    "A job of a sweep: value is its best of the sweep's metric.",
+    {"job": WHOLE, "overrides": TEXTS, "run": TEXT, "status": STATUS, "value": NUMBER_OR_NONE, "metrics": METRICS,
+     "epoch": WHOLE, "epochs": WHOLE, "seconds": NUMBER_OR_NONE, "pruned": {"type": ["integer", "null"]},
+     "reason": TEXT},
+)  # fmt: skip
+RUN = having(
+    "A run as a list has it. Times are ISO 8601 in UTC.",
+    {"id": TEXT, "name": TEXT, "kind": {"enum": ["run", "sweep", "job"]}, "parent": MAYBE, "experiment": TEXT,
+     "status": STATUS, "started": MAYBE, "ended": MAYBE, "seconds": NUMBER_OR_NONE, "note": TEXT, "metrics": METRICS,
+     "params": TEXTS, "tags": TEXTS, "artifacts": TEXT},
+)  # fmt: skip
+TRAINED = having(
+    "A training that has ended by itself.",
+    {"run": TEXT, "experiment": TEXT, "uri": TEXT, "status": STATUS, "step": WHOLE, "steps": WHOLE, "metrics": METRICS},
+)
+SWEPT = having(
+    "A sweep that has come to its end.",
+    {"sweep": TEXT, "uri": TEXT, "status": STATUS, "reason": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]},
+     "keys": listed(TEXT), "best": {"anyOf": [JOB, {"type": "null"}]}, "front": listed(TEXT), "jobs": listed(JOB)},
+)  # fmt: skip
+GONE = having("A run that is deleted, or was.", {"id": TEXT, "name": TEXT, "kind": TEXT, "jobs": listed(TEXT)})
+#: Command -> the schemas of its results.
+RESULTS: dict[str, list[dict[str, Any]]] = {
+    "train": [TRAINED, SWEPT],
+    "resume": [TRAINED, SWEPT, having("A run that is trained already.", {"run": TEXT, "status": STATUS}),
+               having("A sweep that is complete.", {"sweep": TEXT, "message": TEXT})],
+    "again": [TRAINED, SWEPT],
+    "check": [having("A configuration, or the jobs of a sweep, without a problem.", {"jobs": listed(having(
+        "What a job costs; seconds of all epochs, None where no step was tried.",
+        {"name": TEXT, "parameters": WHOLE, "multiply_adds": WHOLE, "bytes": WHOLE, "seconds": NUMBER_OR_NONE,
+         "steps": WHOLE, "examples": WHOLE, "device": TEXT, "threads": WHOLE}))})],
+    "evaluate": [having("Loss and metrics of a checkpoint.",
+                        {"run": TEXT, "checkpoint": TEXT, "step": WHOLE, "values": METRICS})],
+    "predict": [having("The file of predictions.",
+                       {"run": TEXT, "checkpoint": TEXT, "output": TEXT, "examples": WHOLE, "shapes": ANY})],
+    "export": [having("The file of the model, compared with torch's.",
+                      {"run": TEXT, "checkpoint": TEXT, "format": TEXT, "output": TEXT, "configuration": MAYBE,
+                       "checked": TEXT})],
+    "reproduce": [having("The comparison of a run with its repetition.",
+                         {"run": TEXT, "verdict": {"enum": ["identical", "close", "different"]}, "values": WHOLE,
+                          "different": WHOLE, "first": ANY, "weights": TEXTS, "different_weights": listed(TEXT)})],
+    "sample": [having("Text of a language model.", {"run": TEXT, "checkpoint": TEXT, "text": TEXT})],
+    "experiments": [having("The studies that can be trained.", {"experiments": listed(having(
+        "A study: about is its question, comment all that its file begins with.",
+        {"name": TEXT, "about": TEXT, "comment": TEXT, "own": TRUTH, "file": TEXT}))})],
+    "runs": [having("Recorded runs, the newest first.", {"runs": listed(RUN)})],
+    "show": [{"allOf": [RUN, having("All that a record has.", {"uri": TEXT, "config": ANY, "files": ANY,
+                                                               "history": ANY, "commands": TEXTS})]}],
+    "tag": [having("The tags of a run, without those of the program.", {"id": TEXT, "tags": TEXTS})],
+    "note": [having("The description of a run.", {"id": TEXT, "note": TEXT})],
+    "delete": [having("Runs that were deleted, with the jobs of sweeps.", {"deleted": listed(GONE)})],
+    "restore": [having("Runs that were brought back.", {"restored": listed(GONE)}),
+                having("Runs that can be brought back.", {"deleted": listed(GONE)})],
+    "clean": [having("What is left over, and whether it was removed; kept says why a thing stays.", {
+        "bytes": WHOLE, "removed": TRUTH, "failed": listed(having("", {"name": TEXT, "reason": TEXT})),
+        "found": listed(having("", {"kind": TEXT, "name": TEXT, "folders": listed(TEXT), "bytes": WHOLE,
+                                    "kept": MAYBE}))})],
+    "sync": [having("Records that were delivered, or not.", {"runs": listed(having(
+        "One record.", {"run": TEXT, "delivered": TRUTH, "lost": TRUTH, "message": TEXT}))})],
+}  # fmt: skip
+
+
+def schema() -> dict[str, Any]:
+    """Return the schema of a line that a command prints with `--json`.
+
+    The last line is a result, or an error with the exit code; lines before it tell what has happened so far. A command
+    that is not in RESULTS has further keys of its own in its result.
+    """
+    events = [
+        _event("run", "A run has begun.", {"run": TEXT, "experiment": TEXT, "uri": TEXT}),
+        _event("validation", "A run was validated.", {"run": TEXT, "step": WHOLE, "steps": WHOLE, "metrics": METRICS}),
+        _event("job", "A job of a sweep has ended.", JOB["properties"]),
+        _event("ui", "The UI is served from here on.", {"address": TEXT}),
+        _event("error", "What is wrong, and nothing else was done; or why the command has failed.",
+               {"code": {"enum": [1, 2, 130, 143]}, "errors": listed(PROBLEM)}),
+    ]  # fmt: skip
+    end = {"event": {"const": "result"}, "code": {"enum": [0, 1, 2]}}
+    known = [
+        {"allOf": [having("", {**end, "command": {"const": name}}), {"anyOf": forms}]}
+        for name, forms in RESULTS.items()
+    ]
+    other = having("", {**end, "command": {"not": {"enum": list(RESULTS)}}})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line of `runner COMMAND --json`",
+        "anyOf": [*events, *known, other],
+    }
+
+
+def _event(kind: str, description: str, keys: dict[str, Any]) -> dict[str, Any]:
+    return having(description, {"event": {"const": kind}, **keys})

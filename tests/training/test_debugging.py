@@ -1,0 +1,135 @@
+"""Runs that are looked into: what is found in planted cases, and nothing where nothing is wrong."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from runner.settings import Model
+from runner.settings.errors import Failure
+from runner.training.drive import drive
+from runner.training.events import Artifacts, Event
+from runner.training.prepare import prepare
+from runner.training.run import Run
+from tests.conftest import settings
+
+DIGITS: dict[str, Any] = {"data": {"name": "digits"}, "loss": {"name": "CrossEntropyLoss"}, "batch_size": 32}
+MLP: list[Any] = ["Flatten", {"Linear": 32}, "ReLU", {"Linear": 10}]
+DEAD = Model(layers=[*MLP[:3], {"Linear": 10}], init={"1.bias": {"constant_": {"val": -100}}})
+ADAM = {"name": "Adam", "lr": 0.01}
+
+
+class Root(nn.Module):
+    """Finite where its input is 0, and its gradient there is infinity times 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sqrt(x * 0) * x
+
+
+class Log(nn.Module):
+    """NaN below 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.log(x)
+
+
+class Found:
+    """What was found, as a program reads it in the artifact."""
+
+    def __init__(self) -> None:
+        self.plain: dict[str, Any] = {}
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Artifacts) and (folder := event.folder / "debug").is_dir():
+            [path] = folder.glob("*.json")
+            self.plain = json.loads(path.read_text())
+
+
+def driven(kind: str, failing: bool = False, **more: Any) -> tuple[Run, Found, str]:
+    run, found, message = prepare(settings(**{"debug": kind, **more}), "test"), Found(), ""
+    try:
+        drive(run, found)
+    except Failure as error:
+        message = str(error)
+    finally:
+        run.close()
+    assert bool(message) == failing, message
+    return run, found, message
+
+
+ONE_BATCH: dict[str, Any] = {"epochs": None, "steps": 80, "limit_batches": 1, "validate_every": "20 steps"}
+
+
+def test_a_batch_is_learned_and_the_run_ends_there() -> None:
+    run, found, _ = driven("overfit", **ONE_BATCH, **DIGITS, layers=MLP, optimizer=ADAM)
+    x, y = run.data.train.x, run.data.train.y
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(run.model.eval()(x), y)
+    assert found.plain["learned"]
+    assert found.plain["steps"] == run.state.step < 80
+    assert found.plain["last"] == pytest.approx(float(loss))
+    assert loss <= 0.05 * found.plain["first"]
+    assert run.stopped == f"one batch is learned after {run.state.step} steps"
+
+
+@pytest.mark.parametrize(
+    ("more", "cause", "layer"),
+    [
+        ({**DIGITS, "layers": MLP, "optimizer": {"name": "Adam", "lr": 1e-7}}, "rate", None),
+        ({**DIGITS, "layers": MLP, "optimizer": {"name": "SGD", "lr": 1e9}}, "rate", None),
+        ({**DIGITS, "model": DEAD, "optimizer": ADAM}, "dead layer", "2"),
+        ({**DIGITS, "layers": [*MLP, {"Softmax": {"dim": 1}}], "steps": 20}, "output range", "4"),
+        ({"layers": [{"Linear": 8}, "Tanh", {"Linear": 1}, "Sigmoid"]}, "output range", "3"),
+        (
+            {**DIGITS, "layers": MLP, "optimizer": {**ADAM, "weight_decay": 1.0}},
+            "regularization",
+            None,
+        ),
+        ({"data": {"name": "values", "x": [[1.0], [1.0]], "y": [0.0, 1.0]}}, "contradiction", None),
+    ],
+)
+def test_the_likeliest_reason_is_the_planted_one(more: dict[str, Any], cause: str, layer: str | None) -> None:
+    _, found, message = driven("overfit", failing=True, **(ONE_BATCH | {"batch_size": 13} | more))
+    if found.plain:  # a training that diverges ends before its artifacts
+        first = found.plain["reasons"][0]
+        assert (first["cause"], first["layer"]) == (cause, layer)
+    assert {"rate": "learning rate", "contradiction": "a different target"}.get(
+        cause, "layer" if layer else ""
+    ) in message
+
+
+def test_trials_leave_the_run_as_it_was() -> None:
+    slow = {**DIGITS, "layers": MLP, "optimizer": {"name": "Adam", "lr": 1e-7}}
+    run, _, _ = driven("overfit", failing=True, **ONE_BATCH, **slow)
+    other, _, _ = driven("fast", **ONE_BATCH, **slow)
+    for one, same in zip(run.model.parameters(), other.model.parameters(), strict=True):
+        assert torch.equal(one, same)
+    assert run.state.step == other.state.step == 80
+    assert run.state.optimizer.param_groups[0]["lr"] == 1e-7
+
+
+@pytest.mark.parametrize(
+    ("kind", "where", "more"),
+    [
+        (Log, "forward", "what went into it reaches from -"),
+        (Root, "backward", "MulBackward0, a part of it, returned NaN"),
+    ],
+)
+def test_the_layer_of_the_first_nan_is_named(
+    kind: type[nn.Module], where: str, more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNNER_TRUST", "tests")
+    layers = [{"Linear": 4}, "Tanh", {f"{__name__}.{kind.__name__}": None}, {"Linear": 1}]
+    run, _, message = driven("anomaly", failing=True, layers=layers)
+    assert message.startswith(f"debug=anomaly: layer '2' ({kind.__name__}) gives NaN in its {where} at step 1: {more}")
+    assert run.debugging.found["layer"] == f"layer '2' ({kind.__name__})"
+    assert not torch.is_anomaly_enabled()
+
+
+def test_a_training_without_nan_has_the_same_bits_when_it_is_watched() -> None:
+    watched, found, _ = driven("anomaly", **DIGITS, layers=MLP)
+    plain, _, _ = driven("fast", **DIGITS, layers=MLP)
+    assert found.plain == {"steps": watched.state.step, "layer": None, "pass": None, "infinite": None}
+    assert list(watched.history["train/loss"]) == list(plain.history["train/loss"])
