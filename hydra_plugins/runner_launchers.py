@@ -92,7 +92,10 @@ class VectorizedLauncher(InProcessLauncher):
 
     def run(self, jobs: list[Any]) -> list[Any]:
         """Run the jobs and return their outcomes."""
+        from runner.settings.trust import terminal
         from runner.sweeps.run.together import run_together
 
         batches = [jobs[start : start + self.models] for start in range(0, len(jobs), self.models)]
-        return [outcome for batch in batches for outcome in run_together(batch, self._task.info, print, self.measure)]
+        return [
+            outcome for batch in batches for outcome in run_together(batch, self._task.info, terminal.put, self.measure)
+        ]

@@ -1,8 +1,10 @@
 """The progress of a call in Python: a bar on a terminal, a bar and a table in a notebook, lines elsewhere."""
 
 import contextlib
+import importlib
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -20,6 +22,10 @@ def shown(show: bool) -> Iterator[None]:
     if not show:
         yield
         return
+    if _in_notebook():
+        with warnings.catch_warnings():  # tqdm, which MLflow loads, asks for another package
+            warnings.simplefilter("ignore")
+            importlib.import_module("tqdm.auto")
     with training_screen.displayed(_notebook if _in_notebook() else training_screen.plainly):
         yield
 

@@ -76,6 +76,7 @@ def store() -> str:
 def _begin() -> None:
     """Do what the command line does before anything else, as far as it holds for a process of others."""
     from runner.cli import ranks
+    from runner.sweeps import recorded
     from runner.tracking import environment
     from runner.training.machine import time_limit
     from runner.training.parts import data_cache
@@ -85,6 +86,7 @@ def _begin() -> None:
     ranks.refuse()
     time_limit.begin()
     data_cache.clear()
+    recorded.forget()
     environment.git.cache_clear()
 
 

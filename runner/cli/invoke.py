@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from runner import commands
-from runner.cli.answers import help
+from runner.cli.answers import first_page, help
 from runner.cli.guard import command_line
 from runner.commands import _words
 from runner.commands._result import Result, finished, nothing
@@ -36,6 +36,8 @@ def invoke(words: list[str]) -> Result:
     else:
         words = command_line.take_trust(words)
         permission.begin(words)
+    if not words:
+        return first_page.page()
     if (text := _help(words)) is not None:
         return text
     words = _help_first(words)

@@ -53,6 +53,14 @@ SWEPT = having(
      "keys": listed(TEXT), "best": {"anyOf": [JOB, {"type": "null"}]}, "front": listed(TEXT), "jobs": listed(JOB)},
 )  # fmt: skip
 GONE = having("A run that is deleted, or was.", {"id": TEXT, "name": TEXT, "kind": TEXT, "jobs": listed(TEXT)})
+CAUSE = having(
+    "What differs between two runs: effect is what it can change, first the first step whose loss it can change.",
+    {"kind": {"enum": ["configuration", "seed", "weights", "data", "code", "resumed", "launcher", "environment",
+                       "record"]},
+     "key": TEXT, "a": ANY, "b": ANY, "words": TEXT, "first": WHOLE,
+     "effect": {"enum": ["numbers", "rounding", "perhaps", "length", "measured", "nothing"]}},
+    follows=listed(TEXT), diff=listed(TEXT),
+)  # fmt: skip
 #: Command -> the schemas of its results.
 RESULTS: dict[str, list[dict[str, Any]]] = {
     "train": [TRAINED, SWEPT],
@@ -89,6 +97,10 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
         "bytes": WHOLE, "removed": TRUTH, "failed": listed(having("", {"name": TEXT, "reason": TEXT})),
         "found": listed(having("", {"kind": TEXT, "name": TEXT, "folders": listed(TEXT), "bytes": WHOLE,
                                     "kept": MAYBE}))})],
+    "diff": [having("What lies between two runs; same is null where it cannot be said.",
+                    {"runs": listed(TEXT), "same": {"type": ["boolean", "null"]}, "conclusion": TEXT,
+                     "causes": listed(CAUSE), "consequences": listed(CAUSE), "beside": listed(CAUSE),
+                     "first_step": ANY, "first_layer": ANY, "last": ANY, "unknown": listed(TEXT)})],
     "sync": [having("Records that were delivered, or not.", {"runs": listed(having(
         "One record.", {"run": TEXT, "delivered": TRUTH, "lost": TRUTH, "message": TEXT}))})],
 }  # fmt: skip

@@ -20,7 +20,6 @@ def with_words(uri: str, experiment: str, *, metric: str = "", over: str = "seed
 
     Runs that differ in their seed alone, or in `data.fold`, are one configuration. The best mean is the best; whether
     it differs from the others is tested, corrected for their number. The store is only read.
-    experiment: the name of an experiment or of a study, or a sweep's id, a prefix of it, or `last`
     metric: what is compared, at its best epoch; without it, what most runs have monitored
     over: keys whose values are one training again, with commas between them
     mode: min or max, whichever is better; without it, as recorded
@@ -34,16 +33,17 @@ def plain(uri: str, experiment: str, metric: str = "", over: str = "seed", mode:
 
     if mode not in ("", "min", "max"):
         raise ConfigError("mode", f"{mode!r} is neither min nor max")
-    keys = [key.strip() for key in over.split(",") if key.strip()]
-    if not keys:
+    repeats = [key.strip() for key in over.split(",") if key.strip()]
+    if not repeats:
         raise ConfigError("over", f"{over!r} names no key; expected seed, or keys with commas between them")
-    table, what = recorded_table.read(uri, experiment, keys, metric, mode)
+    table, what = recorded_table.read(uri, experiment, repeats, metric, mode)
     compared = comparison.plain(table)
     row = _run(table)
     return {
         "of": what,
         **compared,
-        "run_id": row.run_id if row else None,
+        "uri": uri,
+        "run": row.run_id if row else None,
         "commands": _commands(uri, row) if row else {},
         "says": comparison.lines(compared),
     }
@@ -80,7 +80,7 @@ def lines(value: dict[str, Any]) -> list[str]:
     table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
     more = [f"and {len(every) - SHOWN} more"] if len(every) > SHOWN else []
     best = value["best"]
-    runs = [one["run_id"][:8] for one in best["runs"] if one["run_id"]] if best else []
+    runs = [one["run"][:8] for one in best["runs"] if one["run"]] if best else []
     return [
         terminal.line(f"{value['of']}: {len(every)} configurations, {_better(value)}"),
         *table,

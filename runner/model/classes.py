@@ -57,7 +57,9 @@ def _is_layer(value: Any) -> bool:
     return inspect.isfunction(value) and lookup.is_users(value)
 
 
-LAYER = Kind("a layer", ("runner.layers", "torch.nn"), _is_layer)
+LAYER = Kind(
+    "a layer", ("runner.layers", "torch.nn"), _is_layer, own="a class that inherits from torch.nn.Module, or a function"
+)
 
 
 def find(name: Any, key: str) -> Any:

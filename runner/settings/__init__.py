@@ -46,7 +46,7 @@ class Trainer:
     shuffle: bool = True  # a new order every epoch, drawn from `seed`
     drop_last: bool = False  # leave out a last batch that is smaller than the others
     workers: int = 0  # DataLoader processes, for data that does not fit in memory
-    validate_every: Any = 1  # from one validation to the next: 1, "2 epochs" | "250 steps"
+    validate_every: Any = 1  # from one validation to the next: 1, "2 epochs" | "0.5 epochs" | "250 steps"
     # Batches of training, validation and test each, the same in every epoch: a number, or a share such as 0.1; for a
     # trial of a configuration. null: all.
     limit_batches: Any = None

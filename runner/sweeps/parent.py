@@ -109,7 +109,7 @@ def _watched(sweep: Sweep, console: "Console", settings: SweepSettings) -> Itera
 
 
 def _record_end(sweep: Sweep, table: Table, with_plots: bool) -> None:
-    best, compared = table.best, comparison.plain(table) if _compares(table) else None
+    best, compared = table.best, comparison.plain(table) if comparison.applies(table) else None
     tags = {"sweep.finished": str(len(table.having("FINISHED")))}
     if sweep.reused:
         reused = {f"job {number}": run.info.run_id for number, run in sweep.reused.items()}
@@ -160,15 +160,10 @@ def _print_end(sweep: Sweep, status: str, console: "Console") -> None:
     terminal.put(line or summary.result(sweep.info.parent, status, best))
 
 
-def _compares(table: Table) -> bool:
-    """Return whether there are means to compare: several objectives have none."""
-    return bool(table.over) and len(table.objectives) < 2
-
-
 def _notes(sweep: Sweep, table: Table) -> list[str]:
     """Return the lines on how the best differs from the others; of one job, and of a search without seeds, none."""
     one_seed_each = not table.over and sweep.plan.search is None and len(table.having("FINISHED")) > 1
-    return comparison.lines(comparison.plain(table)) if _compares(table) or one_seed_each else []
+    return comparison.lines(comparison.plain(table)) if comparison.applies(table) or one_seed_each else []
 
 
 def _where(sweep: Sweep, uri: str, experiment: str) -> str:

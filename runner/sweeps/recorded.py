@@ -39,6 +39,12 @@ def running_anew() -> Anew | None:
     return _anew[0] if _anew else None
 
 
+def forget() -> None:
+    """Forget the command before, of a process that runs several."""
+    code[0] = ""
+    _anew.clear()
+
+
 def anew(uri: str, run: str, words: list[str]) -> list[str]:
     """Return the command line that runs the sweep `run` anew; [] for a run that is no sweep.
 

@@ -34,7 +34,7 @@ def use(uri: str, run_id: str, code: str = "current") -> list[str]:
     Raises ConfigError for another word, and for recorded files that are damaged.
     """
     check(code)
-    listed = _listed(uri, run_id)
+    listed = files_of(uri, run_id)
     if code == "recorded":
         _install(_fetched(uri, run_id, listed))
         return [
@@ -70,7 +70,7 @@ def take(uri: str, run_id: str, code: str, name: str) -> None:
 @contextlib.contextmanager
 def used(uri: str, run_id: str, code: str) -> Iterator[None]:
     """Use a run's own code within the block, as `report` does. The modules from before are back after it."""
-    names = [entry["module"] for entry in _listed(uri, run_id).values()] if code == "recorded" else []
+    names = [entry["module"] for entry in files_of(uri, run_id).values()] if code == "recorded" else []
     before = {name: module for name, module in sys.modules.items() if _is_part(name, names)}
     finders, package = list(sys.meta_path), sys.modules.get("experiments")
     paths, folder = list(getattr(package, "__path__", [])), os.environ.get(places.CODE)
@@ -95,7 +95,7 @@ def take_up(uri: str, run_ids: Iterable[str], code: str, name: str) -> None:
     """
     if code:
         check(code)
-    lists = {run_id: listed for run_id in run_ids if (listed := _listed(uri, run_id))}
+    lists = {run_id: listed for run_id in run_ids if (listed := files_of(uri, run_id))}
     for run_id in list(lists)[: int(code == "recorded")]:  # those of runs with other files are refused below
         _install(_fetched(uri, run_id, lists[run_id]))
     apart = {place: how for listed in lists.values() for place, how in _apart(listed)}
@@ -126,7 +126,7 @@ def again() -> None:
         _install(Path(folder))
 
 
-def _listed(uri: str, run_id: str) -> dict[str, Any]:
+def files_of(uri: str, run_id: str) -> dict[str, Any]:
     """Return place -> module, sha256, kept, of each file; {} for a run without own code."""
     sha256 = recall.facts(uri, run_id)[1].get(own_code.TAG)
     if not sha256:

@@ -78,6 +78,18 @@ STUDIES = {
     " /optimizer: adam` (experiments/x.yaml)",
     "defaults:\n  - optimizer: adam\n": "defaults[0]: `optimizer: adam` chooses no preset in a study; expected"
     " `override /optimizer: adam` (experiments/x.yaml)",
+    "defaults: [/loss: null]\n": "defaults[0]: `/loss: null` chooses no preset in a study; expected `override /loss:"
+    " null` (experiments/x.yaml)",
+    "loss: null\n": "loss.name: missing; give the name of a class or function (experiments/x.yaml:1)",
+    "defaults: [override /optimizer: null]\n": "optimizer.name: missing; give the name of a class or function",
+    "metrics: [experiments.mine.net]\n": "metrics[0]: 'experiments.mine.net' is not a metric; one of your own is a"
+    " class that inherits from torchmetrics.Metric (experiments/x.yaml:1)",
+    "loss: {name: experiments.mine.Plain}\n": "loss.name: 'experiments.mine.Plain' is not a loss; one of your own is"
+    " a function of (output, target), or a class that inherits from torch.nn.Module (experiments/x.yaml:1)",
+    "optimizer: experiments.mine.net\n": "optimizer.name: 'experiments.mine.net' is not an optimizer; one of your own"
+    " is a class that inherits from torch.optim.Optimizer (experiments/x.yaml:1)",
+    "plots: [experiments.mine.Plain]\n": "plots[0]: 'experiments.mine.Plain' is not a plot; one of your own is a"
+    " function draw(run) that returns a matplotlib figure (experiments/x.yaml:1)",
     "epochs: 3\n": "epochs: there is no such key; did you mean trainer.epochs? (experiments/x.yaml:1)",
     "model: mpl\n": "model: 'mpl' is not a mapping; a study chooses a preset in its defaults: `override /model: mpl`"
     " (experiments/x.yaml:1)",
@@ -96,6 +108,8 @@ def fails():
     return 1 / 0
 def net(width):
     return torch.nn.Linear(1, width)
+class Plain:
+    pass
 def typo():
     return Data(Tensors(torch.zeros(4, 1), torch.zeros(4, 1)), task="regresion")
 """
@@ -354,5 +368,5 @@ def test_check_reads_what_training_reads(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ConfigError, match=r"x\[39, 2\] is nan"):
         command.with_settings(given, Context("x"))
     np.savez("nan.npz", x=np.ones_like(x), y=np.arange(40) % 2)
-    assert command.with_settings(given, Context("x")) == 0
+    assert command.with_settings(given, Context("x")).code == 0
     assert "right" in capsys.readouterr().out

@@ -1,5 +1,6 @@
 """The command line as people use it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from runner.commands import best
 from tests.cli.test_checks import WRONG as MESSAGES
 from tests.support.command import HANGS, begin, ended, fresh, newest, runner
 from tests.support.composing import shown
@@ -77,6 +79,17 @@ def test_a_sweep_makes_one_run_for_every_combination(workplace: Path) -> None:
     assert len(found) == 4
     assert len({r.info.run_name for r in found}) == 4
     assert {r.info.status for r in found} == {"FINISHED"}
+    # and compares the means of each rate
+    value = json.loads((artifacts(parent) / "best.json").read_text())
+    assert {one["overrides"]["optimizer.lr"]: one["n"] for one in value["configurations"]} == {"0.5": 2, "0.1": 2}
+    assert parent.data.tags["sweep.comparison"] in done.out
+    assert parent.data.tags["sweep.best"] in [run["run"] for run in value["best"]["runs"]]
+    assert parent.data.metrics["valid/loss.mean"] == value["best"]["mean"]
+    assert (artifacts(parent) / "seeds.csv").read_text().startswith("rank,optimizer.lr,seeds,finished,valid/loss.mean,")
+    for name in (parent.info.run_id, "linear_regression"):
+        again = best.plain(f"sqlite:///{workplace}/mlflow.db", name)
+        assert again["run"] == parent.data.tags["sweep.best"]
+        assert again["configurations"][1]["p"] == value["configurations"][1]["p"]
 
 
 def test_the_same_seed_gives_the_same_bits_twice(workplace: Path) -> None:

@@ -56,6 +56,10 @@ FILES = {
     "joined": "defaults: [parted]\noptimizer: {name: Adam, lr: 0.3}\n",
     "layered": "defaults: [base]\nloss: {CrossEntropyLoss: null}\noptimizer: {SGD: {lr: 0.5}}\n"
     "scheduler: {CosineAnnealingLR: {T_max: 9}}\n",
+    "nulled": "defaults: [empty_loss]\nloss: {name: experiments.mine.far}\noptimizer: {name: Adam}\n",
+    "empty_loss": "loss: null\noptimizer: null\n",
+    "anyhow": "defaults: [override /loss: huber, override /scheduler: step]\nloss: {name: experiments.mine.far}\n"
+    "scheduler: {name: ConstantLR}\n",
     "short": "model: {inputs: {a: {Linear: 3}}, layers: {embed: {Embedding: 24}, conv: {Conv2d: 8},"
     " turn: {Permute: [0, 2, 1]}, both: {Sequential: [ReLU]}}}\n",
     "longer": "defaults: [short]\n"
@@ -85,6 +89,9 @@ from runner.data import Data, Tensors
 
 def ten(points):
     return Data(Tensors(torch.rand(points, 4), torch.arange(points) % 10), task="classification")
+
+def far(output, target, **options):
+    return ((output - target).abs() ** options.get("p", 4)).mean()
 """
 
 
@@ -244,6 +251,11 @@ RNN, LINEAR = "model.layers.rnn", "experiments=own model.layers.rnn.Linear"
             "experiments=base model={name:experiments.mine.ten,points:4}",
             {"model.layers": [{"name": "experiments.mine.ten", "points": 4}]},
         ),
+        ("loss=null loss.name=experiments.mine.far", {"loss": {"name": "experiments.mine.far"}}),
+        ("experiments=nulled", {"loss": {"name": "experiments.mine.far"}, "optimizer": {"name": "Adam"}}),
+        ("loss=huber loss.name=experiments.mine.far", {"loss": {"name": "experiments.mine.far"}}),
+        ("loss=huber loss.name=experiments.mine.far loss.p=3", {"loss": {"name": "experiments.mine.far", "p": 3}}),
+        ("experiments=anyhow", {"loss": {"name": "experiments.mine.far"}, "scheduler": {"name": "ConstantLR"}}),
         ("experiments=stepped", {"trainer.steps": 50, "trainer.epochs": None}),
         ("experiments=passes trainer.steps=9", {"trainer.steps": 9, "trainer.epochs": None}),
         ("experiments=stepped trainer.average.from=0.5", {"trainer.average": {"from": 0.5}}),

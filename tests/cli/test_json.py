@@ -48,6 +48,8 @@ def test_a_program_that_knows_the_schema_alone_finds_sweeps_picks_and_exports(wo
     assert [job["overrides"] for job in jobs] == [{"optimizer.lr": "0.1"}, {"optimizer.lr": "0.4"}]
     values = {job["run"]: job["value"] for job in swept["jobs"]}
     assert swept["best"]["run"] == min(values, key=values.__getitem__)
+    [apart] = lines("diff", *values, place=workplace)
+    assert [(cause["kind"], cause["key"]) for cause in apart["causes"]] == [("configuration", "optimizer.lr")]
     words = (swept["best"]["run"], "format=pt2", "output=model.pt2")
     [exported] = lines("export", *words, place=workplace)
     assert (workplace / exported["output"]).stat().st_size > 0

@@ -57,7 +57,7 @@ def there(tmp_path: Path, monkeypatch: Any, experiments: Path) -> Path:
         (["experiments=digits_cnn", MY_LOSS], "loss", {}),
         (["experiments=x"], "loss", {}),
         (["experiments=digits_cnn", "loss.name=experiments.mine.Smooth"], "loss", {"label_smoothing": 0.0}),
-        (["experiments=digits_cnn", "loss.name=experiments.mine.Anything"], "loss", {"label_smoothing": 0.0}),
+        (["experiments=digits_cnn", "loss.name=experiments.mine.Anything"], "loss", {"label_smoothing": None}),
         (["loss=huber", "loss.name=MSELoss"], "loss", {}),
         (["optimizer=sgd_momentum", "optimizer.name=experiments.mine.Plain"], "optimizer", {"lr": 0.01}),
         (["optimizer=adam", "optimizer.name=Adadelta"], "optimizer", {"lr": 0.001, "weight_decay": 0.0}),

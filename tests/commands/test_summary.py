@@ -28,7 +28,7 @@ def test_the_summary_of_a_run_is_that_of_its_configuration(
         context = Context("mine", OmegaConf.to_yaml(OmegaConf.structured(settings)), [])
         assert train.with_settings(settings, context).code == 0
         capsys.readouterr()
-        assert summary.with_settings(settings, context) == 0
+        assert summary.with_settings(settings, context).code == 0
         expected = capsys.readouterr().out
         [run] = stores.rows(URI, "mine")
         for word in ("last", run.run_id, run.run_id[:8]):

@@ -1,15 +1,18 @@
 """`sweep.keep`: whose checkpoints, predictions and plots a sweep leaves, whatever happens to it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from runner.settings import Settings, Sweep
 from runner.sweeps.manifest import Job
 from runner.sweeps.report import rows
-from runner.sweeps.report.table import Table
+from runner.sweeps.report.table import Row, Table
 from runner.sweeps.run import keeping
 from runner.sweeps.run.info import SweepInfo
+from runner.sweeps.run.outcome import Outcome
 from runner.tracking.store import stores
 from tests.support.command import runner
 from tests.support.sweeping import Family, artifacts, family, furnish, group
@@ -153,3 +156,26 @@ def test_the_end_of_a_sweep_leaves_the_files_of_the_best_job_that_has_any(
         assert stay == expected, endings
         dropped = ["sweep.dropped" in client.get_run(runs[n].info.run_id).data.tags for n in range(3)]
         assert dropped == [not one for one in expected], endings
+
+
+def test_files_of_the_best_mean_stay_although_another_seed_was_better(store: str, tmp_path: Path) -> None:
+    """Which one that is, is known at the end alone: until then no job of a sweep over seeds is beaten."""
+    client = stores.open_store(store)
+    experiment = client.create_experiment("kept", tmp_path.as_uri())
+    parent = client.create_run(experiment).info.run_id
+    info = SweepInfo(parent, "kept", "valid/loss", store, over_seeds=True)
+    desk, table = keeping.Keeping(info), Table([])
+    for number, value in enumerate((0.1, 0.9, 0.4, 0.5)):
+        tags = {"mlflow.parentRunId": parent, "sweep.job": str(number), "checkpoint.last": "checkpoints/last-1"}
+        run = client.create_run(experiment, tags=tags).info.run_id
+        client.log_text(run, "weights", "checkpoints/last-1/weights")
+        client.set_terminated(run, "FINISHED")
+        job: Any = SimpleNamespace(settings=Settings(sweep=Sweep(keep="best")), keeps=None)
+        desk.follow(number, job)
+        assert job.keeps(job)
+        overrides = {"optimizer.lr": str(number // 2), "seed": str(number % 2)}
+        table.rows.append(Row(number, overrides, run, "FINISHED", value))
+        desk.settle(job, Outcome(number, run, "FINISHED", value))
+        assert client.list_artifacts(run, "checkpoints")
+    keeping.clear(client, info, "best", table)
+    assert [bool(client.list_artifacts(row.run_id, "checkpoints")) for row in table.rows] == [False, False, True, False]

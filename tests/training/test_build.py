@@ -421,7 +421,7 @@ def test_checkpoint_every_is_a_number_and_a_unit(every, means):
 
 
 @pytest.mark.parametrize(
-    "every", [0, -1, "often", "2 hours", "0.5 epochs", True, "", "inf", "nan", "nan minutes", "inf steps"]
+    "every", [0, -1, "often", "2 hours", "0.5 steps", True, "", "inf", "nan", "nan minutes", "inf steps"]
 )
 def test_checkpoint_every_refuses_the_rest(every):
     with pytest.raises(ConfigError, match=r"^checkpoint.every: "):

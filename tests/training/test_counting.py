@@ -1,6 +1,8 @@
 """Steps, epochs and validations: what is counted, and that all of it is exact after a stop."""
 
 import itertools
+import math
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from runner.settings.errors import ConfigError
 from runner.training.drive import drive
 from runner.training.prepare import prepare
 from runner.training.run import Run
+from runner.training.state import due
 from runner.training.vectorized import drive_many
 from tests.conftest import settings
 from tests.support.resumed import differences
@@ -47,6 +50,10 @@ def test_a_training_may_end_within_an_epoch_and_is_validated_there() -> None:
         ("2 epochs", {"epochs": 3}, [10, 15]),
         (2, {"epochs": None, "steps": 12}, [10, 12]),
         ("7 steps", {"epochs": None, "steps": 14}, [7, 14]),
+        ("0.5 epochs", {"epochs": 2}, [3, 5, 8, 10]),
+        (0.3, {"epochs": 2}, [2, 3, 5, 6, 8, 9, 10]),
+        (0.1, {"epochs": 1}, [1, 2, 3, 4, 5]),
+        ("1.5 epochs", {"epochs": 4}, [8, 15, 20]),
     ],
 )
 def test_validations_come_every_so_many_epochs_or_steps(every: Any, more: Any, expected: list[int]) -> None:
@@ -82,6 +89,7 @@ CASES: dict[str, dict[str, Any]] = {
         "scheduler": {"name": "OneCycleLR", "max_lr": 0.1},
     },
     "metrics": {"epochs": 3, "train_metrics": True, "metrics": ["MeanSquaredError", "R2Score"]},
+    "parts of epochs": {"epochs": 3, "validate_every": "0.5 epochs", "patience": 9},
     "accumulated": {"epochs": None, "steps": 7, "accumulate": 2, "validate_every": 2},
 }
 
@@ -91,14 +99,15 @@ def test_a_stopped_training_goes_on_to_the_bit(case: str) -> None:
     assert differences(lambda: made(**CASES[case]), 7 if case != "accumulated" else 4) == []
 
 
-def test_many_as_one_program_count_the_same() -> None:
-    more: dict[str, Any] = {"epochs": None, "steps": 13, "validate_every": "4 steps", "graph": False}
+@pytest.mark.parametrize(("every", "at"), [("4 steps", [4, 8, 12, 13]), ("0.7 epochs", [4, 7, 11, 13])])
+def test_many_as_one_program_count_the_same(every: str, at: list[int]) -> None:
+    more: dict[str, Any] = {"epochs": None, "steps": 13, "validate_every": every, "graph": False}
     alone = [driven(made(seed=seed, **more)) for seed in (0, 1)]
     together = [made(seed=seed, **more) for seed in (0, 1)]
     drive_many(together, [[], []])
     for one, other in zip(alone, together, strict=True):
         other.close()
-        assert steps_of(one, "valid/loss") == steps_of(other, "valid/loss") == [4, 8, 12, 13]
+        assert steps_of(one, "valid/loss") == steps_of(other, "valid/loss") == at
         torch.testing.assert_close(one.history["valid/loss"][-1][1], other.history["valid/loss"][-1][1])
         assert (one.epoch, one.best.step) == (other.epoch, other.best.step)
 
@@ -124,6 +133,19 @@ def test_a_limit_leaves_some_batches_of_each_part(limit: Any, train: int, valid:
     whole.close()
     kept = {tuple(row.tolist()) for row in run.data.train.x}
     assert kept <= {tuple(row.tolist()) for row in whole.data.train.x}
+
+
+def test_an_interval_comes_with_the_first_step_that_reaches_it() -> None:
+    for each, text in itertools.product((1, 5, 23, 1000), ("0.5", "0.1", "0.3", "1", "2.25", "0.001")):
+        every = due.read(f"{text} epochs")
+        steps = range(1, 4 * each + 1)
+        reached = [math.floor(step / (Fraction(text) * each)) for step in (0, *steps)]
+        expected = [step for step in steps if reached[step] > reached[step - 1]]
+        assert [step for step in steps if every.is_now(step, each)] == expected
+        following = [due.following(step, *every.steps(each)) for step in steps]
+        assert [
+            one for one in dict.fromkeys([due.following(0, *every.steps(each)), *following]) if one in steps
+        ] == expected
 
 
 def test_one_length_is_enough() -> None:

@@ -133,3 +133,17 @@ def test_a_training_without_nan_has_the_same_bits_when_it_is_watched() -> None:
     plain, _, _ = driven("fast", **DIGITS, layers=MLP)
     assert found.plain == {"steps": watched.state.step, "layer": None, "pass": None, "infinite": None}
     assert list(watched.history["train/loss"]) == list(plain.history["train/loss"])
+
+
+def test_the_parts_of_a_step_and_its_operations_are_timed() -> None:
+    run, found, _ = driven("profile", epochs=None, steps=31, validate_every="31 steps", **DIGITS, layers=MLP)
+    plain = found.plain
+    assert plain["steps"] == 10
+    assert list(plain["seconds"]) == ["data", "forward", "backward", "optimizer", "record"]
+    assert min(plain["seconds"].values()) > 0
+    assert {one["name"] for one in plain["layers"]} == {"0", "1", "2", "3"}
+    calls = {one["name"]: one["calls"] for one in plain["operations"]}
+    assert calls["aten::addmm"] == 2  # of each step: that of the validation is no part of it
+    assert {one: calls.get(one) for one in plain["seconds"]} == dict.fromkeys(plain["seconds"])  # marks are none
+    assert run.debugging.lines()[0].startswith("debug=profile: a step takes ")
+    assert not run.model._forward_hooks

@@ -31,6 +31,7 @@ LIGHT = [
         "sweeps/run/job",
         "sweeps/search",
     ),
+    *("commands/best", "sweeps/report/recorded_table", "sweeps/report/comparison", "sweeps/report/table"),
 ]
 HEAVY = {"torch", "mlflow", "matplotlib", "sklearn", "torchmetrics", "rich", "pandas", "numpy"}
 FILES = sorted((ROOT / "runner").rglob("*.py"))

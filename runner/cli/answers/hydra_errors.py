@@ -17,7 +17,7 @@ from omegaconf.errors import (
 
 from runner.cli.answers import vocabulary
 from runner.cli.guard import composition, files, studies
-from runner.cli.guard.command_line import OPTIONAL
+from runner.cli.guard.command_line import NAMED, OPTIONAL
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, did_you_mean, first_line, full_message
 from runner.settings.files.origins import Origins, shown
@@ -96,6 +96,8 @@ def _misused(error: Exception, words: list[str]) -> str:
             if group == "hydra":
                 return f"hydra: {value} is not a mapping; expected a key below it, as in hydra.sweep.dir=FOLDER"
             expected = f"{group}=PRESET, or {group}=null" if group in OPTIONAL else f"{group}=PRESET"
+            if group in NAMED and value is None:
+                expected += f", or a class beside it, {group}=null {group}.name=CLASS"
             return f"{group}: {override.get_value_element_as_str()} is not the name of a preset; expected {expected}"
     if isinstance(error, ValueError):  # a name where Hydra expects the number of a place in a list
         for override in overrides:

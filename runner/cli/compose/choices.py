@@ -15,7 +15,8 @@ def check(defaults: Any, name: str, presets: dict[str, list[str]], studies: list
     """
     for index, entry in enumerate(defaults or []):
         if right := _right(entry, presets, studies):
-            written = ": ".join(map(str, next(iter(entry.items())))) if isinstance(entry, dict) else entry
+            pair = next(iter(entry.items())) if isinstance(entry, dict) else (entry,)
+            written = ": ".join("null" if word is None else str(word) for word in pair)
             raise ConfigError(
                 f"defaults[{index}]", f"`{written}` chooses no preset in a study; expected {_said(right)} ({name})"
             )

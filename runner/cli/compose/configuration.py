@@ -65,7 +65,8 @@ def settings(config: DictConfig, overrides: list[str]) -> Settings:
 
 def _leave_presets_out(config: DictConfig, settings: Settings, overrides: list[str]) -> None:
     """Remove arguments of a preset that the class which was chosen over it does not take; nobody asked for them."""
-    foreign = {group: names for group in COMPONENTS if (names := inherited.not_taken(group, getattr(settings, group)))}
+    specs = {group: getattr(settings, group) for group in COMPONENTS}
+    foreign = {group: names for group in COMPONENTS if (names := inherited.not_taken(group, specs[group], True))}
     beside = {group: _beside_several(getattr(settings, group)) for group in ("optimizer", "scheduler")}
     foreign |= (parted := {group: names for group, names in beside.items() if names})
     origins = composition.origins_of(overrides) if foreign else Origins()

@@ -214,8 +214,11 @@ def _differ(old: dict[Any, Any], new: dict[Any, Any], key: str) -> bool:
     return omegaconf_private.are_other_layers(old, new)
 
 
-def not_taken(group: str, spec: Any) -> list[str]:
-    """Return arguments that the class or function of a component does not take; none if it is unknown."""
+def not_taken(group: str, spec: Any, of_preset: bool = False) -> list[str]:
+    """Return arguments that the class or function of a component does not take; none if it is unknown.
+
+    of_preset: they stand in the preset of another class: one that takes any argument, `**options`, is not meant.
+    """
     from runner.settings.values import lookup
     from runner.training.parts import data_options, losses, optimizers, scheduling, source
 
@@ -230,10 +233,11 @@ def not_taken(group: str, spec: Any) -> list[str]:
         takes = lookup.parameters(lookup.find(name, kinds[group], f"{group}.name"))
     except (ConfigError, TypeError, ValueError):  # the checks look it up again, and report it
         return []
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
-        return []
     beside = {"scheduler": ("interval",), "data": data_options.NAMES}.get(group, ())
-    return [name for name in arguments if name not in takes and name not in beside]
+    if not of_preset and any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+        return []
+    named = [name for name, parameter in takes.items() if parameter.kind is not parameter.VAR_KEYWORD]
+    return [name for name in arguments if name not in named and name not in beside]
 
 
 def _group(entry: Any) -> str:

@@ -19,6 +19,8 @@ FLAGS = {
 }
 #: Groups of which nothing need be chosen: `scheduler=null`.
 OPTIONAL = ("debug", "experiments", "scheduler")
+#: Groups of which no preset need be chosen where a class is named beside: `loss=null loss.name=experiments.mine.Loss`.
+NAMED = ("data", "loss", "optimizer")
 
 
 def take_trust(words: list[str]) -> list[str]:
@@ -64,15 +66,17 @@ def check(words: list[str]) -> None:
 def with_removals(overrides: Sequence[str]) -> list[str]:
     """Return the overrides in the words of Hydra for leaving out.
 
-    `scheduler=null`, and null for a layer that has a name, are `~scheduler` there. `~trainer.average` is null, as the
-    keys that are declared cannot be removed.
+    `scheduler=null`, and null for a layer that has a name, are `~scheduler` there; so is `loss=null` where another
+    word names a class. `~trainer.average` is null, as the keys that are declared cannot be removed.
     """
-    return [_removal(word) for word in overrides]
+    keys = {word.partition("=")[0].lstrip("+") for word in overrides}
+    named = [group for group in NAMED if keys & {f"{group}.name", f"{group}._target_"}]
+    return [_removal(word, [*OPTIONAL, *named]) for word in overrides]
 
 
-def _removal(word: str) -> str:
+def _removal(word: str, optional: Sequence[str]) -> str:
     key, _, value = word.partition("=")
-    if value == "null" and (key in OPTIONAL or re.fullmatch(r"model\.layers\.[A-Za-z_]\w*", key)):
+    if value == "null" and (key in optional or re.fullmatch(r"model\.layers\.[A-Za-z_]\w*", key)):
         return f"~{key}"
     if word[:1] == "~" and not value and word[1:] in _unset():
         return f"{word[1:]}=null"

@@ -9,7 +9,7 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
 from runner.cli.compose import inherited
-from runner.cli.guard import files
+from runner.cli.guard import command_line, files
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.files import filenames, origins, places
 from runner.settings.values import short
@@ -120,8 +120,8 @@ def _read(folder: Path, name: str, provider: str) -> ConfigResult:
     return result
 
 
-def _presets(contents: Any) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return the presets that a study names as values, and its arguments over them: `data: digits`.
+def _presets(contents: Any) -> dict[str, tuple[str | None, dict[str, Any]]]:
+    """Return the presets that a study names as values, and its arguments over them: `data: digits`; None for none.
 
     Of data, whose sources bear their presets' names, `{digits: {flat: true}}` too. A group whose preset the defaults
     choose already is left out.
@@ -131,8 +131,10 @@ def _presets(contents: Any) -> dict[str, tuple[str, dict[str, Any]]]:
         return {}
     keys = [str(key) for entry in defaults if isinstance(entry, dict) for key in entry]
     chosen = {key.rpartition(" ")[2].strip("/") for key in keys}
-    found = dict[str, tuple[str, dict[str, Any]]]()
+    found = dict[str, tuple[str | None, dict[str, Any]]]()
     for group, spec in contents.items():
+        if spec is None and group in command_line.NAMED:  # `loss: null`
+            found[group] = None, {}
         named = {spec: None} if isinstance(spec, str) else spec if group == "data" and isinstance(spec, dict) else {}
         name, arguments = next(iter(named.items())) if len(named) == 1 else (None, None)
         if group not in chosen and isinstance(arguments, dict | None) and name in places.presets(str(group)):

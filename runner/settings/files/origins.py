@@ -9,6 +9,7 @@ import yaml
 
 from runner.settings.files import places
 from runner.settings.values import short
+from runner.settings.values.keys import COMPONENTS
 
 #: Lists and layers, where the place of a key above is useful too: `Linear: 10` sets its out_features.
 _DEEP = (("model", "layers"), ("metrics",), ("plots",))
@@ -53,6 +54,8 @@ class Origins:
             return ""
         if place := self._places.get(".".join(words)):
             return place
+        if len(words) == 2 and words[0] in COMPONENTS and words[1] == "name":  # `loss: experiments.mine.Loss`
+            return self._places.get(words[0], "")
         for root in _DEEP:
             if tuple(words[: len(root)]) == root:
                 for length in range(len(words) - 1, len(root), -1):

@@ -18,6 +18,11 @@ def conf() -> Path:
     return _shipped("conf")
 
 
+def template() -> Path:
+    """Return the folder of files that `runner init` copies."""
+    return _shipped("template")
+
+
 def experiments() -> list[Path]:
     """Return the folders of studies: of recorded code in use, of the working directory, and of the package."""
     recorded = [Path(os.environ[CODE]) / "experiments"] if os.environ.get(CODE) else []

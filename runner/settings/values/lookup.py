@@ -26,6 +26,7 @@ class Kind:
     accepts: Callable[[Any], bool]
     # (name, key) -> what a name in another package stands for, which is trusted by that name; None for other names.
     elsewhere: Callable[[str, str], Any] = lambda name, key: None
+    own: str = ""  # what one of the user's own is: "a class that inherits from torchmetrics.Metric"
 
 
 def find(name: Any, kind: Kind, key: str) -> Any:
@@ -35,6 +36,8 @@ def find(name: Any, kind: Kind, key: str) -> Any:
     thing = kind.elsewhere(name, key)
     if thing is None:
         thing = _import(name, kind, key) if "." in name else _search(name, kind, key)
+    if thing is not None and not kind.accepts(thing) and kind.own and is_users(thing) and is_own(thing):
+        raise ConfigError(key, f"{name!r} is not {kind.noun}; one of your own is {kind.own}")
     if thing is None or not kind.accepts(thing):
         raise ConfigError(key, f"{name!r} is not {kind.noun}{_homes(kind)}{did_you_mean(name, known(kind))}")
     return thing

@@ -156,7 +156,9 @@ def check(settings: Settings) -> None:
     if settings.sweep.pruner is not None:
         rule, trainer = read(settings.sweep.pruner), settings.trainer
         every = due.read(trainer.validate_every, "trainer.validate_every", due.COUNTED)
-        if trainer.epochs and every.unit == "epochs":
+        if trainer.epochs and every.unit == "epochs" and every.number.is_integer():
             rule.check(trainer.epochs, int(every.number))
+        elif trainer.epochs and every.unit == "epochs":
+            rule.check(math.ceil(trainer.epochs / every.number), 1)
         elif trainer.steps and every.unit == "steps":
             rule.check(-(-trainer.steps // int(every.number)), 1)

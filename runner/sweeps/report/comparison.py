@@ -15,6 +15,11 @@ SHOWN = 3
 NOUNS = {"seed": "seed", FOLD: "fold"}
 
 
+def applies(table: Table) -> bool:
+    """Return whether seeds or folds are varied, so that there are means to compare; several objectives have none."""
+    return bool(table.over) and len(table.objectives) < 2
+
+
 def plain(table: Table) -> dict[str, Any]:
     """Return the combinations of a table, the best first, and how each differs from the best; JSON-able.
 
@@ -67,7 +72,7 @@ def _run(one: Combination, row: Row) -> dict[str, Any]:
     repeat = dict(zip(one.over, one.repeat(row), strict=True))
     pruned = row.pruned is not None
     return {
-        "run_id": row.run_id, "job": row.number, **repeat, "status": row.status, "pruned": pruned,
+        "job": row.number, "run": row.run_id, **repeat, "status": row.status, "pruned": pruned,
         "value": None if row.value is None else _finite(row.value),
     }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from runner.settings.trust import secrets
+from runner.sweeps.report import comparison
 from runner.sweeps.report.table import Row, Table
 from runner.sweeps.run.job import SweepInfo
 
@@ -11,6 +12,7 @@ def of_sweep(info: SweepInfo, table: Table, verdict: tuple[str, str]) -> dict[st
     """Return a sweep that has come to its end: its id, status, ranking and jobs, each with its run.
 
     verdict: the status and its reason. `best` is the best FINISHED job, None without one and in a sweep over folds.
+    `comparison` is that of means over seeds or folds (`comparison.plain`), None where these are not varied.
     """
     best = table.best
     return {
@@ -22,6 +24,7 @@ def of_sweep(info: SweepInfo, table: Table, verdict: tuple[str, str]) -> dict[st
         "mode": table.mode,
         "keys": table.keys,
         "best": None if best is None else of_job(best),
+        "comparison": comparison.plain(table) if comparison.applies(table) else None,
         "front": [row.run_id for row in table.front],
         "jobs": [of_job(row) for row in table.rows],
     }

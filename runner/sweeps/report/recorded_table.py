@@ -43,14 +43,13 @@ def read(uri: str, name: str, over: list[str], metric: str = "", mode: str = "")
     runs = _of_experiment(client, name) or _of_study(client, name)
     if runs:
         metric = metric or _usual_metric(runs)
-        table = Table(_rows(runs, repeats, metric), metric, repeats=repeats)
-        table.mode, what = mode or _mode(runs, metric, ""), f"experiment {name!r}"
+        table, planned, what = Table(_rows(runs, repeats, metric), metric), "", f"experiment {name!r}"
     else:
-        table, what = _of_sweep(uri, client, name, metric, mode)
-        table.repeats = repeats
+        table, runs, planned, what = _of_sweep(uri, client, name, metric)
     if not any(row.value is not None for row in table.rows):
         known = sorted({key for row in table.rows for key in row.metrics})
         raise ConfigError("metric", f"no run of {what} has {table.metric!r}{did_you_mean(table.metric, known)}")
+    table.mode, table.repeats = mode or _mode(runs, table.metric, planned), repeats
     return table, what
 
 
@@ -103,7 +102,8 @@ def _mode(runs: list["Run"], metric: str, planned: str) -> str:
     return str(recorded.pop())
 
 
-def _of_sweep(uri: str, client: "MlflowClient", name: str, metric: str, mode: str) -> tuple[Table, str]:
+def _of_sweep(uri: str, client: "MlflowClient", name: str, metric: str) -> tuple[Table, list["Run"], str, str]:
+    """Return the table of a sweep, its runs, which values were better by its plan, and in words what it is."""
     try:
         run_id = recall.find(uri, name)
     except ConfigError as error:
@@ -122,8 +122,7 @@ def _of_sweep(uri: str, client: "MlflowClient", name: str, metric: str, mode: st
     runs = {**_reused(client, parent), **rows.children(client, parent.info.experiment_id, run_id)}
     metric = metric or plan.metric
     table = Table(rows.rows(plan.jobs, {}, runs, {}, metric), metric)
-    table.mode = mode or _mode(list(runs.values()), metric, plan.mode if metric == plan.metric else "")
-    return table, f"sweep {run_id}"
+    return table, list(runs.values()), plan.mode if metric == plan.metric else "", f"sweep {run_id}"
 
 
 def _reused(client: "MlflowClient", parent: "Run") -> dict[int, "Run"]:
@@ -135,8 +134,14 @@ def _reused(client: "MlflowClient", parent: "Run") -> dict[int, "Run"]:
 
 
 def _rows(runs: list["Run"], repeats: tuple[str, ...], metric: str) -> list[Row]:
-    """Return a row for each configuration and repeat, with the values by which configurations differ."""
+    """Return a row for each configuration and repeat, with the values by which configurations differ.
+
+    Raises ConfigError for a repeat that is no key of any run.
+    """
     configurations = [_configuration(run) for run in runs]
+    known = {key for values in configurations for key in values}
+    for key in set(repeats) - known - {FOLD}:
+        raise ConfigError("over", f"no run was recorded with the key {key!r}{did_you_mean(key, sorted(known))}")
     _without_followers(configurations, repeats)
     newest: dict[str, int] = {}  # configuration and repeat -> place of the run that counts
     for place, values in enumerate(configurations):
@@ -144,8 +149,8 @@ def _rows(runs: list["Run"], repeats: tuple[str, ...], metric: str) -> list[Row]
         if key not in newest or _is_finished(runs[place]) > _is_finished(runs[newest[key]]):
             newest[key] = place
     counted = sorted(newest.values(), reverse=True)
-    known = dict.fromkeys(key for place in counted for key in configurations[place])
-    differ = [key for key in known if len({configurations[place].get(key) for place in counted}) > 1]
+    keys = dict.fromkeys(key for place in counted for key in configurations[place])
+    differ = [key for key in keys if len({configurations[place].get(key) for place in counted}) > 1]
     table = []
     for number, place in enumerate(counted):
         values = configurations[place]

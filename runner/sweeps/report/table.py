@@ -96,7 +96,7 @@ class Combination:
         wrong = [f"{self._at(row)} {word}" for row in self.rows if (word := self._wrong(row))]
         if not wrong and len(self.values) < 2:
             count = len(self.values)
-            wrong = [f"{'one value' if count else 'no value'}, and a comparison needs two"]
+            wrong = ["one value alone" if count else "no value"]
         return ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} more" if len(wrong) > 3 else "")
 
     def _at(self, row: Row) -> str:
@@ -185,9 +185,11 @@ class Table:
         for one in groups.values():
             one.rows.sort(key=lambda row: ([_natural(word) for word in one.repeat(row)], row.number))
         sign = 1 if self.mode == "min" else -1
-        compared = [one for one in groups.values() if not one.left_out]
-        ranked = sorted(compared, key=lambda one: (sign * one.mean, one.rows[0].number))
-        return [*ranked, *(one for one in groups.values() if one.left_out)]
+        order = {
+            key: (bool(one.left_out), sign * one.mean if one.values else math.inf, one.rows[0].number)
+            for key, one in groups.items()
+        }
+        return [groups[key] for key in sorted(groups, key=order.__getitem__)]
 
     @property
     def best_combination(self) -> Combination | None:

@@ -116,6 +116,13 @@ def weights(uri: str, run_id: str, name: str = "last", classes: Iterable[type] =
         return _weights(recall.artifact(client, run_id, place, folder), digests, classes)
 
 
+def weights_of(uri: str, run_id: str, reference: CheckpointRef, classes: Iterable[type] = ()) -> dict[str, Tensor]:
+    """Load parameters and buffers of one checkpoint, as `weights` does, by what the run's tags have of it."""
+    with tempfile.TemporaryDirectory(prefix="runner-") as folder:
+        files = recall.artifact(recall.existing(uri), run_id, reference.place, folder)
+        return _weights(files, reference.sha256, classes)
+
+
 def _weights(files: Path, digests: dict[str, str], classes: Iterable[type]) -> dict[str, Tensor]:
     state_dict, model = (files / checkpoint.FILES[kind] for kind in checkpoint.MODELS)
     if state_dict.name in digests or state_dict.exists():

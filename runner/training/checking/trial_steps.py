@@ -105,7 +105,9 @@ class _Trial:
         if data.valid is not None:
             self._evaluate()
             once = _seconds(self._evaluate)
-            epoch += once * count(data.valid, self.eval_size) * self.length.per_epoch / self.length.every
+            epoch += (
+                once * count(data.valid, self.eval_size) * self.length.per_epoch * self.length.parts / self.length.every
+            )
             work = max(work, self._bytes(self._evaluate))
         return Trial(epoch, work)
 

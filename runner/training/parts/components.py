@@ -24,7 +24,12 @@ from runner.training.parts.scheduling import Plan
 from runner.training.state import due
 from runner.training.state.due import Due
 
-PLOT = Kind("a plot", ("runner.plots",), lambda v: inspect.isfunction(v) and lookup.is_users(v))
+PLOT = Kind(
+    "a plot",
+    ("runner.plots",),
+    lambda v: inspect.isfunction(v) and lookup.is_users(v),
+    own="a function draw(run) that returns a matplotlib figure",
+)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ class Length:
 
     steps: int
     per_epoch: int  # steps of one pass over the training data
-    every: int  # steps from one validation to the next
-    in_steps: bool = False  # whether validations are counted in steps
+    every: int  # steps from one validation to the next, times `parts`
+    in_steps: bool = False  # whether validations come within epochs
+    parts: int = 1  # above 1 where a part of an epoch is no whole number of steps
 
     @property
     def epochs(self) -> int:
@@ -28,7 +29,7 @@ class Length:
 
     def validates_after(self, step: int) -> bool:
         """Return whether a validation follows this step: one that is due, or the last of the training."""
-        return step % self.every == 0 or step == self.steps
+        return due.comes(step, self.every, self.parts) or step == self.steps
 
     def place(self, step: int) -> str:
         """Return how far so many steps are, in the words of a screen: `epoch 3/10`, or `step 750/5000`."""
@@ -37,8 +38,8 @@ class Length:
         return f"step {step}/{self.steps}" if in_steps else f"epoch {step // each}/{self.epochs}"
 
     def rung(self, step: int) -> int:
-        """Return the epochs of so many steps, by which runs are compared; validations where these count steps."""
-        return step // (self.every if self.in_steps else self.per_epoch)
+        """Return the epochs of so many steps, by which runs are compared; validations where they come within these."""
+        return step * self.parts // self.every if self.in_steps else step // self.per_epoch
 
     def epoch(self, step: int) -> float:
         """Return the epochs of so many steps, a whole number where one ends."""
@@ -50,5 +51,5 @@ def length(settings: Settings, data: Data) -> Length:
     trainer, each = settings.trainer, steps_per_epoch(settings, data)
     steps = (trainer.epochs or 0) * each if trainer.steps is None else trainer.steps
     every = due.read(trainer.validate_every, "trainer.validate_every", due.COUNTED)
-    in_steps = every.unit == "steps"
-    return Length(steps, each, int(every.number) * (1 if in_steps else each), in_steps)
+    number, parts = every.steps(each)
+    return Length(steps, each, number, every.unit == "steps" or not every.number.is_integer(), parts)

@@ -34,6 +34,7 @@ LOSS = Kind(
             and (v.__module__ == "torch.nn.modules.loss" or lookup.is_users(v))
         )
     ),
+    own="a function of (output, target), or a class that inherits from torch.nn.Module",
 )
 
 

@@ -19,7 +19,7 @@ def _is_metric(value: Any) -> bool:
     return isinstance(value, type) and issubclass(value, torchmetrics.Metric) and value is not torchmetrics.Metric
 
 
-METRIC = Kind("a metric", ("torchmetrics",), _is_metric)
+METRIC = Kind("a metric", ("torchmetrics",), _is_metric, own="a class that inherits from torchmetrics.Metric")
 
 
 def load() -> None:

@@ -21,6 +21,7 @@ OPTIMIZER = Kind(
     "an optimizer",
     ("torch.optim",),
     lambda v: isinstance(v, type) and issubclass(v, torch.optim.Optimizer) and v is not torch.optim.Optimizer,
+    own="a class that inherits from torch.optim.Optimizer",
 )
 
 

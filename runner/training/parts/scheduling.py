@@ -21,6 +21,7 @@ SCHEDULER = Kind(
         and issubclass(v, torch.optim.lr_scheduler.LRScheduler)
         and v is not torch.optim.lr_scheduler.LRScheduler
     ),
+    own="a class that inherits from torch.optim.lr_scheduler.LRScheduler",
 )
 
 

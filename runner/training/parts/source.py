@@ -28,6 +28,7 @@ DATA = Kind(
     ("runner.data",),
     lambda v: inspect.isfunction(v) and (_torchvision.is_made(v) or lookup.is_users(v)),
     _torchvision.find,
+    own="a function that returns runner.data.Data",
 )
 
 

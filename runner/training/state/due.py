@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any
 
 from runner.settings.errors import ConfigError
@@ -16,7 +17,7 @@ EXAMPLES = {"epochs": "'2 epochs'", "steps": "'100 steps'", "minutes": "'10 minu
 
 @dataclass
 class Due:
-    """The interval between two checkpoints, validations or plots. number: 0 for never."""
+    """The interval between two checkpoints, validations or plots. number: 0 for never; of epochs a part too, as 0.5."""
 
     number: float = 0.0
     unit: str = "epochs"  # epochs | steps | minutes
@@ -27,16 +28,31 @@ class Due:
         if not self.number:
             return False
         if self.unit != "minutes":
-            return step % (self.number if self.unit == "steps" else self.number * steps_per_epoch) == 0
+            return comes(step, *self.steps(steps_per_epoch))
         now = time.monotonic()
         if now - self._saved < 60 * self.number:
             return False
         self._saved = now
         return True
 
+    def steps(self, steps_per_epoch: int) -> tuple[int, int]:
+        """Return the interval in steps as a fraction, numerator and denominator: (23, 2) for 0.5 epochs of 23 steps."""
+        number = Fraction(str(self.number)) * (1 if self.unit == "steps" else steps_per_epoch)
+        return number.numerator, number.denominator
+
+
+def comes(step: int, every: int, parts: int) -> bool:
+    """Return whether a multiple of every/parts steps is reached with `step`, which was not before it."""
+    return step * parts % every < parts
+
+
+def following(step: Any, every: Any, parts: Any) -> Any:
+    """Return the next step after `step` of which `comes` is true; numbers, or arrays of them."""
+    return -(-(step * parts // every + 1) * every // parts)
+
 
 def read(value: Any, key: str = "checkpoint.every", units: tuple[str, ...] = UNITS) -> Due:
-    """Read an interval: null, 1, "2 epochs", "100 steps" or "10 minutes". Raises ConfigError.
+    """Read an interval: null, 1, "0.5 epochs", "100 steps" or "10 minutes". Raises ConfigError.
 
     key: of the value. units: those in which it may be given.
     """
@@ -48,7 +64,7 @@ def read(value: Any, key: str = "checkpoint.every", units: tuple[str, ...] = UNI
         amount = float(number)
     except ValueError:
         amount = 0.0
-    whole = unit == "minutes" or amount.is_integer()
+    whole = unit != "steps" or amount.is_integer()
     if unit not in units or not 0 < amount < math.inf or not whole or isinstance(value, bool):
         *some, last = ["1", *(EXAMPLES[one] for one in units)]
         raise ConfigError(key, f"{value!r} is not understood; expected {', '.join(some)} or {last}")
