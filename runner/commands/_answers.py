@@ -52,6 +52,7 @@ SWEPT = having(
     {"sweep": TEXT, "uri": TEXT, "status": STATUS, "reason": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]},
      "keys": listed(TEXT), "best": {"anyOf": [JOB, {"type": "null"}]}, "front": listed(TEXT), "jobs": listed(JOB)},
 )  # fmt: skip
+GONE = having("A run that is deleted, or was.", {"id": TEXT, "name": TEXT, "kind": TEXT, "jobs": listed(TEXT)})
 CAUSE = having(
     "What differs between two runs: effect is what it can change, first the first step whose loss it can change.",
     {"kind": {"enum": ["configuration", "seed", "weights", "data", "code", "resumed", "launcher", "environment",
@@ -87,6 +88,15 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
     "runs": [having("Recorded runs, the newest first.", {"runs": listed(RUN)})],
     "show": [{"allOf": [RUN, having("All that a record has.", {"uri": TEXT, "config": ANY, "files": ANY,
                                                                "history": ANY, "commands": TEXTS})]}],
+    "tag": [having("The tags of a run, without those of the program.", {"id": TEXT, "tags": TEXTS})],
+    "note": [having("The description of a run.", {"id": TEXT, "note": TEXT})],
+    "delete": [having("Runs that were deleted, with the jobs of sweeps.", {"deleted": listed(GONE)})],
+    "restore": [having("Runs that were brought back.", {"restored": listed(GONE)}),
+                having("Runs that can be brought back.", {"deleted": listed(GONE)})],
+    "clean": [having("What is left over, and whether it was removed; kept says why a thing stays.", {
+        "bytes": WHOLE, "removed": TRUTH, "failed": listed(having("", {"name": TEXT, "reason": TEXT})),
+        "found": listed(having("", {"kind": TEXT, "name": TEXT, "folders": listed(TEXT), "bytes": WHOLE,
+                                    "kept": MAYBE}))})],
     "diff": [having("What lies between two runs; same is null where it cannot be said.",
                     {"runs": listed(TEXT), "same": {"type": ["boolean", "null"]}, "conclusion": TEXT,
                      "causes": listed(CAUSE), "consequences": listed(CAUSE), "beside": listed(CAUSE),
