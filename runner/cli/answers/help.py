@@ -44,6 +44,7 @@ EXAMPLES = {
     "evaluate": "last split=valid",
     "explain": "experiments=conv1d_channels",
     "export": "last format=pt2 output=model.pt2",
+    "find_lr": "experiments=digits_cnn",
     "predict": "last inputs=x.npy output=pred.npy",
     "reproduce": "last",
     "resume": "last trainer.epochs=40",
