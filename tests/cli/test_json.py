@@ -92,6 +92,15 @@ def test_what_is_wrong_is_an_object_each(workplace: Path) -> None:
     assert "there is no command 'trian'" in unknown["errors"][0]["message"]
 
 
+@pytest.mark.parametrize(
+    "words", [("--cfg", "job"), ("--help",), ("seed=3", "--help"), ("--version",), (), ("resume", "--help")]
+)
+def test_what_is_looked_at_is_a_result_too(words: tuple[str, ...], workplace: Path) -> None:
+    [found] = lines(*words, place=workplace)
+    assert found["code"] == 0
+    assert len(found) > 2
+
+
 def test_no_word_of_a_message_is_lost() -> None:
     for message in WRONG.values():
         for one in problems.each(message):
