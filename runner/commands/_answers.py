@@ -104,10 +104,11 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
     "best": [having("The configuration with the best mean.",
                     {"of": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]}, "run": MAYBE, "commands": TEXTS,
                      "says": listed(TEXT), "configurations": listed({"type": "object"})})],
-    "summary": [having("The layers of a model; each has its inner layers.",
-                       {"parameters": WHOLE, "notes": listed(TEXT), "layers": listed(having(
-                           "A layer.", {"name": TEXT, "layer": TEXT, "output": TEXT, "parameters": WHOLE,
-                                        "layers": {"type": "array"}}))})],
+    "summary": [having("The layers of a model, and what they cost: bytes for a batch, multiply-adds for one example.",
+                       {"parameters": WHOLE, "multiply_adds": WHOLE, "batch": WHOLE, "memory": {"type": "object"},
+                        "layers": listed(having(
+                            "A layer.", {"name": TEXT, "layer": TEXT, "output": {"type": "array"}, "parameters": WHOLE,
+                                         "multiply_adds": WHOLE, "memory": WHOLE}))})],
     "explain": [having("The arithmetic of each layer, as a person reads it.",
                        {"layers": listed(having("A layer.", {"text": TEXT}))})],
     "sync": [having("Records that were delivered, or not.", {"runs": listed(having(

@@ -1,21 +1,19 @@
 """Warnings while training: gradients that vanish or explode, and layers that are dead, each once and by name.
 
-The gradients of steps 1, 2, 4, 8, ... and of every 1,024th are looked at, as they lie there after the step: no step does
-more for it, captured or not.
+The gradients of steps 1, 2, 4, 8, ... and of every 1,024th are looked at, as they lie there after the step: no step,
+captured or not, does more for it.
 """
 
+import itertools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from runner.model import host
 from runner.training.events import Event, Step
-
-if TYPE_CHECKING:
-    from runner.training.run import Run
 
 #: Tag of a run's record with its warnings.
 TAG = "warnings"
@@ -52,7 +50,7 @@ class Health:
         self._shares: dict[str, float] = {}  # of weights: the largest share of the largest gradient
         self._alive: dict[str, Tensor] = {}  # of weights before a ReLU: the units that have had a gradient
 
-    def follow(self, run: "Run") -> "Health":
+    def follow(self, run: Any) -> "Health":
         """Begin with the step that a run is at, and return this observer."""
         self._run, self._next = run, run.state.step + 1
         return self
@@ -150,5 +148,8 @@ def _before_relu(model: nn.Module) -> set[str]:
     """Return the names of weights whose units go into a ReLU, by the order in which modules are registered."""
     modules = [(name, one) for name, one in model.named_modules() if not isinstance(one, BETWEEN)]
     leaves = [(name, one) for name, one in modules if not [*one.children()]]
-    pairs = zip(leaves, leaves[1:], strict=False)
-    return {f"{name}.weight" for (name, one), (_, after) in pairs if isinstance(one, UNITS) and isinstance(after, RELU)}
+    return {
+        f"{name}.weight"
+        for (name, one), (_, after) in itertools.pairwise(leaves)
+        if isinstance(one, UNITS) and isinstance(after, RELU)
+    }
