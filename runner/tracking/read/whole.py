@@ -98,7 +98,7 @@ def commands(facts: Mapping[str, Any], overrides: list[str], uri: str, page: str
 def typed_with(tags: Mapping[str, str]) -> list[str]:
     """Return the words that a run or a sweep was started with; [] for a record without them."""
     try:
-        return shlex.split(tags.get(OVERRIDES, ""))
+        return [word for word in shlex.split(tags.get(OVERRIDES, "")) if word not in ("-m", "--multirun")]
     except ValueError:  # damaged
         return []
 
