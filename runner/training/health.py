@@ -29,7 +29,16 @@ GROWN = 1e3
 DEAD = 0.5
 RELU = (nn.ReLU, nn.ReLU6)
 #: What may lie between a layer and its ReLU without changing which units are 0.
-BETWEEN = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.Identity)
+BETWEEN = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.Identity,
+)
 UNITS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 

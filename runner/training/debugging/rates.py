@@ -57,7 +57,7 @@ def tested(run: "Run", low: float, high: float) -> Iterator[tuple[float, Step]]:
     if len(several.each_of(optimizer)) > 1 or "lr" not in optimizer.param_groups[0]:
         raise ConfigError("optimizer", "find_lr needs one optimizer with a learning rate")
     shares = [group["lr"] / optimizer.param_groups[0]["lr"] for group in optimizer.param_groups]
-    rates, losses = np.geomspace(low, high, run.steps).tolist(), list[float]()
+    rates, losses = [float(rate) for rate in np.geomspace(low, high, run.steps)], list[float]()
 
     def set_rate(rate: float) -> None:
         for group, share in zip(optimizer.param_groups, shares, strict=True):
