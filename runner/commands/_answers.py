@@ -47,11 +47,27 @@ TRAINED = having(
     "A training that has ended by itself.",
     {"run": TEXT, "experiment": TEXT, "uri": TEXT, "status": STATUS, "step": WHOLE, "steps": WHOLE, "metrics": METRICS},
 )
+CONFIGURATION = having(
+    "Runs that differ in their seed or fold alone: mean and spread (n - 1) of the n that count, and how they compare"
+    " with the best, p alone and corrected; rank is None for one that is left out for the reason there.",
+    {"rank": {"type": ["integer", "null"]}, "overrides": TEXTS, "n": WHOLE, "mean": NUMBER_OR_NONE,
+     "spread": NUMBER_OR_NONE, "p": NUMBER_OR_NONE, "corrected": NUMBER_OR_NONE,
+     "differs": {"type": ["boolean", "null"]}, "left_out": MAYBE, "runs": listed(having(
+         "A run, and its seed or fold by the name of the key.",
+         {"job": WHOLE, "run": TEXT, "status": STATUS, "pruned": TRUTH, "value": NUMBER_OR_NONE}))},
+)  # fmt: skip
+COMPARISON = having(
+    "Configurations by their means over the keys `over`, the best first; the best differs where corrected < level.",
+    {"metric": TEXT, "mode": {"enum": ["min", "max"]}, "over": listed(TEXT), "level": NUMBER, "compared": WHOLE,
+     "best": {"anyOf": [CONFIGURATION, {"type": "null"}]}, "configurations": listed(CONFIGURATION)},
+)  # fmt: skip
 SWEPT = having(
     "A sweep that has come to its end.",
     {"sweep": TEXT, "uri": TEXT, "status": STATUS, "reason": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]},
      "keys": listed(TEXT), "best": {"anyOf": [JOB, {"type": "null"}]}, "front": listed(TEXT), "jobs": listed(JOB)},
+    comparison={"anyOf": [COMPARISON, {"type": "null"}]},
 )  # fmt: skip
+GONE = having("A run that is deleted, or was.", {"id": TEXT, "name": TEXT, "kind": TEXT, "jobs": listed(TEXT)})
 CAUSE = having(
     "What differs between two runs: effect is what it can change, first the first step whose loss it can change.",
     {"kind": {"enum": ["configuration", "seed", "weights", "data", "code", "resumed", "launcher", "environment",
@@ -84,13 +100,35 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
     "experiments": [having("The studies that can be trained.", {"experiments": listed(having(
         "A study: about is its question, comment all that its file begins with.",
         {"name": TEXT, "about": TEXT, "comment": TEXT, "own": TRUTH, "file": TEXT}))})],
+    "best": [{"allOf": [COMPARISON, having(
+        "The best configuration, its best run, and commands for that.",
+        {"of": TEXT, "uri": TEXT, "run": MAYBE, "commands": TEXTS, "says": listed(TEXT)})]}],
     "runs": [having("Recorded runs, the newest first.", {"runs": listed(RUN)})],
     "show": [{"allOf": [RUN, having("All that a record has.", {"uri": TEXT, "config": ANY, "files": ANY,
                                                                "history": ANY, "commands": TEXTS})]}],
+    "tag": [having("The tags of a run, without those of the program.", {"id": TEXT, "tags": TEXTS})],
+    "note": [having("The description of a run.", {"id": TEXT, "note": TEXT})],
+    "delete": [having("Runs that were deleted, with the jobs of sweeps.", {"deleted": listed(GONE)})],
+    "restore": [having("Runs that were brought back.", {"restored": listed(GONE)}),
+                having("Runs that can be brought back.", {"deleted": listed(GONE)})],
+    "clean": [having("What is left over, and whether it was removed; kept says why a thing stays.", {
+        "bytes": WHOLE, "removed": TRUTH, "failed": listed(having("", {"name": TEXT, "reason": TEXT})),
+        "found": listed(having("", {"kind": TEXT, "name": TEXT, "folders": listed(TEXT), "bytes": WHOLE,
+                                    "kept": MAYBE}))})],
     "diff": [having("What lies between two runs; same is null where it cannot be said.",
                     {"runs": listed(TEXT), "same": {"type": ["boolean", "null"]}, "conclusion": TEXT,
                      "causes": listed(CAUSE), "consequences": listed(CAUSE), "beside": listed(CAUSE),
                      "first_step": ANY, "first_layer": ANY, "last": ANY, "unknown": listed(TEXT)})],
+    "best": [having("The configuration with the best mean.",
+                    {"of": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]}, "run": MAYBE, "commands": TEXTS,
+                     "says": listed(TEXT), "configurations": listed({"type": "object"})})],
+    "summary": [having("The layers of a model, and what they cost: bytes for a batch, multiply-adds for one example.",
+                       {"parameters": WHOLE, "multiply_adds": WHOLE, "batch": WHOLE, "memory": {"type": "object"},
+                        "layers": listed(having(
+                            "A layer.", {"name": TEXT, "layer": TEXT, "output": {"type": "array"}, "parameters": WHOLE,
+                                         "multiply_adds": WHOLE, "memory": WHOLE}))})],
+    "explain": [having("The arithmetic of each layer, as a person reads it.",
+                       {"layers": listed(having("A layer.", {"text": TEXT}))})],
     "sync": [having("Records that were delivered, or not.", {"runs": listed(having(
         "One record.", {"run": TEXT, "delivered": TRUTH, "lost": TRUTH, "message": TEXT}))})],
 }  # fmt: skip

@@ -67,6 +67,14 @@ def test_a_training_is_told_line_by_line(workplace: Path) -> None:
     assert last["metrics"]["valid/loss"] == validations[-1]["metrics"]["valid/loss"]
     [again] = lines("reproduce", last["run"], place=workplace)[-1:]
     assert again["verdict"] == "identical"
+    [layers] = lines("summary", last["run"], place=workplace)
+    assert layers["parameters"] == layers["layers"][0]["parameters"] == 2
+    [worked] = lines("explain", last["run"], place=workplace)
+    assert "Linear" in worked["layers"][0]["text"]
+    [best] = lines("best", "linear_regression", place=workplace)
+    assert best["run"] == last["run"]
+    [same] = lines("diff", last["run"], last["run"], place=workplace)
+    assert same["same"]
     [measured] = lines("evaluate", last["run"], "split=valid", place=workplace)
     assert measured["values"]["valid/loss"] == last["metrics"]["valid/loss"]
 
@@ -82,6 +90,15 @@ def test_what_is_wrong_is_an_object_each(workplace: Path) -> None:
     assert by_key["trainer.epoch"]["remedy"] == "did you mean 'epochs'?"
     [unknown] = lines("trian", place=workplace, code=2)
     assert "there is no command 'trian'" in unknown["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "words", [("--cfg", "job"), ("--help",), ("seed=3", "--help"), ("--version",), (), ("resume", "--help")]
+)
+def test_what_is_looked_at_is_a_result_too(words: tuple[str, ...], workplace: Path) -> None:
+    [found] = lines(*words, place=workplace)
+    assert found["code"] == 0
+    assert len(found) > 2
 
 
 def test_no_word_of_a_message_is_lost() -> None:

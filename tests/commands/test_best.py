@@ -6,12 +6,13 @@ import subprocess
 import sys
 from typing import Any
 
+import jsonschema
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from scipy import stats
 
-from runner.commands import best
+from runner.commands import _answers, best
 from runner.settings.errors import ConfigError
 from runner.tracking.store import stores
 
@@ -66,6 +67,7 @@ def test_an_experiment_is_compared_by_its_means_over_seeds(store: str, runs: dic
         "export": f"runner export {runs['0.01', 3][:8]} format=pt2 output=model.pt2 tracking.uri={store}",
     }
     assert json.loads(json.dumps(value, allow_nan=False)) == value
+    jsonschema.validate({"event": "result", "code": 0, "command": "best", **value}, _answers.schema())
     printed = best.lines(value)
     assert printed[2].split()[:2] == ["1", "optimizer.lr=0.01"]
     assert any(

@@ -1,50 +1,55 @@
 """The table of a recorded sweep, made of its manifest and of its jobs' runs in the store."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runner.settings.trust import secrets
+from runner.settings.trust import record_reading
 from runner.sweeps import manifest
-from runner.sweeps.report import rows
+from runner.sweeps.report import plain, rows
 from runner.sweeps.report.table import STATES, Table
 from runner.tracking.read import recall
 
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
-def table(uri: str, run_id: str) -> Table:
-    """Return the table of the sweep `run_id` as its store has it now. Raises ConfigError for a damaged manifest."""
+#: Tag of a sweep with the runs that it has taken from earlier ones.
+REUSED = "sweep.reused"
+
+
+def table(uri: str, run_id: str, metric: str = "") -> Table:
+    """Return the table of the sweep `run_id` as its store has it now. Raises ConfigError for a damaged manifest.
+
+    metric: that jobs are ranked by; without it, the sweep's own. Of another one the mode is "": it is not known here.
+    """
     plan = manifest.read(recall.text(uri, run_id, manifest.NAME))
-    client = recall.existing(uri)
-    children = rows.children(client, client.get_run(run_id).info.experiment_id, run_id)
     epochs = {job.number: job.config.get("trainer", {}).get("epochs") or 0 for job in plan.jobs}
-    return Table(rows.rows(plan.jobs, epochs, children, {}, plan.metric), plan.metric, plan.mode, plan.objectives)
+    metric, mode = metric or plan.metric, plan.mode if metric in ("", plan.metric) else ""
+    return Table(rows.rows(plan.jobs, epochs, runs(uri, run_id), {}, metric), metric, mode, plan.objectives)
+
+
+def runs(uri: str, run_id: str) -> "dict[int, Run]":
+    """Return job number -> run of the sweep `run_id`, those that were taken from other sweeps (`sweep.reuse`) too."""
+    client = recall.existing(uri)
+    parent = client.get_run(run_id)
+    tag = parent.data.tags.get(REUSED)
+    jobs: dict[str, str] = record_reading.decoded(tag, dict[str, str], f"the tag {REUSED}") if tag else {}
+    ids = {
+        record_reading.whole(job.removeprefix("job "), f"the tag {REUSED}"): record_reading.run_id(run)
+        for job, run in jobs.items()
+    }
+    reused = {number: client.get_run(run) for number, run in ids.items()}
+    return {**reused, **rows.children(client, parent.info.experiment_id, run_id)}
 
 
 def jobs(table: Table) -> list[dict[str, Any]]:
     """Return the jobs as plain values, in the order of their numbers; `rank` counts from 1, the best first."""
     ranks = {row.number: rank for rank, row in enumerate(table.standing, 1)}
-    return [
-        {
-            "number": row.number,
-            "id": row.run_id or None,
-            "status": row.status,
-            "rank": ranks.get(row.number),
-            "overrides": secrets.without(row.overrides),
-            "value": row.value,
-            "metrics": dict(sorted(row.metrics.items())),
-            "epochs": row.epoch,
-            "seconds": row.seconds,
-            "pruned": row.pruned,
-            "reason": secrets.masked(row.reason),
-        }
-        for row in table.rows
-    ]
+    return [{**plain.of_job(row), "rank": ranks.get(row.number)} for row in table.rows]
 
 
 def best(table: Table) -> dict[str, Any] | None:
-    """Return the best job and the metric that jobs are ranked by; None where there is no single best job."""
+    """Return the best job, with the metric that jobs are ranked by and its mode; None without a single best job."""
     row = None if table.front else table.best
-    if row is None:
-        return None
-    return {"number": row.number, "id": row.run_id, "metric": table.metric, "mode": table.mode, "value": row.value}
+    return None if row is None else {**plain.of_job(row), "metric": table.metric, "mode": table.mode}
 
 
 def statuses(table: Table) -> dict[str, int]:

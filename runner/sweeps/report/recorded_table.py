@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from runner.settings.errors import ConfigError, did_you_mean
 from runner.settings.trust import record_reading, secrets
-from runner.sweeps import manifest
 from runner.sweeps.digest import IDLE
-from runner.sweeps.report import rows
+from runner.sweeps.report import recorded, rows
 from runner.sweeps.report.table import FOLD, Row, Table
 from runner.tracking.read import recall
 from runner.tracking.store import reconcile, search
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 #: Tags with the words of a run, with the digest of its own code, and before the keys that it was resumed with.
 WORDS, CODE, DRIFT = "runner.overrides", "runner.code", "drift."
-#: Tag of a sweep with the runs that it has taken from earlier ones.
-REUSED = "sweep.reused"
 #: Names of experiments and studies.
 _NAME = re.compile(r"[\w./-]+")
 
@@ -118,19 +115,8 @@ def _of_sweep(uri: str, client: "MlflowClient", name: str, metric: str) -> tuple
         experiment = record_reading.line(client.get_experiment(parent.info.experiment_id).name)
         raise ConfigError("", f"{name} is a single run; best takes an experiment, as {experiment!r}, or a sweep")
     recall.say_last(name, parent)
-    plan = manifest.read(recall.text(uri, run_id, manifest.NAME))
-    runs = {**_reused(client, parent), **rows.children(client, parent.info.experiment_id, run_id)}
-    metric = metric or plan.metric
-    table = Table(rows.rows(plan.jobs, {}, runs, {}, metric), metric)
-    return table, list(runs.values()), plan.mode if metric == plan.metric else "", f"sweep {run_id}"
-
-
-def _reused(client: "MlflowClient", parent: "Run") -> dict[int, "Run"]:
-    """Return job number -> run of another sweep, for the jobs that were taken from there."""
-    record = parent.data.tags.get(REUSED)
-    jobs: dict[str, str] = record_reading.decoded(record, dict[str, str], f"the tag {REUSED}") if record else {}
-    numbers = {record_reading.whole(job.removeprefix("job "), f"the tag {REUSED}"): run for job, run in jobs.items()}
-    return {number: client.get_run(record_reading.run_id(run, f"the tag {REUSED}")) for number, run in numbers.items()}
+    table = recorded.table(uri, run_id, metric)
+    return table, list(recorded.runs(uri, run_id).values()), table.mode, f"sweep {run_id}"
 
 
 def _rows(runs: list["Run"], repeats: tuple[str, ...], metric: str) -> list[Row]:
