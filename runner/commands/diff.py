@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner.commands import _words
 from runner.commands._result import Result
-from runner.settings.trust import terminal
+from runner.settings.trust import record_reading, terminal
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -36,7 +36,7 @@ def _print(found: dict[str, Any]) -> None:
     console = screen.console()
     for side, record in zip("AB", found["records"], strict=True):
         steps = f"{record['steps']:,} step{'s' * (record['steps'] != 1)}"
-        line = f"{record['name']}, {record['experiment']}, {record['status']}, {steps}"
+        line = f"{record_reading.cut(record['name'])}, {record['experiment']}, {record['status']}, {steps}"
         console.print(_text(f"{side}  run {record['id'][:8]}  {line}"))
     console.print(_text(_sentence(found["conclusion"]), "bold"))
     _causes(console, "what differs, the most likely cause first", found["causes"])
@@ -73,8 +73,8 @@ def _where(console: "Console", found: dict[str, Any]) -> None:
     rows = []
     numbers, weights, deep = found["numbers"], found["weights"], found["deep"]
     firsts = sorted(numbers["first"].items(), key=lambda item: item[0] != (found["first_step"] or {}).get("metric"))
-    for name, at in firsts[:METRICS]:
-        gap = "" if at["relative"] is None else f", apart by {at['relative']:.2g} of it"
+    for name, at in [one for one in firsts if one[1]["step"] <= firsts[0][1]["step"]][:METRICS]:
+        gap = "" if at["relative"] is None else f", apart by {at['relative']:.2g} of the larger"
         rows.append((name, f"from step {at['step']:,}: {at['a']:.9g} -> {at['b']:.9g}{gap}"))
     if not firsts and numbers["compared"]:
         rows.append(("values", f"all {numbers['compared']:,} that both have are equal, bit by bit"))
@@ -104,7 +104,7 @@ def _tensors(of: dict[str, Any]) -> str:
     gap = "" if first["largest"] is None else f", apart by up to {first['largest']:.2g}"
     shapes = "" if first["a"] == first["b"] else f", {first['a'] or 'none'} -> {first['b'] or 'none'}"
     equal = f"{of['equal']} of {of['tensors']} tensors are equal"
-    return f"from layer {first['layer']} ({first['tensor']}{shapes}{gap}); {equal}"
+    return f"from {first['tensor']} on{shapes}{gap}; {equal}"
 
 
 def _last(console: "Console", found: dict[str, Any]) -> None:

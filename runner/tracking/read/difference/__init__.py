@@ -102,10 +102,11 @@ def _same(a: Recorded, b: Recorded, values: dict[str, Any], trained: dict[str, A
     """Return whether two trainings were the same; None if that cannot be said."""
     if a.run_id == b.run_id:
         return True
-    apart = any(name.startswith(("train/", "lr")) for name in values["first"])
-    if apart or values["first"] or a.steps != b.steps or (trained is not None and not trained["identical"]):
+    if values["first"] or a.steps != b.steps or (trained is not None and not trained["identical"]):
         return False
-    return True if trained is not None and values["common"] == a.steps > 0 else None
+    losses = [run.points.get(numbers.LOSS, {}).keys() for run in (a, b)]
+    is_whole = "RUNNING" not in (a.status, b.status) and bool(losses[0]) and losses[0] == losses[1]
+    return True if trained is not None and is_whole else None
 
 
 def _conclusion(

@@ -52,6 +52,8 @@ def read(uri: str, run_id: str, unknown: list[str], side: str) -> Recorded:
         return attempt(part, find, unknown, side)
 
     run = recall.run(uri, run_id)
+    if run.info.status == "RUNNING":
+        unknown.append(f"{side} is RUNNING: what it has yet to record")
     tags, client = dict(run.data.tags), recall.existing(uri)
     facts = tried("environment", lambda: environment.facts(recall.text(uri, run_id, "environment.txt")))
     listed = tried("files", lambda: [path for path, _ in artifacts.listed(client, run_id)]) or []

@@ -57,7 +57,7 @@ def text(value: Any) -> str:
 
 def _changes(a: Any, b: Any, key: str) -> Iterator[Change]:
     if key.startswith(_LAYERS):
-        a, b = _layer(a), _layer(b)
+        a, b = (_layer(_listed(one) if key == "model.layers" and list in map(type, (a, b)) else one) for one in (a, b))
     if _same(a, b):
         if key.startswith(_LAYERS) and isinstance(a, dict) and list(a) != list(b):
             yield Change(key, a, b, f"in another order: {', '.join(a)} -> {', '.join(b)}")
@@ -96,6 +96,11 @@ def _of_lists(a: list[Any], b: list[Any], key: str) -> Iterator[Change]:
             yield Change(f"{key}[{n}]", _short(_layer(a[n])), None, f"{text(_short(_layer(a[n])))} is in A alone")
         for n in range(j + both, j_end):
             yield Change(f"{key}[{n}]", None, _short(_layer(b[n])), f"{text(_short(_layer(b[n])))} is in B alone")
+
+
+def _listed(value: Any) -> Any:
+    """Return layers by their places, where one side has names for them and the other has not."""
+    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _layer(value: Any) -> Any:

@@ -47,7 +47,7 @@ def of_data(a: Recorded, b: Recorded, known: list[Cause]) -> list[Cause]:
     sizes = [run.get("examples") or {} for run in (a.data, b.data)]
     found = []
     if apart:
-        each = ", ".join(f"{part} ({_size(sizes[0], part)} -> {_size(sizes[1], part)})" for part in apart)
+        each = ", ".join(f"{part} ({_sizes(sizes, part)})" for part in apart)
         same = [part for part in was if part not in apart]
         words = f"other examples: {each}{'; the same: ' if same else ''}{', '.join(same)}"
         found.append(Cause("data", "data", was, now, words, follows=_explaining(a, b, known)))
@@ -63,8 +63,9 @@ def of_data(a: Recorded, b: Recorded, known: list[Cause]) -> list[Cause]:
     return found
 
 
-def _size(sizes: dict[str, int], part: str) -> str:
-    return f"{sizes[part]:,}" if part in sizes else "none"
+def _sizes(sizes: list[dict[str, int]], part: str) -> str:
+    """Return how many examples a part has: 120 in both, or 120 -> 100."""
+    return " -> ".join(dict.fromkeys(f"{of[part]:,}" if part in of else "none" for of in sizes))
 
 
 def _explaining(a: Recorded, b: Recorded, known: list[Cause]) -> tuple[str, ...]:
@@ -107,11 +108,11 @@ def of_continuing(a: Recorded, b: Recorded) -> list[Cause]:
         if one == other:
             continue
         key = name.removeprefix("drift.")
-        effect, _ = causes.effect(key, scheduled)
+        effect, first = causes.effect(key, scheduled)
         sides = [(side, text) for side, text in (("A", one), ("B", other)) if text]
         steps = [int(match[3]) for _, text in sides for part in text.split("; ") if (match := _DRIFT.match(part))]
         words = "; ".join(f"{side} was continued with {secrets.masked(text)}" for side, text in sides)
-        found.append(Cause("resumed", key, one, other, words, effect, min(steps, default=0) + 1))
+        found.append(Cause("resumed", key, one, other, words, effect, min(steps, default=0) + first))
     return found
 
 
