@@ -67,7 +67,8 @@ def studies(typed: str) -> Iterator[tuple[str, str]]:
         if _file(name).is_file():
             yield name, question(_file(name))
             continue
-        yield f"{name}/", ""
+        if not typed.startswith(f"{name}/"):
+            yield f"{name}/", ""
         for folder in places.experiments() if typed.startswith(f"{name}/") else ():
             for path in sorted((folder / name).glob("**/*.yaml")):
                 yield str(path.relative_to(folder).with_suffix("")), question(path)
