@@ -38,7 +38,7 @@ def test_from_an_own_table_to_a_compared_and_exported_model(project: Path) -> No
     sweep = runner("-m", *OWN, *MODEL, "optimizer.lr=0.01,0.05", cwd=project)
     assert " FINISHED best=" in sweep.last
     table = runner("runs", cwd=project).out
-    assert table.count("FINISHED") >= 3
+    assert table.count("FINISHED") == 4
     best = sweep.last.partition("best=")[2].split()[0]
     runner("export", best, "format=pt2", "output=model.pt2", cwd=project)
     model = torch.export.load(str(project / "model.pt2")).module()

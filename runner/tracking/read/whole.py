@@ -85,6 +85,8 @@ def commands(facts: Mapping[str, Any], overrides: list[str], uri: str, page: str
     store = "" if uri == Tracking().uri else f" {pasted('tracking.uri', shown)}"
     typed = secrets.masked(shlex.join(["runner", *(["-m"] if kind == "sweep" else []), *overrides]))
     known = {"again": f"runner again {short}{store}", "typed": f"{typed}{store}"}
+    if kind != "sweep" and "checkpoint.last" not in facts["tags"]:  # as of a test of learning rates
+        return known | {"see": page}
     if facts["status"] != "FINISHED":
         known["resume"] = f"runner resume {short}{store}"
     elif kind != "sweep":
