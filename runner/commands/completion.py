@@ -1,5 +1,7 @@
 """The command `completion`: tab completion for bash, zsh and fish, as a script that the shell reads."""
 
+import sys
+
 from runner.commands._result import Result
 from runner.settings.errors import ConfigError, did_you_mean
 
@@ -62,4 +64,4 @@ def with_words(shell: str) -> Result:
     """
     if shell not in SCRIPTS:
         raise ConfigError("", f"{shell!r} is not one of {', '.join(SCRIPTS)}{did_you_mean(shell, list(SCRIPTS))}")
-    return Result({"shell": shell, "script": SCRIPTS[shell]}, lambda: print(SCRIPTS[shell], end=""))
+    return Result({"shell": shell, "script": SCRIPTS[shell]}, lambda: sys.stdout.write(SCRIPTS[shell]))

@@ -61,7 +61,7 @@ def offered(line: str) -> dict[str, str]:
     [
         ("runner experiments=mi", ["experiments=mine"]),
         ("runner check experiments=more/", ["experiments=more/other"]),
-        ("runner res", ["resume"]),
+        ("runner res", ["restore", "resume"]),
         ("runner help reprod", ["reproduce"]),
         ("runner loss=h", ["loss=huber"]),
         ("runner optimizer=sgd,adag", ["optimizer=sgd,adagrad"]),
@@ -112,7 +112,7 @@ def test_arguments_that_are_read_from_a_file_are_those_of_the_command(name: str)
     takes = commands.takes(name)
     found = [getattr(module, part, None) for part in ("with_run", "with_words")]
     assert takes.words == [word for function in found if function for word in _words.takes(function)]
-    known = {*candidates.RUNS, "experiment", "shell", "name", "filter", "key", "value", "text", "note", "tag"}
+    known = {*candidates.RUNS, "experiment", "shell", "name", "filter", "key", "value", "text", "note", "tag", "of"}
     assert set(takes.words) <= known, "say in completion/candidates.py what this word is"
     assert commands.meaning(name)
 

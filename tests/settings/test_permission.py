@@ -431,7 +431,7 @@ def test_a_server_that_a_file_names_gets_nothing_and_one_that_is_typed_the_crede
     command.runner("runs", f"tracking.uri={host.uri}", cwd=place, env=env, code=None)
     assert "canary-canary" in host.asked[0][1], "nothing would have been sent: the guard guards nothing"
     before = len(host.asked)
-    command.runner("runs", "experiments=x", "sweep.resume=null", cwd=place, env={"RUNNER_PLACES": host.uri}, code=None)
+    command.runner("experiments=x", "sweep.resume=null", cwd=place, env={"RUNNER_PLACES": host.uri}, code=None)
     assert len(host.asked) > before
 
 

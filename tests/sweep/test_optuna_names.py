@@ -8,7 +8,7 @@ import pytest
 
 from runner.sweeps.search import cmaes
 
-FILE = "sweep/search/cmaes.py"
+FILE = "sweeps/search/cmaes.py"
 #: The release that the file was written for.
 RELEASE = "5.0"
 WHERE = f"optuna {optuna.__version__} does not have it as optuna {RELEASE} had; see runner/{FILE}"

@@ -14,6 +14,7 @@ from runner.settings.values import keys
 
 #: Arguments that mean the same for every command.
 MEANINGS = {
+    "OTHER": _words.RUN,
     "RUN": _words.RUN,
     "EXPERIMENT": "the name of an experiment or a study; or a sweep's id, a prefix of it, or `last`",
     "checkpoint": "best or last: which of the run's checkpoints",
@@ -49,6 +50,7 @@ EXAMPLES = {
     "best": "digits_mlp over=seed",
     "check": "experiments=digits_cnn optimizer.lr=0.01",
     "completion": "bash",
+    "diff": "3f9a1b2c last",
     "evaluate": "last split=valid",
     "explain": "experiments=conv1d_channels",
     "export": "last format=pt2 output=model.pt2",

@@ -99,6 +99,8 @@ def _word(kind: str, words: list[str]) -> Iterator[Candidate]:
         yield from stores.runs(stores.uri(words))
     elif kind == "experiment":
         yield from ((name, "") for name in stores.experiments(stores.uri(words)))
+    elif kind == "of":
+        yield from (("configuration", "of YAML files, for editors"), ("results", "of what --json prints"))
     elif kind == "shell":
         yield from ((name, "") for name in SCRIPTS)
 

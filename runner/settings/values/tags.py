@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from runner.settings.errors import Problems
 
 #: Beginnings of the names of MLflow and of this program.
-RESERVED = ("mlflow.", "runner.", "checkpoint.", "sweep.", "drift.", "start.")
+RESERVED = ("mlflow.", "runner.", "checkpoint.", "sweep.", "drift.", "start.", "find_lr.")
 #: Tags about a run beside these.
 RUNS = (
     *("python", "torch", "threads", "device", "cuda", "cudnn", "tf32", "cpu", "host", "git.state"),
-    *("best.metric", "best.value", "best.step", "test.checkpoint", "test.step", "step", "model.parameters"),
+    *("best.metric", "best.mode", "best.value", "best.step", "test.checkpoint", "test.step", "step"),
+    *("model.parameters", "warnings"),
 )
 #: Tags that MLflow shows and no program reads: the description of a run, and where its code is from.
 SHOWN = ("mlflow.note.content", "mlflow.source.git.branch", "mlflow.source.git.repoURL")
