@@ -92,7 +92,7 @@ def test_an_extra_by_our_name_comes_from_what_is_installed(tmp_path: Path) -> No
 
 
 #: Documents, and the folders in which a path that they name may lie.
-MAPS = ("README.md", "CONTRIBUTING.md", "docs/design.md", "docs/sweeps.md", "docs/security.md", "docs/decisions.md")
+MAPS = ("CONTRIBUTING.md", "docs/design.md", "docs/sweeps.md", "docs/security.md", "docs/decisions.md")
 HOMES = (ROOT, ROOT / "runner", *(path for path in (ROOT / "runner").iterdir() if path.is_dir()))
 PATH = re.compile(r"`([\w./-]+/[\w.-]*(?:\.py|/))`")
 #: Of a person's project, and of a run.
