@@ -93,12 +93,15 @@ def runs(filter: str = "", sort: str = "", most: int = 50, uri: str | None = Non
         return pd.json_normalize(process.command(["runs", *given, *_at(uri)])["runs"], max_level=1)
 
 
-def diff(one: "Record | str", other: "Record | str", uri: str | None = None) -> dict[str, Any]:
-    """Return how two runs differ, as `runner diff` finds it: causes, and where their numbers part."""
+def diff(one: "Record | str", other: "Record | str", uri: str | None = None, deep: bool = False) -> dict[str, Any]:
+    """Return how two runs differ, as `runner diff` finds it: causes, and where their numbers part.
+
+    deep: both are prepared again, for their first weights and each layer's output of the first batch.
+    """
     names = [record.id if isinstance(record, Record) else record for record in (one, other)]
     place = uri or next((record.uri for record in (one, other) if isinstance(record, Record)), None)
     with process.lent():
-        return process.command(["diff", *names, *_at(place)])
+        return process.command(["diff", *names, *_at(place), *(["deep=true"] if deep else [])])
 
 
 def _at(uri: str | None) -> list[str]:

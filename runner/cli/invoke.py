@@ -12,7 +12,7 @@ from runner import commands
 from runner.cli.answers import first_page, help
 from runner.cli.guard import command_line
 from runner.commands import _words
-from runner.commands._result import Result, finished, nothing
+from runner.commands._result import Result, finished
 from runner.settings import Settings
 from runner.settings.errors import ConfigError, Refused, did_you_mean, full_message, sentence
 from runner.settings.files import places
@@ -37,7 +37,8 @@ def invoke(words: list[str]) -> Result:
         words = command_line.take_trust(words)
         permission.begin(words)
     if not words:
-        return first_page.page()
+        page = first_page.page()
+        return dataclasses.replace(page, plain={"command": "help", **page.plain})
     if (text := _help(words)) is not None:
         return text
     words = _help_first(words)
@@ -64,15 +65,15 @@ def _help(words: list[str]) -> Result | None:
     """Return the version or the help of a command, if one of them is asked for."""
     bare = _words.bare(words)
     if "--version" in words:
-        return Result(help.versions(), lambda: terminal.put(help.version()))
+        return Result({"command": "version", **help.versions()}, lambda: terminal.put(help.version()))
     asked = bare[:1] == ["help"]
     name = next(iter(bare[1:] if asked else bare), "")
     if name in commands.names() and (asked or {"-h", "--help"} & set(words)):
         text = help.command(name)
-        return Result({"help": text}, lambda: terminal.put(*text.split("\n")))
+        return Result({"command": "help", "text": text}, lambda: terminal.put(*text.split("\n")))
     if words and set(words) <= {"-h", "--help", "help"}:  # with overrides Hydra shows the configuration too
         overview = help.overview()
-        return Result({"help": overview}, lambda: terminal.put(*overview.split("\n")))
+        return Result({"command": "help", "text": overview}, lambda: terminal.put(*overview.split("\n")))
     return None
 
 
@@ -178,7 +179,7 @@ def _composed(name: str, words: list[str]) -> Result:
     try:
         command_line.check(words)
         composition.install()
-        with _printed(words):
+        with _printed(words) as lines:
             hydra_private.run(words, task, str(places.conf()), "config")
     except (Undelivered, Refused):
         raise
@@ -188,22 +189,30 @@ def _composed(name: str, words: list[str]) -> Result:
         raise Refused(advice.added(_all(error, words), name, words)) from error
     if task.failures:
         raise task.failures[0]
-    return max(task.results, key=lambda result: result.code, default=Result({}, nothing))
+    if not task.results:  # nothing was run: what Hydra has printed is the answer
+        return Result({"command": "print", "text": "\n".join(lines)}, lambda: terminal.put(*lines))
+    return max(task.results, key=lambda result: result.code)
 
 
 @contextlib.contextmanager
-def _printed(words: list[str]) -> Iterator[None]:
-    """Print what Hydra prints of the configuration, for --help and --cfg, through `terminal`."""
+def _printed(words: list[str]) -> Iterator[list[str]]:
+    """Yield a list that has, after the block, the lines that Hydra prints of the configuration: for --help and --cfg.
+
+    Hydra ends the process after its help, which is no end here.
+    """
+    lines: list[str] = []
     if not any(word.startswith(("--help", "-h", "--hydra-help", "--cfg", "-c", "--info", "-i")) for word in words):
-        yield
+        yield lines
         return
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed):
-            yield
+            yield lines
+    except SystemExit as end:
+        if end.code:
+            raise
     finally:
-        if lines := printed.getvalue().splitlines():
-            terminal.put(*lines)
+        lines += printed.getvalue().splitlines()
 
 
 def _all(error: Exception, words: list[str]) -> str:

@@ -144,8 +144,8 @@ def sweep(task: Task, jobs: list[list[str]], compose: Compose, launch: HydraLaun
 
     plan, settings, run_id, left_out = _planned(task, jobs, compose, config)
     task.begun, anew = True, recorded.running_anew()
-    typed = anew.words if anew else task.words
-    with parent.sweeping(plan, settings, launched(task, launch), screen.console(), typed, run_id) as under_way:
+    words = anew.words if anew else task.words
+    with parent.sweeping(plan, settings, launched(task, launch), screen.console(), words, run_id) as under_way:
         under_way.run(plan.jobs)
     task.results.append(result(under_way, 2 if left_out else 0))
 

@@ -67,6 +67,15 @@ SWEPT = having(
      "keys": listed(TEXT), "best": {"anyOf": [JOB, {"type": "null"}]}, "front": listed(TEXT), "jobs": listed(JOB)},
     comparison={"anyOf": [COMPARISON, {"type": "null"}]},
 )  # fmt: skip
+GONE = having("A run that is deleted, or was.", {"id": TEXT, "name": TEXT, "kind": TEXT, "jobs": listed(TEXT)})
+CAUSE = having(
+    "What differs between two runs: effect is what it can change, first the first step whose loss it can change.",
+    {"kind": {"enum": ["configuration", "seed", "weights", "data", "code", "resumed", "launcher", "environment",
+                       "record"]},
+     "key": TEXT, "a": ANY, "b": ANY, "words": TEXT, "first": WHOLE,
+     "effect": {"enum": ["numbers", "rounding", "perhaps", "length", "measured", "nothing"]}},
+    follows=listed(TEXT), diff=listed(TEXT),
+)  # fmt: skip
 #: Command -> the schemas of its results.
 RESULTS: dict[str, list[dict[str, Any]]] = {
     "train": [TRAINED, SWEPT],
@@ -97,6 +106,29 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
     "runs": [having("Recorded runs, the newest first.", {"runs": listed(RUN)})],
     "show": [{"allOf": [RUN, having("All that a record has.", {"uri": TEXT, "config": ANY, "files": ANY,
                                                                "history": ANY, "commands": TEXTS})]}],
+    "tag": [having("The tags of a run, without those of the program.", {"id": TEXT, "tags": TEXTS})],
+    "note": [having("The description of a run.", {"id": TEXT, "note": TEXT})],
+    "delete": [having("Runs that were deleted, with the jobs of sweeps.", {"deleted": listed(GONE)})],
+    "restore": [having("Runs that were brought back.", {"restored": listed(GONE)}),
+                having("Runs that can be brought back.", {"deleted": listed(GONE)})],
+    "clean": [having("What is left over, and whether it was removed; kept says why a thing stays.", {
+        "bytes": WHOLE, "removed": TRUTH, "failed": listed(having("", {"name": TEXT, "reason": TEXT})),
+        "found": listed(having("", {"kind": TEXT, "name": TEXT, "folders": listed(TEXT), "bytes": WHOLE,
+                                    "kept": MAYBE}))})],
+    "diff": [having("What lies between two runs; same is null where it cannot be said.",
+                    {"runs": listed(TEXT), "same": {"type": ["boolean", "null"]}, "conclusion": TEXT,
+                     "causes": listed(CAUSE), "consequences": listed(CAUSE), "beside": listed(CAUSE),
+                     "first_step": ANY, "first_layer": ANY, "last": ANY, "unknown": listed(TEXT)})],
+    "best": [having("The configuration with the best mean.",
+                    {"of": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]}, "run": MAYBE, "commands": TEXTS,
+                     "says": listed(TEXT), "configurations": listed({"type": "object"})})],
+    "summary": [having("The layers of a model, and what they cost: bytes for a batch, multiply-adds for one example.",
+                       {"parameters": WHOLE, "multiply_adds": WHOLE, "batch": WHOLE, "memory": {"type": "object"},
+                        "layers": listed(having(
+                            "A layer.", {"name": TEXT, "layer": TEXT, "output": {"type": "array"}, "parameters": WHOLE,
+                                         "multiply_adds": WHOLE, "memory": WHOLE}))})],
+    "explain": [having("The arithmetic of each layer, as a person reads it.",
+                       {"layers": listed(having("A layer.", {"text": TEXT}))})],
     "sync": [having("Records that were delivered, or not.", {"runs": listed(having(
         "One record.", {"run": TEXT, "delivered": TRUTH, "lost": TRUTH, "message": TEXT}))})],
 }  # fmt: skip

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from runner.commands._result import Result
+from runner.commands._result import Result, nothing
 from runner.settings import Settings, Sweep
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError
@@ -44,7 +44,6 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
     threads = None
     if settings.trainer.threads == recorded.trainer.threads:
         threads = random_state.tagged(tags) or random_state.recorded(recorded.trainer, tags)
-    ids: list[str] = []
     with Signals() as signals:
         with loaded.as_recorded(tags):
             prepared = prepare(settings, experiment, threads)
@@ -55,10 +54,10 @@ def with_run(uri: str, run: str, change: Callable[[Settings], Settings], *, code
             text = recorded_settings.write(secrets.without(dataclasses.asdict(settings)))
             words = _words(tags, recorded, settings)
             context = Context(experiment, text, words, {whole.AGAIN: run_id})
-            record(prepared, context, screen.console(), signals, begun=ids.append)
+            ended = record(prepared, context, screen.console(), signals)
         finally:
             prepared.close()
-    return Result({"id": ids[0], "again": run_id}, lambda: None)
+    return Result({**ended, "again": run_id}, nothing)
 
 
 def _words(tags: dict[str, str], recorded: Settings, settings: Settings) -> list[str]:

@@ -5,6 +5,7 @@ import re
 from typing import TYPE_CHECKING
 
 from runner.commands import _words
+from runner.commands._result import Result, nothing
 from runner.settings import Settings
 from runner.settings.context import Context
 from runner.settings.errors import ConfigError, full_message
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 
 
-def with_settings(settings: Settings, context: Context, *, elements: str = "1", layer: str = "") -> int:
+def with_settings(settings: Settings, context: Context, *, elements: str = "1", layer: str = "") -> Result | int:
     """Explain the configured model with its initial weights.
 
     elements: how many elements of each layer's output, or the index of one, as in elements=[0,3,2,2] layer=NAME.
@@ -29,7 +30,7 @@ def with_settings(settings: Settings, context: Context, *, elements: str = "1", 
     choice = _choice(elements, layer)
     run = _prepared(settings, context.name)
     try:
-        return _print(run, f"weights as they are at the start (seed {settings.seed})", choice)[0]
+        return _result(*_print(run, f"weights as they are at the start (seed {settings.seed})", choice))
     finally:
         run.close()
 
@@ -43,7 +44,7 @@ def with_run(
     checkpoint: str = "best",
     keep: str = "false",
     code: str = "current",
-) -> int:
+) -> Result | int:
     """Explain the trained model of a run.
 
     keep: true adds explain/<layer>.md and plots/explain_<layer>.png to the run's artifacts.
@@ -67,12 +68,19 @@ def with_run(
             forward.write(explained, prepared.folder / "explained")
             recall.add(uri, run_id, prepared.folder / "explained")
             terminal.put(f"kept with run {run_id}: explain/<layer>.md and plots/explain_<layer>.png")
-        return status
+        return _result(status, explained)
     except CheckpointError as error:
         terminal.say(full_message(error))
         return 1
     finally:
         prepared.close()
+
+
+def _result(status: int, explained: "list[Explained]") -> Result:
+    """Return the arithmetic of each layer as text, which is printed already."""
+    from runner.model.explain.shown.text import layer_text
+
+    return Result({"layers": [{"text": layer_text(layer, WIDTH, False).plain} for layer in explained]}, nothing, status)
 
 
 def _choice(elements: str, layer: str) -> "Choice":

@@ -1,7 +1,7 @@
 """The command `runs`: a table of recorded runs."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from runner.commands import _words
 from runner.commands._result import Result
@@ -64,31 +64,39 @@ def _print(uri: str, rows: "list[Row]", chosen: "list[Column]", filtered: bool) 
         return
     if not console.is_terminal:
         console.width = 100_000  # for another program nothing is cut
-    console.print(with_columns(rows, chosen) if chosen else table(rows, console.width))
+    grid = with_columns(rows, chosen, console.width) if chosen else table(rows, console.width)
+    console.width = max(console.width, sum(column.width or 0 for column in grid.columns) + GAP * len(grid.columns))
+    console.print(grid)
 
 
-def with_columns(rows: "list[Row]", chosen: "list[Column]") -> "Table":
-    """Return the runs as a table of ids and the chosen columns; numbers with six digits, and never cut."""
+def with_columns(rows: "list[Row]", chosen: "list[Column]", width: int) -> "Table":
+    """Return the runs as a table of ids and the chosen columns. Texts are cut to `width`, ids and numbers never are."""
     from rich.table import Table
     from rich.text import Text
 
     named = [column for column in chosen if (column.kind, column.name) != ("attributes", "run")]
     grid = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
-    grid.add_column("run", no_wrap=True)
-    for column in named:
-        numbers = all(isinstance(column.of(row), float | None) for row in rows)
-        heading = Text(terminal.line(column.name))
-        grid.add_column(heading, justify="right" if numbers else "left", overflow="fold", no_wrap=numbers)
-    for row in rows:
-        cells = _cells(row)
-        values = [cells[c.name] if c.kind == "attributes" and c.name in cells else _cell(c, row) for c in named]
-        grid.add_row(Text(cells["run"]), *map(Text, values))
+    shown = [{"run": terminal.line(row.run_id)[:8]} | {c.written: _cell(c, row) for c in named} for row in rows]
+    columns = {"run": "run", **{column.written: terminal.line(column.name) for column in named}}
+    numbers = {c.written for c in named if all(isinstance(c.of(row), float | None) for row in rows)}
+    sizes = {key: max(len(heading), *(len(cells[key]) for cells in shown)) for key, heading in columns.items()}
+    texts = [key for key in columns if key != "run" and key not in numbers]
+    while _whole(sizes) > width and texts and (longest := max(map(sizes.__getitem__, texts))) > SHORTEST:
+        sizes |= {key: longest - 1 for key in texts if sizes[key] == longest}
+    for key, heading in columns.items():
+        side: Any = "right" if key in numbers else "left"
+        grid.add_column(Text(heading), justify=side, no_wrap=True, overflow="ellipsis", width=sizes[key])
+    for cells in shown:
+        grid.add_row(*(Text(cells[key]) for key in columns))
     return grid
 
 
 def _cell(column: "Column", row: "Row") -> str:
     from runner.settings.trust import secrets
 
+    cells = _cells(row)
+    if column.kind == "attributes" and column.name in cells:
+        return cells[column.name]
     value = column.of(row)
     if value is None:
         return ""

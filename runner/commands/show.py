@@ -159,7 +159,7 @@ def _how(facts: dict[str, Any]) -> list[tuple[str, str]]:
     if statuses := facts.get("statuses"):
         lines.append(("jobs", ", ".join(f"{count:,} {status}" for status, count in statuses.items())))
     if best := facts["best"]:
-        whose = f" of job {best['number']}, run {best['id']}" if "number" in best else f" after step {best['step']:,}"
+        whose = f" of job {best['job']}, run {best['run']}" if "job" in best else f" after step {best['step']:,}"
         lines.append(("best", f"{best['metric']}={best['value']:.6g}{whose}"))
     if front := facts.get("front"):
         lines.append(("on the front", ", ".join(front)))

@@ -178,6 +178,7 @@ def _tags(plan: Manifest, settings: Settings, words: list[str]) -> dict[str, str
     from runner.tracking import environment
     from runner.training.parts.device import device
 
-    tags = environment.tags([secrets.word(word) for word in words], device(settings.device))
+    typed = [secrets.word(word) for word in words if word not in ("-m", "--multirun")]
+    tags = environment.tags(typed, device(settings.device))
     anew = recorded.running_anew()
     return {**tags, rows.JOBS: str(plan.total), **dict([files.TAG]), **(anew.tags() if anew else {})}

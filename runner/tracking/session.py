@@ -64,6 +64,7 @@ def record(
             terminal.event("run", run=run_id, experiment=experiment, uri=secrets.masked_uri(tracking.uri))
             console.print(_where(run, tracking.uri, experiment, run_id), soft_wrap=True)
             watch = training_screen.watching(console, run.length, run.state.step, run_id)
+            run.health.say = terminal.say if not console.quiet else run.health.say
             garbage.usual()
             generators.set_random_state(run.ready, run.device)  # opening the record may have drawn numbers
             with contextlib.closing(watch):

@@ -152,10 +152,14 @@ def watching(console: Console, length: Length, done: int = 0, run_id: str = "") 
     return (Bar if console.is_terminal else Lines)(console, length, done)
 
 
-def layer_table(stack: Stack, example: nests.Nest) -> Table:
+def layer_table(
+    stack: Stack, example: nests.Nest, costs: dict[str, tuple[str, str]] | None = None, total: tuple[str, ...] = ()
+) -> Table:
     """Return a table with index, name, kind, output shape and parameters of every layer; inner layers are indented.
 
     example: one input, without the batch.
+    costs: multiply-adds and memory of the outer layers by name, which are columns of their own; None: without them.
+    total: those of all layers.
     """
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading, side in (
@@ -164,22 +168,23 @@ def layer_table(stack: Stack, example: nests.Nest) -> Table:
         ("layer", "left"),
         ("output", "left"),
         ("parameters", "right"),
+        *([("multiply-adds", "right"), ("memory", "right")] if costs else []),
     ):
         table.add_column(heading, justify=side, no_wrap=heading != "layer")  # type: ignore[arg-type]
     for name, tensor in nests.named(example, "input"):
         table.add_row("", name, "", batch_shape(torch.as_tensor(tensor).shape), "")
     for index, layer in enumerate(stack.layers):
-        _add(table, str(index), layer, 0)
+        _add(table, str(index), layer, 0, (costs or {}).get(layer.name, ()))
     if stack.outputs:
         table.add_row("", "", "", f"outputs: {', '.join(stack.outputs)}", "")
-    total = sum(layer.parameters for layer in stack.layers)
-    table.add_row("", "", "", "total", f"{total:,}", style="bold")
+    parameters = sum(layer.parameters for layer in stack.layers)
+    table.add_row("", "", "", "total", f"{parameters:,}", *total, style="bold")
     return table
 
 
-def _add(table: Table, index: str, layer: Layer, depth: int) -> None:
+def _add(table: Table, index: str, layer: Layer, depth: int, costs: tuple[str, ...] = ()) -> None:
     own = f"{layer.parameters:,}" if layer.parameters else ""
-    table.add_row(index, "  " * depth + layer.name, described(layer), shapes(layer), own)
+    table.add_row(index, "  " * depth + layer.name, described(layer), shapes(layer), own, *costs)
     for stack in stacks(layer):
         for inner in stack.layers:
             _add(table, "", inner, depth + 1)

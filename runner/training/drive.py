@@ -35,7 +35,7 @@ def drive(run: Run, *observers: Observer, stop: Stop = lambda: None, draw: Draw 
         drive(run)
         run.history["valid/loss"][-1]   # (step, value)
     """
-    all_observers, run.stop = (run.recorder, *observers, run.debugging), stop
+    all_observers, run.stop = (run.recorder, *observers, run.debugging, run.health.follow(run)), stop
     try:
         with run.debugging.watching(run):
             advance(run, all_observers)

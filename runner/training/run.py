@@ -22,6 +22,7 @@ from runner.training.capture import choice
 from runner.training.debugging.undebugged import Undebugged
 from runner.training.events import Epoch, Event, Snapshot, Step
 from runner.training.finite import check_loss
+from runner.training.health import Health
 from runner.training.loop import Cost, Parts, State
 from runner.training.parts import averages, groups, scheduling
 from runner.training.parts.batches import grouped, may_write
@@ -78,6 +79,7 @@ class Run:
     seen: Unseen = field(default_factory=Unseen)  # metric values of the batches that are trained on
     pictures: Unpictured = field(default_factory=Unpictured)  # the plots that are drawn while it trains
     debugging: Undebugged = field(default_factory=Undebugged)  # looks into it, by trainer.debug
+    health: Health = field(default_factory=Health)  # warns of gradients
     average: averages.Unaveraged = field(default_factory=averages.Unaveraged)
     start: Start = field(default_factory=Start)  # weights of before that it has started from
     drawing: measure.Drawing = contextlib.nullcontext  # makes the block around an evaluation

@@ -4,6 +4,8 @@ import gc
 import os
 import random
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +155,7 @@ def test_a_training_in_a_thread_is_that_of_the_main_one(trained: Any) -> None:
 
 
 def test_ctrl_c_ends_the_run_killed(trained: Any) -> None:
+    before = signal.getsignal(signal.SIGINT)
     timer = threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     with pytest.raises(KeyboardInterrupt):
@@ -160,7 +163,7 @@ def test_ctrl_c_ends_the_run_killed(trained: Any) -> None:
     timer.join()
     last = runner.run("last")
     assert last.status == "KILLED"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_run_goes_on(trained: Any) -> None:
@@ -246,3 +249,28 @@ def test_values_become_words(value: Any, text: str) -> None:
 def test_a_value_that_no_record_can_hold_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"optimizer\.lr: Linear is no plain value"):
         words.of_call("x", [{"optimizer.lr": nn.Linear(1, 1)}], {})
+
+
+TWO = """
+import os, runner
+before = dict(os.environ)
+for seed in range(3):
+    run = runner.train("linear_regression", "plots=[]", "trainer.threads=1", "device=cpu", seed=seed, show=False)
+    assert run.status == "FINISHED"
+assert dict(os.environ) == before
+print(run.id)
+"""
+
+
+def test_two_processes_train_beside_each_other_in_one_folder(workplace: Path) -> None:
+    begun = [
+        subprocess.Popen([sys.executable, "-c", TWO], cwd=workplace, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ids = [process.communicate(timeout=command.HANGS)[0].strip() for process in begun]
+    assert [process.returncode for process in begun] == [0, 0]
+    listed = runner.runs(uri=f"sqlite:///{workplace}/mlflow.db")
+    assert len(listed) == 6
+    assert set(ids) <= set(listed["id"])
+    assert set(listed["status"]) == {"FINISHED"}
+    assert not list(workplace.glob(".runner/spool/*/*")), "all of it is delivered"

@@ -48,6 +48,8 @@ def test_a_program_that_knows_the_schema_alone_finds_sweeps_picks_and_exports(wo
     assert [job["overrides"] for job in jobs] == [{"optimizer.lr": "0.1"}, {"optimizer.lr": "0.4"}]
     values = {job["run"]: job["value"] for job in swept["jobs"]}
     assert swept["best"]["run"] == min(values, key=values.__getitem__)
+    [apart] = lines("diff", *values, place=workplace)
+    assert [(cause["kind"], cause["key"]) for cause in apart["causes"]] == [("configuration", "optimizer.lr")]
     words = (swept["best"]["run"], "format=pt2", "output=model.pt2")
     [exported] = lines("export", *words, place=workplace)
     assert (workplace / exported["output"]).stat().st_size > 0
@@ -65,6 +67,14 @@ def test_a_training_is_told_line_by_line(workplace: Path) -> None:
     assert last["metrics"]["valid/loss"] == validations[-1]["metrics"]["valid/loss"]
     [again] = lines("reproduce", last["run"], place=workplace)[-1:]
     assert again["verdict"] == "identical"
+    [layers] = lines("summary", last["run"], place=workplace)
+    assert layers["parameters"] == layers["layers"][0]["parameters"] == 2
+    [worked] = lines("explain", last["run"], place=workplace)
+    assert "Linear" in worked["layers"][0]["text"]
+    [best] = lines("best", "linear_regression", place=workplace)
+    assert best["run"] == last["run"]
+    [same] = lines("diff", last["run"], last["run"], place=workplace)
+    assert same["same"]
     [measured] = lines("evaluate", last["run"], "split=valid", place=workplace)
     assert measured["values"]["valid/loss"] == last["metrics"]["valid/loss"]
 
@@ -80,6 +90,15 @@ def test_what_is_wrong_is_an_object_each(workplace: Path) -> None:
     assert by_key["trainer.epoch"]["remedy"] == "did you mean 'epochs'?"
     [unknown] = lines("trian", place=workplace, code=2)
     assert "there is no command 'trian'" in unknown["errors"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "words", [("--cfg", "job"), ("--help",), ("seed=3", "--help"), ("--version",), (), ("resume", "--help")]
+)
+def test_what_is_looked_at_is_a_result_too(words: tuple[str, ...], workplace: Path) -> None:
+    [found] = lines(*words, place=workplace)
+    assert found["code"] == 0
+    assert len(found) > 2
 
 
 def test_no_word_of_a_message_is_lost() -> None:

@@ -154,6 +154,7 @@ OWN = "from torch import nn\n\nclass Twice(nn.Module):\n    def forward(self, x)
 STUDY = {
     "data": {"name": "line", "points": 64, "valid": 20, "test": 10},
     "model": {"layers": [{"Linear": 4}, {"Dropout": 0.2}, "experiments.own.Twice", {"Linear": 1}]},
+    "optimizer": {"lr": 0.01},
     "trainer": {"epochs": 3, "batch_size": 16},
     "plots": [],
 }
@@ -196,9 +197,9 @@ def test_the_facts_of_a_run_are_those_of_its_record(
     assert facts["params"] == run.data.params
     assert (facts["study"], facts["overrides"], facts["status"]) == ("mine", ["experiments=mine", "seed=3"], "FINISHED")
     assert facts["config"]["trainer"]["epochs"] == facts["epochs"] == 3
-    assert facts["steps"] == 9
+    assert facts["steps"] == 12
     assert facts["parameters"] == 13
-    assert facts["data"]["examples"] == {"train": 34, "valid": 20, "test": 10}
+    assert facts["data"]["examples"] == {"train": 64, "valid": 20, "test": 10}
     for name, of in facts["history"].items():
         points = sorted(client.get_metric_history(trained.run_id, name), key=lambda p: p.step)
         pairs = [{"step": p.step, "value": p.value} for p in points]
@@ -255,15 +256,15 @@ def test_a_sweep_is_run_anew_as_another_one(place: Path, monkeypatch: pytest.Mon
     assert repeated["again"] == other["again"] == first
     assert facts["statuses"] == repeated["statuses"] == {"FINISHED": 2}
     assert other["overrides"] == ["experiments=mine", "seed=1,2", "sweep.plots=false", "trainer.epochs=4"]
-    jobs = [[weights(place, job["id"]) for job in of["jobs"]] for of in (facts, repeated, other)]
+    jobs = [[weights(place, job["run"]) for job in of["jobs"]] for of in (facts, repeated, other)]
     assert jobs[0] == jobs[1] != jobs[2]
     assert {job["epochs"] for job in other["jobs"]} == {4}
     best = min(facts["jobs"], key=lambda job: job["value"])
-    assert facts["best"]["id"] == best["id"]
+    assert facts["best"]["run"] == best["run"]
     assert best["rank"] == 1
     kinds = {run["id"]: (run["kind"], run["parent"]) for run in runs.with_words(uri(place)).plain["runs"]}
     assert kinds[first] == ("sweep", None)
-    assert kinds[best["id"]] == ("job", first)
+    assert kinds[best["run"]] == ("job", first)
 
 
 def test_a_damaged_record_is_shown_as_far_as_it_can_be_read(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +282,7 @@ def test_a_damaged_record_is_shown_as_far_as_it_can_be_read(place: Path, monkeyp
     assert result.plain["overrides"] == []
     assert len(result.plain["warnings"]) >= 3
     result.text()
-    assert newest(artifacts).name == "last-3"
+    assert newest(artifacts).name == "last-4"
 
 
 def test_times_are_in_iso_8601() -> None:

@@ -184,8 +184,10 @@ def test_files_of_another_store_beside_it_stay(store: str) -> None:
     theirs = begun(other, "theirs")
     assert clean.with_words(store, yes="true").plain["found"] == []
     assert folder(store, theirs).is_dir()
-    (root / "other.db").write_bytes((root / "other.db").read_bytes()[:5000])
-    with pytest.raises(ConfigError, match=r"other.db is beside the store and cannot be read|no such table"):
+    with closing(sqlite3.connect(root / "damaged.db")) as file:
+        file.execute("CREATE TABLE runs (run_uuid)")
+    (root / "damaged.db").write_bytes((root / "damaged.db").read_bytes()[:100] + b"x" * 8000)
+    with pytest.raises(ConfigError, match=r"damaged.db is beside the store and cannot be read"):
         clean.with_words(store)
 
 

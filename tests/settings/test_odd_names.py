@@ -46,7 +46,7 @@ def test_a_store_and_a_storage_of_any_name_are_used_where_they_are(tmp_path: Pat
     (place / "experiments/x.yaml").write_text(text)
     first = command.runner("experiments=x", cwd=place)
     see = shlex.split(first.out.partition("to see it: runner ui ")[2].splitlines()[0])
-    assert typed_words.text(see[0]) == names["URI"]
+    assert typed_words.text(see[1]) == names["URI"]
     command.runner("-m", "experiments=x", cwd=place)
     typed = "tracking.uri='sqlite:///m%2F#?.db'"
     longer = command.runner("resume", "last", typed, "hydra.sweeper.n_trials=2", cwd=place)

@@ -359,7 +359,9 @@ def call(command: Any, *words: str) -> int:
     from runner.commands._result import finished
     from runner.commands._words import call
 
-    return finished(call(command.__name__.rpartition(".")[2], command.with_run, list(words), invoke._changed)).code
+    done = finished(call(command.__name__.rpartition(".")[2], command.with_run, list(words), invoke._changed))
+    done.text()
+    return done.code
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -67,7 +67,7 @@ def synced(uri: str = "sqlite:///mlflow.db", typed: bool = False) -> int:
     """`runner sync`, in the working directory; its exit code."""
     words = [f"tracking.uri={uri}"] if typed else []
     permission.begin(words)
-    return sync.with_settings(Settings(tracking=Tracking(uri=uri)), Context("runner", overrides=words))
+    return sync.with_settings(Settings(tracking=Tracking(uri=uri)), Context("runner", overrides=words)).code
 
 
 def own(stranger: Stranger) -> Path:

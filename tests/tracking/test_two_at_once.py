@@ -191,10 +191,10 @@ def test_a_run_at_work_is_left_alone_and_the_exit_code_says_so(
     with recording.recording(store, "tests", None, {}, {}, {}) as told:
         for step in range(1, 6):
             told.record(Step(step, torch.tensor(0.5)))
-            assert sync.with_settings(settings, context) == 1
+            assert sync.with_settings(settings, context).code == 1
             assert capsys.readouterr().out == f"run {told.run_id}: not delivered: its process is still at it\n"
     assert steps(store, told.run_id) == [1, 2, 3, 4, 5]
-    assert sync.with_settings(settings, context) == 0
+    assert sync.with_settings(settings, context).code == 0
 
 
 def test_a_run_waits_for_a_moment_while_its_new_spool_is_looked_at(store: str, left: Path) -> None:

@@ -221,7 +221,7 @@ def test_a_deleted_run_cannot_be_continued_until_it_is_restored_or_let_go_of(
     with pytest.raises(ConfigError, match=r"^forget: 'x' is not the id of one run that is yet to be delivered"):
         settling.forget(store, "x")
     chosen = Settings(tracking=Tracking(uri=store))
-    assert sync.with_settings(chosen, Context("study", "", []), forget=run_id[:6]) == 0
+    assert sync.with_settings(chosen, Context("study", "", []), forget=run_id[:6]).code == 0
     assert capsys.readouterr().out.strip() == f"run {run_id}: let go of 10 points and checkpoints/last-20"
     assert spool.folders(store) == []
     stores.open_store(store).restore_run(run_id)

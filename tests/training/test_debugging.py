@@ -1,16 +1,21 @@
 """Runs that are looked into: what is found in planted cases, and nothing where nothing is wrong."""
 
+import contextlib
+import copy
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from runner.settings import Model
 from runner.settings.errors import Failure
+from runner.training.debugging import rates
 from runner.training.drive import drive
 from runner.training.events import Artifacts, Event
+from runner.training.finite import Diverged
 from runner.training.prepare import prepare
 from runner.training.run import Run
 from tests.conftest import settings
@@ -147,3 +152,63 @@ def test_the_parts_of_a_step_and_its_operations_are_timed() -> None:
     assert {one: calls.get(one) for one in plain["seconds"]} == dict.fromkeys(plain["seconds"])  # marks are none
     assert run.debugging.lines()[0].startswith("debug=profile: a step takes ")
     assert not run.model._forward_hooks
+
+
+def test_learning_rates_are_tested_on_the_steps_of_a_training() -> None:
+    run = prepare(rates.settings(settings(**DIGITS, layers=MLP, optimizer={"name": "SGD", "lr": 3.0}), 20), "test")
+    run.close()
+    model, own = copy.deepcopy(run.model), list(run.batches())
+    tested = [(rate, event.read()) for rate, event in rates.tested(run, 1e-4, 1e-1)]
+    expected = []
+    for i, [(_, (x, y))] in enumerate(own):
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        rate = 1e-4 * 1000 ** (i / 19)
+        with torch.no_grad():
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter -= rate * gradient
+        expected.append((rate, loss.item()))
+    assert len(tested) == 20
+    torch.testing.assert_close(torch.tensor(tested), torch.tensor(expected))
+
+
+def test_the_suggested_rate_is_the_steepest_of_a_curve() -> None:
+    numbers = np.geomspace(1e-6, 10, 200)
+    falls = 1 - 1 / (1 + np.exp(-4 * np.log(numbers / 1e-3))) + np.exp(4 * np.log(numbers / 0.5))  # steepest at 1e-3
+    found = rates.found(numbers.tolist(), falls.tolist())
+    lag = numbers[9] / numbers[0]  # of a mean of about 10 losses
+    assert 1e-3 < found["suggestion"] < 1e-3 * lag**1.5
+    assert found["suggestion"] < found["least"] < 0.5
+    assert rates.found(numbers.tolist(), [1.0] * 200)["suggestion"] is None
+    assert rates.found([1.0, 2.0], [1.0, float("nan")])["losses"] == [1.0, None]
+
+
+DEEP: list[Any] = ["Flatten", *([{"Linear": 16}, "Sigmoid"] * 20), {"Linear": 10}]
+
+
+@pytest.mark.parametrize(
+    ("more", "kind", "layer"),
+    [
+        ({"layers": DEEP}, "vanishing", "1"),
+        ({"layers": MLP, "optimizer": {"name": "SGD", "lr": 1e3}}, "exploding", None),
+        ({"model": DEAD}, "dead", "1"),
+    ],
+)
+@pytest.mark.parametrize("graph", [False, True])
+def test_planted_faults_are_warned_of_once_with_the_layer(
+    more: dict[str, Any], kind: str, layer: str | None, graph: bool
+) -> None:
+    run = prepare(settings(**{"epochs": None, "steps": 40, "graph": graph, **DIGITS, **more}), "test")
+    said: list[str] = []
+    run.health.say = said.append
+    with contextlib.suppress(Diverged):
+        drive(run)
+    run.close()
+    assert [(one["kind"], one["layer"]) for one in run.health.found] == [(kind, layer)]
+    assert said == [f"warning: {run.tags['warnings']}"]
+
+
+def test_a_healthy_training_is_not_warned_of() -> None:
+    for layers in (MLP, ["Flatten", *([{"Linear": 32}, "BatchNorm1d", "ReLU"] * 8), {"Linear": 10}]):
+        run, _, _ = driven("fast", epochs=None, steps=130, **DIGITS, layers=layers, optimizer=ADAM)
+        assert run.health.found == []

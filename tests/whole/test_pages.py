@@ -18,10 +18,17 @@ PAGES: dict[str, list[str]] = {
     "README.md": [],
     "docs/start.md": [],
     "docs/programs.md": [],
-    "docs/a_run.md": ["experiments=pairs"],
+    "docs/a_run.md": ["experiments=pairs trainer.epochs=2 plots=[]"],
     "docs/resume_and_servers.md": [],
     "docs/your_own.md": [],
+    "docs/between_runs.md": [
+        "-m experiments=linear_regression seed=1,2 trainer.epochs=2 plots=[] sweep.plots=false",
+        "experiments=linear_regression trainer.epochs=2 plots=[]",
+        "experiments=linear_regression trainer.epochs=2 plots=[] seed=3",
+    ],
 }
+#: Ids in the page on what lies between runs: of the commands that are run before it.
+IDS = ("SWEEP", "3f9a1b2c", "77ac01d2")
 #: Commands that are not run here, by their beginning, and why.
 LEFT_OUT = {
     "runner ui": "serves until it is ended; tests/commands/test_ui.py",
@@ -59,13 +66,12 @@ def why_not(line: str) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_of_a_page_runs(page: str, workplace: Path) -> None:
     furnish(workplace)
-    for words in PAGES[page]:
-        runner(words, "trainer.epochs=2", "plots=[]", cwd=workplace)
+    ids = {name: runner(*words.split(), cwd=workplace).run_id for name, words in zip(IDS, PAGES[page], strict=False)}
     assert commands(page)
     for line in commands(page):
         if why_not(line):
             continue
-        typed = shlex.split(line, comments=True)
+        typed = [ids.get(word, word) for word in shlex.split(line, comments=True)]
         typed, into = (typed[:-2], typed[-1]) if ">" in typed else (typed, "")
         assert typed[0] == "runner", f"{page}: {line}"
         extra = [word for key, short in SHORT.items() if key in typed[1:] for word in short]
@@ -112,6 +118,17 @@ def test_the_notebook_runs(workplace: Path) -> None:
     kinds = [list(output.get("data", {})) for cell in notebook.cells for output in cell.get("outputs", [])]
     assert sum("image/png" in kind for kind in kinds) == 3
     assert "<progress" in str(notebook.cells[1].outputs)
+
+
+LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)")
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", *(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md"))]
+)
+def test_links_lead_to_files(page: str) -> None:
+    links = LINK.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
 
 
 def test_a_command_that_fails_is_noticed(workplace: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_wheel_has_what_the_checkout_has_and_nothing_else(wheel: Path, built: 
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     files = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
     ours = {name for name in files if name.startswith(("runner/", "hydra_plugins/"))}
-    inside = {f"runner/{name}" for name in files if name.startswith(("conf/", "experiments/"))}
+    inside = {f"runner/{name}" for name in files if name.startswith(("conf/", "experiments/", "template/"))}
     if files:  # a checkout
         assert names == ours | inside
     assert {"runner/py.typed", "runner/conf/config.yaml", "runner/experiments/digits_cnn.yaml"} <= names

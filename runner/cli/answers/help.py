@@ -53,6 +53,7 @@ EXAMPLES = {
     "explain": "experiments=conv1d_channels",
     "export": "last format=pt2 output=model.pt2",
     "init": "my_project",
+    "find_lr": "experiments=digits_cnn",
     "predict": "last inputs=x.npy output=pred.npy",
     "reproduce": "last",
     "clean": "yes=true",

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from runner.settings.trust import record_reading, secrets
+from runner.settings.trust import record_reading
 from runner.sweeps import manifest
-from runner.sweeps.report import rows
+from runner.sweeps.report import plain, rows
 from runner.sweeps.report.table import STATES, Table
 from runner.tracking.read import recall
 
@@ -43,30 +43,13 @@ def runs(uri: str, run_id: str) -> "dict[int, Run]":
 def jobs(table: Table) -> list[dict[str, Any]]:
     """Return the jobs as plain values, in the order of their numbers; `rank` counts from 1, the best first."""
     ranks = {row.number: rank for rank, row in enumerate(table.standing, 1)}
-    return [
-        {
-            "number": row.number,
-            "id": row.run_id or None,
-            "status": row.status,
-            "rank": ranks.get(row.number),
-            "overrides": secrets.without(row.overrides),
-            "value": row.value,
-            "metrics": dict(sorted(row.metrics.items())),
-            "epochs": row.epoch,
-            "seconds": row.seconds,
-            "pruned": row.pruned,
-            "reason": secrets.masked(row.reason),
-        }
-        for row in table.rows
-    ]
+    return [{**plain.of_job(row), "rank": ranks.get(row.number)} for row in table.rows]
 
 
 def best(table: Table) -> dict[str, Any] | None:
-    """Return the best job and the metric that jobs are ranked by; None where there is no single best job."""
+    """Return the best job, with the metric that jobs are ranked by and its mode; None without a single best job."""
     row = None if table.front else table.best
-    if row is None:
-        return None
-    return {"number": row.number, "id": row.run_id, "metric": table.metric, "mode": table.mode, "value": row.value}
+    return None if row is None else {**plain.of_job(row), "metric": table.metric, "mode": table.mode}
 
 
 def statuses(table: Table) -> dict[str, int]:

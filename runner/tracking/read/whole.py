@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner.settings import Tracking
 from runner.settings.errors import ConfigError, Unreachable, first_line
 from runner.settings.trust import record_reading, secrets
+from runner.tracking import pages
 from runner.tracking.environment import OVERRIDES
 from runner.tracking.read import plain, recall
 from runner.tracking.store import artifact_places, artifacts, mlflow_private, reconcile, stores
@@ -68,12 +69,15 @@ def record(uri: str, run_id: str) -> dict[str, Any]:
         "files": [{"path": path, "bytes": size} for path, size in files],
         "bytes": sum(size for _, size in files),
         "warnings": warnings,
-        "commands": commands(facts, overrides, uri),
+        "commands": commands(facts, overrides, uri, pages.seen(uri, run_id, run.info.experiment_id)),
     }
 
 
-def commands(facts: Mapping[str, Any], overrides: list[str], uri: str) -> dict[str, str]:
-    """Return the commands about a run by what they do. facts: of `plain.run`. overrides: as it was typed with."""
+def commands(facts: Mapping[str, Any], overrides: list[str], uri: str, page: str) -> dict[str, str]:
+    """Return the commands about a run by what they do.
+
+    facts: of `plain.run`. overrides: as it was typed with. page: how it is seen, of `pages.seen`.
+    """
     from runner.settings.trust.typed_words import pasted
 
     short, kind = facts["id"][:8], facts["kind"]
@@ -88,13 +92,13 @@ def commands(facts: Mapping[str, Any], overrides: list[str], uri: str) -> dict[s
     if kind != "sweep":
         known["reproduce"] = f"runner reproduce {short}{store}"
         known["load"] = f"runner.load({short!r}{f', {shown!r}' if store else ''})"
-    return known | {"see": f"runner ui{store}"}
+    return known | {"see": page}
 
 
 def typed_with(tags: Mapping[str, str]) -> list[str]:
     """Return the words that a run or a sweep was started with; [] for a record without them."""
     try:
-        return shlex.split(tags.get(OVERRIDES, ""))
+        return [word for word in shlex.split(tags.get(OVERRIDES, "")) if word not in ("-m", "--multirun")]
     except ValueError:  # damaged
         return []
 

@@ -180,11 +180,9 @@ def _others(path: Path) -> set[str]:
         try:
             with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as store:
                 ids |= mlflow_private.run_rows(store).keys()
-        except sqlite3.OperationalError as error:
-            if "no such table" not in str(error):
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB and "no such table" not in str(error):
                 raise ConfigError("tracking.uri", f"{file} is beside the store and cannot be read: {error}") from error
-        except sqlite3.DatabaseError:  # no SQLite file
-            continue
     return ids
 
 

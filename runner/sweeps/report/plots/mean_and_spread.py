@@ -127,5 +127,8 @@ def _draw_curves(axes: "Axes", averaged: Mapping[int, Band]) -> None:
         axes.fill_between(x, low, high, color=_colour(place, True), alpha=0.2, linewidth=0)
         axes.plot(x, y, color=_colour(place, True), linewidth=1.6, marker="o" if len(x) == 1 else "", markersize=4)
     axes.set_xlabel("optimizer steps")
+    steps = {step for band in averaged.values() for step, _, _ in band}
+    if len(steps) == 1:  # of one validation, around which ticks would be parts of a step
+        axes.set_xlim(min(steps) - 1, min(steps) + 1)
     axes.locator_params(axis="x", integer=True)
     axes.xaxis.set_major_formatter(lambda step, position: f"{step:,.0f}")
