@@ -119,9 +119,6 @@ RESULTS: dict[str, list[dict[str, Any]]] = {
                     {"runs": listed(TEXT), "same": {"type": ["boolean", "null"]}, "conclusion": TEXT,
                      "causes": listed(CAUSE), "consequences": listed(CAUSE), "beside": listed(CAUSE),
                      "first_step": ANY, "first_layer": ANY, "last": ANY, "unknown": listed(TEXT)})],
-    "best": [having("The configuration with the best mean.",
-                    {"of": TEXT, "metric": TEXT, "mode": {"enum": ["min", "max"]}, "run": MAYBE, "commands": TEXTS,
-                     "says": listed(TEXT), "configurations": listed({"type": "object"})})],
     "summary": [having("The layers of a model, and what they cost: bytes for a batch, multiply-adds for one example.",
                        {"parameters": WHOLE, "multiply_adds": WHOLE, "batch": WHOLE, "memory": {"type": "object"},
                         "layers": listed(having(
