@@ -88,9 +88,11 @@ def runs(filter: str = "", sort: str = "", most: int = 50, uri: str | None = Non
     """
     import pandas as pd
 
-    given = [*([filter] if filter else []), *([f"sort={sort}"] if sort else []), f"most={most}"]
+    from runner.commands import runs as command
+
     with process.reading():
-        return pd.json_normalize(process.command(["runs", *given, *_at(uri)])["runs"], max_level=1)
+        found = command.with_words(uri or process.store(), filter, sort=sort, most=str(most))
+        return pd.json_normalize(found.plain["runs"], max_level=1)
 
 
 def diff(one: "Record | str", other: "Record | str", uri: str | None = None, deep: bool = False) -> dict[str, Any]:

@@ -61,8 +61,11 @@ def command(typed: list[str]) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Read a store within the block: environment variables that MLflow is given are as before after it."""
-    with _environment():
+    """Read a store within the block: environment variables that MLflow is given are as before after it.
+
+    Beside a training in another thread they stay until that gives them back: it may need them.
+    """
+    with contextlib.nullcontext() if _lock.locked() else _environment():
         yield
 
 

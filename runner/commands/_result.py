@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Result:
-    """What a command has found or done.
+    """The outcome of a command.
 
     plain: text, numbers, truth values and None, in lists and dicts, at full precision; `--json` prints it in one line.
     text: prints the same for a person, by `terminal.put` or `screen.console().print`.

@@ -23,10 +23,8 @@ LAYERS = ("model.layers", "model.inputs", "model.outputs")
 
 #: (class, method) that `runner` replaces.
 REPLACED = (
-    (BaseContainer, "_merge_with"),
-    (BaseContainer, "_to_content"),
-    (Container, "resolve_parse_tree"),
-    (OmegaConf, "update"),
+    *((BaseContainer, name) for name in ("_merge_with", "_to_content")),
+    *((Container, "resolve_parse_tree"), (OmegaConf, "update")),
 )
 
 

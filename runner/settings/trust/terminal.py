@@ -68,7 +68,7 @@ def event(kind: str, /, **values: Any) -> None:
 
 def encoded(value: Any) -> str:
     """Return plain values as JSON in one line, without secrets; numbers that JSON has not are "nan", "inf", "-inf"."""
-    return json.dumps(_finite(secrets.without(value)), ensure_ascii=True, allow_nan=False)
+    return json.dumps(_finite(secrets.without(value)), ensure_ascii=True, allow_nan=False, default=str)
 
 
 def _finite(value: Any) -> Any:

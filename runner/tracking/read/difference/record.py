@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """What two runs are compared by. None: it cannot be read.
+    """The parts of a run's record by which it is compared. None: a part that cannot be read.
 
     environment: the facts of environment.txt. later: those of each time that the run was continued, by its step.
     files: the run's own code by its place, see `recorded_code.listed`. points: metric -> step -> value.
