@@ -59,14 +59,13 @@ def _run(table: "Table") -> "Row | None":
 def _commands(uri: str, row: "Row") -> dict[str, str]:
     """Return the command lines that train the best run again, repeat it exactly and export it."""
     from runner.settings import Tracking
-    from runner.sweeps.report import recorded_table
-    from runner.tracking.read import recall
+    from runner.tracking.read import recall, whole
 
     other = uri not in (Tracking().uri, os.environ.get("MLFLOW_TRACKING_URI", ""))
     store = [f"tracking.uri={secrets.masked_uri(uri)}"] if other else []
     run = row.run_id[:8]
     return {
-        "train": shlex.join(["runner", *recorded_table.words(recall.run(uri, row.run_id))]),
+        "train": shlex.join(["runner", *whole.typed_with(recall.run(uri, row.run_id).data.tags)]),
         "reproduce": shlex.join(["runner", "reproduce", run, *store]),
         "export": shlex.join(["runner", "export", run, "format=pt2", "output=model.pt2", *store]),
     }

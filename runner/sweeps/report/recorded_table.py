@@ -2,7 +2,6 @@
 
 import json
 import re
-import shlex
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +10,16 @@ from runner.settings.trust import record_reading, secrets
 from runner.sweeps.digest import IDLE
 from runner.sweeps.report import recorded, rows
 from runner.sweeps.report.table import FOLD, Row, Table
-from runner.tracking.read import recall
+from runner.tracking.environment import OVERRIDES
+from runner.tracking.read import recall, whole
 from runner.tracking.store import reconcile, search
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-#: Tags with the words of a run, with the digest of its own code, and before the keys that it was resumed with.
-WORDS, CODE, DRIFT = "runner.overrides", "runner.code", "drift."
+#: Tags with the digest of a run's own code, and before the keys that it was resumed with.
+CODE, DRIFT = "runner.code", "drift."
 #: Names of experiments and studies.
 _NAME = re.compile(r"[\w./-]+")
 
@@ -50,11 +50,6 @@ def read(uri: str, name: str, over: list[str], metric: str = "", mode: str = "")
     return table, what
 
 
-def words(run: "Run") -> list[str]:
-    """Return the words by which a run is trained again."""
-    return shlex.split(record_reading.line(run.data.tags.get(WORDS, "")))
-
-
 def _of_experiment(client: "MlflowClient", name: str) -> list["Run"]:
     ids = [e.experiment_id for e in client.search_experiments() if e.name == secrets.masked(name)]
     return _all(client, ids) if ids else []
@@ -65,7 +60,11 @@ def _of_study(client: "MlflowClient", name: str) -> list["Run"]:
         return []
     word = f"experiments={name}"
     ids = [e.experiment_id for e in client.search_experiments()]
-    return [run for run in _all(client, ids, f"tags.`{WORDS}` LIKE '%{word}%'") if word in words(run)]
+    return [
+        run
+        for run in _all(client, ids, f"tags.`{OVERRIDES}` LIKE '%{word}%'")
+        if word in whole.typed_with(run.data.tags)
+    ]
 
 
 def _all(client: "MlflowClient", ids: list[str], condition: str = "") -> list["Run"]:
